@@ -1,0 +1,1 @@
+//! Plans a production and drives it to its end.

@@ -1,0 +1,92 @@
+//! SHA-256 digests of bytes, streams and sets of files.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::io::{self, Read};
+
+/// A SHA-256 digest as 64 lower-case hexadecimal characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// Digest of bytes in memory.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest::from_hash(Sha256::digest(bytes).as_slice())
+    }
+
+    /// Digest of everything a reader yields, and its length in bytes.
+    ///
+    /// # Errors
+    /// Whatever the reader fails with.
+    pub fn of_reader(mut reader: impl Read) -> io::Result<(Digest, u64)> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 18];
+        let mut length = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Digest::from_hash(hash.finalize().as_slice()), length)),
+                Ok(n) => {
+                    hash.update(&buffer[..n]);
+                    length += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Digest of a set of named parts: independent of the order they are given in, and of where they are kept.
+    pub fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a str, &'a Digest)>) -> Digest {
+        let mut parts: Vec<_> = parts.into_iter().collect();
+        parts.sort();
+        let mut hash = Sha256::new();
+        for (name, digest) in parts {
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name.as_bytes());
+            hash.update(digest.0.as_bytes());
+        }
+        Digest::from_hash(hash.finalize().as_slice())
+    }
+
+    fn from_hash(hash: &[u8]) -> Digest {
+        use std::fmt::Write as _;
+        let mut text = String::with_capacity(64);
+        for byte in hash {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        }
+        Digest(text)
+    }
+
+    /// The hexadecimal text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_digest() {
+        // FIPS 180-2, appendix B.1
+        let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Digest::of(b"abc").as_str(), want);
+        assert_eq!(Digest::of_reader(&b"abc"[..]).unwrap(), (Digest::of(b"abc"), 3));
+    }
+
+    #[test]
+    fn parts_are_a_set_of_names_and_contents() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        assert_eq!(Digest::of_parts([("x", &a), ("y", &b)]), Digest::of_parts([("y", &b), ("x", &a)]));
+        assert_ne!(Digest::of_parts([("x", &a), ("y", &b)]), Digest::of_parts([("x", &b), ("y", &a)]));
+    }
+}

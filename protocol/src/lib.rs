@@ -1,0 +1,16 @@
+//! What coordinator and workers must do alike: the recipe and its identity, granule names,
+//! where things are stored and how a finished granule is committed, settings and logging.
+//!
+//! Nothing here computes on ocean data; see the worker crate for that.
+
+pub mod digest;
+pub mod location;
+pub mod name;
+pub mod recipe;
+pub mod store;
+pub mod vocabulary;
+
+pub use digest::Digest;
+pub use location::Location;
+pub use recipe::Recipe;
+pub use vocabulary::{Frequency, GridKind, Mode};

@@ -1,0 +1,115 @@
+//! Where something is: a local path or `s3://bucket/prefix`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Why a text names no location.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// Nothing was given.
+    #[error("an empty location: give a path or s3://bucket/prefix")]
+    Empty,
+    /// `s3://` without a bucket.
+    #[error("'{0}' names no bucket: write s3://bucket/prefix")]
+    NoBucket(String),
+    /// Another URL scheme.
+    #[error("'{0}': only paths and s3:// locations are understood")]
+    Scheme(String),
+    /// An operation on a local file was asked of a remote location.
+    #[error("'{0}' is not on a local disk: this version reads and writes local files only")]
+    NotLocal(Location),
+}
+
+/// A local path or an S3 prefix; the text form is exactly what the user wrote, but for trailing slashes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Location {
+    /// A file or directory on a file system of this machine.
+    Local(PathBuf),
+    /// A bucket and a key or key prefix, without leading or trailing slash.
+    S3 {
+        /// Name of the bucket.
+        bucket: String,
+        /// Key, or the part of it before a slash; may be empty.
+        key: String,
+    },
+}
+
+impl Location {
+    /// This location extended by a relative path with `/` between its parts.
+    pub fn join(&self, below: &str) -> Location {
+        match self {
+            Location::Local(path) => Location::Local(path.join(below)),
+            Location::S3 { bucket, key } if key.is_empty() => {
+                Location::S3 { bucket: bucket.clone(), key: below.into() }
+            }
+            Location::S3 { bucket, key } => Location::S3 { bucket: bucket.clone(), key: format!("{key}/{below}") },
+        }
+    }
+
+    /// The path of a local location.
+    ///
+    /// # Errors
+    /// [`LocationError::NotLocal`] for a location on S3.
+    pub fn local(&self) -> Result<&Path, LocationError> {
+        match self {
+            Location::Local(path) => Ok(path),
+            Location::S3 { .. } => Err(LocationError::NotLocal(self.clone())),
+        }
+    }
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        if text.is_empty() {
+            return Err(LocationError::Empty);
+        }
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+            if bucket.is_empty() {
+                return Err(LocationError::NoBucket(text.into()));
+            }
+            return Ok(Location::S3 { bucket: bucket.into(), key: key.trim_end_matches('/').into() });
+        }
+        if text.contains("://") {
+            return Err(LocationError::Scheme(text.into()));
+        }
+        let trimmed = text.trim_end_matches('/');
+        Ok(Location::Local(PathBuf::from(if trimmed.is_empty() { "/" } else { trimmed })))
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Local(path) => write!(f, "{}", path.display()),
+            Location::S3 { bucket, key } if key.is_empty() => write!(f, "s3://{bucket}"),
+            Location::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_buckets_keep_their_text() {
+        for text in ["out", "/data/V4r4", "../x y", "s3://bucket", "s3://bucket/a/b", "/"] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
+        assert_eq!("out//".parse::<Location>().unwrap().to_string(), "out");
+        assert_eq!("s3://b/p/".parse::<Location>().unwrap().join("x.nc").to_string(), "s3://b/p/x.nc");
+        assert_eq!("s3://b".parse::<Location>().unwrap().join("x.nc").to_string(), "s3://b/x.nc");
+    }
+
+    #[test]
+    fn what_is_no_location_is_refused() {
+        assert_eq!("".parse::<Location>(), Err(LocationError::Empty));
+        assert!(matches!("s3:///key".parse::<Location>(), Err(LocationError::NoBucket(_))));
+        assert!(matches!("https://host/x".parse::<Location>(), Err(LocationError::Scheme(_))));
+        assert!("s3://b/x".parse::<Location>().unwrap().local().is_err());
+    }
+}

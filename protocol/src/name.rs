@@ -1,0 +1,145 @@
+//! Names of granules: `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`.
+
+use crate::vocabulary::{Frequency, GridKind, Mode};
+use std::fmt;
+
+/// The parts of a granule's file name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GranuleName {
+    /// Dataset, such as `SEA_SURFACE_HEIGHT`.
+    pub dataset: String,
+    /// Period word, such as `mon_mean`.
+    pub period: &'static str,
+    /// What the period word means.
+    pub frequency: Frequency,
+    /// Date as written.
+    pub date: String,
+    /// Version of the state estimate, such as `V4r4`.
+    pub version: String,
+    /// Grid kind.
+    pub grid: GridKind,
+    /// Grid label, such as `0p50deg` or `llc0090`.
+    pub label: String,
+}
+
+/// Why a file name is no granule's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{name}' is no granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
+)]
+pub struct NameError {
+    /// The name.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+/// Period words with the longer ones first, so that `_snap` does not hide `_day_snap`.
+const PERIODS: [(&str, Frequency); 5] = [
+    ("day_snap", Frequency::Snapshot),
+    ("mon_snap", Frequency::Snapshot),
+    ("day_mean", Frequency::Day),
+    ("mon_mean", Frequency::Month),
+    ("snap", Frequency::Snapshot),
+];
+
+/// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` now.
+pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
+    match (frequency, mode) {
+        (Frequency::Day, _) => "day_mean",
+        (Frequency::Month, _) => "mon_mean",
+        (Frequency::Snapshot, Mode::Corrected) => "snap",
+        (Frequency::Snapshot, Mode::Edp2024) => "day_snap",
+    }
+}
+
+/// The period words under which results of a frequency are found.
+pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str] {
+    match (frequency, mode) {
+        (Frequency::Day, _) => &["day_mean"],
+        (Frequency::Month, _) => &["mon_mean"],
+        (Frequency::Snapshot, Mode::Corrected) => &["day_snap", "mon_snap", "snap"],
+        (Frequency::Snapshot, Mode::Edp2024) => &["day_snap"],
+    }
+}
+
+impl GranuleName {
+    /// Takes the base name of a granule apart.
+    ///
+    /// # Errors
+    /// [`NameError`] saying which part is missing.
+    pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
+        let fail = |why| NameError { name: base_name.into(), why };
+        let (start, word, frequency) = PERIODS
+            .iter()
+            .filter_map(|&(word, frequency)| base_name.find(&format!("_{word}_")).map(|at| (at, word, frequency)))
+            .next()
+            .ok_or_else(|| fail("it has no period word (day_mean, mon_mean, snap ...)"))?;
+        let rest = &base_name[start + word.len() + 2..];
+        let stem = rest.strip_suffix(".nc").ok_or_else(|| fail("it does not end in .nc"))?;
+        let parts: Vec<&str> = stem.split('_').collect();
+        let [date, "ECCO", version, grid, label] = parts[..] else {
+            return Err(fail("what follows the period is not <date>_ECCO_<version>_<grid>_<label>"));
+        };
+        Ok(GranuleName {
+            dataset: base_name[..start].into(),
+            period: word,
+            frequency,
+            date: date.into(),
+            version: version.into(),
+            grid: grid.parse().map_err(|_| fail("the grid is neither native nor latlon"))?,
+            label: label.into(),
+        })
+    }
+
+    /// Path below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`.
+    pub fn path(&self) -> String {
+        let directory = [self.version.as_str(), self.grid.as_str(), self.period, &self.dataset];
+        let directory: Vec<_> = directory.into_iter().filter(|part| !part.is_empty()).collect();
+        format!("{}/{self}", directory.join("/"))
+    }
+}
+
+impl fmt::Display for GranuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GranuleName { dataset, period, date, version, grid, label, .. } = self;
+        write!(f, "{dataset}_{period}_{date}_ECCO_{version}_{grid}_{label}.nc")
+    }
+}
+
+/// The last component of a path or `s3://` address.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_survive_a_round_trip() {
+        for name in [
+            "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc",
+            "OCEAN_VELOCITY_day_mean_1992-01-02_ECCO_V4r4_native_llc0090.nc",
+            "SSH_snap_1992-01-01T000000_ECCO_V4r6_native_llc0270.nc",
+            "SSH_day_snap_1992-01-01_ECCO_V4r4_native_llc0090.nc",
+        ] {
+            assert_eq!(GranuleName::parse(name).unwrap().to_string(), name);
+        }
+        let name = GranuleName::parse("SSH_day_snap_1992-01-01_ECCO_V4r4_native_llc0090.nc").unwrap();
+        assert_eq!((name.dataset.as_str(), name.period), ("SSH", "day_snap"));
+        assert_eq!(name.path(), "V4r4/native/day_snap/SSH/SSH_day_snap_1992-01-01_ECCO_V4r4_native_llc0090.nc");
+    }
+
+    #[test]
+    fn what_is_no_name_says_why() {
+        for (name, why) in [
+            ("GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc", "period"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.h5", ".nc"),
+            ("A_mon_mean_1992-01_V4r4_latlon_0p50deg.nc", "follows"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_polar_0p50deg.nc", "grid"),
+        ] {
+            assert!(GranuleName::parse(name).unwrap_err().why.contains(why), "{name}");
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The recipe: one JSON object that says all there is to say about one granule.
+//!
+//! The layout is EDP's task, in both its generations; everything of ours sits under the one key
+//! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
+
+use crate::digest::Digest;
+use crate::vocabulary::Mode;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Raised whenever our own output for the same input changes; part of every recipe id.
+pub const FORMAT: u32 = 1;
+
+/// The namespace of granule UUIDs (version 5, of the lower-case hexadecimal recipe id).
+/// It is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
+pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e427d2f7c57");
+
+/// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them.
+pub type Input = Vec<String>;
+
+/// One granule to be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Full path or `s3://` address of the granule.
+    pub granule: String,
+    /// Output variable, in file order, to its inputs: one `[data, meta]` pair, or two (x then y) if rotated.
+    #[serde(default)]
+    pub variables: IndexMap<String, Vec<Input>>,
+    /// Location of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ecco_cfg_loc: Option<String>,
+    /// Location of the grid directory.
+    #[serde(default)]
+    pub ecco_grid_loc: Option<String>,
+    /// Location of the mapping factors; native granules do not read it.
+    #[serde(default)]
+    pub ecco_mapping_factors_loc: Option<String>,
+    /// Location of the metadata directory.
+    #[serde(default)]
+    pub ecco_metadata_loc: Option<String>,
+    /// What the plan found out about this granule.
+    pub dynamic_metadata: DynamicMetadata,
+    /// Time-invariant tasks only: the file that holds the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_netcdf: Option<String>,
+    /// Time-invariant tasks only: whether attributes of that file are dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strip_attributes: Option<bool>,
+    /// Our own part; absent in lists that EDP wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Plan>,
+}
+
+/// Attributes of one granule that depend on its dataset and time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DynamicMetadata {
+    /// Name of the grouping.
+    pub name: String,
+    /// `2D` or `3D`.
+    pub dimension: String,
+    /// Start of the period, `YYYY-MM-DDThh:mm:ss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coverage_start: Option<String>,
+    /// End of the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coverage_end: Option<String>,
+    /// Middle of the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coverage_center: Option<String>,
+    /// Comment of the grouping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// `center time of averaging period` or `snapshot time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_long_name: Option<String>,
+    /// ISO 8601 duration: `P1D`, `P1M`, `PT0S`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coverage_duration: Option<String>,
+    /// The same as the duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_coverage_resolution: Option<String>,
+    /// Rotated outputs: the model components they are made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_components: Option<IndexMap<String, Components>>,
+    /// Rotated outputs: `zonal` or `meridional`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field_orientations: Option<IndexMap<String, String>>,
+    /// First half of the `summary` attribute.
+    pub summary: String,
+}
+
+/// The two model components of a vector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Components {
+    /// Variable along the model's i axis.
+    pub x: String,
+    /// Variable along the model's j axis.
+    pub y: String,
+}
+
+/// Our own part of a recipe, under the key `recipe`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// SHA-256 of all that decides the content, see [`Recipe::computed_id`].
+    pub id: String,
+    /// [`FORMAT`] of the planner.
+    pub format: u32,
+    /// Whose results are asked for.
+    pub mode: Mode,
+    /// Every other option that changes content, by name.
+    #[serde(default)]
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// CF units of the granule's time, such as `hours since 1992-01-01T12:00:00`.
+    pub time_units: String,
+    /// SHA-256 of what the granule is made with.
+    pub digests: Digests,
+    /// Input path below the source root to the version seen when planning.
+    pub inputs: BTreeMap<String, Version>,
+    /// Source and destination root; not part of the id.
+    pub roots: Roots,
+    /// Outputs of the grouping that have no input at this time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`; not part of the id.
+    pub production_date: String,
+}
+
+/// Digests of the resources that recipes share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Digests {
+    /// Of the configuration file.
+    pub configuration: Digest,
+    /// Of the metadata directory.
+    pub metadata: Digest,
+    /// Of the grid files that production reads.
+    pub grid: Digest,
+    /// Of the mapping factors that production reads; absent for native granules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factors: Option<Digest>,
+}
+
+/// What tells one version of an input file from another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Size in bytes.
+    pub size: u64,
+    /// Entity tag of an S3 object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+}
+
+/// Where a production reads and writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roots {
+    /// Root of the model results.
+    pub source: String,
+    /// Root of the granules.
+    pub destination: String,
+}
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The list is not JSON, or not a list of recipes.
+    #[error("{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them")]
+    Json {
+        /// Where the text came from.
+        list: String,
+        /// What the parser says, with line and column.
+        source: serde_json::Error,
+    },
+    /// The recipe has not been completed by a plan.
+    #[error("recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator plan` first")]
+    NoPlan {
+        /// The granule.
+        granule: String,
+    },
+    /// A path of the recipe is not below its root.
+    #[error("recipe {granule}: '{path}' is not below its root '{root}'")]
+    OutsideRoot {
+        /// The granule.
+        granule: String,
+        /// The path.
+        path: String,
+        /// The root it should be below.
+        root: String,
+    },
+    /// The recipe was changed after planning.
+    #[error(
+        "recipe {granule}: its id is {found}, but its content has the id {computed}: it was edited after planning; plan again"
+    )]
+    Id {
+        /// The granule.
+        granule: String,
+        /// The id that it carries.
+        found: String,
+        /// The id of what it holds.
+        computed: String,
+    },
+    /// Two recipes make the same granule.
+    #[error("two recipes make the same granule {granule}: entries {first} and {second} of the list")]
+    Duplicate {
+        /// The granule.
+        granule: String,
+        /// Position of the first, from 1.
+        first: usize,
+        /// Position of the second, from 1.
+        second: usize,
+    },
+    /// The recipe was planned by a version whose output differs.
+    #[error("recipe {granule}: its format is {found}, this program makes format {FORMAT}; plan again")]
+    Format {
+        /// The granule.
+        granule: String,
+        /// Format of the recipe.
+        found: u32,
+    },
+}
+
+impl Recipe {
+    /// The planner's part.
+    ///
+    /// # Errors
+    /// [`RecipeError::NoPlan`] where EDP wrote the recipe and nobody completed it.
+    pub fn plan(&self) -> Result<&Plan, RecipeError> {
+        self.recipe.as_ref().ok_or_else(|| RecipeError::NoPlan { granule: self.granule.clone() })
+    }
+
+    /// Path of the granule below the destination root, with `/` between parts.
+    ///
+    /// # Errors
+    /// The granule is not below the root, or has `..` in it.
+    pub fn granule_below_root(&self) -> Result<&str, RecipeError> {
+        below(&self.granule, &self.granule, &self.plan()?.roots.destination)
+    }
+
+    /// Path of an input below the source root.
+    ///
+    /// # Errors
+    /// The input is not below the root, or has `..` in it.
+    pub fn input_below_root<'a>(&self, input: &'a str) -> Result<&'a str, RecipeError> {
+        below(&self.granule, input, &self.plan()?.roots.source)
+    }
+
+    /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the
+    /// granule's content. Roots, dates and the recorded id are no part of it.
+    ///
+    /// # Errors
+    /// The recipe has no plan, or paths outside its roots.
+    pub fn computed_id(&self) -> Result<String, RecipeError> {
+        let plan = self.plan()?;
+        let mut variables = Vec::new();
+        for (name, inputs) in &self.variables {
+            let mut below = Vec::new();
+            for input in inputs {
+                below.push(input.iter().map(|path| self.input_below_root(path)).collect::<Result<Vec<_>, _>>()?);
+            }
+            variables.push(serde_json::json!([name, below]));
+        }
+        let content = serde_json::json!({
+            "format": plan.format,
+            "granule": self.granule_below_root()?,
+            "variables": variables,
+            "inputs": plan.inputs,
+            "dynamic_metadata": self.dynamic_metadata,
+            "mode": plan.mode,
+            "options": plan.options,
+            "time_units": plan.time_units,
+            "digests": plan.digests,
+        });
+        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a canonical form.
+        let bytes = serde_json_canonicalizer::to_vec(&content)
+            .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
+        Ok(Digest::of(&bytes).as_str().to_owned())
+    }
+
+    /// Refuses a recipe that was edited after planning, or planned for another format.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check_identity(&self) -> Result<(), RecipeError> {
+        let plan = self.plan()?;
+        if plan.format != FORMAT {
+            return Err(RecipeError::Format { granule: self.granule.clone(), found: plan.format });
+        }
+        let computed = self.computed_id()?;
+        if computed != plan.id {
+            return Err(RecipeError::Id { granule: self.granule.clone(), found: plan.id.clone(), computed });
+        }
+        Ok(())
+    }
+
+    /// The granule's UUID: version 5 of the recipe id.
+    pub fn uuid_of(id: &str) -> String {
+        uuid::Uuid::new_v5(&UUID_NAMESPACE, id.as_bytes()).to_string()
+    }
+}
+
+/// `path` relative to `root`; the root `.` (or an empty one) stands for relative paths as they are.
+fn below<'a>(granule: &str, path: &'a str, root: &str) -> Result<&'a str, RecipeError> {
+    let outside = || RecipeError::OutsideRoot { granule: granule.into(), path: path.into(), root: root.into() };
+    let root = root.trim_end_matches('/');
+    let rest = if root.is_empty() || root == "." {
+        path.strip_prefix("./").unwrap_or(path)
+    } else {
+        path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?
+    };
+    let clean = !rest.is_empty()
+        && rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && !rest.contains('\0');
+    if clean { Ok(rest) } else { Err(outside()) }
+}
+
+/// Reads a task list, EDP's or ours.
+///
+/// # Errors
+/// The text is no JSON array of recipes, or two recipes make the same granule.
+pub fn parse_list(list: &str, text: &[u8]) -> Result<Vec<Recipe>, RecipeError> {
+    let recipes: Vec<Recipe> =
+        serde_json::from_slice(text).map_err(|source| RecipeError::Json { list: list.into(), source })?;
+    check_unique(&recipes)?;
+    Ok(recipes)
+}
+
+/// Refuses a list in which two recipes make the same granule.
+///
+/// # Errors
+/// [`RecipeError::Duplicate`] naming both entries.
+pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
+    let mut seen = std::collections::HashMap::new();
+    for (position, recipe) in recipes.iter().enumerate() {
+        if let Some(first) = seen.insert(recipe.granule.as_str(), position) {
+            return Err(RecipeError::Duplicate {
+                granule: recipe.granule.clone(),
+                first: first + 1,
+                second: position + 1,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The text of a task list as EDP writes it: four spaces a level.
+///
+/// # Errors
+/// None that a recipe can cause; serde's own.
+pub fn format_list(recipes: &[Recipe]) -> Result<String, serde_json::Error> {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    recipes.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
+    bytes.push(b'\n');
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe() -> Recipe {
+        let text = r#"{
+            "granule": "out/V4r4/latlon/mon_mean/A/A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc",
+            "variables": {"Z": [["res/d/Z.data", "res/d/Z.meta"]], "B": [["res/d/B.data", "res/d/B.meta"]]},
+            "ecco_grid_loc": "grid", "ecco_mapping_factors_loc": null, "ecco_metadata_loc": "metadata",
+            "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
+            "recipe": {"id": "", "format": 1, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
+                "digests": {"configuration": "c", "metadata": "m", "grid": "g"},
+                "inputs": {"d/Z.data": {"size": 8}}, "roots": {"source": "res", "destination": "out"},
+                "production_date": "2020-01-01T00:00:00Z"}}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn roots_and_dates_are_no_part_of_the_id() {
+        let a = recipe();
+        let id = a.computed_id().unwrap();
+        let mut b = recipe();
+        b.granule = b.granule.replacen("out", "s3://bucket/x", 1);
+        for inputs in b.variables.values_mut() {
+            for path in inputs.iter_mut().flatten() {
+                *path = path.replacen("res", "/elsewhere", 1);
+            }
+        }
+        let plan = b.recipe.as_mut().unwrap();
+        plan.roots = Roots { source: "/elsewhere/".into(), destination: "s3://bucket/x".into() };
+        plan.production_date = "2021-01-01T00:00:00Z".into();
+        plan.id = "anything".into();
+        assert_eq!(b.computed_id().unwrap(), id);
+    }
+
+    #[test]
+    fn all_that_decides_the_content_is_part_of_the_id() {
+        let id = recipe().computed_id().unwrap();
+        let changes: [fn(&mut Recipe); 7] = [
+            |r| r.granule = r.granule.replace("1992-01", "1992-02"),
+            |r| r.variables.reverse(),
+            |r| r.dynamic_metadata.summary.push('.'),
+            |r| r.recipe.as_mut().unwrap().mode = Mode::Edp2024,
+            |r| r.recipe.as_mut().unwrap().digests.grid = Digest::of(b"other"),
+            |r| r.recipe.as_mut().unwrap().inputs.get_mut("d/Z.data").unwrap().size = 9,
+            |r| drop(r.recipe.as_mut().unwrap().options.insert("vertical".into(), "faces".into())),
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut changed = recipe();
+            change(&mut changed);
+            assert_ne!(changed.computed_id().unwrap(), id, "change {i}");
+        }
+    }
+
+    #[test]
+    fn an_edited_recipe_is_refused() {
+        let mut r = recipe();
+        r.recipe.as_mut().unwrap().id = r.computed_id().unwrap();
+        r.check_identity().unwrap();
+        r.dynamic_metadata.name = "other".into();
+        assert!(matches!(r.check_identity(), Err(RecipeError::Id { .. })));
+    }
+
+    #[test]
+    fn paths_outside_the_roots_are_refused() {
+        for path in ["res/../etc/passwd", "/etc/passwd", "resx/d", "res", "res//d", "res/./d"] {
+            assert!(recipe().input_below_root(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn lists_survive_a_round_trip_with_the_order_of_variables() {
+        let list = format_list(&[recipe()]).unwrap();
+        assert!(list.starts_with("[\n    {\n        \"granule\""));
+        let back = parse_list("x", list.as_bytes()).unwrap();
+        assert_eq!(back, [recipe()]);
+        assert_eq!(back[0].variables.keys().collect::<Vec<_>>(), ["Z", "B"]);
+        let twice = format_list(&[recipe(), recipe()]).unwrap();
+        assert!(matches!(parse_list("x", twice.as_bytes()), Err(RecipeError::Duplicate { first: 1, second: 2, .. })));
+    }
+}

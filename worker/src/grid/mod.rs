@@ -1,0 +1,1 @@
+//! The model grid: native and latlon geometry, masks, the diagnostics list.

@@ -1,0 +1,9 @@
+//! One recipe in, one granule out.
+//!
+//! [`mds`], [`grid`], [`mapping`], [`metadata`] and [`granule`] are plain synchronous code without
+//! runtime, broker or network.
+
+pub mod grid;
+pub mod mapping;
+pub mod mds;
+pub mod metadata;

@@ -1,0 +1,1 @@
+//! Native-to-latlon weights in the file formats of EDP.

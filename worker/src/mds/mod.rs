@@ -1,0 +1,1 @@
+//! MITgcm output: `.meta` headers, `.data` arrays, the compact LLC layout.
