@@ -3,6 +3,7 @@
 //! [`mds`], [`grid`], [`mapping`], [`metadata`] and [`granule`] are plain synchronous code without
 //! runtime, broker or network.
 
+pub mod granule;
 pub mod grid;
 pub mod mapping;
 pub mod mds;

@@ -1,0 +1,232 @@
+//! The codec: values to compressed chunks, on all cores.
+//!
+//! What it writes is what HDF5's own filters would: bytes shuffled (all first bytes, then all second
+//! bytes ...), then a zlib stream. HDF5 reads it back with its standard filters.
+
+use super::dataset::{Chunk, Chunked, Type};
+use libdeflater::{CompressionLvl, Compressor};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// Upper limit of an uncompressed chunk, bytes: the default chunk size of netCDF-C 4.9.
+pub const CHUNK_LIMIT: f64 = 16_777_216.0;
+
+/// A value that can be stored: its type and its little-endian bytes.
+pub trait Element: Copy + Send + Sync + 'static {
+    /// The type in the file.
+    const TYPE: Type;
+    /// Bytes of one value.
+    const SIZE: usize;
+    /// Appends the bytes of `values`, each value's bytes little end first, grouped by significance if `shuffle`.
+    fn bytes(values: &[Self], shuffle: bool, out: &mut Vec<u8>);
+}
+
+macro_rules! element {
+    ($type:ty, $name:ident) => {
+        impl Element for $type {
+            const TYPE: Type = Type::$name;
+            const SIZE: usize = size_of::<$type>();
+
+            fn bytes(values: &[Self], shuffle: bool, out: &mut Vec<u8>) {
+                if shuffle {
+                    for byte in 0..Self::SIZE {
+                        out.extend(values.iter().map(|value| value.to_le_bytes()[byte]));
+                    }
+                } else {
+                    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                }
+            }
+        }
+    };
+}
+element!(f32, F32);
+element!(f64, F64);
+element!(i32, I32);
+
+/// Why values could not be compressed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// The level is none that zlib knows.
+    #[error(
+        "deflate level {0} is not between 0 and 9: mend netcdf4_compression_encodings.complevel in the configuration"
+    )]
+    Level(u8),
+    /// The compressor found no room; cannot happen with the bound it gives itself.
+    #[error("the compressor ran out of the room it asked for ({0} bytes)")]
+    Room(usize),
+}
+
+/// The chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension shrunk by the same
+/// factor until a chunk fits [`CHUNK_LIMIT`], then evened out so that the last chunk is about as full as the others.
+///
+/// A field that fits is one chunk; LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
+pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
+    let bytes: f64 = shape.iter().map(|&length| length as f64).product::<f64>() * element_size as f64;
+    let mut factor = (CHUNK_LIMIT / bytes.max(1.0)).powf(1.0 / shape.len().max(1) as f64);
+    loop {
+        let even = |&length: &usize| {
+            let suggested = ((factor * length as f64 - 0.5).max(0.0) as usize).clamp(1, length.max(1));
+            let count = length.div_ceil(suggested).max(1);
+            suggested - (count * suggested - length) / count
+        };
+        let chunk: Vec<usize> = shape.iter().map(even).collect();
+        // Short dimensions cannot shrink below one element; on huge grids the others must make up for it.
+        if chunk.iter().product::<usize>() * element_size <= CHUNK_LIMIT as usize {
+            return chunk;
+        }
+        factor *= 0.9;
+    }
+}
+
+/// How chunks are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codec {
+    /// Deflate level 0 to 9, or none to leave chunks as they are.
+    pub level: Option<u8>,
+    /// Whether bytes are shuffled before deflating.
+    pub shuffle: bool,
+}
+
+impl Codec {
+    /// Compresses a block of values that spans whole chunks: `values` has `shape`, its first element lies at
+    /// `origin` in the variable, and every chunk that it touches ends in it or at the variable's edge.
+    /// Chunks that stick out are padded with `pad`.
+    ///
+    /// # Errors
+    /// A level that does not exist.
+    pub fn encode<T: Element>(
+        &self,
+        values: &[T],
+        shape: &[usize],
+        origin: &[u64],
+        chunk: &[usize],
+        pad: T,
+    ) -> Result<Vec<Chunk>, CodecError> {
+        let level = match self.level {
+            Some(level @ 0..=9) => Some(CompressionLvl::new(i32::from(level)).map_err(|_| CodecError::Level(level))?),
+            Some(level) => return Err(CodecError::Level(level)),
+            None => None,
+        };
+        let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
+        let total: usize = counts.iter().product();
+        let encode_one = |compressor: &mut Option<Compressor>, index: usize| {
+            let first = first_element(index, &counts, chunk);
+            let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
+            let gathered = gather(values, shape, &first, chunk, pad);
+            let mut plain = Vec::with_capacity(gathered.len() * T::SIZE);
+            T::bytes(&gathered, self.shuffle && level.is_some(), &mut plain);
+            let Some(compressor) = compressor else { return Ok(Chunk { offset, bytes: plain }) };
+            let mut bytes = vec![0; compressor.zlib_compress_bound(plain.len())];
+            let room = CodecError::Room(bytes.len());
+            let length = compressor.zlib_compress(&plain, &mut bytes).map_err(|_| room)?;
+            bytes.truncate(length);
+            bytes.shrink_to_fit();
+            Ok(Chunk { offset, bytes })
+        };
+        (0..total).into_par_iter().map_init(|| level.map(Compressor::new), encode_one).collect()
+    }
+
+    /// Compresses a whole variable into a single chunk.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
+        let chunks = self.encode(values, shape, &vec![0; shape.len()], shape, pad)?;
+        Ok(self.chunked(shape.to_vec(), chunks))
+    }
+
+    /// Chunks together with how they were made.
+    pub fn chunked(&self, shape: Vec<usize>, chunks: Vec<Chunk>) -> Chunked {
+        let shuffle = self.shuffle && self.level.is_some();
+        Chunked { shape, level: self.level, shuffle, chunks: Arc::new(chunks) }
+    }
+}
+
+/// Index in each dimension of the first element of the chunk with the row-major number `index`.
+fn first_element(mut index: usize, counts: &[usize], chunk: &[usize]) -> Vec<usize> {
+    let mut first = vec![0; counts.len()];
+    for d in (0..counts.len()).rev() {
+        first[d] = index % counts[d] * chunk[d];
+        index /= counts[d];
+    }
+    first
+}
+
+/// The elements of one chunk, padded where it sticks out of `shape`.
+fn gather<T: Copy>(values: &[T], shape: &[usize], first: &[usize], chunk: &[usize], pad: T) -> Vec<T> {
+    let mut out = vec![pad; chunk.iter().product()];
+    let Some(last) = shape.len().checked_sub(1) else {
+        out.copy_from_slice(values);
+        return out;
+    };
+    let run = chunk[last].min(shape[last] - first[last]);
+    let rows: usize = chunk[..last].iter().product();
+    for row in 0..rows {
+        // Where this row of the chunk lies in the block; rows outside keep the padding.
+        let (mut rest, mut stride, mut at) = (row, shape[last], first[last]);
+        let mut inside = true;
+        for d in (0..last).rev() {
+            let position = first[d] + rest % chunk[d];
+            rest /= chunk[d];
+            inside &= position < shape[d];
+            at += position * stride;
+            stride *= shape[d];
+        }
+        if inside {
+            let start = row * chunk[last];
+            out[start..start + run].copy_from_slice(&values[at..at + run]);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn chunk_shapes_are_those_of_netcdf_c() {
+        for (shape, want) in [
+            (vec![1, 360, 720], vec![1, 360, 720]),
+            (vec![1, 13, 90, 90], vec![1, 13, 90, 90]),
+            (vec![1, 50, 360, 720], vec![1, 25, 180, 360]),
+            (vec![1, 50, 13, 90, 90], vec![1, 25, 7, 45, 45]),
+            (vec![1, 50, 13, 270, 270], vec![1, 25, 7, 135, 135]),
+        ] {
+            assert_eq!(chunk_shape(&shape, 4), want);
+        }
+        let huge = chunk_shape(&[1, 90, 13, 4320, 4320], 4);
+        assert!(huge.iter().product::<usize>() * 4 <= CHUNK_LIMIT as usize, "{huge:?}");
+    }
+
+    #[test]
+    fn chunks_hold_the_values_shuffled_and_deflated() {
+        let shape = [3, 5, 4];
+        let values: Vec<f32> = (0..60).map(|i| i as f32 * 1.5 - 7.0).collect();
+        let codec = Codec { level: Some(5), shuffle: true };
+        let chunks = codec.encode(&values, &shape, &[6, 0, 0], &[2, 3, 4], -1.0).unwrap();
+        let offsets: Vec<_> = chunks.iter().map(|c| c.offset.clone()).collect();
+        assert_eq!(offsets, [[6, 0, 0], [6, 3, 0], [8, 0, 0], [8, 3, 0]]);
+        for chunk in &chunks {
+            let mut plain = vec![0; 24 * 4];
+            let n = libdeflater::Decompressor::new().zlib_decompress(&chunk.bytes, &mut plain).unwrap();
+            assert_eq!(n, plain.len());
+            for i in 0..24 {
+                let got = f32::from_le_bytes([plain[i], plain[24 + i], plain[48 + i], plain[72 + i]]);
+                let (z, y, x) = (chunk.offset[0] as usize - 6 + i / 12, chunk.offset[1] as usize + i / 4 % 3, i % 4);
+                let want = if z < 3 && y < 5 { values[(z * 5 + y) * 4 + x] } else { -1.0 };
+                assert_eq!(got, want, "at {z} {y} {x}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_level_chunks_are_plain() {
+        let codec = Codec { level: None, shuffle: true };
+        let chunked = codec.encode_whole(&[1i32, -2], &[2], 0).unwrap();
+        assert_eq!(chunked.chunks[0].bytes, [1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff]);
+        assert!(!chunked.shuffle);
+        assert_eq!(Codec { level: Some(10), shuffle: true }.encode_whole(&[1i32], &[1], 0), Err(CodecError::Level(10)));
+    }
+}

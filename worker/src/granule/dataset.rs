@@ -1,0 +1,173 @@
+//! A NetCDF file in memory: dimensions, variables and attributes in the order they are written.
+
+use std::sync::Arc;
+
+/// Attributes in file order.
+pub type Attributes = Vec<(String, Value)>;
+
+/// Value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text: characters if ASCII, else a string; an empty text is stored as one NUL character.
+    Text(String),
+    /// One or several single precision numbers.
+    F32(Vec<f32>),
+    /// One or several double precision numbers.
+    F64(Vec<f64>),
+    /// One or several 32-bit integers.
+    I32(Vec<i32>),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Value {
+        Value::F64(vec![number])
+    }
+}
+
+/// Sets an attribute: in place if there is one of that name, else at the end.
+pub fn set(attributes: &mut Attributes, name: &str, value: impl Into<Value>) {
+    let value = value.into();
+    match attributes.iter_mut().find(|(existing, _)| existing == name) {
+        Some((_, old)) => *old = value,
+        None => attributes.push((name.into(), value)),
+    }
+}
+
+/// The value of an attribute.
+pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
+    attributes.iter().find(|(existing, _)| existing == name).map(|(_, value)| value)
+}
+
+/// Type of the values of a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// 32-bit integer.
+    I32,
+    /// Single precision.
+    F32,
+    /// Double precision.
+    F64,
+}
+
+/// Values of a variable in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// 32-bit integers.
+    I32(Arc<[i32]>),
+    /// Single precision numbers.
+    F32(Arc<[f32]>),
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::I32(values) => values.len(),
+            Values::F32(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Their type.
+    pub fn data_type(&self) -> Type {
+        match self {
+            Values::I32(_) => Type::I32,
+            Values::F32(_) => Type::F32,
+        }
+    }
+}
+
+/// One compressed chunk, ready to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Index of its first element in each dimension.
+    pub offset: Vec<u64>,
+    /// The bytes that the filters left.
+    pub bytes: Vec<u8>,
+}
+
+/// Chunks of a variable and how they came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunked {
+    /// Elements of a chunk in each dimension; chunks at the edges are padded to it.
+    pub shape: Vec<usize>,
+    /// Deflate level, or none for plain chunks; shuffled before if deflated and `shuffle`.
+    pub level: Option<u8>,
+    /// Whether bytes were shuffled before.
+    pub shuffle: bool,
+    /// Every chunk, in row-major order of the offsets; shared, since static coordinates are made once.
+    pub chunks: Arc<Vec<Chunk>>,
+}
+
+/// How the values of a variable lie in the file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Storage {
+    /// One block of plain values.
+    Contiguous(Values),
+    /// Compressed chunks.
+    Chunked(Type, Chunked),
+}
+
+/// One variable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Names of its dimensions, slowest first.
+    pub dimensions: Vec<String>,
+    /// Fill value, for data variables.
+    pub fill: Option<f64>,
+    /// Attributes without `_FillValue`, which comes first if there is one.
+    pub attributes: Attributes,
+    /// Its values.
+    pub storage: Storage,
+}
+
+impl Variable {
+    /// Type of its values.
+    pub fn data_type(&self) -> Type {
+        match &self.storage {
+            Storage::Contiguous(values) => values.data_type(),
+            Storage::Chunked(data_type, _) => *data_type,
+        }
+    }
+}
+
+/// A whole file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Dataset {
+    /// Name and length of the dimensions; none is unlimited.
+    pub dimensions: Vec<(String, usize)>,
+    /// The variables.
+    pub variables: Vec<Variable>,
+    /// The global attributes.
+    pub attributes: Attributes,
+}
+
+impl Dataset {
+    /// Length of a dimension.
+    pub fn length(&self, dimension: &str) -> Option<usize> {
+        self.dimensions.iter().find(|(name, _)| name == dimension).map(|(_, length)| *length)
+    }
+
+    /// Lengths of the dimensions of a variable; none if one of them is not defined.
+    pub fn shape(&self, variable: &Variable) -> Option<Vec<usize>> {
+        variable.dimensions.iter().map(|name| self.length(name)).collect()
+    }
+}

@@ -1,0 +1,238 @@
+//! Datasets to files: the netCDF library defines, we write the chunks.
+
+use super::chunks::{self, ChunkError};
+use super::dataset::{Attributes, Dataset, Storage, Type, Value, Values, Variable};
+use netcdf::{AttributeValue, FileMut};
+use std::path::{Path, PathBuf};
+
+/// Why a file could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The netCDF library refused something.
+    #[error("{path}: netCDF could not {action}: {source}")]
+    Netcdf {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: String,
+        /// What the library says.
+        source: netcdf::Error,
+    },
+    /// The operating system refused something.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+    /// Chunks could not be written.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+}
+
+/// Writes a dataset to a new file: definitions, contiguous values and attributes through the netCDF library,
+/// chunks directly. The order of everything is that of the dataset, so that the same dataset gives the same bytes.
+/// What is written is on the disk when this returns.
+///
+/// # Errors
+/// A definition is refused, or the disk is full or unwritable. An incomplete file may be left.
+pub fn write(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
+    let fail = |action: &str| {
+        let action = action.to_owned();
+        move |source| FileError::Netcdf { path: path.into(), action, source }
+    };
+    let io = |source| FileError::Io { path: path.into(), source };
+    // Taking the name ourselves keeps what is there from being overwritten, and gives the system's own words for
+    // what is wrong; a create that fails inside the netCDF library leaves HDF5 with something it cannot close.
+    std::fs::File::create_new(path).map_err(io)?;
+    let mut file = netcdf::create_with(path, netcdf::Options::NETCDF4).map_err(fail("create the file"))?;
+    for (name, length) in &dataset.dimensions {
+        file.add_dimension(name, *length).map_err(fail(&format!("define dimension {name}")))?;
+    }
+    for variable in &dataset.variables {
+        define(&mut file, variable).map_err(fail(&format!("define variable {}", variable.name)))?;
+    }
+    for (name, value) in &dataset.attributes {
+        file.add_attribute(name, attribute_value(value)).map_err(fail(&format!("write global attribute {name}")))?;
+    }
+    for variable in &dataset.variables {
+        if let Storage::Contiguous(values) = &variable.storage {
+            put(&mut file, &variable.name, values).map_err(fail(&format!("write variable {}", variable.name)))?;
+        }
+    }
+    file.close().map_err(fail("close the file"))?;
+    let chunked = dataset.variables.iter().filter_map(|variable| match &variable.storage {
+        Storage::Chunked(_, chunked) => Some((variable.name.as_str(), chunked.chunks.as_slice())),
+        Storage::Contiguous(_) => None,
+    });
+    chunks::write(path, chunked)?;
+    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(io)
+}
+
+fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
+    let dimensions: Vec<&str> = variable.dimensions.iter().map(String::as_str).collect();
+    let mut var = match variable.data_type() {
+        Type::I32 => file.add_variable::<i32>(&variable.name, &dimensions)?,
+        Type::F32 => file.add_variable::<f32>(&variable.name, &dimensions)?,
+        Type::F64 => file.add_variable::<f64>(&variable.name, &dimensions)?,
+    };
+    if let Storage::Chunked(_, chunked) = &variable.storage {
+        var.set_chunking(&chunked.shape)?;
+        if let Some(level) = chunked.level {
+            var.set_compression(i32::from(level), chunked.shuffle)?;
+        }
+    }
+    if let Some(fill) = variable.fill {
+        match variable.data_type() {
+            Type::I32 => var.set_fill_value(fill as i32)?,
+            Type::F32 => var.set_fill_value(fill as f32)?,
+            Type::F64 => var.set_fill_value(fill)?,
+        }
+    }
+    for (name, value) in &variable.attributes {
+        var.put_attribute(name, attribute_value(value))?;
+    }
+    Ok(())
+}
+
+fn put(file: &mut FileMut, name: &str, values: &Values) -> netcdf::Result<()> {
+    let mut variable = file.variable_mut(name).ok_or_else(|| netcdf::Error::NotFound(name.into()))?;
+    match values {
+        Values::I32(values) => variable.put_values(values, ..),
+        Values::F32(values) => variable.put_values(values, ..),
+    }
+}
+
+/// An attribute as the netCDF library takes it. ASCII text becomes characters, other text a string (UTF-8);
+/// a single number becomes a scalar; an empty text becomes one NUL character, since HDF5 readers differ on empty ones.
+pub(super) fn attribute_value(value: &Value) -> AttributeValue {
+    match value {
+        Value::Text(text) if text.is_empty() => AttributeValue::Str("\0".into()),
+        Value::Text(text) if text.is_ascii() => AttributeValue::Str(text.clone()),
+        Value::Text(text) => AttributeValue::Strs(vec![text.clone()]),
+        Value::F32(numbers) => match numbers[..] {
+            [number] => AttributeValue::Float(number),
+            _ => AttributeValue::Floats(numbers.clone()),
+        },
+        Value::F64(numbers) => match numbers[..] {
+            [number] => AttributeValue::Double(number),
+            _ => AttributeValue::Doubles(numbers.clone()),
+        },
+        Value::I32(numbers) => match numbers[..] {
+            [number] => AttributeValue::Int(number),
+            _ => AttributeValue::Ints(numbers.clone()),
+        },
+    }
+}
+
+/// What an attribute in a file holds; none for types that granules do not use.
+pub(super) fn attribute_from(value: AttributeValue) -> Option<Value> {
+    Some(match value {
+        AttributeValue::Str(text) => Value::Text(text.trim_end_matches('\0').to_owned()),
+        AttributeValue::Strs(texts) => Value::Text(texts.into_iter().next()?),
+        AttributeValue::Float(number) => Value::F32(vec![number]),
+        AttributeValue::Floats(numbers) => Value::F32(numbers),
+        AttributeValue::Double(number) => Value::F64(vec![number]),
+        AttributeValue::Doubles(numbers) => Value::F64(numbers),
+        AttributeValue::Int(number) => Value::I32(vec![number]),
+        AttributeValue::Ints(numbers) => Value::I32(numbers),
+        _ => return None,
+    })
+}
+
+/// The attributes of a variable in file order, without `_FillValue`.
+pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribute<'a>>) -> netcdf::Result<Attributes> {
+    let mut found = Vec::new();
+    for attribute in attributes.filter(|attribute| attribute.name() != "_FillValue") {
+        let name = attribute.name().to_owned();
+        let value = attribute_from(attribute.value()?)
+            .ok_or_else(|| netcdf::Error::Str(format!("attribute {name} has a type that granules do not use")))?;
+        found.push((name, value));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::codec::Codec;
+    use super::*;
+
+    /// A small file with everything in it that granules use.
+    pub(in super::super) fn sample() -> Dataset {
+        let codec = Codec { level: Some(5), shuffle: true };
+        let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
+        let chunks = codec.encode(&field, &[1, 4, 6], &[0, 0, 0], &[1, 3, 4], 9.96921e36).unwrap();
+        let range = ("actual_range".to_owned(), Value::F32(vec![1.0, 23.0]));
+        let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));
+        Dataset {
+            dimensions: vec![("time".into(), 1), ("y".into(), 4), ("x".into(), 6)],
+            variables: vec![
+                Variable {
+                    name: "time".into(),
+                    dimensions: vec!["time".into()],
+                    fill: None,
+                    attributes: vec![text("units", "hours since 1992-01-01T12:00:00"), text("comment", "")],
+                    storage: Storage::Contiguous(Values::I32([366].into())),
+                },
+                Variable {
+                    name: "SSH".into(),
+                    dimensions: vec!["time".into(), "y".into(), "x".into()],
+                    fill: Some(9.969_209_968_386_869e36),
+                    attributes: vec![range, text("long_name", "sea’s surface")],
+                    storage: Storage::Chunked(Type::F32, codec.chunked(vec![1, 3, 4], chunks)),
+                },
+            ],
+            attributes: vec![text("title", "sample"), ("geospatial_lat_min".into(), Value::from(-90.0))],
+        }
+    }
+
+    #[test]
+    fn readers_find_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        write(&path, &sample()).unwrap();
+        let file = netcdf::open(&path).unwrap();
+        let ssh = file.variable("SSH").unwrap();
+        let values: Vec<f32> = ssh.get_values(..).unwrap();
+        for (i, value) in values.iter().enumerate() {
+            assert_eq!(*value, if i % 5 == 0 { 9.96921e36 } else { i as f32 });
+        }
+        assert_eq!(ssh.fill_value::<f32>().unwrap(), Some(9.96921e36));
+        assert_eq!(ssh.attributes().next().unwrap().name(), "_FillValue");
+        assert_eq!(ssh.chunking().unwrap(), Some(vec![1, 3, 4]));
+        for variable in &sample().variables {
+            let found = file.variable(&variable.name).unwrap();
+            assert_eq!(attributes_of(found.attributes()).unwrap(), variable.attributes);
+        }
+        let globals: Vec<_> = file.attributes().filter(|a| a.name() != "_NCProperties").collect();
+        assert_eq!(attributes_of(globals.into_iter()).unwrap(), sample().attributes);
+    }
+
+    #[test]
+    fn the_same_dataset_gives_the_same_bytes_whoever_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let written: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let writer = |i: usize| {
+                let path = dir.path().join(format!("{i}.nc"));
+                scope.spawn(move || {
+                    write(&path, &sample()).unwrap();
+                    std::fs::read(path).unwrap()
+                })
+            };
+            let threads: Vec<_> = (0..8).map(writer).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(written.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn an_existing_file_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        std::fs::write(&path, "precious").unwrap();
+        assert!(write(&path, &sample()).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}

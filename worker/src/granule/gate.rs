@@ -1,0 +1,262 @@
+//! The gate: what a closed file must look like before anybody may see it.
+//!
+//! Values are checked as they enter the codec (see [`super::field`]); here the file is opened again and its
+//! structure held against the dataset that it was written from.
+
+use super::chunks::{self, ChunkError};
+use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
+use super::file;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Why a file does not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// It cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the netCDF library says.
+        source: netcdf::Error,
+    },
+    /// Its chunk index cannot be read.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// It can be read, but is not what it should be.
+    #[error("{path}: does not pass the gate: {}", .violations.join("; "))]
+    Violations {
+        /// The file.
+        path: PathBuf,
+        /// Everything that is wrong.
+        violations: Vec<String>,
+    },
+}
+
+/// Opens a file and holds its structure against the dataset it was written from: dimensions, types, fill values,
+/// filters, attributes, chunk index and sizes, and the values of everything that is stored plainly (time, bounds,
+/// coordinates).
+///
+/// # Errors
+/// The file cannot be read, or [`GateError::Violations`] with all that differs.
+pub fn check(path: &Path, dataset: &Dataset) -> Result<(), GateError> {
+    let mut violations = Vec::new();
+    let read = |source| GateError::Read { path: path.into(), source };
+    {
+        let found = netcdf::open(path).map_err(read)?;
+        let lengths: Vec<_> = found.dimensions().map(|d| (d.name(), d.len())).collect();
+        if lengths != dataset.dimensions {
+            violations.push(format!("dimensions are {lengths:?}, should be {:?}", dataset.dimensions));
+        }
+        let globals = found.attributes().filter(|attribute| attribute.name() != "_NCProperties");
+        compare(&mut violations, "global", &file::attributes_of(globals).map_err(read)?, &dataset.attributes);
+        let names: Vec<_> = found.variables().map(|v| v.name()).collect();
+        if !names.iter().eq(dataset.variables.iter().map(|v| &v.name)) {
+            violations.push(format!("variables are {names:?}"));
+        }
+        for variable in &dataset.variables {
+            if let Some(found) = found.variable(&variable.name) {
+                check_variable(&mut violations, &found, variable).map_err(read)?;
+            }
+        }
+    }
+    let chunked: Vec<&Variable> =
+        dataset.variables.iter().filter(|variable| matches!(variable.storage, Storage::Chunked(..))).collect();
+    let names: Vec<&str> = chunked.iter().map(|variable| variable.name.as_str()).collect();
+    let length = std::fs::metadata(path).map_err(|e| read(e.to_string().into()))?.len();
+    for (variable, layout) in chunked.into_iter().zip(chunks::layouts(path, &names)?) {
+        check_chunks(&mut violations, variable, &layout, length);
+    }
+    if violations.is_empty() { Ok(()) } else { Err(GateError::Violations { path: path.into(), violations }) }
+}
+
+fn check_variable(
+    violations: &mut Vec<String>,
+    found: &netcdf::Variable<'_>,
+    variable: &Variable,
+) -> netcdf::Result<()> {
+    let name = &variable.name;
+    let wanted_type = match variable.data_type() {
+        Type::I32 => netcdf::types::NcVariableType::Int(netcdf::types::IntType::I32),
+        Type::F32 => netcdf::types::NcVariableType::Float(netcdf::types::FloatType::F32),
+        Type::F64 => netcdf::types::NcVariableType::Float(netcdf::types::FloatType::F64),
+    };
+    if found.vartype() != wanted_type {
+        violations.push(format!("{name}: its type is {:?}, should be {wanted_type:?}", found.vartype()));
+        return Ok(()); // nothing else can be read as what it should be
+    }
+    let mut differ = |what: &str, found: String, wanted: String| {
+        if found != wanted {
+            violations.push(format!("{name}: {what} is {found}, should be {wanted}"));
+        }
+    };
+    let dimensions: Vec<String> = found.dimensions().iter().map(|d| d.name()).collect();
+    differ("its dimensions", format!("{dimensions:?}"), format!("{:?}", variable.dimensions));
+    let fill = match variable.data_type() {
+        Type::I32 => found.fill_value::<i32>()?.map(f64::from),
+        Type::F32 => found.fill_value::<f32>()?.map(f64::from),
+        Type::F64 => found.fill_value::<f64>()?,
+    };
+    let has_fill = found.attribute("_FillValue").is_some();
+    let wanted = variable.fill.map(|fill| match variable.data_type() {
+        Type::I32 => f64::from(fill as i32),
+        Type::F32 => f64::from(fill as f32),
+        Type::F64 => fill,
+    });
+    differ("its fill value", format!("{:?}", fill.filter(|_| has_fill)), format!("{wanted:?}"));
+    let shape = match &variable.storage {
+        Storage::Contiguous(_) => None,
+        Storage::Chunked(_, chunked) => Some(chunked.shape.clone()),
+    };
+    differ("its chunk shape", format!("{:?}", found.chunking()?), format!("{shape:?}"));
+    compare(violations, name, &file::attributes_of(found.attributes())?, &variable.attributes);
+    if let Storage::Contiguous(values) = &variable.storage {
+        let same = match values {
+            super::dataset::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
+            super::dataset::Values::F32(values) => {
+                // Bits, so that a NaN in a coordinate compares equal to itself.
+                let found = found.get_values::<f32, _>(..)?;
+                found.len() == values.len() && found.iter().zip(values.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
+            }
+        };
+        if !same {
+            violations.push(format!("{name}: the values in the file are not those written"));
+        }
+    }
+    Ok(())
+}
+
+fn compare(violations: &mut Vec<String>, place: &str, found: &Attributes, wanted: &Attributes) {
+    if found == wanted {
+        return;
+    }
+    let names = |attributes: &Attributes| attributes.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+    for name in names(found).symmetric_difference(&names(wanted)) {
+        violations.push(format!("{place}: attribute {name} is missing or not wanted"));
+    }
+    for (name, value) in wanted {
+        // An empty text is stored as one NUL character and read back as empty.
+        match super::dataset::get(found, name) {
+            Some(other) if !same_value(other, value) => {
+                violations.push(format!("{place}: attribute {name} is {other:?}, should be {value:?}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn same_value(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::F32(a), Value::F32(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        (Value::F64(a), Value::F64(b)) => a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits())),
+        _ => a == b,
+    }
+}
+
+fn check_chunks(violations: &mut Vec<String>, variable: &Variable, layout: &chunks::Layout, length: u64) {
+    let Storage::Chunked(_, chunked) = &variable.storage else { return };
+    let (name, stored) = (&variable.name, &layout.chunks);
+    let mut filters = Vec::new();
+    if let Some(level) = chunked.level {
+        filters.extend(chunked.shuffle.then_some(chunks::Filter::Shuffle));
+        filters.push(chunks::Filter::Deflate(u32::from(level)));
+    }
+    if layout.filters != filters {
+        violations.push(format!("{name}: its filters are {:?}, should be {filters:?}", layout.filters));
+    }
+    if stored.len() != chunked.chunks.len() {
+        violations.push(format!("{name}: {} chunks in the file, should be {}", stored.len(), chunked.chunks.len()));
+    }
+    let by_offset: std::collections::HashMap<_, _> = stored.iter().map(|chunk| (&chunk.offset, chunk)).collect();
+    for chunk in chunked.chunks.iter() {
+        match by_offset.get(&chunk.offset) {
+            None => violations.push(format!("{name}: no chunk at {:?}", chunk.offset)),
+            Some(found) if found.size != chunk.bytes.len() as u64 || found.filter_mask != 0 => {
+                violations.push(format!("{name}: chunk at {:?} has another size or filters", chunk.offset));
+            }
+            Some(found) if found.address.checked_add(found.size).is_none_or(|end| end > length) => {
+                violations.push(format!("{name}: chunk at {:?} lies beyond the end of the file", chunk.offset));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::dataset::{Chunked, Values};
+    use super::super::file::tests::sample;
+    use super::*;
+    use std::sync::Arc;
+
+    fn violations(path: &Path, dataset: &Dataset) -> Vec<String> {
+        match check(path, dataset) {
+            Err(GateError::Violations { violations, .. }) => violations,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_written_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        file::write(&path, &sample()).unwrap();
+        check(&path, &sample()).unwrap();
+    }
+
+    #[test]
+    fn each_difference_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        file::write(&path, &sample()).unwrap();
+        let changes: [(&str, fn(&mut Dataset)); 10] = [
+            ("dimensions", |d| d.dimensions[1].1 = 5),
+            ("global: attribute title", |d| d.attributes[0].1 = Value::from("other")),
+            ("global: attribute extra", |d| d.attributes.push(("extra".into(), Value::from("x")))),
+            ("SSH: attribute actual_range", |d| d.variables[1].attributes[0].1 = Value::F32(vec![1.0, 24.0])),
+            ("time: the values", |d| d.variables[0].storage = Storage::Contiguous(Values::I32([367].into()))),
+            ("SSH: its fill value", |d| d.variables[1].fill = Some(0.0)),
+            ("SSH: its dimensions", |d| d.variables[1].dimensions.swap(1, 2)),
+            ("SSH: its filters", |d| relevel(&mut d.variables[1])),
+            ("SSH: its type", |d| retype(&mut d.variables[1])),
+            ("SSH: no chunk at [0, 9, 0]", |d| rechunk(&mut d.variables[1], |c| c[2].offset[1] = 9)),
+        ];
+        for (want, change) in changes {
+            let mut dataset = sample();
+            change(&mut dataset);
+            let found = violations(&path, &dataset);
+            assert!(found.iter().any(|v| v.starts_with(want)), "{want}: {found:?}");
+        }
+        let mut dataset = sample();
+        rechunk(&mut dataset.variables[1], |c| c[0].bytes.push(0));
+        assert!(violations(&path, &dataset)[0].contains("another size"));
+    }
+
+    fn retype(variable: &mut Variable) {
+        let Storage::Chunked(data_type, _) = &mut variable.storage else { panic!() };
+        *data_type = Type::F64;
+    }
+
+    fn relevel(variable: &mut Variable) {
+        let Storage::Chunked(_, chunked) = &mut variable.storage else { panic!() };
+        chunked.level = Some(6);
+    }
+
+    fn rechunk(variable: &mut Variable, change: fn(&mut Vec<super::super::dataset::Chunk>)) {
+        let Storage::Chunked(_, chunked) = &mut variable.storage else { panic!() };
+        let mut chunks = chunked.chunks.to_vec();
+        change(&mut chunks);
+        *chunked = Chunked { chunks: Arc::new(chunks), ..chunked.clone() };
+    }
+
+    #[test]
+    fn a_truncated_file_does_not_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        file::write(&path, &sample()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(matches!(check(&path, &sample()), Err(GateError::Read { .. })));
+    }
+}

@@ -1,0 +1,7 @@
+//! Granules: assembled, compressed, written, checked.
+
+pub mod chunks;
+pub mod codec;
+pub mod dataset;
+pub mod file;
+pub mod gate;
