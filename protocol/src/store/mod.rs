@@ -1,5 +1,6 @@
 //! Reading at offsets, listing, and committing what must not exist yet.
 
+pub mod commit;
 pub mod local;
 
 use std::fs::File;

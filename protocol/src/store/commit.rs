@@ -1,0 +1,199 @@
+//! Committing a granule on a local file system: a part beside the target becomes the target, once.
+//!
+//! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
+//! final name is complete, whatever happened and whoever made it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Why a granule could not be committed.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: could not {action}: {source}")]
+pub struct CommitError {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What was tried.
+    pub action: &'static str,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The target is what was written.
+    New,
+    /// Something was there before; the part is gone and the target untouched.
+    AlreadyThere,
+}
+
+/// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is removed.
+#[derive(Debug)]
+pub struct Part {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Part {
+    /// Makes the target's directories and settles the name of the part; one left by an earlier life of this worker
+    /// is removed.
+    ///
+    /// # Errors
+    /// The target has no file name, or its directory cannot be made or written.
+    pub fn new(target: &Path, worker: &str) -> Result<Part, CommitError> {
+        let fail = |action| move |source| CommitError { path: target.into(), action, source };
+        let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
+        };
+        fs::create_dir_all(directory).map_err(fail("make its directory"))?;
+        let path = directory.join(part_name(&name.to_string_lossy(), worker));
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
+            _ => Ok(Part { path, target: target.into() }),
+        }
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the disk.
+    ///
+    /// # Errors
+    /// The part or its directory cannot be synced or linked.
+    pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
+        let target = &self.target;
+        let fail = |action| move |source| CommitError { path: target.clone(), action, source };
+        File::open(&self.path).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
+        if replace {
+            fs::rename(&self.path, &self.target).map_err(fail("replace it"))?;
+        } else if let Err(e) = fs::hard_link(&self.path, &self.target) {
+            // On NFS the reply to a link that was made can be lost: then the file is there and is ours.
+            if !self.is_target() {
+                return match e.kind() {
+                    io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
+                    _ => Err(fail("link its part to it")(e)),
+                };
+            }
+        }
+        if let Some(directory) = self.target.parent() {
+            File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
+        }
+        Ok(Committed::New) // dropping self unlinks the part
+    }
+
+    fn is_target(&self) -> bool {
+        let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+        identity(&self.path).is_some_and(|part| identity(&self.target) == Some(part))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path); // it may be gone: renamed, or swept
+    }
+}
+
+/// Name of the part of a granule that a worker is writing.
+pub fn part_name(granule: &str, worker: &str) -> String {
+    format!(".{granule}.{worker}.part")
+}
+
+/// Removes the parts of a granule that any worker left behind, and says how many there were.
+/// Only for a production whose outcomes are all in: a part in use would be lost.
+///
+/// # Errors
+/// The directory cannot be listed or a part not removed; a directory that does not exist has no parts.
+pub fn sweep(target: &Path) -> Result<usize, CommitError> {
+    let fail = |source| CommitError { path: target.into(), action: "sweep the parts beside it", source };
+    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return Ok(0) };
+    let start = format!(".{}.", name.to_string_lossy());
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(fail(e)),
+    };
+    let mut swept = 0;
+    for entry in entries {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&start) && name.ends_with(".part") {
+            fs::remove_file(entry.path()).map_err(fail)?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn part(target: &Path, worker: &str, text: &str) -> Part {
+        let part = Part::new(target, worker).unwrap();
+        fs::write(part.path(), text).unwrap();
+        part
+    }
+
+    fn files(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_first_commit_wins_and_no_part_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("a/b/g.nc");
+        let (first, second) = (part(&target, "w1", "one"), part(&target, "w2", "two"));
+        assert_eq!(first.commit(false).unwrap(), Committed::New);
+        assert_eq!(second.commit(false).unwrap(), Committed::AlreadyThere);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "one");
+        assert_eq!(part(&target, "w3", "three").commit(true).unwrap(), Committed::New);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "three");
+        assert_eq!(files(target.parent().unwrap()), ["g.nc"]);
+    }
+
+    #[test]
+    fn of_many_racing_commits_exactly_one_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("g.nc");
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let commit = |i: usize| {
+                let target = &target;
+                scope.spawn(move || part(target, &format!("w{i}"), &format!("{i}")).commit(false).unwrap())
+            };
+            let threads: Vec<_> = (0..16).map(commit).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|c| **c == Committed::New).count(), 1);
+        assert_eq!(files(dir.path()), ["g.nc"]);
+    }
+
+    #[test]
+    fn a_dropped_part_is_removed_and_a_left_one_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("g.nc");
+        drop(part(&target, "w", "x"));
+        assert!(files(dir.path()).is_empty());
+        fs::write(dir.path().join(part_name("g.nc", "dead")), "x").unwrap();
+        fs::write(dir.path().join(part_name("h.nc", "alive")), "x").unwrap();
+        assert_eq!(sweep(&target).unwrap(), 1);
+        assert_eq!(files(dir.path()), [".h.nc.alive.part"]);
+        assert_eq!(sweep(&dir.path().join("none/g.nc")).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_destination_that_is_a_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("out"), "").unwrap();
+        let error = Part::new(&dir.path().join("out/g.nc"), "w").unwrap_err();
+        assert!(error.to_string().contains("out/g.nc: could not make its directory"), "{error}");
+    }
+}
