@@ -218,6 +218,13 @@ pub enum RecipeError {
     },
 }
 
+impl Plan {
+    /// Whether the granule may be made although outputs are missing (option `allow_partial`).
+    pub fn allows_partial(&self) -> bool {
+        self.options.get("allow_partial").is_some_and(|value| value == true)
+    }
+}
+
 impl Recipe {
     /// The planner's part.
     ///

@@ -79,7 +79,7 @@ pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
 }
 
 /// How chunks are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Codec {
     /// Deflate level 0 to 9, or none to leave chunks as they are.
     pub level: Option<u8>,

@@ -2,53 +2,7 @@
 
 use std::sync::Arc;
 
-/// Attributes in file order.
-pub type Attributes = Vec<(String, Value)>;
-
-/// Value of an attribute.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// Text: characters if ASCII, else a string; an empty text is stored as one NUL character.
-    Text(String),
-    /// One or several single precision numbers.
-    F32(Vec<f32>),
-    /// One or several double precision numbers.
-    F64(Vec<f64>),
-    /// One or several 32-bit integers.
-    I32(Vec<i32>),
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Value {
-        Value::Text(text.into())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Value {
-        Value::Text(text)
-    }
-}
-
-impl From<f64> for Value {
-    fn from(number: f64) -> Value {
-        Value::F64(vec![number])
-    }
-}
-
-/// Sets an attribute: in place if there is one of that name, else at the end.
-pub fn set(attributes: &mut Attributes, name: &str, value: impl Into<Value>) {
-    let value = value.into();
-    match attributes.iter_mut().find(|(existing, _)| existing == name) {
-        Some((_, old)) => *old = value,
-        None => attributes.push((name.into(), value)),
-    }
-}
-
-/// The value of an attribute.
-pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
-    attributes.iter().find(|(existing, _)| existing == name).map(|(_, value)| value)
-}
+pub use crate::metadata::attribute::{Attributes, Value, get, set};
 
 /// Type of the values of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

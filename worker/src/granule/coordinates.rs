@@ -1,0 +1,285 @@
+//! Coordinates and bounds of a granule (specification 04, sections 7 and 9).
+
+use super::codec::{Codec, CodecError};
+use super::dataset::{Storage, Type, Values, Variable};
+use super::field::FILL;
+use super::time::EncodedTime;
+use crate::grid::Native;
+use crate::mds::compact::TILES;
+use crate::metadata::attribute::{self, Attributes};
+use crate::metadata::coordinate;
+use crate::metadata::global::Extent;
+use crate::resources::{ModelGrid, Resources, Target};
+use edp_protocol::recipe::DynamicMetadata;
+use edp_protocol::{GridKind, Mode};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Coordinates of one granule, in the three places of the file where they stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coordinates {
+    /// Dimensions of the file in order.
+    pub dimensions: Vec<(String, usize)>,
+    /// Coordinates before the data variables.
+    pub first: Vec<Variable>,
+    /// `time_bnds`: before the second data variable of native granules, after the last of latlon ones.
+    pub time_bounds: Variable,
+    /// Other bounds, at the end.
+    pub last: Vec<Variable>,
+    /// What the granule covers.
+    pub extent: Extent,
+}
+
+/// Static horizontal coordinates of a grid, compressed once for all granules.
+#[derive(Debug, Default)]
+pub struct Static {
+    prepared: Mutex<HashMap<(&'static str, Codec), Storage>>,
+}
+
+/// Which coordinates a granule has.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Whose rules apply.
+    pub mode: Mode,
+    /// Whether any variable has levels.
+    pub three_d: bool,
+    /// Whether native coordinates of U points are wanted, and of V points.
+    pub edges: [bool; 2],
+    /// How static coordinates are compressed.
+    pub codec: Codec,
+    /// Times of the granule.
+    pub time: EncodedTime,
+    /// Units of the times.
+    pub time_units: &'a str,
+    /// What the recipe says.
+    pub dynamic: &'a DynamicMetadata,
+}
+
+fn variable(name: &str, dimensions: &[&str], attributes: Attributes, storage: Storage) -> Variable {
+    let dimensions = dimensions.iter().map(|d| (*d).to_owned()).collect();
+    Variable { name: name.into(), dimensions, fill: None, attributes, storage }
+}
+
+fn floats(values: impl Into<Arc<[f32]>>) -> Storage {
+    Storage::Contiguous(Values::F32(values.into()))
+}
+
+fn integers(values: impl Into<Arc<[i32]>>) -> Storage {
+    Storage::Contiguous(Values::I32(values.into()))
+}
+
+/// `time` and `time_bnds`.
+fn times(resources: &Resources, grid: GridKind, wanted: &Wanted<'_>) -> [Variable; 2] {
+    let metadata = &resources.texts.metadata;
+    let long_name = wanted.dynamic.time_long_name.as_deref();
+    let attributes = coordinate::describe_time(metadata, grid, long_name, wanted.time_units);
+    let bounds = coordinate::describe_bounds(metadata, grid, "time_bnds", &attributes);
+    let EncodedTime { start, center, end } = wanted.time;
+    [
+        variable("time", &["time"], attributes, integers([center])),
+        variable("time_bnds", &["time", "nv"], bounds, integers([start, end])),
+    ]
+}
+
+/// Coordinates of a native granule.
+///
+/// # Errors
+/// The configured compression does not exist.
+pub fn native(resources: &Resources, wanted: &Wanted<'_>) -> Result<Coordinates, CodecError> {
+    let (model, metadata) = (&*resources.grid, &resources.texts.metadata);
+    let grid = &model.native;
+    let [time, time_bounds] = times(resources, GridKind::Native, wanted);
+    let describe = |name| coordinate::describe(metadata, GridKind::Native, name);
+    let (n, nz) = (grid.n, grid.levels);
+    let vertical = [("k", nz), ("k_u", nz), ("k_l", nz), ("k_p1", nz + 1)];
+    let vertical = if wanted.three_d { &vertical[..] } else { &[] };
+    let indices: Vec<(&str, usize)> = [("i", n), ("i_g", n), ("j", n), ("j_g", n)]
+        .into_iter()
+        .chain(vertical.iter().copied())
+        .chain([("tile", TILES)])
+        .collect();
+    let mut first: Vec<Variable> = Vec::new();
+    for &(name, length) in &indices {
+        let values: Vec<i32> = (0..length as i32).collect();
+        first.push(variable(name, &[name], describe(name), integers(values)));
+    }
+    first.push(time);
+    let horizontal = |name, dimensions: &[&'static str], attributes| {
+        Ok(variable(name, dimensions, attributes, model.horizontal(name, wanted)?))
+    };
+    let (center, corner) = (["tile", "j", "i"], ["tile", "j_g", "i_g"]);
+    for (name, dimensions) in [("XC", center), ("YC", center), ("XG", corner), ("YG", corner)] {
+        first.push(horizontal(name, &dimensions, describe(name))?);
+    }
+    if wanted.mode == Mode::Corrected {
+        let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
+        for (name, dimensions, present) in [
+            ("XU", u, wanted.edges[0]),
+            ("YU", u, wanted.edges[0]),
+            ("XV", v, wanted.edges[1]),
+            ("YV", v, wanted.edges[1]),
+        ] {
+            if present {
+                first.push(horizontal(name, &dimensions, coordinate::describe_edge(metadata, name))?);
+            }
+        }
+    }
+    if wanted.three_d {
+        for (name, dimension, values) in
+            [("Z", "k", &grid.rc[..]), ("Zp1", "k_p1", &grid.rf), ("Zu", "k_u", grid.zu()), ("Zl", "k_l", grid.zl())]
+        {
+            first.push(variable(name, &[dimension], describe(name), floats(values)));
+        }
+    }
+    let bounds = |name, parent: &str| {
+        let parent = first.iter().find(|variable| variable.name == parent);
+        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
+        coordinate::describe_bounds(metadata, GridKind::Native, name, &parent)
+    };
+    let corners = ["tile", "j", "i", "nb"];
+    let mut last = vec![
+        horizontal("XC_bnds", &corners, bounds("XC_bnds", "XC"))?,
+        horizontal("YC_bnds", &corners, bounds("YC_bnds", "YC"))?,
+    ];
+    if wanted.three_d {
+        last.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), floats(&grid.z_bounds[..])));
+    }
+    let lengths = indices.into_iter().chain([("time", 1), ("nv", 2), ("nb", 4)]);
+    let extent = Extent {
+        latitude: limits(grid.yc_bounds.iter().map(|v| f64::from(*v))),
+        longitude: limits(grid.xc_bounds.iter().map(|v| f64::from(*v))),
+        vertical: wanted.three_d.then(|| limits(grid.z_bounds.iter().map(|v| f64::from(*v)))),
+        resolution: None,
+    };
+    let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
+    Ok(Coordinates { dimensions, first, time_bounds, last, extent })
+}
+
+impl ModelGrid {
+    /// A static horizontal coordinate: plain in EDP's files, one deflated chunk in ours, made at the first call.
+    fn horizontal(&self, name: &'static str, wanted: &Wanted<'_>) -> Result<Storage, CodecError> {
+        let codec = match wanted.mode {
+            Mode::Edp2024 => Codec { level: None, shuffle: false },
+            Mode::Corrected => wanted.codec,
+        };
+        let mut prepared = self.statics.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(storage) = prepared.get(&(name, codec)) {
+            return Ok(storage.clone());
+        }
+        let (values, corners) = horizontal_values(&self.native, name);
+        let storage = if codec.level.is_none() {
+            floats(values)
+        } else {
+            let n = self.native.n;
+            let shape: Vec<usize> = [TILES, n, n].into_iter().chain(corners.then_some(4)).collect();
+            Storage::Chunked(Type::F32, codec.encode_whole(&values, &shape, FILL as f32)?)
+        };
+        prepared.insert((name, codec), storage.clone());
+        Ok(storage)
+    }
+}
+
+/// Values in tile order, and whether they have a last dimension for the four corners.
+fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
+    match name {
+        "XC" => (grid.xc.clone(), false),
+        "YC" => (grid.yc.clone(), false),
+        "XG" => (grid.xg.clone(), false),
+        "YG" => (grid.yg.clone(), false),
+        "XC_bnds" => (grid.xc_bounds.clone(), true),
+        "YC_bnds" => (grid.yc_bounds.clone(), true),
+        edge => {
+            let points = grid.edge_points();
+            let values = match edge {
+                "XU" => &points.xu,
+                "YU" => &points.yu,
+                "XV" => &points.xv,
+                _ => &points.yv,
+            };
+            (values.clone(), false)
+        }
+    }
+}
+
+/// Coordinates of a latlon granule.
+pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Coordinates {
+    let metadata = &resources.texts.metadata;
+    let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
+    let describe = |name| coordinate::describe(metadata, GridKind::Latlon, name);
+    let (axes, factors) = (&target.latlon, &target.factors);
+    let flat = |bounds: &[[f64; 2]]| bounds.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>();
+    let mut first = vec![time];
+    let mut last = Vec::new();
+    let mut dimensions = vec![("time".to_owned(), 1)];
+    let mut add = |name: &str, bounds_name: &str, values: &[f32], bounds: &[[f64; 2]]| {
+        let attributes = describe(name);
+        let of_bounds = coordinate::describe_bounds(metadata, GridKind::Latlon, bounds_name, &attributes);
+        dimensions.push((name.to_owned(), values.len()));
+        first.push(variable(name, &[name], attributes, floats(values)));
+        variable(bounds_name, &[name, "nv"], of_bounds, floats(flat(bounds)))
+    };
+    let depths = wanted.three_d.then(|| add("Z", "Z_bnds", &axes.z, &factors.depth_bounds));
+    last.push(add("latitude", "latitude_bnds", &axes.latitude, &factors.latitude_bounds));
+    last.push(add("longitude", "longitude_bnds", &axes.longitude, &factors.longitude_bounds));
+    last.extend(depths);
+    dimensions.push(("nv".to_owned(), 2));
+    let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());
+    let spacing = |bounds: &[[f64; 2]]| {
+        let [low, high] = all(bounds);
+        // The bounds carry rounding errors that would show up as 0.49999999999999994.
+        ((high - low) / bounds.len().max(1) as f64 * 1e9).round() / 1e9
+    };
+    let extent = Extent {
+        latitude: all(&factors.latitude_bounds),
+        longitude: all(&factors.longitude_bounds),
+        vertical: wanted.three_d.then(|| all(&factors.depth_bounds)),
+        resolution: Some([spacing(&factors.latitude_bounds), spacing(&factors.longitude_bounds)]),
+    };
+    Coordinates { dimensions, first, time_bounds, last, extent }
+}
+
+fn limits(values: impl Iterator<Item = f64>) -> [f64; 2] {
+    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
+}
+
+/// The `coordinates` attribute of a data variable; none if it has no coordinates to name.
+///
+/// `corrected`: auxiliary coordinates all of whose dimensions the variable has; edp-2024: those of EDP's fixed set.
+pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &[Variable]) -> Option<String> {
+    const OF_EDP: [&str; 9] = ["XC", "YC", "XG", "YG", "Z", "Zp1", "Zu", "Zl", "time"];
+    let within = |coordinate: &&Variable| coordinate.dimensions.iter().all(|d| dimensions.contains(d));
+    let mut names: Vec<&str> = coordinates
+        .iter()
+        .filter(within)
+        .filter(|coordinate| match mode {
+            Mode::Corrected => !is_axis(coordinate),
+            Mode::Edp2024 => OF_EDP.contains(&coordinate.name.as_str()),
+        })
+        .map(|coordinate| coordinate.name.as_str())
+        .collect();
+    names.sort_unstable();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+/// The global `coordinates` attribute: every coordinate that is no axis and that no data variable names.
+pub fn named_by_none<'a>(
+    coordinates: impl Iterator<Item = &'a Variable>,
+    data: &[Variable],
+) -> Option<String> {
+    let named: Vec<&str> = data
+        .iter()
+        .filter_map(|variable| attribute::get(&variable.attributes, "coordinates")?.text())
+        .flat_map(str::split_whitespace)
+        .collect();
+    let mut names: Vec<&str> = coordinates
+        .filter(|coordinate| !is_axis(coordinate) && !named.contains(&coordinate.name.as_str()))
+        .map(|coordinate| coordinate.name.as_str())
+        .collect();
+    names.sort_unstable();
+    (!names.is_empty()).then(|| names.join(" "))
+}
+
+/// Whether a coordinate is the axis of a dimension of the same name.
+fn is_axis(coordinate: &Variable) -> bool {
+    coordinate.dimensions.len() == 1 && coordinate.dimensions[0] == coordinate.name
+}

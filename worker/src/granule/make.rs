@@ -1,0 +1,453 @@
+//! One recipe in, one file out: reads, assembles, writes, and passes the gate.
+
+use super::codec::CodecError;
+use super::coordinates::{self, Coordinates, Wanted};
+use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
+use super::field::{Encoded, FILL, Field, FieldError, Input, Route};
+use super::file::{self, FileError};
+use super::gate::{self, GateError};
+use super::time::{self, TimeError};
+use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
+use crate::mapping::MappingError;
+use crate::mds::{Header, MdsError, MdsFile};
+use crate::metadata::attribute;
+use crate::metadata::configuration::Precision;
+use crate::metadata::global::{self, Sources};
+use crate::metadata::podaac::TableError;
+use crate::metadata::variable::{self, Description};
+use crate::resources::{self, Cache, ResourceError, Resources};
+use edp_protocol::location::LocationError;
+use edp_protocol::name::{GranuleName, NameError, base_name};
+use edp_protocol::recipe::{Plan, Recipe, RecipeError};
+use edp_protocol::store::ReadAt;
+use edp_protocol::{GridKind, Location, Mode};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// Why a granule could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// The recipe is not usable.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The granule's name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Something the recipe asks for is not possible.
+    #[error("{granule}: {variable}: {why}")]
+    Variable {
+        /// The granule.
+        granule: String,
+        /// The output variable.
+        variable: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Outputs of the dataset have no input.
+    #[error("{granule}: held: no input for {}; plan with --allow-partial to make it without", .missing.join(", "))]
+    Held {
+        /// The granule.
+        granule: String,
+        /// The outputs.
+        missing: Vec<String>,
+    },
+    /// A shared resource.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// An input file cannot be opened.
+    #[error("{path}: cannot be opened: {source}")]
+    Input {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An input is not the one that was planned with.
+    #[error("{path}: has {found} bytes, but had {planned} when the recipe was planned: plan again")]
+    InputChanged {
+        /// The file.
+        path: String,
+        /// Size now.
+        found: u64,
+        /// Size when planning.
+        planned: u64,
+    },
+    /// A location of the recipe.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// An MDS file.
+    #[error(transparent)]
+    Mds(#[from] MdsError),
+    /// Mapping factors.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// A field.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The times of the recipe.
+    #[error("{granule}: {source}")]
+    Time {
+        /// The granule.
+        granule: String,
+        /// What is wrong.
+        source: TimeError,
+    },
+    /// The PO.DAAC table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Compression.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file did not pass the gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl MakeError {
+    /// Whether the same recipe may succeed later: reading or writing failed, not what was read.
+    pub fn is_transient(&self) -> bool {
+        let passing = |error: &io::Error| {
+            !matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::ReadOnlyFilesystem
+            )
+        };
+        match self {
+            MakeError::Input { source, .. } | MakeError::File(FileError::Io { source, .. }) => passing(source),
+            MakeError::Mds(MdsError::Read { source, .. })
+            | MakeError::Field(FieldError::Mds(MdsError::Read { source, .. })) => passing(source),
+            _ => false,
+        }
+    }
+}
+
+/// What was made.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// What is odd but did not stop it.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the granule of a recipe at a local path where nothing is yet, and checks it there.
+///
+/// # Errors
+/// Anything that keeps the granule from being right; whatever stands at `path` then is to be removed.
+pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) -> Result<Made, MakeError> {
+    recipe.check_identity()?;
+    let plan = recipe.plan()?;
+    if plan.mode == Mode::Corrected && !plan.missing.is_empty() && !plan.allows_partial() {
+        return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
+    }
+    let name = GranuleName::parse(base_name(&recipe.granule))?;
+    let resources = cache.resources(recipe, name.grid)?;
+    let assembly = Assembly { recipe, plan, name: &name, resources: &resources, cancel };
+    let (dataset, warnings) = assembly.dataset()?;
+    file::write(path, &dataset)?;
+    gate::check(path, &dataset)?;
+    let bytes = std::fs::metadata(path).map_err(|source| FileError::Io { path: path.into(), source })?.len();
+    Ok(Made { bytes, warnings })
+}
+
+struct Assembly<'a> {
+    recipe: &'a Recipe,
+    plan: &'a Plan,
+    name: &'a GranuleName,
+    resources: &'a Resources,
+    cancel: &'a AtomicBool,
+}
+
+/// An output variable before its values are read.
+struct Source<'a> {
+    name: &'a str,
+    input: Input,
+    record: usize,
+    placement: Placement,
+    levels: Option<usize>,
+    description: Description,
+}
+
+impl Assembly<'_> {
+    fn dataset(&self) -> Result<(Dataset, Vec<String>), MakeError> {
+        let texts = &self.resources.texts;
+        let mut warnings = Vec::new();
+        let mut sources = Vec::new();
+        for (name, inputs) in &self.recipe.variables {
+            sources.push(self.source(name, inputs, &mut warnings)?);
+        }
+        if sources.is_empty() {
+            return Err(self.fail("-", "the recipe has no variables"));
+        }
+        let time = time::encode(&self.recipe.dynamic_metadata, &self.plan.time_units)
+            .map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
+        let has = |point| sources.iter().any(|source| source.placement.horizontal == point);
+        let wanted = Wanted {
+            mode: self.plan.mode,
+            three_d: sources.iter().any(|source| source.levels.is_some()),
+            edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
+            codec: resources::codec(&texts.configuration),
+            time,
+            time_units: &self.plan.time_units,
+            dynamic: &self.recipe.dynamic_metadata,
+        };
+        let coordinates = match &self.resources.target {
+            None => coordinates::native(self.resources, &wanted)?,
+            Some(target) => coordinates::latlon(self.resources, target, &wanted),
+        };
+        let mut data = Vec::new();
+        for source in &sources {
+            data.push(self.variable(source, &coordinates, &mut warnings)?);
+        }
+        let keywords: BTreeSet<String> =
+            sources.iter().flat_map(|source| source.description.keywords.iter().cloned()).collect();
+        let mut attributes = global::describe(&Sources {
+            configuration: &texts.configuration,
+            metadata: &texts.metadata,
+            podaac: &texts.podaac,
+            name: self.name,
+            mode: self.plan.mode,
+            dynamic: &self.recipe.dynamic_metadata,
+            id: &self.plan.id,
+            production_date: &self.plan.production_date,
+            keywords,
+            extent: coordinates.extent,
+        })?;
+        let all = coordinates.first.iter().chain([&coordinates.time_bounds]).chain(&coordinates.last);
+        if let Some(names) = coordinates::named_by_none(all, &data) {
+            attribute::set(&mut attributes, "coordinates", names);
+        }
+        let variables = in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
+        Ok((Dataset { dimensions: coordinates.dimensions, variables, attributes }, warnings))
+    }
+
+    fn fail(&self, variable: &str, why: impl Into<String>) -> MakeError {
+        MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
+    }
+
+    /// Opens the input of a variable and finds out where on the grid it lives.
+    fn source<'s>(
+        &'s self,
+        name: &'s str,
+        inputs: &[Vec<String>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Source<'s>, MakeError> {
+        let [pair] = inputs else {
+            let why = format!("{} inputs: rotated vectors are not part of this version", inputs.len());
+            return Err(self.fail(name, why));
+        };
+        let (input, field) = self.open(name, pair)?;
+        let record = input.record_of(&field)?;
+        let levels = input.header().levels();
+        let size = input.header().llc_size()?;
+        let grid = &self.resources.grid.native;
+        if size != grid.n {
+            let why = format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n);
+            return Err(self.fail(name, why));
+        }
+        let wanted_levels = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
+        if let Some(levels) = levels.filter(|levels| *levels != wanted_levels) {
+            return Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted_levels}", input.name())));
+        }
+        let description = variable::describe(&self.resources.texts.metadata, self.name.grid, name);
+        if !description.known {
+            warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
+        }
+        let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
+        Ok(Source { name, input, record, placement, levels, description })
+    }
+
+    /// Opens a pair of input files; also says which model variable its name speaks of.
+    fn open(&self, name: &str, pair: &[String]) -> Result<(Input, String), MakeError> {
+        let file = |end: &str| {
+            let found = pair.iter().find(|path| path.ends_with(end));
+            found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
+        };
+        let (data_path, meta_path) = (file(".data")?, file(".meta")?);
+        let meta = self.open_file(meta_path)?;
+        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
+        let limit = crate::mds::MAX_HEADER_BYTES as u64;
+        let mut text = vec![0; length.min(limit + 1) as usize];
+        meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
+        let header = Header::parse(meta_path, &text)?;
+        let data = self.open_file(data_path)?;
+        let input = MdsFile::open(data_path, header, data)?;
+        let stem = base_name(data_path).split('.').next().unwrap_or_default();
+        let periods = ["_day_mean", "_mon_mean", "_day_snap", "_mon_snap", "_snap"];
+        let field = periods.iter().find_map(|period| stem.strip_suffix(period)).unwrap_or(stem);
+        Ok((input, field.to_owned()))
+    }
+
+    fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+        let fail = |source| MakeError::Input { path: path.into(), source };
+        let file = File::open(path.parse::<Location>()?.local()?).map_err(fail)?;
+        let found = file.length().map_err(fail)?;
+        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?) {
+            if version.size != found {
+                return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
+            }
+        }
+        Ok(Box::new(file))
+    }
+
+    /// The point of a variable: from the model's list, else from the metadata.
+    fn placement(
+        &self,
+        name: &str,
+        field: &str,
+        description: &Description,
+        three_d: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Placement, MakeError> {
+        if let Some(placement) = self.resources.grid.diagnostics.placement(field) {
+            let vertical = match (placement.vertical, three_d) {
+                (_, false) => None,
+                (Some(point), true) => Some(point),
+                (None, true) => return Err(self.fail(name, format!("{field} has no levels in the diagnostics list, but its file has"))),
+            };
+            return Ok(Placement { vertical, ..placement });
+        }
+        let location = description.grid_location.as_deref();
+        let horizontal = match location {
+            Some("c" | "w") => HorizontalPoint::C,
+            Some("u") => HorizontalPoint::U,
+            Some("v") => HorizontalPoint::V,
+            Some("z") => HorizontalPoint::Z,
+            _ => {
+                let why = format!("{field} is neither in {} nor has it a grid_location in the metadata", crate::grid::DIAGNOSTICS_FILE);
+                return Err(self.fail(name, why));
+            }
+        };
+        let level = if location == Some("w") { VerticalPoint::Lower } else { VerticalPoint::Center };
+        warnings.push(format!("{}: {name}: {field} is not in the diagnostics list, its point is taken from the metadata", self.recipe.granule));
+        Ok(Placement { horizontal, vertical: three_d.then_some(level) })
+    }
+
+    fn route(&self, source: &Source<'_>) -> Result<Route<'_>, MakeError> {
+        let Some(target) = &self.resources.target else {
+            let grid = &self.resources.grid.native;
+            let mask = match source.placement.horizontal {
+                HorizontalPoint::C => &grid.mask_c,
+                HorizontalPoint::U => &grid.mask_w,
+                HorizontalPoint::V => &grid.mask_s,
+                HorizontalPoint::Z => return Err(self.fail(source.name, "variables at cell corners are not part of this version")),
+            };
+            return Ok(Route::Native { grid, mask });
+        };
+        let levels = (0..source.levels.unwrap_or(1)).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
+        Ok(Route::Latlon { levels, shape: target.factors.shape, uncovered_zero: self.plan.mode == Mode::Edp2024 })
+    }
+
+    /// Reads and compresses a variable, and describes it.
+    fn variable(
+        &self,
+        source: &Source<'_>,
+        coordinates: &Coordinates,
+        warnings: &mut Vec<String>,
+    ) -> Result<Variable, MakeError> {
+        let configuration = &self.resources.texts.configuration;
+        let codec = resources::codec(configuration);
+        let field = Field {
+            name: source.name,
+            input: &source.input,
+            record: source.record,
+            levels: source.levels,
+            route: self.route(source)?,
+        };
+        let (data_type, encoded) = match configuration.precision {
+            Precision::Float32 => (Type::F32, field.encode::<f32>(&codec, self.cancel)?),
+            Precision::Float64 => (Type::F64, field.encode::<f64>(&codec, self.cancel)?),
+        };
+        if encoded.uncovered > 0 {
+            let (granule, name, count) = (&self.recipe.granule, source.name, encoded.uncovered);
+            warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
+        }
+        let dimensions = self.dimensions(source);
+        let mut attributes = range_attributes(self.plan.mode, data_type, &encoded);
+        attributes.extend(source.description.attributes.iter().cloned());
+        if self.plan.mode == Mode::Corrected && self.name.grid == GridKind::Latlon && source.placement.vertical == Some(VerticalPoint::Lower) {
+            note_upper_faces(&mut attributes);
+        }
+        if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, &coordinates.first) {
+            attribute::set(&mut attributes, "coordinates", names);
+        }
+        let storage = Storage::Chunked(data_type, encoded.chunked);
+        Ok(Variable { name: source.name.into(), dimensions, fill: Some(FILL), attributes, storage })
+    }
+
+    fn dimensions(&self, source: &Source<'_>) -> Vec<String> {
+        let [y, x] = source.placement.horizontal.dims();
+        let vertical = source.placement.vertical;
+        let names: Vec<&str> = match self.name.grid {
+            GridKind::Native => ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect(),
+            GridKind::Latlon => ["time"].into_iter().chain(vertical.map(|_| "Z")).chain(["latitude", "longitude"]).collect(),
+        };
+        names.into_iter().map(str::to_owned).collect()
+    }
+}
+
+/// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`.
+fn range_attributes(mode: Mode, data_type: Type, encoded: &Encoded) -> Attributes {
+    use attribute::Value;
+    let pair = match (&encoded.range, data_type) {
+        (Some(Value::F32(range)), _) => [Value::F32(vec![range[0]]), Value::F32(vec![range[1]])],
+        (Some(Value::F64(range)), _) => [Value::F64(vec![range[0]]), Value::F64(vec![range[1]])],
+        (_, Type::F64) => [Value::F64(vec![f64::NAN]), Value::F64(vec![f64::NAN])],
+        _ => [Value::F32(vec![f32::NAN]), Value::F32(vec![f32::NAN])],
+    };
+    match mode {
+        Mode::Corrected => encoded.range.iter().map(|range| ("actual_range".to_owned(), range.clone())).collect(),
+        Mode::Edp2024 => ["valid_min".to_owned(), "valid_max".to_owned()].into_iter().zip(pair).collect(),
+    }
+}
+
+/// Says that values on cell faces are stored under the depths of cell centres.
+fn note_upper_faces(attributes: &mut Attributes) {
+    const NOTE: &str = "Values lie at the upper faces of the cells whose centre depths Z gives.";
+    let comment = match attribute::get(attributes, "comment").and_then(attribute::Value::text) {
+        Some(comment) if comment.trim_end().ends_with('.') => format!("{} {NOTE}", comment.trim_end()),
+        Some(comment) => format!("{}. {NOTE}", comment.trim_end()),
+        None => NOTE.to_owned(),
+    };
+    attribute::set(attributes, "comment", comment);
+}
+
+/// The order in which EDP writes variables: it puts `time_bnds` after the first data variable of native granules.
+fn in_file_order(
+    grid: GridKind,
+    first: Vec<Variable>,
+    data: Vec<Variable>,
+    time_bounds: Variable,
+    last: Vec<Variable>,
+) -> Vec<Variable> {
+    let mut variables = first;
+    let mut data = data.into_iter();
+    match grid {
+        GridKind::Native => {
+            variables.extend(data.next());
+            variables.push(time_bounds);
+            variables.extend(data);
+        }
+        GridKind::Latlon => {
+            variables.extend(data);
+            variables.push(time_bounds);
+        }
+    }
+    variables.extend(last);
+    variables
+}

@@ -1,0 +1,131 @@
+//! The time coordinate: periods of a recipe in the units that it names.
+
+use jiff::civil::DateTime;
+use jiff::{SpanRound, Unit};
+
+/// Start, centre and end of a granule as whole numbers of its time unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodedTime {
+    /// Start of the period.
+    pub start: i32,
+    /// Its middle.
+    pub center: i32,
+    /// Its end.
+    pub end: i32,
+}
+
+/// Why a time cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimeError {
+    /// The recipe has no such time.
+    #[error("the recipe has no {0}: plan it again")]
+    Missing(&'static str),
+    /// The text is no time.
+    #[error("{key}: '{text}' is no time of the form YYYY-MM-DDThh:mm:ss")]
+    Time {
+        /// The key of the recipe.
+        key: &'static str,
+        /// Its value.
+        text: String,
+    },
+    /// The units are none that CF knows in this form.
+    #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (hours, minutes or seconds)")]
+    Units(String),
+    /// The time is no whole number of units, or too many.
+    #[error("{key} {text} is not a 32-bit whole number of '{units}'")]
+    Inexact {
+        /// The key of the recipe.
+        key: &'static str,
+        /// Its value.
+        text: String,
+        /// The units.
+        units: String,
+    },
+}
+
+/// Encodes the times of a recipe.
+///
+/// # Errors
+/// A time or the units cannot be read, or a time is no whole 32-bit number of units.
+pub fn encode(
+    dynamic: &edp_protocol::recipe::DynamicMetadata,
+    units: &str,
+) -> Result<EncodedTime, TimeError> {
+    let (seconds, reference) = parse_units(units).ok_or_else(|| TimeError::Units(units.into()))?;
+    let encode_one = |key: &'static str, text: &Option<String>| {
+        let text = text.as_deref().ok_or(TimeError::Missing(key))?;
+        let time: DateTime = text.parse().map_err(|_| TimeError::Time { key, text: text.into() })?;
+        let inexact = || TimeError::Inexact { key, text: text.into(), units: units.into() };
+        let since = seconds_between(reference, time).ok_or_else(inexact)?;
+        if since % seconds != 0 {
+            return Err(inexact());
+        }
+        i32::try_from(since / seconds).map_err(|_| inexact())
+    };
+    Ok(EncodedTime {
+        start: encode_one("time_coverage_start", &dynamic.time_coverage_start)?,
+        center: encode_one("time_coverage_center", &dynamic.time_coverage_center)?,
+        end: encode_one("time_coverage_end", &dynamic.time_coverage_end)?,
+    })
+}
+
+/// Seconds of one unit, and the reference time.
+fn parse_units(units: &str) -> Option<(i64, DateTime)> {
+    let (unit, reference) = units.split_once(" since ")?;
+    let seconds = match unit {
+        "hours" => 3600,
+        "minutes" => 60,
+        "seconds" => 1,
+        _ => return None,
+    };
+    Some((seconds, reference.trim().parse().ok()?))
+}
+
+/// Whole seconds from one time to another; none if there is a fraction.
+fn seconds_between(from: DateTime, to: DateTime) -> Option<i64> {
+    let span = from.until((Unit::Second, to)).ok()?.round(SpanRound::new().largest(Unit::Second)).ok()?;
+    (span.get_milliseconds() == 0 && span.get_microseconds() == 0 && span.get_nanoseconds() == 0)
+        .then(|| span.get_seconds())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use edp_protocol::recipe::DynamicMetadata;
+
+    fn dynamic(start: &str, center: &str, end: &str) -> DynamicMetadata {
+        serde_json::from_value(serde_json::json!({"name": "", "dimension": "2D", "summary": "",
+            "time_coverage_start": start, "time_coverage_center": center, "time_coverage_end": end}))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_first_months_of_the_state_estimate() {
+        // Specification 04, section 7.
+        let units = "hours since 1992-01-01T12:00:00";
+        let january = dynamic("1992-01-01T12:00:00", "1992-01-16T18:00:00", "1992-02-01T00:00:00");
+        assert_eq!(encode(&january, units), Ok(EncodedTime { start: 0, center: 366, end: 732 }));
+        let march = dynamic("1992-03-01T00:00:00", "1992-03-16T12:00:00", "1992-04-01T00:00:00");
+        assert_eq!(encode(&march, units), Ok(EncodedTime { start: 1428, center: 1800, end: 2172 }));
+        let midnight = dynamic("1992-01-01T00:00:00", "1992-01-01T00:30:00", "1992-01-01T01:00:00");
+        assert_eq!(encode(&midnight, "minutes since 1992-01-01"), Ok(EncodedTime { start: 0, center: 30, end: 60 }));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let half = dynamic("1992-01-01T12:00:00", "1992-01-01T12:30:00", "1992-01-01T13:00:00");
+        assert!(matches!(encode(&half, "hours since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
+        let far = dynamic("1992-01-01T12:00:00", "2092-01-01T12:00:00", "2192-01-01T12:00:00");
+        assert!(matches!(encode(&far, "seconds since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
+        for units in ["days since 1992-01-01", "hours", "hours since then"] {
+            assert_eq!(encode(&half, units), Err(TimeError::Units(units.into())));
+        }
+        let mut none = half.clone();
+        none.time_coverage_end = None;
+        let units = "minutes since 1992-01-01T12:00:00";
+        assert_eq!(encode(&none, units), Err(TimeError::Missing("time_coverage_end")));
+        none.time_coverage_start = Some("yesterday".into());
+        assert!(matches!(encode(&none, units), Err(TimeError::Time { .. })));
+    }
+}

@@ -1,0 +1,77 @@
+//! Attributes of files and variables, in the order they are written.
+
+/// Attributes in file order.
+pub type Attributes = Vec<(String, Value)>;
+
+/// Value of an attribute.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text: characters if ASCII, else a string; an empty text is stored as one NUL character.
+    Text(String),
+    /// One or several single precision numbers.
+    F32(Vec<f32>),
+    /// One or several double precision numbers.
+    F64(Vec<f64>),
+    /// One or several 32-bit integers.
+    I32(Vec<i32>),
+}
+
+impl Value {
+    /// The text of a text value.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A value from metadata: texts and numbers; lists, objects and nulls are no attribute values.
+    pub fn from_json(value: &serde_json::Value) -> Option<Value> {
+        match value {
+            serde_json::Value::String(text) => Some(Value::Text(text.clone())),
+            serde_json::Value::Bool(flag) => Some(Value::Text(flag.to_string())),
+            serde_json::Value::Number(number) => match number.as_i64().map(i32::try_from) {
+                Some(Ok(integer)) => Some(Value::I32(vec![integer])),
+                _ => number.as_f64().map(Value::from),
+            },
+            _ => None,
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Value {
+        Value::F64(vec![number])
+    }
+}
+
+/// Sets an attribute: in place if there is one of that name, else at the end.
+pub fn set(attributes: &mut Attributes, name: &str, value: impl Into<Value>) {
+    let value = value.into();
+    match attributes.iter_mut().find(|(existing, _)| existing == name) {
+        Some((_, old)) => *old = value,
+        None => attributes.push((name.into(), value)),
+    }
+}
+
+/// The value of an attribute.
+pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
+    attributes.iter().find(|(existing, _)| existing == name).map(|(_, value)| value)
+}
+
+/// Removes an attribute.
+pub fn remove(attributes: &mut Attributes, name: &str) {
+    attributes.retain(|(existing, _)| existing != name);
+}

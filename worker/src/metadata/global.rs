@@ -1,0 +1,222 @@
+//! Global attributes (specification 04, section 10, and 07).
+
+use super::attribute::{self, Attributes, Value};
+use super::configuration::Configuration;
+use super::podaac::{Row, Table, TableError};
+use super::source::{GlobalEntry, GlobalKind, Metadata};
+use edp_protocol::name::GranuleName;
+use edp_protocol::recipe::{DynamicMetadata, Recipe};
+use edp_protocol::{Frequency, GridKind, Mode};
+use std::collections::BTreeSet;
+
+/// Texts that mark an attribute which somebody should have filled in.
+const PLACEHOLDERS: [&str; 2] = ["TBD_", "REPLACED_BY_"];
+
+/// Space that a granule covers, from its cell bounds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extent {
+    /// Southern and northern limit, degrees.
+    pub latitude: [f64; 2],
+    /// Western and eastern limit, degrees.
+    pub longitude: [f64; 2],
+    /// Lower and upper limit of 3-D granules, metres, upwards.
+    pub vertical: Option<[f64; 2]>,
+    /// Spacing in latitude and longitude of a regular grid, degrees.
+    pub resolution: Option<[f64; 2]>,
+}
+
+/// What the global attributes of one granule are made of.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The configuration.
+    pub configuration: &'a Configuration,
+    /// The metadata directory.
+    pub metadata: &'a Metadata,
+    /// The PO.DAAC table.
+    pub podaac: &'a Table,
+    /// The granule's name.
+    pub name: &'a GranuleName,
+    /// Whose rules apply.
+    pub mode: Mode,
+    /// What the recipe says.
+    pub dynamic: &'a DynamicMetadata,
+    /// The recipe's id.
+    pub id: &'a str,
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
+    pub production_date: &'a str,
+    /// Keywords of the variables in the granule.
+    pub keywords: BTreeSet<String>,
+    /// What the granule covers.
+    pub extent: Extent,
+}
+
+/// All global attributes, sorted, but for `coordinates`, which comes last.
+///
+/// # Errors
+/// More than one row of the PO.DAAC table is this dataset's.
+pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
+    let corrected = sources.mode == Mode::Corrected;
+    let mut attributes = Attributes::new();
+    let mut keywords = sources.keywords.clone();
+    entries(&mut attributes, sources);
+    if let Some(text) = attribute::get(&attributes, "keywords").and_then(Value::text) {
+        keywords.extend(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned));
+    }
+    coverage(&mut attributes, sources);
+    let date = if corrected { sources.production_date } else { sources.production_date.trim_end_matches('Z') };
+    for name in ["date_created", "date_modified", "date_metadata_modified", "date_issued"] {
+        attribute::set(&mut attributes, name, date);
+    }
+    configured(&mut attributes, sources.configuration);
+    if !keywords.is_empty() {
+        attribute::set(&mut attributes, "keywords", keywords.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    attribute::set(&mut attributes, "uuid", Recipe::uuid_of(sources.id));
+    let dynamic = sources.dynamic;
+    if let Some(comment) = dynamic.comment.as_deref().filter(|comment| !comment.is_empty()) {
+        let comment = match attribute::get(&attributes, "comment").and_then(Value::text) {
+            Some(of_the_grid) => format!("{of_the_grid} {comment}"),
+            None => comment.to_owned(),
+        };
+        attribute::set(&mut attributes, "comment", comment);
+    }
+    for (name, value) in [
+        ("time_coverage_duration", &dynamic.time_coverage_duration),
+        ("time_coverage_resolution", &dynamic.time_coverage_resolution),
+    ] {
+        if let Some(value) = value {
+            attribute::set(&mut attributes, name, value.as_str());
+        }
+    }
+    attribute::set(&mut attributes, "product_name", sources.name.to_string());
+    let summary = [dynamic.summary.as_str(), &sources.configuration.summary];
+    let summary: Vec<_> = summary.into_iter().filter(|part| !part.is_empty()).collect();
+    attribute::set(&mut attributes, "summary", summary.join(" "));
+    if corrected {
+        extents(&mut attributes, &sources.extent);
+        attribute::set(&mut attributes, "recipe_id", sources.id);
+        let row = sources.podaac.find(sources.name)?;
+        archive(&mut attributes, sources, row);
+        attributes.retain(|(_, value)| !is_placeholder(value));
+    } else if let Some(row) = sources.podaac.find_edp2024(sources.name) {
+        archive_edp2024(&mut attributes, sources, row);
+    }
+    attributes.sort_by_key(|(name, _)| name.to_lowercase());
+    Ok(attributes)
+}
+
+/// Whether an attribute still holds a text that somebody should have replaced.
+pub fn is_placeholder(value: &Value) -> bool {
+    value.text().is_some_and(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)))
+}
+
+fn entries(attributes: &mut Attributes, sources: &Sources<'_>) {
+    let of_the_grid = match sources.name.grid {
+        GridKind::Native => &sources.metadata.globals_native,
+        GridKind::Latlon => &sources.metadata.globals_latlon,
+    };
+    let dimension = sources.dynamic.dimension.as_str();
+    for entry in sources.metadata.globals_all.iter().chain(of_the_grid) {
+        if entry.dimension.as_deref().is_none_or(|allowed| allowed.contains(dimension)) {
+            if let Some(value) = entry_value(entry) {
+                attribute::set(attributes, &entry.name, value);
+            }
+        }
+    }
+}
+
+fn entry_value(entry: &GlobalEntry) -> Option<Value> {
+    let text = match &entry.value {
+        serde_json::Value::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    if text.is_some_and(|text| text.contains("TBD_")) {
+        return text.map(Value::from);
+    }
+    let number = || entry.value.as_f64().or_else(|| text?.trim().parse().ok());
+    match entry.kind {
+        GlobalKind::Text => Some(text.map_or_else(|| Value::from(entry.value.to_string()), Value::from)),
+        GlobalKind::Float => number().map(Value::from),
+        GlobalKind::Int => number().map(|number| Value::I32(vec![number as i32])),
+    }
+}
+
+fn coverage(attributes: &mut Attributes, sources: &Sources<'_>) {
+    let dynamic = sources.dynamic;
+    let snapshot = sources.name.frequency == Frequency::Snapshot;
+    let times = match (snapshot, sources.mode) {
+        (false, _) => [&dynamic.time_coverage_start, &dynamic.time_coverage_end],
+        (true, Mode::Corrected) => [&dynamic.time_coverage_center, &dynamic.time_coverage_center],
+        (true, Mode::Edp2024) => return, // EDP leaves its placeholder there
+    };
+    for (name, time) in ["time_coverage_start", "time_coverage_end"].into_iter().zip(times) {
+        if let Some(time) = time {
+            attribute::set(attributes, name, time.as_str());
+        }
+    }
+}
+
+fn configured(attributes: &mut Attributes, configuration: &Configuration) {
+    attribute::set(attributes, "history", configuration.history.as_str());
+    attribute::set(attributes, "geospatial_vertical_min", configuration.geospatial_vertical_min);
+    attribute::set(attributes, "product_time_coverage_start", configuration.model_start.to_string());
+    attribute::set(attributes, "product_time_coverage_end", configuration.model_end.to_string());
+    attribute::set(attributes, "product_version", configuration.product_version.as_str());
+    attribute::set(attributes, "references", configuration.references.as_str());
+    attribute::set(attributes, "source", configuration.source.as_str());
+}
+
+fn extents(attributes: &mut Attributes, extent: &Extent) {
+    let [south, north] = extent.latitude;
+    let [west, east] = extent.longitude;
+    for (name, value) in [
+        ("geospatial_lat_min", south),
+        ("geospatial_lat_max", north),
+        ("geospatial_lon_min", west),
+        ("geospatial_lon_max", east),
+    ] {
+        attribute::set(attributes, name, value);
+    }
+    if let Some([latitude, longitude]) = extent.resolution {
+        attribute::set(attributes, "geospatial_lat_resolution", latitude);
+        attribute::set(attributes, "geospatial_lon_resolution", longitude);
+    }
+    match extent.vertical {
+        Some([bottom, top]) => {
+            attribute::set(attributes, "geospatial_vertical_min", bottom);
+            attribute::set(attributes, "geospatial_vertical_max", top);
+        }
+        None => attribute::remove(attributes, "geospatial_vertical_min"),
+    }
+}
+
+fn archive(attributes: &mut Attributes, sources: &Sources<'_>, row: Option<&Row>) {
+    let configuration = sources.configuration;
+    for name in ["id", "metadata_link", "identifier_product_doi", "identifier_product_doi_authority"] {
+        attribute::remove(attributes, name);
+    }
+    let Some(row) = row else {
+        attribute::set(attributes, "title", sources.dynamic.name.as_str());
+        return;
+    };
+    let doi = row.doi(&configuration.doi_prefix);
+    let authority = configuration.doi_authority.as_deref().unwrap_or("https://doi.org/");
+    attribute::set(attributes, "id", doi.as_str());
+    attribute::set(attributes, "identifier_product_doi", doi);
+    attribute::set(attributes, "identifier_product_doi_authority", authority);
+    if let Some(root) = &configuration.metadata_link_root {
+        attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
+    }
+    attribute::set(attributes, "title", row.long_name.as_str());
+}
+
+fn archive_edp2024(attributes: &mut Attributes, sources: &Sources<'_>, row: &Row) {
+    let prefix = format!("{}/", sources.configuration.doi_prefix);
+    let root = sources.configuration.metadata_link_root.as_deref().unwrap_or("");
+    attribute::set(attributes, "id", row.persistent_id.replace("PODAAC-", &prefix));
+    attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
+    attribute::set(attributes, "title", row.long_name.as_str());
+    // As EDP spells it.
+    let comment = "Note: the global 'coordinates' attribute describes auxillary coordinates.";
+    attribute::set(attributes, "coordinates_comment", comment);
+}

@@ -1,0 +1,326 @@
+//! What recipes share: configuration, metadata, grid and mapping factors, loaded once per process.
+
+use crate::granule::codec::Codec;
+use crate::granule::coordinates::Static;
+use crate::grid::{self, Diagnostics, DiagnosticsError, GridError, Latlon, Native};
+use crate::mapping::{self, Factors, Level, MappingError};
+use crate::metadata::configuration::{Configuration, ConfigurationError};
+use crate::metadata::podaac::{Table, TableError};
+use crate::metadata::source::{self, Metadata, MetadataError};
+use edp_protocol::location::LocationError;
+use edp_protocol::recipe::{Digests, Recipe, RecipeError};
+use edp_protocol::{Digest, GridKind, Location};
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why a resource cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// A recipe does not name it.
+    #[error("recipe {granule}: it names no {what} ({key}): plan it again with --{option}")]
+    NotNamed {
+        /// The granule.
+        granule: String,
+        /// What is missing.
+        what: &'static str,
+        /// Key of the recipe.
+        key: &'static str,
+        /// Option of the planner.
+        option: &'static str,
+    },
+    /// Its location cannot be understood or reached.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A file cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It changed since the recipes were planned.
+    #[error("{location}: the {what} changed since the recipe was planned (SHA-256 {found}, planned with {planned}): plan again")]
+    Changed {
+        /// Which resource.
+        what: &'static str,
+        /// Where it is.
+        location: String,
+        /// Digest of what is there.
+        found: Digest,
+        /// Digest in the recipe.
+        planned: Digest,
+    },
+    /// The recipe itself.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The configuration.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The metadata.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The PO.DAAC table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The grid.
+    #[error(transparent)]
+    Grid(#[from] GridError),
+    /// The list of diagnostics.
+    #[error(transparent)]
+    Diagnostics(#[from] DiagnosticsError),
+    /// The mapping factors.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// The target grid has not the shape of the weights.
+    #[error("{grid}: its latitudes and longitudes are {found:?}, those of the mapping factors {factors}: {wanted:?}")]
+    Target {
+        /// The grid directory.
+        grid: String,
+        /// The mapping factors.
+        factors: String,
+        /// Shape of the latlon geometry.
+        found: [usize; 2],
+        /// Shape of the factors.
+        wanted: [usize; 2],
+    },
+}
+
+/// Configuration with the metadata that it selects a table of.
+#[derive(Debug)]
+pub struct Texts {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// The metadata directory.
+    pub metadata: Metadata,
+    /// The PO.DAAC table that the configuration names.
+    pub podaac: Table,
+}
+
+/// The model grid and what is derived from it once.
+#[derive(Debug)]
+pub struct ModelGrid {
+    /// The native geometry.
+    pub native: Native,
+    /// Points of the model's diagnostics; empty if the directory has no list.
+    pub diagnostics: Diagnostics,
+    /// Static coordinates, ready to be written.
+    pub statics: Static,
+}
+
+/// The regular grid and the weights onto it.
+#[derive(Debug)]
+pub struct Target {
+    /// Its axes.
+    pub latlon: Latlon,
+    /// The weights.
+    pub factors: Factors,
+}
+
+/// Everything that one recipe needs besides its inputs.
+#[derive(Debug, Clone)]
+pub struct Resources {
+    /// Configuration and metadata.
+    pub texts: Arc<Texts>,
+    /// The model grid.
+    pub grid: Arc<ModelGrid>,
+    /// The target grid, for latlon granules.
+    pub target: Option<Arc<Target>>,
+}
+
+impl Resources {
+    /// Weights and land mask of a level, loaded at the first call.
+    ///
+    /// # Errors
+    /// The factors of the level cannot be read or do not fit the grid.
+    pub fn level(&self, target: &Target, k: usize) -> Result<Arc<Level>, MappingError> {
+        target.factors.level_with(k, || self.grid.native.wet_positions(k))
+    }
+}
+
+/// The resources of all recipes of this process, by location and digest.
+#[derive(Debug, Default)]
+pub struct Cache {
+    shelves: Mutex<Shelves>,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    texts: HashMap<(String, String, Digest, Digest), Arc<Texts>>,
+    grids: HashMap<(String, Digest), Arc<ModelGrid>>,
+    targets: HashMap<(String, String, Digest, Digest), Arc<Target>>,
+}
+
+impl Cache {
+    /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest
+    /// is not the recipe's; others wait.
+    ///
+    /// # Errors
+    /// A resource is not named, not readable, damaged, or changed since planning.
+    pub fn resources(&self, recipe: &Recipe, grid_kind: GridKind) -> Result<Resources, ResourceError> {
+        let digests = &recipe.plan()?.digests;
+        let named = |what, key, option, value: &Option<String>| {
+            let missing = || ResourceError::NotNamed { granule: recipe.granule.clone(), what, key, option };
+            value.clone().ok_or_else(missing)
+        };
+        let configuration = named("configuration", "ecco_cfg_loc", "config", &recipe.ecco_cfg_loc)?;
+        let metadata = named("metadata", "ecco_metadata_loc", "metadata", &recipe.ecco_metadata_loc)?;
+        let grid = named("grid", "ecco_grid_loc", "grid", &recipe.ecco_grid_loc)?;
+        // A panic while loading leaves the shelves without the new entry, which is a state they can be in.
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (configuration.clone(), metadata.clone(), digests.configuration.clone(), digests.metadata.clone());
+        let texts = match shelves.texts.get(&key) {
+            Some(texts) => texts.clone(),
+            None => {
+                let texts = Arc::new(load_texts(&configuration, &metadata, digests)?);
+                shelves.texts.insert(key, texts.clone());
+                texts
+            }
+        };
+        let key = (grid.clone(), digests.grid.clone());
+        let model = match shelves.grids.get(&key) {
+            Some(model) => model.clone(),
+            None => {
+                let model = Arc::new(load_grid(&grid, digests)?);
+                shelves.grids.insert(key, model.clone());
+                model
+            }
+        };
+        let target = match grid_kind {
+            GridKind::Native => None,
+            GridKind::Latlon => {
+                let what = "mapping factors";
+                let factors =
+                    named(what, "ecco_mapping_factors_loc", "mapping-factors", &recipe.ecco_mapping_factors_loc)?;
+                let planned = digests.factors.clone().ok_or_else(|| ResourceError::NotNamed {
+                    granule: recipe.granule.clone(),
+                    what,
+                    key: "recipe.digests.factors",
+                    option: "mapping-factors",
+                })?;
+                let key = (grid.clone(), factors.clone(), digests.grid.clone(), planned.clone());
+                Some(match shelves.targets.get(&key) {
+                    Some(target) => target.clone(),
+                    None => {
+                        let target = Arc::new(load_target(&grid, &factors, &planned)?);
+                        shelves.targets.insert(key, target.clone());
+                        target
+                    }
+                })
+            }
+        };
+        Ok(Resources { texts, grid: model, target })
+    }
+}
+
+fn local(text: &str) -> Result<PathBuf, ResourceError> {
+    Ok(text.parse::<Location>()?.local()?.to_owned())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ResourceError> {
+    std::fs::read(path).map_err(|source| ResourceError::Read { path: path.into(), source })
+}
+
+fn same(what: &'static str, location: &str, found: Digest, planned: &Digest) -> Result<(), ResourceError> {
+    if found == *planned {
+        return Ok(());
+    }
+    Err(ResourceError::Changed { what, location: location.into(), found, planned: planned.clone() })
+}
+
+fn load_texts(configuration: &str, metadata: &str, digests: &Digests) -> Result<Texts, ResourceError> {
+    let bytes = read(&local(configuration)?)?;
+    same("configuration", configuration, Digest::of(&bytes), &digests.configuration)?;
+    let (parsed, _) = Configuration::parse(configuration, &bytes)?;
+    same("metadata", metadata, metadata_digest(metadata)?, &digests.metadata)?;
+    let directory = local(metadata)?;
+    let (loaded, _) = Metadata::load(&directory)?;
+    let podaac = load_table(&directory, &parsed)?;
+    Ok(Texts { configuration: parsed, metadata: loaded, podaac })
+}
+
+/// Reads the PO.DAAC table that a configuration names.
+///
+/// # Errors
+/// The file is not in the metadata directory, or is no such table.
+pub fn load_table(metadata: &Path, configuration: &Configuration) -> Result<Table, ResourceError> {
+    let path = metadata.join(&configuration.podaac_file);
+    let (table, _) = Table::parse(&path.display().to_string(), &read(&path)?)?;
+    Ok(table)
+}
+
+fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceError> {
+    same("grid", location, grid_digest(location)?, &digests.grid)?;
+    let directory = local(location)?;
+    let list = directory.join(grid::DIAGNOSTICS_FILE);
+    let diagnostics = match std::fs::read(&list) {
+        Ok(bytes) => Diagnostics::parse(&list.display().to_string(), &bytes)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Diagnostics::default(),
+        Err(source) => return Err(ResourceError::Read { path: list, source }),
+    };
+    Ok(ModelGrid { native: Native::load(&directory)?, diagnostics, statics: Static::default() })
+}
+
+fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, ResourceError> {
+    same("mapping factors", factors, factors_digest(factors)?, planned)?;
+    let latlon = Latlon::load(&local(grid)?)?;
+    let loaded = Factors::open(&local(factors)?)?;
+    let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], loaded.shape);
+    if found != wanted {
+        return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
+    }
+    Ok(Target { latlon, factors: loaded })
+}
+
+/// Digest of a configuration file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn configuration_digest(location: &str) -> Result<Digest, ResourceError> {
+    Ok(Digest::of(&read(&local(location)?)?))
+}
+
+/// Digest of the files of a metadata directory that production reads.
+///
+/// # Errors
+/// The directory or a file cannot be read.
+pub fn metadata_digest(location: &str) -> Result<Digest, ResourceError> {
+    digest_of_files(&local(location)?, source::files(&local(location)?)?)
+}
+
+/// Digest of the files of a grid directory that production reads.
+///
+/// # Errors
+/// The directory or a file cannot be read.
+pub fn grid_digest(location: &str) -> Result<Digest, ResourceError> {
+    digest_of_files(&local(location)?, grid::files(&local(location)?)?)
+}
+
+/// Digest of the files of a directory of mapping factors that production reads.
+///
+/// # Errors
+/// The directory or a file cannot be read.
+pub fn factors_digest(location: &str) -> Result<Digest, ResourceError> {
+    digest_of_files(&local(location)?, mapping::files(&local(location)?)?)
+}
+
+/// The directory's own path is no part of the digest.
+fn digest_of_files(root: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
+    let mut parts = Vec::new();
+    for path in files {
+        let fail = |source| ResourceError::Read { path: path.clone(), source };
+        let file = std::fs::File::open(&path).map_err(fail)?;
+        let (digest, _) = Digest::of_reader(file).map_err(fail)?;
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+        parts.push((name, digest));
+    }
+    Ok(Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), digest))))
+}
+
+/// How a configuration wants data compressed.
+pub fn codec(configuration: &Configuration) -> Codec {
+    let compression = configuration.compression;
+    Codec { level: compression.deflate.then_some(compression.level), shuffle: compression.shuffle }
+}
