@@ -166,7 +166,7 @@ impl<R: ReadAt> MdsFile<R> {
         &self,
         first: usize,
         count: usize,
-        decode: fn([u8; B]) -> T,
+        decode: impl Fn([u8; B]) -> T,
     ) -> Result<Vec<T>, MdsError> {
         let mut values = Vec::with_capacity(count);
         let mut block = vec![0; BLOCK.min(count * B)];
