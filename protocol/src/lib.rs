@@ -5,6 +5,7 @@
 
 pub mod digest;
 pub mod location;
+pub mod message;
 pub mod name;
 pub mod recipe;
 pub mod store;

@@ -34,6 +34,16 @@ pub struct Stored {
     pub filter_mask: u32,
 }
 
+/// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values.
+///
+/// The library prints by default, and decides thread by thread; the netCDF library switches it off only in the
+/// thread that used it first. To be called before files are opened in a new thread.
+pub fn silence_hdf5() {
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    // SAFETY: the lock is held; null stands for no printing function.
+    unsafe { h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut()) };
+}
+
 /// A filter of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -79,12 +89,9 @@ fn with_file<T>(
     let name = c_string(path, path.as_os_str().as_bytes())?;
     // Declared before the file, so released after it is closed.
     let _lock = netcdf_sys::libnetcdf_lock.lock();
-    // SAFETY: the lock is held; the name is a NUL-terminated string that lives through the call. Errors are
-    // returned as negative numbers; printing them to standard error is switched off.
-    let id = unsafe {
-        h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut());
-        h5f::H5Fopen(name.as_ptr(), flags, h5p::H5P_DEFAULT)
-    };
+    silence_hdf5();
+    // SAFETY: the lock is held; the name is a NUL-terminated string that lives through the call.
+    let id = unsafe { h5f::H5Fopen(name.as_ptr(), flags, h5p::H5P_DEFAULT) };
     if id < 0 {
         return Err(error(path, "open the file", String::new()));
     }

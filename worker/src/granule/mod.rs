@@ -2,6 +2,11 @@
 
 pub mod chunks;
 pub mod codec;
+pub mod coordinates;
 pub mod dataset;
+pub mod field;
 pub mod file;
 pub mod gate;
+pub mod inspect;
+pub mod make;
+pub mod time;

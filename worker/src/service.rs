@@ -1,0 +1,134 @@
+//! Job slots: recipes in, outcomes out, several granules at once.
+
+use crate::granule::field::FieldError;
+use crate::granule::inspect::{self, Identity};
+use crate::granule::make::{self, MakeError};
+use crate::resources::Cache;
+use edp_protocol::Location;
+use edp_protocol::message::{Done, Failure, FailureKind, Outcome, Work, chain};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::commit::{Committed, Part};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// A worker: what its slots share.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its name, new at every start; parts of granules carry it.
+    pub id: String,
+    /// Granules made at once.
+    pub slots: usize,
+    /// Whether a granule of another recipe is overwritten.
+    pub replace: bool,
+    /// Loaded resources.
+    pub cache: Cache,
+    /// Set to make every slot stop at its next level.
+    pub cancel: AtomicBool,
+}
+
+impl Worker {
+    /// A worker with a new name.
+    pub fn new(slots: usize, replace: bool) -> Worker {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let id = format!("{:x}-{:x}", std::process::id(), since.as_micros());
+        Worker { id, slots: slots.max(1), replace, cache: Cache::default(), cancel: AtomicBool::new(false) }
+    }
+
+    /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept.
+    ///
+    /// # Errors
+    /// Why the granule does not stand there now.
+    pub fn produce(&self, recipe: &Recipe) -> Result<Done, Failure> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(returned());
+        }
+        let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
+        let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
+        let target = location.local().map_err(|e| permanent(chain(&e)))?;
+        recipe.granule_below_root().map_err(|e| permanent(chain(&e)))?;
+        if !self.replace && target.exists() {
+            return existing(target, recipe);
+        }
+        let part = Part::new(target, &self.id).map_err(|e| permanent(chain(&e)))?;
+        let made = make::make(recipe, &self.cache, part.path(), &self.cancel).map_err(|e| failure(&e))?;
+        match part.commit(self.replace).map_err(|e| Failure { kind: FailureKind::Transient, reason: chain(&e) })? {
+            Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
+            Committed::AlreadyThere => existing(target, recipe),
+        }
+    }
+}
+
+fn returned() -> Failure {
+    Failure { kind: FailureKind::Returned, reason: "stopped before it was made".into() }
+}
+
+fn failure(error: &MakeError) -> Failure {
+    let kind = match error {
+        MakeError::Field(FieldError::Cancelled) => return returned(),
+        MakeError::Held { .. } => FailureKind::Held,
+        error if error.is_transient() => FailureKind::Transient,
+        _ => FailureKind::Permanent,
+    };
+    Failure { kind, reason: chain(error) }
+}
+
+/// What a granule that stands at the destination means for its recipe.
+fn existing(target: &Path, recipe: &Recipe) -> Result<Done, Failure> {
+    let conflict = |reason: String| Failure {
+        kind: FailureKind::Conflict,
+        reason: format!("{}: {reason}; --replace overwrites it", recipe.granule),
+    };
+    match inspect::identify(target, recipe) {
+        Ok(Identity::Same) => {
+            let bytes = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
+            Ok(Done { already: true, bytes, warnings: Vec::new() })
+        }
+        Ok(Identity::Other(differs)) => {
+            Err(conflict(format!("a granule of another recipe is there ({})", differs.join("; "))))
+        }
+        Err(error) => Err(conflict(format!("something else is there ({})", chain(&error)))),
+    }
+}
+
+/// Runs the slots of a worker until no more work comes: each piece of work gives one outcome, in the order they end.
+///
+/// Computing happens on threads of its own; this task only hands out and collects. When the receiver of outcomes
+/// is gone, what is under way is stopped and the rest is left.
+pub async fn run(worker: Arc<Worker>, mut work: mpsc::Receiver<Work>, outcomes: mpsc::Sender<Outcome>) {
+    let mut slots = JoinSet::new();
+    let mut open = true;
+    while open || !slots.is_empty() {
+        tokio::select! {
+            next = work.recv(), if open && slots.len() < worker.slots => match next {
+                None => open = false,
+                Some(work) => {
+                    let worker = worker.clone();
+                    slots.spawn(async move { one(&worker, work).await });
+                }
+            },
+            Some(ended) = slots.join_next(), if !slots.is_empty() => {
+                // A slot's task never panics: it turns a panic of the computation into a failure.
+                let Ok(outcome) = ended else { continue };
+                if outcomes.send(outcome).await.is_err() {
+                    worker.cancel.store(true, Ordering::Relaxed);
+                    open = false;
+                }
+            }
+        }
+    }
+}
+
+async fn one(worker: &Arc<Worker>, work: Work) -> Outcome {
+    let started = Instant::now();
+    let (maker, recipe) = (worker.clone(), work.recipe.clone());
+    let made = tokio::task::spawn_blocking(move || maker.produce(&recipe)).await;
+    let result = made.unwrap_or_else(|error| {
+        let reason = format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
+        Err(Failure { kind: FailureKind::Permanent, reason })
+    });
+    Outcome { work, result, elapsed: started.elapsed() }
+}
