@@ -4,9 +4,11 @@
 //! [`Warning`]s, everything else that is wrong is an error that names the file and the place.
 
 pub mod configuration;
+pub mod entry;
 pub mod groupings;
 pub mod json;
 mod keys;
+mod literal;
 mod reader;
 mod yaml;
 
