@@ -9,7 +9,9 @@ pub mod groupings;
 pub mod json;
 mod keys;
 mod literal;
+pub mod podaac;
 mod reader;
+pub mod source;
 mod yaml;
 
 use std::fmt;
