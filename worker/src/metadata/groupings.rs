@@ -1,8 +1,12 @@
 //! Groupings: which variables form a dataset.
 
-use edp_protocol::Frequency;
+use super::entry::{self, EntryError, Keys};
+use super::{Warning, literal};
+use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::Components;
+use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
+use serde_json::Value;
 
 /// One dataset, as an entry of a groupings file describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +21,8 @@ pub struct Grouping {
     pub dimension: String,
     /// Frequencies the dataset is offered at; empty where the file does not say.
     pub frequencies: Vec<Frequency>,
+    /// Whether the dataset does not change with time (frequency `TI` or `TIME-INVARIANT`).
+    pub time_invariant: bool,
     /// Added to the global comment.
     pub comment: Option<String>,
     /// Old and new name of a renamed variable.
@@ -25,4 +31,375 @@ pub struct Grouping {
     pub components: Option<IndexMap<String, Components>>,
     /// Rotated outputs: `zonal` or `meridional`.
     pub orientations: Option<IndexMap<String, String>>,
+}
+
+/// Every key of a grouping, also those without use.
+const KEYS: [&str; 14] = [
+    "name",
+    "fields",
+    "filename",
+    "dimension",
+    "frequency",
+    "product",
+    "comment",
+    "dataset_description",
+    "description",
+    "internal_note",
+    "variable_rename",
+    "field_components",
+    "field_orientations",
+    "vector_inputs",
+];
+
+/// Reads a groupings file; the position in the list is the index that job files use.
+///
+/// # Errors
+/// The file is no list of objects, or an entry is broken; the message names file, index and key.
+pub fn parse(file: &str, bytes: &[u8]) -> Result<(Vec<Grouping>, Vec<Warning>), EntryError> {
+    let (objects, mut warnings) = entry::objects(file, bytes)?;
+    let mut groupings = Vec::with_capacity(objects.len());
+    for (index, keys) in objects.iter().enumerate() {
+        groupings.push(Reader { file, index, keys, warnings: &mut warnings }.grouping()?);
+    }
+    Ok((groupings, warnings))
+}
+
+/// One entry while it is read.
+struct Reader<'a> {
+    file: &'a str,
+    index: usize,
+    keys: &'a Keys,
+    warnings: &'a mut Vec<Warning>,
+}
+
+impl Reader<'_> {
+    fn grouping(mut self) -> Result<Grouping, EntryError> {
+        for key in self.keys.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+            self.warn(key, "unknown key is ignored");
+        }
+        let fields = self.fields()?;
+        let rename = self.rename(&fields)?;
+        let components = self.components(&fields)?;
+        let orientations = self.orientations(&fields, components.as_ref())?;
+        let (frequencies, time_invariant) = self.frequencies()?;
+        Ok(Grouping {
+            name: self.required("name")?,
+            filename: self.filename()?,
+            dimension: self.dimension()?,
+            comment: self.optional("comment")?,
+            fields,
+            frequencies,
+            time_invariant,
+            rename,
+            components,
+            orientations,
+        })
+    }
+
+    fn required(&self, key: &'static str) -> Result<String, EntryError> {
+        entry::required_text(self.file, self.index, self.keys, key)
+    }
+
+    fn optional(&self, key: &'static str) -> Result<Option<String>, EntryError> {
+        entry::optional_text(self.file, self.index, self.keys, key)
+    }
+
+    fn wrong(&self, key: &'static str, expected: &'static str) -> EntryError {
+        entry::wrong(self.file, self.index, self.keys, key, expected)
+    }
+
+    fn warn(&mut self, key: &str, message: impl Into<String>) {
+        self.warnings.push(Warning::new(self.file, format!("entry {}, key {key}", self.index), message));
+    }
+
+    fn fields(&mut self) -> Result<Vec<String>, EntryError> {
+        let text = self.required("fields")?;
+        let mut fields: Vec<String> = Vec::new();
+        for field in text.split(',').map(str::trim).filter(|field| !field.is_empty()) {
+            if !is_variable(field) {
+                return Err(self.wrong("fields", "names of variables, separated by commas"));
+            }
+            if fields.iter().any(|known| known == field) {
+                self.warn("fields", format!("'{field}' is listed twice; taken once"));
+            } else {
+                fields.push(field.into());
+            }
+        }
+        if fields.is_empty() {
+            Err(self.wrong("fields", "names of variables, separated by commas"))
+        } else {
+            Ok(fields)
+        }
+    }
+
+    fn filename(&self) -> Result<String, EntryError> {
+        let filename = self.required("filename")?;
+        let plain = filename.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\'));
+        // A period word in the file name would make the granule's name ambiguous.
+        let survives = [Frequency::Day, Frequency::Month, Frequency::Snapshot].into_iter().all(|frequency| {
+            let granule = GranuleName {
+                dataset: filename.clone(),
+                period: name::period(frequency, Mode::Corrected),
+                frequency,
+                date: "1992-01-01".into(),
+                version: "V".into(),
+                grid: GridKind::Native,
+                label: "l".into(),
+            };
+            GranuleName::parse(&granule.to_string()).as_ref() == Ok(&granule)
+        });
+        if plain && survives && !filename.starts_with('.') {
+            Ok(filename)
+        } else {
+            Err(self.wrong(
+                "filename",
+                "the first part of file names, without blanks, '/' and period words such as _mon_mean_",
+            ))
+        }
+    }
+
+    fn dimension(&self) -> Result<String, EntryError> {
+        let dimension = self.required("dimension")?.trim().to_ascii_uppercase();
+        match dimension.as_str() {
+            "1D" | "2D" | "3D" => Ok(dimension),
+            _ => Err(self.wrong("dimension", "1D, 2D or 3D")),
+        }
+    }
+
+    fn frequencies(&mut self) -> Result<(Vec<Frequency>, bool), EntryError> {
+        let text = self.optional("frequency")?.unwrap_or_default();
+        let mut frequencies = Vec::new();
+        let mut time_invariant = false;
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            let frequency = match word.to_ascii_uppercase().as_str() {
+                "AVG_DAY" => Frequency::Day,
+                "AVG_MON" => Frequency::Month,
+                "SNAP" => Frequency::Snapshot,
+                "TI" | "TIME-INVARIANT" => {
+                    time_invariant = true;
+                    continue;
+                }
+                _ => {
+                    self.warn(
+                        "frequency",
+                        format!("unknown frequency '{word}' is ignored; known: AVG_DAY, AVG_MON, SNAP, TI"),
+                    );
+                    continue;
+                }
+            };
+            if !frequencies.contains(&frequency) {
+                frequencies.push(frequency);
+            }
+        }
+        Ok((frequencies, time_invariant))
+    }
+
+    fn rename(&mut self, fields: &[String]) -> Result<Option<(String, String)>, EntryError> {
+        let key = "variable_rename";
+        let Some(text) = self.optional(key)?.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
+        let expected = "OLD:NEW, two names of variables, the new one not among the fields";
+        let (old, new) = text.split_once(':').ok_or_else(|| self.wrong(key, expected))?;
+        let (old, new) = (old.trim(), new.trim());
+        if !is_variable(old) || !is_variable(new) || new.contains(':') || fields.iter().any(|field| field == new) {
+            return Err(self.wrong(key, expected));
+        }
+        if !fields.iter().any(|field| field == old) {
+            self.warn(key, format!("'{old}' is not among the fields; nothing is renamed"));
+        }
+        Ok(Some((old.into(), new.into())))
+    }
+
+    /// An object, also one that is written as text.
+    fn object(&mut self, key: &'static str) -> Result<Option<Keys>, EntryError> {
+        let expected = "an object";
+        match self.keys.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map.clone())),
+            Some(Value::String(text)) => match serde_json::from_str(text).ok().or_else(|| literal::parse(text)) {
+                Some(Value::Object(map)) => {
+                    self.warn(key, "the object is written as text; read nevertheless");
+                    Ok(Some(map))
+                }
+                _ => Err(self.wrong(key, expected)),
+            },
+            Some(_) => Err(self.wrong(key, expected)),
+        }
+    }
+
+    fn components(&mut self, fields: &[String]) -> Result<Option<IndexMap<String, Components>>, EntryError> {
+        let key = "field_components";
+        let Some(map) = self.object(key)? else { return Ok(None) };
+        let mut components = IndexMap::new();
+        for (output, value) in map {
+            let part = |axis| value.get(axis).and_then(Value::as_str).map(str::trim).filter(|name| is_variable(name));
+            let (Some(x), Some(y), true) = (part("x"), part("y"), is_variable(&output)) else {
+                return Err(self.wrong(key, "for each output {\"x\": variable, \"y\": variable}"));
+            };
+            if !fields.contains(&output) {
+                self.warn(key, format!("'{output}' is not among the fields; it is not made"));
+            }
+            components.insert(output, Components { x: x.into(), y: y.into() });
+        }
+        Ok(Some(components))
+    }
+
+    fn orientations(
+        &mut self,
+        fields: &[String],
+        components: Option<&IndexMap<String, Components>>,
+    ) -> Result<Option<IndexMap<String, String>>, EntryError> {
+        let key = "field_orientations";
+        let expected = "zonal or meridional for each output of field_components";
+        let map = self.object(key)?;
+        let mut orientations = IndexMap::new();
+        for (output, value) in map.iter().flatten() {
+            let word = value.as_str().map(str::trim).filter(|word| matches!(*word, "zonal" | "meridional"));
+            orientations.insert(output.clone(), word.ok_or_else(|| self.wrong(key, expected))?.to_owned());
+            if components.is_none_or(|components| !components.contains_key(output)) {
+                self.warn(key, format!("'{output}' has no components; it is not rotated"));
+            }
+        }
+        let rotated = components.into_iter().flat_map(IndexMap::keys).filter(|output| fields.contains(output));
+        if rotated.into_iter().any(|output| !orientations.contains_key(output)) {
+            return Err(self.wrong(key, expected));
+        }
+        Ok(map.map(|_| orientations))
+    }
+}
+
+/// Whether a text can name a variable of a NetCDF file and be part of file names.
+fn is_variable(text: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\');
+    !text.is_empty() && !text.starts_with('.') && text.chars().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> (Vec<Grouping>, Vec<String>) {
+        let (groupings, warnings) = parse("g.json", text.as_bytes()).unwrap();
+        (groupings, warnings.iter().map(|w| w.to_string()).collect())
+    }
+
+    /// A grouping with more keys.
+    fn one(fields: &str, more: &str) -> String {
+        format!(r#"[{{"name": "n", "fields": "{fields}", "filename": "F", "dimension": "2D"{more}}}]"#)
+    }
+
+    #[test]
+    fn a_velocity_grouping() {
+        let text = r#"[{
+            "name": "ocean velocity", "fields": "EVEL, NVEL,WVELMASS , ", "product": "latlon",
+            "field_components": {"EVEL": {"x": "UVEL", "y": "VVEL"}, "NVEL": {"x": "UVEL", "y": "VVEL"}},
+            "field_orientations": {"EVEL": "zonal", "NVEL": "meridional"},
+            "variable_rename": "WVELMASS:WVEL", "filename": "OCEAN_VELOCITY", "dimension": "3D",
+            "frequency": "AVG_DAY, avg_mon,SNAP", "comment": "c"}]"#;
+        let (groupings, warnings) = read(text);
+        let g = &groupings[0];
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(
+            (g.name.as_str(), g.filename.as_str(), g.dimension.as_str()),
+            ("ocean velocity", "OCEAN_VELOCITY", "3D")
+        );
+        assert_eq!(g.fields, ["EVEL", "NVEL", "WVELMASS"]);
+        assert_eq!(g.frequencies, [Frequency::Day, Frequency::Month, Frequency::Snapshot]);
+        assert_eq!((g.time_invariant, g.comment.as_deref()), (false, Some("c")));
+        assert_eq!(g.rename, Some(("WVELMASS".into(), "WVEL".into())));
+        let components = g.components.as_ref().unwrap();
+        assert_eq!(components["NVEL"], Components { x: "UVEL".into(), y: "VVEL".into() });
+        assert_eq!(g.orientations.as_ref().unwrap()["NVEL"], "meridional");
+    }
+
+    #[test]
+    fn what_a_grouping_may_lack() {
+        let (groupings, warnings) = read(&one("ADVxSNOW ,A", ""));
+        assert_eq!(warnings, [""; 0]);
+        let g = &groupings[0];
+        assert_eq!(g.fields, ["ADVxSNOW", "A"]);
+        assert!(g.frequencies.is_empty() && !g.time_invariant && g.comment.is_none() && g.rename.is_none());
+        assert!(g.components.is_none() && g.orientations.is_none());
+    }
+
+    #[test]
+    fn frequencies_without_period() {
+        for word in ["TI", "TIME-INVARIANT"] {
+            let (groupings, warnings) = read(&one("A", &format!(r#", "frequency": "{word}""#)));
+            assert!(groupings[0].frequencies.is_empty() && groupings[0].time_invariant && warnings.is_empty());
+        }
+        let (_, warnings) = read(&one("A", r#", "frequency": "AVG_YEAR""#));
+        let expected = "g.json: entry 0, key frequency: unknown frequency 'AVG_YEAR' is ignored; known: AVG_DAY, AVG_MON, SNAP, TI";
+        assert_eq!(warnings, [expected]);
+    }
+
+    #[test]
+    fn maps_in_text_are_read() {
+        let python =
+            r#", "field_components": "{'E': {'x': 'U', 'y': 'V'}}", "field_orientations": "{\"E\": \"zonal\"}""#;
+        let (groupings, warnings) = read(&one("E", python));
+        assert_eq!(groupings[0].components.as_ref().unwrap()["E"].y, "V");
+        assert_eq!(groupings[0].orientations.as_ref().unwrap()["E"], "zonal");
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("g.json: entry 0, key field_components: the object is written as text"));
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_warned_about() {
+        let (groupings, warnings) = read(&one(
+            "U, U, A",
+            r#", "field_components": {"E": {"x": "U", "y": "V"}}, "field_orientations": {"E": "zonal", "A": "zonal"},
+               "variable_rename": "W:X", "colour": "red""#,
+        ));
+        assert_eq!(groupings[0].fields, ["U", "A"]);
+        assert_eq!(
+            warnings,
+            [
+                "g.json: entry 0, key colour: unknown key is ignored",
+                "g.json: entry 0, key fields: 'U' is listed twice; taken once",
+                "g.json: entry 0, key variable_rename: 'W' is not among the fields; nothing is renamed",
+                "g.json: entry 0, key field_components: 'E' is not among the fields; it is not made",
+                "g.json: entry 0, key field_orientations: 'A' has no components; it is not rotated",
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_entries_name_file_index_and_key() {
+        let valid = one("A", "");
+        for (text, message) in [
+            (format!("[{},{}]", &valid[1..valid.len() - 1], "{}"), "g.json: entry 1: key 'fields' is missing"),
+            (one(" , ", ""), "key 'fields' is \" , \""),
+            (one("A B", ""), "key 'fields'"),
+            (one("../A", ""), "key 'fields'"),
+            (valid.replace("\"n\"", "3"), "key 'name' is 3; expected a text"),
+            (valid.replace("\"2D\"", "\"4D\""), "key 'dimension' is \"4D\"; expected 1D, 2D or 3D"),
+            (valid.replace("\"F\"", "\"a/b\""), "key 'filename'"),
+            (valid.replace("\"F\"", "\"..\""), "key 'filename'"),
+            (valid.replace("\"F\"", "\"A_mon_mean_B\""), "key 'filename' is \"A_mon_mean_B\"; expected the first part"),
+            (one("A", r#", "variable_rename": "A""#), "key 'variable_rename' is \"A\"; expected OLD:NEW"),
+            (one("A", r#", "variable_rename": "A:B:C""#), "key 'variable_rename'"),
+            (one("A, B", r#", "variable_rename": "A:B""#), "key 'variable_rename'"),
+            (
+                one("A", r#", "field_components": "{'A': x}""#),
+                "key 'field_components' is \"{'A': x}\"; expected an object",
+            ),
+            (one("A", r#", "field_components": {"A": {"x": "U"}}"#), "expected for each output"),
+            (one("A", r#", "field_components": {"A": {"x": "U", "y": "V"}}"#), "key 'field_orientations' is missing"),
+            (one("A", r#", "field_orientations": {"A": "up"}"#), "expected zonal or meridional"),
+        ] {
+            let error = parse("g.json", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(bytes: Vec<u8>, fields in "[A-C ,:/.]{0,9}", map in r"[{}':A-C, ]{0,30}", rename in "[A-C:]{0,4}") {
+            let _ = parse("x", &bytes);
+            let more = format!(r#", "field_components": "{map}", "variable_rename": "{rename}""#);
+            let _ = parse("x", one(&fields, &more).as_bytes());
+        }
+    }
 }

@@ -1,0 +1,141 @@
+//! The keys of EDP's configuration, of all its generations.
+
+use super::yaml::Shape;
+
+/// Keys whose values are taken as text.
+const TEXTS: [&str; 22] = [
+    "ecco_version",
+    "product_version",
+    "array_precision",
+    "model_start_time",
+    "model_end_time",
+    "model_timestep",
+    "model_timestep_units",
+    "geospatial_vertical_min",
+    "podaac_metadata_filename",
+    "history",
+    "references",
+    "source",
+    "summary",
+    "project_summary",
+    "doi_prefix",
+    "doi_authority",
+    "metadata_link_root",
+    "dataset_description_tail_1D",
+    "dataset_description_tail_latlon",
+    "dataset_description_tail_native",
+    "latlon_grid_resolution",
+    "llc_grid_size",
+];
+
+/// Key of the last parts of file names.
+pub(super) const LABELS: &str = "ecco_production_filestr_grid_label";
+/// Key of the compression of data variables.
+pub(super) const COMPRESSION: &str = "netcdf4_compression_encodings";
+
+/// Keys that say nothing about granules: for making factors, or of older generations.
+const OTHERS: [&str; 41] = [
+    "num_vertical_levels",
+    "model_geometry",
+    "read_grid",
+    "ecco_native_grid_filename",
+    "ecco_grid_filename",
+    "ecco_grid_dir",
+    "ecco_grid_dir_mds",
+    "mapping_factors_dir",
+    "land_mask_dir",
+    "variable_coordinates_as_encoded_attributes",
+    "latlon_grid_area_extent",
+    "latlon_effective_grid_radius",
+    "latlon_grid_radius_method",
+    "custom_grid_and_factors",
+    "source_grid_min_L",
+    "source_grid_max_L",
+    "grid_files_dir",
+    "custom_factors_dir",
+    "source_grid_ftype",
+    "target_grid_ftype",
+    "llc_code",
+    "metadata_dir",
+    "model_output_dir",
+    "processed_output_dir_base",
+    "local_file_dir_to_upload",
+    "ecco_code_name",
+    "ecco_code_dir",
+    "ecco_access_dir",
+    "ecco_configurations_name",
+    "ecco_configurations_subfolder",
+    "filename_tail_1D",
+    "filename_tail_latlon",
+    "filename_tail_native",
+    "processing_code_filename",
+    "doi",
+    "create_checksum",
+    "extra_prints",
+    "download_all_fields",
+    "use_workers_to_download",
+    "compare_checksums",
+    "read_ecco_grid_for_native_load",
+];
+
+/// The shape that the value of a key is read in.
+pub(super) fn shape(key: &str) -> Shape {
+    match key {
+        LABELS | COMPRESSION => Shape::Mapping,
+        _ if TEXTS.contains(&key) => Shape::Text,
+        _ => Shape::Skipped,
+    }
+}
+
+/// All keys that are no misspellings.
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    TEXTS.into_iter().chain([LABELS, COMPRESSION]).chain(OTHERS)
+}
+
+/// The known key most like a misspelt one, if any is like it at all.
+pub(super) fn nearest(key: &str) -> Option<&'static str> {
+    // Longer than any known key: nothing is near, and the comparison would only cost time.
+    if key.chars().count() > 64 {
+        return None;
+    }
+    let near = |known: &'static str| (distance(key, known), known);
+    known().map(near).min().filter(|&(d, known)| d <= 1 + known.len() / 6).map(|(_, known)| known)
+}
+
+/// Number of characters to insert, delete or replace to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelt_keys_find_the_right_one() {
+        assert_eq!(nearest("ecco_vesrion"), Some("ecco_version"));
+        assert_eq!(nearest("doi_authorty"), Some("doi_authority"));
+        assert_eq!(nearest("summaries"), None);
+        assert_eq!(nearest("x"), None);
+        assert_eq!(nearest(&"doi".repeat(1000)), None);
+        assert_eq!((distance("", "abc"), distance("abc", ""), distance("kitten", "sitting")), (3, 3, 3));
+    }
+
+    #[test]
+    fn no_key_is_listed_twice() {
+        let mut keys: Vec<_> = known().collect();
+        keys.sort_unstable();
+        assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

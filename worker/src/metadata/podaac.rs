@@ -1,0 +1,331 @@
+//! The PO.DAAC table: which archive dataset a granule belongs to.
+
+use super::{MAX_FILE_BYTES, Warning, without_mark};
+use edp_protocol::name::GranuleName;
+
+/// Column with an example of a dataset's file names.
+const FILENAME: &str = "DATASET.FILENAME";
+const SHORT_NAME: &str = "DATASET.SHORT_NAME";
+const LONG_NAME: &str = "DATASET.LONG_NAME";
+const PERSISTENT_ID: &str = "DATASET.PERSISTENT_ID";
+
+/// One dataset of the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Name of an example file.
+    pub filename: String,
+    /// Short name of the dataset.
+    pub short_name: String,
+    /// Title of the dataset, as written.
+    pub long_name: String,
+    /// `PODAAC-ECG5M-SSH44` or `10.5067/ECG5D-ATM46`.
+    pub persistent_id: String,
+    /// Line of the table on which the row begins, from 1.
+    pub line: u64,
+    /// The example's name taken apart; nothing for time-invariant and 1-D datasets.
+    parsed: Option<GranuleName>,
+}
+
+/// All rows of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The file.
+    pub file: String,
+    /// Its rows in file order.
+    pub rows: Vec<Row>,
+}
+
+/// Why a table, or a row of it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The text is larger than any table.
+    #[error("{file}: {size} bytes are more than the {MAX_FILE_BYTES} that a metadata file may have")]
+    TooLarge {
+        /// The file.
+        file: String,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// The text is no table.
+    #[error("{file}: not a table of comma-separated values: {source}")]
+    Csv {
+        /// The file.
+        file: String,
+        /// What the parser says, with the line.
+        source: csv::Error,
+    },
+    /// The header lacks a column.
+    #[error("{file}: line 1: the columns {} are missing; the header names the columns of a PO.DAAC table", columns.join(", "))]
+    Columns {
+        /// The file.
+        file: String,
+        /// The columns that are missing.
+        columns: Vec<&'static str>,
+    },
+    /// More than one row fits a granule.
+    #[error("{file}: {} rows fit granule {granule}: {}; keep one of them", rows.len(), rows.join(", "))]
+    Ambiguous {
+        /// The file.
+        file: String,
+        /// The granule.
+        granule: String,
+        /// Short names and lines of the rows.
+        rows: Vec<String>,
+    },
+}
+
+impl Table {
+    /// Reads a table. A byte order mark, both kinds of line ends and quoted line breaks are understood.
+    ///
+    /// # Errors
+    /// The text is no table, or one of the four columns that are used is missing.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<(Table, Vec<Warning>), TableError> {
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(TableError::TooLarge { file: file.into(), size: bytes.len() });
+        }
+        let mut warnings = Vec::new();
+        let text = String::from_utf8_lossy(without_mark(bytes));
+        if let Some(line) = text.contains(char::REPLACEMENT_CHARACTER).then(|| first_bad_line(bytes)).flatten() {
+            let message = "not UTF-8 text; what cannot be read is replaced";
+            warnings.push(Warning::new(file, format!("line {line}"), message));
+        }
+        let failed = |source| TableError::Csv { file: file.into(), source };
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
+        let header = reader.headers().map_err(failed)?.clone();
+        let column = |name: &'static str| header.iter().position(|title| title.trim() == name).ok_or(name);
+        let wanted = [FILENAME, SHORT_NAME, LONG_NAME, PERSISTENT_ID].map(column);
+        let [Ok(filename), Ok(short_name), Ok(long_name), Ok(persistent_id)] = wanted else {
+            return Err(TableError::Columns {
+                file: file.into(),
+                columns: wanted.into_iter().filter_map(Result::err).collect(),
+            });
+        };
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(failed)?;
+            let line = record.position().map_or(0, csv::Position::line);
+            let cell = |column: usize| record.get(column).unwrap_or_default();
+            if record.len() != header.len() && !cell(filename).trim().is_empty() {
+                let message = format!("{} cells where the header has {}", record.len(), header.len());
+                warnings.push(Warning::new(file, format!("line {line}"), message));
+            }
+            rows.push(Row {
+                filename: cell(filename).into(),
+                short_name: cell(short_name).into(),
+                long_name: cell(long_name).into(),
+                persistent_id: cell(persistent_id).into(),
+                line,
+                parsed: GranuleName::parse(cell(filename).trim()).ok(),
+            });
+        }
+        Ok((Table { file: file.into(), rows }, warnings))
+    }
+
+    /// The row of a granule's dataset: same file name part, period class, grid and label. Dates and
+    /// versions differ from granule to granule, and all kinds of snapshots are one class.
+    ///
+    /// # Errors
+    /// [`TableError::Ambiguous`] if two or more rows fit.
+    pub fn find(&self, name: &GranuleName) -> Result<Option<&Row>, TableError> {
+        let key = |name: &GranuleName| (name.dataset.clone(), name.frequency, name.grid, name.label.clone());
+        let wanted = key(name);
+        let fits: Vec<&Row> =
+            self.rows.iter().filter(|row| row.parsed.as_ref().map(key).as_ref() == Some(&wanted)).collect();
+        match fits[..] {
+            [] => Ok(None),
+            [row] => Ok(Some(row)),
+            _ => Err(TableError::Ambiguous {
+                file: self.file.clone(),
+                granule: name.to_string(),
+                rows: fits.iter().map(|row| format!("{} (line {})", row.short_name, row.line)).collect(),
+            }),
+        }
+    }
+
+    /// The row that EDP of 2024 finds: the one row whose example matches
+    /// `<filename>_<period>_.*_ECCO_.*_<grid>_<label>\.nc` from its start on. Nothing if none or several do.
+    pub fn find_edp2024(&self, name: &GranuleName) -> Option<&Row> {
+        let start = format!("{}_{}_", name.dataset, name.period);
+        let end = format!("_{}_{}.nc", name.grid, name.label);
+        // A match exists if it does with the first `_ECCO_`: later ones leave less room for the end.
+        // `.` does not match line breaks, so all of it lies on the first line.
+        let fits = |row: &&Row| {
+            let line = row.filename.split('\n').next().unwrap_or_default();
+            line.strip_prefix(&start)
+                .and_then(|rest| rest.split_once("_ECCO_"))
+                .is_some_and(|(_, rest)| rest.contains(&end))
+        };
+        let mut fitting = self.rows.iter().filter(fits);
+        fitting.next().filter(|_| fitting.next().is_none())
+    }
+}
+
+impl Row {
+    /// The DOI without resolver, such as `10.5067/ECG5M-SSH44`; nothing where the table has no id.
+    /// `prefix` is what stands before the slash, for tables that write `PODAAC-` instead.
+    pub fn doi(&self, prefix: &str) -> Option<String> {
+        let id = self.persistent_id.trim();
+        let id = ["https://doi.org/", "http://doi.org/", "doi:"].iter().find_map(|r| id.strip_prefix(r)).unwrap_or(id);
+        let prefix = prefix.trim_end_matches('/');
+        match id.strip_prefix("PODAAC-") {
+            _ if id.is_empty() => None,
+            Some(suffix) => Some(format!("{prefix}/{suffix}")),
+            None if id.contains('/') => Some(id.into()),
+            None => Some(format!("{prefix}/{id}")),
+        }
+    }
+}
+
+/// Line of the first byte that is no UTF-8, from 1.
+fn first_bad_line(bytes: &[u8]) -> Option<usize> {
+    let error = std::str::from_utf8(bytes).err()?;
+    let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+    Some(1 + before.iter().filter(|&&byte| byte == b'\n').count())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    const TABLE: &str = "concept-id,DATASET.LONG_NAME,DATASET.SHORT_NAME,DATASET.FILENAME,DATASET.PERSISTENT_ID
+,\"SSH, monthly \",SSH_M,SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc,PODAAC-ECG5M-SSH44
+,\"SSH,
+daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc,PODAAC-ECG5D-SSH44
+,SSH snap,SSH_S,SEA_SURFACE_HEIGHT_snap_1992-01-01T000000_ECCO_V4r4_native_llc0090.nc,10.5067/ECL5S-SSH46
+,Ice front,ICE_M,ICE_FRONT_FLUX_mon_mean_1992-01-01_ECCO_V4r6_native_llc0090.nc,10.5067/ECL5M-ICF46
+,Geometry,GEO,GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc,PODAAC-ECL5A-GRD44
+,1D,GMSL,GLOBAL_MEAN_SEA_LEVEL_day_mean_ECCO_V4r4_1D.nc,PODAAC-ECTSD-MSL44
+";
+
+    fn table(text: &str) -> Table {
+        let (table, warnings) = Table::parse("t.csv", text.as_bytes()).unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+        table
+    }
+
+    fn granule(name: &str) -> GranuleName {
+        GranuleName::parse(name).unwrap()
+    }
+
+    fn found(table: &Table, name: &str) -> Option<String> {
+        table.find(&granule(name)).unwrap().map(|row| row.short_name.clone())
+    }
+
+    #[test]
+    fn marks_line_ends_and_quoted_breaks() {
+        let plain = table(TABLE);
+        assert_eq!(plain.rows.len(), 6);
+        assert_eq!(
+            (plain.rows[0].long_name.as_str(), plain.rows[1].long_name.as_str()),
+            ("SSH, monthly ", "SSH,\ndaily")
+        );
+        assert_eq!((plain.rows[1].line, plain.rows[2].line), (3, 5));
+        let windows = table(&format!("\u{feff}{}", TABLE.replace('\n', "\r\n")));
+        assert_eq!(windows.rows[4].persistent_id, "PODAAC-ECL5A-GRD44");
+    }
+
+    #[test]
+    fn rows_are_found_whatever_date_and_version() {
+        let t = table(TABLE);
+        let ssh = "SEA_SURFACE_HEIGHT";
+        assert_eq!(found(&t, &format!("{ssh}_mon_mean_2001-12_ECCO_V4r5_latlon_0p50deg.nc")).as_deref(), Some("SSH_M"));
+        assert_eq!(
+            found(&t, &format!("{ssh}_day_mean_2001-12-31_ECCO_V4r4_latlon_0p50deg.nc")).as_deref(),
+            Some("SSH_D")
+        );
+        for period in ["snap", "day_snap", "mon_snap"] {
+            let name = format!("{ssh}_{period}_2001-12-31_ECCO_V4r4_native_llc0090.nc");
+            assert_eq!(found(&t, &name).as_deref(), Some("SSH_S"));
+        }
+        assert_eq!(found(&t, "ICE_FRONT_FLUX_mon_mean_1992-01_ECCO_V4r6_native_llc0090.nc").as_deref(), Some("ICE_M"));
+        for none in [
+            format!("{ssh}_mon_mean_2001-12_ECCO_V4r4_native_llc0090.nc"),
+            format!("{ssh}_mon_mean_2001-12_ECCO_V4r4_latlon_0p25deg.nc"),
+            format!("X{ssh}_mon_mean_2001-12_ECCO_V4r4_latlon_0p50deg.nc"),
+            format!("{ssh}_snap_2001-12_ECCO_V4r4_latlon_0p50deg.nc"),
+        ] {
+            assert_eq!(found(&t, &none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn several_rows_are_an_error_that_names_them() {
+        let row = TABLE.lines().nth(1).unwrap().replace("SSH_M", "OTHER").replace("1992-01", "1993-01");
+        let t = table(&format!("{TABLE}{row}\n"));
+        let name = granule("SEA_SURFACE_HEIGHT_mon_mean_1992-02_ECCO_V4r4_latlon_0p50deg.nc");
+        assert_eq!(
+            t.find(&name).unwrap_err().to_string(),
+            "t.csv: 2 rows fit granule SEA_SURFACE_HEIGHT_mon_mean_1992-02_ECCO_V4r4_latlon_0p50deg.nc: \
+             SSH_M (line 2), OTHER (line 9); keep one of them"
+        );
+        assert_eq!(t.find_edp2024(&name), None);
+    }
+
+    #[test]
+    fn the_rule_of_2024() {
+        let t = table(TABLE);
+        let found = |name: &str| t.find_edp2024(&granule(name)).map(|row| row.short_name.as_str());
+        assert_eq!(found("SEA_SURFACE_HEIGHT_mon_mean_1992-02_ECCO_V4r5_latlon_0p50deg.nc"), Some("SSH_M"));
+        assert_eq!(found("ICE_FRONT_FLUX_mon_mean_1992-02_ECCO_V4r5_native_llc0090.nc"), Some("ICE_M"));
+        // Snapshots are called `snap` in the tables and `day_snap` in EDP of 2024.
+        assert_eq!(found("SEA_SURFACE_HEIGHT_day_snap_1992-02-01_ECCO_V4r4_native_llc0090.nc"), None);
+    }
+
+    #[test]
+    fn the_rule_of_2024_matches_as_its_pattern_does() {
+        let name = granule("A_mon_mean_1992-02_ECCO_V4r4_latlon_0p50deg.nc");
+        for (example, fits) in [
+            ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc", true),
+            ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc.md5", true),
+            ("A_mon_mean__ECCO__latlon_0p50deg.nc", true),
+            ("A_mon_mean_x_ECCO_ECCO_y_latlon_0p50deg.nc", true),
+            ("A_mon_mean_x_ECCO_y_latlon_0p50deg.nc_ECCO_", true),
+            ("A_mon_mean_x_ECCO_latlon_0p50deg.nc", false),
+            ("A_mon_mean_ECCO_y_latlon_0p50deg.nc", false),
+            ("A_mon_mean_x_latlon_0p50deg.nc_ECCO_", false),
+            ("A_mon_mean_x_ECCO_V4r4_latlon_0p50degnc", false),
+            (" A_mon_mean_x_ECCO_V4r4_latlon_0p50deg.nc", false),
+            ("\"A_mon_mean_x\n_ECCO_V4r4_latlon_0p50deg.nc\"", false),
+        ] {
+            let t = table(&format!("{FILENAME},{SHORT_NAME},{LONG_NAME},{PERSISTENT_ID}\n{example},s,l,i\n"));
+            assert_eq!(t.find_edp2024(&name).is_some(), fits, "{example}");
+        }
+    }
+
+    #[test]
+    fn dois_of_both_forms() {
+        let mut row = table(TABLE).rows.remove(0);
+        assert_eq!(row.doi("10.5067").as_deref(), Some("10.5067/ECG5M-SSH44"));
+        for (id, doi) in [
+            ("10.5067/ECG5D-ATM46", Some("10.5067/ECG5D-ATM46")),
+            ("https://doi.org/10.5067/ECG5D-ATM46 ", Some("10.5067/ECG5D-ATM46")),
+            ("ECG5D-ATM46", Some("10.5067/ECG5D-ATM46")),
+            ("", None),
+        ] {
+            row.persistent_id = id.into();
+            assert_eq!(row.doi("10.5067").as_deref(), doi);
+        }
+    }
+
+    #[test]
+    fn bad_text_is_a_warning_and_missing_columns_an_error() {
+        let mut bytes = TABLE.as_bytes().to_vec();
+        bytes.splice(95..95, [0xff]);
+        let (_, warnings) = Table::parse("t.csv", &bytes).unwrap();
+        assert_eq!(warnings[0].to_string(), "t.csv: line 2: not UTF-8 text; what cannot be read is replaced");
+        let short = Table::parse("t.csv", b"DATASET.FILENAME,DATASET.LONG_NAME\n").unwrap_err().to_string();
+        assert!(short.contains("DATASET.SHORT_NAME, DATASET.PERSISTENT_ID are missing"), "{short}");
+        let (t, warnings) = Table::parse("t.csv", format!("{TABLE},x,y,z_file\n").as_bytes()).unwrap();
+        assert_eq!((t.rows.len(), warnings[0].place.as_str()), (7, "line 9"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(bytes: Vec<u8>, text in "[a,\"\n\r_]{0,40}") {
+            let _ = Table::parse("x", &bytes);
+            let _ = Table::parse("x", format!("{FILENAME},{SHORT_NAME},{LONG_NAME},{PERSISTENT_ID}\n{text}").as_bytes());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The configuration's mapping while it is read: values by key, and what was missing so far.
+
+use super::configuration::{ConfigurationError, MAX_BYTES};
+use super::keys;
+use super::yaml::{self, Item, Shape, Value};
+use super::{Warning, without_mark};
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+/// The mapping while it is read: what is there, and what was missing so far.
+pub(super) struct Reader<'a> {
+    pub(super) file: &'a str,
+    items: BTreeMap<String, Item>,
+    pub(super) missing: Vec<&'static str>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the mapping and warns about keys that are unknown or repeated.
+    ///
+    /// # Errors
+    /// The text is too large, or no YAML mapping with values of the right shapes.
+    pub(super) fn new(file: &'a str, bytes: &[u8]) -> Result<Reader<'a>, ConfigurationError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ConfigurationError::TooLarge { file: file.into(), size: bytes.len() });
+        }
+        let bytes = without_mark(bytes);
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+            ConfigurationError::Encoding { file: file.into(), line }
+        })?;
+        let items = yaml::parse(text, keys::shape).map_err(|defect| {
+            let place = place(defect.line, defect.key.as_deref());
+            let expected = match defect.key.as_deref().map(keys::shape) {
+                Some(Shape::Text) => "one text or number",
+                Some(Shape::Mapping) => "a mapping of names to values",
+                _ => return ConfigurationError::Yaml { file: file.into(), place, what: defect.what },
+            };
+            ConfigurationError::Value { file: file.into(), place, found: defect.what, expected }
+        })?;
+        let mut reader = Reader { file, items: BTreeMap::new(), missing: Vec::new(), warnings: Vec::new() };
+        for item in items {
+            reader.take(item);
+        }
+        Ok(reader)
+    }
+
+    /// Keeps an item, warns about keys that nobody knows or that come twice.
+    fn take(&mut self, item: Item) {
+        let place = format!("line {}", item.line);
+        if !keys::known().any(|key| key == item.key) {
+            let hint = keys::nearest(&item.key).map(|key| format!("; did you mean '{key}'?")).unwrap_or_default();
+            self.warnings.push(Warning::new(self.file, place, format!("unknown key '{}' is ignored{hint}", item.key)));
+        } else if let Some(first) = self.items.get(&item.key) {
+            let message = format!("key '{}' is given again, after line {}; the later one counts", item.key, first.line);
+            self.warnings.push(Warning::new(self.file, place, message));
+        }
+        self.items.insert(item.key.clone(), item);
+    }
+
+    /// Line and key, for messages.
+    pub(super) fn place(&self, key: &str) -> String {
+        place(self.items.get(key).map(|item| item.line), Some(key))
+    }
+
+    /// The error that the value of a key is not what is expected.
+    pub(super) fn wrong(&self, key: &str, found: String, expected: &'static str) -> ConfigurationError {
+        ConfigurationError::Value { file: self.file.into(), place: self.place(key), found, expected }
+    }
+
+    /// The value of a key; nothing where the key is missing or null.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        match &self.items.get(key)?.value {
+            Value::Text(text) => text.clone(),
+            _ => None,
+        }
+    }
+
+    /// The mapping under a key; an empty one where the key is missing or null.
+    pub(super) fn mapping(&self, key: &str) -> IndexMap<String, Option<String>> {
+        match self.items.get(key).map(|item| &item.value) {
+            Some(Value::Mapping(Some(mapping))) => mapping.clone(),
+            _ => IndexMap::new(),
+        }
+    }
+
+    /// The value of a key that has no default. A missing one is noted, so that all can be named at once.
+    pub(super) fn required(&mut self, key: &'static str) -> String {
+        self.text(key).unwrap_or_else(|| {
+            self.missing.push(key);
+            String::new()
+        })
+    }
+
+    /// Warns that a key is missing and says what is taken for it.
+    pub(super) fn defaulted(&mut self, key: &str, taken: &str) {
+        self.warnings.push(Warning::new(self.file, format!("key {key}"), format!("missing; taken: {taken}")));
+    }
+
+    /// # Errors
+    /// The text, taken from the key, is no such value.
+    pub(super) fn parsed<T: FromStr>(
+        &self,
+        key: &str,
+        text: &str,
+        expected: &'static str,
+    ) -> Result<T, ConfigurationError> {
+        text.trim().parse().map_err(|_| self.wrong(key, format!("'{text}'"), expected))
+    }
+
+    /// A whole number from 1 on.
+    ///
+    /// # Errors
+    /// The text, taken from the key, is none.
+    pub(super) fn whole_number(
+        &self,
+        key: &str,
+        text: &str,
+        expected: &'static str,
+    ) -> Result<i64, ConfigurationError> {
+        // A harmless way to write a whole number is 3600.0.
+        let digits = text.trim();
+        let digits =
+            digits.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|b| b == b'0')).map_or(digits, |(n, _)| n);
+        digits.parse().ok().filter(|&n| n >= 1).ok_or_else(|| self.wrong(key, format!("'{text}'"), expected))
+    }
+}
+
+fn place(line: Option<u64>, key: Option<&str>) -> String {
+    match (line, key) {
+        (Some(line), Some(key)) => format!("line {line}, key {key}"),
+        (Some(line), None) => format!("line {line}"),
+        (None, Some(key)) => format!("key {key}"),
+        (None, None) => "text".into(),
+    }
+}

@@ -1,0 +1,402 @@
+//! A directory of metadata: which file plays which role, and what all of them say.
+
+use super::entry::{Entries, EntryError, GlobalEntry};
+use super::groupings::{self, Grouping};
+use super::{MAX_FILE_BYTES, Warning};
+use edp_protocol::GridKind;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Why a directory of metadata cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// The directory or a file cannot be read.
+    #[error("{path}: cannot be read: {source}")]
+    Read {
+        /// Directory or file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file is larger than any metadata.
+    #[error("{path}: larger than the {MAX_FILE_BYTES} bytes that a metadata file may have")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Roles without file.
+    #[error("{directory}: no file like {}; is this a metadata directory of EDP?", patterns.join(", "))]
+    Missing {
+        /// The directory.
+        directory: PathBuf,
+        /// Patterns of the names of all missing files.
+        patterns: Vec<String>,
+    },
+    /// A file is broken.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+}
+
+/// All that a metadata directory says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    /// Datasets on each grid; positions are the indices of job files.
+    pub groupings: BTreeMap<GridKind, Vec<Grouping>>,
+    /// Datasets of global time series; empty where there is no such file.
+    pub groupings_1d: Vec<Grouping>,
+    /// Coordinates of native granules.
+    pub native_coordinates: Entries,
+    /// Coordinates of latlon granules.
+    pub latlon_coordinates: Entries,
+    /// Time and its bounds.
+    pub time_coordinates: Entries,
+    /// First pass over variables, all granules: variables, then native geometry.
+    pub variables: Entries,
+    /// Second pass over variables, latlon granules.
+    pub latlon_variables: Entries,
+    /// Geometry of the latlon grid; empty where there is no such file.
+    pub latlon_geometry: Entries,
+    /// Global attributes of all granules.
+    pub globals_all: Vec<GlobalEntry>,
+    /// Global attributes of latlon granules.
+    pub globals_latlon: Vec<GlobalEntry>,
+    /// Global attributes of native granules.
+    pub globals_native: Vec<GlobalEntry>,
+}
+
+impl Metadata {
+    /// Reads a metadata directory. Files are recognized by their names, with or without the
+    /// prefixes that the releases put before them.
+    ///
+    /// Several groupings files of one grid: the last in the order of names counts, with a warning.
+    /// Several files of another role: one after the other in the order of names, with a warning.
+    ///
+    /// # Errors
+    /// A role has no file (all such roles are named at once), or a file cannot be read or is broken.
+    pub fn load(directory: &Path) -> Result<(Metadata, Vec<Warning>), MetadataError> {
+        let files = files(directory)?;
+        let mut loader = Loader { directory, files: &files, missing: Vec::new(), warnings: Vec::new() };
+        let metadata = Metadata {
+            groupings: BTreeMap::from([
+                (GridKind::Native, loader.groupings("native", true)?),
+                (GridKind::Latlon, loader.groupings("latlon", true)?),
+            ]),
+            groupings_1d: loader.groupings("1D", false)?,
+            native_coordinates: loader.entries(&["coordinate_metadata_for_native_datasets"], true)?,
+            latlon_coordinates: loader.entries(&["coordinate_metadata_for_latlon_datasets"], true)?,
+            time_coordinates: loader.entries(&["time_coordinate_metadata"], true)?,
+            variables: loader.entries(&["variable_metadata", "geometry_metadata_for_native_datasets"], true)?,
+            latlon_variables: loader.entries(&["variable_metadata_for_latlon_datasets"], true)?,
+            latlon_geometry: loader.entries(&["geometry_metadata_for_latlon_datasets"], false)?,
+            globals_all: loader.globals("global_metadata_for_all_datasets")?,
+            globals_latlon: loader.globals("global_metadata_for_latlon_datasets")?,
+            globals_native: loader.globals("global_metadata_for_native_datasets")?,
+        };
+        if loader.missing.is_empty() {
+            Ok((metadata, loader.warnings))
+        } else {
+            Err(MetadataError::Missing { directory: directory.into(), patterns: loader.missing })
+        }
+    }
+}
+
+/// Every `*.json` and `*.csv` file of a metadata directory, in the order of names. Links are followed,
+/// directories below are not.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn files(directory: &Path) -> Result<Vec<PathBuf>, MetadataError> {
+    let failed = |source| MetadataError::Read { path: directory.into(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let wanted = path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv"));
+        if wanted && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a metadata file, but none that is too large.
+///
+/// # Errors
+/// The file cannot be read or is larger than [`MAX_FILE_BYTES`].
+pub fn read(path: &Path) -> Result<Vec<u8>, MetadataError> {
+    let failed = |source| MetadataError::Read { path: path.into(), source };
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_FILE_BYTES { Err(MetadataError::TooLarge { path: path.into() }) } else { Ok(bytes) }
+}
+
+struct Loader<'a> {
+    directory: &'a Path,
+    files: &'a [PathBuf],
+    missing: Vec<String>,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Loader<'a> {
+    /// The JSON files whose names fit, in the order of names.
+    fn matching(&self, fits: impl Fn(&str) -> bool) -> Vec<&'a Path> {
+        let files = self.files.iter().map(PathBuf::as_path);
+        files.filter(|path| path.extension() == Some(OsStr::new("json")) && fits(&file_name(path))).collect()
+    }
+
+    fn warn(&mut self, files: &[&Path], message: &str) {
+        let names: Vec<String> = files.iter().map(|path| file_name(path)).collect();
+        let directory = self.directory.display().to_string();
+        self.warnings.push(Warning::new(&directory, names.join(", "), message));
+    }
+
+    fn groupings(&mut self, kind: &str, required: bool) -> Result<Vec<Grouping>, MetadataError> {
+        let part = format!("_{}_", kind.to_ascii_lowercase());
+        let files = self.matching(|name| {
+            let name = name.to_ascii_lowercase();
+            name.contains("groupings") && name.contains(&part)
+        });
+        let Some(file) = files.last() else {
+            if required {
+                self.missing.push(format!("*groupings*_{kind}_*.json"));
+            }
+            return Ok(Vec::new());
+        };
+        if files.len() > 1 {
+            self.warn(&files, &format!("several groupings files for {kind}; the last counts"));
+        }
+        let (groupings, warnings) = groupings::parse(&file.display().to_string(), &read(file)?)?;
+        self.warnings.extend(warnings);
+        Ok(groupings)
+    }
+
+    /// The files of one role: the id is directly followed by a dot, whatever stands before it.
+    fn role(&mut self, id: &str, required: bool) -> Vec<&'a Path> {
+        let pattern = format!("{id}.");
+        let files = self.matching(|name| name.contains(&pattern));
+        if files.is_empty() && required {
+            self.missing.push(format!("*{id}.json"));
+        }
+        if files.len() > 1 {
+            self.warn(&files, "several files of one kind; read one after the other, the first entry of a name counts");
+        }
+        files
+    }
+
+    fn entries(&mut self, ids: &[&str], required: bool) -> Result<Entries, MetadataError> {
+        let mut all = Entries::default();
+        for id in ids {
+            for file in self.role(id, required) {
+                let (entries, warnings) = Entries::parse(&file.display().to_string(), &read(file)?)?;
+                all.0.extend(entries.0);
+                self.warnings.extend(warnings);
+            }
+        }
+        Ok(all)
+    }
+
+    fn globals(&mut self, id: &str) -> Result<Vec<GlobalEntry>, MetadataError> {
+        let mut all = Vec::new();
+        for file in self.role(id, true) {
+            let (entries, warnings) = GlobalEntry::parse_list(&file.display().to_string(), &read(file)?)?;
+            all.extend(entries);
+            self.warnings.extend(warnings);
+        }
+        Ok(all)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::metadata::podaac::Table;
+    use edp_protocol::Frequency;
+    use edp_protocol::name::{GranuleName, period};
+    use std::fs;
+
+    /// A directory as the releases have it, one entry in each file.
+    fn release(prefix: &str, spatial: &str) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: String, text: &str| fs::write(directory.path().join(name), text).unwrap();
+        let grouping = r#"[{"name": "n", "fields": "A", "filename": "F", "dimension": "2D"}]"#;
+        for kind in ["1D", "latlon", "native"] {
+            write(format!("{prefix}groupings_for_{kind}_datasets.json"), grouping);
+        }
+        for kind in ["latlon", "native"] {
+            let name = format!(r#"[{{"name": "{kind}", "axis": "X"}}]"#);
+            write(format!("{spatial}coordinate_metadata_for_{kind}_datasets.json"), &name);
+            write(
+                format!("{prefix}geometry_metadata_for_{kind}_datasets.json"),
+                &format!(r#"[{{"name": "geometry {kind}"}}]"#),
+            );
+        }
+        for kind in ["1D", "all", "latlon", "native"] {
+            let text = format!(r#"[{{"name": "comment", "type": "s", "value": "{kind}"}}]"#);
+            write(format!("{prefix}global_metadata_for_{kind}_datasets.json"), &text);
+        }
+        write("time_coordinate_metadata.json".into(), r#"[{"name": "time"}]"#);
+        write(format!("{prefix}variable_metadata.json"), r#"[{"name": "A", "units": "m"}]"#);
+        write(format!("{prefix}variable_metadata_for_latlon_datasets.json"), r#"[{"name": "A latlon"}]"#);
+        for other in ["variable_metadata_for_1D_datasets", "variable_metadata_unsorted", "dataset_summary"] {
+            write(format!("{prefix}{other}.json"), r#"[{"name": "not read"}]"#);
+        }
+        write("table.csv".into(), "a,b\n");
+        write("notes.txt".into(), "");
+        directory
+    }
+
+    #[test]
+    fn files_are_found_by_role_in_all_releases() {
+        for (prefix, spatial) in [("ECCOv4r4_", "ECCOv4r4_"), ("", "spatial_")] {
+            let directory = release(prefix, spatial);
+            let (m, warnings) = Metadata::load(directory.path()).unwrap();
+            assert_eq!(warnings, []);
+            assert_eq!((m.groupings[&GridKind::Native].len(), m.groupings[&GridKind::Latlon].len()), (1, 1));
+            assert_eq!(m.groupings_1d.len(), 1);
+            let names = |e: &Entries| e.0.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
+            assert_eq!(names(&m.native_coordinates), ["native"]);
+            assert_eq!(names(&m.latlon_coordinates), ["latlon"]);
+            assert_eq!(names(&m.time_coordinates), ["time"]);
+            assert_eq!(names(&m.variables), ["A", "geometry native"]);
+            assert_eq!(names(&m.latlon_variables), ["A latlon"]);
+            assert_eq!(names(&m.latlon_geometry), ["geometry latlon"]);
+            assert_eq!((m.globals_all.len(), m.globals_latlon.len(), m.globals_native.len()), (1, 1, 1));
+            let files = files(directory.path()).unwrap();
+            assert_eq!(files.len(), 18);
+            assert!(files.is_sorted() && files.iter().any(|path| path.ends_with("table.csv")));
+        }
+    }
+
+    #[test]
+    fn all_missing_files_are_named_at_once() {
+        let directory = release("", "spatial_");
+        for name in [
+            "groupings_for_native_datasets",
+            "variable_metadata",
+            "geometry_metadata_for_latlon_datasets",
+            "groupings_for_1D_datasets",
+        ] {
+            fs::remove_file(directory.path().join(format!("{name}.json"))).unwrap();
+        }
+        let error = Metadata::load(directory.path()).unwrap_err().to_string();
+        let expected = format!(
+            "{}: no file like *groupings*_native_*.json, *variable_metadata.json; is",
+            directory.path().display()
+        );
+        assert!(error.starts_with(&expected), "{error}");
+        let absent = Metadata::load(&directory.path().join("absent")).unwrap_err().to_string();
+        assert!(absent.contains("absent: cannot be read"), "{absent}");
+    }
+
+    #[test]
+    fn two_files_of_one_role() {
+        let directory = release("", "spatial_");
+        fs::write(directory.path().join("a_variable_metadata.json"), r#"[{"name": "A", "units": "km"}]"#).unwrap();
+        let second = r#"[{"name": "other", "fields": "B", "filename": "G", "dimension": "2D"}]"#;
+        fs::write(directory.path().join("z_groupings_for_NATIVE_datasets.json"), second).unwrap();
+        let (m, warnings) = Metadata::load(directory.path()).unwrap();
+        assert_eq!(m.variables.find("A").unwrap().text("units"), Some("km"));
+        assert_eq!(m.variables.0.len(), 3);
+        assert_eq!(m.groupings[&GridKind::Native][0].name, "other");
+        assert_eq!(
+            warnings.iter().map(|w| w.place.as_str()).collect::<Vec<_>>(),
+            [
+                "groupings_for_native_datasets.json, z_groupings_for_NATIVE_datasets.json",
+                "a_variable_metadata.json, variable_metadata.json",
+            ]
+        );
+    }
+
+    #[test]
+    fn huge_files_are_refused() {
+        let directory = release("", "spatial_");
+        let huge = directory.path().join("variable_metadata.json");
+        File::create(&huge).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        assert!(matches!(Metadata::load(directory.path()), Err(MetadataError::TooLarge { .. })));
+    }
+
+    fn real(release: &str) -> Option<PathBuf> {
+        std::env::var_os("EDP_REAL_DATA").map(|data| Path::new(&data).join("metadata").join(release))
+    }
+
+    #[test]
+    fn the_releases_are_read() {
+        for (release, native, latlon, coordinates, variables, expected) in
+            [("V4r4", 21, 13, 23, 94 + 21, 0), ("V4r5", 29, 14, 20, 94 + 23, 2), ("V4r6", 30, 14, 20, 141 + 23, 2)]
+        {
+            let Some(directory) = real(release) else { return };
+            let (m, warnings) = Metadata::load(&directory).unwrap();
+            for warning in &warnings {
+                println!("{warning}");
+            }
+            assert_eq!((m.groupings[&GridKind::Native].len(), m.groupings[&GridKind::Latlon].len()), (native, latlon));
+            assert_eq!(
+                (m.groupings_1d.len(), m.native_coordinates.0.len(), m.variables.0.len()),
+                (3, coordinates, variables)
+            );
+            assert_eq!(warnings.len(), expected, "{release}");
+        }
+    }
+
+    /// Every dataset that a release offers against a table: those that find no row.
+    fn unmatched(directory: &Path, table: &str) -> Vec<String> {
+        let (m, _) = Metadata::load(directory).unwrap();
+        let (table, warnings) = Table::parse(table, &read(&directory.join(table)).unwrap()).unwrap();
+        assert_eq!(warnings, []);
+        let mut unmatched = Vec::new();
+        for (&grid, groupings) in &m.groupings {
+            for grouping in groupings {
+                for &frequency in &grouping.frequencies {
+                    let label = if grid == GridKind::Native { "llc0090" } else { "0p50deg" };
+                    let mode = edp_protocol::Mode::Corrected;
+                    let name = GranuleName {
+                        dataset: grouping.filename.clone(),
+                        period: period(frequency, mode),
+                        frequency,
+                        date: "2000-06".into(),
+                        version: "V4".into(),
+                        grid,
+                        label: label.into(),
+                    };
+                    let row = table.find(&name).unwrap();
+                    assert_eq!(table.find_edp2024(&name), row, "{name}");
+                    match row {
+                        Some(row) => assert!(row.doi("10.5067").unwrap().starts_with("10.5067/EC")),
+                        None => unmatched.push(format!("{grid} {} {frequency}", grouping.filename)),
+                    }
+                    if frequency == Frequency::Snapshot {
+                        let edp = GranuleName { period: "day_snap", ..name };
+                        assert_eq!(table.find_edp2024(&edp), None);
+                    }
+                }
+            }
+        }
+        unmatched
+    }
+
+    #[test]
+    fn the_datasets_of_the_releases_are_in_their_tables() {
+        for (release, table, expected) in [
+            ("V4r4", "PODAAC_datasets-revised_20210226.5.csv", 0),
+            ("V4r4", "PODAAC_datasets-revised_20210226.4.csv", 0),
+            ("V4r4", "ECCOv4r4_PODAAC_dataset_table.csv", 0),
+            // The later tables know the three-dimensional budgets by other names, or not yet.
+            ("V4r5", "PODAAC_dataset_table_V4r5_20230103.csv", 6),
+            ("V4r6", "PODAAC_dataset_table_V4r6_prelim.csv", 22),
+        ] {
+            let Some(directory) = real(release) else { return };
+            let unmatched = unmatched(&directory, table);
+            println!("{table}: {unmatched:?}");
+            assert_eq!(unmatched.len(), expected, "{table}: {unmatched:?}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A flat YAML mapping with the text of its values as written and the lines of its keys.
+//!
+//! YAML's own typing would turn a version `1.10` into the number 1.1, so values are taken as text
+//! and given a type by whoever knows the key.
+
+use indexmap::IndexMap;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
+use std::fmt;
+
+/// What is to be done with the value of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Take it as text; null is no text.
+    Text,
+    /// Take it as a mapping of texts.
+    Mapping,
+    /// Skip it, whatever it is.
+    Skipped,
+}
+
+/// The value of a key, in the shape that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A text, or nothing where the file says null.
+    Text(Option<String>),
+    /// A mapping, or nothing where the file says null.
+    Mapping(Option<IndexMap<String, Option<String>>>),
+    /// Not looked at.
+    Skipped,
+}
+
+/// One line of the mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    /// The key.
+    pub(super) key: String,
+    /// Its line, from 1.
+    pub(super) line: u64,
+    /// Its value.
+    pub(super) value: Value,
+}
+
+/// Why a text is no such mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Defect {
+    /// Line, from 1, if it is known.
+    pub(super) line: Option<u64>,
+    /// Key whose value was being read.
+    pub(super) key: Option<String>,
+    /// What the parser says.
+    pub(super) what: String,
+}
+
+/// Reads the mapping; repeated keys are all given, in file order.
+///
+/// # Errors
+/// The text is no YAML mapping, a value has not the shape asked for, or aliases and nesting go
+/// beyond what a configuration needs.
+pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<Item>, Defect> {
+    let mut key = None;
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
+        Document { shape: &shape, key: &mut key }.deserialize(deserializer)
+    });
+    read.map_err(|error| {
+        let error = error.without_snippet();
+        let line = error.location().map(|place| place.line()).filter(|&line| line > 0);
+        // The parser repeats the place at the end of its message.
+        let text = error.to_string();
+        let what = text.lines().next().unwrap_or_default();
+        let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what).into();
+        Defect { line, key, what }
+    })
+}
+
+/// Far more than a flat mapping of some 70 keys needs, far less than what could hurt.
+fn options() -> Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 20_000,
+            max_nodes: 10_000,
+            max_depth: 16,
+            max_documents: 1,
+            max_aliases: 100,
+            max_anchors: 100,
+            max_merge_keys: 10,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: 10_000,
+            max_replay_stack_depth: 4,
+            max_alias_expansions_per_anchor: 100,
+        },
+    }
+}
+
+struct Document<'a, F> {
+    shape: &'a F,
+    key: &'a mut Option<String>,
+}
+
+impl<'de, F: Fn(&str) -> Shape> DeserializeSeed<'de> for Document<'_, F> {
+    type Value = Vec<Item>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Item>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, F: Fn(&str) -> Shape> Visitor<'de> for Document<'_, F> {
+    type Value = Vec<Item>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping of keys to values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Item>, A::Error> {
+        let mut items = Vec::new();
+        loop {
+            *self.key = None;
+            let Some(key) = map.next_key::<Spanned<String>>()? else { return Ok(items) };
+            *self.key = Some(key.value.clone());
+            let value = match (self.shape)(&key.value) {
+                Shape::Text => Value::Text(map.next_value()?),
+                Shape::Mapping => Value::Mapping(map.next_value()?),
+                Shape::Skipped => {
+                    map.next_value::<IgnoredAny>()?;
+                    Value::Skipped
+                }
+            };
+            items.push(Item { key: key.value, line: key.referenced.line(), value });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn shape(key: &str) -> Shape {
+        match key {
+            "m" => Shape::Mapping,
+            "x" => Shape::Skipped,
+            _ => Shape::Text,
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_spelling_and_keys_their_lines() {
+        let items = parse("# c\na: 1.10\nb:\nm: {p: 0x1, q: }\nx: [1, {y: 2}]\ne: ''\na: yes\n", shape).unwrap();
+        let text = |t: &str| Value::Text(Some(t.into()));
+        let mapping = IndexMap::from([("p".into(), Some("0x1".into())), ("q".into(), None)]);
+        let values =
+            [text("1.10"), Value::Text(None), Value::Mapping(Some(mapping)), Value::Skipped, text(""), text("yes")];
+        assert_eq!(items.iter().map(|i| i.value.clone()).collect::<Vec<_>>(), values);
+        assert_eq!(items.iter().map(|i| i.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn wrong_shapes_name_line_and_key() {
+        for (yaml, line, key) in
+            [("a: 1\nb: [1]\n", Some(2), Some("b")), ("\nm: text\n", Some(2), Some("m")), ("- a\n", Some(1), None)]
+        {
+            let defect = parse(yaml, shape).unwrap_err();
+            assert_eq!((defect.line, defect.key.as_deref()), (line, key), "{yaml}: {}", defect.what);
+        }
+        assert!(parse("a: 'open", shape).is_err());
+        assert_eq!(parse("", shape), Ok(Vec::new()));
+        assert!(parse("a: b\n---\nc: d\n", shape).is_err());
+    }
+
+    #[test]
+    fn aliases_do_not_multiply() {
+        let mut bomb = String::from("x: [&a0 [l, l, l, l, l, l, l, l, l, l]");
+        for level in 1..12 {
+            let previous = format!("*a{}", level - 1);
+            bomb.push_str(&format!(",\n &a{level} [{}]", [previous.as_str(); 10].join(", ")));
+        }
+        bomb.push_str("]\n");
+        assert!(parse(&bomb, shape).is_err());
+        assert!(parse(&format!("x: {}", "[".repeat(100_000)), shape).is_err());
+    }
+}
