@@ -8,7 +8,9 @@ pub mod location;
 pub mod message;
 pub mod name;
 pub mod recipe;
+pub mod settings;
 pub mod store;
+pub mod telemetry;
 pub mod vocabulary;
 
 pub use digest::Digest;

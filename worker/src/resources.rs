@@ -2,7 +2,7 @@
 
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
-use crate::grid::{self, Diagnostics, DiagnosticsError, GridError, Latlon, Native};
+use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
 use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::podaac::{Table, TableError};
@@ -42,7 +42,9 @@ pub enum ResourceError {
         source: io::Error,
     },
     /// It changed since the recipes were planned.
-    #[error("{location}: the {what} changed since the recipe was planned (SHA-256 {found}, planned with {planned}): plan again")]
+    #[error(
+        "{location}: the {what} changed since the recipe was planned (SHA-256 {found}, planned with {planned}): plan again"
+    )]
     Changed {
         /// Which resource.
         what: &'static str,
@@ -68,9 +70,6 @@ pub enum ResourceError {
     /// The grid.
     #[error(transparent)]
     Grid(#[from] GridError),
-    /// The list of diagnostics.
-    #[error(transparent)]
-    Diagnostics(#[from] DiagnosticsError),
     /// The mapping factors.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -104,7 +103,7 @@ pub struct Texts {
 pub struct ModelGrid {
     /// The native geometry.
     pub native: Native,
-    /// Points of the model's diagnostics; empty if the directory has no list.
+    /// Places of the model's diagnostics; empty if the directory has no list.
     pub diagnostics: Diagnostics,
     /// Static coordinates, ready to be written.
     pub statics: Static,
@@ -254,12 +253,7 @@ pub fn load_table(metadata: &Path, configuration: &Configuration) -> Result<Tabl
 fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceError> {
     same("grid", location, grid_digest(location)?, &digests.grid)?;
     let directory = local(location)?;
-    let list = directory.join(grid::DIAGNOSTICS_FILE);
-    let diagnostics = match std::fs::read(&list) {
-        Ok(bytes) => Diagnostics::parse(&list.display().to_string(), &bytes)?,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Diagnostics::default(),
-        Err(source) => return Err(ResourceError::Read { path: list, source }),
-    };
+    let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
     Ok(ModelGrid { native: Native::load(&directory)?, diagnostics, statics: Static::default() })
 }
 

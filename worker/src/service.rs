@@ -127,7 +127,8 @@ async fn one(worker: &Arc<Worker>, work: Work) -> Outcome {
     let (maker, recipe) = (worker.clone(), work.recipe.clone());
     let made = tokio::task::spawn_blocking(move || maker.produce(&recipe)).await;
     let result = made.unwrap_or_else(|error| {
-        let reason = format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
+        let reason =
+            format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
         Err(Failure { kind: FailureKind::Permanent, reason })
     });
     Outcome { work, result, elapsed: started.elapsed() }

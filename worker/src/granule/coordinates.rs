@@ -262,10 +262,7 @@ pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &[Variable]) -> 
 }
 
 /// The global `coordinates` attribute: every coordinate that is no axis and that no data variable names.
-pub fn named_by_none<'a>(
-    coordinates: impl Iterator<Item = &'a Variable>,
-    data: &[Variable],
-) -> Option<String> {
+pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: &[Variable]) -> Option<String> {
     let named: Vec<&str> = data
         .iter()
         .filter_map(|variable| attribute::get(&variable.attributes, "coordinates")?.text())

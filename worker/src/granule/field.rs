@@ -33,7 +33,9 @@ pub enum FieldError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// Values that must not get into a granule.
-    #[error("{variable}: {count} wet cells {what} at level {level}, the first at {position:?}: the input {input} is damaged or on another grid")]
+    #[error(
+        "{variable}: {count} wet cells {what} at level {level}, the first at {position:?}: the input {input} is damaged or on another grid"
+    )]
     Values {
         /// The output variable.
         variable: String,
@@ -250,7 +252,9 @@ impl Field<'_> {
             } else if value.finite() {
                 range = Some(match range {
                     None => [value, value],
-                    Some([low, high]) => [if value < low { value } else { low }, if value > high { value } else { high }],
+                    Some([low, high]) => {
+                        [if value < low { value } else { low }, if value > high { value } else { high }]
+                    }
                 });
             } else {
                 if bad == 0 {

@@ -100,7 +100,8 @@ pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectErr
                 None => problems.push(format!("{name}: not stored in chunks")),
                 Some(chunk) => {
                     let lengths = variable.dimensions().iter().map(netcdf::Dimension::len);
-                    let count: usize = lengths.zip(&chunk).map(|(length, size)| length.div_ceil((*size).max(1))).product();
+                    let count: usize =
+                        lengths.zip(&chunk).map(|(length, size)| length.div_ceil((*size).max(1))).product();
                     wanted_chunks.push((name.as_str(), count));
                 }
             }

@@ -232,7 +232,8 @@ impl Assembly<'_> {
         if let Some(names) = coordinates::named_by_none(all, &data) {
             attribute::set(&mut attributes, "coordinates", names);
         }
-        let variables = in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
+        let variables =
+            in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
         Ok((Dataset { dimensions: coordinates.dimensions, variables, attributes }, warnings))
     }
 
@@ -281,7 +282,7 @@ impl Assembly<'_> {
         let (data_path, meta_path) = (file(".data")?, file(".meta")?);
         let meta = self.open_file(meta_path)?;
         let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
-        let limit = crate::mds::MAX_HEADER_BYTES as u64;
+        let limit = crate::mds::MAX_HEADER as u64;
         let mut text = vec![0; length.min(limit + 1) as usize];
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let header = Header::parse(meta_path, &text)?;
@@ -318,7 +319,11 @@ impl Assembly<'_> {
             let vertical = match (placement.vertical, three_d) {
                 (_, false) => None,
                 (Some(point), true) => Some(point),
-                (None, true) => return Err(self.fail(name, format!("{field} has no levels in the diagnostics list, but its file has"))),
+                (None, true) => {
+                    return Err(
+                        self.fail(name, format!("{field} has no levels in the diagnostics list, but its file has"))
+                    );
+                }
             };
             return Ok(Placement { vertical, ..placement });
         }
@@ -329,12 +334,18 @@ impl Assembly<'_> {
             Some("v") => HorizontalPoint::V,
             Some("z") => HorizontalPoint::Z,
             _ => {
-                let why = format!("{field} is neither in {} nor has it a grid_location in the metadata", crate::grid::DIAGNOSTICS_FILE);
+                let why = format!(
+                    "{field} is neither in {} nor has it a grid_location in the metadata",
+                    crate::grid::DIAGNOSTICS_FILE
+                );
                 return Err(self.fail(name, why));
             }
         };
         let level = if location == Some("w") { VerticalPoint::Lower } else { VerticalPoint::Center };
-        warnings.push(format!("{}: {name}: {field} is not in the diagnostics list, its point is taken from the metadata", self.recipe.granule));
+        warnings.push(format!(
+            "{}: {name}: {field} is not in the diagnostics list, its point is taken from the metadata",
+            self.recipe.granule
+        ));
         Ok(Placement { horizontal, vertical: three_d.then_some(level) })
     }
 
@@ -345,11 +356,14 @@ impl Assembly<'_> {
                 HorizontalPoint::C => &grid.mask_c,
                 HorizontalPoint::U => &grid.mask_w,
                 HorizontalPoint::V => &grid.mask_s,
-                HorizontalPoint::Z => return Err(self.fail(source.name, "variables at cell corners are not part of this version")),
+                HorizontalPoint::Z => {
+                    return Err(self.fail(source.name, "variables at cell corners are not part of this version"));
+                }
             };
             return Ok(Route::Native { grid, mask });
         };
-        let levels = (0..source.levels.unwrap_or(1)).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
+        let levels =
+            (0..source.levels.unwrap_or(1)).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
         Ok(Route::Latlon { levels, shape: target.factors.shape, uncovered_zero: self.plan.mode == Mode::Edp2024 })
     }
 
@@ -380,7 +394,10 @@ impl Assembly<'_> {
         let dimensions = self.dimensions(source);
         let mut attributes = range_attributes(self.plan.mode, data_type, &encoded);
         attributes.extend(source.description.attributes.iter().cloned());
-        if self.plan.mode == Mode::Corrected && self.name.grid == GridKind::Latlon && source.placement.vertical == Some(VerticalPoint::Lower) {
+        if self.plan.mode == Mode::Corrected
+            && self.name.grid == GridKind::Latlon
+            && source.placement.vertical == Some(VerticalPoint::Lower)
+        {
             note_upper_faces(&mut attributes);
         }
         if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, &coordinates.first) {
@@ -394,8 +411,12 @@ impl Assembly<'_> {
         let [y, x] = source.placement.horizontal.dims();
         let vertical = source.placement.vertical;
         let names: Vec<&str> = match self.name.grid {
-            GridKind::Native => ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect(),
-            GridKind::Latlon => ["time"].into_iter().chain(vertical.map(|_| "Z")).chain(["latitude", "longitude"]).collect(),
+            GridKind::Native => {
+                ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()
+            }
+            GridKind::Latlon => {
+                ["time"].into_iter().chain(vertical.map(|_| "Z")).chain(["latitude", "longitude"]).collect()
+            }
         };
         names.into_iter().map(str::to_owned).collect()
     }

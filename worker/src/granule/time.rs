@@ -47,10 +47,7 @@ pub enum TimeError {
 ///
 /// # Errors
 /// A time or the units cannot be read, or a time is no whole 32-bit number of units.
-pub fn encode(
-    dynamic: &edp_protocol::recipe::DynamicMetadata,
-    units: &str,
-) -> Result<EncodedTime, TimeError> {
+pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
     let (seconds, reference) = parse_units(units).ok_or_else(|| TimeError::Units(units.into()))?;
     let encode_one = |key: &'static str, text: &Option<String>| {
         let text = text.as_deref().ok_or(TimeError::Missing(key))?;

@@ -9,17 +9,8 @@ use edp_protocol::GridKind;
 const NOT_WRITTEN: [&str; 2] = ["name", "grid_dimension"];
 
 /// Attributes that a bounds variable inherits from its parent, so that equal ones are not written twice.
-const INHERITED: [&str; 9] = [
-    "units",
-    "standard_name",
-    "axis",
-    "positive",
-    "calendar",
-    "long_name",
-    "leap_month",
-    "leap_year",
-    "month_lengths",
-];
+const INHERITED: [&str; 9] =
+    ["units", "standard_name", "axis", "positive", "calendar", "long_name", "leap_month", "leap_year", "month_lengths"];
 
 /// Attributes of a coordinate, time excepted, in file order.
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
@@ -27,7 +18,11 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
         GridKind::Native => native_start(name),
         GridKind::Latlon => Vec::new(),
     };
-    if let Some(entry) = metadata.coordinate(grid, name) {
+    let entries = match grid {
+        GridKind::Native => &metadata.native_coordinates,
+        GridKind::Latlon => &metadata.latlon_coordinates,
+    };
+    if let Some(entry) = entries.find(name) {
         overlay(&mut attributes, entry, &NOT_WRITTEN);
     }
     attributes.retain(|(_, value)| *value != Value::Text(TO_BE_SET.into()));
@@ -38,7 +33,7 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
 pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: &Attributes) -> Attributes {
     let mut attributes = describe(metadata, grid, name);
     if name == "time_bnds" {
-        if let Some(entry) = metadata.time_coordinate(name) {
+        if let Some(entry) = metadata.time_coordinates.find(name) {
             overlay(&mut attributes, entry, &NOT_WRITTEN);
         }
         attribute::remove(&mut attributes, "units");
@@ -52,7 +47,7 @@ pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: 
 /// Attributes of the time coordinate: the grid's entry, the entry for time on top, then units and calendar.
 pub fn describe_time(metadata: &Metadata, grid: GridKind, long_name: Option<&str>, units: &str) -> Attributes {
     let mut attributes = describe(metadata, grid, "time");
-    if let Some(entry) = metadata.time_coordinate("time") {
+    if let Some(entry) = metadata.time_coordinates.find("time") {
         overlay(&mut attributes, entry, &NOT_WRITTEN);
     }
     if let Some(long_name) = long_name {
@@ -70,7 +65,8 @@ const TO_BE_SET: &str = "\0to be set";
 
 /// What EDP's reader of model output leaves on native coordinates, before the metadata come.
 fn native_start(name: &str) -> Attributes {
-    let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect();
+    let own =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect();
     let shifted = |axis: &str, shift: Vec<f64>, partner: &str| {
         vec![
             ("axis".to_owned(), Value::from(axis)),

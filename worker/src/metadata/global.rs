@@ -2,8 +2,9 @@
 
 use super::attribute::{self, Attributes, Value};
 use super::configuration::Configuration;
+use super::entry::GlobalValue;
 use super::podaac::{Row, Table, TableError};
-use super::source::{GlobalEntry, GlobalKind, Metadata};
+use super::source::Metadata;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{DynamicMetadata, Recipe};
 use edp_protocol::{Frequency, GridKind, Mode};
@@ -115,29 +116,14 @@ fn entries(attributes: &mut Attributes, sources: &Sources<'_>) {
         GridKind::Native => &sources.metadata.globals_native,
         GridKind::Latlon => &sources.metadata.globals_latlon,
     };
-    let dimension = sources.dynamic.dimension.as_str();
-    for entry in sources.metadata.globals_all.iter().chain(of_the_grid) {
-        if entry.dimension.as_deref().is_none_or(|allowed| allowed.contains(dimension)) {
-            if let Some(value) = entry_value(entry) {
-                attribute::set(attributes, &entry.name, value);
-            }
-        }
-    }
-}
-
-fn entry_value(entry: &GlobalEntry) -> Option<Value> {
-    let text = match &entry.value {
-        serde_json::Value::String(text) => Some(text.as_str()),
-        _ => None,
-    };
-    if text.is_some_and(|text| text.contains("TBD_")) {
-        return text.map(Value::from);
-    }
-    let number = || entry.value.as_f64().or_else(|| text?.trim().parse().ok());
-    match entry.kind {
-        GlobalKind::Text => Some(text.map_or_else(|| Value::from(entry.value.to_string()), Value::from)),
-        GlobalKind::Float => number().map(Value::from),
-        GlobalKind::Int => number().map(|number| Value::I32(vec![number as i32])),
+    let all = sources.metadata.globals_all.iter().chain(of_the_grid);
+    for entry in all.filter(|entry| entry.is_for(&sources.dynamic.dimension)) {
+        let value = match &entry.value {
+            GlobalValue::Text(text) => Value::from(text.as_str()),
+            GlobalValue::Float(number) => Value::from(*number),
+            GlobalValue::Int(number) => Value::I32(vec![*number]),
+        };
+        attribute::set(attributes, &entry.name, value);
     }
 }
 
@@ -199,11 +185,12 @@ fn archive(attributes: &mut Attributes, sources: &Sources<'_>, row: Option<&Row>
         attribute::set(attributes, "title", sources.dynamic.name.as_str());
         return;
     };
-    let doi = row.doi(&configuration.doi_prefix);
-    let authority = configuration.doi_authority.as_deref().unwrap_or("https://doi.org/");
-    attribute::set(attributes, "id", doi.as_str());
-    attribute::set(attributes, "identifier_product_doi", doi);
-    attribute::set(attributes, "identifier_product_doi_authority", authority);
+    if let Some(doi) = row.doi(&configuration.doi_prefix) {
+        let authority = configuration.doi_authority.as_deref().unwrap_or("https://doi.org/");
+        attribute::set(attributes, "id", doi.as_str());
+        attribute::set(attributes, "identifier_product_doi", doi);
+        attribute::set(attributes, "identifier_product_doi_authority", authority);
+    }
     if let Some(root) = &configuration.metadata_link_root {
         attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
     }

@@ -3,8 +3,11 @@
 //! The files are read as they are: known defects of the releases are mended and reported as
 //! [`Warning`]s, everything else that is wrong is an error that names the file and the place.
 
+pub mod attribute;
 pub mod configuration;
+pub mod coordinate;
 pub mod entry;
+pub mod global;
 pub mod groupings;
 pub mod json;
 mod keys;
@@ -12,6 +15,7 @@ mod literal;
 pub mod podaac;
 mod reader;
 pub mod source;
+pub mod variable;
 mod yaml;
 
 use std::fmt;

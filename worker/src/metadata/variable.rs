@@ -1,7 +1,8 @@
 //! Attributes of data variables (specification 04, section 8).
 
 use super::attribute::{self, Attributes, Value};
-use super::source::{Entry, Metadata};
+use super::entry::Entry;
+use super::source::Metadata;
 use edp_protocol::GridKind;
 use std::collections::BTreeSet;
 
@@ -39,8 +40,8 @@ pub struct Description {
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description {
     let mut description = Description::default();
     let passes = match grid {
-        GridKind::Native => [metadata.variable(name), None],
-        GridKind::Latlon => [metadata.variable(name), metadata.latlon_variable(name)],
+        GridKind::Native => [metadata.variables.find(name), None],
+        GridKind::Latlon => [metadata.variables.find(name), metadata.latlon_variables.find(name)],
     };
     for entry in passes.into_iter().flatten() {
         description.known = true;
@@ -64,7 +65,7 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description 
 
 /// Sets the attributes of an entry in alphabetical order, but for some keys.
 pub(super) fn overlay(attributes: &mut Attributes, entry: &Entry, but: &[&str]) {
-    let mut keys: Vec<_> = entry.keys().filter(|key| !but.contains(&key.as_str())).collect();
+    let mut keys: Vec<_> = entry.keys.keys().filter(|key| !but.contains(&key.as_str())).collect();
     keys.sort();
     for key in keys {
         if let Some(value) = entry.get(key).and_then(Value::from_json) {
@@ -74,7 +75,7 @@ pub(super) fn overlay(attributes: &mut Attributes, entry: &Entry, but: &[&str]) 
 }
 
 fn text<'a>(entry: &'a Entry, key: &str) -> &'a str {
-    entry.get(key).and_then(serde_json::Value::as_str).unwrap_or("")
+    entry.text(key).unwrap_or("")
 }
 
 /// The two comments of an entry as one sentence after the other.

@@ -1,0 +1,105 @@
+//! `demo`: the main job with nothing at hand.
+
+use super::plan::{Sources, date_text, write_list};
+use super::terminal::{Progress, note, summary, table};
+use super::{Ending, Output, Usage, run, usage, verify};
+use anyhow::Context as _;
+use clap::Args;
+use edp_coordinator::demo::{self, Demo};
+use edp_coordinator::production::{Report, State};
+use edp_coordinator::verify::{Depth, Verified};
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe;
+use edp_protocol::settings::Settings;
+use edp_worker::look;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory for everything the demo makes
+    #[arg(long, value_name = "DIR", default_value = "edp-demo")]
+    out: PathBuf,
+    /// Cells along the side of a tile, N
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    size: usize,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+    std::fs::create_dir_all(&options.out).map_err(|e| Usage(format!("{}: {e}", options.out.display())))?;
+    note(&format!("making a grid of 13 tiles of {0} x {0} cells and three months of model output", options.size));
+    let made = demo::generate(&options.out, options.size).map_err(usage)?;
+    let granules = options.out.join("granules");
+    let sources = sources(&made, &granules);
+    let recipes = sources.plan(settings)?;
+    let tasks = options.out.join("tasks.json");
+    write_list(&tasks, &recipe::format_list(&recipes)?)?;
+    note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
+    let progress = Progress::new(recipes.len());
+    let (report, _, signal) = run::produce(recipes.clone(), run::slots(None, settings), false, |e| progress.ended(e))?;
+    progress.finish();
+    let verified = edp_coordinator::verify::verify(&recipes, Depth::Structure)?;
+    let ending = run::ending(&report, &verified, signal);
+    let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
+    match options.output {
+        Output::Human => print(&report, &verified, &pictures, &tasks),
+        Output::Json => {
+            let value = serde_json::json!({ "production": report, "verified": verified, "pictures": pictures });
+            println!("{}", serde_json::to_string_pretty(&value).context("writing the report")?);
+        }
+    }
+    Ok(ending)
+}
+
+fn sources(made: &Demo, granules: &Path) -> Sources {
+    let text = |path: &Path| Some(path.display().to_string());
+    Sources {
+        jobs: text(&made.jobs),
+        config: text(&made.configuration),
+        source: text(&made.results),
+        destination: text(granules),
+        grid: text(&made.grid),
+        mapping_factors: text(&made.factors),
+        metadata: text(&made.metadata),
+        // One date for all runs, so that a demo made twice is the same to the last byte.
+        production_date: Some(date_text(jiff::Timestamp::UNIX_EPOCH)),
+        ..Sources::default()
+    }
+}
+
+/// Draws the first variable of the first granule of each dataset and grid.
+fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
+    std::fs::create_dir_all(directory).with_context(|| format!("{}", directory.display()))?;
+    let mut firsts: BTreeMap<(String, &str), &str> = BTreeMap::new();
+    let there = |state| matches!(state, State::Made | State::Present);
+    let mut paths: Vec<&str> =
+        report.entries.iter().filter(|entry| there(entry.state)).map(|entry| entry.granule.as_str()).collect();
+    paths.sort_unstable();
+    for path in paths {
+        if let Ok(name) = GranuleName::parse(base_name(path)) {
+            firsts.entry((name.dataset, name.grid.as_str())).or_insert(path);
+        }
+    }
+    let mut pictures = Vec::new();
+    for ((dataset, grid), granule) in firsts {
+        let picture = directory.join(format!("{dataset}_{grid}.png"));
+        look::render(Path::new(granule), None, 0, &picture)?;
+        pictures.push(picture.display().to_string());
+    }
+    Ok(pictures)
+}
+
+fn print(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) {
+    print!("{}", table(report));
+    println!("{}", summary(report));
+    println!("{}", verify::describe(verified));
+    for picture in pictures {
+        println!("picture: {picture}");
+    }
+    println!("again: edp-coordinator run {}", tasks.display());
+}

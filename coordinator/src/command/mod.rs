@@ -1,0 +1,128 @@
+//! The command line: options, what they start, and how it ends.
+
+mod demo;
+mod plan;
+mod run;
+mod terminal;
+mod verify;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use edp_protocol::settings::Settings;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Turns MITgcm output of ECCO ocean state estimates into self-describing NetCDF granules.
+#[derive(Debug, Parser)]
+#[command(name = "edp-coordinator", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+struct Global {
+    /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
+    #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    /// A settings file instead of edp.toml in the current directory
+    #[arg(long, global = true, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The main job with nothing at hand: makes a small grid and model output, plans, produces and verifies
+    #[command(after_help = "Example: edp-coordinator demo --out demo --size 30")]
+    Demo(demo::Options),
+    /// Scans model results and writes the task list: one recipe for each granule
+    #[command(after_help = "Example: edp-coordinator plan --jobs jobs.txt --config config.yaml --source results \\
+    --destination out --grid grid --mapping-factors factors --metadata metadata --tasks-out tasks.json")]
+    Plan(plan::Options),
+    /// Makes all granules of a task list, or of what the same options as for `plan` come to
+    #[command(after_help = "Example: edp-coordinator run tasks.json")]
+    Run(run::Options),
+    /// Holds a task list against what stands at the destination
+    #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
+    Verify(verify::Options),
+}
+
+/// Form of what is reported on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// How a command ended, as its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything asked for is done.
+    Done,
+    /// The program failed.
+    ProgramFailed,
+    /// Usage, settings or job file wrong.
+    Usage,
+    /// Granules held, failed, missing or in conflict.
+    Incomplete,
+    /// Stopped by a signal, after draining.
+    Stopped(Signal),
+}
+
+/// A signal that stops a production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// From the keyboard.
+    Interrupt,
+    /// From the system.
+    Terminate,
+}
+
+impl Ending {
+    /// The exit status.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Ending::Done => 0,
+            Ending::ProgramFailed => 1,
+            Ending::Usage => 2,
+            Ending::Incomplete => 3,
+            Ending::Stopped(Signal::Interrupt) => 130,
+            Ending::Stopped(Signal::Terminate) => 143,
+        }
+    }
+}
+
+/// An error that the user can mend: options, settings, job file, configuration.
+#[derive(Debug)]
+pub(crate) struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Makes an error one that the user can mend.
+fn usage(error: impl std::error::Error) -> anyhow::Error {
+    Usage(edp_protocol::message::chain(&error)).into()
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
+    let settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
+    let level = cli.global.log.as_deref().or(settings.log.as_deref());
+    edp_protocol::telemetry::start(level).map_err(usage)?;
+    match cli.command {
+        Command::Demo(options) => demo::execute(&options, &settings),
+        Command::Plan(options) => plan::execute(&options, &settings),
+        Command::Run(options) => run::execute(options, &settings),
+        Command::Verify(options) => verify::execute(&options),
+    }
+}

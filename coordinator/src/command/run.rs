@@ -1,0 +1,187 @@
+//! `run`: makes granules until every recipe is settled.
+
+use super::plan::{Sources, write_list};
+use super::terminal::{Progress, note, summary};
+use super::{Ending, Output, Signal, Usage, usage, verify};
+use anyhow::Context as _;
+use clap::Args;
+use edp_coordinator::plan::complete;
+use edp_coordinator::production::{self, Report, Retries};
+use edp_coordinator::verify::{Depth, Verified};
+use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::settings::Settings;
+use edp_protocol::store::commit;
+use edp_protocol::{Location, Mode};
+use edp_worker::service::Worker;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Task list; without it, the options of `plan` say what to make
+    #[arg(value_name = "TASKS.json")]
+    tasks: Option<PathBuf>,
+    /// The same, in EDP's spelling
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
+    tasklist: Option<PathBuf>,
+    #[command(flatten)]
+    sources: Sources,
+    /// Also writes the task list
+    #[arg(long, alias = "outfile", value_name = "FILE")]
+    tasks_out: Option<PathBuf>,
+    /// Granules made at once [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    slots: Option<u16>,
+    /// Overwrite granules of other recipes, and make those again that are there
+    #[arg(long)]
+    replace: bool,
+    /// Say what would be made, and make nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
+    let recipes = recipes(&options, settings)?;
+    if let Some(path) = &options.tasks_out {
+        write_list(path, &recipe::format_list(&recipes)?)?;
+    }
+    if options.dry_run {
+        let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
+        for (granule, _) in &verified.problems {
+            println!("{granule}");
+        }
+        note(&format!("{} granules to be made, {} are there", verified.problems.len(), verified.good));
+        return Ok(Ending::Done);
+    }
+    let slots = slots(options.slots, settings);
+    let progress = Progress::new(recipes.len());
+    let (report, verified, signal) = produce(recipes, slots, options.replace, |entry| progress.ended(entry))?;
+    progress.finish();
+    match options.output {
+        Output::Json => println!("{}", json(&report, &verified)?),
+        Output::Human => {
+            println!("{}", summary(&report));
+            println!("{}", verify::describe(&verified));
+        }
+    }
+    Ok(ending(&report, &verified, signal))
+}
+
+/// Granules at once: option, else setting, else one for each core.
+pub(crate) fn slots(option: Option<u16>, settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    option.or(settings.run.slots).map_or_else(cores, usize::from)
+}
+
+/// The report of a production as one JSON object.
+fn json(report: &Report, verified: &Verified) -> anyhow::Result<String> {
+    let mut value = serde_json::to_value(report)?;
+    if let Some(object) = value.as_object_mut() {
+        object.insert("verified".into(), serde_json::to_value(verified)?);
+    }
+    serde_json::to_string_pretty(&value).context("writing the report")
+}
+
+/// How a production ended: complete only if `verify` agrees with the outcomes.
+pub(crate) fn ending(report: &Report, verified: &Verified, signal: Option<Signal>) -> Ending {
+    match signal {
+        Some(signal) if !report.is_complete() => Ending::Stopped(signal),
+        _ if report.is_complete() && verified.is_complete() => Ending::Done,
+        _ => Ending::Incomplete,
+    }
+}
+
+/// Makes granules in this process, stops in order on a signal, sweeps and verifies.
+pub(crate) fn produce(
+    recipes: Vec<Recipe>,
+    slots: usize,
+    replace: bool,
+    progress: impl FnMut(&production::Entry),
+) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("edp")
+        .on_thread_start(edp_worker::granule::chunks::silence_hdf5)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    edp_worker::granule::chunks::silence_hdf5();
+    let worker = Arc::new(Worker::new(slots, replace));
+    let signal = Arc::new(Mutex::new(None));
+    let seen = signal.clone();
+    let list = recipes.clone();
+    let report = runtime.block_on(async move {
+        let stop = async move {
+            let signal = stop_signal().await;
+            note(match signal {
+                Signal::Interrupt => "interrupted: giving up what is under way",
+                Signal::Terminate => "terminated: giving up what is under way",
+            });
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+        };
+        production::run(list, worker, Retries::default(), progress, stop).await
+    });
+    for recipe in &recipes {
+        if let Ok(path) = recipe.granule.parse::<Location>().and_then(|location| location.local().map(ToOwned::to_owned)) {
+            if let Err(error) = commit::sweep(&path) {
+                note(&format!("warning: {}", edp_protocol::message::chain(&error)));
+            }
+        }
+    }
+    let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
+    let signal = *signal.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok((report, verified, signal))
+}
+
+/// Ready when the process is asked to stop.
+async fn stop_signal() -> Signal {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut stream) => drop(stream.recv().await),
+            // Without a handler the signal ends the process as it always does.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => Signal::Interrupt,
+        () = wait(SignalKind::terminate()) => Signal::Terminate,
+    }
+}
+
+/// The recipes to make: a list as it is, an EDP list completed, or a new plan.
+fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+    let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
+        return options.sources.plan(settings);
+    };
+    let mut recipes = verify::read_list(path)?;
+    let asked = options.sources.mode(settings)?;
+    let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or(Mode::Edp2024, |plan| plan.mode);
+    if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, recipes.iter().find(|r| list_mode(r) != mode)?))) {
+        let found = list_mode(recipe);
+        return Err(Usage(format!(
+            "{}: was planned for {found}, --compatibility asks for {mode}: leave the option out, or plan again",
+            path.display()
+        ))
+        .into());
+    }
+    if recipes.iter().any(|recipe| recipe.recipe.is_none()) {
+        let shared = options.sources.shared(settings)?;
+        let units = shared.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"));
+        let units = units.ok_or_else(|| Usage("the time coordinate metadata have no units of 'time'".into()))?;
+        let date = options.sources.date()?;
+        let [config, ..] = &shared.locations;
+        for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
+            complete::complete(recipe, config, &shared.digests, units, date.as_deref()).map_err(usage)?;
+        }
+    }
+    for recipe in &recipes {
+        recipe.check_identity().map_err(usage)?;
+    }
+    Ok(recipes)
+}

@@ -1,0 +1,70 @@
+//! What people see: notes, a bar, a table.
+
+use edp_coordinator::production::{Entry, Report, State};
+use edp_protocol::name::base_name;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write as _;
+
+/// One line on standard error.
+pub(crate) fn note(text: &str) {
+    // Nobody may be listening any more; that is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A progress bar on standard error, if that is a terminal.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// A bar for so many granules.
+    pub(crate) fn new(granules: usize) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(granules as u64), ProgressDrawTarget::stderr());
+        let template = "{bar:40} {pos}/{len} granules  {elapsed_precise}  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Progress { bar }
+    }
+
+    /// One granule has come to an end; what went wrong is said at once.
+    pub(crate) fn ended(&self, entry: &Entry) {
+        self.bar.inc(1);
+        let lines = entry.warnings.iter().map(|warning| format!("warning: {warning}"));
+        let problem = match (&entry.reason, entry.state) {
+            (Some(reason), State::Held | State::Failed | State::Conflict) => {
+                Some(format!("{}: {reason}", entry.state.as_str()))
+            }
+            _ => None,
+        };
+        self.bar.suspend(|| lines.chain(problem).for_each(|line| note(&line)));
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The counts of a production in one line.
+pub(crate) fn summary(report: &Report) -> String {
+    let states = [State::Made, State::Present, State::Held, State::Failed, State::Conflict, State::Left];
+    let counts = states.map(|state| (report.count(state), state.as_str()));
+    let shown = counts.iter().filter(|(count, state)| *count > 0 || *state == "made");
+    let text: Vec<_> = shown.map(|(count, state)| format!("{count} {state}")).collect();
+    format!("{} of {} granules in {:.1} s", text.join(", "), report.entries.len(), report.seconds)
+}
+
+/// A table of the granules of a production, by name.
+pub(crate) fn table(report: &Report) -> String {
+    let mut entries: Vec<&Entry> = report.entries.iter().collect();
+    entries.sort_by_key(|entry| base_name(&entry.granule));
+    let width = entries.iter().map(|entry| base_name(&entry.granule).len()).max().unwrap_or(0).max("granule".len());
+    let mut text = format!("{:<width$}  {:<8}  {:>9}  {:>7}\n", "granule", "state", "kB", "seconds");
+    for entry in entries {
+        let (name, state) = (base_name(&entry.granule), entry.state.as_str());
+        let kilobytes = entry.bytes as f64 / 1000.0;
+        text += &format!("{name:<width$}  {state:<8}  {kilobytes:>9.1}  {:>7.3}\n", entry.seconds);
+    }
+    text
+}

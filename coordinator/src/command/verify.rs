@@ -1,0 +1,98 @@
+//! `verify`: a task list against the destination.
+
+use super::plan::write_list;
+use super::terminal::note;
+use super::{Ending, Output, Usage, usage};
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use edp_coordinator::verify::{self, Depth, Finding, Verified};
+use edp_protocol::recipe::{self, Recipe};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Task list with recipe ids, as `plan` writes it
+    #[arg(value_name = "TASKS.json")]
+    tasks: PathBuf,
+    /// How closely to look
+    #[arg(long, value_enum, default_value_t = DepthOption::Structure)]
+    depth: DepthOption,
+    /// Writes the task list of what must be made again
+    #[arg(long, value_name = "FILE")]
+    redo: Option<PathBuf>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// [`Depth`] on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DepthOption {
+    /// There, readable, of the right recipe
+    Present,
+    /// Also whole: variables, chunks, fill values, time
+    Structure,
+}
+
+/// Reads a task list of any origin.
+pub(crate) fn read_list(path: &std::path::Path) -> anyhow::Result<Vec<Recipe>> {
+    let name = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| Usage(format!("{name}: {e}")))?;
+    recipe::parse_list(&name, &text).map_err(usage)
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
+    let recipes = read_list(&options.tasks)?;
+    for recipe in &recipes {
+        recipe.plan().map_err(usage)?;
+    }
+    let depth = match options.depth {
+        DepthOption::Present => Depth::Present,
+        DepthOption::Structure => Depth::Structure,
+    };
+    let verified = verify::verify(&recipes, depth)?;
+    if let Some(path) = &options.redo {
+        let wrong: HashSet<&str> = verified.problems.iter().map(|(granule, _)| granule.as_str()).collect();
+        let again: Vec<Recipe> =
+            recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str())).cloned().collect();
+        write_list(path, &recipe::format_list(&again)?)?;
+    }
+    match options.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&verified).context("writing the report")?),
+        Output::Human => println!("{}", describe(&verified)),
+    }
+    Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
+}
+
+/// The report for people; what is wrong goes to standard error.
+pub(crate) fn describe(verified: &Verified) -> String {
+    let (mut missing, mut damaged, mut foreign) = (0, 0, 0);
+    for (granule, finding) in &verified.problems {
+        match finding {
+            Finding::Good => {}
+            Finding::Missing => {
+                missing += 1;
+                note(&format!("missing: {granule}"));
+            }
+            Finding::Damaged(problems) => {
+                damaged += 1;
+                note(&format!("damaged: {granule}: {}", problems.join("; ")));
+            }
+            Finding::Foreign(differs) => {
+                foreign += 1;
+                note(&format!("foreign: {granule}: {}", differs.join("; ")));
+            }
+        }
+    }
+    for extra in &verified.extra {
+        note(&format!("extra: {extra}"));
+    }
+    format!(
+        "verified: {} good, {missing} missing, {damaged} damaged, {foreign} foreign, {} extra",
+        verified.good,
+        verified.extra.len()
+    )
+}

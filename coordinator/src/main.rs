@@ -1,0 +1,25 @@
+//! `edp-coordinator`: plans a production and drives it to its end.
+
+mod command;
+
+use clap::Parser;
+use command::{Cli, Ending};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match command::execute(cli) {
+        Ok(ending) => ending.into(),
+        Err(error) => {
+            eprintln!("error: {}", edp_protocol::message::chain(&*error));
+            let code = error.downcast_ref::<command::Usage>().map_or(Ending::ProgramFailed, |_| Ending::Usage);
+            code.into()
+        }
+    }
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> ExitCode {
+        ExitCode::from(ending.code())
+    }
+}
