@@ -13,7 +13,7 @@ use edp_protocol::{Digest, GridKind, Location};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why a resource cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,17 @@ pub struct ModelGrid {
     pub diagnostics: Diagnostics,
     /// Static coordinates, ready to be written.
     pub statics: Static,
+    positions: Vec<OnceLock<Vec<u32>>>,
+}
+
+impl ModelGrid {
+    /// [`Native::wet_positions`] of a level, found at the first call.
+    fn wet_positions(&self, k: usize) -> &[u32] {
+        match self.positions.get(k) {
+            Some(positions) => positions.get_or_init(|| self.native.wet_positions(k)),
+            None => &[],
+        }
+    }
 }
 
 /// The regular grid and the weights onto it.
@@ -135,7 +146,7 @@ impl Resources {
     /// # Errors
     /// The factors of the level cannot be read or do not fit the grid.
     pub fn level(&self, target: &Target, k: usize) -> Result<Arc<Level>, MappingError> {
-        target.factors.level_with(k, || self.grid.native.wet_positions(k))
+        target.factors.level(k, self.grid.wet_positions(k))
     }
 }
 
@@ -254,14 +265,16 @@ fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceErr
     same("grid", location, grid_digest(location)?, &digests.grid)?;
     let directory = local(location)?;
     let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
-    Ok(ModelGrid { native: Native::load(&directory)?, diagnostics, statics: Static::default() })
+    let native = Native::load(&directory)?;
+    let positions = vec![OnceLock::new(); native.levels];
+    Ok(ModelGrid { native, diagnostics, statics: Static::default(), positions })
 }
 
 fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, ResourceError> {
     same("mapping factors", factors, factors_digest(factors)?, planned)?;
     let latlon = Latlon::load(&local(grid)?)?;
     let loaded = Factors::open(&local(factors)?)?;
-    let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], loaded.shape);
+    let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
         return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
     }

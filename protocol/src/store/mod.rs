@@ -32,6 +32,16 @@ impl ReadAt for File {
     }
 }
 
+impl ReadAt for Box<dyn ReadAt> {
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
 impl ReadAt for Vec<u8> {
     fn length(&self) -> io::Result<u64> {
         Ok(self.len() as u64)

@@ -205,7 +205,7 @@ fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
 pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Coordinates {
     let metadata = &resources.texts.metadata;
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
-    let describe = |name| coordinate::describe(metadata, GridKind::Latlon, name);
+    let describe = |name: &str| coordinate::describe(metadata, GridKind::Latlon, name);
     let (axes, factors) = (&target.latlon, &target.factors);
     let flat = |bounds: &[[f64; 2]]| bounds.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>();
     let mut first = vec![time];
@@ -218,9 +218,9 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Co
         first.push(variable(name, &[name], attributes, floats(values)));
         variable(bounds_name, &[name, "nv"], of_bounds, floats(flat(bounds)))
     };
-    let depths = wanted.three_d.then(|| add("Z", "Z_bnds", &axes.z, &factors.depth_bounds));
-    last.push(add("latitude", "latitude_bnds", &axes.latitude, &factors.latitude_bounds));
-    last.push(add("longitude", "longitude_bnds", &axes.longitude, &factors.longitude_bounds));
+    let depths = wanted.three_d.then(|| add("Z", "Z_bnds", &axes.z, factors.depth_bounds()));
+    last.push(add("latitude", "latitude_bnds", &axes.latitude, factors.latitude_bounds()));
+    last.push(add("longitude", "longitude_bnds", &axes.longitude, factors.longitude_bounds()));
     last.extend(depths);
     dimensions.push(("nv".to_owned(), 2));
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());
@@ -230,10 +230,10 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Co
         ((high - low) / bounds.len().max(1) as f64 * 1e9).round() / 1e9
     };
     let extent = Extent {
-        latitude: all(&factors.latitude_bounds),
-        longitude: all(&factors.longitude_bounds),
-        vertical: wanted.three_d.then(|| all(&factors.depth_bounds)),
-        resolution: Some([spacing(&factors.latitude_bounds), spacing(&factors.longitude_bounds)]),
+        latitude: all(factors.latitude_bounds()),
+        longitude: all(factors.longitude_bounds()),
+        vertical: wanted.three_d.then(|| all(factors.depth_bounds())),
+        resolution: Some([spacing(factors.latitude_bounds()), spacing(factors.longitude_bounds())]),
     };
     Coordinates { dimensions, first, time_bounds, last, extent }
 }

@@ -221,11 +221,12 @@ impl Field<'_> {
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
                 let weights = &levels[level];
+                let land = weights.land();
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;
-                let fills = if *uncovered_zero { 0 } else { weights.uncovered };
-                let seen = self.check(level, shape, out, |at| !weights.land[at], fills)?;
-                Ok(Seen { uncovered: weights.uncovered, ..seen })
+                let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
+                let seen = self.check(level, shape, out, |at| !land[at], fills)?;
+                Ok(Seen { uncovered: weights.uncovered(), ..seen })
             }
         }
     }
