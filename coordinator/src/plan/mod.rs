@@ -5,6 +5,7 @@
 //! Nothing here opens a `.data` file.
 
 pub mod calendar;
+pub mod inventory;
 pub mod jobfile;
 
 use std::fmt;
