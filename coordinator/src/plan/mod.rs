@@ -5,8 +5,21 @@
 //! Nothing here opens a `.data` file.
 
 pub mod calendar;
+mod dataset;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixture;
 pub mod inventory;
 pub mod jobfile;
+mod problem;
+mod recipes;
+#[cfg(test)]
+mod recipes_tests;
+mod survey;
+
+pub use dataset::DatasetError;
+pub use problem::{PlanError, Problem};
+pub use recipes::{Planned, Request, plan};
 
 use std::fmt;
 
