@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_describes_no_dataset_says_why() {
-        let changes: [(fn(&mut Grouping), &str); 7] = [
+        type Change = fn(&mut Grouping);
+        let changes: [(Change, &str); 7] = [
             (|g| g.fields.clear(), "no fields"),
             (|g| g.filename.clear(), "filename"),
             (|g| g.filename = "../x".into(), "without '/'"),

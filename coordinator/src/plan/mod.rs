@@ -5,18 +5,23 @@
 //! Nothing here opens a `.data` file.
 
 pub mod calendar;
+pub mod complete;
 mod dataset;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod fixture;
 pub mod inventory;
 pub mod jobfile;
+mod literal;
 mod problem;
+#[cfg(test)]
+mod real_data_tests;
 mod recipes;
 #[cfg(test)]
 mod recipes_tests;
 mod survey;
 
+pub use complete::{CompleteError, Completion, complete};
 pub use dataset::DatasetError;
 pub use problem::{PlanError, Problem};
 pub use recipes::{Planned, Request, plan};
