@@ -1,0 +1,408 @@
+//! Times: the period a model step stands for, dates in names, units of time.
+//!
+//! The calendar is the proleptic Gregorian one; there is no other, and no time zone.
+
+use edp_protocol::{Frequency, Mode};
+use jiff::civil::{DateTime, Time};
+use jiff::{SignedDuration, Span};
+
+/// Why a step has no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CalendarError {
+    /// The time is beyond the years 0 to 9999.
+    #[error(
+        "step {step} is at no date that can be written: {start} plus {step} steps of {step_seconds} s; check model_timestep"
+    )]
+    Beyond {
+        /// The step.
+        step: u64,
+        /// Start of the model.
+        start: DateTime,
+        /// Length of a step.
+        step_seconds: i64,
+    },
+    /// A mean that ends when the model starts.
+    #[error("step {step} is the {frequency} mean of nothing: it ends at {end}, but the model starts at {start}")]
+    Empty {
+        /// The step.
+        step: u64,
+        /// The frequency.
+        frequency: Frequency,
+        /// End of the period.
+        end: DateTime,
+        /// Start of the model.
+        start: DateTime,
+    },
+    /// The units of the time coordinate are not understood.
+    #[error("the time units '{units}' are not understood: write hours since YYYY-MM-DD hh:mm:ss")]
+    Units {
+        /// The text.
+        units: String,
+    },
+    /// A time needs more than 32 bits.
+    #[error("{time} is too far away for 32-bit '{units}'; start the model later or use longer steps")]
+    Range {
+        /// The time.
+        time: DateTime,
+        /// The units.
+        units: String,
+    },
+}
+
+/// What one record covers. Whole seconds; the fractions of a centre are dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period {
+    /// Start, included.
+    pub start: DateTime,
+    /// End, not included; of a snapshot the same as the start.
+    pub end: DateTime,
+    /// The middle.
+    pub center: DateTime,
+}
+
+/// The period that step `step` stands for, of a model that runs from `t0` to `model_end`.
+///
+/// In [`Mode::Edp2024`] the rules are EDP's, with what they do wrong on the last but one day.
+///
+/// # Errors
+/// The time cannot be written, or is a mean over nothing.
+pub fn period(
+    mode: Mode,
+    frequency: Frequency,
+    t0: DateTime,
+    model_end: DateTime,
+    step_seconds: i64,
+    step: u64,
+) -> Result<Period, CalendarError> {
+    let beyond = || CalendarError::Beyond { step, start: t0, step_seconds };
+    let since_start = i64::try_from(step).ok().and_then(|step| step.checked_mul(step_seconds)).ok_or_else(beyond)?;
+    let end = t0.checked_add(SignedDuration::from_secs(since_start)).map_err(|_| beyond())?;
+    if end.year() < 0 {
+        return Err(beyond());
+    }
+    if frequency == Frequency::Snapshot {
+        return Ok(Period { start: end, end, center: end });
+    }
+    let start = match mode {
+        Mode::Corrected => {
+            let on_time = end.time() == Time::midnight() || end == model_end;
+            let start = if on_time { unit_before(frequency, end) } else { one_unit_back(frequency, end) };
+            start.map(|start| start.max(t0))
+        }
+        Mode::Edp2024 => edp_start(frequency, t0, model_end, end),
+    };
+    let start = start.ok_or_else(beyond)?;
+    if mode == Mode::Corrected && end <= t0 {
+        return Err(CalendarError::Empty { step, frequency, end, start: t0 });
+    }
+    let half = SignedDuration::from_secs(end.duration_since(start).as_secs() / 2);
+    let center = start.checked_add(half).map_err(|_| beyond())?;
+    Ok(Period { start, end, center })
+}
+
+/// Start of the day or month in which the second before `end` lies.
+fn unit_before(frequency: Frequency, end: DateTime) -> Option<DateTime> {
+    let last = end.checked_sub(SignedDuration::from_secs(1)).ok()?;
+    Some(match frequency {
+        Frequency::Day => last.start_of_day(),
+        _ => last.first_of_month().start_of_day(),
+    })
+}
+
+/// The same clock time a day or a month earlier; the 31st becomes the last of a shorter month.
+fn one_unit_back(frequency: Frequency, end: DateTime) -> Option<DateTime> {
+    let unit = match frequency {
+        Frequency::Day => Span::new().days(1),
+        _ => Span::new().months(1),
+    };
+    end.checked_sub(unit).ok()
+}
+
+/// EDP shortens the first period to the model's start, and the last one by looking at dates only.
+fn edp_start(frequency: Frequency, t0: DateTime, model_end: DateTime, end: DateTime) -> Option<DateTime> {
+    let start = one_unit_back(frequency, end)?;
+    if start.date() == t0.date() {
+        return Some(t0);
+    }
+    if end.date() == model_end.date() {
+        let rest_of_day = SignedDuration::from_hours(24) - model_end.duration_since(model_end.start_of_day());
+        return start.checked_add(rest_of_day).ok();
+    }
+    Some(start)
+}
+
+/// `YYYY-MM-DDThh:mm:ss`; fractions are dropped.
+pub fn text(time: DateTime) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// The date in a granule's name.
+///
+/// A mean is named by its centre, a snapshot by its time to the second. In [`Mode::Edp2024`] daily means and
+/// snapshots are named by the day on which they end.
+pub fn name_date(mode: Mode, frequency: Frequency, period: &Period) -> String {
+    let format = |time: DateTime, format| time.strftime(format).to_string();
+    match (frequency, mode) {
+        (Frequency::Month, _) => format(period.center, "%Y-%m"),
+        (Frequency::Day, Mode::Corrected) => format(period.center, "%Y-%m-%d"),
+        (Frequency::Snapshot, Mode::Corrected) => format(period.center, "%Y-%m-%dT%H%M%S"),
+        (Frequency::Day | Frequency::Snapshot, Mode::Edp2024) => format(period.end, "%Y-%m-%d"),
+    }
+}
+
+/// Number of the day or month that contains a time, counted on without gaps.
+pub fn unit_number(frequency: Frequency, time: DateTime) -> i64 {
+    match frequency {
+        Frequency::Month => i64::from(time.year()) * 12 + i64::from(time.month()) - 1,
+        _ => time.duration_since(DateTime::constant(0, 1, 1, 0, 0, 0, 0)).as_secs().div_euclid(24 * 3600),
+    }
+}
+
+/// The first day of the unit with a number of [`unit_number`], as names write it.
+pub fn unit_name(frequency: Frequency, number: i64) -> String {
+    match frequency {
+        Frequency::Month => format!("{:04}-{:02}", number.div_euclid(12), number.rem_euclid(12) + 1),
+        _ => DateTime::constant(0, 1, 1, 0, 0, 0, 0)
+            .checked_add(SignedDuration::from_secs(number.saturating_mul(24 * 3600)))
+            .map_or_else(|_| format!("day {number}"), |day| day.strftime("%Y-%m-%d").to_string()),
+    }
+}
+
+/// Units of time from coarse to fine, in seconds.
+const UNITS: [(&str, i64); 4] = [("days", 24 * 3600), ("hours", 3600), ("minutes", 60), ("seconds", 1)];
+
+/// Units of time by configuration and frequency alone, so that they are the same in all granules of a dataset:
+/// hours since the model's start if all times fall on whole hours, else minutes, else seconds.
+///
+/// Of means the centre counts too, also those of a first and last period that the model's start and end cut short.
+pub fn time_units(frequency: Frequency, t0: DateTime, model_end: DateTime, step_seconds: i64) -> String {
+    let of_day = |time: DateTime| time.duration_since(time.start_of_day()).as_secs();
+    let whole = |unit: i64| {
+        let steps = of_day(t0) % unit == 0 && step_seconds % unit == 0;
+        // half of a day or month is a multiple of 12 hours
+        let halves = frequency == Frequency::Snapshot
+            || ((24 * 3600 - of_day(t0)) % (2 * unit) == 0 && of_day(model_end) % (2 * unit) == 0);
+        steps && halves
+    };
+    let (name, _) = UNITS.into_iter().skip(1).find(|&(_, unit)| whole(unit)).unwrap_or(("seconds", 1));
+    format!("{name} since {}", text(t0))
+}
+
+/// `units`, or finer ones if start, centre or end are not exact in them.
+///
+/// # Errors
+/// The units are not understood, or a time needs more than 32 bits.
+pub fn exact_units(units: &str, period: &Period) -> Result<String, CalendarError> {
+    let (name, reference) = finer(units, period)?;
+    Ok(format!("{name} since {}", text(reference)))
+}
+
+/// The units that EDP's libraries write for one granule: those of the metadata if start, centre and end are exact in
+/// them, else the coarsest finer ones; the reference with a `T`, at midnight as a date only.
+///
+/// # Errors
+/// The metadata's units are not understood, or a time needs more than 32 bits.
+pub fn edp_time_units(units: &str, period: &Period) -> Result<String, CalendarError> {
+    let (name, reference) = finer(units, period)?;
+    let midnight = reference.time() == Time::midnight();
+    let reference = if midnight { reference.strftime("%Y-%m-%d").to_string() } else { text(reference) };
+    Ok(format!("{name} since {reference}"))
+}
+
+fn finer(units: &str, period: &Period) -> Result<(&'static str, DateTime), CalendarError> {
+    let (unit, reference) = parse_units(units)?;
+    let times = [period.start, period.center, period.end].map(|time| (time, time.duration_since(reference).as_secs()));
+    let (name, unit) = UNITS
+        .into_iter()
+        .find(|&(_, finer)| finer <= unit && times.iter().all(|(_, seconds)| seconds % finer == 0))
+        .unwrap_or(("seconds", 1));
+    match times.into_iter().find(|(_, seconds)| i32::try_from(seconds / unit).is_err()) {
+        Some((time, _)) => Err(CalendarError::Range { time, units: format!("{name} since {}", text(reference)) }),
+        None => Ok((name, reference)),
+    }
+}
+
+fn parse_units(units: &str) -> Result<(i64, DateTime), CalendarError> {
+    let bad = || CalendarError::Units { units: units.into() };
+    let (unit, reference) = units.split_once(" since ").ok_or_else(bad)?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let known = UNITS.iter().find(|(name, _)| *name == unit || name.strip_suffix('s') == Some(unit.as_str()));
+    let (_, seconds) = known.ok_or_else(bad)?;
+    let reference: DateTime = reference.trim().parse().map_err(|_| bad())?;
+    Ok((*seconds, reference))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use edp_protocol::Frequency::{Day, Month, Snapshot};
+    use edp_protocol::Mode::{Corrected, Edp2024};
+    use jiff::civil::datetime;
+    use proptest::prelude::*;
+
+    const T0: DateTime = datetime(1992, 1, 1, 12, 0, 0, 0);
+    const END: DateTime = datetime(2017, 12, 31, 12, 0, 0, 0);
+
+    fn texts(mode: Mode, frequency: Frequency, step: u64) -> [String; 3] {
+        let period = period(mode, frequency, T0, END, 3600, step).unwrap();
+        [period.start, period.end, period.center].map(|time| text(time).strip_suffix(":00").unwrap().to_owned())
+    }
+
+    #[test]
+    fn periods_that_both_modes_agree_on() {
+        for (frequency, step, start, end, center) in [
+            (Day, 12, "1992-01-01T12:00", "1992-01-02T00:00", "1992-01-01T18:00"),
+            (Day, 36, "1992-01-02T00:00", "1992-01-03T00:00", "1992-01-02T12:00"),
+            (Day, 1428, "1992-02-29T00:00", "1992-03-01T00:00", "1992-02-29T12:00"),
+            (Day, 227_868, "2017-12-29T00:00", "2017-12-30T00:00", "2017-12-29T12:00"),
+            (Day, 227_904, "2017-12-31T00:00", "2017-12-31T12:00", "2017-12-31T06:00"),
+            (Month, 732, "1992-01-01T12:00", "1992-02-01T00:00", "1992-01-16T18:00"),
+            (Month, 1428, "1992-02-01T00:00", "1992-03-01T00:00", "1992-02-15T12:00"),
+            (Month, 2172, "1992-03-01T00:00", "1992-04-01T00:00", "1992-03-16T12:00"),
+            (Month, 227_904, "2017-12-01T00:00", "2017-12-31T12:00", "2017-12-16T06:00"),
+            (Snapshot, 0, "1992-01-01T12:00", "1992-01-01T12:00", "1992-01-01T12:00"),
+            (Snapshot, 732, "1992-02-01T00:00", "1992-02-01T00:00", "1992-02-01T00:00"),
+        ] {
+            for mode in [Corrected, Edp2024] {
+                assert_eq!(texts(mode, frequency, step), [start, end, center], "{mode} {frequency} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn periods_that_edp_gets_wrong() {
+        let defect = ["2017-12-30T12:00", "2017-12-31T00:00", "2017-12-30T18:00"];
+        assert_eq!(texts(Edp2024, Day, 227_892), defect);
+        assert_eq!(texts(Corrected, Day, 227_892), ["2017-12-30T00:00", "2017-12-31T00:00", "2017-12-30T12:00"]);
+        assert_eq!(texts(Edp2024, Month, 10_908), ["1993-02-28T00:00", "1993-03-31T00:00", "1993-03-15T12:00"]);
+        assert_eq!(texts(Corrected, Month, 10_908), ["1993-03-01T00:00", "1993-03-31T00:00", "1993-03-16T00:00"]);
+        assert_eq!(texts(Edp2024, Day, 0), ["1991-12-31T12:00", "1992-01-01T12:00", "1992-01-01T00:00"]);
+        let error = period(Corrected, Day, T0, END, 3600, 0).unwrap_err();
+        assert_eq!(error, CalendarError::Empty { step: 0, frequency: Day, end: T0, start: T0 });
+    }
+
+    #[test]
+    fn means_that_end_at_odd_times() {
+        // one unit back, but never before the model's start
+        assert_eq!(texts(Corrected, Day, 40), ["1992-01-02T04:00", "1992-01-03T04:00", "1992-01-02T16:00"]);
+        assert_eq!(texts(Corrected, Day, 14), ["1992-01-01T12:00", "1992-01-02T02:00", "1992-01-01T19:00"]);
+        assert_eq!(texts(Corrected, Month, 736), ["1992-01-01T12:00", "1992-02-01T04:00", "1992-01-16T20:00"]);
+        assert_eq!(texts(Corrected, Month, 1432), ["1992-02-01T04:00", "1992-03-01T04:00", "1992-02-15T16:00"]);
+    }
+
+    #[test]
+    fn absurd_steps_are_errors() {
+        for (seconds, step) in
+            [(3600, 9_999_999_999), (i64::MAX, 2), (3600, u64::MAX), (i64::MIN, 1), (-3600, 99_999_999)]
+        {
+            for mode in [Corrected, Edp2024] {
+                for frequency in [Day, Month, Snapshot] {
+                    let error = period(mode, frequency, T0, END, seconds, step).unwrap_err();
+                    assert!(matches!(error, CalendarError::Beyond { .. }), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dates_in_names() {
+        let date =
+            |mode, frequency, step| name_date(mode, frequency, &period(mode, frequency, T0, END, 3600, step).unwrap());
+        for mode in [Corrected, Edp2024] {
+            assert_eq!(date(mode, Month, 732), "1992-01");
+            assert_eq!(date(mode, Month, 227_904), "2017-12");
+        }
+        assert_eq!(date(Corrected, Day, 12), "1992-01-01");
+        assert_eq!(date(Edp2024, Day, 12), "1992-01-02");
+        assert_eq!(date(Corrected, Day, 227_892), "2017-12-30");
+        assert_eq!(date(Corrected, Day, 227_904), "2017-12-31");
+        assert_eq!(date(Edp2024, Day, 227_892), date(Edp2024, Day, 227_904));
+        assert_eq!(date(Corrected, Snapshot, 12), "1992-01-02T000000");
+        assert_eq!(date(Edp2024, Snapshot, 12), "1992-01-02");
+    }
+
+    #[test]
+    fn units_by_configuration_and_frequency() {
+        let at = |hour, minute, second| datetime(1992, 1, 1, hour, minute, second, 0);
+        for (frequency, t0, step, units) in [
+            (Month, T0, 3600, "hours since 1992-01-01T12:00:00"),
+            (Day, T0, 3600, "hours since 1992-01-01T12:00:00"),
+            (Snapshot, T0, 3600, "hours since 1992-01-01T12:00:00"),
+            (Day, at(0, 0, 0), 86_400, "hours since 1992-01-01T00:00:00"),
+            (Snapshot, T0, 1200, "minutes since 1992-01-01T12:00:00"),
+            (Day, at(12, 30, 0), 3600, "minutes since 1992-01-01T12:30:00"),
+            (Day, T0, 90, "seconds since 1992-01-01T12:00:00"),
+            (Day, at(12, 0, 1), 3600, "seconds since 1992-01-01T12:00:01"),
+            // the first mean lasts 11 hours: its centre is at a half hour
+            (Day, at(13, 0, 0), 3600, "minutes since 1992-01-01T13:00:00"),
+            (Snapshot, at(13, 0, 0), 3600, "hours since 1992-01-01T13:00:00"),
+        ] {
+            assert_eq!(time_units(frequency, t0, END, step), units, "{frequency} {t0} {step}");
+        }
+        let end = datetime(2017, 12, 31, 11, 0, 0, 0);
+        assert_eq!(time_units(Day, T0, end, 3600), "minutes since 1992-01-01T12:00:00");
+    }
+
+    #[test]
+    fn units_are_refined_until_times_are_exact() {
+        let units = "hours since 1992-01-01T12:00:00";
+        let at = |step| period(Corrected, Day, T0, END, 3600, step).unwrap();
+        assert_eq!(exact_units(units, &at(36)).unwrap(), units);
+        assert_eq!(exact_units(units, &at(13)).unwrap(), "minutes since 1992-01-01T12:00:00");
+        let far = Period { start: T0, end: datetime(2200, 1, 1, 0, 0, 0, 0), center: datetime(2100, 1, 1, 0, 0, 1, 0) };
+        assert!(matches!(exact_units(units, &far), Err(CalendarError::Range { .. })));
+    }
+
+    #[test]
+    fn units_as_edp_writes_them() {
+        let january = period(Edp2024, Month, T0, END, 3600, 732).unwrap();
+        let odd = period(Edp2024, Day, T0, END, 60, 60 * 40 + 20).unwrap();
+        let odder = Period { center: datetime(1992, 1, 3, 0, 0, 1, 0), ..odd };
+        for (units, period, want) in [
+            ("hours since 1992-01-01 12:00:00", january, "hours since 1992-01-01T12:00:00"),
+            ("hours since 1992-01-01 00:00:00", january, "hours since 1992-01-01"),
+            ("hours since 1992-01-01", january, "hours since 1992-01-01"),
+            ("days since 1992-01-01T12:00:00", january, "hours since 1992-01-01T12:00:00"),
+            ("seconds since 1992-01-01 12:00:00", january, "seconds since 1992-01-01T12:00:00"),
+            ("hours since 1992-01-01 12:00:00", odd, "minutes since 1992-01-01T12:00:00"),
+            ("hours since 1992-01-01 12:00:00", odder, "seconds since 1992-01-01T12:00:00"),
+        ] {
+            assert_eq!(edp_time_units(units, &period).unwrap(), want, "{units}");
+        }
+        for units in
+            ["", "hours", "fortnights since 1992-01-01", "hours since then", "hours since 1992-01-01 12:00:00 PST"]
+        {
+            assert!(matches!(edp_time_units(units, &january), Err(CalendarError::Units { .. })), "{units}");
+        }
+    }
+
+    #[test]
+    fn units_of_the_calendar_are_counted_on() {
+        let number = |frequency, year, month, day| unit_number(frequency, datetime(year, month, day, 23, 0, 0, 0));
+        assert_eq!(number(Month, 1993, 1, 1) - number(Month, 1992, 12, 31), 1);
+        assert_eq!(number(Day, 1992, 3, 1) - number(Day, 1992, 2, 28), 2);
+        assert_eq!(unit_name(Month, number(Month, 1992, 12, 5)), "1992-12");
+        assert_eq!(unit_name(Day, number(Day, 1992, 2, 29)), "1992-02-29");
+    }
+
+    proptest! {
+        #[test]
+        fn corrected_days_and_months_tile_the_time(step in 1_u64..300_000) {
+            for frequency in [Day, Month] {
+                let p = period(Corrected, frequency, T0, END, 3600, step).unwrap();
+                prop_assert!(T0 <= p.start && p.start < p.center && p.center < p.end);
+                exact_units(&time_units(frequency, T0, END, 3600), &p).unwrap();
+            }
+        }
+
+        #[test]
+        fn no_numbers_make_it_panic(seconds: i64, step: u64, units in "\\PC*") {
+            for (mode, frequency) in [(Corrected, Day), (Edp2024, Month), (Corrected, Snapshot)] {
+                let _ = period(mode, frequency, T0, END, seconds, step);
+                let p = period(mode, frequency, T0, END, 3600, 36).unwrap();
+                let _ = edp_time_units(&units, &p);
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The dataset of one job: its outputs and the model variables they are made of.
+
+use edp_protocol::{Frequency, GridKind};
+use edp_worker::metadata::configuration::Configuration;
+use edp_worker::metadata::groupings::Grouping;
+
+/// Why a grouping describes no dataset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DatasetError {
+    /// No variables.
+    #[error("the grouping '{grouping}' has no fields")]
+    NoFields {
+        /// Name of the grouping.
+        grouping: String,
+    },
+    /// The first part of granule names cannot be one.
+    #[error("the grouping '{grouping}' has the filename '{filename}'; it must be a name without '/'")]
+    Filename {
+        /// Name of the grouping.
+        grouping: String,
+        /// What it has.
+        filename: String,
+    },
+    /// What is to be renamed is not there, or what it becomes is there already.
+    #[error("the grouping '{grouping}' renames {from} to {to}, but {why}; check variable_rename and fields")]
+    Rename {
+        /// Name of the grouping.
+        grouping: String,
+        /// Old name.
+        from: String,
+        /// New name.
+        to: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A rotated output without a direction.
+    #[error(
+        "the grouping '{grouping}' has components for {output}, but its field_orientations do not say whether it is zonal or meridional"
+    )]
+    Orientation {
+        /// Name of the grouping.
+        grouping: String,
+        /// The output.
+        output: String,
+    },
+}
+
+/// One variable of a granule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Output {
+    /// Name in the granule.
+    pub(super) name: String,
+    /// Model variables: itself, or the x and the y component of a vector.
+    pub(super) sources: Vec<String>,
+}
+
+/// What a grouping makes on a grid.
+#[derive(Debug)]
+pub(super) struct Dataset<'a> {
+    /// The grouping.
+    pub(super) grouping: &'a Grouping,
+    /// Whether vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
+    pub(super) rotates: bool,
+    /// Variables of the granule in file order, a renamed one last.
+    pub(super) outputs: Vec<Output>,
+}
+
+impl<'a> Dataset<'a> {
+    pub(super) fn new(grouping: &'a Grouping, grid: GridKind) -> Result<Dataset<'a>, DatasetError> {
+        let name = || grouping.name.clone();
+        if grouping.fields.is_empty() {
+            return Err(DatasetError::NoFields { grouping: name() });
+        }
+        if grouping.filename.is_empty() || grouping.filename.contains('/') {
+            return Err(DatasetError::Filename { grouping: name(), filename: grouping.filename.clone() });
+        }
+        let components = grouping.components.as_ref().filter(|_| grid == GridKind::Latlon);
+        let mut outputs: Vec<Output> = Vec::new();
+        for field in &grouping.fields {
+            if outputs.iter().any(|output| output.name == *field) {
+                continue;
+            }
+            let sources = match components.and_then(|components| components.get(field)) {
+                None => vec![field.clone()],
+                Some(vector) => {
+                    let orientation = grouping.orientations.as_ref().and_then(|all| all.get(field));
+                    if !matches!(orientation.map(String::as_str), Some("zonal" | "meridional")) {
+                        return Err(DatasetError::Orientation { grouping: name(), output: field.clone() });
+                    }
+                    vec![vector.x.clone(), vector.y.clone()]
+                }
+            };
+            outputs.push(Output { name: field.clone(), sources });
+        }
+        if let Some((from, to)) = &grouping.rename {
+            let fail = |why| DatasetError::Rename { grouping: name(), from: from.clone(), to: to.clone(), why };
+            let at = outputs.iter().position(|output| output.name == *from);
+            let mut renamed = outputs.remove(at.ok_or_else(|| fail("the old name is no field"))?);
+            if outputs.iter().any(|output| output.name == *to) {
+                return Err(fail("the new name is a field already"));
+            }
+            renamed.name.clone_from(to);
+            outputs.push(renamed);
+        }
+        Ok(Dataset { grouping, rotates: components.is_some(), outputs })
+    }
+
+    /// All model variables, each once.
+    pub(super) fn sources(&self) -> Vec<&str> {
+        let mut sources: Vec<&str> = Vec::new();
+        for source in self.outputs.iter().flat_map(|output| &output.sources) {
+            if !sources.contains(&source.as_str()) {
+                sources.push(source);
+            }
+        }
+        sources
+    }
+
+    /// First half of the `summary` attribute, every run of white space one blank.
+    pub(super) fn summary(&self, configuration: &Configuration, grid: GridKind, frequency: Frequency) -> String {
+        let kind = match frequency {
+            Frequency::Day => "daily-averaged",
+            Frequency::Month => "monthly-averaged",
+            Frequency::Snapshot => "instantaneous",
+        };
+        let tail = configuration.description_tails.get(&grid).map_or("", String::as_str);
+        let text = format!("This dataset contains {kind} {} {tail}", self.grouping.name);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::fixture;
+    use super::*;
+
+    fn names(dataset: &Dataset<'_>) -> Vec<String> {
+        dataset.outputs.iter().map(|output| format!("{}={}", output.name, output.sources.join("+"))).collect()
+    }
+
+    #[test]
+    fn vectors_are_rotated_on_latlon_only_and_the_renamed_variable_is_last() {
+        let mut velocity = fixture::velocity();
+        velocity.fields = ["WVELMASS", "EVEL", "NVEL", "EVEL"].map(String::from).into();
+        let dataset = Dataset::new(&velocity, GridKind::Latlon).unwrap();
+        assert_eq!(names(&dataset), ["EVEL=UVEL+VVEL", "NVEL=UVEL+VVEL", "WVEL=WVELMASS"]);
+        assert!(dataset.rotates);
+        assert_eq!(dataset.sources(), ["UVEL", "VVEL", "WVELMASS"]);
+        let dataset = Dataset::new(&velocity, GridKind::Native).unwrap();
+        assert_eq!(names(&dataset), ["EVEL=EVEL", "NVEL=NVEL", "WVEL=WVELMASS"]);
+        assert!(!dataset.rotates);
+    }
+
+    #[test]
+    fn what_describes_no_dataset_says_why() {
+        type Change = fn(&mut Grouping);
+        let changes: [(Change, &str); 7] = [
+            (|g| g.fields.clear(), "no fields"),
+            (|g| g.filename.clear(), "filename"),
+            (|g| g.filename = "../x".into(), "without '/'"),
+            (|g| g.rename = Some(("NONE".into(), "X".into())), "the old name is no field"),
+            (|g| g.rename = Some(("WVELMASS".into(), "EVEL".into())), "the new name is a field"),
+            (|g| g.orientations = None, "EVEL"),
+            (|g| g.orientations.as_mut().unwrap()["NVEL"] = "up".into(), "NVEL"),
+        ];
+        for (change, why) in changes {
+            let mut velocity = fixture::velocity();
+            change(&mut velocity);
+            let error = Dataset::new(&velocity, GridKind::Latlon).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn white_space_of_a_summary_is_single() {
+        let mut height = fixture::height();
+        height.name = " sea  surface\nheight".into();
+        let mut configuration = fixture::configuration();
+        let dataset = Dataset::new(&height, GridKind::Latlon).unwrap();
+        let summary = |c: &Configuration, frequency| dataset.summary(c, GridKind::Latlon, frequency);
+        let want = "This dataset contains daily-averaged sea surface height interpolated to a grid.";
+        assert_eq!(summary(&configuration, Frequency::Day), want);
+        configuration.description_tails.clear();
+        let want = "This dataset contains instantaneous sea surface height";
+        assert_eq!(summary(&configuration, Frequency::Snapshot), want);
+    }
+}

@@ -1,0 +1,154 @@
+//! A small production for the tests of the plan: two datasets and their results.
+
+use super::inventory::Inventory;
+use super::jobfile::{Job, Steps};
+use super::recipes::Request;
+use edp_protocol::recipe::{Components, Digests, Roots};
+use edp_protocol::{Digest, Frequency, GridKind, Mode};
+use edp_worker::metadata::configuration::{Compression, Configuration, Precision};
+use edp_worker::metadata::groupings::Grouping;
+use jiff::civil::datetime;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+pub(super) fn configuration() -> Configuration {
+    Configuration {
+        ecco_version: "V4r4".into(),
+        product_version: "Version 4, Release 4".into(),
+        grid_labels: [(GridKind::Native, "llc0090".into()), (GridKind::Latlon, "0p50deg".into())].into(),
+        precision: Precision::Float32,
+        model_start: datetime(1992, 1, 1, 12, 0, 0, 0),
+        model_end: datetime(2017, 12, 31, 12, 0, 0, 0),
+        step_seconds: 3600,
+        geospatial_vertical_min: -6134.5,
+        podaac_file: "table.csv".into(),
+        history: String::new(),
+        references: String::new(),
+        source: String::new(),
+        summary: String::new(),
+        compression: Compression { deflate: true, level: 5, shuffle: true },
+        doi_prefix: "10.5067".into(),
+        doi_authority: None,
+        metadata_link_root: None,
+        description_tails: [
+            (GridKind::Native, "on tiles.".into()),
+            (GridKind::Latlon, "interpolated to a grid.".into()),
+        ]
+        .into(),
+    }
+}
+
+pub(super) fn height() -> Grouping {
+    Grouping {
+        name: "sea surface height".into(),
+        fields: vec!["SSH".into(), "ETAN".into()],
+        filename: "SEA_SURFACE_HEIGHT".into(),
+        dimension: "2D".into(),
+        frequencies: vec![Frequency::Day, Frequency::Month, Frequency::Snapshot],
+        comment: Some("of the sea".into()),
+        rename: None,
+        components: None,
+        orientations: None,
+    }
+}
+
+pub(super) fn velocity() -> Grouping {
+    let vector = Components { x: "UVEL".into(), y: "VVEL".into() };
+    Grouping {
+        name: "ocean velocity".into(),
+        fields: ["EVEL", "NVEL", "WVELMASS"].map(String::from).into(),
+        filename: "OCEAN_VELOCITY".into(),
+        dimension: "3D".into(),
+        frequencies: vec![Frequency::Day, Frequency::Month],
+        comment: None,
+        rename: Some(("WVELMASS".into(), "WVEL".into())),
+        components: Some([("EVEL".into(), vector.clone()), ("NVEL".into(), vector)].into_iter().collect()),
+        orientations: Some(
+            [("EVEL".into(), "zonal".into()), ("NVEL".into(), "meridional".into())].into_iter().collect(),
+        ),
+    }
+}
+
+/// Results of a run in a directory of their own, and what is needed to plan with them.
+pub(super) struct Production {
+    pub(super) root: tempfile::TempDir,
+    pub(super) configuration: Configuration,
+    pub(super) groupings: BTreeMap<GridKind, Vec<Grouping>>,
+}
+
+impl Production {
+    /// Writes the pairs of the variables, all under one period word, at the steps.
+    pub(super) fn new(word: &str, variables: &[&str], steps: &[u64]) -> Production {
+        let groupings = vec![height(), velocity()];
+        let production = Production {
+            root: tempfile::tempdir().unwrap(),
+            configuration: configuration(),
+            groupings: [(GridKind::Native, groupings.clone()), (GridKind::Latlon, groupings)].into(),
+        };
+        for variable in variables {
+            for step in steps {
+                production.write(word, variable, *step);
+            }
+        }
+        production
+    }
+
+    pub(super) fn stem(&self, word: &str, variable: &str, step: u64) -> String {
+        let root = self.root.path().to_str().unwrap();
+        format!("{root}/V4r4/diags/{variable}_{word}/{variable}_{word}.{step:010}")
+    }
+
+    pub(super) fn write(&self, word: &str, variable: &str, step: u64) {
+        let stem = self.stem(word, variable, step);
+        fs::create_dir_all(Path::new(&stem).parent().unwrap()).unwrap();
+        fs::write(format!("{stem}.data"), [0; 16]).unwrap();
+        fs::write(format!("{stem}.meta"), [0; 5]).unwrap();
+    }
+
+    pub(super) fn remove(&self, word: &str, variable: &str, step: u64) {
+        fs::remove_file(format!("{}.data", self.stem(word, variable, step))).unwrap();
+        fs::remove_file(format!("{}.meta", self.stem(word, variable, step))).unwrap();
+    }
+
+    pub(super) fn inventory(&self) -> Inventory {
+        Inventory::scan(self.root.path(), &self.configuration.ecco_version).unwrap().0
+    }
+
+    pub(super) fn request<'a>(&'a self, inventory: &'a Inventory, mode: Mode, jobs: Vec<Job>) -> Request<'a> {
+        Request {
+            job_file: "jobs.txt",
+            jobs,
+            configuration: &self.configuration,
+            groupings: &self.groupings,
+            inventory,
+            roots: Roots { source: self.root.path().to_str().unwrap().into(), destination: "out".into() },
+            configuration_location: "config.yaml".into(),
+            grid_location: "grid".into(),
+            factors_location: Some("factors".into()),
+            metadata_location: "metadata".into(),
+            digests: digests(),
+            options: BTreeMap::new(),
+            mode,
+            edp_time_units: Some("hours since 1992-01-01 12:00:00"),
+            production_date: "2024-11-05T06:07:08Z".into(),
+            keep_going: false,
+            strict: false,
+            allow_partial: false,
+        }
+    }
+}
+
+pub(super) fn digests() -> Digests {
+    Digests {
+        configuration: Digest::of(b"c"),
+        metadata: Digest::of(b"m"),
+        grid: Digest::of(b"g"),
+        factors: Some(Digest::of(b"f")),
+    }
+}
+
+/// All steps of a grouping.
+pub(super) fn job(line: usize, grouping: usize, grid: GridKind, frequency: Frequency) -> Job {
+    Job { line, grouping, grid, frequency, steps: Steps::All }
+}

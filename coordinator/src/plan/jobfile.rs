@@ -1,0 +1,331 @@
+//! EDP's job files: one Python literal a line, `[0, 'latlon', 'AVG_MON', 'all']`.
+
+use super::Note;
+use super::literal::{Literal, NoLiteral, parse as literal};
+use edp_protocol::vocabulary::UnknownWord;
+use edp_protocol::{Frequency, GridKind};
+use std::fmt;
+
+/// Steps are the ten digits in names of result files.
+const LARGEST_STEP: u64 = 9_999_999_999;
+
+/// One dataset to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Line of the job file, from 1; 0 where the job comes from no file.
+    pub line: usize,
+    /// Position in the groupings of the grid kind, from 0.
+    pub grouping: usize,
+    /// Grid to write on.
+    pub grid: GridKind,
+    /// What one record stands for.
+    pub frequency: Frequency,
+    /// The model steps.
+    pub steps: Steps,
+}
+
+/// Which model steps a job asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steps {
+    /// Every step that has results.
+    All,
+    /// These steps, ascending, each once; may be empty.
+    Listed(Vec<u64>),
+}
+
+/// What is wrong with one line of a job file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// The line is no Python literal.
+    #[error(
+        "{file} line {line}, column {column}: {why}; a job is [<grouping index>, '<grid type>', '<frequency>', 'all' or [<steps>]]"
+    )]
+    Syntax {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Character in the line, from 1.
+        column: usize,
+        /// What was found.
+        why: String,
+    },
+    /// The literal is no list of four elements.
+    #[error(
+        "{file} line {line}: a job has four elements: grouping index, grid type, frequency, time steps; found {found}"
+    )]
+    Shape {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What was found.
+        found: String,
+    },
+    /// The grouping index is no number from 0.
+    #[error("{file} line {line}: the grouping index is {found}; it is the position in the groupings file, from 0")]
+    Grouping {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What was found.
+        found: String,
+    },
+    /// The grid type or the frequency is no known word.
+    #[error("{file} line {line}: {source}")]
+    Word {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// The word.
+        source: UnknownWord,
+    },
+    /// The grid type or the frequency is no text at all.
+    #[error("{file} line {line}: the {what} is {found}; write it in quotes")]
+    Unquoted {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Which element.
+        what: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// One of EDP's words for what this version does not make.
+    #[error(
+        "{file} line {line}: '{word}' datasets are not part of this version; take the line out or put a # before it"
+    )]
+    NotMade {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// The word.
+        word: String,
+    },
+    /// The steps are neither `'all'` nor a list of numbers.
+    #[error("{file} line {line}: the time steps are {found}; write 'all' or a list of model steps such as [732, 1428]")]
+    Steps {
+        /// The job file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What was found.
+        found: String,
+    },
+}
+
+/// All that is wrong with a job file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobErrors(pub Vec<JobError>);
+
+impl fmt::Display for JobErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for JobErrors {}
+
+/// Reads a job file; `file` is its name in messages. Blank and comment lines are skipped.
+/// With `keep_going` a bad line costs a warning and that line only.
+///
+/// # Errors
+/// Every line that is no job.
+pub fn parse(file: &str, text: &str, keep_going: bool) -> Result<(Vec<Job>, Vec<Note>), JobErrors> {
+    let (mut jobs, mut errors) = (Vec::new(), Vec::new());
+    // editors on Windows put a byte order mark first
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        match parse_line(file, number + 1, line) {
+            Ok(job) => jobs.extend(job),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !keep_going && !errors.is_empty() {
+        return Err(JobErrors(errors));
+    }
+    let notes = errors.iter().map(|error| Note::warning(format!("{error}; line skipped"))).collect();
+    Ok((jobs, notes))
+}
+
+fn parse_line(file: &str, line: usize, text: &str) -> Result<Option<Job>, JobError> {
+    let file = || file.to_owned();
+    let elements = match literal(text) {
+        Ok(None) => return Ok(None),
+        Ok(Some(Literal::List(elements))) => elements,
+        Ok(Some(other)) => return Err(JobError::Shape { file: file(), line, found: other.to_string() }),
+        Err(NoLiteral { column, why }) => return Err(JobError::Syntax { file: file(), line, column, why }),
+    };
+    let [grouping, grid, frequency, steps] = &elements[..] else {
+        return Err(JobError::Shape { file: file(), line, found: format!("{} elements", elements.len()) });
+    };
+    let grouping = match grouping {
+        Literal::Integer(index) => usize::try_from(*index).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| JobError::Grouping { file: file(), line, found: grouping.to_string() })?;
+    let word = |what, literal: &Literal| match literal {
+        Literal::Text(word) => Ok(word.trim().to_owned()),
+        other => Err(JobError::Unquoted { file: file(), line, what, found: other.to_string() }),
+    };
+    let grid = word("grid type", grid)?;
+    if grid.eq_ignore_ascii_case("1d") {
+        return Err(JobError::NotMade { file: file(), line, word: grid });
+    }
+    let grid: GridKind = grid.parse().map_err(|source| JobError::Word { file: file(), line, source })?;
+    let frequency = word("frequency", frequency)?;
+    if ["ti", "time-invariant"].contains(&frequency.to_ascii_lowercase().as_str()) {
+        return Err(JobError::NotMade { file: file(), line, word: frequency });
+    }
+    let frequency = [Frequency::Day, Frequency::Month, Frequency::Snapshot]
+        .into_iter()
+        .find(|known| known.job_word().eq_ignore_ascii_case(&frequency))
+        .ok_or_else(|| {
+            let source = UnknownWord { what: "frequency", word: frequency, choices: "AVG_DAY, AVG_MON, SNAP" };
+            JobError::Word { file: file(), line, source }
+        })?;
+    let steps = parse_steps(steps).ok_or_else(|| JobError::Steps { file: file(), line, found: steps.to_string() })?;
+    Ok(Some(Job { line, grouping, grid, frequency, steps }))
+}
+
+fn parse_steps(literal: &Literal) -> Option<Steps> {
+    match literal {
+        Literal::Text(word) if word.trim().eq_ignore_ascii_case("all") => Some(Steps::All),
+        Literal::List(elements) => {
+            let step = |element: &Literal| match element {
+                Literal::Integer(step) => u64::try_from(*step).ok().filter(|step| *step <= LARGEST_STEP),
+                _ => None,
+            };
+            let mut steps: Vec<u64> = elements.iter().map(step).collect::<Option<_>>()?;
+            steps.sort_unstable();
+            steps.dedup();
+            Some(Steps::Listed(steps))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn one(line: &str) -> Result<Job, String> {
+        match parse("j.txt", line, false) {
+            Ok((jobs, notes)) => {
+                assert!(notes.is_empty());
+                Ok(jobs.into_iter().next().unwrap())
+            }
+            Err(errors) => Err(errors.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_job_file_as_edp_users_write_it() {
+        let text = "\u{feff}# native groupings:\n\n[0,'native','AVG_MON','all']    # sea surface height, 'quoted'\n\
+            \t (11, \"latlon\", 'avg_day', [1428, 732, 732,],)\r\n  # end\n12,'Native','snap','ALL'\n[1,'latlon','SNAP',[]]";
+        let (jobs, notes) = parse("ssh.jobs.txt", text, false).unwrap();
+        let job = |line, grouping, grid, frequency, steps| Job { line, grouping, grid, frequency, steps };
+        assert_eq!(
+            jobs,
+            [
+                job(3, 0, GridKind::Native, Frequency::Month, Steps::All),
+                job(4, 11, GridKind::Latlon, Frequency::Day, Steps::Listed(vec![732, 1428])),
+                job(6, 12, GridKind::Native, Frequency::Snapshot, Steps::All),
+                job(7, 1, GridKind::Latlon, Frequency::Snapshot, Steps::Listed(vec![])),
+            ]
+        );
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn white_space_quotes_and_parentheses_are_free() {
+        let want = one("[3,'latlon','AVG_MON',[5]]").unwrap();
+        for line in [
+            "[ 3 , \"latlon\",\t'AVG_MON' , ( 5 , ) ]",
+            "((3), ('latlon'), 'AVG_MON', [5])#",
+            "3,'latlon','AVG_MON',[5],",
+            "[+3,'LatLon','Avg_Mon',[5]]   ",
+        ] {
+            assert_eq!(one(line).unwrap(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_is_an_error_that_says_why() {
+        for (line, why) in [
+            ("[0,'latlon','AVG_MON','all'", "']' is missing"),
+            ("[0,'latlon','AVG_MON' 'all']", "',' or ']' is missing"),
+            ("[0,,'AVG_MON','all']", "a value is missing"),
+            ("[0,'latlon,'AVG_MON','all']", "missing"),
+            ("[0,'latlon','AVG_MON','all]", "closing '"),
+            ("[0,'latlon','AVG_MON','all'] x", "unexpected 'x'"),
+            ("0,latlon,AVG_MON,all", "'latlon' is neither"),
+            ("[0,'latlon','AVG_MON',all]", "column 23: 'all' is neither"),
+            ("[0,'latlon','AVG_MON']", "3 elements"),
+            ("[0,'latlon','AVG_MON','all',1]", "5 elements"),
+            ("7", "found 7"),
+            ("[-1,'latlon','AVG_MON','all']", "grouping index is -1"),
+            ("['0','latlon','AVG_MON','all']", "grouping index is '0'"),
+            ("[1.5,'latlon','AVG_MON','all']", "'1.5' is no integer"),
+            ("[99999999999999999999,'latlon','AVG_MON','all']", "too large"),
+            ("[0,'polar','AVG_MON','all']", "unknown grid type 'polar'"),
+            ("[0,'1D','AVG_MON','all']", "'1D' datasets are not part of this version"),
+            ("[0,'native','TIME-INVARIANT','all']", "'TIME-INVARIANT' datasets are not part"),
+            ("[0,7,'AVG_MON','all']", "grid type is 7"),
+            ("[0,'native','AVG_YEAR','all']", "unknown frequency 'AVG_YEAR'"),
+            ("[0,'native','day','all']", "unknown frequency 'day'"),
+            ("[0,'native','SNAP','some']", "time steps are 'some'"),
+            ("[0,'native','SNAP',732]", "time steps are 732"),
+            ("[0,'native','SNAP',[-732]]", "time steps are [-732]"),
+            ("[0,'native','SNAP',['732']]", "time steps are ['732']"),
+            ("[0,'native','SNAP',[10000000000]]", "time steps are [10000000000]"),
+            ("[0,'native','SNAP',[0000000732]]", "leading zeros"),
+            ("[[[[[[[[[[[[", "too many brackets"),
+            ("[0,'nat\\ive','SNAP','all']", "backslash"),
+            ("[0,'native','SNAP','all'", "j.txt line 1, column 25"),
+            ("é", "j.txt line 1, column 1: 'é'"),
+        ] {
+            let error = one(line).unwrap_err();
+            assert!(error.starts_with("j.txt line 1"), "{line}: {error}");
+            assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_bad_lines_are_reported_or_skipped_with_a_warning() {
+        let text = "[0,'native','AVG_MON','all']\nnonsense\n\n[0,'native','AVG_MON']\n";
+        let errors = parse("j", text, false).unwrap_err();
+        assert_eq!(errors.0.len(), 2);
+        assert!(errors.to_string().contains("j line 2") && errors.to_string().contains("j line 4"));
+        let (jobs, notes) = parse("j", text, true).unwrap();
+        assert_eq!((jobs.len(), notes.len()), (1, 2));
+        assert!(notes.iter().all(|note| note.severity == crate::plan::Severity::Warning));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC*") {
+            let _ = parse("j", &text, false);
+        }
+
+        #[test]
+        fn no_text_of_its_own_letters_makes_it_panic(text in "[\\[\\](),'\"0-9a-z#\\\\ \té+-]{0,60}") {
+            let _ = parse("j", &text, true);
+        }
+
+        #[test]
+        fn steps_come_back(steps in prop::collection::btree_set(0..=LARGEST_STEP, 0..20)) {
+            let steps: Vec<u64> = steps.into_iter().collect();
+            let job = one(&format!("[0,'native','SNAP',{steps:?}]")).unwrap();
+            prop_assert_eq!(job.steps, Steps::Listed(steps));
+        }
+    }
+}

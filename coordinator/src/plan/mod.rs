@@ -1,0 +1,93 @@
+//! From job lines and a scan of the model output to recipes, one per granule.
+//!
+//! [`jobfile`] reads what is asked for, [`inventory`] sees what is there, [`calendar`] knows the times,
+//! and [`plan`] brings them together. [`complete`] gives a list that EDP wrote what it lacks.
+//! Nothing here opens a `.data` file.
+
+pub mod calendar;
+pub mod complete;
+mod dataset;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod fixture;
+pub mod inventory;
+pub mod jobfile;
+mod literal;
+mod problem;
+#[cfg(test)]
+mod real_data_tests;
+mod recipes;
+#[cfg(test)]
+mod recipes_tests;
+mod survey;
+
+pub use complete::{CompleteError, Completion, complete};
+pub use dataset::DatasetError;
+pub use problem::{PlanError, Problem};
+pub use recipes::{Planned, Request, plan};
+
+use std::fmt;
+
+/// How much a [`Note`] matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Granules may be missing, or not be what was meant.
+    Warning,
+    /// Something asked for cannot be made.
+    Error,
+}
+
+/// One line of a report: what was noticed, where, and what it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The text, without severity.
+    pub text: String,
+}
+
+impl Note {
+    /// A note that is good to know.
+    pub fn info(text: impl Into<String>) -> Note {
+        Note { severity: Severity::Info, text: text.into() }
+    }
+
+    /// A warning.
+    pub fn warning(text: impl Into<String>) -> Note {
+        Note { severity: Severity::Warning, text: text.into() }
+    }
+
+    /// An error.
+    pub fn error(text: impl Into<String>) -> Note {
+        Note { severity: Severity::Error, text: text.into() }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Info => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{severity}: {}", self.text)
+    }
+}
+
+/// The first few of many, for messages: `a, b, c and 7 more`.
+fn few(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    const SHOWN: usize = 5;
+    let mut items = items.into_iter();
+    let mut text: Vec<String> = items.by_ref().take(SHOWN).map(|item| item.to_string()).collect();
+    let rest = items.count();
+    match rest {
+        0 => {}
+        1.. => {
+            let last = text.pop().unwrap_or_default();
+            text.push(format!("{last} and {rest} more"));
+        }
+    }
+    text.join(", ")
+}

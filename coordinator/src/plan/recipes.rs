@@ -1,0 +1,484 @@
+//! Jobs and inventory in, recipes out.
+
+use super::calendar::{self, Period};
+use super::dataset::Dataset;
+use super::inventory::Inventory;
+use super::jobfile::{Job, Steps};
+use super::problem::{PlanError, Problem};
+use super::survey::{Record, Survey, gaps};
+use super::{Note, few};
+use edp_protocol::name::{self, GranuleName};
+use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
+use edp_protocol::{Frequency, GridKind, Mode};
+use edp_worker::metadata::configuration::Configuration;
+use edp_worker::metadata::groupings::Grouping;
+use indexmap::IndexMap;
+use std::collections::{BTreeMap, HashMap};
+
+/// All that decides a plan.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Name of the job file in messages.
+    pub job_file: &'a str,
+    /// What to make.
+    pub jobs: Vec<Job>,
+    /// The configuration.
+    pub configuration: &'a Configuration,
+    /// Groupings by grid kind, in the order that jobs count them.
+    pub groupings: &'a BTreeMap<GridKind, Vec<Grouping>>,
+    /// What the source root holds.
+    pub inventory: &'a Inventory,
+    /// Source and destination root as the user wrote them; the source is the root of the inventory.
+    pub roots: Roots,
+    /// Location of the configuration as the user wrote it.
+    pub configuration_location: String,
+    /// Location of the grid directory.
+    pub grid_location: String,
+    /// Location of the mapping factors; granules on the longitude-latitude grid need it.
+    pub factors_location: Option<String>,
+    /// Location of the metadata directory.
+    pub metadata_location: String,
+    /// Digests of all of these; the factors' goes into recipes on the longitude-latitude grid only.
+    pub digests: Digests,
+    /// Every other option that changes content, by name; becomes part of each recipe.
+    pub options: BTreeMap<String, serde_json::Value>,
+    /// Whose results are asked for.
+    pub mode: Mode,
+    /// Units of `time` in the time coordinate metadata; only [`Mode::Edp2024`] uses them.
+    pub edp_time_units: Option<&'a str>,
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
+    pub production_date: String,
+    /// Whether jobs and steps that cannot be planned are left out with a warning.
+    pub keep_going: bool,
+    /// Whether variables and listed steps without any file are errors.
+    pub strict: bool,
+    /// Whether granules are made without variables that have no input. Changes what the notes say, not the recipes.
+    pub allow_partial: bool,
+}
+
+/// What a plan comes to.
+#[derive(Debug, Default)]
+pub struct Planned {
+    /// The recipes, job by job and step by step.
+    pub recipes: Vec<Recipe>,
+    /// What was noticed.
+    pub notes: Vec<Note>,
+}
+
+/// Makes one recipe for each job and step that has results.
+///
+/// # Errors
+/// Every job that cannot be planned; nothing is planned then.
+pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
+    let mut planner =
+        Planner { request, made: Vec::new(), by_granule: HashMap::new(), notes: Vec::new(), problems: Vec::new() };
+    if request.mode == Mode::Edp2024 && request.edp_time_units.is_none() {
+        planner.problems.push(Problem::TimeUnits);
+        return Err(PlanError { problems: planner.problems, notes: planner.notes });
+    }
+    for job in &request.jobs {
+        planner.job(job);
+    }
+    if !planner.problems.is_empty() {
+        return Err(PlanError { problems: planner.problems, notes: planner.notes });
+    }
+    let recipes = planner.made.into_iter().flatten().map(|made| made.recipe).collect();
+    Ok(Planned { recipes, notes: planner.notes })
+}
+
+/// A recipe and where it comes from.
+struct Made {
+    recipe: Recipe,
+    place: String,
+    step: u64,
+}
+
+struct Planner<'a> {
+    request: &'a Request<'a>,
+    /// In order; empty where a later recipe took the granule over.
+    made: Vec<Option<Made>>,
+    by_granule: HashMap<String, usize>,
+    notes: Vec<Note>,
+    problems: Vec<Problem>,
+}
+
+/// What all recipes of a job share.
+struct Context<'a> {
+    job: &'a Job,
+    place: String,
+    dataset: &'a Dataset<'a>,
+    label: &'a str,
+    summary: String,
+    digests: Digests,
+    time_units: String,
+}
+
+/// Steps of a job with something odd about their times.
+#[derive(Default)]
+struct Oddities {
+    before_start: Vec<u64>,
+    after_end: Vec<u64>,
+    finer_units: Vec<u64>,
+}
+
+impl<'a> Planner<'a> {
+    fn warn(&mut self, text: String) {
+        self.notes.push(Note::warning(text));
+    }
+
+    /// Something that makes a job or step impossible: the end of the plan, or with `keep_going` a warning.
+    fn leave_out(&mut self, problem: Problem) {
+        if self.request.keep_going {
+            self.warn(format!("{problem}; left out"));
+        } else {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Something that is an error only in a strict plan.
+    fn complain(&mut self, problem: Problem, consequence: &str) {
+        if self.request.strict {
+            self.problems.push(problem);
+        } else {
+            self.warn(format!("{problem}; {consequence}"));
+        }
+    }
+
+    fn job(&mut self, job: &Job) {
+        let request = self.request;
+        let place = match job.line {
+            0 => format!("{} of {} {}", job.frequency, job.grid, job.grouping),
+            line => format!("{} line {line}", request.job_file),
+        };
+        if matches!(&job.steps, Steps::Listed(steps) if steps.is_empty()) {
+            self.warn(format!("{place}: the list of time steps is empty; nothing is made"));
+            return;
+        }
+        let groupings = request.groupings.get(&job.grid).map_or(&[][..], Vec::as_slice);
+        let Some(grouping) = groupings.get(job.grouping) else {
+            let (grid, index, count) = (job.grid, job.grouping, groupings.len());
+            self.leave_out(Problem::Grouping { place, grid, index, count });
+            return;
+        };
+        let dataset = match Dataset::new(grouping, job.grid) {
+            Ok(dataset) => dataset,
+            Err(source) => {
+                self.leave_out(Problem::Dataset { place, source });
+                return;
+            }
+        };
+        if !grouping.frequencies.is_empty() && !grouping.frequencies.contains(&job.frequency) {
+            let text = format!("the grouping '{}' is not offered as {}", grouping.name, job.frequency);
+            self.warn(format!("{place}: {text}; made all the same"));
+        }
+        let context = match self.context(job, place, &dataset) {
+            Ok(context) => context,
+            Err(problem) => {
+                self.leave_out(problem);
+                return;
+            }
+        };
+        let words = name::input_periods(job.frequency, request.mode);
+        let survey = Survey::new(&dataset, request.inventory, words, &job.steps);
+        self.report(&context, &survey);
+        self.recipes(&context, survey);
+    }
+
+    fn context<'b>(&self, job: &'b Job, place: String, dataset: &'b Dataset<'b>) -> Result<Context<'b>, Problem>
+    where
+        'a: 'b,
+    {
+        let request = self.request;
+        let configuration = request.configuration;
+        let Some(label) = configuration.grid_labels.get(&job.grid) else {
+            return Err(Problem::Label { place, grid: job.grid });
+        };
+        let mut digests = request.digests.clone();
+        match job.grid {
+            GridKind::Native => digests.factors = None,
+            GridKind::Latlon if digests.factors.is_none() || request.factors_location.is_none() => {
+                return Err(Problem::Factors { place });
+            }
+            GridKind::Latlon => {}
+        }
+        let time_units = match (request.mode, request.edp_time_units) {
+            (Mode::Edp2024, Some(units)) => units.to_owned(),
+            _ => calendar::time_units(
+                job.frequency,
+                configuration.model_start,
+                configuration.model_end,
+                configuration.step_seconds,
+            ),
+        };
+        let summary = dataset.summary(configuration, job.grid, job.frequency);
+        let context = Context { job, place, dataset, label, summary, digests, time_units };
+        let name = self.name(&context, "1992-01".into());
+        if GranuleName::parse(&name.to_string()).ok().as_ref() != Some(&name) || name.to_string().contains('/') {
+            return Err(Problem::Name { place: context.place, name: name.to_string() });
+        }
+        Ok(context)
+    }
+
+    /// Says what is absent.
+    fn report(&mut self, context: &Context<'_>, survey: &Survey<'_>) {
+        let place = &context.place;
+        let held = self.request.mode == Mode::Corrected && !self.request.allow_partial;
+        let without = if held { "these granules are held" } else { "these granules are made without it" };
+        for source in &survey.never {
+            let text = format!("{} has no file at any step", describe(context.dataset, source));
+            let consequence = if survey.records.is_empty() { "nothing is made" } else { without };
+            self.complain(Problem::NoFile { place: place.clone(), text }, consequence);
+        }
+        for lack in &survey.lacks {
+            let source = describe(context.dataset, lack.source);
+            let (count, steps) = (lack.steps.len(), few(&lack.steps));
+            self.warn(format!("{place}: {source} has no input at {count} steps: {steps}; {without}"));
+        }
+        if !survey.barren.is_empty() {
+            let steps = few(&survey.barren);
+            self.warn(format!("{place}: only single components of vectors at steps {steps}; nothing is made there"));
+        }
+        if !survey.absent.is_empty() {
+            let problem = Problem::AbsentSteps { place: place.clone(), steps: survey.absent.clone() };
+            self.complain(problem, "left out");
+        }
+        if let Some((first, more)) = survey.twice.split_first() {
+            let (place, source) = (place.clone(), first.clone());
+            self.leave_out(Problem::Twice { place, source, more: more.len() });
+        }
+    }
+
+    fn recipes(&mut self, context: &Context<'_>, survey: Survey<'_>) {
+        let configuration = self.request.configuration;
+        let (frequency, mode) = (context.job.frequency, self.request.mode);
+        let (start, end) = (configuration.model_start, configuration.model_end);
+        let mut impossible = Vec::new();
+        let mut oddities = Oddities::default();
+        let mut ends = Vec::new();
+        let mut words: Vec<&str> = Vec::new();
+        for record in survey.records {
+            let step = record.step;
+            let timed = calendar::period(mode, frequency, start, end, configuration.step_seconds, step)
+                .and_then(|period| Ok((period, self.units(context, &period)?)));
+            let (period, units) = match timed {
+                Ok(timed) => timed,
+                Err(error) => {
+                    impossible.push(error);
+                    continue;
+                }
+            };
+            if period.start < start {
+                oddities.before_start.push(step);
+            }
+            if period.end > end {
+                oddities.after_end.push(step);
+            }
+            if mode == Mode::Corrected && units != context.time_units {
+                oddities.finer_units.push(step);
+            }
+            ends.push(period.end);
+            for pair in record.inputs.iter().flatten().flatten() {
+                if !words.contains(&pair.word) {
+                    words.push(pair.word);
+                }
+            }
+            match self.recipe(context, record, &period, units) {
+                Ok(recipe) => self.add(recipe, context, step),
+                Err(source) => {
+                    // the same for all steps: roots that do not fit the inventory
+                    self.problems.push(Problem::Recipe { place: context.place.clone(), source });
+                    return;
+                }
+            }
+        }
+        if context.job.steps == Steps::All {
+            self.report_gaps(context, &ends, &words);
+        }
+        self.report_oddities(context, &oddities);
+        let more = impossible.len().saturating_sub(1);
+        if let Some(source) = impossible.into_iter().next() {
+            self.leave_out(Problem::Time { place: context.place.clone(), source, more });
+        }
+    }
+
+    fn units(&self, context: &Context<'_>, period: &Period) -> Result<String, calendar::CalendarError> {
+        match self.request.mode {
+            Mode::Corrected => calendar::exact_units(&context.time_units, period),
+            Mode::Edp2024 => calendar::edp_time_units(&context.time_units, period),
+        }
+    }
+
+    fn name(&self, context: &Context<'_>, date: String) -> GranuleName {
+        let frequency = context.job.frequency;
+        GranuleName {
+            dataset: context.dataset.grouping.filename.clone(),
+            period: name::period(frequency, self.request.mode),
+            frequency,
+            date,
+            version: self.request.configuration.ecco_version.clone(),
+            grid: context.job.grid,
+            label: context.label.to_owned(),
+        }
+    }
+
+    fn recipe(
+        &self,
+        context: &Context<'_>,
+        record: Record,
+        period: &Period,
+        time_units: String,
+    ) -> Result<Recipe, RecipeError> {
+        let request = self.request;
+        let grouping = context.dataset.grouping;
+        let frequency = context.job.frequency;
+        let name = self.name(context, calendar::name_date(request.mode, frequency, period));
+        let duration = match frequency {
+            Frequency::Day => "P1D",
+            Frequency::Month => "P1M",
+            Frequency::Snapshot => "PT0S",
+        };
+        let long_name = match frequency {
+            Frequency::Snapshot => "snapshot time",
+            _ => "center time of averaging period",
+        };
+        let (mut variables, mut missing, mut sizes) = (IndexMap::new(), Vec::new(), Vec::new());
+        for (output, inputs) in context.dataset.outputs.iter().zip(record.inputs) {
+            let Some(pairs) = inputs else {
+                missing.push(output.name.clone());
+                continue;
+            };
+            let mut paths = Vec::new();
+            for pair in pairs {
+                sizes.push((pair.data.clone(), pair.data_size));
+                sizes.push((pair.meta.clone(), pair.meta_size));
+                paths.push(vec![pair.data, pair.meta]);
+            }
+            variables.insert(output.name.clone(), paths);
+        }
+        let mut recipe = Recipe {
+            granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
+            variables,
+            ecco_cfg_loc: Some(request.configuration_location.clone()),
+            ecco_grid_loc: Some(request.grid_location.clone()),
+            ecco_mapping_factors_loc: request.factors_location.clone(),
+            ecco_metadata_loc: Some(request.metadata_location.clone()),
+            dynamic_metadata: DynamicMetadata {
+                name: grouping.name.clone(),
+                dimension: grouping.dimension.clone(),
+                time_coverage_start: Some(calendar::text(period.start)),
+                time_coverage_end: Some(calendar::text(period.end)),
+                time_coverage_center: Some(calendar::text(period.center)),
+                comment: grouping.comment.clone(),
+                time_long_name: Some(long_name.into()),
+                time_coverage_duration: Some(duration.into()),
+                time_coverage_resolution: Some(duration.into()),
+                field_components: grouping.components.clone().filter(|_| context.dataset.rotates),
+                field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
+                summary: context.summary.clone(),
+            },
+            input_netcdf: None,
+            strip_attributes: None,
+            recipe: Some(Plan {
+                id: String::new(),
+                format: FORMAT,
+                mode: request.mode,
+                options: request.options.clone(),
+                time_units,
+                digests: context.digests.clone(),
+                inputs: BTreeMap::new(),
+                roots: request.roots.clone(),
+                missing,
+                production_date: request.production_date.clone(),
+            }),
+        };
+        let mut inputs = BTreeMap::new();
+        for (path, size) in &sizes {
+            inputs.insert(recipe.input_below_root(path)?.to_owned(), Version { size: *size, etag: None });
+        }
+        if let Some(plan) = &mut recipe.recipe {
+            plan.inputs = inputs;
+        }
+        let id = recipe.computed_id()?;
+        if let Some(plan) = &mut recipe.recipe {
+            plan.id = id;
+        }
+        Ok(recipe)
+    }
+
+    /// Takes a recipe in, unless its granule is made already. EDP lets the later one overwrite the earlier.
+    fn add(&mut self, recipe: Recipe, context: &Context<'_>, step: u64) {
+        let index = self.made.len();
+        let made = Made { recipe, place: context.place.clone(), step };
+        let Some(&earlier) = self.by_granule.get(&made.recipe.granule) else {
+            self.by_granule.insert(made.recipe.granule.clone(), index);
+            self.made.push(Some(made));
+            return;
+        };
+        let Some(first) = self.made.get(earlier).and_then(Option::as_ref) else { return };
+        let problem = Problem::SameGranule {
+            granule: made.recipe.granule.clone(),
+            first: (first.place.clone(), first.step),
+            second: (made.place.clone(), step),
+        };
+        if self.request.keep_going && self.request.mode == Mode::Edp2024 {
+            self.warn(format!("{problem}; the later one is kept"));
+            self.made[earlier] = None;
+            self.by_granule.insert(made.recipe.granule.clone(), index);
+            self.made.push(Some(made));
+        } else {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Says which days or months between the first and the last have no results. Of snapshots only the word tells how often they are.
+    fn report_gaps(&mut self, context: &Context<'_>, ends: &[jiff::civil::DateTime], words: &[&str]) {
+        let (cadence, unit) = match (context.job.frequency, words) {
+            (Frequency::Day, _) | (Frequency::Snapshot, ["day_snap"]) => (Frequency::Day, "days"),
+            (Frequency::Month, _) | (Frequency::Snapshot, ["mon_snap"]) => (Frequency::Month, "months"),
+            _ => return,
+        };
+        // a mean belongs to the unit in which its last second lies
+        let back = jiff::SignedDuration::from_secs(i64::from(context.job.frequency != Frequency::Snapshot));
+        let number =
+            |end: &jiff::civil::DateTime| calendar::unit_number(cadence, end.checked_sub(back).unwrap_or(*end));
+        let gaps = gaps(&ends.iter().map(number).collect::<Vec<_>>());
+        if gaps.is_empty() {
+            return;
+        }
+        let count: i64 = gaps.iter().map(|(first, last)| last - first + 1).sum();
+        let name = |number| calendar::unit_name(cadence, number);
+        let ranges = gaps.iter().map(|&(first, last)| match first == last {
+            true => name(first),
+            false => format!("{} to {}", name(first), name(last)),
+        });
+        self.warn(format!("{}: no results for {count} {unit} in between: {}", context.place, few(ranges)));
+    }
+
+    fn report_oddities(&mut self, context: &Context<'_>, oddities: &Oddities) {
+        let configuration = self.request.configuration;
+        let place = &context.place;
+        let mut texts = Vec::new();
+        if !oddities.before_start.is_empty() {
+            let (start, steps) = (configuration.model_start, few(&oddities.before_start));
+            texts.push(format!("{place}: periods that start before the model does ({start}) at steps {steps}"));
+        }
+        if !oddities.after_end.is_empty() {
+            let (end, steps) = (configuration.model_end, few(&oddities.after_end));
+            texts.push(format!("{place}: periods that end after the model does ({end}) at steps {steps}"));
+        }
+        if !oddities.finer_units.is_empty() {
+            let (units, steps) = (&context.time_units, few(&oddities.finer_units));
+            texts.push(format!("{place}: not exact in '{units}', finer units are used at steps {steps}"));
+        }
+        for text in texts {
+            self.warn(format!("{text}; check model_start_time, model_end_time and model_timestep"));
+        }
+    }
+}
+
+/// A model variable for messages, with the outputs it is for where their names are others.
+fn describe(dataset: &Dataset<'_>, source: &str) -> String {
+    let of = |output: &&super::dataset::Output| output.sources.iter().any(|own| own == source);
+    let outputs: Vec<&str> = dataset.outputs.iter().filter(of).map(|output| output.name.as_str()).collect();
+    if outputs == [source] { source.to_owned() } else { format!("{source} (for {})", outputs.join(", ")) }
+}

@@ -1,0 +1,150 @@
+//! What the inventory has for one dataset: per step the inputs of each output, and all that is absent.
+
+use super::dataset::Dataset;
+use super::inventory::{Inventory, Pair, Twice};
+use super::jobfile::Steps;
+use std::collections::BTreeSet;
+
+/// The inputs of one granule.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// The model step.
+    pub(super) step: u64,
+    /// Of each output of the dataset its pairs (one, or x and y); `None` where any of them is absent.
+    pub(super) inputs: Vec<Option<Vec<Pair>>>,
+}
+
+/// Where a model variable is absent although others are there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Lack<'a> {
+    /// The model variable.
+    pub(super) source: &'a str,
+    /// The steps, ascending.
+    pub(super) steps: Vec<u64>,
+}
+
+/// All that was found for a dataset.
+#[derive(Debug, Default)]
+pub(super) struct Survey<'a> {
+    /// Steps at which at least one output has all its inputs, ascending.
+    pub(super) records: Vec<Record>,
+    /// Model variables without any file.
+    pub(super) never: Vec<&'a str>,
+    /// Model variables that are there at some of the steps only.
+    pub(super) lacks: Vec<Lack<'a>>,
+    /// Steps at which there are only lone components of vectors: no output can be made.
+    pub(super) barren: Vec<u64>,
+    /// Steps that were asked for by number and have nothing.
+    pub(super) absent: Vec<u64>,
+    /// What is there more than once; these steps have no record.
+    pub(super) twice: Vec<Twice>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks for a dataset's inputs under the period words.
+    pub(super) fn new(dataset: &'a Dataset<'_>, inventory: &Inventory, words: &[&str], steps: &Steps) -> Survey<'a> {
+        let sources = dataset.sources();
+        let there: Vec<BTreeSet<u64>> = sources.iter().map(|source| inventory.steps(source, words)).collect();
+        let asked: Vec<u64> = match steps {
+            Steps::All => there.iter().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect(),
+            Steps::Listed(steps) => steps.clone(),
+        };
+        let mut survey = Survey::default();
+        let mut lacks: Vec<Lack<'a>> = Vec::new();
+        for (source, there) in sources.iter().zip(&there) {
+            if there.is_empty() {
+                survey.never.push(source);
+            } else {
+                lacks.push(Lack { source, steps: Vec::new() });
+            }
+        }
+        for step in asked {
+            if !there.iter().any(|there| there.contains(&step)) {
+                survey.absent.push(step);
+                continue;
+            }
+            for lack in &mut lacks {
+                let at = sources.iter().position(|source| *source == lack.source);
+                if at.is_some_and(|at| !there[at].contains(&step)) {
+                    lack.steps.push(step);
+                }
+            }
+            survey.record(dataset, inventory, words, step);
+        }
+        lacks.retain(|lack| !lack.steps.is_empty());
+        survey.lacks = lacks;
+        survey
+    }
+
+    fn record(&mut self, dataset: &Dataset<'_>, inventory: &Inventory, words: &[&str], step: u64) {
+        let mut inputs = Vec::new();
+        for output in &dataset.outputs {
+            let mut pairs = Vec::new();
+            for source in &output.sources {
+                match inventory.find(source, words, step) {
+                    Ok(pair) => pairs.push(pair),
+                    Err(twice) => {
+                        self.twice.push(twice);
+                        return;
+                    }
+                }
+            }
+            inputs.push(pairs.into_iter().collect::<Option<Vec<_>>>());
+        }
+        if inputs.iter().all(Option::is_none) {
+            self.barren.push(step);
+        } else {
+            self.records.push(Record { step, inputs });
+        }
+    }
+}
+
+/// The numbers absent between ascending numbers that should follow each other by one, as first and last of each gap.
+pub(super) fn gaps(numbers: &[i64]) -> Vec<(i64, i64)> {
+    let between = |pair: &[i64]| (pair[0] + 1, pair[1] - 1);
+    numbers.windows(2).map(between).filter(|(first, last)| first <= last).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::fixture::{Production, velocity};
+    use super::*;
+    use edp_protocol::GridKind;
+
+    const WORDS: &[&str] = &["mon_mean"];
+
+    #[test]
+    fn steps_are_the_union_over_outputs_and_vectors_need_both_components() {
+        let production = Production::new("mon_mean", &["UVEL", "VVEL", "WVELMASS"], &[1, 2, 3, 4]);
+        production.remove("mon_mean", "VVEL", 2);
+        production.remove("mon_mean", "VVEL", 3);
+        production.remove("mon_mean", "WVELMASS", 3);
+        production.remove("mon_mean", "WVELMASS", 4);
+        let (inventory, velocity) = (production.inventory(), velocity());
+        let dataset = Dataset::new(&velocity, GridKind::Latlon).unwrap();
+        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::All);
+        let made = |record: &Record| {
+            let counts = record.inputs.iter().map(|inputs| inputs.as_ref().map_or(0, Vec::len));
+            (record.step, counts.collect::<Vec<_>>())
+        };
+        let made: Vec<_> = survey.records.iter().map(made).collect();
+        assert_eq!(made, [(1, vec![2, 2, 1]), (2, vec![0, 0, 1]), (4, vec![2, 2, 0])]);
+        assert_eq!(survey.barren, [3]);
+        let lacks = [Lack { source: "VVEL", steps: vec![2, 3] }, Lack { source: "WVELMASS", steps: vec![3, 4] }];
+        assert_eq!(survey.lacks, lacks);
+        let pairs = survey.records[0].inputs[1].as_ref().unwrap();
+        assert!(pairs[0].data.contains("UVEL") && pairs[1].data.contains("VVEL"));
+        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::Listed(vec![1, 9]));
+        assert_eq!((survey.records.len(), survey.absent), (1, vec![9]));
+        let survey = Survey::new(&dataset, &inventory, &["day_mean"], &Steps::All);
+        assert_eq!(survey.never, ["UVEL", "VVEL", "WVELMASS"]);
+        assert!(survey.records.is_empty());
+    }
+
+    #[test]
+    fn gaps_are_what_lies_between() {
+        assert_eq!(gaps(&[1, 2, 5, 5, 6, 8]), [(3, 4), (7, 7)]);
+        assert!(gaps(&[3]).is_empty() && gaps(&[]).is_empty());
+    }
+}
