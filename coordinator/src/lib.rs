@@ -1,3 +1,5 @@
 //! Plans a production and drives it to its end.
 
 pub mod plan;
+pub mod production;
+pub mod verify;

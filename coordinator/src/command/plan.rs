@@ -99,13 +99,48 @@ pub(crate) fn write_list(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("{}: the task list cannot be written", path.display()))
 }
 
-/// Configuration, metadata and digests of what recipes share.
+/// Where the things are that recipes share, as the user wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Locations {
+    pub(crate) configuration: String,
+    pub(crate) grid: String,
+    pub(crate) metadata: String,
+    pub(crate) factors: Option<String>,
+}
+
+/// What recipes share: read, and with the digests of it all.
 pub(crate) struct Shared {
+    pub(crate) locations: Locations,
     pub(crate) configuration: Configuration,
     pub(crate) metadata: Metadata,
     pub(crate) digests: Digests,
-    pub(crate) locations: [String; 3],
-    pub(crate) factors: Option<String>,
+}
+
+impl Shared {
+    /// Loads what recipes share and reports what is odd about it.
+    pub(crate) fn load(locations: Locations) -> anyhow::Result<Shared> {
+        let config = &locations.configuration;
+        let bytes = std::fs::read(local(config)?).map_err(|e| Usage(format!("{config}: {e}")))?;
+        let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
+        let directory = local(&locations.metadata)?;
+        let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
+        for warning in warnings.into_iter().chain(more) {
+            note(&format!("warning: {warning}"));
+        }
+        resources::load_table(&directory, &configuration).map_err(usage)?;
+        let digests = Digests {
+            configuration: resources::configuration_digest(config).map_err(usage)?,
+            metadata: resources::metadata_digest(&locations.metadata).map_err(usage)?,
+            grid: resources::grid_digest(&locations.grid).map_err(usage)?,
+            factors: locations.factors.as_deref().map(resources::factors_digest).transpose().map_err(usage)?,
+        };
+        Ok(Shared { locations, configuration, metadata, digests })
+    }
+
+    /// Units of time as the metadata have them.
+    pub(crate) fn edp_time_units(&self) -> Option<&str> {
+        self.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"))
+    }
 }
 
 impl Sources {
@@ -140,8 +175,8 @@ impl Sources {
         Ok(time.map(date_text))
     }
 
-    /// Loads what recipes share and reports what is odd about it.
-    pub(crate) fn shared(&self, settings: &Settings) -> anyhow::Result<Shared> {
+    /// Says of options that EDP has and that mean nothing here what to do instead.
+    pub(crate) fn explain_unused(&self) {
         for (option, advice) in [
             (&self.keygen, "--keygen is not used: credentials come from the usual AWS places"),
             (&self.workingdir, "--workingdir is not used: nothing is copied"),
@@ -151,25 +186,6 @@ impl Sources {
                 note(advice);
             }
         }
-        let plan = &settings.plan;
-        let config = Self::needed(&self.config, &plan.config, "config")?;
-        let grid = Self::needed(&self.grid, &plan.grid, "grid")?;
-        let metadata_location = Self::needed(&self.metadata, &plan.metadata, "metadata")?;
-        let factors = self.mapping_factors.clone().or_else(|| plan.mapping_factors.clone());
-        let bytes = std::fs::read(local(&config)?).map_err(|e| Usage(format!("{config}: {e}")))?;
-        let (configuration, warnings) = Configuration::parse(&config, &bytes).map_err(usage)?;
-        let (metadata, more) = Metadata::load(&local(&metadata_location)?).map_err(usage)?;
-        for warning in warnings.into_iter().chain(more) {
-            note(&format!("warning: {warning}"));
-        }
-        resources::load_table(&local(&metadata_location)?, &configuration).map_err(usage)?;
-        let digests = Digests {
-            configuration: resources::configuration_digest(&config).map_err(usage)?,
-            metadata: resources::metadata_digest(&metadata_location).map_err(usage)?,
-            grid: resources::grid_digest(&grid).map_err(usage)?,
-            factors: factors.as_deref().map(resources::factors_digest).transpose().map_err(usage)?,
-        };
-        Ok(Shared { configuration, metadata, digests, locations: [config, grid, metadata_location], factors })
     }
 
     /// Plans by a job file.
@@ -178,7 +194,13 @@ impl Sources {
         let source = Self::needed(&self.source, &settings.plan.source, "source")?;
         let destination = Self::needed(&self.destination, &settings.plan.destination, "destination")?;
         let mode = self.mode(settings)?.unwrap_or_default();
-        let shared = self.shared(settings)?;
+        self.explain_unused();
+        let shared = Shared::load(Locations {
+            configuration: Self::needed(&self.config, &settings.plan.config, "config")?,
+            grid: Self::needed(&self.grid, &settings.plan.grid, "grid")?,
+            metadata: Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?,
+            factors: self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()),
+        })?;
         destination.parse::<Location>().map_err(usage)?;
         let text = std::fs::read(local(&jobs)?).map_err(|e| Usage(format!("{jobs}: {e}")))?;
         let text = String::from_utf8(text).map_err(|e| Usage(format!("{jobs}: is not UTF-8: {e}")))?;
@@ -187,13 +209,12 @@ impl Sources {
         let (inventory, notes) =
             Inventory::scan(&local(&source)?, &shared.configuration.ecco_version).map_err(usage)?;
         notes.iter().for_each(|n| note(&n.to_string()));
-        let units = shared.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"));
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
         let mut options = BTreeMap::new();
         if self.allow_partial {
             options.insert("allow_partial".to_owned(), true.into());
         }
-        let [configuration_location, grid_location, metadata_location] = shared.locations;
+        let locations = shared.locations.clone();
         let request = Request {
             job_file: &jobs,
             jobs: parsed,
@@ -201,14 +222,14 @@ impl Sources {
             groupings: &shared.metadata.groupings,
             inventory: &inventory,
             roots: Roots { source, destination },
-            configuration_location,
-            grid_location,
-            factors_location: shared.factors,
-            metadata_location,
-            digests: shared.digests,
+            configuration_location: locations.configuration,
+            grid_location: locations.grid,
+            factors_location: locations.factors,
+            metadata_location: locations.metadata,
+            digests: shared.digests.clone(),
             options,
             mode,
-            edp_time_units: units,
+            edp_time_units: shared.edp_time_units(),
             production_date,
             keep_going: self.keep_going,
             strict: self.strict,

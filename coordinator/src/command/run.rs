@@ -1,11 +1,11 @@
 //! `run`: makes granules until every recipe is settled.
 
-use super::plan::{Sources, write_list};
+use super::plan::{Locations, Shared, Sources, write_list};
 use super::terminal::{Progress, note, summary};
 use super::{Ending, Output, Signal, Usage, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::plan::complete;
+use edp_coordinator::plan::complete::{self, Completion};
 use edp_coordinator::production::{self, Report, Retries};
 use edp_coordinator::verify::{Depth, Verified};
 use edp_protocol::recipe::{self, Recipe};
@@ -13,6 +13,8 @@ use edp_protocol::settings::Settings;
 use edp_protocol::store::commit;
 use edp_protocol::{Location, Mode};
 use edp_worker::service::Worker;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -170,18 +172,57 @@ fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>
         ))
         .into());
     }
-    if recipes.iter().any(|recipe| recipe.recipe.is_none()) {
-        let shared = options.sources.shared(settings)?;
-        let units = shared.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"));
-        let units = units.ok_or_else(|| Usage("the time coordinate metadata have no units of 'time'".into()))?;
-        let date = options.sources.date()?;
-        let [config, ..] = &shared.locations;
-        for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
-            complete::complete(recipe, config, &shared.digests, units, date.as_deref()).map_err(usage)?;
-        }
-    }
+    complete_list(&mut recipes, options, settings)?;
     for recipe in &recipes {
         recipe.check_identity().map_err(usage)?;
     }
     Ok(recipes)
+}
+
+/// Gives the recipes of a list that EDP wrote what they lack. The recipes say where things are; an option says it
+/// where they do not (EDP of 2024 has no configuration in its lists).
+fn complete_list(recipes: &mut [Recipe], options: &Options, settings: &Settings) -> anyhow::Result<()> {
+    let (sources, plan) = (&options.sources, &settings.plan);
+    let date = sources.date()?;
+    let mut loaded: HashMap<Locations, Shared> = HashMap::new();
+    let mut content = BTreeMap::new();
+    if sources.allow_partial {
+        content.insert("allow_partial".to_owned(), true.into());
+    }
+    for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
+        let granule = recipe.granule.clone();
+        let from = |own: &Option<String>, option: &Option<String>, setting: &Option<String>| {
+            own.clone().or_else(|| option.clone()).or_else(|| setting.clone())
+        };
+        let needed = |location: Option<String>, name: &str| {
+            location.ok_or_else(|| Usage(format!("{granule}: the list does not say where it is: give --{name}")))
+        };
+        let grid = needed(from(&recipe.ecco_grid_loc, &sources.grid, &plan.grid), "grid")?;
+        let metadata = needed(from(&recipe.ecco_metadata_loc, &sources.metadata, &plan.metadata), "metadata")?;
+        let configuration = needed(from(&recipe.ecco_cfg_loc, &sources.config, &plan.config), "config")?;
+        let factors = from(&recipe.ecco_mapping_factors_loc, &sources.mapping_factors, &plan.mapping_factors);
+        recipe.ecco_grid_loc = Some(grid.clone());
+        recipe.ecco_metadata_loc = Some(metadata.clone());
+        recipe.ecco_mapping_factors_loc.clone_from(&factors);
+        let locations = Locations { configuration, grid, metadata, factors };
+        let shared = match loaded.entry(locations) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let shared = Shared::load(entry.key().clone())?;
+                entry.insert(shared)
+            }
+        };
+        let units = shared
+            .edp_time_units()
+            .ok_or_else(|| Usage(format!("{}: no units of 'time' there", shared.locations.metadata)))?;
+        let with = Completion {
+            configuration_location: Some(&shared.locations.configuration),
+            digests: &shared.digests,
+            options: &content,
+            edp_time_units: units,
+            production_date: date.as_deref(),
+        };
+        complete::complete(recipe, &with).map_err(usage)?;
+    }
+    Ok(())
 }

@@ -30,14 +30,11 @@ impl Progress {
     /// One granule has come to an end; what went wrong is said at once.
     pub(crate) fn ended(&self, entry: &Entry) {
         self.bar.inc(1);
-        let lines = entry.warnings.iter().map(|warning| format!("warning: {warning}"));
-        let problem = match (&entry.reason, entry.state) {
-            (Some(reason), State::Held | State::Failed | State::Conflict) => {
-                Some(format!("{}: {reason}", entry.state.as_str()))
-            }
-            _ => None,
-        };
-        self.bar.suspend(|| lines.chain(problem).for_each(|line| note(&line)));
+        let mut lines: Vec<String> = entry.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+        if let (Some(reason), State::Held | State::Failed | State::Conflict) = (&entry.reason, entry.state) {
+            lines.push(format!("{}: {reason}", entry.state.as_str()));
+        }
+        self.bar.suspend(|| lines.iter().for_each(|line| note(line)));
     }
 
     /// Takes the bar away.
