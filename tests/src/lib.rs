@@ -1,1 +1,131 @@
-//! End-to-end tests of the two programs; nothing to use from elsewhere.
+//! What the end-to-end tests share: a made-up model run, and the two programs as a user starts them.
+
+use edp_coordinator::demo::{self, Demo};
+use edp_protocol::Digest;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A directory with a small model run in it, and everything that is needed to make granules of it.
+pub struct Fixture {
+    /// What was made up.
+    pub demo: Demo,
+    directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// A grid of 13 tiles of N x N cells with three months of output.
+    pub fn new(size: usize) -> Fixture {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let demo = demo::generate(&directory.path().join("model"), size).expect("the demo's model run");
+        Fixture { demo, directory }
+    }
+
+    /// A path in the fixture's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The options of `plan` and `run` for this model run.
+    pub fn options(&self, destination: &Path) -> Vec<String> {
+        let pairs = [
+            ("--jobs", self.demo.jobs.as_path()),
+            ("--config", &self.demo.configuration),
+            ("--source", &self.demo.results),
+            ("--destination", destination),
+            ("--grid", &self.demo.grid),
+            ("--mapping-factors", &self.demo.factors),
+            ("--metadata", &self.demo.metadata),
+        ];
+        let mut options: Vec<String> =
+            pairs.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]).collect();
+        options.extend(["--production-date".to_owned(), "2020-01-01T00:00:00Z".to_owned()]);
+        options
+    }
+
+    /// Plans everything for a destination; the task list is kept in the fixture's directory.
+    pub fn plan(&self, destination: &Path, list: &str, more: &[&str]) -> PathBuf {
+        let list = self.path(list);
+        let output = coordinator()
+            .arg("plan")
+            .args(self.options(destination))
+            .args(more)
+            .arg("--tasks-out")
+            .arg(&list)
+            .output()
+            .expect("edp-coordinator plan");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        list
+    }
+}
+
+/// The coordinator's program, with nothing of the caller's settings.
+pub fn coordinator() -> Command {
+    program("edp-coordinator")
+}
+
+/// A program of this workspace, built beside the running test.
+///
+/// # Panics
+/// It is not there: `cargo build --workspace` makes it; `make test` does so by itself.
+pub fn program(name: &str) -> Command {
+    let test = std::env::current_exe().expect("the path of the running test");
+    let directory = test.parent().and_then(Path::parent).expect("target/<profile>");
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --workspace` first", path.display());
+    let mut command = Command::new(path);
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("EDP_") || name == "RUST_LOG" || name == "SOURCE_DATE_EPOCH" {
+            command.env_remove(variable);
+        }
+    }
+    command
+}
+
+/// Everything a program printed, for messages.
+pub fn text(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs a program to its end and checks its exit status.
+///
+/// # Panics
+/// The program cannot be started or ends otherwise.
+pub fn expect(command: &mut Command, status: i32) -> Output {
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(status), "{command:?}\n{}", text(&output));
+    output
+}
+
+/// The JSON object that a program printed.
+///
+/// # Panics
+/// It printed something else.
+pub fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
+}
+
+/// How many granules of a report are in a state.
+pub fn count(report: &serde_json::Value, state: &str) -> usize {
+    report["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
+}
+
+/// Every file below a directory with its digest, by path relative to it.
+pub fn files(root: &Path) -> BTreeMap<String, Digest> {
+    let mut found = BTreeMap::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else { continue };
+        for entry in entries {
+            let path = entry.expect("a directory entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else {
+                let name = path.strip_prefix(root).expect("below the root").display().to_string();
+                found.insert(name, Digest::of(&std::fs::read(&path).expect("a readable file")));
+            }
+        }
+    }
+    found
+}
