@@ -60,8 +60,8 @@ lint: ## format, clippy, dependencies, shell scripts
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 	@if cargo deny --locked --log-level off fetch db >/dev/null 2>&1; then \
-		echo 'cargo deny --locked check --disable-fetch advisories'; \
-		cargo deny --locked check --disable-fetch advisories; \
+		echo 'cargo deny --locked check --hide-inclusion-graph advisories'; \
+		cargo deny --locked check --hide-inclusion-graph advisories; \
 	else \
 		echo 'advisories: not checked, their database cannot be reached from here'; \
 	fi

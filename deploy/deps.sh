@@ -39,7 +39,7 @@ advice=()   # what only the user can do
 
 # want WHY APT DNF BREW: notes the packages for this platform ('-': there is none, nothing to do).
 want() {
-    local names=
+    local names='' name
     case $platform in
         apt) names=$2 ;;
         dnf) names=$3 ;;
@@ -48,8 +48,12 @@ want() {
     esac
     reasons+=("$1")
     [ "$names" = - ] && return
-    # shellcheck disable=SC2206 # one word a package
-    packages+=($names)
+    for name in $names; do
+        case " ${packages[*]-} " in
+            *" $name "*) ;;
+            *) packages+=("$name") ;;
+        esac
+    done
 }
 
 detect_platform() {
@@ -80,6 +84,8 @@ packaged_rust() { # the version of cargo that the package manager would give, no
     esac
 }
 
+rust_is_packaged=no # whether cargo is among the packages to install
+
 check_rust() {
     local wanted found='' packaged
     wanted=$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' "$root/Cargo.toml")
@@ -92,7 +98,8 @@ check_rust() {
     fi
     packaged=$(packaged_rust || true)
     if [ -n "$packaged" ] && at_least "$wanted" "$packaged"; then
-        want "Rust $wanted or newer" "cargo rustc" "cargo rust" rust
+        want "Rust $wanted or newer" 'cargo rustc' 'cargo rust' rust
+        rust_is_packaged=yes
     else
         advice+=("Rust $wanted or newer is needed (here: ${found:-none}; packaged: ${packaged:-none}). Get it from https://rustup.rs: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh")
     fi
@@ -138,7 +145,7 @@ check_test() {
 check_lint() {
     if has cargo && has rustup; then
         { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 || steps+=(add_components)
-    elif has cargo; then
+    elif has cargo || [ $rust_is_packaged = yes ]; then
         cargo fmt --version >/dev/null 2>&1 || want rustfmt rustfmt rustfmt rust
         cargo clippy --version >/dev/null 2>&1 || want clippy rust-clippy clippy rust
     fi
@@ -278,14 +285,12 @@ for level in "${levels[@]}"; do
     esac
 done
 
+blocked=no
 if [ ${#reasons[@]} -gt 0 ] && [ "$platform" = unknown ]; then
     say 'this machine has neither apt-get, dnf nor brew; these are missing, please install them by hand:'
     printf '  %s\n' "${reasons[@]}" >&2
-    exit 1
-fi
-
-blocked=no
-if [ ${#packages[@]} -gt 0 ]; then
+    blocked=yes
+elif [ ${#packages[@]} -gt 0 ]; then
     if [ $dry_run = yes ]; then
         say "would run: $(install_command)"
     elif may_install; then
