@@ -46,7 +46,7 @@ build: ## both programs, optimized
 
 demo: ## the main job with nothing at hand: small grid, granules, verification, a picture (OUT=target/demo)
 	$(need) build
-	cargo run --profile $(DEMO_PROFILE) --locked --quiet -p edp-coordinator --bin edp-coordinator -- demo --out $(OUT)
+	cargo run --profile $(DEMO_PROFILE) --locked -p edp-coordinator --bin edp-coordinator -- demo --out $(OUT)
 
 # Real data are left out here, so that a pass means the same on every machine.
 test: ## all tests that need this repository alone
