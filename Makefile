@@ -1,0 +1,86 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Works with GNU make 3.81 (macOS) and newer.
+#
+# DEPS=no       leaves out the check of what is installed
+# DEMO_PROFILE  cargo profile of the demo
+
+DEMO_PROFILE ?= release
+OUT ?= target/demo
+
+# what deploy/deps.sh puts into this repository
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+ifeq ($(DEPS),no)
+need = @:
+else
+need = @deploy/deps.sh
+endif
+
+# Runs the tests by cargo-nextest if it is there, otherwise by cargo itself.
+# $(1): text that names of tests must contain, $(2): words for nextest, $(3): words for cargo's own runner.
+define run_tests
+set -e; \
+if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; else unset EDP_PYTHON; fi; \
+if cargo nextest --version >/dev/null 2>&1; then \
+	cargo nextest run --workspace --locked $(2) $(1); \
+else \
+	cargo test --workspace --locked --lib --bins --tests $(1) -- $(3); \
+fi
+endef
+
+# nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
+doctests = cargo test --workspace --locked --quiet --doc
+
+SCRIPTS = deploy/deps.sh .ci/run
+
+.PHONY: help deps build demo test lint conformance check-all doc clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+deps: ## install what building, testing and linting need
+	@deploy/deps.sh test lint
+
+build: ## both programs, optimized
+	$(need) build
+	cargo build --release --locked --workspace --bins
+
+demo: ## the main job with nothing at hand: small grid, granules, verification, a picture (OUT=target/demo)
+	$(need) build
+	cargo run --profile $(DEMO_PROFILE) --locked -p edp-coordinator --bin edp-coordinator -- demo --out $(OUT)
+
+# Real data are left out here, so that a pass means the same on every machine.
+test: ## all tests that need this repository alone
+	$(need) test
+	$(doctests)
+	@unset EDP_REAL_DATA EDP_REAL_TOOLS; $(run_tests)
+
+lint: ## format, clippy, dependencies, shell scripts
+	$(need) lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	@if cargo deny --locked --log-level off fetch db >/dev/null 2>&1; then \
+		echo 'cargo deny --locked check --hide-inclusion-graph advisories'; \
+		cargo deny --locked check --hide-inclusion-graph advisories; \
+	else \
+		echo 'advisories: not checked, their database cannot be reached from here'; \
+	fi
+	shellcheck $(SCRIPTS)
+
+# Tests on real data carry `real_data` in their path or name.
+conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS: the reference tools)
+	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'make conformance: set EDP_REAL_DATA to the folder of the real data' >&2; exit 2; fi
+	$(need) test
+	@$(call run_tests,real_data)
+
+check-all: lint ## everything, the slow tests too
+	$(need) test
+	$(doctests)
+	@$(call run_tests,,--run-ignored=all,--include-ignored)
+
+doc: ## the documentation of the code, in target/doc
+	$(need) build
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --locked --no-deps
+
+clean: ## remove what was built (keeps .tools)
+	cargo clean
