@@ -15,10 +15,12 @@ else
 need = @deploy/deps.sh
 endif
 
-# Runs the tests by cargo-nextest if it is there, otherwise by cargo itself.
+# Builds the programs, which the end-to-end tests start, and runs the tests by cargo-nextest if it is there, otherwise
+# by cargo itself.
 # $(1): text that names of tests must contain, $(2): words for nextest, $(3): words for cargo's own runner.
 define run_tests
 set -e; \
+cargo build --workspace --bins --locked; \
 if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; else unset EDP_PYTHON; fi; \
 if cargo nextest --version >/dev/null 2>&1; then \
 	cargo nextest run --workspace --locked $(2) $(1); \

@@ -129,7 +129,9 @@ pub(crate) fn produce(
         production::run(list, worker, Retries::default(), progress, stop).await
     });
     for recipe in &recipes {
-        if let Ok(path) = recipe.granule.parse::<Location>().and_then(|location| location.local().map(ToOwned::to_owned)) {
+        if let Ok(path) =
+            recipe.granule.parse::<Location>().and_then(|location| location.local().map(ToOwned::to_owned))
+        {
             if let Err(error) = commit::sweep(&path) {
                 note(&format!("warning: {}", edp_protocol::message::chain(&error)));
             }

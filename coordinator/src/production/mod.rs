@@ -117,9 +117,7 @@ pub async fn run(
     Report { entries, seconds: started.elapsed().as_secs_f64() }
 }
 
-async fn reserve(
-    sender: Option<&mpsc::Sender<Work>>,
-) -> Result<mpsc::Permit<'_, Work>, mpsc::error::SendError<()>> {
+async fn reserve(sender: Option<&mpsc::Sender<Work>>) -> Result<mpsc::Permit<'_, Work>, mpsc::error::SendError<()>> {
     match sender {
         Some(sender) => sender.reserve().await,
         None => Err(mpsc::error::SendError(())),

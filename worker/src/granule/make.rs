@@ -364,7 +364,11 @@ impl Assembly<'_> {
         };
         let levels =
             (0..source.levels.unwrap_or(1)).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
-        Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero: self.plan.mode == Mode::Edp2024 })
+        Ok(Route::Latlon {
+            levels,
+            shape: target.factors.shape().into(),
+            uncovered_zero: self.plan.mode == Mode::Edp2024,
+        })
     }
 
     /// Reads and compresses a variable, and describes it.

@@ -109,3 +109,113 @@ pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     attribute::set(&mut attributes, "coordinate", pair);
     attributes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::entry::Entries;
+
+    /// Entries with the keys of Release 4; the texts are made up.
+    fn metadata() -> Metadata {
+        let entry = |name: &str, keys: &str| format!(r#"{{"name": "{name}", {keys}, "grid_dimension": "2D 3D"}}"#);
+        let c = r#""coverage_content_type": "coordinate""#;
+        let time = |more: &str| {
+            format!(
+                r#""standard_name": "time", "long_name": "t", "units": "hours since 1992-01-01 12:00:00", "bounds": "time_bnds", {more}{c}"#
+            )
+        };
+        let list =
+            |entries: &[String]| Entries::parse("list", format!("[{}]", entries.join(",")).as_bytes()).unwrap().0;
+        let bounds =
+            format!(r#""long_name": "edges", "units": "hours since 1992-01-01 12:00:00", "comment": "c", {c}"#);
+        Metadata {
+            native_coordinates: list(&[
+                entry("time", &time("")),
+                entry("time_bnds", &bounds),
+                entry("i_g", &format!(r#""long_name": "index", "comment": "x", {c}"#)),
+                entry(
+                    "XC",
+                    &format!(
+                        r#""long_name": "longitude", "units": "degrees_east", "standard_name": "longitude", "bounds": "XC_bnds", "comment": "uneven", {c}"#
+                    ),
+                ),
+                entry("XC_bnds", &format!(r#""long_name": "corners", "units": "degrees_east", {c}"#)),
+                entry(
+                    "Z",
+                    &format!(
+                        r#""long_name": "depth", "units": "m", "positive": "up", "standard_name": "depth", "bounds": "Z_bnds", {c}"#
+                    ),
+                ),
+            ]),
+            latlon_coordinates: list(&[
+                entry("time", &time(r#""axis": "T", "#)),
+                entry(
+                    "latitude",
+                    &format!(
+                        r#""units": "degrees_north", "standard_name": "latitude", "long_name": "l", "axis": "Y", {c}"#
+                    ),
+                ),
+            ]),
+            time_coordinates: list(&[
+                entry("time", &time(r#""axis": "T", "comment": "", "#)),
+                entry("time_bnds", &bounds.replace("\"c\"", "\"Start and end.\"")),
+            ]),
+            ..Metadata::default()
+        }
+    }
+
+    fn names(attributes: &Attributes) -> Vec<&str> {
+        attributes.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    // The orders of specification 04, section 9.
+
+    #[test]
+    fn native_coordinates_begin_with_what_the_reader_leaves() {
+        let of = |name| describe(&metadata(), GridKind::Native, name);
+        let end = ["comment", "coverage_content_type"];
+        assert_eq!(names(&of("i_g")), [&["axis", "long_name", "c_grid_axis_shift", "swap_dim"][..], &end].concat());
+        let wanted =
+            ["long_name", "units", "coordinate", "bounds", "comment", "coverage_content_type", "standard_name"];
+        assert_eq!(names(&of("XC")), wanted);
+        assert_eq!(names(&of("Z"))[..4], ["long_name", "units", "positive", "bounds"]);
+        assert_eq!(attribute::get(&of("XC"), "coordinate").unwrap().text(), Some("YC XC"));
+        assert_eq!(names(&of("k_p1")), ["axis", "c_grid_axis_shift", "swap_dim"], "what has no text is left out");
+    }
+
+    #[test]
+    fn latlon_coordinates_are_alphabetical() {
+        let wanted = ["axis", "coverage_content_type", "long_name", "standard_name", "units"];
+        assert_eq!(names(&describe(&metadata(), GridKind::Latlon, "latitude")), wanted);
+    }
+
+    #[test]
+    fn time_ends_with_units_and_calendar() {
+        let of = |grid| describe_time(&metadata(), grid, Some("center time"), "hours since 1992-01-01T12:00:00");
+        let latlon = ["axis", "bounds", "coverage_content_type", "long_name", "standard_name", "comment"];
+        assert_eq!(names(&of(GridKind::Latlon)), [&latlon[..], &["units", "calendar"]].concat());
+        let native = ["bounds", "coverage_content_type", "long_name", "standard_name", "axis", "comment"];
+        assert_eq!(names(&of(GridKind::Native)), [&native[..], &["units", "calendar"]].concat());
+        assert_eq!(attribute::get(&of(GridKind::Native), "long_name").unwrap().text(), Some("center time"));
+    }
+
+    #[test]
+    fn bounds_keep_only_what_their_parent_does_not_say() {
+        let metadata = metadata();
+        let parent = describe(&metadata, GridKind::Native, "XC");
+        let bounds = describe_bounds(&metadata, GridKind::Native, "XC_bnds", &parent);
+        assert_eq!(names(&bounds), ["coverage_content_type", "long_name"]);
+        let time = describe_time(&metadata, GridKind::Native, None, "hours since 1992-01-01T12:00:00");
+        let bounds = describe_bounds(&metadata, GridKind::Native, "time_bnds", &time);
+        assert_eq!(names(&bounds), ["comment", "coverage_content_type", "long_name"]);
+        assert_eq!(bounds[0].1.text(), Some("Start and end."));
+    }
+
+    #[test]
+    fn edge_points_have_a_name_of_their_own_and_no_bounds() {
+        let of = describe_edge(&metadata(), "XU");
+        assert!(attribute::get(&of, "bounds").is_none());
+        assert!(attribute::get(&of, "long_name").unwrap().text().unwrap().contains("'u' points"));
+        assert_eq!(attribute::get(&of, "coordinate").unwrap().text(), Some("YU XU"));
+    }
+}

@@ -8,6 +8,8 @@ pub mod configuration;
 pub mod coordinate;
 pub mod entry;
 pub mod global;
+#[cfg(test)]
+mod global_tests;
 pub mod groupings;
 pub mod json;
 mod keys;

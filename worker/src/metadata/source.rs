@@ -41,7 +41,7 @@ pub enum MetadataError {
 }
 
 /// All that a metadata directory says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
     /// Datasets on each grid; positions are the indices of job files.
     pub groupings: BTreeMap<GridKind, Vec<Grouping>>,

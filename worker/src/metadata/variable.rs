@@ -87,3 +87,71 @@ fn comment(first: &str, second: &str) -> Option<String> {
         (false, false) => Some(format!("{first}{} {second}", if first.ends_with('.') { "" } else { "." })),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::entry::Entries;
+
+    fn metadata() -> Metadata {
+        let all =
+            br#"[{"name": "V", "units": "m s-1", "long_name": "along ", "comments_1": "One.", "comments_2": "Two",
+            "GCMD_keywords": "A > B, ,C", "grid_dimension": "3D", "grid_location": "v", "internal note": "x",
+            "direction": ">0", "coverage_content_type": "modelResult"}]"#;
+        let latlon =
+            br#"[{"name": "V", "long_name": "northward", "standard_name": "s", "comments_1": "", "comments_2": "Other",
+            "GCMD_keywords": "D"}]"#;
+        Metadata {
+            variables: Entries::parse("all", all).unwrap().0,
+            latlon_variables: Entries::parse("latlon", latlon).unwrap().0,
+            ..Metadata::default()
+        }
+    }
+
+    fn texts(attributes: &Attributes) -> Vec<(&str, &str)> {
+        attributes.iter().map(|(name, value)| (name.as_str(), value.text().unwrap())).collect()
+    }
+
+    #[test]
+    fn native_attributes_are_alphabetical_with_the_comment_last() {
+        let found = describe(&metadata(), GridKind::Native, "V");
+        let wanted = [
+            ("coverage_content_type", "modelResult"),
+            ("direction", ">0"),
+            ("long_name", "along "),
+            ("units", "m s-1"),
+            ("comment", "One. Two"),
+        ];
+        assert_eq!(texts(&found.attributes), wanted);
+        assert_eq!(found.keywords.into_iter().collect::<Vec<_>>(), ["A > B", "C"]);
+        assert_eq!(found.grid_location.as_deref(), Some("v"));
+    }
+
+    #[test]
+    fn the_latlon_entry_replaces_in_place_and_adds_at_the_end() {
+        let found = describe(&metadata(), GridKind::Latlon, "V");
+        let wanted = [
+            ("coverage_content_type", "modelResult"),
+            ("direction", ">0"),
+            ("long_name", "northward"),
+            ("units", "m s-1"),
+            ("comment", "Other"),
+            ("standard_name", "s"),
+        ];
+        assert_eq!(texts(&found.attributes), wanted);
+        assert!(!describe(&metadata(), GridKind::Latlon, "W").known);
+    }
+
+    #[test]
+    fn two_comments_become_two_sentences() {
+        for (first, second, want) in [
+            ("a", "b", Some("a. b")),
+            ("a.", "b", Some("a. b")),
+            ("a", "", Some("a")),
+            ("", "b", Some("b")),
+            ("", "", None),
+        ] {
+            assert_eq!(comment(first, second).as_deref(), want);
+        }
+    }
+}
