@@ -2,7 +2,7 @@
 
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
-use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
+use crate::grid::{self, Diagnostics, GridError, Latlon, Mask, Native};
 use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::podaac::{Table, TableError};
@@ -108,9 +108,30 @@ pub struct ModelGrid {
     /// Static coordinates, ready to be written.
     pub statics: Static,
     positions: Vec<OnceLock<Vec<u32>>>,
+    corners: OnceLock<Mask>,
+    overrides: Mutex<HashMap<String, Arc<Mask>>>,
 }
 
 impl ModelGrid {
+    /// [`Native::mask_z`], found at the first call.
+    pub fn mask_z(&self) -> &Mask {
+        self.corners.get_or_init(|| self.native.mask_z())
+    }
+
+    /// [`Native::read_mask`], read at the first call.
+    ///
+    /// # Errors
+    /// The native geometry has no such mask.
+    pub fn named_mask(&self, name: &str) -> Result<Arc<Mask>, GridError> {
+        let mut overrides = self.overrides.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mask) = overrides.get(name) {
+            return Ok(mask.clone());
+        }
+        let mask = Arc::new(self.native.read_mask(name)?);
+        overrides.insert(name.to_owned(), mask.clone());
+        Ok(mask)
+    }
+
     /// [`Native::wet_positions`] of a level, found at the first call.
     fn wet_positions(&self, k: usize) -> &[u32] {
         match self.positions.get(k) {
@@ -267,7 +288,14 @@ fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceErr
     let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
     let native = Native::load(&directory)?;
     let positions = vec![OnceLock::new(); native.levels];
-    Ok(ModelGrid { native, diagnostics, statics: Static::default(), positions })
+    Ok(ModelGrid {
+        native,
+        diagnostics,
+        statics: Static::default(),
+        positions,
+        corners: OnceLock::new(),
+        overrides: Mutex::default(),
+    })
 }
 
 fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, ResourceError> {

@@ -5,6 +5,7 @@
 
 use super::codec::{Codec, CodecError, Element, chunk_shape};
 use super::dataset::{Chunked, Value};
+use super::rotation::{Orientation, Staggering, rotate};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
@@ -87,13 +88,8 @@ impl Output for f64 {
 
 /// Where a field goes, and what happens to it on the way.
 pub enum Route<'a> {
-    /// Onto the tiles: masked level by level, the first level for a 2-D field.
-    Native {
-        /// The grid.
-        grid: &'a Native,
-        /// The mask of the field's point.
-        mask: &'a Mask,
-    },
+    /// Onto the tiles: masked level by level; a mask of one level serves all levels.
+    Native(&'a Mask),
     /// Onto the regular grid, with the weights of each level.
     Latlon {
         /// Weights and land of each level that the field has.
@@ -118,14 +114,55 @@ pub struct Encoded {
     pub uncovered: usize,
 }
 
-/// A field on its way: its name, its input and its route.
+/// A record of an input.
+pub struct Record {
+    /// The file.
+    pub input: Input,
+    /// Its record, from 0.
+    pub number: usize,
+}
+
+impl Record {
+    fn plane(&self, level: usize) -> Result<Plane, MdsError> {
+        self.input.read_plane(self.number, level)
+    }
+}
+
+/// What the values of a field are made of.
+pub enum Source {
+    /// One model variable as it is.
+    Direct(Record),
+    /// One component of a vector.
+    Rotated {
+        /// The component along the model's i axis.
+        x: Record,
+        /// The component along the model's j axis.
+        y: Record,
+        /// Where the model has them.
+        staggering: Staggering,
+        /// Which component of the result.
+        orientation: Orientation,
+    },
+}
+
+impl Source {
+    /// Names of the input files, for messages.
+    pub fn names(&self) -> String {
+        match self {
+            Source::Direct(record) => record.input.name().to_owned(),
+            Source::Rotated { x, y, .. } => format!("{} or {}", x.input.name(), y.input.name()),
+        }
+    }
+}
+
+/// A field on its way: its name, what it is made of, and its route.
 pub struct Field<'a> {
     /// Name of the output variable.
     pub name: &'a str,
-    /// Its input.
-    pub input: &'a Input,
-    /// The record of the input that holds it.
-    pub record: usize,
+    /// Its inputs.
+    pub source: &'a Source,
+    /// The model grid.
+    pub grid: &'a Native,
     /// Its levels; none if it is 2-D.
     pub levels: Option<usize>,
     /// Where it goes.
@@ -156,7 +193,7 @@ impl Field<'_> {
     /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
     pub fn encode<O: Output>(&self, codec: &Codec, cancel: &AtomicBool) -> Result<Encoded, FieldError> {
         let horizontal = match &self.route {
-            Route::Native { grid, .. } => vec![TILES, grid.n, grid.n],
+            Route::Native(_) => vec![TILES, self.grid.n, self.grid.n],
             Route::Latlon { shape, .. } => shape.to_vec(),
         };
         let plane: usize = horizontal.iter().product();
@@ -194,9 +231,17 @@ impl Field<'_> {
 
     /// Makes one level of the output.
     fn plane<O: Output>(&self, level: usize, shape: &[usize], out: &mut [O]) -> Result<Seen<O>, FieldError> {
-        match self.input.read_plane(self.record, level)? {
-            Plane::F32(values) => self.route_plane(level, shape, &values, out),
-            Plane::F64(values) => self.route_plane(level, shape, &values, out),
+        match self.source {
+            Source::Direct(record) => match record.plane(level)? {
+                Plane::F32(values) => self.route_plane(level, shape, &values, out),
+                Plane::F64(values) => self.route_plane(level, shape, &values, out),
+            },
+            Source::Rotated { x, y, staggering, orientation } => {
+                let (x, y) = (x.plane(level)?.into_f32(), y.plane(level)?.into_f32());
+                let mut rotated = vec![0.0; x.len()];
+                rotate(self.grid, *staggering, *orientation, &x, &y, &mut rotated);
+                self.route_plane(level, shape, &rotated, out)
+            }
         }
     }
 
@@ -208,9 +253,9 @@ impl Field<'_> {
         out: &mut [O],
     ) -> Result<Seen<O>, FieldError> {
         match &self.route {
-            Route::Native { grid, mask } => {
-                let wet = mask.level(level);
-                let n = grid.n;
+            Route::Native(mask) => {
+                let wet = mask.level(level.min(mask.levels() - 1));
+                let n = self.grid.n;
                 for (line, (out, wet)) in out.chunks_exact_mut(n).zip(wet.chunks_exact(n)).enumerate() {
                     let start = compact::row(n, line / n, line % n) * n;
                     for ((out, wet), value) in out.iter_mut().zip(wet).zip(&values[start..start + n]) {
@@ -270,7 +315,7 @@ impl Field<'_> {
             what,
             level,
             position: position(first, shape),
-            input: self.input.name().into(),
+            input: self.source.names(),
         };
         if bad > 0 {
             return Err(fail(bad, "are not finite numbers", first_bad));

@@ -3,11 +3,12 @@
 use super::codec::CodecError;
 use super::coordinates::{self, Coordinates, Wanted};
 use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
-use super::field::{Encoded, FILL, Field, FieldError, Input, Route};
+use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source};
 use super::file::{self, FileError};
 use super::gate::{self, GateError};
 use super::time::{self, TimeError};
-use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
+use super::rotation::{Orientation, Staggering};
+use crate::grid::{HorizontalPoint, Mask, Placement, VerticalPoint};
 use crate::mapping::MappingError;
 use crate::mds::{Header, MdsError, MdsFile};
 use crate::metadata::attribute;
@@ -25,6 +26,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Why a granule could not be made.
@@ -174,10 +176,9 @@ struct Assembly<'a> {
 }
 
 /// An output variable before its values are read.
-struct Source<'a> {
+struct Output<'a> {
     name: &'a str,
-    input: Input,
-    record: usize,
+    source: Source,
     placement: Placement,
     levels: Option<usize>,
     description: Description,
@@ -187,19 +188,19 @@ impl Assembly<'_> {
     fn dataset(&self) -> Result<(Dataset, Vec<String>), MakeError> {
         let texts = &self.resources.texts;
         let mut warnings = Vec::new();
-        let mut sources = Vec::new();
+        let mut outputs = Vec::new();
         for (name, inputs) in &self.recipe.variables {
-            sources.push(self.source(name, inputs, &mut warnings)?);
+            outputs.push(self.output(name, inputs, &mut warnings)?);
         }
-        if sources.is_empty() {
+        if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
         let time = time::encode(&self.recipe.dynamic_metadata, &self.plan.time_units)
             .map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
-        let has = |point| sources.iter().any(|source| source.placement.horizontal == point);
+        let has = |point| outputs.iter().any(|output| output.placement.horizontal == point);
         let wanted = Wanted {
             mode: self.plan.mode,
-            three_d: sources.iter().any(|source| source.levels.is_some()),
+            three_d: outputs.iter().any(|output| output.levels.is_some()),
             edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
             codec: resources::codec(&texts.configuration),
             time,
@@ -211,11 +212,11 @@ impl Assembly<'_> {
             Some(target) => coordinates::latlon(self.resources, target, &wanted),
         };
         let mut data = Vec::new();
-        for source in &sources {
-            data.push(self.variable(source, &coordinates, &mut warnings)?);
+        for output in &outputs {
+            data.push(self.variable(output, &coordinates, &mut warnings)?);
         }
         let keywords: BTreeSet<String> =
-            sources.iter().flat_map(|source| source.description.keywords.iter().cloned()).collect();
+            outputs.iter().flat_map(|output| output.description.keywords.iter().cloned()).collect();
         let mut attributes = global::describe(&Sources {
             configuration: &texts.configuration,
             metadata: &texts.metadata,
@@ -241,40 +242,90 @@ impl Assembly<'_> {
         MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
     }
 
-    /// Opens the input of a variable and finds out where on the grid it lives.
-    fn source<'s>(
+    /// Opens the inputs of a variable and finds out where on the grid it lives.
+    fn output<'s>(
         &'s self,
         name: &'s str,
         inputs: &[Vec<String>],
         warnings: &mut Vec<String>,
-    ) -> Result<Source<'s>, MakeError> {
-        let [pair] = inputs else {
-            let why = format!("{} inputs: rotated vectors are not part of this version", inputs.len());
-            return Err(self.fail(name, why));
-        };
-        let (input, field) = self.open(name, pair)?;
-        let record = input.record_of(&field)?;
-        let levels = input.header().levels();
-        let size = input.header().llc_size()?;
-        let grid = &self.resources.grid.native;
-        if size != grid.n {
-            let why = format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n);
-            return Err(self.fail(name, why));
-        }
-        let wanted_levels = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
-        if let Some(levels) = levels.filter(|levels| *levels != wanted_levels) {
-            return Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted_levels}", input.name())));
-        }
+    ) -> Result<Output<'s>, MakeError> {
         let description = variable::describe(&self.resources.texts.metadata, self.name.grid, name);
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }
-        let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
-        Ok(Source { name, input, record, placement, levels, description })
+        let (source, placement, levels) = match inputs {
+            [pair] => {
+                let (record, field) = self.open(name, pair)?;
+                let levels = self.levels(name, &record)?;
+                let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
+                (Source::Direct(record), placement, levels)
+            }
+            [first, second] => self.rotated(name, first, second, warnings)?,
+            _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
+        };
+        Ok(Output { name, source, placement, levels, description })
+    }
+
+    /// A component of a vector at cell centres, from the two components of the model.
+    fn rotated(
+        &self,
+        name: &str,
+        first: &[String],
+        second: &[String],
+        warnings: &mut Vec<String>,
+    ) -> Result<(Source, Placement, Option<usize>), MakeError> {
+        let dynamic = &self.recipe.dynamic_metadata;
+        let components = dynamic.field_components.as_ref().and_then(|of| of.get(name));
+        let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(name));
+        let (Some(components), Some(orientation)) = (components, orientation) else {
+            return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
+        };
+        let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
+        let (first, second) = (self.open(name, first)?, self.open(name, second)?);
+        let (x, y) = match (first.1 == components.x, second.1 == components.y) {
+            (true, true) => (first, second),
+            (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
+            _ => {
+                let why = format!("its inputs are {} and {}, its components {} and {}", first.1, second.1, components.x, components.y);
+                return Err(self.fail(name, why));
+            }
+        };
+        let levels = self.levels(name, &x.0)?;
+        if self.levels(name, &y.0)? != levels {
+            return Err(self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name())));
+        }
+        let mut place = |field: &str| {
+            let description = variable::describe(&self.resources.texts.metadata, GridKind::Native, field);
+            self.placement(name, field, &description, levels.is_some(), warnings)
+        };
+        let (of_x, of_y) = (place(&x.1)?, place(&y.1)?);
+        let staggering = match (of_x.horizontal, of_y.horizontal) {
+            (HorizontalPoint::C, HorizontalPoint::C) => Staggering::Centres,
+            (HorizontalPoint::U, HorizontalPoint::V) => Staggering::Faces,
+            (a, b) => return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1))),
+        };
+        let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
+        Ok((Source::Rotated { x: x.0, y: y.0, staggering, orientation }, placement, levels))
+    }
+
+    /// Levels of an input that fits the grid; none if it is 2-D.
+    fn levels(&self, name: &str, record: &Record) -> Result<Option<usize>, MakeError> {
+        let (input, grid) = (&record.input, &self.resources.grid.native);
+        let size = input.header().llc_size()?;
+        if size != grid.n {
+            return Err(self.fail(name, format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n)));
+        }
+        let wanted = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
+        match input.header().levels() {
+            Some(levels) if levels != wanted => {
+                Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted}", input.name())))
+            }
+            levels => Ok(levels),
+        }
     }
 
     /// Opens a pair of input files; also says which model variable its name speaks of.
-    fn open(&self, name: &str, pair: &[String]) -> Result<(Input, String), MakeError> {
+    fn open(&self, name: &str, pair: &[String]) -> Result<(Record, String), MakeError> {
         let file = |end: &str| {
             let found = pair.iter().find(|path| path.ends_with(end));
             found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
@@ -287,11 +338,12 @@ impl Assembly<'_> {
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let header = Header::parse(meta_path, &text)?;
         let data = self.open_file(data_path)?;
-        let input = MdsFile::open(data_path, header, data)?;
+        let input: Input = MdsFile::open(data_path, header, data)?;
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
         let periods = ["_day_mean", "_mon_mean", "_day_snap", "_mon_snap", "_snap"];
         let field = periods.iter().find_map(|period| stem.strip_suffix(period)).unwrap_or(stem);
-        Ok((input, field.to_owned()))
+        let number = input.record_of(field)?;
+        Ok((Record { input, number }, field.to_owned()))
     }
 
     fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
@@ -349,58 +401,65 @@ impl Assembly<'_> {
         Ok(Placement { horizontal, vertical: three_d.then_some(level) })
     }
 
-    fn route(&self, source: &Source<'_>) -> Result<Route<'_>, MakeError> {
+    /// The mask of a native variable: the one that its metadata name, else that of its point.
+    fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
+        let model = &self.resources.grid;
+        if let Some(name) = &output.description.land_mask_override {
+            let mask = model.named_mask(name).map_err(ResourceError::from)?;
+            return Ok(Masked::Named(mask));
+        }
+        Ok(Masked::OfPoint(match output.placement.horizontal {
+            HorizontalPoint::C => &model.native.mask_c,
+            HorizontalPoint::U => &model.native.mask_w,
+            HorizontalPoint::V => &model.native.mask_s,
+            HorizontalPoint::Z => model.mask_z(),
+        }))
+    }
+
+    fn route<'m>(&self, output: &Output<'_>, mask: &'m Masked<'_>) -> Result<Route<'m>, MakeError> {
         let Some(target) = &self.resources.target else {
-            let grid = &self.resources.grid.native;
-            let mask = match source.placement.horizontal {
-                HorizontalPoint::C => &grid.mask_c,
-                HorizontalPoint::U => &grid.mask_w,
-                HorizontalPoint::V => &grid.mask_s,
-                HorizontalPoint::Z => {
-                    return Err(self.fail(source.name, "variables at cell corners are not part of this version"));
-                }
-            };
-            return Ok(Route::Native { grid, mask });
+            return Ok(Route::Native(match mask {
+                Masked::Named(mask) => mask,
+                Masked::OfPoint(mask) => mask,
+            }));
         };
-        let levels =
-            (0..source.levels.unwrap_or(1)).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
-        Ok(Route::Latlon {
-            levels,
-            shape: target.factors.shape().into(),
-            uncovered_zero: self.plan.mode == Mode::Edp2024,
-        })
+        let count = output.levels.unwrap_or(1);
+        let levels = (0..count).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
+        let uncovered_zero = self.plan.mode == Mode::Edp2024;
+        Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })
     }
 
     /// Reads and compresses a variable, and describes it.
     fn variable(
         &self,
-        source: &Source<'_>,
+        output: &Output<'_>,
         coordinates: &Coordinates,
         warnings: &mut Vec<String>,
     ) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
         let codec = resources::codec(configuration);
+        let mask = self.mask(output)?;
         let field = Field {
-            name: source.name,
-            input: &source.input,
-            record: source.record,
-            levels: source.levels,
-            route: self.route(source)?,
+            name: output.name,
+            source: &output.source,
+            grid: &self.resources.grid.native,
+            levels: output.levels,
+            route: self.route(output, &mask)?,
         };
         let (data_type, encoded) = match configuration.precision {
             Precision::Float32 => (Type::F32, field.encode::<f32>(&codec, self.cancel)?),
             Precision::Float64 => (Type::F64, field.encode::<f64>(&codec, self.cancel)?),
         };
         if encoded.uncovered > 0 {
-            let (granule, name, count) = (&self.recipe.granule, source.name, encoded.uncovered);
+            let (granule, name, count) = (&self.recipe.granule, output.name, encoded.uncovered);
             warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
         }
-        let dimensions = self.dimensions(source);
+        let dimensions = self.dimensions(output);
         let mut attributes = range_attributes(self.plan.mode, data_type, &encoded);
-        attributes.extend(source.description.attributes.iter().cloned());
+        attributes.extend(output.description.attributes.iter().cloned());
         if self.plan.mode == Mode::Corrected
             && self.name.grid == GridKind::Latlon
-            && source.placement.vertical == Some(VerticalPoint::Lower)
+            && output.placement.vertical == Some(VerticalPoint::Lower)
         {
             note_upper_faces(&mut attributes);
         }
@@ -408,12 +467,12 @@ impl Assembly<'_> {
             attribute::set(&mut attributes, "coordinates", names);
         }
         let storage = Storage::Chunked(data_type, encoded.chunked);
-        Ok(Variable { name: source.name.into(), dimensions, fill: Some(FILL), attributes, storage })
+        Ok(Variable { name: output.name.into(), dimensions, fill: Some(FILL), attributes, storage })
     }
 
-    fn dimensions(&self, source: &Source<'_>) -> Vec<String> {
-        let [y, x] = source.placement.horizontal.dims();
-        let vertical = source.placement.vertical;
+    fn dimensions(&self, output: &Output<'_>) -> Vec<String> {
+        let [y, x] = output.placement.horizontal.dims();
+        let vertical = output.placement.vertical;
         let names: Vec<&str> = match self.name.grid {
             GridKind::Native => {
                 ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()
@@ -424,6 +483,12 @@ impl Assembly<'_> {
         };
         names.into_iter().map(str::to_owned).collect()
     }
+}
+
+/// The mask of a native variable.
+enum Masked<'a> {
+    OfPoint(&'a Mask),
+    Named(Arc<Mask>),
 }
 
 /// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`.

@@ -9,4 +9,5 @@ pub mod file;
 pub mod gate;
 pub mod inspect;
 pub mod make;
+pub mod rotation;
 pub mod time;

@@ -5,7 +5,7 @@ use super::edges::EdgePoints;
 use super::error::GridError;
 use super::geometry::Geometry;
 use super::mask::Mask;
-use super::{MAX_LEVELS, MAX_N};
+use super::{MAX_LEVELS, MAX_N, topology};
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
 use std::borrow::Cow;
@@ -139,6 +139,24 @@ impl Native {
     /// There is no such variable, or it has another shape.
     pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
         Geometry::open(&self.geometry)?.mask(name, self.n, self.levels, true)
+    }
+
+    /// Mask of the corners (k, tile, j_g, i_g): wet where any of the cells around a corner is. EDP has no mask for
+    /// variables at corners; this one is ours.
+    pub fn mask_z(&self) -> Mask {
+        let (n, plane) = (self.n, self.plane());
+        let mut wet = vec![false; self.levels * plane];
+        for (k, wet) in wet.chunks_exact_mut(plane).enumerate() {
+            for (at, _) in self.mask_c.level(k).iter().enumerate().filter(|(_, wet)| **wet) {
+                let (tile, j, i) = (at / (n * n), at / n % n, at % n);
+                for (j, i) in [(j, i), (j, i + 1), (j + 1, i), (j + 1, i + 1)] {
+                    if let Some(corner) = topology::corner(n, tile, j, i) {
+                        wet[corner] = true;
+                    }
+                }
+            }
+        }
+        Mask::new(plane, wet)
     }
 
     /// Where the wet cells of level `k` stand in a compact plane (row * N + column), in the order (tile, j, i).

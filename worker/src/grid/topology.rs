@@ -105,6 +105,34 @@ pub fn top(n: usize, tile: usize, i: usize) -> Option<Beyond> {
     })
 }
 
+/// The corner at (tile, j, i) with `j` and `i` up to `n`, as an index into an array (tile, j_g, i_g).
+///
+/// A corner on the right or top edge is a corner of the neighbour, which stores it as the low corner of one of its
+/// cells. The corners where three faces meet around the Arctic cap, and those on the edge of Antarctica, are the low
+/// corner of no cell: `None`.
+///
+/// # Panics
+/// When `tile` is none of the 13.
+pub fn corner(n: usize, tile: usize, j: usize, i: usize) -> Option<usize> {
+    let (mut tile, mut j, mut i) = (tile, j, i);
+    // Around a point at most three tiles lie on the way; more means going round in a circle.
+    for _ in 0..4 {
+        if j < n && i < n {
+            return Some((tile * n + j) * n + i);
+        }
+        let over_the_right = i == n && (j < n || RIGHT[tile].is_some());
+        let neighbour = if over_the_right { RIGHT[tile] } else { TOP[tile] }?;
+        (j, i) = match (over_the_right, neighbour.join) {
+            (true, Join::Straight) => (j, 0),
+            (true, Join::Turned) => (0, n - j),
+            (false, Join::Straight) => (0, i),
+            (false, Join::Turned) => (n - i, 0),
+        };
+        tile = neighbour.tile;
+    }
+    None
+}
+
 /// What a scalar field has beyond the right and top edges of the tiles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Halo<T> {
