@@ -1,1 +1,3 @@
 //! Native-to-latlon weights in the file formats of EDP.
+
+pub mod pickle;
