@@ -1,1 +1,3 @@
 //! Plans a production and drives it to its end.
+
+pub mod demo;

@@ -1,0 +1,6 @@
+//! The main job with nothing at hand.
+mod bathymetry;
+mod coast;
+mod geometry;
+mod sphere;
+mod topology;
