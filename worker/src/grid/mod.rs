@@ -1,1 +1,29 @@
 //! The model grid: native and latlon geometry, masks, the diagnostics list.
+//!
+//! Horizontal arrays are in tile order (tile, j, i), the last fastest, with 13 tiles of N by N cells.
+
+mod diagnostics;
+mod directory;
+mod edges;
+mod error;
+mod geometry;
+mod latlon;
+mod mask;
+mod native;
+mod point;
+pub mod topology;
+
+pub use diagnostics::{DIAGNOSTICS_FILE, Diagnostics, DiagnosticsError};
+pub use directory::files;
+pub use edges::EdgePoints;
+pub use error::GridError;
+pub use latlon::Latlon;
+pub use mask::Mask;
+pub use native::Native;
+pub use point::{HorizontalPoint, Placement, VerticalPoint};
+
+/// Most cells along the side of a tile that are accepted; LLC4320 is the largest grid in use.
+pub const MAX_N: usize = 8640;
+
+/// Most levels that are accepted.
+pub const MAX_LEVELS: usize = 1000;

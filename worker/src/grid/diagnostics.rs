@@ -1,0 +1,238 @@
+//! `available_diagnostics.log`: the model's own list of what it can write, and where on the grid it lies.
+
+use super::error::GridError;
+use super::point::{HorizontalPoint, Placement, VerticalPoint};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Name of the list in a grid directory.
+pub const DIAGNOSTICS_FILE: &str = "available_diagnostics.log";
+
+/// Largest list that is read, in bytes; real ones have some ten thousand.
+const MAX_LIST: usize = 4 << 20;
+
+/// Number of columns: number, name, levels, mate, code, units, title.
+const COLUMNS: usize = 7;
+
+/// Why a list cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiagnosticsError {
+    /// The file is larger than any real list.
+    #[error("{file}: more than {limit} bytes: is this {DIAGNOSTICS_FILE}?")]
+    TooLarge {
+        /// Name of the file.
+        file: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A row with a number has too few columns.
+    #[error("{file}, line {line}: {found} columns, expected {COLUMNS}, separated by '|'")]
+    Columns {
+        /// Name of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Columns there are.
+        found: usize,
+    },
+    /// The list gives one variable two places.
+    #[error("{file}, line {line}: '{variable}' stands here a second time, with another place on the grid")]
+    Contradiction {
+        /// Name of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// Name of the variable.
+        variable: String,
+    },
+    /// There is not one row.
+    #[error("{file}: holds no diagnostics: is this {DIAGNOSTICS_FILE}?")]
+    Empty {
+        /// Name of the file.
+        file: String,
+    },
+}
+
+/// Where each variable of the model lies on the grid.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diagnostics {
+    /// `None` for a variable whose code is not understood.
+    placements: HashMap<String, Option<Placement>>,
+}
+
+impl Diagnostics {
+    /// Reads the list in a grid directory; `None` if there is none.
+    ///
+    /// # Errors
+    /// It is there but cannot be read or understood.
+    pub fn load(directory: &Path) -> Result<Option<Diagnostics>, GridError> {
+        let path = directory.join(DIAGNOSTICS_FILE);
+        let file = match File::open(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other,
+        };
+        let mut text = Vec::new();
+        let limit = MAX_LIST as u64 + 1; // one more than allowed, so that the parser can refuse it
+        file.and_then(|file| file.take(limit).read_to_end(&mut text))
+            .map_err(|source| GridError::Read { path: path.clone(), source })?;
+        Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
+    }
+
+    /// Reads the text of the list; `name` appears in errors.
+    ///
+    /// # Errors
+    /// A row has too few columns or contradicts another one, or there is no row.
+    pub fn parse(name: &str, text: &[u8]) -> Result<Diagnostics, DiagnosticsError> {
+        let file = || name.to_owned();
+        if text.len() > MAX_LIST {
+            return Err(DiagnosticsError::TooLarge { file: file(), limit: MAX_LIST });
+        }
+        let mut placements = HashMap::new();
+        for (line, row) in (1..).zip(text.split(|&c| c == b'\n')) {
+            // a title may hold anything, also '|' and letters of any encoding
+            let columns: Vec<&[u8]> = row.splitn(COLUMNS, |&c| c == b'|').collect();
+            let number = columns[0].trim_ascii();
+            if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            let [_, variable, levels, _mate, code, _units, _title] = columns[..] else {
+                return Err(DiagnosticsError::Columns { file: file(), line, found: columns.len() });
+            };
+            let variable = String::from_utf8_lossy(variable).trim().to_owned();
+            let placement = placement(levels, code);
+            if *placements.entry(variable.clone()).or_insert(placement) != placement {
+                return Err(DiagnosticsError::Contradiction { file: file(), line, variable });
+            }
+        }
+        if placements.is_empty() {
+            return Err(DiagnosticsError::Empty { file: file() });
+        }
+        Ok(Diagnostics { placements })
+    }
+
+    /// Place of a variable; `None` if it is not in the list or its code says nothing.
+    pub fn placement(&self, variable: &str) -> Option<Placement> {
+        self.placements.get(variable).copied().flatten()
+    }
+}
+
+/// The code has 10 characters, counted from 0: 1 is the horizontal point, 8 the vertical one, 9 the kind of levels.
+fn placement(levels: &[u8], code: &[u8]) -> Option<Placement> {
+    let horizontal = match code.get(1)? {
+        b'M' => HorizontalPoint::C,
+        b'U' => HorizontalPoint::U,
+        b'V' => HorizontalPoint::V,
+        b'Z' => HorizontalPoint::Z,
+        _ => return None,
+    };
+    let vertical = match code.get(9)? {
+        // Fortran fills the column with '*' where the number does not fit: those are not one level
+        b'1' if levels.trim_ascii() == b"1" => None,
+        b'R' | b'L' => match code.get(8)? {
+            b'M' => Some(VerticalPoint::Center),
+            b'L' => Some(VerticalPoint::Lower),
+            b'U' => Some(VerticalPoint::Upper),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    Some(Placement { horizontal, vertical })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use HorizontalPoint::{C, U, V, Z};
+    use VerticalPoint::{Center, Lower, Upper};
+
+    const LIST: &str = " Total Nb of available Diagnostics: ndiagt=   320
+------------------------------------------------------------------------------------
+  Num  |<-Name->|Levs|  mate |<- code ->|<--  Units   -->|<- Tile (max=80c)
+------------------------------------------------------------------------------------
+    23 |ETAN    |  1 |       |SM      M1|m               |Surface Height Anomaly
+    26 |THETA   | 50 |       |SMR     MR|degC            |Potential Temperature
+    30 |UVEL    | 50 |    31 |UUR     MR|m/s             |Zonal Component of Velocity (m/s)
+    31 |VVEL    | 50 |    30 |VVR     MR|m/s             |Meridional Component of Velocity (m/s)
+    46 |ADVr_TH | 50 |       |WM      LR|degC.m^3/s      |Vertical Advective Flux | upward
+    50 |GM_PsiX | 50 |    51 |UU      LR|m^2/s           |GM Bolus transport stream-function
+    60 |momVort3|***|       |SZR     MR|s^-1            |3rd component (vertical) of Vorticity
+    61 |DEEP    | 50 |       |SM      UL|1               |faces below
+    70 |oceTAUX |  1 |    71 |UU      U1|N/m^2           |zonal surface wind stress
+    80 |ODD     | 50 |       |SM      MX|1               |levels of an unknown kind
+";
+
+    #[test]
+    fn places_variables() {
+        let list = Diagnostics::parse("list", LIST.as_bytes()).unwrap();
+        for (variable, horizontal, vertical) in [
+            ("ETAN", C, None),
+            ("THETA", C, Some(Center)),
+            ("UVEL", U, Some(Center)),
+            ("VVEL", V, Some(Center)),
+            ("ADVr_TH", C, Some(Lower)),
+            ("GM_PsiX", U, Some(Lower)),
+            ("momVort3", Z, Some(Center)),
+            ("DEEP", C, Some(Upper)),
+            ("oceTAUX", U, None),
+        ] {
+            assert_eq!(list.placement(variable), Some(Placement { horizontal, vertical }), "{variable}");
+        }
+        assert_eq!(list.placement("ODD"), None);
+        assert_eq!(list.placement("DIFFKR"), None);
+        assert_eq!((U.dims(), Z.dims()), (["j", "i_g"], ["j_g", "i_g"]));
+        assert_eq!((Center.dim(), Lower.dim(), Upper.dim()), ("k", "k_l", "k_u"));
+    }
+
+    #[test]
+    fn takes_titles_of_any_encoding() {
+        let text = b"  1 |SST     |  1 |       |SM      M1|\xb0C              |Temp\xe9rature\r\n";
+        assert!(Diagnostics::parse("list", text).unwrap().placement("SST").is_some());
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_where() {
+        let message = |text: &str| Diagnostics::parse("list", text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(
+            message(&LIST.replace("50 |       |SMR", "50")),
+            "list, line 6: 5 columns, expected 7, separated by '|'"
+        );
+        assert!(message("nothing\n").contains("list: holds no diagnostics"));
+        let twice = format!("{LIST}  90 |THETA   | 50 |       |UUR     MR|degC |again\n");
+        assert!(message(&twice).contains("list, line 15: 'THETA' stands here a second time"));
+        assert!(message(&" ".repeat(MAX_LIST + 1)).contains("more than"));
+    }
+
+    #[test]
+    fn the_list_may_be_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Diagnostics::load(dir.path()).unwrap(), None);
+        std::fs::write(dir.path().join(DIAGNOSTICS_FILE), LIST).unwrap();
+        assert!(Diagnostics::load(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn real_list() {
+        let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
+        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4")).unwrap().unwrap();
+        assert_eq!(list.placements.len(), 320);
+        assert!(list.placements.values().all(Option::is_some));
+        for (names, horizontal, vertical) in [
+            ("SSH ETAN EXFtaux EXFvwind SIfwThru", C, None),
+            ("THETA SALT RHOAnoma PHIHYD PHIHYDcR oceSPtnd", C, Some(Center)),
+            ("WVELMASS ADVr_TH ADVr_SLT DFrE_TH DFrE_SLT DFrI_TH DFrI_SLT DRHODR", C, Some(Lower)),
+            ("UVEL UVELMASS ADVx_TH ADVx_SLT DFxE_TH DFxE_SLT Um_dPHdx", U, Some(Center)),
+            ("VVEL VVELMASS ADVy_TH ADVy_SLT DFyE_TH DFyE_SLT Vm_dPHdy", V, Some(Center)),
+            ("GM_PsiX", U, Some(Lower)),
+            ("GM_PsiY", V, Some(Lower)),
+            ("oceTAUX SIuice ADVxHEFF ADVxSNOW DFxESNOW DFxEHEFF", U, None),
+            ("oceTAUY SIvice ADVyHEFF ADVySNOW DFyESNOW DFyEHEFF", V, None),
+        ] {
+            for name in names.split(' ') {
+                assert_eq!(list.placement(name), Some(Placement { horizontal, vertical }), "{name}");
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Positions of the U and V points.
+
+/// Longitude and latitude of the U and V points in degrees, each in tile order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgePoints {
+    /// Longitude of U points (tile, j, i_g).
+    pub xu: Vec<f32>,
+    /// Latitude of U points (tile, j, i_g).
+    pub yu: Vec<f32>,
+    /// Longitude of V points (tile, j_g, i).
+    pub xv: Vec<f32>,
+    /// Latitude of V points (tile, j_g, i).
+    pub yv: Vec<f32>,
+}
+
+impl EdgePoints {
+    /// The middle, on the sphere, of the cell edges.
+    ///
+    /// Takes longitude and latitude of the corners of all cells (tile, j, i, corner). The corners are those at
+    /// (j, i), (j, i+1), (j+1, i+1), (j+1, i): the first and last bound the U edge, the first two the V edge.
+    pub fn from_corners(longitudes: &[f32], latitudes: &[f32]) -> EdgePoints {
+        let cells = longitudes.len().min(latitudes.len()) / 4;
+        let empty = || Vec::with_capacity(cells);
+        let mut points = EdgePoints { xu: empty(), yu: empty(), xv: empty(), yv: empty() };
+        for (lon, lat) in longitudes.as_chunks::<4>().0.iter().zip(latitudes.as_chunks::<4>().0) {
+            let corner = |index: usize| unit_vector(lon[index], lat[index]);
+            let first = corner(0);
+            let (x, y) = middle(first, corner(3));
+            points.xu.push(x);
+            points.yu.push(y);
+            let (x, y) = middle(first, corner(1));
+            points.xv.push(x);
+            points.yv.push(y);
+        }
+        points
+    }
+}
+
+fn unit_vector(lon: f32, lat: f32) -> [f64; 3] {
+    let (lon, lat) = (f64::from(lon).to_radians(), f64::from(lat).to_radians());
+    [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
+}
+
+/// Longitude (-180 to 180) and latitude of the middle of a great circle arc.
+///
+/// The length of the sum of the two vectors drops out of both angles.
+#[allow(clippy::cast_possible_truncation)]
+fn middle(a: [f64; 3], b: [f64; 3]) -> (f32, f32) {
+    let [x, y, z] = [a[0] + b[0], a[1] + b[1], a[2] + b[2]];
+    (y.atan2(x).to_degrees() as f32, z.atan2(x.hypot(y)).to_degrees() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn middles_of_a_regular_cell() {
+        // a cell on the equator: its U edge lies on a meridian, its V edge on the equator
+        let points = EdgePoints::from_corners(&[10.0, 12.0, 12.0, 10.0], &[0.0, 0.0, 3.0, 3.0]);
+        assert_eq!((points.xu[0], points.yu[0]), (10.0, 1.5));
+        assert_eq!((points.xv[0], points.yv[0]), (11.0, 0.0));
+    }
+
+    #[test]
+    fn crosses_the_date_line_and_bulges_polewards() {
+        let points = EdgePoints::from_corners(&[179.0, -177.0, -177.0, 179.0], &[60.0, 60.0, 61.0, 61.0]);
+        assert!((points.xv[0] + 179.0).abs() < 1e-4, "{}", points.xv[0]);
+        // tan(middle) = tan(60) / cos(half the difference of longitude)
+        let expected = (60_f64.to_radians().tan() / 2_f64.to_radians().cos()).atan().to_degrees();
+        assert!((f64::from(points.yv[0]) - expected).abs() < 1e-5, "{}", points.yv[0]);
+        assert!((points.xu[0] - 179.0).abs() < 1e-4 && (points.yu[0] - 60.5).abs() < 1e-4);
+    }
+
+    #[test]
+    fn degenerate_edges_are_finite() {
+        let points = EdgePoints::from_corners(&[38.0, 218.0, 38.0, 38.0], &[90.0, -90.0, 90.0, 90.0]);
+        assert_eq!(points.yu[0], 90.0);
+        assert!(points.xv[0].is_finite() && points.yv[0].is_finite());
+    }
+}

@@ -1,0 +1,471 @@
+//! The native geometry: positions, bounds, masks and angles of the 13 tiles.
+
+use super::directory::{self, exists};
+use super::edges::EdgePoints;
+use super::error::GridError;
+use super::geometry::Geometry;
+use super::mask::Mask;
+use super::{MAX_LEVELS, MAX_N};
+use crate::mds::MdsFile;
+use crate::mds::compact::{self, TILES};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// A lat-lon-cap grid of 13 tiles with `n` by `n` cells each.
+///
+/// Horizontal arrays are in the order (tile, j, i), the last fastest; degrees and metres.
+#[derive(Debug, Clone)]
+pub struct Native {
+    geometry: PathBuf,
+    /// Cells along the side of a tile, N.
+    pub n: usize,
+    /// Number of layers, nz.
+    pub levels: usize,
+    /// Longitude of cell centres (tile, j, i).
+    pub xc: Vec<f32>,
+    /// Latitude of cell centres (tile, j, i).
+    pub yc: Vec<f32>,
+    /// Longitude of the corners at low i and j (tile, j_g, i_g).
+    pub xg: Vec<f32>,
+    /// Latitude of the corners at low i and j (tile, j_g, i_g).
+    pub yg: Vec<f32>,
+    /// Height of the middles of the layers (k), negative below the surface.
+    pub rc: Vec<f32>,
+    /// Height of the faces between the layers (k_p1 = nz + 1), from the surface down.
+    pub rf: Vec<f32>,
+    /// Longitude of the four corners of each cell (tile, j, i, nb): at (j, i), (j, i+1), (j+1, i+1), (j+1, i).
+    pub xc_bounds: Vec<f32>,
+    /// Latitude of the four corners of each cell (tile, j, i, nb).
+    pub yc_bounds: Vec<f32>,
+    /// Upper and lower face of each layer (k, nv = 2).
+    pub z_bounds: Vec<f32>,
+    /// Cosine of the angle between the tile's i axis and east (tile, j, i).
+    pub cs: Vec<f32>,
+    /// Sine of the same angle (tile, j, i).
+    pub sn: Vec<f32>,
+    /// Cells with an open fraction hFacC > 0 (k, tile, j, i): the rows of mapping factors.
+    pub wet: Mask,
+    /// Mask of C points (k, tile, j, i).
+    pub mask_c: Mask,
+    /// Mask of U points (k, tile, j, i_g).
+    pub mask_w: Mask,
+    /// Mask of V points (k, tile, j_g, i).
+    pub mask_s: Mask,
+    /// U and V points, if the geometry has all of `XU`, `YU`, `XV`, `YV`; see [`Native::edge_points`].
+    pub edges: Option<EdgePoints>,
+}
+
+impl Native {
+    /// Reads the grid from the one file `*native*.nc` of a grid directory and the MDS files XC, YC, XG, YG, RC, RF
+    /// beside it. An absent MDS file is replaced by the geometry's own variable, an absent mask by hFac > 0.
+    ///
+    /// # Errors
+    /// A file or variable is missing or unreadable, or its shape does not fit the shape of `hFacC`.
+    pub fn load(directory: &Path) -> Result<Native, GridError> {
+        let path = directory::native(directory)?;
+        let geometry = Geometry::open(&path)?;
+        let (n, levels) = match geometry.shape("hFacC")?[..] {
+            [levels, TILES, j, i] if j == i => (i, levels),
+            ref found => {
+                let expected = format!("[levels, {TILES}, N, N]");
+                return Err(geometry.wrong_shape("hFacC", expected, found.to_vec()));
+            }
+        };
+        geometry.check_size("the side of a tile, N", n, MAX_N)?;
+        geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
+
+        let grid = [TILES, n, n];
+        let source = Source { directory, geometry: &geometry };
+        let mask = |name: &str, fraction: &str| {
+            let name = if geometry.has(name) { name } else { fraction };
+            geometry.mask(name, n, levels, false)
+        };
+        let edges = if ["XU", "YU", "XV", "YV"].iter().all(|name| geometry.has(name)) {
+            let values = |name| geometry.values(name, &grid);
+            Some(EdgePoints { xu: values("XU")?, yu: values("YU")?, xv: values("XV")?, yv: values("YV")? })
+        } else {
+            None
+        };
+        Ok(Native {
+            n,
+            levels,
+            xc: source.horizontal("XC", n)?,
+            yc: source.horizontal("YC", n)?,
+            xg: source.horizontal("XG", n)?,
+            yg: source.horizontal("YG", n)?,
+            rc: source.profile("RC", "Z", levels)?,
+            rf: source.profile("RF", "Zp1", levels + 1)?,
+            xc_bounds: geometry.values("XC_bnds", &[TILES, n, n, 4])?,
+            yc_bounds: geometry.values("YC_bnds", &[TILES, n, n, 4])?,
+            z_bounds: geometry.values("Z_bnds", &[levels, 2])?,
+            cs: geometry.values("CS", &grid)?,
+            sn: geometry.values("SN", &grid)?,
+            wet: geometry.mask("hFacC", n, levels, false)?,
+            mask_c: mask("maskC", "hFacC")?,
+            mask_w: mask("maskW", "hFacW")?,
+            mask_s: mask("maskS", "hFacS")?,
+            edges,
+            geometry: path,
+        })
+    }
+
+    /// Number of cells on one level, 13 N².
+    pub fn plane(&self) -> usize {
+        TILES * self.n * self.n
+    }
+
+    /// Height of the faces at high k of the layers (k_u), `Zu`.
+    pub fn zu(&self) -> &[f32] {
+        &self.rf[1..]
+    }
+
+    /// Height of the faces at low k of the layers (k_l), `Zl`.
+    pub fn zl(&self) -> &[f32] {
+        &self.rf[..self.levels]
+    }
+
+    /// Longitude and latitude of the U and V points: the geometry's own, else the middles of the cell edges.
+    pub fn edge_points(&self) -> Cow<'_, EdgePoints> {
+        match &self.edges {
+            Some(points) => Cow::Borrowed(points),
+            None => Cow::Owned(EdgePoints::from_corners(&self.xc_bounds, &self.yc_bounds)),
+        }
+    }
+
+    /// Reads another mask of the native geometry by name, of the shape (k, tile, y, x) or (tile, y, x): wet where
+    /// the variable is above zero.
+    ///
+    /// # Errors
+    /// There is no such variable, or it has another shape.
+    pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
+        Geometry::open(&self.geometry)?.mask(name, self.n, self.levels, true)
+    }
+
+    /// Where the wet cells of level `k` stand in a compact plane (row * N + column), in the order (tile, j, i).
+    ///
+    /// The position in the result is the row number of a cell in the mapping factors of the level.
+    ///
+    /// # Panics
+    /// When there is no such level.
+    #[allow(clippy::cast_possible_truncation)] // 13 N² is below 2³² up to MAX_N
+    pub fn wet_positions(&self, k: usize) -> Vec<u32> {
+        let n = self.n;
+        let mut positions = Vec::with_capacity(self.wet.count(k));
+        for (line, wet) in self.wet.level(k).chunks_exact(n).enumerate() {
+            let start = compact::row(n, line / n, line % n) * n;
+            let columns = wet.iter().enumerate().filter(|(_, wet)| **wet);
+            positions.extend(columns.map(|(column, _)| (start + column) as u32));
+        }
+        positions
+    }
+}
+
+/// Where arrays come from that may lie in an MDS file or in the geometry file.
+struct Source<'a> {
+    directory: &'a Path,
+    geometry: &'a Geometry,
+}
+
+impl Source<'_> {
+    /// An array in tile order; in the geometry file it has the same name.
+    fn horizontal(&self, name: &str, n: usize) -> Result<Vec<f32>, GridError> {
+        let Some(compact) = self.mds(name, &[n, TILES * n])? else {
+            return self.geometry.values(name, &[TILES, n, n]);
+        };
+        let mut tiles = vec![0.0; compact.len()];
+        compact::to_tiles(n, &compact, &mut tiles);
+        Ok(tiles)
+    }
+
+    /// A vertical profile; in the geometry file it has another name.
+    fn profile(&self, name: &str, variable: &str, length: usize) -> Result<Vec<f32>, GridError> {
+        match self.mds(name, &[1, 1, length])? {
+            Some(values) => Ok(values),
+            None => self.geometry.values(variable, &[length]),
+        }
+    }
+
+    /// Values of an MDS file with exactly these sizes (fastest first); `None` if neither of its two files is there.
+    fn mds(&self, name: &str, sizes: &[usize]) -> Result<Option<Vec<f32>>, GridError> {
+        let stem = self.directory.join(name);
+        let [meta, data] = MdsFile::pair(&stem);
+        if !exists(&meta)? && !exists(&data)? {
+            return Ok(None);
+        }
+        let file = MdsFile::open_pair(&stem)?;
+        // MITgcm can write a plane as 2-D or as one level
+        let found = match file.header().sizes() {
+            [x, y, 1] if sizes.len() == 2 => &[*x, *y],
+            other => other,
+        };
+        if found != sizes {
+            return Err(GridError::Shape {
+                file: data,
+                variable: name.into(),
+                expected: format!("{:?}, as the geometry file asks for", sizes.iter().rev().collect::<Vec<_>>()),
+                found: found.iter().rev().copied().collect(),
+            });
+        }
+        Ok(Some(file.read_record(file.record_of(name)?)?.into_f32()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::fs;
+
+    const N: usize = 4;
+    const NZ: usize = 3;
+    const PLANE: usize = TILES * N * N;
+
+    /// Dimensions of the variables of the made-up geometry.
+    const VARIABLES: [(&str, &[&str]); 16] = [
+        ("hFacC", &["k", "tile", "j", "i"]),
+        ("maskC", &["k", "tile", "j", "i"]),
+        ("hFacW", &["k", "tile", "j", "i_g"]),
+        ("maskS", &["k", "tile", "j_g", "i"]),
+        ("XC", &["tile", "j", "i"]),
+        ("YC", &["tile", "j", "i"]),
+        ("XG", &["tile", "j_g", "i_g"]),
+        ("YG", &["tile", "j_g", "i_g"]),
+        ("CS", &["tile", "j", "i"]),
+        ("SN", &["tile", "j", "i"]),
+        ("maskShelf", &["tile", "j", "i"]),
+        ("Z", &["k"]),
+        ("Zp1", &["k_p1"]),
+        ("Z_bnds", &["k", "nv"]),
+        ("XC_bnds", &["tile", "j", "i", "nb"]),
+        ("YC_bnds", &["tile", "j", "i", "nb"]),
+    ];
+
+    /// Value at a flat index: masks are open at each cell whose index is a multiple of 2, 3, ... by level.
+    fn value(name: &str, index: usize) -> f32 {
+        match name {
+            "hFacC" | "hFacW" if index % PLANE == 5 => 9.969_21e36, // fill: land
+            "hFacC" | "hFacW" => f32::from(u8::from(index.is_multiple_of(index / PLANE + 2))) * 0.25,
+            "maskC" | "maskS" | "maskShelf" => f32::from(u8::from(index.is_multiple_of(index / PLANE + 2))),
+            "XC_bnds" => [10.0, 12.0, 12.0, 10.0][index % 4],
+            "YC_bnds" => [0.0, 0.0, 3.0, 3.0][index % 4],
+            "Z" | "Zp1" => -10.0 * index as f32,
+            _ => index as f32,
+        }
+    }
+
+    /// Writes a geometry; `change` may replace the dimensions of a variable, or leave it out with `None`.
+    fn write(dir: &Path, change: impl Fn(&'static str) -> Option<&'static [&'static str]>) {
+        let mut file = netcdf::create(dir.join("g_native.nc")).unwrap();
+        let sizes = [("tile", TILES), ("j", N), ("i", N), ("j_g", N), ("i_g", N), ("k", NZ), ("k_p1", NZ + 1)];
+        for (name, size) in sizes.into_iter().chain([("nb", 4), ("nv", 2)]) {
+            file.add_dimension(name, size).unwrap();
+        }
+        let extra: [(&str, &[&str]); 4] = [("XU", &[]), ("YU", &[]), ("XV", &[]), ("YV", &[])];
+        for (name, _) in VARIABLES.into_iter().chain(extra) {
+            let Some(dims) = change(name) else { continue };
+            let mut variable = if name.starts_with("mask") {
+                file.add_variable::<i8>(name, dims).unwrap()
+            } else {
+                file.add_variable::<f32>(name, dims).unwrap()
+            };
+            if name == "hFacC" && dims.len() == 4 {
+                variable.set_chunking(&[2, 13, N, N]).unwrap();
+            }
+            let values: Vec<f32> = (0..variable.len()).map(|index| value(name, index)).collect();
+            variable.put_values(&values, ..).unwrap();
+        }
+    }
+
+    fn plain(name: &str) -> Option<&'static [&'static str]> {
+        VARIABLES.iter().find(|(other, _)| *other == name).map(|(_, dims)| *dims)
+    }
+
+    fn write_mds(dir: &Path, name: &str, sizes: &[usize], values: impl Iterator<Item = f32>) {
+        let list: Vec<String> = sizes.iter().map(|size| format!("{size}, 1, {size}")).collect();
+        let (count, list) = (sizes.len(), list.join(", "));
+        let meta = format!("nDims = [ {count} ]; dimList = [ {list} ]; dataprec = [ 'float32' ]; nrecords = [ 1 ];");
+        let [meta_path, data_path] = MdsFile::pair(&dir.join(name));
+        fs::write(meta_path, meta).unwrap();
+        fs::write(data_path, values.flat_map(f32::to_be_bytes).collect::<Vec<u8>>()).unwrap();
+    }
+
+    fn message(dir: &Path) -> String {
+        let error: &dyn std::error::Error = &Native::load(dir).expect_err("accepted");
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    }
+
+    #[test]
+    fn reads_the_geometry_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let grid = Native::load(dir.path()).unwrap();
+        assert_eq!((grid.n, grid.levels, grid.plane()), (N, NZ, PLANE));
+        assert_eq!(grid.xc, (0..PLANE).map(|v| v as f32).collect::<Vec<_>>());
+        assert_eq!(grid.rc, [0.0, -10.0, -20.0]);
+        assert_eq!(grid.rf, [0.0, -10.0, -20.0, -30.0]);
+        assert_eq!((grid.zl(), grid.zu()), (&grid.rf[..3], &grid.rf[1..]));
+        assert_eq!((grid.xc_bounds.len(), grid.yc_bounds.len(), grid.z_bounds.len()), (4 * PLANE, 4 * PLANE, 6));
+        assert_eq!((grid.cs.len(), grid.sn.len()), (PLANE, PLANE));
+    }
+
+    #[test]
+    fn masks_are_open_where_positive() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let grid = Native::load(dir.path()).unwrap();
+        assert_eq!(grid.mask_c.levels(), NZ);
+        for k in 0..NZ {
+            let open = |cell: usize| (k * PLANE + cell).is_multiple_of(k + 2);
+            for cell in 0..PLANE {
+                assert_eq!(grid.wet.level(k)[cell], open(cell) && cell != 5, "hFacC at {k}, {cell}");
+                assert_eq!(grid.mask_c.level(k)[cell], open(cell), "maskC at {k}, {cell}");
+            }
+        }
+        assert_eq!(grid.mask_w, grid.wet, "maskW is absent: hFacW > 0");
+        assert_eq!(grid.mask_s, grid.mask_c);
+        let shelf = grid.read_mask("maskShelf").unwrap();
+        assert_eq!((shelf.levels(), shelf.level(0)), (1, grid.mask_c.level(0)));
+        assert_eq!(grid.read_mask("maskC").unwrap(), grid.mask_c);
+        assert!(
+            grid.read_mask("none").unwrap_err().to_string().contains("g_native.nc: the variable 'none' is missing")
+        );
+        let message = grid.read_mask("Z").unwrap_err().to_string();
+        assert!(message.contains("Z has the shape [3], expected [13, 4, 4] or [levels, 13, 4, 4]"), "{message}");
+    }
+
+    #[test]
+    fn wet_positions_point_into_the_compact_plane() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let grid = Native::load(dir.path()).unwrap();
+        let compact: Vec<usize> = (0..PLANE).collect();
+        let mut tiles = vec![0; PLANE];
+        compact::to_tiles(N, &compact, &mut tiles);
+        for k in 0..NZ {
+            let wet = tiles.iter().zip(grid.wet.level(k)).filter(|(_, wet)| **wet);
+            let expected: Vec<usize> = wet.map(|(position, _)| *position).collect();
+            let found: Vec<usize> = grid.wet_positions(k).into_iter().map(|position| position as usize).collect();
+            assert_eq!(found, expected);
+            assert_eq!(found.len(), grid.wet.count(k));
+        }
+    }
+
+    #[test]
+    fn mds_files_take_precedence() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let compact = (0..PLANE).map(|v| v as f32 + 0.5);
+        write_mds(dir.path(), "XC", &[N, 13 * N], compact.clone());
+        write_mds(dir.path(), "YC", &[N, 13 * N, 1], compact);
+        write_mds(dir.path(), "RF", &[1, 1, NZ + 1], [0.0, -1.0, -2.0, -4.0].into_iter());
+        let grid = Native::load(dir.path()).unwrap();
+        // tile 8, j 2, i 3 lies in row 7N + 3j + 1
+        assert_eq!(grid.xc[(8 * N + 2) * N + 3], ((7 * N + 7) * N + 3) as f32 + 0.5);
+        assert_eq!(grid.yc, grid.xc);
+        assert_eq!(grid.rf, [0.0, -1.0, -2.0, -4.0]);
+        fs::remove_file(dir.path().join("XC.data")).unwrap();
+        assert!(message(dir.path()).contains("XC.data: cannot be read"), "half a pair is an error");
+    }
+
+    #[test]
+    fn edge_points_are_read_or_computed() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let grid = Native::load(dir.path()).unwrap();
+        assert!(grid.edges.is_none());
+        let points = grid.edge_points();
+        assert_eq!((points.xu[7], points.yu[7], points.xv[7], points.yv[7]), (10.0, 1.5, 11.0, 0.0));
+        assert_eq!(points.xu.len(), PLANE);
+        write(dir.path(), |name| match name {
+            "XU" | "YU" => Some(&["tile", "j", "i_g"]),
+            "XV" | "YV" => Some(&["tile", "j_g", "i"]),
+            _ => plain(name),
+        });
+        assert_eq!(Native::load(dir.path()).unwrap().edge_points().yv[7], 7.0);
+    }
+
+    #[test]
+    fn says_which_shape_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        write_mds(dir.path(), "RC", &[1, 1, NZ + 1], [0.0; 4].into_iter());
+        let found = message(dir.path());
+        assert!(found.contains("RC.data: RC has the shape [4, 1, 1], expected [3, 1, 1], as the geometry"), "{found}");
+        write_mds(dir.path(), "RC", &[1, 1, NZ], [0.0; 2].into_iter());
+        assert!(message(dir.path()).contains("RC.data: 8 bytes, but its header asks for exactly 12"));
+        fs::remove_file(dir.path().join("RC.meta")).unwrap();
+        fs::remove_file(dir.path().join("RC.data")).unwrap();
+        for (name, dims, expected) in [
+            (
+                "hFacC",
+                Some(["tile", "j", "i"].as_slice()),
+                "hFacC has the shape [13, 4, 4], expected [levels, 13, N, N]",
+            ),
+            ("hFacC", None, "the variable 'hFacC' is missing"),
+            (
+                "maskC",
+                Some(&["k_p1", "tile", "j", "i"]),
+                "maskC has the shape [4, 13, 4, 4], expected [levels, 13, 4, 4]",
+            ),
+            ("maskS", None, "the variable 'hFacS' is missing"),
+            ("CS", Some(&["j", "tile", "i"]), "CS has the shape [4, 13, 4], expected [13, 4, 4]"),
+            ("XC_bnds", Some(&["tile", "j", "i", "nv"]), "XC_bnds has the shape [13, 4, 4, 2], expected [13, 4, 4, 4]"),
+            ("Zp1", Some(&["k"]), "Zp1 has the shape [3], expected [4]"),
+            ("XG", Some(&[]), "XG has the shape [], expected [13, 4, 4]"),
+        ] {
+            write(dir.path(), |other| if other == name { dims } else { plain(other) });
+            let found = message(dir.path());
+            assert!(found.contains(&format!("g_native.nc: {expected}")), "{found}");
+        }
+        fs::write(dir.path().join("g_native.nc"), "no NetCDF").unwrap();
+        assert!(message(dir.path()).contains("g_native.nc: the file cannot be read: "));
+    }
+
+    #[test]
+    fn real_grid() {
+        let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
+        let grid = Native::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4")).unwrap();
+        let n = grid.n;
+        assert_eq!((n, grid.levels), (90, 50));
+        let counts: Vec<usize> = [0, 1, 2, 3, 25, 49].iter().map(|&k| grid.wet.count(k)).collect();
+        assert_eq!(counts, [60_646, 60_646, 59_874, 59_387, 51_259, 818]);
+        assert_eq!(grid.wet, grid.mask_c);
+        for (tile, j, i, x, y) in [
+            (0, 0, 0, -111.60647, -88.24259),
+            (1, 0, 0, -37.5, -56.73891),
+            (2, 0, 0, -37.5, 10.45864),
+            (3, 0, 0, 64.83302, -80.37896),
+            (6, 0, 0, 52.0, 67.57341),
+            (7, 0, 0, 142.16208, 67.47211),
+            (8, 0, 0, 142.5, 9.48240),
+            (9, 0, 0, 142.5, -57.27141),
+            (10, 0, 0, -127.83792, 67.47211),
+            (12, 0, 0, -127.5, -57.27141),
+            (0, 10, 20, -0.90617, -87.34118),
+            (4, 10, 20, 72.5, -51.00068),
+            (8, 10, 20, 152.5, -2.41583),
+            (11, 10, 20, -117.5, -2.41583),
+        ] {
+            let cell = (tile * n + j) * n + i;
+            assert!((grid.xc[cell] - x).abs() < 1e-5 && (grid.yc[cell] - y).abs() < 1e-5, "tile {tile} ({j}, {i})");
+            // the same corner, from an MDS file and from the bounds
+            assert!((grid.xg[cell] - grid.xc_bounds[4 * cell]).abs() < 1e-4, "tile {tile} ({j}, {i})");
+            assert!((grid.yg[cell] - grid.yc_bounds[4 * cell]).abs() < 1e-4, "tile {tile} ({j}, {i})");
+        }
+        assert_eq!((grid.rc[0], grid.rf[0], grid.zu()[0], grid.zl()[49]), (-5.0, 0.0, -10.0, grid.rf[49]));
+        let faces: Vec<f32> = (0..50).flat_map(|k| [grid.rf[k], grid.rf[k + 1]]).collect();
+        assert_eq!(grid.z_bounds, faces);
+        let fractions = MdsFile::open_pair(&Path::new(&root).join("V4r4/grid_ECCOV4r4/hFacC")).unwrap();
+        for k in [0, 25, 49] {
+            let compact = fractions.read_plane(0, k).unwrap().into_f32();
+            let positions = grid.wet_positions(k);
+            assert!(positions.iter().all(|&position| compact[position as usize] > 0.0));
+            assert_eq!(positions.len(), compact.iter().filter(|fraction| **fraction > 0.0).count());
+        }
+        let points = grid.edge_points();
+        let cell = (4 * n + 10) * n + 20; // lines of constant longitude and latitude run along the edges
+        assert_eq!((points.xu[cell], points.xv[cell]), (72.0, 72.5));
+        assert!((points.yu[cell] - grid.yc[cell]).abs() < 0.01, "{} {}", points.yu[cell], grid.yc[cell]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The compact layout: how one plane of 13N rows by N columns holds the 13 tiles.
+//!
+//! Tiles 0 to 6 lie one below the other. The faces behind tiles 7 to 9 and 10 to 12 are N rows of 3N values that
+//! are re-read as 3N rows of N, so that the rows of their three tiles take turns.
+
+/// Number of tiles of a lat-lon-cap grid.
+pub const TILES: usize = 13;
+
+/// Row of the compact plane that holds row `j` of a tile, on a grid of `n` by `n` cells per tile.
+///
+/// The column is the cell's own `i`.
+///
+/// # Panics
+/// In debug builds, when `tile` or `j` is out of range.
+pub fn row(n: usize, tile: usize, j: usize) -> usize {
+    debug_assert!(tile < TILES && j < n, "tile {tile}, row {j} of {n}");
+    match tile {
+        0..=6 => tile * n + j,
+        7..=9 => 7 * n + 3 * j + (tile - 7),
+        _ => 10 * n + 3 * j + (tile - 10),
+    }
+}
+
+/// Rearranges a compact plane (13N rows, N columns) into tiles (tile, j, i).
+///
+/// # Panics
+/// When one of the slices does not hold 13 N² values.
+pub fn to_tiles<T: Copy>(n: usize, compact: &[T], tiles: &mut [T]) {
+    check(n, compact, tiles);
+    for (index, line) in tiles.chunks_exact_mut(n).enumerate() {
+        let start = row(n, index / n, index % n) * n;
+        line.copy_from_slice(&compact[start..start + n]);
+    }
+}
+
+/// Rearranges tiles (tile, j, i) into a compact plane (13N rows, N columns): the inverse of [`to_tiles`].
+///
+/// # Panics
+/// When one of the slices does not hold 13 N² values.
+pub fn from_tiles<T: Copy>(n: usize, tiles: &[T], compact: &mut [T]) {
+    check(n, compact, tiles);
+    for (index, line) in tiles.chunks_exact(n).enumerate() {
+        let start = row(n, index / n, index % n) * n;
+        compact[start..start + n].copy_from_slice(line);
+    }
+}
+
+fn check<T>(n: usize, compact: &[T], tiles: &[T]) {
+    assert!(n > 0, "a tile has at least one cell");
+    assert_eq!(compact.len(), TILES * n * n, "values of a compact plane, N = {n}");
+    assert_eq!(tiles.len(), TILES * n * n, "values of 13 tiles, N = {n}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The faces as they are stored: first row and shape (rows, columns), in units of N.
+    const FACES: [(usize, usize, usize); 5] = [(0, 3, 1), (3, 3, 1), (6, 1, 1), (7, 1, 3), (10, 1, 3)];
+
+    #[test]
+    fn rows_of_the_ninety_grid() {
+        assert_eq!(row(90, 0, 0), 0);
+        assert_eq!(row(90, 6, 89), 629);
+        assert_eq!(row(90, 7, 0), 630);
+        assert_eq!(row(90, 8, 0), 631);
+        assert_eq!(row(90, 9, 89), 630 + 3 * 89 + 2);
+        assert_eq!(row(90, 10, 0), 900);
+        assert_eq!(row(90, 12, 89), 1169);
+    }
+
+    #[test]
+    fn one_cell_per_tile_is_in_order() {
+        let compact: Vec<usize> = (0..13).collect();
+        let mut tiles = vec![0; 13];
+        to_tiles(1, &compact, &mut tiles);
+        assert_eq!(tiles, compact);
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(n in 1_usize..9) {
+            let compact: Vec<u32> = (0..).take(13 * n * n).collect();
+            let (mut tiles, mut again) = (vec![0; compact.len()], vec![0; compact.len()]);
+            to_tiles(n, &compact, &mut tiles);
+            from_tiles(n, &tiles, &mut again);
+            prop_assert_eq!(again, compact);
+        }
+
+        // Seen from the faces: cut each into three tiles along its long side, keeping its own axes.
+        #[test]
+        fn tiles_are_cut_from_faces(n in 1_usize..9) {
+            let compact: Vec<usize> = (0..13 * n * n).collect();
+            let mut tiles = vec![0; compact.len()];
+            to_tiles(n, &compact, &mut tiles);
+            let mut expected: Vec<usize> = Vec::new();
+            for (first, rows, columns) in FACES {
+                let face = &compact[first * n * n..][..rows * columns * n * n];
+                for part in 0..rows * columns {
+                    for j in 0..n {
+                        let (r, c) = if rows == 3 { (part * n + j, 0) } else { (j, part * n) };
+                        expected.extend(&face[r * columns * n + c..][..n]);
+                    }
+                }
+            }
+            prop_assert_eq!(tiles, expected);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! The `.data` file: big-endian numbers, record by record and level by level.
+
+use super::error::MdsError;
+use super::header::{Header, MAX_HEADER, Precision};
+use edp_protocol::store::ReadAt;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Most bytes that are read at once: few requests to remote storage, and little memory beside the result.
+const BLOCK: usize = 8 << 20;
+
+/// Values in the order of the file, in native byte order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Plane {
+    /// From a file of 4-byte numbers.
+    F32(Vec<f32>),
+    /// From a file of 8-byte numbers.
+    F64(Vec<f64>),
+}
+
+impl Plane {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Plane::F32(values) => values.len(),
+            Plane::F64(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values as 4-byte numbers, rounded if they are not.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Plane::F32(values) => values,
+            Plane::F64(values) => values.into_iter().map(|value| value as f32).collect(),
+        }
+    }
+}
+
+/// An opened pair of `.meta` and `.data` files, to be read from any number of threads.
+#[derive(Debug)]
+pub struct MdsFile<R> {
+    name: String,
+    header: Header,
+    data: R,
+}
+
+impl MdsFile<File> {
+    /// Opens `<stem>.meta` and `<stem>.data` of this machine.
+    ///
+    /// # Errors
+    /// One of the files cannot be read, or they do not fit together.
+    pub fn open_pair(stem: &Path) -> Result<MdsFile<File>, MdsError> {
+        let [meta, data] = Self::pair(stem);
+        let fail = |path: &Path| {
+            let file = path.display().to_string();
+            move |source| MdsError::Read { file, source }
+        };
+        let mut text = Vec::new();
+        let limit = MAX_HEADER as u64 + 1; // one more than allowed, so that the parser can refuse it
+        File::open(&meta).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail(&meta))?;
+        let header = Header::parse(&meta.display().to_string(), &text)?;
+        let file = File::open(&data).map_err(fail(&data))?;
+        MdsFile::open(&data.display().to_string(), header, file)
+    }
+
+    /// The paths `<stem>.meta` and `<stem>.data`.
+    pub fn pair(stem: &Path) -> [PathBuf; 2] {
+        [".meta", ".data"].map(|end| {
+            let mut path = OsString::from(stem);
+            path.push(end);
+            path.into()
+        })
+    }
+}
+
+impl<R: ReadAt> MdsFile<R> {
+    /// Takes a data file and checks that its size is exactly what the header says; `name` appears in errors.
+    ///
+    /// # Errors
+    /// The size differs or cannot be found out.
+    pub fn open(name: &str, header: Header, data: R) -> Result<MdsFile<R>, MdsError> {
+        let found = data.length().map_err(|source| MdsError::Read { file: name.into(), source })?;
+        let expected = header.byte_length();
+        if found != expected {
+            return Err(MdsError::Length { file: name.into(), expected, found });
+        }
+        Ok(MdsFile { name: name.into(), header, data })
+    }
+
+    /// The name used in errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the file holds.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The record that holds a field.
+    ///
+    /// The only record of a file is taken whatever it is called: file names say what such a file holds.
+    ///
+    /// # Errors
+    /// There are several records, and none of that name.
+    pub fn record_of(&self, field: &str) -> Result<usize, MdsError> {
+        let (file, field) = (self.name.clone(), field.to_owned());
+        let header = &self.header;
+        if header.records == 1 {
+            return Ok(0);
+        }
+        if header.fields.is_empty() {
+            return Err(MdsError::NoFieldList { file, field, records: header.records });
+        }
+        let position = header.fields.iter().position(|name| *name == field);
+        position.ok_or_else(|| MdsError::NoField { file, field, fields: header.fields.clone() })
+    }
+
+    /// Reads one level of one record, both counted from 0 (a 2-D file has level 0): the rows of the file one after
+    /// the other, on a lat-lon-cap grid 13N rows of N values in the compact layout.
+    ///
+    /// # Errors
+    /// There is no such record or level, or the file cannot be read.
+    pub fn read_plane(&self, record: usize, level: usize) -> Result<Plane, MdsError> {
+        let levels = self.header.levels().unwrap_or(1);
+        self.check("level", level, levels)?;
+        self.check("record", record, self.header.records)?;
+        let plane = self.header.plane();
+        self.read((record * levels + level) * plane, plane)
+    }
+
+    /// Reads all levels of one record, counted from 0: levels, rows, columns, the last fastest.
+    ///
+    /// # Errors
+    /// There is no such record, or the file cannot be read.
+    pub fn read_record(&self, record: usize) -> Result<Plane, MdsError> {
+        self.check("record", record, self.header.records)?;
+        let count = self.header.levels().unwrap_or(1) * self.header.plane();
+        self.read(record * count, count)
+    }
+
+    fn check(&self, what: &'static str, index: usize, count: usize) -> Result<(), MdsError> {
+        if index < count {
+            return Ok(());
+        }
+        Err(MdsError::Index { file: self.name.clone(), what, index, count })
+    }
+
+    // The header guarantees that byte offsets within the file fit in an usize.
+    fn read(&self, first: usize, count: usize) -> Result<Plane, MdsError> {
+        match self.header.precision {
+            Precision::F32 => self.numbers(first, count, f32::from_be_bytes).map(Plane::F32),
+            Precision::F64 => self.numbers(first, count, f64::from_be_bytes).map(Plane::F64),
+        }
+    }
+
+    fn numbers<T, const B: usize>(
+        &self,
+        first: usize,
+        count: usize,
+        decode: impl Fn([u8; B]) -> T,
+    ) -> Result<Vec<T>, MdsError> {
+        let mut values = Vec::with_capacity(count);
+        let mut block = vec![0; BLOCK.min(count * B)];
+        while values.len() < count {
+            let part = block.len().min((count - values.len()) * B);
+            let offset = (first + values.len()) * B;
+            self.data
+                .read_exact_at(&mut block[..part], offset as u64)
+                .map_err(|source| MdsError::Read { file: self.name.clone(), source })?;
+            values.extend(block[..part].as_chunks().0.iter().map(|bytes| decode(*bytes)));
+        }
+        Ok(values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn header(levels: usize, precision: &str, records: usize, fields: &str) -> Header {
+        let text = format!(
+            "nDims=[3]; dimList=[2,1,2, 26,1,26, {levels},1,{levels}]; dataprec=['{precision}']; \
+             nrecords=[{records}]; {fields}"
+        );
+        Header::parse("t.meta", text.as_bytes()).unwrap()
+    }
+
+    fn bytes(count: usize) -> Vec<u8> {
+        (0..count).flat_map(|value| (value as f32).to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn reads_levels_of_records() {
+        let header = header(3, "float32", 2, "fldList={'THETA   ' 'SALT    '};");
+        let file = MdsFile::open("t.data", header, bytes(2 * 3 * 52)).unwrap();
+        let salt = file.record_of("SALT").unwrap();
+        assert_eq!((salt, file.record_of("THETA").unwrap()), (1, 0));
+        let Plane::F32(plane) = file.read_plane(salt, 2).unwrap() else { panic!("precision") };
+        assert_eq!(plane, (260..312).map(|v| v as f32).collect::<Vec<_>>());
+        assert_eq!(file.read_record(1).unwrap(), Plane::F32((156..312).map(|v| v as f32).collect()));
+        assert_eq!(
+            file.read_plane(0, 3).unwrap_err().to_string(),
+            "t.data: level 3 asked for, but there are 3 (counting from 0)"
+        );
+        assert!(file.read_plane(2, 0).is_err() && file.read_record(2).is_err());
+        assert_eq!(
+            file.record_of("UVEL").unwrap_err().to_string(),
+            "t.data: no field 'UVEL' among 2 records: THETA, SALT"
+        );
+    }
+
+    #[test]
+    fn the_only_record_needs_no_name() {
+        for fields in ["", "fldList={'OTHER   '};"] {
+            let file = MdsFile::open("t.data", header(1, "float32", 1, fields), bytes(52)).unwrap();
+            assert_eq!(file.record_of("THETA").unwrap(), 0);
+        }
+        let file = MdsFile::open("t.data", header(1, "float32", 2, ""), bytes(104)).unwrap();
+        assert!(file.record_of("THETA").unwrap_err().to_string().contains("which of 2 records is 'THETA'?"));
+    }
+
+    #[test]
+    fn reads_eight_byte_numbers() {
+        let data: Vec<u8> = (0..52).flat_map(|value| (f64::from(value) + 0.1).to_be_bytes()).collect();
+        let file = MdsFile::open("t.data", header(1, "float64", 1, ""), data).unwrap();
+        let plane = file.read_plane(0, 0).unwrap();
+        assert_eq!(plane.len(), 52);
+        let Plane::F64(values) = &plane else { panic!("precision") };
+        assert_eq!(values[51], 51.1);
+        assert_eq!(plane.into_f32()[51], 51.1_f32);
+    }
+
+    #[test]
+    fn blocks_join_without_seam() {
+        let (n, count) = (500, 13 * 500 * 500); // more than one block
+        assert!(count * 4 > BLOCK);
+        let text = format!("nDims=[2];dimList=[{n},1,{n},{0},1,{0}];dataprec=['float32'];nrecords=[1];", 13 * n);
+        let header = Header::parse("t.meta", text.as_bytes()).unwrap();
+        let Plane::F32(plane) = MdsFile::open("t.data", header, bytes(count)).unwrap().read_plane(0, 0).unwrap() else {
+            panic!("precision")
+        };
+        assert!(plane.iter().enumerate().all(|(index, value)| *value == index as f32));
+        assert_eq!(plane.len(), count);
+    }
+
+    #[test]
+    fn refuses_another_length() {
+        for wrong in [51, 53] {
+            let message = MdsFile::open("t.data", header(1, "float32", 1, ""), bytes(wrong)).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("t.data: {} bytes, but", wrong * 4)), "{message}");
+            assert!(message.contains("exactly 208"), "{message}");
+        }
+    }
+
+    #[test]
+    fn opens_a_pair_of_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let stem = dir.path().join("RF.0000000012");
+        let message = MdsFile::open_pair(&stem).unwrap_err().to_string();
+        assert!(message.contains("RF.0000000012.meta: cannot be read"), "{message}");
+        let [meta, data] = MdsFile::pair(&stem);
+        std::fs::write(meta, "nDims=[3];dimList=[1,1,1,1,1,1,4,1,4];dataprec=['float32'];nrecords=[1];").unwrap();
+        std::fs::write(data, bytes(4)).unwrap();
+        let file = MdsFile::open_pair(&stem).unwrap();
+        assert_eq!(file.read_record(0).unwrap(), Plane::F32(vec![0.0, 1.0, 2.0, 3.0]));
+    }
+
+    #[test]
+    fn real_longitudes() {
+        let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
+        let stem = Path::new(&root).join("V4r4/grid_ECCOV4r4/XC");
+        let file = MdsFile::open_pair(&stem).unwrap();
+        let n = file.header().llc_size().unwrap();
+        let compact = file.read_plane(0, 0).unwrap().into_f32();
+        let mut tiles = vec![0.0; compact.len()];
+        super::super::compact::to_tiles(n, &compact, &mut tiles);
+        assert_eq!(n, 90);
+        for (tile, corner) in [(0, -111.60647), (6, 52.0), (7, 142.16208), (12, -127.5)] {
+            assert!((tiles[tile * n * n] - corner).abs() < 1e-4, "tile {tile}");
+        }
+        assert_eq!(tiles[(8 * n + 10) * n + 20], 152.5);
+        assert_eq!(tiles[(11 * n + 10) * n + 20], -117.5);
+    }
+}
