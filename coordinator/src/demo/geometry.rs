@@ -203,40 +203,10 @@ fn signed_corner(a: Vector, b: Vector, c: Vector) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use edp_worker::grid::topology::{Join, Neighbour, RIGHT, TOP};
     use std::f64::consts::PI;
-
-    /// Tile, right or top, what it joins, and whether turned.
-    const RIGHT: [Option<(usize, bool)>; TILES] = [
-        Some((3, false)),
-        Some((4, false)),
-        Some((5, false)),
-        Some((9, true)),
-        Some((8, true)),
-        Some((7, true)),
-        Some((7, false)),
-        Some((8, false)),
-        Some((9, false)),
-        None,
-        Some((11, false)),
-        Some((12, false)),
-        None,
-    ];
-    const TOP: [(usize, bool); TILES] = [
-        (1, false),
-        (2, false),
-        (6, true),
-        (4, false),
-        (5, false),
-        (6, false),
-        (10, true),
-        (10, false),
-        (11, false),
-        (12, false),
-        (2, true),
-        (1, true),
-        (0, true),
-    ];
 
     #[test]
     fn seams_match() {
@@ -246,13 +216,18 @@ mod tests {
             for tile in 0..TILES {
                 for s in 0..=n {
                     match RIGHT[tile] {
-                        Some((other, false)) => assert_eq!(at(tile, s, n), at(other, s, 0)),
-                        Some((other, true)) => assert_eq!(at(tile, s, n), at(other, 0, n - s)),
+                        Some(Neighbour { tile: other, join: Join::Straight }) => {
+                            assert_eq!(at(tile, s, n), at(other, s, 0));
+                        }
+                        Some(Neighbour { tile: other, join: Join::Turned }) => {
+                            assert_eq!(at(tile, s, n), at(other, 0, n - s));
+                        }
                         None => assert!((at(tile, s, n).1 - SOUTH).abs() < 1e-9),
                     }
-                    match TOP[tile] {
-                        (other, false) => assert_eq!(at(tile, n, s), at(other, 0, s)),
-                        (other, true) => assert_eq!(at(tile, n, s), at(other, n - s, 0)),
+                    let Neighbour { tile: other, join } = TOP[tile].unwrap();
+                    match join {
+                        Join::Straight => assert_eq!(at(tile, n, s), at(other, 0, s)),
+                        Join::Turned => assert_eq!(at(tile, n, s), at(other, n - s, 0)),
                     }
                 }
             }

@@ -1,0 +1,153 @@
+//! The model output: every variable, every month.
+
+use super::DemoError;
+use super::bathymetry::{self, LEVELS, Openness};
+use super::calendar::{MONTHS, STEP_SECONDS};
+use super::datasets::{MODEL, Place, Variable};
+use super::geometry::{Geometry, corner};
+use super::mds::{self, Output};
+use super::ocean::Ocean;
+use super::topology::cells;
+use std::fs;
+use std::path::Path;
+
+/// Density of ice and of snow relative to sea water.
+const ICE: f64 = 910.0 / 1027.0;
+const SNOW: f64 = 330.0 / 1027.0;
+
+/// Writes all output below `directory`, as the model lays it out: `diags_monthly/<name>_mon_mean/...`.
+pub(super) fn write(directory: &Path, grid: &Geometry, open: &Openness) -> Result<(), DemoError> {
+    for variable in MODEL {
+        let folder = directory.join("diags_monthly").join(format!("{}_mon_mean", variable.name));
+        fs::create_dir_all(&folder).map_err(|source| DemoError::Write { path: folder.clone(), source })?;
+        for month in &MONTHS {
+            let step = month.steps[1];
+            let stem = folder.join(format!("{}_mon_mean.{step:010}", variable.name));
+            let values = values(variable, &Ocean::new(month.number), grid, open);
+            let interval = month.steps.map(|step| (step * STEP_SECONDS) as f64);
+            mds::write_planes(&stem, grid.n, &values, Some(&Output { field: variable.name, step, interval }))?;
+        }
+    }
+    Ok(())
+}
+
+/// One variable of one month, level by level; 0 where there is no water.
+fn values(variable: &Variable, ocean: &Ocean, grid: &Geometry, open: &Openness) -> Vec<f32> {
+    let plane = grid.centres.len();
+    let fractions = match variable.place {
+        Place::C | Place::W => &open.c,
+        Place::U => &open.w,
+        Place::V => &open.s,
+    };
+    let levels = if variable.three_d { LEVELS } else { 1 };
+    let middles = bathymetry::centres();
+    let tops = bathymetry::faces();
+    let flow = match variable.place {
+        Place::U => Some(along_x(ocean, grid)),
+        Place::V => Some(along_y(ocean, grid)),
+        Place::C | Place::W => None,
+    };
+    let mut values = Vec::with_capacity(plane * levels);
+    for k in 0..levels {
+        for (at, &(lon, lat)) in grid.centres.iter().enumerate() {
+            if fractions[k * plane + at] == 0.0 {
+                values.push(0.0);
+                continue;
+            }
+            let value = match (variable.name, &flow) {
+                (_, Some(flow)) => flow[at] * Ocean::flow_at(middles[k]),
+                ("SSHIBC", _) => ocean.barometer(lon, lat),
+                ("SSHNOIBC", _) => ocean.height(lon, lat) + ocean.barometer(lon, lat),
+                ("ETAN", _) => {
+                    ocean.height(lon, lat) + ocean.barometer(lon, lat)
+                        - ICE * ocean.ice_thickness(lon, lat)
+                        - SNOW * ocean.snow_thickness(lon, lat)
+                }
+                ("SIarea", _) => ocean.ice_cover(lon, lat),
+                ("SIheff", _) => ocean.ice_thickness(lon, lat),
+                ("SIhsnow", _) => ocean.snow_thickness(lon, lat),
+                ("THETA", _) => ocean.temperature(lon, lat, middles[k]),
+                ("SALT", _) => ocean.salinity(lon, lat, middles[k]),
+                ("WVELMASS", _) => ocean.upward(lon, lat, tops[k], open.depth[at]),
+                _ => ocean.height(lon, lat),
+            };
+            values.push(value as f32);
+        }
+    }
+    values
+}
+
+/// The streamfunction on all corners.
+fn streamfunction(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
+    grid.corners.iter().map(|&(lon, lat)| ocean.streamfunction(lon, lat)).collect()
+}
+
+/// Flow through the west faces: what the streamfunction loses along them.
+fn along_x(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
+    let psi = streamfunction(ocean, grid);
+    let faces = cells(grid.n).zip(&grid.dyg);
+    faces.map(|((t, j, i), dy)| (psi[corner(grid.n, (t, j, i))] - psi[corner(grid.n, (t, j + 1, i))]) / dy).collect()
+}
+
+/// Flow through the south faces: what the streamfunction gains along them.
+fn along_y(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
+    let psi = streamfunction(ocean, grid);
+    let faces = cells(grid.n).zip(&grid.dxg);
+    faces.map(|((t, j, i), dx)| (psi[corner(grid.n, (t, j, i + 1))] - psi[corner(grid.n, (t, j, i))]) / dx).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn named(name: &str) -> &'static Variable {
+        MODEL.iter().find(|v| v.name == name).unwrap()
+    }
+
+    #[test]
+    fn land_is_zero_and_water_moves() {
+        let grid = Geometry::new(12);
+        let open = Openness::new(&grid);
+        let ocean = Ocean::new(0);
+        for (name, fractions) in [("THETA", &open.c), ("UVEL", &open.w), ("VVEL", &open.s)] {
+            let values = values(named(name), &ocean, &grid, &open);
+            assert_eq!(values.len(), fractions.len());
+            for (value, open) in values.iter().zip(fractions) {
+                assert!(value.is_finite() && (*open > 0.0 || *value == 0.0));
+            }
+        }
+        let u = values(named("UVEL"), &ocean, &grid, &open);
+        let fastest = u.iter().fold(0f32, |a, b| a.max(b.abs()));
+        assert!((0.05..2.0).contains(&fastest), "{fastest}");
+        let w = values(named("WVELMASS"), &ocean, &grid, &open);
+        assert!(w[..grid.centres.len()].iter().all(|w| *w == 0.0), "no flow through the surface");
+        assert!(w.iter().any(|w| *w != 0.0));
+    }
+
+    #[test]
+    fn every_variable_has_a_field_of_its_own() {
+        let grid = Geometry::new(8);
+        let open = Openness::new(&grid);
+        let ocean = Ocean::new(0);
+        let all: Vec<_> = MODEL.iter().map(|v| values(v, &ocean, &grid, &open)).collect();
+        for (a, first) in all.iter().enumerate() {
+            assert!(first.iter().any(|v| *v != 0.0));
+            assert!(all[a + 1..].iter().all(|second| first != second));
+        }
+    }
+
+    #[test]
+    fn the_flow_does_not_diverge_in_open_water() {
+        let grid = Geometry::new(12);
+        let ocean = Ocean::new(0);
+        let (u, v) = (along_x(&ocean, &grid), along_y(&ocean, &grid));
+        let n = grid.n;
+        let at = |t: usize, j: usize, i: usize| (t * n + j) * n + i;
+        let (t, j, i) = (4, 5, 5);
+        let sum = u[at(t, j, i + 1)] * grid.dyg[at(t, j, i + 1)] - u[at(t, j, i)] * grid.dyg[at(t, j, i)]
+            + v[at(t, j + 1, i)] * grid.dxg[at(t, j + 1, i)]
+            - v[at(t, j, i)] * grid.dxg[at(t, j, i)];
+        assert!(sum.abs() < 1e-6, "{sum}");
+    }
+}
