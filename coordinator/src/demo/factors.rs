@@ -1,7 +1,7 @@
 //! Mapping factors to a regular grid: every wet target cell takes the value of the nearest source cell.
 
 use super::DemoError;
-use super::bathymetry::{LEVELS, Openness};
+use super::bathymetry::Openness;
 use super::geometry::Geometry;
 use super::sphere::{Vector, point};
 use super::topology::cells;
@@ -139,6 +139,7 @@ pub(super) fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::demo::bathymetry::LEVELS;
     use crate::demo::sphere::{dot, minus};
 
     #[test]

@@ -5,7 +5,7 @@
 //! bend northwards between the four points where three faces meet (67 N), just so far that all angles there are
 //! 120 degrees. The cap fills the near-square that is left.
 
-use super::sphere::{self, Vector, arc, cross, dot, minus, point};
+use super::sphere::{self, Vector, arc, dot, minus, point};
 use super::topology::{self, TILES, below, cells, index, left};
 use std::collections::HashMap;
 
@@ -195,18 +195,18 @@ fn vorticity_areas(n: usize, corners: &[(f64, f64)], rac: &[f64]) -> Vec<f64> {
     cells(n).map(|cell| areas.get(&key(corner(n, cell))).copied().unwrap_or_default()).collect()
 }
 
-/// Cartesian direction at right angles to two points; for tests of orientation.
-#[cfg(test)]
-fn signed_corner(a: Vector, b: Vector, c: Vector) -> f64 {
-    dot(a, cross(minus(b, a), minus(c, a)))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::demo::sphere::cross;
     use edp_worker::grid::topology::{Join, Neighbour, RIGHT, TOP};
     use std::f64::consts::PI;
+
+    /// Positive where `b`, `c` lie counter-clockwise around `a`, seen from outside.
+    fn turn(a: Vector, b: Vector, c: Vector) -> f64 {
+        dot(a, cross(minus(b, a), minus(c, a)))
+    }
 
     #[test]
     fn seams_match() {
@@ -257,7 +257,7 @@ mod tests {
             for cell in cells(n) {
                 let c = grid.cell_corners(cell).map(|(lon, lat)| point(lon, lat));
                 for k in 0..4 {
-                    assert!(signed_corner(c[k], c[(k + 1) % 4], c[(k + 3) % 4]) > 0.0, "{cell:?}");
+                    assert!(turn(c[k], c[(k + 1) % 4], c[(k + 3) % 4]) > 0.0, "{cell:?}");
                 }
             }
         }

@@ -20,7 +20,12 @@ pub(super) struct Output<'a> {
 /// Writes planes of 13 tiles (tile, j, i), one for each level, to `stem`.data and `stem`.meta.
 ///
 /// A single plane becomes a 2-D file.
-pub(super) fn write_planes(stem: &Path, n: usize, values: &[f32], output: Option<&Output<'_>>) -> Result<(), DemoError> {
+pub(super) fn write_planes(
+    stem: &Path,
+    n: usize,
+    values: &[f32],
+    output: Option<&Output<'_>>,
+) -> Result<(), DemoError> {
     let plane = TILES * n * n;
     let mut compacted = vec![0.0; values.len()];
     for (tiles, rows) in values.chunks_exact(plane).zip(compacted.chunks_exact_mut(plane)) {

@@ -51,25 +51,26 @@ impl Ocean {
         zonal + places + season + 0.7 * self.eddies.at(p) + 0.4 * self.drift.at(p)
     }
 
-    /// Potential temperature at a height below the surface (negative).
-    pub(super) fn temperature(&self, longitude: f64, latitude: f64, z: f64) -> f64 {
+    /// Potential temperature of a column, as a function of height below the surface (negative).
+    pub(super) fn temperature(&self, longitude: f64, latitude: f64) -> impl Fn(f64) -> f64 {
         let surface = soft_floor(self.warmth(longitude, latitude), -1.85);
         let deep = 1.6 - 2.2 * smooth((latitude.abs() - 55.0) / 20.0);
         // Warm water reaches deepest below the subtropical gyres.
         let bowl = (-((latitude.abs() - 30.0) / 14.0).powi(2)).exp();
-        let depth = -z;
-        let mixed = (depth - 35.0).max(0.0);
-        deep + (surface - deep) * (0.75 * (-mixed / (120.0 + 330.0 * bowl)).exp() + 0.25 * (-mixed / 1100.0).exp())
+        move |z| {
+            let mixed = (-z - 35.0).max(0.0);
+            deep + (surface - deep) * (0.75 * (-mixed / (120.0 + 330.0 * bowl)).exp() + 0.25 * (-mixed / 1100.0).exp())
+        }
     }
 
-    /// Salinity at a height below the surface (negative).
-    pub(super) fn salinity(&self, longitude: f64, latitude: f64, z: f64) -> f64 {
+    /// Salinity of a column, as a function of height below the surface (negative).
+    pub(super) fn salinity(&self, longitude: f64, latitude: f64) -> impl Fn(f64) -> f64 {
         let dry = 1.5 * (-((latitude.abs() - 25.0) / 13.0).powi(2)).exp();
         let rain = -0.6 * (-((latitude - 6.0) / 6.0).powi(2)).exp();
         let melt = -2.6 * smooth((latitude - 66.0) / 14.0) - 0.6 * smooth((-latitude - 50.0) / 15.0);
         let places: f64 = SALT.iter().map(|place| place.height * place.at(longitude, latitude)).sum();
         let surface = 34.6 + dry + rain + melt + places + 0.08 * self.eddies.at(point(longitude, latitude));
-        34.75 + (surface - 34.75) * (z / 420.0).exp()
+        move |z| 34.75 + (surface - 34.75) * (z / 420.0).exp()
     }
 
     /// Part of a cell that sea ice covers, 0 to 1.
@@ -100,14 +101,15 @@ impl Ocean {
         0.85 * (z / 650.0).exp() + 0.15
     }
 
-    /// Upward velocity, m/s, at a height below the surface where the floor is at `depth`.
-    pub(super) fn upward(&self, longitude: f64, latitude: f64, z: f64, depth: f64) -> f64 {
-        if depth <= 0.0 || -z >= depth {
-            return 0.0;
-        }
-        let divergent = 4e-6 * (-((latitude + 1.0) / 3.5).powi(2)).exp() * (z / 120.0).exp();
+    /// Upward velocity of a column, m/s, as a function of height below the surface, where the floor is at `depth`.
+    pub(super) fn upward(&self, longitude: f64, latitude: f64, depth: f64) -> impl Fn(f64) -> f64 {
         let p = point(longitude, latitude);
-        (divergent + 1.5e-6 * self.eddies.at(p) + 1.5e-6 * self.drift.at(p)) * (-z / depth * TAU / 2.0).sin()
+        let equator = 4e-6 * (-((latitude + 1.0) / 3.5).powi(2)).exp();
+        let waves = 1.5e-6 * (self.eddies.at(p) + self.drift.at(p));
+        move |z| match -z / depth {
+            inside if inside < 1.0 => (equator * (z / 120.0).exp() + waves) * (inside * TAU / 2.0).sin(),
+            _ => 0.0,
+        }
     }
 }
 
@@ -230,12 +232,12 @@ mod tests {
                     assert!(ocean.height(lon, lat).abs() < 2.2);
                     assert!(ocean.barometer(lon, lat).abs() < 0.5);
                     for z in [-5.0, -100.0, -1000.0, -4000.0] {
-                        let (t, s) = (ocean.temperature(lon, lat, z), ocean.salinity(lon, lat, z));
+                        let (t, s) = (ocean.temperature(lon, lat)(z), ocean.salinity(lon, lat)(z));
                         assert!((-2.0..32.5).contains(&t), "{lon} {lat} {z} {t}");
                         assert!((29.0..39.0).contains(&s), "{lon} {lat} {z} {s}");
                     }
                     assert!((0.0..=1.0).contains(&ocean.ice_cover(lon, lat)));
-                    assert!(ocean.upward(lon, lat, -500.0, 4000.0).abs() < 2e-5);
+                    assert!(ocean.upward(lon, lat, 4000.0)(-500.0).abs() < 2e-5);
                 }
             }
             assert!(ocean.ice_cover(180.0, 85.0) > 0.9);
@@ -246,9 +248,9 @@ mod tests {
     #[test]
     fn the_deep_is_cold_and_the_tropics_are_warm() {
         let ocean = Ocean::new(0);
-        assert!(ocean.temperature(-150.0, 10.0, -7.0) > 24.0);
-        assert!(ocean.temperature(-150.0, 10.0, -4000.0) < 3.0);
-        assert!(ocean.salinity(-35.0, 25.0, -7.0) > ocean.salinity(-160.0, 50.0, -7.0) + 1.5);
+        assert!(ocean.temperature(-150.0, 10.0)(-7.0) > 24.0);
+        assert!(ocean.temperature(-150.0, 10.0)(-4000.0) < 3.0);
+        assert!(ocean.salinity(-35.0, 25.0)(-7.0) > ocean.salinity(-160.0, 50.0)(-7.0) + 1.5);
     }
 
     #[test]

@@ -47,34 +47,45 @@ fn values(variable: &Variable, ocean: &Ocean, grid: &Geometry, open: &Openness) 
         Place::V => Some(along_y(ocean, grid)),
         Place::C | Place::W => None,
     };
-    let mut values = Vec::with_capacity(plane * levels);
-    for k in 0..levels {
-        for (at, &(lon, lat)) in grid.centres.iter().enumerate() {
-            if fractions[k * plane + at] == 0.0 {
-                values.push(0.0);
-                continue;
-            }
-            let value = match (variable.name, &flow) {
-                (_, Some(flow)) => flow[at] * Ocean::flow_at(middles[k]),
-                ("SSHIBC", _) => ocean.barometer(lon, lat),
-                ("SSHNOIBC", _) => ocean.height(lon, lat) + ocean.barometer(lon, lat),
-                ("ETAN", _) => {
-                    ocean.height(lon, lat) + ocean.barometer(lon, lat)
-                        - ICE * ocean.ice_thickness(lon, lat)
-                        - SNOW * ocean.snow_thickness(lon, lat)
-                }
-                ("SIarea", _) => ocean.ice_cover(lon, lat),
-                ("SIheff", _) => ocean.ice_thickness(lon, lat),
-                ("SIhsnow", _) => ocean.snow_thickness(lon, lat),
-                ("THETA", _) => ocean.temperature(lon, lat, middles[k]),
-                ("SALT", _) => ocean.salinity(lon, lat, middles[k]),
-                ("WVELMASS", _) => ocean.upward(lon, lat, tops[k], open.depth[at]),
-                _ => ocean.height(lon, lat),
-            };
-            values.push(value as f32);
+    let mut values = vec![0.0; plane * levels];
+    for (at, &(lon, lat)) in grid.centres.iter().enumerate() {
+        if fractions[at] == 0.0 {
+            continue;
+        }
+        let column = column(variable, ocean, (lon, lat), open.depth[at], flow.as_ref().map(|flow| flow[at]));
+        for k in (0..levels).filter(|k| fractions[k * plane + at] > 0.0) {
+            let z = if variable.place == Place::W { tops[k] } else { middles[k] };
+            values[k * plane + at] = column(z) as f32;
         }
     }
     values
+}
+
+/// One variable in one column, as a function of height below the surface.
+fn column<'a>(
+    variable: &Variable,
+    ocean: &'a Ocean,
+    (lon, lat): (f64, f64),
+    depth: f64,
+    flow: Option<f64>,
+) -> Box<dyn Fn(f64) -> f64 + 'a> {
+    let surface = match (variable.name, flow) {
+        (_, Some(flow)) => return Box::new(move |z| flow * Ocean::flow_at(z)),
+        ("THETA", _) => return Box::new(ocean.temperature(lon, lat)),
+        ("SALT", _) => return Box::new(ocean.salinity(lon, lat)),
+        ("WVELMASS", _) => return Box::new(ocean.upward(lon, lat, depth)),
+        ("SSHIBC", _) => ocean.barometer(lon, lat),
+        ("SSHNOIBC", _) => ocean.height(lon, lat) + ocean.barometer(lon, lat),
+        ("ETAN", _) => {
+            let load = ICE * ocean.ice_thickness(lon, lat) + SNOW * ocean.snow_thickness(lon, lat);
+            ocean.height(lon, lat) + ocean.barometer(lon, lat) - load
+        }
+        ("SIarea", _) => ocean.ice_cover(lon, lat),
+        ("SIheff", _) => ocean.ice_thickness(lon, lat),
+        ("SIhsnow", _) => ocean.snow_thickness(lon, lat),
+        _ => ocean.height(lon, lat),
+    };
+    Box::new(move |_| surface)
 }
 
 /// The streamfunction on all corners.
