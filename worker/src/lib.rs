@@ -4,6 +4,7 @@
 //! runtime, broker or network.
 
 pub mod grid;
+pub mod look;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;
