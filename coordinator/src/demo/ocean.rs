@@ -48,7 +48,8 @@ impl Ocean {
         let zonal = -3.2 + 31.0 * (-((latitude - 2.0).abs() / 42.0).powi(3)).exp();
         let places: f64 = WARMTH.iter().map(|place| place.height * place.at(longitude, latitude)).sum();
         let season = -2.6 * self.season.0 * latitude.to_radians().sin() * latitude.to_radians().cos().sqrt();
-        zonal + places + season + 0.7 * self.eddies.at(p) + 0.4 * self.drift.at(p)
+        let quiet = latitude.to_radians().cos();
+        zonal + places + season + quiet * (0.8 * self.eddies.at(p) + 0.5 * self.drift.at(p))
     }
 
     /// Potential temperature of a column, as a function of height below the surface (negative).
@@ -75,7 +76,7 @@ impl Ocean {
 
     /// Part of a cell that sea ice covers, 0 to 1.
     pub(super) fn ice_cover(&self, longitude: f64, latitude: f64) -> f64 {
-        0.98 * smooth((-1.1 - self.warmth(longitude, latitude)) / 1.1)
+        0.98 * smooth((-0.9 - self.warmth(longitude, latitude)) / 2.2)
     }
 
     /// Mean thickness of sea ice over a whole cell.
@@ -89,11 +90,12 @@ impl Ocean {
         self.ice_cover(longitude, latitude) * 0.18
     }
 
-    /// The streamfunction of the surface flow, m2/s: geostrophic away from the equator, none on it.
-    pub(super) fn streamfunction(&self, longitude: f64, latitude: f64) -> f64 {
+    /// Speed of the surface flow for a unit slope of the surface, m/s, positive to the left of the ascent:
+    /// geostrophic away from the equator, nothing on it.
+    pub(super) fn geostrophy(latitude: f64) -> f64 {
         let turn = |latitude: f64| 2.0 * 7.292e-5 * latitude.to_radians().sin();
         let f = turn(latitude);
-        GRAVITY * self.height(longitude, latitude) * f / (f * f + turn(7.0).powi(2))
+        GRAVITY * f / (f * f + turn(4.0).powi(2))
     }
 
     /// How strong the flow still is at a height below the surface.
