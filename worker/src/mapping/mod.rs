@@ -1,1 +1,37 @@
 //! Native-to-latlon weights in the file formats of EDP.
+//!
+//! A set of *factors* is a directory:
+//!
+//! ```text
+//! latlon_grid/latlon_grid.xz                  the target grid: bounds, centres, depth bounds
+//! land_mask/ecco_latlon_land_mask_<k>.xz      which target cells are land at level k
+//! sparse/sparse_matrix_<k>.npz                the weights of level k
+//! ```
+//!
+//! [`Factors`] opens it, and loads a [`Level`] when it is first asked for. A level regrids one plane of a field:
+//!
+//! ```text
+//! out[m] = sum over the sources s of m, ascending: weight(m, s) * plane[s]      m = lat * nlon + lon
+//! ```
+//!
+//! The `.xz` files are Python pickles, which in other hands can run any code: [`pickle`] reads them without calling
+//! anything. All files are taken as untrusted, and no size in them is believed before it is checked.
+//!
+//! The `write_` functions make the same three kinds of files; Python reads them as it reads EDP's own.
+
+mod error;
+mod factors;
+mod level;
+mod npy;
+mod npz;
+pub mod pickle;
+mod pickle_write;
+mod real;
+mod write;
+mod xz;
+
+pub use error::MappingError;
+pub use factors::{Factors, files};
+pub use level::Level;
+pub use real::Real;
+pub use write::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};

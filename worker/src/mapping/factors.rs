@@ -1,0 +1,300 @@
+//! A directory of factors.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::pickle::{Document, Value};
+use super::{Level, MappingError, npz, xz};
+
+/// Largest unpacked `latlon_grid.xz`. Nearly all of it are the index lists of the wet cells: 58 MB for LLC90, 520 MB
+/// for LLC270 with 50 levels.
+const MAX_LATLON_GRID: usize = 1 << 30;
+/// Most cells of a target grid: 1/64 degree.
+const MAX_CELLS: usize = 1 << 28;
+/// Most levels.
+const MAX_LEVELS: usize = 4096;
+/// What a pickled array takes besides its data, generously.
+const PICKLE_FRAME: usize = 4096;
+
+/// The factors of one native grid and one target grid. Levels are loaded once, when they are first needed, and shared
+/// by all threads.
+#[derive(Debug)]
+pub struct Factors {
+    dir: PathBuf,
+    shape: (usize, usize),
+    latitudes: Vec<f64>,
+    longitudes: Vec<f64>,
+    latitude_bounds: Vec<[f64; 2]>,
+    longitude_bounds: Vec<[f64; 2]>,
+    depth_bounds: Vec<[f64; 2]>,
+    levels: Vec<Mutex<Option<Loaded>>>,
+}
+
+/// A level and the wet cells it was loaded for.
+#[derive(Debug)]
+struct Loaded {
+    level: Arc<Level>,
+    wet: Fingerprint,
+}
+
+/// Enough of a list of wet cells to tell it from that of another grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    count: usize,
+    sum: u64,
+}
+
+impl Fingerprint {
+    fn of(wet_positions: &[u32]) -> Self {
+        let weighted = |(index, &position): (usize, &u32)| (2 * index as u64 + 1).wrapping_mul(u64::from(position));
+        let sum = wet_positions.iter().enumerate().map(weighted).fold(0, u64::wrapping_add);
+        Self { count: wet_positions.len(), sum }
+    }
+}
+
+impl Factors {
+    /// Opens a directory of factors: reads `latlon_grid/latlon_grid.xz`. Masks and matrices are read later.
+    ///
+    /// # Errors
+    ///
+    /// The file is absent, damaged, or its parts do not fit each other.
+    pub fn open(dir: &Path) -> Result<Self, MappingError> {
+        let file = latlon_grid(dir);
+        let bytes = xz::read(&file, MAX_LATLON_GRID)?;
+        let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
+        let grid = LatlonGrid { file: &file, document: &document };
+        let [bounds, depths, centres] = grid.parts()?;
+
+        let shape = grid.shape(grid.entry(centres, "shape")?)?;
+        let (nlat, nlon) = shape;
+        let depth_bounds = grid.pairs(depths, "the depth bounds", None)?;
+        if depth_bounds.is_empty() || depth_bounds.len() > MAX_LEVELS {
+            return Err(grid.bad(format!("{} depth bounds, expected 1 to {MAX_LEVELS}", depth_bounds.len())));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            shape,
+            latitudes: grid.centres(grid.entry(centres, "lats_1D")?, "lats_1D", nlat)?,
+            longitudes: grid.centres(grid.entry(centres, "lons_1D")?, "lons_1D", nlon)?,
+            latitude_bounds: grid.pairs(grid.entry(bounds, "lat")?, "the latitude bounds", Some(nlat))?,
+            longitude_bounds: grid.pairs(grid.entry(bounds, "lon")?, "the longitude bounds", Some(nlon))?,
+            levels: depth_bounds.iter().map(|_| Mutex::new(None)).collect(),
+            depth_bounds,
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Number of latitudes and of longitudes.
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// Centres of the rows, degrees north, ascending as stored.
+    pub fn latitudes(&self) -> &[f64] {
+        &self.latitudes
+    }
+
+    /// Centres of the columns, degrees east.
+    pub fn longitudes(&self) -> &[f64] {
+        &self.longitudes
+    }
+
+    /// Lower and upper edge of each row, degrees north.
+    pub fn latitude_bounds(&self) -> &[[f64; 2]] {
+        &self.latitude_bounds
+    }
+
+    /// Western and eastern edge of each column, degrees east.
+    pub fn longitude_bounds(&self) -> &[[f64; 2]] {
+        &self.longitude_bounds
+    }
+
+    /// Upper and lower edge of each level, metres, negative downwards. One pair a level.
+    pub fn depth_bounds(&self) -> &[[f64; 2]] {
+        &self.depth_bounds
+    }
+
+    /// Number of levels.
+    pub fn levels(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// The weights and the land mask of level `k`, loaded at the first call.
+    ///
+    /// `wet_positions` has the position in the compact plane of each wet cell of the native grid at this level
+    /// (hFacC > 0), in scan order (tile, j, i). It must be the same at every call. Other threads that ask for the same
+    /// level wait; an error is not remembered, so a later call tries again.
+    ///
+    /// # Errors
+    ///
+    /// There is no such level; a file is absent, damaged or of another grid
+    /// ([`MappingError::SourceCount`], [`MappingError::OtherGrid`]).
+    pub fn level(&self, k: usize, wet_positions: &[u32]) -> Result<Arc<Level>, MappingError> {
+        let Some(slot) = self.levels.get(k) else {
+            return Err(MappingError::NoLevel { dir: self.dir.clone(), level: k, levels: self.levels.len() });
+        };
+        let wet = Fingerprint::of(wet_positions);
+        // The slot only ever changes from empty to whole: a panic elsewhere cannot leave it half-made.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slot {
+            Some(loaded) if loaded.wet == wet => return Ok(Arc::clone(&loaded.level)),
+            Some(_) => return Err(MappingError::OtherGrid { dir: self.dir.clone(), level: k }),
+            None => {}
+        }
+        let level = Arc::new(self.load(k, wet_positions)?);
+        *slot = Some(Loaded { level: Arc::clone(&level), wet });
+        Ok(level)
+    }
+
+    fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
+        let cells = self.shape.0 * self.shape.1;
+        let file = sparse_matrix(&self.dir, k);
+        let matrix = npz::read(&file, k, wet_positions.len(), cells)?;
+        let land = read_land_mask(&land_mask(&self.dir, k), cells)?;
+        Level::new(&matrix, land, wet_positions).map_err(|reason| MappingError::Content { file, reason })
+    }
+}
+
+/// `latlon_grid.xz`, unpacked: a list of bounds, depth bounds, centres and (not read) the wet cells.
+struct LatlonGrid<'f, 'a> {
+    file: &'f Path,
+    document: &'f Document<'a>,
+}
+
+impl<'a> LatlonGrid<'_, 'a> {
+    fn bad(&self, reason: String) -> MappingError {
+        MappingError::Content { file: self.file.to_owned(), reason }
+    }
+
+    fn parts(&self) -> Result<[Value<'a>; 3], MappingError> {
+        match self.document.items(self.document.root()) {
+            Some(&[bounds, depths, centres, _]) => Ok([bounds, depths, centres]),
+            Some(items) => Err(self.bad(format!("a list of {} parts, expected 4", items.len()))),
+            None => Err(self.bad(format!("{}, expected a list of 4 parts", self.document.root().kind()))),
+        }
+    }
+
+    fn entry(&self, dict: Value<'a>, key: &str) -> Result<Value<'a>, MappingError> {
+        self.document.get(dict, key).ok_or_else(|| self.bad(format!("{} without the key {key:?}", dict.kind())))
+    }
+
+    fn shape(&self, value: Value<'a>) -> Result<(usize, usize), MappingError> {
+        let sizes = match self.document.items(value) {
+            Some(&[Value::Int(nlat), Value::Int(nlon)]) => usize::try_from(nlat).ok().zip(usize::try_from(nlon).ok()),
+            _ => None,
+        };
+        match sizes {
+            Some((nlat, nlon)) if nlat.checked_mul(nlon).is_some_and(|cells| (1..=MAX_CELLS).contains(&cells)) => {
+                Ok((nlat, nlon))
+            }
+            _ => Err(self.bad(format!("shape is not (latitudes, longitudes) with 1 to {MAX_CELLS} cells"))),
+        }
+    }
+
+    /// A one-dimensional float array of the given length.
+    fn centres(&self, value: Value<'a>, name: &str, count: usize) -> Result<Vec<f64>, MappingError> {
+        let (shape, values) = self.floats(value, name)?;
+        if shape != [count] {
+            return Err(self.bad(format!("{name} has the shape {shape:?}, expected [{count}]")));
+        }
+        Ok(values)
+    }
+
+    /// A float array of shape (n, 2).
+    fn pairs(&self, value: Value<'a>, name: &str, count: Option<usize>) -> Result<Vec<[f64; 2]>, MappingError> {
+        let (shape, values) = self.floats(value, name)?;
+        match shape {
+            &[rows, 2] if count.is_none_or(|count| rows == count) => Ok(values.as_chunks().0.to_vec()),
+            _ => {
+                let count = count.map_or_else(|| "n".to_owned(), |count| count.to_string());
+                Err(self.bad(format!("{name}: the shape is {shape:?}, expected [{count}, 2]")))
+            }
+        }
+    }
+
+    fn floats(&self, value: Value<'a>, name: &str) -> Result<(&[usize], Vec<f64>), MappingError> {
+        let array = self.document.array(value);
+        let Some((array, values)) = array.and_then(|array| Some((array, array.floats()?))) else {
+            return Err(self.bad(format!("{name}: expected an array of floats")));
+        };
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(position) => Err(self.bad(format!("{name}: value {position} is not a finite number"))),
+            None => Ok((array.shape(), values)),
+        }
+    }
+}
+
+/// Reads a land mask; true is land.
+fn read_land_mask(file: &Path, cells: usize) -> Result<Vec<bool>, MappingError> {
+    let bytes = xz::read(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
+    let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
+    let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
+    let array = document.array(document.root());
+    let Some((array, values)) = array.and_then(|array| Some((array, array.floats()?))) else {
+        return Err(bad(format!("{}, expected an array of floats", document.root().kind())));
+    };
+    if array.shape() != [cells] {
+        return Err(bad(format!("the land mask has the shape {:?}, expected [{cells}]", array.shape())));
+    }
+    // A mask of 0 and 1 would pass as wet everywhere.
+    match values.iter().position(|value| !value.is_nan() && *value != 1.0) {
+        Some(cell) => {
+            Err(bad(format!("cell {cell} of the land mask is {}, expected 1 (wet) or NaN (land)", values[cell])))
+        }
+        None => Ok(values.iter().map(|value| value.is_nan()).collect()),
+    }
+}
+
+/// The files of the directory that decide what production makes, sorted by path: the target grid, all land masks and
+/// all matrices of numbered levels. For a digest of the factors.
+///
+/// # Errors
+///
+/// A directory cannot be listed, or the target grid is absent.
+pub fn files(dir: &Path) -> Result<Vec<PathBuf>, MappingError> {
+    let grid = latlon_grid(dir);
+    let absent = |source| MappingError::Io { file: grid.clone(), action: "open", source };
+    std::fs::metadata(&grid).map_err(absent)?;
+    let mut found = vec![grid];
+    for (folder, prefix, suffix) in [("land_mask", LAND_MASK, ".xz"), ("sparse", SPARSE_MATRIX, ".npz")] {
+        let folder = dir.join(folder);
+        let failed = |source| MappingError::Io { file: folder.clone(), action: "list", source };
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
+            if number.is_some_and(is_level_number) {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether the text is a level as it stands in file names: digits without leading zeros.
+fn is_level_number(text: &str) -> bool {
+    text.parse::<usize>().is_ok_and(|number| number.to_string() == text)
+}
+
+const LAND_MASK: &str = "ecco_latlon_land_mask_";
+const SPARSE_MATRIX: &str = "sparse_matrix_";
+
+pub(super) fn latlon_grid(dir: &Path) -> PathBuf {
+    dir.join("latlon_grid").join("latlon_grid.xz")
+}
+
+pub(super) fn land_mask(dir: &Path, k: usize) -> PathBuf {
+    dir.join("land_mask").join(format!("{LAND_MASK}{k}.xz"))
+}
+
+pub(super) fn sparse_matrix(dir: &Path, k: usize) -> PathBuf {
+    dir.join("sparse").join(format!("{SPARSE_MATRIX}{k}.npz"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! The sparse matrices of the factors: SciPy's compressed sparse rows in an `.npz` file.
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use zip::ZipArchive;
+
+use super::MappingError;
+use super::npy::Npy;
+use super::xz::read_file;
+
+/// Largest matrix file.
+const MAX_FILE: usize = 1 << 30;
+/// Most weights of one level, far above any set in use (LLC90 at half a degree has 169,137).
+const MAX_WEIGHTS: usize = 1 << 27;
+/// Most bytes that one byte of a deflated stream can stand for.
+const DEFLATE_RATIO: u64 = 1032;
+/// Room for the header of an array.
+const HEADER: usize = 8192;
+
+/// A sparse matrix of weights. Rows are wet source cells in scan order, columns target cells (lat * nlon + lon).
+#[derive(Debug, PartialEq)]
+pub(super) struct Csr {
+    pub(super) columns: usize,
+    /// Where each row begins in `indices`; one more than there are rows. Monotone, ends with the number of weights.
+    pub(super) indptr: Vec<u32>,
+    /// The column of each weight; all are smaller than `columns`.
+    pub(super) indices: Vec<u32>,
+    pub(super) weights: Weights,
+}
+
+/// The weights of a matrix, all finite.
+#[derive(Debug, PartialEq)]
+pub(super) enum Weights {
+    /// All of them are exactly 1.
+    Unit,
+    Each(Vec<f64>),
+}
+
+impl Csr {
+    pub(super) fn rows(&self) -> usize {
+        self.indptr.len() - 1
+    }
+
+    /// The weight at a position of `indices`.
+    pub(super) fn weight(&self, position: usize) -> f64 {
+        match &self.weights {
+            Weights::Unit => 1.0,
+            Weights::Each(weights) => weights[position],
+        }
+    }
+}
+
+/// Reads a matrix that must have `rows` rows and `columns` columns. `level` is for the message.
+///
+/// # Errors
+///
+/// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
+/// damaged, larger than the matrix can be, or not a valid part of a matrix.
+pub(super) fn read(file: &Path, level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
+    parse(file, &read_file(file, MAX_FILE)?, level, rows, columns)
+}
+
+/// [`read`], with the file in memory.
+fn parse(file: &Path, bytes: &[u8], level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
+    let mut archive = Archive::open(file, bytes)?;
+    archive.check_format()?;
+
+    let shape = archive.array("shape.npy", 2)?.integers()?;
+    let &[found_rows, found_columns] = shape.as_slice() else {
+        return Err(archive.bad("shape.npy", format!("{} numbers, expected 2", shape.len())));
+    };
+    if usize::try_from(found_rows) != Ok(rows) {
+        let Ok(found_rows) = usize::try_from(found_rows) else {
+            return Err(archive.bad("shape.npy", format!("{found_rows} rows")));
+        };
+        return Err(MappingError::SourceCount { file: file.to_owned(), level, rows: found_rows, wet: rows });
+    }
+    if usize::try_from(found_columns) != Ok(columns) {
+        let reason = format!("{found_columns} columns (target cells), but the target grid has {columns} cells");
+        return Err(archive.bad("shape.npy", reason));
+    }
+
+    let entry = "indptr.npy";
+    let raw = archive.array(entry, rows + 1)?;
+    let indptr = raw.indices_below(MAX_WEIGHTS + 1)?;
+    if indptr.len() != rows + 1 {
+        return Err(archive.bad(entry, format!("{} numbers for {rows} rows, expected {}", indptr.len(), rows + 1)));
+    }
+    if indptr.first() != Some(&0) || !indptr.is_sorted() {
+        return Err(archive.bad(entry, "the row starts do not begin with 0 and ascend".to_owned()));
+    }
+    let count = indptr.last().copied().unwrap_or(0) as usize;
+
+    let entry = "indices.npy";
+    let indices = archive.array(entry, count)?.indices_below(columns)?;
+    if indices.len() != count {
+        return Err(archive.bad(entry, format!("{} numbers, but indptr ends with {count}", indices.len())));
+    }
+
+    let entry = "data.npy";
+    let data = archive.array(entry, count)?;
+    let weights = data.weights()?;
+    if data.len() != count {
+        return Err(archive.bad(entry, format!("{} numbers, but indptr ends with {count}", data.len())));
+    }
+    Ok(Csr { columns, indptr, indices, weights })
+}
+
+/// The zip archive of arrays.
+struct Archive<'a> {
+    file: &'a Path,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+}
+
+impl<'a> Archive<'a> {
+    fn open(file: &'a Path, bytes: &'a [u8]) -> Result<Self, MappingError> {
+        let zip = ZipArchive::new(Cursor::new(bytes)).map_err(|error| bad(file, "(archive)", error.to_string()))?;
+        Ok(Self { file, zip })
+    }
+
+    fn bad(&self, entry: &str, reason: String) -> MappingError {
+        bad(self.file, entry, reason)
+    }
+
+    /// Unpacks an entry that should hold at most `limit` bytes. Memory is only taken for bytes that really come out.
+    fn unpack(&mut self, entry: &str, limit: usize) -> Result<Vec<u8>, MappingError> {
+        let file = self.file;
+        let source = self.zip.by_name(entry).map_err(|error| bad(file, entry, error.to_string()))?;
+        let (claimed, packed) = (source.size(), source.compressed_size());
+        let too_large =
+            || MappingError::TooLarge { file: file.to_owned(), what: format!("entry {entry}"), limit: limit as u64 };
+        if claimed > limit as u64 {
+            return Err(too_large());
+        }
+        if claimed > packed.saturating_mul(DEFLATE_RATIO).saturating_add(4096) {
+            return Err(bad(file, entry, format!("claims {claimed} bytes, more than {packed} packed bytes can hold")));
+        }
+        let mut bytes = Vec::with_capacity(claimed as usize);
+        source
+            .take(limit as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| bad(file, entry, format!("cannot be unpacked: {error}")))?;
+        if bytes.len() > limit {
+            return Err(too_large());
+        }
+        Ok(bytes)
+    }
+
+    /// An array of at most `count` numbers.
+    fn array(&mut self, entry: &'static str, count: usize) -> Result<Numbers<'a>, MappingError> {
+        let bytes = self.unpack(entry, count.saturating_mul(8).saturating_add(HEADER))?;
+        Numbers { file: self.file, entry, bytes }.checked()
+    }
+
+    /// Refuses other sparse formats; their entries have the same names. A file without the entry is taken as CSR.
+    fn check_format(&mut self) -> Result<(), MappingError> {
+        let entry = "format.npy";
+        if self.zip.index_for_name(entry).is_none() {
+            return Ok(());
+        }
+        // A single text of three bytes, or of three 4-byte characters in old files.
+        let bytes = self.unpack(entry, HEADER)?;
+        let letters: Vec<u8> = bytes.iter().rev().filter(|&&byte| byte != 0).take(3).copied().collect();
+        if letters == b"rsc" {
+            Ok(())
+        } else {
+            Err(self.bad(entry, "the sparse matrix is not in the format csr".to_owned()))
+        }
+    }
+}
+
+/// An unpacked one-dimensional entry.
+struct Numbers<'a> {
+    file: &'a Path,
+    entry: &'static str,
+    bytes: Vec<u8>,
+}
+
+impl Numbers<'_> {
+    fn checked(self) -> Result<Self, MappingError> {
+        let dimensions = self.npy()?.shape.len();
+        if dimensions == 1 { Ok(self) } else { Err(self.bad(format!("{dimensions} dimensions, expected 1"))) }
+    }
+
+    fn npy(&self) -> Result<Npy<'_>, MappingError> {
+        Npy::parse(&self.bytes).map_err(|reason| self.bad(reason))
+    }
+
+    fn len(&self) -> usize {
+        self.npy().map_or(0, |npy| npy.shape.iter().product())
+    }
+
+    fn integers(&self) -> Result<Vec<i64>, MappingError> {
+        let npy = self.npy()?;
+        Ok(npy.integers().ok_or_else(|| self.bad("floats, expected integers".to_owned()))?.collect())
+    }
+
+    /// The integers, each from 0 to `bound` - 1.
+    fn indices_below(&self, bound: usize) -> Result<Vec<u32>, MappingError> {
+        let npy = self.npy()?;
+        let bound = u32::try_from(bound).unwrap_or(u32::MAX);
+        npy.integers()
+            .ok_or_else(|| self.bad("floats, expected integers".to_owned()))?
+            .enumerate()
+            .map(|(position, value)| match u32::try_from(value) {
+                Ok(value) if value < bound => Ok(value),
+                _ => Err(self.bad(format!("number {position} is {value}, expected 0 to {}", bound.saturating_sub(1)))),
+            })
+            .collect()
+    }
+
+    fn weights(&self) -> Result<Weights, MappingError> {
+        let npy = self.npy()?;
+        if npy.floats().all(|weight| weight == 1.0) {
+            return Ok(Weights::Unit);
+        }
+        if let Some(position) = npy.floats().position(|weight| !weight.is_finite()) {
+            return Err(self.bad(format!("weight {position} is not a finite number")));
+        }
+        Ok(Weights::Each(npy.floats().collect()))
+    }
+
+    fn bad(&self, reason: String) -> MappingError {
+        bad(self.file, self.entry, reason)
+    }
+}
+
+fn bad(file: &Path, entry: &str, reason: String) -> MappingError {
+    MappingError::Entry { file: file.to_owned(), entry: entry.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Reads the pickles of mapping factors.
+//!
+//! A pickle is a program for a small stack machine that may call any Python function. This reader calls nothing. It
+//! knows the opcodes that lists, dicts, tuples, plain values and numpy arrays need, and four globals
+//! (`numpy.ndarray`, `numpy.dtype`, and `_reconstruct` and `scalar` of `numpy.core.multiarray` or
+//! `numpy._core.multiarray`), which it interprets itself. Anything else is an error that names it.
+//!
+//! Files are untrusted. Every length is checked against the bytes at hand before it is used, the number of values is
+//! bounded, and containers refer to each other by number, not by pointer: sharing, nesting and even cycles cost
+//! nothing to read, compare or drop. Text and raw array data are borrowed from the input, never copied.
+
+mod array;
+mod machine;
+
+use machine::Machine;
+
+pub use array::{Array, DType, ElementKind};
+
+/// Why a pickle was refused. `at` is the offset of the opcode in the unpacked file.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PickleError {
+    /// The data end within an opcode, or without STOP.
+    #[error("the pickle ends early (opcode at byte {at})")]
+    Truncated {
+        /// Offset in the unpacked file.
+        at: usize,
+    },
+    /// An opcode that mapping factors do not need.
+    #[error("byte {at} of the pickle: opcode {opcode:#04x} is not allowed in mapping factors")]
+    Opcode {
+        /// Offset in the unpacked file.
+        at: usize,
+        /// The opcode.
+        opcode: u8,
+    },
+    /// A function or class that mapping factors do not need. It was not looked up.
+    #[error("byte {at} of the pickle: the global {name:?} is not allowed in mapping factors; do not trust this file")]
+    Global {
+        /// Offset in the unpacked file.
+        at: usize,
+        /// Module and name, shortened.
+        name: String,
+    },
+    /// More values, or deeper nesting, than any file of mapping factors has.
+    #[error("byte {at} of the pickle: more than {limit} {what}")]
+    Limit {
+        /// Offset in the unpacked file.
+        at: usize,
+        /// What there is too much of.
+        what: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// The opcode does not fit what is on the stack, or its argument is out of range.
+    #[error("byte {at} of the pickle: {reason}")]
+    Malformed {
+        /// Offset in the unpacked file.
+        at: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// A Python value. Containers are numbers to look up in the [`Document`], so a value is small and can be copied.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// `None`
+    None,
+    /// `True` or `False`
+    Bool(bool),
+    /// An integer, or an integer scalar of numpy.
+    Int(i64),
+    /// A float, or a float scalar of numpy.
+    Float(f64),
+    /// Text.
+    Str(&'a str),
+    /// Raw bytes.
+    Bytes(&'a [u8]),
+    /// A list, see [`Document::items`].
+    List(ListId),
+    /// A tuple, see [`Document::items`].
+    Tuple(TupleId),
+    /// A dict, see [`Document::pairs`] and [`Document::get`].
+    Dict(DictId),
+    /// A numpy array, see [`Document::array`].
+    Array(ArrayId),
+    /// An element type of numpy.
+    DType(DTypeId),
+    /// One of the four known names; it cannot be called from outside.
+    Global(Global),
+}
+
+impl Value<'_> {
+    /// What kind of value it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::None => "None",
+            Value::Bool(_) => "a truth value",
+            Value::Int(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Str(_) => "text",
+            Value::Bytes(_) => "bytes",
+            Value::List(_) => "a list",
+            Value::Tuple(_) => "a tuple",
+            Value::Dict(_) => "a dict",
+            Value::Array(_) => "an array",
+            Value::DType(_) => "an element type",
+            Value::Global(_) => "a function or class",
+        }
+    }
+}
+
+/// The number of a list in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListId(u32);
+/// The place of a tuple's items in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TupleId {
+    start: u32,
+    end: u32,
+}
+/// The number of a dict in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DictId(u32);
+/// The number of an array in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArrayId(u32);
+/// The number of an element type in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DTypeId(u32);
+
+/// The globals that are understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Global {
+    /// `numpy.core.multiarray._reconstruct`: begins an array.
+    Reconstruct,
+    /// `numpy.core.multiarray.scalar`: a single number.
+    Scalar,
+    /// `numpy.ndarray`
+    NdArray,
+    /// `numpy.dtype`
+    DType,
+}
+
+impl Global {
+    fn find(module: &str, name: &str) -> Option<Self> {
+        match (module, name) {
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Some(Self::Reconstruct),
+            ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Some(Self::Scalar),
+            ("numpy", "ndarray") => Some(Self::NdArray),
+            ("numpy", "dtype") => Some(Self::DType),
+            _ => None,
+        }
+    }
+}
+
+/// A pickle that has been read: its value and the containers it refers to. Borrows from the unpacked file.
+#[derive(Debug)]
+pub struct Document<'a> {
+    root: Value<'a>,
+    store: Store<'a>,
+}
+
+/// The containers. Ids are handed out by this store only, so they are always in range.
+#[derive(Debug, Default)]
+struct Store<'a> {
+    lists: Vec<Vec<Value<'a>>>,
+    tuples: Vec<Value<'a>>,
+    dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    arrays: Vec<Option<Array<'a>>>,
+    dtypes: Vec<DType>,
+}
+
+impl<'a> Document<'a> {
+    /// Reads one pickle of protocol 2 to 5 that fills `bytes` to the end. Arrays are understood as protocols 3 and 4
+    /// write them; 2 and 5 use other globals for them.
+    ///
+    /// # Errors
+    ///
+    /// [`PickleError`]: the data end early, are followed by others, are malformed or too many, or use an opcode or a
+    /// global that mapping factors do not need.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PickleError> {
+        Machine::new(bytes).run()
+    }
+
+    /// The value as a whole.
+    pub fn root(&self) -> Value<'a> {
+        self.root
+    }
+
+    /// The items of a list or tuple; `None` for anything else.
+    pub fn items(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+        match value {
+            Value::List(id) => self.store.lists.get(id.0 as usize).map(Vec::as_slice),
+            Value::Tuple(id) => self.store.tuples.get(id.start as usize..id.end as usize),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dict in the order of the file; `None` for anything else. A later entry outranks an earlier
+    /// one of the same key.
+    pub fn pairs(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+        match value {
+            Value::Dict(id) => self.store.dicts.get(id.0 as usize).map(Vec::as_slice),
+            _ => None,
+        }
+    }
+
+    /// The entry of a dict under a text key.
+    pub fn get(&self, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
+        self.pairs(dict)?.iter().rev().find(|(k, _)| *k == Value::Str(key)).map(|(_, v)| *v)
+    }
+
+    /// A numpy array; `None` for anything else, and for an array that the file began but never filled.
+    pub fn array(&self, value: Value<'a>) -> Option<&Array<'a>> {
+        match value {
+            Value::Array(id) => self.store.arrays.get(id.0 as usize)?.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The elements of an object array in the order of the file; `None` for anything else.
+    pub fn objects(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+        let array = self.array(value)?;
+        let items = self.items(Value::List(array.object_list()?))?;
+        // A list can grow after the array was made of it.
+        items.get(..array.len())
+    }
+}
+
+impl<'a> Store<'a> {
+    fn tuple(&self, id: TupleId) -> &[Value<'a>] {
+        &self.tuples[id.start as usize..id.end as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests;

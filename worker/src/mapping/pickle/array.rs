@@ -1,0 +1,229 @@
+//! Arrays of numpy inside a pickle.
+
+use super::{DTypeId, ListId, TupleId, Value};
+
+/// Most dimensions of an array.
+const MAX_DIMENSIONS: usize = 8;
+
+/// What the elements of an array are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementKind {
+    /// Truth values.
+    Bool,
+    /// Signed integers.
+    Int,
+    /// Unsigned integers.
+    Uint,
+    /// Floating-point numbers.
+    Float,
+    /// Any Python values.
+    Object,
+}
+
+/// The type of the elements of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DType {
+    /// What they are.
+    pub kind: ElementKind,
+    /// Bytes an element.
+    pub size: usize,
+    /// Whether the file has told the byte order, and it is little-endian (or there is none, as in single bytes).
+    little_endian: bool,
+}
+
+impl DType {
+    /// From numpy's short name, such as `f8`; `None` for types that are not supported.
+    pub(super) fn from_code(code: &str) -> Option<Self> {
+        let (kind, size) = match code {
+            "b1" => (ElementKind::Bool, 1),
+            "i1" => (ElementKind::Int, 1),
+            "i2" => (ElementKind::Int, 2),
+            "i4" => (ElementKind::Int, 4),
+            "i8" => (ElementKind::Int, 8),
+            "u1" => (ElementKind::Uint, 1),
+            "u2" => (ElementKind::Uint, 2),
+            "u4" => (ElementKind::Uint, 4),
+            "u8" => (ElementKind::Uint, 8),
+            "f4" => (ElementKind::Float, 4),
+            "f8" => (ElementKind::Float, 8),
+            "O8" => (ElementKind::Object, 8),
+            _ => return None,
+        };
+        Some(Self { kind, size, little_endian: false })
+    }
+
+    /// Takes the state `(3, order, subarray, names, fields, size, alignment, flags)`.
+    pub(super) fn set_state(&mut self, state: &[Value<'_>]) -> Result<(), String> {
+        let &[Value::Int(3), Value::Str(order), Value::None, Value::None, Value::None, ..] = state else {
+            return Err("the state of an element type is not that of a plain number".to_owned());
+        };
+        match (order, self.size, self.kind) {
+            ("<", ..) | ("|", 1, _) | ("|", _, ElementKind::Object) => {
+                self.little_endian = true;
+                Ok(())
+            }
+            _ => Err(format!("byte order {order:?} is not supported, only little-endian")),
+        }
+    }
+
+    /// One number of this type.
+    pub(super) fn scalar<'a>(self, bytes: &[u8]) -> Option<Value<'a>> {
+        if bytes.len() != self.size || !self.little_endian {
+            return None;
+        }
+        match self.kind {
+            ElementKind::Bool => Some(Value::Bool(bytes != [0])),
+            ElementKind::Float => Some(Value::Float(float(bytes)?)),
+            ElementKind::Int | ElementKind::Uint => Some(Value::Int(self.integer(bytes)?)),
+            ElementKind::Object => None,
+        }
+    }
+
+    fn integer(self, bytes: &[u8]) -> Option<i64> {
+        let negative = self.kind == ElementKind::Int && bytes.last().is_some_and(|&top| top >= 0x80);
+        let mut wide = [if negative { 0xff } else { 0 }; 8];
+        wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        let value = i64::from_le_bytes(wide);
+        // The upper half of u64 has no place in i64.
+        (negative || value >= 0).then_some(value)
+    }
+}
+
+fn float(bytes: &[u8]) -> Option<f64> {
+    match bytes.len() {
+        4 => bytes.try_into().ok().map(|bytes| f32::from_le_bytes(bytes).into()),
+        8 => bytes.try_into().ok().map(f64::from_le_bytes),
+        _ => None,
+    }
+}
+
+/// An array of numpy. Its raw data are borrowed from the file.
+#[derive(Debug, Clone)]
+pub struct Array<'a> {
+    dtype: DType,
+    shape: Vec<usize>,
+    len: usize,
+    fortran: bool,
+    data: Data<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Data<'a> {
+    Raw(&'a [u8]),
+    Objects(ListId),
+}
+
+impl<'a> Array<'a> {
+    /// Takes the state `(1, shape, dtype, fortran, data)`. The product of the shape is checked against the raw data;
+    /// the length of an object list is left to the caller, who can see it.
+    pub(super) fn from_state<'s>(
+        state: &[Value<'a>],
+        tuple: impl Fn(TupleId) -> &'s [Value<'a>],
+        dtype: impl Fn(DTypeId) -> DType,
+    ) -> Result<Self, String>
+    where
+        'a: 's,
+    {
+        let &[Value::Int(1), Value::Tuple(shape), Value::DType(dtype_id), fortran, data] = state else {
+            return Err("the state of an array is not (1, shape, dtype, order, data)".to_owned());
+        };
+        let fortran = match fortran {
+            Value::Bool(fortran) => fortran,
+            Value::Int(fortran) => fortran != 0,
+            other => return Err(format!("the order of an array is {}", other.kind())),
+        };
+        let shape = tuple(shape);
+        if shape.len() > MAX_DIMENSIONS {
+            return Err(format!("an array of {} dimensions, at most {MAX_DIMENSIONS} are supported", shape.len()));
+        }
+        let shape: Vec<usize> = shape
+            .iter()
+            .map(|&size| match size {
+                Value::Int(size) => {
+                    usize::try_from(size).map_err(|_| format!("an array with {size} elements along a dimension"))
+                }
+                other => Err(format!("the shape of an array holds {}", other.kind())),
+            })
+            .collect::<Result<_, _>>()?;
+        let dtype = dtype(dtype_id);
+        if !dtype.little_endian {
+            return Err("an array whose element type has no byte order".to_owned());
+        }
+        let sizes = shape.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+        let (Some(len), Some(size)) = (sizes, sizes.and_then(|len| len.checked_mul(dtype.size))) else {
+            return Err(format!("an array of impossible shape {shape:?}"));
+        };
+        let data = match (data, dtype.kind) {
+            (Value::List(list), ElementKind::Object) => Data::Objects(list),
+            (Value::Bytes(bytes), kind) if kind != ElementKind::Object => {
+                if bytes.len() != size {
+                    return Err(format!("an array of shape {shape:?} needs {size} bytes, there are {}", bytes.len()));
+                }
+                Data::Raw(bytes)
+            }
+            (other, _) => return Err(format!("the data of an array are {}", other.kind())),
+        };
+        Ok(Self { dtype, shape, len, fortran, data })
+    }
+
+    /// The lengths of the dimensions.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// How many elements there are in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the first dimension runs fastest.
+    pub fn is_fortran(&self) -> bool {
+        self.fortran && self.shape.len() > 1
+    }
+
+    /// The raw little-endian data in the order of the file; `None` for object arrays.
+    pub fn raw(&self) -> Option<&'a [u8]> {
+        match self.data {
+            Data::Raw(bytes) => Some(bytes),
+            Data::Objects(_) => None,
+        }
+    }
+
+    pub(super) fn object_list(&self) -> Option<ListId> {
+        match self.data {
+            Data::Objects(list) => Some(list),
+            Data::Raw(_) => None,
+        }
+    }
+
+    /// The elements of a float array with the last dimension running fastest, whatever the order in the file.
+    /// `None` for other element types and for Fortran order in more than two dimensions.
+    pub fn floats(&self) -> Option<Vec<f64>> {
+        let raw = self.raw().filter(|_| self.dtype.kind == ElementKind::Float)?;
+        let at = |index: usize| raw.get(index * self.dtype.size..(index + 1) * self.dtype.size).and_then(float);
+        match (self.is_fortran(), self.shape.as_slice()) {
+            (false, _) => (0..self.len).map(at).collect(),
+            (true, &[rows, columns]) => {
+                (0..self.len).map(|index| at(index / columns + index % columns * rows)).collect()
+            }
+            (true, _) => None,
+        }
+    }
+
+    /// The elements of an integer array in the order of the file; `None` for other element types and for numbers
+    /// beyond 64 bits with sign.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let raw = self.raw().filter(|_| matches!(self.dtype.kind, ElementKind::Int | ElementKind::Uint))?;
+        raw.chunks_exact(self.dtype.size).map(|bytes| self.dtype.integer(bytes)).collect()
+    }
+}

@@ -1,0 +1,219 @@
+//! Unpacks XZ files within limits.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
+
+use super::MappingError;
+
+/// Memory the decoder may take: the dictionary of the highest preset (64 MiB) and some room.
+const DECODER_MEMORY: u64 = 96 << 20;
+/// The least amount by which the output grows.
+const STEP: usize = 1 << 16;
+
+/// Reads the whole file.
+///
+/// # Errors
+///
+/// The file cannot be read, or has more than `limit` bytes (found before anything of that size is allocated).
+pub(super) fn read_file(file: &Path, limit: usize) -> Result<Vec<u8>, MappingError> {
+    let io = |action| move |source| MappingError::Io { file: file.to_owned(), action, source };
+    let too_large =
+        || MappingError::TooLarge { file: file.to_owned(), what: "the file".to_owned(), limit: limit as u64 };
+    let handle = File::open(file).map_err(io("open"))?;
+    let size = handle.metadata().map_err(io("read"))?.len();
+    if size > limit as u64 {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    // The size may have changed since; never read beyond the limit.
+    handle.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io("read"))?;
+    if bytes.len() > limit {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+/// Unpacks an XZ file in memory. `file` only names it in errors.
+///
+/// Streams may follow one another, as the format allows; everything else behind the last stream is an error.
+///
+/// # Errors
+///
+/// [`MappingError::Xz`] if the data are damaged, cut short or followed by other bytes;
+/// [`MappingError::TooLarge`] if they unpack to more than `limit` bytes.
+pub(super) fn unpack(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>, MappingError> {
+    let bad = |error: XzError| MappingError::Xz { file: file.to_owned(), reason: reason(&error) };
+    let mut stream = Stream::new_stream_decoder(DECODER_MEMORY, CONCATENATED).map_err(bad)?;
+    let mut out = Vec::new();
+    let mut used = 0;
+    loop {
+        if out.len() == out.capacity() {
+            if out.len() > limit {
+                return Err(MappingError::TooLarge {
+                    file: file.to_owned(),
+                    what: "its unpacked content".to_owned(),
+                    limit: limit as u64,
+                });
+            }
+            // One byte beyond the limit tells "exactly full" from "too large".
+            let room = limit.saturating_add(1) - out.len();
+            out.reserve_exact(room.min(out.len().max(STEP)));
+        }
+        let (before_in, before_out) = (stream.total_in(), stream.total_out());
+        let status = stream.process_vec(&packed[used..], &mut out, Action::Finish).map_err(bad)?;
+        let taken = stream.total_in() - before_in;
+        used += taken as usize;
+        match status {
+            Status::StreamEnd => break,
+            _ if taken == 0 && stream.total_out() == before_out => {
+                return Err(MappingError::Xz { file: file.to_owned(), reason: "it ends early" });
+            }
+            _ => {}
+        }
+    }
+    if out.len() > limit {
+        let what = "its unpacked content".to_owned();
+        return Err(MappingError::TooLarge { file: file.to_owned(), what, limit: limit as u64 });
+    }
+    if used < packed.len() {
+        return Err(MappingError::Xz { file: file.to_owned(), reason: "other bytes follow" });
+    }
+    Ok(out)
+}
+
+/// Reads an XZ file and unpacks it to at most `limit` bytes.
+pub(super) fn read(file: &Path, limit: usize) -> Result<Vec<u8>, MappingError> {
+    // Packing never makes data much larger: 1/64 and the headers are more than enough.
+    let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096))?;
+    unpack(file, &packed, limit)
+}
+
+/// Packs as Python's `lzma` does: one stream with CRC64.
+pub(super) fn pack(file: &Path, bytes: &[u8], preset: u32) -> Result<Vec<u8>, MappingError> {
+    let bad = |error: XzError| MappingError::Xz { file: file.to_owned(), reason: reason(&error) };
+    let mut stream = Stream::new_easy_encoder(preset, liblzma::stream::Check::Crc64).map_err(bad)?;
+    let mut out = Vec::new();
+    let mut used = 0;
+    loop {
+        if out.len() == out.capacity() {
+            out.reserve(STEP);
+        }
+        let before = stream.total_in();
+        let status = stream.process_vec(&bytes[used..], &mut out, Action::Finish).map_err(bad)?;
+        used += (stream.total_in() - before) as usize;
+        if matches!(status, Status::StreamEnd) {
+            return Ok(out);
+        }
+    }
+}
+
+fn reason(error: &XzError) -> &'static str {
+    match error {
+        XzError::Data => "the data are damaged",
+        XzError::Options => "it uses options that this decoder does not know",
+        XzError::Format => "it does not begin as one, or other bytes follow",
+        XzError::MemLimit => "unpacking would take more memory than any preset needs",
+        XzError::Mem => "there is not enough memory",
+        XzError::NoCheck | XzError::UnsupportedCheck => "its integrity check is missing or unknown",
+        XzError::Program => "the decoder was misused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file() -> &'static Path {
+        Path::new("mask.xz")
+    }
+
+    #[test]
+    fn packs_and_unpacks() {
+        for size in [0, 1, STEP - 1, STEP, STEP + 1, 300_000] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * i / 7) as u8).collect();
+            let packed = pack(file(), &bytes, 1).unwrap();
+            assert_eq!(unpack(file(), &packed, size).unwrap(), bytes, "size {size}");
+            assert_eq!(unpack(file(), &packed, usize::MAX).unwrap(), bytes, "size {size}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_named_and_kept() {
+        let packed = pack(file(), &vec![0; 10_000_000], 1).unwrap();
+        assert!(packed.len() < 5000);
+        let error = unpack(file(), &packed, 9_999_999).unwrap_err();
+        assert!(matches!(error, MappingError::TooLarge { limit: 9_999_999, .. }), "{error}");
+        assert!(error.to_string().starts_with("mask.xz: its unpacked content is larger than the limit of 9999999"));
+        unpack(file(), &packed, 10_000_000).unwrap();
+    }
+
+    #[test]
+    fn cut_or_extended_files_are_errors() {
+        let packed = pack(file(), b"sea surface height", 6).unwrap();
+        for end in 0..packed.len() {
+            let error = unpack(file(), &packed[..end], 1000).unwrap_err();
+            assert!(matches!(error, MappingError::Xz { .. }), "cut at {end}: {error}");
+        }
+        for tail in [&b"x"[..], b"garbage!", &[0, 0, 0]] {
+            let mut longer = packed.clone();
+            longer.extend_from_slice(tail);
+            assert!(matches!(unpack(file(), &longer, 1000), Err(MappingError::Xz { .. })), "{tail:?}");
+        }
+        // Two streams are a legal file.
+        let twice = [packed.clone(), packed].concat();
+        assert_eq!(unpack(file(), &twice, 1000).unwrap(), b"sea surface heightsea surface height");
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let packed = pack(file(), b"sea surface height", 6).unwrap();
+        for bit in 0..packed.len() * 8 {
+            let mut damaged = packed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(unpack(file(), &damaged, 1000).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_dictionary_larger_than_any_preset_is_refused() {
+        let mut options = liblzma::stream::LzmaOptions::new_preset(0).unwrap();
+        options.dict_size(256 << 20);
+        let mut filters = liblzma::stream::Filters::new();
+        filters.lzma2(&options);
+        let mut stream = Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc64).unwrap();
+        let mut packed = Vec::with_capacity(4096);
+        assert!(matches!(stream.process_vec(b"salt", &mut packed, Action::Finish).unwrap(), Status::StreamEnd));
+        let error = unpack(file(), &packed, 1000).unwrap_err();
+        assert!(error.to_string().contains("more memory"), "{error}");
+    }
+
+    #[test]
+    fn files_beyond_the_limit_are_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        // Sparse: takes no room on the disk.
+        File::create(&path).unwrap().set_len(1 << 33).unwrap();
+        assert!(matches!(read_file(&path, 1 << 20), Err(MappingError::TooLarge { .. })));
+        assert!(matches!(read_file(&dir.path().join("absent"), 10), Err(MappingError::Io { action: "open", .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, tail: Vec<u8>) {
+            let _ = unpack(file(), &bytes, 4096);
+            let mut packed = pack(file(), &bytes, 0).unwrap();
+            packed.truncate(packed.len() / 2);
+            packed.extend(tail);
+            prop_assert!(unpack(file(), &packed, 4096).is_err());
+        }
+    }
+}
