@@ -1,5 +1,6 @@
 //! Plans a production and drives it to its end.
 
+pub mod demo;
 pub mod plan;
 pub mod production;
 pub mod verify;

@@ -5,6 +5,7 @@
 
 pub mod granule;
 pub mod grid;
+pub mod look;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;

@@ -131,5 +131,14 @@ async fn one(worker: &Arc<Worker>, work: Work) -> Outcome {
             format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
         Err(Failure { kind: FailureKind::Permanent, reason })
     });
-    Outcome { work, result, elapsed: started.elapsed() }
+    let elapsed = started.elapsed();
+    match &result {
+        Ok(done) => {
+            tracing::info!(granule = %work.recipe.granule, already = done.already, bytes = done.bytes, ?elapsed, "done")
+        }
+        Err(failure) => {
+            tracing::info!(granule = %work.recipe.granule, kind = ?failure.kind, reason = %failure.reason, "not done")
+        }
+    }
+    Outcome { work, result, elapsed }
 }

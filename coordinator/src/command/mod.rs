@@ -1,6 +1,6 @@
 //! The command line: options, what they start, and how it ends.
 
-//mod demo;
+mod demo;
 mod plan;
 mod run;
 mod terminal;
@@ -36,7 +36,7 @@ struct Global {
 enum Command {
     /// The main job with nothing at hand: makes a small grid and model output, plans, produces and verifies
     #[command(after_help = "Example: edp-coordinator demo --out demo --size 30")]
-    //    Demo(demo::Options),
+    Demo(demo::Options),
     /// Scans model results and writes the task list: one recipe for each granule
     #[command(after_help = "Example: edp-coordinator plan --jobs jobs.txt --config config.yaml --source results \\
     --destination out --grid grid --mapping-factors factors --metadata metadata --tasks-out tasks.json")]
@@ -120,7 +120,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let level = cli.global.log.as_deref().or(settings.log.as_deref());
     edp_protocol::telemetry::start(level).map_err(usage)?;
     match cli.command {
-        //        Command::Demo(options) => demo::execute(&options, &settings),
+        Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),
         Command::Run(options) => run::execute(options, &settings),
         Command::Verify(options) => verify::execute(&options),

@@ -6,8 +6,8 @@ use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
 use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source};
 use super::file::{self, FileError};
 use super::gate::{self, GateError};
-use super::time::{self, TimeError};
 use super::rotation::{Orientation, Staggering};
+use super::time::{self, TimeError};
 use crate::grid::{HorizontalPoint, Mask, Placement, VerticalPoint};
 use crate::mapping::MappingError;
 use crate::mds::{Header, MdsError, MdsFile};
@@ -286,13 +286,18 @@ impl Assembly<'_> {
             (true, true) => (first, second),
             (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
             _ => {
-                let why = format!("its inputs are {} and {}, its components {} and {}", first.1, second.1, components.x, components.y);
+                let why = format!(
+                    "its inputs are {} and {}, its components {} and {}",
+                    first.1, second.1, components.x, components.y
+                );
                 return Err(self.fail(name, why));
             }
         };
         let levels = self.levels(name, &x.0)?;
         if self.levels(name, &y.0)? != levels {
-            return Err(self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name())));
+            return Err(
+                self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name()))
+            );
         }
         let mut place = |field: &str| {
             let description = variable::describe(&self.resources.texts.metadata, GridKind::Native, field);
@@ -302,7 +307,9 @@ impl Assembly<'_> {
         let staggering = match (of_x.horizontal, of_y.horizontal) {
             (HorizontalPoint::C, HorizontalPoint::C) => Staggering::Centres,
             (HorizontalPoint::U, HorizontalPoint::V) => Staggering::Faces,
-            (a, b) => return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1))),
+            (a, b) => {
+                return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1)));
+            }
         };
         let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
         Ok((Source::Rotated { x: x.0, y: y.0, staggering, orientation }, placement, levels))

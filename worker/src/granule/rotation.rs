@@ -42,14 +42,7 @@ pub enum Staggering {
 ///
 /// # Panics
 /// When a plane does not hold 13 N² values.
-pub fn rotate(
-    grid: &Native,
-    staggering: Staggering,
-    orientation: Orientation,
-    x: &[f32],
-    y: &[f32],
-    out: &mut [f32],
-) {
+pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x: &[f32], y: &[f32], out: &mut [f32]) {
     let n = grid.n;
     let tiles = |plane: &[f32]| {
         let mut tiles = vec![0.0; TILES * n * n];

@@ -1,0 +1,214 @@
+//! Mapping factors to a regular grid: every wet target cell takes the value of the nearest source cell.
+
+use super::DemoError;
+use super::bathymetry::Openness;
+use super::geometry::Geometry;
+use super::sphere::{Vector, point};
+use super::topology::cells;
+use kiddo::{ImmutableKdTree, SquaredEuclidean};
+
+/// Radius of the sphere on which the mapping measures distances, metres.
+const RADIUS: f64 = 6_370_997.0;
+/// Sides of target cells that divide the globe evenly, degrees.
+const SIDES: [f64; 9] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0];
+
+/// A regular grid of the whole Earth, rows from south to north, columns from 180 W eastwards.
+pub(super) struct Target {
+    /// Side of a cell, degrees.
+    pub(super) side: f64,
+    pub(super) latitudes: Vec<f64>,
+    pub(super) longitudes: Vec<f64>,
+}
+
+impl Target {
+    /// The grid about as fine as a source grid of `n` x `n` tiles: half a degree for 90.
+    pub(super) fn new(n: usize) -> Self {
+        let wanted = 45.0 / n as f64;
+        let side = SIDES.into_iter().find(|side| *side >= wanted).unwrap_or(10.0);
+        let centres = |start: f64, count: usize| (0..count).map(|at| start + (at as f64 + 0.5) * side).collect();
+        let rows = (180.0 / side).round() as usize;
+        Target { side, latitudes: centres(-90.0, rows), longitudes: centres(-180.0, 2 * rows) }
+    }
+
+    /// Number of cells.
+    pub(super) fn len(&self) -> usize {
+        self.latitudes.len() * self.longitudes.len()
+    }
+
+    /// As file names call it: `0p50deg`.
+    pub(super) fn label(&self) -> String {
+        format!("{:.2}deg", self.side).replace('.', "p")
+    }
+
+    /// Lower and upper bound of each centre.
+    pub(super) fn bounds(&self, centres: &[f64]) -> Vec<[f64; 2]> {
+        centres.iter().map(|c| [c - self.side / 2.0, c + self.side / 2.0]).collect()
+    }
+
+    /// Centres of all cells, row by row.
+    pub(super) fn centres(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.latitudes.iter().flat_map(|lat| self.longitudes.iter().map(|lon| (*lon, *lat)))
+    }
+}
+
+/// One level of the mapping: the source of each target, as a sparse matrix of ones.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Level {
+    /// Number of wet source cells: rows of the matrix.
+    pub(super) sources: usize,
+    /// Which targets are wet.
+    pub(super) wet: Vec<bool>,
+    /// Start of each row in `indices`, and their end.
+    pub(super) indptr: Vec<i32>,
+    /// Targets of each row, ascending.
+    pub(super) indices: Vec<i32>,
+}
+
+/// The nearest of all source cells for each target cell, in tile, j, i order.
+///
+/// A target farther from every source than the longest cell edge has none.
+pub(super) fn nearest(grid: &Geometry, target: &Target) -> Result<Vec<Option<usize>>, DemoError> {
+    let sources = source_points(grid);
+    let tree = ImmutableKdTree::<f64, 3>::new_from_slice(&sources).map_err(|e| DemoError::Search(format!("{e:?}")))?;
+    let reach = reach(grid);
+    let found = target.centres().map(|(lon, lat)| {
+        let hit = tree.query(&point(lon, lat)).nearest_one::<SquaredEuclidean<f64>>().execute();
+        (hit.distance.sqrt() * RADIUS < reach).then_some(hit.item as usize)
+    });
+    Ok(found.collect())
+}
+
+/// Unit vectors of the cell centres, from the positions that the grid files hold.
+fn source_points(grid: &Geometry) -> Vec<Vector> {
+    grid.centres.iter().map(|&(lon, lat)| point(f64::from(lon as f32), f64::from(lat as f32))).collect()
+}
+
+/// Longest cell edge in whole metres.
+fn reach(grid: &Geometry) -> f64 {
+    grid.dxg.iter().chain(&grid.dyg).fold(0.0, |a: f64, b| a.max(*b)).floor()
+}
+
+/// The mapping of one level.
+///
+/// A target is wet where the nearest of all source cells is. That cell is then the nearest wet one, too, so
+/// one search serves all levels.
+pub(super) fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: &Openness) -> Level {
+    let plane = grid.centres.len();
+    let fractions = &open.c[k * plane..][..plane];
+    let mut row = vec![None; plane];
+    let mut sources = 0;
+    for (row, open) in row.iter_mut().zip(fractions) {
+        if *open > 0.0 {
+            *row = Some(sources);
+            sources += 1;
+        }
+    }
+    let rows: Vec<Option<usize>> = nearest.iter().map(|source| source.and_then(|s| row[s])).collect();
+    let mut indptr = vec![0i32; sources + 1];
+    for row in rows.iter().flatten() {
+        indptr[row + 1] += 1;
+    }
+    for at in 0..sources {
+        indptr[at + 1] += indptr[at];
+    }
+    let mut next = indptr.clone();
+    let mut indices = vec![0i32; indptr[sources] as usize];
+    for (target, row) in rows.iter().enumerate() {
+        if let Some(row) = *row {
+            indices[next[row] as usize] = target as i32;
+            next[row] += 1;
+        }
+    }
+    Level { sources, wet: rows.iter().map(Option::is_some).collect(), indptr, indices }
+}
+
+/// Tile, row and column of the wet cells of a level, in tile, j, i order.
+pub(super) fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>; 3] {
+    let mut wet: [Vec<i64>; 3] = Default::default();
+    for ((tile, j, i), open) in cells(grid.n).zip(&open.c[k * grid.centres.len()..]) {
+        if *open > 0.0 {
+            for (list, value) in wet.iter_mut().zip([tile, j, i]) {
+                list.push(value as i64);
+            }
+        }
+    }
+    wet
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::demo::bathymetry::LEVELS;
+    use crate::demo::sphere::{dot, minus};
+
+    #[test]
+    fn sides_fit_the_source() {
+        for (n, side, label) in [
+            (6, 10.0, "10p00deg"),
+            (30, 2.0, "2p00deg"),
+            (45, 1.0, "1p00deg"),
+            (90, 0.5, "0p50deg"),
+            (270, 0.25, "0p25deg"),
+        ] {
+            let target = Target::new(n);
+            assert_eq!((target.side, target.label().as_str()), (side, label));
+            assert_eq!(target.bounds(&target.latitudes)[0], [-90.0, -90.0 + side]);
+            assert_eq!(target.bounds(&target.longitudes).last().unwrap()[1], 180.0);
+        }
+    }
+
+    #[test]
+    fn every_wet_target_has_the_one_nearest_source() {
+        let grid = Geometry::new(6);
+        let open = Openness::new(&grid);
+        let target = Target::new(6);
+        let nearest = nearest(&grid, &target).unwrap();
+        let sources = source_points(&grid);
+        let far = |a: Vector, b: Vector| dot(minus(a, b), minus(a, b));
+        for k in 0..LEVELS {
+            let level = level(k, &nearest, &grid, &open);
+            let wet: Vec<usize> = (0..sources.len()).filter(|s| open.c[k * sources.len() + s] > 0.0).collect();
+            assert_eq!(level.sources, wet.len());
+            assert_eq!(level.indptr.len(), wet.len() + 1);
+            let mut source = vec![None; target.len()];
+            for (row, ends) in level.indptr.windows(2).enumerate() {
+                let columns = &level.indices[ends[0] as usize..ends[1] as usize];
+                assert!(columns.is_sorted_by(|a, b| a < b));
+                for column in columns {
+                    assert!(source[*column as usize].replace(wet[row]).is_none(), "two sources");
+                }
+            }
+            for (at, (lon, lat)) in target.centres().enumerate() {
+                let p = point(lon, lat);
+                let least = |all: &mut dyn Iterator<Item = usize>| {
+                    all.map(|s| far(p, sources[s])).fold(f64::INFINITY, f64::min)
+                };
+                let of_all = least(&mut (0..sources.len()));
+                let reached = of_all.sqrt() * RADIUS < reach(&grid);
+                match source[at] {
+                    Some(s) => {
+                        assert!(level.wet[at] && reached);
+                        assert!(far(p, sources[s]) <= of_all + 1e-15);
+                        assert!(far(p, sources[s]) <= least(&mut wet.iter().copied()) + 1e-15);
+                    }
+                    None => {
+                        assert!(!level.wet[at]);
+                        let dry = (0..sources.len()).filter(|s| !wet.contains(s));
+                        assert!(!reached || least(&mut { dry }) <= of_all + 1e-15);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wet_cells_are_in_scan_order() {
+        let grid = Geometry::new(6);
+        let open = Openness::new(&grid);
+        let [tile, j, i] = wet_cells(0, &grid, &open);
+        let cells: Vec<_> = (0..tile.len()).map(|at| (tile[at], j[at], i[at])).collect();
+        assert!(cells.is_sorted_by(|a, b| a < b));
+        assert_eq!(cells.len(), open.c[..grid.centres.len()].iter().filter(|h| **h > 0.0).count());
+    }
+}

@@ -1,0 +1,284 @@
+//! The geometry of both grids as NetCDF files.
+
+use super::DemoError;
+use super::bathymetry::{self, GRAVITY, LEVELS, Openness, THICKNESS};
+use super::descriptions::{Description, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
+use super::factors::Target;
+use super::geometry::Geometry;
+use super::topology::{TILES, cells};
+use netcdf::FileMut;
+use std::path::Path;
+
+/// Fill value of single and double precision.
+const FILL: f32 = 9.969_21e36;
+const FILL_DOUBLE: f64 = 9.969_209_968_386_869e36;
+/// Radius of the Earth for the areas of regular cells, metres.
+const MEAN_RADIUS: f64 = 6_371_008.8;
+
+/// Values of a variable.
+enum Values {
+    Index(usize),
+    /// A coordinate: stored plainly.
+    Plain(Vec<f32>),
+    Single(Vec<f32>),
+    Double(Vec<f64>),
+    Mask {
+        values: Vec<i8>,
+        fill: bool,
+    },
+}
+
+/// Distances between the middles of the levels and to the surface and bottom, metres.
+pub(super) fn steps_between() -> Vec<f64> {
+    let mut points = vec![0.0];
+    points.extend(bathymetry::centres());
+    points.extend(bathymetry::faces().last());
+    points.windows(2).map(|pair| pair[0] - pair[1]).collect()
+}
+
+/// Hydrostatic pressure over density at heights in metres.
+pub(super) fn reference(heights: &[f64]) -> Vec<f64> {
+    heights.iter().map(|z| -GRAVITY * z).collect()
+}
+
+/// Writes the native geometry.
+pub(super) fn write_native(path: &Path, grid: &Geometry, open: &Openness) -> Result<(), DemoError> {
+    let n = grid.n;
+    let mut file = Writer::create(path)?;
+    for (name, length) in [
+        ("tile", TILES),
+        ("j", n),
+        ("i", n),
+        ("j_g", n),
+        ("i_g", n),
+        ("k", LEVELS),
+        ("k_u", LEVELS),
+        ("k_l", LEVELS),
+        ("k_p1", LEVELS + 1),
+        ("nb", 4),
+        ("nv", 2),
+    ] {
+        file.dimension(name, length)?;
+    }
+    file.global("Geometry of the demo's lat-lon-cap grid")?;
+    let faces = bathymetry::faces();
+    let centres = bathymetry::centres();
+    let plain = |values: &[f64]| Values::Plain(single(values));
+    let corners = |pick: fn(&(f64, f64)) -> f64| {
+        Values::Plain(cells(n).flat_map(|c| grid.cell_corners(c)).map(|c| pick(&c) as f32).collect())
+    };
+    for about in NATIVE_COORDINATES {
+        let own = |pick: fn(&(f64, f64)) -> f64| {
+            Values::Plain(cells(n).map(|cell| pick(&grid.own_corner(cell)) as f32).collect())
+        };
+        let values = match about.name {
+            "XC" => Values::Plain(grid.centres.iter().map(|c| c.0 as f32).collect()),
+            "YC" => Values::Plain(grid.centres.iter().map(|c| c.1 as f32).collect()),
+            "XG" => own(|c| c.0),
+            "YG" => own(|c| c.1),
+            "XC_bnds" => corners(|c| c.0),
+            "YC_bnds" => corners(|c| c.1),
+            "Z" => plain(&centres),
+            "Zp1" => plain(&faces),
+            "Zu" => plain(&faces[1..]),
+            "Zl" => plain(&faces[..LEVELS]),
+            "Z_bnds" => plain(&faces.windows(2).flatten().copied().collect::<Vec<_>>()),
+            "tile" => Values::Index(TILES),
+            "k" | "k_u" | "k_l" => Values::Index(LEVELS),
+            "k_p1" => Values::Index(LEVELS + 1),
+            _ => Values::Index(n),
+        };
+        file.variable(about, values, "coordinate")?;
+    }
+    let mask = |fractions: &[f32]| Values::Mask {
+        values: fractions.iter().map(|h| i8::from(*h > 0.0)).collect(),
+        fill: false,
+    };
+    for about in NATIVE_FIELDS {
+        let values = match about.name {
+            "CS" => Values::Single(single(&grid.cs)),
+            "SN" => Values::Single(single(&grid.sn)),
+            "rA" => Values::Single(single(&grid.rac)),
+            "rAs" => Values::Single(single(&grid.ras)),
+            "rAw" => Values::Single(single(&grid.raw)),
+            "rAz" => Values::Single(single(&grid.raz)),
+            "dxC" => Values::Single(single(&grid.dxc)),
+            "dyC" => Values::Single(single(&grid.dyc)),
+            "dxG" => Values::Single(single(&grid.dxg)),
+            "dyG" => Values::Single(single(&grid.dyg)),
+            "drC" => Values::Single(single(&steps_between())),
+            "drF" => Values::Single(single(&THICKNESS)),
+            "PHrefC" => Values::Single(single(&reference(&centres))),
+            "PHrefF" => Values::Single(single(&reference(&faces))),
+            "hFacC" => Values::Single(open.c.clone()),
+            "hFacW" => Values::Single(open.w.clone()),
+            "hFacS" => Values::Single(open.s.clone()),
+            "maskC" => mask(&open.c),
+            "maskW" => mask(&open.w),
+            "maskS" => mask(&open.s),
+            _ => Values::Single(single(&open.depth)),
+        };
+        file.variable(about, values, "modelResult")?;
+    }
+    file.close()
+}
+
+/// Writes the geometry of the regular grid; `nearest` is the source of each target cell.
+pub(super) fn write_latlon(
+    path: &Path,
+    target: &Target,
+    nearest: &[Option<usize>],
+    open: &Openness,
+) -> Result<(), DemoError> {
+    let mut file = Writer::create(path)?;
+    for (name, length) in
+        [("Z", LEVELS), ("latitude", target.latitudes.len()), ("longitude", target.longitudes.len()), ("nv", 2)]
+    {
+        file.dimension(name, length)?;
+    }
+    file.global("Geometry of the demo's regular grid")?;
+    let plain = |values: &[f64]| Values::Plain(single(values));
+    let bounds = |centres: &[f64]| plain(&target.bounds(centres).concat());
+    for about in LATLON_COORDINATES {
+        let values = match about.name {
+            "latitude" => plain(&target.latitudes),
+            "longitude" => plain(&target.longitudes),
+            "latitude_bnds" => bounds(&target.latitudes),
+            "longitude_bnds" => bounds(&target.longitudes),
+            "Z" => plain(&bathymetry::centres()),
+            _ => plain(&bathymetry::faces().windows(2).flatten().copied().collect::<Vec<_>>()),
+        };
+        file.variable(about, values, "coordinate")?;
+    }
+    let plane = open.depth.len();
+    let mapped = |values: &[f32]| -> Vec<f64> {
+        let levels = values.chunks_exact(plane);
+        levels.flat_map(|level| nearest.iter().map(|s| s.map_or(0.0, |s| f64::from(level[s])))).collect()
+    };
+    for about in LATLON_FIELDS {
+        let values = match about.name {
+            "hFacC" => Values::Double(mapped(&open.c)),
+            "Depth" => {
+                let depth = |source: &Option<usize>| source.map(|s| open.depth[s]).filter(|depth| *depth > 0.0);
+                Values::Double(nearest.iter().map(|s| depth(s).unwrap_or(FILL_DOUBLE)).collect())
+            }
+            "area" => Values::Double(target.centres().map(|(_, lat)| area(lat, target.side)).collect()),
+            "drF" => Values::Single(single(&THICKNESS)),
+            _ => Values::Mask { values: mapped(&open.c).iter().map(|h| i8::from(*h > 0.0)).collect(), fill: true },
+        };
+        file.variable(about, values, "modelResult")?;
+    }
+    file.close()
+}
+
+/// Area of a cell between two parallels and two meridians, square metres.
+fn area(latitude: f64, side: f64) -> f64 {
+    let sin = |latitude: f64| latitude.to_radians().sin();
+    MEAN_RADIUS * MEAN_RADIUS * side.to_radians() * (sin(latitude + side / 2.0) - sin(latitude - side / 2.0))
+}
+
+fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|v| *v as f32).collect()
+}
+
+/// A NetCDF file, with errors that name it.
+struct Writer<'a> {
+    path: &'a Path,
+    file: FileMut,
+}
+
+impl<'a> Writer<'a> {
+    fn create(path: &'a Path) -> Result<Self, DemoError> {
+        let file = netcdf::create(path).map_err(|source| error(path, source))?;
+        Ok(Writer { path, file })
+    }
+
+    fn dimension(&mut self, name: &str, length: usize) -> Result<(), DemoError> {
+        self.file.add_dimension(name, length).map(drop).map_err(|source| error(self.path, source))
+    }
+
+    fn global(&mut self, title: &str) -> Result<(), DemoError> {
+        for (name, text) in [("Conventions", "CF-1.8"), ("title", title), ("comment", "Made up for a demonstration")] {
+            self.file.add_attribute(name, text).map_err(|source| error(self.path, source))?;
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, about: &Description, values: Values, kind: &str) -> Result<(), DemoError> {
+        let path = self.path;
+        self.try_variable(about, values, kind).map_err(|source| error(path, source))
+    }
+
+    fn try_variable(&mut self, about: &Description, values: Values, kind: &str) -> Result<(), netcdf::Error> {
+        let (name, dimensions) = (about.name, about.dimensions);
+        let mut variable = match &values {
+            Values::Index(_) => self.file.add_variable::<i32>(name, dimensions)?,
+            Values::Plain(_) | Values::Single(_) => self.file.add_variable::<f32>(name, dimensions)?,
+            Values::Double(_) => self.file.add_variable::<f64>(name, dimensions)?,
+            Values::Mask { .. } => self.file.add_variable::<i8>(name, dimensions)?,
+        };
+        if !matches!(values, Values::Index(_) | Values::Plain(_)) {
+            variable.set_compression(5, true)?;
+        }
+        match &values {
+            Values::Single(_) => variable.set_fill_value(FILL)?,
+            Values::Double(_) => variable.set_fill_value(FILL_DOUBLE)?,
+            Values::Mask { fill: true, .. } => variable.set_fill_value(1i8)?,
+            _ => {}
+        }
+        for (key, text) in [
+            ("axis", about.axis),
+            ("bounds", about.bounds),
+            ("coverage_content_type", kind),
+            ("long_name", about.long_name),
+            ("positive", about.positive),
+            ("standard_name", about.standard_name),
+            ("units", about.units),
+            ("comment", about.comment),
+        ] {
+            if !text.is_empty() {
+                variable.put_attribute(key, text)?;
+            }
+        }
+        match values {
+            Values::Index(length) => variable.put_values(&(0..length as i32).collect::<Vec<_>>(), ..),
+            Values::Plain(values) | Values::Single(values) => variable.put_values(&values, ..),
+            Values::Double(values) => variable.put_values(&values, ..),
+            Values::Mask { values, .. } => {
+                variable.put_attribute("dtype", "bool")?;
+                variable.put_values(&values, ..)
+            }
+        }
+    }
+
+    fn close(self) -> Result<(), DemoError> {
+        self.file.close().map_err(|source| error(self.path, source))
+    }
+}
+
+fn error(path: &Path, source: netcdf::Error) -> DemoError {
+    DemoError::NetCdf { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_between_levels() {
+        let steps = steps_between();
+        assert_eq!(steps.len(), LEVELS + 1);
+        assert_eq!(steps[0], 7.5);
+        assert_eq!(steps[1], 20.0);
+        assert_eq!(steps.iter().sum::<f64>(), 5500.0);
+        assert_eq!(reference(&[-100.0]), [981.0]);
+    }
+
+    #[test]
+    fn regular_cells_cover_the_globe() {
+        let target = Target::new(30);
+        let sum: f64 = target.centres().map(|(_, lat)| area(lat, target.side)).sum();
+        let sphere = 4.0 * std::f64::consts::PI * MEAN_RADIUS * MEAN_RADIUS;
+        assert!((sum / sphere - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,148 @@
+//! The main job with nothing at hand: a small grid, mapping factors, metadata and model output, all made up.
+//!
+//! [`generate`] writes everything that a production reads, for a lat-lon-cap grid of any size. The grid has the true
+//! topology of 13 tiles and reaches from 80 S to the pole; the continents are drawn roughly; the ocean is a set of
+//! smooth functions. The same size gives the same bytes.
+
+mod bathymetry;
+mod calendar;
+mod coast;
+mod configuration;
+mod datasets;
+mod descriptions;
+mod factors;
+mod geometry;
+mod geometry_files;
+mod grid_files;
+mod mds;
+mod metadata;
+mod ocean;
+mod results;
+mod sphere;
+mod topology;
+
+use bathymetry::{LEVELS, Openness};
+use factors::Target;
+use geometry::Geometry;
+use metadata::Names;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// Sizes of tiles that the demo makes.
+pub const SIZES: RangeInclusive<usize> = 6..=270;
+/// Size of tiles unless asked otherwise: granules of a few hundred kilobytes.
+pub const DEFAULT_SIZE: usize = 30;
+
+/// Where the demo's inputs lie: what `plan` and `run` want to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demo {
+    /// Cells along the side of a tile.
+    pub size: usize,
+    /// Grid directory.
+    pub grid: PathBuf,
+    /// Mapping factors.
+    pub factors: PathBuf,
+    /// Metadata directory.
+    pub metadata: PathBuf,
+    /// Configuration file.
+    pub configuration: PathBuf,
+    /// Root of the model output.
+    pub results: PathBuf,
+    /// Job file: every dataset on both grids, monthly.
+    pub jobs: PathBuf,
+}
+
+/// Why the demo's inputs could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Too small to show anything, or too large for a demo.
+    #[error("a demo with tiles of {0} x {0} cells cannot be made; choose a size from {min} to {max}", min = SIZES.start(), max = SIZES.end())]
+    Size(usize),
+    /// The directory holds another grid; the two would be taken for one.
+    #[error("{}: belongs to another grid; remove the directory around it, or choose another one for the demo", .0.display())]
+    Occupied(PathBuf),
+    /// A file or directory cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A geometry file cannot be written.
+    #[error("{}: cannot be written: {source}", path.display())]
+    NetCdf {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        source: netcdf::Error,
+    },
+    /// The mapping factors cannot be made; a defect of the program.
+    #[error("search for nearest neighbours: {0}")]
+    Search(String),
+}
+
+/// Makes a grid with tiles of `n` x `n` cells and everything around it below the directory `out`.
+///
+/// Files of an earlier demo of the same size are written anew.
+///
+/// # Errors
+/// The size is not in [`SIZES`], `out` holds a demo of another size, or a file cannot be written.
+pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
+    if !SIZES.contains(&n) {
+        return Err(DemoError::Size(n));
+    }
+    let demo = Demo {
+        size: n,
+        grid: out.join("grid"),
+        factors: out.join("factors"),
+        metadata: out.join("metadata"),
+        configuration: out.join("config.yaml"),
+        results: out.join("results"),
+        jobs: out.join("jobs.txt"),
+    };
+    let target = Target::new(n);
+    let names = Names {
+        n,
+        side: target.side,
+        bottom: bathymetry::faces()[LEVELS],
+        native_label: format!("llc{n:04}"),
+        latlon_label: target.label(),
+    };
+    refuse_other_grid(&demo.grid, &names)?;
+    for directory in [&demo.grid, &demo.factors, &demo.metadata, &demo.results] {
+        fs::create_dir_all(directory).map_err(|source| DemoError::Write { path: directory.clone(), source })?;
+    }
+
+    let grid = Geometry::new(n);
+    let open = Openness::new(&grid);
+    let nearest = factors::nearest(&grid, &target)?;
+    grid_files::write(&demo.grid, &grid, &open, &target, &nearest, &names)?;
+    metadata::write(&demo.metadata, &names)?;
+    metadata::save(&demo.configuration, &configuration::configuration(&names, LEVELS))?;
+    metadata::save(&demo.jobs, &configuration::jobs())?;
+    results::write(&demo.results.join("DEMO"), &grid, &open)?;
+    Ok(demo)
+}
+
+/// Makes sure that the grid directory holds no geometry but the one to be written.
+fn refuse_other_grid(directory: &Path, names: &Names) -> Result<(), DemoError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(DemoError::Write { path: directory.to_owned(), source }),
+    };
+    let ours = [grid_files::native_name(&names.native_label), grid_files::latlon_name(&names.latlon_label)];
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "nc") && !ours.iter().any(|own| name == own.as_str()) {
+            return Err(DemoError::Occupied(path));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! A quick look at a granule: one level of one variable as a PNG.
+//!
+//! Latlon granules become a map with north up. The 13 tiles of native granules are laid out as two pairs of faces:
+//! those of tiles 0 to 5 as they are, those of tiles 7 to 12 turned so that north is up, the Arctic tile above
+//! tile 5, where their axes run on.
+
+mod canvas;
+mod colour;
+mod field;
+mod font;
+mod number;
+
+pub use colour::Palette;
+
+use canvas::Canvas;
+use colour::{INK, LAND};
+use field::{Field, Kind, Panel};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// Widest map, pixels.
+const WIDEST: usize = 1080;
+/// Margin around everything, pixels.
+const MARGIN: usize = 16;
+/// Size of a font pixel.
+const SCALE: usize = 2;
+/// Distance of lines of text, pixels.
+const LINE: usize = 26;
+/// Height of the colour bar, pixels.
+const BAR: usize = 18;
+
+/// What a picture shows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    /// Name of the variable.
+    pub variable: String,
+    /// Its units; empty if the file has none.
+    pub units: String,
+    /// Width of the picture in pixels.
+    pub width: usize,
+    /// Height of the picture in pixels.
+    pub height: usize,
+    /// Least and greatest value of the level; `None` if it has no value at all.
+    pub range: Option<(f64, f64)>,
+    /// Values at the two ends of the colour bar. Values beyond them have the colours of the ends.
+    pub scale: (f64, f64),
+    /// The colours.
+    pub palette: Palette,
+}
+
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub enum LookError {
+    /// The granule cannot be read.
+    #[error("{}: cannot be read: {source}", file.display())]
+    NetCdf {
+        /// The granule.
+        file: PathBuf,
+        /// What the library says.
+        source: netcdf::Error,
+    },
+    /// The granule has no such field.
+    #[error("{}: has no field '{name}'; it has: {names}", file.display())]
+    NoVariable {
+        /// The granule.
+        file: PathBuf,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        names: String,
+    },
+    /// The granule has no field at all.
+    #[error("{}: has no variable on (latitude, longitude) or on (tile, j, i)", file.display())]
+    NoField {
+        /// The granule.
+        file: PathBuf,
+    },
+    /// The variable has no such level.
+    #[error("{}: {name} has no level {level}; give one from 0 to {}", file.display(), levels - 1)]
+    Level {
+        /// The granule.
+        file: PathBuf,
+        /// The variable.
+        name: String,
+        /// What was asked for.
+        level: usize,
+        /// Number of levels.
+        levels: usize,
+    },
+    /// The field has a shape that cannot be drawn.
+    #[error("{}: {name} has the shape {shape:?}, which cannot be drawn", file.display())]
+    Shape {
+        /// The granule.
+        file: PathBuf,
+        /// The variable.
+        name: String,
+        /// Its horizontal shape.
+        shape: Vec<usize>,
+    },
+    /// The picture cannot be written.
+    #[error("{}: cannot be written: {source}", file.display())]
+    Write {
+        /// The picture.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Draws one level of a variable of a granule into the PNG file `out`.
+///
+/// Without a name, the first variable on time and the grid is taken, else the first one on the grid. `level` counts
+/// from 0 at the top; a 2-D variable has level 0 only. The colours span the middle 99 % of the values; if those lie
+/// on both sides of zero, zero is in the middle.
+///
+/// # Errors
+/// The granule cannot be read or has no such field or level, or the picture cannot be written.
+pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) -> Result<Picture, LookError> {
+    let field = Field::read(granule, variable, level, WIDEST)?;
+    let (scale, palette) = scale(&field);
+    let map = layout(&field);
+    let zoom = (WIDEST / map.columns.max(map.rows)).max(1);
+    let (width, height) = (map.columns * zoom, map.rows * zoom);
+    let top = MARGIN + 2 * LINE;
+    // Room for a title and a colour bar beside a narrow map.
+    let mut page = Canvas::new(width.max(500) + 2 * MARGIN, top + height + MARGIN + BAR + LINE + MARGIN);
+    let colour_at = |value: f64| palette.at((value - scale.0) / (scale.1 - scale.0));
+
+    for (at, cell) in map.cells.iter().enumerate() {
+        let colour = match cell {
+            Cell::Outside => continue,
+            Cell::Value(value) if value.is_nan() => LAND,
+            Cell::Value(value) => colour_at(f64::from(*value)),
+        };
+        page.fill(MARGIN + at % map.columns * zoom, top + at / map.columns * zoom, zoom, zoom, colour);
+    }
+    for &(x, y, columns, rows) in &map.frames {
+        page.frame(MARGIN + x * zoom, top + y * zoom, columns * zoom, rows * zoom, INK);
+    }
+    titles(&mut page, &field, level, granule);
+    bar(&mut page, top + height + MARGIN, scale, field.range, &colour_at);
+
+    save(&page, out).map_err(|source| LookError::Write { file: out.to_owned(), source })?;
+    let Field { name, units, range, .. } = field;
+    Ok(Picture { variable: name, units, width: page.width, height: page.height, range, scale, palette })
+}
+
+/// One place of the layout.
+#[derive(Clone, Copy)]
+enum Cell {
+    /// No tile is here.
+    Outside,
+    /// NaN is land.
+    Value(f32),
+}
+
+/// Cells as the eye shall see them, rows from the top.
+struct Map {
+    rows: usize,
+    columns: usize,
+    cells: Vec<Cell>,
+    /// Column, row, columns, rows of the frames.
+    frames: Vec<(usize, usize, usize, usize)>,
+}
+
+/// Lays the panels out.
+fn layout(field: &Field) -> Map {
+    let Panel { rows, columns, values } = &field.panels[0];
+    match field.kind {
+        Kind::Map { northward } => {
+            let lines = values.chunks_exact(*columns);
+            let values: Vec<f32> =
+                if northward { lines.rev().flatten().copied().collect() } else { lines.flatten().copied().collect() };
+            let cells = values.into_iter().map(Cell::Value).collect();
+            Map { rows: *rows, columns: *columns, cells, frames: vec![(0, 0, *columns, *rows)] }
+        }
+        Kind::Tiles => {
+            // Tiles are square, but a broken file need not be.
+            let n = (*rows).max(*columns);
+            let mut map = Map { rows: 4 * n, columns: 4 * n, cells: vec![Cell::Outside; 16 * n * n], frames: vec![] };
+            for (tile, panel) in field.panels.iter().enumerate() {
+                let (left, top) = match tile {
+                    0..=5 => (tile / 3 * n, (3 - tile % 3) * n),
+                    6 => (n, 0),
+                    _ => ((tile - 1) / 3 * n, (1 + (tile - 7) % 3) * n),
+                };
+                map.frames.push((left, top, n, n));
+                for (at, value) in panel.values.iter().enumerate() {
+                    let (j, i) = (at / panel.columns, at % panel.columns);
+                    // From tile 7 on, i runs southwards and j eastwards.
+                    let (x, y) = if tile < 7 { (i, n - 1 - j) } else { (j, i) };
+                    map.cells[(top + y) * map.columns + left + x] = Cell::Value(*value);
+                }
+            }
+            map
+        }
+    }
+}
+
+/// Ends of the colour bar and the palette.
+fn scale(field: &Field) -> ((f64, f64), Palette) {
+    let mut values: Vec<f32> = field.panels.iter().flat_map(|p| &p.values).copied().filter(|v| v.is_finite()).collect();
+    if values.is_empty() {
+        return ((0.0, 1.0), Palette::Sequential);
+    }
+    values.sort_unstable_by(f32::total_cmp);
+    let rank = |part: f64| f64::from(values[((values.len() - 1) as f64 * part).round() as usize]);
+    let (low, high) = (rank(0.005), rank(0.995));
+    let widest = low.abs().max(high.abs());
+    if low < 0.0 && high > 0.0 && low.abs().min(high) > 0.2 * widest {
+        ((-widest, widest), Palette::Diverging)
+    } else if low < high {
+        ((low, high), Palette::Sequential)
+    } else {
+        // All the same: the middle of a scale around it.
+        let around = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
+        ((low - around, low + around), Palette::Sequential)
+    }
+}
+
+fn titles(page: &mut Canvas, field: &Field, level: usize, granule: &Path) {
+    let mut title = field.name.clone();
+    if !field.units.is_empty() {
+        title += &format!(" [{}]", field.units);
+    }
+    if let Some(vertical) = &field.vertical {
+        title += &format!("  {vertical} = {level}");
+    }
+    if !field.long_name.is_empty() {
+        title += &format!("  {}", field.long_name);
+    }
+    let file = granule.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let room = (page.width - 2 * MARGIN) / (font::ADVANCE * SCALE);
+    for (line, text) in [title, file].iter().enumerate() {
+        let text: String = text.chars().take(room).collect();
+        page.text(MARGIN, MARGIN + line * LINE, SCALE, &text, INK);
+    }
+}
+
+/// The colour bar with its ends and middle, and beside it the range of the values.
+fn bar(
+    page: &mut Canvas,
+    top: usize,
+    (low, high): (f64, f64),
+    range: Option<(f64, f64)>,
+    colour_at: &dyn Fn(f64) -> colour::Rgb,
+) {
+    let room = page.width - 2 * MARGIN;
+    let width = room / 2;
+    for x in 0..width {
+        let place = (x as f64 + 0.5) / width as f64;
+        page.fill(MARGIN + x, top, 1, BAR, colour_at(low + place * (high - low)));
+    }
+    page.frame(MARGIN, top, width, BAR, INK);
+    let labels = top + BAR + 6;
+    for (part, value) in [(0, low), (1, (low + high) / 2.0), (2, high)] {
+        let text = number::short(value);
+        let wide = Canvas::text_width(&text, SCALE);
+        // The outer labels end where the bar does.
+        page.text(MARGIN + part * width / 2 - part * wide / 2, labels, SCALE, &text, INK);
+    }
+    let words = match range {
+        Some((least, greatest)) => format!("min {}  max {}", number::short(least), number::short(greatest)),
+        None => "no values".to_owned(),
+    };
+    let wide = Canvas::text_width(&words, SCALE);
+    page.text((MARGIN + room).saturating_sub(wide), top, SCALE, &words, INK);
+}
+
+/// Writes the page as a PNG.
+fn save(page: &Canvas, out: &Path) -> std::io::Result<()> {
+    let side = |pixels| u32::try_from(pixels).map_err(std::io::Error::other);
+    let mut encoder = png::Encoder::new(BufWriter::new(File::create(out)?), side(page.width)?, side(page.height)?);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(page.bytes())?;
+    Ok(writer.finish()?)
+}
+
+#[cfg(test)]
+mod tests;
