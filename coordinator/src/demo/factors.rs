@@ -1,11 +1,13 @@
 //! Mapping factors to a regular grid: every wet target cell takes the value of the nearest source cell.
 
 use super::DemoError;
-use super::bathymetry::Openness;
+use super::bathymetry::{self, LEVELS, Openness};
 use super::geometry::Geometry;
 use super::sphere::{Vector, point};
 use super::topology::cells;
+use edp_worker::mapping::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
+use std::path::Path;
 
 /// Radius of the sphere on which the mapping measures distances, metres.
 const RADIUS: f64 = 6_370_997.0;
@@ -30,11 +32,6 @@ impl Target {
         Target { side, latitudes: centres(-90.0, rows), longitudes: centres(-180.0, 2 * rows) }
     }
 
-    /// Number of cells.
-    pub(super) fn len(&self) -> usize {
-        self.latitudes.len() * self.longitudes.len()
-    }
-
     /// As file names call it: `0p50deg`.
     pub(super) fn label(&self) -> String {
         format!("{:.2}deg", self.side).replace('.', "p")
@@ -53,15 +50,15 @@ impl Target {
 
 /// One level of the mapping: the source of each target, as a sparse matrix of ones.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Level {
+struct Level {
     /// Number of wet source cells: rows of the matrix.
-    pub(super) sources: usize,
+    sources: usize,
     /// Which targets are wet.
-    pub(super) wet: Vec<bool>,
+    wet: Vec<bool>,
     /// Start of each row in `indices`, and their end.
-    pub(super) indptr: Vec<i32>,
+    indptr: Vec<i32>,
     /// Targets of each row, ascending.
-    pub(super) indices: Vec<i32>,
+    indices: Vec<i32>,
 }
 
 /// The nearest of all source cells for each target cell, in tile, j, i order.
@@ -78,6 +75,35 @@ pub(super) fn nearest(grid: &Geometry, target: &Target) -> Result<Vec<Option<usi
     Ok(found.collect())
 }
 
+/// Writes the mapping factors: the target grid, and land mask and matrix of each level.
+pub(super) fn write(
+    directory: &Path,
+    grid: &Geometry,
+    open: &Openness,
+    target: &Target,
+    nearest: &[Option<usize>],
+) -> Result<(), DemoError> {
+    let depth_bounds: Vec<[f64; 2]> = bathymetry::faces().windows(2).map(|pair| [pair[0], pair[1]]).collect();
+    let wet: Vec<_> = (0..LEVELS).map(|k| wet_cells(k, grid, open)).collect();
+    write_latlon_grid(
+        directory,
+        &TargetGrid {
+            latitude_bounds: &target.bounds(&target.latitudes),
+            longitude_bounds: &target.bounds(&target.longitudes),
+            depth_bounds: &depth_bounds,
+            latitudes: &target.latitudes,
+            longitudes: &target.longitudes,
+            wet: &wet,
+        },
+    )?;
+    for k in 0..LEVELS {
+        let Level { sources, wet, indptr, indices } = level(k, nearest, grid, open);
+        write_land_mask(directory, k, &wet)?;
+        write_matrix(directory, k, (sources, wet.len()), &indptr, &indices, Weights::Unit)?;
+    }
+    Ok(())
+}
+
 /// Unit vectors of the cell centres, from the positions that the grid files hold.
 fn source_points(grid: &Geometry) -> Vec<Vector> {
     grid.centres.iter().map(|&(lon, lat)| point(f64::from(lon as f32), f64::from(lat as f32))).collect()
@@ -92,7 +118,7 @@ fn reach(grid: &Geometry) -> f64 {
 ///
 /// A target is wet where the nearest of all source cells is. That cell is then the nearest wet one, too, so
 /// one search serves all levels.
-pub(super) fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: &Openness) -> Level {
+fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: &Openness) -> Level {
     let plane = grid.centres.len();
     let fractions = &open.c[k * plane..][..plane];
     let mut row = vec![None; plane];
@@ -123,7 +149,7 @@ pub(super) fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: 
 }
 
 /// Tile, row and column of the wet cells of a level, in tile, j, i order.
-pub(super) fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>; 3] {
+fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>; 3] {
     let mut wet: [Vec<i64>; 3] = Default::default();
     for ((tile, j, i), open) in cells(grid.n).zip(&open.c[k * grid.centres.len()..]) {
         if *open > 0.0 {
@@ -139,7 +165,6 @@ pub(super) fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::demo::bathymetry::LEVELS;
     use crate::demo::sphere::{dot, minus};
 
     #[test]
@@ -171,7 +196,7 @@ mod tests {
             let wet: Vec<usize> = (0..sources.len()).filter(|s| open.c[k * sources.len() + s] > 0.0).collect();
             assert_eq!(level.sources, wet.len());
             assert_eq!(level.indptr.len(), wet.len() + 1);
-            let mut source = vec![None; target.len()];
+            let mut source = vec![None; nearest.len()];
             for (row, ends) in level.indptr.windows(2).enumerate() {
                 let columns = &level.indices[ends[0] as usize..ends[1] as usize];
                 assert!(columns.is_sorted_by(|a, b| a < b));

@@ -78,7 +78,10 @@ pub enum DemoError {
         /// What the library says.
         source: netcdf::Error,
     },
-    /// The mapping factors cannot be made; a defect of the program.
+    /// The mapping factors cannot be written.
+    #[error(transparent)]
+    Factors(#[from] edp_worker::mapping::MappingError),
+    /// The nearest neighbours cannot be found; a defect of the program.
     #[error("search for nearest neighbours: {0}")]
     Search(String),
 }
@@ -119,6 +122,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
     let open = Openness::new(&grid);
     let nearest = factors::nearest(&grid, &target)?;
     grid_files::write(&demo.grid, &grid, &open, &target, &nearest, &names)?;
+    factors::write(&demo.factors, &grid, &open, &target, &nearest)?;
     metadata::write(&demo.metadata, &names)?;
     metadata::save(&demo.configuration, &configuration::configuration(&names, LEVELS))?;
     metadata::save(&demo.jobs, &configuration::jobs())?;

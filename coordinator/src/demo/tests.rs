@@ -3,6 +3,7 @@
 
 use super::*;
 use edp_worker::grid::{Latlon, Native};
+use edp_worker::mapping::Factors;
 use edp_worker::mds::MdsFile;
 use std::collections::BTreeMap;
 
@@ -86,6 +87,26 @@ fn the_grid_reader_takes_it() {
         let latlon = Latlon::load(&demo.grid).unwrap();
         assert_eq!(latlon.longitude.len(), 2 * latlon.latitude.len());
         assert_eq!(latlon.z, native.rc);
+    }
+}
+
+#[test]
+fn the_factors_reader_takes_them() {
+    let out = tempfile::tempdir().unwrap();
+    let demo = generate(out.path(), 6).unwrap();
+    let native = Native::load(&demo.grid).unwrap();
+    let latlon = Latlon::load(&demo.grid).unwrap();
+    let factors = Factors::open(&demo.factors).unwrap();
+    assert_eq!(factors.shape(), (latlon.latitude.len(), latlon.longitude.len()));
+    assert_eq!(factors.depth_bounds().len(), LEVELS);
+    assert_eq!(factors.depth_bounds()[0], [0.0, -15.0]);
+    let mut before = usize::MAX;
+    for k in 0..LEVELS {
+        let level = factors.level(k, &native.wet_positions(k)).unwrap();
+        assert!(level.is_nearest_neighbour());
+        assert_eq!(level.uncovered(), 0);
+        assert!(level.wet_targets() > 100 && level.wet_targets() <= before);
+        before = level.wet_targets();
     }
 }
 
