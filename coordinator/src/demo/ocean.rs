@@ -107,7 +107,8 @@ impl Ocean {
     pub(super) fn upward(&self, longitude: f64, latitude: f64, depth: f64) -> impl Fn(f64) -> f64 {
         let p = point(longitude, latitude);
         let equator = 4e-6 * (-((latitude + 1.0) / 3.5).powi(2)).exp();
-        let waves = 1.5e-6 * (self.eddies.at(p) + self.drift.at(p));
+        // A shallow sea leaves little room to rise and sink.
+        let waves = 1.5e-6 * (self.eddies.at(p) + self.drift.at(p)) * smooth(depth / 3000.0);
         move |z| match -z / depth {
             inside if inside < 1.0 => (equator * (z / 120.0).exp() + waves) * (inside * TAU / 2.0).sin(),
             _ => 0.0,

@@ -38,8 +38,8 @@ pub(super) struct Field {
     pub(super) units: String,
     pub(super) kind: Kind,
     pub(super) panels: Vec<Panel>,
-    /// Name of the vertical dimension, if it has one.
-    pub(super) vertical: Option<String>,
+    /// Whether it has levels at all.
+    pub(super) layered: bool,
     /// Least and greatest value of the level, before any averaging; `None` if there is no value.
     pub(super) range: Option<(f64, f64)>,
 }
@@ -87,7 +87,7 @@ impl Field {
             units: text("units"),
             kind,
             panels,
-            vertical: reader.vertical.clone(),
+            layered: reader.layered,
             range,
         })
     }
@@ -123,7 +123,7 @@ struct Reader<'a> {
     tiled: bool,
     rows: usize,
     columns: usize,
-    vertical: Option<String>,
+    layered: bool,
     fills: Vec<f64>,
 }
 
@@ -155,8 +155,7 @@ impl<'a> Reader<'a> {
         let truth = variable.attribute_value("dtype").is_some();
         let fills = ["_FillValue", "missing_value"].into_iter().filter(|_| !truth);
         let fills = fills.filter_map(|name| variable.attribute_value(name)?.ok()?.try_into().ok()).collect();
-        let vertical = vertical.map(|at| leading[at].name());
-        Ok(Reader { path, variable, leading: start, tiled, rows, columns, vertical, fills })
+        Ok(Reader { path, variable, leading: start, tiled, rows, columns, layered: vertical.is_some(), fills })
     }
 
     /// Reads a panel, averages blocks of `block` x `block` cells, and widens the range of values.

@@ -224,8 +224,8 @@ fn titles(page: &mut Canvas, field: &Field, level: usize, granule: &Path) {
     if !field.units.is_empty() {
         title += &format!(" [{}]", field.units);
     }
-    if let Some(vertical) = &field.vertical {
-        title += &format!("  {vertical} = {level}");
+    if field.layered {
+        title += &format!("  level {level}");
     }
     if !field.long_name.is_empty() {
         title += &format!("  {}", field.long_name);
