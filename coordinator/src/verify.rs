@@ -7,6 +7,7 @@ use edp_worker::granule::chunks::silence_hdf5;
 use edp_worker::granule::inspect::{self, Identity, InspectError};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// How closely granules are looked at.
@@ -92,7 +93,7 @@ pub fn verify(recipes: &[Recipe], depth: Depth) -> Result<Verified, VerifyError>
         let fail = |source| VerifyError::List { path: directory.clone(), source };
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
             Err(e) => return Err(fail(e)),
         };
         for entry in entries {

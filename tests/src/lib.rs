@@ -37,10 +37,7 @@ impl Fixture {
             ("--mapping-factors", &self.demo.factors),
             ("--metadata", &self.demo.metadata),
         ];
-        let mut options: Vec<String> =
-            pairs.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]).collect();
-        options.extend(["--production-date".to_owned(), "2020-01-01T00:00:00Z".to_owned()]);
-        options
+        pairs.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]).collect()
     }
 
     /// Plans everything for a destination; the task list is kept in the fixture's directory.
@@ -48,6 +45,7 @@ impl Fixture {
         let list = self.path(list);
         let output = coordinator()
             .arg("plan")
+            .env("SOURCE_DATE_EPOCH", "1577836800") // 2020-01-01
             .args(self.options(destination))
             .args(more)
             .arg("--tasks-out")

@@ -128,14 +128,13 @@ pub(crate) fn produce(
         };
         production::run(list, worker, Retries::default(), progress, stop).await
     });
-    for recipe in &recipes {
-        if let Ok(path) =
-            recipe.granule.parse::<Location>().and_then(|location| location.local().map(ToOwned::to_owned))
-        {
-            if let Err(error) = commit::sweep(&path) {
-                note(&format!("warning: {}", edp_protocol::message::chain(&error)));
-            }
-        }
+    let paths = recipes.iter().filter_map(|recipe| {
+        let location: Location = recipe.granule.parse().ok()?;
+        location.local().ok().map(ToOwned::to_owned)
+    });
+    let paths: Vec<PathBuf> = paths.collect();
+    if let Err(error) = commit::sweep(paths.iter().map(PathBuf::as_path)) {
+        note(&format!("warning: {}", edp_protocol::message::chain(&error)));
     }
     let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
     let signal = *signal.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,6 +23,7 @@ fn groupings(path: &str) -> Vec<Grouping> {
         filename: text(&entry["filename"]),
         dimension: text(&entry["dimension"]),
         frequencies: Vec::new(),
+        time_invariant: false,
         comment: entry.get("comment").map(text),
         rename: None,
         components: None,

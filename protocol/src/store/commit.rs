@@ -3,6 +3,8 @@
 //! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
 //! final name is complete, whatever happened and whoever made it.
 
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -50,7 +52,7 @@ impl Part {
         fs::create_dir_all(directory).map_err(fail("make its directory"))?;
         let path = directory.join(part_name(&name.to_string_lossy(), worker));
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fail("remove an earlier part of it")(e)),
             _ => Ok(Part { path, target: target.into() }),
         }
     }
@@ -102,31 +104,42 @@ pub fn part_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 
-/// Removes the parts of a granule that any worker left behind, and says how many there were.
+/// Removes the parts of granules that any worker left behind, and says how many there were. Each directory is listed once.
 /// Only for a production whose outcomes are all in: a part in use would be lost.
 ///
 /// # Errors
-/// The directory cannot be listed or a part not removed; a directory that does not exist has no parts.
-pub fn sweep(target: &Path) -> Result<usize, CommitError> {
-    let fail = |source| CommitError { path: target.into(), action: "sweep the parts beside it", source };
-    let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else { return Ok(0) };
-    let start = format!(".{}.", name.to_string_lossy());
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(e) => return Err(fail(e)),
-    };
+/// A directory cannot be listed or a part not removed; a directory that does not exist has no parts.
+pub fn sweep<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<usize, CommitError> {
+    let mut names: BTreeMap<&Path, HashSet<&OsStr>> = BTreeMap::new();
+    for target in targets {
+        if let (Some(directory), Some(name)) = (target.parent(), target.file_name()) {
+            names.entry(directory).or_default().insert(name);
+        }
+    }
     let mut swept = 0;
-    for entry in entries {
-        let entry = entry.map_err(fail)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(&start) && name.ends_with(".part") {
-            fs::remove_file(entry.path()).map_err(fail)?;
-            swept += 1;
+    for (directory, names) in names {
+        let fail = |source| CommitError { path: directory.into(), action: "sweep the parts in it", source };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(e) => return Err(fail(e)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(fail)?;
+            let name = entry.file_name();
+            if granule_of(&name.to_string_lossy()).is_some_and(|granule| names.contains(OsStr::new(granule))) {
+                fs::remove_file(entry.path()).map_err(fail)?;
+                swept += 1;
+            }
         }
     }
     Ok(swept)
+}
+
+/// The granule that a part is of.
+fn granule_of(part: &str) -> Option<&str> {
+    let (granule, _worker) = part.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')?;
+    Some(granule)
 }
 
 #[cfg(test)]
@@ -184,9 +197,9 @@ mod tests {
         assert!(files(dir.path()).is_empty());
         fs::write(dir.path().join(part_name("g.nc", "dead")), "x").unwrap();
         fs::write(dir.path().join(part_name("h.nc", "alive")), "x").unwrap();
-        assert_eq!(sweep(&target).unwrap(), 1);
+        let nowhere = dir.path().join("none/g.nc");
+        assert_eq!(sweep([target.as_path(), &nowhere]).unwrap(), 1);
         assert_eq!(files(dir.path()), [".h.nc.alive.part"]);
-        assert_eq!(sweep(&dir.path().join("none/g.nc")).unwrap(), 0);
     }
 
     #[test]

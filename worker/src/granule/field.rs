@@ -133,16 +133,19 @@ pub enum Source {
     /// One model variable as it is.
     Direct(Record),
     /// One component of a vector.
-    Rotated {
-        /// The component along the model's i axis.
-        x: Record,
-        /// The component along the model's j axis.
-        y: Record,
-        /// Where the model has them.
-        staggering: Staggering,
-        /// Which component of the result.
-        orientation: Orientation,
-    },
+    Rotated(Box<Vector>),
+}
+
+/// A vector of the model, and what is wanted of it.
+pub struct Vector {
+    /// The component along the model's i axis.
+    pub x: Record,
+    /// The component along the model's j axis.
+    pub y: Record,
+    /// Where the model has them.
+    pub staggering: Staggering,
+    /// Which component of the result.
+    pub orientation: Orientation,
 }
 
 impl Source {
@@ -150,7 +153,7 @@ impl Source {
     pub fn names(&self) -> String {
         match self {
             Source::Direct(record) => record.input.name().to_owned(),
-            Source::Rotated { x, y, .. } => format!("{} or {}", x.input.name(), y.input.name()),
+            Source::Rotated(vector) => format!("{} or {}", vector.x.input.name(), vector.y.input.name()),
         }
     }
 }
@@ -236,10 +239,10 @@ impl Field<'_> {
                 Plane::F32(values) => self.route_plane(level, shape, &values, out),
                 Plane::F64(values) => self.route_plane(level, shape, &values, out),
             },
-            Source::Rotated { x, y, staggering, orientation } => {
-                let (x, y) = (x.plane(level)?.into_f32(), y.plane(level)?.into_f32());
+            Source::Rotated(vector) => {
+                let (x, y) = (vector.x.plane(level)?.into_f32(), vector.y.plane(level)?.into_f32());
                 let mut rotated = vec![0.0; x.len()];
-                rotate(self.grid, *staggering, *orientation, &x, &y, &mut rotated);
+                rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
                 self.route_plane(level, shape, &rotated, out)
             }
         }

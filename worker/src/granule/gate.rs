@@ -210,7 +210,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.nc");
         file::write(&path, &sample()).unwrap();
-        let changes: [(&str, fn(&mut Dataset)); 10] = [
+        type Change = fn(&mut Dataset);
+        let changes: [(&str, Change); 10] = [
             ("dimensions", |d| d.dimensions[1].1 = 5),
             ("global: attribute title", |d| d.attributes[0].1 = Value::from("other")),
             ("global: attribute extra", |d| d.attributes.push(("extra".into(), Value::from("x")))),

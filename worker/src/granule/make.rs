@@ -3,7 +3,7 @@
 use super::codec::CodecError;
 use super::coordinates::{self, Coordinates, Wanted};
 use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
-use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source};
+use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source, Vector};
 use super::file::{self, FileError};
 use super::gate::{self, GateError};
 use super::rotation::{Orientation, Staggering};
@@ -312,7 +312,8 @@ impl Assembly<'_> {
             }
         };
         let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
-        Ok((Source::Rotated { x: x.0, y: y.0, staggering, orientation }, placement, levels))
+        let vector = Vector { x: x.0, y: y.0, staggering, orientation };
+        Ok((Source::Rotated(Box::new(vector)), placement, levels))
     }
 
     /// Levels of an input that fits the grid; none if it is 2-D.
@@ -357,10 +358,10 @@ impl Assembly<'_> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let file = File::open(path.parse::<Location>()?.local()?).map_err(fail)?;
         let found = file.length().map_err(fail)?;
-        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?) {
-            if version.size != found {
-                return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
-            }
+        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
+            && version.size != found
+        {
+            return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
         }
         Ok(Box::new(file))
     }
