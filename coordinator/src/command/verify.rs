@@ -62,7 +62,10 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
     }
     match options.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&verified).context("writing the report")?),
-        Output::Human => println!("{}", describe(&verified)),
+        Output::Human => {
+            verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
+            println!("{}, {} extra", describe(&verified), verified.extra.len());
+        }
     }
     Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
 }
@@ -87,12 +90,5 @@ pub(crate) fn describe(verified: &Verified) -> String {
             }
         }
     }
-    for extra in &verified.extra {
-        note(&format!("extra: {extra}"));
-    }
-    format!(
-        "verified: {} good, {missing} missing, {damaged} damaged, {foreign} foreign, {} extra",
-        verified.good,
-        verified.extra.len()
-    )
+    format!("verified: {} good, {missing} missing, {damaged} damaged, {foreign} foreign", verified.good)
 }

@@ -216,6 +216,7 @@ impl Field<'_> {
                     if cancel.load(Ordering::Relaxed) {
                         return Err(FieldError::Cancelled);
                     }
+                    let _span = tracing::info_span!("plane").entered();
                     self.plane(first + k, &horizontal, out)
                 })
                 .try_reduce(|| Seen { range: None, uncovered: 0 }, |a, b| Ok(a.and(b)))?;
@@ -226,6 +227,7 @@ impl Field<'_> {
                 slab_shape[1] = count;
                 origin[1] = first as u64;
             }
+            let _span = tracing::info_span!("compress").entered();
             chunks.extend(codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL)?);
         }
         let range = seen.range.map(|range| O::attribute(&range));

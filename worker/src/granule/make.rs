@@ -158,11 +158,11 @@ pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) ->
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
     let name = GranuleName::parse(base_name(&recipe.granule))?;
-    let resources = cache.resources(recipe, name.grid)?;
+    let resources = tracing::info_span!("resources").in_scope(|| cache.resources(recipe, name.grid))?;
     let assembly = Assembly { recipe, plan, name: &name, resources: &resources, cancel };
-    let (dataset, warnings) = assembly.dataset()?;
-    file::write(path, &dataset)?;
-    gate::check(path, &dataset)?;
+    let (dataset, warnings) = tracing::info_span!("assemble").in_scope(|| assembly.dataset())?;
+    tracing::info_span!("write").in_scope(|| file::write(path, &dataset))?;
+    tracing::info_span!("gate").in_scope(|| gate::check(path, &dataset))?;
     let bytes = std::fs::metadata(path).map_err(|source| FileError::Io { path: path.into(), source })?.len();
     Ok(Made { bytes, warnings })
 }
