@@ -34,7 +34,7 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh .ci/run
 
-.PHONY: help deps build demo test lint conformance check-all doc clean
+.PHONY: help deps build demo test lint conformance bench check-all doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,12 @@ conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS:
 	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'make conformance: set EDP_REAL_DATA to the folder of the real data' >&2; exit 2; fi
 	$(need) test
 	@$(call run_tests,real_data)
+
+bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DATA, EDP_REAL_TOOLS: on the real grid)
+	$(need) build
+	cargo build --release --workspace --bins --locked --quiet
+	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
+	cargo bench --locked --quiet -p edp-tests --bench granules
 
 check-all: lint ## everything, the slow tests too
 	$(need) test

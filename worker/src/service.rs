@@ -22,7 +22,7 @@ pub struct Worker {
     pub id: String,
     /// Granules made at once.
     pub slots: usize,
-    /// Whether a granule of another recipe is overwritten.
+    /// Whether granules of other recipes, and damaged ones, are overwritten.
     pub replace: bool,
     /// Loaded resources.
     pub cache: Cache,
@@ -50,8 +50,13 @@ impl Worker {
         let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
         let target = location.local().map_err(|e| permanent(chain(&e)))?;
         recipe.granule_below_root().map_err(|e| permanent(chain(&e)))?;
-        if !self.replace && target.exists() {
-            return existing(target, recipe);
+        if target.exists() {
+            match existing(target, recipe) {
+                // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
+                Err(_) if self.replace => {}
+                Ok(_) if self.replace && !is_whole(target, recipe) => {}
+                found => return found,
+            }
         }
         let part = Part::new(target, &self.id).map_err(|e| permanent(chain(&e)))?;
         let made = make::make(recipe, &self.cache, part.path(), &self.cancel).map_err(|e| failure(&e))?;
@@ -74,6 +79,10 @@ fn failure(error: &MakeError) -> Failure {
         _ => FailureKind::Permanent,
     };
     Failure { kind, reason: chain(error) }
+}
+
+fn is_whole(target: &Path, recipe: &Recipe) -> bool {
+    inspect::structure(target, recipe).is_ok_and(|problems| problems.is_empty())
 }
 
 /// What a granule that stands at the destination means for its recipe.

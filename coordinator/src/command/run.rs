@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// Granules made at once [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
-    /// Overwrite granules of other recipes, and make those again that are there
+    /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
     /// Say what would be made, and make nothing

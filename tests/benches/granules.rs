@@ -1,0 +1,239 @@
+//! How fast granules are made, beside what the format itself costs.
+//!
+//! For each kind of granule, in one run: the codec's floor (the same chunks compressed on the same threads, nothing
+//! else), ours cold and warm with its stages, the file that the netCDF library writes by its own filters, processor
+//! seconds, peak memory, bytes. Speed is judged by ratios within a run: absolute times depend on the machine and on
+//! what else it does.
+//!
+//! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, on the grid of ECCO V4 (LLC90, 50 levels); else on the demo's of the
+//! same size with 10 levels.
+
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe::{self, Recipe};
+use edp_tests::{coordinator, expect};
+use edp_worker::granule::codec::{Codec, chunk_shape};
+use edp_worker::granule::field::FILL;
+use edp_worker::granule::{chunks, make};
+use edp_worker::resources::Cache;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+/// Repetitions of whatever is timed; the least counts, since everything else on a machine only adds.
+const REPEAT: usize = 7;
+
+/// Time spent in spans, by name, over all threads.
+static SPENT: Mutex<BTreeMap<&'static str, Duration>> = Mutex::new(BTreeMap::new());
+
+/// Adds up the time between entering and leaving a span.
+struct Stages;
+
+struct Entered(Instant);
+
+impl<S> Layer<S> for Stages
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    fn on_enter(&self, id: &tracing::span::Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().replace(Entered(Instant::now()));
+        }
+    }
+
+    fn on_exit(&self, id: &tracing::span::Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            if let Some(Entered(since)) = span.extensions().get() {
+                *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() += since.elapsed();
+            }
+        }
+    }
+}
+
+fn main() {
+    let subscriber = tracing_subscriber::registry().with(Stages);
+    tracing::subscriber::set_global_default(subscriber).expect("the first subscriber");
+    chunks::silence_hdf5();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let recipes = inputs(directory.path());
+    println!("threads: {}", rayon::current_num_threads());
+    println!(
+        "| granule | values MB | floor ms | warm ms | warm / floor | cold ms | plane ms | compress ms | write ms | gate ms | CPU ms | netCDF ms | file MB | netCDF MB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for recipe in &recipes {
+        row(recipe, directory.path());
+    }
+    println!("\npeak memory: {} MB", peak_megabytes());
+}
+
+/// One recipe of each kind.
+fn inputs(directory: &Path) -> Vec<Recipe> {
+    let list = match (std::env::var_os("EDP_REAL_DATA"), std::env::var_os("EDP_REAL_TOOLS")) {
+        (Some(data), Some(tools)) => real(&PathBuf::from(data), &PathBuf::from(tools), directory),
+        _ => {
+            expect(coordinator().args(["demo", "--size", "90", "--out"]).arg(directory.join("demo")), 0);
+            directory.join("demo/tasks.json")
+        }
+    };
+    let all = recipe::parse_list("list", &std::fs::read(list).expect("the task list")).expect("a task list");
+    let mut kinds = BTreeMap::new();
+    for recipe in all {
+        let name = GranuleName::parse(base_name(&recipe.granule)).expect("a granule name");
+        kinds.entry((recipe.dynamic_metadata.dimension.clone(), name.grid, name.dataset)).or_insert(recipe);
+    }
+    kinds.into_values().collect()
+}
+
+/// Sea surface height, temperature and salinity, and velocity on the real grid.
+fn real(data: &Path, tools: &Path, directory: &Path) -> PathBuf {
+    let data = data.join("V4r4");
+    let python = std::env::var_os("EDP_PYTHON").unwrap_or("python3".into());
+    let fields = ["SSH:c2", "SSHIBC:c2", "SSHNOIBC:c2", "ETAN:c2", "THETA:c3", "SALT:c3", "UVEL:u3", "VVEL:v3", "WVELMASS:w3"];
+    expect(
+        Command::new(python)
+            .arg(tools.join("make_fields.py"))
+            .arg("--grid")
+            .arg(data.join("grid_ECCOV4r4"))
+            .arg("--out")
+            .arg(directory.join("results/V4r4"))
+            .args(fields),
+        0,
+    );
+    let jobs = directory.join("jobs.txt");
+    let groupings = std::fs::read_to_string(data.join("../metadata/V4r4/ECCOv4r4_groupings_for_native_datasets.json"));
+    let latlon = std::fs::read_to_string(data.join("../metadata/V4r4/ECCOv4r4_groupings_for_latlon_datasets.json"));
+    let mut text = String::new();
+    for (grid, groupings) in [("native", groupings), ("latlon", latlon)] {
+        let groupings: Vec<serde_json::Value> = serde_json::from_str(&groupings.expect("groupings")).expect("JSON");
+        for dataset in ["SEA_SURFACE_HEIGHT", "OCEAN_TEMPERATURE_SALINITY", "OCEAN_VELOCITY"] {
+            let index = groupings.iter().position(|grouping| grouping["filename"] == dataset).expect(dataset);
+            text += &format!("[{index},'{grid}','AVG_MON','all']\n");
+        }
+    }
+    std::fs::write(&jobs, text).expect("the job file");
+    let list = directory.join("tasks.json");
+    let mut plan = coordinator();
+    plan.current_dir(&data).arg("plan").arg("--jobs").arg(&jobs).arg("--source").arg(directory.join("results"));
+    plan.arg("--destination").arg(directory.join("out")).args(["--grid", "grid_ECCOV4r4"]);
+    plan.args(["--mapping-factors", "mapping_factors", "--metadata", "../metadata/V4r4"]);
+    plan.args(["--config", "../config/product_generation_config_updated.yaml", "--tasks-out"]).arg(&list);
+    expect(&mut plan, 0);
+    std::env::set_current_dir(&data).expect("the data");
+    list
+}
+
+/// Measures one granule and prints its line of the table.
+fn row(recipe: &Recipe, directory: &Path) {
+    let cancel = AtomicBool::new(false);
+    let path = directory.join("granule.nc");
+    let once = |cache: &Cache| {
+        let _ = std::fs::remove_file(&path);
+        make::make(recipe, cache, &path, &cancel).expect("the granule")
+    };
+    let (cold, _) = timed(|| once(&Cache::default()));
+    let cache = Cache::default();
+    once(&cache); // loads what is shared
+    let mut best = (Duration::MAX, BTreeMap::new(), Duration::ZERO);
+    for _ in 0..REPEAT {
+        SPENT.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let before = processor_time();
+        let (warm, _) = timed(|| once(&cache));
+        let used = processor_time().saturating_sub(before);
+        if warm < best.0 {
+            best = (warm, SPENT.lock().unwrap_or_else(PoisonError::into_inner).clone(), used);
+        }
+    }
+    let (warm, stages, used) = best;
+    let bytes = std::fs::metadata(&path).expect("the granule").len();
+    let fields = values(&path, recipe);
+    let megabytes = fields.iter().map(|(_, values)| values.len() * 4).sum::<usize>() as f64 / 1e6;
+    let codec = Codec { level: Some(5), shuffle: true };
+    let floor = (0..REPEAT).map(|_| timed(|| compress(&codec, &fields)).0).min().unwrap_or_default();
+    let plain = directory.join("plain.nc");
+    let (library, _) = timed(|| by_library(&plain, &fields));
+    let library_bytes = std::fs::metadata(&plain).expect("the plain file").len();
+    let name = GranuleName::parse(base_name(&recipe.granule)).expect("a granule name");
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let stage = |name: &str| ms(stages.get(name).copied().unwrap_or_default());
+    println!(
+        "| {} {} | {megabytes:.1} | {:.1} | {:.1} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.2} | {:.2} |",
+        name.dataset,
+        name.grid,
+        ms(floor),
+        ms(warm),
+        ms(warm) / ms(floor),
+        ms(cold),
+        stage("plane"),
+        stage("compress"),
+        stage("write"),
+        stage("gate"),
+        ms(used),
+        ms(library),
+        bytes as f64 / 1e6,
+        library_bytes as f64 / 1e6,
+    );
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let started = Instant::now();
+    let result = work();
+    (started.elapsed(), result)
+}
+
+/// Shapes and values of the data variables.
+fn values(path: &Path, recipe: &Recipe) -> Vec<(Vec<usize>, Vec<f32>)> {
+    let file = netcdf::open(path).expect("the granule");
+    let read = |name: &String| {
+        let variable = file.variable(name).expect("the variable");
+        let shape = variable.dimensions().iter().map(netcdf::Dimension::len).collect();
+        (shape, variable.get_values(..).expect("its values"))
+    };
+    recipe.variables.keys().map(read).collect()
+}
+
+/// The floor: chunks compressed, and nothing else.
+fn compress(codec: &Codec, fields: &[(Vec<usize>, Vec<f32>)]) -> usize {
+    let encode = |(shape, values): &(Vec<usize>, Vec<f32>)| {
+        let chunk = chunk_shape(shape, 4);
+        let chunks = codec.encode(values, shape, &vec![0; shape.len()], &chunk, FILL as f32).expect("chunks");
+        chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>()
+    };
+    fields.iter().map(encode).sum()
+}
+
+/// The same values through the netCDF library's own filters.
+fn by_library(path: &Path, fields: &[(Vec<usize>, Vec<f32>)]) {
+    let _ = std::fs::remove_file(path);
+    let mut file = netcdf::create(path).expect("a file");
+    for (number, (shape, values)) in fields.iter().enumerate() {
+        let names: Vec<String> = (0..shape.len()).map(|d| format!("d{number}_{d}")).collect();
+        for (name, length) in names.iter().zip(shape) {
+            file.add_dimension(name, *length).expect("a dimension");
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut variable = file.add_variable::<f32>(&format!("v{number}"), &names).expect("a variable");
+        variable.set_chunking(&chunk_shape(shape, 4)).expect("chunks");
+        variable.set_compression(5, true).expect("filters");
+        variable.put_values(values, ..).expect("values");
+    }
+    file.close().expect("closing");
+}
+
+/// Processor time of this process so far.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10) // the kernel counts in hundredths of a second
+}
+
+/// The most memory that this process had at once.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes / 1000)
+}
