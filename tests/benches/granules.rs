@@ -47,7 +47,8 @@ where
     fn on_exit(&self, id: &tracing::span::Id, context: Context<'_, S>) {
         if let Some(span) = context.span(id) {
             if let Some(Entered(since)) = span.extensions().get() {
-                *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() += since.elapsed();
+                *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() +=
+                    since.elapsed();
             }
         }
     }
@@ -92,7 +93,8 @@ fn inputs(directory: &Path) -> Vec<Recipe> {
 fn real(data: &Path, tools: &Path, directory: &Path) -> PathBuf {
     let data = data.join("V4r4");
     let python = std::env::var_os("EDP_PYTHON").unwrap_or("python3".into());
-    let fields = ["SSH:c2", "SSHIBC:c2", "SSHNOIBC:c2", "ETAN:c2", "THETA:c3", "SALT:c3", "UVEL:u3", "VVEL:v3", "WVELMASS:w3"];
+    let fields =
+        ["SSH:c2", "SSHIBC:c2", "SSHNOIBC:c2", "ETAN:c2", "THETA:c3", "SALT:c3", "UVEL:u3", "VVEL:v3", "WVELMASS:w3"];
     expect(
         Command::new(python)
             .arg(tools.join("make_fields.py"))

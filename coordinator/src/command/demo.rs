@@ -1,7 +1,7 @@
 //! `demo`: the main job with nothing at hand.
 
 use super::plan::{Sources, date_text, write_list};
-use super::terminal::{Progress, note, summary, table};
+use super::terminal::{Progress, note, out, summary, table};
 use super::{Ending, Output, Usage, run, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
@@ -47,10 +47,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let ending = run::ending(&report, &verified, signal);
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {
-        Output::Human => print(&report, &verified, &pictures, &tasks),
+        Output::Human => out(&describe(&report, &verified, &pictures, &tasks))?,
         Output::Json => {
             let value = serde_json::json!({ "production": report, "verified": verified, "pictures": pictures });
-            println!("{}", serde_json::to_string_pretty(&value).context("writing the report")?);
+            out(&(serde_json::to_string_pretty(&value)? + "\n"))?;
         }
     }
     Ok(ending)
@@ -94,12 +94,9 @@ fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
     Ok(pictures)
 }
 
-fn print(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) {
-    print!("{}", table(report));
-    println!("{}", summary(report));
-    println!("{}", verify::describe(verified));
-    for picture in pictures {
-        println!("picture: {picture}");
-    }
-    println!("again: edp-coordinator run {}", tasks.display());
+fn describe(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) -> String {
+    let mut lines = vec![table(report) + &summary(report), verify::describe(verified)];
+    lines.extend(pictures.iter().map(|picture| format!("picture: {picture}")));
+    lines.push(format!("again: edp-coordinator run {}", tasks.display()));
+    lines.join("\n") + "\n"
 }

@@ -1,6 +1,6 @@
 //! `plan`: from options to recipes.
 
-use super::terminal::note;
+use super::terminal::{note, out};
 use super::{Ending, Usage, usage};
 use anyhow::Context as _;
 use clap::Args;
@@ -14,7 +14,6 @@ use edp_worker::metadata::configuration::Configuration;
 use edp_worker::metadata::source::Metadata;
 use edp_worker::resources;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Options of the command.
@@ -83,7 +82,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {
         Some(path) => write_list(path, &text)?,
-        None => std::io::stdout().write_all(text.as_bytes()).context("writing the task list to standard output")?,
+        None => out(&text)?,
     }
     note(&format!("{} recipes", recipes.len()));
     Ok(Ending::Done)

@@ -1,7 +1,7 @@
 //! `run`: makes granules until every recipe is settled.
 
 use super::plan::{Locations, Shared, Sources, write_list};
-use super::terminal::{Progress, note, summary};
+use super::terminal::{Progress, note, out, summary};
 use super::{Ending, Output, Signal, Usage, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
@@ -55,7 +55,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     if options.dry_run {
         let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
         for (granule, _) in &verified.problems {
-            println!("{granule}");
+            out(&format!("{granule}\n"))?;
         }
         note(&format!("{} granules to be made, {} are there", verified.problems.len(), verified.good));
         return Ok(Ending::Done);
@@ -65,11 +65,8 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     let (report, verified, signal) = produce(recipes, slots, options.replace, |entry| progress.ended(entry))?;
     progress.finish();
     match options.output {
-        Output::Json => println!("{}", json(&report, &verified)?),
-        Output::Human => {
-            println!("{}", summary(&report));
-            println!("{}", verify::describe(&verified));
-        }
+        Output::Json => out(&(json(&report, &verified)? + "\n"))?,
+        Output::Human => out(&format!("{}\n{}\n", summary(&report), verify::describe(&verified)))?,
     }
     Ok(ending(&report, &verified, signal))
 }

@@ -1,5 +1,6 @@
 //! What people see: notes, a bar, a table.
 
+use anyhow::Context as _;
 use edp_coordinator::production::{Entry, Report, State};
 use edp_protocol::name::base_name;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,6 +10,18 @@ use std::io::Write as _;
 pub(crate) fn note(text: &str) {
     // Nobody may be listening any more; that is no reason to fail.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// What was asked for, on standard output. A reader that went away (`| head`) has had enough: that is no failure.
+///
+/// # Errors
+/// Standard output cannot be written for another reason, such as a full disk.
+pub(crate) fn out(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("writing to standard output"),
+        _ => Ok(()),
+    }
 }
 
 /// A progress bar on standard error, if that is a terminal.

@@ -1,9 +1,8 @@
 //! `verify`: a task list against the destination.
 
 use super::plan::write_list;
-use super::terminal::note;
+use super::terminal::{note, out};
 use super::{Ending, Output, Usage, usage};
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use edp_coordinator::verify::{self, Depth, Finding, Verified};
 use edp_protocol::recipe::{self, Recipe};
@@ -61,10 +60,10 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
         write_list(path, &recipe::format_list(&again)?)?;
     }
     match options.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&verified).context("writing the report")?),
+        Output::Json => out(&(serde_json::to_string_pretty(&verified)? + "\n"))?,
         Output::Human => {
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
-            println!("{}, {} extra", describe(&verified), verified.extra.len());
+            out(&format!("{}, {} extra\n", describe(&verified), verified.extra.len()))?;
         }
     }
     Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
