@@ -3,4 +3,5 @@
 pub mod demo;
 pub mod plan;
 pub mod production;
+pub mod ranges;
 pub mod verify;

@@ -16,6 +16,14 @@ pub const FORMAT: u32 = 1;
 /// It is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
 pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e427d2f7c57");
 
+/// The options that change content, by name. A program refuses recipes with any other: it would make something else
+/// than was asked for.
+///
+/// `allow_partial` (`true`, only where outputs are missing): made without them; `valid_range` (object, output to the
+/// smallest and largest value of the whole collection, or `null` if it never has any): written, and held to;
+/// `vertical` (`faces`): variables at upper cell faces keep these depths on the longitude-latitude grid.
+pub const OPTIONS: [&str; 3] = ["allow_partial", "valid_range", "vertical"];
+
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them.
 pub type Input = Vec<String>;
 
@@ -208,6 +216,16 @@ pub enum RecipeError {
         /// Position of the second, from 1.
         second: usize,
     },
+    /// The recipe has an option that this program does not know.
+    #[error(
+        "recipe {granule}: it has the option '{option}', which this program does not know; make it by the program that planned it"
+    )]
+    Option {
+        /// The granule.
+        granule: String,
+        /// The option.
+        option: String,
+    },
     /// The recipe was planned by a version whose output differs.
     #[error("recipe {granule}: its format is {found}, this program makes format {FORMAT}; plan again")]
     Format {
@@ -222,6 +240,17 @@ impl Plan {
     /// Whether the granule may be made although outputs are missing (option `allow_partial`).
     pub fn allows_partial(&self) -> bool {
         self.options.get("allow_partial").is_some_and(|value| value == true)
+    }
+
+    /// Whether the granule is held: outputs have no input, and it is not to be made without them.
+    pub fn is_held(&self) -> bool {
+        self.mode == Mode::Corrected && !self.missing.is_empty() && !self.allows_partial()
+    }
+
+    /// Whether variables at upper cell faces keep the depths of these on the longitude-latitude grid (option
+    /// `vertical`).
+    pub fn keeps_faces(&self) -> bool {
+        self.options.get("vertical").is_some_and(|value| value == "faces")
     }
 }
 
@@ -282,7 +311,23 @@ impl Recipe {
         Ok(Digest::of(&bytes).as_str().to_owned())
     }
 
-    /// Refuses a recipe that was edited after planning, or planned for another format.
+    /// Sets an option that changes content, and the id with it.
+    ///
+    /// # Errors
+    /// The recipe has no plan, or paths outside its roots.
+    pub fn set_option(&mut self, name: &str, value: serde_json::Value) -> Result<(), RecipeError> {
+        let without = || RecipeError::NoPlan { granule: self.granule.clone() };
+        let mut changed = self.clone();
+        changed.recipe.as_mut().ok_or_else(without)?.options.insert(name.to_owned(), value);
+        let id = changed.computed_id()?;
+        if let Some(plan) = &mut changed.recipe {
+            plan.id = id;
+        }
+        *self = changed;
+        Ok(())
+    }
+
+    /// Refuses a recipe that was edited after planning, planned for another format, or with unknown options.
     ///
     /// # Errors
     /// What is wrong.
@@ -290,6 +335,9 @@ impl Recipe {
         let plan = self.plan()?;
         if plan.format != FORMAT {
             return Err(RecipeError::Format { granule: self.granule.clone(), found: plan.format });
+        }
+        if let Some(option) = plan.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+            return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
         let computed = self.computed_id()?;
         if computed != plan.id {
@@ -421,6 +469,24 @@ mod tests {
         r.check_identity().unwrap();
         r.dynamic_metadata.name = "other".into();
         assert!(matches!(r.check_identity(), Err(RecipeError::Id { .. })));
+    }
+
+    #[test]
+    fn options_are_part_of_the_id_to_the_last_bit() {
+        let mut r = recipe();
+        r.set_option("valid_range", serde_json::json!({"B": null, "Z": [-1.731_275_796_890_258_8, 0.1 + 0.2]}))
+            .unwrap();
+        assert_ne!(r.computed_id().unwrap(), recipe().computed_id().unwrap());
+        let list = format_list(&[r.clone()]).unwrap();
+        let back = parse_list("x", list.as_bytes()).unwrap().remove(0);
+        back.check_identity().unwrap();
+        assert_eq!(back, r);
+        r.set_option("colour", "red".into()).unwrap();
+        assert!(matches!(r.check_identity(), Err(RecipeError::Option { option, .. }) if option == "colour"));
+        let mut r = recipe();
+        assert!(!r.plan().unwrap().keeps_faces());
+        r.set_option("vertical", "faces".into()).unwrap();
+        assert!(r.plan().unwrap().keeps_faces());
     }
 
     #[test]

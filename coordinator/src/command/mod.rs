@@ -2,6 +2,7 @@
 
 mod demo;
 mod plan;
+mod ranges;
 mod run;
 mod terminal;
 mod verify;
@@ -40,10 +41,13 @@ enum Command {
     /// Scans model results and writes the task list: one recipe for each granule
     #[command(after_help = "Example: edp-coordinator plan --jobs jobs.txt --config config.yaml --source results \\
     --destination out --grid grid --mapping-factors factors --metadata metadata --tasks-out tasks.json")]
-    Plan(plan::Options),
+    Plan(Box<plan::Options>),
     /// Makes all granules of a task list, or of what the same options as for `plan` come to
     #[command(after_help = "Example: edp-coordinator run tasks.json")]
-    Run(run::Options),
+    Run(Box<run::Options>),
+    /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
+    #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
+    Ranges(Box<ranges::Options>),
     /// Holds a task list against what stands at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::Options),
@@ -122,7 +126,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),
-        Command::Run(options) => run::execute(options, &settings),
+        Command::Ranges(options) => ranges::execute(&options, &settings),
+        Command::Run(options) => run::execute(*options, &settings),
         Command::Verify(options) => verify::execute(&options),
     }
 }

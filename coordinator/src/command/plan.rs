@@ -3,14 +3,19 @@
 use super::terminal::{note, out};
 use super::{Ending, Usage, usage};
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use edp_coordinator::plan::inventory::Inventory;
-use edp_coordinator::plan::{self, Planned, Request, jobfile};
+use edp_coordinator::plan::jobfile::Job;
+use edp_coordinator::plan::selection::{Selection, Window};
+use edp_coordinator::plan::{self, Planned, Request, archive, jobfile};
+use edp_coordinator::ranges::table::Table as RangeTable;
 use edp_protocol::location::LocationError;
+use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Digests, Recipe, Roots};
 use edp_protocol::settings::Settings;
-use edp_protocol::{Location, Mode};
+use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_worker::metadata::configuration::Configuration;
+use edp_worker::metadata::podaac::Table;
 use edp_worker::metadata::source::Metadata;
 use edp_worker::resources;
 use std::collections::BTreeMap;
@@ -32,6 +37,8 @@ pub(crate) struct Sources {
     /// Job file: lines like [0,'native','AVG_MON','all']
     #[arg(long, alias = "jobfile", value_name = "FILE")]
     pub(crate) jobs: Option<String>,
+    #[command(flatten)]
+    pub(crate) selected: Selected,
     /// Configuration (YAML)
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     pub(crate) config: Option<String>,
@@ -62,6 +69,15 @@ pub(crate) struct Sources {
     /// Leave out jobs that cannot be planned
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Refuse datasets without a row in the PO.DAAC table, and attributes with nothing but a placeholder
+    #[arg(long)]
+    pub(crate) archive: bool,
+    /// Table of ranges from `edp-coordinator ranges`: written as valid_min and valid_max, and held to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) valid_range: Option<PathBuf>,
+    /// Depths of latlon variables that lie at upper cell faces [default: centres]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) vertical: Option<Vertical>,
     /// Date written into every granule, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else now]
     #[arg(long, value_name = "DATE")]
     pub(crate) production_date: Option<String>,
@@ -74,6 +90,54 @@ pub(crate) struct Sources {
     /// Has no meaning here: use --slots
     #[arg(long, hide = true, value_name = "N")]
     pub(crate) nproc: Option<String>,
+}
+
+/// What to make, without a job file.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct Selected {
+    /// Instead of a job file: a dataset by the first part of its granules' names, or `all` (repeatable)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    dataset: Vec<String>,
+    /// With --dataset: the grids [default: native,latlon]
+    #[arg(long, value_name = "GRIDS", value_delimiter = ',')]
+    on: Vec<GridKind>,
+    /// With --dataset: day, month, snap [default: all that the dataset is offered at]
+    #[arg(long, value_name = "FREQUENCIES", value_delimiter = ',')]
+    frequency: Vec<Frequency>,
+    /// With --dataset: no granules with centres before this day, YYYY-MM-DD
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    from: Option<jiff::civil::Date>,
+    /// With --dataset: no granules with centres after this day
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    to: Option<jiff::civil::Date>,
+}
+
+/// Where on the vertical axis latlon variables at upper cell faces are put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Vertical {
+    /// At the depths of cell centres, `Z`, with a comment, as EDP does
+    Centres,
+    /// At their own depths, `Zl`
+    Faces,
+}
+
+/// A day on the command line.
+fn date(text: &str) -> Result<jiff::civil::Date, String> {
+    jiff::civil::Date::strptime("%Y-%m-%d", text).map_err(|_| "write a day as YYYY-MM-DD".into())
+}
+
+impl Selected {
+    /// The first of these options that is given.
+    fn given(&self) -> Option<&'static str> {
+        let options = [
+            (!self.dataset.is_empty(), "--dataset"),
+            (!self.on.is_empty(), "--on"),
+            (!self.frequency.is_empty(), "--frequency"),
+            (self.from.is_some(), "--from"),
+            (self.to.is_some(), "--to"),
+        ];
+        options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
 }
 
 /// Runs the command.
@@ -112,6 +176,7 @@ pub(crate) struct Shared {
     pub(crate) locations: Locations,
     pub(crate) configuration: Configuration,
     pub(crate) metadata: Metadata,
+    pub(crate) podaac: Table,
     pub(crate) digests: Digests,
 }
 
@@ -126,14 +191,14 @@ impl Shared {
         for warning in warnings.into_iter().chain(more) {
             note(&format!("warning: {warning}"));
         }
-        resources::load_table(&directory, &configuration).map_err(usage)?;
+        let podaac = resources::load_table(&directory, &configuration).map_err(usage)?;
         let digests = Digests {
             configuration: resources::configuration_digest(config).map_err(usage)?,
             metadata: resources::metadata_digest(&locations.metadata).map_err(usage)?,
             grid: resources::grid_digest(&locations.grid).map_err(usage)?,
             factors: locations.factors.as_deref().map(resources::factors_digest).transpose().map_err(usage)?,
         };
-        Ok(Shared { locations, configuration, metadata, digests })
+        Ok(Shared { locations, configuration, metadata, podaac, digests })
     }
 
     /// Units of time as the metadata have them.
@@ -187,12 +252,79 @@ impl Sources {
         }
     }
 
-    /// Plans by a job file.
+    /// Refuses options that have their effect when a list is planned, beside a list that is.
+    pub(crate) fn refuse_beside_list(&self, list: &Path) -> anyhow::Result<()> {
+        let options = [
+            (self.jobs.is_some(), "--jobs"),
+            (self.archive, "--archive"),
+            (self.valid_range.is_some(), "--valid-range"),
+            (self.vertical.is_some(), "--vertical"),
+        ];
+        let given = options.into_iter().find(|(given, _)| *given).map(|(_, name)| name);
+        match self.selected.given().or(given) {
+            None => Ok(()),
+            Some(option) => {
+                let list = list.display();
+                Err(Usage(format!("{list}: {option} has its effect when a list is planned; leave one of them out"))
+                    .into())
+            }
+        }
+    }
+
+    /// Options of edp-2024 that would give something else than EDP.
+    fn refuse_in_mode(&self, mode: Mode) -> anyhow::Result<()> {
+        let option = match (&self.valid_range, self.vertical) {
+            _ if mode == Mode::Corrected => None,
+            (Some(_), _) => Some("--valid-range"),
+            (None, Some(Vertical::Faces)) => Some("--vertical faces"),
+            _ => None,
+        };
+        let text =
+            |option| format!("{option} is not for {mode}, whose granules are as EDP makes them; leave one of them out");
+        option.map_or(Ok(()), |option| Err(Usage(text(option)).into()))
+    }
+
+    /// The jobs, by a job file or a selection, and the name of the job file for messages.
+    fn jobs(&self, settings: &Settings, shared: &Shared) -> anyhow::Result<(String, Vec<Job>, Window)> {
+        let selected = &self.selected;
+        if selected.dataset.is_empty() {
+            let path = Self::needed(&self.jobs, &settings.plan.jobs, "jobs (or --dataset)")?;
+            let text = std::fs::read(local(&path)?).map_err(|e| Usage(format!("{path}: {e}")))?;
+            let text = String::from_utf8(text).map_err(|e| Usage(format!("{path}: is not UTF-8: {e}")))?;
+            let (jobs, notes) = jobfile::parse(&path, &text, self.keep_going).map_err(usage)?;
+            notes.iter().for_each(|n| note(&n.to_string()));
+            return Ok((path, jobs, Window::default()));
+        }
+        let window = Window::new(selected.from, selected.to).map_err(usage)?;
+        let selection = Selection {
+            datasets: selected.dataset.clone(),
+            grids: selected.on.clone(),
+            frequencies: selected.frequency.clone(),
+        };
+        let jobs = selection.jobs(&shared.metadata.groupings).map_err(usage)?;
+        Ok((String::new(), jobs, window))
+    }
+
+    /// Either a job file or a selection.
+    fn refuse_two_selections(&self) -> anyhow::Result<()> {
+        let text = match (&self.jobs, self.selected.given()) {
+            (Some(_), Some(option)) => format!("--jobs and {option}: a job file says it all; leave one of them out"),
+            (None, Some(option)) if self.selected.dataset.is_empty() => {
+                format!("{option} goes with --dataset: say which, or --dataset all")
+            }
+            _ => return Ok(()),
+        };
+        Err(Usage(text).into())
+    }
+
+    /// Plans by a job file or a selection.
     pub(crate) fn plan(&self, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
-        let jobs = Self::needed(&self.jobs, &settings.plan.jobs, "jobs")?;
+        self.refuse_two_selections()?;
         let source = Self::needed(&self.source, &settings.plan.source, "source")?;
         let destination = Self::needed(&self.destination, &settings.plan.destination, "destination")?;
         let mode = self.mode(settings)?.unwrap_or_default();
+        self.refuse_in_mode(mode)?;
+        let ranges = self.valid_range.as_deref().map(RangeTable::read).transpose().map_err(usage)?;
         self.explain_unused();
         let shared = Shared::load(Locations {
             configuration: Self::needed(&self.config, &settings.plan.config, "config")?,
@@ -201,22 +333,16 @@ impl Sources {
             factors: self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()),
         })?;
         destination.parse::<Location>().map_err(usage)?;
-        let text = std::fs::read(local(&jobs)?).map_err(|e| Usage(format!("{jobs}: {e}")))?;
-        let text = String::from_utf8(text).map_err(|e| Usage(format!("{jobs}: is not UTF-8: {e}")))?;
-        let (parsed, notes) = jobfile::parse(&jobs, &text, self.keep_going).map_err(usage)?;
-        notes.iter().for_each(|n| note(&n.to_string()));
+        let (job_file, jobs, window) = self.jobs(settings, &shared)?;
         let (inventory, notes) =
             Inventory::scan(&local(&source)?, &shared.configuration.ecco_version).map_err(usage)?;
         notes.iter().for_each(|n| note(&n.to_string()));
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
-        let mut options = BTreeMap::new();
-        if self.allow_partial {
-            options.insert("allow_partial".to_owned(), true.into());
-        }
         let locations = shared.locations.clone();
         let request = Request {
-            job_file: &jobs,
-            jobs: parsed,
+            job_file: &job_file,
+            jobs,
+            window,
             configuration: &shared.configuration,
             groupings: &shared.metadata.groupings,
             inventory: &inventory,
@@ -226,7 +352,7 @@ impl Sources {
             factors_location: locations.factors,
             metadata_location: locations.metadata,
             digests: shared.digests.clone(),
-            options,
+            options: BTreeMap::new(),
             mode,
             edp_time_units: shared.edp_time_units(),
             production_date,
@@ -234,17 +360,30 @@ impl Sources {
             strict: self.strict,
             allow_partial: self.allow_partial,
         };
-        match plan::plan(&request) {
-            Ok(Planned { recipes, notes }) => {
-                notes.iter().for_each(|n| note(&n.to_string()));
-                Ok(recipes)
-            }
-            Err(error) => {
-                error.notes.iter().for_each(|n| note(&n.to_string()));
-                Err(usage(error))
+        let Planned { mut recipes, notes } = plan::plan(&request).map_err(|error| {
+            error.notes.iter().for_each(|n| note(&n.to_string()));
+            usage(error)
+        })?;
+        notes.iter().for_each(|n| note(&n.to_string()));
+        let Shared { configuration, metadata, podaac, .. } = &shared;
+        let notes = archive::check(&recipes, configuration, metadata, podaac, self.archive).map_err(usage)?;
+        notes.iter().for_each(|n| note(&n.to_string()));
+        if self.vertical == Some(Vertical::Faces) {
+            for recipe in recipes.iter_mut().filter(|recipe| has_depths_of_latlon(recipe)) {
+                recipe.set_option("vertical", "faces".into()).map_err(usage)?;
             }
         }
+        if let (Some(table), Some(path)) = (ranges, &self.valid_range) {
+            table.apply(&path.display().to_string(), configuration.precision, &mut recipes).map_err(usage)?;
+        }
+        Ok(recipes)
     }
+}
+
+/// Whether `--vertical` can make a difference for a granule.
+fn has_depths_of_latlon(recipe: &Recipe) -> bool {
+    let name = GranuleName::parse(base_name(&recipe.granule));
+    recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)
 }
 
 /// A time as production dates are written: whole seconds, UTC.

@@ -8,7 +8,7 @@ use clap::Args;
 use edp_coordinator::plan::complete::{self, Completion};
 use edp_coordinator::production::{self, Report, Retries};
 use edp_coordinator::verify::{Depth, Verified};
-use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::commit;
 use edp_protocol::{Location, Mode};
@@ -159,6 +159,7 @@ fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
         return options.sources.plan(settings);
     };
+    options.sources.refuse_beside_list(path)?;
     let mut recipes = verify::read_list(path)?;
     let asked = options.sources.mode(settings)?;
     let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or(Mode::Edp2024, |plan| plan.mode);
@@ -169,6 +170,12 @@ fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>
             path.display()
         ))
         .into());
+    }
+    let held = |recipe: &Recipe| recipe.recipe.as_ref().is_some_and(Plan::is_held);
+    if let Some(recipe) = options.sources.allow_partial.then(|| recipes.iter().find(|r| held(r))).flatten() {
+        let (list, granule) = (path.display(), &recipe.granule);
+        let text = "is to be held by this list, and its recipe would be another; plan again with --allow-partial";
+        return Err(Usage(format!("{list}: {granule}: {text}")).into());
     }
     complete_list(&mut recipes, options, settings)?;
     for recipe in &recipes {
@@ -183,10 +190,7 @@ fn complete_list(recipes: &mut [Recipe], options: &Options, settings: &Settings)
     let (sources, plan) = (&options.sources, &settings.plan);
     let date = sources.date()?;
     let mut loaded: HashMap<Locations, Shared> = HashMap::new();
-    let mut content = BTreeMap::new();
-    if sources.allow_partial {
-        content.insert("allow_partial".to_owned(), true.into());
-    }
+    let content = BTreeMap::new();
     for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
         let granule = recipe.granule.clone();
         let from = |own: &Option<String>, option: &Option<String>, setting: &Option<String>| {

@@ -56,6 +56,26 @@ impl Progress {
     }
 }
 
+/// A bar that only counts, advanced from any thread.
+pub(crate) struct Counter(Progress);
+
+impl Counter {
+    /// A bar for so many granules.
+    pub(crate) fn new(granules: usize) -> Counter {
+        Counter(Progress::new(granules))
+    }
+
+    /// One more is done.
+    pub(crate) fn advance(&self) {
+        self.0.bar.inc(1);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        self.0.finish();
+    }
+}
+
 /// The counts of a production in one line.
 pub(crate) fn summary(report: &Report) -> String {
     let states = [State::Made, State::Present, State::Held, State::Failed, State::Conflict, State::Left];

@@ -3,6 +3,7 @@
 use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::recipes::Request;
+use super::selection::Window;
 use edp_protocol::recipe::{Components, Digests, Roots};
 use edp_protocol::{Digest, Frequency, GridKind, Mode};
 use edp_worker::metadata::configuration::{Compression, Configuration, Precision};
@@ -121,6 +122,7 @@ impl Production {
         Request {
             job_file: "jobs.txt",
             jobs,
+            window: Window::default(),
             configuration: &self.configuration,
             groupings: &self.groupings,
             inventory,

@@ -1,9 +1,10 @@
 //! From job lines and a scan of the model output to recipes, one per granule.
 //!
-//! [`jobfile`] reads what is asked for, [`inventory`] sees what is there, [`calendar`] knows the times,
+//! [`jobfile`] reads what is asked for, or [`selection`] has it from the command line; [`inventory`] sees what is there, [`calendar`] knows the times,
 //! and [`plan`] brings them together. [`complete`] gives a list that EDP wrote what it lacks.
 //! Nothing here opens a `.data` file.
 
+pub mod archive;
 pub mod calendar;
 pub mod complete;
 mod dataset;
@@ -19,6 +20,7 @@ mod real_data_tests;
 mod recipes;
 #[cfg(test)]
 mod recipes_tests;
+pub mod selection;
 mod survey;
 
 pub use complete::{CompleteError, Completion, complete};

@@ -62,6 +62,7 @@ fn edps_own_list() {
     let request = Request {
         job_file: "ssh.jobs.txt",
         jobs,
+        window: super::selection::Window::default(),
         configuration: &configuration,
         groupings: &groupings,
         inventory: &inventory,

@@ -5,6 +5,7 @@ use super::dataset::Dataset;
 use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::problem::{PlanError, Problem};
+use super::selection::Window;
 use super::survey::{Record, Survey, gaps};
 use super::{Note, few};
 use edp_protocol::name::{self, GranuleName};
@@ -22,6 +23,8 @@ pub struct Request<'a> {
     pub job_file: &'a str,
     /// What to make.
     pub jobs: Vec<Job>,
+    /// Steps whose time is outside are not looked at.
+    pub window: Window,
     /// The configuration.
     pub configuration: &'a Configuration,
     /// Groupings by grid kind, in the order that jobs count them.
@@ -40,7 +43,7 @@ pub struct Request<'a> {
     pub metadata_location: String,
     /// Digests of all of these; the factors' goes into recipes on the longitude-latitude grid only.
     pub digests: Digests,
-    /// Every other option that changes content, by name; becomes part of each recipe.
+    /// Options that change content, by name, which become part of each recipe.
     pub options: BTreeMap<String, serde_json::Value>,
     /// Whose results are asked for.
     pub mode: Mode,
@@ -52,7 +55,8 @@ pub struct Request<'a> {
     pub keep_going: bool,
     /// Whether variables and listed steps without any file are errors.
     pub strict: bool,
-    /// Whether granules are made without variables that have no input. Changes what the notes say, not the recipes.
+    /// Whether granules are made without variables that have no input. Becomes an option of the recipes that lack any,
+    /// and of no other: their granules are the same with and without it.
     pub allow_partial: bool,
 }
 
@@ -147,7 +151,11 @@ impl<'a> Planner<'a> {
     fn job(&mut self, job: &Job) {
         let request = self.request;
         let place = match job.line {
-            0 => format!("{} of {} {}", job.frequency, job.grid, job.grouping),
+            0 => {
+                let grouping = request.groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
+                let name = grouping.map_or_else(|| job.grouping.to_string(), |grouping| grouping.filename.clone());
+                format!("{} of {} {name}", job.frequency, job.grid)
+            }
             line => format!("{} line {line}", request.job_file),
         };
         if matches!(&job.steps, Steps::Listed(steps) if steps.is_empty()) {
@@ -179,9 +187,20 @@ impl<'a> Planner<'a> {
             }
         };
         let words = name::input_periods(job.frequency, request.mode);
-        let survey = Survey::new(&dataset, request.inventory, words, &job.steps);
+        let within = |step| self.within(job.frequency, step);
+        let survey = Survey::new(&dataset, request.inventory, words, &job.steps, within);
         self.report(&context, &survey);
         self.recipes(&context, survey);
+    }
+
+    /// Whether a step is in the window: by the centre of what it stands for, else by its own time. One without any time
+    /// is always within, so that it is reported.
+    fn within(&self, frequency: Frequency, step: u64) -> bool {
+        let Request { window, configuration, mode, .. } = self.request;
+        let (start, end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
+        let period = |frequency| calendar::period(*mode, frequency, start, end, seconds, step);
+        let found = period(frequency).or_else(|_| period(Frequency::Snapshot));
+        window.is_open() || found.map_or(true, |period| window.contains(period.center))
     }
 
     fn context<'b>(&self, job: &'b Job, place: String, dataset: &'b Dataset<'b>) -> Result<Context<'b>, Problem>
@@ -237,6 +256,9 @@ impl<'a> Planner<'a> {
         if !survey.barren.is_empty() {
             let steps = few(&survey.barren);
             self.warn(format!("{place}: only single components of vectors at steps {steps}; nothing is made there"));
+        }
+        if survey.is_empty() && survey.never.len() < context.dataset.sources().len() {
+            self.warn(format!("{place}: no results {}; nothing is made", self.request.window));
         }
         if !survey.absent.is_empty() {
             let problem = Problem::AbsentSteps { place: place.clone(), steps: survey.absent.clone() };
@@ -355,6 +377,10 @@ impl<'a> Planner<'a> {
             }
             variables.insert(output.name.clone(), paths);
         }
+        let mut options = request.options.clone();
+        if request.allow_partial && request.mode == Mode::Corrected && !missing.is_empty() {
+            options.insert("allow_partial".into(), true.into());
+        }
         let mut recipe = Recipe {
             granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
             variables,
@@ -382,7 +408,7 @@ impl<'a> Planner<'a> {
                 id: String::new(),
                 format: FORMAT,
                 mode: request.mode,
-                options: request.options.clone(),
+                options,
                 time_units,
                 digests: context.digests.clone(),
                 inputs: BTreeMap::new(),

@@ -153,7 +153,11 @@ fn a_variable_without_input_at_a_step_is_listed_as_missing() {
     assert_eq!(notes(&held), [want]);
     let partial = with(&production, Corrected, jobs(), |r| r.allow_partial = true).unwrap();
     assert!(notes(&partial)[0].ends_with("made without it"));
-    assert_eq!(partial.recipes, held.recipes);
+    // what lacks nothing is the same recipe, so that nothing is in the way of what was made before
+    assert_eq!(partial.recipes[0], held.recipes[0]);
+    assert!(!held.recipes[1].plan().unwrap().allows_partial() && partial.recipes[1].plan().unwrap().allows_partial());
+    let edp = with(&production, Edp2024, jobs(), |r| r.allow_partial = true).unwrap();
+    assert_eq!(edp.recipes, planned(&production, Edp2024, jobs()).recipes);
     assert!(notes(&planned(&production, Edp2024, jobs()))[0].ends_with("made without it"));
 }
 
@@ -317,4 +321,29 @@ fn a_root_that_is_not_that_of_the_inventory_is_refused() {
     let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732]);
     let error = with(&production, Corrected, vec![job(1, 0, Native, Month)], |r| r.roots.source = "other".into());
     assert!(error.unwrap_err().contains("is not below its root 'other'"));
+}
+
+#[test]
+fn a_window_takes_granules_by_their_centre_and_hides_the_rest() {
+    use super::selection::Window;
+    use jiff::civil::date;
+    let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428, 2172, 10_908]);
+    production.remove("mon_mean", "SSH", 732); // out of sight: neither reported nor held
+    let months = |from, to| {
+        let window = Window::new(from, to).unwrap();
+        let found = with(&production, Corrected, vec![job(0, 0, Native, Month)], |r| r.window = window).unwrap();
+        (granules(&found).iter().map(|name| name[28..35].to_owned()).collect::<Vec<_>>(), notes(&found))
+    };
+    let (found, said) = months(Some(date(1992, 2, 15)), Some(date(1992, 3, 16)));
+    assert_eq!((found, said), (vec!["1992-02".into(), "1992-03".into()], vec![]));
+    // the centre of February is 1992-02-15T12
+    assert_eq!(months(Some(date(1992, 2, 16)), Some(date(1992, 12, 31))).0, ["1992-03"]);
+    let (found, said) = months(Some(date(1994, 1, 1)), None);
+    assert!(found.is_empty());
+    assert_eq!(said, ["AVG_MON of native SEA_SURFACE_HEIGHT: no results from 1994-01-01 on; nothing is made"]);
+    let days = Production::new("day_mean", &["SSH", "ETAN"], &[0, 12, 36]);
+    // step 0 is the mean of nothing, at the model's start
+    let window = Window::new(Some(date(1992, 1, 2)), None).unwrap();
+    let found = with(&days, Corrected, vec![job(0, 0, Native, Day)], |r| r.window = window).unwrap();
+    assert_eq!(found.recipes.len(), 1);
 }

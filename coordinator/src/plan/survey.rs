@@ -41,8 +41,14 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    /// Looks for a dataset's inputs under the period words.
-    pub(super) fn new(dataset: &'a Dataset<'_>, inventory: &Inventory, words: &[&str], steps: &Steps) -> Survey<'a> {
+    /// Looks for a dataset's inputs under the period words, at the steps that are asked for and `within`.
+    pub(super) fn new(
+        dataset: &'a Dataset<'_>,
+        inventory: &Inventory,
+        words: &[&str],
+        steps: &Steps,
+        within: impl Fn(u64) -> bool,
+    ) -> Survey<'a> {
         let sources = dataset.sources();
         let there: Vec<BTreeSet<u64>> = sources.iter().map(|source| inventory.steps(source, words)).collect();
         let asked: Vec<u64> = match steps {
@@ -58,7 +64,7 @@ impl<'a> Survey<'a> {
                 lacks.push(Lack { source, steps: Vec::new() });
             }
         }
-        for step in asked {
+        for step in asked.into_iter().filter(|step| within(*step)) {
             if !there.iter().any(|there| there.contains(&step)) {
                 survey.absent.push(step);
                 continue;
@@ -74,6 +80,12 @@ impl<'a> Survey<'a> {
         lacks.retain(|lack| !lack.steps.is_empty());
         survey.lacks = lacks;
         survey
+    }
+
+    /// Whether no step was looked at.
+    pub(super) fn is_empty(&self) -> bool {
+        let Survey { records, barren, absent, twice, .. } = self;
+        records.is_empty() && barren.is_empty() && absent.is_empty() && twice.is_empty()
     }
 
     fn record(&mut self, dataset: &Dataset<'_>, inventory: &Inventory, words: &[&str], step: u64) {
@@ -123,7 +135,7 @@ mod tests {
         production.remove("mon_mean", "WVELMASS", 4);
         let (inventory, velocity) = (production.inventory(), velocity());
         let dataset = Dataset::new(&velocity, GridKind::Latlon).unwrap();
-        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::All);
+        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::All, |_| true);
         let made = |record: &Record| {
             let counts = record.inputs.iter().map(|inputs| inputs.as_ref().map_or(0, Vec::len));
             (record.step, counts.collect::<Vec<_>>())
@@ -135,9 +147,9 @@ mod tests {
         assert_eq!(survey.lacks, lacks);
         let pairs = survey.records[0].inputs[1].as_ref().unwrap();
         assert!(pairs[0].data.contains("UVEL") && pairs[1].data.contains("VVEL"));
-        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::Listed(vec![1, 9]));
+        let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::Listed(vec![1, 9]), |_| true);
         assert_eq!((survey.records.len(), survey.absent), (1, vec![9]));
-        let survey = Survey::new(&dataset, &inventory, &["day_mean"], &Steps::All);
+        let survey = Survey::new(&dataset, &inventory, &["day_mean"], &Steps::All, |_| true);
         assert_eq!(survey.never, ["UVEL", "VVEL", "WVELMASS"]);
         assert!(survey.records.is_empty());
     }

@@ -43,6 +43,8 @@ pub struct Wanted<'a> {
     pub mode: Mode,
     /// Whether any variable has levels.
     pub three_d: bool,
+    /// Which depths the variables of a latlon granule have; native ones get them all.
+    pub depths: Depths,
     /// Whether native coordinates of U points are wanted, and of V points.
     pub edges: [bool; 2],
     /// How static coordinates are compressed.
@@ -53,6 +55,15 @@ pub struct Wanted<'a> {
     pub time_units: &'a str,
     /// What the recipe says.
     pub dynamic: &'a DynamicMetadata,
+}
+
+/// Depths on the vertical axis of latlon granules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depths {
+    /// Of the cell centres: `Z`, with bounds.
+    pub centres: bool,
+    /// Of the upper cell faces: `Zl`.
+    pub upper_faces: bool,
 }
 
 fn variable(name: &str, dimensions: &[&str], attributes: Attributes, storage: Storage) -> Variable {
@@ -218,9 +229,17 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Co
         first.push(variable(name, &[name], attributes, floats(values)));
         variable(bounds_name, &[name, "nv"], of_bounds, floats(flat(bounds)))
     };
-    let depths = wanted.three_d.then(|| add("Z", "Z_bnds", &axes.z, factors.depth_bounds()));
+    let depths = wanted.depths.centres.then(|| add("Z", "Z_bnds", &axes.z, factors.depth_bounds()));
     last.push(add("latitude", "latitude_bnds", &axes.latitude, factors.latitude_bounds()));
     last.push(add("longitude", "longitude_bnds", &axes.longitude, factors.longitude_bounds()));
+    if wanted.depths.upper_faces {
+        // After `time` and `Z`. Adding zero makes a plain zero of a negative one.
+        let at = 1 + usize::from(depths.is_some());
+        let values: Vec<f32> = factors.depth_bounds().iter().map(|[upper, _]| *upper as f32 + 0.0).collect();
+        dimensions.insert(at, ("Zl".to_owned(), values.len()));
+        let attributes = coordinate::describe_upper_faces(metadata);
+        first.insert(at, variable("Zl", &["Zl"], attributes, floats(values)));
+    }
     last.extend(depths);
     dimensions.push(("nv".to_owned(), 2));
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());

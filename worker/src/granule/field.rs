@@ -190,15 +190,43 @@ impl<O: Output> Seen<O> {
 }
 
 impl Field<'_> {
+    /// Lengths of the horizontal dimensions of the output.
+    fn horizontal(&self) -> Vec<usize> {
+        match &self.route {
+            Route::Native(_) => vec![TILES, self.grid.n, self.grid.n],
+            Route::Latlon { shape, .. } => shape.to_vec(),
+        }
+    }
+
+    /// Reads, masks or regrids and checks the field as [`Field::encode`] does, and keeps only its smallest and largest
+    /// value; none if all is fill.
+    ///
+    /// # Errors
+    /// As [`Field::encode`].
+    pub fn range<O: Output>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
+        let horizontal = self.horizontal();
+        let plane: usize = horizontal.iter().product();
+        let seen = (0..self.levels.unwrap_or(1))
+            .into_par_iter()
+            .map_init(
+                || vec![O::FILL; plane],
+                |out, level| {
+                    if cancel.load(Ordering::Relaxed) {
+                        return Err(FieldError::Cancelled);
+                    }
+                    self.plane(level, &horizontal, out)
+                },
+            )
+            .try_reduce(|| Seen { range: None, uncovered: 0 }, |a, b| Ok(a.and(b)))?;
+        Ok(seen.range)
+    }
+
     /// Reads, masks or regrids, checks and compresses the field in the precision `O`.
     ///
     /// # Errors
     /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
     pub fn encode<O: Output>(&self, codec: &Codec, cancel: &AtomicBool) -> Result<Encoded, FieldError> {
-        let horizontal = match &self.route {
-            Route::Native(_) => vec![TILES, self.grid.n, self.grid.n],
-            Route::Latlon { shape, .. } => shape.to_vec(),
-        };
+        let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
         let shape: Vec<usize> = [1].into_iter().chain(self.levels).chain(horizontal.iter().copied()).collect();
         let chunk = chunk_shape(&shape, O::SIZE);

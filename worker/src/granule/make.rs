@@ -1,13 +1,14 @@
 //! One recipe in, one file out: reads, assembles, writes, and passes the gate.
 
 use super::codec::CodecError;
-use super::coordinates::{self, Coordinates, Wanted};
+use super::coordinates::{self, Coordinates, Depths, Wanted};
 use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
 use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source, Vector};
 use super::file::{self, FileError};
 use super::gate::{self, GateError};
 use super::rotation::{Orientation, Staggering};
 use super::time::{self, TimeError};
+use super::valid_range::ValidRange;
 use crate::grid::{HorizontalPoint, Mask, Placement, VerticalPoint};
 use crate::mapping::MappingError;
 use crate::mds::{Header, MdsError, MdsFile};
@@ -154,12 +155,10 @@ pub struct Made {
 pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) -> Result<Made, MakeError> {
     recipe.check_identity()?;
     let plan = recipe.plan()?;
-    if plan.mode == Mode::Corrected && !plan.missing.is_empty() && !plan.allows_partial() {
+    if plan.is_held() {
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
-    let name = GranuleName::parse(base_name(&recipe.granule))?;
-    let resources = tracing::info_span!("resources").in_scope(|| cache.resources(recipe, name.grid))?;
-    let assembly = Assembly { recipe, plan, name: &name, resources: &resources, cancel };
+    let assembly = tracing::info_span!("resources").in_scope(|| Assembly::new(recipe, cache, cancel))?;
     let (dataset, warnings) = tracing::info_span!("assemble").in_scope(|| assembly.dataset())?;
     tracing::info_span!("write").in_scope(|| file::write(path, &dataset))?;
     tracing::info_span!("gate").in_scope(|| gate::check(path, &dataset))?;
@@ -167,21 +166,32 @@ pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) ->
     Ok(Made { bytes, warnings })
 }
 
-struct Assembly<'a> {
-    recipe: &'a Recipe,
+/// A recipe together with all that it is made with.
+pub(super) struct Assembly<'a> {
+    pub(super) recipe: &'a Recipe,
     plan: &'a Plan,
-    name: &'a GranuleName,
-    resources: &'a Resources,
-    cancel: &'a AtomicBool,
+    name: GranuleName,
+    pub(super) resources: Resources,
+    pub(super) cancel: &'a AtomicBool,
 }
 
 /// An output variable before its values are read.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     name: &'a str,
     source: Source,
     placement: Placement,
     levels: Option<usize>,
     description: Description,
+}
+
+impl<'a> Assembly<'a> {
+    /// Loads what the recipe shares with others.
+    pub(super) fn new(recipe: &'a Recipe, cache: &Cache, cancel: &'a AtomicBool) -> Result<Assembly<'a>, MakeError> {
+        let plan = recipe.plan()?;
+        let name = GranuleName::parse(base_name(&recipe.granule))?;
+        let resources = cache.resources(recipe, name.grid)?;
+        Ok(Assembly { recipe, plan, name, resources, cancel })
+    }
 }
 
 impl Assembly<'_> {
@@ -201,6 +211,10 @@ impl Assembly<'_> {
         let wanted = Wanted {
             mode: self.plan.mode,
             three_d: outputs.iter().any(|output| output.levels.is_some()),
+            depths: Depths {
+                centres: outputs.iter().any(|output| output.levels.is_some() && !self.keeps_faces(output)),
+                upper_faces: outputs.iter().any(|output| self.keeps_faces(output)),
+            },
             edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
             codec: resources::codec(&texts.configuration),
             time,
@@ -208,8 +222,8 @@ impl Assembly<'_> {
             dynamic: &self.recipe.dynamic_metadata,
         };
         let coordinates = match &self.resources.target {
-            None => coordinates::native(self.resources, &wanted)?,
-            Some(target) => coordinates::latlon(self.resources, target, &wanted),
+            None => coordinates::native(&self.resources, &wanted)?,
+            Some(target) => coordinates::latlon(&self.resources, target, &wanted),
         };
         let mut data = Vec::new();
         for output in &outputs {
@@ -221,7 +235,7 @@ impl Assembly<'_> {
             configuration: &texts.configuration,
             metadata: &texts.metadata,
             podaac: &texts.podaac,
-            name: self.name,
+            name: &self.name,
             mode: self.plan.mode,
             dynamic: &self.recipe.dynamic_metadata,
             id: &self.plan.id,
@@ -243,7 +257,7 @@ impl Assembly<'_> {
     }
 
     /// Opens the inputs of a variable and finds out where on the grid it lives.
-    fn output<'s>(
+    pub(super) fn output<'s>(
         &'s self,
         name: &'s str,
         inputs: &[Vec<String>],
@@ -437,6 +451,25 @@ impl Assembly<'_> {
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })
     }
 
+    /// Whether a variable of a latlon granule has the depths of upper cell faces.
+    fn keeps_faces(&self, output: &Output<'_>) -> bool {
+        self.plan.keeps_faces()
+            && self.plan.mode == Mode::Corrected
+            && self.name.grid == GridKind::Latlon
+            && output.placement.vertical == Some(VerticalPoint::Lower)
+    }
+
+    /// Hands out the field of a variable, ready to be read.
+    pub(super) fn field<T>(
+        &self,
+        output: &Output<'_>,
+        read: impl FnOnce(&Field<'_>) -> Result<T, FieldError>,
+    ) -> Result<T, MakeError> {
+        let mask = self.mask(output)?;
+        let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, &mask)?);
+        Ok(read(&Field { name: output.name, source: &output.source, grid, levels, route })?)
+    }
+
     /// Reads and compresses a variable, and describes it.
     fn variable(
         &self,
@@ -446,17 +479,9 @@ impl Assembly<'_> {
     ) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
         let codec = resources::codec(configuration);
-        let mask = self.mask(output)?;
-        let field = Field {
-            name: output.name,
-            source: &output.source,
-            grid: &self.resources.grid.native,
-            levels: output.levels,
-            route: self.route(output, &mask)?,
-        };
         let (data_type, encoded) = match configuration.precision {
-            Precision::Float32 => (Type::F32, field.encode::<f32>(&codec, self.cancel)?),
-            Precision::Float64 => (Type::F64, field.encode::<f64>(&codec, self.cancel)?),
+            Precision::Float32 => (Type::F32, self.field(output, |field| field.encode::<f32>(&codec, self.cancel))?),
+            Precision::Float64 => (Type::F64, self.field(output, |field| field.encode::<f64>(&codec, self.cancel))?),
         };
         if encoded.uncovered > 0 {
             let (granule, name, count) = (&self.recipe.granule, output.name, encoded.uncovered);
@@ -464,10 +489,15 @@ impl Assembly<'_> {
         }
         let dimensions = self.dimensions(output);
         let mut attributes = range_attributes(self.plan.mode, data_type, &encoded);
+        if let Some(valid) = ValidRange::of(self.plan, output.name).map_err(|why| self.fail(output.name, why))? {
+            valid.check(encoded.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
+            attributes.extend(valid.attributes(data_type));
+        }
         attributes.extend(output.description.attributes.iter().cloned());
         if self.plan.mode == Mode::Corrected
             && self.name.grid == GridKind::Latlon
             && output.placement.vertical == Some(VerticalPoint::Lower)
+            && !self.keeps_faces(output)
         {
             note_upper_faces(&mut attributes);
         }
@@ -486,7 +516,8 @@ impl Assembly<'_> {
                 ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()
             }
             GridKind::Latlon => {
-                ["time"].into_iter().chain(vertical.map(|_| "Z")).chain(["latitude", "longitude"]).collect()
+                let depth = if self.keeps_faces(output) { "Zl" } else { "Z" };
+                ["time"].into_iter().chain(vertical.map(|_| depth)).chain(["latitude", "longitude"]).collect()
             }
         };
         names.into_iter().map(str::to_owned).collect()

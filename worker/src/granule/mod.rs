@@ -9,5 +9,7 @@ pub mod file;
 pub mod gate;
 pub mod inspect;
 pub mod make;
+pub mod ranges;
 pub mod rotation;
 pub mod time;
+mod valid_range;

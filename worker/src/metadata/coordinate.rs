@@ -110,6 +110,14 @@ pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     attributes
 }
 
+/// Attributes of `Zl` in latlon granules: those of `Z`, with a long name of their own and no bounds.
+pub fn describe_upper_faces(metadata: &Metadata) -> Attributes {
+    let mut attributes = describe(metadata, GridKind::Latlon, "Z");
+    attribute::remove(&mut attributes, "bounds");
+    attribute::set(&mut attributes, "long_name", "depth of the upper face of the grid cell");
+    attributes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

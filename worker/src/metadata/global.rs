@@ -51,11 +51,39 @@ pub struct Sources<'a> {
     pub extent: Extent,
 }
 
+/// What an archive would find amiss with a granule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// Whether the PO.DAAC table has no row for the dataset.
+    pub row: bool,
+    /// Attributes that nothing but a placeholder was found for, sorted.
+    pub placeholders: Vec<String>,
+}
+
 /// All global attributes, sorted, but for `coordinates`, which comes last.
 ///
 /// # Errors
 /// More than one row of the PO.DAAC table is this dataset's.
 pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
+    let (mut attributes, _) = gather(sources)?;
+    if sources.mode == Mode::Corrected {
+        attributes.retain(|(_, value)| !is_placeholder(value));
+    }
+    Ok(attributes)
+}
+
+/// What the attributes of [`describe`] lack; of the extent it matters only which of its parts there are.
+///
+/// # Errors
+/// More than one row of the PO.DAAC table is this dataset's.
+pub fn lacking(sources: &Sources<'_>) -> Result<Lacking, TableError> {
+    let (attributes, row) = gather(sources)?;
+    let placeholders = attributes.into_iter().filter(|(_, value)| is_placeholder(value)).map(|(name, _)| name);
+    Ok(Lacking { row: row.is_none(), placeholders: placeholders.collect() })
+}
+
+/// The attributes, sorted, with the placeholders that nothing replaced, and the row of the PO.DAAC table.
+fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Option<&'a Row>), TableError> {
     let corrected = sources.mode == Mode::Corrected;
     let mut attributes = Attributes::new();
     let mut keywords = sources.keywords.clone();
@@ -93,17 +121,21 @@ pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
     let summary = [dynamic.summary.as_str(), &sources.configuration.summary];
     let summary: Vec<_> = summary.into_iter().filter(|part| !part.is_empty()).collect();
     attribute::set(&mut attributes, "summary", summary.join(" "));
-    if corrected {
+    let row = if corrected {
         extents(&mut attributes, &sources.extent);
         attribute::set(&mut attributes, "recipe_id", sources.id);
         let row = sources.podaac.find(sources.name)?;
         archive(&mut attributes, sources, row);
-        attributes.retain(|(_, value)| !is_placeholder(value));
-    } else if let Some(row) = sources.podaac.find_edp2024(sources.name) {
-        archive_edp2024(&mut attributes, sources, row);
-    }
+        row
+    } else {
+        let row = sources.podaac.find_edp2024(sources.name);
+        if let Some(row) = row {
+            archive_edp2024(&mut attributes, sources, row);
+        }
+        row
+    };
     attributes.sort_by_key(|(name, _)| name.to_lowercase());
-    Ok(attributes)
+    Ok((attributes, row))
 }
 
 /// Whether an attribute still holds a text that somebody should have replaced.

@@ -3,7 +3,7 @@
 use super::attribute::{Attributes, Value, get};
 use super::configuration::Configuration;
 use super::entry::GlobalEntry;
-use super::global::{Extent, Sources, describe};
+use super::global::{Extent, Lacking, Sources, describe, lacking};
 use super::podaac::Table;
 use super::source::Metadata;
 use edp_protocol::Mode;
@@ -48,6 +48,10 @@ const GLOBALS: &str = r#"[
  {"name": "left", "type": "s", "value": "TBD_NEVER"}]"#;
 
 fn attributes(mode: Mode, name: &str, dimension: &str) -> Attributes {
+    with_sources(mode, name, dimension, |sources| describe(sources).unwrap())
+}
+
+fn with_sources<T>(mode: Mode, name: &str, dimension: &str, look: impl FnOnce(&Sources<'_>) -> T) -> T {
     let parse = |text: &str| GlobalEntry::parse_list("globals", text.as_bytes()).unwrap().0;
     let metadata = Metadata {
         globals_all: parse(GLOBALS),
@@ -60,7 +64,7 @@ fn attributes(mode: Mode, name: &str, dimension: &str) -> Attributes {
         "time_coverage_center": "1992-01-16T18:00:00", "time_coverage_duration": "P1M", "time_coverage_resolution": "P1M"
     }))
     .unwrap();
-    describe(&Sources {
+    look(&Sources {
         configuration: &Configuration::parse("c", CONFIGURATION.as_bytes()).unwrap().0,
         metadata: &metadata,
         podaac: &Table::parse("t", TABLE.as_bytes()).unwrap().0,
@@ -77,7 +81,6 @@ fn attributes(mode: Mode, name: &str, dimension: &str) -> Attributes {
             resolution: Some([0.5, 0.25]),
         },
     })
-    .unwrap()
 }
 
 const MONTH: &str = "SSH_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc";
@@ -149,4 +152,18 @@ fn corrected_computes_extents_and_leaves_no_placeholder() {
     for name in ["time_coverage_start", "time_coverage_end"] {
         assert_eq!(text(&snapshot, name), Some("1992-01-16T18:00:00"));
     }
+}
+
+#[test]
+fn what_an_archive_would_miss_is_known_before() {
+    let of = |mode, name: &str| with_sources(mode, name, "2D", |sources| lacking(sources).unwrap());
+    let lacks =
+        |row, placeholders: &[&str]| Lacking { row, placeholders: placeholders.iter().map(|&p| p.into()).collect() };
+    assert_eq!(of(Mode::Corrected, MONTH), lacks(false, &["left"]));
+    assert_eq!(of(Mode::Edp2024, MONTH), lacks(false, &["left"]));
+    let other = "OBP_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc";
+    assert_eq!(of(Mode::Corrected, other), lacks(true, &["left"]), "the attributes of a row are left out without one");
+    assert_eq!(of(Mode::Edp2024, other), lacks(true, &["id", "left", "metadata_link", "title"]));
+    let snapshot = "SSH_day_snap_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc";
+    assert!(of(Mode::Edp2024, snapshot).placeholders.contains(&"time_coverage_start".to_owned()));
 }

@@ -1,0 +1,73 @@
+//! `ranges`: a table of record-wide ranges, for `plan --valid-range`.
+
+use super::plan::{Sources, write_list};
+use super::terminal::{Counter, note};
+use super::{Ending, Usage, run, usage, verify};
+use anyhow::Context as _;
+use clap::Args;
+use edp_coordinator::ranges::{self, Pass};
+use edp_protocol::Mode;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::settings::Settings;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Task list; without it, the options of `plan` say what to look at
+    #[arg(value_name = "TASKS.json")]
+    tasks: Option<PathBuf>,
+    #[command(flatten)]
+    sources: Sources,
+    /// Where the table goes; standard output if absent
+    #[arg(long, value_name = "FILE")]
+    ranges_out: Option<PathBuf>,
+    /// Granules looked at at once [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    slots: Option<u16>,
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+    if options.sources.valid_range.is_some() {
+        return Err(Usage("--valid-range is what `ranges` makes: leave the option out".into()).into());
+    }
+    let recipes = recipes(options, settings)?;
+    if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode == Mode::Edp2024))
+    {
+        let text = "granules of edp-2024 have ranges of their own, and other values: plan as corrected";
+        return Err(Usage(format!("{}: {text}", recipe.granule)).into());
+    }
+    let counter = Counter::new(recipes.len());
+    let Pass { table, failures, warnings } =
+        ranges::compute(&recipes, run::slots(options.slots, settings), || counter.advance());
+    counter.finish();
+    warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    failures.iter().for_each(|(granule, reason)| note(&format!("failed: {granule}: {reason}")));
+    if !failures.is_empty() && !options.sources.keep_going {
+        let count = failures.len();
+        note(&format!(
+            "no table is written: {count} of {} granules failed; --keep-going leaves them out",
+            recipes.len()
+        ));
+        return Ok(Ending::Incomplete);
+    }
+    let text = table.format().context("writing the table of ranges")?;
+    match &options.ranges_out {
+        Some(path) => write_list(path, &text)?,
+        None => std::io::stdout().write_all(text.as_bytes()).context("writing the table to standard output")?,
+    }
+    note(&format!("{} collections, {} granules", table.collections.len(), recipes.len() - failures.len()));
+    Ok(if failures.is_empty() { Ending::Done } else { Ending::Incomplete })
+}
+
+fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+    let Some(path) = &options.tasks else { return options.sources.plan(settings) };
+    options.sources.refuse_beside_list(path)?;
+    let recipes = verify::read_list(path)?;
+    for recipe in &recipes {
+        recipe.check_identity().map_err(usage)?;
+    }
+    Ok(recipes)
+}

@@ -1,0 +1,133 @@
+//! What an archive would find amiss with planned granules: datasets without a row in its table, placeholders that
+//! nothing replaces. Asks the code that writes the attributes.
+
+use super::Note;
+use edp_protocol::Mode;
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe::Recipe;
+use edp_worker::metadata::configuration::Configuration;
+use edp_worker::metadata::global::{self, Extent, Sources};
+use edp_worker::metadata::podaac::{Table, TableError};
+use edp_worker::metadata::source::Metadata;
+use edp_worker::metadata::variable;
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+
+/// One thing that an archive would not take. `dataset` is such as `AVG_MON of native SEA_SURFACE_HEIGHT`.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveProblem {
+    /// The archive's table does not know the dataset.
+    #[error(
+        "{dataset}: no row of {table} is for it, so id, metadata_link and the DOI attributes cannot be written; add a row to the table, or plan without --archive"
+    )]
+    NoRow {
+        /// The dataset.
+        dataset: String,
+        /// The table's file.
+        table: String,
+    },
+    /// Attributes for which there is nothing but a placeholder.
+    #[error(
+        "{dataset}: only placeholders for the global attributes {}; mend the global metadata, or plan without --archive", attributes.join(", ")
+    )]
+    Placeholders {
+        /// The dataset.
+        dataset: String,
+        /// Their names.
+        attributes: Vec<String>,
+    },
+    /// Several rows are for one dataset: wrong whether it is to be archived or not.
+    #[error("{dataset}: {source}")]
+    Table {
+        /// The dataset.
+        dataset: String,
+        /// Which rows.
+        source: TableError,
+    },
+}
+
+/// All that an archive would not take.
+#[derive(Debug)]
+pub struct ArchiveError(pub Vec<ArchiveProblem>);
+
+impl fmt::Display for ArchiveError {
+    /// One problem a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ArchiveError {}
+
+/// Looks at one granule of each dataset, grid and frequency. Warns of datasets without a row in the table, and of
+/// variables without an entry in the metadata, once each.
+///
+/// # Errors
+/// More than one row is for a dataset; with `strictly` also no row, or attributes with placeholders only.
+pub fn check(
+    recipes: &[Recipe],
+    configuration: &Configuration,
+    metadata: &Metadata,
+    table: &Table,
+    strictly: bool,
+) -> Result<Vec<Note>, ArchiveError> {
+    let (mut notes, mut problems) = (Vec::new(), Vec::new());
+    let (mut datasets, mut unknown) = (HashSet::new(), HashSet::new());
+    for recipe in recipes {
+        let (Ok(name), Some(plan)) = (GranuleName::parse(base_name(&recipe.granule)), &recipe.recipe) else { continue };
+        let mut keywords = BTreeSet::new();
+        if datasets.contains(&(name.dataset.clone(), name.grid, name.frequency)) {
+            continue;
+        }
+        for output in recipe.variables.keys().chain(&plan.missing) {
+            let described = variable::describe(metadata, name.grid, output);
+            keywords.extend(described.keywords);
+            if !described.known && unknown.insert((name.grid, output.clone())) {
+                let text = format!("{} {}: {output} has no entry in the variable metadata", name.grid, name.dataset);
+                notes.push(Note::warning(format!("{text}; it gets no attributes from there")));
+            }
+        }
+        let dataset = format!("{} of {} {}", name.frequency, name.grid, name.dataset);
+        let three_d = recipe.dynamic_metadata.dimension == "3D";
+        let sources = Sources {
+            configuration,
+            metadata,
+            podaac: table,
+            name: &name,
+            mode: plan.mode,
+            dynamic: &recipe.dynamic_metadata,
+            id: &plan.id,
+            production_date: &plan.production_date,
+            keywords,
+            // Numbers, whatever they will be: no placeholders.
+            extent: Extent {
+                latitude: [0.0; 2],
+                longitude: [0.0; 2],
+                vertical: three_d.then_some([0.0; 2]),
+                resolution: None,
+            },
+        };
+        match global::lacking(&sources) {
+            Err(source) => problems.push(ArchiveProblem::Table { dataset, source }),
+            Ok(lacking) => {
+                if lacking.row && strictly {
+                    problems.push(ArchiveProblem::NoRow { dataset: dataset.clone(), table: table.file.clone() });
+                } else if lacking.row {
+                    let consequence = match plan.mode {
+                        Mode::Corrected => "id, metadata_link and the DOI attributes are left out",
+                        Mode::Edp2024 => "the placeholders of its attributes stay",
+                    };
+                    notes.push(Note::warning(format!("{dataset}: no row of {} is for it; {consequence}", table.file)));
+                }
+                if strictly && !lacking.placeholders.is_empty() {
+                    problems.push(ArchiveProblem::Placeholders { dataset, attributes: lacking.placeholders });
+                }
+            }
+        }
+        datasets.insert((name.dataset, name.grid, name.frequency));
+    }
+    if problems.is_empty() { Ok(notes) } else { Err(ArchiveError(problems)) }
+}

@@ -1,0 +1,121 @@
+//! Ranges of whole collections: one pass over the inputs of a plan, by the code that makes the granules, without
+//! making any.
+
+pub mod table;
+
+use self::table::{Collection, Over, Table, VariableRange, type_name};
+use edp_protocol::digest::Digest;
+use edp_protocol::message::chain;
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe::{Plan, Recipe};
+use edp_worker::granule::chunks::silence_hdf5;
+use edp_worker::granule::ranges::{Ranges, ranges};
+use edp_worker::resources::Cache;
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What a pass comes to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pass {
+    /// The ranges over all granules whose values could be computed.
+    pub table: Table,
+    /// The granules whose values could not, and why.
+    pub failures: Vec<(String, String)>,
+    /// What is odd.
+    pub warnings: Vec<String>,
+}
+
+/// Computes the ranges of all recipes, `slots` of them at once. `progress` is called, from any thread, after each.
+pub fn compute(recipes: &[Recipe], slots: usize, progress: impl Fn() + Sync) -> Pass {
+    let (cache, cancel, next) = (Cache::default(), AtomicBool::new(false), AtomicUsize::new(0));
+    let found: Vec<Mutex<Option<Result<Ranges, String>>>> = recipes.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..slots.clamp(1, recipes.len().max(1)) {
+            scope.spawn(|| {
+                silence_hdf5();
+                while let Some((recipe, place)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    recipes.get(at).zip(found.get(at))
+                } {
+                    let result = ranges(recipe, &cache, &cancel).map_err(|error| chain(&error));
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    progress();
+                }
+            });
+        }
+    });
+    let mut pass = Pass::default();
+    let mut gathered: IndexMap<(String, &str, &str), Gathered> = IndexMap::new();
+    for (recipe, result) in recipes.iter().zip(found) {
+        let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let named = GranuleName::parse(base_name(&recipe.granule)).map_err(|error| error.to_string());
+        let result = named.and_then(|name| Ok((name, result.unwrap_or_else(|| Err("it was not looked at".into()))?)));
+        match (result, &recipe.recipe) {
+            (Ok((name, ranges)), Some(plan)) => {
+                pass.warnings.extend(ranges.warnings.iter().cloned());
+                let key = (name.dataset, name.grid.as_str(), name.frequency.job_word());
+                let fresh = || Gathered::new(name.grid, plan, &ranges);
+                gathered.entry(key).or_insert_with(fresh).add(recipe, plan, &ranges);
+            }
+            (Err(reason), _) => pass.failures.push((recipe.granule.clone(), reason)),
+            (Ok(_), None) => pass.failures.push((recipe.granule.clone(), "it has not been planned".into())),
+        }
+    }
+    pass.table.collections = gathered
+        .into_iter()
+        .map(|((dataset, _, frequency), gathered)| gathered.into_collection(dataset, frequency))
+        .collect();
+    pass
+}
+
+/// A collection while its granules come in.
+struct Gathered {
+    grid: edp_protocol::GridKind,
+    over: Over,
+    inputs: BTreeMap<String, u64>,
+    variables: IndexMap<String, VariableRange>,
+}
+
+impl Gathered {
+    fn new(grid: edp_protocol::GridKind, plan: &Plan, ranges: &Ranges) -> Gathered {
+        let over = Over {
+            data_type: type_name(ranges.precision).into(),
+            granules: 0,
+            time_coverage_start: None,
+            time_coverage_end: None,
+            files: 0,
+            inputs: Digest::of(b""),
+            digests: plan.digests.clone(),
+        };
+        Gathered { grid, over, inputs: BTreeMap::new(), variables: IndexMap::new() }
+    }
+
+    fn add(&mut self, recipe: &Recipe, plan: &Plan, ranges: &Ranges) {
+        let Gathered { over, inputs, variables, .. } = self;
+        let dynamic = &recipe.dynamic_metadata;
+        over.granules += 1;
+        // Times of one form: their texts sort as they do.
+        let (start, end) = (&mut over.time_coverage_start, &mut over.time_coverage_end);
+        *start = start.take().into_iter().chain(dynamic.time_coverage_start.clone()).min();
+        *end = end.take().max(dynamic.time_coverage_end.clone());
+        inputs.extend(plan.inputs.iter().map(|(path, version)| (path.clone(), version.size)));
+        for (output, range) in &ranges.outputs {
+            let whole = variables.entry(output.clone()).or_insert(VariableRange { min: None, max: None, granules: 0 });
+            whole.granules += 1;
+            if let Some([min, max]) = *range {
+                whole.min = Some(whole.min.map_or(min, |other| other.min(min)));
+                whole.max = Some(whole.max.map_or(max, |other| other.max(max)));
+            }
+        }
+    }
+
+    fn into_collection(self, dataset: String, frequency: &str) -> Collection {
+        let Gathered { grid, mut over, inputs, variables } = self;
+        let lines: String = inputs.iter().map(|(path, size)| format!("{path}\t{size}\n")).collect();
+        over.files = inputs.len();
+        over.inputs = Digest::of(lines.as_bytes());
+        Collection { dataset, grid, frequency: frequency.into(), over: Some(over), variables }
+    }
+}

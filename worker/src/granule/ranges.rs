@@ -1,0 +1,41 @@
+//! Smallest and largest values of a recipe's outputs, without making its granule.
+
+use super::make::{Assembly, MakeError};
+use crate::metadata::configuration::Precision;
+use crate::resources::Cache;
+use edp_protocol::recipe::Recipe;
+use std::sync::atomic::AtomicBool;
+
+/// What [`ranges`] finds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranges {
+    /// Type of the values.
+    pub precision: Precision,
+    /// Each output in file order, with its smallest and largest value; none if it has no valid value.
+    pub outputs: Vec<(String, Option<[f64; 2]>)>,
+    /// What is odd.
+    pub warnings: Vec<String>,
+}
+
+/// The ranges of a recipe's outputs as its granule would hold them: masked or regridded, rotated, in the configured
+/// precision, checked by the same rules. Outputs without input are left out; a valid range in the recipe is not looked at.
+///
+/// # Errors
+/// Anything that keeps the values from being right.
+pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ranges, MakeError> {
+    recipe.check_identity()?;
+    let assembly = Assembly::new(recipe, cache, cancel)?;
+    let precision = assembly.resources.texts.configuration.precision;
+    let (mut outputs, mut warnings) = (Vec::new(), Vec::new());
+    for (name, inputs) in &assembly.recipe.variables {
+        let output = assembly.output(name, inputs, &mut warnings)?;
+        let range = match precision {
+            Precision::Float32 => {
+                assembly.field(&output, |field| field.range::<f32>(assembly.cancel))?.map(|range| range.map(f64::from))
+            }
+            Precision::Float64 => assembly.field(&output, |field| field.range::<f64>(assembly.cancel))?,
+        };
+        outputs.push((name.clone(), range));
+    }
+    Ok(Ranges { precision, outputs, warnings })
+}
