@@ -79,7 +79,6 @@ impl Settings {
         let environment = Environment::with_prefix("EDP")
             .prefix_separator("_")
             .separator("__")
-            .try_parsing(true)
             .source(Some(environment));
         Ok(Config::builder().add_source(file).add_source(environment).build()?.try_deserialize()?)
     }

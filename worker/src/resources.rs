@@ -10,7 +10,7 @@ use crate::metadata::source::{self, Metadata, MetadataError};
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::{Digest, GridKind, Location};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -67,6 +67,15 @@ pub enum ResourceError {
     /// The PO.DAAC table.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The PO.DAAC table is no file whose digest is taken.
+    #[error("{}: podaac_metadata_filename must name a .csv file of the metadata directory", .path.display())]
+    TableName {
+        /// The file that the configuration names.
+        path: PathBuf,
+    },
+    /// It could not be used before, and nothing has been loaded since.
+    #[error("{0}")]
+    Earlier(String),
     /// The grid.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -182,7 +191,12 @@ struct Shelves {
     texts: HashMap<(String, String, Digest, Digest), Arc<Texts>>,
     grids: HashMap<(String, Digest), Arc<ModelGrid>>,
     targets: HashMap<(String, String, Digest, Digest), Arc<Target>>,
+    /// What could not be used, with the reason: another try would read and refuse it all again, for every recipe.
+    refused: HashMap<Wanted, String>,
 }
+
+/// What a recipe names: configuration, metadata, grid, factors, and their digests.
+type Wanted = ([Option<String>; 4], Digests, GridKind);
 
 impl Cache {
     /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest
@@ -191,6 +205,32 @@ impl Cache {
     /// # Errors
     /// A resource is not named, not readable, damaged, or changed since planning.
     pub fn resources(&self, recipe: &Recipe, grid_kind: GridKind) -> Result<Resources, ResourceError> {
+        // A panic while loading leaves the shelves without the new entry, which is a state they can be in.
+        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let locations = [
+            recipe.ecco_cfg_loc.clone(),
+            recipe.ecco_metadata_loc.clone(),
+            recipe.ecco_grid_loc.clone(),
+            recipe.ecco_mapping_factors_loc.clone(),
+        ];
+        let wanted = (locations, recipe.plan()?.digests.clone(), grid_kind);
+        if let Some(reason) = shelves.refused.get(&wanted) {
+            return Err(ResourceError::Earlier(reason.clone()));
+        }
+        let found = shelves.load(recipe, grid_kind);
+        match &found {
+            // A file that cannot be read now may be readable later; what was read and refused stays refused.
+            Err(error) if !matches!(error, ResourceError::Read { .. } | ResourceError::NotNamed { .. }) => {
+                shelves.refused.insert(wanted, edp_protocol::message::chain(error));
+            }
+            _ => {}
+        }
+        found
+    }
+}
+
+impl Shelves {
+    fn load(&mut self, recipe: &Recipe, grid_kind: GridKind) -> Result<Resources, ResourceError> {
         let digests = &recipe.plan()?.digests;
         let named = |what, key, option, value: &Option<String>| {
             let missing = || ResourceError::NotNamed { granule: recipe.granule.clone(), what, key, option };
@@ -199,8 +239,7 @@ impl Cache {
         let configuration = named("configuration", "ecco_cfg_loc", "config", &recipe.ecco_cfg_loc)?;
         let metadata = named("metadata", "ecco_metadata_loc", "metadata", &recipe.ecco_metadata_loc)?;
         let grid = named("grid", "ecco_grid_loc", "grid", &recipe.ecco_grid_loc)?;
-        // A panic while loading leaves the shelves without the new entry, which is a state they can be in.
-        let mut shelves = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let shelves = self;
         let key = (configuration.clone(), metadata.clone(), digests.configuration.clone(), digests.metadata.clone());
         let texts = match shelves.texts.get(&key) {
             Some(texts) => texts.clone(),
@@ -278,6 +317,10 @@ fn load_texts(configuration: &str, metadata: &str, digests: &Digests) -> Result<
 /// The file is not in the metadata directory, or is no such table.
 pub fn load_table(metadata: &Path, configuration: &Configuration) -> Result<Table, ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
+    // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
+    if path.extension().is_none_or(|end| end != "csv") {
+        return Err(ResourceError::TableName { path });
+    }
     let (table, _) = Table::parse(&path.display().to_string(), &read(&path)?)?;
     Ok(table)
 }
@@ -299,9 +342,11 @@ fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceErr
 }
 
 fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, ResourceError> {
-    same("mapping factors", factors, factors_digest(factors)?, planned)?;
+    let directory = local(factors)?;
+    let seals = digests_of_files(mapping::files(&directory)?)?;
+    same("mapping factors", factors, digest_of_set(&directory, &seals), planned)?;
     let latlon = Latlon::load(&local(grid)?)?;
-    let loaded = Factors::open(&local(factors)?)?;
+    let loaded = Factors::open_sealed(&directory, seals)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
         return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
@@ -322,7 +367,7 @@ pub fn configuration_digest(location: &str) -> Result<Digest, ResourceError> {
 /// # Errors
 /// The directory or a file cannot be read.
 pub fn metadata_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_files(&local(location)?, source::files(&local(location)?)?)
+    digest_of_directory(location, source::files(&local(location)?)?)
 }
 
 /// Digest of the files of a grid directory that production reads.
@@ -330,7 +375,7 @@ pub fn metadata_digest(location: &str) -> Result<Digest, ResourceError> {
 /// # Errors
 /// The directory or a file cannot be read.
 pub fn grid_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_files(&local(location)?, grid::files(&local(location)?)?)
+    digest_of_directory(location, grid::files(&local(location)?)?)
 }
 
 /// Digest of the files of a directory of mapping factors that production reads.
@@ -338,20 +383,28 @@ pub fn grid_digest(location: &str) -> Result<Digest, ResourceError> {
 /// # Errors
 /// The directory or a file cannot be read.
 pub fn factors_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_files(&local(location)?, mapping::files(&local(location)?)?)
+    digest_of_directory(location, mapping::files(&local(location)?)?)
 }
 
-/// The directory's own path is no part of the digest.
-fn digest_of_files(root: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
-    let mut parts = Vec::new();
+fn digest_of_directory(location: &str, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
+    Ok(digest_of_set(&local(location)?, &digests_of_files(files)?))
+}
+
+fn digests_of_files(files: Vec<PathBuf>) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
+    let mut digests = BTreeMap::new();
     for path in files {
-        let fail = |source| ResourceError::Read { path: path.clone(), source };
-        let file = std::fs::File::open(&path).map_err(fail)?;
-        let (digest, _) = Digest::of_reader(file).map_err(fail)?;
-        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-        parts.push((name, digest));
+        let read = std::fs::File::open(&path).and_then(Digest::of_reader);
+        let (digest, _) = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
+        digests.insert(path, digest);
     }
-    Ok(Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), digest))))
+    Ok(digests)
+}
+
+/// Digest of files by their path below a directory; where the directory lies is no part of it.
+fn digest_of_set(root: &Path, files: &BTreeMap<PathBuf, Digest>) -> Digest {
+    let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+    let parts: Vec<(String, &Digest)> = files.iter().map(|(path, digest)| (name(path), digest)).collect();
+    Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), *digest)))
 }
 
 /// How a configuration wants data compressed.

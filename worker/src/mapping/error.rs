@@ -28,6 +28,12 @@ pub enum MappingError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A file is not the one that the recipes were planned with.
+    #[error("{}: changed since the recipe was planned: plan again", file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
     /// The XZ container is damaged, cut short or followed by other bytes.
     #[error("{}: not a whole XZ file: {reason}; fetch or create it again", file.display())]
     Xz {

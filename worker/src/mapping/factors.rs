@@ -1,7 +1,10 @@
 //! A directory of factors.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use edp_protocol::Digest;
 
 use super::pickle::{Document, Value};
 use super::{Level, MappingError, npz, xz};
@@ -28,6 +31,7 @@ pub struct Factors {
     longitude_bounds: Vec<[f64; 2]>,
     depth_bounds: Vec<[f64; 2]>,
     levels: Vec<Mutex<Option<Loaded>>>,
+    seals: BTreeMap<PathBuf, Digest>,
 }
 
 /// A level and the wet cells it was loaded for.
@@ -59,8 +63,18 @@ impl Factors {
     ///
     /// The file is absent, damaged, or its parts do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
+        Self::open_sealed(dir, BTreeMap::new())
+    }
+
+    /// Opens a directory of factors of which the digests of some files are known: these files are refused, whenever
+    /// they are read, if they hold anything else. Levels are read long after the directory was looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Factors::open`], and [`MappingError::Changed`].
+    pub fn open_sealed(dir: &Path, seals: BTreeMap<PathBuf, Digest>) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
-        let bytes = xz::read(&file, MAX_LATLON_GRID)?;
+        let bytes = xz::read(&file, MAX_LATLON_GRID, seals.get(&file))?;
         let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
@@ -80,6 +94,7 @@ impl Factors {
             longitude_bounds: grid.pairs(grid.entry(bounds, "lon")?, "the longitude bounds", Some(nlon))?,
             levels: depth_bounds.iter().map(|_| Mutex::new(None)).collect(),
             depth_bounds,
+            seals,
         })
     }
 
@@ -153,8 +168,9 @@ impl Factors {
     fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
         let cells = self.shape.0 * self.shape.1;
         let file = sparse_matrix(&self.dir, k);
-        let matrix = npz::read(&file, k, wet_positions.len(), cells)?;
-        let land = read_land_mask(&land_mask(&self.dir, k), cells)?;
+        let matrix = npz::read(&file, k, wet_positions.len(), cells, self.seals.get(&file))?;
+        let mask = land_mask(&self.dir, k);
+        let land = read_land_mask(&mask, cells, self.seals.get(&mask))?;
         Level::new(&matrix, land, wet_positions).map_err(|reason| MappingError::Content { file, reason })
     }
 }
@@ -229,8 +245,8 @@ impl<'a> LatlonGrid<'_, 'a> {
 }
 
 /// Reads a land mask; true is land.
-fn read_land_mask(file: &Path, cells: usize) -> Result<Vec<bool>, MappingError> {
-    let bytes = xz::read(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
+fn read_land_mask(file: &Path, cells: usize, seal: Option<&Digest>) -> Result<Vec<bool>, MappingError> {
+    let bytes = xz::read(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME), seal)?;
     let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
     let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
     let array = document.array(document.root());

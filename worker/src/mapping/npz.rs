@@ -3,6 +3,7 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use edp_protocol::Digest;
 use zip::ZipArchive;
 
 use super::MappingError;
@@ -57,8 +58,14 @@ impl Csr {
 ///
 /// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
 /// damaged, larger than the matrix can be, or not a valid part of a matrix.
-pub(super) fn read(file: &Path, level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
-    parse(file, &read_file(file, MAX_FILE)?, level, rows, columns)
+pub(super) fn read(
+    file: &Path,
+    level: usize,
+    rows: usize,
+    columns: usize,
+    seal: Option<&Digest>,
+) -> Result<Csr, MappingError> {
+    parse(file, &read_file(file, MAX_FILE, seal)?, level, rows, columns)
 }
 
 /// [`read`], with the file in memory.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use edp_protocol::Digest;
 use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 
 use super::MappingError;
@@ -18,7 +19,7 @@ const STEP: usize = 1 << 16;
 /// # Errors
 ///
 /// The file cannot be read, or has more than `limit` bytes (found before anything of that size is allocated).
-pub(super) fn read_file(file: &Path, limit: usize) -> Result<Vec<u8>, MappingError> {
+pub(super) fn read_file(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
     let io = |action| move |source| MappingError::Io { file: file.to_owned(), action, source };
     let too_large =
         || MappingError::TooLarge { file: file.to_owned(), what: "the file".to_owned(), limit: limit as u64 };
@@ -33,7 +34,10 @@ pub(super) fn read_file(file: &Path, limit: usize) -> Result<Vec<u8>, MappingErr
     if bytes.len() > limit {
         return Err(too_large());
     }
-    Ok(bytes)
+    match seal {
+        Some(seal) if Digest::of(&bytes) != *seal => Err(MappingError::Changed { file: file.to_owned() }),
+        _ => Ok(bytes),
+    }
 }
 
 /// Unpacks an XZ file in memory. `file` only names it in errors.
@@ -85,9 +89,9 @@ pub(super) fn unpack(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>
 }
 
 /// Reads an XZ file and unpacks it to at most `limit` bytes.
-pub(super) fn read(file: &Path, limit: usize) -> Result<Vec<u8>, MappingError> {
+pub(super) fn read(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
-    let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096))?;
+    let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096), seal)?;
     unpack(file, &packed, limit)
 }
 
@@ -202,8 +206,8 @@ mod tests {
         let path = dir.path().join("huge");
         // Sparse: takes no room on the disk.
         File::create(&path).unwrap().set_len(1 << 33).unwrap();
-        assert!(matches!(read_file(&path, 1 << 20), Err(MappingError::TooLarge { .. })));
-        assert!(matches!(read_file(&dir.path().join("absent"), 10), Err(MappingError::Io { action: "open", .. })));
+        assert!(matches!(read_file(&path, 1 << 20, None), Err(MappingError::TooLarge { .. })));
+        assert!(matches!(read_file(&dir.path().join("absent"), 10, None), Err(MappingError::Io { action: "open", .. })));
     }
 
     proptest! {
