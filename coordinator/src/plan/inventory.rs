@@ -118,7 +118,7 @@ impl Inventory {
     /// `version`; an empty version takes them all. Nothing is opened.
     ///
     /// # Errors
-    /// The root is not there or cannot be listed. What cannot be listed below it is a note.
+    /// The root is not there or cannot be listed. A directory below it that cannot be is a note of severity error.
     pub fn scan(root: &Path, version: &str) -> Result<(Inventory, Vec<Note>), InventoryError> {
         let text = root.to_str().ok_or_else(|| InventoryError::NotUtf8(root.into()))?;
         let trimmed = text.trim_end_matches('/');
@@ -126,7 +126,12 @@ impl Inventory {
         let mut scan = Scan { root: text, version, ..Scan::default() };
         let skipped = local::list(root, |entry| scan.see(&entry))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
-        let mut notes: Vec<Note> = skipped.iter().map(|skipped| Note::warning(skipped.to_string())).collect();
+        // What could not be seen may hold results: a plan without them would leave variables out.
+        let note = |skipped: &local::Skipped| match skipped {
+            local::Skipped::Unreadable { .. } => Note::error(skipped.to_string()),
+            _ => Note::warning(skipped.to_string()),
+        };
+        let mut notes: Vec<Note> = skipped.iter().map(note).collect();
         notes.append(&mut scan.notes());
         Ok((scan.inventory, notes))
     }

@@ -364,6 +364,7 @@ impl Assembly<'_> {
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
         let periods = ["_day_mean", "_mon_mean", "_day_snap", "_mon_snap", "_snap"];
         let field = periods.iter().find_map(|period| stem.strip_suffix(period)).unwrap_or(stem);
+        self.check_header(name, data_path, field, &input)?;
         let number = input.record_of(field)?;
         Ok((Record { input, number }, field.to_owned()))
     }
@@ -378,6 +379,27 @@ impl Assembly<'_> {
             return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
         }
         Ok(Box::new(file))
+    }
+
+    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
+    fn check_header(&self, name: &str, path: &str, field: &str, input: &Input) -> Result<(), MakeError> {
+        let header = input.header();
+        // The model's names have at most eight characters; longer file names are cut to that in headers.
+        let short = |text: &str| text.chars().take(8).collect::<String>();
+        if let [found] = &header.fields[..]
+            && short(found) != short(field)
+        {
+            let why = format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
+            return Err(self.fail(name, why));
+        }
+        let step = base_name(path).rsplit('.').nth(1).and_then(|digits| digits.parse::<u64>().ok());
+        match (step, header.step) {
+            (Some(named), Some(found)) if named != found => {
+                let why = format!("{path}: its header says step {found}, its name says {named}: one of them is wrong");
+                Err(self.fail(name, why))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The point of a variable: from the model's list, else from the metadata.
