@@ -1,10 +1,11 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
 use edp_protocol::Location;
+use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_worker::granule::chunks::silence_hdf5;
-use edp_worker::granule::inspect::{self, Identity, InspectError};
+use edp_worker::granule::inspect::{self, Identity};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
@@ -42,6 +43,9 @@ pub struct Verified {
     pub problems: Vec<(String, Finding)>,
     /// Files beside the granules that no recipe names.
     pub extra: Vec<String>,
+    /// Directories that could not be searched for such files, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<String>,
 }
 
 impl Verified {
@@ -51,81 +55,67 @@ impl Verified {
     }
 }
 
-/// Why storage could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// A recipe is not usable.
-    #[error(transparent)]
-    Recipe(#[from] edp_protocol::recipe::RecipeError),
-    /// A location is not usable.
-    #[error(transparent)]
-    Location(#[from] edp_protocol::location::LocationError),
-    /// A directory cannot be listed.
-    #[error("{path}: cannot be listed: {source}")]
-    List {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
-
-/// Looks at the granule of every recipe, and for files that no recipe names in their directories.
-///
-/// # Errors
-/// A recipe is not usable or a directory not listable. A granule that is missing or wrong is no error but a finding.
-pub fn verify(recipes: &[Recipe], depth: Depth) -> Result<Verified, VerifyError> {
+/// Looks at the granule of every recipe, and for files that no recipe names in their directories. Whatever cannot be
+/// looked at is a finding too: nothing keeps the rest from being looked at.
+pub fn verify(recipes: &[Recipe], depth: Depth) -> Verified {
     silence_hdf5();
     let mut verified = Verified::default();
     let mut named = HashSet::new();
     let mut directories = BTreeSet::new();
     for recipe in recipes {
-        let location: Location = recipe.granule.parse()?;
-        let path = location.local()?;
-        named.insert(path.to_owned());
-        directories.extend(path.parent().map(Path::to_owned));
-        match look(path, recipe, depth)? {
+        let finding = match local_path(recipe) {
+            Err(error) => Finding::Damaged(vec![chain(&error)]),
+            Ok(path) => {
+                let finding = look(&path, recipe, depth);
+                directories.extend(path.parent().map(Path::to_owned));
+                named.insert(path);
+                finding
+            }
+        };
+        match finding {
             Finding::Good => verified.good += 1,
             finding => verified.problems.push((recipe.granule.clone(), finding)),
         }
     }
     for directory in directories {
-        let fail = |source| VerifyError::List { path: directory.clone(), source };
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
-            Err(e) => return Err(fail(e)),
-        };
-        for entry in entries {
-            let path = entry.map_err(fail)?.path();
-            if !named.contains(&path) {
-                verified.extra.push(path.display().to_string());
+            Err(e) => {
+                verified.unlisted.push(format!("{}: {e}", directory.display()));
+                continue;
             }
+        };
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !named.contains(path)) {
+            verified.extra.push(path.display().to_string());
         }
     }
     verified.extra.sort();
-    Ok(verified)
+    verified
 }
 
-fn look(path: &Path, recipe: &Recipe, depth: Depth) -> Result<Finding, VerifyError> {
-    let damaged = |error: InspectError| match error {
-        InspectError::Recipe(error) => Err(error.into()),
-        error => Ok(Finding::Damaged(vec![chain(&error)])),
-    };
-    if !path.exists() {
-        return Ok(Finding::Missing);
+fn local_path(recipe: &Recipe) -> Result<PathBuf, LocationError> {
+    Ok(recipe.granule.parse::<Location>()?.local()?.to_owned())
+}
+
+fn look(path: &Path, recipe: &Recipe, depth: Depth) -> Finding {
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Finding::Missing,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Finding::Missing,
+        Err(error) => return Finding::Damaged(vec![format!("cannot be looked at: {error}")]),
     }
     match inspect::identify(path, recipe) {
-        Err(error) => return damaged(error),
-        Ok(Identity::Other(differs)) => return Ok(Finding::Foreign(differs)),
+        Err(error) => return Finding::Damaged(vec![chain(&error)]),
+        Ok(Identity::Other(differs)) => return Finding::Foreign(differs),
         Ok(Identity::Same) => {}
     }
-    if depth >= Depth::Structure {
-        match inspect::structure(path, recipe) {
-            Err(error) => return damaged(error),
-            Ok(problems) if !problems.is_empty() => return Ok(Finding::Damaged(problems)),
-            Ok(_) => {}
-        }
+    if depth == Depth::Present {
+        return Finding::Good;
     }
-    Ok(Finding::Good)
+    match inspect::structure(path, recipe) {
+        Err(error) => Finding::Damaged(vec![chain(&error)]),
+        Ok(problems) if !problems.is_empty() => Finding::Damaged(problems),
+        Ok(_) => Finding::Good,
+    }
 }

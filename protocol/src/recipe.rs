@@ -355,8 +355,11 @@ impl Recipe {
 /// `path` relative to `root`; the root `.` (or an empty one) stands for relative paths as they are.
 fn below<'a>(granule: &str, path: &'a str, root: &str) -> Result<&'a str, RecipeError> {
     let outside = || RecipeError::OutsideRoot { granule: granule.into(), path: path.into(), root: root.into() };
+    let absolute = root.starts_with('/');
     let root = root.trim_end_matches('/');
-    let rest = if root.is_empty() || root == "." {
+    let rest = if root.is_empty() && absolute {
+        path.strip_prefix('/').ok_or_else(outside)?
+    } else if root.is_empty() || root == "." {
         path.strip_prefix("./").unwrap_or(path)
     } else {
         path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')).ok_or_else(outside)?
@@ -491,6 +494,10 @@ mod tests {
 
     #[test]
     fn paths_outside_the_roots_are_refused() {
+        let mut at_the_top = recipe();
+        at_the_top.recipe.as_mut().unwrap().roots.source = "/".into();
+        assert_eq!(at_the_top.input_below_root("/data/x").unwrap(), "data/x");
+        assert!(at_the_top.input_below_root("data/x").is_err());
         for path in ["res/../etc/passwd", "/etc/passwd", "resx/d", "res", "res//d", "res/./d"] {
             assert!(recipe().input_below_root(path).is_err(), "{path}");
         }

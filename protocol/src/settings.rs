@@ -76,10 +76,8 @@ impl Settings {
             Some(path) => File::from(path).required(true),
             None => File::from(Path::new(FILE)).required(false),
         };
-        let environment = Environment::with_prefix("EDP")
-            .prefix_separator("_")
-            .separator("__")
-            .source(Some(environment));
+        let environment =
+            Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
         Ok(Config::builder().add_source(file).add_source(environment).build()?.try_deserialize()?)
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edp_coordinator::plan::inventory::Inventory;
 use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
-use edp_coordinator::plan::{self, Severity, Planned, Request, archive, jobfile};
+use edp_coordinator::plan::{self, Planned, Request, Severity, archive, jobfile};
 use edp_coordinator::ranges::table::Table as RangeTable;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::{GranuleName, base_name};
@@ -338,7 +338,10 @@ impl Sources {
             Inventory::scan(&local(&source)?, &shared.configuration.ecco_version).map_err(usage)?;
         notes.iter().for_each(|n| note(&n.to_string()));
         if notes.iter().any(|n| n.severity == Severity::Error) && !self.keep_going {
-            return Err(Usage(format!("{source}: not all of it could be read; --keep-going plans without what is there")).into());
+            return Err(Usage(format!(
+                "{source}: not all of it could be read; --keep-going plans without what is there"
+            ))
+            .into());
         }
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
         let locations = shared.locations.clone();

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::plan::complete::{self, Completion};
 use edp_coordinator::production::{self, Report, Retries};
-use edp_coordinator::verify::{Depth, Verified};
+use edp_coordinator::verify::{Depth, Finding, Verified};
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::commit;
@@ -53,12 +53,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         write_list(path, &recipe::format_list(&recipes)?)?;
     }
     if options.dry_run {
-        let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
-        for (granule, _) in &verified.problems {
-            out(&format!("{granule}\n"))?;
-        }
-        note(&format!("{} granules to be made, {} are there", verified.problems.len(), verified.good));
-        return Ok(Ending::Done);
+        return dry_run(&recipes, &options);
     }
     let slots = slots(options.slots, settings);
     let progress = Progress::new(recipes.len());
@@ -69,6 +64,27 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         Output::Human => out(&format!("{}\n{}\n", summary(&report), verify::describe(&verified)))?,
     }
     Ok(ending(&report, &verified, signal))
+}
+
+/// Says what would be made, and what stands in the way.
+fn dry_run(recipes: &[Recipe], options: &Options) -> anyhow::Result<Ending> {
+    let verified = edp_coordinator::verify::verify(recipes, Depth::Present);
+    if options.output == Output::Json {
+        out(&(serde_json::to_string_pretty(&verified)? + "\n"))?;
+        return Ok(Ending::Done);
+    }
+    let (mut missing, mut taken) = (0, 0);
+    for (granule, finding) in &verified.problems {
+        if *finding == Finding::Missing || options.replace {
+            missing += 1;
+            out(&format!("{granule}\n"))?;
+        } else {
+            taken += 1;
+            note(&format!("conflict: {granule}: something else is there; --replace overwrites it"));
+        }
+    }
+    note(&format!("{missing} granules to be made, {} are there, {taken} in conflict", verified.good));
+    Ok(Ending::Done)
 }
 
 /// Granules at once: option, else setting, else one for each core.
@@ -133,7 +149,7 @@ pub(crate) fn produce(
     if let Err(error) = commit::sweep(paths.iter().map(PathBuf::as_path)) {
         note(&format!("warning: {}", edp_protocol::message::chain(&error)));
     }
-    let verified = edp_coordinator::verify::verify(&recipes, Depth::Present)?;
+    let verified = edp_coordinator::verify::verify(&recipes, Depth::Present);
     let signal = *signal.lock().unwrap_or_else(PoisonError::into_inner);
     Ok((report, verified, signal))
 }

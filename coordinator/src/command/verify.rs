@@ -52,7 +52,7 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
         DepthOption::Present => Depth::Present,
         DepthOption::Structure => Depth::Structure,
     };
-    let verified = verify::verify(&recipes, depth)?;
+    let verified = verify::verify(&recipes, depth);
     if let Some(path) = &options.redo {
         let wrong: HashSet<&str> = verified.problems.iter().map(|(granule, _)| granule.as_str()).collect();
         let again: Vec<Recipe> =
@@ -62,32 +62,34 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
     match options.output {
         Output::Json => out(&(serde_json::to_string_pretty(&verified)? + "\n"))?,
         Output::Human => {
+            problems(&verified).iter().for_each(|problem| note(problem));
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
+            verified.unlisted.iter().for_each(|directory| note(&format!("not searched: {directory}")));
             out(&format!("{}, {} extra\n", describe(&verified), verified.extra.len()))?;
         }
     }
     Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
 }
 
-/// The report for people; what is wrong goes to standard error.
+/// What is wrong, a line a granule.
+fn problems(verified: &Verified) -> Vec<String> {
+    let line = |(granule, finding): &(String, Finding)| match finding {
+        Finding::Good => None,
+        Finding::Missing => Some(format!("missing: {granule}")),
+        Finding::Damaged(problems) => Some(format!("damaged: {granule}: {}", problems.join("; "))),
+        Finding::Foreign(differs) => Some(format!("foreign: {granule}: {}", differs.join("; "))),
+    };
+    verified.problems.iter().filter_map(line).collect()
+}
+
+/// The counts in one line.
 pub(crate) fn describe(verified: &Verified) -> String {
-    let (mut missing, mut damaged, mut foreign) = (0, 0, 0);
-    for (granule, finding) in &verified.problems {
-        match finding {
-            Finding::Good => {}
-            Finding::Missing => {
-                missing += 1;
-                note(&format!("missing: {granule}"));
-            }
-            Finding::Damaged(problems) => {
-                damaged += 1;
-                note(&format!("damaged: {granule}: {}", problems.join("; ")));
-            }
-            Finding::Foreign(differs) => {
-                foreign += 1;
-                note(&format!("foreign: {granule}: {}", differs.join("; ")));
-            }
-        }
-    }
-    format!("verified: {} good, {missing} missing, {damaged} damaged, {foreign} foreign", verified.good)
+    let count = |is: fn(&Finding) -> bool| verified.problems.iter().filter(|(_, finding)| is(finding)).count();
+    format!(
+        "verified: {} good, {} missing, {} damaged, {} foreign",
+        verified.good,
+        count(|finding| matches!(finding, Finding::Missing)),
+        count(|finding| matches!(finding, Finding::Damaged(_))),
+        count(|finding| matches!(finding, Finding::Foreign(_))),
+    )
 }

@@ -389,7 +389,8 @@ impl Assembly<'_> {
         if let [found] = &header.fields[..]
             && short(found) != short(field)
         {
-            let why = format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
+            let why =
+                format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
             return Err(self.fail(name, why));
         }
         let step = base_name(path).rsplit('.').nth(1).and_then(|digits| digits.parse::<u64>().ok());

@@ -29,7 +29,7 @@ pub enum TimeError {
         text: String,
     },
     /// The units are none that CF knows in this form.
-    #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (hours, minutes or seconds)")]
+    #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (days, hours, minutes or seconds)")]
     Units(String),
     /// The time is no whole number of units, or too many.
     #[error("{key} {text} is not a 32-bit whole number of '{units}'")]
@@ -70,6 +70,7 @@ pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> R
 fn parse_units(units: &str) -> Option<(i64, DateTime)> {
     let (unit, reference) = units.split_once(" since ")?;
     let seconds = match unit {
+        "days" => 86_400,
         "hours" => 3600,
         "minutes" => 60,
         "seconds" => 1,
@@ -107,6 +108,9 @@ mod tests {
         assert_eq!(encode(&march, units), Ok(EncodedTime { start: 1428, center: 1800, end: 2172 }));
         let midnight = dynamic("1992-01-01T00:00:00", "1992-01-01T00:30:00", "1992-01-01T01:00:00");
         assert_eq!(encode(&midnight, "minutes since 1992-01-01"), Ok(EncodedTime { start: 0, center: 30, end: 60 }));
+        let days = dynamic("1992-01-01T12:00:00", "1992-01-02T12:00:00", "1992-01-03T12:00:00");
+        let encoded = encode(&days, "days since 1992-01-01T12:00:00");
+        assert_eq!(encoded, Ok(EncodedTime { start: 0, center: 1, end: 2 }));
     }
 
     #[test]
@@ -115,7 +119,7 @@ mod tests {
         assert!(matches!(encode(&half, "hours since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
         let far = dynamic("1992-01-01T12:00:00", "2092-01-01T12:00:00", "2192-01-01T12:00:00");
         assert!(matches!(encode(&far, "seconds since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
-        for units in ["days since 1992-01-01", "hours", "hours since then"] {
+        for units in ["weeks since 1992-01-01", "hours", "hours since then"] {
             assert_eq!(encode(&half, units), Err(TimeError::Units(units.into())));
         }
         let mut none = half.clone();

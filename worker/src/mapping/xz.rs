@@ -207,7 +207,10 @@ mod tests {
         // Sparse: takes no room on the disk.
         File::create(&path).unwrap().set_len(1 << 33).unwrap();
         assert!(matches!(read_file(&path, 1 << 20, None), Err(MappingError::TooLarge { .. })));
-        assert!(matches!(read_file(&dir.path().join("absent"), 10, None), Err(MappingError::Io { action: "open", .. })));
+        assert!(matches!(
+            read_file(&dir.path().join("absent"), 10, None),
+            Err(MappingError::Io { action: "open", .. })
+        ));
     }
 
     proptest! {
