@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Small, so that a production takes a second; still with all 13 tiles and several chunks a field.
+/// Small, so that a production takes a second; still with all 13 tiles. A field is one chunk at this size: several
+/// are for the tests of the codec, and for those on real data.
 const SIZE: usize = 8;
 
 fn run(list: &Path, more: &[&str], status: i32) -> serde_json::Value {
@@ -282,15 +283,42 @@ fn what_the_user_gets_wrong_is_named_with_status_2() {
 }
 
 #[test]
-fn an_edited_recipe_is_refused() {
+fn recipes_that_make_no_sense_cost_only_themselves() {
     let fixture = Fixture::new(SIZE);
-    let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+    let list = fixture.plan(&fixture.path("out"), "tasks.json", &["--compatibility", "edp-2024"]);
     let mut edited = recipes(&list);
     edited[0].dynamic_metadata.summary = "Something else".into();
+    edited[1].recipe = None;
+    edited[1].dynamic_metadata.time_coverage_end = Some("never".into());
     write(&list, &edited);
-    let said = text(&expect(coordinator().arg("run").arg(&list), 2));
-    assert!(said.contains("edited after planning"), "{said}");
-    assert!(!fixture.path("out").exists());
+    let config = fixture.demo.configuration.display().to_string();
+    for made in [edited.len() - 2, 0] {
+        let report = run(&list, &["--config", &config], 3);
+        assert_eq!((count(&report, "failed"), count(&report, "made")), (2, made));
+        let reasons = report["entries"].to_string();
+        assert!(reasons.contains("edited after planning") && reasons.contains("never"), "{reasons}");
+    }
+}
+
+#[test]
+fn an_input_whose_header_contradicts_its_name_is_refused() {
+    let fixture = Fixture::new(SIZE);
+    let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+    let all = recipes(&list);
+    let of = |i: usize| all[i].variables[0][0].clone();
+    // Another month, and another variable of the same shape, under the same names.
+    for (from, to) in of(0).iter().zip(of(1)) {
+        fs::copy(from, to).unwrap();
+    }
+    for (from, to) in all[5].variables[0][0].iter().zip(of(2)) {
+        fs::copy(from, to).unwrap();
+    }
+    let report = run(&list, &[], 3);
+    let failed: Vec<_> = report["entries"].as_array().unwrap().iter().filter(|e| e["state"] == "failed").collect();
+    assert_eq!(failed.len(), 4, "two months, on both grids: {failed:?}");
+    for entry in failed {
+        assert!(entry["reason"].as_str().unwrap().contains("its header says"), "{entry}");
+    }
 }
 
 #[test]

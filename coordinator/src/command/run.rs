@@ -2,7 +2,7 @@
 
 use super::plan::{Locations, Shared, Sources, write_list};
 use super::terminal::{Progress, note, out, summary};
-use super::{Ending, Output, Signal, Usage, usage, verify};
+use super::{Ending, Output, Signal, Usage, verify};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::plan::complete::{self, Completion};
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let recipes = recipes(&options, settings)?;
+    let List { recipes, refused } = recipes(&options, settings)?;
     if let Some(path) = &options.tasks_out {
         write_list(path, &recipe::format_list(&recipes)?)?;
     }
@@ -57,8 +57,9 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     }
     let slots = slots(options.slots, settings);
     let progress = Progress::new(recipes.len());
-    let (report, verified, signal) = produce(recipes, slots, options.replace, |entry| progress.ended(entry))?;
+    let (mut report, verified, signal) = produce(recipes, slots, options.replace, |entry| progress.ended(entry))?;
     progress.finish();
+    report.refuse(refused, |entry| progress.ended(entry));
     match options.output {
         Output::Json => out(&(json(&report, &verified)? + "\n"))?,
         Output::Human => out(&format!("{}\n{}\n", summary(&report), verify::describe(&verified)))?,
@@ -171,9 +172,9 @@ async fn stop_signal() -> Signal {
 }
 
 /// The recipes to make: a list as it is, an EDP list completed, or a new plan.
-fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<List> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
-        return options.sources.plan(settings);
+        return Ok(List { recipes: options.sources.plan(settings)?, refused: Vec::new() });
     };
     options.sources.refuse_beside_list(path)?;
     let mut recipes = verify::read_list(path)?;
@@ -193,16 +194,28 @@ fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>
         let text = "is to be held by this list, and its recipe would be another; plan again with --allow-partial";
         return Err(Usage(format!("{list}: {granule}: {text}")).into());
     }
-    complete_list(&mut recipes, options, settings)?;
-    for recipe in &recipes {
-        recipe.check_identity().map_err(usage)?;
-    }
-    Ok(recipes)
+    let refused = complete_list(&mut recipes, options, settings)?;
+    recipes.retain(|recipe| recipe.recipe.is_some());
+    Ok(List { recipes, refused })
+}
+
+/// What a list comes to.
+struct List {
+    /// Recipes to make.
+    recipes: Vec<Recipe>,
+    /// Granules of recipes that cannot be made sense of, and why; they keep nobody else from being made.
+    refused: Vec<(String, String)>,
 }
 
 /// Gives the recipes of a list that EDP wrote what they lack. The recipes say where things are; an option says it
 /// where they do not (EDP of 2024 has no configuration in its lists).
-fn complete_list(recipes: &mut [Recipe], options: &Options, settings: &Settings) -> anyhow::Result<()> {
+/// Those that lack more than can be given stay incomplete; returned with the reason.
+fn complete_list(
+    recipes: &mut [Recipe],
+    options: &Options,
+    settings: &Settings,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let mut refused = Vec::new();
     let (sources, plan) = (&options.sources, &settings.plan);
     let date = sources.date()?;
     let mut loaded: HashMap<Locations, Shared> = HashMap::new();
@@ -240,7 +253,9 @@ fn complete_list(recipes: &mut [Recipe], options: &Options, settings: &Settings)
             edp_time_units: units,
             production_date: date.as_deref(),
         };
-        complete::complete(recipe, &with).map_err(usage)?;
+        if let Err(error) = complete::complete(recipe, &with) {
+            refused.push((granule, edp_protocol::message::chain(&error)));
+        }
     }
-    Ok(())
+    Ok(refused)
 }

@@ -110,6 +110,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds granules whose recipes could not even be tried, with the reasons.
+    pub fn refuse(&mut self, refused: Vec<(String, String)>, mut progress: impl FnMut(&Entry)) {
+        for (granule, reason) in refused {
+            let reason = Some(reason);
+            let (id, warnings) = (String::new(), Vec::new());
+            let entry = Entry { granule, id, state: State::Failed, reason, attempts: 0, seconds: 0.0, bytes: 0, warnings };
+            progress(&entry);
+            self.entries.push(entry);
+        }
+    }
+
     /// How many granules are in a state.
     pub fn count(&self, state: State) -> usize {
         self.entries.iter().filter(|entry| entry.state == state).count()
