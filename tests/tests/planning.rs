@@ -59,9 +59,11 @@ impl Run {
     fn copy(&self, variable: &str, word: &str, step: u64) {
         let to = self.stem(variable, word, step);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
-        for ending in ["data", "meta"] {
-            fs::copy(self.file(variable, MONTHS[0], ending), with(&to, ending)).unwrap();
-        }
+        fs::copy(self.file(variable, MONTHS[0], "data"), with(&to, "data")).unwrap();
+        let header = fs::read_to_string(self.file(variable, MONTHS[0], "meta")).unwrap();
+        let number = MONTHS[0].to_string();
+        assert!(header.contains(&number), "{header}");
+        fs::write(with(&to, "meta"), header.replacen(&number, &step.to_string(), 1)).unwrap();
     }
 
     /// The options of `plan`, without the demo's job file.
