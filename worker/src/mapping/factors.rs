@@ -60,7 +60,7 @@ impl Factors {
     /// The file is absent, damaged, or its parts do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
-        let bytes = xz::read(&file, MAX_LATLON_GRID)?;
+        let bytes = xz::read_pickle(&file, MAX_LATLON_GRID)?;
         let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
@@ -230,7 +230,7 @@ impl<'a> LatlonGrid<'_, 'a> {
 
 /// Reads a land mask; true is land.
 fn read_land_mask(file: &Path, cells: usize) -> Result<Vec<bool>, MappingError> {
-    let bytes = xz::read(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
+    let bytes = xz::read_pickle(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
     let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
     let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
     let array = document.array(document.root());
