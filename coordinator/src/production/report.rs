@@ -105,6 +105,9 @@ impl From<Outcome> for Entry {
 pub struct Report {
     /// Every granule, in the order they ended.
     pub entries: Vec<Entry>,
+    /// Why the production was given up early by itself, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Seconds from beginning to end.
     pub seconds: f64,
 }
