@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    edp_worker::granule::chunks::silence_hdf5();
     match command::execute(cli) {
         Ok(ending) => ending.into(),
         Err(error) => {

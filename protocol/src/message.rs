@@ -55,7 +55,8 @@ pub enum FailureKind {
     Held,
     /// Another granule stands under its name.
     Conflict,
-    /// Not tried to the end: the worker was told to stop.
+    /// Not tried to the end: the worker was told to stop, or can make nothing as things are (destination full or
+    /// read-only). Nothing is wrong with the recipe.
     Returned,
 }
 

@@ -1,12 +1,16 @@
 //! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
 
-use config::{Config, Environment, File};
+use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 /// The file that is read if it is there and no other is named.
 pub const FILE: &str = "edp.toml";
+
+/// Largest settings file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
 const FROM_ENVIRONMENT: [&str; 3] = ["EDP_LOG", "EDP_PLAN__", "EDP_RUN__"];
@@ -48,8 +52,24 @@ pub struct RunSettings {
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("settings: {0}")]
-pub struct SettingsError(#[from] config::ConfigError);
+pub enum SettingsError {
+    /// The file cannot be read, or is no text.
+    #[error("settings: {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A key is unknown, or its value of the wrong type.
+    #[error("settings, from {from}: {source}")]
+    Content {
+        /// Where they come from.
+        from: String,
+        /// What is wrong.
+        source: config::ConfigError,
+    },
+}
 
 impl Settings {
     /// Reads the settings of this process.
@@ -72,14 +92,35 @@ impl Settings {
             FROM_ENVIRONMENT.iter().any(|start| name == *start || (start.ends_with('_') && name.starts_with(start)))
         };
         let environment: HashMap<String, String> = environment.filter(|(name, _)| ours(name)).collect();
-        let file = match file {
-            Some(path) => File::from(path).required(true),
-            None => File::from(Path::new(FILE)).required(false),
+        let path = file.unwrap_or(Path::new(FILE));
+        let text = match read(path) {
+            Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
+                None
+            }
+            other => Some(other?),
         };
+        let from = match &text {
+            Some(_) => format!("{} and the environment", path.display()),
+            None => "the environment".to_owned(),
+        };
+        let fail = |source| SettingsError::Content { from: from.clone(), source };
+        let text = text.map(|text| File::from_str(&text, FileFormat::Toml));
         let environment =
             Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
-        Ok(Config::builder().add_source(file).add_source(environment).build()?.try_deserialize()?)
+        let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build().map_err(fail)?;
+        all.try_deserialize().map_err(fail)
     }
+}
+
+/// The text of a settings file.
+fn read(path: &Path) -> Result<String, SettingsError> {
+    let fail = |source| SettingsError::Read { path: path.into(), source };
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(fail(io::Error::other(format!("larger than the {MAX_FILE_BYTES} bytes that settings may have"))));
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -109,8 +150,13 @@ mod tests {
             [("[run]\nslotz = 2\n", "slotz"), ("[run]\nslots = 'two'\n", "slots"), ("colour = 1", "colour")]
         {
             let error = load(text, &[]).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
+            assert!(error.contains(part) && error.contains("edp.toml"), "{error}");
         }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("latin.toml");
+        std::fs::write(&path, b"log = 'caf\xe9'").unwrap();
+        let error = Settings::from_parts(Some(&path), std::iter::empty()).unwrap_err().to_string();
+        assert!(error.contains("latin.toml") && error.contains("UTF-8"), "{error}");
         assert!(Settings::from_parts(Some(Path::new("/nowhere/edp.toml")), std::iter::empty()).is_err());
     }
 }

@@ -42,6 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    edp_worker::granule::chunks::silence_hdf5();
     match execute(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err((error, code)) => {
@@ -60,7 +61,6 @@ fn execute(cli: Cli) -> Result<(), (anyhow::Error, u8)> {
     edp_protocol::telemetry::start(cli.log.as_deref().or(settings.log.as_deref())).map_err(|e| (e.into(), USAGE))?;
     match cli.command {
         Command::Look { granule, variable, level, out } => {
-            edp_worker::granule::chunks::silence_hdf5();
             let out = out.unwrap_or_else(|| granule.with_extension("png"));
             let picture = edp_worker::look::render(&granule, variable.as_deref(), level, &out);
             picture.map_err(|e| (e.into(), FAILED))?;

@@ -7,11 +7,12 @@ use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::podaac::{Table, TableError};
 use crate::metadata::source::{self, Metadata, MetadataError};
+use crate::metadata::{self, MAX_FILE_BYTES};
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::{Digest, GridKind, Location};
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -40,6 +41,12 @@ pub enum ResourceError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// It is no text that somebody wrote.
+    #[error("{path}: larger than the {MAX_FILE_BYTES} bytes that such a file may have")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
     },
     /// It changed since the recipes were planned.
     #[error(
@@ -289,8 +296,19 @@ fn local(text: &str) -> Result<PathBuf, ResourceError> {
     Ok(text.parse::<Location>()?.local()?.to_owned())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ResourceError> {
-    std::fs::read(path).map_err(|source| ResourceError::Read { path: path.into(), source })
+/// Reads a text of the user: configuration, table, job file.
+///
+/// # Errors
+/// It cannot be read, or is larger than [`MAX_FILE_BYTES`]: then it is something else, and not read to its end.
+pub fn read(path: &Path) -> Result<Vec<u8>, ResourceError> {
+    let fail = |source| ResourceError::Read { path: path.into(), source };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(fail)?;
+    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(ResourceError::TooLarge { path: path.into() });
+    }
+    Ok(bytes)
 }
 
 fn same(what: &'static str, location: &str, found: Digest, planned: &Digest) -> Result<(), ResourceError> {
@@ -307,22 +325,24 @@ fn load_texts(configuration: &str, metadata: &str, digests: &Digests) -> Result<
     same("metadata", metadata, metadata_digest(metadata)?, &digests.metadata)?;
     let directory = local(metadata)?;
     let (loaded, _) = Metadata::load(&directory)?;
-    let podaac = load_table(&directory, &parsed)?;
+    let (podaac, _) = load_table(&directory, &parsed)?;
     Ok(Texts { configuration: parsed, metadata: loaded, podaac })
 }
 
-/// Reads the PO.DAAC table that a configuration names.
+/// Reads the PO.DAAC table that a configuration names, and what is odd about it.
 ///
 /// # Errors
 /// The file is not in the metadata directory, or is no such table.
-pub fn load_table(metadata: &Path, configuration: &Configuration) -> Result<Table, ResourceError> {
+pub fn load_table(
+    metadata: &Path,
+    configuration: &Configuration,
+) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
     // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
     if path.extension().is_none_or(|end| end != "csv") {
         return Err(ResourceError::TableName { path });
     }
-    let (table, _) = Table::parse(&path.display().to_string(), &read(&path)?)?;
-    Ok(table)
+    Ok(Table::parse(&path.display().to_string(), &read(&path)?)?)
 }
 
 fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceError> {

@@ -7,7 +7,8 @@ use crate::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::{Done, Failure, FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::commit::{Committed, Part};
+use edp_protocol::store::commit::{CommitError, Committed, Part};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,9 +59,11 @@ impl Worker {
                 found => return found,
             }
         }
-        let part = Part::new(target, &self.id).map_err(|e| permanent(chain(&e)))?;
-        let made = make::make(recipe, &self.cache, part.path(), &self.cancel).map_err(|e| failure(&e))?;
-        match part.commit(self.replace).map_err(|e| Failure { kind: FailureKind::Transient, reason: chain(&e) })? {
+        let unwritten = |e: CommitError| Failure { kind: unwritable(recipe, &e.source), reason: chain(&e) };
+        let part = Part::new(target, &self.id).map_err(unwritten)?;
+        let made =
+            make::make(recipe, &self.cache, part.path(), &self.cancel).map_err(|e| failure(recipe, &part, &e))?;
+        match part.commit(self.replace).map_err(unwritten)? {
             Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
             Committed::AlreadyThere => existing(target, recipe),
         }
@@ -71,11 +74,14 @@ fn returned() -> Failure {
     Failure { kind: FailureKind::Returned, reason: "stopped before it was made".into() }
 }
 
-fn failure(error: &MakeError) -> Failure {
-    let kind = match error {
-        MakeError::Field(FieldError::Cancelled) => return returned(),
-        MakeError::Held { .. } => FailureKind::Held,
-        error if error.is_transient() => FailureKind::Transient,
+fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failure {
+    let kind = match (error, error.system()) {
+        (MakeError::Field(FieldError::Cancelled), _) => return returned(),
+        (MakeError::Held { .. }, _) => FailureKind::Held,
+        (error, Some(system)) if error.is_of_output() => unwritable(recipe, system),
+        // Somebody took the part away while it was written: what the libraries then say means nothing.
+        (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
+        (_, Some(system)) => unreadable(system),
         _ => FailureKind::Permanent,
     };
     Failure { kind, reason: chain(error) }
@@ -83,6 +89,43 @@ fn failure(error: &MakeError) -> Failure {
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {
     inspect::structure(target, recipe).is_ok_and(|problems| problems.is_empty())
+}
+
+/// What an error of reading means: the same recipe may succeed later if reading failed, not what was read.
+fn unreadable(error: &io::Error) -> FailureKind {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::NotFound
+        | K::PermissionDenied
+        | K::IsADirectory
+        | K::NotADirectory
+        | K::InvalidFilename
+        | K::InvalidInput
+        | K::InvalidData
+        | K::UnexpectedEof => FailureKind::Permanent,
+        _ => FailureKind::Transient,
+    }
+}
+
+/// What an error of writing means: whether it concerns this granule alone, or everything that goes to its destination.
+fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
+    use io::ErrorKind as K;
+    let no_directory = |root: &str| {
+        let location: Result<Location, _> = root.parse();
+        location.is_ok_and(|root| root.local().is_ok_and(|root| root.exists() && !root.is_dir()))
+    };
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem => FailureKind::Returned,
+        _ if recipe.plan().is_ok_and(|plan| no_directory(&plan.roots.destination)) => FailureKind::Returned,
+        K::PermissionDenied
+        | K::AlreadyExists
+        | K::IsADirectory
+        | K::NotADirectory
+        | K::InvalidFilename
+        | K::InvalidInput => FailureKind::Permanent,
+        // Among these: a directory that was there a moment ago, and is made again by the next attempt.
+        _ => FailureKind::Transient,
+    }
 }
 
 /// What a granule that stands at the destination means for its recipe.

@@ -184,14 +184,14 @@ impl Shared {
     /// Loads what recipes share and reports what is odd about it.
     pub(crate) fn load(locations: Locations) -> anyhow::Result<Shared> {
         let config = &locations.configuration;
-        let bytes = std::fs::read(local(config)?).map_err(|e| Usage(format!("{config}: {e}")))?;
+        let bytes = resources::read(&local(config)?).map_err(usage)?;
         let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
         let directory = local(&locations.metadata)?;
         let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
-        for warning in warnings.into_iter().chain(more) {
+        let (podaac, table) = resources::load_table(&directory, &configuration).map_err(usage)?;
+        for warning in warnings.into_iter().chain(more).chain(table) {
             note(&format!("warning: {warning}"));
         }
-        let podaac = resources::load_table(&directory, &configuration).map_err(usage)?;
         let digests = Digests {
             configuration: resources::configuration_digest(config).map_err(usage)?,
             metadata: resources::metadata_digest(&locations.metadata).map_err(usage)?,
@@ -289,8 +289,11 @@ impl Sources {
         let selected = &self.selected;
         if selected.dataset.is_empty() {
             let path = Self::needed(&self.jobs, &settings.plan.jobs, "jobs (or --dataset)")?;
-            let text = std::fs::read(local(&path)?).map_err(|e| Usage(format!("{path}: {e}")))?;
-            let text = String::from_utf8(text).map_err(|e| Usage(format!("{path}: is not UTF-8: {e}")))?;
+            let text = resources::read(&local(&path)?).map_err(usage)?;
+            let text = String::from_utf8(text).map_err(|error| {
+                let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n').count();
+                Usage(format!("{path}: line {line}: is not UTF-8 text: save it as UTF-8"))
+            })?;
             let (jobs, notes) = jobfile::parse(&path, &text, self.keep_going).map_err(usage)?;
             notes.iter().for_each(|n| note(&n.to_string()));
             return Ok((path, jobs, Window::default()));

@@ -126,7 +126,6 @@ pub(crate) fn produce(
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    edp_worker::granule::chunks::silence_hdf5();
     let worker = Arc::new(Worker::new(slots, replace));
     let signal = Arc::new(Mutex::new(None));
     let seen = signal.clone();
@@ -142,6 +141,9 @@ pub(crate) fn produce(
         };
         production::run(list, worker, Retries::default(), progress, stop).await
     });
+    if let Some(reason) = &report.stopped {
+        note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
+    }
     let paths = recipes.iter().filter_map(|recipe| {
         let location: Location = recipe.granule.parse().ok()?;
         location.local().ok().map(ToOwned::to_owned)

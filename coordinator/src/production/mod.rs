@@ -7,7 +7,7 @@ mod report;
 
 pub use report::{Entry, Report, State};
 
-use edp_protocol::message::{FailureKind, Outcome, Work};
+use edp_protocol::message::{Failure, FailureKind, Outcome, Work};
 use edp_protocol::recipe::Recipe;
 use edp_worker::service::{self, Worker};
 use std::cmp::Reverse;
@@ -44,7 +44,8 @@ impl Retries {
 /// Makes the granules of recipes in this process, and reports on every one of them.
 ///
 /// `progress` hears of each outcome that is final. When `stop` is ready, nothing new is begun, granules under way are
-/// given up at their next level, and what was not made is reported as such.
+/// given up at their next level, and what was not made is reported as such. The same happens when the worker returns
+/// work unasked: its destination is full or cannot be written, so that going on would only collect failures.
 pub async fn run(
     recipes: Vec<Recipe>,
     worker: Arc<Worker>,
@@ -66,6 +67,7 @@ pub async fn run(
     let mut entries = Vec::new();
     tokio::pin!(stop);
     let mut stopping = false;
+    let mut stopped = None;
     loop {
         if stopping || (ready.is_empty() && waiting.is_empty() && under_way == 0) {
             to_worker = None; // closes the worker's mailbox: it ends when its slots are empty
@@ -83,6 +85,11 @@ pub async fn run(
                 None => break,
                 Some(outcome) => {
                     under_way -= 1;
+                    if let (false, Err(Failure { kind: FailureKind::Returned, reason })) = (stopping, &outcome.result) {
+                        stopping = true;
+                        stopped = Some(reason.clone());
+                        worker.cancel.store(true, Ordering::Relaxed);
+                    }
                     let again = !stopping
                         && outcome.work.attempt < retries.attempts
                         && matches!(&outcome.result, Err(failure) if failure.kind == FailureKind::Transient);
@@ -114,7 +121,7 @@ pub async fn run(
     let _ = workers.await;
     let left = ready.into_iter().chain(waiting.into_iter().map(|Reverse(due)| due.work));
     entries.extend(left.map(|work| Entry::not_begun(&work)));
-    Report { entries, seconds: started.elapsed().as_secs_f64() }
+    Report { entries, stopped, seconds: started.elapsed().as_secs_f64() }
 }
 
 async fn reserve(sender: Option<&mpsc::Sender<Work>>) -> Result<mpsc::Permit<'_, Work>, mpsc::error::SendError<()>> {

@@ -105,6 +105,9 @@ impl From<Outcome> for Entry {
 pub struct Report {
     /// Every granule, in the order they ended.
     pub entries: Vec<Entry>,
+    /// Why the production was given up early by itself, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Seconds from beginning to end.
     pub seconds: f64,
 }
@@ -115,7 +118,8 @@ impl Report {
         for (granule, reason) in refused {
             let reason = Some(reason);
             let (id, warnings) = (String::new(), Vec::new());
-            let entry = Entry { granule, id, state: State::Failed, reason, attempts: 0, seconds: 0.0, bytes: 0, warnings };
+            let entry =
+                Entry { granule, id, state: State::Failed, reason, attempts: 0, seconds: 0.0, bytes: 0, warnings };
             progress(&entry);
             self.entries.push(entry);
         }

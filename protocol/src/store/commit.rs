@@ -40,7 +40,7 @@ pub struct Part {
 
 impl Part {
     /// Makes the target's directories and settles the name of the part; one left by an earlier life of this worker
-    /// is removed.
+    /// is removed. That the part can be written is tried at once, before anybody computes for nothing.
     ///
     /// # Errors
     /// The target has no file name, or its directory cannot be made or written.
@@ -52,9 +52,13 @@ impl Part {
         fs::create_dir_all(directory).map_err(fail("make its directory"))?;
         let path = directory.join(part_name(&name.to_string_lossy(), worker));
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(fail("remove an earlier part of it")(e)),
-            _ => Ok(Part { path, target: target.into() }),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
+            _ => {}
         }
+        let part = Part { path, target: target.into() };
+        let tried = File::create_new(&part.path).and_then(|_| fs::remove_file(&part.path));
+        tried.map_err(fail("write into its directory"))?;
+        Ok(part)
     }
 
     /// Where to write.

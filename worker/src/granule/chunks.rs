@@ -37,11 +37,18 @@ pub struct Stored {
 /// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values.
 ///
 /// The library prints by default, and decides thread by thread; the netCDF library switches it off only in the
-/// thread that used it first. To be called before files are opened in a new thread.
+/// thread that used it first. To be called before files are opened in a new thread, and first of all in `main`: only
+/// the first call in a process can also keep the library from tidying up when the process ends. After a close that
+/// failed because the disk was full, that tidying reads freed memory and ends the process by a signal; files that
+/// were written are closed long before.
 pub fn silence_hdf5() {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
-    // SAFETY: the lock is held; null stands for no printing function.
-    unsafe { h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut()) };
+    // SAFETY: the lock is held; null stands for no printing function. Asking not to tidy up fails, without effect,
+    // once the library is in use.
+    unsafe {
+        h5::H5dont_atexit();
+        h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut());
+    }
 }
 
 /// A filter of a variable.

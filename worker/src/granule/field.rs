@@ -270,7 +270,11 @@ impl Field<'_> {
                 Plane::F64(values) => self.route_plane(level, shape, &values, out),
             },
             Source::Rotated(vector) => {
-                let (x, y) = (vector.x.plane(level)?.into_f32(), vector.y.plane(level)?.into_f32());
+                let (mut x, mut y) = (vector.x.plane(level)?.into_f32(), vector.y.plane(level)?.into_f32());
+                if vector.staggering == Staggering::Faces {
+                    still(self.grid.n, &self.grid.mask_w, level, &mut x);
+                    still(self.grid.n, &self.grid.mask_s, level, &mut y);
+                }
                 let mut rotated = vec![0.0; x.len()];
                 rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
                 self.route_plane(level, shape, &rotated, out)
@@ -357,6 +361,20 @@ impl Field<'_> {
             return Err(fail(fills.abs_diff(uncovered), "hold the fill value", first_fill));
         }
         Ok(Seen { range, uncovered: 0 })
+    }
+}
+
+/// Puts 0 on closed faces that hold no number: they take part in the averages onto their neighbours, and no water
+/// passes through them, whatever a model run has there. Numbers stay as they are.
+fn still(n: usize, mask: &Mask, level: usize, plane: &mut [f32]) {
+    let open = mask.level(level.min(mask.levels() - 1));
+    for (line, open) in open.chunks_exact(n).enumerate() {
+        let start = compact::row(n, line / n, line % n) * n;
+        for (value, open) in plane[start..start + n].iter_mut().zip(open) {
+            if !open && !value.is_finite() {
+                *value = 0.0;
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::chunks::{self, ChunkError};
 use super::dataset::{Attributes, Dataset, Storage, Type, Value, Values, Variable};
 use netcdf::{AttributeValue, FileMut};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Why a file could not be written.
@@ -36,8 +37,36 @@ pub enum FileError {
 /// What is written is on the disk when this returns.
 ///
 /// # Errors
-/// A definition is refused, or the disk is full or unwritable. An incomplete file may be left.
+/// A definition is refused, or the disk is full or unwritable: then as the system's own error. An incomplete file may
+/// be left.
 pub fn write(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
+    write_all(path, dataset).map_err(|error| match error {
+        FileError::Netcdf { .. } | FileError::Chunk(_) => match find_room(path, dataset) {
+            Ok(()) => error,
+            Err(source) => FileError::Io { path: path.into(), source },
+        },
+        error => error,
+    })
+}
+
+/// Writes as much as the dataset takes plainly into a file that is there. The libraries say that they could not write,
+/// never why; this way the system says it.
+fn find_room(path: &Path, dataset: &Dataset) -> std::io::Result<()> {
+    /// Room for definitions, attributes and coordinates, generously.
+    const FRAME: usize = 4 << 20;
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    for variable in &dataset.variables {
+        if let Storage::Chunked(_, chunked) = &variable.storage {
+            for chunk in chunked.chunks.iter() {
+                file.write_all(&chunk.bytes)?;
+            }
+        }
+    }
+    file.write_all(&vec![0; FRAME])?;
+    file.sync_all()
+}
+
+fn write_all(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
     let fail = |action: &str| {
         let action = action.to_owned();
         move |source| FileError::Netcdf { path: path.into(), action, source }

@@ -113,29 +113,21 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    /// Whether the same recipe may succeed later: reading or writing failed, not what was read.
-    pub fn is_transient(&self) -> bool {
-        let passing = |error: &io::Error| {
-            !matches!(
-                error.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::PermissionDenied
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::InvalidInput
-                    | io::ErrorKind::InvalidData
-                    | io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::StorageFull
-                    | io::ErrorKind::QuotaExceeded
-                    | io::ErrorKind::ReadOnlyFilesystem
-            )
-        };
-        match self {
-            MakeError::Input { source, .. } | MakeError::File(FileError::Io { source, .. }) => passing(source),
-            MakeError::Mds(MdsError::Read { source, .. })
-            | MakeError::Field(FieldError::Mds(MdsError::Read { source, .. })) => passing(source),
-            _ => false,
+    /// What the system refused, if that is the cause.
+    pub fn system(&self) -> Option<&io::Error> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return Some(error);
+            }
+            cause = error.source();
         }
+        None
+    }
+
+    /// Whether it happened to the file that was being made, not to what it is made of.
+    pub fn is_of_output(&self) -> bool {
+        matches!(self, MakeError::File(_) | MakeError::Gate(_))
     }
 }
 

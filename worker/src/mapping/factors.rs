@@ -74,7 +74,7 @@ impl Factors {
     /// As [`Factors::open`], and [`MappingError::Changed`].
     pub fn open_sealed(dir: &Path, seals: BTreeMap<PathBuf, Digest>) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
-        let bytes = xz::read(&file, MAX_LATLON_GRID, seals.get(&file))?;
+        let bytes = xz::read_pickle(&file, MAX_LATLON_GRID, seals.get(&file))?;
         let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
@@ -246,7 +246,7 @@ impl<'a> LatlonGrid<'_, 'a> {
 
 /// Reads a land mask; true is land.
 fn read_land_mask(file: &Path, cells: usize, seal: Option<&Digest>) -> Result<Vec<bool>, MappingError> {
-    let bytes = xz::read(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME), seal)?;
+    let bytes = xz::read_pickle(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME), seal)?;
     let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
     let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
     let array = document.array(document.root());

@@ -8,6 +8,7 @@ use edp_protocol::Digest;
 use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 
 use super::MappingError;
+use super::pickle::{Document, PickleError};
 
 /// Memory the decoder may take: the dictionary of the highest preset (64 MiB) and some room.
 const DECODER_MEMORY: u64 = 96 << 20;
@@ -40,15 +41,21 @@ pub(super) fn read_file(file: &Path, limit: usize, seal: Option<&Digest>) -> Res
     }
 }
 
-/// Unpacks an XZ file in memory. `file` only names it in errors.
+/// Unpacks an XZ file in memory. `file` only names it in errors. `look` sees what has come out so far whenever room
+/// for more is about to be made, and may refuse it: a few bytes can unpack to gigabytes of nothing.
 ///
 /// Streams may follow one another, as the format allows; everything else behind the last stream is an error.
 ///
 /// # Errors
 ///
 /// [`MappingError::Xz`] if the data are damaged, cut short or followed by other bytes;
-/// [`MappingError::TooLarge`] if they unpack to more than `limit` bytes.
-pub(super) fn unpack(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>, MappingError> {
+/// [`MappingError::TooLarge`] if they unpack to more than `limit` bytes; whatever `look` refuses with.
+pub(super) fn unpack(
+    file: &Path,
+    packed: &[u8],
+    limit: usize,
+    look: impl Fn(&[u8]) -> Result<(), MappingError>,
+) -> Result<Vec<u8>, MappingError> {
     let bad = |error: XzError| MappingError::Xz { file: file.to_owned(), reason: reason(&error) };
     let mut stream = Stream::new_stream_decoder(DECODER_MEMORY, CONCATENATED).map_err(bad)?;
     let mut out = Vec::new();
@@ -62,6 +69,7 @@ pub(super) fn unpack(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>
                     limit: limit as u64,
                 });
             }
+            look(&out)?;
             // One byte beyond the limit tells "exactly full" from "too large".
             let room = limit.saturating_add(1) - out.len();
             out.reserve_exact(room.min(out.len().max(STEP)));
@@ -88,11 +96,16 @@ pub(super) fn unpack(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>
     Ok(out)
 }
 
-/// Reads an XZ file and unpacks it to at most `limit` bytes.
-pub(super) fn read(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
+/// Reads an XZ file that holds a pickle, and unpacks it to at most `limit` bytes; no further than what comes out can
+/// be the beginning of a pickle.
+pub(super) fn read_pickle(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
     let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096), seal)?;
-    unpack(file, &packed, limit)
+    // The beginning is read again whenever twice as much is there: raw data are skipped, so this costs next to nothing.
+    unpack(file, &packed, limit, |beginning| match Document::parse(beginning) {
+        Ok(_) | Err(PickleError::Truncated { .. }) => Ok(()),
+        Err(source) => Err(MappingError::Pickle { file: file.to_owned(), source }),
+    })
 }
 
 /// Packs as Python's `lzma` does: one stream with CRC64.
@@ -145,8 +158,8 @@ mod tests {
         for size in [0, 1, STEP - 1, STEP, STEP + 1, 300_000] {
             let bytes: Vec<u8> = (0..size).map(|i| (i * i / 7) as u8).collect();
             let packed = pack(file(), &bytes, 1).unwrap();
-            assert_eq!(unpack(file(), &packed, size).unwrap(), bytes, "size {size}");
-            assert_eq!(unpack(file(), &packed, usize::MAX).unwrap(), bytes, "size {size}");
+            assert_eq!(unpack(file(), &packed, size, any).unwrap(), bytes, "size {size}");
+            assert_eq!(unpack(file(), &packed, usize::MAX, any).unwrap(), bytes, "size {size}");
         }
     }
 
@@ -154,27 +167,27 @@ mod tests {
     fn the_limit_is_named_and_kept() {
         let packed = pack(file(), &vec![0; 10_000_000], 1).unwrap();
         assert!(packed.len() < 5000);
-        let error = unpack(file(), &packed, 9_999_999).unwrap_err();
+        let error = unpack(file(), &packed, 9_999_999, any).unwrap_err();
         assert!(matches!(error, MappingError::TooLarge { limit: 9_999_999, .. }), "{error}");
         assert!(error.to_string().starts_with("mask.xz: its unpacked content is larger than the limit of 9999999"));
-        unpack(file(), &packed, 10_000_000).unwrap();
+        unpack(file(), &packed, 10_000_000, any).unwrap();
     }
 
     #[test]
     fn cut_or_extended_files_are_errors() {
         let packed = pack(file(), b"sea surface height", 6).unwrap();
         for end in 0..packed.len() {
-            let error = unpack(file(), &packed[..end], 1000).unwrap_err();
+            let error = unpack(file(), &packed[..end], 1000, any).unwrap_err();
             assert!(matches!(error, MappingError::Xz { .. }), "cut at {end}: {error}");
         }
         for tail in [&b"x"[..], b"garbage!", &[0, 0, 0]] {
             let mut longer = packed.clone();
             longer.extend_from_slice(tail);
-            assert!(matches!(unpack(file(), &longer, 1000), Err(MappingError::Xz { .. })), "{tail:?}");
+            assert!(matches!(unpack(file(), &longer, 1000, any), Err(MappingError::Xz { .. })), "{tail:?}");
         }
         // Two streams are a legal file.
         let twice = [packed.clone(), packed].concat();
-        assert_eq!(unpack(file(), &twice, 1000).unwrap(), b"sea surface heightsea surface height");
+        assert_eq!(unpack(file(), &twice, 1000, any).unwrap(), b"sea surface heightsea surface height");
     }
 
     #[test]
@@ -183,7 +196,7 @@ mod tests {
         for bit in 0..packed.len() * 8 {
             let mut damaged = packed.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(unpack(file(), &damaged, 1000).is_err(), "bit {bit}");
+            assert!(unpack(file(), &damaged, 1000, any).is_err(), "bit {bit}");
         }
     }
 
@@ -196,7 +209,7 @@ mod tests {
         let mut stream = Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc64).unwrap();
         let mut packed = Vec::with_capacity(4096);
         assert!(matches!(stream.process_vec(b"salt", &mut packed, Action::Finish).unwrap(), Status::StreamEnd));
-        let error = unpack(file(), &packed, 1000).unwrap_err();
+        let error = unpack(file(), &packed, 1000, any).unwrap_err();
         assert!(error.to_string().contains("more memory"), "{error}");
     }
 
@@ -213,14 +226,36 @@ mod tests {
         ));
     }
 
+    /// Whatever comes out is taken.
+    fn any(_: &[u8]) -> Result<(), MappingError> {
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_pickle_is_not_unpacked_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bomb.xz");
+        let pickle = b"\x80\x04]q\x00.".to_vec();
+        for beginning in [Vec::new(), pickle.clone()] {
+            let mut bomb = beginning;
+            bomb.resize(10_000_000, 0);
+            std::fs::write(&path, pack(&path, &bomb, 1).unwrap()).unwrap();
+            // Far below the limit, so only the content can be the reason.
+            let error = read_pickle(&path, 1 << 30, None).unwrap_err();
+            assert!(matches!(error, MappingError::Pickle { .. }), "{error}");
+        }
+        std::fs::write(&path, pack(&path, &pickle, 1).unwrap()).unwrap();
+        assert_eq!(read_pickle(&path, 1 << 30, None).unwrap(), pickle);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>, tail: Vec<u8>) {
-            let _ = unpack(file(), &bytes, 4096);
+            let _ = unpack(file(), &bytes, 4096, any);
             let mut packed = pack(file(), &bytes, 0).unwrap();
             packed.truncate(packed.len() / 2);
             packed.extend(tail);
-            prop_assert!(unpack(file(), &packed, 4096).is_err());
+            prop_assert!(unpack(file(), &packed, 4096, any).is_err());
         }
     }
 }
