@@ -35,7 +35,7 @@ impl Worker {
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let id = format!("{:x}-{:x}", std::process::id(), since.as_micros());
+        let id = format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros());
         Worker { id, slots: slots.max(1), replace, cache: Cache::default(), cancel: AtomicBool::new(false) }
     }
 
@@ -50,7 +50,11 @@ impl Worker {
         let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
         let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
         let target = location.local().map_err(|e| permanent(chain(&e)))?;
-        recipe.granule_below_root().map_err(|e| permanent(chain(&e)))?;
+        recipe.check_identity().map_err(|e| permanent(chain(&e)))?;
+        if let Some(missing) = recipe.recipe.as_ref().filter(|plan| plan.is_held()).map(|plan| plan.missing.clone()) {
+            let held = MakeError::Held { granule: recipe.granule.clone(), missing };
+            return Err(Failure { kind: FailureKind::Held, reason: chain(&held) });
+        }
         if target.exists() {
             match existing(target, recipe) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
@@ -67,6 +71,30 @@ impl Worker {
             Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
             Committed::AlreadyThere => existing(target, recipe),
         }
+    }
+}
+
+/// Name of this machine as worker names carry it: letters, digits and hyphens.
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
+
+/// Whether a worker of this name may still be at work. One of this process is not, once its outcomes are all in;
+/// what runs on other machines cannot be seen from here, and is taken to be at work.
+pub fn may_be_at_work(worker: &str) -> bool {
+    let mut parts = worker.rsplitn(3, '-');
+    let (_, pid, on) = (parts.next(), parts.next(), parts.next());
+    if on != Some(host().as_str()) {
+        return true;
+    }
+    let pid = pid.and_then(|pid| i32::from_str_radix(pid, 16).ok()).and_then(rustix::process::Pid::from_raw);
+    let own = i32::try_from(std::process::id()).ok();
+    match pid {
+        None => true,
+        Some(pid) if Some(pid.as_raw_nonzero().get()) == own => false,
+        // "Not permitted" says that it runs, as somebody else.
+        Some(pid) => !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)),
     }
 }
 
@@ -193,4 +221,22 @@ async fn one(worker: &Arc<Worker>, work: Work) -> Outcome {
         }
     }
     Outcome { work, result, elapsed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_are_gone_are_told_from_those_that_may_run() {
+        let ours = Worker::new(1, false).id;
+        assert!(!may_be_at_work(&ours), "{ours}");
+        let with = |pid: &str| format!("{}-{pid}-1", host());
+        assert!(may_be_at_work(&with("1")), "the first process of this machine");
+        // Process ids end far below this.
+        assert!(!may_be_at_work(&with("7ffffffe")));
+        for stranger in ["elsewhere-7ffffffe-1", "", "x", "a-b-c"] {
+            assert!(may_be_at_work(stranger), "{stranger}");
+        }
+    }
 }

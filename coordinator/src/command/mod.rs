@@ -85,6 +85,8 @@ pub(crate) enum Signal {
     Interrupt,
     /// From the system.
     Terminate,
+    /// The terminal went away.
+    Hangup,
 }
 
 impl Ending {
@@ -97,6 +99,7 @@ impl Ending {
             Ending::Incomplete => 3,
             Ending::Stopped(Signal::Interrupt) => 130,
             Ending::Stopped(Signal::Terminate) => 143,
+            Ending::Stopped(Signal::Hangup) => 129,
         }
     }
 }

@@ -12,7 +12,7 @@ use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::commit;
 use edp_protocol::{Location, Mode};
-use edp_worker::service::Worker;
+use edp_worker::service::{self, Worker};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -136,8 +136,14 @@ pub(crate) fn produce(
             note(match signal {
                 Signal::Interrupt => "interrupted: giving up what is under way",
                 Signal::Terminate => "terminated: giving up what is under way",
+                Signal::Hangup => "the terminal is gone: giving up what is under way",
             });
             *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+            // Whoever asks twice does not want to wait; the next run sweeps what is left.
+            tokio::spawn(async {
+                let again = stop_signal().await;
+                std::process::exit(i32::from(Ending::Stopped(again).code()));
+            });
         };
         production::run(list, worker, Retries::default(), progress, stop).await
     });
@@ -149,7 +155,7 @@ pub(crate) fn produce(
         location.local().ok().map(ToOwned::to_owned)
     });
     let paths: Vec<PathBuf> = paths.collect();
-    if let Err(error) = commit::sweep(paths.iter().map(PathBuf::as_path)) {
+    if let Err(error) = commit::sweep(paths.iter().map(PathBuf::as_path), service::may_be_at_work) {
         note(&format!("warning: {}", edp_protocol::message::chain(&error)));
     }
     let verified = edp_coordinator::verify::verify(&recipes, Depth::Present);
@@ -170,6 +176,7 @@ async fn stop_signal() -> Signal {
     tokio::select! {
         () = wait(SignalKind::interrupt()) => Signal::Interrupt,
         () = wait(SignalKind::terminate()) => Signal::Terminate,
+        () = wait(SignalKind::hangup()) => Signal::Hangup,
     }
 }
 

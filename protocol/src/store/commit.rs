@@ -49,7 +49,7 @@ impl Part {
         let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
         };
-        fs::create_dir_all(directory).map_err(fail("make its directory"))?;
+        make_directory(directory).map_err(fail("make its directory"))?;
         let path = directory.join(part_name(&name.to_string_lossy(), worker));
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
@@ -103,17 +103,40 @@ impl Drop for Part {
     }
 }
 
+/// Makes a directory and those above it, each on the disk before the next: a granule in a directory that a power cut
+/// takes away would be lost.
+fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+            _ => File::open(".")?.sync_all(),
+        },
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                make_directory(parent)?;
+                make_directory(path)
+            }
+            _ => Err(e),
+        },
+        Err(e) => Err(e),
+    }
+}
+
 /// Name of the part of a granule that a worker is writing.
 pub fn part_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 
-/// Removes the parts of granules that any worker left behind, and says how many there were. Each directory is listed once.
-/// Only for a production whose outcomes are all in: a part in use would be lost.
+/// Removes the parts of granules that workers left behind, and says how many there were; those of workers that are
+/// `in_use` stay. Each directory is listed once.
 ///
 /// # Errors
 /// A directory cannot be listed or a part not removed; a directory that does not exist has no parts.
-pub fn sweep<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<usize, CommitError> {
+pub fn sweep<'a>(
+    targets: impl IntoIterator<Item = &'a Path>,
+    in_use: impl Fn(&str) -> bool,
+) -> Result<usize, CommitError> {
     let mut names: BTreeMap<&Path, HashSet<&OsStr>> = BTreeMap::new();
     for target in targets {
         if let (Some(directory), Some(name)) = (target.parent(), target.file_name()) {
@@ -131,19 +154,23 @@ pub fn sweep<'a>(targets: impl IntoIterator<Item = &'a Path>) -> Result<usize, C
         for entry in entries {
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
-            if granule_of(&name.to_string_lossy()).is_some_and(|granule| names.contains(OsStr::new(granule))) {
-                fs::remove_file(entry.path()).map_err(fail)?;
-                swept += 1;
+            let name = name.to_string_lossy();
+            let Some((granule, worker)) = parts_of(&name) else { continue };
+            if names.contains(OsStr::new(granule)) && !in_use(worker) {
+                match fs::remove_file(entry.path()) {
+                    Ok(()) => swept += 1,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {} // its worker was faster
+                    Err(e) => return Err(fail(e)),
+                }
             }
         }
     }
     Ok(swept)
 }
 
-/// The granule that a part is of.
-fn granule_of(part: &str) -> Option<&str> {
-    let (granule, _worker) = part.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')?;
-    Some(granule)
+/// The granule and the worker that the name of a part speaks of.
+fn parts_of(part: &str) -> Option<(&str, &str)> {
+    part.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')
 }
 
 #[cfg(test)]
@@ -202,8 +229,9 @@ mod tests {
         fs::write(dir.path().join(part_name("g.nc", "dead")), "x").unwrap();
         fs::write(dir.path().join(part_name("h.nc", "alive")), "x").unwrap();
         let nowhere = dir.path().join("none/g.nc");
-        assert_eq!(sweep([target.as_path(), &nowhere]).unwrap(), 1);
-        assert_eq!(files(dir.path()), [".h.nc.alive.part"]);
+        fs::write(dir.path().join(part_name("g.nc", "alive")), "x").unwrap();
+        assert_eq!(sweep([target.as_path(), &nowhere], |worker| worker == "alive").unwrap(), 1);
+        assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
     }
 
     #[test]
