@@ -94,6 +94,7 @@ impl fmt::Display for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn paths_and_buckets_keep_their_text() {
@@ -111,5 +112,16 @@ mod tests {
         assert!(matches!("s3:///key".parse::<Location>(), Err(LocationError::NoBucket(_))));
         assert!(matches!("https://host/x".parse::<Location>(), Err(LocationError::Scheme(_))));
         assert!("s3://b/x".parse::<Location>().unwrap().local().is_err());
+    }
+
+    proptest! {
+        // A location that was understood is written as it is, and understood again.
+        #[test]
+        fn whatever_is_understood_comes_back(text in "(s3://)?[a-z/. :é]{0,20}|\\PC*", below in "[a-z/]{1,9}") {
+            if let Ok(location) = text.parse::<Location>() {
+                prop_assert_eq!(location.to_string().parse::<Location>(), Ok(location.clone()));
+                let _ = location.join(&below);
+            }
+        }
     }
 }

@@ -115,6 +115,7 @@ pub fn base_name(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn names_survive_a_round_trip() {
@@ -140,6 +141,22 @@ mod tests {
             ("A_mon_mean_1992-01_ECCO_V4r4_polar_0p50deg.nc", "grid"),
         ] {
             assert!(GranuleName::parse(name).unwrap_err().why.contains(why), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_understood_comes_back(
+            text in "\\PC*",
+            start in "[A-Z_]{0,12}(_mon_mean_|_day_snap_|_snap_|é)?",
+            rest in "[0-9_-]{0,10}_ECCO_(V4r4|é)?_(native|latlon|x)_[a-z0-9]{0,8}(.nc)?",
+        ) {
+            for name in [text, format!("{start}_mon_mean_{rest}"), format!("{start}{rest}"), rest] {
+                if let Ok(parsed) = GranuleName::parse(&name) {
+                    prop_assert_eq!(parsed.to_string(), name.clone());
+                    prop_assert!(parsed.path().ends_with(&name));
+                }
+            }
         }
     }
 }

@@ -414,6 +414,7 @@ pub fn format_list(recipes: &[Recipe]) -> Result<String, serde_json::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn recipe() -> Recipe {
         let text = r#"{
@@ -512,5 +513,29 @@ mod tests {
         assert_eq!(back[0].variables.keys().collect::<Vec<_>>(), ["Z", "B"]);
         let twice = format_list(&[recipe(), recipe()]).unwrap();
         assert!(matches!(parse_list("x", twice.as_bytes()), Err(RecipeError::Duplicate { first: 1, second: 2, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_makes_it_panic(bytes: Vec<u8>, at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+            let _ = parse_list("x", &bytes);
+            let mut list = format_list(&[recipe()]).unwrap().into_bytes();
+            let at = at.index(list.len());
+            list[at] = byte;
+            if let Ok(recipes) = parse_list("x", &list) {
+                let _ = recipes[0].computed_id().and_then(|_| recipes[0].check_identity());
+                prop_assert_eq!(parse_list("x", format_list(&recipes).unwrap().as_bytes()).unwrap(), recipes);
+            }
+            prop_assert!(parse_list("x", &list[..cut.index(list.len() - 2)]).is_err());
+        }
+
+        // Whatever is said to lie below a root does: joined to it, it never leaves it.
+        #[test]
+        fn nothing_leaves_its_root(path in "(res)?[a./ ]{0,9}", root in "(res|[.]|/|[./a]{0,4})") {
+            if let Ok(rest) = below("g", &path, &root) {
+                prop_assert!(!rest.starts_with('/') && !rest.split('/').any(|part| part == ".." || part.is_empty()));
+                prop_assert!(path.ends_with(rest));
+            }
+        }
     }
 }

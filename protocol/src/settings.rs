@@ -75,40 +75,39 @@ impl Settings {
     /// Reads the settings of this process.
     ///
     /// # Errors
-    /// The named file is not there, or a key is unknown or of the wrong type.
+    /// The named file is not there or no text, or a key is unknown or of the wrong type.
     pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
-        Settings::from_parts(
-            file,
-            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))),
-        )
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let path = file.unwrap_or(Path::new(FILE));
+        match read(path) {
+            Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
+                Settings::parse(None, environment)
+            }
+            text => Settings::parse(Some((path, &text?)), environment),
+        }
     }
 
-    fn from_parts(
-        file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
+    /// Puts settings together from the text of a file (with its path, for messages) and variables of an environment.
+    ///
+    /// # Errors
+    /// A key is unknown or of the wrong type.
+    pub fn parse(
+        file: Option<(&Path, &str)>,
+        environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, SettingsError> {
         // Other programs' variables may begin like ours.
         let ours = |name: &str| {
             FROM_ENVIRONMENT.iter().any(|start| name == *start || (start.ends_with('_') && name.starts_with(start)))
         };
-        let environment: HashMap<String, String> = environment.filter(|(name, _)| ours(name)).collect();
-        let path = file.unwrap_or(Path::new(FILE));
-        let text = match read(path) {
-            Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
-                None
-            }
-            other => Some(other?),
-        };
-        let from = match &text {
-            Some(_) => format!("{} and the environment", path.display()),
-            None => "the environment".to_owned(),
-        };
-        let fail = |source| SettingsError::Content { from: from.clone(), source };
-        let text = text.map(|text| File::from_str(&text, FileFormat::Toml));
+        let environment: HashMap<String, String> = environment.into_iter().filter(|(name, _)| ours(name)).collect();
         let environment =
             Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
-        let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build().map_err(fail)?;
-        all.try_deserialize().map_err(fail)
+        let text = file.map(|(_, text)| File::from_str(text, FileFormat::Toml));
+        let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build();
+        all.and_then(Config::try_deserialize).map_err(|source| SettingsError::Content {
+            from: file.map_or("the environment".into(), |(path, _)| format!("{} and the environment", path.display())),
+            source,
+        })
     }
 }
 
@@ -127,12 +126,11 @@ fn read(path: &Path) -> Result<String, SettingsError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use proptest::prelude::*;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("edp.toml");
-        std::fs::write(&path, text).unwrap();
-        Settings::from_parts(Some(&path), environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::parse(Some((Path::new("edp.toml"), text)), environment)
     }
 
     #[test]
@@ -152,11 +150,23 @@ mod tests {
             let error = load(text, &[]).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("edp.toml"), "{error}");
         }
+    }
+
+    #[test]
+    fn files_that_are_not_there_or_no_text_are_named() {
+        assert!(Settings::load(Some(Path::new("/nowhere/edp.toml"))).is_err());
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("latin.toml");
         std::fs::write(&path, b"log = 'caf\xe9'").unwrap();
-        let error = Settings::from_parts(Some(&path), std::iter::empty()).unwrap_err().to_string();
+        let error = Settings::load(Some(&path)).unwrap_err().to_string();
         assert!(error.contains("latin.toml") && error.contains("UTF-8"), "{error}");
-        assert!(Settings::from_parts(Some(Path::new("/nowhere/edp.toml")), std::iter::empty()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*", line in "[a-z.\\[\\]=\"'{}, 0-9\n]{0,60}", value in "\\PC*") {
+            let _ = load(&text, &[("EDP_LOG", &value), ("EDP_PLAN__GRID", &value), ("EDP_RUN__SLOTS", &value)]);
+            let _ = load(&line, &[("EDP_PLAN__", &value), ("EDP_RUN__SLOTS__X", "1")]);
+        }
     }
 }

@@ -147,6 +147,7 @@ mod tests {
     use super::*;
     use HorizontalPoint::{C, U, V, Z};
     use VerticalPoint::{Center, Lower, Upper};
+    use proptest::prelude::*;
 
     const LIST: &str = " Total Nb of available Diagnostics: ndiagt=   320
 ------------------------------------------------------------------------------------
@@ -232,6 +233,16 @@ mod tests {
         ] {
             for name in names.split(' ') {
                 assert_eq!(list.placement(name), Some(Placement { horizontal, vertical }), "{name}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(bytes: Vec<u8>, rows in "([ 0-9]{0,4}[|]?[A-Z ]{0,8}[|]?[ 0-9]{0,4}[|]?[SMUVLR1 ]{0,16}[|]{0,3}\n){0,6}") {
+            let _ = Diagnostics::parse("x", &bytes);
+            if let Ok(list) = Diagnostics::parse("x", rows.as_bytes()) {
+                let _ = list.placement("A");
             }
         }
     }

@@ -33,5 +33,7 @@ mod xz;
 pub use error::MappingError;
 pub use factors::{Factors, files};
 pub use level::Level;
+pub use npz::check_matrix;
 pub use real::Real;
 pub use write::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
+pub use xz::unpack_pickle;

@@ -68,6 +68,21 @@ pub(super) fn read(
     parse(file, &read_file(file, MAX_FILE, seal)?, level, rows, columns)
 }
 
+/// Reads a matrix in memory as [`super::Factors::level`] does, and says how many weights it has. `file` and `level`
+/// only name it in errors.
+///
+/// # Errors
+/// It is damaged, or is not a matrix of `rows` wet cells onto `columns` target cells.
+pub fn check_matrix(
+    file: &Path,
+    bytes: &[u8],
+    level: usize,
+    rows: usize,
+    columns: usize,
+) -> Result<usize, MappingError> {
+    Ok(parse(file, bytes, level, rows, columns)?.indices.len())
+}
+
 /// [`read`], with the file in memory.
 fn parse(file: &Path, bytes: &[u8], level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
     let mut archive = Archive::open(file, bytes)?;

@@ -101,8 +101,17 @@ pub(super) fn unpack(
 pub(super) fn read_pickle(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
     let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096), seal)?;
+    unpack_pickle(file, &packed, limit)
+}
+
+/// Unpacks an XZ file in memory to at most `limit` bytes, and no further than what comes out can be the beginning of a
+/// pickle. `file` only names it in errors.
+///
+/// # Errors
+/// The file is damaged, holds no pickle, or is larger than `limit` when unpacked.
+pub fn unpack_pickle(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>, MappingError> {
     // The beginning is read again whenever twice as much is there: raw data are skipped, so this costs next to nothing.
-    unpack(file, &packed, limit, |beginning| match Document::parse(beginning) {
+    unpack(file, packed, limit, |beginning| match Document::parse(beginning) {
         Ok(_) | Err(PickleError::Truncated { .. }) => Ok(()),
         Err(source) => Err(MappingError::Pickle { file: file.to_owned(), source }),
     })
