@@ -79,3 +79,97 @@ pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A plane in tile order, rotated, and back in tile order.
+    fn rotated(grid: &Native, staggering: Staggering, orientation: Orientation, x: &[f32], y: &[f32]) -> Vec<f32> {
+        let compact = |tiles: &[f32]| {
+            let mut plane = vec![f32::NAN; tiles.len()];
+            compact::from_tiles(grid.n, tiles, &mut plane);
+            plane
+        };
+        let mut out = vec![f32::NAN; x.len()];
+        rotate(grid, staggering, orientation, &compact(x), &compact(y), &mut out);
+        let mut tiles = vec![f32::NAN; x.len()];
+        compact::to_tiles(grid.n, &out, &mut tiles);
+        tiles
+    }
+
+    /// Seams as the table of specification 01 has them: the tile to the right or on top, and `s` for straight joins or
+    /// `r` for turned ones.
+    const RIGHT: [&str; 13] = ["3s", "4s", "5s", "9r", "8r", "7r", "7s", "8s", "9s", "", "11s", "12s", ""];
+    const TOP: [&str; 13] = ["1s", "2s", "6r", "4s", "5s", "6s", "10r", "10s", "11s", "12s", "2r", "1r", "0r"];
+
+    proptest! {
+        #[test]
+        fn follows_the_rules_index_by_index(n in 1_usize..6, seed in any::<u32>()) {
+            let noise = |salt: u32| -> Vec<f32> {
+                let mixed = |at: u32| (at.wrapping_mul(2_654_435_761) ^ seed.wrapping_add(salt)).wrapping_mul(40_503);
+                (0..13 * n * n).map(|at| (mixed(at as u32) >> 8) as f32 / 65_536.0 - 128.0).collect()
+            };
+            let (xs, ys) = (noise(1), noise(2));
+            let grid = Native::with_angles(n, noise(3), noise(4));
+            let x = |tile: usize, j: usize, i: usize| xs[(tile * n + j) * n + i];
+            let y = |tile: usize, j: usize, i: usize| ys[(tile * n + j) * n + i];
+            let split = |word: &str| word[..word.len() - 1].parse::<usize>().unwrap();
+            let east = |t: usize, j: usize, i: usize| match RIGHT[t] {
+                _ if i + 1 < n => x(t, j, i + 1),
+                "" => 0.0,
+                word if word.ends_with('s') => x(split(word), j, 0),
+                word => y(split(word), 0, n - 1 - j),
+            };
+            let north = |t: usize, j: usize, i: usize| match TOP[t] {
+                _ if j + 1 < n => y(t, j + 1, i),
+                word if word.ends_with('s') => y(split(word), 0, i),
+                word => x(split(word), n - 1 - i, 0),
+            };
+            for staggering in [Staggering::Centres, Staggering::Faces] {
+                let zonal = rotated(&grid, staggering, Orientation::Zonal, &xs, &ys);
+                let meridional = rotated(&grid, staggering, Orientation::Meridional, &xs, &ys);
+                for at in 0..13 * n * n {
+                    let (t, j, i) = (at / (n * n), at / n % n, at % n);
+                    let (u, v) = match staggering {
+                        Staggering::Centres => (x(t, j, i), y(t, j, i)),
+                        Staggering::Faces => (0.5 * (x(t, j, i) + east(t, j, i)), 0.5 * (y(t, j, i) + north(t, j, i))),
+                    };
+                    let (cs, sn) = (grid.cs[at], grid.sn[at]);
+                    prop_assert_eq!(zonal[at], u * cs - v * sn, "{} {} {}", t, j, i);
+                    prop_assert_eq!(meridional[at], u * sn + v * cs, "{} {} {}", t, j, i);
+                }
+            }
+        }
+    }
+
+    /// Around the Earth: on faces 1 and 2 x points east, on faces 4 and 5 y does; the cap lies still. No seam may show.
+    #[test]
+    fn eastward_flow_is_eastward_on_all_faces() {
+        let n = 4;
+        let face = |tile: usize| match tile {
+            0..=5 => (1.0, 0.0),
+            6 => (0.0, 0.0),
+            _ => (0.0, -1.0),
+        };
+        let (cs, sn): (Vec<f32>, Vec<f32>) = (0..13 * n * n).map(|at| face(at / (n * n))).unzip();
+        let (x, y) = (cs.clone(), sn.iter().map(|sn| -sn).collect::<Vec<_>>());
+        let still: Vec<f32> = (0..13 * n * n).map(|at| f32::from(u8::from(at / (n * n) != 6))).collect();
+        let grid = Native::with_angles(n, cs, sn);
+        for staggering in [Staggering::Centres, Staggering::Faces] {
+            assert_eq!(rotated(&grid, staggering, Orientation::Zonal, &x, &y), still, "{staggering:?}");
+            let north = rotated(&grid, staggering, Orientation::Meridional, &x, &y);
+            assert!(north.iter().all(|v| *v == 0.0), "{staggering:?}");
+        }
+    }
+
+    #[test]
+    fn orientations_have_two_names() {
+        assert_eq!("zonal".parse(), Ok(Orientation::Zonal));
+        assert_eq!("meridional".parse(), Ok(Orientation::Meridional));
+        let error = "upward".parse::<Orientation>().unwrap_err();
+        assert!(error.contains("'upward' is neither zonal nor meridional"), "{error}");
+    }
+}

@@ -178,6 +178,38 @@ impl Native {
     }
 }
 
+#[cfg(test)]
+impl Native {
+    /// A grid of one level that is all sea, for tests to which nothing but its angles matters.
+    pub(crate) fn with_angles(n: usize, cs: Vec<f32>, sn: Vec<f32>) -> Native {
+        let plane = TILES * n * n;
+        assert_eq!((cs.len(), sn.len()), (plane, plane));
+        let sea = Mask::new(plane, vec![true; plane]);
+        let (zero, bounds) = (vec![0.0; plane], vec![0.0; 4 * plane]);
+        Native {
+            geometry: PathBuf::new(),
+            n,
+            levels: 1,
+            xc: zero.clone(),
+            yc: zero.clone(),
+            xg: zero.clone(),
+            yg: zero,
+            rc: vec![-5.0],
+            rf: vec![0.0, -10.0],
+            xc_bounds: bounds.clone(),
+            yc_bounds: bounds,
+            z_bounds: vec![0.0, -10.0],
+            cs,
+            sn,
+            wet: sea.clone(),
+            mask_c: sea.clone(),
+            mask_w: sea.clone(),
+            mask_s: sea,
+            edges: None,
+        }
+    }
+}
+
 /// Where arrays come from that may lie in an MDS file or in the geometry file.
 struct Source<'a> {
     directory: &'a Path,
@@ -350,6 +382,44 @@ mod tests {
         );
         let message = grid.read_mask("Z").unwrap_err().to_string();
         assert!(message.contains("Z has the shape [3], expected [13, 4, 4] or [levels, 13, 4, 4]"), "{message}");
+    }
+
+    /// The corners that one wet cell makes wet, as (tile, j, i).
+    fn touched(n: usize, levels: usize, k: usize, (tile, j, i): (usize, usize, usize)) -> Vec<(usize, usize, usize)> {
+        let plane = TILES * n * n;
+        let mut wet = vec![false; levels * plane];
+        wet[k * plane + (tile * n + j) * n + i] = true;
+        let angles = vec![0.0; plane];
+        let grid = Native { levels, mask_c: Mask::new(plane, wet), ..Native::with_angles(n, angles.clone(), angles) };
+        let corners = grid.mask_z();
+        assert_eq!((corners.levels(), corners.plane()), (levels, plane));
+        assert!((0..levels).all(|level| level == k || corners.count(level) == 0), "other levels stay dry");
+        let wet = corners.level(k).iter().enumerate().filter(|(_, wet)| **wet);
+        wet.map(|(at, _)| (at / (n * n), at / n % n, at % n)).collect()
+    }
+
+    #[test]
+    fn corners_are_wet_where_a_cell_around_them_is() {
+        let last = N - 1;
+        for (cell, corners) in [
+            ((1, 1, 1), &[(1, 1, 1), (1, 1, 2), (1, 2, 1), (1, 2, 2)][..]),
+            // over a straight seam to the right, at the top, and at both
+            ((0, 1, last), &[(0, 1, last), (0, 2, last), (3, 1, 0), (3, 2, 0)]),
+            ((0, last, 1), &[(0, last, 1), (0, last, 2), (1, 0, 1), (1, 0, 2)]),
+            ((0, last, last), &[(0, last, last), (1, 0, last), (3, last, 0), (4, 0, 0)]),
+            // over a turned seam: rows and columns are counted from the other end
+            ((4, 1, last), &[(4, 1, last), (4, 2, last), (8, 0, 2), (8, 0, 3)]),
+            ((2, last, 1), &[(2, last, 1), (2, last, 2), (6, 2, 0), (6, 3, 0)]),
+            ((12, last, 1), &[(0, 2, 0), (0, 3, 0), (12, last, 1), (12, last, 2)]),
+            // the southern end has no tile that stores its corners: tile 9 to the right, and where tile 3 meets it
+            ((9, 1, last), &[(9, 1, last), (9, 2, last)]),
+            ((3, 0, last), &[(3, 0, last), (3, 1, last), (9, 0, last)]),
+            // three faces meet at this end of tile 2, and no tile stores the point
+            ((2, last, 0), &[(2, last, 0), (2, last, 1), (6, last, 0)]),
+        ] {
+            assert_eq!(touched(N, 1, 0, cell), corners, "{cell:?}");
+            assert_eq!(touched(N, 3, 1, cell), corners, "{cell:?} on the second level");
+        }
     }
 
     #[test]
