@@ -2,8 +2,10 @@
 #
 # DEPS=no       leaves out the check of what is installed
 # DEMO_PROFILE  cargo profile of the demo
+# SECONDS       time of each fuzz target
 
 DEMO_PROFILE ?= release
+SECONDS ?= 60
 OUT ?= target/demo
 
 # what deploy/deps.sh puts into this repository
@@ -34,7 +36,7 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh .ci/run
 
-.PHONY: help deps build demo test lint conformance bench check-all doc clean
+.PHONY: help deps build demo test lint conformance bench check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +87,20 @@ check-all: lint ## everything, the slow tests too
 	$(need) test
 	$(doctests)
 	@$(call run_tests,,--run-ignored=all,--include-ignored)
+
+# The engine's instrumentation is behind a switch that only nightly compilers have open. What a run finds out by itself
+# goes to fuzz/work, what brought a parser down to fuzz/artifacts; see doc/fuzzing.md.
+fuzz: ## every parser against made-up input (SECONDS=60 for each, TARGETS="header npz" for some)
+	$(need) build
+	@if ! cargo fuzz --version >/dev/null 2>&1; then \
+		echo 'make fuzz: needs cargo-fuzz: cargo install cargo-fuzz --locked' >&2; exit 2; \
+	fi
+	@set -e; export RUSTC_BOOTSTRAP=1; \
+	for target in $(or $(TARGETS),$$(cargo fuzz list)); do \
+		mkdir -p fuzz/work/$$target; \
+		cargo fuzz run $$target fuzz/work/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1; \
+	done
 
 doc: ## the documentation of the code, in target/doc
 	$(need) build

@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: a made-up model run, and the two programs as a user starts them.
 
+pub mod parsers;
+
 use edp_coordinator::demo::{self, Demo};
 use edp_protocol::Digest;
 use std::collections::BTreeMap;

@@ -128,7 +128,8 @@ impl Inventory {
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
         // What could not be seen may hold results: a plan without them would leave variables out.
         let note = |skipped: &local::Skipped| match skipped {
-            local::Skipped::Unreadable { .. } => Note::error(skipped.to_string()),
+            // A link that leads nowhere, or to itself, holds none.
+            local::Skipped::Unreadable { path, .. } if !path.is_symlink() => Note::error(skipped.to_string()),
             _ => Note::warning(skipped.to_string()),
         };
         let mut notes: Vec<Note> = skipped.iter().map(note).collect();

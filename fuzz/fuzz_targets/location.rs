@@ -1,0 +1,4 @@
+//! [`edp_tests::parsers::location`]
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::location(input));

@@ -1,0 +1,49 @@
+//! Every file of the fuzzing corpus goes through its parser: what brought one down once never does so again.
+
+use edp_tests::parsers;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn no_file_of_the_corpus_brings_its_parser_down() {
+    for (name, parser) in parsers::ALL {
+        let directory = corpus().join(name);
+        let files = names(&directory);
+        assert!(!files.is_empty(), "{} is empty", directory.display());
+        for file in files {
+            // Shown only if the parser panics.
+            println!("{name}/{file}");
+            let bytes = fs::read(directory.join(file)).unwrap();
+            parser(&bytes);
+            // Cut off at any place, and with any part of it missing.
+            for cut in (0..bytes.len()).step_by(1 + bytes.len() / 64) {
+                parser(&bytes[..cut]);
+                parser(&bytes[cut..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_parser_has_its_corpus_and_its_fuzz_target() {
+    let mut all: Vec<_> = parsers::ALL.iter().map(|(name, _)| (*name).to_owned()).collect();
+    all.sort();
+    assert_eq!(names(&corpus()), all);
+    let targets = names(&corpus().join("../fuzz_targets"));
+    assert_eq!(targets, all.iter().map(|name| format!("{name}.rs")).collect::<Vec<_>>());
+    let manifest = fs::read_to_string(corpus().join("../Cargo.toml")).unwrap();
+    for name in all {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} is not in fuzz/Cargo.toml");
+    }
+}
