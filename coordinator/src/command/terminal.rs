@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use edp_coordinator::production::{Entry, Report, State};
 use edp_protocol::name::base_name;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::HashSet;
 use std::io::Write as _;
+use std::sync::{Mutex, PoisonError};
 
 /// One line on standard error.
 pub(crate) fn note(text: &str) {
@@ -27,6 +29,7 @@ pub(crate) fn out(text: &str) -> anyhow::Result<()> {
 /// A progress bar on standard error, if that is a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    said: Mutex<Said>,
 }
 
 impl Progress {
@@ -37,13 +40,16 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Progress { bar }
+        Progress { bar, said: Mutex::default() }
     }
 
-    /// One granule has come to an end; what went wrong is said at once.
+    /// One granule has come to an end; what went wrong is said at once, a warning once for each dataset.
     pub(crate) fn ended(&self, entry: &Entry) {
         self.bar.inc(1);
-        let mut lines: Vec<String> = entry.warnings.iter().map(|warning| format!("warning: {warning}")).collect();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = entry.warnings.iter().filter(|warning| said.is_new(&entry.granule, warning));
+        let mut lines: Vec<String> = new.map(|warning| format!("warning: {warning}")).collect();
+        drop(said);
         if let (Some(reason), State::Held | State::Failed | State::Conflict) = (&entry.reason, entry.state) {
             lines.push(format!("{}: {reason}", entry.state.as_str()));
         }
@@ -53,6 +59,29 @@ impl Progress {
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+        let repeated = self.said.lock().unwrap_or_else(PoisonError::into_inner).repeated;
+        if repeated > 0 {
+            note(&format!("{repeated} warnings like these about other granules; the report has them all"));
+        }
+    }
+}
+
+/// Warnings that were shown. All granules of a dataset share most of theirs.
+#[derive(Default)]
+struct Said {
+    /// Dataset and the rest of the text.
+    texts: HashSet<(String, String)>,
+    /// How many were like one before.
+    repeated: usize,
+}
+
+impl Said {
+    /// Whether a warning about a granule is the first such about its dataset, which is the granule's directory.
+    fn is_new(&mut self, granule: &str, warning: &str) -> bool {
+        let dataset = granule.strip_suffix(base_name(granule)).unwrap_or(granule);
+        let new = self.texts.insert((dataset.to_owned(), warning.replace(granule, "")));
+        self.repeated += usize::from(!new);
+        new
     }
 }
 
@@ -97,4 +126,21 @@ pub(crate) fn table(report: &Report) -> String {
         text += &format!("{name:<width$}  {state:<8}  {kilobytes:>9.1}  {:>7.3}\n", entry.seconds);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_shown_once_for_each_dataset() {
+        let mut said = Said::default();
+        let mut shown = |granule: &str, text: &str| said.is_new(granule, &format!("{granule}: {text}"));
+        assert!(shown("out/A/A_1992-01.nc", "THETA: no entry"));
+        assert!(shown("out/A/A_1992-01.nc", "SALT: no entry"));
+        assert!(!shown("out/A/A_1992-02.nc", "THETA: no entry"));
+        assert!(shown("out/B/B_1992-01.nc", "THETA: no entry"));
+        assert!(!shown("out/B/B_1992-02.nc", "THETA: no entry"));
+        assert_eq!(said.repeated, 2);
+    }
 }

@@ -424,7 +424,7 @@ impl Assembly<'_> {
             Some("z") => HorizontalPoint::Z,
             _ => {
                 let why = format!(
-                    "{field} is neither in {} nor has it a grid_location in the metadata",
+                    "{field} is neither in {} of the grid nor has it a grid_location in the metadata: add it to one of them",
                     crate::grid::DIAGNOSTICS_FILE
                 );
                 return Err(self.fail(name, why));

@@ -1,0 +1,264 @@
+//! Conformance of the whole catalogue: every time-varying dataset of the releases, on both grids and in both modes,
+//! against recipes and values that `conformance/catalogue.py` and the reference tools compute for themselves.
+//!
+//! The data are no part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the reference
+//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests have nothing to say. What takes
+//! many minutes is left to `make check-all`.
+
+use edp_tests::{coordinator, count, expect, files, json, text};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const MODES: [&str; 2] = ["edp-2024", "corrected"];
+
+/// Where the data and the tools are.
+struct Reference {
+    data: PathBuf,
+    tools: PathBuf,
+    python: PathBuf,
+}
+
+impl Reference {
+    fn new() -> Option<Reference> {
+        let path = |name| std::env::var_os(name).map(PathBuf::from);
+        let (data, tools) = (path("EDP_REAL_DATA")?, path("EDP_REAL_TOOLS")?);
+        let python = path("EDP_PYTHON").expect("EDP_PYTHON beside EDP_REAL_DATA; `make conformance` sets it");
+        Some(Reference { data, tools, python })
+    }
+
+    fn script(&self, script: &Path) -> Command {
+        let mut command = Command::new(&self.python);
+        command.arg("-B").arg(script); // leaves nothing beside the script
+        command
+    }
+
+    fn catalogue(&self, command: &str, directory: &Path) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/catalogue.py");
+        let mut catalogue = self.script(&script);
+        catalogue.arg(command).arg(directory);
+        catalogue
+    }
+}
+
+/// A release with made-up model output, and everything that a production needs.
+struct Run<'a> {
+    reference: &'a Reference,
+    release: &'static str,
+    directory: tempfile::TempDir,
+}
+
+impl<'a> Run<'a> {
+    /// `command` is what `catalogue.py` is to do, `more` its options.
+    fn new(reference: &'a Reference, command: &str, release: &'static str, more: &[&str]) -> Run<'a> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut prepare = reference.catalogue(command, directory.path());
+        prepare.arg("--data").arg(&reference.data).args(["--release", release]).args(more);
+        if command == "prepare" {
+            prepare.arg("--tools").arg(&reference.tools);
+        }
+        println!("{}", text(&expect(&mut prepare, 0)));
+        Run { reference, release, directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Plans all jobs and holds the task list against the one that follows from the groupings.
+    fn plan(&self, mode: &str, more: &[&str]) -> PathBuf {
+        let list = self.path(&format!("{mode}.json"));
+        let data = &self.reference.data;
+        let mut plan = coordinator();
+        plan.arg("plan").args(["--compatibility", mode]).args(more);
+        for (option, path) in [
+            ("--jobs", self.path("jobs.txt")),
+            ("--config", self.path("config.yaml")),
+            ("--source", self.path("results")),
+            ("--destination", self.path(mode)),
+            ("--grid", self.path("grid")),
+            ("--mapping-factors", data.join("V4r4/mapping_factors")),
+            ("--metadata", data.join("metadata").join(self.release)),
+            ("--tasks-out", list.clone()),
+        ] {
+            plan.arg(option).arg(path);
+        }
+        expect(&mut plan, 0);
+        let mut recipes = self.reference.catalogue("recipes", self.directory.path());
+        println!("{}", text(&expect(recipes.arg(&list).args(["--mode", mode]), 0)));
+        list
+    }
+
+    /// Makes the granules of a list and demands that each agrees; those made are removed again.
+    fn make(&self, mode: &str, list: &Path) {
+        let report = json(&expect(coordinator().arg("run").arg(list).args(["--output", "json"]), 0));
+        let judged = self.path("judged.json");
+        let mut own = self.reference.catalogue("granules", self.directory.path());
+        println!("{}", text(&expect(own.arg(list).arg("--judged").arg(&judged), 0)));
+        let recipes: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&judged).unwrap()).unwrap();
+        if !recipes.is_empty() {
+            let mut check = self.reference.script(&self.reference.tools.join("check_granule.py"));
+            check.arg(&judged);
+            if mode == "edp-2024" && self.release == "V4r4" {
+                let expected = self.reference.data.join("V4r4/expected/attributes");
+                for name in files(&expected).into_keys() {
+                    check.arg("--attributes").arg(expected.join(name));
+                }
+            }
+            let output = text(&expect(&mut check, 0));
+            let all = format!("{0} of {0} granules agree", recipes.len());
+            assert!(output.contains(&all), "{output}");
+            println!("{all}, {} made, {mode}", count(&report, "made"));
+        }
+        fs::remove_dir_all(self.path(mode)).unwrap();
+    }
+}
+
+/// Plans, makes and checks.
+fn production(release: &'static str, modes: &[&str], options: &[&str]) {
+    let Some(reference) = Reference::new() else { return };
+    let run = Run::new(&reference, "prepare", release, options);
+    for mode in modes {
+        let list = run.plan(mode, &[]);
+        run.make(mode, &list);
+    }
+}
+
+/// Plans and checks the recipes in both modes. EDP gives the last two days one name; the later one is kept.
+fn recipes(release: &'static str, options: &[&str]) {
+    let Some(reference) = Reference::new() else { return };
+    let run = Run::new(&reference, "skeleton", release, options);
+    for mode in MODES {
+        run.plan(mode, if mode == "edp-2024" { &["--keep-going"] } else { &[] });
+    }
+}
+
+const MONTH: [&str; 4] = ["--frequency", "AVG_MON", "--steps", "732"];
+
+fn month<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&MONTH, more].concat()
+}
+
+#[test]
+fn real_data_catalogue_of_release_4() {
+    production("V4r4", &["corrected"], &MONTH);
+}
+
+/// The datasets whose attributes are known, and vectors.
+#[test]
+fn real_data_catalogue_as_edp() {
+    production("V4r4", &["edp-2024"], &month(&["--match", "SURFACE_HEIGHT|TEMPERATURE_SALINITY|ICE_VELOCITY|STRESS"]));
+}
+
+/// What Release 4 has not. Nothing but the model's own list says where most of it is on the grid.
+#[test]
+fn real_data_catalogue_new_in_release_5() {
+    let datasets = ["--match", "BOTTOM_PRESSURE|ICE_|ADV_TEND_Y", "--only", "new", "--list-points"];
+    production("V4r5", &["corrected"], &month(&datasets));
+}
+
+/// What Release 4 has not; points that are in no list come from the metadata.
+#[test]
+fn real_data_catalogue_new_in_release_6() {
+    production("V4r6", &MODES, &month(&["--match", "STRESS|WIND|VORT|ICE_SHELF", "--only", "new"]));
+}
+
+#[test]
+fn real_data_catalogue_days_and_snapshots() {
+    for (frequency, steps) in [("AVG_DAY", "12,last-12"), ("SNAP", "36")] {
+        let options = ["--frequency", frequency, "--steps", steps, "--match", "SEA_SURFACE|SEA_ICE_VEL"];
+        production("V4r4", &MODES, &options);
+    }
+}
+
+#[test]
+fn real_data_catalogue_double_precision_inputs() {
+    production("V4r4", &["corrected"], &month(&["--match", "OCEAN_VELOCITY|STRESS", "--input", "f8"]));
+}
+
+#[test]
+fn real_data_catalogue_double_precision_granules() {
+    for (dataset, input) in [("OCEAN_VELOCITY", "f4"), ("STRESS", "f8")] {
+        let options = ["--match", dataset, "--input", input, "--precision", "float64"];
+        production("V4r4", &["corrected"], &month(&options));
+    }
+}
+
+/// Variables that nothing tells the place of fail by name; all other granules are made.
+#[test]
+fn real_data_catalogue_points_that_nothing_tells() {
+    let Some(reference) = Reference::new() else { return };
+    let options = ["--frequency", "AVG_MON", "--steps", "732", "--match", "OCEAN_BOTTOM_PRESSURE"];
+    let run = Run::new(&reference, "prepare", "V4r5", &[&options[..], &["--only", "new"]].concat());
+    let other =
+        Run::new(&reference, "prepare", "V4r5", &["--frequency", "AVG_MON", "--steps", "732", "--match", "HEIGHT"]);
+    let (list, more) = (run.plan("corrected", &[]), other.plan("corrected", &[]));
+    let read = |list: &Path| -> Vec<serde_json::Value> { serde_json::from_slice(&fs::read(list).unwrap()).unwrap() };
+    let both = run.path("both.json");
+    fs::write(&both, serde_json::to_vec(&[read(&list), read(&more)].concat()).unwrap()).unwrap();
+    let output = expect(coordinator().arg("run").arg(&both).args(["--output", "json"]), 3);
+    let report = json(&output);
+    assert_eq!((count(&report, "made"), count(&report, "failed")), (2, 2), "{}", text(&output));
+    let message = text(&output);
+    assert!(message.contains("OBPAnoma is neither in available_diagnostics.log"), "{message}");
+}
+
+/// All months of the record of some datasets, and the first and last days and snapshots of all.
+#[test]
+fn real_data_catalogue_recipes() {
+    recipes("V4r4", &["--frequency", "AVG_MON", "--steps", "all", "--match", "SEA_|VELOCITY"]);
+    for release in ["V4r4", "V4r5", "V4r6"] {
+        recipes(release, &["--frequency", "AVG_DAY", "--steps", "12,36,1404,1428,last-60,last-36,last-12,last"]);
+        recipes(release, &["--frequency", "SNAP", "--steps", "12,36,1428,last-12"]);
+    }
+}
+
+/// Months and days with odd ends, and variables and components missing here and there.
+#[test]
+fn real_data_catalogue_recipes_of_incomplete_results() {
+    let (months, days) = ("736,1432,2172,10908,last-1500,last", "14,40,60,732,1428,10908,last-12,last");
+    recipes("V4r4", &["--frequency", "AVG_MON", "--steps", months, "--holes"]);
+    recipes("V4r6", &["--frequency", "AVG_DAY", "--steps", days, "--holes"]);
+}
+
+fn everything(release: &'static str, more: &[&str]) {
+    for (frequency, steps) in [("AVG_MON", "732,last"), ("AVG_DAY", "12,last-12"), ("SNAP", "732")] {
+        production(release, &MODES, &[&["--frequency", frequency, "--steps", steps], more].concat());
+    }
+}
+
+#[test]
+#[ignore = "many minutes"]
+fn real_data_catalogue_all_of_release_4() {
+    everything("V4r4", &[]);
+}
+
+#[test]
+#[ignore = "many minutes"]
+fn real_data_catalogue_all_of_release_5() {
+    everything("V4r5", &["--list-points"]);
+}
+
+#[test]
+#[ignore = "many minutes"]
+fn real_data_catalogue_all_of_release_6() {
+    everything("V4r6", &[]);
+}
+
+#[test]
+#[ignore = "many minutes"]
+fn real_data_catalogue_all_in_double_precision() {
+    for options in [["--input", "f8", "--precision", "float32"], ["--input", "f4", "--precision", "float64"]] {
+        production("V4r4", &MODES, &month(&options));
+    }
+}
+
+/// Every month of all datasets, and every day of 26 years: 9,497 recipes for a dataset, of which EDP's names lose one.
+#[test]
+#[ignore = "makes 200,000 files"]
+fn real_data_catalogue_recipes_of_the_whole_record() {
+    recipes("V4r4", &["--frequency", "AVG_MON", "--steps", "all"]);
+    for dataset in ["SEA_SURFACE_HEIGHT", "OCEAN_VELOCITY"] {
+        recipes("V4r4", &["--frequency", "AVG_DAY", "--steps", "all", "--match", dataset]);
+    }
+}
