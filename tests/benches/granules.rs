@@ -45,11 +45,10 @@ where
     }
 
     fn on_exit(&self, id: &tracing::span::Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
-            if let Some(Entered(since)) = span.extensions().get() {
-                *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() +=
-                    since.elapsed();
-            }
+        if let Some(span) = context.span(id)
+            && let Some(Entered(since)) = span.extensions().get()
+        {
+            *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() += since.elapsed();
         }
     }
 }
