@@ -43,6 +43,12 @@ const PERIODS: [(&str, Frequency); 5] = [
     ("snap", Frequency::Snapshot),
 ];
 
+/// The variable and the period word in the stem of a result's name, such as `SSH_mon_mean`. Names of variables hold
+/// underscores themselves.
+pub fn split_period(stem: &str) -> Option<(&str, &'static str)> {
+    PERIODS.iter().find_map(|(word, _)| Some((stem.strip_suffix(word)?.strip_suffix('_')?, *word)))
+}
+
 /// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` now.
 pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
     match (frequency, mode) {
@@ -130,6 +136,14 @@ mod tests {
         let name = GranuleName::parse("SSH_day_snap_1992-01-01_ECCO_V4r4_native_llc0090.nc").unwrap();
         assert_eq!((name.dataset.as_str(), name.period), ("SSH", "day_snap"));
         assert_eq!(name.path(), "V4r4/native/day_snap/SSH/SSH_day_snap_1992-01-01_ECCO_V4r4_native_llc0090.nc");
+    }
+
+    #[test]
+    fn results_are_named_by_variable_and_period() {
+        assert_eq!(split_period("ADVr_TH_mon_mean"), Some(("ADVr_TH", "mon_mean")));
+        assert_eq!(split_period("SSH_day_snap"), Some(("SSH", "day_snap")));
+        assert_eq!(split_period("SSH_snap"), Some(("SSH", "snap")));
+        assert_eq!(split_period("SSH_year_mean"), None);
     }
 
     #[test]

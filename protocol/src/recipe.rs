@@ -179,7 +179,9 @@ pub enum RecipeError {
         source: serde_json::Error,
     },
     /// The recipe has not been completed by a plan.
-    #[error("recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator plan` first")]
+    #[error(
+        "recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator run LIST --dry-run --tasks-out NEW` first"
+    )]
     NoPlan {
         /// The granule.
         granule: String,

@@ -1,14 +1,12 @@
 //! What a model run has left on disk: pairs of `.data` and `.meta` by variable, period word and step.
 
 use super::{Note, few};
+use edp_protocol::name::split_period;
 use edp_protocol::store::local;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Period words of result files, the longer ones before the one that they end in.
-const WORDS: [&str; 5] = ["day_mean", "mon_mean", "day_snap", "mon_snap", "snap"];
 
 /// Why there is no inventory.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +99,7 @@ impl<'a> Name<'a> {
         if digits.len() != 10 || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        let (variable, word) = WORDS
-            .into_iter()
-            .find_map(|word| Some((series.strip_suffix(word)?.strip_suffix('_')?, word)))
-            .filter(|(variable, _)| !variable.is_empty())?;
+        let (variable, word) = split_period(series).filter(|(variable, _)| !variable.is_empty())?;
         Some(Name { variable, word, step: digits.parse().ok()?, meta })
     }
 }

@@ -19,7 +19,7 @@ use crate::metadata::podaac::TableError;
 use crate::metadata::variable::{self, Description};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::location::LocationError;
-use edp_protocol::name::{GranuleName, NameError, base_name};
+use edp_protocol::name::{GranuleName, NameError, base_name, split_period};
 use edp_protocol::recipe::{Plan, Recipe, RecipeError};
 use edp_protocol::store::ReadAt;
 use edp_protocol::{GridKind, Location, Mode};
@@ -354,8 +354,7 @@ impl Assembly<'_> {
         let data = self.open_file(data_path)?;
         let input: Input = MdsFile::open(data_path, header, data)?;
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
-        let periods = ["_day_mean", "_mon_mean", "_day_snap", "_mon_snap", "_snap"];
-        let field = periods.iter().find_map(|period| stem.strip_suffix(period)).unwrap_or(stem);
+        let field = split_period(stem).map_or(stem, |(variable, _)| variable);
         self.check_header(name, data_path, field, &input)?;
         let number = input.record_of(field)?;
         Ok((Record { input, number }, field.to_owned()))
@@ -363,7 +362,12 @@ impl Assembly<'_> {
 
     fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
         let fail = |source| MakeError::Input { path: path.into(), source };
-        let file = File::open(path.parse::<Location>()?.local()?).map_err(fail)?;
+        let location = path.parse::<Location>()?;
+        // Opening a pipe would wait for somebody to write into it.
+        if !std::fs::metadata(location.local()?).map_err(fail)?.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let file = File::open(location.local()?).map_err(fail)?;
         let found = file.length().map_err(fail)?;
         if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
             && version.size != found

@@ -39,6 +39,16 @@ pub enum GridError {
         /// Names of the files.
         names: Vec<String>,
     },
+    /// A mask is too large for this machine.
+    #[error("{}: the mask '{variable}' needs {bytes} bytes of memory, more than there are", .file.display())]
+    Memory {
+        /// The file.
+        file: PathBuf,
+        /// The mask.
+        variable: String,
+        /// Bytes needed.
+        bytes: usize,
+    },
     /// The NetCDF library refuses a file or variable.
     #[error("{}: {what} cannot be read", .file.display())]
     Netcdf {

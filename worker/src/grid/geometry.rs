@@ -58,7 +58,10 @@ impl Geometry {
             return Err(self.wrong_shape(name, format!("{flat}[levels, {TILES}, {n}, {n}]"), found));
         }
         let variable = self.variable(name)?;
-        let mut wet = Vec::with_capacity(levels * plane);
+        let mut wet = Vec::new();
+        let bytes = levels.saturating_mul(plane);
+        let memory = |_| GridError::Memory { file: self.path.clone(), variable: name.into(), bytes };
+        wet.try_reserve_exact(bytes).map_err(memory)?;
         if found.len() == 3 {
             let values = variable.get_values::<f32, _>(..).map_err(|source| self.error(name, source))?;
             wet.extend(values.into_iter().map(is_wet));

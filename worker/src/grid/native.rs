@@ -74,6 +74,10 @@ impl Native {
         geometry.check_size("the side of a tile, N", n, MAX_N)?;
         geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
 
+        // What a few bytes of a damaged file claim must not cost gigabytes before the rest is found missing.
+        for name in ["hFacC", "XC_bnds", "YC_bnds", "Z_bnds", "CS", "SN"] {
+            geometry.shape(name)?;
+        }
         let grid = [TILES, n, n];
         let source = Source { directory, geometry: &geometry };
         let mask = |name: &str, fraction: &str| {
