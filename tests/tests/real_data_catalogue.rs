@@ -140,18 +140,21 @@ fn month<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_of_release_4() {
     production("V4r4", &["corrected"], &MONTH);
 }
 
 /// The datasets whose attributes are known, and vectors.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_as_edp() {
     production("V4r4", &["edp-2024"], &month(&["--match", "SURFACE_HEIGHT|TEMPERATURE_SALINITY|ICE_VELOCITY|STRESS"]));
 }
 
 /// What Release 4 has not. Nothing but the model's own list says where most of it is on the grid.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_new_in_release_5() {
     let datasets = ["--match", "BOTTOM_PRESSURE|ICE_|ADV_TEND_Y", "--only", "new", "--list-points"];
     production("V4r5", &["corrected"], &month(&datasets));
@@ -159,11 +162,13 @@ fn real_data_catalogue_new_in_release_5() {
 
 /// What Release 4 has not; points that are in no list come from the metadata.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_new_in_release_6() {
     production("V4r6", &MODES, &month(&["--match", "STRESS|WIND|VORT|ICE_SHELF", "--only", "new"]));
 }
 
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_days_and_snapshots() {
     for (frequency, steps) in [("AVG_DAY", "12,last-12"), ("SNAP", "36")] {
         let options = ["--frequency", frequency, "--steps", steps, "--match", "SEA_SURFACE|SEA_ICE_VEL"];
@@ -172,11 +177,13 @@ fn real_data_catalogue_days_and_snapshots() {
 }
 
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_double_precision_inputs() {
     production("V4r4", &["corrected"], &month(&["--match", "OCEAN_VELOCITY|STRESS", "--input", "f8"]));
 }
 
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_double_precision_granules() {
     for (dataset, input) in [("OCEAN_VELOCITY", "f4"), ("STRESS", "f8")] {
         let options = ["--match", dataset, "--input", input, "--precision", "float64"];
@@ -186,6 +193,7 @@ fn real_data_catalogue_double_precision_granules() {
 
 /// Variables that nothing tells the place of fail by name; all other granules are made.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_points_that_nothing_tells() {
     let Some(reference) = Reference::new() else { return };
     let options = ["--frequency", "AVG_MON", "--steps", "732", "--match", "OCEAN_BOTTOM_PRESSURE"];
@@ -205,6 +213,7 @@ fn real_data_catalogue_points_that_nothing_tells() {
 
 /// All months of the record of some datasets, and the first and last days and snapshots of all.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_recipes() {
     recipes("V4r4", &["--frequency", "AVG_MON", "--steps", "all", "--match", "SEA_|VELOCITY"]);
     for release in ["V4r4", "V4r5", "V4r6"] {
@@ -215,6 +224,7 @@ fn real_data_catalogue_recipes() {
 
 /// Months and days with odd ends, and variables and components missing here and there.
 #[test]
+#[ignore = "minutes"]
 fn real_data_catalogue_recipes_of_incomplete_results() {
     let (months, days) = ("736,1432,2172,10908,last-1500,last", "14,40,60,732,1428,10908,last-12,last");
     recipes("V4r4", &["--frequency", "AVG_MON", "--steps", months, "--holes"]);
