@@ -1,17 +1,18 @@
 //! `demo`: the main job with nothing at hand.
 
-use super::plan::{Sources, date_text, write_list};
-use super::terminal::{Progress, note, out, summary, table};
-use super::{Ending, Output, Usage, run, usage, verify};
+use super::plan::{Sources, write_list};
+use super::{Output, run, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
-use edp_coordinator::production::{Report, State};
 use edp_coordinator::verify::{Depth, Verified};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
+use edp_worker::batch::{Report, State};
+use edp_worker::console::{self, Ending, Progress, Usage, note, out, summary, table};
 use edp_worker::look;
+use edp_worker::tasks::date_text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     write_list(&tasks, &recipe::format_list(&recipes)?)?;
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
-    let (report, _, signal) = run::produce(recipes.clone(), run::slots(None, settings), false, |e| progress.ended(e))?;
+    let (report, _, signal) =
+        run::produce(recipes.clone(), console::worker(None, false, settings), |e| progress.ended(e))?;
     progress.finish();
     let verified = edp_coordinator::verify::verify(&recipes, Depth::Structure);
     let ending = run::ending(&report, &verified, signal);

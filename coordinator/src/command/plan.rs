@@ -1,7 +1,6 @@
 //! `plan`: from options to recipes.
 
-use super::terminal::{note, out};
-use super::{Ending, Usage, usage};
+use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use edp_coordinator::plan::inventory::Inventory;
@@ -14,10 +13,12 @@ use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Digests, Recipe, Roots};
 use edp_protocol::settings::Settings;
 use edp_protocol::{Frequency, GridKind, Location, Mode};
+use edp_worker::console::{Ending, Usage, note, out};
 use edp_worker::metadata::configuration::Configuration;
 use edp_worker::metadata::podaac::Table;
 use edp_worker::metadata::source::Metadata;
 use edp_worker::resources;
+use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -224,19 +225,7 @@ impl Sources {
 
     /// The production date: given, or by SOURCE_DATE_EPOCH, or none.
     pub(crate) fn date(&self) -> anyhow::Result<Option<String>> {
-        let given = |text: &str| {
-            let time: Result<jiff::Timestamp, _> = text.parse();
-            time.map_err(|e| Usage(format!("--production-date '{text}': {e}; write YYYY-MM-DDThh:mm:ssZ")))
-        };
-        let epoch = |text: String| {
-            let seconds = text.trim().parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-            seconds.ok_or_else(|| Usage(format!("SOURCE_DATE_EPOCH '{text}' is no number of seconds since 1970")))
-        };
-        let time = match &self.production_date {
-            Some(text) => Some(given(text)?),
-            None => std::env::var("SOURCE_DATE_EPOCH").ok().map(epoch).transpose()?,
-        };
-        Ok(time.map(date_text))
+        production_date(self.production_date.as_deref()).map_err(usage)
     }
 
     /// Says of options that EDP has and that mean nothing here what to do instead.
@@ -393,11 +382,6 @@ impl Sources {
 fn has_depths_of_latlon(recipe: &Recipe) -> bool {
     let name = GranuleName::parse(base_name(&recipe.granule));
     recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)
-}
-
-/// A time as production dates are written: whole seconds, UTC.
-pub(crate) fn date_text(time: jiff::Timestamp) -> String {
-    jiff::Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
 /// A local path, or an error that the user can mend.

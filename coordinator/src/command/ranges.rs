@@ -1,14 +1,14 @@
 //! `ranges`: a table of record-wide ranges, for `plan --valid-range`.
 
 use super::plan::{Sources, write_list};
-use super::terminal::{Counter, note};
-use super::{Ending, Usage, run, usage, verify};
+use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::ranges::{self, Pass};
 use edp_protocol::Mode;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
+use edp_worker::console::{self, Counter, Ending, Usage, note};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     }
     let counter = Counter::new(recipes.len());
     let Pass { table, failures, warnings } =
-        ranges::compute(&recipes, run::slots(options.slots, settings), || counter.advance());
+        ranges::compute(&recipes, console::slots(options.slots, settings), || counter.advance());
     counter.finish();
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     failures.iter().for_each(|(granule, reason)| note(&format!("failed: {granule}: {reason}")));
@@ -65,7 +65,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
 fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
     let Some(path) = &options.tasks else { return options.sources.plan(settings) };
     options.sources.refuse_beside_list(path)?;
-    let recipes = verify::read_list(path)?;
+    let recipes = console::read_list(path)?;
     for recipe in &recipes {
         recipe.check_identity().map_err(usage)?;
     }

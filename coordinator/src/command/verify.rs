@@ -1,11 +1,11 @@
 //! `verify`: a task list against the destination.
 
 use super::plan::write_list;
-use super::terminal::{note, out};
-use super::{Ending, Output, Usage, usage};
+use super::{Output, usage};
 use clap::{Args, ValueEnum};
 use edp_coordinator::verify::{self, Depth, Finding, Verified};
 use edp_protocol::recipe::{self, Recipe};
+use edp_worker::console::{Ending, note, out, read_list};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -33,13 +33,6 @@ enum DepthOption {
     Present,
     /// Also whole: variables, chunks, fill values, time
     Structure,
-}
-
-/// Reads a task list of any origin.
-pub(crate) fn read_list(path: &std::path::Path) -> anyhow::Result<Vec<Recipe>> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|e| Usage(format!("{name}: {e}")))?;
-    recipe::parse_list(&name, &text).map_err(usage)
 }
 
 /// Runs the command.

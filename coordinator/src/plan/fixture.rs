@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-pub(super) fn configuration() -> Configuration {
+pub(crate) fn configuration() -> Configuration {
     Configuration {
         ecco_version: "V4r4".into(),
         product_version: "Version 4, Release 4".into(),
@@ -40,7 +40,7 @@ pub(super) fn configuration() -> Configuration {
     }
 }
 
-pub(super) fn height() -> Grouping {
+pub(crate) fn height() -> Grouping {
     Grouping {
         name: "sea surface height".into(),
         fields: vec!["SSH".into(), "ETAN".into()],
@@ -55,7 +55,7 @@ pub(super) fn height() -> Grouping {
     }
 }
 
-pub(super) fn velocity() -> Grouping {
+pub(crate) fn velocity() -> Grouping {
     let vector = Components { x: "UVEL".into(), y: "VVEL".into() };
     Grouping {
         name: "ocean velocity".into(),
@@ -74,15 +74,15 @@ pub(super) fn velocity() -> Grouping {
 }
 
 /// Results of a run in a directory of their own, and what is needed to plan with them.
-pub(super) struct Production {
-    pub(super) root: tempfile::TempDir,
-    pub(super) configuration: Configuration,
-    pub(super) groupings: BTreeMap<GridKind, Vec<Grouping>>,
+pub(crate) struct Production {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) configuration: Configuration,
+    pub(crate) groupings: BTreeMap<GridKind, Vec<Grouping>>,
 }
 
 impl Production {
     /// Writes the pairs of the variables, all under one period word, at the steps.
-    pub(super) fn new(word: &str, variables: &[&str], steps: &[u64]) -> Production {
+    pub(crate) fn new(word: &str, variables: &[&str], steps: &[u64]) -> Production {
         let groupings = vec![height(), velocity()];
         let production = Production {
             root: tempfile::tempdir().unwrap(),
@@ -97,28 +97,28 @@ impl Production {
         production
     }
 
-    pub(super) fn stem(&self, word: &str, variable: &str, step: u64) -> String {
+    pub(crate) fn stem(&self, word: &str, variable: &str, step: u64) -> String {
         let root = self.root.path().to_str().unwrap();
         format!("{root}/V4r4/diags/{variable}_{word}/{variable}_{word}.{step:010}")
     }
 
-    pub(super) fn write(&self, word: &str, variable: &str, step: u64) {
+    pub(crate) fn write(&self, word: &str, variable: &str, step: u64) {
         let stem = self.stem(word, variable, step);
         fs::create_dir_all(Path::new(&stem).parent().unwrap()).unwrap();
         fs::write(format!("{stem}.data"), [0; 16]).unwrap();
         fs::write(format!("{stem}.meta"), [0; 5]).unwrap();
     }
 
-    pub(super) fn remove(&self, word: &str, variable: &str, step: u64) {
+    pub(crate) fn remove(&self, word: &str, variable: &str, step: u64) {
         fs::remove_file(format!("{}.data", self.stem(word, variable, step))).unwrap();
         fs::remove_file(format!("{}.meta", self.stem(word, variable, step))).unwrap();
     }
 
-    pub(super) fn inventory(&self) -> Inventory {
+    pub(crate) fn inventory(&self) -> Inventory {
         Inventory::scan(self.root.path(), &self.configuration.ecco_version).unwrap().0
     }
 
-    pub(super) fn request<'a>(&'a self, inventory: &'a Inventory, mode: Mode, jobs: Vec<Job>) -> Request<'a> {
+    pub(crate) fn request<'a>(&'a self, inventory: &'a Inventory, mode: Mode, jobs: Vec<Job>) -> Request<'a> {
         Request {
             job_file: "jobs.txt",
             jobs,
@@ -143,7 +143,7 @@ impl Production {
     }
 }
 
-pub(super) fn digests() -> Digests {
+pub(crate) fn digests() -> Digests {
     Digests {
         configuration: Digest::of(b"c"),
         metadata: Digest::of(b"m"),
@@ -153,6 +153,6 @@ pub(super) fn digests() -> Digests {
 }
 
 /// All steps of a grouping.
-pub(super) fn job(line: usize, grouping: usize, grid: GridKind, frequency: Frequency) -> Job {
+pub(crate) fn job(line: usize, grouping: usize, grid: GridKind, frequency: Frequency) -> Job {
     Job { line, grouping, grid, frequency, steps: Steps::All }
 }

@@ -1,16 +1,16 @@
 //! From job lines and a scan of the model output to recipes, one per granule.
 //!
-//! [`jobfile`] reads what is asked for, or [`selection`] has it from the command line; [`inventory`] sees what is there, [`calendar`] knows the times,
-//! and [`plan`] brings them together. [`complete`] gives a list that EDP wrote what it lacks.
+//! [`jobfile`] reads what is asked for, or [`selection`] has it from the command line; [`inventory`] sees what is there,
+//! the calendar knows the times, and [`plan`] brings them together.
 //! Nothing here opens a `.data` file.
 
 pub mod archive;
-pub mod calendar;
-pub mod complete;
+#[cfg(test)]
+mod complete_tests;
 mod dataset;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod inventory;
 pub mod jobfile;
 mod literal;
@@ -23,7 +23,6 @@ mod recipes_tests;
 pub mod selection;
 mod survey;
 
-pub use complete::{CompleteError, Completion, complete};
 pub use dataset::DatasetError;
 pub use problem::{PlanError, Problem};
 pub use recipes::{Planned, Request, plan};

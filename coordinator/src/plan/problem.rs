@@ -1,11 +1,11 @@
 //! Why a plan cannot be made.
 
 use super::Note;
-use super::calendar::CalendarError;
 use super::dataset::DatasetError;
 use super::few;
 use super::inventory::Twice;
 use edp_protocol::GridKind;
+use edp_protocol::calendar::CalendarError;
 use edp_protocol::recipe::RecipeError;
 use std::fmt;
 

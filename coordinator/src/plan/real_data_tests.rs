@@ -1,10 +1,10 @@
 //! The plan against the task list that EDP wrote for its own demonstration; runs where `EDP_REAL_DATA` names its files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::complete::{Completion, complete};
 use super::inventory::Inventory;
 use super::recipes::Request;
 use super::{fixture, jobfile, plan};
+use edp_protocol::complete::{Completion, complete};
 use edp_protocol::recipe::{Roots, parse_list};
 use edp_protocol::{GridKind, Mode};
 use edp_worker::metadata::groupings::Grouping;

@@ -1,6 +1,5 @@
 //! Jobs and inventory in, recipes out.
 
-use super::calendar::{self, Period};
 use super::dataset::Dataset;
 use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
@@ -8,6 +7,7 @@ use super::problem::{PlanError, Problem};
 use super::selection::Window;
 use super::survey::{Record, Survey, gaps};
 use super::{Note, few};
+use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
 use edp_protocol::{Frequency, GridKind, Mode};

@@ -1,40 +1,42 @@
 //! What people see: notes, a bar, a table.
 
-use anyhow::Context as _;
-use edp_coordinator::production::{Entry, Report, State};
+use crate::batch::{Entry, Report, State};
 use edp_protocol::name::base_name;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
 /// One line on standard error.
-pub(crate) fn note(text: &str) {
+pub fn note(text: &str) {
     // Nobody may be listening any more; that is no reason to fail.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// What was asked for, on standard output. A reader that went away (`| head`) has had enough: that is no failure.
 ///
 /// # Errors
 /// Standard output cannot be written for another reason, such as a full disk.
-pub(crate) fn out(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+pub fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e).context("writing to standard output"),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(io::Error::new(e.kind(), format!("standard output cannot be written: {e}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// A progress bar on standard error, if that is a terminal.
-pub(crate) struct Progress {
+#[derive(Debug)]
+pub struct Progress {
     bar: ProgressBar,
     said: Mutex<Said>,
 }
 
 impl Progress {
     /// A bar for so many granules.
-    pub(crate) fn new(granules: usize) -> Progress {
+    pub fn new(granules: usize) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(granules as u64), ProgressDrawTarget::stderr());
         let template = "{bar:40} {pos}/{len} granules  {elapsed_precise}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -44,7 +46,7 @@ impl Progress {
     }
 
     /// One granule has come to an end; what went wrong is said at once, a warning once for each dataset.
-    pub(crate) fn ended(&self, entry: &Entry) {
+    pub fn ended(&self, entry: &Entry) {
         self.bar.inc(1);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let new = entry.warnings.iter().filter(|warning| said.is_new(&entry.granule, warning));
@@ -57,7 +59,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.bar.finish_and_clear();
         let repeated = self.said.lock().unwrap_or_else(PoisonError::into_inner).repeated;
         if repeated > 0 {
@@ -67,7 +69,7 @@ impl Progress {
 }
 
 /// Warnings that were shown. All granules of a dataset share most of theirs.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Said {
     /// Dataset and the rest of the text.
     texts: HashSet<(String, String)>,
@@ -86,27 +88,28 @@ impl Said {
 }
 
 /// A bar that only counts, advanced from any thread.
-pub(crate) struct Counter(Progress);
+#[derive(Debug)]
+pub struct Counter(Progress);
 
 impl Counter {
     /// A bar for so many granules.
-    pub(crate) fn new(granules: usize) -> Counter {
+    pub fn new(granules: usize) -> Counter {
         Counter(Progress::new(granules))
     }
 
     /// One more is done.
-    pub(crate) fn advance(&self) {
+    pub fn advance(&self) {
         self.0.bar.inc(1);
     }
 
     /// Takes the bar away.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.0.finish();
     }
 }
 
 /// The counts of a production in one line.
-pub(crate) fn summary(report: &Report) -> String {
+pub fn summary(report: &Report) -> String {
     let states = [State::Made, State::Present, State::Held, State::Failed, State::Conflict, State::Left];
     let counts = states.map(|state| (report.count(state), state.as_str()));
     let shown = counts.iter().filter(|(count, state)| *count > 0 || *state == "made");
@@ -115,7 +118,7 @@ pub(crate) fn summary(report: &Report) -> String {
 }
 
 /// A table of the granules of a production, by name.
-pub(crate) fn table(report: &Report) -> String {
+pub fn table(report: &Report) -> String {
     let mut entries: Vec<&Entry> = report.entries.iter().collect();
     entries.sort_by_key(|entry| base_name(&entry.granule));
     let width = entries.iter().map(|entry| base_name(&entry.granule).len()).max().unwrap_or(0).max("granule".len());

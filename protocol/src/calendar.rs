@@ -2,7 +2,7 @@
 //!
 //! The calendar is the proleptic Gregorian one; there is no other, and no time zone.
 
-use edp_protocol::{Frequency, Mode};
+use crate::{Frequency, Mode};
 use jiff::civil::{DateTime, Time};
 use jiff::{SignedDuration, Span};
 
@@ -236,8 +236,8 @@ fn parse_units(units: &str) -> Result<(i64, DateTime), CalendarError> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use edp_protocol::Frequency::{Day, Month, Snapshot};
-    use edp_protocol::Mode::{Corrected, Edp2024};
+    use crate::Frequency::{Day, Month, Snapshot};
+    use crate::Mode::{Corrected, Edp2024};
     use jiff::civil::datetime;
     use proptest::prelude::*;
 

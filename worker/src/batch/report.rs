@@ -90,7 +90,7 @@ impl From<Outcome> for Entry {
                 state: match failure.kind {
                     FailureKind::Held => State::Held,
                     FailureKind::Conflict => State::Conflict,
-                    FailureKind::Returned => State::Left,
+                    FailureKind::Returned | FailureKind::Lost => State::Left,
                     FailureKind::Permanent | FailureKind::Transient => State::Failed,
                 },
                 reason: Some(failure.reason),

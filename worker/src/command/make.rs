@@ -1,0 +1,107 @@
+//! `make`: granules here and now, without a queue.
+
+use clap::{Args, ValueEnum};
+use edp_protocol::settings::Settings;
+use edp_worker::batch::Report;
+use edp_worker::console::{self, Ending, Progress, Signal, Usage, note, out, summary};
+use edp_worker::tasks::{Places, Share, Tasks, production_date};
+use std::path::PathBuf;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Task list, ours or EDP's
+    #[arg(value_name = "TASKS.json", required_unless_present = "tasklist")]
+    tasks: Option<PathBuf>,
+    /// The same, in EDP's spelling
+    #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
+    tasklist: Option<PathBuf>,
+    /// Make one of N shares of the list only [default: by the variables of an AWS Batch or Slurm array job]
+    #[arg(long, value_name = "I/N", conflicts_with = "parts")]
+    part: Option<Share>,
+    /// Number of shares, where the array job says only which one this is
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    parts: Option<u32>,
+    /// Granules made at once [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    slots: Option<u16>,
+    /// Overwrite granules of other recipes, and damaged ones
+    #[arg(long)]
+    replace: bool,
+    /// For lists that do not name it: configuration (YAML)
+    #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
+    config: Option<String>,
+    /// For lists that do not name it: grid directory
+    #[arg(long, alias = "ecco_grid_loc", value_name = "LOCATION")]
+    grid: Option<String>,
+    /// For lists that do not name them: mapping factors
+    #[arg(long, alias = "ecco_mapping_factors_loc", value_name = "LOCATION")]
+    mapping_factors: Option<String>,
+    /// For lists that do not name it: metadata directory
+    #[arg(long, alias = "ecco_metadata_loc", value_name = "LOCATION")]
+    metadata: Option<String>,
+    /// For lists without dates: written into every granule, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else the
+    /// newest of its inputs]
+    #[arg(long, value_name = "DATE")]
+    production_date: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Form of what is reported on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+    let share = match options.part {
+        Some(share) => Some(share),
+        None => Share::of_array(options.parts.map(|parts| parts as usize), |name| std::env::var(name).ok())
+            .map_err(|e| Usage::from_error(&e))?,
+    };
+    if let (None, Some(parts)) = (share, options.parts) {
+        let text = format!("--parts {parts}, but nothing says which part this is: give --part I/{parts}");
+        return Err(Usage(text).into());
+    }
+    let path = options.tasks.as_ref().or(options.tasklist.as_ref());
+    let mut list = path.map(|path| console::read_list(path)).transpose()?.unwrap_or_default();
+    if let Some(share) = share {
+        list = share.keep(list);
+    }
+    let plan = &settings.plan;
+    let either = |option: &Option<String>, setting: &Option<String>| option.clone().or_else(|| setting.clone());
+    let places = Places {
+        configuration: either(&options.config, &plan.config),
+        grid: either(&options.grid, &plan.grid),
+        metadata: either(&options.metadata, &plan.metadata),
+        factors: either(&options.mapping_factors, &plan.mapping_factors),
+    };
+    let date = production_date(options.production_date.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    let tasks = Tasks::ready(list, &places, date.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    let progress = Progress::new(tasks.recipes.len());
+    let worker = console::worker(options.slots, options.replace, settings);
+    let (mut report, signal) = console::produce(tasks.recipes, worker, |entry| progress.ended(entry))?;
+    progress.finish();
+    report.refuse(tasks.refused, |entry| progress.ended(entry));
+    match options.output {
+        Output::Json => out(&(serde_json::to_string_pretty(&report)? + "\n"))?,
+        Output::Human => out(&(summary(&report) + "\n"))?,
+    }
+    Ok(ending(&report, signal))
+}
+
+fn ending(report: &Report, signal: Option<Signal>) -> Ending {
+    match signal {
+        _ if report.is_complete() => Ending::Done,
+        Some(signal) => Ending::Stopped(signal),
+        None => Ending::Incomplete,
+    }
+}

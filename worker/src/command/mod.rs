@@ -1,0 +1,51 @@
+//! The command line: options, what they start, and how it ends.
+
+mod look;
+mod make;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use edp_protocol::settings::Settings;
+use edp_worker::console::{Ending, Usage};
+use std::path::PathBuf;
+
+/// Makes granules of ECCO ocean state estimates and looks at them.
+#[derive(Debug, Parser)]
+#[command(name = "edp-worker", version, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
+    #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
+    log: Option<String>,
+    /// A settings file instead of edp.toml in the current directory
+    #[arg(long, global = true, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the granules of a task list here and now, or one share of them: array jobs without any queue
+    #[command(after_help = "Examples: edp-worker make tasks.json
+          edp-worker make tasks.json --part 2/8
+          sbatch --array=1-8 --wrap 'edp-worker make tasks.json'")]
+    Make(make::Options),
+    /// Makes granules of recipes from a queue until told to stop
+    #[command(after_help = "Example: EDP_QUEUE__URL=amqp://user:password@broker/edp edp-worker serve --root /data")]
+    Serve(serve::Options),
+    /// Draws a quick-look picture (PNG) of one variable of a granule
+    #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
+    Look(look::Options),
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
+    let settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    let level = cli.log.as_deref().or(settings.log.as_deref());
+    edp_protocol::telemetry::start(level).map_err(|e| Usage::from_error(&e))?;
+    match cli.command {
+        Command::Make(options) => make::execute(&options, &settings),
+        Command::Serve(options) => serve::execute(&options, &settings),
+        Command::Look(options) => look::execute(&options),
+    }
+}

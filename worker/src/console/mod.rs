@@ -1,0 +1,210 @@
+//! How people see a program and stop it: notes, a bar, a summary; signals; exit statuses.
+
+mod terminal;
+
+pub use terminal::{Counter, Progress, note, out, summary, table};
+
+use crate::batch::{self, Report, Retries};
+use crate::granule::chunks::silence_hdf5;
+use crate::service::{self, Worker};
+use edp_protocol::Location;
+use edp_protocol::message::chain;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::settings::Settings;
+use edp_protocol::store::commit;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a command ended, as its exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything asked for is done.
+    Done,
+    /// The program failed.
+    ProgramFailed,
+    /// Usage, settings or job file wrong.
+    Usage,
+    /// Granules held, failed, missing or in conflict.
+    Incomplete,
+    /// The queue or the storage cannot be reached.
+    Unreachable,
+    /// Stopped by a signal, after draining.
+    Stopped(Signal),
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> ExitCode {
+        ExitCode::from(ending.code())
+    }
+}
+
+/// A signal that stops a production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// From the keyboard.
+    Interrupt,
+    /// From the system.
+    Terminate,
+    /// The terminal went away.
+    Hangup,
+}
+
+impl Ending {
+    /// The exit status.
+    pub fn code(self) -> u8 {
+        match self {
+            Ending::Done => 0,
+            Ending::ProgramFailed => 1,
+            Ending::Usage => 2,
+            Ending::Incomplete => 3,
+            Ending::Unreachable => 4,
+            Ending::Stopped(Signal::Interrupt) => 130,
+            Ending::Stopped(Signal::Terminate) => 143,
+            Ending::Stopped(Signal::Hangup) => 129,
+        }
+    }
+}
+
+/// An error that the user can mend: options, settings, job file, configuration.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+impl Usage {
+    /// What an error and its causes say.
+    pub fn from_error(error: &dyn std::error::Error) -> Usage {
+        Usage(chain(error))
+    }
+}
+
+/// Granules at once: option, else setting, else one for each core.
+pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    option.or(settings.run.slots).map_or_else(cores, usize::from)
+}
+
+/// A worker as options and settings have it.
+pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings) -> Worker {
+    let mut worker = Worker::new(slots(slots_option, settings), replace);
+    if let Some(mebibytes) = settings.run.memory {
+        worker.memory = u64::from(mebibytes) << 20;
+    }
+    worker
+}
+
+/// Makes granules in this process, stops in order on a signal, and sweeps. Also says which signal it was.
+///
+/// # Errors
+/// The runtime cannot be started.
+pub fn produce(
+    recipes: Vec<Recipe>,
+    worker: Worker,
+    progress: impl FnMut(&batch::Entry),
+) -> io::Result<(Report, Option<Signal>)> {
+    let runtime = runtime()?;
+    let stop = Stop::default();
+    let paths = local_granules(&recipes);
+    let asked = stop.asked("giving up what is under way");
+    let report = runtime.block_on(batch::run(recipes, Arc::new(worker), Retries::default(), progress, asked));
+    if let Some(reason) = &report.stopped {
+        note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
+    }
+    sweep(&paths, service::may_be_at_work);
+    Ok((report, stop.signal()))
+}
+
+/// Paths of the granules that lie on local disks.
+pub fn local_granules(recipes: &[Recipe]) -> Vec<PathBuf> {
+    let path = |recipe: &Recipe| Some(recipe.granule.parse::<Location>().ok()?.local().ok()?.to_owned());
+    recipes.iter().filter_map(path).collect()
+}
+
+/// Removes the parts of granules that workers have left behind, but for those of workers that may be `at_work`.
+pub fn sweep(granules: &[PathBuf], at_work: impl Fn(&str) -> bool) {
+    if let Err(error) = commit::sweep(granules.iter().map(PathBuf::as_path), at_work) {
+        note(&format!("warning: {}", chain(&error)));
+    }
+}
+
+/// A runtime for actors. Computing happens on threads of its own.
+///
+/// # Errors
+/// It cannot be started.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("edp")
+        .on_thread_start(silence_hdf5)
+        .enable_all()
+        .build()
+}
+
+/// The wish of somebody that the program ends in order.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    seen: Arc<Mutex<Option<Signal>>>,
+}
+
+impl Stop {
+    /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
+    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left.
+    pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
+        let seen = self.seen.clone();
+        async move {
+            let signal = stop_signal().await;
+            let what = match signal {
+                Signal::Interrupt => "interrupted",
+                Signal::Terminate => "terminated",
+                Signal::Hangup => "the terminal is gone",
+            };
+            note(&format!("{what}: {doing}"));
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+            tokio::spawn(async {
+                let again = stop_signal().await;
+                std::process::exit(i32::from(Ending::Stopped(again).code()));
+            });
+        }
+    }
+
+    /// The signal, if there was one.
+    pub fn signal(&self) -> Option<Signal> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ready when the process is asked to stop.
+async fn stop_signal() -> Signal {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut stream) => drop(stream.recv().await),
+            // Without a handler the signal ends the process as it always does.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => Signal::Interrupt,
+        () = wait(SignalKind::terminate()) => Signal::Terminate,
+        () = wait(SignalKind::hangup()) => Signal::Hangup,
+    }
+}
+
+/// Reads a task list of any origin.
+///
+/// # Errors
+/// It cannot be read, or is none.
+pub fn read_list(path: &Path) -> Result<Vec<Recipe>, Usage> {
+    let name = path.display().to_string();
+    let text = std::fs::read(path).map_err(|e| Usage(format!("{name}: {e}")))?;
+    edp_protocol::recipe::parse_list(&name, &text).map_err(|e| Usage::from_error(&e))
+}

@@ -1,0 +1,338 @@
+//! Task lists of any origin, made ready for production.
+
+use crate::metadata;
+use crate::metadata::configuration::{Configuration, ConfigurationError};
+use crate::metadata::source::{Metadata, MetadataError};
+use crate::resources::{self, ResourceError};
+use edp_protocol::Location;
+use edp_protocol::complete::{Completion, complete};
+use edp_protocol::message::chain;
+use edp_protocol::recipe::{Digests, Recipe};
+use jiff::Timestamp;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where the things are that recipes share, as the user wrote it; for recipes that do not say it themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Places {
+    /// The configuration.
+    pub configuration: Option<String>,
+    /// The grid directory.
+    pub grid: Option<String>,
+    /// The metadata directory.
+    pub metadata: Option<String>,
+    /// The mapping factors.
+    pub factors: Option<String>,
+}
+
+/// Why a list cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// Neither the recipe nor anybody else says where something is.
+    #[error("{granule}: the list does not say where it is: give --{option}")]
+    NoPlace {
+        /// The granule.
+        granule: String,
+        /// Option that would say it.
+        option: &'static str,
+    },
+    /// Something that recipes share cannot be read.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// The metadata cannot be used.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The metadata have no units of time.
+    #[error("{metadata}: no units of 'time' there")]
+    NoTimeUnits {
+        /// The metadata directory.
+        metadata: String,
+    },
+}
+
+/// A list whose recipes all have their identity.
+#[derive(Debug)]
+pub struct Tasks {
+    /// Recipes to make.
+    pub recipes: Vec<Recipe>,
+    /// Granules of recipes that cannot be made sense of, and why; they keep nobody else from being made.
+    pub refused: Vec<(String, String)>,
+    /// What is odd about what they share.
+    pub warnings: Vec<metadata::Warning>,
+}
+
+/// What an EDP list lacks, for all recipes that share it.
+struct Shared {
+    digests: Digests,
+    time_units: String,
+}
+
+impl Tasks {
+    /// Gives the recipes of a list that EDP wrote what they lack. The recipes say where things are; `places` says it
+    /// where they do not (EDP of 2024 has no configuration in its lists). Recipes that lack more than can be given are
+    /// refused one by one. `date` is that of the production, if one was asked for.
+    ///
+    /// # Errors
+    /// What recipes share is not named or cannot be read.
+    pub fn ready(mut recipes: Vec<Recipe>, places: &Places, date: Option<&str>) -> Result<Tasks, TaskError> {
+        let (mut refused, mut warnings) = (Vec::new(), Vec::new());
+        let mut loaded: HashMap<Places, Shared> = HashMap::new();
+        let options = BTreeMap::new();
+        for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
+            let granule = recipe.granule.clone();
+            let needed = |own: &Option<String>, given: &Option<String>, option| {
+                let missing = || TaskError::NoPlace { granule: granule.clone(), option };
+                own.clone().or_else(|| given.clone()).ok_or_else(missing)
+            };
+            let grid = needed(&recipe.ecco_grid_loc, &places.grid, "grid")?;
+            let metadata = needed(&recipe.ecco_metadata_loc, &places.metadata, "metadata")?;
+            let configuration = needed(&recipe.ecco_cfg_loc, &places.configuration, "config")?;
+            let factors = recipe.ecco_mapping_factors_loc.clone().or_else(|| places.factors.clone());
+            recipe.ecco_grid_loc = Some(grid.clone());
+            recipe.ecco_metadata_loc = Some(metadata.clone());
+            recipe.ecco_mapping_factors_loc.clone_from(&factors);
+            let its = Places {
+                configuration: Some(configuration.clone()),
+                grid: Some(grid.clone()),
+                metadata: Some(metadata.clone()),
+                factors: factors.clone(),
+            };
+            let shared = match loaded.entry(its) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let shared = Shared::load(&configuration, &grid, &metadata, factors.as_deref(), &mut warnings)?;
+                    entry.insert(shared)
+                }
+            };
+            let with = Completion {
+                configuration_location: Some(&configuration),
+                digests: &shared.digests,
+                options: &options,
+                edp_time_units: &shared.time_units,
+                production_date: date,
+            };
+            if let Err(error) = complete(recipe, &with) {
+                refused.push((granule, chain(&error)));
+            }
+        }
+        recipes.retain(|recipe| recipe.recipe.is_some());
+        Ok(Tasks { recipes, refused, warnings })
+    }
+}
+
+impl Shared {
+    fn load(
+        configuration: &str,
+        grid: &str,
+        metadata: &str,
+        factors: Option<&str>,
+        warnings: &mut Vec<metadata::Warning>,
+    ) -> Result<Shared, TaskError> {
+        let local =
+            |text: &str| -> Result<PathBuf, ResourceError> { Ok(text.parse::<Location>()?.local()?.to_owned()) };
+        let (parsed, odd) = Configuration::parse(configuration, &resources::read(&local(configuration)?)?)?;
+        let directory = local(metadata)?;
+        let (found, more) = Metadata::load(&directory)?;
+        let (_, table) = resources::load_table(&directory, &parsed)?;
+        warnings.extend(odd.into_iter().chain(more).chain(table));
+        let units = found.time_coordinates.find("time").and_then(|entry| entry.text("units"));
+        let time_units = units.ok_or_else(|| TaskError::NoTimeUnits { metadata: metadata.to_owned() })?.to_owned();
+        let digests = Digests {
+            configuration: resources::configuration_digest(configuration)?,
+            metadata: resources::metadata_digest(metadata)?,
+            grid: resources::grid_digest(grid)?,
+            factors: factors.map(resources::factors_digest).transpose()?,
+        };
+        Ok(Shared { digests, time_units })
+    }
+}
+
+/// Why there is no such date.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DateError {
+    /// The option is no time.
+    #[error("--production-date '{text}': {why}; write YYYY-MM-DDThh:mm:ssZ")]
+    Option {
+        /// Its text.
+        text: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The variable is no time.
+    #[error("SOURCE_DATE_EPOCH '{0}' is no number of seconds since 1970")]
+    Epoch(String),
+}
+
+/// The date of a production: given, or by SOURCE_DATE_EPOCH, or none.
+///
+/// # Errors
+/// It is no date.
+pub fn production_date(given: Option<&str>) -> Result<Option<String>, DateError> {
+    let time = match given {
+        Some(text) => {
+            let time = text.parse::<Timestamp>();
+            Some(time.map_err(|why| DateError::Option { text: text.into(), why: why.to_string() })?)
+        }
+        None => match std::env::var("SOURCE_DATE_EPOCH") {
+            Err(_) => None,
+            Ok(text) => {
+                let time = text.trim().parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+                Some(time.ok_or(DateError::Epoch(text))?)
+            }
+        },
+    };
+    Ok(time.map(date_text))
+}
+
+/// A time as production dates are written: whole seconds, UTC.
+pub fn date_text(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+}
+
+/// A share of a list: one of several parts that together are the whole, and have nothing in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Its number, from 1.
+    part: usize,
+    /// How many there are.
+    of: usize,
+}
+
+/// Why there is no such share.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShareError {
+    /// Not a part and a number of parts.
+    #[error("'{0}' is no part of a list: write I/N with I from 1 to N, such as 1/4")]
+    Text(String),
+    /// A variable of the environment is no number.
+    #[error("{name}='{value}' is no number: give --part I/N instead")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The number of parts is not known.
+    #[error("AWS_BATCH_JOB_ARRAY_INDEX says which part this is, but not of how many: give --parts N")]
+    Parts,
+    /// The number is beyond the number of parts.
+    #[error("this is part {part} of {of}: the array must be as large as the number of parts, without gaps")]
+    Beyond {
+        /// Part, from 1.
+        part: usize,
+        /// Parts.
+        of: usize,
+    },
+}
+
+impl FromStr for Share {
+    type Err = ShareError;
+
+    fn from_str(text: &str) -> Result<Share, ShareError> {
+        let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((part, of)) if 1 <= part && part <= of => Ok(Share { part, of }),
+            _ => Err(ShareError::Text(text.into())),
+        }
+    }
+}
+
+impl Share {
+    /// The share that an array job has: by AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
+    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_STEP`, `_COUNT`). None if this is no
+    /// array job.
+    ///
+    /// # Errors
+    /// The variables do not go together.
+    pub fn of_array(
+        parts: Option<usize>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Share>, ShareError> {
+        let number = |name: &'static str| -> Result<Option<usize>, ShareError> {
+            let Some(value) = variable(name) else { return Ok(None) };
+            value.trim().parse().map(Some).map_err(|_| ShareError::Variable { name, value })
+        };
+        let (index, of) = if let Some(index) = number("AWS_BATCH_JOB_ARRAY_INDEX")? {
+            let of = match parts {
+                Some(parts) => parts,
+                None => number("AWS_BATCH_JOB_ARRAY_SIZE")?.ok_or(ShareError::Parts)?,
+            };
+            (index, of)
+        } else if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
+            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
+            let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
+            let of = match parts {
+                Some(parts) => parts,
+                None => number("SLURM_ARRAY_TASK_COUNT")?.unwrap_or(0),
+            };
+            (id.saturating_sub(first) / step, of)
+        } else {
+            return Ok(None);
+        };
+        if index < of {
+            Ok(Some(Share { part: index + 1, of }))
+        } else {
+            Err(ShareError::Beyond { part: index + 1, of })
+        }
+    }
+
+    /// Keeps the share of a list, and drops the rest. Neighbours in a list are alike, so that every N-th makes even
+    /// shares.
+    pub fn keep<T>(self, list: Vec<T>) -> Vec<T> {
+        list.into_iter().skip(self.part - 1).step_by(self.of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(parts: Option<usize>, variables: &[(&str, &str)]) -> Result<Option<Share>, ShareError> {
+        Share::of_array(parts, |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn arrays_tell_their_share() {
+        let share = |part, of| Ok(Some(Share { part, of }));
+        assert_eq!(of(None, &[]), Ok(None));
+        let aws = ("AWS_BATCH_JOB_ARRAY_INDEX", "3");
+        assert_eq!(of(Some(4), &[aws]), share(4, 4));
+        assert_eq!(of(None, &[aws, ("AWS_BATCH_JOB_ARRAY_SIZE", "10")]), share(4, 10));
+        assert_eq!(of(None, &[aws]), Err(ShareError::Parts));
+        assert_eq!(of(Some(3), &[aws]), Err(ShareError::Beyond { part: 4, of: 3 }));
+        let slurm = [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "4")];
+        assert!(of(None, &slurm).is_err(), "with a step that is not said");
+        assert_eq!(of(None, &[&slurm[..], &[("SLURM_ARRAY_TASK_STEP", "2")]].concat()), share(4, 4));
+        assert!(matches!(of(Some(3), &[("SLURM_ARRAY_TASK_ID", "x")]), Err(ShareError::Variable { .. })));
+    }
+
+    #[test]
+    fn what_is_no_share_is_refused() {
+        for text in ["", "1", "0/3", "4/3", "a/b", "1/0", "-1/3", "1/3/5", "99999999999999999999/3"] {
+            assert_eq!(text.parse::<Share>(), Err(ShareError::Text(text.into())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn shares_make_the_whole(length in 0_usize..50, of in 1_usize..9) {
+            let mut all: Vec<usize> = Vec::new();
+            let mut sizes = Vec::new();
+            for part in 1..=of {
+                let share = format!("{part}/{of}").parse::<Share>().unwrap().keep((0..length).collect());
+                sizes.push(share.len());
+                all.extend(share);
+            }
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..length).collect::<Vec<_>>());
+            prop_assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1);
+        }
+    }
+}
