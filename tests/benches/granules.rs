@@ -10,14 +10,15 @@
 
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
-use edp_tests::{coordinator, expect};
+use edp_tests::{coordinator, count, expect, json, program, text};
 use edp_worker::granule::codec::{Codec, chunk_shape};
 use edp_worker::granule::field::FILL;
-use edp_worker::granule::{chunks, make};
+use edp_worker::granule::{chunks, make, make::Means};
 use edp_worker::resources::Cache;
+use edp_worker::service::Worker;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -67,7 +68,52 @@ fn main() {
     for recipe in &recipes {
         row(recipe, directory.path());
     }
-    println!("\npeak memory: {} MB", peak_megabytes());
+    println!("\npeak memory: {} MB\n", peak_megabytes("self"));
+    slots(&recipes, directory.path());
+}
+
+/// How much two slots on two threads make of what one makes on one, as a user starts them.
+fn slots(recipes: &[Recipe], directory: &Path) {
+    /// Copies of each kind of granule.
+    const COPIES: usize = 4;
+    println!("| slots and threads | granules | seconds | CPU seconds | peak memory MB |");
+    println!("|---|---|---|---|---|");
+    let mut taken = Vec::new();
+    for slots in [1, 2] {
+        let copies = (0..COPIES).flat_map(|copy| {
+            recipes.iter().map(move |recipe| {
+                let mut recipe = recipe.clone();
+                let name = base_name(&recipe.granule).to_owned();
+                recipe.granule = directory.join(format!("slots-{slots}/{copy}/{name}")).display().to_string();
+                recipe
+            })
+        });
+        // Where a granule lies is part of its identity, so the copies get theirs as lists of EDP do.
+        let mut copies: Vec<Recipe> = copies.collect();
+        for recipe in &mut copies {
+            recipe.recipe = None;
+        }
+        let list = directory.join("copies.json");
+        std::fs::write(&list, recipe::format_list(&copies).expect("a list")).expect("the list");
+        let mut command = program("edp-worker");
+        command.arg("make").arg(&list).args(["--output", "json", "--slots", &slots.to_string()]);
+        command.env("RAYON_NUM_THREADS", slots.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("edp-worker");
+        let (mut peak, mut used) = (0, Duration::ZERO);
+        let process = child.id().to_string();
+        while child.try_wait().expect("the worker").is_none() {
+            peak = peak.max(peak_megabytes(&process));
+            used = used.max(processor_time(&process));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let output = child.wait_with_output().expect("the worker's report");
+        let report = json(&output);
+        assert_eq!(count(&report, "made"), copies.len(), "{}", text(&output));
+        let seconds = report["seconds"].as_f64().unwrap_or_default();
+        taken.push(seconds);
+        println!("| {slots} | {} | {seconds:.2} | {:.2} | {peak} |", copies.len(), used.as_secs_f64());
+    }
+    println!("\ntwo slots make {:.2} times what one makes", taken[0] / taken[1]);
 }
 
 /// One recipe of each kind.
@@ -133,7 +179,7 @@ fn row(recipe: &Recipe, directory: &Path) {
     let path = directory.join("granule.nc");
     let once = |cache: &Cache| {
         let _ = std::fs::remove_file(&path);
-        make::make(recipe, cache, &path, &cancel).expect("the granule")
+        make::make(recipe, Means { cache, memory: Worker::MEMORY, cancel: &cancel }, &path).expect("the granule")
     };
     let (cold, _) = timed(|| once(&Cache::default()));
     let cache = Cache::default();
@@ -141,9 +187,9 @@ fn row(recipe: &Recipe, directory: &Path) {
     let mut best = (Duration::MAX, BTreeMap::new(), Duration::ZERO);
     for _ in 0..REPEAT {
         SPENT.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let before = processor_time();
+        let before = processor_time("self");
         let (warm, _) = timed(|| once(&cache));
-        let used = processor_time().saturating_sub(before);
+        let used = processor_time("self").saturating_sub(before);
         if warm < best.0 {
             best = (warm, SPENT.lock().unwrap_or_else(PoisonError::into_inner).clone(), used);
         }
@@ -224,17 +270,17 @@ fn by_library(path: &Path, fields: &[(Vec<usize>, Vec<f32>)]) {
     file.close().expect("closing");
 }
 
-/// Processor time of this process so far.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// Processor time of a process so far.
+fn processor_time(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10) // the kernel counts in hundredths of a second
 }
 
-/// The most memory that this process had at once.
-fn peak_megabytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// The most memory that a process had at once.
+fn peak_megabytes(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).map_or(0, |kilobytes| kilobytes / 1000)
 }

@@ -10,9 +10,9 @@
 `prepare` writes into DIR what a production of all time-varying datasets of a release needs: a configuration, a grid
 directory, made-up model output of every variable (TOOLS/make_fields.py), and the job file. `skeleton` writes the same
 with empty data files, for plans alone. `recipes` holds a task list against the one that follows from the groupings, the
-steps and the calendar. `granules` writes the recipes that TOOLS/check_granule.py can judge to FILE, says why it leaves
-the others, and recomputes those here. Exit status 0 only if everything agrees. Needs numpy and netCDF4; `granules`
-executes the pickles of the mapping factors.
+steps and the calendar. `granules` looks at the layout of every granule, writes the recipes that TOOLS/check_granule.py
+can judge to FILE, says why it leaves the others, and recomputes those here. Exit status 0 only if everything agrees.
+Needs numpy and netCDF4; `granules` executes the pickles of the mapping factors.
 """
 import argparse
 import ast
@@ -207,20 +207,21 @@ def setting_of(directory):
 
 
 def granules(a):
-    from granules import Model, granule_problems, unjudged  # plans need no numpy
+    from granules import Model, granule_problems, layout_problems, unjudged  # plans need no numpy
 
     release, setting = setting_of(a.directory)
     points = Points(release)
     all_recipes = read_json(a.tasks)
     judged, problems, model = [], [], None
     for recipe in all_recipes:
+        name = os.path.basename(recipe["granule"])
+        problems += [f"{name}: {line}" for line in layout_problems(recipe, points)]
         why = unjudged(recipe, points, setting["precision"])
         if why is None:
             judged.append(recipe)
             continue
         model = model or Model(recipe["ecco_grid_loc"], recipe["ecco_mapping_factors_loc"])
         found = granule_problems(recipe, model, points, setting["precision"])
-        name = os.path.basename(recipe["granule"])
         print(f"{'differs' if found else 'agrees'}  {name} (computed here: {why})")
         problems += [f"{name}: {line}" for line in found]
     with open(a.judged, "w", encoding="utf-8") as file:

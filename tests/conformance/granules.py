@@ -74,8 +74,7 @@ class Model:
         cells, points = self.geometry["maskC"][:].astype(bool), {}
 
         def keys(lon, lat):
-            lon, lat = np.deg2rad(lon.astype("f8")), np.deg2rad(lat.astype("f8"))
-            place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]) * 1e5
+            place = on_sphere(lon, lat) * 1e5
             # a place near the border of a box belongs to the next one too
             for corner in range(8):
                 shift = np.array([corner & 1, corner >> 1 & 1, corner >> 2]).reshape((3,) + (1,) * lon.ndim)
@@ -129,6 +128,66 @@ def source_of(pair):
     return re.sub(r"_(mon_mean|day_mean|day_snap)\.\d{10}\.data$", "", os.path.basename(pair[0]))
 
 
+def dimensions(point, level, latlon):
+    """Dimensions of a variable in a granule. On latlon all levels lie on one axis."""
+    if latlon:
+        return ("time",) + ("Z",) * (level is not None) + ("latitude", "longitude")
+    plane = {"M": ("j", "i"), "U": ("j", "i_g"), "V": ("j_g", "i"), "Z": ("j_g", "i_g")}[point]
+    return ("time",) + {None: (), "M": ("k",), "L": ("k_l",), "U": ("k_u",)}[level] + ("tile",) + plane
+
+
+def layout_problems(recipe, points):
+    """What check_granule.py takes as the granule has it: which variables there are, on which points of the grid, which
+    kind of range they carry, and the unit of time."""
+    latlon = "_latlon_" in os.path.basename(recipe["granule"])
+    with netCDF4.Dataset(recipe["granule"]) as file:
+        found = [name for name, variable in file.variables.items()
+                 if variable.dimensions[:1] == ("time",) and name not in ("time", "time_bnds")]
+        problems = []
+        if found != list(recipe["variables"]):
+            problems.append(f"variables {found}, expected {list(recipe['variables'])}")
+        for name in set(found) & set(recipe["variables"]):
+            variable = file[name]
+            dims = dimensions(*points[source_of(recipe["variables"][name][0])], latlon)
+            if variable.dimensions != dims:
+                problems.append(f"{name}: dimensions {variable.dimensions}, expected {dims}")
+            ranges = {"corrected": ["actual_range"], "edp-2024": ["valid_min", "valid_max"]}[recipe["recipe"]["mode"]]
+            has = [key for key in variable.ncattrs() if key in ("actual_range", "valid_min", "valid_max", "valid_range")]
+            if has != ranges:
+                problems.append(f"{name}: range by {has}, expected {ranges}")
+        if file["time"].units != f"hours since {START:%Y-%m-%dT%H:%M:%S}":
+            problems.append(f"time in {file['time'].units}")
+        if not latlon:
+            problems += edge_problems(file, recipe["recipe"]["mode"])
+    return problems
+
+
+def edge_problems(file, mode):
+    """The places of U and V points: beside a variable there, in the middle of the cell's edge, in `corrected` alone."""
+    problems = []
+    file.set_auto_mask(False)
+    for names, dims, end in ((("XU", "YU"), ("tile", "j", "i_g"), 3), (("XV", "YV"), ("tile", "j_g", "i"), 1)):
+        wanted = mode == "corrected" and any(v.dimensions[0] == "time" and v.dimensions[-3:] == dims
+                                             for v in file.variables.values())
+        has = [name for name in names if name in file.variables]
+        if has != list(names) * wanted:
+            problems.append(f"places of edges: {has}, expected {list(names) * wanted}")
+        elif wanted:
+            lon, lat = file["XC_bnds"][:], file["YC_bnds"][:]
+            middle = on_sphere(lon[..., 0], lat[..., 0]) + on_sphere(lon[..., end], lat[..., end])
+            middle /= np.linalg.norm(middle, axis=0)
+            away = np.linalg.norm(on_sphere(*(file[name][:] for name in names)) - middle, axis=0).max()
+            if [file[name].dimensions for name in names] != [dims] * 2 or not away < 1e-6:
+                problems.append(f"{names}: {file[names[0]].dimensions}, up to {away} Earth radii off")
+    return problems
+
+
+def on_sphere(lon, lat):
+    """Unit vectors, one component after the other."""
+    lon, lat = np.deg2rad(lon.astype("f8")), np.deg2rad(lat.astype("f8"))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+
 def granule_problems(recipe, model, points, precision):
     """A granule against its recipe: every value, and all that hangs on values."""
     dtype = np.dtype(precision)
@@ -145,14 +204,12 @@ def granule_problems(recipe, model, points, precision):
             field = model.rotated(*fields, point == "M", zonal)
         else:
             field = fields[0]
+        dims = dimensions(point, level, latlon)
         if latlon:
-            dims = ("Z",) * (level is not None) + ("latitude", "longitude")
             values = model.regridded(field)
             values = np.where(np.isnan(values), fill, values.astype(dtype))
         else:
-            plane = {"M": ("j", "i"), "U": ("j", "i_g"), "V": ("j_g", "i"), "Z": ("j_g", "i_g")}[point]
-            dims = {None: (), "M": ("k",), "L": ("k_l",), "U": ("k_u",)}[level] + ("tile",) + plane
-            mask = model.mask(plane)
+            mask = model.mask(dims[-2:])
             values = np.where(mask if level else mask[0], field.astype(dtype), fill)
         if name not in file.variables:
             problems.append(f"{name}: missing")
@@ -160,9 +217,9 @@ def granule_problems(recipe, model, points, precision):
         variable = file[name]
         found = variable[:][0]
         live = values[values != fill]
-        if variable.dimensions != ("time",) + dims:
-            problems.append(f"{name}: dimensions {variable.dimensions}, expected time and {dims}")
-        elif found.dtype != dtype or variable.getncattr("_FillValue") != fill:
+        if variable.dimensions != dims:
+            continue  # layout_problems says so
+        if found.dtype != dtype or variable.getncattr("_FillValue") != fill:
             problems.append(f"{name}: {found.dtype}, fill {variable.getncattr('_FillValue')!r}, expected {dtype}")
         elif not np.array_equal(found, values):
             bad = np.argwhere(found != values)

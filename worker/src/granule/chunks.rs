@@ -7,8 +7,8 @@
 #![allow(unsafe_code)]
 
 use super::dataset::Chunk;
-use hdf5_metno_sys::{h5, h5d, h5e, h5f, h5i, h5p, h5s, h5z};
-use std::ffi::CString;
+use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,20 @@ pub fn silence_hdf5() {
     }
 }
 
+/// Versions of the netCDF and HDF5 libraries.
+pub fn libraries() -> [String; 2] {
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    let (mut major, mut minor, mut release) = (0, 0, 0);
+    // SAFETY: the lock is held; the netCDF library gives a text that it keeps, the HDF5 library fills three numbers.
+    let netcdf = unsafe {
+        h5::H5get_libversion(&mut major, &mut minor, &mut release);
+        CStr::from_ptr(netcdf_sys::nc_inq_libvers())
+    };
+    // "4.9.0 of ..." and the day it was built, which decides nothing.
+    let netcdf = netcdf.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned();
+    [netcdf, format!("{major}.{minor}.{release}")]
+}
+
 /// A filter of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
@@ -72,6 +86,7 @@ pub struct Layout {
 }
 
 /// An HDF5 identifier that is closed when dropped; only made and dropped while the lock is held.
+#[derive(Debug)]
 struct Id(h5i::hid_t, unsafe extern "C" fn(h5i::hid_t) -> h5::herr_t);
 
 impl Drop for Id {
@@ -81,34 +96,25 @@ impl Drop for Id {
     }
 }
 
-/// A file opened through HDF5; lives only within [`with_file`].
+/// A file that is open in HDF5, while the lock is held.
 struct File<'a> {
-    id: Id,
+    id: &'a Id,
     path: &'a Path,
 }
 
-/// Opens a file through HDF5, does some work on it and closes it, all under the library's lock.
-fn with_file<T>(
-    path: &Path,
-    flags: u32,
-    work: impl FnOnce(&File<'_>) -> Result<T, ChunkError>,
-) -> Result<T, ChunkError> {
+/// Opens a file through HDF5. To be called, and the identifier to be dropped, while the lock is held.
+fn open(path: &Path, flags: u32) -> Result<Id, ChunkError> {
     let name = c_string(path, path.as_os_str().as_bytes())?;
-    // Declared before the file, so released after it is closed.
-    let _lock = netcdf_sys::libnetcdf_lock.lock();
     silence_hdf5();
     // SAFETY: the lock is held; the name is a NUL-terminated string that lives through the call.
     let id = unsafe { h5f::H5Fopen(name.as_ptr(), flags, h5p::H5P_DEFAULT) };
-    if id < 0 {
-        return Err(error(path, "open the file", String::new()));
-    }
-    work(&File { id: Id(id, h5f::H5Fclose), path })
+    if id < 0 { Err(error(path, "open the file", String::new())) } else { Ok(Id(id, h5f::H5Fclose)) }
 }
 
 impl File<'_> {
     fn dataset(&self, variable: &str) -> Result<Id, ChunkError> {
         let name = c_string(self.path, variable.as_bytes())?;
-        // SAFETY: the lock is held by `with_file`, the file is open, the name lives through the call.
+        // SAFETY: the lock is held, the file is open, the name lives through the call.
         let id = unsafe { h5d::H5Dopen2(self.id.0, name.as_ptr(), h5p::H5P_DEFAULT) };
         if id < 0 { Err(error(self.path, "open variable ", variable.into())) } else { Ok(Id(id, h5d::H5Dclose)) }
     }
@@ -122,22 +128,114 @@ fn c_string(path: &Path, bytes: &[u8]) -> Result<CString, ChunkError> {
     CString::new(bytes).map_err(|_| error(path, "take a name with a NUL byte in it", String::new()))
 }
 
-/// Writes the chunks of several variables into a file that defines them, and closes it.
-///
-/// # Errors
-/// The file or a variable cannot be opened, or a chunk cannot be written (disk full, wrong offset).
-pub fn write<'a>(path: &Path, variables: impl IntoIterator<Item = (&'a str, &'a [Chunk])>) -> Result<(), ChunkError> {
-    with_file(path, h5f::H5F_ACC_RDWR, |file| {
-        for (name, chunks) in variables {
-            write_one(file, name, chunks)?;
-        }
-        // SAFETY: the lock is held, the file is open. Flushing here reports errors that closing would swallow.
-        let status = unsafe { h5f::H5Fflush(file.id.0, h5f::H5F_SCOPE_GLOBAL) };
-        if status < 0 { Err(error(path, "flush the file", String::new())) } else { Ok(()) }
-    })
+/// Writes chunks into a file that defines their variables. Other threads may use the libraries in between: the lock is
+/// held only within each call.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    /// Always there until the writer is dropped or closed.
+    file: Option<Id>,
+    path: PathBuf,
 }
 
-fn write_one(file: &File<'_>, name: &str, chunks: &[Chunk]) -> Result<(), ChunkError> {
+impl ChunkWriter {
+    /// Opens a file that is closed otherwise.
+    ///
+    /// # Errors
+    /// It cannot be opened for writing.
+    pub fn open(path: &Path) -> Result<ChunkWriter, ChunkError> {
+        let _lock = netcdf_sys::libnetcdf_lock.lock();
+        Ok(ChunkWriter { file: Some(open(path, h5f::H5F_ACC_RDWR)?), path: path.into() })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&File<'_>) -> Result<T, ChunkError>) -> Result<T, ChunkError> {
+        let _lock = netcdf_sys::libnetcdf_lock.lock();
+        silence_hdf5(); // the thread may be another than that which opened the file
+        match &self.file {
+            Some(id) => work(&File { id, path: &self.path }),
+            None => Err(error(&self.path, "write to the closed file", String::new())),
+        }
+    }
+
+    /// Writes chunks of a variable. Their place in the file is decided by the order of writing.
+    ///
+    /// # Errors
+    /// The variable cannot be opened, or a chunk cannot be written (disk full, wrong offset).
+    pub fn write(&self, variable: &str, chunks: &[Chunk]) -> Result<(), ChunkError> {
+        self.with(|file| write_all(file, variable, chunks))
+    }
+
+    /// Puts other numbers into an attribute of a variable, as many and of the same type as it has: `bytes` are their
+    /// little-endian bytes. The file stays as if they had been written at first.
+    ///
+    /// # Errors
+    /// There is no such attribute, or it has another size.
+    pub fn set_attribute(&self, variable: &str, attribute: &str, bytes: &[u8]) -> Result<(), ChunkError> {
+        self.with(|file| set_attribute(file, variable, attribute, bytes))
+    }
+
+    /// Removes an attribute of a variable.
+    ///
+    /// # Errors
+    /// There is no such attribute.
+    pub fn remove_attribute(&self, variable: &str, attribute: &str) -> Result<(), ChunkError> {
+        self.with(|file| {
+            let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
+            // SAFETY: the lock is held, the dataset is open, the name lives through the call.
+            let status = unsafe { h5a::H5Adelete(dataset.0, name.as_ptr()) };
+            if status < 0 {
+                return Err(error(file.path, "remove attribute ", format!("{variable}:{attribute}")));
+            }
+            Ok(())
+        })
+    }
+
+    /// Flushes and closes the file.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub fn close(self) -> Result<(), ChunkError> {
+        self.with(|file| {
+            // SAFETY: the lock is held, the file is open. Flushing here reports errors that closing would swallow.
+            let status = unsafe { h5f::H5Fflush(file.id.0, h5f::H5F_SCOPE_GLOBAL) };
+            if status < 0 { Err(error(file.path, "flush the file", String::new())) } else { Ok(()) }
+        })
+    }
+}
+
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        let _lock = netcdf_sys::libnetcdf_lock.lock();
+        self.file = None;
+    }
+}
+
+fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, bytes: &[u8]) -> Result<(), ChunkError> {
+    let fail = |action| error(file.path, action, format!("{variable}:{attribute}"));
+    let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
+    // SAFETY: the lock is held, the dataset is open, the name lives through the call.
+    let id = unsafe { h5a::H5Aopen(dataset.0, name.as_ptr(), h5p::H5P_DEFAULT) };
+    if id < 0 {
+        return Err(fail("open attribute "));
+    }
+    let id = Id(id, h5a::H5Aclose);
+    // SAFETY: the lock is held and the attribute is open; the type is closed by Id.
+    let stored = unsafe { h5a::H5Aget_type(id.0) };
+    if stored < 0 {
+        return Err(fail("read the type of attribute "));
+    }
+    let stored = Id(stored, h5t::H5Tclose);
+    // SAFETY: the lock is held, type and attribute are open.
+    let (order, size) = unsafe { (h5t::H5Tget_order(stored.0), h5a::H5Aget_storage_size(id.0)) };
+    if order != h5t::H5T_order_t::H5T_ORDER_LE || size != bytes.len() as u64 {
+        return Err(fail("put numbers of another kind into attribute "));
+    }
+    // SAFETY: the lock is held, attribute and type are open; the buffer has as many bytes as the attribute (checked
+    // above), in the very type that it is stored in, and lives through the call.
+    let status = unsafe { h5a::H5Awrite(id.0, stored.0, bytes.as_ptr().cast()) };
+    if status < 0 { Err(fail("write attribute ")) } else { Ok(()) }
+}
+
+fn write_all(file: &File<'_>, name: &str, chunks: &[Chunk]) -> Result<(), ChunkError> {
     let dataset = file.dataset(name)?;
     let rank = rank(file, &dataset, name)?;
     for chunk in chunks {
@@ -168,7 +266,9 @@ fn write_one(file: &File<'_>, name: &str, chunks: &[Chunk]) -> Result<(), ChunkE
 /// # Errors
 /// The file or a variable cannot be opened, or an index is damaged.
 pub fn layouts(path: &Path, variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
-    with_file(path, h5f::H5F_ACC_RDONLY, |file| variables.iter().map(|name| layout(file, name)).collect())
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    let id = open(path, h5f::H5F_ACC_RDONLY)?; // closed before the lock is released
+    variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
 fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {

@@ -132,13 +132,12 @@ impl Codec {
     /// As [`Codec::encode`].
     pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
         let chunks = self.encode(values, shape, &vec![0; shape.len()], shape, pad)?;
-        Ok(self.chunked(shape.to_vec(), chunks))
+        Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
-    /// Chunks together with how they were made.
-    pub fn chunked(&self, shape: Vec<usize>, chunks: Vec<Chunk>) -> Chunked {
-        let shuffle = self.shuffle && self.level.is_some();
-        Chunked { shape, level: self.level, shuffle, chunks: Arc::new(chunks) }
+    /// How a variable lies in a file whose chunks of this shape are made by this codec.
+    pub fn chunked(&self, shape: Vec<usize>) -> Chunked {
+        Chunked { shape, level: self.level, shuffle: self.shuffle && self.level.is_some(), chunks: None }
     }
 }
 
@@ -225,7 +224,7 @@ mod tests {
     fn without_level_chunks_are_plain() {
         let codec = Codec { level: None, shuffle: true };
         let chunked = codec.encode_whole(&[1i32, -2], &[2], 0).unwrap();
-        assert_eq!(chunked.chunks[0].bytes, [1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff]);
+        assert_eq!(chunked.chunks.unwrap()[0].bytes, [1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff]);
         assert!(!chunked.shuffle);
         assert_eq!(Codec { level: Some(10), shuffle: true }.encode_whole(&[1i32], &[1], 0), Err(CodecError::Level(10)));
     }

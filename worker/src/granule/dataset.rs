@@ -65,8 +65,9 @@ pub struct Chunked {
     pub level: Option<u8>,
     /// Whether bytes were shuffled before.
     pub shuffle: bool,
-    /// Every chunk, in row-major order of the offsets; shared, since static coordinates are made once.
-    pub chunks: Arc<Vec<Chunk>>,
+    /// Every chunk, in row-major order of the offsets, if they are made before the file is begun; shared, since static
+    /// coordinates are made once. None if they are made while the file is written.
+    pub chunks: Option<Arc<Vec<Chunk>>>,
 }
 
 /// How the values of a variable lie in the file.

@@ -4,7 +4,7 @@
 //! side by side on all cores, checked, and compressed before the next slab is touched.
 
 use super::codec::{Codec, CodecError, Element, chunk_shape};
-use super::dataset::{Chunked, Value};
+use super::dataset::{Chunk, Chunked, Value};
 use super::rotation::{Orientation, Staggering, rotate};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
@@ -12,6 +12,7 @@ use crate::mds::compact::{self, TILES};
 use crate::mds::{MdsError, MdsFile, Plane};
 use edp_protocol::store::ReadAt;
 use rayon::prelude::*;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -101,15 +102,11 @@ pub enum Route<'a> {
     },
 }
 
-/// A compressed field.
+/// What was seen of a field while it went by.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// Its chunks.
-    pub chunked: Chunked,
     /// Smallest and largest value that is not fill, as an attribute with two values; none if all is fill.
     pub range: Option<Value>,
-    /// Shape with the leading time dimension.
-    pub shape: Vec<usize>,
     /// Wet target cells that no source covers, over all levels.
     pub uncovered: usize,
 }
@@ -189,6 +186,50 @@ impl<O: Output> Seen<O> {
     }
 }
 
+/// What can be said of the values of a plane without looking at the mask.
+struct Sums<O> {
+    /// Cells that hold fill.
+    fills: usize,
+    /// Cells that hold no finite number.
+    bad: usize,
+    /// Smallest and largest of the rest.
+    range: Option<[O; 2]>,
+}
+
+impl<O: Output> Sums<O> {
+    /// Adds up in lanes side by side, which the compiler turns into vector instructions; sums of numbers it would
+    /// otherwise have to form one by one.
+    fn of(values: &[O]) -> Sums<O> {
+        const LANES: usize = 16;
+        let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
+        let (mut low, mut high) = ([infinite; LANES], [none; LANES]);
+        let (mut fills, mut bad) = ([0_u32; LANES], [0_u32; LANES]);
+        let mut add = |lane: usize, value: O| {
+            let (fill, finite) = (value == O::FILL, value.finite());
+            fills[lane] += u32::from(fill);
+            bad[lane] += u32::from(!finite);
+            let counts = finite & !fill;
+            low[lane] = if counts & (value < low[lane]) { value } else { low[lane] };
+            high[lane] = if counts & (value > high[lane]) { value } else { high[lane] };
+        };
+        let (blocks, rest) = values.as_chunks::<LANES>();
+        for block in blocks {
+            for (lane, value) in block.iter().enumerate() {
+                add(lane, *value);
+            }
+        }
+        for (lane, value) in rest.iter().enumerate() {
+            add(lane, *value);
+        }
+        let least = low.into_iter().fold(infinite, |a, b| if b < a { b } else { a });
+        let most = high.into_iter().fold(none, |a, b| if b > a { b } else { a });
+        let sum = |counts: [u32; LANES]| counts.into_iter().map(|count| count as usize).sum::<usize>();
+        let (fills, bad) = (sum(fills), sum(bad));
+        let range = (fills + bad < values.len()).then_some([least, most]);
+        Sums { fills, bad, range }
+    }
+}
+
 impl Field<'_> {
     /// Lengths of the horizontal dimensions of the output.
     fn horizontal(&self) -> Vec<usize> {
@@ -221,17 +262,63 @@ impl Field<'_> {
         Ok(seen.range)
     }
 
-    /// Reads, masks or regrids, checks and compresses the field in the precision `O`.
+    /// Shape with the leading time dimension.
+    fn shape(&self) -> Vec<usize> {
+        [1].into_iter().chain(self.levels).chain(self.horizontal()).collect()
+    }
+
+    /// How the field lies in a file.
+    pub fn chunked<O: Output>(&self, codec: &Codec) -> Chunked {
+        codec.chunked(chunk_shape(&self.shape(), O::SIZE))
+    }
+
+    /// The most bytes that [`Field::encode`] holds at once on so many threads, whatever the values are: a slab, its
+    /// chunks and those of the slab before, which may still be with the taker, and on each thread either levels of the
+    /// inputs or a chunk on its way.
+    pub fn memory<O: Output>(&self, threads: usize) -> u64 {
+        /// A deflate compressor, and what is small.
+        const BESIDES: u64 = 2 << 20;
+        let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
+        let shape = self.shape();
+        let chunk = chunk_shape(&shape, O::SIZE);
+        let depth = if self.levels.is_some() { chunk[1] } else { 1 };
+        let size = O::SIZE as u64;
+        let slab = depth as u64 * product(&self.horizontal()) * size;
+        // Chunks at the edges are padded, and deflate cannot shrink everything.
+        let cover: Vec<usize> = shape.iter().zip(&chunk).skip(1).map(|(l, c)| l.div_ceil(*c) * c).collect();
+        let padded = match self.levels {
+            Some(_) => depth as u64 * product(&cover[1..]),
+            None => product(&cover),
+        } * size;
+        let compressed = padded + padded / 500;
+        let (read, rotated) = match self.source {
+            Source::Direct(record) => (record.input.plane_memory(), 0),
+            Source::Rotated(vector) => {
+                let plane = product(&[TILES, self.grid.n, self.grid.n]) * 4;
+                (vector.x.input.plane_memory() + vector.y.input.plane_memory(), 3 * plane)
+            }
+        };
+        let encoding = 3 * product(&chunk) * size + BESIDES;
+        slab + 2 * compressed + threads as u64 * (read + rotated).max(encoding)
+    }
+
+    /// Reads, masks or regrids, checks and compresses the field in the precision `O`, and gives its chunks away slab
+    /// by slab, in row-major order of slabs and within each.
     ///
     /// # Errors
-    /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
-    pub fn encode<O: Output>(&self, codec: &Codec, cancel: &AtomicBool) -> Result<Encoded, FieldError> {
+    /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set, or the chunks
+    /// are not wanted any more ([`FieldError::Cancelled`]).
+    pub fn encode<O: Output>(
+        &self,
+        codec: &Codec,
+        cancel: &AtomicBool,
+        mut give: impl FnMut(Vec<Chunk>) -> ControlFlow<()>,
+    ) -> Result<Encoded, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
-        let shape: Vec<usize> = [1].into_iter().chain(self.levels).chain(horizontal.iter().copied()).collect();
+        let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
         let (levels, depth) = self.levels.map_or((1, 1), |levels| (levels, chunk[1]));
-        let mut chunks = Vec::new();
         let mut seen = Seen { range: None, uncovered: 0 };
         let mut slab = Vec::new();
         for first in (0..levels).step_by(depth) {
@@ -255,11 +342,14 @@ impl Field<'_> {
                 slab_shape[1] = count;
                 origin[1] = first as u64;
             }
-            let _span = tracing::info_span!("compress").entered();
-            chunks.extend(codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL)?);
+            let span = tracing::info_span!("compress").entered();
+            let chunks = codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL)?;
+            drop(span);
+            if give(chunks).is_break() {
+                return Err(FieldError::Cancelled);
+            }
         }
-        let range = seen.range.map(|range| O::attribute(&range));
-        Ok(Encoded { chunked: codec.chunked(chunk, chunks), range, shape, uncovered: seen.uncovered })
+        Ok(Encoded { range: seen.range.map(|range| O::attribute(&range)), uncovered: seen.uncovered })
     }
 
     /// Makes one level of the output.
@@ -299,7 +389,8 @@ impl Field<'_> {
                         *out = if *wet { O::from_f64(value.to_f64()) } else { O::FILL };
                     }
                 }
-                self.check(level, shape, out, |at| wet[at], 0)
+                let dry = wet.iter().filter(|wet| !**wet).count();
+                self.check(level, shape, out, dry, |at| wet[at], 0)
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
                 let weights = &levels[level];
@@ -307,43 +398,40 @@ impl Field<'_> {
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
-                let seen = self.check(level, shape, out, |at| !land[at], fills)?;
+                let dry = land.iter().filter(|land| **land).count();
+                let seen = self.check(level, shape, out, dry, |at| !land[at], fills)?;
                 Ok(Seen { uncovered: weights.uncovered(), ..seen })
             }
         }
     }
 
-    /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones.
+    /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones. `dry` cells, which are
+    /// those that are not `wet`, hold fill.
     fn check<O: Output>(
         &self,
         level: usize,
         shape: &[usize],
         out: &[O],
+        dry: usize,
         wet: impl Fn(usize) -> bool,
         uncovered: usize,
     ) -> Result<Seen<O>, FieldError> {
-        let mut range: Option<[O; 2]> = None;
-        let (mut bad, mut first_bad, mut fills, mut first_fill) = (0, 0, 0, 0);
+        let sums = Sums::of(out);
+        if sums.bad == 0 && sums.fills == dry + uncovered {
+            return Ok(Seen { range: sums.range, uncovered: 0 });
+        }
+        // Something is wrong; now look for it.
+        let (mut fills, mut first_bad, mut first_fill) = (0, None, None);
         for (at, &value) in out.iter().enumerate() {
             if value == O::FILL {
                 if wet(at) {
                     fills += 1;
-                    if fills > uncovered && first_fill == 0 {
-                        first_fill = at;
+                    if fills > uncovered {
+                        first_fill = first_fill.or(Some(at));
                     }
                 }
-            } else if value.finite() {
-                range = Some(match range {
-                    None => [value, value],
-                    Some([low, high]) => {
-                        [if value < low { value } else { low }, if value > high { value } else { high }]
-                    }
-                });
-            } else {
-                if bad == 0 {
-                    first_bad = at;
-                }
-                bad += 1;
+            } else if !value.finite() {
+                first_bad = first_bad.or(Some(at));
             }
         }
         let fail = |count, what, first| FieldError::Values {
@@ -354,13 +442,10 @@ impl Field<'_> {
             position: position(first, shape),
             input: self.source.names(),
         };
-        if bad > 0 {
-            return Err(fail(bad, "are not finite numbers", first_bad));
+        if let Some(first) = first_bad {
+            return Err(fail(sums.bad, "are not finite numbers", first));
         }
-        if fills != uncovered {
-            return Err(fail(fills.abs_diff(uncovered), "hold the fill value", first_fill));
-        }
-        Ok(Seen { range, uncovered: 0 })
+        Err(fail(fills.abs_diff(uncovered), "hold the fill value", first_fill.unwrap_or(0)))
     }
 }
 
@@ -386,4 +471,31 @@ fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
         at /= length;
     }
     index
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sums_are_those_of_the_plain_loop(
+            values in proptest::collection::vec(prop_oneof![
+                5 => -9.0_f32..9.0,
+                1 => Just(FILL as f32),
+                1 => prop_oneof![Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY), Just(f32::MAX)],
+            ], 0..100),
+        ) {
+            let sums = Sums::of(&values);
+            let fill = |value: &&f32| **value == f32::FILL;
+            let good: Vec<f32> = values.iter().filter(|v| v.is_finite() && !fill(v)).copied().collect();
+            prop_assert_eq!(sums.fills, values.iter().filter(fill).count());
+            prop_assert_eq!(sums.bad, values.iter().filter(|v| !v.is_finite()).count());
+            let range = (!good.is_empty()).then(|| {
+                [good.iter().copied().fold(f32::INFINITY, f32::min), good.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
+            });
+            prop_assert_eq!(sums.range, range);
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Datasets to files: the netCDF library defines, we write the chunks.
 
-use super::chunks::{self, ChunkError};
-use super::dataset::{Attributes, Dataset, Storage, Type, Value, Values, Variable};
+use super::chunks::{ChunkError, ChunkWriter};
+use super::dataset::{Attributes, Chunk, Dataset, Storage, Type, Value, Values, Variable};
 use netcdf::{AttributeValue, FileMut};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -32,49 +33,114 @@ pub enum FileError {
     Chunk(#[from] ChunkError),
 }
 
-/// Writes a dataset to a new file: definitions, contiguous values and attributes through the netCDF library,
-/// chunks directly. The order of everything is that of the dataset, so that the same dataset gives the same bytes.
-/// What is written is on the disk when this returns.
-///
-/// # Errors
-/// A definition is refused, or the disk is full or unwritable: then as the system's own error. An incomplete file may
-/// be left.
-pub fn write(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
-    write_all(path, dataset).map_err(|error| match error {
-        FileError::Netcdf { .. } | FileError::Chunk(_) => match find_room(path, dataset) {
+/// A file that is being written: first everything but chunks is, through the netCDF library, then chunks as they come,
+/// then what is known only after them. The order of everything is that of the calls and the dataset, so that the same
+/// dataset gives the same bytes. Whatever fails leaves an incomplete file.
+#[derive(Debug)]
+pub struct Writer {
+    path: PathBuf,
+    chunks: ChunkWriter,
+    written: Written,
+}
+
+/// Where the chunks of each variable begin and how many bytes each has, in the order they were written.
+pub type Written = BTreeMap<String, Vec<(Vec<u64>, u64)>>;
+
+/// Room for definitions, attributes and coordinates, generously.
+const FRAME: usize = 4 << 20;
+
+impl Writer {
+    /// Begins a new file with all definitions, attributes and plain values of a dataset.
+    ///
+    /// # Errors
+    /// Something is there already, a definition is refused, or the disk is full or unwritable: then as the system's
+    /// own error.
+    pub fn create(path: &Path, dataset: &Dataset) -> Result<Writer, FileError> {
+        let begun = begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?));
+        let chunks = begun.map_err(|error| explain(path, error, FRAME))?;
+        Ok(Writer { path: path.into(), chunks, written: Written::new() })
+    }
+
+    /// Writes chunks of a variable.
+    ///
+    /// # Errors
+    /// The variable is not defined so, or the disk is full: then as the system's own error.
+    pub fn write(&mut self, variable: &str, chunks: &[Chunk]) -> Result<(), FileError> {
+        self.chunks.write(variable, chunks).map_err(|error| {
+            let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+            explain(&self.path, error.into(), bytes + FRAME)
+        })?;
+        let sizes = chunks.iter().map(|chunk| (chunk.offset.clone(), chunk.bytes.len() as u64));
+        self.written.entry(variable.to_owned()).or_default().extend(sizes);
+        Ok(())
+    }
+
+    /// Puts other numbers into an attribute of a variable, of the type and as many as it was defined with.
+    ///
+    /// # Errors
+    /// There is no such attribute, or its value is text.
+    pub fn set(&mut self, variable: &str, attribute: &str, value: &Value) -> Result<(), FileError> {
+        let bytes: Vec<u8> = match value {
+            Value::F32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Value::F64(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Value::I32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
+            Value::Text(_) => Vec::new(),
+        };
+        self.chunks.set_attribute(variable, attribute, &bytes).map_err(|e| explain(&self.path, e.into(), FRAME))
+    }
+
+    /// Removes an attribute of a variable.
+    ///
+    /// # Errors
+    /// There is no such attribute.
+    pub fn remove(&mut self, variable: &str, attribute: &str) -> Result<(), FileError> {
+        self.chunks.remove_attribute(variable, attribute).map_err(|e| explain(&self.path, e.into(), FRAME))
+    }
+
+    /// Closes the file. What was written is on the disk when this returns.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub fn close(self) -> Result<Written, FileError> {
+        let Writer { path, chunks, written } = self;
+        chunks.close().map_err(|error| explain(&path, error.into(), FRAME))?;
+        let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(|source| FileError::Io { path, source })?;
+        Ok(written)
+    }
+}
+
+/// Puts the system's own words in the place of an error of the libraries, if it has any: they say that they could not
+/// write, never why. Adding as many plain bytes to the file, which is no good any more, brings it out.
+fn explain(path: &Path, error: FileError, bytes: usize) -> FileError {
+    let try_plainly = || {
+        let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+        let block = vec![0; FRAME];
+        let mut left = bytes;
+        while left > 0 {
+            file.write_all(&block[..left.min(FRAME)])?;
+            left = left.saturating_sub(FRAME);
+        }
+        file.sync_all()
+    };
+    match error {
+        FileError::Netcdf { .. } | FileError::Chunk(_) => match try_plainly() {
             Ok(()) => error,
             Err(source) => FileError::Io { path: path.into(), source },
         },
         error => error,
-    })
-}
-
-/// Writes as much as the dataset takes plainly into a file that is there. The libraries say that they could not write,
-/// never why; this way the system says it.
-fn find_room(path: &Path, dataset: &Dataset) -> std::io::Result<()> {
-    /// Room for definitions, attributes and coordinates, generously.
-    const FRAME: usize = 4 << 20;
-    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
-    for variable in &dataset.variables {
-        if let Storage::Chunked(_, chunked) = &variable.storage {
-            for chunk in chunked.chunks.iter() {
-                file.write_all(&chunk.bytes)?;
-            }
-        }
     }
-    file.write_all(&vec![0; FRAME])?;
-    file.sync_all()
 }
 
-fn write_all(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
+/// Writes everything but chunks.
+fn begin(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
     let fail = |action: &str| {
         let action = action.to_owned();
         move |source| FileError::Netcdf { path: path.into(), action, source }
     };
-    let io = |source| FileError::Io { path: path.into(), source };
     // Taking the name ourselves keeps what is there from being overwritten, and gives the system's own words for
     // what is wrong; a create that fails inside the netCDF library leaves HDF5 with something it cannot close.
-    std::fs::File::create_new(path).map_err(io)?;
+    std::fs::File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
     let mut file = netcdf::create_with(path, netcdf::Options::NETCDF4).map_err(fail("create the file"))?;
     for (name, length) in &dataset.dimensions {
         file.add_dimension(name, *length).map_err(fail(&format!("define dimension {name}")))?;
@@ -90,13 +156,7 @@ fn write_all(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
             put(&mut file, &variable.name, values).map_err(fail(&format!("write variable {}", variable.name)))?;
         }
     }
-    file.close().map_err(fail("close the file"))?;
-    let chunked = dataset.variables.iter().filter_map(|variable| match &variable.storage {
-        Storage::Chunked(_, chunked) => Some((variable.name.as_str(), chunked.chunks.as_slice())),
-        Storage::Contiguous(_) => None,
-    });
-    chunks::write(path, chunked)?;
-    std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(io)
+    file.close().map_err(fail("close the file"))
 }
 
 fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
@@ -186,13 +246,26 @@ pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribu
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::codec::Codec;
+    use super::super::dataset::Chunked;
     use super::*;
+
+    /// Writes a dataset all of whose chunks are made.
+    pub(in super::super) fn write(path: &Path, dataset: &Dataset) -> Result<Written, FileError> {
+        let mut writer = Writer::create(path, dataset)?;
+        for variable in &dataset.variables {
+            if let Storage::Chunked(_, Chunked { chunks: Some(chunks), .. }) = &variable.storage {
+                writer.write(&variable.name, chunks)?;
+            }
+        }
+        writer.close()
+    }
 
     /// A small file with everything in it that granules use.
     pub(in super::super) fn sample() -> Dataset {
         let codec = Codec { level: Some(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
         let chunks = codec.encode(&field, &[1, 4, 6], &[0, 0, 0], &[1, 3, 4], 9.96921e36).unwrap();
+        let chunked = Chunked { chunks: Some(chunks.into()), ..codec.chunked(vec![1, 3, 4]) };
         let range = ("actual_range".to_owned(), Value::F32(vec![1.0, 23.0]));
         let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));
         Dataset {
@@ -210,7 +283,7 @@ pub(super) mod tests {
                     dimensions: vec!["time".into(), "y".into(), "x".into()],
                     fill: Some(9.969_209_968_386_869e36),
                     attributes: vec![range, text("long_name", "sea’s surface")],
-                    storage: Storage::Chunked(Type::F32, codec.chunked(vec![1, 3, 4], chunks)),
+                    storage: Storage::Chunked(Type::F32, chunked),
                 },
             ],
             attributes: vec![text("title", "sample"), ("geospatial_lat_min".into(), Value::from(-90.0))],
@@ -254,6 +327,40 @@ pub(super) mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(written.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    #[test]
+    fn attributes_that_come_late_leave_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (early, late) = (dir.path().join("early.nc"), dir.path().join("late.nc"));
+        write(&early, &sample()).unwrap();
+        let mut dataset = sample();
+        dataset.variables[1].attributes[0].1 = Value::F32(vec![f32::NAN, f32::NAN]);
+        let mut writer = Writer::create(&late, &dataset).unwrap();
+        let Storage::Chunked(_, chunked) = &dataset.variables[1].storage else { unreachable!() };
+        for chunk in chunked.chunks.as_ref().unwrap().iter() {
+            writer.write("SSH", std::slice::from_ref(chunk)).unwrap();
+        }
+        writer.set("SSH", "actual_range", &sample().variables[1].attributes[0].1).unwrap();
+        for wrong in [Value::F32(vec![1.0]), Value::F64(vec![1.0, 2.0]), Value::from("x")] {
+            assert!(writer.set("SSH", "actual_range", &wrong).is_err());
+        }
+        assert!(writer.set("SSH", "valid_range", &Value::F32(vec![1.0, 2.0])).is_err());
+        drop(writer);
+        assert!(std::fs::read(&early).unwrap() != std::fs::read(&late).unwrap(), "attempts to explain are in it");
+        std::fs::remove_file(&late).unwrap();
+        let mut writer = Writer::create(&late, &dataset).unwrap();
+        writer.write("SSH", chunked.chunks.as_ref().unwrap()).unwrap();
+        writer.set("SSH", "actual_range", &sample().variables[1].attributes[0].1).unwrap();
+        writer.close().unwrap();
+        assert!(std::fs::read(&early).unwrap() == std::fs::read(&late).unwrap());
+        std::fs::remove_file(&late).unwrap();
+        let mut writer = Writer::create(&late, &dataset).unwrap();
+        writer.remove("SSH", "actual_range").unwrap();
+        writer.close().unwrap();
+        let file = netcdf::open(&late).unwrap();
+        assert!(file.variable("SSH").unwrap().attribute("actual_range").is_none());
+        assert!(file.variable("SSH").unwrap().attribute("long_name").is_some());
     }
 
     #[test]

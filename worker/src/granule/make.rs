@@ -1,135 +1,27 @@
 //! One recipe in, one file out: reads, assembles, writes, and passes the gate.
 
-use super::codec::CodecError;
 use super::coordinates::{self, Coordinates, Depths, Wanted};
-use super::dataset::{Attributes, Dataset, Storage, Type, Variable};
-use super::field::{Encoded, FILL, Field, FieldError, Input, Record, Route, Source, Vector};
-use super::file::{self, FileError};
-use super::gate::{self, GateError};
-use super::rotation::{Orientation, Staggering};
-use super::time::{self, TimeError};
+use super::dataset::{Attributes, Chunk, Chunked, Dataset, Storage, Type, Value, Variable};
+use super::error::MakeError;
+use super::field::{Encoded, FILL, Field, FieldError, Route};
+use super::file::{FileError, Writer, Written};
+use super::gate;
+use super::inputs::Output;
+use super::time;
 use super::valid_range::ValidRange;
-use crate::grid::{HorizontalPoint, Mask, Placement, VerticalPoint};
-use crate::mapping::MappingError;
-use crate::mds::{Header, MdsError, MdsFile};
+use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
 use crate::metadata::attribute;
 use crate::metadata::configuration::Precision;
 use crate::metadata::global::{self, Sources};
-use crate::metadata::podaac::TableError;
-use crate::metadata::variable::{self, Description};
 use crate::resources::{self, Cache, ResourceError, Resources};
-use edp_protocol::location::LocationError;
-use edp_protocol::name::{GranuleName, NameError, base_name, split_period};
-use edp_protocol::recipe::{Plan, Recipe, RecipeError};
-use edp_protocol::store::ReadAt;
-use edp_protocol::{GridKind, Location, Mode};
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe::{Plan, Recipe};
+use edp_protocol::{GridKind, Mode};
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// Why a granule could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum MakeError {
-    /// The recipe is not usable.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The granule's name is none.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// Something the recipe asks for is not possible.
-    #[error("{granule}: {variable}: {why}")]
-    Variable {
-        /// The granule.
-        granule: String,
-        /// The output variable.
-        variable: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// Outputs of the dataset have no input.
-    #[error("{granule}: held: no input for {}; plan with --allow-partial to make it without", .missing.join(", "))]
-    Held {
-        /// The granule.
-        granule: String,
-        /// The outputs.
-        missing: Vec<String>,
-    },
-    /// A shared resource.
-    #[error(transparent)]
-    Resource(#[from] ResourceError),
-    /// An input file cannot be opened.
-    #[error("{path}: cannot be opened: {source}")]
-    Input {
-        /// The file.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// An input is not the one that was planned with.
-    #[error("{path}: has {found} bytes, but had {planned} when the recipe was planned: plan again")]
-    InputChanged {
-        /// The file.
-        path: String,
-        /// Size now.
-        found: u64,
-        /// Size when planning.
-        planned: u64,
-    },
-    /// A location of the recipe.
-    #[error(transparent)]
-    Location(#[from] LocationError),
-    /// An MDS file.
-    #[error(transparent)]
-    Mds(#[from] MdsError),
-    /// Mapping factors.
-    #[error(transparent)]
-    Mapping(#[from] MappingError),
-    /// A field.
-    #[error(transparent)]
-    Field(#[from] FieldError),
-    /// The times of the recipe.
-    #[error("{granule}: {source}")]
-    Time {
-        /// The granule.
-        granule: String,
-        /// What is wrong.
-        source: TimeError,
-    },
-    /// The PO.DAAC table.
-    #[error(transparent)]
-    Table(#[from] TableError),
-    /// Compression.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// The file could not be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The file did not pass the gate.
-    #[error(transparent)]
-    Gate(#[from] GateError),
-}
-
-impl MakeError {
-    /// What the system refused, if that is the cause.
-    pub fn system(&self) -> Option<&io::Error> {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if let Some(error) = error.downcast_ref::<io::Error>() {
-                return Some(error);
-            }
-            cause = error.source();
-        }
-        None
-    }
-
-    /// Whether it happened to the file that was being made, not to what it is made of.
-    pub fn is_of_output(&self) -> bool {
-        matches!(self, MakeError::File(_) | MakeError::Gate(_))
-    }
-}
+use std::sync::{Arc, mpsc};
 
 /// What was made.
 #[derive(Debug, Clone, Default)]
@@ -140,20 +32,39 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
+/// What a worker makes granules with.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// Loaded resources.
+    pub cache: &'a Cache,
+    /// Bytes that a granule may take while it is made, beside the resources.
+    pub memory: u64,
+    /// Set by somebody who wants it to be given up at the next level.
+    pub cancel: &'a AtomicBool,
+}
+
 /// Makes the granule of a recipe at a local path where nothing is yet, and checks it there.
 ///
 /// # Errors
 /// Anything that keeps the granule from being right; whatever stands at `path` then is to be removed.
-pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) -> Result<Made, MakeError> {
+pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, MakeError> {
     recipe.check_identity()?;
     let plan = recipe.plan()?;
     if plan.is_held() {
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
-    let assembly = tracing::info_span!("resources").in_scope(|| Assembly::new(recipe, cache, cancel))?;
-    let (dataset, warnings) = tracing::info_span!("assemble").in_scope(|| assembly.dataset())?;
-    tracing::info_span!("write").in_scope(|| file::write(path, &dataset))?;
-    tracing::info_span!("gate").in_scope(|| gate::check(path, &dataset))?;
+    let assembly = tracing::info_span!("resources").in_scope(|| Assembly::new(recipe, means.cache, means.cancel))?;
+    let mut warnings = Vec::new();
+    let (outputs, mut dataset) = tracing::info_span!("assemble").in_scope(|| assembly.dataset(&mut warnings))?;
+    for output in &outputs {
+        let needed = assembly.memory(output)?;
+        if needed > means.memory {
+            let (granule, variable) = (recipe.granule.clone(), output.name.to_owned());
+            return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
+        }
+    }
+    let written = assembly.write(&outputs, &mut dataset, path, &mut warnings)?;
+    tracing::info_span!("gate").in_scope(|| gate::check(path, &dataset, &written))?;
     let bytes = std::fs::metadata(path).map_err(|source| FileError::Io { path: path.into(), source })?.len();
     Ok(Made { bytes, warnings })
 }
@@ -161,19 +72,10 @@ pub fn make(recipe: &Recipe, cache: &Cache, path: &Path, cancel: &AtomicBool) ->
 /// A recipe together with all that it is made with.
 pub(super) struct Assembly<'a> {
     pub(super) recipe: &'a Recipe,
-    plan: &'a Plan,
-    name: GranuleName,
+    pub(super) plan: &'a Plan,
+    pub(super) name: GranuleName,
     pub(super) resources: Resources,
     pub(super) cancel: &'a AtomicBool,
-}
-
-/// An output variable before its values are read.
-pub(super) struct Output<'a> {
-    name: &'a str,
-    source: Source,
-    placement: Placement,
-    levels: Option<usize>,
-    description: Description,
 }
 
 impl<'a> Assembly<'a> {
@@ -187,12 +89,13 @@ impl<'a> Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    fn dataset(&self) -> Result<(Dataset, Vec<String>), MakeError> {
+    /// Opens the inputs, and describes the whole file: everything but the values of the data variables, and what
+    /// follows from them.
+    fn dataset(&self, warnings: &mut Vec<String>) -> Result<(Vec<Output<'_>>, Dataset), MakeError> {
         let texts = &self.resources.texts;
-        let mut warnings = Vec::new();
         let mut outputs = Vec::new();
         for (name, inputs) in &self.recipe.variables {
-            outputs.push(self.output(name, inputs, &mut warnings)?);
+            outputs.push(self.output(name, inputs, warnings)?);
         }
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
@@ -219,7 +122,7 @@ impl Assembly<'_> {
         };
         let mut data = Vec::new();
         for output in &outputs {
-            data.push(self.variable(output, &coordinates, &mut warnings)?);
+            data.push(self.variable(output, &coordinates)?);
         }
         let keywords: BTreeSet<String> =
             outputs.iter().flat_map(|output| output.description.keywords.iter().cloned()).collect();
@@ -241,205 +144,134 @@ impl Assembly<'_> {
         }
         let variables =
             in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
-        Ok((Dataset { dimensions: coordinates.dimensions, variables, attributes }, warnings))
+        Ok((outputs, Dataset { dimensions: coordinates.dimensions, variables, attributes }))
     }
 
-    fn fail(&self, variable: &str, why: impl Into<String>) -> MakeError {
-        MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
-    }
-
-    /// Opens the inputs of a variable and finds out where on the grid it lives.
-    pub(super) fn output<'s>(
-        &'s self,
-        name: &'s str,
-        inputs: &[Vec<String>],
-        warnings: &mut Vec<String>,
-    ) -> Result<Output<'s>, MakeError> {
-        let description = variable::describe(&self.resources.texts.metadata, self.name.grid, name);
-        if !description.known {
-            warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
-        }
-        let (source, placement, levels) = match inputs {
-            [pair] => {
-                let (record, field) = self.open(name, pair)?;
-                let levels = self.levels(name, &record)?;
-                let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
-                (Source::Direct(record), placement, levels)
-            }
-            [first, second] => self.rotated(name, first, second, warnings)?,
-            _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
-        };
-        Ok(Output { name, source, placement, levels, description })
-    }
-
-    /// A component of a vector at cell centres, from the two components of the model.
-    fn rotated(
+    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last.
+    fn write(
         &self,
-        name: &str,
-        first: &[String],
-        second: &[String],
+        outputs: &[Output<'_>],
+        dataset: &mut Dataset,
+        path: &Path,
         warnings: &mut Vec<String>,
-    ) -> Result<(Source, Placement, Option<usize>), MakeError> {
-        let dynamic = &self.recipe.dynamic_metadata;
-        let components = dynamic.field_components.as_ref().and_then(|of| of.get(name));
-        let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(name));
-        let (Some(components), Some(orientation)) = (components, orientation) else {
-            return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
-        };
-        let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
-        let (first, second) = (self.open(name, first)?, self.open(name, second)?);
-        let (x, y) = match (first.1 == components.x, second.1 == components.y) {
-            (true, true) => (first, second),
-            (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
-            _ => {
-                let why = format!(
-                    "its inputs are {} and {}, its components {} and {}",
-                    first.1, second.1, components.x, components.y
-                );
-                return Err(self.fail(name, why));
-            }
-        };
-        let levels = self.levels(name, &x.0)?;
-        if self.levels(name, &y.0)? != levels {
-            return Err(
-                self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name()))
-            );
-        }
-        let mut place = |field: &str| {
-            let description = variable::describe(&self.resources.texts.metadata, GridKind::Native, field);
-            self.placement(name, field, &description, levels.is_some(), warnings)
-        };
-        let (of_x, of_y) = (place(&x.1)?, place(&y.1)?);
-        let staggering = match (of_x.horizontal, of_y.horizontal) {
-            (HorizontalPoint::C, HorizontalPoint::C) => Staggering::Centres,
-            (HorizontalPoint::U, HorizontalPoint::V) => Staggering::Faces,
-            (a, b) => {
-                return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1)));
-            }
-        };
-        let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
-        let vector = Vector { x: x.0, y: y.0, staggering, orientation };
-        Ok((Source::Rotated(Box::new(vector)), placement, levels))
-    }
-
-    /// Levels of an input that fits the grid; none if it is 2-D.
-    fn levels(&self, name: &str, record: &Record) -> Result<Option<usize>, MakeError> {
-        let (input, grid) = (&record.input, &self.resources.grid.native);
-        let size = input.header().llc_size()?;
-        if size != grid.n {
-            return Err(self.fail(name, format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n)));
-        }
-        let wanted = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
-        match input.header().levels() {
-            Some(levels) if levels != wanted => {
-                Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted}", input.name())))
-            }
-            levels => Ok(levels),
-        }
-    }
-
-    /// Opens a pair of input files; also says which model variable its name speaks of.
-    fn open(&self, name: &str, pair: &[String]) -> Result<(Record, String), MakeError> {
-        let file = |end: &str| {
-            let found = pair.iter().find(|path| path.ends_with(end));
-            found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
-        };
-        let (data_path, meta_path) = (file(".data")?, file(".meta")?);
-        let meta = self.open_file(meta_path)?;
-        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
-        let limit = crate::mds::MAX_HEADER as u64;
-        let mut text = vec![0; length.min(limit + 1) as usize];
-        meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
-        let header = Header::parse(meta_path, &text)?;
-        let data = self.open_file(data_path)?;
-        let input: Input = MdsFile::open(data_path, header, data)?;
-        let stem = base_name(data_path).split('.').next().unwrap_or_default();
-        let field = split_period(stem).map_or(stem, |(variable, _)| variable);
-        self.check_header(name, data_path, field, &input)?;
-        let number = input.record_of(field)?;
-        Ok((Record { input, number }, field.to_owned()))
-    }
-
-    fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
-        let fail = |source| MakeError::Input { path: path.into(), source };
-        let location = path.parse::<Location>()?;
-        // Opening a pipe would wait for somebody to write into it.
-        if !std::fs::metadata(location.local()?).map_err(fail)?.is_file() {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        let file = File::open(location.local()?).map_err(fail)?;
-        let found = file.length().map_err(fail)?;
-        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
-            && version.size != found
-        {
-            return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
-        }
-        Ok(Box::new(file))
-    }
-
-    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
-    fn check_header(&self, name: &str, path: &str, field: &str, input: &Input) -> Result<(), MakeError> {
-        let header = input.header();
-        // The model's names have at most eight characters; longer file names are cut to that in headers.
-        let short = |text: &str| text.chars().take(8).collect::<String>();
-        if let [found] = &header.fields[..]
-            && short(found) != short(field)
-        {
-            let why =
-                format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
-            return Err(self.fail(name, why));
-        }
-        let step = base_name(path).rsplit('.').nth(1).and_then(|digits| digits.parse::<u64>().ok());
-        match (step, header.step) {
-            (Some(named), Some(found)) if named != found => {
-                let why = format!("{path}: its header says step {found}, its name says {named}: one of them is wrong");
-                Err(self.fail(name, why))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The point of a variable: from the model's list, else from the metadata.
-    fn placement(
-        &self,
-        name: &str,
-        field: &str,
-        description: &Description,
-        three_d: bool,
-        warnings: &mut Vec<String>,
-    ) -> Result<Placement, MakeError> {
-        if let Some(placement) = self.resources.grid.diagnostics.placement(field) {
-            let vertical = match (placement.vertical, three_d) {
-                (_, false) => None,
-                (Some(point), true) => Some(point),
-                (None, true) => {
-                    return Err(
-                        self.fail(name, format!("{field} has no levels in the diagnostics list, but its file has"))
-                    );
+    ) -> Result<Written, MakeError> {
+        let writer = tracing::info_span!("write").in_scope(|| Writer::create(path, dataset))?;
+        let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
+        let variables: Vec<(String, Storage)> =
+            dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
+        let (written, encoded) = std::thread::scope(|scope| {
+            let span = tracing::Span::current();
+            let writing = scope.spawn(move || {
+                let mut writer = writer;
+                for (name, chunks) in chunks {
+                    let _span = tracing::info_span!(parent: &span, "write").entered();
+                    writer.write(name, chunks.as_ref())?;
                 }
-            };
-            return Ok(Placement { vertical, ..placement });
+                Ok::<_, FileError>(writer)
+            });
+            let encoded = self.encode(outputs, &variables, to_writer);
+            // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
+            // by itself, and one that passes on goes to whoever called us.
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (written, encoded)
+        });
+        // When the writer fails, the computation gives up: so the writer's error is the one that counts.
+        let (mut writer, encoded) = (written?, encoded?);
+        for (output, encoded) in outputs.iter().zip(&encoded) {
+            self.settle(output, encoded, dataset, &mut writer, warnings)?;
         }
-        let location = description.grid_location.as_deref();
-        let horizontal = match location {
-            Some("c" | "w") => HorizontalPoint::C,
-            Some("u") => HorizontalPoint::U,
-            Some("v") => HorizontalPoint::V,
-            Some("z") => HorizontalPoint::Z,
-            _ => {
-                let why = format!(
-                    "{field} is neither in {} of the grid nor has it a grid_location in the metadata: add it to one of them",
-                    crate::grid::DIAGNOSTICS_FILE
-                );
-                return Err(self.fail(name, why));
+        Ok(tracing::info_span!("write").in_scope(|| writer.close())?)
+    }
+
+    /// Gives the chunks of all variables to the writer, in file order.
+    fn encode<'s>(
+        &self,
+        outputs: &[Output<'_>],
+        variables: &'s [(String, Storage)],
+        to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
+    ) -> Result<Vec<Encoded>, MakeError> {
+        let configuration = &self.resources.texts.configuration;
+        let codec = resources::codec(configuration);
+        let mut all = Vec::new();
+        for (name, storage) in variables {
+            let give = |chunks| match to_writer.send((name, chunks)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(mpsc::SendError(_)) => ControlFlow::Break(()),
+            };
+            match storage {
+                Storage::Chunked(_, Chunked { chunks: Some(chunks), .. }) => {
+                    if give(Chunks::Shared(chunks.clone())).is_break() {
+                        return Err(FieldError::Cancelled.into());
+                    }
+                }
+                Storage::Chunked(..) => {
+                    let Some(output) = outputs.iter().find(|output| output.name == name) else { continue };
+                    let give = |chunks| give(Chunks::Own(chunks));
+                    all.push(match configuration.precision {
+                        Precision::Float32 => {
+                            self.field(output, |field| field.encode::<f32>(&codec, self.cancel, give))?
+                        }
+                        Precision::Float64 => {
+                            self.field(output, |field| field.encode::<f64>(&codec, self.cancel, give))?
+                        }
+                    });
+                }
+                Storage::Contiguous(_) => {}
             }
-        };
-        let level = if location == Some("w") { VerticalPoint::Lower } else { VerticalPoint::Center };
-        warnings.push(format!(
-            "{}: {name}: {field} is not in the diagnostics list, its point is taken from the metadata",
-            self.recipe.granule
-        ));
-        Ok(Placement { horizontal, vertical: three_d.then_some(level) })
+        }
+        Ok(all)
+    }
+
+    /// Puts what was found out about the values of a variable into the file and its description.
+    fn settle(
+        &self,
+        output: &Output<'_>,
+        encoded: &Encoded,
+        dataset: &mut Dataset,
+        writer: &mut Writer,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), MakeError> {
+        if encoded.uncovered > 0 {
+            let (granule, name, count) = (&self.recipe.granule, output.name, encoded.uncovered);
+            warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
+        }
+        if let Some(valid) = self.valid_range(output)? {
+            valid.check(encoded.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
+        }
+        let found = dataset.variables.iter_mut().find(|variable| variable.name == output.name);
+        let Some(variable) = found else { return Ok(()) };
+        for (name, value) in range_attributes(self.plan.mode, variable.data_type(), encoded.range.as_ref()) {
+            match value {
+                Some(value) => {
+                    writer.set(output.name, name, &value)?;
+                    attribute::set(&mut variable.attributes, name, value);
+                }
+                None => {
+                    writer.remove(output.name, name)?;
+                    variable.attributes.retain(|(other, _)| other != name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The most bytes that a variable takes while it is made.
+    fn memory(&self, output: &Output<'_>) -> Result<u64, MakeError> {
+        let threads = rayon::current_num_threads();
+        self.field(output, |field| {
+            Ok(match self.resources.texts.configuration.precision {
+                Precision::Float32 => field.memory::<f32>(threads),
+                Precision::Float64 => field.memory::<f64>(threads),
+            })
+        })
+    }
+
+    fn valid_range(&self, output: &Output<'_>) -> Result<Option<ValidRange>, MakeError> {
+        ValidRange::of(self.plan, output.name).map_err(|why| self.fail(output.name, why))
+    }
+
+    pub(super) fn fail(&self, variable: &str, why: impl Into<String>) -> MakeError {
+        MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
     }
 
     /// The mask of a native variable: the one that its metadata name, else that of its point.
@@ -489,27 +321,23 @@ impl Assembly<'_> {
         Ok(read(&Field { name: output.name, source: &output.source, grid, levels, route })?)
     }
 
-    /// Reads and compresses a variable, and describes it.
-    fn variable(
-        &self,
-        output: &Output<'_>,
-        coordinates: &Coordinates,
-        warnings: &mut Vec<String>,
-    ) -> Result<Variable, MakeError> {
+    /// Describes a variable. Its range, known only when its values were seen, has the place of any other until then.
+    fn variable(&self, output: &Output<'_>, coordinates: &Coordinates) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
         let codec = resources::codec(configuration);
-        let (data_type, encoded) = match configuration.precision {
-            Precision::Float32 => (Type::F32, self.field(output, |field| field.encode::<f32>(&codec, self.cancel))?),
-            Precision::Float64 => (Type::F64, self.field(output, |field| field.encode::<f64>(&codec, self.cancel))?),
+        let (data_type, chunked) = match configuration.precision {
+            Precision::Float32 => (Type::F32, self.field(output, |field| Ok(field.chunked::<f32>(&codec)))?),
+            Precision::Float64 => (Type::F64, self.field(output, |field| Ok(field.chunked::<f64>(&codec)))?),
         };
-        if encoded.uncovered > 0 {
-            let (granule, name, count) = (&self.recipe.granule, output.name, encoded.uncovered);
-            warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
-        }
         let dimensions = self.dimensions(output);
-        let mut attributes = range_attributes(self.plan.mode, data_type, &encoded);
-        if let Some(valid) = ValidRange::of(self.plan, output.name).map_err(|why| self.fail(output.name, why))? {
-            valid.check(encoded.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
+        let any = match data_type {
+            Type::F64 => Value::F64(vec![f64::NAN; 2]),
+            _ => Value::F32(vec![f32::NAN; 2]),
+        };
+        let ranges = range_attributes(self.plan.mode, data_type, Some(&any));
+        let mut attributes: Attributes =
+            ranges.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        if let Some(valid) = self.valid_range(output)? {
             attributes.extend(valid.attributes(data_type));
         }
         attributes.extend(output.description.attributes.iter().cloned());
@@ -523,7 +351,7 @@ impl Assembly<'_> {
         if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, &coordinates.first) {
             attribute::set(&mut attributes, "coordinates", names);
         }
-        let storage = Storage::Chunked(data_type, encoded.chunked);
+        let storage = Storage::Chunked(data_type, chunked);
         Ok(Variable { name: output.name.into(), dimensions, fill: Some(FILL), attributes, storage })
     }
 
@@ -549,18 +377,32 @@ enum Masked<'a> {
     Named(Arc<Mask>),
 }
 
-/// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`.
-fn range_attributes(mode: Mode, data_type: Type, encoded: &Encoded) -> Attributes {
-    use attribute::Value;
-    let pair = match (&encoded.range, data_type) {
-        (Some(Value::F32(range)), _) => [Value::F32(vec![range[0]]), Value::F32(vec![range[1]])],
-        (Some(Value::F64(range)), _) => [Value::F64(vec![range[0]]), Value::F64(vec![range[1]])],
-        (_, Type::F64) => [Value::F64(vec![f64::NAN]), Value::F64(vec![f64::NAN])],
-        _ => [Value::F32(vec![f32::NAN]), Value::F32(vec![f32::NAN])],
+/// Chunks on their way to the writer.
+enum Chunks {
+    Own(Vec<Chunk>),
+    Shared(Arc<Vec<Chunk>>),
+}
+
+impl AsRef<[Chunk]> for Chunks {
+    fn as_ref(&self) -> &[Chunk] {
+        match self {
+            Chunks::Own(chunks) => chunks,
+            Chunks::Shared(chunks) => chunks,
+        }
+    }
+}
+
+/// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`; without value if there is none to give.
+fn range_attributes(mode: Mode, data_type: Type, range: Option<&Value>) -> Vec<(&'static str, Option<Value>)> {
+    let single = |at: usize| match (range, data_type) {
+        (Some(Value::F32(range)), _) => Value::F32(vec![range[at]]),
+        (Some(Value::F64(range)), _) => Value::F64(vec![range[at]]),
+        (_, Type::F64) => Value::F64(vec![f64::NAN]),
+        _ => Value::F32(vec![f32::NAN]),
     };
     match mode {
-        Mode::Corrected => encoded.range.iter().map(|range| ("actual_range".to_owned(), range.clone())).collect(),
-        Mode::Edp2024 => ["valid_min".to_owned(), "valid_max".to_owned()].into_iter().zip(pair).collect(),
+        Mode::Corrected => vec![("actual_range", range.cloned())],
+        Mode::Edp2024 => vec![("valid_min", Some(single(0))), ("valid_max", Some(single(1)))],
     }
 }
 

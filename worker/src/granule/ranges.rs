@@ -1,6 +1,7 @@
 //! Smallest and largest values of a recipe's outputs, without making its granule.
 
-use super::make::{Assembly, MakeError};
+use super::error::MakeError;
+use super::make::Assembly;
 use crate::metadata::configuration::Precision;
 use crate::resources::Cache;
 use edp_protocol::recipe::Recipe;

@@ -56,22 +56,39 @@ pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x
         Some(Beyond { index, join: Join::Straight }) => same[index],
         Some(Beyond { index, join: Join::Turned }) => other[index],
     };
+    // Row by row, so that the compiler can take several cells at once.
+    let (mut u, mut v) = (vec![0.0; n], vec![0.0; n]);
+    let mut row_beyond = vec![0.0; n];
     for tile in 0..TILES {
         for j in 0..n {
             let line = (tile * n + j) * n;
-            let start = compact::row(n, tile, j) * n;
-            for i in 0..n {
-                let at = line + i;
-                let (u, v) = match staggering {
-                    Staggering::Centres => (x[at], y[at]),
-                    Staggering::Faces => {
-                        let east = if i + 1 < n { x[at + 1] } else { beyond(&x, &y, topology::right(n, tile, j)) };
-                        let north = if j + 1 < n { y[at + n] } else { beyond(&y, &x, topology::top(n, tile, i)) };
-                        (0.5 * (x[at] + east), 0.5 * (y[at] + north))
+            let (x_row, y_row) = (&x[line..line + n], &y[line..line + n]);
+            let (u_row, v_row) = match staggering {
+                Staggering::Centres => (x_row, y_row),
+                Staggering::Faces => {
+                    let north = if j + 1 < n {
+                        &y[line + n..line + 2 * n]
+                    } else {
+                        for (i, value) in row_beyond.iter_mut().enumerate() {
+                            *value = beyond(&y, &x, topology::top(n, tile, i));
+                        }
+                        &row_beyond[..]
+                    };
+                    let east_edge = [beyond(&x, &y, topology::right(n, tile, j))];
+                    let east = x_row[1..].iter().chain(&east_edge);
+                    for ((u, here), east) in u.iter_mut().zip(x_row).zip(east) {
+                        *u = 0.5 * (here + east);
                     }
-                };
-                let (cs, sn) = (grid.cs[at], grid.sn[at]);
-                out[start + i] = match orientation {
+                    for ((v, here), north) in v.iter_mut().zip(y_row).zip(north) {
+                        *v = 0.5 * (here + north);
+                    }
+                    (&u[..], &v[..])
+                }
+            };
+            let turn = grid.cs[line..line + n].iter().zip(&grid.sn[line..line + n]);
+            let start = compact::row(n, tile, j) * n;
+            for ((out, (u, v)), (cs, sn)) in out[start..start + n].iter_mut().zip(u_row.iter().zip(v_row)).zip(turn) {
+                *out = match orientation {
                     Orientation::Zonal => u * cs - v * sn,
                     Orientation::Meridional => u * sn + v * cs,
                 };

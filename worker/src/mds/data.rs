@@ -137,6 +137,16 @@ impl<R: ReadAt> MdsFile<R> {
         self.read((record * levels + level) * plane, plane)
     }
 
+    /// The most bytes that [`MdsFile::read_plane`] holds at once, its result included.
+    pub fn plane_memory(&self) -> u64 {
+        let size = match self.header.precision {
+            Precision::F32 => 4,
+            Precision::F64 => 8,
+        };
+        let plane = self.header.plane() as u64 * size;
+        plane + plane.min(BLOCK as u64)
+    }
+
     /// Reads all levels of one record, counted from 0: levels, rows, columns, the last fastest.
     ///
     /// # Errors

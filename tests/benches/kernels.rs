@@ -1,0 +1,129 @@
+//! Instructions of the kernels for each value, as a guard against losing vector instructions or adding passes.
+//!
+//! Instructions are counted by valgrind, so the figures do not depend on what else the machine does; they do on the
+//! compiler and the processor's instruction set. A kernel that takes more than its limit fails the run. Without
+//! valgrind there is nothing to count, and this says so.
+//!
+//! Each kernel runs in a process of its own, once with few and once with many repetitions: the difference is its own.
+
+use edp_coordinator::demo;
+use edp_tests::expect;
+use edp_worker::granule::codec::Element as _;
+use edp_worker::granule::field::{Field, Record, Route, Source, Vector};
+use edp_worker::granule::rotation::{Orientation, Staggering};
+use edp_worker::grid::Native;
+use edp_worker::mapping::Factors;
+use edp_worker::mds::{Header, MdsFile};
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+/// Cells along a tile of the grid that is counted on.
+const SIZE: usize = 30;
+
+/// Kernels, what each value means, and the most instructions that one may take: a quarter above what was counted when
+/// the kernel was last worked on.
+const KERNELS: [(&str, &str, f64); 4] = [
+    ("native", "cell: read, mask, check", 43.0),
+    ("latlon", "target cell: read, regrid, check", 38.0),
+    ("rotated", "target cell: read both components, rotate, regrid, check", 100.0),
+    ("shuffle", "value: bytes grouped for the compressor", 9.0),
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    if let (Some(kernel), Some(count), Some(directory)) = (arguments.next(), arguments.next(), arguments.next()) {
+        let count = count.parse().expect("a number of repetitions");
+        println!("{}", run(&kernel, count, Path::new(&directory)));
+        return;
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("instructions are not counted: valgrind is not installed");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    demo::generate(directory.path(), SIZE).expect("the demo's model run");
+    println!("| kernel | a value is a | instructions / value | limit |");
+    println!("|---|---|---|---|");
+    let mut over = Vec::new();
+    for (kernel, value, limit) in KERNELS {
+        let (few, values) = count(kernel, 1, directory.path());
+        let (many, _) = count(kernel, 11, directory.path());
+        let each = many.saturating_sub(few) as f64 / 10.0 / values as f64;
+        println!("| {kernel} | {value} | {each:.2} | {limit:.1} |");
+        if each > limit {
+            over.push(kernel);
+        }
+    }
+    assert!(over.is_empty(), "more instructions than the limit: {}", over.join(", "));
+}
+
+/// Instructions of a process that runs a kernel so often, and the values of one run.
+fn count(kernel: &str, repetitions: usize, directory: &Path) -> (u64, usize) {
+    let counts = directory.join("counts");
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--log-fd=2"]).arg(format!("--callgrind-out-file={}", counts.display()));
+    command.arg(std::env::current_exe().expect("this program")).arg(kernel).arg(repetitions.to_string());
+    let output = expect(command.arg(directory).env("RAYON_NUM_THREADS", "1"), 0);
+    let text = std::fs::read_to_string(&counts).expect("the counts");
+    let summary = text.lines().find_map(|line| line.strip_prefix("summary:").or(line.strip_prefix("totals:")));
+    let instructions = summary.and_then(|line| line.trim().parse().ok()).expect("a sum of instructions");
+    let values = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number of values");
+    (instructions, values)
+}
+
+/// Runs a kernel; gives the values of one run.
+fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
+    let grid = Native::load(&directory.join("grid")).expect("the grid");
+    let factors = Factors::open(&directory.join("factors")).expect("the factors");
+    let level = factors.level(0, &grid.wet_positions(0)).expect("the weights");
+    let targets = factors.shape().0 * factors.shape().1;
+    let cancel = AtomicBool::new(false);
+    let record = |name: &str| {
+        let month: PathBuf = directory.join("results/DEMO/diags_monthly").join(format!("{name}_mon_mean"));
+        let stem = month.join(format!("{name}_mon_mean.0000000732"));
+        let read = |end: &str| std::fs::read(stem.with_extension(format!("0000000732.{end}"))).expect("model output");
+        let (header, data) = (Header::parse("header", &read("meta")).expect("a header"), read("data"));
+        let input: Box<dyn edp_protocol::store::ReadAt> = Box::new(data);
+        Record { input: MdsFile::open("data", header, input).expect("a pair"), number: 0 }
+    };
+    // The weights of the uppermost level serve them all.
+    let latlon = |levels: usize| {
+        let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
+        Route::Latlon { levels, shape, uncovered_zero: true }
+    };
+    let ranges = |source: Source, levels: Option<usize>, route: Route<'_>| {
+        let field = Field { name: kernel, source: &source, grid: &grid, levels, route };
+        for _ in 0..repetitions {
+            black_box(field.range::<f32>(&cancel).expect("good values"));
+        }
+    };
+    match kernel {
+        "native" => {
+            ranges(Source::Direct(record("SSH")), None, Route::Native(&grid.mask_c));
+            grid.plane()
+        }
+        "latlon" => {
+            ranges(Source::Direct(record("SSH")), None, latlon(1));
+            targets
+        }
+        "rotated" => {
+            let (x, y) = (record("UVEL"), record("VVEL"));
+            let levels = x.input.header().levels().expect("a 3-D field");
+            let (staggering, orientation) = (Staggering::Faces, Orientation::Zonal);
+            ranges(Source::Rotated(Box::new(Vector { x, y, staggering, orientation })), Some(levels), latlon(levels));
+            targets * levels
+        }
+        "shuffle" => {
+            let values: Vec<f32> = (0..100_000).map(|i| i as f32 * 0.1).collect();
+            for _ in 0..repetitions {
+                let mut out = Vec::with_capacity(values.len() * 4);
+                f32::bytes(black_box(&values), true, &mut out);
+                black_box(out);
+            }
+            values.len()
+        }
+        other => panic!("no kernel '{other}'"),
+    }
+}

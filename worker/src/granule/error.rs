@@ -1,0 +1,131 @@
+//! Why a granule could not be made.
+
+use super::codec::CodecError;
+use super::field::FieldError;
+use super::file::FileError;
+use super::gate::GateError;
+use super::time::TimeError;
+use crate::mapping::MappingError;
+use crate::mds::MdsError;
+use crate::metadata::podaac::TableError;
+use crate::resources::ResourceError;
+use edp_protocol::location::LocationError;
+use edp_protocol::name::NameError;
+use edp_protocol::recipe::RecipeError;
+use std::io;
+
+/// Why a granule could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// The recipe is not usable.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The granule's name is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Something the recipe asks for is not possible.
+    #[error("{granule}: {variable}: {why}")]
+    Variable {
+        /// The granule.
+        granule: String,
+        /// The output variable.
+        variable: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Outputs of the dataset have no input.
+    #[error("{granule}: held: no input for {}; plan with --allow-partial to make it without", .missing.join(", "))]
+    Held {
+        /// The granule.
+        granule: String,
+        /// The outputs.
+        missing: Vec<String>,
+    },
+    /// A variable takes more memory than a slot may have.
+    #[error(
+        "{granule}: {variable} takes up to {} MiB, a slot may have {} MiB: raise run.memory in the settings, or EDP_RUN__MEMORY",
+        .needed.div_ceil(1 << 20), .limit >> 20
+    )]
+    Memory {
+        /// The granule.
+        granule: String,
+        /// The output variable.
+        variable: String,
+        /// Bytes that it takes at most.
+        needed: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A shared resource.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    /// An input file cannot be opened.
+    #[error("{path}: cannot be opened: {source}")]
+    Input {
+        /// The file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An input is not the one that was planned with.
+    #[error("{path}: has {found} bytes, but had {planned} when the recipe was planned: plan again")]
+    InputChanged {
+        /// The file.
+        path: String,
+        /// Size now.
+        found: u64,
+        /// Size when planning.
+        planned: u64,
+    },
+    /// A location of the recipe.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// An MDS file.
+    #[error(transparent)]
+    Mds(#[from] MdsError),
+    /// Mapping factors.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+    /// A field.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The times of the recipe.
+    #[error("{granule}: {source}")]
+    Time {
+        /// The granule.
+        granule: String,
+        /// What is wrong.
+        source: TimeError,
+    },
+    /// The PO.DAAC table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Compression.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file did not pass the gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+}
+
+impl MakeError {
+    /// What the system refused, if that is the cause.
+    pub fn system(&self) -> Option<&io::Error> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<io::Error>() {
+                return Some(error);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// Whether it happened to the file that was being made, not to what it is made of.
+    pub fn is_of_output(&self) -> bool {
+        matches!(self, MakeError::File(_) | MakeError::Gate(_))
+    }
+}

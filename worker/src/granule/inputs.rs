@@ -1,0 +1,224 @@
+//! Inputs of a recipe: opened, held against the recipe and the grid, and given their place on the grid.
+
+use super::error::MakeError;
+use super::field::{Input, Record, Source, Vector};
+use super::make::Assembly;
+use super::rotation::{Orientation, Staggering};
+use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
+use crate::mds::{Header, MdsFile};
+use crate::metadata::variable::{self, Description};
+use edp_protocol::name::{base_name, split_period};
+use edp_protocol::store::ReadAt;
+use edp_protocol::{GridKind, Location};
+use std::fs::File;
+use std::io;
+
+/// An output variable before its values are read.
+pub(super) struct Output<'a> {
+    /// Its name.
+    pub(super) name: &'a str,
+    /// What it is made of.
+    pub(super) source: Source,
+    /// Where on the grid it lives.
+    pub(super) placement: Placement,
+    /// Its levels; none if it is 2-D.
+    pub(super) levels: Option<usize>,
+    /// What the metadata say.
+    pub(super) description: Description,
+}
+
+impl Assembly<'_> {
+    /// Opens the inputs of a variable and finds out where on the grid it lives.
+    pub(super) fn output<'s>(
+        &'s self,
+        name: &'s str,
+        inputs: &[Vec<String>],
+        warnings: &mut Vec<String>,
+    ) -> Result<Output<'s>, MakeError> {
+        let description = variable::describe(&self.resources.texts.metadata, self.name.grid, name);
+        if !description.known {
+            warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
+        }
+        let (source, placement, levels) = match inputs {
+            [pair] => {
+                let (record, field) = self.open(name, pair)?;
+                let levels = self.levels(name, &record)?;
+                let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
+                (Source::Direct(record), placement, levels)
+            }
+            [first, second] => self.rotated(name, first, second, warnings)?,
+            _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
+        };
+        Ok(Output { name, source, placement, levels, description })
+    }
+
+    /// A component of a vector at cell centres, from the two components of the model.
+    fn rotated(
+        &self,
+        name: &str,
+        first: &[String],
+        second: &[String],
+        warnings: &mut Vec<String>,
+    ) -> Result<(Source, Placement, Option<usize>), MakeError> {
+        let dynamic = &self.recipe.dynamic_metadata;
+        let components = dynamic.field_components.as_ref().and_then(|of| of.get(name));
+        let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(name));
+        let (Some(components), Some(orientation)) = (components, orientation) else {
+            return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
+        };
+        let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
+        let (first, second) = (self.open(name, first)?, self.open(name, second)?);
+        let (x, y) = match (first.1 == components.x, second.1 == components.y) {
+            (true, true) => (first, second),
+            (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
+            _ => {
+                let why = format!(
+                    "its inputs are {} and {}, its components {} and {}",
+                    first.1, second.1, components.x, components.y
+                );
+                return Err(self.fail(name, why));
+            }
+        };
+        let levels = self.levels(name, &x.0)?;
+        if self.levels(name, &y.0)? != levels {
+            return Err(
+                self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name()))
+            );
+        }
+        let mut place = |field: &str| {
+            let description = variable::describe(&self.resources.texts.metadata, GridKind::Native, field);
+            self.placement(name, field, &description, levels.is_some(), warnings)
+        };
+        let (of_x, of_y) = (place(&x.1)?, place(&y.1)?);
+        let staggering = match (of_x.horizontal, of_y.horizontal) {
+            (HorizontalPoint::C, HorizontalPoint::C) => Staggering::Centres,
+            (HorizontalPoint::U, HorizontalPoint::V) => Staggering::Faces,
+            (a, b) => {
+                return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1)));
+            }
+        };
+        let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
+        let vector = Vector { x: x.0, y: y.0, staggering, orientation };
+        Ok((Source::Rotated(Box::new(vector)), placement, levels))
+    }
+
+    /// Levels of an input that fits the grid; none if it is 2-D.
+    fn levels(&self, name: &str, record: &Record) -> Result<Option<usize>, MakeError> {
+        let (input, grid) = (&record.input, &self.resources.grid.native);
+        let size = input.header().llc_size()?;
+        if size != grid.n {
+            return Err(self.fail(name, format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n)));
+        }
+        let wanted = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
+        match input.header().levels() {
+            Some(levels) if levels != wanted => {
+                Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted}", input.name())))
+            }
+            levels => Ok(levels),
+        }
+    }
+
+    /// Opens a pair of input files; also says which model variable its name speaks of.
+    fn open(&self, name: &str, pair: &[String]) -> Result<(Record, String), MakeError> {
+        let file = |end: &str| {
+            let found = pair.iter().find(|path| path.ends_with(end));
+            found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
+        };
+        let (data_path, meta_path) = (file(".data")?, file(".meta")?);
+        let meta = self.open_file(meta_path)?;
+        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
+        let limit = crate::mds::MAX_HEADER as u64;
+        let mut text = vec![0; length.min(limit + 1) as usize];
+        meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
+        let header = Header::parse(meta_path, &text)?;
+        let data = self.open_file(data_path)?;
+        let input: Input = MdsFile::open(data_path, header, data)?;
+        let stem = base_name(data_path).split('.').next().unwrap_or_default();
+        let field = split_period(stem).map_or(stem, |(variable, _)| variable);
+        self.check_header(name, data_path, field, &input)?;
+        let number = input.record_of(field)?;
+        Ok((Record { input, number }, field.to_owned()))
+    }
+
+    fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+        let fail = |source| MakeError::Input { path: path.into(), source };
+        let location = path.parse::<Location>()?;
+        // Opening a pipe would wait for somebody to write into it.
+        if !std::fs::metadata(location.local()?).map_err(fail)?.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let file = File::open(location.local()?).map_err(fail)?;
+        let found = file.length().map_err(fail)?;
+        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
+            && version.size != found
+        {
+            return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
+        }
+        Ok(Box::new(file))
+    }
+
+    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
+    fn check_header(&self, name: &str, path: &str, field: &str, input: &Input) -> Result<(), MakeError> {
+        let header = input.header();
+        // The model's names have at most eight characters; longer file names are cut to that in headers.
+        let short = |text: &str| text.chars().take(8).collect::<String>();
+        if let [found] = &header.fields[..]
+            && short(found) != short(field)
+        {
+            let why =
+                format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
+            return Err(self.fail(name, why));
+        }
+        let step = base_name(path).rsplit('.').nth(1).and_then(|digits| digits.parse::<u64>().ok());
+        match (step, header.step) {
+            (Some(named), Some(found)) if named != found => {
+                let why = format!("{path}: its header says step {found}, its name says {named}: one of them is wrong");
+                Err(self.fail(name, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The point of a variable: from the model's list, else from the metadata.
+    fn placement(
+        &self,
+        name: &str,
+        field: &str,
+        description: &Description,
+        three_d: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<Placement, MakeError> {
+        if let Some(placement) = self.resources.grid.diagnostics.placement(field) {
+            let vertical = match (placement.vertical, three_d) {
+                (_, false) => None,
+                (Some(point), true) => Some(point),
+                (None, true) => {
+                    return Err(
+                        self.fail(name, format!("{field} has no levels in the diagnostics list, but its file has"))
+                    );
+                }
+            };
+            return Ok(Placement { vertical, ..placement });
+        }
+        let location = description.grid_location.as_deref();
+        let horizontal = match location {
+            Some("c" | "w") => HorizontalPoint::C,
+            Some("u") => HorizontalPoint::U,
+            Some("v") => HorizontalPoint::V,
+            Some("z") => HorizontalPoint::Z,
+            _ => {
+                let why = format!(
+                    "{field} is neither in {} of the grid nor has it a grid_location in the metadata: add it to one of them",
+                    crate::grid::DIAGNOSTICS_FILE
+                );
+                return Err(self.fail(name, why));
+            }
+        };
+        let level = if location == Some("w") { VerticalPoint::Lower } else { VerticalPoint::Center };
+        warnings.push(format!(
+            "{}: {name}: {field} is not in the diagnostics list, its point is taken from the metadata",
+            self.recipe.granule
+        ));
+        Ok(Placement { horizontal, vertical: three_d.then_some(level) })
+    }
+}
