@@ -1,6 +1,7 @@
 //! What travels between a production and its workers.
 
 use crate::recipe::Recipe;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// Kinds of failure, by what is to be done about them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Kinds of failure, by what is to be done about them. They travel as their position in this list: append only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureKind {
     /// The same recipe will fail again: bad recipe, missing or damaged input, gate.
     Permanent,
@@ -58,6 +59,9 @@ pub enum FailureKind {
     /// Not tried to the end: the worker was told to stop, or can make nothing as things are (destination full or
     /// read-only). Nothing is wrong with the recipe.
     Returned,
+    /// Not tried: it was delivered before, to a worker that did not say how it ended. Whoever owns the retries knows
+    /// what that means.
+    Lost,
 }
 
 /// An error and its causes in one line, without saying twice what a cause repeats.

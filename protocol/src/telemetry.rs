@@ -8,6 +8,10 @@ use tracing_subscriber::EnvFilter;
 #[error("log level '{0}' is not understood: use error, warn, info, debug, trace, or a filter such as edp_worker=debug")]
 pub struct LevelError(String);
 
+/// What is logged unless something else is asked for. The AMQP library calls errors what we expect and handle: queues
+/// that are not there yet, connections that end.
+const DEFAULT: &str = "warn,lapin=off";
+
 /// Starts logging for this process: `level` if given, else `RUST_LOG`, else warnings. EDP's level names are accepted.
 ///
 /// # Errors
@@ -15,7 +19,7 @@ pub struct LevelError(String);
 pub fn start(level: Option<&str>) -> Result<(), LevelError> {
     let filter = match level {
         Some(level) => filter(level)?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")),
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT)),
     };
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A second start in one process changes nothing, which is what tests want.

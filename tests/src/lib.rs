@@ -1,6 +1,9 @@
 //! What the end-to-end tests share: a made-up model run, and the two programs as a user starts them.
 
+pub mod broker;
+pub mod certificates;
 pub mod parsers;
+pub mod proxy;
 
 use edp_coordinator::demo::{self, Demo};
 use edp_protocol::Digest;

@@ -1,0 +1,239 @@
+//! The queues on a RabbitMQ broker.
+//!
+//! Two actors, each the owner of one connection: one publishes, the other declares, looks and consumes, since a broker
+//! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a channel
+//! or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is over.
+
+mod connection;
+mod consuming;
+mod publishing;
+mod tls;
+
+pub use tls::{Tls, TlsError};
+
+use super::engine::Engine;
+use super::publisher::Publication;
+use super::topology::{CONSUMER_TIMEOUT, Production};
+use super::{Address, MAILBOX, QueueError, Request, State};
+use crate::settings::QueueSettings;
+use connection::Role;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// How to reach a broker, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it is.
+    pub address: Address,
+    /// Whose queues are meant.
+    pub production: Production,
+    /// What both sides must prove, for `amqps://`.
+    pub tls: Tls,
+    /// How long a broker, a queue or room in the broker's memory is waited for before it is all given up.
+    pub patience: Duration,
+    /// A connection on which nothing was heard for that long is lost; whole seconds, at least one. The broker may ask
+    /// for less.
+    pub heartbeat: Duration,
+    /// How long the broker may take to confirm a message, or to answer anything else.
+    pub confirm: Duration,
+    /// How long a delivery may stay unacknowledged, where the broker knows `x-consumer-timeout` (3.12 and newer). The
+    /// queues are made with it: it must be the same as long as they live.
+    pub consumer_timeout: Duration,
+    /// What the broker calls the connections.
+    pub name: String,
+}
+
+impl Options {
+    /// With the usual deadlines: patience 10 min, heartbeat 30 s, confirmations 30 s.
+    pub fn new(address: Address, production: Production) -> Options {
+        Options {
+            address,
+            production,
+            tls: Tls::default(),
+            patience: Duration::from_secs(600),
+            heartbeat: Duration::from_secs(30),
+            confirm: Duration::from_secs(30),
+            consumer_timeout: CONSUMER_TIMEOUT,
+            name: format!("edp {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// Why settings give no options.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// No address.
+    #[error("no queue is named: give --queue, set url in section queue of the settings, or EDP_QUEUE__URL")]
+    NoAddress,
+    /// A time is zero.
+    #[error("queue.{key} is 0: at least 1 s is needed")]
+    Zero {
+        /// Its key.
+        key: &'static str,
+    },
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Options {
+    /// What the settings say, with the usual deadlines where they say nothing. Reads the certificates.
+    ///
+    /// # Errors
+    /// There is no address, a time is zero, or a certificate cannot be used.
+    pub fn from_settings(settings: &QueueSettings, production: Production) -> Result<Options, OptionsError> {
+        let mut options = Options::new(settings.url.clone().ok_or(OptionsError::NoAddress)?, production);
+        let heartbeat = settings.heartbeat.map(u32::from);
+        for (key, value, option) in [
+            ("patience", settings.patience, &mut options.patience),
+            ("heartbeat", heartbeat, &mut options.heartbeat),
+            ("confirm", settings.confirm, &mut options.confirm),
+        ] {
+            match value {
+                Some(0) => return Err(OptionsError::Zero { key }),
+                Some(seconds) => *option = Duration::from_secs(seconds.into()),
+                None => {}
+            }
+        }
+        let QueueSettings { ca, certificate, key, .. } = settings;
+        options.tls = Tls::read(ca.as_deref(), certificate.as_deref(), key.as_deref())?;
+        Ok(options)
+    }
+}
+
+/// What the link keeps.
+#[derive(Clone)]
+pub(super) struct Handle {
+    outbox: mpsc::Sender<Publication>,
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(super) fn outbox(&self) -> mpsc::Sender<Publication> {
+        self.outbox.clone()
+    }
+
+    pub(super) fn declares(&self) {
+        self.shared.set_role(Role::Declares);
+    }
+
+    pub(super) fn awaits(&self) {
+        self.shared.set_role(Role::Awaits);
+    }
+
+    /// The error of a call with a deadline of its own.
+    pub(super) fn late(&self, since: Instant, state: &State) -> QueueError {
+        match state {
+            State::Failed(error) => error.clone(),
+            State::Down { why, .. } | State::Blocked { why, .. } => self.shared.unreachable(since, why),
+            State::Up => self.shared.unreachable(since, "no answer"),
+        }
+    }
+
+    /// Ends the publishing actor, and waits for it.
+    pub(super) async fn closed(&self) {
+        self.shared.over.send_replace(true);
+        self.outbox.closed().await;
+    }
+}
+
+/// Starts the actors; gives what the link keeps, the mailbox of the consuming actor, and the state of both.
+pub(super) fn start(engine: &Engine, options: Options) -> (Handle, mpsc::Sender<Request>, watch::Receiver<State>) {
+    let (requests, asked) = mpsc::channel(MAILBOX);
+    let (outbox, publications) = mpsc::channel(MAILBOX);
+    let (state, states) = watch::channel(State::Up);
+    let shared = Arc::new(Shared {
+        options,
+        role: Mutex::new(Role::Looks),
+        halves: Mutex::new([State::Up, State::Up]),
+        state,
+        over: watch::Sender::new(false),
+    });
+    engine.spawn(consuming::run(shared.clone(), asked));
+    engine.spawn(publishing::run(shared.clone(), publications));
+    (Handle { outbox, shared }, requests, states)
+}
+
+/// What both actors know.
+struct Shared {
+    options: Options,
+    role: Mutex<Role>,
+    /// State of each connection.
+    halves: Mutex<[State; 2]>,
+    /// The worse of both.
+    state: watch::Sender<State>,
+    /// True once the link is closed or has failed: the signal for both actors to end.
+    over: watch::Sender<bool>,
+}
+
+/// One of the two connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Publishing,
+    Consuming,
+}
+
+impl Shared {
+    fn role(&self) -> Role {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_role(&self, role: Role) {
+        *self.role.lock().unwrap_or_else(PoisonError::into_inner) = role;
+    }
+
+    fn report(&self, half: Half, state: State) {
+        let worst = {
+            let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+            halves[half as usize] = state;
+            let rank = |state: &State| match state {
+                State::Up => 0,
+                State::Blocked { .. } => 1,
+                State::Down { .. } => 2,
+                State::Failed(_) => 3,
+            };
+            let [one, other] = &*halves;
+            if rank(one) >= rank(other) { one.clone() } else { other.clone() }
+        };
+        self.state.send_replace(worst);
+    }
+
+    /// Ends both actors with an error, before their mailboxes close.
+    fn fail(&self, half: Half, error: QueueError) {
+        tracing::error!(%error, "the queues are given up");
+        self.report(half, State::Failed(error));
+        self.over.send_replace(true);
+    }
+
+    async fn over(&self) {
+        let mut over = self.over.subscribe();
+        let _ = over.wait_for(|over| *over).await;
+    }
+
+    fn unreachable(&self, since: Instant, why: &str) -> QueueError {
+        QueueError::Unreachable { address: self.options.address.to_string(), after: since.elapsed(), why: why.into() }
+    }
+
+    fn refused(&self, why: impl ToString) -> QueueError {
+        QueueError::Refused { address: self.options.address.to_string(), why: why.to_string().into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn settings_make_options() {
+        let settings = |url: &str| QueueSettings { url: url.parse().ok(), patience: Some(5), ..Default::default() };
+        let options = Options::from_settings(&settings("amqp://h"), Production::default()).unwrap();
+        assert_eq!((options.patience, options.confirm), (Duration::from_secs(5), Duration::from_secs(30)));
+        let none = Options::from_settings(&settings(""), Production::default());
+        assert!(matches!(none, Err(OptionsError::NoAddress)));
+        let zero = QueueSettings { heartbeat: Some(0), ..settings("amqp://h") };
+        let error = Options::from_settings(&zero, Production::default()).unwrap_err().to_string();
+        assert!(error.contains("queue.heartbeat"), "{error}");
+    }
+}

@@ -1,0 +1,237 @@
+//! Queues in this process, with the promises of the broker's: what is not acknowledged comes again.
+
+use super::consumer::{Source, carry};
+use super::engine::Engine;
+use super::publisher::Publication;
+use super::{Depth, MAILBOX, Message, Queue, Request, State, consumer, topology::DELIVERY_LIMIT};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Messages that a queue takes before its publishers have to wait.
+const CAPACITY: usize = 1 << 16;
+
+/// What publishers need.
+#[derive(Clone)]
+pub(super) struct Handle {
+    shelves: Arc<Shelves>,
+    /// True once the link is closed.
+    closed: watch::Receiver<bool>,
+}
+
+/// The queues themselves. Locked for the time of a push or a pop, never across a wait.
+#[derive(Default)]
+struct Shelves {
+    shelves: Mutex<[Shelf; 3]>,
+    /// Something has been put down, taken away, or has a new owner.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Shelf {
+    ready: VecDeque<Entry>,
+    /// Ids of its consumers, in the order they came.
+    consumers: Vec<u64>,
+}
+
+struct Entry {
+    message: Message,
+    deliveries: u32,
+}
+
+impl Shelves {
+    fn lock(&self) -> MutexGuard<'_, [Shelf; 3]> {
+        // nothing panics while it is held
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a message down as soon as there is room.
+    async fn put(&self, queue: Queue, message: Message) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let shelf = &mut self.lock()[queue as usize];
+                if shelf.ready.len() < CAPACITY {
+                    shelf.ready.push_back(Entry { message, deliveries: 0 });
+                    break;
+                }
+            }
+            changed.await;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Puts deliveries back where they came from, the oldest first in line, or to the dead.
+    fn put_back(&self, queue: Queue, entries: impl DoubleEndedIterator<Item = Entry>) {
+        {
+            let mut shelves = self.lock();
+            for entry in entries.rev() {
+                if entry.deliveries > DELIVERY_LIMIT && queue != Queue::Dead {
+                    shelves[Queue::Dead as usize].ready.push_back(Entry { deliveries: 0, ..entry });
+                } else {
+                    shelves[queue as usize].ready.push_front(entry);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+}
+
+impl Handle {
+    /// The mailbox of a new publisher.
+    pub(super) fn outbox(&self, engine: &Engine, queue: Queue) -> mpsc::Sender<Publication> {
+        let (outbox, mut publications) = mpsc::channel::<Publication>(MAILBOX);
+        let Handle { shelves, mut closed } = self.clone();
+        engine.spawn(async move {
+            let publish = async {
+                while let Some(publication) = publications.recv().await {
+                    shelves.put(queue, publication.message).await;
+                    let _ = publication.reply.send(Ok(()));
+                }
+            };
+            tokio::select! {
+                () = publish => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        });
+        outbox
+    }
+}
+
+/// Starts the actor; gives what publishers need, its mailbox, and its state.
+pub(super) fn start(engine: &Engine) -> (Handle, mpsc::Sender<Request>, watch::Receiver<State>) {
+    let (sender, requests) = mpsc::channel(MAILBOX);
+    let (state, states) = watch::channel(State::Up);
+    let (close, closed) = watch::channel(false);
+    let shelves = Arc::new(Shelves::default());
+    engine.spawn(run(shelves.clone(), requests, close, state));
+    (Handle { shelves, closed }, sender, states)
+}
+
+async fn run(
+    shelves: Arc<Shelves>,
+    mut requests: mpsc::Receiver<Request>,
+    close: watch::Sender<bool>,
+    _state: watch::Sender<State>,
+) {
+    let mut carriers = JoinSet::new();
+    let mut consumers = 0;
+    loop {
+        let request = tokio::select! {
+            request = requests.recv() => request,
+            Some(_) = carriers.join_next() => continue,
+        };
+        match request {
+            Some(Request::Declare(reply) | Request::Check(reply)) => drop(reply.send(Ok(()))),
+            Some(Request::Depth(queue, reply)) => {
+                let shelf = &shelves.lock()[queue as usize];
+                let most = if queue == Queue::Results { 1 } else { usize::MAX };
+                let consumers = shelf.consumers.len().min(most) as u64;
+                let depth = Depth { messages: shelf.ready.len() as u64, consumers };
+                drop(reply.send(Ok(depth)));
+            }
+            Some(Request::Consume(subscription)) => {
+                consumers += 1;
+                let source = Taking::new(shelves.clone(), consumers, subscription.queue, subscription.prefetch.into());
+                let (settle, settled) = consumer::settling();
+                carriers.spawn(async move { carry(source, &mut Some(subscription), settle, settled).await });
+            }
+            Some(Request::Unsubscribed) => {}
+            Some(Request::Close(done)) => {
+                close.send_replace(true);
+                drop(carriers);
+                let _ = done.send(());
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// One consumer's deliveries.
+struct Taking {
+    shelves: Arc<Shelves>,
+    id: u64,
+    queue: Queue,
+    prefetch: usize,
+    cancelled: bool,
+    taken: BTreeMap<u64, Entry>,
+    tag: u64,
+}
+
+impl Taking {
+    fn new(shelves: Arc<Shelves>, id: u64, queue: Queue, prefetch: usize) -> Taking {
+        shelves.lock()[queue as usize].consumers.push(id);
+        Taking { shelves, id, queue, prefetch, cancelled: false, taken: BTreeMap::new(), tag: 0 }
+    }
+
+    fn take(&mut self) -> Option<(Message, bool, u64)> {
+        if self.taken.len() >= self.prefetch {
+            return None;
+        }
+        let mut entry = {
+            let shelf = &mut self.shelves.lock()[self.queue as usize];
+            shelf.ready.pop_front()?
+        };
+        self.shelves.changed.notify_waiters();
+        self.tag += 1;
+        let message = entry.message.clone();
+        let redelivered = entry.deliveries > 0;
+        entry.deliveries += 1;
+        self.taken.insert(self.tag, entry);
+        Some((message, redelivered, self.tag))
+    }
+
+    fn leave(&mut self) {
+        self.shelves.lock()[self.queue as usize].consumers.retain(|id| *id != self.id);
+        self.shelves.changed.notify_waiters();
+    }
+}
+
+impl Source for Taking {
+    async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
+        let shelves = self.shelves.clone();
+        loop {
+            if self.cancelled {
+                return Ok(None);
+            }
+            let changed = shelves.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(taken) = self.take() {
+                return Ok(Some(taken));
+            }
+            changed.await;
+        }
+    }
+
+    async fn ack(&mut self, tag: u64) -> Result<(), String> {
+        self.taken.remove(&tag);
+        Ok(())
+    }
+
+    async fn give_back(&mut self, tag: u64) -> Result<(), String> {
+        self.shelves.put_back(self.queue, self.taken.remove(&tag).into_iter());
+        Ok(())
+    }
+
+    async fn cancel(&mut self) -> Result<(), String> {
+        self.cancelled = true;
+        self.leave();
+        Ok(())
+    }
+
+    async fn close(self) -> Result<(), String> {
+        Ok(()) // by dropping it
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.leave();
+        self.shelves.put_back(self.queue, std::mem::take(&mut self.taken).into_values());
+    }
+}

@@ -1,0 +1,59 @@
+//! Publishing: a window of messages that are not yet confirmed.
+
+use super::{Link, MAX_PROPERTIES, Message, PublishError, Queue};
+use crate::wire::MAX_BODY;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+/// Publishes to one queue; clones share the window.
+#[derive(Clone)]
+pub struct Publisher {
+    link: Link,
+    queue: Queue,
+    /// One permit for each message that may be unconfirmed.
+    window: Arc<Semaphore>,
+    outbox: mpsc::Sender<Publication>,
+}
+
+/// A message on its way to a queue.
+pub(super) struct Publication {
+    pub(super) queue: Queue,
+    pub(super) message: Message,
+    /// When it was handed over; it is given up when it has waited longer than the patience.
+    pub(super) since: Instant,
+    pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
+    /// Kept until the message is confirmed or given up, even if nobody waits for that any more.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+impl Publisher {
+    pub(super) fn new(link: Link, queue: Queue, window: usize, outbox: mpsc::Sender<Publication>) -> Publisher {
+        let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
+        Publisher { link, queue, window, outbox }
+    }
+
+    /// Publishes a message; returns when the broker has it safe on disk. Waits while the window is full, the broker
+    /// blocks or is away. If the connection is lost before the confirmation, the message is published again by itself:
+    /// it may arrive twice.
+    ///
+    /// Dropping the call does not take the message back.
+    ///
+    /// # Errors
+    /// The message is too large, or was not taken for as long as the patience lasts.
+    pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        let headers = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let properties = message.content_type.len() + message.message_id.len() + headers;
+        for (part, size, most) in [("body", message.body.len(), MAX_BODY), ("properties", properties, MAX_PROPERTIES)] {
+            if size > most {
+                return Err(PublishError::Size { part, size, most });
+            }
+        }
+        let over = || PublishError::Queue(self.link.over());
+        let place = self.window.clone().acquire_owned().await.map_err(|_| over())?;
+        let (reply, confirmed) = oneshot::channel();
+        let publication = Publication { queue: self.queue, message, since: Instant::now(), reply, _place: place };
+        self.outbox.send(publication).await.map_err(|_| over())?;
+        confirmed.await.unwrap_or_else(|_| Err(over()))
+    }
+}

@@ -1,0 +1,124 @@
+//! Exchanges and queues of a production on the broker, and who needs which permissions.
+//!
+//! For each [`Queue`] there is an exchange (fanout) and a queue bound to it, both named `edp.<production>.<queue>`, both
+//! durable. Nobody publishes through the broker's default exchange: permissions could not tell its queues apart.
+//!
+//! The queues are quorum queues. A message that was delivered [`DELIVERY_LIMIT`] times and never acknowledged goes to
+//! `edp.<production>.dead`, at least once.
+//! `x-consumer-timeout` is set in any case: RabbitMQ before 3.12 stores and ignores it (there `consumer_timeout` in
+//! `rabbitmq.conf` counts), and the queues stay the same when the broker is upgraded.
+//!
+//! One coordinator at a time: it holds the exclusive queue `edp.<production>.coordinator`, which nothing is ever sent
+//! to and which the broker removes with the connection that made it; a second one stands by until then. (A single active
+//! consumer on the results would do it too; but after a broker with RabbitMQ 3.10 was killed, nobody could consume from
+//! such a quorum queue any more.)
+//!
+//! # Permissions
+//!
+//! Patterns for `rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ`, here of the production `default`
+//! (write dots in its name as `\.` too):
+//!
+//! | user | configure | write | read |
+//! |---|---|---|---|
+//! | coordinator | `^edp\.default\.(recipes\|results\|dead\|coordinator)$` | the same | the same |
+//! | worker | `^$` | `^edp\.default\.results$` | `^edp\.default\.recipes$` |
+//!
+//! The coordinator needs all three on all of them to declare: binding a queue asks for `write` on it and `read` on its
+//! exchange, a dead-letter exchange for `read` on the queue and `write` on that exchange. Who publishes recipes by hand
+//! needs `write` on `edp.default.recipes`.
+
+use super::Queue;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How often a message is delivered before it is given up as dead. A last resort: the coordinator decides about retries
+/// long before.
+pub const DELIVERY_LIMIT: u32 = 50;
+
+/// How long a delivery may stay unacknowledged before the broker takes it back, with the consumer's channel.
+pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Most characters in the name of a production.
+pub const MAX_PRODUCTION: usize = 64;
+
+/// Name of a production: letters, digits, `-`, `_` and `.` of ASCII, at most [`MAX_PRODUCTION`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Production(String);
+
+/// Why a text is no name of a production.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{}' is no name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
+pub struct ProductionError(String);
+
+impl FromStr for Production {
+    type Err = ProductionError;
+
+    fn from_str(name: &str) -> Result<Production, ProductionError> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > MAX_PRODUCTION || !name.chars().all(good) {
+            return Err(ProductionError(name.chars().take(MAX_PRODUCTION + 1).collect()));
+        }
+        Ok(Production(name.to_owned()))
+    }
+}
+
+impl Default for Production {
+    fn default() -> Production {
+        Production("default".into())
+    }
+}
+
+impl fmt::Display for Production {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Production {
+    /// Name of a queue, and of the exchange before it, on the broker.
+    pub fn queue(&self, queue: Queue) -> String {
+        format!("edp.{self}.{queue}")
+    }
+
+    /// Name of the queue that one coordinator at a time can have.
+    pub fn seat(&self) -> String {
+        format!("edp.{self}.coordinator")
+    }
+
+    /// What the queue is declared with.
+    pub(super) fn arguments(&self, queue: Queue, consumer_timeout: Duration) -> FieldTable {
+        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+        let mut arguments = FieldTable::default();
+        let mut set = |name: &str, value| {
+            arguments.insert(ShortString::from(name), value);
+        };
+        set("x-queue-type", text("quorum"));
+        set("x-delivery-limit", AMQPValue::LongInt(DELIVERY_LIMIT as i32));
+        let millis = i64::try_from(consumer_timeout.as_millis()).unwrap_or(i64::MAX);
+        set("x-consumer-timeout", AMQPValue::LongLongInt(millis));
+        if queue != Queue::Dead {
+            set("x-dead-letter-exchange", text(&self.queue(Queue::Dead)));
+            set("x-dead-letter-strategy", text("at-least-once"));
+            // what at-least-once asks for; without a length limit nothing is ever refused
+            set("x-overflow", text("reject-publish"));
+        }
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert_eq!("v4r4-a_1.b".parse::<Production>().unwrap().queue(Queue::Recipes), "edp.v4r4-a_1.b.recipes");
+        assert_eq!(Production::default().queue(Queue::Dead), "edp.default.dead");
+        for name in ["", "a b", "a/b", "a*", "größe", "a\n", &"x".repeat(65)] {
+            assert!(name.parse::<Production>().is_err(), "{name:?}");
+        }
+    }
+}

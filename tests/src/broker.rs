@@ -1,0 +1,236 @@
+//! A RabbitMQ node of a test's own: own name, ports, directories and cookie, nothing of the machine's broker.
+
+use edp_protocol::queue::topology::Production;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a node may take to start or stop on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A node, stopped and removed when this is dropped.
+pub struct Broker {
+    directory: tempfile::TempDir,
+    name: String,
+    port: u16,
+    tls_port: u16,
+    distribution_port: u16,
+    mapper_port: u16,
+    /// What finds Erlang nodes by name.
+    mapper: Child,
+    node: Mutex<Option<Child>>,
+}
+
+impl Broker {
+    /// Starts a node; returns when it takes connections.
+    ///
+    /// # Panics
+    /// RabbitMQ is not installed, or does not start.
+    pub fn start() -> Broker {
+        Broker::with("")
+    }
+
+    /// Starts a node with more lines in its `rabbitmq.conf`.
+    ///
+    /// # Panics
+    /// RabbitMQ is not installed, or does not start.
+    pub fn with(lines: &str) -> Broker {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // held together, so that they differ
+        let listeners = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        let [port, tls_port, distribution_port, mapper_port] =
+            listeners.each_ref().map(|listener| listener.local_addr().expect("its address").port());
+        drop(listeners);
+        let mapper = Command::new("epmd")
+            .args(["-address", "127.0.0.1", "-port", &mapper_port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("epmd: run `make deps`");
+        let name = format!("edp-{}-{port}@localhost", std::process::id());
+        let broker =
+            Broker { directory, name, port, tls_port, distribution_port, mapper_port, mapper, node: Mutex::new(None) };
+        let cookie = broker.path(".erlang.cookie");
+        std::fs::write(&cookie, "edptests").expect("the cookie");
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o400)).expect("the cookie's mode");
+        let lines = lines.replace("{tls_port}", &tls_port.to_string());
+        let configuration = format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\nlog.console = false\nlog.file.level = warning\n\
+             disk_free_limit.absolute = 10MB\n{lines}\n"
+        );
+        let files =
+            [("rabbitmq.conf", &*configuration), ("environment", ""), ("advanced.config", "[]."), ("plugins", "[].")];
+        for (name, content) in files {
+            std::fs::write(broker.path(name), content).expect("its settings");
+        }
+        broker.run();
+        broker
+    }
+
+    /// Where it takes connections.
+    pub fn socket(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Its port for TLS, if the settings use `{tls_port}`.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// Its address for a user.
+    pub fn url(&self, user: &str, password: &str) -> String {
+        format!("amqp://{user}:{password}@127.0.0.1:{}/", self.port)
+    }
+
+    /// Kills it without warning, and its disk cache with it.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn kill(&self) {
+        let mut node = self.node().take().expect("a node that runs");
+        end(&mut node);
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Panics
+    /// It does not stop.
+    pub fn stop(&self) {
+        self.control(["stop"]);
+        let mut node = self.node().take().expect("a node that runs");
+        node.wait().expect("its end");
+    }
+
+    /// Starts it again after a kill or a stop.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn run(&self) {
+        let log = std::fs::File::create(self.path("output")).expect("its output");
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
+        self.environment(&mut command);
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("its output")).stdout(log).process_group(0);
+        let mut node = command.spawn().expect("rabbitmq-server: run `make deps`");
+        let end = Instant::now() + PATIENCE;
+        // the listener is the last that starts
+        while TcpStream::connect(self.socket()).is_err() {
+            let ended = node.try_wait().expect("its state");
+            let output = || std::fs::read_to_string(self.path("output")).unwrap_or_default();
+            assert!(ended.is_none(), "RabbitMQ has ended: {}", output());
+            assert!(Instant::now() < end, "RabbitMQ does not start: {}", output());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        *self.node() = Some(node);
+    }
+
+    /// Lets no publisher through, as if memory were short, or lets them again.
+    pub fn alarm(&self, on: bool) {
+        self.control(["set_vm_memory_high_watermark", if on { "0" } else { "0.6" }]);
+    }
+
+    /// Closes all connections.
+    pub fn disconnect(&self) {
+        self.control(["close_all_connections", "test"]);
+    }
+
+    /// Deletes a queue.
+    pub fn delete(&self, queue: &str) {
+        self.control(["delete_queue", queue]);
+    }
+
+    /// Makes a queue that is unlike those of a production.
+    pub fn foreign(&self, queue: &str) {
+        let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");
+        self.control(["eval", &format!("rabbit_amqqueue:declare({name}, true, false, [], none, <<\"test\">>).")]);
+    }
+
+    /// Makes a user who may configure, write and read what the patterns name.
+    pub fn user(&self, name: &str, password: &str, [configure, write, read]: [&str; 3]) {
+        self.control(["add_user", name, password]);
+        self.control(["set_permissions", name, configure, write, read]);
+    }
+
+    /// The patterns for coordinator and worker of a production, as the documentation of the topology gives them.
+    pub fn patterns(production: &Production) -> ([String; 3], [String; 3]) {
+        let name = production.to_string().replace('.', "\\.");
+        let all = format!("^edp\\.{name}\\.(recipes|results|dead|coordinator)$");
+        let worker = ["^$".into(), format!("^edp\\.{name}\\.results$"), format!("^edp\\.{name}\\.recipes$")];
+        ([all.clone(), all.clone(), all], worker)
+    }
+
+    /// What `rabbitmqctl` says.
+    ///
+    /// # Panics
+    /// It fails.
+    pub fn control<I: IntoIterator<Item: AsRef<OsStr>>>(&self, words: I) -> String {
+        let output = self.controls(words);
+        assert!(output.status.success(), "{}", crate::text(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn controls<I: IntoIterator<Item: AsRef<OsStr>>>(&self, words: I) -> Output {
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        self.environment(&mut command);
+        command.args(["--quiet", "--node", &self.name]).args(words);
+        command.stdin(Stdio::null()).output().expect("rabbitmqctl: run `make deps`")
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let path = |name: &str| self.path(name).into_os_string();
+        command
+            .env("HOME", self.directory.path())
+            .env("RABBITMQ_CONF_ENV_FILE", path("environment"))
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
+            .env("ERL_EPMD_PORT", self.mapper_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins"))
+            .env("RABBITMQ_MNESIA_BASE", path("data"))
+            .env("RABBITMQ_LOG_BASE", path("log"))
+            .env("RABBITMQ_PID_FILE", path("pid"))
+            // an idle node must not take the processors from the test
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none");
+    }
+
+    fn node(&self) -> MutexGuard<'_, Option<Child>> {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The directory of its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut node) = self.node().take() {
+            end(&mut node);
+        }
+        let _ = self.mapper.kill();
+        let _ = self.mapper.wait();
+    }
+}
+
+/// Kills a process and all of its group.
+fn end(process: &mut Child) {
+    if let Ok(Some(group)) = i32::try_from(process.id()).map(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = process.wait();
+}

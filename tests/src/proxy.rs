@@ -1,0 +1,124 @@
+//! A TCP proxy that misbehaves on demand.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to what goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// It is passed on.
+    Pass,
+    /// It is passed on later.
+    Delay(Duration),
+    /// It is swallowed in both directions, and connections stay open.
+    Swallow,
+    /// New connections are closed at once.
+    Refuse,
+}
+
+/// Listens on a port of its own and connects to another.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    mode: Mode,
+    /// Both ends of all connections.
+    open: Vec<TcpStream>,
+    /// Connections so far.
+    count: usize,
+    over: bool,
+}
+
+impl Proxy {
+    /// A proxy before `target`.
+    ///
+    /// # Panics
+    /// There is no free port.
+    pub fn start(target: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let shared = Arc::new(Mutex::new(Shared { mode: Mode::Pass, open: Vec::new(), count: 0, over: false }));
+        let proxy = Proxy { address, shared: shared.clone() };
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let Ok(client) = client else { continue };
+                let mode = {
+                    let mut shared = lock(&shared);
+                    if shared.over {
+                        return;
+                    }
+                    shared.count += 1;
+                    shared.mode
+                };
+                let server = match mode {
+                    Mode::Refuse => continue,
+                    _ => TcpStream::connect(target),
+                };
+                let Ok(server) = server else { continue };
+                let clone = |stream: &TcpStream| stream.try_clone().expect("another handle of a socket");
+                lock(&shared).open.extend([clone(&client), clone(&server)]);
+                for (from, to) in [(clone(&client), clone(&server)), (server, client)] {
+                    let shared = shared.clone();
+                    thread::spawn(move || carry(&shared, from, to));
+                }
+            }
+        });
+        proxy
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes what happens from now on, on all connections.
+    pub fn set(&self, mode: Mode) {
+        lock(&self.shared).mode = mode;
+    }
+
+    /// Cuts all connections.
+    pub fn cut(&self) {
+        for stream in lock(&self.shared).open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Connections that were made so far.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared).count
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        lock(&self.shared).over = true;
+        self.cut();
+        let _ = TcpStream::connect(self.address); // wakes the listener
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn carry(shared: &Mutex<Shared>, mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        let mode = lock(shared).mode;
+        match mode {
+            Mode::Swallow => continue,
+            Mode::Delay(time) => thread::sleep(time),
+            Mode::Pass | Mode::Refuse => {}
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}

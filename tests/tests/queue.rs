@@ -1,0 +1,599 @@
+//! The queues: the same promises in process and on a broker, and on a broker whatever happens to it.
+//!
+//! Starting a node takes ten seconds, so all that needs one is one test.
+
+use edp_protocol::queue::topology::Production;
+use edp_protocol::queue::{Depth, Link, Message, Options, Publisher, Queue, QueueError, State, Tls, TlsError};
+use edp_tests::broker::Broker;
+use edp_tests::certificates::Certificates;
+use edp_tests::proxy::{Mode, Proxy};
+use futures_util::FutureExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Check = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// A deadline for what should happen soon, even on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, what).await.expect("it happens soon")
+}
+
+fn message(number: usize) -> Message {
+    let mut message = Message::new(number.to_string().into_bytes(), "text/plain", &format!("id-{number}"));
+    message.headers.insert("traceparent".into(), format!("00-{number:032x}-{number:016x}-01"));
+    message
+}
+
+fn number(message: &Message) -> usize {
+    String::from_utf8_lossy(&message.body).parse().expect("a number")
+}
+
+/// The link of a program: as a coordinator's or a worker's, with deadlines for tests.
+fn options(url: &str, production: &str) -> Options {
+    let production: Production = production.parse().expect("a name");
+    let mut options = Options::new(url.parse().expect("an address"), production);
+    options.patience = SOON;
+    options.confirm = Duration::from_secs(10);
+    options
+}
+
+async fn is(link: &Link, wanted: impl Fn(&State) -> bool) {
+    soon(link.state().wait_for(|state| wanted(state))).await.expect("a link that lives");
+}
+
+/// Waits until a queue holds so many messages, not counting those delivered. A broker may still count a consumer that
+/// was stopped, as long as deliveries of its are unsettled.
+async fn settles(link: &Link, queue: Queue, messages: u64) {
+    let ask = async {
+        while link.depth(queue).await.expect("its depth").messages != messages {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(SOON, ask).await.is_err() {
+        panic!("{queue}: {:?} instead of {messages} messages", link.depth(queue).await);
+    }
+}
+
+/// What holds for every link.
+async fn promises(link: &Link) -> Check {
+    soon(link.declare()).await?;
+    soon(link.declare()).await?;
+    soon(link.await_declared(SOON)).await?;
+    let publisher = link.publisher(Queue::Recipes, 4);
+
+    // what is published arrives as it was, in order
+    for n in 0..10 {
+        soon(publisher.publish(message(n))).await?;
+    }
+    settles(link, Queue::Recipes, 10).await;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 3)).await?;
+    let mut taken = Vec::new();
+    for n in 0..3 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!((&delivery.message, delivery.redelivered), (&message(n), false));
+        taken.push(delivery);
+    }
+
+    // the prefetch holds, and a call that is dropped loses nothing
+    assert!(tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.is_err());
+    taken.remove(1).ack();
+    let delivery = soon(consumer.next()).await?.expect("a delivery");
+    assert_eq!(number(&delivery.message), 3);
+    delivery.ack();
+
+    // stopping: what was taken can be acknowledged, what was not goes back, what is dropped comes again
+    soon(consumer.stop()).await;
+    assert!(soon(consumer.next()).await?.is_none());
+    taken.remove(1).ack();
+    drop(taken);
+    drop(consumer);
+    settles(link, Queue::Recipes, 7).await;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 100)).await?;
+    let mut left = BTreeMap::new();
+    for _ in 0..7 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        left.insert(number(&delivery.message), delivery.redelivered);
+        delivery.ack();
+    }
+    assert_eq!(left.keys().copied().collect::<Vec<_>>(), [0, 4, 5, 6, 7, 8, 9]);
+    assert!(left[&0] && !left[&9], "{left:?}");
+
+    // dropping a consumer is stopping it
+    for n in 0..5 {
+        soon(publisher.publish(message(n))).await?;
+    }
+    let held = soon(consumer.next()).await?.expect("a delivery");
+    drop(consumer);
+    settles(link, Queue::Recipes, 4).await;
+    drop(held);
+    settles(link, Queue::Recipes, 5).await;
+
+    // one consumer of results at a time
+    let results = link.publisher(Queue::Results, 10);
+    let mut first = soon(link.consumer(Queue::Results, 2)).await?;
+    soon(results.publish(message(1))).await?;
+    soon(first.next()).await?.expect("a delivery").ack();
+    let mut second = soon(link.consumer(Queue::Results, 2)).await?;
+    for n in 2..6 {
+        soon(results.publish(message(n))).await?;
+    }
+    assert!(tokio::time::timeout(Duration::from_millis(200), second.next()).await.is_err());
+    soon(first.stop()).await;
+    let mut handed = BTreeSet::new();
+    for _ in 2..6 {
+        let delivery = soon(second.next()).await?.expect("a delivery");
+        handed.insert(number(&delivery.message));
+        delivery.ack();
+    }
+    assert_eq!(handed, BTreeSet::from([2, 3, 4, 5]));
+    settles(link, Queue::Results, 0).await;
+
+    // what nobody ever acknowledges ends with the dead
+    soon(second.stop()).await;
+    soon(results.publish(message(7))).await?;
+    let mut count = 0;
+    while soon(link.depth(Queue::Dead)).await?.messages == 0 {
+        let mut consumer = soon(link.consumer(Queue::Results, 1)).await?;
+        let delivery = tokio::time::timeout(Duration::from_millis(500), consumer.next()).await;
+        count += usize::from(delivery.is_ok());
+        assert!(count < 60, "it is delivered again and again");
+    }
+    assert!(count > 40, "{count} deliveries");
+    let mut dead = soon(link.consumer(Queue::Dead, 1)).await?;
+    let delivery = soon(dead.next()).await?.expect("a delivery");
+    assert_eq!(number(&delivery.message), 7);
+    delivery.ack();
+
+    // too large, and closed
+    let large = Message::new(vec![0; edp_protocol::wire::MAX_BODY + 1], "", "");
+    assert!(soon(publisher.publish(large)).await.is_err());
+    let held = soon(dead.next());
+    tokio::join!(async { assert!(held.await.expect("an end in order").is_none()) }, link.close());
+    assert_eq!(soon(link.depth(Queue::Recipes)).await, Err(QueueError::Closed));
+    let error = soon(publisher.publish(message(0))).await.expect_err("the link is closed").to_string();
+    assert!(error.contains("closed"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_process() -> Check {
+    promises(&Link::embedded()?).await
+}
+
+#[tokio::test]
+async fn in_process_from_several_threads_at_once() -> Check {
+    let link = Link::embedded()?;
+    flow(&link, &link, 5000, 100, 20, |_| {}).await?;
+    Ok(())
+}
+
+/// Publishes messages and consumes them until each was seen; something happens after a third of them. Gives the number
+/// of those that came more than once.
+async fn flow(
+    from: &Link,
+    to: &Link,
+    messages: usize,
+    window: usize,
+    prefetch: u16,
+    happens: impl FnOnce(usize) + Send + 'static,
+) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+    let publisher = from.publisher(Queue::Recipes, window);
+    let publishing = tokio::spawn(publish(publisher, messages));
+    let mut consumer = soon(to.consumer(Queue::Recipes, prefetch)).await?;
+    let mut seen = BTreeMap::new();
+    let mut happens = Some(happens);
+    let mut happening = None;
+    while seen.len() < messages {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        *seen.entry(number(&delivery.message)).or_insert(0) += 1;
+        delivery.ack();
+        if seen.len() > messages / 3
+            && let Some(happens) = happens.take()
+        {
+            let now = seen.len();
+            happening = Some(tokio::task::spawn_blocking(move || happens(now)));
+        }
+    }
+    soon(publishing).await?;
+    if let Some(happening) = happening {
+        soon(happening).await?;
+    }
+    // stragglers: what was published twice, or whose acknowledgement was lost
+    while let Ok(next) = tokio::time::timeout(Duration::from_secs(1), consumer.next()).await {
+        let delivery = next?.expect("a delivery");
+        *seen.entry(number(&delivery.message)).or_insert(0) += 1;
+        delivery.ack();
+    }
+    soon(consumer.stop()).await;
+    Ok(seen.values().map(|times| times - 1).sum())
+}
+
+async fn publish(publisher: Publisher, messages: usize) {
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..messages {
+        let publisher = publisher.clone();
+        tasks.spawn(async move { publisher.publish(message(n)).await.expect("it is confirmed") });
+        while tasks.len() > 1000 {
+            soon(tasks.join_next()).await.expect("a task").expect("it is confirmed");
+        }
+    }
+    soon(tasks.join_all()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_broker() -> Check {
+    let certificates = Certificates::make();
+    let broker = Arc::new(Broker::with(&certificates.broker()));
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "promises"))?;
+    let mut failed = Vec::new();
+    for (name, scenario) in [
+        ("promises", promises(&link).boxed()),
+        ("declaring", declaring(&broker).boxed()),
+        ("refusals", refusals(&broker).boxed()),
+        ("permissions", permissions(&broker).boxed()),
+        ("encryption", encryption(&broker, &certificates).boxed()),
+        ("closing", closing(&broker).boxed()),
+        ("heartbeats", heartbeats(&broker).boxed()),
+        ("black hole", black_hole(&broker).boxed()),
+        ("cut connections", cut(&broker).boxed()),
+        ("memory alarm", alarm(&broker).boxed()),
+        ("deleted queues", deleted(&broker).boxed()),
+        ("unroutable", unroutable(&broker).boxed()),
+        ("killed broker", killed(&broker).boxed()),
+        ("stopped broker", stopped(&broker).boxed()),
+    ] {
+        let start = Instant::now();
+        let outcome = AssertUnwindSafe(scenario).catch_unwind().await;
+        let good = matches!(outcome, Ok(Ok(())));
+        eprintln!("{name}: {:.1} s{}", start.elapsed().as_secs_f32(), if good { "" } else { ", FAILED" });
+        if let Ok(Err(error)) = outcome {
+            eprintln!("{name}: {error}");
+        }
+        failed.extend((!good).then_some(name));
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+    Ok(())
+}
+
+async fn declaring(broker: &Broker) -> Check {
+    let url = &broker.url("guest", "guest");
+    let (coordinator, worker) = (Link::amqp(options(url, "declaring"))?, Link::amqp(options(url, "declaring"))?);
+    let error = soon(worker.await_declared(Duration::from_millis(300))).await.expect_err("nobody has declared them");
+    assert!(matches!(&error, QueueError::Absent { queue, .. } if queue == "edp.declaring.recipes"), "{error}");
+    assert!(matches!(soon(worker.depth(Queue::Results)).await, Err(QueueError::Absent { .. })));
+    let away = Link::amqp(options("amqp://127.0.0.1:1/", "declaring"))?;
+    let error = soon(away.await_declared(Duration::from_millis(300))).await.expect_err("nobody listens there");
+    assert!(matches!(error, QueueError::Unreachable { .. }), "{error}");
+    let waiting = tokio::spawn(async move { worker.await_declared(SOON).await.map(|()| worker) });
+    soon(coordinator.declare()).await?;
+    let worker = soon(waiting).await??;
+    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, Depth::default());
+
+    broker.foreign("edp.foreign.recipes");
+    let error = soon(Link::amqp(options(url, "foreign"))?.declare()).await.expect_err("the queue is another");
+    assert!(matches!(&error, QueueError::Different { why, .. } if why.contains("edp.foreign.recipes")), "{error}");
+    Ok(())
+}
+
+async fn refusals(broker: &Broker) -> Check {
+    let link = Link::amqp(options(&broker.url("guest", "wr0ng-s3cret"), "refusals"))?;
+    let error = soon(link.declare()).await.expect_err("the password is wrong");
+    assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+    let publisher = link.publisher(Queue::Recipes, 1);
+    let also = soon(publisher.publish(message(1))).await.expect_err("the password is wrong").to_string();
+    assert_eq!(error.to_string(), also);
+    let state = link.state();
+    assert!(matches!(&*state.borrow(), State::Failed(_)));
+    for text in [also, format!("{error:?} {link:?}"), format!("{:?}", options(&broker.url("a", "wr0ng-s3cret"), "b"))] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+
+    let nowhere = Link::amqp(options(&format!("{}nowhere", broker.url("guest", "guest")), "refusals"))?;
+    let error = soon(nowhere.declare()).await.expect_err("there is no such virtual host");
+    assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+
+    let mut away = options("amqp://127.0.0.1:1/", "refusals");
+    away.patience = Duration::from_secs(1);
+    let link = Link::amqp(away)?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    let error = soon(consumer.next()).await.expect_err("nobody listens there");
+    assert!(matches!(error, QueueError::Unreachable { .. }), "{error}");
+    assert_eq!(soon(link.declare()).await, Err(error));
+    Ok(())
+}
+
+async fn permissions(broker: &Broker) -> Check {
+    let (coordinator, worker) = Broker::patterns(&"least.1".parse()?);
+    broker.user("coordinator", "one", coordinator.each_ref().map(String::as_str));
+    broker.user("worker", "two", worker.each_ref().map(String::as_str));
+    let link = |user: &str, password: &str| Link::amqp(options(&broker.url(user, password), "least.1"));
+    let (coordinator, worker) = (link("coordinator", "one")?, link("worker", "two")?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, Depth::default());
+
+    // each does its part
+    soon(coordinator.publisher(Queue::Recipes, 1).publish(message(1))).await?;
+    let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
+    soon(recipes.next()).await?.expect("a recipe").ack();
+    soon(worker.publisher(Queue::Results, 1).publish(message(2))).await?;
+    let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
+    soon(results.next()).await?.expect("a result").ack();
+
+    // and a worker no more than that
+    let refused = |error: &dyn std::error::Error| assert!(error.to_string().contains("ACCESS_REFUSED"), "{error}");
+    refused(&soon(link("worker", "two")?.declare()).await.expect_err("a worker may not declare"));
+    let publisher = link("worker", "two")?.publisher(Queue::Recipes, 1);
+    refused(&soon(publisher.publish(message(3))).await.expect_err("a worker may not publish recipes"));
+    let spy = link("worker", "two")?;
+    let mut results = soon(spy.consumer(Queue::Results, 1)).await?;
+    refused(&soon(results.next()).await.expect_err("a worker may not read results"));
+    // nor does anybody get at another production
+    let other = Link::amqp(options(&broker.url("coordinator", "one"), "leastX1"))?;
+    refused(&soon(other.declare()).await.expect_err("another production"));
+    Ok(())
+}
+
+async fn encryption(broker: &Broker, certificates: &Certificates) -> Check {
+    let path = |name: &str| certificates.path(name);
+    let (ca, certificate, key) = (path("authority.pem"), path("client.pem"), path("client.key"));
+    let url = format!("amqps://guest:guest@localhost:{}/", broker.tls_port());
+    let link = |tls: Tls| {
+        let mut options = options(&url, "encryption");
+        options.tls = tls;
+        Link::amqp(options)
+    };
+    let link_up = link(Tls::read(Some(&ca), Some(&certificate), Some(&key))?)?;
+    soon(link_up.declare()).await?;
+    soon(link_up.publisher(Queue::Recipes, 1).publish(message(1))).await?;
+
+    // without our certificate, and with the authorities of the system or another
+    let strange = Certificates::make();
+    for tls in [
+        Tls::read(Some(&ca), None, None)?,
+        Tls::read(Some(&strange.path("authority.pem")), Some(&certificate), Some(&key))?,
+    ] {
+        let error = soon(link(tls)?.declare()).await.expect_err("one does not trust the other");
+        assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+    }
+    // the name must be that of the certificate
+    let mut wrong = options(&url.replace("localhost", "127.0.0.1"), "encryption");
+    wrong.tls = Tls::read(Some(&ca), Some(&certificate), Some(&key))?;
+    let error = soon(Link::amqp(wrong)?.declare()).await.expect_err("another name");
+    assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+
+    assert!(matches!(Tls::read(None, Some(&certificate), None), Err(TlsError::Half)));
+    assert!(matches!(Tls::read(Some(&key), None, None), Err(TlsError::Content { .. })));
+    assert!(matches!(Tls::read(Some(&path("none")), None, None), Err(TlsError::Read { .. })));
+    Ok(())
+}
+
+async fn closing(broker: &Broker) -> Check {
+    let url = &broker.url("guest", "guest");
+    let link = Link::amqp(options(url, "closing"))?;
+    soon(link.declare()).await?;
+    soon(publish(link.publisher(Queue::Recipes, 100), 100)).await;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 60)).await?;
+    // a quorum queue may drop what comes after its 32nd unfinished command when the channel ends
+    for _ in 0..20 {
+        soon(consumer.next()).await?.expect("a delivery").ack();
+    }
+    soon(link.close()).await;
+    let link = Link::amqp(options(url, "closing"))?;
+    settles(&link, Queue::Recipes, 80).await;
+    Ok(())
+}
+
+/// The caller's only thread is busy for more than five heartbeats; no connection is lost, no delivery comes again.
+async fn heartbeats(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let busy = Duration::from_millis(5500);
+    let url = format!("amqp://{}/", proxy.address());
+    let check = move || -> Check {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut options = options(&url, "heartbeats");
+            options.heartbeat = Duration::from_secs(1);
+            let link = Link::amqp(options)?;
+            soon(link.declare()).await?;
+            let publisher = link.publisher(Queue::Recipes, 1);
+            soon(publisher.publish(message(1))).await?;
+            let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+            let delivery = soon(consumer.next()).await?.expect("a delivery");
+            std::thread::sleep(busy);
+            delivery.ack();
+            soon(publisher.publish(message(2))).await?;
+            let delivery = soon(consumer.next()).await?.expect("a delivery");
+            assert_eq!((number(&delivery.message), delivery.redelivered), (2, false));
+            delivery.ack();
+            assert_eq!(proxy.connections(), 2);
+            soon(link.close()).await;
+            Ok(())
+        })
+    };
+    tokio::task::spawn_blocking(move || std::thread::spawn(check).join()).await?.expect("no panic")
+}
+
+async fn black_hole(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let mut options = options(&format!("amqp://{}/", proxy.address()), "hole");
+    options.confirm = Duration::from_secs(1);
+    let link = Link::amqp(options.clone())?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 10);
+    soon(publisher.publish(message(0))).await?;
+
+    // no answer is a loss, and what was not confirmed is published again
+    proxy.set(Mode::Swallow);
+    let publishing = tokio::spawn(async move { publisher.publish(message(1)).await });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    assert!(!publishing.is_finished());
+    proxy.set(Mode::Pass);
+    proxy.cut();
+    soon(publishing).await??;
+    is(&link, |state| matches!(state, State::Up)).await;
+
+    // slowness is none
+    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    soon(link.publisher(Queue::Recipes, 1).publish(message(2))).await?;
+    proxy.set(Mode::Pass);
+    settles(&link, Queue::Recipes, 3).await;
+
+    // until the patience is over
+    options.patience = Duration::from_secs(2);
+    let link = Link::amqp(options)?;
+    let publisher = link.publisher(Queue::Recipes, 1);
+    soon(publisher.publish(message(3))).await?;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    let error = soon(publisher.publish(message(4))).await.expect_err("the broker is away").to_string();
+    assert!(error.contains("given up after"), "{error}");
+    Ok(())
+}
+
+async fn cut(broker: &Broker) -> Check {
+    let (near, far) = (Proxy::start(broker.socket()), Proxy::start(broker.socket()));
+    let link = |proxy: &Proxy| Link::amqp(options(&format!("amqp://{}/", proxy.address()), "cut"));
+    let (coordinator, worker) = (link(&near)?, link(&far)?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let twice = flow(&coordinator, &worker, 3000, 200, 20, move |_| {
+        near.cut();
+        far.cut();
+        near.cut();
+        // they must live on
+        std::mem::forget((near, far));
+    })
+    .await?;
+    assert!(twice <= 200 + 2 * 20, "{twice} came twice");
+    settles(&coordinator, Queue::Recipes, 0).await;
+
+    // all at once, by the broker
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "cut"))?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    let publisher = link.publisher(Queue::Recipes, 1);
+    soon(publisher.publish(message(1))).await?;
+    let old = soon(consumer.next()).await?.expect("a delivery");
+    broker.disconnect();
+    let again = soon(consumer.next()).await?.expect("a delivery");
+    assert_eq!((number(&again.message), again.redelivered), (1, true));
+    // an acknowledgement of the past means nothing
+    old.ack();
+    soon(publisher.publish(message(2))).await?;
+    again.ack();
+    let next = soon(consumer.next()).await?.expect("a delivery");
+    assert_eq!((number(&next.message), next.redelivered), (2, false));
+    next.ack();
+    settles(&link, Queue::Recipes, 0).await;
+    Ok(())
+}
+
+async fn alarm(broker: &Broker) -> Check {
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "alarm"))?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 2);
+    for n in 0..3 {
+        soon(publisher.publish(message(n))).await?;
+    }
+    broker.alarm(true);
+    let blocked = {
+        let publisher = publisher.clone();
+        tokio::spawn(async move { soon(publisher.publish(message(3))).await })
+    };
+    is(&link, |state| matches!(state, State::Blocked { .. })).await;
+    // deliveries go on
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    for n in 0..3 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    assert!(!blocked.is_finished());
+
+    // not for ever
+    let mut hasty = options(&broker.url("guest", "guest"), "alarm");
+    hasty.patience = Duration::from_secs(2);
+    let hasty = Link::amqp(hasty)?;
+    let error = soon(hasty.publisher(Queue::Recipes, 1).publish(message(9))).await.expect_err("no room").to_string();
+    assert!(error.contains("takes no messages"), "{error}");
+
+    broker.alarm(false);
+    soon(blocked).await??;
+    is(&link, |state| matches!(state, State::Up)).await;
+    let delivery = soon(consumer.next()).await?.expect("a delivery");
+    assert!([3, 9].contains(&number(&delivery.message)));
+    Ok(())
+}
+
+async fn deleted(broker: &Broker) -> Check {
+    let link = || Link::amqp(options(&broker.url("guest", "guest"), "deleted"));
+    let (coordinator, worker) = (link()?, link()?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
+    let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
+    let (orders, reports) = (coordinator.publisher(Queue::Recipes, 1), worker.publisher(Queue::Results, 1));
+    for queue in ["edp.deleted.recipes", "edp.deleted.results"] {
+        broker.delete(queue);
+    }
+    // both sides find each other again
+    soon(orders.publish(message(1))).await?;
+    soon(reports.publish(message(2))).await?;
+    for (consumer, n) in [(&mut recipes, 1), (&mut results, 2)] {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    Ok(())
+}
+
+async fn unroutable(broker: &Broker) -> Check {
+    let url = &broker.url("guest", "guest");
+    let mut hasty = options(url, "unroutable");
+    hasty.patience = Duration::from_secs(1);
+    let publisher = Link::amqp(hasty)?.publisher(Queue::Recipes, 1);
+    let error = soon(publisher.publish(message(1))).await.expect_err("there is no such queue").to_string();
+    assert!(error.contains("given up after"), "{error}");
+    Ok(())
+}
+
+async fn killed(broker: &Arc<Broker>) -> Check {
+    let link = || Link::amqp(options(&broker.url("guest", "guest"), "killed"));
+    let (coordinator, worker) = (link()?, link()?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let killed = broker.clone();
+    let twice = flow(&coordinator, &worker, 5000, 500, 50, move |_| {
+        killed.kill();
+        killed.run();
+    })
+    .await?;
+    assert!(twice <= 500 + 50, "{twice} came twice");
+    settles(&coordinator, Queue::Recipes, 0).await;
+    Ok(())
+}
+
+async fn stopped(broker: &Broker) -> Check {
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "stopped"))?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 10);
+    soon(publisher.publish(message(1))).await?;
+    broker.stop();
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    let publishing = tokio::spawn(async move { publisher.publish(message(2)).await });
+    broker.run();
+    soon(publishing).await??;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 10)).await?;
+    for n in 1..3 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    soon(link.close()).await;
+    Ok(())
+}
