@@ -3,7 +3,8 @@
 mod command;
 
 use clap::Parser;
-use command::{Cli, Ending};
+use command::Cli;
+use edp_worker::console::{Ending, Usage};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -13,14 +14,8 @@ fn main() -> ExitCode {
         Ok(ending) => ending.into(),
         Err(error) => {
             eprintln!("error: {}", edp_protocol::message::chain(&*error));
-            let code = error.downcast_ref::<command::Usage>().map_or(Ending::ProgramFailed, |_| Ending::Usage);
+            let code = error.downcast_ref::<Usage>().map_or(Ending::ProgramFailed, |_| Ending::Usage);
             code.into()
         }
-    }
-}
-
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> ExitCode {
-        ExitCode::from(ending.code())
     }
 }

@@ -1,8 +1,11 @@
 //! One recipe in, one granule out.
 //!
 //! [`mds`], [`grid`], [`mapping`], [`metadata`] and [`granule`] are plain synchronous code without
-//! runtime, broker or network; [`resources`] keeps what recipes share, [`service`] runs the job slots.
+//! runtime, broker or network; [`resources`] keeps what recipes share, [`service`] runs the job slots, [`batch`] takes
+//! a whole list through them. [`tasks`] reads lists, [`console`] is how people see and stop it all.
 
+pub mod batch;
+pub mod console;
 pub mod granule;
 pub mod grid;
 pub mod look;
@@ -11,3 +14,4 @@ pub mod mds;
 pub mod metadata;
 pub mod resources;
 pub mod service;
+pub mod tasks;

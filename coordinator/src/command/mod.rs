@@ -1,15 +1,15 @@
 //! The command line: options, what they start, and how it ends.
 
+mod cluster;
 mod demo;
 mod plan;
 mod ranges;
 mod run;
-mod terminal;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edp_protocol::settings::Settings;
-use std::fmt;
+use edp_worker::console::{Ending, Usage};
 use std::path::PathBuf;
 
 /// Turns MITgcm output of ECCO ocean state estimates into self-describing NetCDF granules.
@@ -63,62 +63,9 @@ enum Output {
     Json,
 }
 
-/// How a command ended, as its exit status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Everything asked for is done.
-    Done,
-    /// The program failed.
-    ProgramFailed,
-    /// Usage, settings or job file wrong.
-    Usage,
-    /// Granules held, failed, missing or in conflict.
-    Incomplete,
-    /// Stopped by a signal, after draining.
-    Stopped(Signal),
-}
-
-/// A signal that stops a production.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// From the keyboard.
-    Interrupt,
-    /// From the system.
-    Terminate,
-    /// The terminal went away.
-    Hangup,
-}
-
-impl Ending {
-    /// The exit status.
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Ending::Done => 0,
-            Ending::ProgramFailed => 1,
-            Ending::Usage => 2,
-            Ending::Incomplete => 3,
-            Ending::Stopped(Signal::Interrupt) => 130,
-            Ending::Stopped(Signal::Terminate) => 143,
-            Ending::Stopped(Signal::Hangup) => 129,
-        }
-    }
-}
-
-/// An error that the user can mend: options, settings, job file, configuration.
-#[derive(Debug)]
-pub(crate) struct Usage(String);
-
-impl fmt::Display for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
 /// Makes an error one that the user can mend.
 fn usage(error: impl std::error::Error) -> anyhow::Error {
-    Usage(edp_protocol::message::chain(&error)).into()
+    Usage::from_error(&error).into()
 }
 
 /// Runs the command that was asked for.

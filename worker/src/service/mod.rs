@@ -1,8 +1,13 @@
-//! Job slots: recipes in, outcomes out, several granules at once.
+//! Job slots: recipes in, outcomes out, several granules at once. [`run`] takes them from a channel of this process,
+//! [`serve`] from the queue.
 
+pub mod reach;
+pub mod serve;
+
+use crate::granule::error::MakeError;
 use crate::granule::field::FieldError;
 use crate::granule::inspect::{self, Identity};
-use crate::granule::make::{self, MakeError};
+use crate::granule::make::{self, Means};
 use crate::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::{Done, Failure, FailureKind, Outcome, Work, chain};
@@ -25,26 +30,30 @@ pub struct Worker {
     pub slots: usize,
     /// Whether granules of other recipes, and damaged ones, are overwritten.
     pub replace: bool,
+    /// Bytes that a granule may take while it is made, beside the resources; see [`Means::memory`].
+    pub memory: u64,
     /// Loaded resources.
     pub cache: Cache,
-    /// Set to make every slot stop at its next level.
-    pub cancel: AtomicBool,
 }
 
 impl Worker {
+    /// Memory of a slot unless something else is asked for, in bytes: enough for 3-D fields of LLC1080.
+    pub const MEMORY: u64 = 4 << 30;
+
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let id = format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros());
-        Worker { id, slots: slots.max(1), replace, cache: Cache::default(), cancel: AtomicBool::new(false) }
+        Worker { id, slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
     }
 
-    /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept.
+    /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
+    /// the next level once `cancel` is set.
     ///
     /// # Errors
     /// Why the granule does not stand there now.
-    pub fn produce(&self, recipe: &Recipe) -> Result<Done, Failure> {
-        if self.cancel.load(Ordering::Relaxed) {
+    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failure> {
+        if cancel.load(Ordering::Relaxed) {
             return Err(returned());
         }
         let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
@@ -65,8 +74,8 @@ impl Worker {
         }
         let unwritten = |e: CommitError| Failure { kind: unwritable(recipe, &e.source), reason: chain(&e) };
         let part = Part::new(target, &self.id).map_err(unwritten)?;
-        let made =
-            make::make(recipe, &self.cache, part.path(), &self.cancel).map_err(|e| failure(recipe, &part, &e))?;
+        let means = Means { cache: &self.cache, memory: self.memory, cancel };
+        let made = make::make(recipe, means, part.path()).map_err(|e| failure(recipe, &part, &e))?;
         match part.commit(self.replace).map_err(unwritten)? {
             Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
             Committed::AlreadyThere => existing(target, recipe),
@@ -96,6 +105,12 @@ pub fn may_be_at_work(worker: &str) -> bool {
         // "Not permitted" says that it runs, as somebody else.
         Some(pid) => !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)),
     }
+}
+
+/// What decides the bytes of a granule besides its recipe: this program and the libraries that write files.
+pub fn build() -> String {
+    let [netcdf, hdf5] = crate::granule::chunks::libraries();
+    format!("edp {} netcdf {netcdf} hdf5 {hdf5}", env!("CARGO_PKG_VERSION"))
 }
 
 fn returned() -> Failure {
@@ -176,9 +191,14 @@ fn existing(target: &Path, recipe: &Recipe) -> Result<Done, Failure> {
 
 /// Runs the slots of a worker until no more work comes: each piece of work gives one outcome, in the order they end.
 ///
-/// Computing happens on threads of its own; this task only hands out and collects. When the receiver of outcomes
-/// is gone, what is under way is stopped and the rest is left.
-pub async fn run(worker: Arc<Worker>, mut work: mpsc::Receiver<Work>, outcomes: mpsc::Sender<Outcome>) {
+/// Computing happens on threads of its own; this task only hands out and collects. Setting `cancel` makes every slot
+/// give up at its next level. When the receiver of outcomes is gone, what is under way is stopped and the rest is left.
+pub async fn run(
+    worker: Arc<Worker>,
+    mut work: mpsc::Receiver<Work>,
+    outcomes: mpsc::Sender<Outcome>,
+    cancel: Arc<AtomicBool>,
+) {
     let mut slots = JoinSet::new();
     let mut open = true;
     while open || !slots.is_empty() {
@@ -186,15 +206,15 @@ pub async fn run(worker: Arc<Worker>, mut work: mpsc::Receiver<Work>, outcomes: 
             next = work.recv(), if open && slots.len() < worker.slots => match next {
                 None => open = false,
                 Some(work) => {
-                    let worker = worker.clone();
-                    slots.spawn(async move { one(&worker, work).await });
+                    let (worker, cancel) = (worker.clone(), cancel.clone());
+                    slots.spawn(async move { one(&worker, work, cancel).await });
                 }
             },
             Some(ended) = slots.join_next(), if !slots.is_empty() => {
                 // A slot's task never panics: it turns a panic of the computation into a failure.
                 let Ok(outcome) = ended else { continue };
                 if outcomes.send(outcome).await.is_err() {
-                    worker.cancel.store(true, Ordering::Relaxed);
+                    cancel.store(true, Ordering::Relaxed);
                     open = false;
                 }
             }
@@ -202,10 +222,10 @@ pub async fn run(worker: Arc<Worker>, mut work: mpsc::Receiver<Work>, outcomes: 
     }
 }
 
-async fn one(worker: &Arc<Worker>, work: Work) -> Outcome {
+async fn one(worker: &Arc<Worker>, work: Work, cancel: Arc<AtomicBool>) -> Outcome {
     let started = Instant::now();
     let (maker, recipe) = (worker.clone(), work.recipe.clone());
-    let made = tokio::task::spawn_blocking(move || maker.produce(&recipe)).await;
+    let made = tokio::task::spawn_blocking(move || maker.produce(&recipe, &cancel)).await;
     let result = made.unwrap_or_else(|error| {
         let reason =
             format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);

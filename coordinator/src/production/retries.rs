@@ -1,0 +1,158 @@
+//! What becomes of a recipe that was not made: sent again, when, how; or given up.
+
+use super::ledger::State;
+use edp_protocol::message::FailureKind;
+use std::time::Duration;
+
+/// How often and when recipes are sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Transient failures after which a recipe fails.
+    pub attempts: u32,
+    /// Wait after the first transient failure; doubled after each further one, with up to half of it added at random.
+    pub first_wait: Duration,
+    /// The longest such wait.
+    pub longest_wait: Duration,
+    /// Time that an order has from being sent, or begun, to its outcome.
+    pub lease: Duration,
+    /// Workers lost while they made a recipe, after which it is made with nothing else in its worker.
+    pub lost_until_alone: usize,
+    /// Workers lost while they made a recipe, after which it fails.
+    pub lost_until_failed: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            attempts: 5,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(300),
+            lease: Duration::from_secs(1800),
+            lost_until_alone: 2,
+            lost_until_failed: 5,
+        }
+    }
+}
+
+/// What is known about a recipe when it is decided how it goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Transient failures so far.
+    pub failures: u32,
+    /// Workers that began it and never said how it ended.
+    pub lost: Vec<String>,
+}
+
+/// How it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent again.
+    Again {
+        /// After this time.
+        wait: Duration,
+        /// Whether this counts as a failure.
+        counts: bool,
+        /// Whether nothing else may run beside it.
+        alone: bool,
+    },
+    /// It is settled.
+    End {
+        /// So.
+        state: State,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Policy {
+    /// After a worker has reported a failure.
+    pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &Standing) -> Verdict {
+        let end = |state| Verdict::End { state, reason: reason.to_owned() };
+        match kind {
+            FailureKind::Permanent => end(State::Failed),
+            FailureKind::Held => end(State::Held),
+            FailureKind::Conflict => end(State::Conflict),
+            FailureKind::Transient if standing.failures + 1 >= self.attempts => Verdict::End {
+                state: State::Failed,
+                reason: format!("{reason} (given up after {} attempts)", standing.failures + 1),
+            },
+            FailureKind::Transient => {
+                Verdict::Again { wait: self.wait(standing.failures), counts: true, alone: self.is_alone(standing) }
+            }
+            FailureKind::Returned => {
+                Verdict::Again { wait: self.first_wait, counts: false, alone: self.is_alone(standing) }
+            }
+            FailureKind::Lost => self.after_loss(standing),
+        }
+    }
+
+    /// After a worker was lost with an order, or an order was lost with its queue.
+    pub fn after_loss(&self, standing: &Standing) -> Verdict {
+        if standing.lost.len() >= self.lost_until_failed {
+            let workers = standing.lost.join(", ");
+            let reason = format!(
+                "{} workers were lost while they made it ({workers}): it may have brought them down",
+                standing.lost.len()
+            );
+            return Verdict::End { state: State::Failed, reason };
+        }
+        Verdict::Again { wait: Duration::ZERO, counts: false, alone: self.is_alone(standing) }
+    }
+
+    fn is_alone(&self, standing: &Standing) -> bool {
+        standing.lost.len() >= self.lost_until_alone
+    }
+
+    /// Exponential back-off with jitter, so that what failed together does not come back together.
+    fn wait(&self, failures: u32) -> Duration {
+        let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
+        let wait = self.first_wait.saturating_mul(factor).min(self.longest_wait);
+        wait + wait.mul_f64(0.5 * jitter())
+    }
+}
+
+/// A number from 0 to 1. Hashers are seeded at random by the standard library; nothing here needs more than that.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0_u8) as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    fn lost(count: usize) -> Standing {
+        Standing { failures: 0, lost: (0..count).map(|i| format!("w{i}")).collect() }
+    }
+
+    #[test]
+    fn waits_double_up_to_a_limit() {
+        let policy = Policy::default();
+        for (failures, seconds) in [(0, 1.0), (1, 2.0), (3, 8.0), (20, 300.0), (40, 300.0)] {
+            let wait = policy.wait(failures).as_secs_f64();
+            assert!((seconds..=1.5 * seconds).contains(&wait), "{failures}: {wait}");
+        }
+    }
+
+    #[test]
+    fn transient_failures_have_a_budget_and_returns_have_none() {
+        let policy = Policy::default();
+        let after = |kind, failures| policy.after_failure(kind, "why", &Standing { failures, lost: Vec::new() });
+        assert!(matches!(after(FailureKind::Transient, 3), Verdict::Again { counts: true, alone: false, .. }));
+        let Verdict::End { state: State::Failed, reason } = after(FailureKind::Transient, 4) else { panic!() };
+        assert_eq!(reason, "why (given up after 5 attempts)");
+        assert!(matches!(after(FailureKind::Returned, 99), Verdict::Again { counts: false, .. }));
+        assert!(matches!(after(FailureKind::Permanent, 0), Verdict::End { state: State::Failed, .. }));
+    }
+
+    #[test]
+    fn losses_lead_to_solitude_and_then_to_the_end() {
+        let policy = Policy::default();
+        assert!(matches!(policy.after_loss(&lost(0)), Verdict::Again { alone: false, .. }));
+        assert!(matches!(policy.after_loss(&lost(1)), Verdict::Again { alone: false, .. }));
+        assert!(matches!(policy.after_loss(&lost(2)), Verdict::Again { alone: true, .. }));
+        let Verdict::End { state: State::Failed, reason } = policy.after_loss(&lost(5)) else { panic!() };
+        assert!(reason.contains("w0, w1, w2, w3, w4"), "{reason}");
+    }
+}

@@ -1,0 +1,327 @@
+//! A long-lived worker: orders from the queue, one in each slot, until it is told to stop.
+//!
+//! The order of things is what keeps data right: a granule is begun after the coordinator has been told, it is
+//! committed before its outcome is published, and a delivery is acknowledged only when the broker has confirmed the
+//! outcome. Whatever is cut short in between comes again.
+
+use super::reach::Reach;
+use super::{Worker, build};
+use edp_protocol::message::{Done, Failure, FailureKind, chain};
+use edp_protocol::queue::{Consumer, Delivery, Link, Message, PublishError, Publisher, Queue, QueueError};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::wire::{self, Event, Failed, Input, Order, Report, Stage};
+use edp_protocol::{Digest, Location};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Header of an order: the build that the production was begun with.
+pub const BUILD_HEADER: &str = "edp-build";
+
+/// How a worker serves.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// The worker.
+    pub worker: Arc<Worker>,
+    /// What recipes may read and write.
+    pub reach: Reach,
+    /// Time that a granule may take, unless its order says less.
+    pub deadline: Duration,
+    /// Time that granules under way have to end once the worker is told to stop; then they are returned.
+    pub grace: Duration,
+    /// Ends when there was nothing to do for this long.
+    pub idle: Option<Duration>,
+    /// Time to wait for the coordinator to declare the queues.
+    pub patience: Duration,
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// There was nothing to do.
+    Idle,
+    /// It cannot make granules as things are here; others may. With the reason.
+    Unfit(String),
+}
+
+/// How a slot ended.
+enum Slot {
+    /// The delivery is settled.
+    Settled,
+    /// Nothing can be made here.
+    Unfit(String),
+    /// The computation does not end; only the end of the process ends it.
+    Stuck(String),
+    /// The queue is gone.
+    Cut(PublishError),
+}
+
+/// What a slot works with.
+#[derive(Clone)]
+struct Bench {
+    service: Service,
+    reports: Publisher,
+    build: Arc<str>,
+    /// Set when the grace is over.
+    cancel: Arc<AtomicBool>,
+}
+
+/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here.
+///
+/// # Errors
+/// The queue cannot be reached for longer than its patience, or refuses us.
+pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>) -> Result<Ended, QueueError> {
+    link.await_declared(service.patience).await?;
+    let slots = service.worker.slots;
+    let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
+    let bench = Bench {
+        reports: link.publisher(Queue::Results, 4 * slots),
+        build: build().into(),
+        cancel: Arc::new(AtomicBool::new(false)),
+        service,
+    };
+    let mut busy: JoinSet<Slot> = JoinSet::new();
+    // An order that is to run with nothing else in the process, waiting for that, or running.
+    let mut alone: Option<(Delivery, Order)> = None;
+    let mut solitary = false;
+    let mut since = Instant::now();
+    let mut ended = None;
+    tokio::pin!(stop);
+    loop {
+        if busy.is_empty() {
+            solitary = false;
+            if let Some((delivery, order)) = alone.take() {
+                solitary = true;
+                busy.spawn(attend(bench.clone(), delivery, order));
+            }
+        }
+        let free = alone.is_none() && !solitary && busy.len() < slots;
+        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).map(|idle| since + idle);
+        tokio::select! {
+            biased;
+            () = &mut stop => ended = Some(Ended::Stopped),
+            Some(slot) = busy.join_next(), if !busy.is_empty() => {
+                since = Instant::now();
+                match slot {
+                    Ok(Slot::Settled) => {}
+                    Ok(Slot::Unfit(reason) | Slot::Stuck(reason)) => ended = Some(Ended::Unfit(reason)),
+                    Ok(Slot::Cut(PublishError::Queue(error))) => return Err(error),
+                    Ok(Slot::Cut(error @ PublishError::Size { .. })) => ended = Some(Ended::Unfit(chain(&error))),
+                    // Slots turn panics of the computation into outcomes; they do not panic themselves.
+                    Err(error) => ended = Some(Ended::Unfit(error.to_string())),
+                }
+            }
+            next = orders.next(), if free => match next? {
+                None => ended = Some(Ended::Stopped),
+                Some(delivery) => match read(&delivery) {
+                    Ok(order) if order.alone && !busy.is_empty() => alone = Some((delivery, order)),
+                    Ok(order) => {
+                        solitary = order.alone;
+                        busy.spawn(attend(bench.clone(), delivery, order));
+                    }
+                    Err(error) => {
+                        // Nobody can make anything of it, and nobody asked for it by an id.
+                        tracing::error!(message_id = %delivery.message.message_id, error = %chain(&error), "no order");
+                        delivery.ack();
+                    }
+                },
+            },
+            () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(Ended::Idle),
+        }
+        if let Some(ended) = ended {
+            drain(&bench, &mut orders, busy).await;
+            return Ok(ended);
+        }
+    }
+}
+
+fn read(delivery: &Delivery) -> Result<Order, wire::WireError> {
+    Order::decode(&delivery.message.content_type, &delivery.message.body)
+}
+
+/// Takes no more, and waits for what is under way; what does not end within the grace is returned.
+async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>) {
+    orders.stop().await;
+    let ends = async { while busy.join_next().await.is_some() {} };
+    tokio::pin!(ends);
+    if timeout(bench.service.grace, &mut ends).await.is_err() {
+        bench.cancel.store(true, Ordering::Relaxed);
+        // A slot that does not heed this is stuck; its delivery goes back when the connection ends.
+        let _ = timeout(STUCK, ends).await;
+    }
+}
+
+/// Time that a cancelled computation has to notice.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Makes one granule, and tells the coordinator.
+async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+    let report = |event| Report {
+        recipe_id: order.recipe_id.clone(),
+        attempt: order.attempt,
+        worker: bench.service.worker.id.clone(),
+        build: bench.build.to_string(),
+        event,
+    };
+    let refuse = |kind, reason: String| Event::Failed(Failed { kind, reason: vec![reason] });
+    let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
+    if let Some(wanted) = wanted {
+        let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
+        let event = refuse(FailureKind::Returned, reason.clone());
+        return match settle(&bench, delivery, report(event)).await {
+            Ok(()) => Slot::Unfit(reason),
+            Err(error) => Slot::Cut(error),
+        };
+    }
+    if delivery.redelivered && !order.recipe_id.is_empty() {
+        let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
+        return done(settle(&bench, delivery, report(refuse(FailureKind::Lost, reason))).await);
+    }
+    let recipe = match order.recipe().map_err(|e| chain(&e)).and_then(|recipe| bench.service.reach.admit(recipe)) {
+        Ok(recipe) => recipe,
+        Err(reason) => {
+            return done(settle(&bench, delivery, report(refuse(FailureKind::Permanent, reason))).await);
+        }
+    };
+    if let Err(error) = publish(&bench, &report(Event::Started)).await {
+        return Slot::Cut(error);
+    }
+    let deadline = match order.deadline {
+        0 => bench.service.deadline,
+        seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
+    };
+    let (result, stuck) = make(&bench, recipe, deadline).await;
+    let unfit = match &result {
+        Event::Failed(Failed { kind: FailureKind::Returned, reason }) if !bench.cancel.load(Ordering::Relaxed) => {
+            Some(reason.join(": "))
+        }
+        _ => None,
+    };
+    match settle(&bench, delivery, report(result)).await {
+        Err(error) => Slot::Cut(error),
+        Ok(()) => match (stuck, unfit) {
+            (Some(reason), _) => Slot::Stuck(reason),
+            (None, Some(reason)) => Slot::Unfit(reason),
+            (None, None) => Slot::Settled,
+        },
+    }
+}
+
+fn done(settled: Result<(), PublishError>) -> Slot {
+    settled.map_or_else(Slot::Cut, |()| Slot::Settled)
+}
+
+/// Publishes the outcome, and only then acknowledges the delivery.
+async fn settle(bench: &Bench, delivery: Delivery, report: Report) -> Result<(), PublishError> {
+    publish(bench, &report).await?;
+    delivery.ack();
+    Ok(())
+}
+
+async fn publish(bench: &Bench, report: &Report) -> Result<(), PublishError> {
+    let body = match report.encode() {
+        Ok(body) => body,
+        Err(error) => {
+            // Too large to travel: what matters does, without its details.
+            let reason = vec![format!("its report cannot be sent: {}", chain(&error))];
+            let event = match &report.event {
+                Event::Done(done) => Event::Done(wire::Done { warnings: reason, ..brief(done) }),
+                Event::Failed(failed) => Event::Failed(Failed { kind: failed.kind, reason }),
+                Event::Started => Event::Started,
+            };
+            Report { event, ..report.clone() }.encode().unwrap_or_default()
+        }
+    };
+    bench.reports.publish(Message::new(body, wire::CONTENT_TYPE, &report.recipe_id)).await
+}
+
+fn brief(done: &wire::Done) -> wire::Done {
+    wire::Done {
+        already: done.already,
+        location: done.location.clone(),
+        size: done.size,
+        sha256: done.sha256.clone(),
+        ..wire::Done::default()
+    }
+}
+
+/// Makes the granule on a thread for computing. Also says whether that thread does not end.
+async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Option<String>) {
+    let started = Instant::now();
+    let cancel = Arc::new(AtomicBool::new(false));
+    let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
+    let its = recipe.clone();
+    let mut making = tokio::task::spawn_blocking(move || {
+        let result = worker.produce(&its, &own);
+        let sha256 = result.is_ok().then(|| digest(&its)).flatten().unwrap_or_default();
+        (result, sha256)
+    });
+    let end = started + deadline;
+    let mut look = tokio::time::interval(Duration::from_millis(200));
+    let result = loop {
+        tokio::select! {
+            made = &mut making => break Some(made),
+            () = sleep_until(end) => break None,
+            _ = look.tick() => cancel.fetch_or(bench.cancel.load(Ordering::Relaxed), Ordering::Relaxed),
+        };
+    };
+    match result {
+        Some(made) => (event(&recipe, made, started), None),
+        None => {
+            cancel.store(true, Ordering::Relaxed);
+            let reason = format!("{}: took longer than {} s", recipe.granule, deadline.as_secs_f64());
+            match timeout(STUCK, making).await {
+                // It ended just now.
+                Ok(made @ Ok((Ok(_), _))) => (event(&recipe, made, started), None),
+                Ok(_) => (failed(FailureKind::Transient, reason), None),
+                Err(_) => (failed(FailureKind::Transient, reason.clone()), Some(reason)),
+            }
+        }
+    }
+}
+
+fn failed(kind: FailureKind, reason: String) -> Event {
+    Event::Failed(Failed { kind, reason: vec![reason] })
+}
+
+type Made = Result<(Result<Done, Failure>, String), tokio::task::JoinError>;
+
+fn event(recipe: &Recipe, made: Made, started: Instant) -> Event {
+    match made {
+        Err(error) => {
+            let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
+            failed(FailureKind::Permanent, text)
+        }
+        Ok((Err(failure), _)) => failed(failure.kind, failure.reason),
+        Ok((Ok(done), sha256)) => {
+            let inputs = recipe.recipe.iter().flat_map(|plan| &plan.inputs);
+            Event::Done(wire::Done {
+                already: done.already,
+                location: recipe.granule.clone(),
+                size: done.bytes,
+                sha256,
+                stages: vec![Stage {
+                    name: "make".into(),
+                    seconds: started.elapsed().as_secs_f64(),
+                    bytes: done.bytes,
+                }],
+                inputs: inputs
+                    .map(|(path, version)| Input { path: path.clone(), size: version.size, sha256: String::new() })
+                    .collect(),
+                chunks: Vec::new(),
+                warnings: done.warnings,
+            })
+        }
+    }
+}
+
+fn digest(recipe: &Recipe) -> Option<String> {
+    let location: Location = recipe.granule.parse().ok()?;
+    let (digest, _) = std::fs::File::open(location.local().ok()?).and_then(Digest::of_reader).ok()?;
+    Some(digest.as_str().to_owned())
+}
