@@ -82,10 +82,15 @@ bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DAT
 	cargo build --release --workspace --bins --locked --quiet
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
 	cargo bench --locked --quiet -p edp-tests --bench granules
+	@$(kernels)
+
+# Instructions a value, held to limits; nothing is counted where valgrind is not installed.
+kernels = cargo bench --locked --quiet -p edp-tests --bench kernels
 
 check-all: lint ## everything, the slow tests too
 	$(need) test
 	$(doctests)
+	@$(kernels)
 	@$(call run_tests,,--run-ignored=all,--include-ignored)
 
 # The engine's instrumentation is behind a switch that only nightly compilers have open. What a run finds out by itself

@@ -3,7 +3,7 @@
 #
 #   deploy/deps.sh [--dry-run] LEVEL...
 #       build    C compiler, make, pkg-config, netCDF and HDF5 headers, Rust
-#       test     the readers that the tests open granules with (implies build)
+#       test     the readers that the tests open granules with, RabbitMQ, openssl (implies build)
 #       lint     cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #       nextest  cargo-nextest, compiled here; without it `cargo test` runs the tests
 #   deploy/deps.sh --python
@@ -135,6 +135,8 @@ check_test() {
     has ncdump || want ncdump netcdf-bin netcdf netcdf
     has ncks || want NCO nco nco nco
     has cdo || want CDO cdo cdo cdo
+    has rabbitmqctl || [ -x /usr/lib/rabbitmq/bin/rabbitmqctl ] || want RabbitMQ rabbitmq-server rabbitmq-server rabbitmq
+    has openssl || want openssl openssl openssl openssl
     if ! find_python >/dev/null; then
         want 'Python with netCDF4, xarray and dask' \
             'python3-netcdf4 python3-xarray python3-dask' 'python3-netcdf4 python3-xarray python3-dask' python3

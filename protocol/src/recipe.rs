@@ -3,11 +3,13 @@
 //! The layout is EDP's task, in both its generations; everything of ours sits under the one key
 //! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
 
+use crate::Location;
 use crate::digest::Digest;
 use crate::vocabulary::Mode;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Raised whenever our own output for the same input changes; part of every recipe id.
 pub const FORMAT: u32 = 1;
@@ -311,6 +313,35 @@ impl Recipe {
         let bytes = serde_json_canonicalizer::to_vec(&content)
             .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
         Ok(Digest::of(&bytes).as_str().to_owned())
+    }
+
+    /// Makes every relative local path absolute, beneath `base`: for recipes that go to other machines. The id stays,
+    /// since it knows paths below the roots only.
+    pub fn make_absolute(&mut self, base: &Path) {
+        let absolute = |text: &mut String| {
+            if let Ok(Location::Local(path)) = text.parse::<Location>()
+                && path.is_relative()
+            {
+                // `./` and `.` would stay in the middle of the path.
+                let below = path.strip_prefix(".").unwrap_or(&path);
+                let joined = if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) };
+                *text = joined.display().to_string();
+            }
+        };
+        absolute(&mut self.granule);
+        self.variables.values_mut().flatten().flatten().for_each(absolute);
+        for shared in [
+            &mut self.ecco_cfg_loc,
+            &mut self.ecco_metadata_loc,
+            &mut self.ecco_grid_loc,
+            &mut self.ecco_mapping_factors_loc,
+        ] {
+            shared.iter_mut().for_each(absolute);
+        }
+        if let Some(plan) = &mut self.recipe {
+            absolute(&mut plan.roots.source);
+            absolute(&mut plan.roots.destination);
+        }
     }
 
     /// Sets an option that changes content, and the id with it.

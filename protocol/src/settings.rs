@@ -1,5 +1,6 @@
 //! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
 
+use crate::queue::Address;
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ pub const FILE: &str = "edp.toml";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
-const FROM_ENVIRONMENT: [&str; 3] = ["EDP_LOG", "EDP_PLAN__", "EDP_RUN__"];
+const FROM_ENVIRONMENT: [&str; 6] = ["EDP_LOG", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
 
 /// Effective settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -25,6 +26,12 @@ pub struct Settings {
     pub plan: PlanSettings,
     /// For making granules.
     pub run: RunSettings,
+    /// For the broker.
+    pub queue: QueueSettings,
+    /// For long-lived workers.
+    pub serve: ServeSettings,
+    /// For S3.
+    pub store: StoreSettings,
 }
 
 /// Section `plan`: what the options of the same names say.
@@ -48,6 +55,77 @@ pub struct PlanSettings {
 pub struct RunSettings {
     /// Granules made at once.
     pub slots: Option<u16>,
+    /// MiB that a granule may take while it is made, beside the shared grid and weights.
+    pub memory: Option<u32>,
+}
+
+/// Section `queue`; times in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    pub url: Option<Address>,
+    /// How long a broker that is away is waited for (600).
+    pub patience: Option<u32>,
+    /// After how long a silent connection is lost (30).
+    pub heartbeat: Option<u16>,
+    /// How long the broker may take to confirm or answer (30).
+    pub confirm: Option<u32>,
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate, with its chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key: Option<PathBuf>,
+    /// Recipes in the queue and with workers at once (1000).
+    pub window: Option<u32>,
+}
+
+/// Section `serve`. Times are in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeSettings {
+    /// Directories beneath which recipes may read and write, separated by `:` as in PATH.
+    pub roots: Option<String>,
+    /// Time that a granule may take.
+    pub deadline: Option<u32>,
+    /// Time that granules under way have to end when the worker is told to stop.
+    pub grace: Option<u32>,
+}
+
+/// Section `store`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Where copies of grids, factors and metadata on S3 lie, and granules on their way there (the system's directory
+    /// for temporary files).
+    pub scratch: Option<PathBuf>,
+    /// Section `store.s3`.
+    pub s3: S3Settings,
+}
+
+/// Section `store.s3`. Credentials and region come from the usual places of AWS programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Settings {
+    /// Another service than that of AWS: `https://host:port`.
+    pub endpoint: Option<String>,
+    /// Its region, if the usual places do not say it.
+    pub region: Option<String>,
+    /// A profile of the AWS configuration files.
+    pub profile: Option<String>,
+    /// The bucket in the path instead of the host name (true with an endpoint).
+    pub path_style: Option<bool>,
+    /// Reads without credentials, from buckets open to all.
+    pub anonymous: Option<bool>,
+    /// Whoever reads pays, for buckets that ask for that.
+    pub requester_pays: Option<bool>,
+    /// Seconds that one call may take, without the time for its bytes (30).
+    pub timeout: Option<u32>,
+    /// How often a call is made at most (5).
+    pub attempts: Option<u32>,
+    /// Lets a store be written to that ignores conditions: two workers may then write the same granule.
+    pub unconditional: Option<bool>,
 }
 
 /// Why settings cannot be used.
@@ -149,6 +227,22 @@ mod tests {
         {
             let error = load(text, &[]).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("edp.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "[queue]\nurl = 'amqp://u:s3cret@h/'\npatience = 9\nca = 'ca.pem'\n";
+        let settings = load(text, &[("EDP_QUEUE__HEARTBEAT", "5")]).unwrap();
+        assert_eq!((settings.queue.patience, settings.queue.heartbeat), (Some(9), Some(5)));
+        assert_eq!(settings.queue.ca.as_deref(), Some(Path::new("ca.pem")));
+        assert!(format!("{settings:?}").contains("amqp://u@h:5672/"), "{settings:?}");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        for url in ["http://u:s3cret@h/", "s3cret", "amqp://u:s3cret@h:x"] {
+            let error = load("", &[("EDP_QUEUE__URL", url)]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+            let error = load(&format!("[queue]\nurl = ['{url}']"), &[]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         }
     }
 

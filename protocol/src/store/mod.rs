@@ -2,10 +2,202 @@
 
 pub mod commit;
 pub mod local;
+mod s3;
 
-use std::fs::File;
-use std::io;
+pub use s3::{Entry as Object, S3};
+
+use crate::Location;
+use crate::location::LocationError;
+use crate::settings::StoreSettings;
+use commit::{CommitError, Committed};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What a store says about a file or an object without giving it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Size in bytes.
+    pub size: u64,
+    /// Entity tag of an object on S3.
+    pub etag: Option<String>,
+    /// When it was written last.
+    pub modified: std::time::SystemTime,
+    /// Id of the recipe that it is the granule of, as the object's metadata have it; files have it inside.
+    pub recipe_id: Option<String>,
+}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The location cannot be understood.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A local file.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A granule could not be committed to a local directory.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// It is larger than such a thing may be.
+    #[error("{location}: larger than the {limit} bytes that it may have")]
+    TooLarge {
+        /// Where.
+        location: Location,
+        /// The limit.
+        limit: u64,
+    },
+    /// Another version is there than the one that was asked for.
+    #[error(
+        "{location}: it is not the one that was planned with (entity tag {found}, planned with {planned}): plan again"
+    )]
+    Changed {
+        /// Where.
+        location: Location,
+        /// Entity tag there, if the store says it.
+        found: String,
+        /// Entity tag in the recipe.
+        planned: String,
+    },
+    /// S3.
+    #[error(transparent)]
+    S3(#[from] s3::S3Error),
+}
+
+impl StoreError {
+    /// Whether the thing is not there.
+    pub fn is_missing(&self) -> bool {
+        match self {
+            StoreError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            StoreError::S3(error) => error.is_missing(),
+            _ => false,
+        }
+    }
+
+    /// Whether the same may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, StoreError::S3(error) if error.is_transient())
+    }
+}
+
+/// All places that locations name: file systems of this machine, and S3. Clones share connections. Every call blocks,
+/// has a deadline, and must not be made from within an asynchronous task.
+#[derive(Debug, Clone, Default)]
+pub struct Stores {
+    settings: StoreSettings,
+    /// Begun with the first location on S3.
+    s3: Arc<OnceLock<Result<S3, Arc<s3::S3Error>>>>,
+}
+
+impl Stores {
+    /// Stores as the settings have them. Nothing is connected to before it is needed.
+    pub fn new(settings: &StoreSettings) -> Stores {
+        Stores { settings: settings.clone(), s3: Arc::default() }
+    }
+
+    /// S3, connected to at the first call.
+    ///
+    /// # Errors
+    /// Its settings cannot be used, now or at the first call.
+    pub fn s3(&self) -> Result<&S3, StoreError> {
+        let s3 = self.s3.get_or_init(|| S3::start(&self.settings).map_err(Arc::new));
+        s3.as_ref().map_err(|error| StoreError::S3(s3::S3Error::Start(error.clone())))
+    }
+
+    /// What is at a location; none if nothing is.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn head(&self, at: &Location) -> Result<Option<Head>, StoreError> {
+        let path = match at {
+            Location::Local(path) => path,
+            Location::S3 { bucket, key } => return Ok(self.s3()?.head(bucket, key)?),
+        };
+        let fail = |source| StoreError::Io { path: path.clone(), source };
+        match fs::metadata(path) {
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(fail(e)),
+            Ok(found) => Ok(Some(Head {
+                size: found.len(),
+                etag: None,
+                modified: found.modified().map_err(fail)?,
+                recipe_id: None,
+            })),
+        }
+    }
+
+    /// Opens a file or an object for reading; an object is in memory when this returns. With an entity tag, only
+    /// that version of an object is given.
+    ///
+    /// # Errors
+    /// It is not there, no regular file, another version, or larger than `limit` bytes.
+    pub fn open(&self, at: &Location, etag: Option<&str>, limit: u64) -> Result<Box<dyn ReadAt>, StoreError> {
+        let path = match at {
+            Location::Local(path) => path,
+            Location::S3 { bucket, key } => return Ok(Box::new(self.s3()?.read(bucket, key, etag, limit)?)),
+        };
+        let fail = |source| StoreError::Io { path: path.clone(), source };
+        // Opening a pipe would wait for somebody to write into it.
+        if !fs::metadata(path).map_err(fail)?.is_file() {
+            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        }
+        let file = File::open(path).map_err(fail)?;
+        if file.length().map_err(fail)? > limit {
+            return Err(StoreError::TooLarge { location: at.clone(), limit });
+        }
+        Ok(Box::new(file))
+    }
+
+    /// The bytes of a small file or object.
+    ///
+    /// # Errors
+    /// It is not there, or larger than `limit` bytes.
+    pub fn read(&self, at: &Location, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let path = match at {
+            Location::Local(path) => path,
+            Location::S3 { bucket, key } => return Ok(self.s3()?.read(bucket, key, None, limit)?),
+        };
+        let fail = |source| StoreError::Io { path: path.clone(), source };
+        let mut bytes = Vec::new();
+        File::open(path).map_err(fail)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+        if bytes.len() as u64 > limit {
+            return Err(StoreError::TooLarge { location: at.clone(), limit });
+        }
+        Ok(bytes)
+    }
+
+    /// A local path where the file, or everything below the directory, at a location can be read: itself if it is
+    /// local; on S3 a copy of it, made at the first call and removed with the last clone of these stores.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be copied.
+    pub fn mirror(&self, at: &Location) -> Result<PathBuf, StoreError> {
+        match at {
+            Location::Local(path) => Ok(path.clone()),
+            Location::S3 { bucket, key } => Ok(self.s3()?.mirror(bucket, key)?),
+        }
+    }
+
+    /// Puts a local file, the granule of the recipe `recipe_id`, to a location on S3 if nothing is there, or in any
+    /// case if `replace`. Local granules are committed by [`commit::Part`].
+    ///
+    /// # Errors
+    /// The object store refuses it, does not answer in time, or does not heed conditions.
+    pub fn put(&self, file: &Path, at: &Location, recipe_id: &str, replace: bool) -> Result<Committed, StoreError> {
+        let Location::S3 { bucket, key } = at else {
+            let source = io::Error::other("a local granule is committed as a part beside it; please report this");
+            return Err(StoreError::Io { path: file.into(), source });
+        };
+        Ok(self.s3()?.put(file, bucket, key, recipe_id, replace)?)
+    }
+}
 
 /// Something of known length that can be read at any offset, by several threads at once.
 pub trait ReadAt: Send + Sync {
