@@ -241,13 +241,14 @@ fn event(report: Report) -> Event {
     match event {
         wire::Event::Started => Event::Started { id, attempt, worker },
         wire::Event::Done(done) => {
-            let seconds = done.stages.iter().map(|stage| stage.seconds).sum();
+            // The whole; the others are parts of it, some side by side.
+            let seconds = done.stages.first().map_or(0.0, |whole| whole.seconds);
             let made =
                 Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
             Event::Ended { id, attempt, worker, result: Ok(made) }
         }
         wire::Event::Failed(failed) => {
-            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason.join(": "))) }
+            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason())) }
         }
     }
 }

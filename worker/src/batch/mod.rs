@@ -9,8 +9,9 @@ mod report;
 pub use report::{Entry, Report, State};
 
 use crate::service::{self, Worker};
-use edp_protocol::message::{Failure, FailureKind, Outcome, Work};
+use edp_protocol::message::{FailureKind, Outcome, Work};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::wire::Failed;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
@@ -87,9 +88,9 @@ pub async fn run(
                 None => break,
                 Some(outcome) => {
                     under_way -= 1;
-                    if let (false, Err(Failure { kind: FailureKind::Returned, reason })) = (stopping, &outcome.result) {
+                    if let (false, Err(failed @ Failed { kind: FailureKind::Returned, .. })) = (stopping, &outcome.result) {
                         stopping = true;
-                        stopped = Some(reason.clone());
+                        stopped = Some(failed.reason());
                         cancel.store(true, Ordering::Relaxed);
                     }
                     let again = !stopping

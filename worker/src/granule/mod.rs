@@ -13,5 +13,6 @@ pub mod inspect;
 pub mod make;
 pub mod ranges;
 pub mod rotation;
+pub mod stages;
 pub mod time;
 mod valid_range;

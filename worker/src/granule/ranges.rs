@@ -2,6 +2,7 @@
 
 use super::error::MakeError;
 use super::make::Assembly;
+use super::stages::Stages;
 use crate::metadata::configuration::Precision;
 use crate::resources::Cache;
 use edp_protocol::recipe::Recipe;
@@ -25,7 +26,8 @@ pub struct Ranges {
 /// Anything that keeps the values from being right.
 pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ranges, MakeError> {
     recipe.check_identity()?;
-    let assembly = Assembly::new(recipe, cache, cancel)?;
+    let stages = Stages::begin();
+    let assembly = Assembly::new(recipe, cache, cancel, &stages)?;
     let precision = assembly.resources.texts.configuration.precision;
     let (mut outputs, mut warnings) = (Vec::new(), Vec::new());
     for (name, inputs) in &assembly.recipe.variables {

@@ -8,11 +8,13 @@ use crate::granule::error::MakeError;
 use crate::granule::field::FieldError;
 use crate::granule::inspect::{self, Identity};
 use crate::granule::make::{self, Means};
+use crate::granule::stages::{Stage, Stages};
 use crate::resources::Cache;
 use edp_protocol::Location;
-use edp_protocol::message::{Done, Failure, FailureKind, Outcome, Work, chain};
+use edp_protocol::message::{FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
+use edp_protocol::wire::{Done, Failed};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -48,37 +50,47 @@ impl Worker {
     }
 
     /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
-    /// the next level once `cancel` is set.
+    /// the next level once `cancel` is set, and commits nothing after that: whoever set it may have said already that
+    /// the granule is not there.
     ///
     /// # Errors
     /// Why the granule does not stand there now.
-    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failure> {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(returned());
-        }
-        let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
-        let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
-        let target = location.local().map_err(|e| permanent(chain(&e)))?;
-        recipe.check_identity().map_err(|e| permanent(chain(&e)))?;
+    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failed> {
+        let stages = Stages::begin();
+        let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
+        wanted()?;
+        let location: Location = recipe.granule.parse().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
+        let target = location.local().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
+        recipe.check_identity().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
         if let Some(missing) = recipe.recipe.as_ref().filter(|plan| plan.is_held()).map(|plan| plan.missing.clone()) {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
-            return Err(Failure { kind: FailureKind::Held, reason: chain(&held) });
+            return Err(Failed::by(FailureKind::Held, &held));
         }
         if target.exists() {
-            match existing(target, recipe) {
+            match existing(target, recipe, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
                 Ok(_) if self.replace && !is_whole(target, recipe) => {}
                 found => return found,
             }
         }
-        let unwritten = |e: CommitError| Failure { kind: unwritable(recipe, &e.source), reason: chain(&e) };
+        let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
         let part = Part::new(target, &self.id).map_err(unwritten)?;
-        let means = Means { cache: &self.cache, memory: self.memory, cancel };
+        let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
         let made = make::make(recipe, means, part.path()).map_err(|e| failure(recipe, &part, &e))?;
-        match part.commit(self.replace).map_err(unwritten)? {
-            Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
-            Committed::AlreadyThere => existing(target, recipe),
+        wanted()?;
+        match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
+            Committed::New => Ok(Done {
+                already: false,
+                location: recipe.granule.clone(),
+                size: made.size,
+                sha256: made.digest.as_str().to_owned(),
+                stages: stages.report(made.size),
+                inputs: made.inputs,
+                chunks: made.chunks,
+                warnings: made.warnings,
+            }),
+            Committed::AlreadyThere => existing(target, recipe, &stages),
         }
     }
 }
@@ -113,11 +125,11 @@ pub fn build() -> String {
     format!("edp {} netcdf {netcdf} hdf5 {hdf5}", env!("CARGO_PKG_VERSION"))
 }
 
-fn returned() -> Failure {
-    Failure { kind: FailureKind::Returned, reason: "stopped before it was made".into() }
+fn returned() -> Failed {
+    Failed::because(FailureKind::Returned, "stopped before it was made")
 }
 
-fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failure {
+fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failed {
     let kind = match (error, error.system()) {
         (MakeError::Field(FieldError::Cancelled), _) => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
@@ -127,7 +139,7 @@ fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failure {
         (_, Some(system)) => unreadable(system),
         _ => FailureKind::Permanent,
     };
-    Failure { kind, reason: chain(error) }
+    Failed::by(kind, error)
 }
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {
@@ -171,16 +183,29 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
     }
 }
 
-/// What a granule that stands at the destination means for its recipe.
-fn existing(target: &Path, recipe: &Recipe) -> Result<Done, Failure> {
-    let conflict = |reason: String| Failure {
-        kind: FailureKind::Conflict,
-        reason: format!("{}: {reason}; --replace overwrites it", recipe.granule),
+/// What a granule that stands at the destination means for its recipe. What is said of it is what stands there.
+fn existing(target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
+    let conflict = |reason: String| {
+        Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
     };
     match inspect::identify(target, recipe) {
         Ok(Identity::Same) => {
-            let bytes = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
-            Ok(Done { already: true, bytes, warnings: Vec::new() })
+            let read = |e: io::Error| Failed {
+                kind: unreadable(&e),
+                reason: vec![format!("{}: cannot be read", recipe.granule), e.to_string()],
+            };
+            let size = target.metadata().map_err(read)?.len();
+            let digest = make::digest(target, size, stages).map_err(read)?;
+            Ok(Done {
+                already: true,
+                location: recipe.granule.clone(),
+                size,
+                sha256: digest.as_str().to_owned(),
+                stages: stages.report(size),
+                inputs: Vec::new(),
+                chunks: inspect::places(target).map_err(|e| conflict(chain(&e)))?,
+                warnings: Vec::new(),
+            })
         }
         Ok(Identity::Other(differs)) => {
             Err(conflict(format!("a granule of another recipe is there ({})", differs.join("; "))))
@@ -229,15 +254,15 @@ async fn one(worker: &Arc<Worker>, work: Work, cancel: Arc<AtomicBool>) -> Outco
     let result = made.unwrap_or_else(|error| {
         let reason =
             format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
-        Err(Failure { kind: FailureKind::Permanent, reason })
+        Err(Failed::because(FailureKind::Permanent, reason))
     });
     let elapsed = started.elapsed();
     match &result {
         Ok(done) => {
-            tracing::info!(granule = %work.recipe.granule, already = done.already, bytes = done.bytes, ?elapsed, "done")
+            tracing::info!(granule = %work.recipe.granule, already = done.already, bytes = done.size, ?elapsed, "done")
         }
         Err(failure) => {
-            tracing::info!(granule = %work.recipe.granule, kind = ?failure.kind, reason = %failure.reason, "not done")
+            tracing::info!(granule = %work.recipe.granule, kind = ?failure.kind, reason = %failure.reason(), "not done")
         }
     }
     Outcome { work, result, elapsed }

@@ -6,11 +6,10 @@
 
 use super::reach::Reach;
 use super::{Worker, build};
-use edp_protocol::message::{Done, Failure, FailureKind, chain};
+use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Consumer, Delivery, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, Event, Failed, Input, Order, Report, Stage};
-use edp_protocol::{Digest, Location};
+use edp_protocol::wire::{self, Done, Event, Failed, Order, Report};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,7 +167,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         build: bench.build.to_string(),
         event,
     };
-    let refuse = |kind, reason: String| Event::Failed(Failed { kind, reason: vec![reason] });
+    let refuse = |kind, reason: String| Event::Failed(Failed::because(kind, reason));
     let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
     if let Some(wanted) = wanted {
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
@@ -197,8 +196,8 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     };
     let (result, stuck) = make(&bench, recipe, deadline).await;
     let unfit = match &result {
-        Event::Failed(Failed { kind: FailureKind::Returned, reason }) if !bench.cancel.load(Ordering::Relaxed) => {
-            Some(reason.join(": "))
+        Event::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !bench.cancel.load(Ordering::Relaxed) => {
+            Some(failed.reason())
         }
         _ => None,
     };
@@ -256,11 +255,7 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
     let cancel = Arc::new(AtomicBool::new(false));
     let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
     let its = recipe.clone();
-    let mut making = tokio::task::spawn_blocking(move || {
-        let result = worker.produce(&its, &own);
-        let sha256 = result.is_ok().then(|| digest(&its)).flatten().unwrap_or_default();
-        (result, sha256)
-    });
+    let mut making = tokio::task::spawn_blocking(move || worker.produce(&its, &own));
     let end = started + deadline;
     let mut look = tokio::time::interval(Duration::from_millis(200));
     let result = loop {
@@ -271,57 +266,27 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
         };
     };
     match result {
-        Some(made) => (event(&recipe, made, started), None),
+        Some(made) => (event(&recipe, made), None),
         None => {
             cancel.store(true, Ordering::Relaxed);
             let reason = format!("{}: took longer than {} s", recipe.granule, deadline.as_secs_f64());
             match timeout(STUCK, making).await {
-                // It ended just now.
-                Ok(made @ Ok((Ok(_), _))) => (event(&recipe, made, started), None),
-                Ok(_) => (failed(FailureKind::Transient, reason), None),
-                Err(_) => (failed(FailureKind::Transient, reason.clone()), Some(reason)),
+                // It was being committed at that moment, and is there.
+                Ok(made @ Ok(Ok(_))) => (event(&recipe, made), None),
+                Ok(_) => (Event::Failed(Failed::because(FailureKind::Transient, reason)), None),
+                Err(_) => (Event::Failed(Failed::because(FailureKind::Transient, reason.clone())), Some(reason)),
             }
         }
     }
 }
 
-fn failed(kind: FailureKind, reason: String) -> Event {
-    Event::Failed(Failed { kind, reason: vec![reason] })
-}
-
-type Made = Result<(Result<Done, Failure>, String), tokio::task::JoinError>;
-
-fn event(recipe: &Recipe, made: Made, started: Instant) -> Event {
+fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinError>) -> Event {
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
-            failed(FailureKind::Permanent, text)
+            Event::Failed(Failed::because(FailureKind::Permanent, text))
         }
-        Ok((Err(failure), _)) => failed(failure.kind, failure.reason),
-        Ok((Ok(done), sha256)) => {
-            let inputs = recipe.recipe.iter().flat_map(|plan| &plan.inputs);
-            Event::Done(wire::Done {
-                already: done.already,
-                location: recipe.granule.clone(),
-                size: done.bytes,
-                sha256,
-                stages: vec![Stage {
-                    name: "make".into(),
-                    seconds: started.elapsed().as_secs_f64(),
-                    bytes: done.bytes,
-                }],
-                inputs: inputs
-                    .map(|(path, version)| Input { path: path.clone(), size: version.size, sha256: String::new() })
-                    .collect(),
-                chunks: Vec::new(),
-                warnings: done.warnings,
-            })
-        }
+        Ok(Err(failed)) => Event::Failed(failed),
+        Ok(Ok(done)) => Event::Done(done),
     }
-}
-
-fn digest(recipe: &Recipe) -> Option<String> {
-    let location: Location = recipe.granule.parse().ok()?;
-    let (digest, _) = std::fs::File::open(location.local().ok()?).and_then(Digest::of_reader).ok()?;
-    Some(digest.as_str().to_owned())
 }
