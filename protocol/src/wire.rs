@@ -81,6 +81,17 @@ pub enum Event {
     Failed(Failed),
 }
 
+impl Event {
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Result<&Done, &Failed>> {
+        match self {
+            Event::Started => None,
+            Event::Done(done) => Some(Ok(done)),
+            Event::Failed(failed) => Some(Err(failed)),
+        }
+    }
+}
+
 /// A granule stands at its destination.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {

@@ -11,6 +11,7 @@ pub use report::{Entry, Report, State};
 use crate::service::{self, Worker};
 use edp_protocol::message::{FailureKind, Outcome, Work};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::wire::Failed;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -97,11 +98,13 @@ pub async fn run(
                         && outcome.work.attempt < retries.attempts
                         && matches!(&outcome.result, Err(failure) if failure.kind == FailureKind::Transient);
                     if again {
+                        metrics().retried();
                         let attempt = outcome.work.attempt + 1;
                         let work = Work { attempt, ..outcome.work };
                         waiting.push(Reverse(Due { at: Instant::now() + retries.wait(attempt), work }));
                     } else {
                         let entry = Entry::from(outcome);
+                        metrics().settled(&entry.granule, entry.state.as_str());
                         progress(&entry);
                         entries.push(entry);
                     }

@@ -7,6 +7,7 @@ use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, Link, Options as QueueOptions, QueueError};
 use edp_protocol::settings::Settings;
 use edp_worker::console::{self, Ending, Stop, Usage, note};
+use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::path::PathBuf;
@@ -40,8 +41,8 @@ pub(crate) struct Options {
 const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
-/// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+/// Runs the command, as the worker of this name.
+pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     at.url = options.queue.clone().or(at.url);
@@ -55,7 +56,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     };
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
     let service = Service {
-        worker: Arc::new(console::worker(options.slots, options.replace, settings)),
+        worker: Arc::new(Worker { id: name.to_owned(), ..console::worker(options.slots, options.replace, settings) }),
         reach,
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),

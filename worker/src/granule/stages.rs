@@ -25,7 +25,14 @@ macro_rules! stages {
             }
 
             fn span(self, parent: &Span) -> Span {
-                match self { $(Stage::$stage => tracing::info_span!(parent: parent, $name),)* }
+                match self {
+                    $(Stage::$stage => tracing::info_span!(
+                        parent: parent,
+                        $name,
+                        edp.seconds = tracing::field::Empty,
+                        edp.bytes = tracing::field::Empty
+                    ),)*
+                }
             }
         }
     };
@@ -115,6 +122,18 @@ impl Stages {
             }
         }
         report
+    }
+}
+
+/// The sums go into the spans, which show only from when to when a stage was entered at all.
+impl Drop for Stages {
+    fn drop(&mut self) {
+        for taken in &mut self.taken {
+            if let Some(span) = taken.span.get() {
+                span.record("edp.seconds", Duration::from_nanos(*taken.nanoseconds.get_mut()).as_secs_f64());
+                span.record("edp.bytes", *taken.bytes.get_mut());
+            }
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{Done, Failed};
 use std::io;
 use std::path::Path;
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 /// A worker: what its slots share.
 #[derive(Debug)]
@@ -44,9 +47,7 @@ impl Worker {
 
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let id = format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros());
-        Worker { id, slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
+        Worker { id: new_name(), slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
     }
 
     /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
@@ -93,6 +94,12 @@ impl Worker {
             Committed::AlreadyThere => existing(target, recipe, &stages),
         }
     }
+}
+
+/// A name for a worker, or another program, of this process: new at every call.
+pub fn new_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros())
 }
 
 /// Name of this machine as worker names carry it: letters, digits and hyphens.
@@ -232,7 +239,8 @@ pub async fn run(
                 None => open = false,
                 Some(work) => {
                     let (worker, cancel) = (worker.clone(), cancel.clone());
-                    slots.spawn(async move { one(&worker, work, cancel).await });
+                    let span = trace::make(&work.recipe.granule, work.attempt);
+                    slots.spawn(async move { one(&worker, work, cancel).await }.instrument(span));
                 }
             },
             Some(ended) = slots.join_next(), if !slots.is_empty() => {
@@ -249,23 +257,31 @@ pub async fn run(
 
 async fn one(worker: &Arc<Worker>, work: Work, cancel: Arc<AtomicBool>) -> Outcome {
     let started = Instant::now();
-    let (maker, recipe) = (worker.clone(), work.recipe.clone());
-    let made = tokio::task::spawn_blocking(move || maker.produce(&recipe, &cancel)).await;
+    let (maker, recipe, span) = (worker.clone(), work.recipe.clone(), tracing::Span::current());
+    let made = tokio::task::spawn_blocking(move || span.in_scope(|| maker.produce(&recipe, &cancel))).await;
     let result = made.unwrap_or_else(|error| {
         let reason =
             format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
         Err(Failed::because(FailureKind::Permanent, reason))
     });
     let elapsed = started.elapsed();
-    match &result {
-        Ok(done) => {
-            tracing::info!(granule = %work.recipe.granule, already = done.already, bytes = done.size, ?elapsed, "done")
-        }
-        Err(failure) => {
-            tracing::info!(granule = %work.recipe.granule, kind = ?failure.kind, reason = %failure.reason(), "not done")
-        }
-    }
+    trace::ended(&tracing::Span::current(), Some(result.as_ref()));
+    tell(&work.recipe.granule, result.as_ref());
     Outcome { work, result, elapsed }
+}
+
+/// Says in log and measurements how a making ended.
+fn tell(granule: &str, result: Result<&Done, &Failed>) {
+    match result {
+        Ok(done) => {
+            let seconds = done.stages.first().map(|whole| whole.seconds);
+            tracing::info!(granule, already = done.already, bytes = done.size, seconds, "done");
+            if !done.already {
+                metrics().made(granule, done);
+            }
+        }
+        Err(failed) => tracing::info!(granule, kind = ?failed.kind, reason = %failed.reason(), "not done"),
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 //! outcome. Whatever is cut short in between comes again.
 
 use super::reach::Reach;
-use super::{Worker, build};
+use super::{Worker, build, tell};
 use edp_protocol::message::{FailureKind, chain};
-use edp_protocol::queue::{Consumer, Delivery, Link, Message, PublishError, Publisher, Queue, QueueError};
+use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, Done, Event, Failed, Order, Report};
 use std::future::Future;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{Instrument as _, Span};
 
 /// Header of an order: the build that the production was begun with.
 pub const BUILD_HEADER: &str = "edp-build";
@@ -65,6 +68,8 @@ enum Slot {
 struct Bench {
     service: Service,
     reports: Publisher,
+    /// What traces call the queues of orders and of reports.
+    names: Arc<[Destination; 2]>,
     build: Arc<str>,
     /// Set when the grace is over.
     cancel: Arc<AtomicBool>,
@@ -80,6 +85,7 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
     let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
     let bench = Bench {
         reports: link.publisher(Queue::Results, 4 * slots),
+        names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: build().into(),
         cancel: Arc::new(AtomicBool::new(false)),
         service,
@@ -96,9 +102,10 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
             solitary = false;
             if let Some((delivery, order)) = alone.take() {
                 solitary = true;
-                busy.spawn(attend(bench.clone(), delivery, order));
+                busy.spawn(traced(bench.clone(), delivery, order));
             }
         }
+        metrics().slots(busy.len(), slots);
         let free = alone.is_none() && !solitary && busy.len() < slots;
         let idle_end = bench.service.idle.filter(|_| busy.is_empty()).map(|idle| since + idle);
         tokio::select! {
@@ -121,7 +128,7 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
                     Ok(order) if order.alone && !busy.is_empty() => alone = Some((delivery, order)),
                     Ok(order) => {
                         solitary = order.alone;
-                        busy.spawn(attend(bench.clone(), delivery, order));
+                        busy.spawn(traced(bench.clone(), delivery, order));
                     }
                     Err(error) => {
                         // Nobody can make anything of it, and nobody asked for it by an id.
@@ -141,6 +148,13 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
 
 fn read(delivery: &Delivery) -> Result<Order, wire::WireError> {
     Order::decode(&delivery.message.content_type, &delivery.message.body)
+}
+
+/// Attends to an order within a span that follows that of its sending.
+async fn traced(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+    let span = trace::consume("process", &bench.names[0], &delivery.message, delivery.redelivered);
+    span.record("edp.attempt", order.attempt);
+    attend(bench, delivery, order).instrument(span).await
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
@@ -187,6 +201,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             return done(settle(&bench, delivery, report(refuse(FailureKind::Permanent, reason))).await);
         }
     };
+    Span::current().record("edp.granule", &recipe.granule);
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
         return Slot::Cut(error);
     }
@@ -194,7 +209,11 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         0 => bench.service.deadline,
         seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
     };
+    let granule = recipe.granule.clone();
     let (result, stuck) = make(&bench, recipe, deadline).await;
+    if let Some(result) = result.ended() {
+        tell(&granule, result);
+    }
     let unfit = match &result {
         Event::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !bench.cancel.load(Ordering::Relaxed) => {
             Some(failed.reason())
@@ -217,6 +236,7 @@ fn done(settled: Result<(), PublishError>) -> Slot {
 
 /// Publishes the outcome, and only then acknowledges the delivery.
 async fn settle(bench: &Bench, delivery: Delivery, report: Report) -> Result<(), PublishError> {
+    trace::ended(&Span::current(), report.event.ended());
     publish(bench, &report).await?;
     delivery.ack();
     Ok(())
@@ -236,7 +256,9 @@ async fn publish(bench: &Bench, report: &Report) -> Result<(), PublishError> {
             Report { event, ..report.clone() }.encode().unwrap_or_default()
         }
     };
-    bench.reports.publish(Message::new(body, wire::CONTENT_TYPE, &report.recipe_id)).await
+    let mut message = Message::new(body, wire::CONTENT_TYPE, &report.recipe_id);
+    let span = trace::publish_report(&bench.names[1], &report.event, &mut message);
+    bench.reports.publish(message).instrument(span).await
 }
 
 fn brief(done: &wire::Done) -> wire::Done {
@@ -255,7 +277,8 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
     let cancel = Arc::new(AtomicBool::new(false));
     let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
     let its = recipe.clone();
-    let mut making = tokio::task::spawn_blocking(move || worker.produce(&its, &own));
+    let span = Span::current();
+    let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &own)));
     let end = started + deadline;
     let mut look = tokio::time::interval(Duration::from_millis(200));
     let result = loop {
