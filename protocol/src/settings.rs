@@ -85,7 +85,7 @@ pub struct QueueSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServeSettings {
-    /// Directories beneath which recipes may read and write, separated by `:` as in PATH.
+    /// Directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:` as in PATH.
     pub roots: Option<String>,
     /// Time that a granule may take.
     pub deadline: Option<u32>,
@@ -126,6 +126,13 @@ pub struct S3Settings {
     pub attempts: Option<u32>,
     /// Lets a store be written to that ignores conditions: two workers may then write the same granule.
     pub unconditional: Option<bool>,
+}
+
+impl S3Settings {
+    /// Takes an option that goes beyond the setting in.
+    pub fn allow_unconditional(&mut self, option: bool) {
+        self.unconditional = Some(option || self.unconditional.unwrap_or(false));
+    }
 }
 
 /// Why settings cannot be used.
