@@ -35,7 +35,7 @@ pub struct Object {
 
 /// Where an upload in parts leads, and the parts so far.
 #[derive(Debug)]
-struct Upload {
+pub(super) struct Upload {
     bucket: String,
     key: String,
     metadata: HashMap<String, String>,
@@ -46,8 +46,8 @@ struct Upload {
 #[derive(Debug, Default)]
 pub(super) struct Objects {
     pub(super) buckets: BTreeMap<String, BTreeMap<String, Object>>,
-    uploads: BTreeMap<String, Upload>,
-    begun: usize,
+    pub(super) uploads: BTreeMap<String, Upload>,
+    pub(super) begun: usize,
     /// Writes happen whatever conditions they name.
     pub(super) ignore_conditions: bool,
     /// Most entries of a page of a listing, whatever is asked for.
