@@ -114,6 +114,8 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
     pub profile: Option<String>,
+    /// A file of credentials in the form of AWS programs, instead of all the usual places.
+    pub credentials: Option<PathBuf>,
     /// The bucket in the path instead of the host name (true with an endpoint).
     pub path_style: Option<bool>,
     /// Reads without credentials, from buckets open to all.
@@ -126,6 +128,8 @@ pub struct S3Settings {
     pub attempts: Option<u32>,
     /// Lets a store be written to that ignores conditions: two workers may then write the same granule.
     pub unconditional: Option<bool>,
+    /// MiB from which on a granule is uploaded in parts (256).
+    pub multipart: Option<u32>,
 }
 
 impl S3Settings {
