@@ -342,11 +342,11 @@ fn digested<T>(
     if found == *planned {
         return Ok((first, looked));
     }
-    let location_now: Location = location.parse()?;
-    if matches!(location_now, Location::Local(_)) {
+    let at: Location = location.parse()?;
+    if matches!(at, Location::Local(_)) {
         return Err(changed(what, location, found, planned));
     }
-    let again = stores.mirror_anew(&location_now).map_err(ResourceError::Store)?;
+    let again = stores.mirror_anew(&at, &first).map_err(ResourceError::Store)?;
     let (found, looked) = look(&again)?;
     if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
 }

@@ -131,8 +131,8 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
         // Somebody took the part away while it was written: what the libraries then say means nothing.
         (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
-            (Some(error), _) if error.is_transient() => FailureKind::Transient,
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
+            (Some(error), _) if error.is_transient() => FailureKind::Transient,
             (_, Some(system)) => unreadable(system),
             _ => FailureKind::Permanent,
         },

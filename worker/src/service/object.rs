@@ -7,7 +7,7 @@ use edp_protocol::Location;
 use edp_protocol::message::{Done, Failure, FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
-use edp_protocol::store::{Head, StoreError};
+use edp_protocol::store::{Head, StoreError, Stores};
 use std::sync::atomic::AtomicBool;
 
 impl Worker {
@@ -55,12 +55,7 @@ impl Worker {
 
 /// What an object in the place of a granule means for its recipe: the granule, or a conflict. The outer error is that
 /// it cannot be found out.
-fn existing(
-    recipe: &Recipe,
-    at: &Location,
-    head: &Head,
-    stores: &edp_protocol::store::Stores,
-) -> Result<Result<Done, Failure>, Failure> {
+fn existing(recipe: &Recipe, at: &Location, head: &Head, stores: &Stores) -> Result<Result<Done, Failure>, Failure> {
     let conflict = |reason: String| Failure {
         kind: FailureKind::Conflict,
         reason: format!("{}: {reason}; --replace overwrites it", recipe.granule),
@@ -68,7 +63,7 @@ fn existing(
     Ok(match inspect::identify_object(at, head, recipe, stores) {
         Ok(Identity::Same) => Ok(Done { already: true, bytes: head.size, warnings: Vec::new() }),
         Ok(Identity::Other(differs)) => Err(conflict(super::another(&differs))),
-        Err(InspectError::Store(error)) if !matches!(error, StoreError::TooLarge { .. }) => {
+        Err(InspectError::Store(error)) if !error.is_too_large() => {
             return Err(unreachable(&error));
         }
         Err(error) => Err(conflict(super::something(&error))),
@@ -77,6 +72,7 @@ fn existing(
 
 /// What it means that the place of a granule cannot be looked at or written: the granules of this worker all go there.
 fn unreachable(error: &StoreError) -> Failure {
-    let kind = if error.is_transient() { FailureKind::Transient } else { FailureKind::Returned };
+    let passes = error.is_transient() && !error.is_of_access();
+    let kind = if passes { FailureKind::Transient } else { FailureKind::Returned };
     Failure { kind, reason: chain(error) }
 }
