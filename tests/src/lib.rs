@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod collector;
 pub mod parsers;
 pub mod proxy;
+pub mod s3;
 
 use edp_coordinator::demo::{self, Demo};
 use edp_protocol::Digest;

@@ -3,25 +3,27 @@
 use super::error::MakeError;
 use super::field::{FieldError, Input, Record, Source, Vector};
 use super::make::Assembly;
+use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::{Header, MdsFile};
 use crate::metadata::variable::{self, Description};
 use edp_protocol::name::{base_name, split_period};
-use edp_protocol::store::ReadAt;
+use edp_protocol::recipe::Version;
+use edp_protocol::store::{ReadAt, StoreError};
 use edp_protocol::{Digest, GridKind, Location, wire};
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 /// A file from its beginning to its end, until somebody wants it to stop.
-struct InOrder<'a> {
-    file: &'a dyn ReadAt,
-    at: u64,
-    size: u64,
-    stop: [&'a AtomicBool; 2],
+pub(super) struct InOrder<'a> {
+    pub(super) file: &'a dyn ReadAt,
+    pub(super) at: u64,
+    pub(super) size: u64,
+    pub(super) stop: &'a [&'a AtomicBool],
 }
 
 impl Read for InOrder<'_> {
@@ -49,9 +51,58 @@ pub(super) struct Output<'a> {
     pub(super) levels: Option<usize>,
     /// What the metadata say.
     pub(super) description: Description,
+    /// What of its inputs is on S3.
+    pub(super) remotes: Vec<Remote>,
 }
 
+/// Variables whose headers are fetched from S3 at once.
+const HEADERS_AT_ONCE: usize = 8;
+
 impl Assembly<'_> {
+    /// Opens the inputs of all variables, those on S3 several at once.
+    pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
+        let variables: Vec<_> = self.recipe.variables.iter().collect();
+        let threads = match self.plan.roots.source.parse() {
+            Ok(Location::S3 { .. }) => HEADERS_AT_ONCE.min(variables.len()),
+            _ => 1,
+        };
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut opened = Vec::new();
+            while let Some((at, (name, inputs))) = {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                variables.get(at).map(|variable| (at, *variable))
+            } {
+                let mut odd = Vec::new();
+                let output = self.output(name, inputs, &mut odd);
+                let failed = output.is_err();
+                opened.push((at, output, odd));
+                if failed {
+                    break;
+                }
+            }
+            opened
+        };
+        let mut opened = if threads <= 1 {
+            work()
+        } else {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                let ended =
+                    threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                ended.flatten().collect()
+            })
+        };
+        // In the order of the recipe, and of several errors the first one.
+        opened.sort_by_key(|(at, _, _)| *at);
+        let mut outputs = Vec::new();
+        for (_, output, odd) in opened {
+            warnings.extend(odd);
+            outputs.push(output?);
+        }
+        Ok(outputs)
+    }
+
     /// Opens the inputs of a variable and finds out where on the grid it lives.
     pub(super) fn output<'s>(
         &'s self,
@@ -63,17 +114,18 @@ impl Assembly<'_> {
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }
+        let mut remotes = Vec::new();
         let (source, placement, levels) = match inputs {
             [pair] => {
-                let (record, field) = self.open(name, pair)?;
+                let (record, field) = self.open(name, pair, &mut remotes)?;
                 let levels = self.levels(name, &record)?;
                 let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
                 (Source::Direct(Box::new(record)), placement, levels)
             }
-            [first, second] => self.rotated(name, first, second, warnings)?,
+            [first, second] => self.rotated(name, first, second, &mut remotes, warnings)?,
             _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
         };
-        Ok(Output { name, source, placement, levels, description })
+        Ok(Output { name, source, placement, levels, description, remotes })
     }
 
     /// A component of a vector at cell centres, from the two components of the model.
@@ -82,6 +134,7 @@ impl Assembly<'_> {
         name: &str,
         first: &[String],
         second: &[String],
+        remotes: &mut Vec<Remote>,
         warnings: &mut Vec<String>,
     ) -> Result<(Source, Placement, Option<usize>), MakeError> {
         let dynamic = &self.recipe.dynamic_metadata;
@@ -91,7 +144,7 @@ impl Assembly<'_> {
             return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
         };
         let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
-        let (first, second) = (self.open(name, first)?, self.open(name, second)?);
+        let (first, second) = (self.open(name, first, remotes)?, self.open(name, second, remotes)?);
         let (x, y) = match (first.1 == components.x, second.1 == components.y) {
             (true, true) => (first, second),
             (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
@@ -143,21 +196,21 @@ impl Assembly<'_> {
     }
 
     /// Opens a pair of input files; also says which model variable its name speaks of.
-    fn open(&self, name: &str, pair: &[String]) -> Result<(Record, String), MakeError> {
+    fn open(&self, name: &str, pair: &[String], remotes: &mut Vec<Remote>) -> Result<(Record, String), MakeError> {
         let file = |end: &str| {
             let found = pair.iter().find(|path| path.ends_with(end));
             found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
         };
         let (data_path, meta_path) = (file(".data")?, file(".meta")?);
-        let meta = self.fetch(meta_path)?;
-        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let limit = crate::mds::MAX_HEADER as u64;
+        let meta = self.open_file(meta_path, limit)?;
+        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let mut text = vec![0; length.min(limit + 1) as usize];
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let header = Header::parse(meta_path, &text)?;
         let below = self.recipe.input_below_root(meta_path)?.to_owned();
         let meta = wire::Input { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() };
-        let data = self.fetch(data_path)?;
+        let data = self.open_data(data_path, remotes)?;
         let input: Input = MdsFile::open(data_path, header, data)?;
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
         let field = split_period(stem).map_or(stem, |(variable, _)| variable);
@@ -166,23 +219,19 @@ impl Assembly<'_> {
         Ok((Record { input, number, header: meta }, field.to_owned()))
     }
 
-    /// Opens a file, as a stage.
-    fn fetch(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
-        let size = self.plan.inputs.get(self.recipe.input_below_root(path)?).map_or(0, |version| version.size);
-        self.stages.time(Stage::Fetch, size, || self.open_file(path))
-    }
-
     /// What was read for some outputs, by path below the source root, with the SHA-256 of every file that was read
-    /// whole: all but those of several records. Gives up when `over` is set.
+    /// whole: all but those of several records. What is on S3 is hashed when it has been fetched, and added by
+    /// [`Assembly::add_fetched`]. Gives up when `over` is set.
     ///
     /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
     /// files a second time in their order, on a thread of its own beside the computation, from the memory where the
-    /// first pass has them or is about to have them: the system's, or our own for S3. It costs processor time alone,
+    /// first pass has them or is about to have them. It costs processor time alone,
     /// about 0.7 s a GB on one core with SHA instructions, 4 % of what compressing the same values takes; it is over
     /// long before that.
     pub(super) fn hash(&self, outputs: &[Output<'_>], over: &AtomicBool) -> Result<Vec<wire::Input>, MakeError> {
         let mut found: BTreeMap<String, wire::Input> = BTreeMap::new();
+        let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
         for record in outputs.iter().flat_map(|output| output.source.records()) {
             let (file, header) = (record.input.name(), record.input.header());
             let path = self.recipe.input_below_root(file)?.to_owned();
@@ -191,8 +240,9 @@ impl Assembly<'_> {
             }
             let size = header.byte_length();
             let mut sha256 = String::new();
-            if header.records == 1 {
-                let pass = InOrder { file: record.input.data(), at: 0, size, stop: [self.cancel, over] };
+            if header.records == 1 && !fetched.contains(file) {
+                let stop = [self.cancel, over];
+                let pass = InOrder { file: record.input.data(), at: 0, size, stop: &stop };
                 let read = self.stages.time(Stage::Hash, size, || Digest::of_reader(pass));
                 let (digest, _) = read.map_err(|source| match self.cancel.load(Ordering::Relaxed) {
                     true => FieldError::Cancelled.into(),
@@ -206,21 +256,61 @@ impl Assembly<'_> {
         Ok(found.into_values().collect())
     }
 
-    fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+    /// Adds the SHA-256 of what was fetched from S3.
+    pub(super) fn add_fetched(&self, outputs: &[Output<'_>], inputs: &mut [wire::Input]) -> Result<(), MakeError> {
+        for remote in outputs.iter().flat_map(|output| &output.remotes) {
+            let path = self.recipe.input_below_root(remote.path())?;
+            if let (Some(input), Some(digest)) = (inputs.iter_mut().find(|input| input.path == path), remote.digest()) {
+                input.sha256 = digest.as_str().to_owned();
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a data file; one on S3 is fetched later.
+    fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
+        let location = path.parse::<Location>()?;
+        if matches!(location, Location::Local(_)) {
+            return self.open_file(path, u64::MAX);
+        }
+        let Version { size, etag } = match self.planned(path)? {
+            Some(version) => version.clone(),
+            None => {
+                let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
+                let head = self.stores.head(&location)?.ok_or_else(missing)?;
+                Version { size: head.size, etag: head.etag }
+            }
+        };
+        let remote = Remote::new(path, location, etag, size);
+        remotes.push(remote.clone());
+        Ok(Box::new(remote))
+    }
+
+    /// Opens a file; an object of at most `limit` bytes is fetched at once.
+    fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
-        // Opening a pipe would wait for somebody to write into it.
-        if !std::fs::metadata(location.local()?).map_err(fail)?.is_file() {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        let file = File::open(location.local()?).map_err(fail)?;
+        let planned = self.planned(path)?;
+        let (etag, limit) = match location {
+            Location::Local(_) => (None, u64::MAX),
+            Location::S3 { .. } => (planned.and_then(|version| version.etag.as_deref()), limit),
+        };
+        let file = self.stores.open(&location, etag, limit).map_err(|error| match error {
+            StoreError::Io { source, .. } => fail(source),
+            error => error.into(),
+        })?;
         let found = file.length().map_err(fail)?;
-        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
+        if let Some(version) = planned
             && version.size != found
         {
             return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
         }
-        Ok(Box::new(file))
+        Ok(file)
+    }
+
+    /// Size and version of an input when the recipe was planned.
+    fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
+        Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
     }
 
     /// Refuses an input whose own header says that it holds another variable or another time than its name does.

@@ -7,6 +7,7 @@ use super::field::{Encoded, FILL, Field, FieldError, Route};
 use super::file::{FileError, Writer, Written};
 use super::gate;
 use super::inputs::Output;
+use super::remote::{Fetching, held_at_once};
 use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
@@ -17,6 +18,7 @@ use crate::metadata::global::{self, Sources};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
+use edp_protocol::store::Stores;
 use edp_protocol::{Digest, GridKind, Mode, wire};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -38,6 +40,22 @@ pub struct Made {
     pub chunks: Vec<wire::Chunks>,
     /// What is odd but did not stop it.
     pub warnings: Vec<String>,
+}
+
+impl Made {
+    /// The outcome, once the granule stands at its place.
+    pub(crate) fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
+        wire::Done {
+            already: false,
+            location: recipe.granule.clone(),
+            size: self.size,
+            sha256: self.digest.as_str().to_owned(),
+            stages: stages.report(self.size),
+            inputs: self.inputs,
+            chunks: self.chunks,
+            warnings: self.warnings,
+        }
+    }
 }
 
 /// What a worker makes granules with.
@@ -67,8 +85,9 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
     let mut warnings = Vec::new();
     let (outputs, mut dataset) = assembly.dataset(&mut warnings)?;
+    let held = held_at_once(&outputs);
     for output in &outputs {
-        let needed = assembly.memory(output)?;
+        let needed = assembly.memory(output)?.saturating_add(held);
         if needed > means.memory {
             let (granule, variable) = (recipe.granule.clone(), output.name.to_owned());
             return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
@@ -106,6 +125,7 @@ pub(super) struct Assembly<'a> {
     pub(super) plan: &'a Plan,
     pub(super) name: GranuleName,
     pub(super) resources: Resources,
+    pub(super) stores: &'a Stores,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
 }
@@ -114,14 +134,14 @@ impl<'a> Assembly<'a> {
     /// Loads what the recipe shares with others.
     pub(super) fn new(
         recipe: &'a Recipe,
-        cache: &Cache,
+        cache: &'a Cache,
         cancel: &'a AtomicBool,
         stages: &'a Stages,
     ) -> Result<Assembly<'a>, MakeError> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid)?;
-        Ok(Assembly { recipe, plan, name, resources, cancel, stages })
+        Ok(Assembly { recipe, plan, name, resources, stores: cache.stores(), cancel, stages })
     }
 }
 
@@ -130,10 +150,7 @@ impl Assembly<'_> {
     /// follows from them.
     fn dataset(&self, warnings: &mut Vec<String>) -> Result<(Vec<Output<'_>>, Dataset), MakeError> {
         let texts = &self.resources.texts;
-        let mut outputs = Vec::new();
-        for (name, inputs) in &self.recipe.variables {
-            outputs.push(self.output(name, inputs, warnings)?);
-        }
+        let outputs = self.outputs(warnings)?;
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
@@ -210,7 +227,8 @@ impl Assembly<'_> {
                 }
                 Ok::<_, FileError>(writer)
             });
-            let encoded = self.encode(outputs, &variables, to_writer);
+            let fetching = Fetching::begin(scope, outputs, self.stores, stages);
+            let encoded = self.encode(outputs, &variables, fetching, to_writer);
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -219,7 +237,8 @@ impl Assembly<'_> {
             (written, encoded, inputs)
         });
         // When the writer fails, the computation gives up: so the writer's error is the one that counts.
-        let (mut writer, encoded, inputs) = (written?, encoded?, inputs?);
+        let (mut writer, encoded, mut inputs) = (written?, encoded?, inputs?);
+        self.add_fetched(outputs, &mut inputs)?;
         for (output, encoded) in outputs.iter().zip(&encoded) {
             self.settle(output, encoded, dataset, &mut writer, warnings)?;
         }
@@ -231,6 +250,7 @@ impl Assembly<'_> {
         &self,
         outputs: &[Output<'_>],
         variables: &'s [(String, Storage)],
+        fetching: Fetching,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
     ) -> Result<Vec<Encoded>, MakeError> {
         let configuration = &self.resources.texts.configuration;
@@ -250,6 +270,7 @@ impl Assembly<'_> {
                 Storage::Chunked(..) => {
                     let Some(output) = outputs.iter().find(|output| output.name == name) else { continue };
                     let give = |chunks| give(Chunks::Own(chunks));
+                    fetching.next()?;
                     all.push(match configuration.precision {
                         Precision::Float32 => {
                             self.field(output, |field| field.encode::<f32>(&codec, self.cancel, give))?
@@ -258,6 +279,7 @@ impl Assembly<'_> {
                             self.field(output, |field| field.encode::<f64>(&codec, self.cancel, give))?
                         }
                     });
+                    output.release();
                 }
                 Storage::Contiguous(_) => {}
             }

@@ -1,6 +1,7 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`run`] takes them from a channel of this process,
 //! [`serve`] from the queue.
 
+mod object;
 pub mod reach;
 pub mod serve;
 
@@ -61,12 +62,15 @@ impl Worker {
         let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
         wanted()?;
         let location: Location = recipe.granule.parse().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
-        let target = location.local().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
         recipe.check_identity().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
         if let Some(missing) = recipe.recipe.as_ref().filter(|plan| plan.is_held()).map(|plan| plan.missing.clone()) {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
             return Err(Failed::by(FailureKind::Held, &held));
         }
+        let target = match &location {
+            Location::Local(path) => path,
+            Location::S3 { .. } => return self.put(recipe, &location, cancel, &stages),
+        };
         if target.exists() {
             match existing(target, recipe, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
@@ -78,19 +82,11 @@ impl Worker {
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
         let part = Part::new(target, &self.id).map_err(unwritten)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
-        let made = make::make(recipe, means, part.path()).map_err(|e| failure(recipe, &part, &e))?;
+        let made = make::make(recipe, means, part.path())
+            .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
-            Committed::New => Ok(Done {
-                already: false,
-                location: recipe.granule.clone(),
-                size: made.size,
-                sha256: made.digest.as_str().to_owned(),
-                stages: stages.report(made.size),
-                inputs: made.inputs,
-                chunks: made.chunks,
-                warnings: made.warnings,
-            }),
+            Committed::New => Ok(made.done(recipe, &stages)),
             Committed::AlreadyThere => existing(target, recipe, &stages),
         }
     }
@@ -136,15 +132,20 @@ fn returned() -> Failed {
     Failed::because(FailureKind::Returned, "stopped before it was made")
 }
 
-fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failed {
+/// What an error of making means; `unwritable` knows it of errors of writing.
+fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
         (MakeError::Field(FieldError::Cancelled), _) => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
-        (error, Some(system)) if error.is_of_output() => unwritable(recipe, system),
+        (error, Some(system)) if error.is_of_output() => unwritable(system),
         // Somebody took the part away while it was written: what the libraries then say means nothing.
         (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
-        (_, Some(system)) => unreadable(system),
-        _ => FailureKind::Permanent,
+        (error, system) => match (error.store(), system) {
+            (Some(error), _) if error.is_of_access() => FailureKind::Returned,
+            (Some(error), _) if error.is_transient() => FailureKind::Transient,
+            (_, Some(system)) => unreadable(system),
+            _ => FailureKind::Permanent,
+        },
     };
     Failed::by(kind, error)
 }
@@ -214,11 +215,17 @@ fn existing(target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Fai
                 warnings: Vec::new(),
             })
         }
-        Ok(Identity::Other(differs)) => {
-            Err(conflict(format!("a granule of another recipe is there ({})", differs.join("; "))))
-        }
-        Err(error) => Err(conflict(format!("something else is there ({})", chain(&error)))),
+        Ok(Identity::Other(differs)) => Err(conflict(another(&differs))),
+        Err(error) => Err(conflict(something(&error))),
     }
+}
+
+fn another(differs: &[String]) -> String {
+    format!("a granule of another recipe is there ({})", differs.join("; "))
+}
+
+fn something(error: &inspect::InspectError) -> String {
+    format!("something else is there ({})", chain(error))
 }
 
 /// Runs the slots of a worker until no more work comes: each piece of work gives one outcome, in the order they end.
