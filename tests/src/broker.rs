@@ -146,6 +146,11 @@ impl Broker {
         self.control(["close_all_connections", "test"]);
     }
 
+    /// Whether there is such a queue.
+    pub fn has(&self, queue: &str) -> bool {
+        self.control(["list_queues", "--no-table-headers", "name"]).lines().any(|line| line.trim() == queue)
+    }
+
     /// Deletes a queue.
     pub fn delete(&self, queue: &str) {
         self.control(["delete_queue", queue]);
