@@ -40,6 +40,7 @@ trap 'rm -rf "$made"' EXIT
 say "making $directory, a minute or two"
 log=$(mktemp)
 export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2016 # for the inner shell
 if ! {
     debootstrap --variant=minbase "$release" "$made" "$mirror" &&
         # nothing is to be started in there

@@ -1,7 +1,11 @@
 //! Logging to standard error.
 
 use std::io::IsTerminal as _;
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +27,17 @@ pub fn start(level: Option<&str>) -> Result<(), LevelError> {
     };
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A second start in one process changes nothing, which is what tests want.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).try_init();
+    let log = fmt::layer().with_writer(std::io::stderr).with_ansi(color).with_filter(filter.and(discreet()));
+    let _ = tracing_subscriber::registry().with(log).try_init();
     Ok(())
+}
+
+/// What is never logged, whatever is asked for: the AMQP library traces every frame, also the one with the password.
+fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    filter_fn(|of| {
+        *of.level() < tracing::Level::TRACE
+            || !["lapin", "amq_protocol"].iter().any(|name| of.target().starts_with(name))
+    })
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LevelError> {

@@ -421,23 +421,33 @@ async fn closing(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// The caller's only thread is busy for more than five heartbeats; no connection is lost, no delivery comes again.
+/// The caller's only thread sleeps, and more threads than there are processors compute, for more than five heartbeats:
+/// no connection is lost, no delivery comes again.
 async fn heartbeats(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
-    let busy = Duration::from_millis(5500);
+    let busy = Duration::from_millis(11_000);
     let url = format!("amqp://{}/", proxy.address());
     let check = move || -> Check {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut options = options(&url, "heartbeats");
-            options.heartbeat = Duration::from_secs(1);
+            options.heartbeat = Duration::from_secs(2);
             let link = Link::amqp(options)?;
             soon(link.declare()).await?;
             let publisher = link.publisher(Queue::Recipes, 1);
             soon(publisher.publish(message(1))).await?;
             let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
             let delivery = soon(consumer.next()).await?.expect("a delivery");
-            std::thread::sleep(busy);
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * cores {
+                    scope.spawn(|| {
+                        let end = Instant::now() + busy;
+                        while Instant::now() < end {}
+                    });
+                }
+                std::thread::sleep(busy);
+            });
             delivery.ack();
             soon(publisher.publish(message(2))).await?;
             let delivery = soon(consumer.next()).await?.expect("a delivery");

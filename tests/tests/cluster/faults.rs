@@ -14,12 +14,25 @@ use std::time::Duration;
 type Ran = Result<Outcome, &'static str>;
 
 /// The first is what the others are measured by.
-pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
+pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("undisturbed", undisturbed),
     ("workers-killed", workers_killed),
     ("workers-killed-at-steps", steps::workers_killed),
     ("coordinator-killed", coordinator_killed),
     ("coordinator-killed-at-steps", steps::coordinator_killed),
+    ("worker-frozen", worker_frozen),
+    ("workers-dismissed", workers_dismissed),
+    ("disk-full", disk_full),
+    ("deadly-recipe", steps::deadly_recipe),
+    ("endless-recipe", steps::endless_recipe),
+    ("input-changed", input_changed),
+    ("clocks-differ", clocks_differ),
+    ("destination-emptied", destination_emptied),
+];
+
+/// Those about the broker and the ways to it, and about everything.
+pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
+    ("duplicates", duplicates),
     ("broker-killed", broker_killed),
     ("broker-stopped", broker_stopped),
     ("connections-cut", connections_cut),
@@ -27,15 +40,6 @@ pub(crate) const SCENARIOS: &[(&str, Scenario)] = &[
     ("memory-alarm", memory_alarm),
     ("queues-deleted", queues_deleted),
     ("consumer-timeout", steps::consumer_timeout),
-    ("worker-frozen", worker_frozen),
-    ("workers-dismissed", workers_dismissed),
-    ("disk-full", disk_full),
-    ("deadly-recipe", steps::deadly_recipe),
-    ("endless-recipe", steps::endless_recipe),
-    ("duplicates", duplicates),
-    ("input-changed", input_changed),
-    ("clocks-differ", clocks_differ),
-    ("destination-emptied", destination_emptied),
     ("combination", combination::combination),
 ];
 
@@ -51,10 +55,12 @@ fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran
         let mut victim = None;
         until("a part is written", || {
             fleet.refill();
-            victim = fleet.parts().first().and_then(|part| writer(part));
+            // parts of those that are gone stay until the end
+            let mut writers = fleet.parts().into_iter().filter_map(|part| writer(&part));
+            victim = writers.find_map(|id| fleet.workers.iter().position(|worker| worker.id() == id));
             victim.is_some() || coordinator.ended().is_some()
         });
-        let Some(worker) = fleet.workers.iter_mut().find(|worker| Some(worker.id()) == victim) else { continue };
+        let Some(worker) = victim.map(|index| &mut fleet.workers[index]) else { break };
         // A few milliseconds on: writing, at the gate, committing, publishing, acknowledging.
         std::thread::sleep(Duration::from_millis(dice.below(12) as u64));
         worker.kill();

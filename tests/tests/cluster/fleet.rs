@@ -172,6 +172,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) url: String,
     /// More of their settings.
     pub(crate) settings: BTreeMap<&'static str, String>,
+    /// More of their options.
+    pub(crate) options: Vec<String>,
     pub(crate) list: PathBuf,
     pub(crate) workers: Vec<Process>,
     /// What workers are started beneath ...
@@ -198,6 +200,7 @@ impl<'a> Fleet<'a> {
             production: name.to_owned(),
             url: broker.url("guest", "guest"),
             settings: settings.into_iter().chain(times).map(|(name, value)| (name, value.to_owned())).collect(),
+            options: Vec::new(),
             list,
             workers: Vec::new(),
             beneath: Vec::new(),
@@ -233,6 +236,7 @@ impl<'a> Fleet<'a> {
             .env("TMPDIR", self.path("scratch"))
             .envs(&self.settings)
             .args(["--production", &self.production])
+            .args(&self.options)
             .current_dir(&self.directory);
     }
 

@@ -5,6 +5,7 @@ mod combination;
 mod faults;
 mod fleet;
 mod scenario;
+mod security;
 mod steps;
 
 use edp_tests::broker::Broker;
@@ -12,31 +13,40 @@ use fleet::{Fleet, Model};
 use scenario::{Scenario, Table};
 
 /// Months of model output in `make test`; eight granules each.
-const MONTHS: usize = 6;
+const MONTHS: usize = 5;
 
 /// Months in `make chaos`: more than 200 granules.
 const MANY_MONTHS: usize = 26;
 
 /// The names of scenarios that EDP_SCENARIOS has, separated by commas; all without it.
-fn chosen() -> impl Iterator<Item = (&'static str, Scenario)> {
+fn chosen(scenarios: &[(&'static str, Scenario)]) -> impl Iterator<Item = (&'static str, Scenario)> {
     let only = std::env::var("EDP_SCENARIOS").ok();
     let wanted = move |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == name));
-    faults::SCENARIOS.iter().copied().filter(move |(name, _)| wanted(name))
+    scenarios.iter().copied().filter(move |(name, _)| wanted(name))
 }
 
 fn seed() -> Option<u64> {
     std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"))
 }
 
-/// All scenarios one after the other on one broker: starting it takes longer than any of them.
-#[test]
-fn productions_on_a_broker_survive() {
+/// Scenarios one after the other on one broker: starting it takes longer than most of them.
+fn survive(scenarios: &[(&'static str, Scenario)]) {
     let (broker, model) = (Broker::start(), Model::new(MONTHS));
     let mut table = Table::new(broker, &model);
-    for (name, scenario) in chosen() {
+    for (name, scenario) in chosen(scenarios) {
         table.undergo(name, scenario, seed().unwrap_or(1));
     }
     table.end();
+}
+
+#[test]
+fn productions_on_a_broker_survive_what_happens_to_their_processes() {
+    survive(faults::OF_PROCESSES);
+}
+
+#[test]
+fn productions_on_a_broker_survive_what_happens_to_it() {
+    survive(faults::OF_QUEUES);
 }
 
 /// The whole: more granules, more steps, several combinations; another seed each time, unless one is given.
@@ -48,7 +58,7 @@ fn chaos_on_a_broker() {
     println!("SEED={seed}");
     let (broker, model) = (Broker::start(), Model::new(MANY_MONTHS));
     let mut table = Table::new(broker, &model);
-    for (name, scenario) in chosen() {
+    for (name, scenario) in chosen(&[faults::OF_PROCESSES, faults::OF_QUEUES].concat()) {
         let rounds = if name == "combination" { COMBINATIONS } else { 1 };
         for round in 0..rounds {
             table.undergo(name, scenario, seed + round);

@@ -116,8 +116,11 @@ impl<'a> Table<'a> {
         };
         match ran {
             Ok(Ok((faults, seconds))) => {
-                let undisturbed = *self.undisturbed.get_or_insert(seconds);
-                row(&faults.to_string(), "yes", &format!("{:.1}", seconds - undisturbed));
+                if name == "undisturbed" {
+                    self.undisturbed = Some(seconds);
+                }
+                let lost = self.undisturbed.map(|undisturbed| format!("{:.1}", seconds - undisturbed));
+                row(&faults.to_string(), "yes", &lost.unwrap_or_else(|| format!("of {seconds:.1}")));
             }
             Ok(Err(reason)) => row("0", &format!("skipped: {reason}"), ""),
             Err(_) => {

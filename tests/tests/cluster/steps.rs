@@ -65,7 +65,7 @@ pub(crate) fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut D
     if !can_trace() {
         return Err(NO_STRACE);
     }
-    let each = fleet.model.granules() / 32; // 1 in a short run, 6 in a long one
+    let each = (fleet.model.granules() / 32).max(1); // 1 in a short run, 6 in a long one
     let plan = kills(dice, &OF_WORKERS, each);
     let planned = plan.len();
     fleet.next.extend(plan.into_iter().map(|(calls, n)| death(calls, n)));
@@ -92,7 +92,7 @@ pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &m
     if !can_trace() {
         return Err(NO_STRACE);
     }
-    let each = fleet.model.granules() / 48;
+    let each = (fleet.model.granules() / 48).max(1);
     let plan = kills(dice, &OF_COORDINATORS, each);
     let (planned, mut killed) = (plan.len(), 0);
     let mut last = None;
