@@ -486,6 +486,20 @@ async fn black_hole(broker: &Broker) -> Check {
     proxy.set(Mode::Pass);
     settles(&link, Queue::Recipes, 3).await;
 
+    // a consumer that is stopped meanwhile waits for no other connection
+    let mut patient = options.clone();
+    patient.patience = 10 * SOON;
+    let link = Link::amqp(patient)?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    drop(soon(consumer.next()).await?.expect("a delivery"));
+    proxy.set(Mode::Swallow);
+    let stopping = tokio::spawn(async move { consumer.stop().await });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    soon(stopping).await?;
+    proxy.set(Mode::Pass);
+
     // until the patience is over
     options.patience = Duration::from_secs(2);
     let link = Link::amqp(options)?;

@@ -353,14 +353,18 @@ impl<'a> Fleet<'a> {
         assert!(left.is_empty(), "{}: left in scratch: {:?}", self.production, left.keys());
     }
 
-    /// Stops the workers in order, and takes away what the scenario made.
-    pub(crate) fn dismiss(mut self, broker: &Broker) {
+    /// Stops the workers in order.
+    pub(crate) fn dismiss(&mut self) {
         for worker in &mut self.workers {
             worker.signal("TERM");
         }
         for worker in &mut self.workers {
             until("a worker ends when told to", || worker.ended().is_some());
         }
+    }
+
+    /// Takes away what the scenario made.
+    pub(crate) fn remove(self, broker: &Broker) {
         for queue in ["recipes", "results", "dead"] {
             broker.delete(&self.queue(queue));
         }

@@ -107,8 +107,9 @@ impl<'a> Table<'a> {
                 assert!(good, "{granule}: {state}: {reason}\n{}", fleet.logs());
             }
             fleet.is_whole_but_for(&outcome.failed);
+            fleet.dismiss();
             drop(outcome.keep);
-            fleet.dismiss(broker);
+            fleet.remove(broker);
             Ok::<_, &'static str>((outcome.faults, seconds))
         }));
         let row = |faults: &str, survived: &str, lost: &str| {

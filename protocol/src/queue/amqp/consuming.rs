@@ -162,7 +162,8 @@ impl Actor {
     /// Keeps the subscription of a carrier that was lost; gives the reason.
     fn take_back(&mut self, carried: Result<(), (Option<Subscription>, String)>) -> Option<String> {
         let (subscription, why) = carried.err()?;
-        self.subscriptions.extend(subscription);
+        // One that has ended needs no other connection, and whoever has ended it waits for it.
+        self.subscriptions.extend(subscription.filter(|subscription| !subscription.ended()));
         Some(why)
     }
 
