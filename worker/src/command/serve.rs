@@ -6,6 +6,7 @@ use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, Link, Options as QueueOptions, QueueError};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Stop, Usage, note};
 use edp_worker::service::reach::Reach;
 use edp_worker::service::serve::{Ended, Service, serve};
@@ -22,8 +23,8 @@ pub(crate) struct Options {
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
     production: Production,
-    /// Directory beneath which recipes may read and write (repeatable)
-    #[arg(long, value_name = "DIR")]
+    /// Directory, or s3://bucket/prefix, beneath which recipes may read and write (repeatable)
+    #[arg(long, value_name = "LOCATION")]
     root: Vec<PathBuf>,
     /// Granules made at once [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -31,6 +32,9 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Write to a store that ignores conditions; two workers may then write the same granule
+    #[arg(long)]
+    pub(crate) unconditional: bool,
     /// End when there was nothing to do for so many seconds
     #[arg(long, value_name = "SECONDS")]
     exit_when_idle: Option<f64>,
@@ -40,13 +44,25 @@ pub(crate) struct Options {
 const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
+/// Takes a list in the form of PATH apart, in which the colon of `s3://` is none between two roots.
+fn split_roots(text: &str) -> Vec<PathBuf> {
+    let mut roots: Vec<String> = Vec::new();
+    for part in text.split(':').filter(|part| !part.is_empty()) {
+        match roots.last_mut() {
+            Some(last) if last == "s3" && part.starts_with("//") => *last = format!("s3:{part}"),
+            _ => roots.push(part.to_owned()),
+        }
+    }
+    roots.into_iter().map(PathBuf::from).collect()
+}
+
 /// Runs the command.
 pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     at.url = options.queue.clone().or(at.url);
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
-    let set = settings.serve.roots.iter().flat_map(|roots| std::env::split_paths(roots));
+    let set = settings.serve.roots.iter().flat_map(|roots| split_roots(roots));
     let roots: Vec<PathBuf> = options.root.iter().cloned().chain(set).collect();
     let reach = Reach::beneath(roots.iter().map(PathBuf::as_path)).map_err(|e| usage(&e))?;
     let idle = match options.exit_when_idle.map(Duration::try_from_secs_f64) {
@@ -55,7 +71,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     };
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
     let service = Service {
-        worker: Arc::new(console::worker(options.slots, options.replace, settings)),
+        worker: Arc::new(console::worker(options.slots, options.replace, settings, &Stores::new(&settings.store))),
         reach,
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),
@@ -90,4 +106,18 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         }
         Err(error) => return Err(anyhow::Error::new(error)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_are_separated_by_colons_but_for_those_of_s3() {
+        let split = |text| split_roots(text).iter().map(|root| root.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(split("/a:s3://b/c:/d"), ["/a", "s3://b/c", "/d"]);
+        assert_eq!(split("s3://b:s3://c/d:s3"), ["s3://b", "s3://c/d", "s3"]);
+        assert_eq!(split("/a"), ["/a"]);
+        assert!(split("").is_empty());
+    }
 }

@@ -12,6 +12,8 @@ use std::path::{Component, Path, PathBuf};
 pub struct Reach {
     /// Resolved: without symbolic links.
     roots: Vec<PathBuf>,
+    /// Buckets, each with the part of its keys before a slash that all must have.
+    buckets: Vec<(String, String)>,
 }
 
 /// Why a root cannot be used.
@@ -31,15 +33,24 @@ pub enum ReachError {
 }
 
 impl Reach {
-    /// Everything beneath some directories.
+    /// Everything beneath some directories, or on S3 prefixes.
     ///
     /// # Errors
     /// There are none, or one of them is not there.
     pub fn beneath<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Reach, ReachError> {
         let resolve =
             |root: &Path| root.canonicalize().map_err(|source| ReachError::Root { root: root.into(), source });
-        let roots = roots.into_iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
-        if roots.is_empty() { Err(ReachError::None) } else { Ok(Reach { roots }) }
+        let (mut buckets, mut directories) = (Vec::new(), Vec::new());
+        for root in roots {
+            match root.to_str().map(str::parse) {
+                Some(Ok(Location::S3 { bucket, key })) => buckets.push((bucket, key)),
+                _ => directories.push(resolve(root)?),
+            }
+        }
+        if directories.is_empty() && buckets.is_empty() {
+            return Err(ReachError::None);
+        }
+        Ok(Reach { roots: directories, buckets })
     }
 
     /// Lets a recipe in if all that it names is within reach.
@@ -59,7 +70,10 @@ impl Reach {
 
     fn check(&self, text: &str) -> Result<(), String> {
         let location: Location = text.parse().map_err(|e| chain(&e))?;
-        let path = location.local().map_err(|e| chain(&e))?;
+        let path = match &location {
+            Location::Local(path) => path.as_path(),
+            Location::S3 { bucket, key } => return self.check_object(bucket, key),
+        };
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err("recipes from a queue name absolute paths without '..'".into());
         }
@@ -82,10 +96,51 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same, since
+    /// copies of objects lie under paths.
+    fn check_object(&self, bucket: &str, key: &str) -> Result<(), String> {
+        if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err("recipes from a queue name keys without empty parts, '.' and '..'".into());
+        }
+        let beneath = |prefix: &str| {
+            let rest = key.strip_prefix(prefix);
+            prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if self.buckets.iter().any(|(own, prefix)| own == bucket && beneath(prefix)) {
+            return Ok(());
+        }
+        Err("lies outside of what this worker may read and write (--root)".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn other_buckets_and_keys_outside_the_prefix_are_not_reached() {
+        let reach = Reach::beneath(["s3://ours/ecco/V4r4/", "s3://whole"].map(Path::new)).unwrap();
+        for good in ["s3://ours/ecco/V4r4", "s3://ours/ecco/V4r4/a/b.nc", "s3://whole/x", "s3://whole/a/..b"] {
+            assert_eq!(reach.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "s3://theirs/ecco/V4r4/a",
+            "s3://ours/ecco/V4r4x/a",
+            "s3://ours/ecco",
+            "s3://ours",
+            "s3://whole",
+            "s3://ours/ecco/V4r4/../secret",
+            "s3://ours//ecco/V4r4/a",
+            "s3://ours/ecco/V4r4//a",
+            "s3://ours/ecco/V4r4/./a",
+            "s3://whole/../ours/x",
+            "/tmp",
+        ] {
+            assert!(reach.check(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn nothing_outside_is_reached() {
