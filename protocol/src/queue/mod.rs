@@ -83,8 +83,7 @@ impl Message {
 pub struct Depth {
     /// Messages that wait for a consumer; those delivered and not yet acknowledged are not among them.
     pub messages: u64,
-    /// Consumers, but for those that stand by. A broker counts one that has ended as long as deliveries of its are
-    /// unsettled.
+    /// Consumers. A broker counts one that has ended as long as deliveries of its are unsettled.
     pub consumers: u64,
 }
 

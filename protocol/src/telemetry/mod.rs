@@ -15,8 +15,9 @@ pub mod trace;
 use otlp::Export;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
+use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, FilterFn, Targets, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -91,6 +92,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
+    let filter = filter.and(discreet());
     let format = format.map_or(Ok(Format::default()), str::parse)?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = fmt::layer().with_writer(std::io::stderr);
@@ -122,6 +124,12 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
 fn ours() -> Targets {
     Targets::new()
         .with_targets(["edp_coordinator", "edp_worker", "edp_protocol"].map(|target| (target, LevelFilter::INFO)))
+}
+
+/// What is never logged, whatever is asked for: libraries that trace what they send, passwords and tokens with it.
+fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
+    const TALKATIVE: [&str; 5] = ["lapin", "amq_protocol", "aws_", "hyper", "h2"];
+    filter_fn(|of| *of.level() < tracing::Level::TRACE || !TALKATIVE.iter().any(|name| of.target().starts_with(name)))
 }
 
 fn filter(level: &str) -> Result<EnvFilter, StartError> {
