@@ -94,7 +94,15 @@ pub(crate) fn produce(
         let mut verified = Verified::default();
         let mut left = Left::Settled;
         for _ in 0..ROUNDS {
-            left = director::drive(&plan, &desk, &link, |one| progress.ended(&entry(one, false)), &mut asked).await?;
+            left = director::drive(
+                &plan,
+                &desk,
+                &link,
+                |one| progress.ended(&entry(one, false)),
+                std::future::ready(Ok(())),
+                &mut asked,
+            )
+            .await?;
             if left != Left::Settled {
                 break;
             }

@@ -344,10 +344,29 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be written.
     pub fn list(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, |transaction| transaction.execute("UPDATE recipe SET listed = 0", []).map(drop))
+    }
+
+    /// Adds `recipes` to the present list, and takes those with the ids `instead_of` off it.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn add(&mut self, recipes: &[Recipe], instead_of: &[String]) -> Result<(), LedgerError> {
+        self.enter(recipes, |transaction| {
+            let mut take_off = transaction.prepare("UPDATE recipe SET listed = 0 WHERE id = ?1")?;
+            instead_of.iter().try_for_each(|id| take_off.execute([id]).map(drop))
+        })
+    }
+
+    fn enter(
+        &mut self,
+        recipes: &[Recipe],
+        prepare: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), LedgerError> {
         let path = self.path.clone();
         let fail = |source| sqlite(&path, source);
         let transaction = self.connection.transaction().map_err(fail)?;
-        transaction.execute("UPDATE recipe SET listed = 0", []).map_err(fail)?;
+        prepare(&transaction).map_err(fail)?;
         {
             // The roots are no part of the id, so a list may put a known recipe elsewhere.
             let mut insert = transaction
@@ -402,7 +421,9 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read.
     pub fn next(&self) -> Result<Option<i64>, LedgerError> {
-        let query = "SELECT min(due) FROM recipe WHERE listed = 1 AND state IN (0, 1)";
+        // Each half reads one entry of the index, however many there are.
+        let query = "SELECT min(due) FROM (SELECT min(due) AS due FROM recipe WHERE listed = 1 AND state = 0 UNION ALL
+                     SELECT min(due) FROM recipe WHERE listed = 1 AND state = 1)";
         self.connection.query_row(query, [], |row| row.get(0)).map_err(|e| self.fail(e))
     }
 
