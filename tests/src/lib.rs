@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod null;
 pub mod parsers;
 pub mod proxy;
 
