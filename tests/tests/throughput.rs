@@ -17,7 +17,7 @@ const SLOTS: u16 = 16;
 
 /// What a coordinator's memory may grow by, in KiB, from when a tenth of the recipes is made: a fraction of what the
 /// recipes take, 2 KiB each, in the longer test.
-const GROWTH: u64 = 16 << 10;
+const GROWTH: u64 = 8 << 10;
 
 /// What a coordinator said.
 struct Life {

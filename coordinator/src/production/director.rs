@@ -149,7 +149,7 @@ pub async fn drive(
     desk: &Desk,
     link: &Link,
     mut progress: impl FnMut(&Settled),
-    growth: impl Future<Output = Result<(), DeskError>>,
+    growth: impl Future<Output = Result<(), DriveError>>,
     stop: impl Future<Output = ()>,
 ) -> Result<Left, DriveError> {
     tokio::pin!(stop, growth);
@@ -204,7 +204,7 @@ pub async fn drive(
             }
             grown = &mut growth, if growing => match grown {
                 Ok(()) => growing = false,
-                Err(error) => break Err(error.into()),
+                Err(error) => break Err(error),
             },
             _ = round.tick() => match end_leases(desk, link).await {
                 Ok(batch) => {

@@ -124,7 +124,7 @@ pub enum LedgerError {
         /// What it says.
         source: rusqlite::Error,
     },
-    /// A recipe cannot be written as JSON.
+    /// A recipe cannot be written as JSON, or read.
     #[error("ledger: recipe {granule}: {source}")]
     Recipe {
         /// The granule.
@@ -347,15 +347,12 @@ impl Ledger {
         self.enter(recipes, |transaction| transaction.execute("UPDATE recipe SET listed = 0", []).map(drop))
     }
 
-    /// Adds `recipes` to the present list, and takes those with the ids `instead_of` off it.
+    /// Adds `recipes` to the present list.
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn add(&mut self, recipes: &[Recipe], instead_of: &[String]) -> Result<(), LedgerError> {
-        self.enter(recipes, |transaction| {
-            let mut take_off = transaction.prepare("UPDATE recipe SET listed = 0 WHERE id = ?1")?;
-            instead_of.iter().try_for_each(|id| take_off.execute([id]).map(drop))
-        })
+    pub fn add(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, |_| Ok(()))
     }
 
     fn enter(
@@ -391,6 +388,23 @@ impl Ledger {
             }
         }
         transaction.commit().map_err(fail)
+    }
+
+    /// The present list, in order.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or holds what is no recipe.
+    pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
+        let read = || {
+            let query = "SELECT granule, recipe FROM recipe WHERE listed = 1 ORDER BY number";
+            let mut statement = self.connection.prepare(query)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(String, Vec<u8>)>, _>>()
+        };
+        let recipe = |(granule, json): (String, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|source| LedgerError::Recipe { granule, source })
+        };
+        read().map_err(|e| self.fail(e))?.into_iter().map(recipe).collect()
     }
 
     /// Up to `limit` recipes to be sent now, in the order of the list.

@@ -5,6 +5,8 @@
 
 pub mod desk;
 pub mod director;
+#[cfg(test)]
+mod director_tests;
 pub mod ledger;
 #[cfg(test)]
 mod ledger_tests;

@@ -6,7 +6,7 @@ use super::ledger::{self, Event, Made, Settled};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::topology::DELIVERY_LIMIT;
 use edp_protocol::queue::{Consumer, Delivery, Message};
-use edp_protocol::wire::{self, Order, Report};
+use edp_protocol::wire::{self, Failed, Order, Report};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -96,53 +96,61 @@ impl Outcomes {
                 if order.is_none() {
                     tracing::error!(error = %chain(&error), "neither a report nor an order; dropped");
                 }
-                return Ok(order.map(dead));
+                return Ok(order.map(|order| event(dead(order))));
             }
         };
         if self.mixed_builds {
-            return Ok(Some(event(report, None)));
+            return Ok(Some(event(report)));
         }
         if self.build.is_none() && !matches!(report.event, wire::Event::Failed(_)) {
             let own = report.build.clone();
             self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(Some(event(report, self.build.as_deref())))
+        Ok(Some(event(judged(report, self.build.as_deref()))))
     }
 }
 
-/// An order that was delivered as often as the broker does it, and never answered.
-fn dead(order: Order) -> Event {
-    let reason = format!("its order was delivered {DELIVERY_LIMIT} times and never answered: see what workers log");
-    let result = Err((FailureKind::Transient, reason));
-    Event::Ended { id: order.recipe_id, attempt: order.attempt, worker: WORKER.into(), result }
+/// The report about an order that was delivered as often as the broker does it, and never answered.
+fn dead(order: Order) -> Report {
+    let reason =
+        vec![format!("its order was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
+    let event = wire::Event::Failed(Failed { kind: FailureKind::Transient, reason });
+    Report { recipe_id: order.recipe_id, attempt: order.attempt, worker: WORKER.into(), build: String::new(), event }
 }
 
-/// A report as the ledger has it; `build` is the production's.
+/// A report as it counts in a production of a build.
 ///
 /// A granule that a worker of another build has made is no granule of this production: its bytes may differ. Such a
 /// worker can only have begun before the build was known, since orders name it from then on. The granule stands in the
 /// place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there counts,
 /// whoever the worker is.
-fn event(report: Report, build: Option<&str>) -> Event {
-    let foreign = build.filter(|build| report.build != *build).map(str::to_owned);
-    let Report { recipe_id: id, attempt, worker, event, build } = report;
-    match (event, foreign) {
-        (wire::Event::Started, _) => Event::Started { id, attempt, worker },
-        (wire::Event::Done(done), Some(ours)) if !done.already => {
-            let reason = format!(
-                "{}: was made by a worker of build '{build}', the production is of '{ours}': remove it and send it \
-                 again, or allow --mixed-builds",
-                done.location
-            );
-            Event::Ended { id, attempt, worker, result: Err((FailureKind::Conflict, reason)) }
-        }
-        (wire::Event::Done(done), _) => {
+fn judged(mut report: Report, build: Option<&str>) -> Report {
+    if let (wire::Event::Done(done), Some(ours)) = (&report.event, build)
+        && report.build != ours
+        && !done.already
+    {
+        let reason = format!(
+            "{}: was made by a worker of build '{}', the production is of '{ours}': remove it and send it again, or \
+             allow --mixed-builds",
+            done.location, report.build
+        );
+        report.event = wire::Event::Failed(Failed { kind: FailureKind::Conflict, reason: vec![reason] });
+    }
+    report
+}
+
+/// A report as the ledger has it.
+pub(super) fn event(report: Report) -> Event {
+    let Report { recipe_id: id, attempt, worker, event, .. } = report;
+    match event {
+        wire::Event::Started => Event::Started { id, attempt, worker },
+        wire::Event::Done(done) => {
             let seconds = done.stages.iter().map(|stage| stage.seconds).sum();
             let made =
                 Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
             Event::Ended { id, attempt, worker, result: Ok(made) }
         }
-        (wire::Event::Failed(failed), _) => {
+        wire::Event::Failed(failed) => {
             Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason.join(": "))) }
         }
     }
@@ -160,16 +168,12 @@ mod tests {
 
     #[test]
     fn granules_of_another_build_are_conflicts_unless_they_were_there() {
-        let Event::Ended { result: Err((FailureKind::Conflict, reason)), .. } = event(done(false, "b"), Some("a"))
-        else {
-            panic!("no conflict")
-        };
+        let wire::Event::Failed(failed) = judged(done(false, "b"), Some("a")).event else { panic!("no conflict") };
+        assert_eq!(failed.kind, FailureKind::Conflict);
+        let reason = failed.reason.join(": ");
         assert!(reason.contains("out/g.nc") && reason.contains("'b'") && reason.contains("--mixed-builds"), "{reason}");
         for (already, build) in [(true, Some("a")), (false, Some("b")), (false, None)] {
-            assert!(
-                matches!(event(done(already, "b"), build), Event::Ended { result: Ok(_), .. }),
-                "{already} {build:?}"
-            );
+            assert_eq!(judged(done(already, "b"), build), done(already, "b"));
         }
     }
 }

@@ -6,7 +6,7 @@ use super::director::{BATCH, BUILD, DriveError, Plan, ROUND, halt};
 use super::ledger::{self, Due, Event, Settled};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Message, PublishError, Publisher};
-use edp_protocol::wire::{self, Order, WireError};
+use edp_protocol::wire::{self, Failed, Order, Report, WireError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -115,8 +115,10 @@ impl Publishing {
 
 /// A recipe that no message can hold fails, and costs nobody else anything.
 fn unsendable(due: Due, error: &dyn std::error::Error) -> Event {
-    let result = Err((FailureKind::Permanent, format!("its order cannot be sent: {}", chain(error))));
-    Event::Ended { id: due.id, attempt: due.attempt, worker: WORKER.into(), result }
+    let reason = vec![format!("its order cannot be sent: {}", chain(error))];
+    let event = wire::Event::Failed(Failed { kind: FailureKind::Permanent, reason });
+    let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
+    super::outcomes::event(Report { recipe_id, attempt, worker, build: String::new(), event })
 }
 
 /// The order of a recipe.

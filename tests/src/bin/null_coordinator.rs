@@ -22,7 +22,7 @@ fn main() {
     let before = ledger.counts().expect("its counts").of(State::Done) as usize;
     for first in (0..recipes).step_by(PAGE) {
         let page: Vec<_> = (first..recipes.min(first + PAGE)).map(null::recipe).collect();
-        ledger.add(&page, &[]).expect("the ledger takes the list");
+        ledger.add(&page).expect("the ledger takes the list");
     }
     println!("listed {before} done, after {:.2} s", begun.elapsed().as_secs_f64());
     let settings = QueueSettings { url: Some(url.parse().expect("an address")), ..QueueSettings::default() };

@@ -4,7 +4,7 @@ use edp_protocol::message::{FailureKind, Outcome, Work};
 use serde::Serialize;
 
 /// Where a granule stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Made now.
@@ -18,6 +18,7 @@ pub enum State {
     /// Something else stands under its name.
     Conflict,
     /// Not made, since the production was stopped.
+    #[default]
     Left,
 }
 
@@ -36,7 +37,7 @@ impl State {
 }
 
 /// One granule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Entry {
     /// Full path or address.
     pub granule: String,
@@ -116,10 +117,7 @@ impl Report {
     /// Adds granules whose recipes could not even be tried, with the reasons.
     pub fn refuse(&mut self, refused: Vec<(String, String)>, mut progress: impl FnMut(&Entry)) {
         for (granule, reason) in refused {
-            let reason = Some(reason);
-            let (id, warnings) = (String::new(), Vec::new());
-            let entry =
-                Entry { granule, id, state: State::Failed, reason, attempts: 0, seconds: 0.0, bytes: 0, warnings };
+            let entry = Entry { granule, state: State::Failed, reason: Some(reason), ..Entry::default() };
             progress(&entry);
             self.entries.push(entry);
         }
