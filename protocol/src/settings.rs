@@ -50,6 +50,8 @@ pub struct PlanSettings {
     pub mapping_factors: Option<String>,
     pub metadata: Option<String>,
     pub compatibility: Option<String>,
+    /// Seconds between two scans of a growing run (60).
+    pub follow_interval: Option<u32>,
 }
 
 /// Section `run`.
