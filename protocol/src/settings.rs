@@ -114,6 +114,7 @@ pub struct StoreSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct S3Settings {
     /// Another service than that of AWS: `https://host:port`.
+    #[serde(deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
     /// Its region, if the usual places do not say it.
     pub region: Option<String>,
@@ -141,6 +142,18 @@ impl S3Settings {
     /// Takes an option that goes beyond the setting in.
     pub fn allow_unconditional(&mut self, option: bool) {
         self.unconditional = Some(option || self.unconditional.unwrap_or(false));
+    }
+}
+
+/// An address without a user in it: it is shown in messages, where a password must not be.
+fn endpoint<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    let endpoint = Option::<String>::deserialize(value)?;
+    let good = |text: &String| (text.starts_with("https://") || text.starts_with("http://")) && !text.contains('@');
+    match endpoint {
+        Some(text) if !good(&text) => {
+            Err(serde::de::Error::custom("endpoint: write https://host:port, without user and password"))
+        }
+        endpoint => Ok(endpoint),
     }
 }
 
@@ -259,6 +272,17 @@ mod tests {
             let error = load("", &[("EDP_QUEUE__URL", url)]).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
             let error = load(&format!("[queue]\nurl = ['{url}']"), &[]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn endpoints_of_stores_hold_no_passwords() {
+        let settings = load("[store.s3]\nendpoint = 'http://h:9000'\nmultipart = 64\n", &[]).unwrap();
+        assert_eq!(settings.store.s3.endpoint.as_deref(), Some("http://h:9000"));
+        for endpoint in ["https://u:s3cret@h", "s3cret"] {
+            let error = load("", &[("EDP_STORE__S3__ENDPOINT", endpoint)]).unwrap_err();
+            assert!(error.to_string().contains("endpoint"), "{error}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         }
     }
