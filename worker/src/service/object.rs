@@ -63,7 +63,7 @@ fn existing(recipe: &Recipe, at: &Location, head: &Head, stores: &Stores) -> Res
     Ok(match inspect::identify_object(at, head, recipe, stores) {
         Ok(Identity::Same) => Ok(Done { already: true, bytes: head.size, warnings: Vec::new() }),
         Ok(Identity::Other(differs)) => Err(conflict(super::another(&differs))),
-        Err(InspectError::Store(error)) if !error.is_too_large() => {
+        Err(InspectError::Store(error)) if !matches!(error, StoreError::TooLarge { .. }) => {
             return Err(unreachable(&error));
         }
         Err(error) => Err(conflict(super::something(&error))),
