@@ -1,13 +1,14 @@
 //! Granules whose place is on S3: made in the scratch directory, and put there if nothing is there yet.
 
-use super::{Worker, failure};
+use super::{Worker, failure, may_be_at_work};
 use crate::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use crate::granule::make::{self, Means};
 use edp_protocol::Location;
 use edp_protocol::message::{Done, Failure, FailureKind, chain};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::commit::{CommitError, Committed, Part};
+use edp_protocol::store::commit::{CommitError, Committed, Part, parts_of};
 use edp_protocol::store::{Head, StoreError, Stores};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 impl Worker {
@@ -75,4 +76,44 @@ fn unreachable(error: &StoreError) -> Failure {
     let passes = error.is_transient() && !error.is_of_access();
     let kind = if passes { FailureKind::Transient } else { FailureKind::Returned };
     Failure { kind, reason: chain(error) }
+}
+
+/// Removes granules that workers of this machine which are gone have left in a scratch directory.
+pub fn sweep_scratch(scratch: &Path) {
+    let Ok(entries) = std::fs::read_dir(scratch) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let Some((granule, worker)) = parts_of(&name) else { continue };
+        // Other programs' files may lie there too: ours are named by the recipe's id.
+        let id = granule.strip_suffix(".nc").unwrap_or_default();
+        if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
+            let _ = std::fs::remove_file(entry.path()); // whoever else sweeps may be faster
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_dead_workers_left_is_swept_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (id, host) = ("0a".repeat(32), super::super::host());
+        let dead = format!(".{id}.nc.{host}-7ffffffe-1.part");
+        let stay = [
+            format!(".{id}.nc.{host}-1-1.part"), // the first process of this machine
+            format!(".{id}.nc.elsewhere-7ffffffe-1.part"),
+            format!(".A.nc.{host}-7ffffffe-1.part"),
+            format!("{id}.nc"),
+        ];
+        for name in stay.iter().chain([&dead]) {
+            std::fs::write(scratch.path().join(name), "").unwrap();
+        }
+        sweep_scratch(scratch.path());
+        assert!(!scratch.path().join(&dead).exists());
+        assert!(stay.iter().all(|name| scratch.path().join(name).exists()));
+    }
 }
