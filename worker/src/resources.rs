@@ -127,6 +127,8 @@ pub struct ModelGrid {
     pub diagnostics: Diagnostics,
     /// Static coordinates, ready to be written.
     pub statics: Static,
+    /// Where it was read from.
+    directory: PathBuf,
     positions: Vec<OnceLock<Vec<u32>>>,
     corners: OnceLock<Mask>,
     overrides: Mutex<HashMap<String, Arc<Mask>>>,
@@ -297,7 +299,7 @@ impl Shelves {
                 Some(match shelves.targets.get(&key) {
                     Some(target) => target.clone(),
                     None => {
-                        let target = Arc::new(load_target(&grid, &factors, &planned, stores)?);
+                        let target = Arc::new(load_target(&model, &grid, &factors, &planned, stores)?);
                         shelves.targets.insert(key, target.clone());
                         target
                     }
@@ -395,20 +397,27 @@ fn load_grid(location: &str, digests: &Digests, stores: &Stores) -> Result<Model
         native,
         diagnostics,
         statics: Static::default(),
+        directory,
         positions,
         corners: OnceLock::new(),
         overrides: Mutex::default(),
     })
 }
 
-fn load_target(grid: &str, factors: &str, planned: &Digest, stores: &Stores) -> Result<Target, ResourceError> {
+fn load_target(
+    model: &ModelGrid,
+    grid: &str,
+    factors: &str,
+    planned: &Digest,
+    stores: &Stores,
+) -> Result<Target, ResourceError> {
     let look = |directory: &Path| {
         let seals = digests_of_files(mapping::files(directory)?)?;
         Ok((digest_of_set(directory, &seals), seals))
     };
     let (at, seals) = digested("mapping factors", factors, planned, stores, look)?;
-    // The grid was held against its digest when its native part was loaded.
-    let latlon = Latlon::load(&directory(grid, stores)?)?;
+    // Where the digest was found to be the planned one: on S3 there may be another copy by now.
+    let latlon = Latlon::load(&model.directory)?;
     let loaded = Factors::open_sealed(&at, seals)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
