@@ -377,3 +377,15 @@ fn rank(file: &File<'_>, dataset: &Id, name: &str) -> Result<usize, ChunkError> 
     let rank = unsafe { h5s::H5Sget_simple_extent_ndims(space.0) };
     usize::try_from(rank).map_err(|_| error(file.path, "read the shape of ", name.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_the_order_of_the_values() {
+        let stored = |first, address| Stored { offset: vec![0, first], address, size: 9, filter_mask: 0 };
+        let layout = Layout { filters: Vec::new(), chunks: vec![stored(12, 70), stored(0, 90), stored(6, 80)] };
+        assert_eq!(layout.places("SSH").places, [(90, 9), (80, 9), (70, 9)]);
+    }
+}
