@@ -266,7 +266,7 @@ fn stages(spans: &[Span], process: &Span) {
     let names: BTreeSet<&str> = stages.iter().map(|span| span.name.as_str()).collect();
     let granule = process.get("edp.granule");
     let own = if granule.contains("latlon") { "regrid" } else { "mask" };
-    let rotated = granule.contains("OCEAN_VELOCITY").then_some("rotate");
+    let rotated = (granule.contains("OCEAN_VELOCITY") && granule.contains("latlon")).then_some("rotate");
     for name in
         ["resources", "fetch", "read", own, "compress", "write", "hash", "gate", "commit"].into_iter().chain(rotated)
     {
