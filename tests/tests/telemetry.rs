@@ -259,15 +259,14 @@ fn undisturbed(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     logged(&production, &[&coordinator, &worker]);
 }
 
-/// One span a stage, below the making of the granule.
+/// Stages have spans below the making of the granule.
 fn stages(spans: &[Span], process: &Span) {
     let stages: Vec<&Span> = spans.iter().filter(|span| !span.get("edp.seconds").is_empty()).collect();
     assert!(!stages.is_empty(), "{spans:#?}");
     let names: BTreeSet<&str> = stages.iter().map(|span| span.name.as_str()).collect();
-    assert_eq!(names.len(), stages.len(), "{names:?}");
     let granule = process.get("edp.granule");
     let own = if granule.contains("latlon") { "regrid" } else { "mask" };
-    let rotated = granule.contains("OCEAN_VELOCITY").then_some("rotate");
+    let rotated = (granule.contains("OCEAN_VELOCITY") && granule.contains("latlon")).then_some("rotate");
     for name in
         ["resources", "fetch", "read", own, "compress", "write", "hash", "gate", "commit"].into_iter().chain(rotated)
     {
@@ -453,8 +452,10 @@ fn a_collector_that_is_not_there_costs_nothing_else() {
     ] {
         let said = useless(&fixture, name, &endpoint);
         assert!(files(&fixture.path(name)) == reference, "{name}");
-        assert_eq!(said.matches("collector").count(), 1, "{name}: {said}");
-        assert_eq!(said.matches("WARN").count(), 1, "{name}: {said}");
+        // Once; what is wrong with an address, once for each signal.
+        let times = if name == "nonsense" { 2 } else { 1 };
+        assert_eq!(said.matches("collector").count(), times, "{name}: {said}");
+        assert_eq!(said.matches("WARN").count(), times, "{name}: {said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
 }

@@ -83,11 +83,19 @@ pub struct Stages {
 /// What a stage has taken so far.
 #[derive(Debug, Default)]
 struct Taken {
-    /// Opened when the stage is entered; entered by its clones, and closed when it is taken out.
-    span: Mutex<Option<Span>>,
+    /// Opened when the stage is entered; entered by its clones, and closed when it is taken out. With the nanoseconds
+    /// and bytes before it.
+    span: Mutex<Option<(Span, [u64; 2])>>,
     entries: AtomicU64,
     nanoseconds: AtomicU64,
     bytes: AtomicU64,
+}
+
+impl Taken {
+    /// Nanoseconds and bytes so far.
+    fn sums(&self) -> [u64; 2] {
+        [&self.nanoseconds, &self.bytes].map(|sum| sum.load(Ordering::Relaxed))
+    }
 }
 
 impl Stages {
@@ -101,7 +109,7 @@ impl Stages {
         let taken = &self.taken[stage as usize];
         let span = {
             let mut open = taken.span.lock().unwrap_or_else(PoisonError::into_inner);
-            open.get_or_insert_with(|| stage.span(&self.parent)).clone()
+            open.get_or_insert_with(|| (stage.span(&self.parent), taken.sums())).0.clone()
         };
         let begun = Instant::now();
         let result = span.in_scope(work);
@@ -113,10 +121,17 @@ impl Stages {
     }
 
     /// Ends the spans of all stages, when work of another kind is to begin. A stage that is entered again gets another.
-    /// What is open when the clock is dropped, ends then.
+    /// What is open when the clock is dropped, ends then. A span shows only from when to when a stage was entered at
+    /// all; what it really took is recorded in it.
     pub fn end_spans(&self) {
         for taken in &self.taken {
-            drop(taken.span.lock().unwrap_or_else(PoisonError::into_inner).take());
+            let open = taken.span.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((span, before)) = open {
+                let [nanoseconds, bytes] = taken.sums();
+                let took = Duration::from_nanos(nanoseconds.saturating_sub(before[0]));
+                span.record("edp.seconds", took.as_secs_f64());
+                span.record("edp.bytes", bytes.saturating_sub(before[1]));
+            }
         }
     }
 
@@ -138,15 +153,9 @@ impl Stages {
     }
 }
 
-/// The sums go into the spans, which show only from when to when a stage was entered at all.
 impl Drop for Stages {
     fn drop(&mut self) {
-        for taken in &mut self.taken {
-            if let Some(span) = taken.span.get() {
-                span.record("edp.seconds", Duration::from_nanos(*taken.nanoseconds.get_mut()).as_secs_f64());
-                span.record("edp.bytes", *taken.bytes.get_mut());
-            }
-        }
+        self.end_spans();
     }
 }
 
