@@ -179,8 +179,7 @@ impl Assembly<'_> {
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
     /// files a second time in their order, on a thread of its own beside the computation, from the memory where the
     /// first pass has them or is about to have them: the system's, or our own for S3. It costs processor time alone,
-    /// about 0.7 s a GB on one core with SHA instructions, 4 % of what compressing the same values takes; it is over
-    /// long before that.
+    /// which the stage of this name shows; deflating the values takes many times as much.
     pub(super) fn hash(&self, outputs: &[Output<'_>], over: &AtomicBool) -> Result<Vec<wire::Input>, MakeError> {
         let mut found: BTreeMap<String, wire::Input> = BTreeMap::new();
         for record in outputs.iter().flat_map(|output| output.source.records()) {
