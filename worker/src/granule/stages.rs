@@ -173,9 +173,10 @@ mod tests {
             for bytes in 1..=8 {
                 let stages = &stages;
                 scope.spawn(move || {
-                    // Something that takes time, whatever the clock's steps.
-                    let busy = || (0..).take_while(|_| stages.begun.elapsed().as_millis() < 2).count();
-                    assert!(stages.time(Stage::Write, bytes, busy) > 0);
+                    stages.time(Stage::Write, bytes, || {
+                        let since = Instant::now();
+                        while since.elapsed().as_millis() < 2 {}
+                    });
                 });
             }
         });
@@ -184,7 +185,8 @@ mod tests {
         let found: Vec<_> = report.iter().map(|stage| (stage.name.as_str(), stage.bytes)).collect();
         assert_eq!(found, [("make", 7), ("read", 5), ("write", 36)]);
         assert!(report.iter().all(|stage| stage.seconds > 0.0), "{report:?}");
-        assert!(report[0].seconds >= 0.002);
+        // Lower bounds hold however busy the machine is.
+        assert!(report[0].seconds >= 0.002 && report[2].seconds >= 0.0159, "{report:?}");
     }
 
     /// Remembers spans by name, and how many hold each of them; one that nobody holds has ended.
