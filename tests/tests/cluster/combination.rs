@@ -1,6 +1,6 @@
 //! Several faults of several kinds in one production, at random.
 
-use crate::faults::{settle_queues, through_proxy};
+use crate::faults::{clock, settle_queues, through_proxy};
 use crate::fleet::{Fleet, Process, until};
 use crate::scenario::{Dice, Outcome, until_made};
 use edp_tests::broker::Broker;
@@ -112,8 +112,7 @@ fn happen(
         }
         Fault::SkewClock => {
             let offset = ["+1d", "-1d", "+10m"][dice.below(3)];
-            let words = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-m", "-f", offset];
-            fleet.next.push_back(words.map(str::to_owned).to_vec());
+            fleet.next.extend(clock(offset));
             fleet.workers[worker].kill();
         }
     }
