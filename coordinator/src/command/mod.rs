@@ -73,6 +73,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
     let level = cli.global.log.as_deref().or(settings.log.as_deref());
     edp_protocol::telemetry::start(level).map_err(usage)?;
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),

@@ -43,6 +43,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
     let level = cli.log.as_deref().or(settings.log.as_deref());
     edp_protocol::telemetry::start(level).map_err(|e| Usage::from_error(&e))?;
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Make(options) => make::execute(&options, &settings),
         Command::Serve(options) => serve::execute(&options, &settings),

@@ -6,6 +6,7 @@
 
 use super::reach::Reach;
 use super::{Worker, build};
+use crate::notice::MARGIN;
 use edp_protocol::message::{Done, Failure, FailureKind, chain};
 use edp_protocol::queue::{Consumer, Delivery, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
@@ -14,7 +15,7 @@ use edp_protocol::{Digest, Location};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -30,7 +31,8 @@ pub struct Service {
     pub reach: Reach,
     /// Time that a granule may take, unless its order says less.
     pub deadline: Duration,
-    /// Time that granules under way have to end once the worker is told to stop; then they are returned.
+    /// Time that granules under way have to end once the worker is told to stop; then they are returned. Shorter where
+    /// the machine ends before that.
     pub grace: Duration,
     /// Ends when there was nothing to do for this long.
     pub idle: Option<Duration>,
@@ -71,12 +73,22 @@ struct Bench {
     cancel: Arc<AtomicBool>,
 }
 
-/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here.
+/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives is the
+/// end of the machine, if that is why.
 ///
 /// # Errors
 /// The queue cannot be reached for longer than its patience, or refuses us.
-pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>) -> Result<Ended, QueueError> {
-    link.await_declared(service.patience).await?;
+pub async fn serve(
+    service: Service,
+    link: &Link,
+    stop: impl Future<Output = Option<SystemTime>>,
+) -> Result<Ended, QueueError> {
+    tokio::pin!(stop);
+    tokio::select! {
+        biased;
+        _ = &mut stop => return Ok(Ended::Stopped),
+        declared = link.await_declared(service.patience) => declared?,
+    }
     let slots = service.worker.slots;
     let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
     let bench = Bench {
@@ -91,7 +103,7 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
     let mut solitary = false;
     let mut since = Instant::now();
     let mut ended = None;
-    tokio::pin!(stop);
+    let mut grace = bench.service.grace;
     loop {
         if busy.is_empty() {
             solitary = false;
@@ -101,10 +113,16 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
             }
         }
         let free = alone.is_none() && !solitary && busy.len() < slots;
-        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).map(|idle| since + idle);
+        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
             biased;
-            () = &mut stop => ended = Some(Ended::Stopped),
+            end = &mut stop => {
+                if let Some(end) = end {
+                    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+                    grace = grace.min(left.saturating_sub(MARGIN));
+                }
+                ended = Some(Ended::Stopped);
+            }
             Some(slot) = busy.join_next(), if !busy.is_empty() => {
                 since = Instant::now();
                 match slot {
@@ -134,7 +152,10 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
             () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(Ended::Idle),
         }
         if let Some(ended) = ended {
-            drain(&bench, &mut orders, busy).await;
+            if let Some((delivery, order)) = alone {
+                busy.spawn(give_back(bench.clone(), delivery, order));
+            }
+            drain(&bench, &mut orders, busy, grace).await;
             return Ok(ended);
         }
     }
@@ -145,11 +166,11 @@ fn read(delivery: &Delivery) -> Result<Order, wire::WireError> {
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
-async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>) {
+async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, grace: Duration) {
     orders.stop().await;
     let ends = async { while busy.join_next().await.is_some() {} };
     tokio::pin!(ends);
-    if timeout(bench.service.grace, &mut ends).await.is_err() {
+    if timeout(grace, &mut ends).await.is_err() {
         bench.cancel.store(true, Ordering::Relaxed);
         // A slot that does not heed this is stuck; its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
@@ -161,18 +182,11 @@ const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
 async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
-    let report = |event| Report {
-        recipe_id: order.recipe_id.clone(),
-        attempt: order.attempt,
-        worker: bench.service.worker.id.clone(),
-        build: bench.build.to_string(),
-        event,
-    };
-    let refuse = |kind, reason: String| Event::Failed(Failed { kind, reason: vec![reason] });
+    let report = |event| report(&bench, &order, event);
     let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
     if let Some(wanted) = wanted {
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
-        let event = refuse(FailureKind::Returned, reason.clone());
+        let event = failed(FailureKind::Returned, reason.clone());
         return match settle(&bench, delivery, report(event)).await {
             Ok(()) => Slot::Unfit(reason),
             Err(error) => Slot::Cut(error),
@@ -180,12 +194,12 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     }
     if delivery.redelivered && !order.recipe_id.is_empty() {
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
-        return done(settle(&bench, delivery, report(refuse(FailureKind::Lost, reason))).await);
+        return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
     let recipe = match order.recipe().map_err(|e| chain(&e)).and_then(|recipe| bench.service.reach.admit(recipe)) {
         Ok(recipe) => recipe,
         Err(reason) => {
-            return done(settle(&bench, delivery, report(refuse(FailureKind::Permanent, reason))).await);
+            return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, reason))).await);
         }
     };
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
@@ -209,6 +223,24 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             (None, Some(reason)) => Slot::Unfit(reason),
             (None, None) => Slot::Settled,
         },
+    }
+}
+
+/// Returns an order that was never begun. Left to the broker it would come to the next worker as one that may have
+/// brought this one down.
+async fn give_back(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+    let reason = "the worker was stopped before it was made".to_owned();
+    let report = report(&bench, &order, failed(FailureKind::Returned, reason));
+    done(settle(&bench, delivery, report).await)
+}
+
+fn report(bench: &Bench, order: &Order, event: Event) -> Report {
+    Report {
+        recipe_id: order.recipe_id.clone(),
+        attempt: order.attempt,
+        worker: bench.service.worker.id.clone(),
+        build: bench.build.to_string(),
+        event,
     }
 }
 
