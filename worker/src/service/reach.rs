@@ -73,6 +73,14 @@ impl Reach {
         self.beneath.clone()
     }
 
+    /// Whether the directories are still those that they were.
+    ///
+    /// # Errors
+    /// One that is not, or that cannot be looked at.
+    pub fn is_there(&self) -> Result<(), RootError> {
+        self.beneath.are_there()
+    }
+
     /// Lets a recipe in if all that it names is within reach.
     ///
     /// # Errors

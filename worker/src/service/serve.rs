@@ -3,6 +3,18 @@
 //! The order of things is what keeps data right: a granule is begun after the coordinator has been told, it is
 //! committed before its outcome is published, and a delivery is acknowledged only when the broker has confirmed the
 //! outcome. Whatever is cut short in between comes again.
+//!
+//! Each slot takes its granule through all stages by itself: fetching, making, putting it to its place. The stages of
+//! different granules overlap because several slots are at work: while one waits for a store, another computes. The
+//! slots are threads that block; heavy computing is spread over one pool of as many threads as there are cores, which
+//! all slots share, so more slots than cores do not make more threads compute. With files at hand one slot for each
+//! core keeps that pool busy. Where inputs and granules travel, a slot waits for a part of its time, and it takes
+//! 1/(1 - that part) as many slots to keep the cores busy; each costs the memory of one granule. The prefetch of the
+//! queue is the number of slots, so that no order waits in a worker whose slots are full.
+//!
+//! What ends a worker: the wish of somebody or the end of its machine (it drains), nothing to do for long, an
+//! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
+//! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
 use super::reach::Reach;
 use super::{Worker, build};
@@ -177,7 +189,7 @@ async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, gr
     }
 }
 
-/// Time that a cancelled computation has to notice.
+/// Time that a cancelled computation has to notice, and that file systems have to answer.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
@@ -196,10 +208,20 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
         return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
-    let recipe = match order.recipe().map_err(|e| chain(&e)).and_then(|recipe| bench.service.reach.admit(recipe)) {
-        Ok(recipe) => recipe,
-        Err(reason) => {
+    let admitted = match order.recipe().map_err(|e| chain(&e)) {
+        Ok(recipe) => look(&bench, move |reach| reach.admit(recipe)).await,
+        Err(reason) => Ok(Err(reason)),
+    };
+    let recipe = match admitted {
+        Ok(Ok(recipe)) => recipe,
+        Ok(Err(reason)) => {
             return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, reason))).await);
+        }
+        Err(reason) => {
+            return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
+                Ok(()) => Slot::Stuck(reason),
+                Err(error) => Slot::Cut(error),
+            };
         }
     };
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
@@ -209,7 +231,13 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         0 => bench.service.deadline,
         seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
     };
-    let (result, stuck) = make(&bench, recipe, deadline).await;
+    let (mut result, stuck) = make(&bench, recipe, deadline).await;
+    if let Event::Failed(Failed { kind: FailureKind::Permanent | FailureKind::Transient, .. }) = &result
+        && let Err(reason) = look(&bench, |_| ()).await
+    {
+        // What was not found may well be where it ought to be.
+        result = failed(FailureKind::Returned, reason);
+    }
     let unfit = match &result {
         Event::Failed(Failed { kind: FailureKind::Returned, reason }) if !bench.cancel.load(Ordering::Relaxed) => {
             Some(reason.join(": "))
@@ -223,6 +251,21 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             (None, Some(reason)) => Slot::Unfit(reason),
             (None, None) => Slot::Settled,
         },
+    }
+}
+
+/// Looks at the file systems of the roots, where they are still what they were. If not, or if they do not answer, the
+/// error says that nothing can be made here.
+async fn look<T: Send + 'static>(bench: &Bench, what: impl FnOnce(&Reach) -> T + Send + 'static) -> Result<T, String> {
+    let reach = bench.service.reach.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        reach.is_there().map_err(|error| format!("root {error}"))?;
+        Ok(what(&reach))
+    });
+    match timeout(STUCK, looking).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(error)) => Err(format!("the program failed while looking at the roots ({error}); please report this")),
+        Err(_) => Err(format!("the file systems of the roots do not answer for {} s", STUCK.as_secs())),
     }
 }
 
