@@ -1,6 +1,7 @@
 //! Plans a production and drives it to its end.
 
 pub mod demo;
+pub mod destination;
 pub mod plan;
 pub mod production;
 pub mod ranges;

@@ -4,7 +4,7 @@ mod command;
 
 use clap::Parser;
 use command::Cli;
-use edp_worker::console::{Ending, Usage};
+use edp_worker::console::Ending;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -14,8 +14,7 @@ fn main() -> ExitCode {
         Ok(ending) => ending.into(),
         Err(error) => {
             eprintln!("error: {}", edp_protocol::message::chain(&*error));
-            let code = error.downcast_ref::<Usage>().map_or(Ending::ProgramFailed, |_| Ending::Usage);
-            code.into()
+            Ending::of(&error).into()
         }
     }
 }

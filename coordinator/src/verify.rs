@@ -1,15 +1,18 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
+use crate::destination::Listings;
 use edp_protocol::Location;
-use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::store::{StoreError, Stores};
 use edp_worker::granule::chunks::silence_hdf5;
-use edp_worker::granule::inspect::{self, Identity};
+use edp_worker::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// How closely granules are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,24 +60,49 @@ impl Verified {
 
 /// Looks at the granule of every recipe, and for files that no recipe names in their directories. Whatever cannot be
 /// looked at is a finding too: nothing keeps the rest from being looked at.
-pub fn verify(recipes: &[Recipe], depth: Depth) -> Verified {
+pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {
     silence_hdf5();
     let mut verified = Verified::default();
     let mut named = HashSet::new();
     let mut directories = BTreeSet::new();
-    for recipe in recipes {
-        let finding = match local_path(recipe) {
-            Err(error) => Finding::Damaged(vec![chain(&error)]),
-            Ok(path) => {
-                let finding = look(&path, recipe, depth);
-                directories.extend(path.parent().map(Path::to_owned));
-                named.insert(path);
-                finding
+    let mut listings = Listings::new(stores);
+    let mut findings: Vec<Option<Finding>> = Vec::new();
+    // What is there on S3, to be looked at several at once.
+    let mut objects = Vec::new();
+    for (at, recipe) in recipes.iter().enumerate() {
+        let location = match recipe.granule.parse::<Location>() {
+            Ok(location) => location,
+            Err(error) => {
+                findings.push(Some(Finding::Damaged(vec![chain(&error)])));
+                continue;
             }
         };
+        findings.push(match &location {
+            Location::Local(path) => {
+                directories.extend(path.parent().map(Path::to_owned));
+                Some(look(path, recipe, depth))
+            }
+            Location::S3 { bucket, key } => match listings.holds(bucket, key) {
+                Ok(false) => Some(Finding::Missing),
+                // A directory that cannot be listed may still be read.
+                Ok(true) | Err(_) => {
+                    objects.push((at, location.clone()));
+                    None
+                }
+            },
+        });
+        named.insert(location);
+    }
+    for (at, finding) in look_at_objects(&objects, recipes, depth, stores) {
+        findings[at] = Some(finding);
+    }
+    for (recipe, finding) in recipes.iter().zip(findings) {
         match finding {
-            Finding::Good => verified.good += 1,
-            finding => verified.problems.push((recipe.granule.clone(), finding)),
+            Some(Finding::Good) => verified.good += 1,
+            finding => {
+                let unseen = || Finding::Damaged(vec!["it was not looked at".into()]);
+                verified.problems.push((recipe.granule.clone(), finding.unwrap_or_else(unseen)));
+            }
         }
     }
     for directory in directories {
@@ -86,16 +114,61 @@ pub fn verify(recipes: &[Recipe], depth: Depth) -> Verified {
                 continue;
             }
         };
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !named.contains(path)) {
-            verified.extra.push(path.display().to_string());
-        }
+        let paths = entries.flatten().map(|entry| Location::Local(entry.path()));
+        verified.extra.extend(paths.filter(|path| !named.contains(path)).map(|path| path.to_string()));
     }
+    let (others, unlisted) = listings.others(&named);
+    verified.extra.extend(others);
+    verified.unlisted.extend(unlisted);
     verified.extra.sort();
     verified
 }
 
-fn local_path(recipe: &Recipe) -> Result<PathBuf, LocationError> {
-    Ok(recipe.granule.parse::<Location>()?.local()?.to_owned())
+/// Looks at objects, by their place in the list of recipes.
+fn look_at_objects(
+    objects: &[(usize, Location)],
+    recipes: &[Recipe],
+    depth: Depth,
+    stores: &Stores,
+) -> Vec<(usize, Finding)> {
+    // A look at the id is a wait for an answer; a closer one needs the object in memory.
+    let threads = match depth {
+        Depth::Present => 16,
+        Depth::Structure => 2,
+    };
+    let next = AtomicUsize::new(0);
+    let work = || {
+        silence_hdf5();
+        let mut findings = Vec::new();
+        while let Some((at, location)) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
+            findings.push((*at, look_at_object(location, &recipes[*at], depth, stores)));
+        }
+        findings
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(objects.len())).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.flatten().collect()
+    })
+}
+
+fn look_at_object(at: &Location, recipe: &Recipe, depth: Depth, stores: &Stores) -> Finding {
+    let unseen = |error: &StoreError| Finding::Damaged(vec![format!("cannot be looked at: {}", chain(error))]);
+    let head = match stores.head(at) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Finding::Missing,
+        Err(error) => return unseen(&error),
+    };
+    match inspect::identify_object(at, &head, recipe, stores) {
+        Ok(Identity::Same) if depth == Depth::Present => Finding::Good,
+        Ok(Identity::Same) => match stores.local_copy(at, MAX_COPY) {
+            Ok(copy) => look(copy.path(), recipe, depth),
+            Err(error) => unseen(&error),
+        },
+        Ok(Identity::Other(differs)) => Finding::Foreign(differs),
+        Err(InspectError::Store(error)) => unseen(&error),
+        Err(error) => Finding::Damaged(vec![chain(&error)]),
+    }
 }
 
 fn look(path: &Path, recipe: &Recipe, depth: Depth) -> Finding {

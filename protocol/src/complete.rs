@@ -3,17 +3,19 @@
 use crate::calendar::{self, CalendarError, Period};
 use crate::name::{GranuleName, NameError, base_name};
 use crate::recipe::{Digests, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
+use crate::store::{StoreError, Stores};
 use crate::{GridKind, Location, Mode};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::time::SystemTime;
 
 /// What an EDP list does not say.
 #[derive(Debug)]
 pub struct Completion<'a> {
+    /// Where inputs are looked at.
+    pub stores: &'a Stores,
     /// Location of the configuration, for recipes that name none.
     pub configuration_location: Option<&'a str>,
     /// Digests of configuration, metadata, grid and factors; the factors' is used on the longitude-latitude grid only.
@@ -106,12 +108,15 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         .map_err(|source| CompleteError::Units { granule: granule(), source })?;
     let paths: Vec<&str> = recipe.variables.values().flatten().flatten().map(String::as_str).collect();
     let source = common_directory(&paths).ok_or_else(|| CompleteError::NoInputs { granule: granule() })?;
-    let mut sizes = BTreeMap::new();
+    let mut versions = BTreeMap::new();
     let mut newest = SystemTime::UNIX_EPOCH;
     for path in paths {
-        let (size, modified) =
-            look_at(path).map_err(|source| CompleteError::Input { granule: granule(), path: path.into(), source })?;
-        sizes.insert(path.to_owned(), size);
+        let (version, modified) = look_at(path, with.stores).map_err(|source| CompleteError::Input {
+            granule: granule(),
+            path: path.into(),
+            source,
+        })?;
+        versions.insert(path.to_owned(), version);
         newest = newest.max(modified);
     }
     let production_date = match with.production_date {
@@ -135,8 +140,8 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         production_date,
     };
     completed.recipe = Some(plan.clone());
-    for (path, size) in sizes {
-        plan.inputs.insert(completed.input_below_root(&path)?.to_owned(), Version { size, etag: None });
+    for (path, version) in versions {
+        plan.inputs.insert(completed.input_below_root(&path)?.to_owned(), version);
     }
     completed.recipe = Some(plan.clone());
     plan.id = completed.computed_id()?;
@@ -145,14 +150,18 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
     Ok(())
 }
 
-/// Size and time of modification of a local file.
-fn look_at(path: &str) -> io::Result<(u64, SystemTime)> {
+/// Size, entity tag and time of modification of an input.
+fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     let location: Location = path.parse().map_err(io::Error::other)?;
-    let metadata = fs::metadata(location.local().map_err(io::Error::other)?)?;
-    if !metadata.is_file() {
+    let head = stores.head(&location).map_err(|error| match error {
+        StoreError::Io { source, .. } => source,
+        other => io::Error::other(other),
+    })?;
+    let head = head.ok_or(io::ErrorKind::NotFound)?;
+    if matches!(&location, Location::Local(path) if !path.is_file()) {
         return Err(io::Error::other("it is no file"));
     }
-    Ok((metadata.len(), metadata.modified()?))
+    Ok((Version { size: head.size, etag: head.etag }, head.modified))
 }
 
 /// The times of a recipe. Snapshots may have a centre only.

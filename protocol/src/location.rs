@@ -17,7 +17,7 @@ pub enum LocationError {
     #[error("'{0}': only paths and s3:// locations are understood")]
     Scheme(String),
     /// An operation on a local file was asked of a remote location.
-    #[error("'{0}' is not on a local disk: this version reads and writes local files only")]
+    #[error("'{0}' is not on a local disk, which is needed here")]
     NotLocal(Location),
 }
 

@@ -89,7 +89,7 @@ pub struct QueueSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServeSettings {
-    /// Directories beneath which recipes may read and write, separated by `:` as in PATH.
+    /// Directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:` as in PATH.
     pub roots: Option<String>,
     /// Time that a granule may take.
     pub deadline: Option<u32>,
@@ -135,6 +135,8 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// A profile of the AWS configuration files.
     pub profile: Option<String>,
+    /// A file of credentials in the form of AWS programs, instead of all the usual places.
+    pub credentials: Option<PathBuf>,
     /// The bucket in the path instead of the host name (true with an endpoint).
     pub path_style: Option<bool>,
     /// Reads without credentials, from buckets open to all.
@@ -147,6 +149,15 @@ pub struct S3Settings {
     pub attempts: Option<u32>,
     /// Lets a store be written to that ignores conditions: two workers may then write the same granule.
     pub unconditional: Option<bool>,
+    /// MiB from which on a granule is uploaded in parts (256).
+    pub multipart: Option<u32>,
+}
+
+impl S3Settings {
+    /// Takes an option that goes beyond the setting in.
+    pub fn allow_unconditional(&mut self, option: bool) {
+        self.unconditional = Some(option || self.unconditional.unwrap_or(false));
+    }
 }
 
 /// Why settings cannot be used.

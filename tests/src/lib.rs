@@ -4,6 +4,7 @@ pub mod broker;
 pub mod certificates;
 pub mod parsers;
 pub mod proxy;
+pub mod s3;
 
 use edp_coordinator::demo::{self, Demo};
 use edp_protocol::Digest;

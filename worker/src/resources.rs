@@ -10,9 +10,10 @@ use crate::metadata::source::{self, Metadata, MetadataError};
 use crate::metadata::{self, MAX_FILE_BYTES};
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
+use edp_protocol::store::{StoreError, Stores};
 use edp_protocol::{Digest, GridKind, Location};
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -34,6 +35,9 @@ pub enum ResourceError {
     /// Its location cannot be understood or reached.
     #[error(transparent)]
     Location(#[from] LocationError),
+    /// It cannot be fetched.
+    #[error("{0}")]
+    Store(#[source] StoreError),
     /// A file cannot be read.
     #[error("{path}: cannot be read: {source}")]
     Read {
@@ -190,6 +194,7 @@ impl Resources {
 /// The resources of all recipes of this process, by location and digest.
 #[derive(Debug, Default)]
 pub struct Cache {
+    stores: Stores,
     shelves: Mutex<Shelves>,
 }
 
@@ -206,6 +211,16 @@ struct Shelves {
 type Wanted = ([Option<String>; 4], Digests, GridKind);
 
 impl Cache {
+    /// A cache of what is in these stores.
+    pub fn new(stores: Stores) -> Cache {
+        Cache { stores, shelves: Mutex::default() }
+    }
+
+    /// Where everything comes from.
+    pub fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
     /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest
     /// is not the recipe's; others wait.
     ///
@@ -224,20 +239,21 @@ impl Cache {
         if let Some(reason) = shelves.refused.get(&wanted) {
             return Err(ResourceError::Earlier(reason.clone()));
         }
-        let found = shelves.load(recipe, grid_kind);
+        let found = shelves.load(recipe, grid_kind, &self.stores);
         match &found {
             // A file that cannot be read now may be readable later; what was read and refused stays refused.
-            Err(error) if !matches!(error, ResourceError::Read { .. } | ResourceError::NotNamed { .. }) => {
+            Err(ResourceError::Read { .. } | ResourceError::Store(_) | ResourceError::NotNamed { .. }) => {}
+            Err(error) => {
                 shelves.refused.insert(wanted, edp_protocol::message::chain(error));
             }
-            _ => {}
+            Ok(_) => {}
         }
         found
     }
 }
 
 impl Shelves {
-    fn load(&mut self, recipe: &Recipe, grid_kind: GridKind) -> Result<Resources, ResourceError> {
+    fn load(&mut self, recipe: &Recipe, grid_kind: GridKind, stores: &Stores) -> Result<Resources, ResourceError> {
         let digests = &recipe.plan()?.digests;
         let named = |what, key, option, value: &Option<String>| {
             let missing = || ResourceError::NotNamed { granule: recipe.granule.clone(), what, key, option };
@@ -251,7 +267,7 @@ impl Shelves {
         let texts = match shelves.texts.get(&key) {
             Some(texts) => texts.clone(),
             None => {
-                let texts = Arc::new(load_texts(&configuration, &metadata, digests)?);
+                let texts = Arc::new(load_texts(&configuration, &metadata, digests, stores)?);
                 shelves.texts.insert(key, texts.clone());
                 texts
             }
@@ -260,7 +276,7 @@ impl Shelves {
         let model = match shelves.grids.get(&key) {
             Some(model) => model.clone(),
             None => {
-                let model = Arc::new(load_grid(&grid, digests)?);
+                let model = Arc::new(load_grid(&grid, digests, stores)?);
                 shelves.grids.insert(key, model.clone());
                 model
             }
@@ -281,7 +297,7 @@ impl Shelves {
                 Some(match shelves.targets.get(&key) {
                     Some(target) => target.clone(),
                     None => {
-                        let target = Arc::new(load_target(&grid, &factors, &planned)?);
+                        let target = Arc::new(load_target(&grid, &factors, &planned, stores)?);
                         shelves.targets.insert(key, target.clone());
                         target
                     }
@@ -292,38 +308,62 @@ impl Shelves {
     }
 }
 
-fn local(text: &str) -> Result<PathBuf, ResourceError> {
-    Ok(text.parse::<Location>()?.local()?.to_owned())
-}
-
 /// Reads a text of the user: configuration, table, job file.
 ///
 /// # Errors
 /// It cannot be read, or is larger than [`MAX_FILE_BYTES`]: then it is something else, and not read to its end.
-pub fn read(path: &Path) -> Result<Vec<u8>, ResourceError> {
-    let fail = |source| ResourceError::Read { path: path.into(), source };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(fail)?;
-    file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() > MAX_FILE_BYTES {
-        return Err(ResourceError::TooLarge { path: path.into() });
-    }
-    Ok(bytes)
+pub fn read(location: &Location, stores: &Stores) -> Result<Vec<u8>, ResourceError> {
+    stores.read(location, MAX_FILE_BYTES as u64).map_err(|error| match (error, location) {
+        (StoreError::Io { path, source }, _) => ResourceError::Read { path, source },
+        (StoreError::TooLarge { .. }, Location::Local(path)) => ResourceError::TooLarge { path: path.clone() },
+        (error, _) => ResourceError::Store(error),
+    })
 }
 
-fn same(what: &'static str, location: &str, found: Digest, planned: &Digest) -> Result<(), ResourceError> {
+/// A local directory with what a location holds.
+///
+/// # Errors
+/// The location is none, or what it holds cannot be fetched.
+pub fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> {
+    stores.mirror(&text.parse()?).map_err(ResourceError::Store)
+}
+
+/// Gives what a look at a directory finds if that has the digest that was planned with. On S3 it may be the copy that
+/// has not: it is made once more then.
+fn digested<T>(
+    what: &'static str,
+    location: &str,
+    planned: &Digest,
+    stores: &Stores,
+    look: impl Fn(&Path) -> Result<(Digest, T), ResourceError>,
+) -> Result<(PathBuf, T), ResourceError> {
+    let first = directory(location, stores)?;
+    let (found, looked) = look(&first)?;
     if found == *planned {
-        return Ok(());
+        return Ok((first, looked));
     }
-    Err(ResourceError::Changed { what, location: location.into(), found, planned: planned.clone() })
+    let location_now: Location = location.parse()?;
+    if matches!(location_now, Location::Local(_)) {
+        return Err(changed(what, location, found, planned));
+    }
+    let again = stores.mirror_anew(&location_now).map_err(ResourceError::Store)?;
+    let (found, looked) = look(&again)?;
+    if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
 }
 
-fn load_texts(configuration: &str, metadata: &str, digests: &Digests) -> Result<Texts, ResourceError> {
-    let bytes = read(&local(configuration)?)?;
-    same("configuration", configuration, Digest::of(&bytes), &digests.configuration)?;
+fn changed(what: &'static str, location: &str, found: Digest, planned: &Digest) -> ResourceError {
+    ResourceError::Changed { what, location: location.into(), found, planned: planned.clone() }
+}
+
+fn load_texts(configuration: &str, metadata: &str, digests: &Digests, stores: &Stores) -> Result<Texts, ResourceError> {
+    let bytes = read(&configuration.parse()?, stores)?;
+    let found = Digest::of(&bytes);
+    if found != digests.configuration {
+        return Err(changed("configuration", configuration, found, &digests.configuration));
+    }
     let (parsed, _) = Configuration::parse(configuration, &bytes)?;
-    same("metadata", metadata, metadata_digest(metadata)?, &digests.metadata)?;
-    let directory = local(metadata)?;
+    let look = |directory: &Path| Ok((digest_of_directory(directory, source::files(directory)?)?, ()));
+    let (directory, ()) = digested("metadata", metadata, &digests.metadata, stores, look)?;
     let (loaded, _) = Metadata::load(&directory)?;
     let (podaac, _) = load_table(&directory, &parsed)?;
     Ok(Texts { configuration: parsed, metadata: loaded, podaac })
@@ -342,12 +382,12 @@ pub fn load_table(
     if path.extension().is_none_or(|end| end != "csv") {
         return Err(ResourceError::TableName { path });
     }
-    Ok(Table::parse(&path.display().to_string(), &read(&path)?)?)
+    Ok(Table::parse(&path.display().to_string(), &read(&Location::Local(path.clone()), &Stores::default())?)?)
 }
 
-fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceError> {
-    same("grid", location, grid_digest(location)?, &digests.grid)?;
-    let directory = local(location)?;
+fn load_grid(location: &str, digests: &Digests, stores: &Stores) -> Result<ModelGrid, ResourceError> {
+    let look = |directory: &Path| Ok((digest_of_directory(directory, grid::files(directory)?)?, ()));
+    let (directory, ()) = digested("grid", location, &digests.grid, stores, look)?;
     let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
     let native = Native::load(&directory)?;
     let positions = vec![OnceLock::new(); native.levels];
@@ -361,12 +401,15 @@ fn load_grid(location: &str, digests: &Digests) -> Result<ModelGrid, ResourceErr
     })
 }
 
-fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, ResourceError> {
-    let directory = local(factors)?;
-    let seals = digests_of_files(mapping::files(&directory)?)?;
-    same("mapping factors", factors, digest_of_set(&directory, &seals), planned)?;
-    let latlon = Latlon::load(&local(grid)?)?;
-    let loaded = Factors::open_sealed(&directory, seals)?;
+fn load_target(grid: &str, factors: &str, planned: &Digest, stores: &Stores) -> Result<Target, ResourceError> {
+    let look = |directory: &Path| {
+        let seals = digests_of_files(mapping::files(directory)?)?;
+        Ok((digest_of_set(directory, &seals), seals))
+    };
+    let (at, seals) = digested("mapping factors", factors, planned, stores, look)?;
+    // The grid was held against its digest when its native part was loaded.
+    let latlon = Latlon::load(&directory(grid, stores)?)?;
+    let loaded = Factors::open_sealed(&at, seals)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
         return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
@@ -378,36 +421,39 @@ fn load_target(grid: &str, factors: &str, planned: &Digest) -> Result<Target, Re
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn configuration_digest(location: &str) -> Result<Digest, ResourceError> {
-    Ok(Digest::of(&read(&local(location)?)?))
+pub fn configuration_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
+    Ok(Digest::of(&read(&location.parse()?, stores)?))
 }
 
 /// Digest of the files of a metadata directory that production reads.
 ///
 /// # Errors
 /// The directory or a file cannot be read.
-pub fn metadata_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_directory(location, source::files(&local(location)?)?)
+pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
+    let directory = directory(location, stores)?;
+    digest_of_directory(&directory, source::files(&directory)?)
 }
 
 /// Digest of the files of a grid directory that production reads.
 ///
 /// # Errors
 /// The directory or a file cannot be read.
-pub fn grid_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_directory(location, grid::files(&local(location)?)?)
+pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
+    let directory = directory(location, stores)?;
+    digest_of_directory(&directory, grid::files(&directory)?)
 }
 
 /// Digest of the files of a directory of mapping factors that production reads.
 ///
 /// # Errors
 /// The directory or a file cannot be read.
-pub fn factors_digest(location: &str) -> Result<Digest, ResourceError> {
-    digest_of_directory(location, mapping::files(&local(location)?)?)
+pub fn factors_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
+    let directory = directory(location, stores)?;
+    digest_of_directory(&directory, mapping::files(&directory)?)
 }
 
-fn digest_of_directory(location: &str, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
-    Ok(digest_of_set(&local(location)?, &digests_of_files(files)?))
+fn digest_of_directory(directory: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
+    Ok(digest_of_set(directory, &digests_of_files(files)?))
 }
 
 fn digests_of_files(files: Vec<PathBuf>) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {

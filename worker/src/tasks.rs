@@ -4,14 +4,14 @@ use crate::metadata;
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::source::{Metadata, MetadataError};
 use crate::resources::{self, ResourceError};
-use edp_protocol::Location;
 use edp_protocol::complete::{Completion, complete};
+use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::{Digests, Recipe};
+use edp_protocol::store::Stores;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where the things are that recipes share, as the user wrote it; for recipes that do not say it themselves.
@@ -79,7 +79,12 @@ impl Tasks {
     ///
     /// # Errors
     /// What recipes share is not named or cannot be read.
-    pub fn ready(mut recipes: Vec<Recipe>, places: &Places, date: Option<&str>) -> Result<Tasks, TaskError> {
+    pub fn ready(
+        mut recipes: Vec<Recipe>,
+        places: &Places,
+        date: Option<&str>,
+        stores: &Stores,
+    ) -> Result<Tasks, TaskError> {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
         let mut loaded: HashMap<Places, Shared> = HashMap::new();
         let options = BTreeMap::new();
@@ -105,11 +110,12 @@ impl Tasks {
             let shared = match loaded.entry(its) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let shared = Shared::load(&configuration, &grid, &metadata, factors.as_deref(), &mut warnings)?;
-                    entry.insert(shared)
+                    let factors = factors.as_deref();
+                    entry.insert(Shared::load(&configuration, &grid, &metadata, factors, stores, &mut warnings)?)
                 }
             };
             let with = Completion {
+                stores,
                 configuration_location: Some(&configuration),
                 digests: &shared.digests,
                 options: &options,
@@ -131,22 +137,22 @@ impl Shared {
         grid: &str,
         metadata: &str,
         factors: Option<&str>,
+        stores: &Stores,
         warnings: &mut Vec<metadata::Warning>,
     ) -> Result<Shared, TaskError> {
-        let local =
-            |text: &str| -> Result<PathBuf, ResourceError> { Ok(text.parse::<Location>()?.local()?.to_owned()) };
-        let (parsed, odd) = Configuration::parse(configuration, &resources::read(&local(configuration)?)?)?;
-        let directory = local(metadata)?;
+        let location = configuration.parse().map_err(|e: LocationError| ResourceError::from(e))?;
+        let (parsed, odd) = Configuration::parse(configuration, &resources::read(&location, stores)?)?;
+        let directory = resources::directory(metadata, stores)?;
         let (found, more) = Metadata::load(&directory)?;
         let (_, table) = resources::load_table(&directory, &parsed)?;
         warnings.extend(odd.into_iter().chain(more).chain(table));
         let units = found.time_coordinates.find("time").and_then(|entry| entry.text("units"));
         let time_units = units.ok_or_else(|| TaskError::NoTimeUnits { metadata: metadata.to_owned() })?.to_owned();
         let digests = Digests {
-            configuration: resources::configuration_digest(configuration)?,
-            metadata: resources::metadata_digest(metadata)?,
-            grid: resources::grid_digest(grid)?,
-            factors: factors.map(resources::factors_digest).transpose()?,
+            configuration: resources::configuration_digest(configuration, stores)?,
+            metadata: resources::metadata_digest(metadata, stores)?,
+            grid: resources::grid_digest(grid, stores)?,
+            factors: factors.map(|factors| resources::factors_digest(factors, stores)).transpose()?,
         };
         Ok(Shared { digests, time_units })
     }

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use edp_coordinator::destination;
 use edp_coordinator::production::desk::{Desk, DeskError};
 use edp_coordinator::production::director::{self, Budget, DriveError, Left};
 use edp_coordinator::production::ledger::{Ledger, LedgerError, Settled, State as Standing};
@@ -12,6 +13,7 @@ use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, AddressError, Link, Options as QueueOptions, PublishError, QueueError};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::batch::{Entry, Report, State};
 use edp_worker::console::{self, Ending, Progress, Signal, Stop, Usage, note};
 use std::path::PathBuf;
@@ -54,6 +56,7 @@ pub(crate) fn produce(
     mut recipes: Vec<Recipe>,
     options: &Cluster,
     settings: &Settings,
+    stores: &Stores,
     progress: &Progress,
 ) -> anyhow::Result<Result<Outcome, Ending>> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
@@ -88,7 +91,7 @@ pub(crate) fn produce(
             return Ok(Err(Left::Stopped));
         };
         ledger.list(&recipes)?;
-        put_back(&mut ledger, &recipes)?;
+        put_back(&mut ledger, &recipes, stores).await?;
         ledger.each::<LedgerError>(&[Standing::Done, Standing::Held, Standing::Failed, Standing::Conflict], |one| {
             progress.ended(&entry(&one, true));
             Ok(())
@@ -103,11 +106,7 @@ pub(crate) fn produce(
                 break;
             }
             // Every outcome is in: nobody is at work any more, and if somebody is, it finds its part gone and looks.
-            console::sweep(&console::local_granules(&recipes), |_| false);
-            let list = recipes.clone();
-            verified = tokio::task::spawn_blocking(move || edp_coordinator::verify::verify(&list, Depth::Present))
-                .await
-                .context("verifying")?;
+            verified = verify(&recipes, stores, true).await?;
             let missing = missing(&recipes, &verified, &desk).await?;
             if missing.is_empty() {
                 break;
@@ -117,10 +116,7 @@ pub(crate) fn produce(
         }
         link.close().await;
         if left != Left::Settled {
-            let list = recipes.clone();
-            verified = tokio::task::spawn_blocking(move || edp_coordinator::verify::verify(&list, Depth::Present))
-                .await
-                .context("verifying")?;
+            verified = verify(&recipes, stores, false).await?;
         }
         let entries = desk
             .ask(|ledger| {
@@ -182,20 +178,31 @@ async fn open(
     }
 }
 
+/// Holds the destination against the recipes, after sweeping it if asked to.
+async fn verify(recipes: &[Recipe], stores: &Stores, sweep: bool) -> anyhow::Result<Verified> {
+    let (list, stores) = (recipes.to_vec(), stores.clone());
+    let verifying = tokio::task::spawn_blocking(move || {
+        if sweep {
+            console::sweep(&console::granules(&list), |_| false, &stores);
+        }
+        edp_coordinator::verify::verify(&list, Depth::Present, &stores)
+    });
+    verifying.await.context("verifying")
+}
+
 /// The destination outranks the ledger: what is done but not there is made again.
-fn put_back(ledger: &mut Ledger, recipes: &[Recipe]) -> anyhow::Result<()> {
+async fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> anyhow::Result<()> {
     let mut done = std::collections::HashSet::new();
     ledger.each::<LedgerError>(&[Standing::Done], |one| {
         done.insert(one.id);
         Ok(())
     })?;
-    for recipe in recipes {
-        let (Some(plan), [path]) = (&recipe.recipe, &console::local_granules(std::slice::from_ref(recipe))[..]) else {
-            continue;
-        };
-        if done.contains(&plan.id) && !path.exists() {
-            ledger.reopen(&plan.id)?;
-        }
+    let is_done = |recipe: &&Recipe| recipe.recipe.as_ref().is_some_and(|plan| done.contains(&plan.id));
+    let list: Vec<Recipe> = recipes.iter().filter(is_done).cloned().collect();
+    let stores = stores.clone();
+    let absent = tokio::task::spawn_blocking(move || destination::absent(&list, &stores)).await;
+    for id in absent.context("looking at the destination")?.map_err(anyhow::Error::msg)? {
+        ledger.reopen(&id)?;
     }
     Ok(())
 }

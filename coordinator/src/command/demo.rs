@@ -6,9 +6,11 @@ use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
 use edp_coordinator::verify::{Depth, Verified};
+use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::batch::{Report, State};
 use edp_worker::console::{self, Ending, Progress, Usage, note, out, summary, table};
 use edp_worker::look;
@@ -37,15 +39,16 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let made = demo::generate(&options.out, options.size).map_err(usage)?;
     let granules = options.out.join("granules");
     let sources = sources(&made, &granules);
-    let recipes = sources.plan(settings)?;
+    let stores = Stores::new(&settings.store);
+    let recipes = sources.plan(settings, &stores)?;
     let tasks = options.out.join("tasks.json");
-    write_list(&tasks, &recipe::format_list(&recipes)?)?;
+    write_list(&Location::Local(tasks.clone()), &recipe::format_list(&recipes)?, &stores)?;
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
     let (report, _, signal) =
-        run::produce(recipes.clone(), console::worker(None, false, settings), |e| progress.ended(e))?;
+        run::produce(recipes.clone(), console::worker(None, false, settings, &stores), |e| progress.ended(e))?;
     progress.finish();
-    let verified = edp_coordinator::verify::verify(&recipes, Depth::Structure);
+    let verified = edp_coordinator::verify::verify(&recipes, Depth::Structure, &stores);
     let ending = run::ending(&report, &verified, signal);
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {

@@ -9,7 +9,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edp_protocol::settings::Settings;
-use edp_worker::console::{Ending, Usage};
+use edp_worker::console::{Ending, named};
 use std::path::PathBuf;
 
 /// Turns MITgcm output of ECCO ocean state estimates into self-describing NetCDF granules.
@@ -31,6 +31,9 @@ struct Global {
     /// A settings file instead of edp.toml in the current directory
     #[arg(long, global = true, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// A profile of the AWS configuration files, for s3:// locations
+    #[arg(long, alias = "profile", global = true, value_name = "NAME")]
+    aws_profile: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,14 +66,15 @@ enum Output {
     Json,
 }
 
-/// Makes an error one that the user can mend.
-fn usage(error: impl std::error::Error) -> anyhow::Error {
-    Usage::from_error(&error).into()
+/// Makes an error one that the user can mend, unless a store does not answer.
+fn usage(error: impl std::error::Error + 'static) -> anyhow::Error {
+    named(&error)
 }
 
 /// Runs the command that was asked for.
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
-    let settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
+    let mut settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
+    settings.store.s3.profile = cli.global.aws_profile.or(settings.store.s3.profile);
     let level = cli.global.log.as_deref().or(settings.log.as_deref());
     edp_protocol::telemetry::start(level).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -78,7 +82,10 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),
         Command::Ranges(options) => ranges::execute(&options, &settings),
-        Command::Run(options) => run::execute(*options, &settings),
-        Command::Verify(options) => verify::execute(&options),
+        Command::Run(options) => {
+            settings.store.s3.allow_unconditional(options.unconditional);
+            run::execute(*options, &settings)
+        }
+        Command::Verify(options) => verify::execute(&options, &settings),
     }
 }

@@ -12,6 +12,7 @@ use edp_protocol::location::LocationError;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Digests, Recipe, Roots};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_worker::console::{Ending, Usage, note, out};
 use edp_worker::metadata::configuration::Configuration;
@@ -20,7 +21,6 @@ use edp_worker::metadata::source::Metadata;
 use edp_worker::resources;
 use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     pub(crate) sources: Sources,
     /// Where the task list goes; standard output if absent
     #[arg(long, alias = "outfile", value_name = "FILE")]
-    tasks_out: Option<PathBuf>,
+    tasks_out: Option<Location>,
 }
 
 /// What to plan with; settings give what is not on the command line.
@@ -75,7 +75,7 @@ pub(crate) struct Sources {
     pub(crate) archive: bool,
     /// Table of ranges from `edp-coordinator ranges`: written as valid_min and valid_max, and held to
     #[arg(long, value_name = "FILE")]
-    pub(crate) valid_range: Option<PathBuf>,
+    pub(crate) valid_range: Option<Location>,
     /// Depths of latlon variables that lie at upper cell faces [default: centres]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vertical: Option<Vertical>,
@@ -143,10 +143,11 @@ impl Selected {
 
 /// Runs the command.
 pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let recipes = options.sources.plan(settings)?;
+    let stores = Stores::new(&settings.store);
+    let recipes = options.sources.plan(settings, &stores)?;
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {
-        Some(path) => write_list(path, &text)?,
+        Some(path) => write_list(path, &text, &stores)?,
         None => out(&text)?,
     }
     note(&format!("{} recipes", recipes.len()));
@@ -154,13 +155,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
 }
 
 /// Writes a task list so that nobody ever sees half of one.
-pub(crate) fn write_list(path: &Path, text: &str) -> anyhow::Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    std::fs::write(&part, text)
-        .and_then(|()| std::fs::rename(&part, path))
-        .inspect_err(|_| drop(std::fs::remove_file(&part)))
-        .with_context(|| format!("{}: the task list cannot be written", path.display()))
+pub(crate) fn write_list(at: &Location, text: &str, stores: &Stores) -> anyhow::Result<()> {
+    stores.write(at, text.as_bytes()).with_context(|| format!("{at}: the task list cannot be written"))
 }
 
 /// Where the things are that recipes share, as the user wrote them.
@@ -183,21 +179,22 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Loads what recipes share and reports what is odd about it.
-    pub(crate) fn load(locations: Locations) -> anyhow::Result<Shared> {
+    pub(crate) fn load(locations: Locations, stores: &Stores) -> anyhow::Result<Shared> {
         let config = &locations.configuration;
-        let bytes = resources::read(&local(config)?).map_err(usage)?;
+        let bytes = resources::read(&config.parse().map_err(|e: LocationError| usage(e))?, stores).map_err(usage)?;
         let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
-        let directory = local(&locations.metadata)?;
+        let directory = resources::directory(&locations.metadata, stores).map_err(usage)?;
         let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
         let (podaac, table) = resources::load_table(&directory, &configuration).map_err(usage)?;
         for warning in warnings.into_iter().chain(more).chain(table) {
             note(&format!("warning: {warning}"));
         }
+        let factors = locations.factors.as_deref().map(|factors| resources::factors_digest(factors, stores));
         let digests = Digests {
-            configuration: resources::configuration_digest(config).map_err(usage)?,
-            metadata: resources::metadata_digest(&locations.metadata).map_err(usage)?,
-            grid: resources::grid_digest(&locations.grid).map_err(usage)?,
-            factors: locations.factors.as_deref().map(resources::factors_digest).transpose().map_err(usage)?,
+            configuration: resources::configuration_digest(config, stores).map_err(usage)?,
+            metadata: resources::metadata_digest(&locations.metadata, stores).map_err(usage)?,
+            grid: resources::grid_digest(&locations.grid, stores).map_err(usage)?,
+            factors: factors.transpose().map_err(usage)?,
         };
         Ok(Shared { locations, configuration, metadata, podaac, digests })
     }
@@ -242,7 +239,7 @@ impl Sources {
     }
 
     /// Refuses options that have their effect when a list is planned, beside a list that is.
-    pub(crate) fn refuse_beside_list(&self, list: &Path) -> anyhow::Result<()> {
+    pub(crate) fn refuse_beside_list(&self, list: &Location) -> anyhow::Result<()> {
         let options = [
             (self.jobs.is_some(), "--jobs"),
             (self.archive, "--archive"),
@@ -253,7 +250,6 @@ impl Sources {
         match self.selected.given().or(given) {
             None => Ok(()),
             Some(option) => {
-                let list = list.display();
                 Err(Usage(format!("{list}: {option} has its effect when a list is planned; leave one of them out"))
                     .into())
             }
@@ -274,11 +270,17 @@ impl Sources {
     }
 
     /// The jobs, by a job file or a selection, and the name of the job file for messages.
-    fn jobs(&self, settings: &Settings, shared: &Shared) -> anyhow::Result<(String, Vec<Job>, Window)> {
+    fn jobs(
+        &self,
+        settings: &Settings,
+        shared: &Shared,
+        stores: &Stores,
+    ) -> anyhow::Result<(String, Vec<Job>, Window)> {
         let selected = &self.selected;
         if selected.dataset.is_empty() {
             let path = Self::needed(&self.jobs, &settings.plan.jobs, "jobs (or --dataset)")?;
-            let text = resources::read(&local(&path)?).map_err(usage)?;
+            let at = path.parse().map_err(|e: LocationError| usage(e))?;
+            let text = resources::read(&at, stores).map_err(usage)?;
             let text = String::from_utf8(text).map_err(|error| {
                 let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n').count();
                 Usage(format!("{path}: line {line}: is not UTF-8 text: save it as UTF-8"))
@@ -310,24 +312,26 @@ impl Sources {
     }
 
     /// Plans by a job file or a selection.
-    pub(crate) fn plan(&self, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
         self.refuse_two_selections()?;
         let source = Self::needed(&self.source, &settings.plan.source, "source")?;
         let destination = Self::needed(&self.destination, &settings.plan.destination, "destination")?;
         let mode = self.mode(settings)?.unwrap_or_default();
         self.refuse_in_mode(mode)?;
-        let ranges = self.valid_range.as_deref().map(RangeTable::read).transpose().map_err(usage)?;
+        let ranges = self.valid_range.as_ref().map(|at| RangeTable::read(at, stores)).transpose().map_err(usage)?;
         self.explain_unused();
-        let shared = Shared::load(Locations {
+        let locations = Locations {
             configuration: Self::needed(&self.config, &settings.plan.config, "config")?,
             grid: Self::needed(&self.grid, &settings.plan.grid, "grid")?,
             metadata: Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?,
             factors: self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()),
-        })?;
+        };
+        let shared = Shared::load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
-        let (job_file, jobs, window) = self.jobs(settings, &shared)?;
+        let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
+        let source_root = source.parse().map_err(|e: LocationError| usage(e))?;
         let (inventory, notes) =
-            Inventory::scan(&local(&source)?, &shared.configuration.ecco_version).map_err(usage)?;
+            Inventory::of(&source_root, &shared.configuration.ecco_version, stores).map_err(usage)?;
         notes.iter().for_each(|n| note(&n.to_string()));
         if notes.iter().any(|n| n.severity == Severity::Error) && !self.keep_going {
             return Err(Usage(format!(
@@ -372,7 +376,7 @@ impl Sources {
             }
         }
         if let (Some(table), Some(path)) = (ranges, &self.valid_range) {
-            table.apply(&path.display().to_string(), configuration.precision, &mut recipes).map_err(usage)?;
+            table.apply(&path.to_string(), configuration.precision, &mut recipes).map_err(usage)?;
         }
         Ok(recipes)
     }
@@ -382,11 +386,4 @@ impl Sources {
 fn has_depths_of_latlon(recipe: &Recipe) -> bool {
     let name = GranuleName::parse(base_name(&recipe.granule));
     recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)
-}
-
-/// A local path, or an error that the user can mend.
-pub(crate) fn local(text: &str) -> anyhow::Result<PathBuf> {
-    let location = text.parse::<Location>().map_err(usage)?;
-    let path = location.local().map_err(|e: LocationError| usage(e))?;
-    Ok(path.to_owned())
 }

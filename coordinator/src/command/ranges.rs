@@ -5,24 +5,25 @@ use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::ranges::{self, Pass};
+use edp_protocol::Location;
 use edp_protocol::Mode;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::console::{self, Counter, Ending, Usage, note};
 use std::io::Write as _;
-use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Task list; without it, the options of `plan` say what to look at
     #[arg(value_name = "TASKS.json")]
-    tasks: Option<PathBuf>,
+    tasks: Option<Location>,
     #[command(flatten)]
     sources: Sources,
     /// Where the table goes; standard output if absent
     #[arg(long, value_name = "FILE")]
-    ranges_out: Option<PathBuf>,
+    ranges_out: Option<Location>,
     /// Granules looked at at once [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
@@ -33,7 +34,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     if options.sources.valid_range.is_some() {
         return Err(Usage("--valid-range is what `ranges` makes: leave the option out".into()).into());
     }
-    let recipes = recipes(options, settings)?;
+    let stores = Stores::new(&settings.store);
+    let recipes = recipes(options, settings, &stores)?;
     if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode == Mode::Edp2024))
     {
         let text = "granules of edp-2024 have ranges of their own, and other values: plan as corrected";
@@ -41,7 +43,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     }
     let counter = Counter::new(recipes.len());
     let Pass { table, failures, warnings } =
-        ranges::compute(&recipes, console::slots(options.slots, settings), || counter.advance());
+        ranges::compute(&recipes, console::slots(options.slots, settings), &stores, || counter.advance());
     counter.finish();
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     failures.iter().for_each(|(granule, reason)| note(&format!("failed: {granule}: {reason}")));
@@ -55,17 +57,17 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     }
     let text = table.format().context("writing the table of ranges")?;
     match &options.ranges_out {
-        Some(path) => write_list(path, &text)?,
+        Some(path) => write_list(path, &text, &stores)?,
         None => std::io::stdout().write_all(text.as_bytes()).context("writing the table to standard output")?,
     }
     note(&format!("{} collections, {} granules", table.collections.len(), recipes.len() - failures.len()));
     Ok(if failures.is_empty() { Ending::Done } else { Ending::Incomplete })
 }
 
-fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
-    let Some(path) = &options.tasks else { return options.sources.plan(settings) };
+fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
+    let Some(path) = &options.tasks else { return options.sources.plan(settings, stores) };
     options.sources.refuse_beside_list(path)?;
-    let recipes = console::read_list(path)?;
+    let recipes = console::read_list(path, stores)?;
     for recipe in &recipes {
         recipe.check_identity().map_err(usage)?;
     }

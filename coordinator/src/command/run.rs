@@ -6,35 +6,38 @@ use super::{Output, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::verify::{Depth, Finding, Verified};
-use edp_protocol::Mode;
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
+use edp_protocol::{Location, Mode};
 use edp_worker::batch::Report;
 use edp_worker::console::{self, Ending, Progress, Signal, Usage, note, out, summary};
 use edp_worker::service::Worker;
 use edp_worker::tasks::{Places, Tasks};
-use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Task list; without it, the options of `plan` say what to make
     #[arg(value_name = "TASKS.json")]
-    tasks: Option<PathBuf>,
+    tasks: Option<Location>,
     /// The same, in EDP's spelling
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
-    tasklist: Option<PathBuf>,
+    tasklist: Option<Location>,
     #[command(flatten)]
     sources: Sources,
     /// Also writes the task list
     #[arg(long, alias = "outfile", value_name = "FILE")]
-    tasks_out: Option<PathBuf>,
+    tasks_out: Option<Location>,
     /// Granules made at once [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Write to a store that ignores conditions; two workers may then write the same granule
+    #[arg(long)]
+    pub(crate) unconditional: bool,
     #[command(flatten)]
     cluster: Cluster,
     /// Say what would be made, and make nothing
@@ -47,21 +50,22 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let Tasks { recipes, refused, .. } = recipes(&options, settings)?;
+    let stores = Stores::new(&settings.store);
+    let Tasks { recipes, refused, .. } = recipes(&options, settings, &stores)?;
     if let Some(path) = &options.tasks_out {
-        write_list(path, &recipe::format_list(&recipes)?)?;
+        write_list(path, &recipe::format_list(&recipes)?, &stores)?;
     }
     if options.dry_run {
-        return dry_run(&recipes, &options);
+        return dry_run(&recipes, &options, &stores);
     }
     let progress = Progress::new(recipes.len());
     let (mut report, verified, signal) = if options.cluster.queue.is_some() {
-        match cluster::produce(recipes, &options.cluster, settings, &progress)? {
+        match cluster::produce(recipes, &options.cluster, settings, &stores, &progress)? {
             Ok(outcome) => outcome,
             Err(ending) => return Ok(ending),
         }
     } else {
-        let worker = console::worker(options.slots, options.replace, settings);
+        let worker = console::worker(options.slots, options.replace, settings, &stores);
         produce(recipes, worker, |entry| progress.ended(entry))?
     };
     progress.finish();
@@ -74,8 +78,8 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
 }
 
 /// Says what would be made, and what stands in the way.
-fn dry_run(recipes: &[Recipe], options: &Options) -> anyhow::Result<Ending> {
-    let verified = edp_coordinator::verify::verify(recipes, Depth::Present);
+fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Result<Ending> {
+    let verified = edp_coordinator::verify::verify(recipes, Depth::Present, stores);
     if options.output == Output::Json {
         out(&(serde_json::to_string_pretty(&verified)? + "\n"))?;
         return Ok(Ending::Done);
@@ -118,30 +122,35 @@ pub(crate) fn produce(
     worker: Worker,
     progress: impl FnMut(&edp_worker::batch::Entry),
 ) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
+    let stores = worker.cache.stores().clone();
     let (report, signal) = console::produce(recipes.clone(), worker, progress).context("starting the runtime")?;
-    Ok((report, edp_coordinator::verify::verify(&recipes, Depth::Present), signal))
+    Ok((report, edp_coordinator::verify::verify(&recipes, Depth::Present, &stores), signal))
 }
 
 /// The recipes to make: a list as it is, an EDP list completed, or a new plan.
-fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Tasks> {
+fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::Result<Tasks> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
-        return Ok(Tasks { recipes: options.sources.plan(settings)?, refused: Vec::new(), warnings: Vec::new() });
+        return Ok(Tasks {
+            recipes: options.sources.plan(settings, stores)?,
+            refused: Vec::new(),
+            warnings: Vec::new(),
+        });
     };
     options.sources.refuse_beside_list(path)?;
-    let recipes = console::read_list(path)?;
+    let recipes = console::read_list(path, stores)?;
     let asked = options.sources.mode(settings)?;
     let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or(Mode::Edp2024, |plan| plan.mode);
     if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, recipes.iter().find(|r| list_mode(r) != mode)?))) {
         let found = list_mode(recipe);
         return Err(Usage(format!(
             "{}: was planned for {found}, --compatibility asks for {mode}: leave the option out, or plan again",
-            path.display()
+            path
         ))
         .into());
     }
     let held = |recipe: &Recipe| recipe.recipe.as_ref().is_some_and(Plan::is_held);
     if let Some(recipe) = options.sources.allow_partial.then(|| recipes.iter().find(|r| held(r))).flatten() {
-        let (list, granule) = (path.display(), &recipe.granule);
+        let (list, granule) = (path, &recipe.granule);
         let text = "is to be held by this list, and its recipe would be another; plan again with --allow-partial";
         return Err(Usage(format!("{list}: {granule}: {text}")).into());
     }
@@ -153,7 +162,7 @@ fn recipes(options: &Options, settings: &Settings) -> anyhow::Result<Tasks> {
         metadata: either(&sources.metadata, &plan.metadata),
         factors: either(&sources.mapping_factors, &plan.mapping_factors),
     };
-    let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref()).map_err(usage)?;
+    let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref(), stores).map_err(usage)?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     Ok(tasks)
 }

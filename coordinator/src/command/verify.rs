@@ -4,23 +4,25 @@ use super::plan::write_list;
 use super::{Output, usage};
 use clap::{Args, ValueEnum};
 use edp_coordinator::verify::{self, Depth, Finding, Verified};
+use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::console::{Ending, note, out, read_list};
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Task list with recipe ids, as `plan` writes it
     #[arg(value_name = "TASKS.json")]
-    tasks: PathBuf,
+    tasks: Location,
     /// How closely to look
     #[arg(long, value_enum, default_value_t = DepthOption::Structure)]
     depth: DepthOption,
     /// Writes the task list of what must be made again
     #[arg(long, value_name = "FILE")]
-    redo: Option<PathBuf>,
+    redo: Option<Location>,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -36,8 +38,9 @@ enum DepthOption {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
-    let recipes = read_list(&options.tasks)?;
+pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+    let stores = Stores::new(&settings.store);
+    let recipes = read_list(&options.tasks, &stores)?;
     for recipe in &recipes {
         recipe.plan().map_err(usage)?;
     }
@@ -45,12 +48,12 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
         DepthOption::Present => Depth::Present,
         DepthOption::Structure => Depth::Structure,
     };
-    let verified = verify::verify(&recipes, depth);
+    let verified = verify::verify(&recipes, depth, &stores);
     if let Some(path) = &options.redo {
         let wrong: HashSet<&str> = verified.problems.iter().map(|(granule, _)| granule.as_str()).collect();
         let again: Vec<Recipe> =
             recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str())).cloned().collect();
-        write_list(path, &recipe::format_list(&again)?)?;
+        write_list(path, &recipe::format_list(&again)?, &stores)?;
     }
     match options.output {
         Output::Json => out(&(serde_json::to_string_pretty(&verified)? + "\n"))?,

@@ -5,6 +5,7 @@ use super::fixture::{Production, digests, job};
 use super::plan;
 use edp_protocol::complete::{CompleteError, Completion, complete};
 use edp_protocol::recipe::{Digests, Recipe, Version};
+use edp_protocol::store::Stores;
 use edp_protocol::{Frequency, GridKind, Mode};
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +22,9 @@ fn edp_recipe(production: &Production, grid: GridKind) -> Recipe {
 }
 
 fn completed(recipe: &Recipe, change: impl FnOnce(&mut Completion<'_>)) -> Result<Recipe, CompleteError> {
-    let (digests, options) = (digests(), BTreeMap::new());
+    let (digests, options, stores) = (digests(), BTreeMap::new(), Stores::default());
     let mut with = Completion {
+        stores: &stores,
         configuration_location: Some("config.yaml"),
         digests: &digests,
         options: &options,
@@ -93,6 +95,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     assert!(matches!(units, Err(CompleteError::Units { .. })));
     let (none, options) = (Digests { factors: None, ..digests() }, BTreeMap::new());
     let with = Completion {
+        stores: &Stores::default(),
         configuration_location: None,
         digests: &none,
         options: &options,

@@ -1,8 +1,9 @@
 //! What a model run has left on disk: pairs of `.data` and `.meta` by variable, period word and step.
 
 use super::{Note, few};
+use edp_protocol::Location;
 use edp_protocol::name::split_period;
-use edp_protocol::store::local;
+use edp_protocol::store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,9 @@ pub enum InventoryError {
         /// What the system says.
         source: io::Error,
     },
+    /// The objects below the root cannot be listed.
+    #[error("{0}")]
+    Store(#[source] StoreError),
     /// The root cannot be written into a task list.
     #[error("{}: the path is not UTF-8 text, which task lists need", .0.display())]
     NotUtf8(PathBuf),
@@ -47,6 +51,10 @@ pub struct Pair {
     pub data_size: u64,
     /// Size of the `.meta` file in bytes.
     pub meta_size: u64,
+    /// Entity tag of the `.data` file, on S3.
+    pub data_etag: Option<String>,
+    /// Entity tag of the `.meta` file.
+    pub meta_etag: Option<String>,
     /// Period word, such as `mon_mean`.
     pub word: &'static str,
 }
@@ -69,8 +77,15 @@ struct Series {
 #[derive(Debug, Clone)]
 struct Place {
     directory: Arc<str>,
-    data_size: u64,
-    meta_size: u64,
+    data: Half,
+    meta: Half,
+}
+
+/// What is known of one file of a pair.
+#[derive(Debug, Clone)]
+struct Half {
+    size: u64,
+    etag: Option<Box<str>>,
 }
 
 impl Place {
@@ -109,6 +124,31 @@ fn join(directory: &str, name: &str) -> String {
 }
 
 impl Inventory {
+    /// Looks for results at a location, local or on S3; see [`Inventory::scan`].
+    ///
+    /// # Errors
+    /// The root is not there or cannot be listed. On S3, what is not there is empty, and a note says so.
+    pub fn of(root: &Location, version: &str, stores: &Stores) -> Result<(Inventory, Vec<Note>), InventoryError> {
+        let (bucket, key) = match root {
+            Location::Local(path) => return Inventory::scan(path, version),
+            Location::S3 { bucket, key } => (bucket, key),
+        };
+        let text = root.to_string();
+        let mut scan = Scan { root: &text, version, ..Scan::default() };
+        let mut objects = 0_usize;
+        let mut see = |object: Object| {
+            objects += 1;
+            scan.see(&object.path, || Ok(object.size), Some(&object.etag));
+        };
+        let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, key, &mut see)?));
+        listed.map_err(InventoryError::Store)?;
+        let mut notes = scan.notes();
+        if objects == 0 {
+            notes.push(Note::warning(format!("{text}: there is nothing: give the root of the model results")));
+        }
+        Ok((scan.inventory, notes))
+    }
+
     /// Looks for results below `root`, in directories whose path (the root as given, and what is below it) contains
     /// `version`; an empty version takes them all. Nothing is opened.
     ///
@@ -119,7 +159,7 @@ impl Inventory {
         let trimmed = text.trim_end_matches('/');
         let text = if trimmed.is_empty() { text } else { trimmed };
         let mut scan = Scan { root: text, version, ..Scan::default() };
-        let skipped = local::list(root, |entry| scan.see(&entry))
+        let skipped = local::list(root, |entry| scan.see(entry.path, || entry.size(), None))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
         // What could not be seen may hold results: a plan without them would leave variables out.
         let note = |skipped: &local::Skipped| match skipped {
@@ -162,12 +202,14 @@ impl Inventory {
             let again = series.again.get(&step).into_iter().flatten();
             for place in series.pairs.get(&step).into_iter().chain(again) {
                 let stem = place.stem(variable, word, step);
-                let (data_size, meta_size) = (place.data_size, place.meta_size);
+                let etag = |half: &Half| half.etag.as_deref().map(str::to_owned);
                 found.push(Pair {
                     data: format!("{stem}.data"),
                     meta: format!("{stem}.meta"),
-                    data_size,
-                    meta_size,
+                    data_size: place.data.size,
+                    meta_size: place.meta.size,
+                    data_etag: etag(&place.data),
+                    meta_etag: etag(&place.meta),
                     word,
                 });
             }
@@ -214,21 +256,18 @@ struct Scan<'a> {
     version: &'a str,
     inventory: Inventory,
     /// Halves that wait for the other one, by path without `.data` or `.meta`.
-    halves: HashMap<String, Half>,
+    halves: HashMap<String, (bool, Half)>,
     directory: Option<Arc<str>>,
     elsewhere: usize,
     notes: Vec<Note>,
 }
 
-struct Half {
-    meta: bool,
-    size: u64,
-}
-
 impl Scan<'_> {
-    fn see(&mut self, entry: &local::Entry<'_>) {
-        let Some(name) = Name::parse(entry.name()) else { return };
-        let directory = match entry.directory() {
+    /// Takes a file in, by its path below the root.
+    fn see(&mut self, path: &str, size: impl FnOnce() -> io::Result<u64>, etag: Option<&str>) {
+        let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(name) = Name::parse(file) else { return };
+        let directory = match directory {
             "" => self.root.to_owned(),
             below => join(self.root, below),
         };
@@ -236,32 +275,33 @@ impl Scan<'_> {
             self.elsewhere += 1;
             return;
         }
-        let stem = join(&directory, &entry.name()[..entry.name().len() - ".data".len()]);
-        let size = match entry.size() {
+        let stem = join(&directory, &file[..file.len() - ".data".len()]);
+        let size = match size() {
             Ok(size) => size,
             Err(error) => {
-                self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, entry.path))));
+                self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, path))));
                 return;
             }
         };
-        let Some(half) = self.halves.remove(&stem) else {
-            self.halves.insert(stem, Half { meta: name.meta, size });
+        let this = Half { size, etag: etag.map(Into::into) };
+        let Some((_, other)) = self.halves.remove(&stem) else {
+            self.halves.insert(stem, (name.meta, this));
             return;
         };
         let shared = self.directory.take().filter(|known| **known == *directory);
         let directory = shared.unwrap_or_else(|| directory.into());
         self.directory = Some(directory.clone());
-        let (data_size, meta_size) = if half.meta { (size, half.size) } else { (half.size, size) };
-        self.inventory.add(&name, Place { directory, data_size, meta_size });
+        let (data, meta) = if name.meta { (other, this) } else { (this, other) };
+        self.inventory.add(&name, Place { directory, data, meta });
     }
 
     /// What the scan noticed, halves by directory.
     fn notes(&mut self) -> Vec<Note> {
         let mut notes = std::mem::take(&mut self.notes);
         let mut halves: BTreeMap<(&str, bool), BTreeSet<&str>> = BTreeMap::new();
-        for (path, half) in &self.halves {
+        for (path, (meta, _)) in &self.halves {
             let (directory, stem) = path.rsplit_once('/').unwrap_or(("", path));
-            halves.entry((directory, half.meta)).or_default().insert(stem);
+            halves.entry((directory, *meta)).or_default().insert(stem);
         }
         for ((directory, meta), stems) in halves {
             let (there, absent) = if meta { (".meta", ".data") } else { (".data", ".meta") };
@@ -349,6 +389,8 @@ mod tests {
             meta: format!("{stem}.meta"),
             data_size: 8,
             meta_size: 3,
+            data_etag: None,
+            meta_etag: None,
             word: "mon_mean",
         };
         assert_eq!(inventory.find("SSH", &["mon_mean"], 732).unwrap(), Some(want));

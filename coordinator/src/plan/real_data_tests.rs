@@ -6,6 +6,7 @@ use super::recipes::Request;
 use super::{fixture, jobfile, plan};
 use edp_protocol::complete::{Completion, complete};
 use edp_protocol::recipe::{Roots, parse_list};
+use edp_protocol::store::Stores;
 use edp_protocol::{GridKind, Mode};
 use edp_worker::metadata::groupings::Grouping;
 use serde_json::Value;
@@ -91,8 +92,9 @@ fn edps_own_list() {
     assert_eq!(found.as_array().unwrap().len(), 6);
     assert_eq!(found.to_string().replace(&at("results"), "results"), want.to_string()); // the order of keys too
 
-    let (digests, options) = (fixture::digests(), BTreeMap::new());
+    let (digests, options, stores) = (fixture::digests(), BTreeMap::new(), Stores::default());
     let with = Completion {
+        stores: &stores,
         configuration_location: None,
         digests: &digests,
         options: &options,

@@ -363,7 +363,7 @@ impl<'a> Planner<'a> {
             Frequency::Snapshot => "snapshot time",
             _ => "center time of averaging period",
         };
-        let (mut variables, mut missing, mut sizes) = (IndexMap::new(), Vec::new(), Vec::new());
+        let (mut variables, mut missing, mut versions) = (IndexMap::new(), Vec::new(), Vec::new());
         for (output, inputs) in context.dataset.outputs.iter().zip(record.inputs) {
             let Some(pairs) = inputs else {
                 missing.push(output.name.clone());
@@ -371,8 +371,8 @@ impl<'a> Planner<'a> {
             };
             let mut paths = Vec::new();
             for pair in pairs {
-                sizes.push((pair.data.clone(), pair.data_size));
-                sizes.push((pair.meta.clone(), pair.meta_size));
+                versions.push((pair.data.clone(), Version { size: pair.data_size, etag: pair.data_etag }));
+                versions.push((pair.meta.clone(), Version { size: pair.meta_size, etag: pair.meta_etag }));
                 paths.push(vec![pair.data, pair.meta]);
             }
             variables.insert(output.name.clone(), paths);
@@ -418,8 +418,8 @@ impl<'a> Planner<'a> {
             }),
         };
         let mut inputs = BTreeMap::new();
-        for (path, size) in &sizes {
-            inputs.insert(recipe.input_below_root(path)?.to_owned(), Version { size: *size, etag: None });
+        for (path, version) in versions {
+            inputs.insert(recipe.input_below_root(&path)?.to_owned(), version);
         }
         if let Some(plan) = &mut recipe.recipe {
             plan.inputs = inputs;

@@ -8,6 +8,7 @@ use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
+use edp_protocol::store::Stores;
 use edp_worker::granule::chunks::silence_hdf5;
 use edp_worker::granule::ranges::{Ranges, ranges};
 use edp_worker::resources::Cache;
@@ -28,8 +29,8 @@ pub struct Pass {
 }
 
 /// Computes the ranges of all recipes, `slots` of them at once. `progress` is called, from any thread, after each.
-pub fn compute(recipes: &[Recipe], slots: usize, progress: impl Fn() + Sync) -> Pass {
-    let (cache, cancel, next) = (Cache::default(), AtomicBool::new(false), AtomicUsize::new(0));
+pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl Fn() + Sync) -> Pass {
+    let (cache, cancel, next) = (Cache::new(stores.clone()), AtomicBool::new(false), AtomicUsize::new(0));
     let found: Vec<Mutex<Option<Result<Ranges, String>>>> = recipes.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..slots.clamp(1, recipes.len().max(1)) {

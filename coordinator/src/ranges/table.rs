@@ -7,12 +7,12 @@
 use edp_protocol::digest::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
-use edp_protocol::{Frequency, GridKind, Mode};
+use edp_protocol::store::{StoreError, Stores};
+use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_worker::metadata::configuration::Precision;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// Version of the form.
 const FORM: u32 = 1;
@@ -79,17 +79,15 @@ pub struct VariableRange {
     pub granules: usize,
 }
 
+/// Largest table that is read, in bytes.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Why a table cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// It cannot be read.
-    #[error("{table}: {source}")]
-    Read {
-        /// The file.
-        table: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    #[error("{0}")]
+    Read(#[source] StoreError),
     /// It is no table.
     #[error("{table}: not a table of valid ranges: {source}; `edp-coordinator ranges` makes one")]
     Json {
@@ -150,10 +148,8 @@ impl Table {
     ///
     /// # Errors
     /// The file cannot be read, or is no table.
-    pub fn read(path: &Path) -> Result<Table, TableError> {
-        let table = path.display().to_string();
-        let text = std::fs::read(path).map_err(|source| TableError::Read { table: table.clone(), source })?;
-        Table::parse(&table, &text)
+    pub fn read(at: &Location, stores: &Stores) -> Result<Table, TableError> {
+        Table::parse(&at.to_string(), &stores.read(at, MAX_BYTES).map_err(TableError::Read)?)
     }
 
     /// Reads a table; `name` is its name in messages.

@@ -4,8 +4,10 @@ pub mod beneath;
 pub mod commit;
 pub mod local;
 mod s3;
+mod scratch;
 
 pub use s3::{Entry as Object, S3};
+pub use scratch::LocalCopy;
 
 use crate::Location;
 use crate::location::LocationError;
@@ -81,6 +83,12 @@ impl StoreError {
             StoreError::S3(error) => error.is_missing(),
             _ => false,
         }
+    }
+
+    /// Whether it concerns everything in this store, not what was asked for: without settings or credentials that can
+    /// be used, nothing else is given out either.
+    pub fn is_of_access(&self) -> bool {
+        matches!(self, StoreError::S3(error) if error.is_of_access())
     }
 
     /// Whether the same may succeed later.

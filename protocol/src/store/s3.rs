@@ -22,6 +22,10 @@ impl S3Error {
         false
     }
 
+    pub(super) fn is_of_access(&self) -> bool {
+        false
+    }
+
     pub(super) fn is_transient(&self) -> bool {
         false
     }

@@ -1,21 +1,22 @@
 //! `make`: granules here and now, without a queue.
 
 use clap::{Args, ValueEnum};
+use edp_protocol::Location;
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::batch::Report;
 use edp_worker::console::{self, Ending, Progress, Signal, Usage, note, out, summary};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
-use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Task list, ours or EDP's
     #[arg(value_name = "TASKS.json", required_unless_present = "tasklist")]
-    tasks: Option<PathBuf>,
+    tasks: Option<Location>,
     /// The same, in EDP's spelling
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
-    tasklist: Option<PathBuf>,
+    tasklist: Option<Location>,
     /// Make one of N shares of the list only [default: by the variables of an AWS Batch or Slurm array job]
     #[arg(long, value_name = "I/N", conflicts_with = "parts")]
     part: Option<Share>,
@@ -28,6 +29,9 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Write to a store that ignores conditions; two workers may then write the same granule
+    #[arg(long)]
+    pub(crate) unconditional: bool,
     /// For lists that do not name it: configuration (YAML)
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     config: Option<String>,
@@ -71,7 +75,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         return Err(Usage(text).into());
     }
     let path = options.tasks.as_ref().or(options.tasklist.as_ref());
-    let mut list = path.map(|path| console::read_list(path)).transpose()?.unwrap_or_default();
+    let stores = Stores::new(&settings.store);
+    let mut list = path.map(|path| console::read_list(path, &stores)).transpose()?.unwrap_or_default();
     if let Some(share) = share {
         list = share.keep(list);
     }
@@ -84,10 +89,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         factors: either(&options.mapping_factors, &plan.mapping_factors),
     };
     let date = production_date(options.production_date.as_deref()).map_err(|e| Usage::from_error(&e))?;
-    let tasks = Tasks::ready(list, &places, date.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    let tasks = Tasks::ready(list, &places, date.as_deref(), &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
-    let worker = console::worker(options.slots, options.replace, settings);
+    let worker = console::worker(options.slots, options.replace, settings, &stores);
     let (mut report, signal) = console::produce(tasks.recipes, worker, |entry| progress.ended(entry))?;
     progress.finish();
     report.refuse(tasks.refused, |entry| progress.ended(entry));

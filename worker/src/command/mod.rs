@@ -19,6 +19,9 @@ pub(crate) struct Cli {
     /// A settings file instead of edp.toml in the current directory
     #[arg(long, global = true, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// A profile of the AWS configuration files, for s3:// locations
+    #[arg(long, alias = "profile", global = true, value_name = "NAME")]
+    aws_profile: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,13 +43,20 @@ enum Command {
 
 /// Runs the command that was asked for.
 pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
-    let settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    let mut settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
+    settings.store.s3.profile = cli.aws_profile.or(settings.store.s3.profile);
     let level = cli.log.as_deref().or(settings.log.as_deref());
     edp_protocol::telemetry::start(level).map_err(|e| Usage::from_error(&e))?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
-        Command::Make(options) => make::execute(&options, &settings),
-        Command::Serve(options) => serve::execute(&options, &settings),
+        Command::Make(options) => {
+            settings.store.s3.allow_unconditional(options.unconditional);
+            make::execute(&options, &settings)
+        }
+        Command::Serve(options) => {
+            settings.store.s3.allow_unconditional(options.unconditional);
+            serve::execute(&options, &settings)
+        }
         Command::Look(options) => look::execute(&options),
     }
 }

@@ -7,6 +7,7 @@ use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, Link, Options as QueueOptions, QueueError};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Stop, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::reach::Reach;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Write to a store that ignores conditions; two workers may then write the same granule
+    #[arg(long)]
+    pub(crate) unconditional: bool,
     /// End when there was nothing to do for so long: 30 (seconds), 30s, 10m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_when_idle: Option<Duration>,
@@ -66,8 +70,9 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;
     let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|e| usage(&e))?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
+    let stores = Stores::new(&settings.store).confined(reach.directories());
     let service = Service {
-        worker: Arc::new(console::worker(options.slots, options.replace, settings)),
+        worker: Arc::new(console::worker(options.slots, options.replace, settings, &stores)),
         reach,
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),

@@ -7,15 +7,16 @@ pub use terminal::{Counter, Progress, note, out, summary, table};
 use crate::batch::{self, Report, Retries};
 use crate::granule::chunks::silence_hdf5;
 use crate::notice::Notice;
+use crate::resources::Cache;
 use crate::service::{self, Worker};
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
-use edp_protocol::store::commit;
+use edp_protocol::store::{StoreError, Stores, commit};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,6 +82,39 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// A store that does not answer, or not now: nobody has to mend anything here.
+#[derive(Debug)]
+pub struct Unreachable(pub String);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+/// What an error of reading what the user named is: [`Unreachable`] if a store does not answer, else [`Usage`].
+pub fn named(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut stores = causes.filter_map(|error| error.downcast_ref::<StoreError>());
+    let text = chain(error);
+    if stores.any(StoreError::is_transient) { Unreachable(text).into() } else { Usage(text).into() }
+}
+
+impl Ending {
+    /// How a command ends with an error.
+    pub fn of(error: &anyhow::Error) -> Ending {
+        if error.is::<Usage>() {
+            Ending::Usage
+        } else if error.is::<Unreachable>() {
+            Ending::Unreachable
+        } else {
+            Ending::ProgramFailed
+        }
+    }
+}
+
 impl Usage {
     /// What an error and its causes say.
     pub fn from_error(error: &dyn std::error::Error) -> Usage {
@@ -94,9 +128,10 @@ pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
     option.or(settings.run.slots).map_or_else(cores, usize::from)
 }
 
-/// A worker as options and settings have it.
-pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings) -> Worker {
+/// A worker as options and settings have it, that reads and writes in these stores.
+pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
     let mut worker = Worker::new(slots(slots_option, settings), replace);
+    worker.cache = Cache::new(stores.clone());
     if let Some(mebibytes) = settings.run.memory {
         worker.memory = u64::from(mebibytes) << 20;
     }
@@ -114,26 +149,41 @@ pub fn produce(
 ) -> io::Result<(Report, Option<Signal>)> {
     let runtime = runtime()?;
     let stop = Stop::default();
-    let paths = local_granules(&recipes);
+    let (granules, stores) = (granules(&recipes), worker.cache.stores().clone());
     let asked = stop.asked("giving up what is under way");
     let report = runtime.block_on(batch::run(recipes, Arc::new(worker), Retries::default(), progress, asked));
     if let Some(reason) = &report.stopped {
         note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
     }
-    sweep(&paths, service::may_be_at_work);
+    sweep(&granules, service::may_be_at_work, &stores);
     Ok((report, stop.signal()))
 }
 
-/// Paths of the granules that lie on local disks.
-pub fn local_granules(recipes: &[Recipe]) -> Vec<PathBuf> {
-    let path = |recipe: &Recipe| Some(recipe.granule.parse::<Location>().ok()?.local().ok()?.to_owned());
-    recipes.iter().filter_map(path).collect()
+/// Where the granules of recipes go.
+pub fn granules(recipes: &[Recipe]) -> Vec<Location> {
+    recipes.iter().filter_map(|recipe| recipe.granule.parse().ok()).collect()
 }
 
-/// Removes the parts of granules that workers have left behind, but for those of workers that may be `at_work`.
-pub fn sweep(granules: &[PathBuf], at_work: impl Fn(&str) -> bool) {
-    if let Err(error) = commit::sweep(granules.iter().map(PathBuf::as_path), at_work) {
+/// Removes what workers have left of granules that they did not finish: parts beside them, but for those of workers
+/// that may be `at_work`; on S3 uploads of them, of which nobody can say whose they are.
+pub fn sweep(granules: &[Location], at_work: impl Fn(&str) -> bool, stores: &Stores) {
+    let paths = granules.iter().filter_map(|granule| granule.local().ok());
+    if let Err(error) = commit::sweep(paths, at_work) {
         note(&format!("warning: {}", chain(&error)));
+    }
+    let mut directories: BTreeMap<(&str, &str), HashSet<&str>> = BTreeMap::new();
+    for granule in granules {
+        if let Location::S3 { bucket, key } = granule {
+            let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
+            directories.entry((bucket, directory)).or_default().insert(key);
+        }
+    }
+    for ((bucket, directory), keys) in directories {
+        let abort =
+            || stores.s3()?.abort_uploads(bucket, directory, &|key| keys.contains(key)).map_err(StoreError::from);
+        if let Err(error) = abort() {
+            note(&format!("warning: s3://{bucket}/{directory}: begun uploads may have stayed: {}", chain(&error)));
+        }
     }
 }
 
@@ -236,12 +286,14 @@ impl Signals {
     }
 }
 
+/// Largest task list that is read, in bytes: of some millions of recipes.
+const MAX_LIST_BYTES: u64 = 16 << 30;
+
 /// Reads a task list of any origin.
 ///
 /// # Errors
 /// It cannot be read, or is none.
-pub fn read_list(path: &Path) -> Result<Vec<Recipe>, Usage> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|e| Usage(format!("{name}: {e}")))?;
-    edp_protocol::recipe::parse_list(&name, &text).map_err(|e| Usage::from_error(&e))
+pub fn read_list(at: &Location, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
+    let text = stores.read(at, MAX_LIST_BYTES).map_err(|e| named(&e))?;
+    edp_protocol::recipe::parse_list(&at.to_string(), &text).map_err(|e| Usage::from_error(&e).into())
 }

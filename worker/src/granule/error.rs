@@ -12,6 +12,7 @@ use crate::resources::ResourceError;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::NameError;
 use edp_protocol::recipe::RecipeError;
+use edp_protocol::store::StoreError;
 use std::io;
 
 /// Why a granule could not be made.
@@ -67,6 +68,9 @@ pub enum MakeError {
         /// What the system says.
         source: io::Error,
     },
+    /// An input cannot be fetched, or is another version.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An input is not the one that was planned with.
     #[error("{path}: has {found} bytes, but had {planned} when the recipe was planned: plan again")]
     InputChanged {
@@ -122,6 +126,14 @@ impl MakeError {
             cause = error.source();
         }
         None
+    }
+
+    /// What a store refused, if that is the cause.
+    pub fn store(&self) -> Option<&StoreError> {
+        match self {
+            MakeError::Store(error) | MakeError::Resource(ResourceError::Store(error)) => Some(error),
+            _ => None,
+        }
     }
 
     /// Whether it happened to the file that was being made, not to what it is made of.

@@ -3,15 +3,17 @@
 use super::error::MakeError;
 use super::field::{Input, Record, Source, Vector};
 use super::make::Assembly;
+use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::{Header, MdsFile};
 use crate::metadata::variable::{self, Description};
 use edp_protocol::name::{base_name, split_period};
-use edp_protocol::store::ReadAt;
+use edp_protocol::recipe::Version;
+use edp_protocol::store::{ReadAt, StoreError};
 use edp_protocol::{GridKind, Location};
-use std::fs::File;
-use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{io, thread};
 
 /// An output variable before its values are read.
 pub(super) struct Output<'a> {
@@ -25,9 +27,58 @@ pub(super) struct Output<'a> {
     pub(super) levels: Option<usize>,
     /// What the metadata say.
     pub(super) description: Description,
+    /// What of its inputs is on S3.
+    pub(super) remotes: Vec<Remote>,
 }
 
+/// Variables whose headers are fetched from S3 at once.
+const HEADERS_AT_ONCE: usize = 8;
+
 impl Assembly<'_> {
+    /// Opens the inputs of all variables, those on S3 several at once.
+    pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
+        let variables: Vec<_> = self.recipe.variables.iter().collect();
+        let threads = match self.plan.roots.source.parse() {
+            Ok(Location::S3 { .. }) => HEADERS_AT_ONCE.min(variables.len()),
+            _ => 1,
+        };
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut opened = Vec::new();
+            while let Some((at, (name, inputs))) = {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                variables.get(at).map(|variable| (at, *variable))
+            } {
+                let mut odd = Vec::new();
+                let output = self.output(name, inputs, &mut odd);
+                let failed = output.is_err();
+                opened.push((at, output, odd));
+                if failed {
+                    break;
+                }
+            }
+            opened
+        };
+        let mut opened = if threads <= 1 {
+            work()
+        } else {
+            thread::scope(|scope| {
+                let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+                let ended =
+                    threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                ended.flatten().collect()
+            })
+        };
+        // In the order of the recipe, and of several errors the first one.
+        opened.sort_by_key(|(at, _, _)| *at);
+        let mut outputs = Vec::new();
+        for (_, output, odd) in opened {
+            warnings.extend(odd);
+            outputs.push(output?);
+        }
+        Ok(outputs)
+    }
+
     /// Opens the inputs of a variable and finds out where on the grid it lives.
     pub(super) fn output<'s>(
         &'s self,
@@ -39,17 +90,18 @@ impl Assembly<'_> {
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }
+        let mut remotes = Vec::new();
         let (source, placement, levels) = match inputs {
             [pair] => {
-                let (record, field) = self.open(name, pair)?;
+                let (record, field) = self.open(name, pair, &mut remotes)?;
                 let levels = self.levels(name, &record)?;
                 let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
                 (Source::Direct(record), placement, levels)
             }
-            [first, second] => self.rotated(name, first, second, warnings)?,
+            [first, second] => self.rotated(name, first, second, &mut remotes, warnings)?,
             _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
         };
-        Ok(Output { name, source, placement, levels, description })
+        Ok(Output { name, source, placement, levels, description, remotes })
     }
 
     /// A component of a vector at cell centres, from the two components of the model.
@@ -58,6 +110,7 @@ impl Assembly<'_> {
         name: &str,
         first: &[String],
         second: &[String],
+        remotes: &mut Vec<Remote>,
         warnings: &mut Vec<String>,
     ) -> Result<(Source, Placement, Option<usize>), MakeError> {
         let dynamic = &self.recipe.dynamic_metadata;
@@ -67,7 +120,7 @@ impl Assembly<'_> {
             return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
         };
         let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
-        let (first, second) = (self.open(name, first)?, self.open(name, second)?);
+        let (first, second) = (self.open(name, first, remotes)?, self.open(name, second, remotes)?);
         let (x, y) = match (first.1 == components.x, second.1 == components.y) {
             (true, true) => (first, second),
             (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
@@ -119,19 +172,19 @@ impl Assembly<'_> {
     }
 
     /// Opens a pair of input files; also says which model variable its name speaks of.
-    fn open(&self, name: &str, pair: &[String]) -> Result<(Record, String), MakeError> {
+    fn open(&self, name: &str, pair: &[String], remotes: &mut Vec<Remote>) -> Result<(Record, String), MakeError> {
         let file = |end: &str| {
             let found = pair.iter().find(|path| path.ends_with(end));
             found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
         };
         let (data_path, meta_path) = (file(".data")?, file(".meta")?);
-        let meta = self.open_file(meta_path)?;
-        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let limit = crate::mds::MAX_HEADER as u64;
+        let meta = self.open_file(meta_path, limit)?;
+        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let mut text = vec![0; length.min(limit + 1) as usize];
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let header = Header::parse(meta_path, &text)?;
-        let data = self.open_file(data_path)?;
+        let data = self.open_data(data_path, remotes)?;
         let input: Input = MdsFile::open(data_path, header, data)?;
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
         let field = split_period(stem).map_or(stem, |(variable, _)| variable);
@@ -140,21 +193,50 @@ impl Assembly<'_> {
         Ok((Record { input, number }, field.to_owned()))
     }
 
-    fn open_file(&self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+    /// Opens a data file; one on S3 is fetched later.
+    fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
+        let location = path.parse::<Location>()?;
+        if matches!(location, Location::Local(_)) {
+            return self.open_file(path, u64::MAX);
+        }
+        let Version { size, etag } = match self.planned(path)? {
+            Some(version) => version.clone(),
+            None => {
+                let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
+                let head = self.stores.head(&location)?.ok_or_else(missing)?;
+                Version { size: head.size, etag: head.etag }
+            }
+        };
+        let remote = Remote::new(path, location, etag, size);
+        remotes.push(remote.clone());
+        Ok(Box::new(remote))
+    }
+
+    /// Opens a file; an object of at most `limit` bytes is fetched at once.
+    fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
-        // Opening a pipe would wait for somebody to write into it.
-        if !std::fs::metadata(location.local()?).map_err(fail)?.is_file() {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        let file = File::open(location.local()?).map_err(fail)?;
+        let planned = self.planned(path)?;
+        let (etag, limit) = match location {
+            Location::Local(_) => (None, u64::MAX),
+            Location::S3 { .. } => (planned.and_then(|version| version.etag.as_deref()), limit),
+        };
+        let file = self.stores.open(&location, etag, limit).map_err(|error| match error {
+            StoreError::Io { source, .. } => fail(source),
+            error => error.into(),
+        })?;
         let found = file.length().map_err(fail)?;
-        if let Some(version) = self.plan.inputs.get(self.recipe.input_below_root(path)?)
+        if let Some(version) = planned
             && version.size != found
         {
             return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
         }
-        Ok(Box::new(file))
+        Ok(file)
+    }
+
+    /// Size and version of an input when the recipe was planned.
+    fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
+        Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
     }
 
     /// Refuses an input whose own header says that it holds another variable or another time than its name does.

@@ -5,9 +5,10 @@ use super::dataset::{Attributes, Value, get};
 use super::file;
 use super::time;
 use crate::metadata::global::is_placeholder;
-use edp_protocol::Mode;
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
+use edp_protocol::store::{Head, StoreError, Stores};
+use edp_protocol::{Location, Mode};
 use std::path::{Path, PathBuf};
 
 /// Why a granule could not be looked at.
@@ -27,7 +28,13 @@ pub enum InspectError {
     /// The recipe is not usable.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
+    /// It cannot be fetched.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
+
+/// Largest object that is fetched to be looked at, in bytes.
+pub const MAX_COPY: u64 = 4 << 30;
 
 /// Whose granule a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +73,17 @@ pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> 
         format!("{name}: {}, wanted {}", found(name).unwrap_or("none"), wanted.unwrap_or("none"))
     });
     Ok(Identity::Other(differs.collect()))
+}
+
+/// [`identify`] for an object: by the id that its store has for it, else by what is in it.
+///
+/// # Errors
+/// It cannot be fetched, is not readable, or the recipe has no plan.
+pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Stores) -> Result<Identity, InspectError> {
+    if head.recipe_id.as_deref() == Some(recipe.plan()?.id.as_str()) {
+        return Ok(Identity::Same);
+    }
+    identify(stores.local_copy(at, MAX_COPY)?.path(), recipe)
 }
 
 fn globals(path: &Path) -> Result<Attributes, InspectError> {

@@ -7,6 +7,7 @@ use super::field::{Encoded, FILL, Field, FieldError, Route};
 use super::file::{FileError, Writer, Written};
 use super::gate;
 use super::inputs::Output;
+use super::remote::{Fetching, held_at_once};
 use super::time;
 use super::valid_range::ValidRange;
 use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
@@ -16,6 +17,7 @@ use crate::metadata::global::{self, Sources};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
+use edp_protocol::store::Stores;
 use edp_protocol::{GridKind, Mode};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -56,8 +58,9 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let assembly = tracing::info_span!("resources").in_scope(|| Assembly::new(recipe, means.cache, means.cancel))?;
     let mut warnings = Vec::new();
     let (outputs, mut dataset) = tracing::info_span!("assemble").in_scope(|| assembly.dataset(&mut warnings))?;
+    let held = held_at_once(&outputs);
     for output in &outputs {
-        let needed = assembly.memory(output)?;
+        let needed = assembly.memory(output)?.saturating_add(held);
         if needed > means.memory {
             let (granule, variable) = (recipe.granule.clone(), output.name.to_owned());
             return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
@@ -75,16 +78,17 @@ pub(super) struct Assembly<'a> {
     pub(super) plan: &'a Plan,
     pub(super) name: GranuleName,
     pub(super) resources: Resources,
+    pub(super) stores: &'a Stores,
     pub(super) cancel: &'a AtomicBool,
 }
 
 impl<'a> Assembly<'a> {
     /// Loads what the recipe shares with others.
-    pub(super) fn new(recipe: &'a Recipe, cache: &Cache, cancel: &'a AtomicBool) -> Result<Assembly<'a>, MakeError> {
+    pub(super) fn new(recipe: &'a Recipe, cache: &'a Cache, cancel: &'a AtomicBool) -> Result<Assembly<'a>, MakeError> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid)?;
-        Ok(Assembly { recipe, plan, name, resources, cancel })
+        Ok(Assembly { recipe, plan, name, resources, stores: cache.stores(), cancel })
     }
 }
 
@@ -93,10 +97,7 @@ impl Assembly<'_> {
     /// follows from them.
     fn dataset(&self, warnings: &mut Vec<String>) -> Result<(Vec<Output<'_>>, Dataset), MakeError> {
         let texts = &self.resources.texts;
-        let mut outputs = Vec::new();
-        for (name, inputs) in &self.recipe.variables {
-            outputs.push(self.output(name, inputs, warnings)?);
-        }
+        let outputs = self.outputs(warnings)?;
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
@@ -169,7 +170,8 @@ impl Assembly<'_> {
                 }
                 Ok::<_, FileError>(writer)
             });
-            let encoded = self.encode(outputs, &variables, to_writer);
+            let fetching = Fetching::begin(scope, outputs, self.stores);
+            let encoded = self.encode(outputs, &variables, fetching, to_writer);
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -188,6 +190,7 @@ impl Assembly<'_> {
         &self,
         outputs: &[Output<'_>],
         variables: &'s [(String, Storage)],
+        fetching: Fetching,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
     ) -> Result<Vec<Encoded>, MakeError> {
         let configuration = &self.resources.texts.configuration;
@@ -207,6 +210,7 @@ impl Assembly<'_> {
                 Storage::Chunked(..) => {
                     let Some(output) = outputs.iter().find(|output| output.name == name) else { continue };
                     let give = |chunks| give(Chunks::Own(chunks));
+                    fetching.next()?;
                     all.push(match configuration.precision {
                         Precision::Float32 => {
                             self.field(output, |field| field.encode::<f32>(&codec, self.cancel, give))?
@@ -215,6 +219,7 @@ impl Assembly<'_> {
                             self.field(output, |field| field.encode::<f64>(&codec, self.cancel, give))?
                         }
                     });
+                    output.release();
                 }
                 Storage::Contiguous(_) => {}
             }

@@ -9,9 +9,11 @@ pub mod field;
 pub mod file;
 pub mod gate;
 mod inputs;
+
 pub mod inspect;
 pub mod make;
 pub mod ranges;
+mod remote;
 pub mod rotation;
 pub mod time;
 mod valid_range;

@@ -30,6 +30,7 @@ pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ran
     let (mut outputs, mut warnings) = (Vec::new(), Vec::new());
     for (name, inputs) in &assembly.recipe.variables {
         let output = assembly.output(name, inputs, &mut warnings)?;
+        output.fetch(assembly.stores)?;
         let range = match precision {
             Precision::Float32 => {
                 assembly.field(&output, |field| field.range::<f32>(assembly.cancel))?.map(|range| range.map(f64::from))

@@ -1,6 +1,7 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`run`] takes them from a channel of this process,
 //! [`serve`] from the queue.
 
+mod object;
 pub mod reach;
 pub mod serve;
 
@@ -59,12 +60,15 @@ impl Worker {
         }
         let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
         let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
-        let target = location.local().map_err(|e| permanent(chain(&e)))?;
         recipe.check_identity().map_err(|e| permanent(chain(&e)))?;
         if let Some(missing) = recipe.recipe.as_ref().filter(|plan| plan.is_held()).map(|plan| plan.missing.clone()) {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
             return Err(Failure { kind: FailureKind::Held, reason: chain(&held) });
         }
+        let target = match &location {
+            Location::Local(path) => path,
+            Location::S3 { .. } => return self.put(recipe, &location, cancel),
+        };
         if target.exists() {
             match existing(target, recipe) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
@@ -76,7 +80,8 @@ impl Worker {
         let unwritten = |e: CommitError| Failure { kind: unwritable(recipe, &e.source), reason: chain(&e) };
         let part = Part::new(target, &self.id).map_err(unwritten)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel };
-        let made = make::make(recipe, means, part.path()).map_err(|e| failure(recipe, &part, &e))?;
+        let made = make::make(recipe, means, part.path())
+            .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         match part.commit(self.replace).map_err(unwritten)? {
             Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
             Committed::AlreadyThere => existing(target, recipe),
@@ -118,15 +123,20 @@ fn returned() -> Failure {
     Failure { kind: FailureKind::Returned, reason: "stopped before it was made".into() }
 }
 
-fn failure(recipe: &Recipe, part: &Part, error: &MakeError) -> Failure {
+/// What an error of making means; `unwritable` knows it of errors of writing.
+fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failure {
     let kind = match (error, error.system()) {
         (MakeError::Field(FieldError::Cancelled), _) => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
-        (error, Some(system)) if error.is_of_output() => unwritable(recipe, system),
+        (error, Some(system)) if error.is_of_output() => unwritable(system),
         // Somebody took the part away while it was written: what the libraries then say means nothing.
         (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
-        (_, Some(system)) => unreadable(system),
-        _ => FailureKind::Permanent,
+        (error, system) => match (error.store(), system) {
+            (Some(error), _) if error.is_transient() => FailureKind::Transient,
+            (Some(error), _) if error.is_of_access() => FailureKind::Returned,
+            (_, Some(system)) => unreadable(system),
+            _ => FailureKind::Permanent,
+        },
     };
     Failure { kind, reason: chain(error) }
 }
@@ -186,11 +196,17 @@ fn existing(target: &Path, recipe: &Recipe) -> Result<Done, Failure> {
             let bytes = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
             Ok(Done { already: true, bytes, warnings: Vec::new() })
         }
-        Ok(Identity::Other(differs)) => {
-            Err(conflict(format!("a granule of another recipe is there ({})", differs.join("; "))))
-        }
-        Err(error) => Err(conflict(format!("something else is there ({})", chain(&error)))),
+        Ok(Identity::Other(differs)) => Err(conflict(another(&differs))),
+        Err(error) => Err(conflict(something(&error))),
     }
+}
+
+fn another(differs: &[String]) -> String {
+    format!("a granule of another recipe is there ({})", differs.join("; "))
+}
+
+fn something(error: &inspect::InspectError) -> String {
+    format!("something else is there ({})", chain(error))
 }
 
 /// Runs the slots of a worker until no more work comes: each piece of work gives one outcome, in the order they end.

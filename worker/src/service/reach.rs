@@ -99,9 +99,10 @@ impl Reach {
     fn check(&self, text: &str) -> Result<(), String> {
         match text.parse::<Location>().map_err(|e| chain(&e))? {
             Location::Local(path) => self.beneath.resolve(&path).map(drop).map_err(|e| e.to_string()),
-            // Keys have no directories; but what stands before a store may think so.
-            Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "." | "..")) => {
-                Err("recipes from a queue name keys without '.' and '..'".into())
+            // Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same,
+            // since copies of objects lie under paths.
+            Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+                Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }
             Location::S3 { bucket, key } => {
                 let within = |(own, prefix): &(String, String)| {
@@ -158,12 +159,18 @@ mod tests {
     #[test]
     fn no_other_bucket_is_reached() {
         let reach = roots(&["s3://model/v4", "s3://all"]).unwrap();
-        for good in ["s3://model/v4", "s3://model/v4/a/b.data", "s3://all", "s3://all/x"] {
+        for good in ["s3://model/v4", "s3://model/v4/a/b.data", "s3://all/x"] {
             assert_eq!(reach.check(good), Ok(()), "{good}");
         }
-        for bad in
-            ["s3://model", "s3://model/v44/x", "s3://model/v4/../x", "s3://all/./x", "s3://alla/x", "/etc/passwd"]
-        {
+        for bad in [
+            "s3://model",
+            "s3://model/v44/x",
+            "s3://model/v4/../x",
+            "s3://all/./x",
+            "s3://all//x",
+            "s3://alla/x",
+            "/etc/passwd",
+        ] {
             assert!(reach.check(bad).is_err(), "{bad}");
         }
     }

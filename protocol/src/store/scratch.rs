@@ -1,0 +1,120 @@
+//! Local files that stand for objects for a while.
+
+use super::{StoreError, Stores};
+use crate::Location;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A local path where a file or an object can be read. What was made for that is removed when this is dropped.
+#[derive(Debug)]
+pub struct LocalCopy {
+    path: PathBuf,
+    made: bool,
+}
+
+impl LocalCopy {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LocalCopy {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Stores {
+    /// Directory for local files that stand for objects.
+    pub fn scratch(&self) -> PathBuf {
+        self.settings.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// A local path of a file, which is itself, or of a copy of an object.
+    ///
+    /// # Errors
+    /// The object is not there, is larger than `limit` bytes, or cannot be copied.
+    pub fn local_copy(&self, at: &Location, limit: u64) -> Result<LocalCopy, StoreError> {
+        match at {
+            Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: false }),
+            Location::S3 { .. } => self.passing(&self.read(at, limit)?),
+        }
+    }
+
+    /// What [`Stores::mirror`] gives, copied anew if it was copied before; the earlier copy stays for those who read it.
+    ///
+    /// # Errors
+    /// It is not there, or cannot be copied.
+    pub fn mirror_anew(&self, at: &Location) -> Result<PathBuf, StoreError> {
+        self.mirror(at)
+    }
+
+    /// Writes a small file or object, in one step: nobody ever sees half of it. What was there is gone.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, at: &Location, bytes: &[u8]) -> Result<(), StoreError> {
+        let Location::Local(path) = at else {
+            return self.put(self.passing(bytes)?.path(), at, "", true).map(drop);
+        };
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        fs::write(&part, bytes)
+            .and_then(|()| fs::rename(&part, path))
+            .inspect_err(|_| drop(fs::remove_file(&part)))
+            .map_err(|source| StoreError::Io { path: path.clone(), source })
+    }
+
+    /// A file in the scratch directory that nobody else has.
+    fn passing(&self, bytes: &[u8]) -> Result<LocalCopy, StoreError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let scratch = self.scratch();
+        let (path, mut file) = loop {
+            let name = format!(".edp-{:x}-{}.copy", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = scratch.join(name);
+            let made = fs::create_dir_all(&scratch).and_then(|()| File::create_new(&path));
+            match made {
+                Ok(file) => break (path, file),
+                // Left by an earlier process of this number.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(StoreError::Io { path, source }),
+            }
+        };
+        let copy = LocalCopy { path, made: true };
+        match file.write_all(bytes) {
+            Ok(()) => Ok(copy),
+            Err(source) => Err(StoreError::Io { path: copy.path.clone(), source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::settings::StoreSettings;
+
+    #[test]
+    fn copies_are_gone_with_their_last_user_and_files_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let scratch = directory.path().join("scratch");
+        let stores = Stores::new(&StoreSettings { scratch: Some(scratch.clone()), ..StoreSettings::default() });
+        let (one, two) = (stores.passing(b"one").unwrap(), stores.passing(b"two").unwrap());
+        assert_eq!((fs::read(one.path()).unwrap(), fs::read(two.path()).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+        drop((one, two));
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+        let file = Location::Local(directory.path().join("file"));
+        stores.write(&file, b"old").unwrap();
+        stores.write(&file, b"new").unwrap();
+        let copy = stores.local_copy(&file, 0).unwrap();
+        assert_eq!(fs::read(copy.path()).unwrap(), b"new");
+        drop(copy);
+        assert_eq!(stores.read(&file, 3).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "scratch and file");
+    }
+}

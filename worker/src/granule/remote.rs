@@ -1,0 +1,120 @@
+//! Data of inputs on S3. They are fetched when their variable's turn comes, while the one before is made, and let go
+//! after it: however many variables a granule has, those of two are in memory.
+
+use super::error::MakeError;
+use super::inputs::Output;
+use edp_protocol::Location;
+use edp_protocol::store::{ReadAt, Stores};
+use std::io;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, Scope};
+
+/// One object, of which size and version are known before it is fetched. Clones share what was fetched.
+#[derive(Clone)]
+pub(super) struct Remote {
+    path: String,
+    location: Location,
+    etag: Option<String>,
+    size: u64,
+    held: Arc<RwLock<Option<Box<dyn ReadAt>>>>,
+}
+
+impl Remote {
+    pub(super) fn new(path: &str, location: Location, etag: Option<String>, size: u64) -> Remote {
+        Remote { path: path.to_owned(), location, etag, size, held: Arc::default() }
+    }
+
+    fn fetch(&self, stores: &Stores) -> Result<(), MakeError> {
+        let object = stores.open(&self.location, self.etag.as_deref(), self.size)?;
+        let found = object.length().map_err(|source| MakeError::Input { path: self.path.clone(), source })?;
+        if found != self.size {
+            return Err(MakeError::InputChanged { path: self.path.clone(), found, planned: self.size });
+        }
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(object);
+        Ok(())
+    }
+
+    fn release(&self) {
+        *self.held.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl ReadAt for Remote {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &*self.held.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(object) => object.read_exact_at(buffer, offset),
+            None => Err(io::Error::other("read before it was fetched; please report this")),
+        }
+    }
+}
+
+impl Output<'_> {
+    /// Fetches what is on S3, all objects at once.
+    pub(super) fn fetch(&self, stores: &Stores) -> Result<(), MakeError> {
+        if let [only] = &self.remotes[..] {
+            return only.fetch(stores);
+        }
+        thread::scope(|scope| {
+            let fetching: Vec<_> =
+                self.remotes.iter().map(|remote| scope.spawn(move || remote.fetch(stores))).collect();
+            let ended =
+                fetching.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            ended.collect()
+        })
+    }
+
+    /// Lets go of what was fetched.
+    pub(super) fn release(&self) {
+        self.remotes.iter().for_each(Remote::release);
+    }
+
+    /// Bytes that are fetched for it.
+    fn fetched(&self) -> u64 {
+        self.remotes.iter().map(|remote| remote.size).fold(0, u64::saturating_add)
+    }
+}
+
+/// Most bytes of fetched objects that are in memory at once while outputs are made one after the other.
+pub(super) fn held_at_once(outputs: &[Output<'_>]) -> u64 {
+    let pairs = outputs.windows(2).map(|pair| pair.iter().map(Output::fetched).fold(0, u64::saturating_add));
+    pairs.chain(outputs.first().map(Output::fetched)).max().unwrap_or(0)
+}
+
+/// Fetches the inputs of outputs one after the other, in their order, on a thread of its own.
+pub(super) struct Fetching(Option<Receiver<Result<(), MakeError>>>);
+
+impl Fetching {
+    /// Begins, if anything is to be fetched.
+    pub(super) fn begin<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        outputs: &'scope [Output<'_>],
+        stores: &'scope Stores,
+    ) -> Fetching {
+        if outputs.iter().all(|output| output.remotes.is_empty()) {
+            return Fetching(None);
+        }
+        // Without room in it: the thread waits with what it has fetched until that is asked for.
+        let (give, take) = mpsc::sync_channel(0);
+        scope.spawn(move || {
+            for output in outputs {
+                let fetched = output.fetch(stores);
+                let failed = fetched.is_err();
+                if give.send(fetched).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        Fetching(Some(take))
+    }
+
+    /// Waits for the inputs of the next output; the ones of the one after it are fetched from now on.
+    pub(super) fn next(&self) -> Result<(), MakeError> {
+        // The thread ends early only after an error that it gave here.
+        self.0.as_ref().map_or(Ok(()), |take| take.recv().unwrap_or(Ok(())))
+    }
+}
