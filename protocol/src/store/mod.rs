@@ -119,8 +119,11 @@ impl Stores {
         Stores { beneath: Some(beneath), ..self }
     }
 
-    /// Opens a local file; one beyond the directories, or that is not regular, is an error.
-    fn open_local(&self, path: &Path) -> io::Result<File> {
+    /// Opens a local file.
+    ///
+    /// # Errors
+    /// It is not there, no regular file, or beyond the directories that these stores are confined to.
+    pub fn open_local(&self, path: &Path) -> io::Result<File> {
         match &self.beneath {
             Some(beneath) => beneath.open(path),
             // Opening a pipe would wait for somebody to write into it.
