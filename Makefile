@@ -3,6 +3,7 @@
 # DEPS=no       leaves out the check of what is installed
 # DEMO_PROFILE  cargo profile of the demo
 # SECONDS       time of each fuzz target
+# SEED          repeats a run of `make chaos`
 
 DEMO_PROFILE ?= release
 SECONDS ?= 60
@@ -34,9 +35,9 @@ endef
 # nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
 doctests = cargo test --workspace --locked --quiet --doc
 
-SCRIPTS = deploy/deps.sh .ci/run
+SCRIPTS = deploy/deps.sh deploy/rabbitmq-4.sh .ci/run
 
-.PHONY: help deps build demo test lint conformance bench check-all fuzz doc clean
+.PHONY: help deps build demo test lint conformance bench chaos check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -87,11 +88,25 @@ bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DAT
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.
 kernels = cargo bench --locked --quiet -p edp-tests --bench kernels
 
+chaos: ## productions with everything going wrong that can (SEED=N repeats one, EDP_SCENARIOS=a,b chooses; doc/faults.md)
+	$(need) test
+	cargo build --workspace --bins --locked --quiet
+	$(if $(SEED),SEED=$(SEED)) cargo test --locked --quiet -p edp-tests --test cluster chaos_on_a_broker -- --include-ignored --nocapture
+
+# Everything that starts a broker once more, on RabbitMQ 4.
+define on_rabbitmq_4
+set -e; \
+root=$(CURDIR)/.tools/rabbitmq-4; \
+if [ ! -d $$root ]; then echo 'RabbitMQ 4: left out; deploy/rabbitmq-4.sh makes one'; exit 0; fi; \
+export EDP_RABBITMQ_ROOT=$$root; $(call run_tests,on_a_broker)
+endef
+
 check-all: lint ## everything, the slow tests too
 	$(need) test
 	$(doctests)
 	@$(kernels)
 	@$(call run_tests,,--run-ignored=all,--include-ignored)
+	@$(on_rabbitmq_4)
 
 # The engine's instrumentation is behind a switch that only nightly compilers have open. What a run finds out by itself
 # goes to fuzz/work, what brought a parser down to fuzz/artifacts; see doc/fuzzing.md.

@@ -3,7 +3,7 @@
 #
 #   deploy/deps.sh [--dry-run] LEVEL...
 #       build    C compiler, make, pkg-config, netCDF and HDF5 headers, Rust
-#       test     the readers that the tests open granules with, RabbitMQ, openssl (implies build)
+#       test     the readers that the tests open granules with, RabbitMQ, openssl, strace, faketime (implies build)
 #       lint     cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #       nextest  cargo-nextest, compiled here; without it `cargo test` runs the tests
 #   deploy/deps.sh --python
@@ -137,6 +137,9 @@ check_test() {
     has cdo || want CDO cdo cdo cdo
     has rabbitmqctl || [ -x /usr/lib/rabbitmq/bin/rabbitmqctl ] || want RabbitMQ rabbitmq-server rabbitmq-server rabbitmq
     has openssl || want openssl openssl openssl openssl
+    # faults at system calls, and clocks that differ; the tests leave them out where there is none
+    has strace || want strace strace strace -
+    has faketime || want faketime faketime libfaketime -
     if ! find_python >/dev/null; then
         want 'Python with netCDF4, xarray and dask' \
             'python3-netcdf4 python3-xarray python3-dask' 'python3-netcdf4 python3-xarray python3-dask' python3

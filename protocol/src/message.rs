@@ -1,6 +1,7 @@
 //! What travels between a production and its workers.
 
 use crate::recipe::Recipe;
+use crate::wire::{Done, Failed};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,29 +21,9 @@ pub struct Outcome {
     /// What was asked for.
     pub work: Work,
     /// What happened.
-    pub result: Result<Done, Failure>,
+    pub result: Result<Done, Failed>,
     /// Time from taking the recipe to this outcome.
     pub elapsed: Duration,
-}
-
-/// A granule stands at its destination.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Done {
-    /// Whether it stood there before.
-    pub already: bool,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// What is odd about it.
-    pub warnings: Vec<String>,
-}
-
-/// A granule does not stand at its destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// What kind of failure it is.
-    pub kind: FailureKind,
-    /// The error and its causes, in one line.
-    pub reason: String,
 }
 
 /// Kinds of failure, by what is to be done about them. They travel as their position in this list: append only.
@@ -64,17 +45,38 @@ pub enum FailureKind {
     Lost,
 }
 
-/// An error and its causes in one line, without saying twice what a cause repeats.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+/// What an error says, and then each of its causes that adds something to what was said before it.
+pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        let text = cause.to_string();
+        if !texts.iter().any(|said| said.contains(&text)) {
+            texts.push(text);
         }
         source = cause.source();
     }
-    text
+    texts
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    causes(error).join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Link(&'static str, #[source] Option<Box<Link>>);
+
+    #[test]
+    fn causes_that_say_nothing_new_are_left_out() {
+        let link = |text, cause| Link(text, cause);
+        let error = link("a.nc: no room", Some(Box::new(link("no room", Some(Box::new(link("quota", None)))))));
+        assert_eq!(causes(&error), ["a.nc: no room", "quota"]);
+        assert_eq!(chain(&error), "a.nc: no room: quota");
+    }
 }

@@ -15,7 +15,8 @@ pub const FILE: &str = "edp.toml";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
-const FROM_ENVIRONMENT: [&str; 6] = ["EDP_LOG", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
+const FROM_ENVIRONMENT: [&str; 7] =
+    ["EDP_LOG", "EDP_LOG_FORMAT", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
 
 /// Effective settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -23,6 +24,8 @@ const FROM_ENVIRONMENT: [&str; 6] = ["EDP_LOG", "EDP_PLAN__", "EDP_RUN__", "EDP_
 pub struct Settings {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter in the form of RUST_LOG.
     pub log: Option<String>,
+    /// Form of the log: `human` (the default) or `json`.
+    pub log_format: Option<String>,
     /// For planning.
     pub plan: PlanSettings,
     /// For making granules.
@@ -263,6 +266,7 @@ mod tests {
         assert_eq!((settings.run.slots, settings.log.as_deref()), (Some(4), Some("info")));
         assert_eq!(settings.plan.grid.as_deref(), Some("h"));
         assert_eq!(settings.plan.mapping_factors.as_deref(), Some("f"));
+        assert_eq!(load("", &[("EDP_LOG_FORMAT", "json")]).unwrap().log_format.as_deref(), Some("json"));
     }
 
     #[test]

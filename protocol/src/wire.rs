@@ -7,7 +7,7 @@
 //! Bodies come from the network and may hold anything: sizes are checked before memory is taken, and nothing here
 //! panics on any input.
 
-use crate::message::FailureKind;
+use crate::message::{FailureKind, causes};
 use crate::recipe::Recipe;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -81,6 +81,17 @@ pub enum Event {
     Failed(Failed),
 }
 
+impl Event {
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<Result<&Done, &Failed>> {
+        match self {
+            Event::Started => None,
+            Event::Done(done) => Some(Ok(done)),
+            Event::Failed(failed) => Some(Err(failed)),
+        }
+    }
+}
+
 /// A granule stands at its destination.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
@@ -92,7 +103,7 @@ pub struct Done {
     pub size: u64,
     /// SHA-256 of its bytes, hexadecimal; empty if it was not read.
     pub sha256: String,
-    /// What each stage took.
+    /// What each stage took; first the whole, by the clock on the wall.
     #[serde(deserialize_with = "list")]
     pub stages: Vec<Stage>,
     /// What was read.
@@ -146,6 +157,23 @@ pub struct Failed {
     /// The error, then its causes.
     #[serde(deserialize_with = "list")]
     pub reason: Vec<String>,
+}
+
+impl Failed {
+    /// A failure by an error and its causes.
+    pub fn by(kind: FailureKind, error: &dyn std::error::Error) -> Failed {
+        Failed { kind, reason: causes(error) }
+    }
+
+    /// A failure for a reason in words.
+    pub fn because(kind: FailureKind, reason: impl Into<String>) -> Failed {
+        Failed { kind, reason: vec![reason.into()] }
+    }
+
+    /// The reason in one line.
+    pub fn reason(&self) -> String {
+        self.reason.join(": ")
+    }
 }
 
 /// Why a body cannot be written or understood.

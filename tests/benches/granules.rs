@@ -13,6 +13,7 @@ use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{coordinator, count, expect, json, program, text};
 use edp_worker::granule::codec::{Codec, chunk_shape};
 use edp_worker::granule::field::FILL;
+use edp_worker::granule::stages::{Stage, Stages};
 use edp_worker::granule::{chunks, make, make::Means};
 use edp_worker::resources::Cache;
 use edp_worker::service::Worker;
@@ -20,51 +21,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 /// Repetitions of whatever is timed; the least counts, since everything else on a machine only adds.
 const REPEAT: usize = 7;
 
-/// Time spent in spans, by name, over all threads.
-static SPENT: Mutex<BTreeMap<&'static str, Duration>> = Mutex::new(BTreeMap::new());
-
-/// Adds up the time between entering and leaving a span.
-struct Stages;
-
-struct Entered(Instant);
-
-impl<S> Layer<S> for Stages
-where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
-{
-    fn on_enter(&self, id: &tracing::span::Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().replace(Entered(Instant::now()));
-        }
-    }
-
-    fn on_exit(&self, id: &tracing::span::Id, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(Entered(since)) = span.extensions().get()
-        {
-            *SPENT.lock().unwrap_or_else(PoisonError::into_inner).entry(span.name()).or_default() += since.elapsed();
-        }
-    }
-}
-
 fn main() {
-    let subscriber = tracing_subscriber::registry().with(Stages);
-    tracing::subscriber::set_global_default(subscriber).expect("the first subscriber");
     chunks::silence_hdf5();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let recipes = inputs(directory.path());
     println!("threads: {}", rayon::current_num_threads());
     println!(
-        "| granule | values MB | floor ms | warm ms | warm / floor | cold ms | plane ms | compress ms | write ms | gate ms | CPU ms | netCDF ms | file MB | netCDF MB |"
+        "| granule | values MB | floor ms | warm ms | warm / floor | cold ms | read ms | rotate ms | mask or regrid ms | compress ms | write ms | hash ms | gate ms | CPU ms | netCDF ms | file MB | netCDF MB |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for recipe in &recipes {
         row(recipe, directory.path());
     }
@@ -179,19 +149,21 @@ fn row(recipe: &Recipe, directory: &Path) {
     let path = directory.join("granule.nc");
     let once = |cache: &Cache| {
         let _ = std::fs::remove_file(&path);
-        make::make(recipe, Means { cache, memory: Worker::MEMORY, cancel: &cancel }, &path).expect("the granule")
+        let stages = Stages::begin();
+        let means = Means { cache, memory: Worker::MEMORY, cancel: &cancel, stages: &stages };
+        let made = make::make(recipe, means, &path).expect("the granule");
+        stages.report(made.size)
     };
     let (cold, _) = timed(|| once(&Cache::default()));
     let cache = Cache::default();
     once(&cache); // loads what is shared
-    let mut best = (Duration::MAX, BTreeMap::new(), Duration::ZERO);
+    let mut best = (Duration::MAX, Vec::new(), Duration::ZERO);
     for _ in 0..REPEAT {
-        SPENT.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let before = processor_time("self");
-        let (warm, _) = timed(|| once(&cache));
+        let (warm, stages) = timed(|| once(&cache));
         let used = processor_time("self").saturating_sub(before);
         if warm < best.0 {
-            best = (warm, SPENT.lock().unwrap_or_else(PoisonError::into_inner).clone(), used);
+            best = (warm, stages, used);
         }
     }
     let (warm, stages, used) = best;
@@ -205,19 +177,25 @@ fn row(recipe: &Recipe, directory: &Path) {
     let library_bytes = std::fs::metadata(&plain).expect("the plain file").len();
     let name = GranuleName::parse(base_name(&recipe.granule)).expect("a granule name");
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let stage = |name: &str| ms(stages.get(name).copied().unwrap_or_default());
+    let stage = |wanted: &[Stage]| {
+        let found = stages.iter().filter(|stage| wanted.iter().any(|wanted| wanted.name() == stage.name));
+        found.map(|stage| stage.seconds * 1e3).sum::<f64>()
+    };
     println!(
-        "| {} {} | {megabytes:.1} | {:.1} | {:.1} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.2} | {:.2} |",
+        "| {} {} | {megabytes:.1} | {:.1} | {:.1} | {:.2} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.2} | {:.2} |",
         name.dataset,
         name.grid,
         ms(floor),
         ms(warm),
         ms(warm) / ms(floor),
         ms(cold),
-        stage("plane"),
-        stage("compress"),
-        stage("write"),
-        stage("gate"),
+        stage(&[Stage::Read]),
+        stage(&[Stage::Rotate]),
+        stage(&[Stage::Mask, Stage::Regrid]),
+        stage(&[Stage::Compress]),
+        stage(&[Stage::Write]),
+        stage(&[Stage::Hash]),
+        stage(&[Stage::Gate]),
         ms(used),
         ms(library),
         bytes as f64 / 1e6,
@@ -244,9 +222,10 @@ fn values(path: &Path, recipe: &Recipe) -> Vec<(Vec<usize>, Vec<f32>)> {
 
 /// The floor: chunks compressed, and nothing else.
 fn compress(codec: &Codec, fields: &[(Vec<usize>, Vec<f32>)]) -> usize {
+    let clock = Stages::begin();
     let encode = |(shape, values): &(Vec<usize>, Vec<f32>)| {
         let chunk = chunk_shape(shape, 4);
-        let chunks = codec.encode(values, shape, &vec![0; shape.len()], &chunk, FILL as f32).expect("chunks");
+        let chunks = codec.encode(values, shape, &vec![0; shape.len()], &chunk, FILL as f32, &clock).expect("chunks");
         chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>()
     };
     fields.iter().map(encode).sum()

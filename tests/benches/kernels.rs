@@ -11,6 +11,7 @@ use edp_tests::expect;
 use edp_worker::granule::codec::Element as _;
 use edp_worker::granule::field::{Field, Record, Route, Source, Vector};
 use edp_worker::granule::rotation::{Orientation, Staggering};
+use edp_worker::granule::stages::Stages;
 use edp_worker::grid::Native;
 use edp_worker::mapping::Factors;
 use edp_worker::mds::{Header, MdsFile};
@@ -86,7 +87,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let read = |end: &str| std::fs::read(stem.with_extension(format!("0000000732.{end}"))).expect("model output");
         let (header, data) = (Header::parse("header", &read("meta")).expect("a header"), read("data"));
         let input: Box<dyn edp_protocol::store::ReadAt> = Box::new(data);
-        Record { input: MdsFile::open("data", header, input).expect("a pair"), number: 0 }
+        Record { input: MdsFile::open("data", header, input).expect("a pair"), number: 0, header: Default::default() }
     };
     // The weights of the uppermost level serve them all.
     let latlon = |levels: usize| {
@@ -94,18 +95,19 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         Route::Latlon { levels, shape, uncovered_zero: true }
     };
     let ranges = |source: Source, levels: Option<usize>, route: Route<'_>| {
-        let field = Field { name: kernel, source: &source, grid: &grid, levels, route };
+        let stages = Stages::begin();
+        let field = Field { name: kernel, source: &source, grid: &grid, levels, route, stages: &stages };
         for _ in 0..repetitions {
             black_box(field.range::<f32>(&cancel).expect("good values"));
         }
     };
     match kernel {
         "native" => {
-            ranges(Source::Direct(record("SSH")), None, Route::Native(&grid.mask_c));
+            ranges(Source::Direct(Box::new(record("SSH"))), None, Route::Native(&grid.mask_c));
             grid.plane()
         }
         "latlon" => {
-            ranges(Source::Direct(record("SSH")), None, latlon(1));
+            ranges(Source::Direct(Box::new(record("SSH"))), None, latlon(1));
             targets
         }
         "rotated" => {

@@ -1,4 +1,7 @@
 //! A RabbitMQ node of a test's own: own name, ports, directories and cookie, nothing of the machine's broker.
+//!
+//! It is the RabbitMQ that is installed, or that in the directory that EDP_RABBITMQ_ROOT names; see
+//! `deploy/rabbitmq-4.sh`.
 
 use edp_protocol::queue::topology::Production;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -12,6 +15,10 @@ use std::time::{Duration, Instant};
 
 /// How long a node may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a program in another root directory, which sees the same processes, devices and temporary files.
+const INSIDE: &str = "mount --bind /proc \"$1/proc\" && mount --bind /dev \"$1/dev\" && mkdir -p \"$1$2\" && \
+                      mount --bind \"$2\" \"$1$2\" && root=$1 && shift 2 && exec chroot \"$root\" \"$@\"";
 
 /// A node, stopped and removed when this is dropped.
 pub struct Broker {
@@ -114,8 +121,7 @@ impl Broker {
     /// It does not start.
     pub fn run(&self) {
         let log = std::fs::File::create(self.path("output")).expect("its output");
-        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
-        self.environment(&mut command);
+        let mut command = self.program("rabbitmq-server");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("its output")).stdout(log).process_group(0);
         let mut node = command.spawn().expect("rabbitmq-server: run `make deps`");
         let end = Instant::now() + PATIENCE;
@@ -140,6 +146,11 @@ impl Broker {
         self.control(["close_all_connections", "test"]);
     }
 
+    /// Whether there is such a queue.
+    pub fn has(&self, queue: &str) -> bool {
+        self.control(["list_queues", "--no-table-headers", "name"]).lines().any(|line| line.trim() == queue)
+    }
+
     /// Deletes a queue.
     pub fn delete(&self, queue: &str) {
         self.control(["delete_queue", queue]);
@@ -149,6 +160,27 @@ impl Broker {
     pub fn foreign(&self, queue: &str) {
         let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");
         self.control(["eval", &format!("rabbit_amqqueue:declare({name}, true, false, [], none, <<\"test\">>).")]);
+    }
+
+    /// Takes deliveries back that stay unacknowledged for longer than this, and looks often; from the next channel and
+    /// queue on.
+    pub fn consumer_timeout(&self, millis: u32) {
+        for (name, value) in [("consumer_timeout", millis), ("channel_tick_interval", millis.min(60_000) / 2)] {
+            self.control(["eval", &format!("application:set_env(rabbit, {name}, {value}).")]);
+        }
+        // What the queue asks for counts for newer brokers, and a policy can only lower it.
+        let policy = format!("{{\"consumer-timeout\": {millis}}}");
+        let set = self.controls(["set_policy", "--apply-to", "queues", "impatient", "^edp\\.", &policy]);
+        let older = String::from_utf8_lossy(&set.stderr).contains("not recognised");
+        assert!(set.status.success() || older, "{}", crate::text(&set));
+    }
+
+    /// Sends what goes to one exchange to another one as well.
+    pub fn copy(&self, from: &str, to: &str) {
+        let exchange = |name: &str| format!("rabbit_misc:r(<<\"/\">>, exchange, <<\"{name}\">>)");
+        let binding = format!("{{binding, {}, <<>>, {}, []}}", exchange(from), exchange(to));
+        let bound = self.control(["eval", &format!("rabbit_binding:add({binding}, <<\"test\">>).")]);
+        assert_eq!(bound.trim(), "ok");
     }
 
     /// Makes a user who may configure, write and read what the patterns name.
@@ -176,13 +208,22 @@ impl Broker {
     }
 
     fn controls<I: IntoIterator<Item: AsRef<OsStr>>>(&self, words: I) -> Output {
-        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
-        self.environment(&mut command);
+        let mut command = self.program("rabbitmqctl");
         command.args(["--quiet", "--node", &self.name]).args(words);
         command.stdin(Stdio::null()).output().expect("rabbitmqctl: run `make deps`")
     }
 
-    fn environment(&self, command: &mut Command) {
+    /// A program of RabbitMQ, for this node.
+    fn program(&self, name: &str) -> Command {
+        let program = Path::new("/usr/lib/rabbitmq/bin").join(name);
+        let mut command = match std::env::var_os("EDP_RABBITMQ_ROOT") {
+            None => Command::new(program),
+            Some(root) => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", INSIDE, "sh"]).arg(root).arg(std::env::temp_dir()).arg(program);
+                command
+            }
+        };
         let path = |name: &str| self.path(name).into_os_string();
         command
             .env("HOME", self.directory.path())
@@ -201,6 +242,7 @@ impl Broker {
             .env("RABBITMQ_PID_FILE", path("pid"))
             // an idle node must not take the processors from the test
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none");
+        command
     }
 
     fn node(&self) -> MutexGuard<'_, Option<Child>> {

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod certificates;
+pub mod collector;
 pub mod parsers;
 pub mod proxy;
 pub mod s3;
@@ -80,7 +81,7 @@ pub fn program(name: &str) -> Command {
     let mut command = Command::new(path);
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
-        if name.starts_with("EDP_") || name == "RUST_LOG" || name == "SOURCE_DATE_EPOCH" {
+        if name.starts_with("EDP_") || name.starts_with("OTEL_") || name == "RUST_LOG" || name == "SOURCE_DATE_EPOCH" {
             command.env_remove(variable);
         }
     }

@@ -6,6 +6,7 @@ use edp_coordinator::plan::jobfile;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
+use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, Order, Report};
 use edp_protocol::{GridKind, Location};
 use edp_worker::grid::Diagnostics;
 use edp_worker::mapping::pickle::Document;
@@ -23,10 +24,11 @@ use std::path::Path;
 pub type Parser = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Parser; 14] = [
+pub const ALL: [Parser; 15] = [
     ("arrays", arrays),
     ("configuration", configuration),
     ("diagnostics", diagnostics),
+    ("frame", frame),
     ("groupings", groupings),
     ("header", header),
     ("jobs", jobs),
@@ -89,6 +91,23 @@ pub fn diagnostics(input: &[u8]) {
     match Diagnostics::parse(FILE, input) {
         Ok(list) => drop(list.placement("THETA")),
         Err(error) => names_it(&error),
+    }
+}
+
+/// A message's body: what is understood is written the same way, or larger, and understood again.
+///
+/// # Panics
+/// A promise is broken.
+pub fn frame(input: &[u8]) {
+    if let Ok(order) = Order::decode(CONTENT_TYPE, input) {
+        assert!(order.recipe.len() <= MAX_RECIPE && order.attempt > 0);
+        let body = order.encode().expect("an order that was read");
+        assert_eq!(Order::decode(CONTENT_TYPE, &body).expect("an order that was written"), order);
+        drop(order.recipe());
+    }
+    if let Ok(report) = Report::decode(CONTENT_TYPE, input) {
+        let body = report.encode().expect("a report that was read");
+        assert_eq!(Report::decode(CONTENT_TYPE, &body).expect("a report that was written"), report);
     }
 }
 

@@ -1,5 +1,6 @@
 //! `edp-worker make`: granules without a queue, whole lists and shares of them.
 
+use edp_protocol::Digest;
 use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,11 @@ fn shares_make_what_one_run_makes() {
     assert_eq!(files(&out), files(&fixture.path("reference")));
     let report = json(&expect(&mut make(&list), 0));
     assert_eq!(count(&report, "present"), GRANULES);
+    for entry in report["entries"].as_array().unwrap() {
+        let digest = Digest::of(&fs::read(entry["granule"].as_str().unwrap()).unwrap());
+        assert_eq!(entry["sha256"], digest.as_str());
+        assert_eq!(entry["stages"][1]["name"], "hash");
+    }
     expect(coordinator().arg("verify").arg(&list), 0);
 }
 

@@ -113,24 +113,24 @@ async fn promises(link: &Link) -> Check {
     drop(held);
     settles(link, Queue::Recipes, 5).await;
 
-    // one consumer of results at a time
+    // several consumers share what comes, and what one leaves behind the others get
     let results = link.publisher(Queue::Results, 10);
     let mut first = soon(link.consumer(Queue::Results, 2)).await?;
     soon(results.publish(message(1))).await?;
-    soon(first.next()).await?.expect("a delivery").ack();
+    let held = soon(first.next()).await?.expect("a delivery");
     let mut second = soon(link.consumer(Queue::Results, 2)).await?;
     for n in 2..6 {
         soon(results.publish(message(n))).await?;
     }
-    assert!(tokio::time::timeout(Duration::from_millis(200), second.next()).await.is_err());
     soon(first.stop()).await;
+    drop(held);
     let mut handed = BTreeSet::new();
-    for _ in 2..6 {
+    for _ in 1..6 {
         let delivery = soon(second.next()).await?.expect("a delivery");
         handed.insert(number(&delivery.message));
         delivery.ack();
     }
-    assert_eq!(handed, BTreeSet::from([2, 3, 4, 5]));
+    assert_eq!(handed, BTreeSet::from([1, 2, 3, 4, 5]));
     settles(link, Queue::Results, 0).await;
 
     // what nobody ever acknowledges ends with the dead
@@ -234,6 +234,7 @@ async fn on_a_broker() -> Check {
     for (name, scenario) in [
         ("promises", promises(&link).boxed()),
         ("declaring", declaring(&broker).boxed()),
+        ("standing by", standing_by(&broker).boxed()),
         ("refusals", refusals(&broker).boxed()),
         ("permissions", permissions(&broker).boxed()),
         ("encryption", encryption(&broker, &certificates).boxed()),
@@ -277,6 +278,37 @@ async fn declaring(broker: &Broker) -> Check {
     broker.foreign("edp.foreign.recipes");
     let error = soon(Link::amqp(options(url, "foreign"))?.declare()).await.expect_err("the queue is another");
     assert!(matches!(&error, QueueError::Different { why, .. } if why.contains("edp.foreign.recipes")), "{error}");
+    Ok(())
+}
+
+/// One coordinator at a time; the next takes over when the first has gone, in order or not.
+async fn standing_by(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let link = |address: String| Link::amqp(options(&address, "seat"));
+    let first = link(broker.url("guest", "guest"))?;
+    soon(first.declare()).await?;
+    let second = link(format!("amqp://{}/", proxy.address()))?;
+    let waiting = {
+        let second = second.clone();
+        tokio::spawn(async move { second.declare().await })
+    };
+    let by = |state: &State| matches!(state, State::Down { why, .. } if why.starts_with("standing by"));
+    is(&second, by).await;
+    // a worker is not kept out
+    soon(link(broker.url("guest", "guest"))?.await_declared(SOON)).await?;
+    soon(first.close()).await;
+    soon(waiting).await??;
+
+    let third = link(broker.url("guest", "guest"))?;
+    let waiting = {
+        let third = third.clone();
+        tokio::spawn(async move { third.declare().await })
+    };
+    is(&third, by).await;
+    assert!(!waiting.is_finished());
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    soon(waiting).await??;
     Ok(())
 }
 
@@ -389,23 +421,33 @@ async fn closing(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// The caller's only thread is busy for more than five heartbeats; no connection is lost, no delivery comes again.
+/// The caller's only thread sleeps, and more threads than there are processors compute, for more than five heartbeats:
+/// no connection is lost, no delivery comes again.
 async fn heartbeats(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
-    let busy = Duration::from_millis(5500);
+    let busy = Duration::from_millis(11_000);
     let url = format!("amqp://{}/", proxy.address());
     let check = move || -> Check {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut options = options(&url, "heartbeats");
-            options.heartbeat = Duration::from_secs(1);
+            options.heartbeat = Duration::from_secs(2);
             let link = Link::amqp(options)?;
             soon(link.declare()).await?;
             let publisher = link.publisher(Queue::Recipes, 1);
             soon(publisher.publish(message(1))).await?;
             let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
             let delivery = soon(consumer.next()).await?.expect("a delivery");
-            std::thread::sleep(busy);
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * cores {
+                    scope.spawn(|| {
+                        let end = Instant::now() + busy;
+                        while Instant::now() < end {}
+                    });
+                }
+                std::thread::sleep(busy);
+            });
             delivery.ack();
             soon(publisher.publish(message(2))).await?;
             let delivery = soon(consumer.next()).await?.expect("a delivery");
@@ -443,6 +485,20 @@ async fn black_hole(broker: &Broker) -> Check {
     soon(link.publisher(Queue::Recipes, 1).publish(message(2))).await?;
     proxy.set(Mode::Pass);
     settles(&link, Queue::Recipes, 3).await;
+
+    // a consumer that is stopped meanwhile waits for no other connection
+    let mut patient = options.clone();
+    patient.patience = 10 * SOON;
+    let link = Link::amqp(patient)?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    drop(soon(consumer.next()).await?.expect("a delivery"));
+    proxy.set(Mode::Swallow);
+    let stopping = tokio::spawn(async move { consumer.stop().await });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    soon(stopping).await?;
+    proxy.set(Mode::Pass);
 
     // until the patience is over
     options.patience = Duration::from_secs(2);

@@ -341,22 +341,19 @@ fn digested<T>(
     stores: &Stores,
     look: impl Fn(&Path, &Open<'_>) -> Result<(Digest, T), ResourceError>,
 ) -> Result<(PathBuf, T), ResourceError> {
-    let location_now: Location = location.parse()?;
+    let at: Location = location.parse()?;
     // Copies of objects lie elsewhere than recipes may reach.
-    let open: &Open<'_> = if matches!(location_now, Location::Local(_)) {
-        &|path| stores.open_local(path)
-    } else {
-        &|path| File::open(path)
-    };
+    let open: &Open<'_> =
+        if matches!(at, Location::Local(_)) { &|path| stores.open_local(path) } else { &|path| File::open(path) };
     let first = directory(location, stores)?;
     let (found, looked) = look(&first, open)?;
     if found == *planned {
         return Ok((first, looked));
     }
-    if matches!(location_now, Location::Local(_)) {
+    if matches!(at, Location::Local(_)) {
         return Err(changed(what, location, found, planned));
     }
-    let again = stores.mirror_anew(&location_now).map_err(ResourceError::Store)?;
+    let again = stores.mirror_anew(&at, &first).map_err(ResourceError::Store)?;
     let (found, looked) = look(&again, open)?;
     if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
 }

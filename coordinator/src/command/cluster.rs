@@ -252,6 +252,8 @@ fn entry(one: &Settled, before: bool) -> Entry {
         attempts: one.attempts,
         seconds: one.made.seconds,
         bytes: one.made.bytes,
+        sha256: one.made.sha256.clone(),
+        stages: Vec::new(),
         warnings: one.made.warnings.clone(),
     }
 }

@@ -9,7 +9,9 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edp_protocol::settings::Settings;
+use edp_protocol::telemetry::{self, Program};
 use edp_worker::console::{Ending, named};
+use edp_worker::service::new_name;
 use std::path::PathBuf;
 
 /// Turns MITgcm output of ECCO ocean state estimates into self-describing NetCDF granules.
@@ -28,6 +30,9 @@ struct Global {
     /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// Form of the log: human or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// A settings file instead of edp.toml in the current directory
     #[arg(long, global = true, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -76,7 +81,9 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
     settings.store.s3.profile = cli.global.aws_profile.or(settings.store.s3.profile);
     let level = cli.global.log.as_deref().or(settings.log.as_deref());
-    edp_protocol::telemetry::start(level).map_err(usage)?;
+    let format = cli.global.log_format.as_deref().or(settings.log_format.as_deref());
+    let program = Program { name: "edp-coordinator", instance: &new_name() };
+    let _telemetry = telemetry::start(program, level, format).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Demo(options) => demo::execute(&options, &settings),

@@ -80,7 +80,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
         (|r| r.dynamic_metadata.time_coverage_center = None, "time_coverage_center is absent"),
         (|r| r.dynamic_metadata.time_coverage_end = Some("soon".into()), "time_coverage_end is 'soon'"),
         (|r| r.variables["SSH"][0][0].push('x'), "SSH_mon_mean.0000000732.datax: "),
-        (|r| r.variables["SSH"][0][0] = "s3://b/x".into(), "not on a local disk"),
+        (|r| r.variables["SSH"][0][0] = "https://b/x".into(), "only paths and s3://"),
         (|r| r.granule = "out/../V4r4/../SSH_snap_1992_ECCO_V4r4_latlon_0p50deg.nc".into(), ""),
     ];
     for (change, why) in changes {

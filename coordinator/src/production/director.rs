@@ -3,13 +3,16 @@
 use super::desk::{Desk, DeskError};
 use super::ledger::{self, Due, Event, Made, Settled, State};
 use edp_protocol::message::chain;
-use edp_protocol::queue::{Delivery, Link, Message, PublishError, Queue, QueueError};
+use edp_protocol::queue::{Delivery, Destination, Link, Message, PublishError, Queue, QueueError};
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, Order, Report};
 use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument as _, Span};
 
 /// Header of an order: the build that the production was begun with; see `edp_worker::service::serve`.
 const BUILD_HEADER: &str = edp_worker::service::serve::BUILD_HEADER;
@@ -123,7 +126,8 @@ pub async fn drive(
     let mut sending: JoinSet<(Due, Result<(), PublishError>)> = JoinSet::new();
     let mut sent: HashSet<i64> = HashSet::new();
     let mut events: Vec<Event> = Vec::new();
-    let mut heard: Vec<Delivery> = Vec::new();
+    let mut heard: Vec<(Delivery, Span)> = Vec::new();
+    let [orders_name, reports_name] = [Queue::Recipes, Queue::Results].map(|queue| link.destination(queue));
     let mut gather: Option<Instant> = None;
     let mut round = Instant::now();
     let counts = desk.ask(|ledger| ledger.counts()).await?;
@@ -138,17 +142,22 @@ pub async fn drive(
             let due = desk.ask(move |ledger| ledger.due(ledger::now(), limit)).await?;
             for due in due.into_iter().filter(|due| !sent.contains(&due.number)).take(room).collect::<Vec<_>>() {
                 sent.insert(due.number);
-                let message = message(plan, &due, build.as_deref())?;
+                let (message, span) = message(plan, &due, build.as_deref(), &orders_name)?;
                 let publisher = publisher.clone();
-                sending.spawn(async move {
+                let send = async move {
                     let result = publisher.publish(message).await;
                     (due, result)
-                });
+                };
+                sending.spawn(send.instrument(span));
             }
         }
         if round <= Instant::now() {
             round = Instant::now() + ROUND;
-            let queued = link.depth(Queue::Recipes).await.is_ok_and(|depth| depth.messages > 0);
+            let depth = link.depth(Queue::Recipes).await;
+            if let Ok(depth) = &depth {
+                metrics().depth(&orders_name.name, depth.messages);
+            }
+            let queued = depth.is_ok_and(|depth| depth.messages > 0);
             for one in desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await? {
                 (failed, settled) = count(&one, failed, settled);
                 progress(&one);
@@ -176,17 +185,21 @@ pub async fn drive(
             }
             delivery = reports.next(), if heard.len() < BATCH => {
                 let Some(delivery) = delivery? else { return Ok(Left::Stopped) };
+                let span = trace::consume("settle", &reports_name, &delivery.message, delivery.redelivered);
                 match Report::decode(&delivery.message.content_type, &delivery.message.body) {
                     Ok(report) => {
+                        span.record("edp.attempt", report.attempt);
+                        span.record("edp.worker", &report.worker);
+                        trace::ended(&span, report.event.ended());
                         if build.is_none() && !plan.mixed_builds {
                             let own = report.build.clone();
                             build = Some(desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
                         }
                         events.push(event(report));
                     }
-                    Err(error) => tracing::error!(error = %chain(&error), "no report"),
+                    Err(error) => span.in_scope(|| tracing::error!(error = %chain(&error), "no report")),
                 }
-                heard.push(delivery);
+                heard.push((delivery, span));
                 gather.get_or_insert_with(|| Instant::now() + GATHER);
             }
             () = sleep_until(gather.unwrap_or(round)) => {}
@@ -201,7 +214,7 @@ pub async fn drive(
             progress(&one);
         }
         // Only now: what is written down need not come again.
-        heard.drain(..).for_each(Delivery::ack);
+        heard.drain(..).for_each(|(delivery, _)| delivery.ack());
         under_way = in_flight(desk).await?;
         if under_way == 0 && sending.is_empty() {
             round = Instant::now();
@@ -214,11 +227,24 @@ async fn in_flight(desk: &Desk) -> Result<usize, DeskError> {
 }
 
 fn count(one: &Settled, failed: u64, settled: u64) -> (u64, u64) {
+    metrics().settled(&one.granule, outcome(one));
     (failed + u64::from(one.state == State::Failed), settled + 1)
 }
 
-/// The order of a recipe.
-fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, DriveError> {
+/// How a recipe came to its end, in the words of `edp_worker::batch::State`.
+fn outcome(one: &Settled) -> &'static str {
+    match one.state {
+        State::Done if one.made.already => "present",
+        State::Done => "made",
+        State::Held => "held",
+        State::Failed => "failed",
+        State::Conflict => "conflict",
+        State::Waiting | State::UnderWay => "left",
+    }
+}
+
+/// The order of a recipe, and the span of sending it.
+fn message(plan: &Plan, due: &Due, build: Option<&str>, to: &Destination) -> Result<(Message, Span), DriveError> {
     let order = Order {
         production: plan.production.clone(),
         recipe_id: due.id.clone(),
@@ -232,7 +258,11 @@ fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, Drive
     if let Some(build) = build.filter(|_| !plan.mixed_builds) {
         message.headers.insert(BUILD_HEADER.into(), build.into());
     }
-    Ok(message)
+    if due.attempt > 1 {
+        metrics().retried();
+    }
+    let span = trace::publish_order(to, &plan.production, due.attempt, &mut message);
+    Ok((message, span))
 }
 
 /// A report as the ledger has it.
@@ -241,13 +271,14 @@ fn event(report: Report) -> Event {
     match event {
         wire::Event::Started => Event::Started { id, attempt, worker },
         wire::Event::Done(done) => {
-            let seconds = done.stages.iter().map(|stage| stage.seconds).sum();
+            // The whole; the others are parts of it, some side by side.
+            let seconds = done.stages.first().map_or(0.0, |whole| whole.seconds);
             let made =
                 Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
             Event::Ended { id, attempt, worker, result: Ok(made) }
         }
         wire::Event::Failed(failed) => {
-            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason.join(": "))) }
+            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason())) }
         }
     }
 }

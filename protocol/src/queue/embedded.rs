@@ -128,9 +128,7 @@ async fn run(
             Some(Request::Declare(reply) | Request::Check(reply)) => drop(reply.send(Ok(()))),
             Some(Request::Depth(queue, reply)) => {
                 let shelf = &shelves.lock()[queue as usize];
-                let most = if queue == Queue::Results { 1 } else { usize::MAX };
-                let consumers = shelf.consumers.len().min(most) as u64;
-                let depth = Depth { messages: shelf.ready.len() as u64, consumers };
+                let depth = Depth { messages: shelf.ready.len() as u64, consumers: shelf.consumers.len() as u64 };
                 drop(reply.send(Ok(depth)));
             }
             Some(Request::Consume(subscription)) => {

@@ -83,9 +83,17 @@ impl Message {
 pub struct Depth {
     /// Messages that wait for a consumer; those delivered and not yet acknowledged are not among them.
     pub messages: u64,
-    /// Consumers, but for those that stand by. A broker counts one that has ended as long as deliveries of its are
-    /// unsettled.
+    /// Consumers. A broker counts one that has ended as long as deliveries of its are unsettled.
     pub consumers: u64,
+}
+
+/// What a queue is called in traces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The messaging system: `rabbitmq`, or `edp` for queues in this process.
+    pub system: &'static str,
+    /// The queue's name there.
+    pub name: String,
 }
 
 /// How a link is.
@@ -301,6 +309,14 @@ impl Link {
     /// [`QueueError::Absent`] if it is not there, and those of every call.
     pub async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.ask(|reply| Request::Depth(queue, reply)).await
+    }
+
+    /// What a queue of this link is called in traces.
+    pub fn destination(&self, queue: Queue) -> Destination {
+        match &self.backend {
+            Backend::Amqp(handle) => Destination { system: "rabbitmq", name: handle.queue(queue) },
+            Backend::Embedded(_) => Destination { system: "edp", name: queue.to_string() },
+        }
     }
 
     /// How the link is. The last value stays once the link is over.

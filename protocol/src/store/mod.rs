@@ -6,7 +6,7 @@ pub mod local;
 mod s3;
 mod scratch;
 
-pub use s3::{Entry as Object, S3};
+pub use s3::{At, Entry as Object, S3, S3Error, Tried};
 pub use scratch::LocalCopy;
 
 use crate::Location;
@@ -72,7 +72,18 @@ pub enum StoreError {
     },
     /// S3.
     #[error(transparent)]
-    S3(#[from] s3::S3Error),
+    S3(S3Error),
+}
+
+impl From<S3Error> for StoreError {
+    fn from(error: S3Error) -> StoreError {
+        let location = |At { bucket, key }| Location::S3 { bucket, key };
+        match error {
+            S3Error::TooLarge { at, limit } => StoreError::TooLarge { location: location(at), limit },
+            S3Error::Changed { at, found, planned } => StoreError::Changed { location: location(at), found, planned },
+            error => StoreError::S3(error),
+        }
+    }
 }
 
 impl StoreError {
@@ -88,7 +99,13 @@ impl StoreError {
     /// Whether it concerns everything in this store, not what was asked for: without settings or credentials that can
     /// be used, nothing else is given out either.
     pub fn is_of_access(&self) -> bool {
-        matches!(self, StoreError::S3(error) if error.is_of_access())
+        use S3Error::{NoCredentials, Settings, Start};
+        matches!(self, StoreError::S3(Start(_) | NoCredentials(_) | Settings { .. }))
+    }
+
+    /// Whether it is larger than such a thing may be.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, StoreError::TooLarge { .. } | StoreError::S3(S3Error::TooLarge { .. }))
     }
 
     /// Whether the same may succeed later.
@@ -105,7 +122,7 @@ pub struct Stores {
     /// Local files beyond these directories are refused.
     beneath: Option<Arc<Beneath>>,
     /// Begun with the first location on S3.
-    s3: Arc<OnceLock<Result<S3, Arc<s3::S3Error>>>>,
+    s3: Arc<OnceLock<Result<S3, Arc<S3Error>>>>,
 }
 
 impl Stores {
@@ -146,7 +163,7 @@ impl Stores {
     /// Its settings cannot be used, now or at the first call.
     pub fn s3(&self) -> Result<&S3, StoreError> {
         let s3 = self.s3.get_or_init(|| S3::start(&self.settings).map_err(Arc::new));
-        s3.as_ref().map_err(|error| StoreError::S3(s3::S3Error::Start(error.clone())))
+        s3.as_ref().map_err(|error| StoreError::S3(S3Error::Start(error.clone())))
     }
 
     /// What is at a location; none if nothing is.
@@ -216,6 +233,14 @@ impl Stores {
         match at {
             Location::Local(path) => self.resolve_local(path).map(|_| path.clone()),
             Location::S3 { bucket, key } => Ok(self.s3()?.mirror(bucket, key)?),
+        }
+    }
+
+    /// Lets the next call of [`Stores::mirror`] copy a location on S3 anew, because this copy is not what was expected
+    /// (its digest differs). Copies that others use stay.
+    pub fn forget(&self, at: &Location, copy: &Path) {
+        if let (Location::S3 { bucket, key }, Ok(s3)) = (at, self.s3()) {
+            s3.forget(bucket, key, copy);
         }
     }
 

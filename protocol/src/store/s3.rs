@@ -1,35 +1,29 @@
 //! Objects on S3.
 
+mod error;
+mod link;
+mod list;
+mod mirror;
+mod put;
+mod read;
+
+pub use error::{At, S3Error, Tried};
+
 use super::Head;
 use super::commit::Committed;
 use crate::settings::StoreSettings;
+use link::{Call, Link};
+use mirror::Mirrors;
+use put::{Heeded, RECIPE_ID, Upload};
+use std::fmt;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::runtime::{Builder, Runtime};
 
-/// Why S3 did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum S3Error {
-    /// It could not be begun with.
-    #[error("S3 cannot be used: {0}")]
-    Start(Arc<S3Error>),
-    /// Not there yet.
-    #[error("s3:// locations are not understood yet")]
-    Absent,
-}
-
-impl S3Error {
-    pub(super) fn is_missing(&self) -> bool {
-        false
-    }
-
-    pub(super) fn is_of_access(&self) -> bool {
-        false
-    }
-
-    pub(super) fn is_transient(&self) -> bool {
-        false
-    }
-}
+/// Threads that serve the connections; what is read is handled by the callers' threads.
+const THREADS: usize = 2;
 
 /// An object that was listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,51 +32,201 @@ pub struct Entry {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
-    /// Entity tag.
+    /// Entity tag, without quotes.
     pub etag: String,
 }
 
-/// A client of S3, with threads of its own.
-#[derive(Debug)]
-pub struct S3 {}
+/// A client of S3, with threads of its own. Its calls block, and must not be made from within an asynchronous task.
+///
+/// Each call has a deadline (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to
+/// `store.s3.attempts` times while what fails is the connection, the store's load, or the age of the credentials.
+pub struct S3 {
+    link: Arc<Link>,
+    mirrors: Mirrors,
+    /// What is known of buckets; none if nobody wants to know.
+    heeded: Option<Heeded>,
+    /// MiB from which on granules are put in parts.
+    multipart: Option<u32>,
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
+    handle: tokio::runtime::Handle,
+}
 
-#[allow(missing_docs, clippy::missing_errors_doc)]
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3").field("mirrors", &self.mirrors).finish_non_exhaustive()
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background(); // the last owner may be a task, where waiting is not allowed
+        }
+    }
+}
+
 impl S3 {
-    pub fn start(_: &StoreSettings) -> Result<S3, S3Error> {
-        Err(S3Error::Absent)
+    /// A client as the settings have it, with credentials from the usual places of AWS programs. Nothing is connected
+    /// to but those places.
+    ///
+    /// # Errors
+    /// There are no credentials or no region, or no threads.
+    pub fn start(settings: &StoreSettings) -> Result<S3, S3Error> {
+        let threads = Builder::new_multi_thread().worker_threads(THREADS).thread_name("edp-s3").enable_all().build();
+        let runtime = threads.map_err(|source| S3Error::Io { path: "threads of S3".into(), source })?;
+        let link = Arc::new(runtime.block_on(Link::connect(&settings.s3))?);
+        let unconditional = settings.s3.unconditional.unwrap_or(false);
+        Ok(S3 {
+            link,
+            mirrors: Mirrors::new(settings.scratch.as_deref()),
+            heeded: (!unconditional).then(Heeded::default),
+            multipart: settings.s3.multipart,
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
     }
 
-    pub fn head(&self, _bucket: &str, _key: &str) -> Result<Option<Head>, S3Error> {
-        Err(S3Error::Absent)
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.handle.block_on(work)
     }
 
-    /// The whole object, in memory.
-    pub fn read(&self, _bucket: &str, _key: &str, _etag: Option<&str>, _limit: u64) -> Result<Vec<u8>, S3Error> {
-        Err(S3Error::Absent)
+    /// What is said of an object; none if there is none (or no such bucket: S3 does not tell which here).
+    ///
+    /// # Errors
+    /// It may not be read, or the store does not answer.
+    pub fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+        self.wait(self.link.head(bucket, key))
     }
 
-    /// All objects below a prefix, in the order of their keys; an empty list if there are none.
-    pub fn list(&self, _bucket: &str, _prefix: &str, _visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
-        Err(S3Error::Absent)
+    /// The whole object, in memory, read in parts of one version. With an entity tag, that version or none.
+    ///
+    /// # Errors
+    /// It is not there, another version, larger than `limit` bytes, may not be read, or the store does not answer.
+    pub fn read(&self, bucket: &str, key: &str, etag: Option<&str>, limit: u64) -> Result<Vec<u8>, S3Error> {
+        self.wait(self.link.read(bucket, key, etag, limit))
     }
 
-    pub fn mirror(&self, _bucket: &str, _key: &str) -> Result<PathBuf, S3Error> {
-        Err(S3Error::Absent)
+    /// Visits all objects below a prefix (all keys that begin with it and a slash), in the order of their keys. Keys
+    /// that end in a slash are folders of the console, and left out.
+    ///
+    /// # Errors
+    /// There is no such bucket, it may not be listed, or the store does not answer; not if there are no such objects.
+    pub fn list(&self, bucket: &str, prefix: &str, visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
+        self.wait(self.link.list(bucket, prefix, visit))
     }
 
+    /// The path of a local copy of an object, or of all objects below a prefix. It is made at the first call (others
+    /// who ask meanwhile wait for it), given again by later ones without a look at the store, and removed with this
+    /// client. All copies of a client may have 8 GiB.
+    ///
+    /// # Errors
+    /// Nothing is there, it may not be read, is too large, changes under way, or has keys that are no paths; the disk
+    /// is full, or the store does not answer.
+    pub fn mirror(&self, bucket: &str, key: &str) -> Result<PathBuf, S3Error> {
+        let copy = |into: &Path, limit| self.wait(self.link.copy(bucket, key, into, limit));
+        self.mirrors.get(bucket, key, copy)
+    }
+
+    /// Lets the next call of [`S3::mirror`] make a new copy, because this one is not what was expected; it stays for
+    /// those who use it. Of many who say so of the same copy, one has it made anew.
+    pub fn forget(&self, bucket: &str, key: &str, copy: &Path) {
+        self.mirrors.forget(bucket, key, copy);
+    }
+
+    /// Puts a local file, the granule of the recipe `recipe_id`, if there is no such object yet, or in any case if
+    /// `replace`. It appears whole or not at all.
+    ///
+    /// [`Committed::AlreadyThere`] says that something is there, which may be this very file: if the reply to a put is
+    /// lost, the next try finds what it put. Its recipe's id tells, by [`S3::head`].
+    ///
+    /// At the first put to a bucket, the store is tried with an empty object beside the target, and is refused if it
+    /// ignores conditions. With `store.s3.unconditional` it is only looked whether something is there.
+    ///
+    /// # Errors
+    /// The file cannot be read, the store ignores conditions, it may not be written to, or does not answer.
     pub fn put(
         &self,
-        _file: &Path,
-        _bucket: &str,
-        _key: &str,
-        _recipe_id: &str,
-        _replace: bool,
+        file: &Path,
+        bucket: &str,
+        key: &str,
+        recipe_id: &str,
+        replace: bool,
     ) -> Result<Committed, S3Error> {
-        Err(S3Error::Absent)
+        let upload = Upload::new(file, [bucket, key], recipe_id, self.multipart)?;
+        self.wait(self.link.put(upload, replace, self.heeded.as_ref()))
     }
 
-    /// Aborts uploads of these keys that were begun and never ended, by whomever; says how many.
-    pub fn abort_uploads(&self, _bucket: &str, _prefix: &str, _keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {
-        Err(S3Error::Absent)
+    /// Aborts uploads in parts below a prefix that were begun and never ended, by whomever, of keys that are wanted
+    /// gone; says how many.
+    ///
+    /// # Errors
+    /// They may not be listed or aborted, or the store does not answer.
+    pub fn abort_uploads(&self, bucket: &str, prefix: &str, keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {
+        self.wait(self.link.abort_uploads(bucket, prefix, keys))
     }
+}
+
+impl Link {
+    async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+        let call = Call { action: "look at it", permission: "s3:GetObject", bucket, key, bytes: 0 };
+        let found = self.call(call, async |client| {
+            let request = client.head_object().bucket(bucket).key(key).set_request_payer(self.payer());
+            Ok(request.send().await?)
+        });
+        let found = match found.await {
+            Err(error) if error.is_missing() => return Ok(None),
+            found => found?,
+        };
+        let modified = found.last_modified.and_then(|time| SystemTime::try_from(time).ok());
+        Ok(Some(Head {
+            size: found.content_length.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            etag: found.e_tag.as_deref().map(|etag| bare(etag).to_owned()),
+            modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
+            recipe_id: found.metadata.and_then(|mut all| all.remove(RECIPE_ID)),
+        }))
+    }
+
+    async fn abort_uploads(&self, bucket: &str, prefix: &str, keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {
+        let prefix = folder(prefix);
+        let permission = "s3:ListBucketMultipartUploads";
+        let call = Call { action: "list the uploads below it", permission, bucket, key: &prefix, bytes: 0 };
+        let (mut aborted, mut after) = (0, (None, None));
+        loop {
+            let page = self.call(call, async |client| {
+                let request = client
+                    .list_multipart_uploads()
+                    .bucket(bucket)
+                    .prefix(&prefix)
+                    .set_key_marker(after.0.clone())
+                    .set_upload_id_marker(after.1.clone())
+                    .set_request_payer(self.payer());
+                Ok(request.send().await?)
+            });
+            let page = page.await?;
+            for upload in page.uploads.unwrap_or_default() {
+                if let (Some(key), Some(id)) = (&upload.key, &upload.upload_id)
+                    && keys(key)
+                {
+                    self.abort(bucket, key, id).await?;
+                    aborted += 1;
+                }
+            }
+            let next = (page.next_key_marker, page.next_upload_id_marker);
+            if page.is_truncated != Some(true) || next == after || next.0.is_none() {
+                return Ok(aborted);
+            }
+            after = next;
+        }
+    }
+}
+
+/// What the keys below a prefix begin with.
+fn folder(prefix: &str) -> String {
+    if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) }
+}
+
+/// An entity tag without the quotes of its header.
+fn bare(etag: &str) -> &str {
+    etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }

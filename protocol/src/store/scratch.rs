@@ -46,11 +46,15 @@ impl Stores {
         }
     }
 
-    /// What [`Stores::mirror`] gives, copied anew if it was copied before; the earlier copy stays for those who read it.
+    /// What [`Stores::mirror`] gives, copied anew, because `copy` of it is not what was expected; that one stays for
+    /// those who read it.
     ///
     /// # Errors
     /// It is not there, or cannot be copied.
-    pub fn mirror_anew(&self, at: &Location) -> Result<PathBuf, StoreError> {
+    pub fn mirror_anew(&self, at: &Location, copy: &Path) -> Result<PathBuf, StoreError> {
+        if let Location::S3 { bucket, key } = at {
+            self.s3()?.forget(bucket, key, copy);
+        }
         self.mirror(at)
     }
 

@@ -3,8 +3,10 @@
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::{Fixture, coordinator, expect, files, program};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +22,7 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -44,6 +46,12 @@ impl Model {
 
     pub(crate) fn granules(&self) -> usize {
         self.reference.len()
+    }
+
+    /// Bytes of all granules.
+    pub(crate) fn bytes(&self) -> u64 {
+        let size = |name: &String| fs::metadata(self.fixture.path("reference").join(name)).unwrap().len();
+        self.reference.keys().map(size).sum()
     }
 }
 
@@ -78,22 +86,45 @@ fn prolong(fixture: &Fixture, months: usize) {
     }
 }
 
+/// Words of another program that a process is started beneath, such as strace; none: it is started by itself.
+pub(crate) type Beneath = Vec<String>;
+
 /// A process that is killed when dropped, and what it said.
 pub(crate) struct Process {
     child: Child,
+    /// What it says beside its results.
     log: PathBuf,
 }
 
 impl Process {
-    fn start(command: &mut Command, log: PathBuf) -> Process {
-        let file = File::options().create(true).append(true).open(&log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+    fn start(command: &Command, beneath: &[String], log: PathBuf) -> Process {
+        let mut words = beneath.iter().map(String::as_ref).chain([command.get_program()]).chain(command.get_args());
+        let mut whole = Command::new(words.next().unwrap());
+        whole.args(words).current_dir(command.get_current_dir().unwrap());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => whole.env(name, value),
+                None => whole.env_remove(name),
+            };
+        }
+        let file = |path: &Path| File::options().create(true).append(true).open(path).unwrap();
+        let child = whole
+            .stdin(Stdio::null())
+            .stdout(file(&log.with_extension("out")))
+            .stderr(file(&log))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{whole:?}: {error}: run `make deps`"));
         Process { child, log }
     }
 
     /// Whether it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Whether it was killed, and not by its own fault.
+    pub(crate) fn was_killed(&mut self) -> bool {
+        self.ended().is_some_and(|status| status.signal() == Some(9))
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -115,6 +146,11 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// What it printed as its result.
+    pub(crate) fn out(&self) -> String {
+        fs::read_to_string(self.log.with_extension("out")).unwrap_or_default()
+    }
+
     pub(crate) fn said(&self, text: &str) -> bool {
         self.log().contains(text)
     }
@@ -132,9 +168,20 @@ pub(crate) struct Fleet<'a> {
     pub(crate) model: &'a Model,
     directory: PathBuf,
     production: String,
-    url: String,
+    /// How its processes reach the broker.
+    pub(crate) url: String,
+    /// More of their settings.
+    pub(crate) settings: BTreeMap<&'static str, String>,
+    /// More of their options.
+    pub(crate) options: Vec<String>,
     pub(crate) list: PathBuf,
     pub(crate) workers: Vec<Process>,
+    /// What workers are started beneath ...
+    pub(crate) beneath: Beneath,
+    /// ... but for the next ones.
+    pub(crate) next: VecDeque<Beneath>,
+    /// Workers that have ended: how many were killed, ended by themselves, or were told to end.
+    pub(crate) gone: Vec<ExitStatus>,
     started: usize,
 }
 
@@ -143,9 +190,24 @@ impl<'a> Fleet<'a> {
     pub(crate) fn new(name: &str, broker: &Broker, model: &'a Model) -> Fleet<'a> {
         let directory = model.fixture.path(name);
         fs::create_dir(&directory).unwrap();
+        fs::create_dir(directory.join("scratch")).unwrap();
         let list = model.fixture.plan(&directory.join("out"), &format!("{name}/tasks.json"), &[]);
-        let url = broker.url("guest", "guest");
-        Fleet { model, directory, production: name.to_owned(), url, list, workers: Vec::new(), started: 0 }
+        let settings = [("EDP_QUEUE__HEARTBEAT", "2"), ("EDP_QUEUE__CONFIRM", "20"), ("EDP_QUEUE__WINDOW", "12")];
+        let times = [("EDP_SERVE__DEADLINE", "10"), ("EDP_SERVE__GRACE", "5")];
+        Fleet {
+            model,
+            directory,
+            production: name.to_owned(),
+            url: broker.url("guest", "guest"),
+            settings: settings.into_iter().chain(times).map(|(name, value)| (name, value.to_owned())).collect(),
+            options: Vec::new(),
+            list,
+            workers: Vec::new(),
+            beneath: Vec::new(),
+            next: VecDeque::new(),
+            gone: Vec::new(),
+            started: 0,
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -168,36 +230,44 @@ impl<'a> Fleet<'a> {
         own.join("DEMO/diags_monthly").join(name)
     }
 
-    fn settings(&self, command: &mut Command, url: Option<&str>) {
+    fn set(&self, command: &mut Command) {
         command
-            .env("EDP_QUEUE__URL", url.unwrap_or(&self.url))
-            .env("EDP_QUEUE__HEARTBEAT", "2")
-            .env("EDP_QUEUE__CONFIRM", "20")
-            .env("EDP_QUEUE__WINDOW", "12")
-            .env("EDP_SERVE__DEADLINE", "10")
-            .env("EDP_SERVE__GRACE", "5")
+            .env("EDP_QUEUE__URL", &self.url)
+            .env("TMPDIR", self.path("scratch"))
+            .envs(&self.settings)
             .args(["--production", &self.production])
+            .args(&self.options)
             .current_dir(&self.directory);
     }
 
-    /// Starts a worker, over another way to the broker if one is named.
-    pub(crate) fn worker(&mut self, url: Option<&str>) -> &mut Process {
+    /// Starts a worker.
+    pub(crate) fn worker(&mut self) -> &mut Process {
         let mut command = program("edp-worker");
         command.args(["serve", "--slots", "1", "--root"]).arg(self.model.fixture.path(""));
-        self.settings(&mut command, url);
+        self.set(&mut command);
         self.started += 1;
         let log = self.path(&format!("worker-{}.log", self.started));
-        self.workers.push(Process::start(&mut command, log));
+        let beneath = self.next.pop_front().unwrap_or_else(|| self.beneath.clone());
+        self.workers.push(Process::start(&command, &beneath, log));
         self.workers.last_mut().unwrap()
     }
 
     /// Starts a coordinator.
-    pub(crate) fn coordinator(&mut self, url: Option<&str>) -> Process {
+    pub(crate) fn coordinator(&mut self) -> Process {
+        self.coordinator_beneath(&[])
+    }
+
+    /// Starts a coordinator beneath another program.
+    pub(crate) fn coordinator_beneath(&mut self, beneath: &[String]) -> Process {
         let mut command = coordinator();
         command.arg("run").arg(&self.list).args(["--queue", "--output", "json", "--ledger"]).arg(self.path("ledger"));
-        self.settings(&mut command, url);
+        self.set(&mut command);
         self.started += 1;
-        Process::start(&mut command, self.path(&format!("coordinator-{}.log", self.started)))
+        Process::start(&command, beneath, self.path(&format!("coordinator-{}.log", self.started)))
+    }
+
+    pub(crate) fn production(&self) -> &str {
+        &self.production
     }
 
     /// Name of one of its queues on the broker.
@@ -214,51 +284,57 @@ impl<'a> Fleet<'a> {
     }
 
     /// Starts workers in the place of those that have ended, so that three run.
-    pub(crate) fn refill(&mut self, url: Option<&str>) {
-        self.workers.retain_mut(|worker| worker.ended().is_none());
+    pub(crate) fn refill(&mut self) {
+        let gone = &mut self.gone;
+        self.workers.retain_mut(|worker| worker.ended().map(|status| gone.push(status)).is_none());
         while self.workers.len() < 3 {
-            self.worker(url);
+            self.worker();
         }
     }
 
-    /// Waits for a coordinator's end.
-    pub(crate) fn ends(&self, mut process: Process, status: i32) -> String {
+    /// Goes on, refilling workers, until the coordinator has ended.
+    pub(crate) fn until_ended(&mut self, coordinator: &mut Process) {
+        until("the coordinator ends", || {
+            self.refill();
+            coordinator.ended().is_some()
+        });
+    }
+
+    /// Waits for a coordinator's end, and gives the states of all granules as it reports them.
+    pub(crate) fn ends(&mut self, mut process: Process, status: i32) -> BTreeMap<String, (String, String)> {
         let mut code = None;
         until("the coordinator ends", || {
             code = process.ended().map(|status| status.code());
             code.is_some()
         });
         assert_eq!(code, Some(Some(status)), "{}: {}\n{}", self.production, process.log(), self.logs());
-        process.log()
+        let report: Value = serde_json::from_str(&process.out()).unwrap();
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let entries = report["entries"].as_array().unwrap().iter();
+        let states: BTreeMap<_, _> =
+            entries.map(|entry| (text(entry, "granule"), (text(entry, "state"), text(entry, "reason")))).collect();
+        assert_eq!(states.len(), self.model.granules(), "{}: {report}", self.production);
+        states
     }
 
     /// What all the workers said.
-    fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         (1..=self.started)
             .map(|n| fs::read_to_string(self.path(&format!("worker-{n}.log"))).unwrap_or_default())
             .collect()
     }
 
-    /// Granules that stand at the destination, and whatever else.
+    /// Granules that stand at the destination.
     pub(crate) fn made(&self) -> usize {
-        files(&self.out()).len()
+        names(&self.out()).iter().filter(|path| !is_part(path)).count()
     }
 
     /// Parts that are being written.
     pub(crate) fn parts(&self) -> Vec<PathBuf> {
-        files(&self.out())
-            .into_keys()
-            .filter(|name| name.ends_with(".part"))
-            .map(|name| self.out().join(name))
-            .collect()
+        names(&self.out()).into_iter().filter(|path| is_part(path)).collect()
     }
 
-    /// Everything is there, byte for byte, and nothing else.
-    pub(crate) fn is_whole(&self) {
-        self.is_whole_but_for(&[]);
-    }
-
-    /// The same, without the granules whose names contain one of `failed`.
+    /// Everything is there, byte for byte, and nothing else, but for the granules whose names contain one of `failed`.
     pub(crate) fn is_whole_but_for(&self, failed: &[&str]) {
         let found = files(&self.out());
         let wanted: BTreeMap<_, _> = self
@@ -268,24 +344,51 @@ impl<'a> Fleet<'a> {
             .filter(|(name, _)| !failed.iter().any(|part| name.contains(part)))
             .map(|(name, digest)| (name.clone(), digest.clone()))
             .collect();
-        let names = |files: &BTreeMap<String, Digest>| files.keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&found), names(&wanted), "{}", self.production);
+        let names = |files: &BTreeMap<String, Digest>| files.keys().cloned().collect::<BTreeSet<_>>();
+        let (there, due) = (names(&found), names(&wanted));
+        let (more, less): (Vec<_>, Vec<_>) = (there.difference(&due).collect(), due.difference(&there).collect());
+        assert!(there == due, "{}: too much: {more:?}, missing: {less:?}", self.production);
         assert!(found == wanted, "{}: other bytes", self.production);
+        let left = files(&self.path("scratch"));
+        assert!(left.is_empty(), "{}: left in scratch: {:?}", self.production, left.keys());
     }
 
-    /// Stops the workers in order, and takes away what the scenario made.
-    pub(crate) fn dismiss(mut self, broker: &Broker) {
+    /// Stops the workers in order.
+    pub(crate) fn dismiss(&mut self) {
         for worker in &mut self.workers {
             worker.signal("TERM");
         }
         for worker in &mut self.workers {
             until("a worker ends when told to", || worker.ended().is_some());
         }
+    }
+
+    /// Takes away what the scenario made.
+    pub(crate) fn remove(self, broker: &Broker) {
         for queue in ["recipes", "results", "dead"] {
             broker.delete(&self.queue(queue));
         }
         fs::remove_dir_all(&self.directory).unwrap();
     }
+}
+
+/// All files below a directory.
+fn names(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
+                _ => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
+fn is_part(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "part")
 }
 
 /// The worker that writes a part: parts carry its name, which has its process id.

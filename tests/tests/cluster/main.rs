@@ -1,59 +1,86 @@
 //! Productions over RabbitMQ, with everything going wrong that can: whatever happens, every recipe is settled with a
 //! reason, nothing temporary is left, and the destination is byte for byte what one undisturbed process makes.
 
+mod combination;
 mod faults;
 mod fleet;
+mod scenario;
+mod security;
+mod steps;
 
 use edp_tests::broker::Broker;
 use fleet::{Fleet, Model};
+use scenario::{Scenario, Table};
 
 /// Months of model output in `make test`; eight granules each.
-const MONTHS: usize = 6;
+const MONTHS: usize = 5;
 
 /// Months in `make chaos`: more than 200 granules.
 const MANY_MONTHS: usize = 26;
 
-/// All scenarios, or those that EDP_SCENARIOS names.
-fn chosen() -> impl Iterator<Item = (&'static str, faults::Scenario)> {
+/// The names of scenarios that EDP_SCENARIOS has, separated by commas; all without it.
+fn chosen(scenarios: &[(&'static str, Scenario)]) -> impl Iterator<Item = (&'static str, Scenario)> {
     let only = std::env::var("EDP_SCENARIOS").ok();
     let wanted = move |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == name));
-    faults::SCENARIOS.iter().copied().filter(move |(name, _)| wanted(name))
+    scenarios.iter().copied().filter(move |(name, _)| wanted(name))
 }
 
-/// All scenarios one after the other on one broker: starting it takes longer than any of them.
-#[test]
-fn productions_on_a_broker_survive() {
-    let (mut broker, model) = (Broker::start(), Model::new(MONTHS));
-    for (name, scenario) in chosen() {
-        faults::undergo(name, scenario, &mut broker, &model, 1);
+fn seed() -> Option<u64> {
+    std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"))
+}
+
+/// Scenarios one after the other on one broker: starting it takes longer than most of them.
+fn survive(scenarios: &[(&'static str, Scenario)]) {
+    let (broker, model) = (Broker::start(), Model::new(MONTHS));
+    let mut table = Table::new(broker, &model);
+    for (name, scenario) in chosen(scenarios) {
+        table.undergo(name, scenario, seed().unwrap_or(1));
     }
+    table.end();
 }
 
-/// The whole: more granules, and every scenario with several seeds. Prints what was done.
+#[test]
+fn productions_on_a_broker_survive_what_happens_to_their_processes() {
+    survive(faults::OF_PROCESSES);
+}
+
+#[test]
+fn productions_on_a_broker_survive_what_happens_to_it() {
+    survive(faults::OF_QUEUES);
+}
+
+/// The whole: more granules, more steps, several combinations; another seed each time, unless one is given.
 #[test]
 #[ignore = "many minutes; make chaos"]
 fn chaos_on_a_broker() {
-    let (mut broker, model) = (Broker::start(), Model::new(MANY_MONTHS));
-    println!("| scenario | seed | faults | granules | seconds |");
-    println!("|---|---|---|---|---|");
-    for (name, scenario) in chosen() {
-        for seed in 1..=3 {
-            faults::undergo(name, scenario, &mut broker, &model, seed);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = seed().unwrap_or(now.as_secs() % 100_000);
+    println!("SEED={seed}");
+    let (broker, model) = (Broker::start(), Model::new(MANY_MONTHS));
+    let mut table = Table::new(broker, &model);
+    for (name, scenario) in chosen(&[faults::OF_PROCESSES, faults::OF_QUEUES].concat()) {
+        let rounds = if name == "combination" { COMBINATIONS } else { 1 };
+        for round in 0..rounds {
+            table.undergo(name, scenario, seed + round);
         }
     }
+    table.end();
 }
+
+/// Combinations in `make chaos`.
+const COMBINATIONS: u64 = 5;
 
 /// Two coordinators of one production: the second stands by, and takes over when the first is gone.
 #[test]
 fn a_second_coordinator_on_a_broker_stands_by() {
     let (broker, model) = (Broker::start(), Model::new(1));
     let mut fleet = Fleet::new("standby", &broker, &model);
-    let mut first = fleet.coordinator(None);
+    let mut first = fleet.coordinator();
     fleet::until("the first has the ledger", || fleet.path("ledger").exists() && fleet.depth(&broker) > 0);
-    let second = fleet.coordinator(None);
+    let second = fleet.coordinator();
     fleet::until("the second stands by", || second.said("standing by"));
     first.kill();
-    fleet.worker(None);
+    fleet.worker();
     fleet.ends(second, 0);
-    fleet.is_whole();
+    fleet.is_whole_but_for(&[]);
 }

@@ -9,8 +9,10 @@ mod report;
 pub use report::{Entry, Report, State};
 
 use crate::service::{self, Worker};
-use edp_protocol::message::{Failure, FailureKind, Outcome, Work};
+use edp_protocol::message::{FailureKind, Outcome, Work};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::wire::Failed;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::future::Future;
@@ -87,20 +89,22 @@ pub async fn run(
                 None => break,
                 Some(outcome) => {
                     under_way -= 1;
-                    if let (false, Err(Failure { kind: FailureKind::Returned, reason })) = (stopping, &outcome.result) {
+                    if let (false, Err(failed @ Failed { kind: FailureKind::Returned, .. })) = (stopping, &outcome.result) {
                         stopping = true;
-                        stopped = Some(reason.clone());
+                        stopped = Some(failed.reason());
                         cancel.store(true, Ordering::Relaxed);
                     }
                     let again = !stopping
                         && outcome.work.attempt < retries.attempts
                         && matches!(&outcome.result, Err(failure) if failure.kind == FailureKind::Transient);
                     if again {
+                        metrics().retried();
                         let attempt = outcome.work.attempt + 1;
                         let work = Work { attempt, ..outcome.work };
                         waiting.push(Reverse(Due { at: Instant::now() + retries.wait(attempt), work }));
                     } else {
                         let entry = Entry::from(outcome);
+                        metrics().settled(&entry.granule, entry.state.as_str());
                         progress(&entry);
                         entries.push(entry);
                     }

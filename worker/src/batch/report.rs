@@ -1,6 +1,7 @@
 //! What became of a production, granule by granule.
 
 use edp_protocol::message::{FailureKind, Outcome, Work};
+use edp_protocol::wire::Stage;
 use serde::Serialize;
 
 /// Where a granule stands.
@@ -53,6 +54,12 @@ pub struct Entry {
     pub seconds: f64,
     /// Size in bytes, if it is there.
     pub bytes: u64,
+    /// SHA-256 of its bytes, hexadecimal; empty if unknown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// What each stage of making it took; none if that is unknown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -69,6 +76,8 @@ impl Entry {
             attempts: work.attempt - 1,
             seconds: 0.0,
             bytes: 0,
+            sha256: String::new(),
+            stages: Vec::new(),
             warnings: Vec::new(),
         }
     }
@@ -82,7 +91,9 @@ impl From<Outcome> for Entry {
             Ok(done) => Entry {
                 state: if done.already { State::Present } else { State::Made },
                 reason: None,
-                bytes: done.bytes,
+                bytes: done.size,
+                sha256: done.sha256,
+                stages: done.stages,
                 warnings: done.warnings,
                 ..entry
             },
@@ -93,7 +104,7 @@ impl From<Outcome> for Entry {
                     FailureKind::Returned | FailureKind::Lost => State::Left,
                     FailureKind::Permanent | FailureKind::Transient => State::Failed,
                 },
-                reason: Some(failure.reason),
+                reason: Some(failure.reason()),
                 ..entry
             },
         }
@@ -116,10 +127,18 @@ impl Report {
     /// Adds granules whose recipes could not even be tried, with the reasons.
     pub fn refuse(&mut self, refused: Vec<(String, String)>, mut progress: impl FnMut(&Entry)) {
         for (granule, reason) in refused {
-            let reason = Some(reason);
-            let (id, warnings) = (String::new(), Vec::new());
-            let entry =
-                Entry { granule, id, state: State::Failed, reason, attempts: 0, seconds: 0.0, bytes: 0, warnings };
+            let entry = Entry {
+                granule,
+                id: String::new(),
+                state: State::Failed,
+                reason: Some(reason),
+                attempts: 0,
+                seconds: 0.0,
+                bytes: 0,
+                sha256: String::new(),
+                stages: Vec::new(),
+                warnings: Vec::new(),
+            };
             progress(&entry);
             self.entries.push(entry);
         }

@@ -6,7 +6,9 @@ mod serve;
 
 use clap::{Parser, Subcommand};
 use edp_protocol::settings::Settings;
+use edp_protocol::telemetry::{self, Program};
 use edp_worker::console::{Ending, Usage};
+use edp_worker::service::new_name;
 use std::path::PathBuf;
 
 /// Makes granules of ECCO ocean state estimates and looks at them.
@@ -16,6 +18,9 @@ pub(crate) struct Cli {
     /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
+    /// Form of the log: human or json
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
     /// A settings file instead of edp.toml in the current directory
     #[arg(long, global = true, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -46,7 +51,10 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
     settings.store.s3.profile = cli.aws_profile.or(settings.store.s3.profile);
     let level = cli.log.as_deref().or(settings.log.as_deref());
-    edp_protocol::telemetry::start(level).map_err(|e| Usage::from_error(&e))?;
+    let format = cli.log_format.as_deref().or(settings.log_format.as_deref());
+    let name = new_name();
+    let program = Program { name: "edp-worker", instance: &name };
+    let _telemetry = telemetry::start(program, level, format).map_err(|e| Usage::from_error(&e))?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Make(options) => {
@@ -55,7 +63,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
         }
         Command::Serve(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);
-            serve::execute(&options, &settings)
+            serve::execute(&options, &settings, &name)
         }
         Command::Look(options) => look::execute(&options),
     }

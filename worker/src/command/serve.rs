@@ -10,6 +10,7 @@ use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Stop, Usage, note};
 use edp_worker::notice;
+use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::sync::Arc;
@@ -55,8 +56,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
-/// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+/// Runs the command, as the worker of this name.
+pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     if options.queue.as_ref().is_some_and(Address::has_password) {
@@ -72,7 +73,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
     let stores = Stores::new(&settings.store).confined(reach.directories());
     let service = Service {
-        worker: Arc::new(console::worker(options.slots, options.replace, settings, &stores)),
+        worker: Arc::new(Worker {
+            id: name.to_owned(),
+            ..console::worker(options.slots, options.replace, settings, &stores)
+        }),
         reach,
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),

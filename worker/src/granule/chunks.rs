@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::dataset::Chunk;
+use edp_protocol::wire;
 use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -34,7 +35,14 @@ pub struct Stored {
     pub filter_mask: u32,
 }
 
-/// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values.
+unsafe extern "C" {
+    /// As the library has it; the binding takes a pointer in the place of the mask.
+    fn H5PLset_loading_state(mask: std::ffi::c_uint) -> h5::herr_t;
+}
+
+/// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values, and from loading
+/// plugins in this process: a file that names a filter that the library does not have would otherwise run whatever
+/// lies in the directories of `HDF5_PLUGIN_PATH`. Granules and inputs need none.
 ///
 /// The library prints by default, and decides thread by thread; the netCDF library switches it off only in the
 /// thread that used it first. To be called before files are opened in a new thread, and first of all in `main`: only
@@ -44,9 +52,10 @@ pub struct Stored {
 pub fn silence_hdf5() {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     // SAFETY: the lock is held; null stands for no printing function. Asking not to tidy up fails, without effect,
-    // once the library is in use.
+    // once the library is in use. No bit set stands for no kind of plugin.
     unsafe {
         h5::H5dont_atexit();
+        H5PLset_loading_state(0);
         h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut());
     }
 }
@@ -83,6 +92,16 @@ pub struct Layout {
     pub filters: Vec<Filter>,
     /// Its chunks in the order of the file's index; empty if it is contiguous.
     pub chunks: Vec<Stored>,
+}
+
+impl Layout {
+    /// Where the chunks of this variable are, by the position of their values.
+    pub fn places(&self, variable: &str) -> wire::Chunks {
+        let mut chunks: Vec<&Stored> = self.chunks.iter().collect();
+        chunks.sort_by_key(|chunk| &chunk.offset);
+        let places = chunks.into_iter().map(|chunk| (chunk.address, chunk.size)).collect();
+        wire::Chunks { variable: variable.to_owned(), places }
+    }
 }
 
 /// An HDF5 identifier that is closed when dropped; only made and dropped while the lock is held.
@@ -357,4 +376,16 @@ fn rank(file: &File<'_>, dataset: &Id, name: &str) -> Result<usize, ChunkError> 
     // SAFETY: the lock is held and the space is open.
     let rank = unsafe { h5s::H5Sget_simple_extent_ndims(space.0) };
     usize::try_from(rank).map_err(|_| error(file.path, "read the shape of ", name.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_in_the_order_of_the_values() {
+        let stored = |first, address| Stored { offset: vec![0, first], address, size: 9, filter_mask: 0 };
+        let layout = Layout { filters: Vec::new(), chunks: vec![stored(12, 70), stored(0, 90), stored(6, 80)] };
+        assert_eq!(layout.places("SSH").places, [(90, 9), (80, 9), (70, 9)]);
+    }
 }

@@ -4,6 +4,7 @@
 //! bytes ...), then a zlib stream. HDF5 reads it back with its standard filters.
 
 use super::dataset::{Chunk, Chunked, Type};
+use super::stages::{Stage, Stages};
 use libdeflater::{CompressionLvl, Compressor};
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ pub struct Codec {
 impl Codec {
     /// Compresses a block of values that spans whole chunks: `values` has `shape`, its first element lies at
     /// `origin` in the variable, and every chunk that it touches ends in it or at the variable's edge.
-    /// Chunks that stick out are padded with `pad`.
+    /// Chunks that stick out are padded with `pad`. The time of each chunk goes to `stages`.
     ///
     /// # Errors
     /// A level that does not exist.
@@ -101,6 +102,7 @@ impl Codec {
         origin: &[u64],
         chunk: &[usize],
         pad: T,
+        stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
         let level = match self.level {
             Some(level @ 0..=9) => Some(CompressionLvl::new(i32::from(level)).map_err(|_| CodecError::Level(level))?),
@@ -123,7 +125,11 @@ impl Codec {
             bytes.shrink_to_fit();
             Ok(Chunk { offset, bytes })
         };
-        (0..total).into_par_iter().map_init(|| level.map(Compressor::new), encode_one).collect()
+        let size = chunk.iter().product::<usize>() * T::SIZE;
+        let timed = |compressor: &mut Option<Compressor>, index: usize| {
+            stages.time(Stage::Compress, size as u64, || encode_one(compressor, index))
+        };
+        (0..total).into_par_iter().map_init(|| level.map(Compressor::new), timed).collect()
     }
 
     /// Compresses a whole variable into a single chunk.
@@ -131,7 +137,7 @@ impl Codec {
     /// # Errors
     /// As [`Codec::encode`].
     pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
-        let chunks = self.encode(values, shape, &vec![0; shape.len()], shape, pad)?;
+        let chunks = self.encode(values, shape, &vec![0; shape.len()], shape, pad, &Stages::begin())?;
         Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
@@ -204,7 +210,7 @@ mod tests {
         let shape = [3, 5, 4];
         let values: Vec<f32> = (0..60).map(|i| i as f32 * 1.5 - 7.0).collect();
         let codec = Codec { level: Some(5), shuffle: true };
-        let chunks = codec.encode(&values, &shape, &[6, 0, 0], &[2, 3, 4], -1.0).unwrap();
+        let chunks = codec.encode(&values, &shape, &[6, 0, 0], &[2, 3, 4], -1.0, &Stages::begin()).unwrap();
         let offsets: Vec<_> = chunks.iter().map(|c| c.offset.clone()).collect();
         assert_eq!(offsets, [[6, 0, 0], [6, 3, 0], [8, 0, 0], [8, 3, 0]]);
         for chunk in &chunks {

@@ -6,11 +6,13 @@
 use super::codec::{Codec, CodecError, Element, chunk_shape};
 use super::dataset::{Chunk, Chunked, Value};
 use super::rotation::{Orientation, Staggering, rotate};
+use super::stages::{Stage, Stages};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
 use crate::mds::{MdsError, MdsFile, Plane};
 use edp_protocol::store::ReadAt;
+use edp_protocol::wire;
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -117,18 +119,22 @@ pub struct Record {
     pub input: Input,
     /// Its record, from 0.
     pub number: usize,
+    /// Its header's file, as outcomes tell of it.
+    pub header: wire::Input,
 }
 
 impl Record {
-    fn plane(&self, level: usize) -> Result<Plane, MdsError> {
-        self.input.read_plane(self.number, level)
+    fn plane(&self, level: usize, stages: &Stages) -> Result<Plane, MdsError> {
+        let header = self.input.header();
+        let planes = (header.records * header.levels().unwrap_or(1)).max(1) as u64;
+        stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(self.number, level))
     }
 }
 
 /// What the values of a field are made of.
 pub enum Source {
     /// One model variable as it is.
-    Direct(Record),
+    Direct(Box<Record>),
     /// One component of a vector.
     Rotated(Box<Vector>),
 }
@@ -153,6 +159,15 @@ impl Source {
             Source::Rotated(vector) => format!("{} or {}", vector.x.input.name(), vector.y.input.name()),
         }
     }
+
+    /// The records that are read.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let (first, second) = match self {
+            Source::Direct(record) => (&**record, None),
+            Source::Rotated(vector) => (&vector.x, Some(&vector.y)),
+        };
+        [first].into_iter().chain(second)
+    }
 }
 
 /// A field on its way: its name, what it is made of, and its route.
@@ -167,6 +182,8 @@ pub struct Field<'a> {
     pub levels: Option<usize>,
     /// Where it goes.
     pub route: Route<'a>,
+    /// The clock of its granule.
+    pub stages: &'a Stages,
 }
 
 /// What was seen in some planes.
@@ -331,7 +348,6 @@ impl Field<'_> {
                     if cancel.load(Ordering::Relaxed) {
                         return Err(FieldError::Cancelled);
                     }
-                    let _span = tracing::info_span!("plane").entered();
                     self.plane(first + k, &horizontal, out)
                 })
                 .try_reduce(|| Seen { range: None, uncovered: 0 }, |a, b| Ok(a.and(b)))?;
@@ -342,9 +358,7 @@ impl Field<'_> {
                 slab_shape[1] = count;
                 origin[1] = first as u64;
             }
-            let span = tracing::info_span!("compress").entered();
-            let chunks = codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL)?;
-            drop(span);
+            let chunks = codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL, self.stages)?;
             if give(chunks).is_break() {
                 return Err(FieldError::Cancelled);
             }
@@ -355,24 +369,45 @@ impl Field<'_> {
     /// Makes one level of the output.
     fn plane<O: Output>(&self, level: usize, shape: &[usize], out: &mut [O]) -> Result<Seen<O>, FieldError> {
         match self.source {
-            Source::Direct(record) => match record.plane(level)? {
+            Source::Direct(record) => match record.plane(level, self.stages)? {
                 Plane::F32(values) => self.route_plane(level, shape, &values, out),
                 Plane::F64(values) => self.route_plane(level, shape, &values, out),
             },
             Source::Rotated(vector) => {
-                let (mut x, mut y) = (vector.x.plane(level)?.into_f32(), vector.y.plane(level)?.into_f32());
-                if vector.staggering == Staggering::Faces {
-                    still(self.grid.n, &self.grid.mask_w, level, &mut x);
-                    still(self.grid.n, &self.grid.mask_s, level, &mut y);
-                }
-                let mut rotated = vec![0.0; x.len()];
-                rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
+                let (x, y) = (vector.x.plane(level, self.stages)?, vector.y.plane(level, self.stages)?);
+                let bytes = (x.len() + y.len()) * size_of::<f32>();
+                let rotated = self.stages.time(Stage::Rotate, bytes as u64, || {
+                    let (mut x, mut y) = (x.into_f32(), y.into_f32());
+                    if vector.staggering == Staggering::Faces {
+                        still(self.grid.n, &self.grid.mask_w, level, &mut x);
+                        still(self.grid.n, &self.grid.mask_s, level, &mut y);
+                    }
+                    let mut rotated = vec![0.0; x.len()];
+                    rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
+                    rotated
+                });
                 self.route_plane(level, shape, &rotated, out)
             }
         }
     }
 
     fn route_plane<I: Real, O: Output>(
+        &self,
+        level: usize,
+        shape: &[usize],
+        values: &[I],
+        out: &mut [O],
+    ) -> Result<Seen<O>, FieldError> {
+        let stage = match &self.route {
+            Route::Native(_) => Stage::Mask,
+            Route::Latlon { .. } => Stage::Regrid,
+        };
+        let bytes = size_of_val(out) as u64;
+        self.stages.time(stage, bytes, || self.put(level, shape, values, out))
+    }
+
+    /// Puts a plane of the model where it goes.
+    fn put<I: Real, O: Output>(
         &self,
         level: usize,
         shape: &[usize],

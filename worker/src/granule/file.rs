@@ -247,6 +247,7 @@ pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::codec::Codec;
     use super::super::dataset::Chunked;
+    use super::super::stages::Stages;
     use super::*;
 
     /// Writes a dataset all of whose chunks are made.
@@ -264,7 +265,7 @@ pub(super) mod tests {
     pub(in super::super) fn sample() -> Dataset {
         let codec = Codec { level: Some(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
-        let chunks = codec.encode(&field, &[1, 4, 6], &[0, 0, 0], &[1, 3, 4], 9.96921e36).unwrap();
+        let chunks = codec.encode(&field, &[1, 4, 6], &[0, 0, 0], &[1, 3, 4], 9.96921e36, &Stages::begin()).unwrap();
         let chunked = Chunked { chunks: Some(chunks.into()), ..codec.chunked(vec![1, 3, 4]) };
         let range = ("actual_range".to_owned(), Value::F32(vec![1.0, 23.0]));
         let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));

@@ -6,6 +6,7 @@
 use super::chunks::{self, ChunkError};
 use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
 use super::file::{self, Written};
+use edp_protocol::wire;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -35,11 +36,11 @@ pub enum GateError {
 
 /// Opens a file and holds its structure against the dataset and the chunks it was written from: dimensions, types, fill
 /// values, filters, attributes, chunk index and sizes, and the values of everything that is stored plainly (time,
-/// bounds, coordinates).
+/// bounds, coordinates). Gives out where the chunks are.
 ///
 /// # Errors
 /// The file cannot be read, or [`GateError::Violations`] with all that differs.
-pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<(), GateError> {
+pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wire::Chunks>, GateError> {
     let mut violations = Vec::new();
     let read = |source| GateError::Read { path: path.into(), source };
     {
@@ -64,6 +65,7 @@ pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<(), Ga
         dataset.variables.iter().filter(|variable| matches!(variable.storage, Storage::Chunked(..))).collect();
     let names: Vec<&str> = chunked.iter().map(|variable| variable.name.as_str()).collect();
     let length = std::fs::metadata(path).map_err(|e| read(e.to_string().into()))?.len();
+    let mut places = Vec::new();
     for (variable, layout) in chunked.into_iter().zip(chunks::layouts(path, &names)?) {
         check_chunks(
             &mut violations,
@@ -72,8 +74,9 @@ pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<(), Ga
             &layout,
             length,
         );
+        places.push(layout.places(&variable.name));
     }
-    if violations.is_empty() { Ok(()) } else { Err(GateError::Violations { path: path.into(), violations }) }
+    if violations.is_empty() { Ok(places) } else { Err(GateError::Violations { path: path.into(), violations }) }
 }
 
 fn check_variable(
@@ -213,7 +216,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.nc");
         let written = write(&path, &sample()).unwrap();
-        check(&path, &sample(), &written).unwrap();
+        let places = check(&path, &sample(), &written).unwrap();
+        let [ssh] = &places[..] else { panic!("{places:?}") };
+        assert_eq!((ssh.variable.as_str(), ssh.places.len()), ("SSH", 4));
+        let sizes: Vec<u64> = written["SSH"].iter().map(|(_, size)| *size).collect();
+        assert_eq!(ssh.places.iter().map(|(_, size)| *size).collect::<Vec<_>>(), sizes);
     }
 
     #[test]

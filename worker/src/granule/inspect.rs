@@ -8,7 +8,7 @@ use crate::metadata::global::is_placeholder;
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
 use edp_protocol::store::{Head, StoreError, Stores};
-use edp_protocol::{Location, Mode};
+use edp_protocol::{Location, Mode, wire};
 use std::path::{Path, PathBuf};
 
 /// Why a granule could not be looked at.
@@ -92,6 +92,18 @@ fn globals(path: &Path) -> Result<Attributes, InspectError> {
     // Files of other origin may hold attributes of types that granules never do: they are not looked at.
     let known = file.attributes().filter(|a| a.value().ok().and_then(file::attribute_from).is_some());
     file::attributes_of(known).map_err(read)
+}
+
+/// Where the chunks of every variable of a file are that has any.
+///
+/// # Errors
+/// The file is not readable.
+pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
+    let read = |source| InspectError::Read { path: path.into(), source };
+    let names: Vec<String> = netcdf::open(path).map_err(read)?.variables().map(|variable| variable.name()).collect();
+    let layouts = chunks::layouts(path, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));
+    Ok(places.filter(|chunks| !chunks.places.is_empty()).collect())
 }
 
 /// Checks the structure of an existing granule against its recipe: every variable there, every chunk there and within

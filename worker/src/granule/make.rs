@@ -8,6 +8,7 @@ use super::file::{FileError, Writer, Written};
 use super::gate;
 use super::inputs::Output;
 use super::remote::{Fetching, held_at_once};
+use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
 use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
@@ -18,20 +19,43 @@ use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_protocol::store::Stores;
-use edp_protocol::{GridKind, Mode};
+use edp_protocol::{Digest, GridKind, Mode, wire};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 /// What was made.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Made {
     /// Size of the file in bytes.
-    pub bytes: u64,
+    pub size: u64,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// What was read, by path.
+    pub inputs: Vec<wire::Input>,
+    /// Where the chunks are in it, variable by variable in file order.
+    pub chunks: Vec<wire::Chunks>,
     /// What is odd but did not stop it.
     pub warnings: Vec<String>,
+}
+
+impl Made {
+    /// The outcome, once the granule stands at its place.
+    pub(crate) fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
+        wire::Done {
+            already: false,
+            location: recipe.granule.clone(),
+            size: self.size,
+            sha256: self.digest.as_str().to_owned(),
+            stages: stages.report(self.size),
+            inputs: self.inputs,
+            chunks: self.chunks,
+            warnings: self.warnings,
+        }
+    }
 }
 
 /// What a worker makes granules with.
@@ -43,6 +67,8 @@ pub struct Means<'a> {
     pub memory: u64,
     /// Set by somebody who wants it to be given up at the next level.
     pub cancel: &'a AtomicBool,
+    /// The clock of this granule.
+    pub stages: &'a Stages,
 }
 
 /// Makes the granule of a recipe at a local path where nothing is yet, and checks it there.
@@ -55,9 +81,10 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     if plan.is_held() {
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
-    let assembly = tracing::info_span!("resources").in_scope(|| Assembly::new(recipe, means.cache, means.cancel))?;
+    let Means { cache, cancel, stages, .. } = means;
+    let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
     let mut warnings = Vec::new();
-    let (outputs, mut dataset) = tracing::info_span!("assemble").in_scope(|| assembly.dataset(&mut warnings))?;
+    let (outputs, mut dataset) = assembly.dataset(&mut warnings)?;
     let held = held_at_once(&outputs);
     for output in &outputs {
         let needed = assembly.memory(output)?.saturating_add(held);
@@ -66,10 +93,30 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
             return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
         }
     }
-    let written = assembly.write(&outputs, &mut dataset, path, &mut warnings)?;
-    tracing::info_span!("gate").in_scope(|| gate::check(path, &dataset, &written))?;
-    let bytes = std::fs::metadata(path).map_err(|source| FileError::Io { path: path.into(), source })?.len();
-    Ok(Made { bytes, warnings })
+    let (written, inputs) = assembly.write(&outputs, &mut dataset, path, &mut warnings)?;
+    let fail = |source| FileError::Io { path: path.into(), source };
+    let size = std::fs::metadata(path).map_err(fail)?.len();
+    let (checked, hashed) = stages.time(Stage::Gate, size, || {
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| digest(path, size, stages));
+            let checked = gate::check(path, &dataset, &written);
+            (checked, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    });
+    let (chunks, digest) = (checked?, hashed.map_err(fail)?);
+    Ok(Made { size, digest, inputs, chunks, warnings })
+}
+
+/// Digest of a granule of so many bytes, as a stage.
+///
+/// It is read once more, from memory, where its bytes have just been: HDF5 goes back to its beginning to the last, so
+/// that nothing can be hashed before it is closed.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest(path: &Path, size: u64, stages: &Stages) -> std::io::Result<Digest> {
+    let read = stages.time(Stage::Hash, size, || File::open(path).and_then(Digest::of_reader));
+    read.map(|(digest, _)| digest)
 }
 
 /// A recipe together with all that it is made with.
@@ -80,15 +127,21 @@ pub(super) struct Assembly<'a> {
     pub(super) resources: Resources,
     pub(super) stores: &'a Stores,
     pub(super) cancel: &'a AtomicBool,
+    pub(super) stages: &'a Stages,
 }
 
 impl<'a> Assembly<'a> {
     /// Loads what the recipe shares with others.
-    pub(super) fn new(recipe: &'a Recipe, cache: &'a Cache, cancel: &'a AtomicBool) -> Result<Assembly<'a>, MakeError> {
+    pub(super) fn new(
+        recipe: &'a Recipe,
+        cache: &'a Cache,
+        cancel: &'a AtomicBool,
+        stages: &'a Stages,
+    ) -> Result<Assembly<'a>, MakeError> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid)?;
-        Ok(Assembly { recipe, plan, name, resources, stores: cache.stores(), cancel })
+        Ok(Assembly { recipe, plan, name, resources, stores: cache.stores(), cancel, stages })
     }
 }
 
@@ -148,41 +201,48 @@ impl Assembly<'_> {
         Ok((outputs, Dataset { dimensions: coordinates.dimensions, variables, attributes }))
     }
 
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last.
+    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Beside all
+    /// this the inputs are hashed.
     fn write(
         &self,
         outputs: &[Output<'_>],
         dataset: &mut Dataset,
         path: &Path,
         warnings: &mut Vec<String>,
-    ) -> Result<Written, MakeError> {
-        let writer = tracing::info_span!("write").in_scope(|| Writer::create(path, dataset))?;
+    ) -> Result<(Written, Vec<wire::Input>), MakeError> {
+        let stages = self.stages;
+        let writer = stages.time(Stage::Write, 0, || Writer::create(path, dataset))?;
         let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
-        let (written, encoded) = std::thread::scope(|scope| {
-            let span = tracing::Span::current();
+        let failed = AtomicBool::new(false);
+        let (written, encoded, inputs) = std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| self.hash(outputs, &failed));
             let writing = scope.spawn(move || {
                 let mut writer = writer;
                 for (name, chunks) in chunks {
-                    let _span = tracing::info_span!(parent: &span, "write").entered();
-                    writer.write(name, chunks.as_ref())?;
+                    let chunks = chunks.as_ref();
+                    let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+                    stages.time(Stage::Write, bytes as u64, || writer.write(name, chunks))?;
                 }
                 Ok::<_, FileError>(writer)
             });
-            let fetching = Fetching::begin(scope, outputs, self.stores);
+            let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let encoded = self.encode(outputs, &variables, fetching, to_writer);
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (written, encoded)
+            failed.store(written.is_err() || encoded.is_err(), Ordering::Relaxed);
+            let inputs = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (written, encoded, inputs)
         });
         // When the writer fails, the computation gives up: so the writer's error is the one that counts.
-        let (mut writer, encoded) = (written?, encoded?);
+        let (mut writer, encoded, mut inputs) = (written?, encoded?, inputs?);
+        self.add_fetched(outputs, &mut inputs)?;
         for (output, encoded) in outputs.iter().zip(&encoded) {
             self.settle(output, encoded, dataset, &mut writer, warnings)?;
         }
-        Ok(tracing::info_span!("write").in_scope(|| writer.close())?)
+        Ok((stages.time(Stage::Write, 0, || writer.close())?, inputs))
     }
 
     /// Gives the chunks of all variables to the writer, in file order.
@@ -323,7 +383,7 @@ impl Assembly<'_> {
     ) -> Result<T, MakeError> {
         let mask = self.mask(output)?;
         let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, &mask)?);
-        Ok(read(&Field { name: output.name, source: &output.source, grid, levels, route })?)
+        Ok(read(&Field { name: output.name, source: &output.source, grid, levels, route, stages: self.stages })?)
     }
 
     /// Describes a variable. Its range, known only when its values were seen, has the place of any other until then.

@@ -15,5 +15,6 @@ pub mod make;
 pub mod ranges;
 mod remote;
 pub mod rotation;
+pub mod stages;
 pub mod time;
 mod valid_range;

@@ -2,6 +2,7 @@
 
 use super::error::MakeError;
 use super::make::Assembly;
+use super::stages::Stages;
 use crate::metadata::configuration::Precision;
 use crate::resources::Cache;
 use edp_protocol::recipe::Recipe;
@@ -25,12 +26,13 @@ pub struct Ranges {
 /// Anything that keeps the values from being right.
 pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ranges, MakeError> {
     recipe.check_identity()?;
-    let assembly = Assembly::new(recipe, cache, cancel)?;
+    let stages = Stages::begin();
+    let assembly = Assembly::new(recipe, cache, cancel, &stages)?;
     let precision = assembly.resources.texts.configuration.precision;
     let (mut outputs, mut warnings) = (Vec::new(), Vec::new());
     for (name, inputs) in &assembly.recipe.variables {
         let output = assembly.output(name, inputs, &mut warnings)?;
-        output.fetch(assembly.stores)?;
+        output.fetch(assembly.stores, assembly.stages)?;
         let range = match precision {
             Precision::Float32 => {
                 assembly.field(&output, |field| field.range::<f32>(assembly.cancel))?.map(|range| range.map(f64::from))

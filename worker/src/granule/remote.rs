@@ -2,12 +2,13 @@
 //! after it: however many variables a granule has, those of two are in memory.
 
 use super::error::MakeError;
-use super::inputs::Output;
-use edp_protocol::Location;
+use super::inputs::{InOrder, Output};
+use super::stages::{Stage, Stages};
 use edp_protocol::store::{ReadAt, Stores};
+use edp_protocol::{Digest, Location};
 use std::io;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, Scope};
 
 /// One object, of which size and version are known before it is fetched. Clones share what was fetched.
@@ -18,19 +19,35 @@ pub(super) struct Remote {
     etag: Option<String>,
     size: u64,
     held: Arc<RwLock<Option<Box<dyn ReadAt>>>>,
+    digest: Arc<OnceLock<Digest>>,
 }
 
 impl Remote {
     pub(super) fn new(path: &str, location: Location, etag: Option<String>, size: u64) -> Remote {
-        Remote { path: path.to_owned(), location, etag, size, held: Arc::default() }
+        Remote { path: path.to_owned(), location, etag, size, held: Arc::default(), digest: Arc::default() }
     }
 
-    fn fetch(&self, stores: &Stores) -> Result<(), MakeError> {
-        let object = stores.open(&self.location, self.etag.as_deref(), self.size)?;
-        let found = object.length().map_err(|source| MakeError::Input { path: self.path.clone(), source })?;
+    /// Its path as the recipe has it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// SHA-256 of its bytes, once it was fetched.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.digest.get()
+    }
+
+    fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
+        let fail = |source| MakeError::Input { path: self.path.clone(), source };
+        let open = || stores.open(&self.location, self.etag.as_deref(), self.size);
+        let object = stages.time(Stage::Fetch, self.size, open)?;
+        let found = object.length().map_err(fail)?;
         if found != self.size {
             return Err(MakeError::InputChanged { path: self.path.clone(), found, planned: self.size });
         }
+        let pass = InOrder { file: &*object, at: 0, size: self.size, stop: &[] };
+        let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;
+        let _ = self.digest.set(digest); // fetched again, it is the same version
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(object);
         Ok(())
     }
@@ -55,13 +72,13 @@ impl ReadAt for Remote {
 
 impl Output<'_> {
     /// Fetches what is on S3, all objects at once.
-    pub(super) fn fetch(&self, stores: &Stores) -> Result<(), MakeError> {
+    pub(super) fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
         if let [only] = &self.remotes[..] {
-            return only.fetch(stores);
+            return only.fetch(stores, stages);
         }
         thread::scope(|scope| {
             let fetching: Vec<_> =
-                self.remotes.iter().map(|remote| scope.spawn(move || remote.fetch(stores))).collect();
+                self.remotes.iter().map(|remote| scope.spawn(move || remote.fetch(stores, stages))).collect();
             let ended =
                 fetching.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             ended.collect()
@@ -94,6 +111,7 @@ impl Fetching {
         scope: &'scope Scope<'scope, '_>,
         outputs: &'scope [Output<'_>],
         stores: &'scope Stores,
+        stages: &'scope Stages,
     ) -> Fetching {
         if outputs.iter().all(|output| output.remotes.is_empty()) {
             return Fetching(None);
@@ -102,7 +120,7 @@ impl Fetching {
         let (give, take) = mpsc::sync_channel(0);
         scope.spawn(move || {
             for output in outputs {
-                let fetched = output.fetch(stores);
+                let fetched = output.fetch(stores, stages);
                 let failed = fetched.is_err();
                 if give.send(fetched).is_err() || failed {
                     return;

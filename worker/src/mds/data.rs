@@ -100,6 +100,11 @@ impl<R: ReadAt> MdsFile<R> {
         &self.name
     }
 
+    /// The bytes of the file.
+    pub fn data(&self) -> &R {
+        &self.data
+    }
+
     /// What the file holds.
     pub fn header(&self) -> &Header {
         &self.header

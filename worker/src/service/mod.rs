@@ -9,11 +9,15 @@ use crate::granule::error::MakeError;
 use crate::granule::field::FieldError;
 use crate::granule::inspect::{self, Identity};
 use crate::granule::make::{self, Means};
+use crate::granule::stages::{Stage, Stages};
 use crate::resources::Cache;
 use edp_protocol::Location;
-use edp_protocol::message::{Done, Failure, FailureKind, Outcome, Work, chain};
+use edp_protocol::message::{FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
+use edp_protocol::wire::{Done, Failed};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -22,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 /// A worker: what its slots share.
 #[derive(Debug)]
@@ -44,49 +49,54 @@ impl Worker {
 
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let id = format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros());
-        Worker { id, slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
+        Worker { id: new_name(), slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
     }
 
     /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
-    /// the next level once `cancel` is set.
+    /// the next level once `cancel` is set, and commits nothing after that: whoever set it may have said already that
+    /// the granule is not there.
     ///
     /// # Errors
     /// Why the granule does not stand there now.
-    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failure> {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(returned());
-        }
-        let permanent = |reason: String| Failure { kind: FailureKind::Permanent, reason };
-        let location: Location = recipe.granule.parse().map_err(|e| permanent(chain(&e)))?;
-        recipe.check_identity().map_err(|e| permanent(chain(&e)))?;
+    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failed> {
+        let stages = Stages::begin();
+        let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
+        wanted()?;
+        let location: Location = recipe.granule.parse().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
+        recipe.check_identity().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
         if let Some(missing) = recipe.recipe.as_ref().filter(|plan| plan.is_held()).map(|plan| plan.missing.clone()) {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
-            return Err(Failure { kind: FailureKind::Held, reason: chain(&held) });
+            return Err(Failed::by(FailureKind::Held, &held));
         }
         let target = match &location {
             Location::Local(path) => path,
-            Location::S3 { .. } => return self.put(recipe, &location, cancel),
+            Location::S3 { .. } => return self.put(recipe, &location, cancel, &stages),
         };
         if target.exists() {
-            match existing(target, recipe) {
+            match existing(target, recipe, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
                 Ok(_) if self.replace && !is_whole(target, recipe) => {}
                 found => return found,
             }
         }
-        let unwritten = |e: CommitError| Failure { kind: unwritable(recipe, &e.source), reason: chain(&e) };
+        let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
         let part = Part::new(target, &self.id).map_err(unwritten)?;
-        let means = Means { cache: &self.cache, memory: self.memory, cancel };
+        let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
         let made = make::make(recipe, means, part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
-        match part.commit(self.replace).map_err(unwritten)? {
-            Committed::New => Ok(Done { already: false, bytes: made.bytes, warnings: made.warnings }),
-            Committed::AlreadyThere => existing(target, recipe),
+        wanted()?;
+        match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
+            Committed::New => Ok(made.done(recipe, &stages)),
+            Committed::AlreadyThere => existing(target, recipe, &stages),
         }
     }
+}
+
+/// A name for a worker, or another program, of this process: new at every call.
+pub fn new_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros())
 }
 
 /// Name of this machine as worker names carry it: letters, digits and hyphens.
@@ -119,12 +129,12 @@ pub fn build() -> String {
     format!("edp {} netcdf {netcdf} hdf5 {hdf5}", env!("CARGO_PKG_VERSION"))
 }
 
-fn returned() -> Failure {
-    Failure { kind: FailureKind::Returned, reason: "stopped before it was made".into() }
+fn returned() -> Failed {
+    Failed::because(FailureKind::Returned, "stopped before it was made")
 }
 
 /// What an error of making means; `unwritable` knows it of errors of writing.
-fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failure {
+fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
         (MakeError::Field(FieldError::Cancelled), _) => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
@@ -132,13 +142,13 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
         // Somebody took the part away while it was written: what the libraries then say means nothing.
         (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
-            (Some(error), _) if error.is_transient() => FailureKind::Transient,
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
+            (Some(error), _) if error.is_transient() => FailureKind::Transient,
             (_, Some(system)) => unreadable(system),
             _ => FailureKind::Permanent,
         },
     };
-    Failure { kind, reason: chain(error) }
+    Failed::by(kind, error)
 }
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {
@@ -185,16 +195,29 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
     }
 }
 
-/// What a granule that stands at the destination means for its recipe.
-fn existing(target: &Path, recipe: &Recipe) -> Result<Done, Failure> {
-    let conflict = |reason: String| Failure {
-        kind: FailureKind::Conflict,
-        reason: format!("{}: {reason}; --replace overwrites it", recipe.granule),
+/// What a granule that stands at the destination means for its recipe. What is said of it is what stands there.
+fn existing(target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
+    let conflict = |reason: String| {
+        Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
     };
     match inspect::identify(target, recipe) {
         Ok(Identity::Same) => {
-            let bytes = std::fs::metadata(target).map_or(0, |metadata| metadata.len());
-            Ok(Done { already: true, bytes, warnings: Vec::new() })
+            let read = |e: io::Error| Failed {
+                kind: unreadable(&e),
+                reason: vec![format!("{}: cannot be read", recipe.granule), e.to_string()],
+            };
+            let size = target.metadata().map_err(read)?.len();
+            let digest = make::digest(target, size, stages).map_err(read)?;
+            Ok(Done {
+                already: true,
+                location: recipe.granule.clone(),
+                size,
+                sha256: digest.as_str().to_owned(),
+                stages: stages.report(size),
+                inputs: Vec::new(),
+                chunks: inspect::places(target).map_err(|e| conflict(chain(&e)))?,
+                warnings: Vec::new(),
+            })
         }
         Ok(Identity::Other(differs)) => Err(conflict(another(&differs))),
         Err(error) => Err(conflict(something(&error))),
@@ -227,7 +250,8 @@ pub async fn run(
                 None => open = false,
                 Some(work) => {
                     let (worker, cancel) = (worker.clone(), cancel.clone());
-                    slots.spawn(async move { one(&worker, work, cancel).await });
+                    let span = trace::make(&work.recipe.granule, work.attempt);
+                    slots.spawn(async move { one(&worker, work, cancel).await }.instrument(span));
                 }
             },
             Some(ended) = slots.join_next(), if !slots.is_empty() => {
@@ -244,23 +268,31 @@ pub async fn run(
 
 async fn one(worker: &Arc<Worker>, work: Work, cancel: Arc<AtomicBool>) -> Outcome {
     let started = Instant::now();
-    let (maker, recipe) = (worker.clone(), work.recipe.clone());
-    let made = tokio::task::spawn_blocking(move || maker.produce(&recipe, &cancel)).await;
+    let (maker, recipe, span) = (worker.clone(), work.recipe.clone(), tracing::Span::current());
+    let made = tokio::task::spawn_blocking(move || span.in_scope(|| maker.produce(&recipe, &cancel))).await;
     let result = made.unwrap_or_else(|error| {
         let reason =
             format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
-        Err(Failure { kind: FailureKind::Permanent, reason })
+        Err(Failed::because(FailureKind::Permanent, reason))
     });
     let elapsed = started.elapsed();
-    match &result {
-        Ok(done) => {
-            tracing::info!(granule = %work.recipe.granule, already = done.already, bytes = done.bytes, ?elapsed, "done")
-        }
-        Err(failure) => {
-            tracing::info!(granule = %work.recipe.granule, kind = ?failure.kind, reason = %failure.reason, "not done")
-        }
-    }
+    trace::ended(&tracing::Span::current(), Some(result.as_ref()));
+    tell(&work.recipe.granule, result.as_ref());
     Outcome { work, result, elapsed }
+}
+
+/// Says in log and measurements how a making ended.
+fn tell(granule: &str, result: Result<&Done, &Failed>) {
+    match result {
+        Ok(done) => {
+            let seconds = done.stages.first().map(|whole| whole.seconds);
+            tracing::info!(granule, already = done.already, bytes = done.size, seconds, "done");
+            if !done.already {
+                metrics().made(granule, done);
+            }
+        }
+        Err(failed) => tracing::info!(granule, kind = ?failed.kind, reason = %failed.reason(), "not done"),
+    }
 }
 
 #[cfg(test)]

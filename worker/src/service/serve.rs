@@ -17,19 +17,21 @@
 //! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
 use super::reach::Reach;
-use super::{Worker, build};
+use super::{Worker, build, tell};
 use crate::notice::MARGIN;
-use edp_protocol::message::{Done, Failure, FailureKind, chain};
-use edp_protocol::queue::{Consumer, Delivery, Link, Message, PublishError, Publisher, Queue, QueueError};
+use edp_protocol::message::{FailureKind, chain};
+use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, Event, Failed, Input, Order, Report, Stage};
-use edp_protocol::{Digest, Location};
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
+use edp_protocol::wire::{self, Done, Event, Failed, Order, Report};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{Instrument as _, Span};
 
 /// Header of an order: the build that the production was begun with.
 pub const BUILD_HEADER: &str = "edp-build";
@@ -80,6 +82,8 @@ enum Slot {
 struct Bench {
     service: Service,
     reports: Publisher,
+    /// What traces call the queues of orders and of reports.
+    names: Arc<[Destination; 2]>,
     build: Arc<str>,
     /// Set when the grace is over.
     cancel: Arc<AtomicBool>,
@@ -105,6 +109,7 @@ pub async fn serve(
     let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
     let bench = Bench {
         reports: link.publisher(Queue::Results, 4 * slots),
+        names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: build().into(),
         cancel: Arc::new(AtomicBool::new(false)),
         service,
@@ -121,9 +126,10 @@ pub async fn serve(
             solitary = false;
             if let Some((delivery, order)) = alone.take() {
                 solitary = true;
-                busy.spawn(attend(bench.clone(), delivery, order));
+                busy.spawn(traced(bench.clone(), delivery, order));
             }
         }
+        metrics().slots(busy.len(), slots);
         let free = alone.is_none() && !solitary && busy.len() < slots;
         let idle_end = bench.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
@@ -152,7 +158,7 @@ pub async fn serve(
                     Ok(order) if order.alone && !busy.is_empty() => alone = Some((delivery, order)),
                     Ok(order) => {
                         solitary = order.alone;
-                        busy.spawn(attend(bench.clone(), delivery, order));
+                        busy.spawn(traced(bench.clone(), delivery, order));
                     }
                     Err(error) => {
                         // Nobody can make anything of it, and nobody asked for it by an id.
@@ -175,6 +181,13 @@ pub async fn serve(
 
 fn read(delivery: &Delivery) -> Result<Order, wire::WireError> {
     Order::decode(&delivery.message.content_type, &delivery.message.body)
+}
+
+/// Attends to an order within a span that follows that of its sending.
+async fn traced(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+    let span = trace::consume("process", &bench.names[0], &delivery.message, delivery.redelivered);
+    span.record("edp.attempt", order.attempt);
+    attend(bench, delivery, order).instrument(span).await
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
@@ -224,6 +237,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             };
         }
     };
+    Span::current().record("edp.granule", &recipe.granule);
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
         return Slot::Cut(error);
     }
@@ -231,6 +245,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         0 => bench.service.deadline,
         seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
     };
+    let granule = recipe.granule.clone();
     let (mut result, stuck) = make(&bench, recipe, deadline).await;
     if let Event::Failed(Failed { kind: FailureKind::Permanent | FailureKind::Transient, .. }) = &result
         && let Err(reason) = look(&bench, |_| ()).await
@@ -238,9 +253,12 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         // What was not found may well be where it ought to be.
         result = failed(FailureKind::Returned, reason);
     }
+    if let Some(result) = result.ended() {
+        tell(&granule, result);
+    }
     let unfit = match &result {
-        Event::Failed(Failed { kind: FailureKind::Returned, reason }) if !bench.cancel.load(Ordering::Relaxed) => {
-            Some(reason.join(": "))
+        Event::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !bench.cancel.load(Ordering::Relaxed) => {
+            Some(failed.reason())
         }
         _ => None,
     };
@@ -287,12 +305,17 @@ fn report(bench: &Bench, order: &Order, event: Event) -> Report {
     }
 }
 
+fn failed(kind: FailureKind, reason: String) -> Event {
+    Event::Failed(Failed::because(kind, reason))
+}
+
 fn done(settled: Result<(), PublishError>) -> Slot {
     settled.map_or_else(Slot::Cut, |()| Slot::Settled)
 }
 
 /// Publishes the outcome, and only then acknowledges the delivery.
 async fn settle(bench: &Bench, delivery: Delivery, report: Report) -> Result<(), PublishError> {
+    trace::ended(&Span::current(), report.event.ended());
     publish(bench, &report).await?;
     delivery.ack();
     Ok(())
@@ -312,7 +335,9 @@ async fn publish(bench: &Bench, report: &Report) -> Result<(), PublishError> {
             Report { event, ..report.clone() }.encode().unwrap_or_default()
         }
     };
-    bench.reports.publish(Message::new(body, wire::CONTENT_TYPE, &report.recipe_id)).await
+    let mut message = Message::new(body, wire::CONTENT_TYPE, &report.recipe_id);
+    let span = trace::publish_report(&bench.names[1], &report.event, &mut message);
+    bench.reports.publish(message).instrument(span).await
 }
 
 fn brief(done: &wire::Done) -> wire::Done {
@@ -331,11 +356,8 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
     let cancel = Arc::new(AtomicBool::new(false));
     let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
     let its = recipe.clone();
-    let mut making = tokio::task::spawn_blocking(move || {
-        let result = worker.produce(&its, &own);
-        let sha256 = result.is_ok().then(|| digest(&its)).flatten().unwrap_or_default();
-        (result, sha256)
-    });
+    let span = Span::current();
+    let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &own)));
     let end = started + deadline;
     let mut look = tokio::time::interval(Duration::from_millis(200));
     let result = loop {
@@ -346,13 +368,13 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
         };
     };
     match result {
-        Some(made) => (event(&recipe, made, started), None),
+        Some(made) => (event(&recipe, made), None),
         None => {
             cancel.store(true, Ordering::Relaxed);
             let reason = format!("{}: took longer than {} s", recipe.granule, deadline.as_secs_f64());
             match timeout(STUCK, making).await {
-                // It ended just now.
-                Ok(made @ Ok((Ok(_), _))) => (event(&recipe, made, started), None),
+                // It was being committed at that moment, and is there.
+                Ok(made @ Ok(Ok(_))) => (event(&recipe, made), None),
                 Ok(_) => (failed(FailureKind::Transient, reason), None),
                 Err(_) => (failed(FailureKind::Transient, reason.clone()), Some(reason)),
             }
@@ -360,43 +382,13 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
     }
 }
 
-fn failed(kind: FailureKind, reason: String) -> Event {
-    Event::Failed(Failed { kind, reason: vec![reason] })
-}
-
-type Made = Result<(Result<Done, Failure>, String), tokio::task::JoinError>;
-
-fn event(recipe: &Recipe, made: Made, started: Instant) -> Event {
+fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinError>) -> Event {
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
             failed(FailureKind::Permanent, text)
         }
-        Ok((Err(failure), _)) => failed(failure.kind, failure.reason),
-        Ok((Ok(done), sha256)) => {
-            let inputs = recipe.recipe.iter().flat_map(|plan| &plan.inputs);
-            Event::Done(wire::Done {
-                already: done.already,
-                location: recipe.granule.clone(),
-                size: done.bytes,
-                sha256,
-                stages: vec![Stage {
-                    name: "make".into(),
-                    seconds: started.elapsed().as_secs_f64(),
-                    bytes: done.bytes,
-                }],
-                inputs: inputs
-                    .map(|(path, version)| Input { path: path.clone(), size: version.size, sha256: String::new() })
-                    .collect(),
-                chunks: Vec::new(),
-                warnings: done.warnings,
-            })
-        }
+        Ok(Err(failed)) => Event::Failed(failed),
+        Ok(Ok(done)) => Event::Done(done),
     }
-}
-
-fn digest(recipe: &Recipe) -> Option<String> {
-    let location: Location = recipe.granule.parse().ok()?;
-    let (digest, _) = std::fs::File::open(location.local().ok()?).and_then(Digest::of_reader).ok()?;
-    Some(digest.as_str().to_owned())
 }

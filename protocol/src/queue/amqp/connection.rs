@@ -20,6 +20,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long a connection must have lasted for the next loss to be a new one, with short pauses again.
 const STEADY: Duration = Duration::from_secs(10);
 
+/// How long the broker may take to end a connection that is of no use any more.
+pub(super) const HANG_UP: Duration = Duration::from_secs(2);
+
 /// What a link does about its queues whenever it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -55,6 +58,14 @@ impl Session {
             Some(event) => Ok(event),
             None => Err("the connection has ended".into()),
         }
+    }
+}
+
+/// Ends a connection, if it still lives. Dropping it would do so some time later: until then, a coordinator would find
+/// its own place taken.
+pub(super) async fn hang_up(connection: &Connection, limit: Duration) {
+    if connection.status().connected() {
+        let _ = tokio::time::timeout(limit, connection.close(200, ShortString::from("OK"))).await;
     }
 }
 
@@ -146,22 +157,28 @@ async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Fa
     })?;
     let events = Box::pin(connection.events_listener());
     let session = Session { connection, events };
-    match shared.role() {
-        Role::Looks => {}
-        Role::Awaits => {
-            check(shared, &session.connection).await.map_err(|failure| match failure {
-                Failure::Final(absent @ QueueError::Absent { .. }) => Failure::Passing(absent.to_string()),
-                failure => failure,
-            })?;
-        }
-        Role::Declares => {
-            if half == Half::Consuming {
-                take_seat(shared, &session.connection).await?;
-            }
-            declare(shared, &session.connection).await?;
-        }
+    if let Err(failure) = prepare(shared, half, &session.connection).await {
+        hang_up(&session.connection, HANG_UP).await;
+        return Err(failure);
     }
     Ok(session)
+}
+
+/// Does on a new connection what the role asks for.
+async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result<(), Failure> {
+    match shared.role() {
+        Role::Looks => Ok(()),
+        Role::Awaits => check(shared, connection).await.map_err(|failure| match failure {
+            Failure::Final(absent @ QueueError::Absent { .. }) => Failure::Passing(absent.to_string()),
+            failure => failure,
+        }),
+        Role::Declares => {
+            if half == Half::Consuming {
+                take_seat(shared, connection).await?;
+            }
+            declare(shared, connection).await
+        }
+    }
 }
 
 async fn connect(shared: &Shared, half: Half) -> Result<Connection, Error> {

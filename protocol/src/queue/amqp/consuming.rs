@@ -1,6 +1,9 @@
 //! The actor that declares, looks and consumes.
 
-use super::connection::{Attempts, Failure, Session, TAKEN, Trouble, channel, check, declare, look, texts, within};
+use super::connection::{
+    Attempts, Failure, HANG_UP, Session, TAKEN, Trouble, channel, check, declare, hang_up, look, take_seat, texts,
+    within,
+};
 use super::{Half, Shared};
 use crate::queue::consumer::{self, Settle, Source, Subscription, carry};
 use crate::queue::{Message, QueueError, Reply, Request};
@@ -103,13 +106,13 @@ impl Actor {
         let end = self.attend(&mut session, requests, &over, &mut settlers).await;
         if let Ok(End::Closed(_)) = &end {
             flush(&settlers).await;
-            let closing = session.connection.close(200, ShortString::from("OK"));
-            let _ = within(&self.shared, "closing the connection", closing).await;
+            hang_up(&session.connection, self.shared.options.confirm).await;
         }
         lost.send_replace(true);
         while let Some(carried) = self.carriers.join_next().await {
             self.take_back(carried.unwrap_or(Ok(())));
         }
+        hang_up(&session.connection, HANG_UP).await;
         end
     }
 
@@ -159,7 +162,8 @@ impl Actor {
     /// Keeps the subscription of a carrier that was lost; gives the reason.
     fn take_back(&mut self, carried: Result<(), (Option<Subscription>, String)>) -> Option<String> {
         let (subscription, why) = carried.err()?;
-        self.subscriptions.extend(subscription);
+        // One that has ended needs no other connection, and whoever has ended it waits for it.
+        self.subscriptions.extend(subscription.filter(|subscription| !subscription.ended()));
         Some(why)
     }
 
@@ -172,7 +176,11 @@ impl Actor {
         let shared = &self.shared;
         let unanswered = match request {
             Request::Declare(reply) => {
-                respond(reply, declare(shared, connection).await).map_err(|(reply, why)| (Request::Declare(reply), why))
+                let declared = match take_seat(shared, connection).await {
+                    Ok(()) => declare(shared, connection).await,
+                    taken => taken,
+                };
+                respond(reply, declared).map_err(|(reply, why)| (Request::Declare(reply), why))
             }
             Request::Check(reply) => {
                 respond(reply, check(shared, connection).await).map_err(|(reply, why)| (Request::Check(reply), why))

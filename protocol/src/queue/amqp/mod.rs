@@ -14,7 +14,7 @@ pub use tls::{Tls, TlsError};
 use super::engine::Engine;
 use super::publisher::Publication;
 use super::topology::{CONSUMER_TIMEOUT, Production};
-use super::{Address, MAILBOX, QueueError, Request, State};
+use super::{Address, MAILBOX, Queue, QueueError, Request, State};
 use crate::settings::QueueSettings;
 use connection::Role;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,6 +112,11 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn outbox(&self) -> mpsc::Sender<Publication> {
         self.outbox.clone()
+    }
+
+    /// Name of a queue on the broker.
+    pub(super) fn queue(&self, queue: Queue) -> String {
+        self.shared.options.production.queue(queue)
     }
 
     pub(super) fn declares(&self) {

@@ -1,0 +1,4 @@
+//! [`edp_tests::parsers::frame`]
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::frame(input));

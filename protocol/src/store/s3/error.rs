@@ -1,0 +1,284 @@
+//! What goes wrong with S3, and which of it may be tried again.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why S3 did not do what was asked. Nothing in it is secret.
+#[derive(Debug, thiserror::Error)]
+pub enum S3Error {
+    /// It could not be begun with.
+    #[error("S3 cannot be used: {0}")]
+    Start(Arc<S3Error>),
+    /// The settings cannot be used.
+    #[error("settings, store.s3.{key}: {what}")]
+    Settings {
+        /// Which one.
+        key: &'static str,
+        /// What is wrong, and what to write.
+        what: String,
+    },
+    /// Neither the settings nor the usual places have credentials.
+    #[error(
+        "no credentials for S3 ({0}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile (store.s3.profile), \
+         a role of this machine, or store.s3.anonymous for open buckets"
+    )]
+    NoCredentials(String),
+    /// A local file or directory, or threads.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is no such object.
+    #[error("{at}: there is no such object")]
+    Missing {
+        /// Where.
+        at: At,
+    },
+    /// There is no such bucket.
+    #[error("s3://{bucket}: there is no such bucket; check its name, and the endpoint and region of store.s3")]
+    NoBucket {
+        /// Its name.
+        bucket: String,
+    },
+    /// The store does not let us.
+    #[error("{at}: not allowed to {action} ({code}): the credentials in use need {permission} there")]
+    Denied {
+        /// Where.
+        at: At,
+        /// What was tried.
+        action: &'static str,
+        /// The store's code and message.
+        code: String,
+        /// The permission that it takes on AWS.
+        permission: &'static str,
+    },
+    /// Another version is there than the one that was asked for, or it was replaced while it was read.
+    #[error("{at}: another version is there (entity tag {found}) than the one asked for ({planned})")]
+    Changed {
+        /// Where.
+        at: At,
+        /// Entity tag there.
+        found: String,
+        /// Entity tag that was asked for.
+        planned: String,
+    },
+    /// It is larger than such a thing may be.
+    #[error("{at}: larger than the {limit} bytes that it may have")]
+    TooLarge {
+        /// Where.
+        at: At,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// It has more objects than a copy may have.
+    #[error("{at}: more than the {limit} objects that a copy may have; name a smaller prefix")]
+    TooMany {
+        /// The prefix.
+        at: At,
+        /// The limit.
+        limit: usize,
+    },
+    /// A key cannot become a path below a directory.
+    #[error("{at}: part '{part}' of the key would lead outside of the copy's directory; not copied")]
+    Escapes {
+        /// The object.
+        at: At,
+        /// The part of its key.
+        part: String,
+    },
+    /// The store writes although a condition forbids it.
+    #[error(
+        "s3://{bucket}: this store ignores `If-None-Match`, so that two workers may overwrite each other's granules; \
+         use one that heeds it, or set store.s3.unconditional"
+    )]
+    IgnoresConditions {
+        /// The bucket that was tried.
+        bucket: String,
+    },
+    /// Anything else that it answered, or that it did not answer.
+    #[error("{at}: could not {action}: {what} (tried {tries} in {elapsed:.1?}){}", advice(*transient))]
+    Failed {
+        /// Where.
+        at: At,
+        /// What was tried.
+        action: &'static str,
+        /// Status of the answer, if there was one.
+        status: Option<u16>,
+        /// The store's code and message, or what happened to the connection.
+        what: String,
+        /// How often it was tried.
+        tries: Tried,
+        /// For how long, with the pauses between.
+        elapsed: Duration,
+        /// Whether the same may succeed later.
+        transient: bool,
+    },
+}
+
+fn advice(transient: bool) -> &'static str {
+    if transient { "; it may succeed later" } else { "" }
+}
+
+/// A place in a store, as users write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The bucket.
+    pub bucket: String,
+    /// Key, or prefix of keys.
+    pub key: String,
+}
+
+impl At {
+    pub(super) fn new(bucket: &str, key: &str) -> At {
+        At { bucket: bucket.into(), key: key.into() }
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+/// A number of tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tried(pub u32);
+
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            1 => write!(f, "once"),
+            n => write!(f, "{n} times"),
+        }
+    }
+}
+
+impl S3Error {
+    /// Whether there is no such object.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, S3Error::Missing { .. })
+    }
+
+    /// Whether the same may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            S3Error::Failed { transient, .. } => *transient,
+            S3Error::Start(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Status of the answer, where more than one is told apart by it.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            S3Error::Failed { status, .. } => *status,
+            _ => None,
+        }
+    }
+}
+
+/// What may be done about a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The same again, later.
+    Again,
+    /// The same again, with new credentials.
+    Renew,
+    /// Nothing.
+    None,
+}
+
+/// One try of a call that failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was answered otherwise, or not at all.
+    Call { remedy: Remedy, status: Option<u16>, code: String, what: String },
+    /// It was answered, but with what is of no use.
+    Final(S3Error),
+}
+
+impl Failure {
+    /// Somebody else wrote at the same time.
+    pub(super) fn conflict(what: impl Into<String>) -> Failure {
+        Failure::Call { remedy: Remedy::Again, status: Some(409), code: String::new(), what: what.into() }
+    }
+
+    /// Something that happened to a connection.
+    pub(super) fn broken(what: impl Into<String>) -> Failure {
+        Failure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into() }
+    }
+}
+
+/// Codes of answers that are different a little later.
+const PASSING: [&str; 8] = [
+    "SlowDown",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "OperationAborted",
+    "InternalError",
+];
+
+/// Codes of answers to credentials that have expired.
+const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"];
+
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Failure {
+    fn from(error: SdkError<E>) -> Failure {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let (code, message) = match &error {
+            SdkError::ServiceError(error) => (error.err().code(), error.err().message()),
+            _ => (None, None),
+        };
+        let code = code.unwrap_or_default().to_owned();
+        let remedy = match (&error, status) {
+            // the answer to HEAD has no body that could say so
+            (SdkError::ServiceError(_), Some(400)) if code.is_empty() || EXPIRED.contains(&code.as_str()) => {
+                Remedy::Renew
+            }
+            (SdkError::ServiceError(_), Some(status))
+                if status >= 500 && status != 501 || status == 429 || PASSING.contains(&code.as_str()) =>
+            {
+                Remedy::Again
+            }
+            (SdkError::ServiceError(_), Some(status)) if status == 403 && EXPIRED.contains(&code.as_str()) => {
+                Remedy::Renew
+            }
+            (SdkError::TimeoutError(_) | SdkError::ResponseError(_), _) => Remedy::Again,
+            (SdkError::DispatchFailure(failure), _) if failure.is_io() || failure.is_timeout() => Remedy::Again,
+            // the connection that carried it, or a server whose answer is no HTTP
+            (SdkError::DispatchFailure(failure), _) if !failure.is_user() => Remedy::Again,
+            _ => Remedy::None,
+        };
+        let what = match (status, message) {
+            (Some(status), message) if !code.is_empty() => {
+                format!("HTTP {status} {code}{}", message.map(|m| format!(", {m}")).unwrap_or_default())
+            }
+            (Some(status), _) if matches!(error, SdkError::ServiceError(_)) => format!("HTTP {status}"),
+            _ => causes(&error),
+        };
+        Failure::Call { remedy, status, code, what }
+    }
+}
+
+/// An error with its causes in one line, without the debugging output that the SDK adds to them.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}

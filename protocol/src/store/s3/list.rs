@@ -1,0 +1,128 @@
+//! Listing: many prefixes at once, yet in the order of keys.
+
+use super::error::S3Error;
+use super::link::{Call, Link};
+use super::{Entry, bare, folder};
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Prefixes that are listed at once, of those that come next.
+const AT_ONCE: usize = 16;
+
+/// Pages (of at most 1000 entries) of one prefix that wait to be visited.
+const PAGES: usize = 2;
+
+/// What is still to be visited, in the order of keys.
+enum Ahead {
+    Object(Entry),
+    /// Not begun with.
+    Prefix(String),
+    /// Its pages come from a task.
+    Listing(mpsc::Receiver<Result<ListObjectsV2Output, S3Error>>),
+}
+
+impl Link {
+    /// Visits all objects below a prefix in the order of their keys. Memory is bounded whatever the number of objects:
+    /// on each level a few prefixes are listed ahead, and a task waits when some pages of it are not visited yet.
+    pub(super) async fn list(
+        self: &Arc<Link>,
+        bucket: &str,
+        prefix: &str,
+        visit: &mut dyn FnMut(Entry),
+    ) -> Result<(), S3Error> {
+        let root = folder(prefix);
+        let mut tasks = JoinSet::new(); // all end when this is dropped
+        let mut ahead = VecDeque::from([Ahead::Prefix(root.clone())]);
+        loop {
+            // those at the front are begun with, whatever is under way behind them
+            let mut open = 0;
+            for next in &mut ahead {
+                if let Ahead::Prefix(prefix) = next {
+                    let (pages, listing) = mpsc::channel(PAGES);
+                    tasks.spawn(self.clone().pages(bucket.to_owned(), std::mem::take(prefix), pages));
+                    *next = Ahead::Listing(listing);
+                }
+                open += usize::from(matches!(next, Ahead::Listing(_)));
+                if open == AT_ONCE {
+                    break;
+                }
+            }
+            while tasks.try_join_next().is_some() {} // what has ended is no longer kept
+            let mut pages = loop {
+                match ahead.pop_front() {
+                    None => return Ok(()),
+                    Some(Ahead::Object(entry)) => visit(entry),
+                    Some(Ahead::Listing(pages)) => break pages,
+                    Some(prefix @ Ahead::Prefix(_)) => {
+                        ahead.push_front(prefix); // it is the first now
+                        break mpsc::channel(1).1;
+                    }
+                }
+            };
+            if let Some(page) = pages.recv().await {
+                let found = sorted(&root, page?);
+                ahead.push_front(Ahead::Listing(pages));
+                for next in found.into_iter().rev() {
+                    ahead.push_front(next);
+                }
+            }
+        }
+    }
+
+    /// Lists one prefix, page by page, as far as somebody wants to know.
+    async fn pages(
+        self: Arc<Link>,
+        bucket: String,
+        prefix: String,
+        to: mpsc::Sender<Result<ListObjectsV2Output, S3Error>>,
+    ) {
+        let mut token: Option<String> = None;
+        loop {
+            let call =
+                Call { action: "list it", permission: "s3:ListBucket", bucket: &bucket, key: &prefix, bytes: 1 << 20 };
+            let page = self.call(call, |client| {
+                let request = client
+                    .list_objects_v2()
+                    .bucket(&bucket)
+                    .prefix(&prefix)
+                    .delimiter("/")
+                    .set_continuation_token(token.clone())
+                    .set_request_payer(self.payer());
+                async move { Ok(request.send().await?) }
+            });
+            let page = page.await;
+            let next = page.as_ref().ok().filter(|page| page.is_truncated == Some(true));
+            let next = next.and_then(|page| page.next_continuation_token.clone());
+            let goes_round = next.is_some() && next == token;
+            let page = if goes_round {
+                Err(call.failed("the listing does not go on: the same token came twice"))
+            } else {
+                page
+            };
+            if to.send(page).await.is_err() || next.is_none() || goes_round {
+                return;
+            }
+            token = next;
+        }
+    }
+}
+
+/// Objects and prefixes of a page in the order of keys: all keys below a prefix are together, where the prefix is.
+fn sorted(root: &str, page: ListObjectsV2Output) -> Vec<Ahead> {
+    let mut found = Vec::new();
+    for object in page.contents.unwrap_or_default() {
+        let Some(key) = object.key.filter(|key| !key.ends_with('/')) else { continue }; // a folder of the console
+        let path = key.strip_prefix(root).unwrap_or(&key).to_owned();
+        let etag = bare(object.e_tag.as_deref().unwrap_or_default()).to_owned();
+        let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+        found.push((key, Ahead::Object(Entry { path, size, etag })));
+    }
+    for prefix in page.common_prefixes.unwrap_or_default().into_iter().filter_map(|found| found.prefix) {
+        found.push((prefix.clone(), Ahead::Prefix(prefix)));
+    }
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    found.into_iter().map(|(_, next)| next).collect()
+}

@@ -1,0 +1,263 @@
+//! Copies of resources on local disk, for code that needs paths.
+
+use super::error::{At, S3Error};
+use super::link::{Link, random};
+use super::read::PART;
+use super::{Entry, folder};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes that all copies of a process may have: 8 GiB.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// Files that one copy may have.
+const MAX_FILES: usize = 100_000;
+
+/// Parts of objects that are read at once.
+const AT_ONCE: usize = 8;
+
+/// Beginning of the names of directories with copies.
+const NAME: &str = "edp-copies-";
+
+/// Where a copy is; none before it is made. Held while it is made.
+type Slot = Arc<Mutex<Option<PathBuf>>>;
+
+/// All copies of a process.
+#[derive(Debug)]
+pub(super) struct Mirrors {
+    scratch: PathBuf,
+    slots: Mutex<BTreeMap<[String; 2], Slot>>,
+    made: Mutex<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    directory: Option<Directory>,
+    copies: u64,
+    bytes: u64,
+}
+
+impl Mirrors {
+    pub(super) fn new(scratch: Option<&Path>) -> Mirrors {
+        let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+        Mirrors { scratch, slots: Mutex::default(), made: Mutex::default() }
+    }
+
+    /// The copy of a location, made by `copy` in a directory of its own if it is not there; others who ask for it wait.
+    pub(super) fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+        copy: impl FnOnce(&Path, u64) -> Result<(PathBuf, u64), S3Error>,
+    ) -> Result<PathBuf, S3Error> {
+        let slot = lock(&self.slots).entry([bucket.into(), key.into()]).or_default().clone();
+        let mut slot = lock(&slot);
+        if let Some(path) = &*slot {
+            return Ok(path.clone());
+        }
+        let (directory, left) = {
+            let mut made = lock(&self.made);
+            if made.directory.is_none() {
+                let fail = |source| S3Error::Io { path: self.scratch.clone(), source };
+                sweep(&self.scratch);
+                made.directory = Some(Directory::new(&self.scratch).map_err(fail)?);
+            }
+            made.copies += 1;
+            let within = made.directory.as_ref().map_or(Path::new(""), |directory| &directory.path);
+            (within.join(made.copies.to_string()), MAX_BYTES.saturating_sub(made.bytes))
+        };
+        fs::create_dir(&directory).map_err(|source| S3Error::Io { path: directory.clone(), source })?;
+        match copy(&directory, left) {
+            Ok((path, bytes)) => {
+                lock(&self.made).bytes += bytes;
+                *slot = Some(path.clone());
+                Ok(path)
+            }
+            Err(error) => {
+                let _ = fs::remove_dir_all(&directory);
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets the next call make a new copy, if this one is still the one that is given out.
+    pub(super) fn forget(&self, bucket: &str, key: &str, copy: &Path) {
+        let slot = lock(&self.slots).get(&[bucket.into(), key.into()]).cloned();
+        if let Some(slot) = slot {
+            let mut slot = lock(&slot);
+            if slot.as_deref() == Some(copy) {
+                *slot = None;
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A directory beside which a locked file says that its process lives; both are removed when this is dropped.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    mark: PathBuf,
+    _locked: File,
+}
+
+impl Directory {
+    fn new(scratch: &Path) -> io::Result<Directory> {
+        fs::create_dir_all(scratch)?;
+        loop {
+            let path = scratch.join(format!("{NAME}{:016x}", random()));
+            let mark = path.with_extension("lock");
+            let locked = File::create_new(&mark)?;
+            // a sweeper may have been faster: then it removes the mark
+            if locked.try_lock().is_ok() {
+                DirBuilder::new().mode(0o700).create(&path)?;
+                return Ok(Directory { path, mark, _locked: locked });
+            }
+        }
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+        let _ = fs::remove_file(&self.mark);
+    }
+}
+
+/// Removes the copies of processes that were killed.
+fn sweep(scratch: &Path) {
+    let Ok(entries) = fs::read_dir(scratch) else { return };
+    for mark in entries.flatten().map(|entry| entry.path()) {
+        let name = mark.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(NAME)
+            && name.ends_with(".lock")
+            && let Ok(file) = File::open(&mark)
+            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)))
+        {
+            let _ = fs::remove_dir_all(mark.with_extension(""));
+            let _ = fs::remove_file(&mark);
+        }
+    }
+}
+
+/// The path of an object below a directory.
+fn below(directory: &Path, at: &At, path: &str) -> Result<PathBuf, S3Error> {
+    let mut file = directory.to_owned();
+    for part in path.split('/') {
+        if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
+            return Err(S3Error::Escapes { at: at.clone(), part: part.into() });
+        }
+        file.push(part);
+    }
+    Ok(file)
+}
+
+impl Link {
+    /// Copies an object, or all objects below a prefix, into a directory; gives the path of the copy, and its bytes.
+    pub(super) async fn copy(
+        self: &Arc<Link>,
+        bucket: &str,
+        key: &str,
+        into: &Path,
+        limit: u64,
+    ) -> Result<(PathBuf, u64), S3Error> {
+        let at = At::new(bucket, key);
+        let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+        let root = below(into, &at, if name.is_empty() { bucket } else { name })?;
+        // Whoever may read the object need not be allowed to list, and the other way round.
+        let single = if key.is_empty() { Ok(None) } else { self.head(bucket, key).await };
+        let mut objects = Vec::new();
+        if let Ok(Some(head)) = single {
+            objects.push((root.clone(), key.to_owned(), head.size, head.etag.unwrap_or_default()));
+        } else {
+            if let Err(error) = single
+                && !matches!(error, S3Error::Denied { .. })
+            {
+                return Err(error);
+            }
+            let mut found: Result<Vec<Entry>, S3Error> = Ok(Vec::new());
+            self.list(bucket, key, &mut |entry| {
+                if let Ok(entries) = &mut found {
+                    entries.push(entry);
+                    if entries.len() > MAX_FILES {
+                        found = Err(S3Error::TooMany { at: at.clone(), limit: MAX_FILES });
+                    }
+                }
+            })
+            .await?;
+            for entry in found? {
+                let key = format!("{}{}", folder(key), entry.path);
+                let file = below(&root, &At::new(bucket, &key), &entry.path)?;
+                objects.push((file, key, entry.size, entry.etag));
+            }
+        }
+        if objects.is_empty() {
+            return Err(S3Error::Missing { at });
+        }
+        let bytes = objects.iter().fold(0_u64, |sum, (_, _, size, _)| sum.saturating_add(*size));
+        if bytes > limit {
+            return Err(S3Error::TooLarge { at, limit });
+        }
+        let mut parts = Vec::new();
+        for (path, key, size, etag) in &objects {
+            let fail = |source| S3Error::Io { path: path.clone(), source };
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory).map_err(fail)?;
+            }
+            File::create_new(path).map_err(fail)?;
+            parts.extend((0..*size).step_by(PART).map(|offset| (path, key, etag, offset, *size)));
+        }
+        stream::iter(parts)
+            .map(|(path, key, etag, offset, size)| async move {
+                let mut buffer = vec![0; usize::try_from(size - offset).unwrap_or(PART).min(PART)];
+                self.read_part(bucket, key, etag, offset, &mut buffer).await?;
+                let fail = |source| S3Error::Io { path: path.clone(), source };
+                let file = File::options().write(true).open(path).map_err(fail)?;
+                file.write_all_at(&buffer, offset).map_err(fail)
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        Ok((root, bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn keys_that_lead_out_are_refused() {
+        let at = At::new("b", "k");
+        assert_eq!(below(Path::new("/d"), &at, "a/b.nc").unwrap(), Path::new("/d/a/b.nc"));
+        for path in ["..", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/.", "x\0"] {
+            assert!(matches!(below(Path::new("/d"), &at, path), Err(S3Error::Escapes { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn copies_of_the_dead_are_swept_and_those_of_the_living_stay() {
+        let scratch = tempfile::tempdir().unwrap();
+        let living = Directory::new(scratch.path()).unwrap();
+        let dead = scratch.path().join(format!("{NAME}0"));
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("x"), "x").unwrap();
+        fs::write(dead.with_extension("lock"), "").unwrap();
+        fs::write(scratch.path().join("other.lock"), "").unwrap();
+        sweep(scratch.path());
+        assert!(!dead.exists() && !dead.with_extension("lock").exists());
+        assert!(living.path.exists() && scratch.path().join("other.lock").exists());
+        let path = living.path.clone();
+        drop(living);
+        assert!(!path.exists() && !path.with_extension("lock").exists());
+    }
+}

@@ -1,0 +1,319 @@
+//! Putting granules: once, whoever else puts them and however often a reply is lost.
+
+use super::error::{At, Failure, S3Error};
+use super::link::{Call, Link, Tries, random};
+use crate::store::commit::Committed;
+use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+/// From this size on, in MiB, a granule is uploaded in parts.
+const MULTIPART: u32 = 256;
+
+/// Bytes of a part: 10,000 of them are the most that an upload may have.
+const PART: u64 = 16 << 20;
+
+/// Parts of one upload that are under way at once.
+const AT_ONCE: usize = 4;
+
+/// What an object's metadata call the id of its recipe.
+pub(super) const RECIPE_ID: &str = "recipe-id";
+
+const TYPE: &str = "application/x-netcdf";
+
+/// Beginning of the names of the objects by which a store is tried; they are removed at once.
+pub(super) const PROBE: &str = ".edp-probe-";
+
+/// Buckets that heed conditions.
+#[derive(Default)]
+pub(super) struct Heeded(std::sync::Mutex<HashSet<String>>, tokio::sync::Mutex<()>);
+
+/// A file to be put.
+pub(super) struct Upload<'a> {
+    file: &'a Path,
+    bucket: &'a str,
+    key: &'a str,
+    recipe_id: &'a str,
+    /// The object must not be there yet.
+    conditional: bool,
+    size: u64,
+    /// Checksum (SHA-256 in base64) of the file, or of each of its parts.
+    checksums: Vec<String>,
+    /// Bytes of each part; none if it is put whole.
+    part: Option<u64>,
+}
+
+impl<'a> Upload<'a> {
+    /// Reads the file once, for its checksums: they are sent before the bytes, so that the store can refuse what was
+    /// damaged on the way, and so that nothing has to be computed while the line waits.
+    pub(super) fn new(
+        file: &'a Path,
+        [bucket, key]: [&'a str; 2],
+        recipe_id: &'a str,
+        multipart: Option<u32>,
+    ) -> Result<Upload<'a>, S3Error> {
+        let fail = |source| S3Error::Io { path: file.into(), source };
+        let mut content = File::open(file).map_err(fail)?;
+        let size = content.metadata().map_err(fail)?.len();
+        let part = (size >= u64::from(multipart.unwrap_or(MULTIPART)) << 20).then(|| PART.max(size.div_ceil(10_000)));
+        let mut checksums = Vec::new();
+        let mut left = size;
+        let mut buffer = vec![0; 1 << 18];
+        while left > 0 || checksums.is_empty() {
+            let mut hash = Sha256::new();
+            let mut of_part = part.unwrap_or(size).min(left);
+            left -= of_part;
+            while of_part > 0 {
+                let most = buffer.len().min(usize::try_from(of_part).unwrap_or(usize::MAX));
+                match content.read(&mut buffer[..most]) {
+                    Ok(0) => return Err(fail(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(n) => {
+                        hash.update(&buffer[..n]);
+                        of_part -= n as u64;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(fail(e)),
+                }
+            }
+            checksums.push(base64(hash.finalize().as_slice()));
+        }
+        Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, checksums, part })
+    }
+
+    fn call(&self, action: &'static str, bytes: u64) -> Call<'a> {
+        Call { action, permission: "s3:PutObject", bucket: self.bucket, key: self.key, bytes }
+    }
+
+    /// A stretch of the file, read as it is sent.
+    async fn body(&self, offset: u64, length: u64) -> Result<ByteStream, Failure> {
+        let body = ByteStream::read_from().path(self.file).offset(offset).length(Length::Exact(length)).build().await;
+        body.map_err(|error| {
+            let source = io::Error::other(error);
+            Failure::Final(S3Error::Io { path: PathBuf::from(self.file), source })
+        })
+    }
+}
+
+impl Link {
+    /// Puts a file if nothing is there, or in any case if `replace`.
+    pub(super) async fn put(
+        &self,
+        mut upload: Upload<'_>,
+        replace: bool,
+        heeded: Option<&Heeded>,
+    ) -> Result<Committed, S3Error> {
+        let (bucket, key) = (upload.bucket, upload.key);
+        match heeded {
+            _ if replace => {}
+            Some(heeded) => {
+                self.probe(heeded, bucket, key).await?;
+                upload.conditional = true;
+            }
+            None if self.head(bucket, key).await?.is_some() => return Ok(Committed::AlreadyThere),
+            None => {}
+        }
+        let call = upload.call("upload it", upload.size);
+        let mut tries = Tries::new();
+        loop {
+            let put = match upload.part {
+                None => self.put_whole(&upload).await,
+                Some(part) => self.put_parts(&upload, part).await,
+            };
+            match put {
+                Ok(()) => return Ok(Committed::New),
+                Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
+                // somebody else writes the same key right now: whoever is later finds out by trying again
+                Err(error) if error.status() == Some(409) => {
+                    self.again(&call, &mut tries, Failure::conflict(error.to_string())).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn put_whole(&self, upload: &Upload<'_>) -> Result<(), S3Error> {
+        self.call(upload.call("upload it", upload.size), async |client| {
+            let request = client
+                .put_object()
+                .bucket(upload.bucket)
+                .key(upload.key)
+                .set_if_none_match(upload.conditional.then(|| "*".into()))
+                .checksum_sha256(&upload.checksums[0])
+                .content_type(TYPE)
+                .metadata(RECIPE_ID, upload.recipe_id)
+                .set_request_payer(self.payer())
+                .body(upload.body(0, upload.size).await?);
+            request.send().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_parts(&self, upload: &Upload<'_>, part: u64) -> Result<(), S3Error> {
+        let begun = self.call(upload.call("begin its upload", 0), async |client| {
+            let request = client
+                .create_multipart_upload()
+                .bucket(upload.bucket)
+                .key(upload.key)
+                .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                .content_type(TYPE)
+                .metadata(RECIPE_ID, upload.recipe_id)
+                .set_request_payer(self.payer());
+            Ok(request.send().await?)
+        });
+        let id = begun.await?.upload_id.unwrap_or_default();
+        let result = self.send_and_complete(upload, part, &id).await;
+        if result.is_err() {
+            // as good as we can: what stays is aborted by the coordinator, or by a rule of the bucket
+            if let Err(error) = self.abort(upload.bucket, upload.key, &id).await {
+                tracing::warn!("an upload of s3://{}/{} stays: {error}", upload.bucket, upload.key);
+            }
+        }
+        result
+    }
+
+    async fn send_and_complete(&self, upload: &Upload<'_>, part: u64, id: &str) -> Result<(), S3Error> {
+        let parts = stream::iter(upload.checksums.iter().zip(1_i32..))
+            .map(|(checksum, number)| async move {
+                let offset = (number as u64 - 1) * part;
+                let length = part.min(upload.size - offset);
+                let sent = self.call(upload.call("upload a part of it", length), async |client| {
+                    let request = client
+                        .upload_part()
+                        .bucket(upload.bucket)
+                        .key(upload.key)
+                        .upload_id(id)
+                        .part_number(number)
+                        .checksum_sha256(checksum)
+                        .set_request_payer(self.payer())
+                        .body(upload.body(offset, length).await?);
+                    Ok(request.send().await?)
+                });
+                let etag = sent.await?.e_tag;
+                Ok(CompletedPart::builder().part_number(number).checksum_sha256(checksum).set_e_tag(etag).build())
+            })
+            .buffered(AT_ONCE)
+            .try_collect::<Vec<_>>()
+            .await?;
+        // putting the parts together takes a store some time
+        let completed = self.call(upload.call("complete its upload", upload.size / 16), async |client| {
+            let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
+            let request = client
+                .complete_multipart_upload()
+                .bucket(upload.bucket)
+                .key(upload.key)
+                .upload_id(id)
+                .set_if_none_match(upload.conditional.then(|| "*".into()))
+                .set_request_payer(self.payer())
+                .multipart_upload(parts);
+            request.send().await?;
+            Ok(())
+        });
+        match completed.await {
+            // The reply to a completion that took place was lost, or somebody aborted the upload.
+            Err(error) if error.status() == Some(404) => match self.head(upload.bucket, upload.key).await? {
+                Some(head) if head.size == upload.size && head.recipe_id.as_deref() == Some(upload.recipe_id) => Ok(()),
+                _ => Err(error),
+            },
+            completed => completed,
+        }
+    }
+
+    /// Forgets an upload in parts; one that is not there any more is forgotten.
+    pub(super) async fn abort(&self, bucket: &str, key: &str, id: &str) -> Result<(), S3Error> {
+        let call =
+            Call { action: "abort an upload of it", permission: "s3:AbortMultipartUpload", bucket, key, bytes: 0 };
+        let aborted = self.call(call, async |client| {
+            let request = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id);
+            request.set_request_payer(self.payer()).send().await?;
+            Ok(())
+        });
+        match aborted.await {
+            Err(error) if error.is_missing() || error.status() == Some(404) => Ok(()),
+            aborted => aborted,
+        }
+    }
+
+    /// Finds out, once for a bucket, whether it heeds conditions: the second of two conditional puts of an object
+    /// beside the target must be refused.
+    async fn probe(&self, heeded: &Heeded, bucket: &str, key: &str) -> Result<(), S3Error> {
+        let known = || heeded.0.lock().unwrap_or_else(PoisonError::into_inner).contains(bucket);
+        if known() {
+            return Ok(());
+        }
+        let _alone = heeded.1.lock().await;
+        if known() {
+            return Ok(());
+        }
+        let directory = key.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
+        let probe = format!("{directory}{PROBE}{:016x}", random());
+        let call = Call { action: "try conditions", permission: "s3:PutObject", bucket, key: &probe, bytes: 0 };
+        let put = || {
+            self.call(call, async |client| {
+                let request = client.put_object().bucket(bucket).key(&probe).if_none_match("*");
+                request.set_request_payer(self.payer()).body(ByteStream::from_static(b"")).send().await?;
+                Ok(())
+            })
+        };
+        let mut tried = put().await;
+        if tried.is_ok() {
+            tried = put().await;
+        }
+        let call = Call { action: "remove it", permission: "s3:DeleteObject", ..call };
+        let removed = self.call(call, async |client| {
+            let request = client.delete_object().bucket(bucket).key(&probe);
+            request.set_request_payer(self.payer()).send().await?;
+            Ok(())
+        });
+        match tried {
+            // 412, also if the reply to our first one was lost; 409 if such things are still under way
+            Err(error) if matches!(error.status(), Some(409 | 412)) => {
+                heeded.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.into());
+            }
+            Ok(()) | Err(S3Error::Failed { status: Some(400 | 501), .. }) => {
+                let _ = removed.await;
+                return Err(S3Error::IgnoresConditions { bucket: bucket.into() });
+            }
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = removed.await {
+            tracing::warn!("an empty object stays at {}: {error}", At::new(bucket, &probe));
+        }
+        Ok(())
+    }
+}
+
+/// Base64 of RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().enumerate().fold(0_u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for at in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
+            text.push(if at <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        let pairs =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        for (plain, text) in pairs {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
+    }
+}

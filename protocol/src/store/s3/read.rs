@@ -1,0 +1,183 @@
+//! Reading objects, in parts of one version.
+
+use super::bare;
+use super::error::{At, Failure, S3Error};
+use super::link::{Call, Link, Tries};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+/// Bytes of a part.
+pub(super) const PART: usize = 8 << 20;
+
+/// Parts of one object that are read at once.
+const AT_ONCE: usize = 4;
+
+/// The beginning of an object.
+struct First {
+    /// As long as the object; the beginning is filled.
+    buffer: Vec<u8>,
+    filled: usize,
+    etag: String,
+}
+
+impl Link {
+    /// A whole object, in memory; with an entity tag, that version or none.
+    pub(super) async fn read(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<u8>, S3Error> {
+        let call = get(bucket, key, PART as u64);
+        let first = self.call(call, |client| {
+            let request = client
+                .get_object()
+                .bucket(bucket)
+                .key(key)
+                .range(format!("bytes=0-{}", PART - 1))
+                .set_if_match(etag.map(quoted))
+                .set_request_payer(self.payer());
+            async move {
+                let mut answer = request.send().await?;
+                let total = total(&answer).ok_or_else(|| Failure::broken("an answer without the object's size"))?;
+                if total > limit {
+                    return Err(Failure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }));
+                }
+                let mut first = First {
+                    buffer: reserve(total)
+                        .ok_or(Failure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }))?,
+                    filled: 0,
+                    etag: bare(answer.e_tag.as_deref().unwrap_or_default()).into(),
+                };
+                // what is missing is asked for again below
+                let _ = fill(&mut answer.body, &mut first.buffer, &mut first.filled).await;
+                Ok(first)
+            }
+        });
+        let mut first = match first.await {
+            Err(error) if error.status() == Some(412) => return Err(self.changed(bucket, key, etag).await),
+            // there is no first byte of nothing
+            Err(error) if error.status() == Some(416) => {
+                return match self.head(bucket, key).await? {
+                    Some(head)
+                        if head.size == 0 && etag.is_none_or(|etag| head.etag.as_deref() == Some(bare(etag))) =>
+                    {
+                        Ok(Vec::new())
+                    }
+                    Some(head) if head.size == 0 => Err(self.changed(bucket, key, etag).await),
+                    _ => Err(error),
+                };
+            }
+            first => first?,
+        };
+        let etag = &first.etag;
+        let rest = &mut first.buffer[first.filled..];
+        let parts = rest.chunks_mut(PART).zip((first.filled as u64..).step_by(PART));
+        stream::iter(parts)
+            .map(|(part, offset)| self.read_part(bucket, key, etag, offset, part))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        Ok(first.buffer)
+    }
+
+    /// Fills a buffer from an offset on, of one version; what was read of it before a connection broke is kept.
+    pub(super) async fn read_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        etag: &str,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), S3Error> {
+        let call = get(bucket, key, buffer.len() as u64);
+        let (mut tries, mut filled) = (Tries::new(), 0);
+        while filled < buffer.len() {
+            let range = format!("bytes={}-{}", offset + filled as u64, offset + buffer.len() as u64 - 1);
+            let (rest, more) = (&mut buffer[filled..], &mut 0);
+            let tried = self.once(&call, &mut tries, |client| {
+                let request = client
+                    .get_object()
+                    .bucket(bucket)
+                    .key(key)
+                    .range(range)
+                    .set_if_match((!etag.is_empty()).then(|| quoted(etag)))
+                    .set_request_payer(self.payer());
+                let more = &mut *more;
+                async move {
+                    let mut answer = request.send().await?;
+                    if answer.content_range.is_none() {
+                        let what = "the store does not give parts of objects, or the object has shrunk";
+                        return Err(Failure::broken(what));
+                    }
+                    fill(&mut answer.body, rest, more).await
+                }
+            });
+            let tried = tried.await;
+            filled += *more;
+            if let Err(failure) = tried {
+                match self.again(&call, &mut tries, failure).await {
+                    Err(error) if error.status() == Some(412) => {
+                        return Err(self.changed(bucket, key, Some(etag)).await);
+                    }
+                    result => result?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for a version that is no longer there; names the one that is, if it can be found out.
+    async fn changed(&self, bucket: &str, key: &str, planned: Option<&str>) -> S3Error {
+        match self.head(bucket, key).await {
+            Ok(Some(head)) => S3Error::Changed {
+                at: At::new(bucket, key),
+                found: head.etag.unwrap_or_else(|| "unknown".into()),
+                planned: bare(planned.unwrap_or("unknown")).into(),
+            },
+            Ok(None) => S3Error::Missing { at: At::new(bucket, key) },
+            Err(error) => error,
+        }
+    }
+}
+
+fn get<'a>(bucket: &'a str, key: &'a str, bytes: u64) -> Call<'a> {
+    Call { action: "read it", permission: "s3:GetObject", bucket, key, bytes }
+}
+
+/// Size of the whole object that an answer is a part of.
+fn total(answer: &GetObjectOutput) -> Option<u64> {
+    match &answer.content_range {
+        Some(range) => range.rsplit_once('/')?.1.parse().ok(),
+        None => u64::try_from(answer.content_length?).ok(),
+    }
+}
+
+/// So many zero bytes, if there is the memory.
+fn reserve(length: u64) -> Option<Vec<u8>> {
+    let length = usize::try_from(length).ok()?;
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(length).ok()?;
+    buffer.resize(length, 0);
+    Some(buffer)
+}
+
+/// Fills a buffer from a body, and says after each piece how much is there.
+async fn fill(body: &mut ByteStream, buffer: &mut [u8], filled: &mut usize) -> Result<(), Failure> {
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| Failure::broken(super::error::causes(&error)))?;
+        let Some(space) = buffer.get_mut(*filled..*filled + piece.len()) else {
+            return Err(Failure::broken("more bytes than were asked for"));
+        };
+        space.copy_from_slice(&piece);
+        *filled += piece.len();
+    }
+    if *filled < buffer.len() { Err(Failure::broken("the body ended early")) } else { Ok(()) }
+}
+
+/// An entity tag as a header has it.
+fn quoted(etag: &str) -> String {
+    if etag.ends_with('"') { etag.into() } else { format!("\"{etag}\"") }
+}

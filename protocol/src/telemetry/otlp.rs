@@ -1,0 +1,374 @@
+//! Traces and metrics to a collector, by OTLP over gRPC.
+//!
+//! What the environment says, as OpenTelemetry specifies it:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `..._TRACES_ENDPOINT`, `..._METRICS_ENDPOINT` | the collector; without any, nothing is sent |
+//! | `OTEL_SDK_DISABLED=true` | nothing is sent |
+//! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `none`: not these; `otlp`: even without an address, to `localhost:4317` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` and by signal | only `grpc` |
+//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who we are; above what we say ourselves |
+//!
+//! The libraries themselves read `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_INSECURE` (and by signal),
+//! `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT` and `OTEL_METRIC_EXPORT_INTERVAL`. For `https://`
+//! the system's authorities are trusted.
+//!
+//! Spans wait in a queue of 2048 (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full, they are
+//! dropped. Measurements are sums in memory, and a failed sending loses none.
+
+use super::{Program, trace};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithTonicConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// The longest time that sending the rest takes at the end of a program.
+pub const FLUSH: Duration = Duration::from_secs(3);
+
+/// A variable of the environment, by name.
+type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What is under way to the collector.
+#[derive(Debug)]
+pub(super) struct Export {
+    /// Of the connections alone: the caller's threads may be busy.
+    runtime: Option<Runtime>,
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+    losses: Arc<Losses>,
+}
+
+impl Export {
+    /// Starts what the environment asks for. Also says what of it cannot be done: that costs the telemetry only.
+    pub(super) fn start(program: Program<'_>, variables: Variables<'_>) -> (Export, Vec<String>) {
+        let mut export = Export { runtime: None, traces: None, metrics: None, losses: Arc::default() };
+        let mut problems = Vec::new();
+        let wanted = ["TRACES", "METRICS"].map(|signal| {
+            wanted(signal, variables).unwrap_or_else(|problem| {
+                problems.push(problem);
+                false
+            })
+        });
+        if wanted == [false, false] {
+            return (export, problems);
+        }
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build();
+        let Ok(runtime) = runtime else {
+            problems.push("there is no telemetry: its thread cannot be started".into());
+            return (export, problems);
+        };
+        let resource = resource(program, variables);
+        // The address is not repeated: it may hold a password.
+        let unusable = |signal: &str| {
+            format!(
+                "there are no {signal}: the address of the collector cannot be used; write \
+                 OTEL_EXPORTER_OTLP_ENDPOINT=http://host:4317"
+            )
+        };
+        let in_runtime = runtime.enter();
+        if wanted[0] {
+            let mut builder = SpanExporter::builder().with_tonic();
+            if is_tls("TRACES", variables) {
+                builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
+            }
+            match builder.build() {
+                Ok(exporter) => {
+                    let losses = export.losses.clone();
+                    let sender = BatchSpanProcessor::builder(Watched { exporter, losses: losses.clone() }).build();
+                    let provider = tracing_provider(&resource).with_span_processor(Counted { sender, losses }).build();
+                    opentelemetry::global::set_tracer_provider(provider.clone());
+                    export.traces = Some(provider);
+                }
+                Err(_) => problems.push(unusable("traces")),
+            }
+        }
+        if wanted[1] {
+            let mut builder = MetricExporter::builder().with_tonic();
+            if is_tls("METRICS", variables) {
+                builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
+            }
+            match builder.build() {
+                Ok(exporter) => {
+                    let reader = PeriodicReader::builder(Watched { exporter, losses: export.losses.clone() }).build();
+                    let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
+                    opentelemetry::global::set_meter_provider(provider.clone());
+                    export.metrics = Some(provider);
+                }
+                Err(_) => problems.push(unusable("metrics")),
+            }
+        }
+        drop(in_runtime);
+        export.runtime = Some(runtime);
+        (export, problems)
+    }
+
+    /// What makes spans, if they are sent.
+    pub(super) fn tracer(&self) -> Option<SdkTracer> {
+        self.traces.as_ref().map(|provider| provider.tracer("edp"))
+    }
+
+    /// The same, or something that gives them ids and forgets them.
+    pub(super) fn tracer_or_ids(&self) -> SdkTracer {
+        self.tracer().unwrap_or_else(|| {
+            let provider = tracing_provider(&Resource::builder_empty().build()).build();
+            provider.tracer("edp")
+        })
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        // Each on a thread, since the library waits as long as it likes for some of this.
+        let (done, all) = mpsc::channel::<()>();
+        if let Some(traces) = self.traces.take() {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                let _ = traces.shutdown_with_timeout(FLUSH);
+                drop(done);
+            });
+        }
+        if let Some(metrics) = self.metrics.take() {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                let _ = metrics.shutdown_with_timeout(FLUSH);
+                drop(done);
+            });
+        }
+        drop(done);
+        // Nothing is ever sent: this ends when both are done, or the time is over.
+        let _ = all.recv_timeout(FLUSH);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.losses.report();
+    }
+}
+
+/// Whether a signal is to be sent.
+fn wanted(signal: &str, variables: Variables<'_>) -> Result<bool, String> {
+    // Empty means unset, in all of them.
+    let get = |name: &str| variables(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Ok(false);
+    }
+    let name = format!("OTEL_{signal}_EXPORTER");
+    let asked = match get(&name).as_deref() {
+        None => false,
+        Some("otlp") => true,
+        Some("none") => return Ok(false),
+        Some(other) => {
+            return Err(format!("{name} is '{}': nothing is sent; use otlp or none", other.escape_debug()));
+        }
+    };
+    if !asked && endpoint(signal, variables).is_none() {
+        return Ok(false);
+    }
+    for name in [format!("OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()] {
+        match get(&name).as_deref() {
+            None => {}
+            Some("grpc") => break,
+            Some(other) => {
+                return Err(format!("{name} is '{}': nothing is sent; use grpc", other.escape_debug()));
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn endpoint(signal: &str, variables: Variables<'_>) -> Option<String> {
+    let names = [format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"), "OTEL_EXPORTER_OTLP_ENDPOINT".to_owned()];
+    names.iter().find_map(|name| variables(name).filter(|value| !value.trim().is_empty()))
+}
+
+fn is_tls(signal: &str, variables: Variables<'_>) -> bool {
+    endpoint(signal, variables).is_some_and(|endpoint| !endpoint.trim().starts_with("http://"))
+}
+
+/// Who sends. What the environment says comes last, and counts.
+fn resource(program: Program<'_>, variables: Variables<'_>) -> Resource {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let ours = [
+        KeyValue::new("service.name", program.name),
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", program.instance.to_owned()),
+        KeyValue::new("host.name", host),
+    ];
+    let named = variables("OTEL_SERVICE_NAME").filter(|name| !name.is_empty());
+    Resource::builder_empty()
+        .with_attributes(ours)
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_detector(Box::new(EnvResourceDetector::new()))
+        .with_attributes(named.map(|name| KeyValue::new("service.name", name)))
+        .build()
+}
+
+fn tracing_provider(resource: &Resource) -> opentelemetry_sdk::trace::TracerProviderBuilder {
+    SdkTracerProvider::builder().with_resource(resource.clone()).with_id_generator(trace::Ids)
+}
+
+/// What did not arrive.
+#[derive(Debug, Default)]
+struct Losses {
+    ended: AtomicU64,
+    sent: AtomicU64,
+    said: AtomicBool,
+}
+
+impl Losses {
+    /// A sending has failed. The first is said, so that somebody can mend it; the others would only be noise.
+    fn failed(&self, result: &OTelSdkResult) {
+        if let Err(error) = result
+            && !self.said.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("telemetry does not reach its collector ({error}); going on, what it does not take is lost");
+        }
+    }
+
+    /// What it came to, at the end.
+    fn report(&self) {
+        let lost = self.ended.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed));
+        match (lost, self.said.load(Ordering::Relaxed)) {
+            (0, _) => {}
+            (lost, false) => tracing::warn!("{lost} spans did not reach the collector"),
+            (lost, true) => tracing::info!("{lost} spans did not reach the collector"),
+        }
+    }
+}
+
+/// Counts spans that have ended, on their way into the queue.
+#[derive(Debug)]
+struct Counted {
+    sender: BatchSpanProcessor,
+    losses: Arc<Losses>,
+}
+
+impl SpanProcessor for Counted {
+    fn on_start(&self, span: &mut Span, context: &opentelemetry::Context) {
+        self.sender.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        self.losses.ended.fetch_add(1, Ordering::Relaxed);
+        self.sender.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.sender.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.sender.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.sender.set_resource(resource);
+    }
+}
+
+/// An exporter whose failures are noticed.
+#[derive(Debug)]
+struct Watched<E> {
+    exporter: E,
+    losses: Arc<Losses>,
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let count = batch.len() as u64;
+        let result = self.exporter.export(batch).await;
+        self.losses.failed(&result);
+        if result.is_ok() {
+            self.losses.sent.fetch_add(count, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl PushMetricExporter for Watched<MetricExporter> {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let result = self.exporter.export(metrics).await;
+        self.losses.failed(&result);
+        result
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn asked(signal: &str, variables: &[(&str, &str)]) -> Result<bool, String> {
+        wanted(signal, &|name| variables.iter().find(|one| one.0 == name).map(|one| one.1.to_owned()))
+    }
+
+    #[test]
+    fn the_environment_decides() {
+        const ALL: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://h:4317");
+        let only_traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://h:4317");
+        for (variables, traces, metrics) in [
+            (&[][..], false, false),
+            (&[ALL], true, true),
+            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")], false, false),
+            (&[only_traces], true, false),
+            (&[ALL, ("OTEL_SDK_DISABLED", "TRUE")], false, false),
+            (&[ALL, ("OTEL_SDK_DISABLED", "false")], true, true),
+            (&[ALL, ("OTEL_TRACES_EXPORTER", "none")], false, true),
+            (&[("OTEL_METRICS_EXPORTER", "otlp")], false, true),
+            (&[ALL, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], true, true),
+        ] {
+            assert_eq!(asked("TRACES", variables), Ok(traces), "{variables:?}");
+            assert_eq!(asked("METRICS", variables), Ok(metrics), "{variables:?}");
+        }
+        let http =
+            [ALL, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+        assert_eq!(asked("TRACES", &http), Ok(true));
+        assert!(asked("METRICS", &http).unwrap_err().contains("use grpc"));
+        assert!(asked("TRACES", &[("OTEL_TRACES_EXPORTER", "console")]).unwrap_err().contains("OTEL_TRACES_EXPORTER"));
+    }
+
+    #[test]
+    fn passwords_of_addresses_are_not_said() {
+        let variables = |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://u:s3cret@h:x".to_owned());
+        let (export, problems) = Export::start(Program { name: "edp-test", instance: "1" }, &variables);
+        // The exporters read the process's own environment, in which nothing is set: so both are there.
+        assert!(problems.iter().all(|problem| !problem.contains("s3cret")), "{problems:?}");
+        drop(export);
+    }
+}

@@ -1,0 +1,243 @@
+//! A collector of OpenTelemetry in the process of a test: it takes traces and metrics by OTLP over gRPC, and keeps them.
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+/// Attributes as texts.
+pub type Attributes = BTreeMap<String, String>;
+
+/// A span that has arrived.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// Of the program that made it.
+    pub resource: Attributes,
+    /// Hexadecimal.
+    pub trace: String,
+    /// Hexadecimal.
+    pub id: String,
+    /// Hexadecimal; empty for the first of a trace.
+    pub parent: String,
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub kind: SpanKind,
+    /// Its own attributes.
+    pub attributes: Attributes,
+    /// Trace and id of linked spans.
+    pub links: Vec<(String, String)>,
+    /// Whether its status is an error.
+    pub failed: bool,
+    /// Nanoseconds since 1970.
+    pub start: u64,
+    /// Nanoseconds since 1970.
+    pub end: u64,
+}
+
+impl Span {
+    /// The program that made it.
+    pub fn service(&self) -> &str {
+        self.resource.get("service.name").map_or("", String::as_str)
+    }
+
+    /// An attribute; empty if it has none of this name.
+    pub fn get(&self, name: &str) -> &str {
+        self.attributes.get(name).map_or("", String::as_str)
+    }
+}
+
+/// The last value of a measurement: of one instrument of one process with one set of attributes.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// Of the program that measured.
+    pub resource: Attributes,
+    /// The instrument.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Attributes.
+    pub attributes: Attributes,
+    /// The value; the sum of a histogram.
+    pub value: f64,
+    /// How many values a histogram has seen.
+    pub count: u64,
+}
+
+#[derive(Default)]
+struct Kept {
+    spans: Vec<Span>,
+    /// By all that makes a series.
+    points: BTreeMap<String, Point>,
+    headers: Vec<String>,
+}
+
+/// The collector; it ends when this is dropped.
+pub struct Collector {
+    address: SocketAddr,
+    kept: Arc<Mutex<Kept>>,
+    _runtime: Runtime,
+}
+
+impl Collector {
+    /// Starts one on a port of its own.
+    ///
+    /// # Panics
+    /// There is no free port, or no thread.
+    pub fn start() -> Collector {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let server = Server::builder()
+            .add_service(TraceServiceServer::new(Desk(kept.clone())))
+            .add_service(MetricsServiceServer::new(Desk(kept.clone())))
+            .serve_with_incoming(TcpListenerStream::new(listener));
+        runtime.spawn(server);
+        Collector { address, kept, _runtime: runtime }
+    }
+
+    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All spans so far.
+    pub fn spans(&self) -> Vec<Span> {
+        lock(&self.kept).spans.clone()
+    }
+
+    /// The last values of all series.
+    pub fn points(&self) -> Vec<Point> {
+        lock(&self.kept).points.values().cloned().collect()
+    }
+
+    /// Values of the header `authorization` so far.
+    pub fn authorizations(&self) -> Vec<String> {
+        lock(&self.kept).headers.clone()
+    }
+
+    /// Sum of an instrument's last values over all processes and sets of attributes that have these.
+    pub fn sum(&self, name: &str, attributes: &[(&str, &str)]) -> f64 {
+        let fits = |point: &Point| {
+            point.name == name && attributes.iter().all(|(k, v)| point.attributes.get(*k).is_some_and(|own| own == v))
+        };
+        self.points().iter().filter(|point| fits(point)).map(|point| point.value).sum()
+    }
+}
+
+struct Desk(Arc<Mutex<Kept>>);
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[tonic::async_trait]
+impl TraceService for Desk {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut kept = lock(&self.0);
+        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        kept.headers.extend(header);
+        for group in request.into_inner().resource_spans {
+            let resource = of_resource(group.resource);
+            for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                kept.spans.push(Span {
+                    resource: resource.clone(),
+                    kind: span.kind(),
+                    failed: span.status.as_ref().is_some_and(|status| status.code == 2),
+                    trace: hex(&span.trace_id),
+                    id: hex(&span.span_id),
+                    parent: hex(&span.parent_span_id),
+                    name: span.name,
+                    attributes: attributes(span.attributes),
+                    links: span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect(),
+                    start: span.start_time_unix_nano,
+                    end: span.end_time_unix_nano,
+                });
+            }
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Desk {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let mut kept = lock(&self.0);
+        for group in request.into_inner().resource_metrics {
+            let resource = of_resource(group.resource);
+            for metric in group.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
+                let values: Vec<(Vec<KeyValue>, f64, u64)> = match metric.data {
+                    Some(metric::Data::Sum(sum)) => sum.data_points.into_iter().map(number).collect(),
+                    Some(metric::Data::Gauge(gauge)) => gauge.data_points.into_iter().map(number).collect(),
+                    Some(metric::Data::Histogram(histogram)) => {
+                        let points = histogram.data_points.into_iter();
+                        points.map(|point| (point.attributes, point.sum.unwrap_or_default(), point.count)).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                for (own, value, count) in values {
+                    let attributes = attributes(own);
+                    let (name, unit) = (metric.name.clone(), metric.unit.clone());
+                    let series = format!("{name} {attributes:?} {resource:?}");
+                    let point = Point { resource: resource.clone(), name, unit, attributes, value, count };
+                    kept.points.insert(series, point);
+                }
+            }
+        }
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+fn number(point: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint) -> (Vec<KeyValue>, f64, u64) {
+    let value = match point.value {
+        Some(number_data_point::Value::AsInt(value)) => value as f64,
+        Some(number_data_point::Value::AsDouble(value)) => value,
+        None => 0.0,
+    };
+    (point.attributes, value, 1)
+}
+
+fn of_resource(resource: Option<Resource>) -> Attributes {
+    attributes(resource.map(|resource| resource.attributes).unwrap_or_default())
+}
+
+fn attributes(list: Vec<KeyValue>) -> Attributes {
+    list.into_iter().map(|pair| (pair.key, pair.value.map(text).unwrap_or_default())).collect()
+}
+
+fn text(value: AnyValue) -> String {
+    match value.value {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::DoubleValue(number)) => number.to_string(),
+        Some(Value::BoolValue(yes)) => yes.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,120 @@
+//! Several faults of several kinds in one production, at random.
+
+use crate::faults::{settle_queues, through_proxy};
+use crate::fleet::{Fleet, Process, until};
+use crate::scenario::{Dice, Outcome, until_made};
+use edp_tests::broker::Broker;
+use edp_tests::proxy::{Mode, Proxy};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    KillWorker,
+    KillCoordinator,
+    KillBroker,
+    StopBroker,
+    Cut,
+    Delay,
+    Pass,
+    Alarm,
+    DeleteQueue,
+    FreezeWorker,
+    DismissWorker,
+    SkewClock,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::KillWorker,
+    Fault::KillCoordinator,
+    Fault::KillBroker,
+    Fault::StopBroker,
+    Fault::Cut,
+    Fault::Delay,
+    Fault::Pass,
+    Fault::Alarm,
+    Fault::DeleteQueue,
+    Fault::FreezeWorker,
+    Fault::DismissWorker,
+    Fault::SkewClock,
+];
+
+pub(crate) fn combination(
+    fleet: &mut Fleet<'_>,
+    broker: &mut Broker,
+    dice: &mut Dice,
+) -> Result<Outcome, &'static str> {
+    let mut coordinator = fleet.coordinator();
+    settle_queues(fleet, broker);
+    let proxy = through_proxy(fleet, broker);
+    let all = fleet.model.granules();
+    let count = 4 + all / 32;
+    let mut faults = Vec::new();
+    for number in 0..count {
+        if !until_made(fleet, &mut coordinator, number * all / (count + 2) + dice.below(all / (count + 2))) {
+            break;
+        }
+        let fault = FAULTS[dice.below(FAULTS.len())];
+        faults.push(fault);
+        // In the fleet's directory, for whoever has to find out what went wrong.
+        std::fs::write(fleet.path("faults"), format!("{faults:?}")).unwrap();
+        happen(fault, fleet, broker, &proxy, &mut coordinator, dice);
+    }
+    proxy.set(Mode::Pass);
+    for worker in &fleet.workers {
+        worker.signal("CONT");
+    }
+    fleet.until_ended(&mut coordinator);
+    Outcome::good(coordinator, faults.len()).map(|outcome| Outcome { keep: Some(Box::new(proxy)), ..outcome })
+}
+
+fn happen(
+    fault: Fault,
+    fleet: &mut Fleet<'_>,
+    broker: &Broker,
+    proxy: &Proxy,
+    coordinator: &mut Process,
+    dice: &mut Dice,
+) {
+    let worker = dice.below(fleet.workers.len());
+    match fault {
+        Fault::KillWorker => fleet.workers[worker].kill(),
+        Fault::KillCoordinator => {
+            coordinator.kill();
+            *coordinator = fleet.coordinator();
+        }
+        Fault::KillBroker => {
+            broker.kill();
+            broker.run();
+        }
+        Fault::StopBroker => {
+            broker.stop();
+            broker.run();
+        }
+        Fault::Cut => proxy.cut(),
+        Fault::Delay => proxy.set(Mode::Delay(Duration::from_millis(dice.below(100) as u64))),
+        Fault::Pass => proxy.set(Mode::Pass),
+        Fault::Alarm => {
+            broker.alarm(true);
+            broker.alarm(false);
+        }
+        Fault::DeleteQueue => {
+            let queue = fleet.queue(["recipes", "results"][dice.below(2)]);
+            // It may not have been made again since the last time.
+            until("the queue is there", || coordinator.ended().is_some() || broker.has(&queue));
+            if broker.has(&queue) {
+                broker.delete(&queue);
+            }
+        }
+        Fault::FreezeWorker => fleet.workers[worker].signal("STOP"),
+        Fault::DismissWorker => {
+            fleet.workers[worker].signal("CONT");
+            fleet.workers[worker].signal("TERM");
+        }
+        Fault::SkewClock => {
+            let offset = ["+1d", "-1d", "+10m"][dice.below(3)];
+            let words = ["env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-m", "-f", offset];
+            fleet.next.push_back(words.map(str::to_owned).to_vec());
+            fleet.workers[worker].kill();
+        }
+    }
+}

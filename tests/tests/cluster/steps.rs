@@ -1,0 +1,157 @@
+//! Faults at system calls, by strace: at every step of the order in which things must happen, without any hook in the
+//! programs.
+//!
+//! A worker writes the part, checks it, syncs it, links it, syncs the directory, unlinks the part, publishes the outcome,
+//! hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then acknowledges. Each of
+//! these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
+
+use crate::fleet::{Beneath, Fleet, Process, until};
+use crate::scenario::{Dice, Outcome, begin, until_made};
+use edp_tests::broker::Broker;
+use std::process::Command;
+
+type Ran = Result<Outcome, &'static str>;
+
+const NO_STRACE: &str = "processes cannot be traced here: install strace, allow ptrace";
+
+fn can_trace() -> bool {
+    let mut traced = Command::new("strace");
+    let words = ["-D", "-o", "/dev/null", "-e", "trace=getpid", "true"];
+    traced.args(words).output().is_ok_and(|output| output.status.success())
+}
+
+/// What is to happen to whoever makes some system calls: all of these, or only those on one file.
+fn at(calls: &str, what: &str, file: Option<&std::path::Path>) -> Beneath {
+    // The tracer as a grandchild: the process itself stays ours.
+    let mut words: Vec<_> = ["strace", "-D", "-f", "-o", "/dev/null"].map(str::to_owned).to_vec();
+    if let Some(file) = file {
+        words.extend(["-P".into(), file.display().to_string()]);
+    }
+    words.extend(["-e".into(), format!("trace={calls}"), "-e".into(), format!("inject={calls}:{what}")]);
+    words
+}
+
+/// The death of a process as it enters the n-th of these system calls in one of its threads.
+fn death(calls: &str, n: usize) -> Beneath {
+    at(calls, &format!("signal=KILL:when={n}"), None)
+}
+
+/// System calls of a worker, and how many of them one thread makes for its first granule and some more: opening the part,
+/// writing it, reading it at the gate, syncing it and its directory, linking, unlinking (an older part, a trial, the part
+/// itself), and speaking with the broker (orders, beginning, outcome, acknowledgement).
+const OF_WORKERS: [(&str, usize); 7] = [
+    ("openat", 60),
+    ("pwrite64,write", 60),
+    ("pread64,read", 200),
+    ("fsync", 6),
+    ("linkat", 2),
+    ("unlink", 6),
+    ("sendto,writev,sendmsg", 12),
+];
+
+/// Kills of each kind; those of which there are few are all hit in a whole run.
+fn kills(dice: &mut Dice, kinds: &[(&'static str, usize)], each: usize) -> Vec<(&'static str, usize)> {
+    let mut kills = Vec::new();
+    for &(calls, most) in kinds {
+        let chosen = if most <= each { (1..=most).collect() } else { dice.some(each, (1..=most).collect()) };
+        kills.extend(chosen.into_iter().map(|n| (calls, n)));
+    }
+    let count = kills.len();
+    dice.some(count, kills)
+}
+
+/// SIGKILL of workers at every step. Three run at any time, some of them bound to die.
+pub(crate) fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    let each = (fleet.model.granules() / 32).max(1); // 1 in a short run, 6 in a long one
+    let plan = kills(dice, &OF_WORKERS, each);
+    let planned = plan.len();
+    fleet.next.extend(plan.into_iter().map(|(calls, n)| death(calls, n)));
+    let mut coordinator = begin(fleet);
+    fleet.until_ended(&mut coordinator);
+    let killed = killed(fleet);
+    // Some of the later calls are never made, when the production ends before.
+    assert!(2 * killed > planned, "{killed} of {planned} workers were killed");
+    Outcome::good(coordinator, killed)
+}
+
+fn killed(fleet: &mut Fleet<'_>) -> usize {
+    use std::os::unix::process::ExitStatusExt as _;
+    let now = fleet.workers.iter_mut().filter_map(Process::ended).collect::<Vec<_>>();
+    now.iter().chain(&fleet.gone).filter(|status| status.signal() == Some(9)).count()
+}
+
+/// System calls of a coordinator: opening the ledger, writing and syncing it, speaking with the broker.
+const OF_COORDINATORS: [(&str, usize); 4] =
+    [("openat", 40), ("pwrite64", 80), ("fsync,fdatasync", 20), ("sendto,writev,sendmsg", 60)];
+
+/// SIGKILL of coordinators at every step, each followed by the next one.
+pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    let each = (fleet.model.granules() / 48).max(1);
+    let plan = kills(dice, &OF_COORDINATORS, each);
+    let (planned, mut killed) = (plan.len(), 0);
+    let mut last = None;
+    for (calls, n) in plan {
+        let mut coordinator = fleet.coordinator_beneath(&death(calls, n));
+        fleet.until_ended(&mut coordinator);
+        if !coordinator.was_killed() {
+            last = Some(coordinator);
+            break;
+        }
+        killed += 1;
+    }
+    assert!(2 * killed > planned, "{killed} of {planned} coordinators were killed");
+    let coordinator = last.unwrap_or_else(|| fleet.coordinator());
+    Outcome::good(coordinator, killed)
+}
+
+/// Whoever opens one input dies of it. Its granule fails, and nothing else does.
+pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
+    fleet.beneath = at("openat", "signal=KILL", Some(&input));
+    let mut coordinator = begin(fleet);
+    fleet.until_ended(&mut coordinator);
+    let killed = killed(fleet);
+    assert!(coordinator.said("workers were lost while they made it"), "{}", coordinator.log());
+    Outcome::without(coordinator, killed, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+}
+
+/// Reading one input takes for ever, as on a file system that hangs.
+pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    fleet.settings.insert("EDP_SERVE__DEADLINE", "2".into());
+    let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
+    fleet.beneath = at("openat", "delay_enter=3s", Some(&input));
+    let mut coordinator = begin(fleet);
+    fleet.until_ended(&mut coordinator);
+    assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());
+    Outcome::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+}
+
+/// The broker takes deliveries back before their granules are done.
+pub(crate) fn consumer_timeout(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    broker.consumer_timeout(1000);
+    // Each of the first workers needs long for one of its granules.
+    let slow = |n: usize| at("linkat", &format!("delay_enter=4s:when={n}"), None);
+    fleet.next.extend((0..3).map(|_| slow(1 + dice.below(fleet.model.granules() / 6))));
+    let mut coordinator = begin(fleet);
+    until_made(fleet, &mut coordinator, fleet.model.granules());
+    until("it has happened", || coordinator.ended().is_some());
+    broker.consumer_timeout(24 * 60 * 60 * 1000);
+    let lost = fleet.logs().matches("PRECONDITION").count();
+    assert!(lost > 0, "no delivery was taken back: {}", fleet.logs());
+    Outcome::good(coordinator, lost)
+}

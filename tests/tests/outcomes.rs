@@ -1,0 +1,275 @@
+//! What workers report of granules: all of it is so.
+
+use edp_protocol::queue::{Link, Message, Queue};
+use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Order, Report};
+use edp_protocol::{Digest, GridKind, name};
+use edp_tests::{Fixture, files};
+use edp_worker::service::Worker;
+use edp_worker::service::reach::Reach;
+use edp_worker::service::serve::{Ended, Service, serve};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const SIZE: usize = 8;
+
+/// How long anything may take on a busy machine before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn planned(fixture: &Fixture, out: &str) -> Vec<Recipe> {
+    let list = fixture.plan(&fixture.path(out), "tasks.json", &[]);
+    recipe::parse_list("list", &fs::read(list).unwrap()).unwrap()
+}
+
+/// Has a serving worker make granules; gives the outcome of each recipe, by its id.
+fn served(
+    fixture: &Fixture,
+    recipes: &[Recipe],
+    slots: usize,
+    deadline: Duration,
+) -> BTreeMap<String, Result<Done, Failed>> {
+    let service = Service {
+        worker: Arc::new(Worker::new(slots, false)),
+        reach: Reach::beneath([fixture.path("").as_path()]).unwrap(),
+        deadline,
+        grace: PATIENCE,
+        idle: None,
+        patience: PATIENCE,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let all = runtime.block_on(async {
+        let link = Link::embedded().unwrap();
+        link.declare().await.unwrap();
+        let orders = link.publisher(Queue::Recipes, 100);
+        for recipe in recipes {
+            let id = recipe.recipe.as_ref().unwrap().id.clone();
+            let recipe = wire::json(recipe).unwrap();
+            let order = Order {
+                production: "default".into(),
+                recipe_id: id.clone(),
+                attempt: 1,
+                alone: false,
+                deadline: 0,
+                recipe,
+            };
+            orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();
+        }
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let worker = tokio::spawn({
+            let link = link.clone();
+            async move { serve(service, &link, async { drop(stopped.await) }).await }
+        });
+        let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
+        let mut all = BTreeMap::new();
+        while all.len() < recipes.len() {
+            let delivery = reports.next().await.unwrap().unwrap();
+            let report = Report::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
+            delivery.ack();
+            let outcome = match report.event {
+                Event::Started => continue,
+                Event::Done(done) => Ok(done),
+                Event::Failed(failed) => Err(failed),
+            };
+            assert_eq!(all.insert(report.recipe_id, outcome), None, "one outcome for each");
+        }
+        drop(stop);
+        assert_eq!(worker.await.unwrap().unwrap(), Ended::Stopped);
+        all
+    });
+    runtime.shutdown_background();
+    all
+}
+
+fn done(outcomes: BTreeMap<String, Result<Done, Failed>>) -> BTreeMap<String, Done> {
+    outcomes.into_iter().map(|(id, outcome)| (id, outcome.expect("a granule"))).collect()
+}
+
+fn id(recipe: &Recipe) -> &str {
+    &recipe.recipe.as_ref().unwrap().id
+}
+
+fn length(path: &str) -> u64 {
+    fs::metadata(path).unwrap().len()
+}
+
+fn stage<'a>(done: &'a Done, name: &str) -> &'a wire::Stage {
+    done.stages.iter().find(|stage| stage.name == name).unwrap()
+}
+
+#[test]
+fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
+    let fixture = Fixture::new(SIZE);
+    let recipes = planned(&fixture, "out");
+    let outcomes = done(served(&fixture, &recipes, 2, PATIENCE));
+    let made = files(&fixture.path("out"));
+    assert_eq!((made.len(), outcomes.len()), (recipes.len(), recipes.len()));
+    let mut kinds = BTreeSet::new();
+    for recipe in &recipes {
+        let (plan, done) = (recipe.recipe.as_ref().unwrap(), &outcomes[id(recipe)]);
+        assert_eq!((done.already, &done.location), (false, &recipe.granule));
+        assert_eq!(done.size, length(&recipe.granule));
+        let below = recipe.granule_below_root().unwrap();
+        assert_eq!(done.sha256, made[below].as_str());
+        assert_eq!(done.warnings, [""; 0]);
+
+        // each input once, as it is on the disk
+        assert_eq!(
+            done.inputs.iter().map(|input| &input.path).collect::<Vec<_>>(),
+            plan.inputs.keys().collect::<Vec<_>>()
+        );
+        for input in &done.inputs {
+            let bytes = fs::read(fixture.demo.results.join(&input.path)).unwrap();
+            assert_eq!((input.size, input.sha256.as_str()), (bytes.len() as u64, Digest::of(&bytes).as_str()));
+        }
+
+        // the stages that this kind of granule has, and what went through them
+        let grid = name::GranuleName::parse(name::base_name(&recipe.granule)).unwrap().grid;
+        let rotated = recipe.variables.values().any(|inputs| inputs.len() == 2);
+        kinds.insert((grid == GridKind::Native, rotated));
+        let route = if grid == GridKind::Native { "mask" } else { "regrid" };
+        let names =
+            ["make", "resources", "fetch", "read", "rotate", route, "compress", "write", "hash", "gate", "commit"];
+        let wanted: Vec<_> = names.into_iter().filter(|name| *name != "rotate" || rotated).collect();
+        assert_eq!(done.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), wanted);
+        assert!(done.stages.iter().all(|stage| stage.seconds > 0.0), "{:?}", done.stages);
+        assert!(done.stages[0].seconds >= stage(done, "gate").seconds + stage(done, "commit").seconds);
+        let opened: Vec<&String> = recipe.variables.values().flatten().flatten().collect();
+        let data = || opened.iter().filter(|path| path.ends_with(".data"));
+        let bytes = |name| stage(done, name).bytes;
+        assert_eq!(bytes("fetch"), opened.iter().map(|path| length(path)).sum::<u64>());
+        assert_eq!(bytes("read"), data().map(|path| length(path)).sum::<u64>());
+        let distinct: BTreeSet<_> = data().collect();
+        assert_eq!(bytes("hash"), distinct.iter().map(|path| length(path)).sum::<u64>() + done.size);
+        assert_eq!(bytes("write"), done.chunks.iter().flat_map(|of| &of.places).map(|(_, size)| size).sum::<u64>());
+        assert_eq!([bytes("make"), bytes("gate"), bytes("commit")], [done.size; 3]);
+        let values = values(&recipe.granule, recipe);
+        assert_eq!(bytes(route), values.values().map(|values| 4 * values.len() as u64).sum::<u64>());
+        assert_eq!(bytes("compress"), bytes(route), "a field is one chunk at this size");
+
+        // the chunks are where they are said to be
+        for (name, values) in &values {
+            let of = done.chunks.iter().find(|of| of.variable == *name).unwrap();
+            assert_eq!(&unpacked(&recipe.granule, of, values.len()), values, "{name}");
+        }
+        assert!(done.chunks.len() > values.len() || grid == GridKind::Latlon, "coordinates are in chunks, too");
+    }
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [(false, false), (false, true), (true, false)]);
+
+    // What stands there is told of as it stands there.
+    let again = done_again(&fixture, &recipes);
+    for (id, done) in again {
+        let before = &outcomes[&id];
+        assert!(done.already && done.inputs.is_empty());
+        assert_eq!(
+            (done.size, done.sha256, done.location),
+            (before.size, before.sha256.clone(), before.location.clone())
+        );
+        assert_eq!(done.chunks, before.chunks);
+        assert_eq!(done.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>(), ["make", "hash"]);
+    }
+}
+
+fn done_again(fixture: &Fixture, recipes: &[Recipe]) -> BTreeMap<String, Done> {
+    done(served(fixture, recipes, 1, PATIENCE))
+}
+
+/// The values of the data variables, as the netCDF library reads them.
+fn values(granule: &str, recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
+    let file = netcdf::open(granule).unwrap();
+    let read = |name: &String| (name.clone(), file.variable(name).unwrap().get_values::<f32, _>(..).unwrap());
+    recipe.variables.keys().map(read).collect()
+}
+
+/// The values of a variable of one chunk, from the bytes of the file alone.
+fn unpacked(granule: &str, of: &Chunks, count: usize) -> Vec<f32> {
+    let [(offset, size)] = of.places[..] else { panic!("{of:?}") };
+    let file = fs::read(granule).unwrap();
+    let packed = &file[offset as usize..][..size as usize];
+    let mut bytes = vec![0; 4 * count];
+    let unpacked = libdeflater::Decompressor::new().zlib_decompress(packed, &mut bytes).unwrap();
+    assert_eq!(unpacked, bytes.len());
+    (0..count).map(|i| f32::from_le_bytes([0, 1, 2, 3].map(|byte| bytes[byte * count + i]))).collect()
+}
+
+#[test]
+fn digests_are_the_same_on_any_number_of_slots() {
+    let fixture = Fixture::new(SIZE);
+    let digests = |out: &str, slots: usize| -> BTreeMap<String, String> {
+        let recipes = planned(&fixture, out);
+        let outcomes = done(served(&fixture, &recipes, slots, PATIENCE));
+        outcomes.into_iter().map(|(id, done)| (id, done.sha256)).collect()
+    };
+    assert_eq!(digests("one", 1), digests("four", 4));
+}
+
+/// Half a file is read of one with two records: nothing is said of what the other half holds.
+#[test]
+fn inputs_of_several_records_have_no_digest() {
+    let fixture = Fixture::new(SIZE);
+    let stem = "DEMO/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000000732";
+    let [data, meta] = ["data", "meta"].map(|end| fixture.demo.results.join(format!("{stem}.{end}")));
+    let one = fs::read(&data).unwrap();
+    fs::write(&data, [one.clone(), one].concat()).unwrap();
+    let text = fs::read_to_string(&meta).unwrap();
+    let (start, end) = (text.find(" nFlds").unwrap(), text.len());
+    let text = text[..start].replace("nrecords = [     1 ]", "nrecords = [     2 ]")
+        + &text[start..end]
+            .replace("'SSH     '", "'SSH     ' 'OTHER   '")
+            .replace("nFlds = [    1 ]", "nFlds = [    2 ]");
+    fs::write(&meta, text).unwrap();
+    let mut recipes = planned(&fixture, "out");
+    recipes.retain(|recipe| recipe.variables.values().flatten().flatten().any(|path| Path::new(path) == data));
+    assert_eq!(recipes.len(), 2, "native and latlon");
+    for done in done(served(&fixture, &recipes, 1, PATIENCE)).values() {
+        for input in &done.inputs {
+            let path = fixture.demo.results.join(&input.path);
+            let digest = Digest::of(&fs::read(&path).unwrap());
+            assert_eq!(input.sha256, if path == data { "" } else { digest.as_str() }, "{}", input.path);
+        }
+        assert!(done.inputs.iter().any(|input| input.path == format!("{stem}.data")));
+    }
+}
+
+#[test]
+fn failures_tell_their_causes() {
+    let fixture = Fixture::new(SIZE);
+    let recipes = planned(&fixture, "out");
+    // A file that looks like its granule and cannot be read to its end stands there; an input of another is gone.
+    fs::create_dir_all(Path::new(&recipes[0].granule).parent().unwrap()).unwrap();
+    fs::write(&recipes[0].granule, "no granule").unwrap();
+    let gone = &recipes[1].variables[0][0][0];
+    fs::remove_file(gone).unwrap();
+    let outcomes = served(&fixture, &recipes[..2], 1, PATIENCE);
+    let [conflict, missing] = [0, 1].map(|n| outcomes[id(&recipes[n])].as_ref().unwrap_err());
+    assert_eq!(conflict.kind, edp_protocol::message::FailureKind::Conflict);
+    assert!(conflict.reason[0].contains("something else is there"), "{conflict:?}");
+    assert_eq!(missing.kind, edp_protocol::message::FailureKind::Permanent);
+    assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
+}
+
+/// Whatever the moment at which the time is over: a granule is reported as made exactly if it is there.
+#[test]
+fn what_is_late_is_there_or_is_not_said_to_be() {
+    let fixture = Fixture::new(SIZE);
+    let mut ends = [0, 0];
+    for (round, milliseconds) in [0, 1, 2, 4, 8, 16, 32, 64, 128, 300_000].into_iter().enumerate() {
+        let recipes = planned(&fixture, &format!("out-{round}"));
+        let outcomes = served(&fixture, &recipes, 2, Duration::from_millis(milliseconds));
+        for recipe in &recipes {
+            let there = Path::new(&recipe.granule).exists();
+            match &outcomes[id(recipe)] {
+                Ok(done) => assert!(there && !done.already, "{milliseconds} ms: {done:?}"),
+                Err(failed) => {
+                    assert!(!there && failed.reason().contains("took longer"), "{milliseconds} ms: {failed:?}")
+                }
+            }
+            ends[usize::from(there)] += 1;
+        }
+        let left = files(&fixture.path(&format!("out-{round}")));
+        assert!(left.keys().all(|name| name.ends_with(".nc")), "{left:?}");
+    }
+    assert!(ends.iter().all(|count| *count > 0), "{ends:?}");
+}

@@ -1,0 +1,76 @@
+//! Workers on a queue, with everything on S3.
+
+use super::cloud::{Cloud, recipes};
+use edp_tests::broker::Broker;
+use edp_tests::{count, expect, json, text};
+use std::fs::{self, File};
+use std::process::{Child, Command, Stdio};
+
+/// A worker process; killed if it is still there at the end of a test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Everything that a command says goes to a file of the fixture.
+fn start(cloud: &Cloud, command: &mut Command, log: &str) -> Serving {
+    let log = File::create(cloud.path(log)).unwrap();
+    let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    Serving(child)
+}
+
+#[test]
+fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
+    let (cloud, broker) = (Cloud::new(), Broker::start());
+    let alone = cloud.plan("s3://out/alone", "alone.json");
+    cloud.run(alone.to_str().unwrap(), &["--slots", "2"], 0);
+    let queue = broker.url("guest", "guest");
+    let serve = |name: &str, roots: &[&str], production: &str, settings: &[(&str, &str)]| {
+        let scratch = cloud.path(name);
+        fs::create_dir_all(&scratch).unwrap();
+        let mut command = cloud.worker(&["serve", "--production", production]);
+        command.args(roots.iter().flat_map(|root| ["--root", root])).env("EDP_QUEUE__URL", &queue);
+        command.env("EDP_STORE__SCRATCH", scratch).envs(settings.iter().copied());
+        start(&cloud, &mut command, &format!("{name}.log"))
+    };
+    let run = |list: &str, production: &str, status| {
+        let ledger = cloud.path(&format!("{production}.ledger"));
+        let mut command = cloud.coordinator(&["run", list, "--production", production, "--queue", "--output", "json"]);
+        json(&expect(command.env("EDP_QUEUE__URL", &queue).arg("--ledger").arg(ledger), status))
+    };
+
+    let all = ["s3://model/run", "s3://shared", "s3://out/together"];
+    let one = [("EDP_RUN__SLOTS", "1"), ("EDP_RUN__MEMORY", "64"), ("RAYON_NUM_THREADS", "1")];
+    let three = [("EDP_RUN__SLOTS", "3"), ("EDP_RUN__MEMORY", "512"), ("EDP_STORE__S3__MULTIPART", "1")];
+    let workers = [serve("one", &all, "both", &one), serve("three", &all, "both", &three)];
+    let list = cloud.plan("s3://out/together", "together.json");
+    let granules = recipes(&list).len();
+    let report = run(list.to_str().unwrap(), "both", 0);
+    assert_eq!(count(&report, "made"), granules, "{report:#}");
+    assert_eq!(cloud.server.files("out", "together"), cloud.server.files("out", "alone"));
+    drop(workers);
+
+    // What is done and has vanished is made again.
+    let victim = recipes(&list)[0].granule.clone();
+    let (bucket, key) = super::parts(&victim);
+    cloud.server.remove(bucket, key).unwrap();
+    let workers = [serve("again", &all, "both", &one)];
+    run(list.to_str().unwrap(), "both", 0);
+    assert_eq!(cloud.server.files("out", "together"), cloud.server.files("out", "alone"));
+    drop(workers);
+
+    // A worker that may not reach a bucket refuses the recipes that name it, and goes on.
+    let workers = [serve("narrow", &["s3://model/run", "s3://shared", "s3://out/toge"], "narrow", &three)];
+    let list = cloud.plan("s3://out/elsewhere", "elsewhere.json");
+    let report = run(list.to_str().unwrap(), "narrow", 3);
+    assert_eq!(count(&report, "failed"), granules, "{report:#}");
+    assert!(super::reasons(&report, "failed").iter().all(|reason| reason.contains("--root")), "{report:#}");
+    assert!(cloud.server.files("out", "elsewhere").is_empty());
+    drop(workers);
+    let said = text(&expect(cloud.worker(&["serve"]).env("EDP_QUEUE__URL", &queue), 2));
+    assert!(said.contains("no root"), "{said}");
+}

@@ -1,0 +1,172 @@
+//! What the stages of making a granule take: a clock and a span for each.
+
+use edp_protocol::wire;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tracing::Span;
+
+/// Declares the stages with their names, in the order in which they are listed.
+macro_rules! stages {
+    ($($(#[$doc:meta])* $stage:ident = $name:literal,)*) => {
+        /// A stage of making a granule.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Stage {
+            $($(#[$doc])* $stage,)*
+        }
+
+        impl Stage {
+            /// All of them.
+            pub const ALL: &'static [Stage] = &[$(Stage::$stage,)*];
+
+            /// The name in outcomes and traces.
+            pub fn name(self) -> &'static str {
+                match self { $(Stage::$stage => $name,)* }
+            }
+
+            fn span(self, parent: &Span) -> Span {
+                match self {
+                    $(Stage::$stage => tracing::info_span!(
+                        parent: parent,
+                        $name,
+                        edp.seconds = tracing::field::Empty,
+                        edp.bytes = tracing::field::Empty
+                    ),)*
+                }
+            }
+        }
+    };
+}
+
+stages! {
+    /// Loading what recipes share: grid, weights, texts. Takes time in the first granule that needs them.
+    Resources = "resources",
+    /// Opening inputs; those on S3 come into memory here. Bytes: their sizes.
+    Fetch = "fetch",
+    /// Reading levels and decoding them. Bytes: as in the input.
+    Read = "read",
+    /// Rotating vectors. Bytes: both components.
+    Rotate = "rotate",
+    /// Masking and checking the values of native granules. Bytes: values.
+    Mask = "mask",
+    /// Regridding and checking the values of latlon granules. Bytes: values on the target grid.
+    Regrid = "regrid",
+    /// Shuffling and deflating. Bytes: plain ones.
+    Compress = "compress",
+    /// Writing the part, until it is on the disk. Bytes: compressed ones.
+    Write = "write",
+    /// SHA-256 of the inputs, beside the stages from reading to writing, and of the granule, beside the gate.
+    Hash = "hash",
+    /// The gate. Bytes: the granule's.
+    Gate = "gate",
+    /// Sending it to S3. Bytes: the granule's.
+    Upload = "upload",
+    /// Giving it its name. Bytes: the granule's.
+    Commit = "commit",
+}
+
+/// Name of the whole, which comes first in outcomes.
+pub const WHOLE: &str = "make";
+
+/// The clock of one granule, for all threads that work on it. A stage takes the sum of what its threads take; only the
+/// whole is by the clock on the wall. Costs two looks at the clock for each level, chunk or file, nothing for a value.
+///
+/// Each stage has one span however often it is entered, so that a trace has a line for each stage, not for each level.
+/// It belongs to the span in which the clock was begun, whatever thread enters it, and ends with the clock.
+#[derive(Debug)]
+pub struct Stages {
+    parent: Span,
+    begun: Instant,
+    taken: [Taken; Stage::ALL.len()],
+}
+
+/// What a stage has taken so far.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Opened when the stage is first entered.
+    span: OnceLock<Span>,
+    nanoseconds: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Stages {
+    /// A clock that begins now, within the current span.
+    pub fn begin() -> Stages {
+        Stages { parent: Span::current(), begun: Instant::now(), taken: Default::default() }
+    }
+
+    /// Does some work of a stage, and adds the time that it takes and the bytes that go through it.
+    pub fn time<T>(&self, stage: Stage, bytes: u64, work: impl FnOnce() -> T) -> T {
+        let taken = &self.taken[stage as usize];
+        let span = taken.span.get_or_init(|| stage.span(&self.parent));
+        let begun = Instant::now();
+        let result = span.in_scope(work);
+        let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        taken.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        taken.bytes.fetch_add(bytes, Ordering::Relaxed);
+        result
+    }
+
+    /// The whole so far ([`WHOLE`]) with the size of the granule, then each stage that was entered.
+    pub fn report(&self, size: u64) -> Vec<wire::Stage> {
+        let entry = |name: &str, taken: Duration, bytes| wire::Stage {
+            name: name.to_owned(),
+            seconds: taken.as_secs_f64(),
+            bytes,
+        };
+        let mut report = vec![entry(WHOLE, self.begun.elapsed(), size)];
+        for (stage, taken) in Stage::ALL.iter().zip(&self.taken) {
+            if taken.span.get().is_some() {
+                let time = Duration::from_nanos(taken.nanoseconds.load(Ordering::Relaxed));
+                report.push(entry(stage.name(), time, taken.bytes.load(Ordering::Relaxed)));
+            }
+        }
+        report
+    }
+}
+
+/// The sums go into the spans, which show only from when to when a stage was entered at all.
+impl Drop for Stages {
+    fn drop(&mut self) {
+        for taken in &mut self.taken {
+            if let Some(span) = taken.span.get() {
+                span.record("edp.seconds", Duration::from_nanos(*taken.nanoseconds.get_mut()).as_secs_f64());
+                span.record("edp.bytes", *taken.bytes.get_mut());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_add_up_and_stages_keep_their_order() {
+        let stages = Stages::begin();
+        std::thread::scope(|scope| {
+            for bytes in 1..=8 {
+                let stages = &stages;
+                scope.spawn(move || {
+                    // Something that takes time, whatever the clock's steps.
+                    let busy = || (0..).take_while(|_| stages.begun.elapsed().as_millis() < 2).count();
+                    assert!(stages.time(Stage::Write, bytes, busy) > 0);
+                });
+            }
+        });
+        assert_eq!(stages.time(Stage::Read, 5, || "result"), "result");
+        let report = stages.report(7);
+        let found: Vec<_> = report.iter().map(|stage| (stage.name.as_str(), stage.bytes)).collect();
+        assert_eq!(found, [("make", 7), ("read", 5), ("write", 36)]);
+        assert!(report.iter().all(|stage| stage.seconds > 0.0), "{report:?}");
+        assert!(report[0].seconds >= 0.002);
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).chain([WHOLE]).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Stage::ALL.len() + 1);
+    }
+}
