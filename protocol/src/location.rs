@@ -17,7 +17,7 @@ pub enum LocationError {
     #[error("'{0}': only paths and s3:// locations are understood")]
     Scheme(String),
     /// An operation on a local file was asked of a remote location.
-    #[error("'{0}' is not on a local disk, which is needed here")]
+    #[error("'{0}' is not on a local disk, where this has to be")]
     NotLocal(Location),
 }
 

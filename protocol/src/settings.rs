@@ -54,6 +54,8 @@ pub struct PlanSettings {
     pub mapping_factors: Option<String>,
     pub metadata: Option<String>,
     pub compatibility: Option<String>,
+    /// Seconds between two scans of a growing run (60).
+    pub follow_interval: Option<u32>,
 }
 
 /// Section `run`.
@@ -133,6 +135,7 @@ pub struct StoreSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct S3Settings {
     /// Another service than that of AWS: `https://host:port`.
+    #[serde(deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
     /// Its region, if the usual places do not say it.
     pub region: Option<String>,
@@ -160,6 +163,18 @@ impl S3Settings {
     /// Takes an option that goes beyond the setting in.
     pub fn allow_unconditional(&mut self, option: bool) {
         self.unconditional = Some(option || self.unconditional.unwrap_or(false));
+    }
+}
+
+/// An address without a user in it: it is shown in messages, where a password must not be.
+fn endpoint<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    let endpoint = Option::<String>::deserialize(value)?;
+    let good = |text: &String| (text.starts_with("https://") || text.starts_with("http://")) && !text.contains('@');
+    match endpoint {
+        Some(text) if !good(&text) => {
+            Err(serde::de::Error::custom("endpoint: write https://host:port, without user and password"))
+        }
+        endpoint => Ok(endpoint),
     }
 }
 
@@ -309,6 +324,17 @@ mod tests {
         let secret = "[queue]\nurl = 'amqp://u:s3cret@h/'";
         assert_eq!((warned(secret, 0o644), warned(secret, 0o640)), (1, 0));
         assert_eq!(warned("[queue]\nurl = 'amqp://h/'", 0o644), 0);
+    }
+
+    #[test]
+    fn endpoints_of_stores_hold_no_passwords() {
+        let settings = load("[store.s3]\nendpoint = 'http://h:9000'\nmultipart = 64\n", &[]).unwrap();
+        assert_eq!(settings.store.s3.endpoint.as_deref(), Some("http://h:9000"));
+        for endpoint in ["https://u:s3cret@h", "s3cret"] {
+            let error = load("", &[("EDP_STORE__S3__ENDPOINT", endpoint)]).unwrap_err();
+            assert!(error.to_string().contains("endpoint"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
     }
 
     #[test]

@@ -198,6 +198,7 @@ impl S3Server {
             ("AWS_SECRET_ACCESS_KEY", secret(&self.key())),
             ("AWS_REGION", REGION.into()),
             ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            ("NO_PROXY", "127.0.0.1".into()),
             ("AWS_CONFIG_FILE", "/dev/null".into()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
             ("EDP_STORE__S3__ENDPOINT", self.endpoint()),

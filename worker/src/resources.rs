@@ -440,6 +440,7 @@ fn load_target(
         Ok((digest_of_set(directory, &seals), seals))
     };
     let (at, seals) = digested("mapping factors", factors, planned, stores, look)?;
+    // Where the digest was found to be the planned one: on S3 there may be another copy by now.
     let latlon = Latlon::load_held(&model.directory, &model.held)?;
     model.held.are_unchanged().map_err(unread)?;
     let loaded = Factors::open_sealed(&at, seals)?;

@@ -1,5 +1,6 @@
 //! `run --queue`: a production whose granules are made by workers on other machines.
 
+use super::follow::{self, Follower};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::destination;
@@ -51,9 +52,10 @@ const DEADLINE: u32 = 900;
 /// How often what is missing at the destination is made again.
 const ROUNDS: usize = 3;
 
-/// Drives a production to its end.
+/// Drives a production to its end; with a follower it grows until then.
 pub(crate) fn produce(
     mut recipes: Vec<Recipe>,
+    mut follower: Option<Follower>,
     options: &Cluster,
     settings: &Settings,
     stores: &Stores,
@@ -96,17 +98,30 @@ pub(crate) fn produce(
             progress.ended(&entry(&one, true));
             Ok(())
         })?;
+        // The ledger has them; as many as there may be, they are not needed here until the end.
+        drop(recipes);
         let desk = Desk::open(ledger)?;
         let link = Link::amqp(queue).context("starting the link to the queue")?;
         let mut verified = Verified::default();
         let mut left = Left::Settled;
+        let mut held = Vec::new();
         for _ in 0..ROUNDS {
-            left = director::drive(&plan, &desk, &link, |one| progress.ended(&entry(one, false)), &mut asked).await?;
+            let growth = async {
+                if let Some(follower) = follower.take() {
+                    held = follow::grow(follower, &desk, progress, &here).await?;
+                }
+                Ok(())
+            };
+            let ended = |one: &Settled| progress.ended(&entry(one, false));
+            left = director::drive(&plan, &desk, &link, ended, growth, &mut asked).await?;
+            let recipes = desk.ask(|ledger| ledger.recipes()).await?;
+            // Every outcome is in: nobody is at work any more, and if somebody is, it finds its part gone and looks.
+            let sweeping = left == Left::Settled;
+            let (recipes, found) = verify(recipes, stores, sweeping).await?;
+            verified = found;
             if left != Left::Settled {
                 break;
             }
-            // Every outcome is in: nobody is at work any more, and if somebody is, it finds its part gone and looks.
-            verified = verify(&recipes, stores, true).await?;
             let missing = missing(&recipes, &verified, &desk).await?;
             if missing.is_empty() {
                 break;
@@ -115,10 +130,7 @@ pub(crate) fn produce(
             director::reopen(&desk, missing).await?;
         }
         link.close().await;
-        if left != Left::Settled {
-            verified = verify(&recipes, stores, false).await?;
-        }
-        let entries = desk
+        let mut entries = desk
             .ask(|ledger| {
                 let mut entries = Vec::new();
                 ledger.each::<LedgerError>(&Standing::ALL, |one| {
@@ -128,6 +140,7 @@ pub(crate) fn produce(
                 Ok(entries)
             })
             .await?;
+        entries.extend(held);
         anyhow::Ok(Ok((entries, left, verified)))
     });
     runtime.shutdown_background();
@@ -178,14 +191,15 @@ async fn open(
     }
 }
 
-/// Holds the destination against the recipes, after sweeping it if asked to.
-async fn verify(recipes: &[Recipe], stores: &Stores, sweep: bool) -> anyhow::Result<Verified> {
-    let (list, stores) = (recipes.to_vec(), stores.clone());
+/// Holds the destination against the recipes, which come back with the result, after sweeping it if asked to.
+async fn verify(recipes: Vec<Recipe>, stores: &Stores, sweep: bool) -> anyhow::Result<(Vec<Recipe>, Verified)> {
+    let stores = stores.clone();
     let verifying = tokio::task::spawn_blocking(move || {
         if sweep {
-            console::sweep(&console::granules(&list), |_| false, &stores);
+            console::sweep(&console::granules(&recipes), |_| false, &stores);
         }
-        edp_coordinator::verify::verify(&list, Depth::Present, &stores)
+        let verified = edp_coordinator::verify::verify(&recipes, Depth::Present, &stores);
+        (recipes, verified)
     });
     verifying.await.context("verifying")
 }

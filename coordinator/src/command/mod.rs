@@ -2,6 +2,7 @@
 
 mod cluster;
 mod demo;
+mod follow;
 mod plan;
 mod ranges;
 mod run;

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use edp_coordinator::plan::inventory::Inventory;
 use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
-use edp_coordinator::plan::{self, Planned, Request, Severity, archive, jobfile};
+use edp_coordinator::plan::{self, Note, Planned, Request, Severity, archive, jobfile};
 use edp_coordinator::ranges::table::Table as RangeTable;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::{GranuleName, base_name};
@@ -313,6 +313,11 @@ impl Sources {
 
     /// Plans by a job file or a selection.
     pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
+        self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()))
+    }
+
+    /// Reads all that a plan needs but for the results.
+    pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
         self.refuse_two_selections()?;
         let source = Self::needed(&self.source, &settings.plan.source, "source")?;
         let destination = Self::needed(&self.destination, &settings.plan.destination, "destination")?;
@@ -329,53 +334,95 @@ impl Sources {
         let shared = Shared::load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
         let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
+        let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
+        let roots = Roots { source, destination };
+        let stores = stores.clone();
+        Ok(Prepared {
+            sources: self.clone(),
+            stores,
+            roots,
+            mode,
+            ranges,
+            shared,
+            job_file,
+            jobs,
+            window,
+            production_date,
+        })
+    }
+}
+
+/// All that a plan needs but for the results, which may grow between one plan and the next.
+pub(crate) struct Prepared {
+    sources: Sources,
+    stores: Stores,
+    roots: Roots,
+    mode: Mode,
+    ranges: Option<RangeTable>,
+    shared: Shared,
+    job_file: String,
+    jobs: Vec<Job>,
+    window: Window,
+    production_date: String,
+}
+
+impl Prepared {
+    /// Root of the results, as the user wrote it.
+    pub(crate) fn source(&self) -> &str {
+        &self.roots.source
+    }
+
+    /// Plans with the results that are there now, but for those that `sift` takes out; `say` hears what is noticed.
+    pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<Vec<Recipe>> {
+        let Prepared { sources, shared, .. } = self;
+        let source = &self.roots.source;
         let source_root = source.parse().map_err(|e: LocationError| usage(e))?;
-        let (inventory, notes) =
-            Inventory::of(&source_root, &shared.configuration.ecco_version, stores).map_err(usage)?;
-        notes.iter().for_each(|n| note(&n.to_string()));
-        if notes.iter().any(|n| n.severity == Severity::Error) && !self.keep_going {
+        let (mut inventory, notes) =
+            Inventory::of(&source_root, &shared.configuration.ecco_version, &self.stores).map_err(usage)?;
+        notes.iter().for_each(&say);
+        if notes.iter().any(|n| n.severity == Severity::Error) && !sources.keep_going {
             return Err(Usage(format!(
                 "{source}: not all of it could be read; --keep-going plans without what is there"
             ))
             .into());
         }
-        let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
+        sift(&mut inventory);
         let locations = shared.locations.clone();
         let request = Request {
-            job_file: &job_file,
-            jobs,
-            window,
+            job_file: &self.job_file,
+            jobs: self.jobs.clone(),
+            window: self.window,
             configuration: &shared.configuration,
             groupings: &shared.metadata.groupings,
             inventory: &inventory,
-            roots: Roots { source, destination },
+            roots: self.roots.clone(),
             configuration_location: locations.configuration,
             grid_location: locations.grid,
             factors_location: locations.factors,
             metadata_location: locations.metadata,
             digests: shared.digests.clone(),
             options: BTreeMap::new(),
-            mode,
+            mode: self.mode,
             edp_time_units: shared.edp_time_units(),
-            production_date,
-            keep_going: self.keep_going,
-            strict: self.strict,
-            allow_partial: self.allow_partial,
+            production_date: self.production_date.clone(),
+            keep_going: sources.keep_going,
+            strict: sources.strict,
+            allow_partial: sources.allow_partial,
         };
         let Planned { mut recipes, notes } = plan::plan(&request).map_err(|error| {
-            error.notes.iter().for_each(|n| note(&n.to_string()));
+            error.notes.iter().for_each(&say);
             usage(error)
         })?;
-        notes.iter().for_each(|n| note(&n.to_string()));
-        let Shared { configuration, metadata, podaac, .. } = &shared;
-        let notes = archive::check(&recipes, configuration, metadata, podaac, self.archive).map_err(usage)?;
-        notes.iter().for_each(|n| note(&n.to_string()));
-        if self.vertical == Some(Vertical::Faces) {
+        notes.iter().for_each(&say);
+        let Shared { configuration, metadata, podaac, .. } = shared;
+        let notes = archive::check(&recipes, configuration, metadata, podaac, sources.archive).map_err(usage)?;
+        notes.iter().for_each(&say);
+        if sources.vertical == Some(Vertical::Faces) {
             for recipe in recipes.iter_mut().filter(|recipe| has_depths_of_latlon(recipe)) {
                 recipe.set_option("vertical", "faces".into()).map_err(usage)?;
             }
         }
-        if let (Some(table), Some(path)) = (ranges, &self.valid_range) {
+        if let (Some(table), Some(path)) = (&self.ranges, &sources.valid_range) {
             table.apply(&path.to_string(), configuration.precision, &mut recipes).map_err(usage)?;
         }
         Ok(recipes)

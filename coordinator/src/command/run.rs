@@ -1,6 +1,7 @@
 //! `run`: makes granules until every recipe is settled.
 
 use super::cluster::{self, Cluster};
+use super::follow::{self, Follower, Growing};
 use super::plan::{Sources, write_list};
 use super::{Output, usage, verify};
 use anyhow::Context as _;
@@ -40,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) unconditional: bool,
     #[command(flatten)]
     cluster: Cluster,
+    #[command(flatten)]
+    growing: Growing,
     /// Say what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -51,7 +54,14 @@ pub(crate) struct Options {
 /// Runs the command.
 pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = Stores::new(&settings.store);
-    let Tasks { recipes, refused, .. } = recipes(&options, settings, &stores)?;
+    let follower = match options.growing.follow {
+        true => Some(Follower::new(&options.growing, options.sources.prepare(settings, &stores)?, settings)?),
+        false => None,
+    };
+    let (recipes, refused) = match &follower {
+        Some(_) => Default::default(), // they come
+        None => recipes(&options, settings, &stores).map(|tasks| (tasks.recipes, tasks.refused))?,
+    };
     if let Some(path) = &options.tasks_out {
         write_list(path, &recipe::format_list(&recipes)?, &stores)?;
     }
@@ -60,13 +70,16 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     }
     let progress = Progress::new(recipes.len());
     let (mut report, verified, signal) = if options.cluster.queue.is_some() {
-        match cluster::produce(recipes, &options.cluster, settings, &stores, &progress)? {
+        match cluster::produce(recipes, follower, &options.cluster, settings, &stores, &progress)? {
             Ok(outcome) => outcome,
             Err(ending) => return Ok(ending),
         }
     } else {
         let worker = console::worker(options.slots, options.replace, settings, &stores);
-        produce(recipes, worker, |entry| progress.ended(entry))?
+        match follower {
+            Some(follower) => follow::produce(follower, worker, &progress)?,
+            None => produce(recipes, worker, |entry| progress.ended(entry))?,
+        }
     };
     progress.finish();
     report.refuse(refused, |entry| progress.ended(entry));

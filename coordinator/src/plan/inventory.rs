@@ -93,6 +93,20 @@ impl Place {
     fn stem(&self, variable: &str, word: &str, step: u64) -> String {
         join(&self.directory, &format!("{variable}_{word}.{step:010}"))
     }
+
+    fn pair(&self, variable: &str, word: &'static str, step: u64) -> Pair {
+        let stem = self.stem(variable, word, step);
+        let etag = |half: &Half| half.etag.as_deref().map(str::to_owned);
+        Pair {
+            data: format!("{stem}.data"),
+            meta: format!("{stem}.meta"),
+            data_size: self.data.size,
+            meta_size: self.meta.size,
+            data_etag: etag(&self.data),
+            meta_etag: etag(&self.meta),
+            word,
+        }
+    }
 }
 
 /// What a result file's name says.
@@ -201,17 +215,7 @@ impl Inventory {
         for (word, series) in self.places(variable, words) {
             let again = series.again.get(&step).into_iter().flatten();
             for place in series.pairs.get(&step).into_iter().chain(again) {
-                let stem = place.stem(variable, word, step);
-                let etag = |half: &Half| half.etag.as_deref().map(str::to_owned);
-                found.push(Pair {
-                    data: format!("{stem}.data"),
-                    meta: format!("{stem}.meta"),
-                    data_size: place.data.size,
-                    meta_size: place.meta.size,
-                    data_etag: etag(&place.data),
-                    meta_etag: etag(&place.meta),
-                    word,
-                });
+                found.push(place.pair(variable, word, step));
             }
         }
         if found.len() > 1 {
@@ -219,6 +223,36 @@ impl Inventory {
             return Err(Twice { variable: variable.into(), step, paths });
         }
         Ok(found.pop())
+    }
+
+    /// Takes out the pairs that are not to be kept.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Pair) -> bool) {
+        let mut taken = 0;
+        for (variable, words) in &mut self.variables {
+            for (word, series) in &mut *words {
+                let mut keeps = |step: u64, place: &Place| {
+                    let kept = keep(&place.pair(variable, word, step));
+                    taken += 2 * usize::from(!kept);
+                    kept
+                };
+                series.again.retain(|step, places| {
+                    places.retain(|place| keeps(*step, place));
+                    !places.is_empty()
+                });
+                series.pairs.retain(|step, place| keeps(*step, place));
+                for (step, places) in &mut series.again {
+                    if !series.pairs.contains_key(step)
+                        && let Some(place) = places.pop()
+                    {
+                        series.pairs.insert(*step, place);
+                    }
+                }
+                series.again.retain(|_, places| !places.is_empty());
+            }
+            words.retain(|_, series| !series.pairs.is_empty());
+        }
+        self.variables.retain(|_, words| !words.is_empty());
+        self.files -= taken;
     }
 
     fn places(&self, variable: &str, words: &[&str]) -> impl Iterator<Item = (&'static str, &Series)> {

@@ -11,6 +11,7 @@ mod dataset;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
+pub mod growth;
 pub mod inventory;
 pub mod jobfile;
 mod literal;

@@ -1,31 +1,45 @@
-//! The director: sends what is due, hears what became of it, and has it written down before anything is acknowledged.
+//! The director: starts the actors of a production, keeps the tally, and decides when it is over.
+//!
+//! [`Publishing`] sends what is due, [`Outcomes`] hears what became of it and has it written down before anything is
+//! acknowledged. They share nothing but the ledger: what one writes down the other finds there.
+//!
+//! When a production stops, orders stay in the queue: workers go on with them, and the next start finds their reports.
+//! Orders of an earlier list that are still there are made too, as they were asked for; they take no room in the
+//! window, and their outcomes are written down if the ledger knows them.
 
 use super::desk::{Desk, DeskError};
-use super::ledger::{self, Due, Event, Made, Settled, State};
-use edp_protocol::message::chain;
-use edp_protocol::queue::{Delivery, Destination, Link, Message, PublishError, Queue, QueueError};
+use super::ledger::{self, Settled, State};
+use super::outcomes::Outcomes;
+use super::publishing::Publishing;
+use edp_protocol::queue::{Link, PublishError, Queue, QueueError, State as LinkState};
 use edp_protocol::telemetry::metrics::metrics;
-use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, Order, Report};
-use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
-use tracing::{Instrument as _, Span};
-
-/// Header of an order: the build that the production was begun with; see `edp_worker::service::serve`.
-const BUILD_HEADER: &str = edp_worker::service::serve::BUILD_HEADER;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// Fact of the ledger: the build that all granules are of.
-const BUILD: &str = "build";
+pub(super) const BUILD: &str = "build";
 
-/// Reports that are written down together at most, and how long the first waits for others.
-const BATCH: usize = 256;
-const GATHER: Duration = Duration::from_millis(20);
+/// Messages that are written down together at most.
+pub(super) const BATCH: usize = 256;
 
-/// How often leases are looked at, and counts told.
-const ROUND: Duration = Duration::from_millis(500);
+/// How often leases are looked at.
+pub(super) const ROUND: Duration = Duration::from_millis(500);
+
+/// Dead letters at once; there are hardly any.
+const DEAD: u16 = 16;
+
+/// Batches of outcomes that may wait for the director.
+const MAILBOX: usize = 16;
+
+/// How long the broker may take to say what is in a queue.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long the actors may take to end in order.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// How a production is driven.
 #[derive(Debug, Clone)]
@@ -82,17 +96,12 @@ pub enum DriveError {
     /// A message cannot be sent.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// An order cannot be written.
-    #[error("recipe {id}: {source}")]
-    Order {
-        /// The recipe's id.
-        id: String,
-        /// What is wrong.
-        source: wire::WireError,
-    },
     /// The ledger.
     #[error(transparent)]
     Desk(#[from] DeskError),
+    /// An actor panicked.
+    #[error("part of the coordinator has ended ({0}); please report this")]
+    Actor(tokio::task::JoinError),
 }
 
 /// How a production was left.
@@ -106,129 +115,153 @@ pub enum Left {
     GivenUp(String),
 }
 
-/// Drives the present list of a ledger until all is settled. Whoever is second at the queue of results waits here
-/// until the first has gone.
+/// Ready when the actors are to end.
+pub(super) async fn halt(halted: &mut watch::Receiver<bool>) {
+    let _ = halted.wait_for(|halted| *halted).await;
+}
+
+/// Recipes that came to their end while this director was at work.
+#[derive(Default)]
+struct Tally {
+    failed: u64,
+    settled: u64,
+}
+
+impl Tally {
+    fn add(&mut self, batch: &[Settled], progress: &mut impl FnMut(&Settled)) {
+        for one in batch {
+            self.failed += u64::from(one.state == State::Failed);
+            self.settled += 1;
+            metrics().settled(&one.granule, outcome(one));
+            progress(one);
+        }
+    }
+}
+
+/// Drives the present list of a ledger until all is settled and `growth` has ended, which may add recipes to the list
+/// meanwhile. Whoever is second at the queue of results waits here until the first has gone.
+///
+/// However it ends, what was heard is written down and acknowledged; the rest comes again.
 ///
 /// # Errors
 /// The queue cannot be reached for longer than its patience, or the ledger cannot be written: what was not written
-/// down is not acknowledged, and comes again.
+/// down is not acknowledged.
 pub async fn drive(
     plan: &Plan,
     desk: &Desk,
     link: &Link,
     mut progress: impl FnMut(&Settled),
+    growth: impl Future<Output = Result<(), DriveError>>,
     stop: impl Future<Output = ()>,
 ) -> Result<Left, DriveError> {
-    link.declare().await?;
-    let mut reports = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
-    let publisher = std::sync::Arc::new(link.publisher(Queue::Recipes, plan.window.min(BATCH)));
-    let mut build = desk.ask(|ledger| ledger.fact(BUILD)).await?;
-    let mut sending: JoinSet<(Due, Result<(), PublishError>)> = JoinSet::new();
-    let mut sent: HashSet<i64> = HashSet::new();
-    let mut events: Vec<Event> = Vec::new();
-    let mut heard: Vec<(Delivery, Span)> = Vec::new();
-    let [orders_name, reports_name] = [Queue::Recipes, Queue::Results].map(|queue| link.destination(queue));
-    let mut gather: Option<Instant> = None;
-    let mut round = Instant::now();
-    let counts = desk.ask(|ledger| ledger.counts()).await?;
-    let (mut failed, mut settled) = (0, 0);
-    let mut under_way = usize::try_from(counts.of(State::UnderWay)).unwrap_or(usize::MAX);
-    tokio::pin!(stop);
-    loop {
-        // What is due, up to the window.
-        let room = plan.window.saturating_sub(under_way + sending.len());
-        if room > 0 && (round <= Instant::now() || sending.is_empty()) || room >= plan.window / 2 {
-            let limit = room + sent.len();
-            let due = desk.ask(move |ledger| ledger.due(ledger::now(), limit)).await?;
-            for due in due.into_iter().filter(|due| !sent.contains(&due.number)).take(room).collect::<Vec<_>>() {
-                sent.insert(due.number);
-                let (message, span) = message(plan, &due, build.as_deref(), &orders_name)?;
-                let publisher = publisher.clone();
-                let send = async move {
-                    let result = publisher.publish(message).await;
-                    (due, result)
-                };
-                sending.spawn(send.instrument(span));
-            }
-        }
-        if round <= Instant::now() {
-            round = Instant::now() + ROUND;
-            let depth = link.depth(Queue::Recipes).await;
-            if let Ok(depth) = &depth {
-                metrics().depth(&orders_name.name, depth.messages);
-            }
-            let queued = depth.is_ok_and(|depth| depth.messages > 0);
-            for one in desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await? {
-                (failed, settled) = count(&one, failed, settled);
-                progress(&one);
-            }
-            if let Some(reason) = plan.budget.exceeded(failed, settled) {
-                return Ok(Left::GivenUp(reason));
-            }
-            under_way = in_flight(desk).await?;
-            if sending.is_empty() && events.is_empty() && desk.ask(|ledger| ledger.next()).await?.is_none() {
-                return Ok(Left::Settled);
-            }
-        }
+    tokio::pin!(stop, growth);
+    let begin = async {
+        link.declare().await?;
+        let reports = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
+        Ok::<_, QueueError>((reports, link.consumer(Queue::Dead, DEAD).await?))
+    };
+    let (reports, dead) = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(Left::Stopped),
+        begun = begin => begun?,
+    };
+    let (halting, halted) = watch::channel(false);
+    let (mailbox, mut news) = mpsc::channel(MAILBOX);
+    let room = Arc::new(Notify::new());
+    let publishing = Publishing {
+        plan: plan.clone(),
+        desk: desk.clone(),
+        orders: link.publisher(Queue::Recipes, BATCH),
+        to: link.destination(Queue::Recipes),
+        room: room.clone(),
+        news: mailbox.clone(),
+    };
+    let mixed_builds = plan.mixed_builds;
+    let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
+    let outcomes = Outcomes { desk: desk.clone(), reports, dead, from, mixed_builds, build: None, room, news: mailbox };
+    let mut actors = JoinSet::new();
+    actors.spawn(publishing.run(halted.clone()));
+    actors.spawn(outcomes.run(halted));
+
+    let mut tally = Tally::default();
+    let mut growing = true;
+    let mut round = interval(ROUND);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let left = loop {
         tokio::select! {
             biased;
-            () = &mut stop => {
-                reports.stop().await;
-                return Ok(Left::Stopped);
-            }
-            Some(one) = sending.join_next(), if !sending.is_empty() => {
-                let Ok((due, result)) = one else { continue };
-                sent.remove(&due.number);
-                result?;
-                events.push(Event::Sent { number: due.number, attempt: due.attempt });
-                gather.get_or_insert_with(|| Instant::now() + GATHER);
-            }
-            delivery = reports.next(), if heard.len() < BATCH => {
-                let Some(delivery) = delivery? else { return Ok(Left::Stopped) };
-                let span = trace::consume("settle", &reports_name, &delivery.message, delivery.redelivered);
-                match Report::decode(&delivery.message.content_type, &delivery.message.body) {
-                    Ok(report) => {
-                        span.record("edp.attempt", report.attempt);
-                        span.record("edp.worker", &report.worker);
-                        trace::ended(&span, report.event.ended());
-                        if build.is_none() && !plan.mixed_builds {
-                            let own = report.build.clone();
-                            build = Some(desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
-                        }
-                        events.push(event(report));
-                    }
-                    Err(error) => span.in_scope(|| tracing::error!(error = %chain(&error), "no report")),
+            () = &mut stop => break Ok(Left::Stopped),
+            Some(ended) = actors.join_next() => match ended {
+                // The link was closed.
+                Ok(Ok(())) => break Ok(Left::Stopped),
+                Ok(Err(error)) => break Err(error),
+                Err(error) => break Err(DriveError::Actor(error)),
+            },
+            Some(batch) = news.recv() => {
+                tally.add(&batch, &mut progress);
+                if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
+                    break Ok(Left::GivenUp(reason));
                 }
-                heard.push((delivery, span));
-                gather.get_or_insert_with(|| Instant::now() + GATHER);
+                if !news.is_empty() {
+                    continue;
+                }
             }
-            () = sleep_until(gather.unwrap_or(round)) => {}
+            grown = &mut growth, if growing => match grown {
+                Ok(()) => growing = false,
+                Err(error) => break Err(error),
+            },
+            _ = round.tick() => match end_leases(desk, link).await {
+                Ok(batch) => {
+                    tally.add(&batch, &mut progress);
+                    if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
+                        break Ok(Left::GivenUp(reason));
+                    }
+                }
+                Err(error) => break Err(error.into()),
+            },
         }
-        if events.len().max(heard.len()) < BATCH && gather.is_none_or(|end| Instant::now() < end) {
-            continue;
+        if !growing {
+            match desk.ask(|ledger| ledger.next()).await {
+                Ok(None) => break Ok(Left::Settled),
+                Ok(Some(_)) => {}
+                Err(error) => break Err(error.into()),
+            }
         }
-        gather = None;
-        let batch = std::mem::take(&mut events);
-        for one in desk.ask(move |ledger| ledger.write(&batch, ledger::now())).await? {
-            (failed, settled) = count(&one, failed, settled);
-            progress(&one);
+    };
+    // In order, whatever the reason: what was heard is written down and acknowledged.
+    halting.send_replace(true);
+    let mut unwritten = None;
+    let ending = async {
+        while let Some(batch) = news.recv().await {
+            tally.add(&batch, &mut progress);
         }
-        // Only now: what is written down need not come again.
-        heard.drain(..).for_each(|(delivery, _)| delivery.ack());
-        under_way = in_flight(desk).await?;
-        if under_way == 0 && sending.is_empty() {
-            round = Instant::now();
+        while let Some(ended) = actors.join_next().await {
+            if let Ok(Err(error @ DriveError::Desk(_))) = ended {
+                unwritten = Some(error);
+            }
         }
+    };
+    let _ = timeout(ENDING, ending).await;
+    match (left, unwritten) {
+        (Ok(_), Some(error)) => Err(error),
+        (left, _) => left,
     }
 }
 
-async fn in_flight(desk: &Desk) -> Result<usize, DeskError> {
-    desk.ask(|ledger| ledger.under_way()).await
-}
-
-fn count(one: &Settled, failed: u64, settled: u64) -> (u64, u64) {
-    metrics().settled(&one.granule, outcome(one));
-    (failed + u64::from(one.state == State::Failed), settled + 1)
+/// Ends the leases that are over, unless the broker is away: nobody could have told us then.
+async fn end_leases(desk: &Desk, link: &Link) -> Result<Vec<Settled>, DeskError> {
+    if matches!(*link.state().borrow(), LinkState::Down { .. } | LinkState::Failed(_)) {
+        return Ok(Vec::new());
+    }
+    let queued = match timeout(ANSWER, link.depth(Queue::Recipes)).await {
+        Ok(Ok(depth)) => {
+            metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
+            depth.messages > 0
+        }
+        Ok(Err(QueueError::Absent { .. })) => false,
+        _ => return Ok(Vec::new()),
+    };
+    desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await
 }
 
 /// How a recipe came to its end, in the words of `edp_worker::batch::State`.
@@ -240,46 +273,6 @@ fn outcome(one: &Settled) -> &'static str {
         State::Failed => "failed",
         State::Conflict => "conflict",
         State::Waiting | State::UnderWay => "left",
-    }
-}
-
-/// The order of a recipe, and the span of sending it.
-fn message(plan: &Plan, due: &Due, build: Option<&str>, to: &Destination) -> Result<(Message, Span), DriveError> {
-    let order = Order {
-        production: plan.production.clone(),
-        recipe_id: due.id.clone(),
-        attempt: due.attempt,
-        alone: due.alone,
-        deadline: plan.deadline,
-        recipe: due.recipe.clone(),
-    };
-    let body = order.encode().map_err(|source| DriveError::Order { id: due.id.clone(), source })?;
-    let mut message = Message::new(body, wire::CONTENT_TYPE, &due.id);
-    if let Some(build) = build.filter(|_| !plan.mixed_builds) {
-        message.headers.insert(BUILD_HEADER.into(), build.into());
-    }
-    if due.attempt > 1 {
-        metrics().retried();
-    }
-    let span = trace::publish_order(to, &plan.production, due.attempt, &mut message);
-    Ok((message, span))
-}
-
-/// A report as the ledger has it.
-fn event(report: Report) -> Event {
-    let Report { recipe_id: id, attempt, worker, event, .. } = report;
-    match event {
-        wire::Event::Started => Event::Started { id, attempt, worker },
-        wire::Event::Done(done) => {
-            // The whole; the others are parts of it, some side by side.
-            let seconds = done.stages.first().map_or(0.0, |whole| whole.seconds);
-            let made =
-                Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
-            Event::Ended { id, attempt, worker, result: Ok(made) }
-        }
-        wire::Event::Failed(failed) => {
-            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason())) }
-        }
     }
 }
 

@@ -124,7 +124,7 @@ pub enum LedgerError {
         /// What it says.
         source: rusqlite::Error,
     },
-    /// A recipe cannot be written as JSON.
+    /// A recipe cannot be written as JSON, or read.
     #[error("ledger: recipe {granule}: {source}")]
     Recipe {
         /// The granule.
@@ -344,10 +344,26 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be written.
     pub fn list(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, |transaction| transaction.execute("UPDATE recipe SET listed = 0", []).map(drop))
+    }
+
+    /// Adds `recipes` to the present list.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn add(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, |_| Ok(()))
+    }
+
+    fn enter(
+        &mut self,
+        recipes: &[Recipe],
+        prepare: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), LedgerError> {
         let path = self.path.clone();
         let fail = |source| sqlite(&path, source);
         let transaction = self.connection.transaction().map_err(fail)?;
-        transaction.execute("UPDATE recipe SET listed = 0", []).map_err(fail)?;
+        prepare(&transaction).map_err(fail)?;
         {
             // The roots are no part of the id, so a list may put a known recipe elsewhere.
             let mut insert = transaction
@@ -372,6 +388,23 @@ impl Ledger {
             }
         }
         transaction.commit().map_err(fail)
+    }
+
+    /// The present list, in order.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or holds what is no recipe.
+    pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
+        let read = || {
+            let query = "SELECT granule, recipe FROM recipe WHERE listed = 1 ORDER BY number";
+            let mut statement = self.connection.prepare(query)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(String, Vec<u8>)>, _>>()
+        };
+        let recipe = |(granule, json): (String, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|source| LedgerError::Recipe { granule, source })
+        };
+        read().map_err(|e| self.fail(e))?.into_iter().map(recipe).collect()
     }
 
     /// Up to `limit` recipes to be sent now, in the order of the list.
@@ -402,7 +435,9 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be read.
     pub fn next(&self) -> Result<Option<i64>, LedgerError> {
-        let query = "SELECT min(due) FROM recipe WHERE listed = 1 AND state IN (0, 1)";
+        // Each half reads one entry of the index, however many there are.
+        let query = "SELECT min(due) FROM (SELECT min(due) AS due FROM recipe WHERE listed = 1 AND state = 0 UNION ALL
+                     SELECT min(due) FROM recipe WHERE listed = 1 AND state = 1)";
         self.connection.query_row(query, [], |row| row.get(0)).map_err(|e| self.fail(e))
     }
 

@@ -169,7 +169,7 @@ pub fn sweep<'a>(
 }
 
 /// The granule and the worker that the name of a part speaks of.
-fn parts_of(part: &str) -> Option<(&str, &str)> {
+pub fn parts_of(part: &str) -> Option<(&str, &str)> {
     part.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')
 }
 

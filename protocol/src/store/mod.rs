@@ -103,11 +103,6 @@ impl StoreError {
         matches!(self, StoreError::S3(Start(_) | NoCredentials(_) | Settings { .. }))
     }
 
-    /// Whether it is larger than such a thing may be.
-    pub fn is_too_large(&self) -> bool {
-        matches!(self, StoreError::TooLarge { .. } | StoreError::S3(S3Error::TooLarge { .. }))
-    }
-
     /// Whether the same may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_transient())

@@ -200,16 +200,14 @@ impl S3 for Shelf {
         let bucket = objects.bucket(&input.bucket)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        // a token is the last key or common prefix of the page before
+        // a token is the last key or common prefix of the page before, with `k` or `p` before it
         let mut after = input.continuation_token.clone();
         let (mut contents, mut common) = (Vec::new(), Vec::new());
         let truncated = loop {
-            let start = match &after {
+            let start = match after.as_deref().map(|last| last.split_at(1)) {
                 // what follows a common prefix is behind all keys that begin with it
-                Some(last) if delimiter.as_ref().is_some_and(|d| last.ends_with(d.as_str())) => {
-                    Bound::Excluded(format!("{last}\u{10ffff}"))
-                }
-                Some(last) => Bound::Excluded(last.clone()),
+                Some(("p", last)) => Bound::Excluded(format!("{last}\u{10ffff}")),
+                Some((_, last)) => Bound::Excluded(last.into()),
                 None => Bound::Included(prefix.clone()),
             };
             let next = bucket.range((start, Bound::Unbounded)).next();
@@ -220,10 +218,10 @@ impl S3 for Shelf {
             let rest = &key[prefix.len()..];
             if let Some((first, d)) = delimiter.as_ref().and_then(|d| Some((rest.split_once(d.as_str())?.0, d))) {
                 let folder = format!("{prefix}{first}{d}");
-                after = Some(folder.clone());
+                after = Some(format!("p{folder}"));
                 common.push(CommonPrefix { prefix: Some(folder) });
             } else {
-                after = Some(key.clone());
+                after = Some(format!("k{key}"));
                 contents.push(s3s::dto::Object {
                     key: Some(key.clone()),
                     size: length(&object.bytes),

@@ -5,7 +5,7 @@ use edp_protocol::wire::Stage;
 use serde::Serialize;
 
 /// Where a granule stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Made now.
@@ -19,6 +19,7 @@ pub enum State {
     /// Something else stands under its name.
     Conflict,
     /// Not made, since the production was stopped.
+    #[default]
     Left,
 }
 
@@ -37,7 +38,7 @@ impl State {
 }
 
 /// One granule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Entry {
     /// Full path or address.
     pub granule: String,
@@ -127,18 +128,7 @@ impl Report {
     /// Adds granules whose recipes could not even be tried, with the reasons.
     pub fn refuse(&mut self, refused: Vec<(String, String)>, mut progress: impl FnMut(&Entry)) {
         for (granule, reason) in refused {
-            let entry = Entry {
-                granule,
-                id: String::new(),
-                state: State::Failed,
-                reason: Some(reason),
-                attempts: 0,
-                seconds: 0.0,
-                bytes: 0,
-                sha256: String::new(),
-                stages: Vec::new(),
-                warnings: Vec::new(),
-            };
+            let entry = Entry { granule, state: State::Failed, reason: Some(reason), ..Entry::default() };
             progress(&entry);
             self.entries.push(entry);
         }

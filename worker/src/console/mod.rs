@@ -132,6 +132,7 @@ pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
 pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
     let mut worker = Worker::new(slots(slots_option, settings), replace);
     worker.cache = Cache::new(stores.clone());
+    service::object::sweep_scratch(&stores.scratch());
     if let Some(mebibytes) = settings.run.memory {
         worker.memory = u64::from(mebibytes) << 20;
     }

@@ -45,6 +45,11 @@ impl Progress {
         Progress { bar, said: Mutex::default() }
     }
 
+    /// So many granules more than was thought.
+    pub fn more(&self, granules: usize) {
+        self.bar.inc_length(granules as u64);
+    }
+
     /// One granule has come to an end; what went wrong is said at once, a warning once for each dataset.
     pub fn ended(&self, entry: &Entry) {
         self.bar.inc(1);

@@ -7,7 +7,7 @@ use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
-use crate::mds::{Header, MdsFile};
+use crate::mds::{Header, MdsError, MdsFile};
 use crate::metadata::variable::{self, Description};
 use edp_protocol::name::{base_name, split_period};
 use edp_protocol::recipe::Version;
@@ -245,8 +245,8 @@ impl Assembly<'_> {
                 let pass = InOrder { file: record.input.data(), at: 0, size, stop: &stop };
                 let read = self.stages.time(Stage::Hash, size, || Digest::of_reader(pass));
                 let (digest, _) = read.map_err(|source| match self.cancel.load(Ordering::Relaxed) {
-                    true => FieldError::Cancelled.into(),
-                    false => MakeError::Input { path: file.into(), source },
+                    true => MakeError::Field(FieldError::Cancelled),
+                    false => MakeError::Mds(MdsError::Read { file: file.into(), source }),
                 })?;
                 sha256 = digest.as_str().to_owned();
             }

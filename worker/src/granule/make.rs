@@ -93,7 +93,9 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
             return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
         }
     }
+    stages.end_spans();
     let (written, inputs) = assembly.write(&outputs, &mut dataset, path, &mut warnings)?;
+    stages.end_spans();
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
     let (checked, hashed) = stages.time(Stage::Gate, size, || {
@@ -103,6 +105,7 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
             (checked, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     });
+    stages.end_spans();
     let (chunks, digest) = (checked?, hashed.map_err(fail)?);
     Ok(Made { size, digest, inputs, chunks, warnings })
 }

@@ -1,8 +1,8 @@
 //! What the stages of making a granule take: a clock and a span for each.
 
 use edp_protocol::wire;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::Span;
 
@@ -72,7 +72,7 @@ pub const WHOLE: &str = "make";
 /// whole is by the clock on the wall. Costs two looks at the clock for each level, chunk or file, nothing for a value.
 ///
 /// Each stage has one span however often it is entered, so that a trace has a line for each stage, not for each level.
-/// It belongs to the span in which the clock was begun, whatever thread enters it, and ends with the clock.
+/// It belongs to the span in which the clock was begun, whatever thread enters it.
 #[derive(Debug)]
 pub struct Stages {
     parent: Span,
@@ -83,10 +83,19 @@ pub struct Stages {
 /// What a stage has taken so far.
 #[derive(Debug, Default)]
 struct Taken {
-    /// Opened when the stage is first entered.
-    span: OnceLock<Span>,
+    /// Opened when the stage is entered; entered by its clones, and closed when it is taken out. With the nanoseconds
+    /// and bytes before it.
+    span: Mutex<Option<(Span, [u64; 2])>>,
+    entries: AtomicU64,
     nanoseconds: AtomicU64,
     bytes: AtomicU64,
+}
+
+impl Taken {
+    /// Nanoseconds and bytes so far.
+    fn sums(&self) -> [u64; 2] {
+        [&self.nanoseconds, &self.bytes].map(|sum| sum.load(Ordering::Relaxed))
+    }
 }
 
 impl Stages {
@@ -98,13 +107,32 @@ impl Stages {
     /// Does some work of a stage, and adds the time that it takes and the bytes that go through it.
     pub fn time<T>(&self, stage: Stage, bytes: u64, work: impl FnOnce() -> T) -> T {
         let taken = &self.taken[stage as usize];
-        let span = taken.span.get_or_init(|| stage.span(&self.parent));
+        let span = {
+            let mut open = taken.span.lock().unwrap_or_else(PoisonError::into_inner);
+            open.get_or_insert_with(|| (stage.span(&self.parent), taken.sums())).0.clone()
+        };
         let begun = Instant::now();
         let result = span.in_scope(work);
         let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        taken.entries.fetch_add(1, Ordering::Relaxed);
         taken.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
         taken.bytes.fetch_add(bytes, Ordering::Relaxed);
         result
+    }
+
+    /// Ends the spans of all stages, when work of another kind is to begin. A stage that is entered again gets another.
+    /// What is open when the clock is dropped, ends then. A span shows only from when to when a stage was entered at
+    /// all; what it really took is recorded in it.
+    pub fn end_spans(&self) {
+        for taken in &self.taken {
+            let open = taken.span.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((span, before)) = open {
+                let [nanoseconds, bytes] = taken.sums();
+                let took = Duration::from_nanos(nanoseconds.saturating_sub(before[0]));
+                span.record("edp.seconds", took.as_secs_f64());
+                span.record("edp.bytes", bytes.saturating_sub(before[1]));
+            }
+        }
     }
 
     /// The whole so far ([`WHOLE`]) with the size of the granule, then each stage that was entered.
@@ -116,7 +144,7 @@ impl Stages {
         };
         let mut report = vec![entry(WHOLE, self.begun.elapsed(), size)];
         for (stage, taken) in Stage::ALL.iter().zip(&self.taken) {
-            if taken.span.get().is_some() {
+            if taken.entries.load(Ordering::Relaxed) > 0 {
                 let time = Duration::from_nanos(taken.nanoseconds.load(Ordering::Relaxed));
                 report.push(entry(stage.name(), time, taken.bytes.load(Ordering::Relaxed)));
             }
@@ -125,21 +153,18 @@ impl Stages {
     }
 }
 
-/// The sums go into the spans, which show only from when to when a stage was entered at all.
 impl Drop for Stages {
     fn drop(&mut self) {
-        for taken in &mut self.taken {
-            if let Some(span) = taken.span.get() {
-                span.record("edp.seconds", Duration::from_nanos(*taken.nanoseconds.get_mut()).as_secs_f64());
-                span.record("edp.bytes", *taken.bytes.get_mut());
-            }
-        }
+        self.end_spans();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::sync::Arc;
+    use tracing::span::{Attributes, Id, Record};
 
     #[test]
     fn threads_add_up_and_stages_keep_their_order() {
@@ -161,6 +186,59 @@ mod tests {
         assert_eq!(found, [("make", 7), ("read", 5), ("write", 36)]);
         assert!(report.iter().all(|stage| stage.seconds > 0.0), "{report:?}");
         assert!(report[0].seconds >= 0.002);
+    }
+
+    /// Remembers spans by name, and how many hold each of them; one that nobody holds has ended.
+    #[derive(Default, Clone)]
+    struct Watcher(Arc<Mutex<Vec<(&'static str, i32)>>>);
+
+    impl Watcher {
+        fn hold(&self, id: &Id, change: i32) {
+            self.0.lock().unwrap()[id.into_u64() as usize - 1].1 += change;
+        }
+    }
+
+    impl tracing::Subscriber for Watcher {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, attributes: &Attributes<'_>) -> Id {
+            let mut spans = self.0.lock().unwrap();
+            spans.push((attributes.metadata().name(), 1));
+            Id::from_u64(spans.len() as u64)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+        fn clone_span(&self, id: &Id) -> Id {
+            self.hold(id, 1);
+            id.clone()
+        }
+        fn try_close(&self, id: Id) -> bool {
+            self.hold(&id, -1);
+            true
+        }
+    }
+
+    #[test]
+    fn a_stage_has_one_span_until_it_is_ended() {
+        let watcher = Watcher::default();
+        let spans = || watcher.0.lock().unwrap().clone();
+        tracing::subscriber::with_default(watcher.clone(), || {
+            let stages = Stages::begin();
+            for _ in 0..3 {
+                stages.time(Stage::Read, 1, || ());
+                stages.time(Stage::Hash, 1, || ());
+            }
+            assert_eq!(spans(), [("read", 1), ("hash", 1)]);
+            stages.end_spans();
+            stages.time(Stage::Hash, 1, || ());
+            assert_eq!(spans(), [("read", 0), ("hash", 0), ("hash", 1)]);
+            assert_eq!(stages.report(0).iter().map(|stage| stage.bytes).collect::<Vec<_>>(), [0, 3, 4]);
+        });
+        assert_eq!(spans()[2], ("hash", 0));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`run`] takes them from a channel of this process,
 //! [`serve`] from the queue.
 
-mod object;
+pub mod object;
 pub mod reach;
 pub mod serve;
 

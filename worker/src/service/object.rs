@@ -1,15 +1,16 @@
 //! Granules whose place is on S3: made in the scratch directory, and put there if nothing is there yet.
 
-use super::{Worker, failure, returned};
+use super::{Worker, failure, may_be_at_work, returned};
 use crate::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use crate::granule::make::{self, Means};
 use crate::granule::stages::{Stage, Stages};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::commit::{CommitError, Committed, Part};
+use edp_protocol::store::commit::{CommitError, Committed, Part, parts_of};
 use edp_protocol::store::{Head, StoreError, Stores};
 use edp_protocol::wire::{Done, Failed};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 impl Worker {
@@ -86,7 +87,7 @@ fn existing(
             ..Done::default()
         }),
         Ok(Identity::Other(differs)) => Err(conflict(super::another(&differs))),
-        Err(InspectError::Store(error)) if !error.is_too_large() => {
+        Err(InspectError::Store(error)) if !matches!(error, StoreError::TooLarge { .. }) => {
             return Err(unreachable(&error));
         }
         Err(error) => Err(conflict(super::something(&error))),
@@ -98,4 +99,44 @@ fn unreachable(error: &StoreError) -> Failed {
     let passes = error.is_transient() && !error.is_of_access();
     let kind = if passes { FailureKind::Transient } else { FailureKind::Returned };
     Failed::by(kind, error)
+}
+
+/// Removes granules that workers of this machine which are gone have left in a scratch directory.
+pub fn sweep_scratch(scratch: &Path) {
+    let Ok(entries) = std::fs::read_dir(scratch) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let Some((granule, worker)) = parts_of(&name) else { continue };
+        // Other programs' files may lie there too: ours are named by the recipe's id.
+        let id = granule.strip_suffix(".nc").unwrap_or_default();
+        if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
+            let _ = std::fs::remove_file(entry.path()); // whoever else sweeps may be faster
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_dead_workers_left_is_swept_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (id, host) = ("0a".repeat(32), super::super::host());
+        let dead = format!(".{id}.nc.{host}-7ffffffe-1.part");
+        let stay = [
+            format!(".{id}.nc.{host}-1-1.part"), // the first process of this machine
+            format!(".{id}.nc.elsewhere-7ffffffe-1.part"),
+            format!(".A.nc.{host}-7ffffffe-1.part"),
+            format!("{id}.nc"),
+        ];
+        for name in stay.iter().chain([&dead]) {
+            std::fs::write(scratch.path().join(name), "").unwrap();
+        }
+        sweep_scratch(scratch.path());
+        assert!(!scratch.path().join(&dead).exists());
+        assert!(stay.iter().all(|name| scratch.path().join(name).exists()));
+    }
 }

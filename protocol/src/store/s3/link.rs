@@ -135,6 +135,17 @@ impl Link {
         result.unwrap_or_else(|_| Err(Failure::broken(format!("no answer within {deadline:?}"))))
     }
 
+    /// The beginning of an answer, whose body may take longer.
+    pub(super) async fn begun<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Failure::broken(format!("no answer within {:?}", self.timeout))),
+        }
+    }
+
     /// Waits before the next try.
     ///
     /// # Errors

@@ -36,37 +36,40 @@ impl Link {
         let root = folder(prefix);
         let mut tasks = JoinSet::new(); // all end when this is dropped
         let mut ahead = VecDeque::from([Ahead::Prefix(root.clone())]);
+        let mut moved = true;
         loop {
-            // those at the front are begun with, whatever is under way behind them
-            let mut open = 0;
-            for next in &mut ahead {
-                if let Ahead::Prefix(prefix) = next {
-                    let (pages, listing) = mpsc::channel(PAGES);
-                    tasks.spawn(self.clone().pages(bucket.to_owned(), std::mem::take(prefix), pages));
-                    *next = Ahead::Listing(listing);
-                }
-                open += usize::from(matches!(next, Ahead::Listing(_)));
-                if open == AT_ONCE {
-                    break;
-                }
-            }
-            while tasks.try_join_next().is_some() {} // what has ended is no longer kept
-            let mut pages = loop {
-                match ahead.pop_front() {
-                    None => return Ok(()),
-                    Some(Ahead::Object(entry)) => visit(entry),
-                    Some(Ahead::Listing(pages)) => break pages,
-                    Some(prefix @ Ahead::Prefix(_)) => {
-                        ahead.push_front(prefix); // it is the first now
-                        break mpsc::channel(1).1;
+            if std::mem::take(&mut moved) {
+                // those at the front are begun with, whatever is under way behind them
+                let mut open = 0;
+                for next in &mut ahead {
+                    if let Ahead::Prefix(prefix) = next {
+                        let (pages, listing) = mpsc::channel(PAGES);
+                        tasks.spawn(self.clone().pages(bucket.to_owned(), std::mem::take(prefix), pages));
+                        *next = Ahead::Listing(listing);
+                    }
+                    open += usize::from(matches!(next, Ahead::Listing(_)));
+                    if open == AT_ONCE {
+                        break;
                     }
                 }
-            };
-            if let Some(page) = pages.recv().await {
-                let found = sorted(&root, page?);
-                ahead.push_front(Ahead::Listing(pages));
-                for next in found.into_iter().rev() {
-                    ahead.push_front(next);
+                while tasks.try_join_next().is_some() {} // what has ended is no longer kept
+            }
+            match ahead.pop_front() {
+                None => return Ok(()),
+                Some(Ahead::Object(entry)) => visit(entry),
+                Some(prefix @ Ahead::Prefix(_)) => {
+                    ahead.push_front(prefix);
+                    moved = true;
+                }
+                Some(Ahead::Listing(mut pages)) => {
+                    if let Some(page) = pages.recv().await {
+                        let found = sorted(&root, page?);
+                        ahead.push_front(Ahead::Listing(pages));
+                        for next in found.into_iter().rev() {
+                            ahead.push_front(next);
+                        }
+                    }
+                    moved = true;
                 }
             }
         }
@@ -81,8 +84,7 @@ impl Link {
     ) {
         let mut token: Option<String> = None;
         loop {
-            let call =
-                Call { action: "list it", permission: "s3:ListBucket", bucket: &bucket, key: &prefix, bytes: 1 << 20 };
+            let call = Call { action: "list it", permission: "s3:ListBucket", bucket: &bucket, key: &prefix, bytes: 0 };
             let page = self.call(call, |client| {
                 let request = client
                     .list_objects_v2()

@@ -129,8 +129,8 @@ impl Link {
                 Ok(()) => return Ok(Committed::New),
                 Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
                 // somebody else writes the same key right now: whoever is later finds out by trying again
-                Err(error) if error.status() == Some(409) => {
-                    self.again(&call, &mut tries, Failure::conflict(error.to_string())).await?;
+                Err(S3Error::Failed { status: Some(409), what, .. }) => {
+                    self.again(&call, &mut tries, Failure::conflict(what)).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -276,7 +276,7 @@ impl Link {
             Err(error) if matches!(error.status(), Some(409 | 412)) => {
                 heeded.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.into());
             }
-            Ok(()) | Err(S3Error::Failed { status: Some(400 | 501), .. }) => {
+            Ok(()) | Err(S3Error::Failed { status: Some(501), .. }) => {
                 let _ = removed.await;
                 return Err(S3Error::IgnoresConditions { bucket: bucket.into() });
             }

@@ -40,7 +40,7 @@ impl Link {
                 .set_if_match(etag.map(quoted))
                 .set_request_payer(self.payer());
             async move {
-                let mut answer = request.send().await?;
+                let mut answer = self.begun(request.send()).await?;
                 let total = total(&answer).ok_or_else(|| Failure::broken("an answer without the object's size"))?;
                 if total > limit {
                     return Err(Failure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }));
@@ -107,7 +107,7 @@ impl Link {
                     .set_request_payer(self.payer());
                 let more = &mut *more;
                 async move {
-                    let mut answer = request.send().await?;
+                    let mut answer = self.begun(request.send()).await?;
                     if answer.content_range.is_none() {
                         let what = "the store does not give parts of objects, or the object has shrunk";
                         return Err(Failure::broken(what));

@@ -1,0 +1,259 @@
+//! `run --follow`: a production that grows with the model run.
+
+use super::plan::Prepared;
+use anyhow::Context as _;
+use clap::Args;
+use edp_coordinator::plan::growth::Growth;
+use edp_coordinator::plan::{Note, Severity};
+use edp_coordinator::production::desk::Desk;
+use edp_coordinator::production::director::DriveError;
+use edp_coordinator::verify::{Depth, Verified};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::settings::Settings;
+use edp_worker::batch::{self, Entry, Report, Retries, State};
+use edp_worker::console::{self, Progress, Signal, Stop, Usage, note};
+use edp_worker::service::{self, Worker};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Options of productions that grow.
+#[derive(Debug, Args)]
+pub(crate) struct Growing {
+    /// Keep looking for results while the model runs, and make what is complete; ends on SIGTERM or Ctrl-C
+    #[arg(long, conflicts_with_all = ["tasks", "tasklist", "tasks_out", "dry_run", "allow_partial", "strict"])]
+    pub(crate) follow: bool,
+    /// With --follow: end when for so many seconds nothing new has appeared and nothing was left to be made
+    #[arg(long, value_name = "SECONDS", requires = "follow")]
+    exit_when_idle: Option<f64>,
+}
+
+/// Seconds between two scans, unless set.
+const INTERVAL: u32 = 60;
+
+/// Finds the recipes that can be made, scan by scan.
+pub(crate) struct Follower {
+    prepared: Prepared,
+    growth: Growth,
+    /// Ids of recipes that were found whole.
+    known: HashSet<String>,
+    /// What was said already.
+    said: RefCell<HashSet<String>>,
+    interval: Duration,
+    idle: Option<Duration>,
+}
+
+/// What a scan has come to.
+pub(crate) struct Found {
+    /// Recipes that can be made now, and could not before.
+    pub(crate) recipes: Vec<Recipe>,
+    /// Whether the model has written anything since the last scan.
+    changed: bool,
+}
+
+impl Follower {
+    /// Follows what is planned by `prepared`.
+    pub(crate) fn new(options: &Growing, prepared: Prepared, settings: &Settings) -> anyhow::Result<Follower> {
+        let idle = options.exit_when_idle.map(Duration::try_from_secs_f64).transpose();
+        let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
+        let seconds = settings.plan.follow_interval.unwrap_or(INTERVAL).max(1);
+        let (growth, interval) = (Growth::default(), Duration::from_secs(seconds.into()));
+        let follower = Follower { prepared, growth, known: HashSet::new(), said: RefCell::default(), interval, idle };
+        // What is wrong with the options shows now, and not again and again.
+        follower.held()?;
+        Ok(follower)
+    }
+
+    /// Looks at the results once. Recipes whose outputs have not all their inputs are held back: they become others,
+    /// with other ids, when these are there.
+    fn scan(&mut self) -> anyhow::Result<Found> {
+        let Follower { prepared, growth, said, .. } = self;
+        let mut changed = false;
+        let mut recipes = prepared.plan(|inventory| changed = growth.sift(inventory), |note| say(said, note))?;
+        recipes.retain(|recipe| is_whole(recipe) && id(recipe).is_some_and(|id| self.known.insert(id.to_owned())));
+        Ok(Found { changed: changed || !recipes.is_empty(), recipes })
+    }
+
+    /// What is there, but was never complete: granules that are held.
+    fn held(&self) -> anyhow::Result<Vec<Entry>> {
+        let mut recipes = self.prepared.plan(|_| {}, |note| say(&self.said, note))?;
+        recipes.retain(|recipe| id(recipe).is_some_and(|id| !self.known.contains(id)));
+        Ok(recipes.iter().map(held).collect())
+    }
+
+    /// Says once what keeps a scan from succeeding; the next one may.
+    fn complain(&self, error: &anyhow::Error) {
+        let text = format!("error: {error:#}; trying again");
+        if self.said.borrow_mut().insert(text.clone()) {
+            note(&text);
+        }
+    }
+}
+
+/// Errors are said, once; what is merely not there yet is no news while a model runs.
+fn say(said: &RefCell<HashSet<String>>, one: &Note) {
+    if one.severity < Severity::Error {
+        tracing::debug!("{one}");
+    } else if said.borrow_mut().insert(one.text.clone()) {
+        note(&one.to_string());
+    }
+}
+
+fn id(recipe: &Recipe) -> Option<&str> {
+    recipe.recipe.as_ref().map(|plan| plan.id.as_str())
+}
+
+fn is_whole(recipe: &Recipe) -> bool {
+    recipe.recipe.as_ref().is_some_and(|plan| plan.missing.is_empty())
+}
+
+fn held(recipe: &Recipe) -> Entry {
+    let missing = recipe.recipe.as_ref().map(|plan| plan.missing.join(", ")).unwrap_or_default();
+    let reason = match &*missing {
+        "" => "an input was not whole, or came too late; run it again".to_owned(),
+        missing => format!("no input for {missing}"),
+    };
+    let (granule, id) = (recipe.granule.clone(), id(recipe).unwrap_or_default().to_owned());
+    Entry { granule, id, state: State::Held, reason: Some(reason), ..Entry::default() }
+}
+
+/// Scans again and again, away from the actors' threads; ends when it was idle for long enough.
+struct Rounds {
+    /// Not there while it scans.
+    follower: Option<Follower>,
+    quiet: Instant,
+}
+
+impl Rounds {
+    fn new(follower: Follower) -> Rounds {
+        Rounds { follower: Some(follower), quiet: Instant::now() }
+    }
+
+    /// The next scan. None if it failed; that was said.
+    async fn scan(&mut self) -> Result<Option<Found>, tokio::task::JoinError> {
+        let Some(mut follower) = self.follower.take() else { return Ok(None) };
+        let scanning = tokio::task::spawn_blocking(move || {
+            let found = follower.scan();
+            (follower, found)
+        });
+        let (follower, found) = scanning.await?;
+        let found = found.inspect_err(|error| follower.complain(error)).ok();
+        if found.as_ref().is_some_and(|found| found.changed) {
+            self.quiet = Instant::now();
+        }
+        self.follower = Some(follower);
+        Ok(found)
+    }
+
+    /// Something is still to be made.
+    fn busy(&mut self) {
+        self.quiet = Instant::now();
+    }
+
+    fn is_over(&self) -> bool {
+        let idle = self.follower.as_ref().and_then(|follower| follower.idle);
+        idle.is_some_and(|idle| self.quiet.elapsed() >= idle)
+    }
+
+    async fn pause(&self) {
+        sleep(self.follower.as_ref().map_or(Duration::ZERO, |follower| follower.interval)).await;
+    }
+}
+
+/// Adds recipes to a ledger as the model run grows; ends when it was idle for long enough. Gives what was never
+/// complete.
+pub(crate) async fn grow(
+    follower: Follower,
+    desk: &Desk,
+    progress: &Progress,
+    here: &Path,
+) -> Result<Vec<Entry>, DriveError> {
+    let mut rounds = Rounds::new(follower);
+    loop {
+        let mut recipes =
+            rounds.scan().await.map_err(DriveError::Actor)?.map(|found| found.recipes).unwrap_or_default();
+        if !recipes.is_empty() {
+            progress.more(recipes.len());
+            recipes.iter_mut().for_each(|recipe| recipe.make_absolute(here));
+            desk.ask(move |ledger| ledger.add(&recipes)).await?;
+        }
+        if desk.ask(|ledger| ledger.next()).await?.is_some() {
+            rounds.busy();
+        }
+        if rounds.is_over() {
+            return held_at_the_end(rounds).await.map_err(DriveError::Actor);
+        }
+        rounds.pause().await;
+    }
+}
+
+/// What was never complete; if that cannot be found out, that.
+async fn held_at_the_end(rounds: Rounds) -> Result<Vec<Entry>, tokio::task::JoinError> {
+    let Some(follower) = rounds.follower else { return Ok(Vec::new()) };
+    let looking = tokio::task::spawn_blocking(move || {
+        follower.held().unwrap_or_else(|error| {
+            let (granule, reason) = (follower.prepared.source().to_owned(), Some(format!("{error:#}")));
+            vec![Entry { granule, reason, state: State::Failed, ..Entry::default() }]
+        })
+    });
+    looking.await
+}
+
+/// Makes granules in this process as the model run grows, and verifies them in the end.
+pub(crate) fn produce(
+    follower: Follower,
+    worker: Worker,
+    progress: &Progress,
+) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
+    let runtime = console::runtime().context("starting the runtime")?;
+    let (stop, begun) = (Stop::default(), Instant::now());
+    let asked = stop.asked("giving up what is under way");
+    let stores = worker.cache.stores().clone();
+    let worker = Arc::new(worker);
+    let mut all = Vec::new();
+    let mut report = Report::default();
+    let mut rounds = Rounds::new(follower);
+    runtime.block_on(async {
+        tokio::pin!(asked);
+        loop {
+            let found = tokio::select! {
+                biased;
+                () = &mut asked => break,
+                found = rounds.scan() => found?,
+            };
+            let recipes = found.map(|found| found.recipes).unwrap_or_default();
+            if !recipes.is_empty() {
+                progress.more(recipes.len());
+                all.extend(recipes.iter().cloned());
+                let ended = |entry: &Entry| progress.ended(entry);
+                let part = batch::run(recipes, worker.clone(), Retries::default(), ended, &mut asked).await;
+                report.entries.extend(part.entries);
+                report.stopped = part.stopped;
+                if stop.signal().is_some() || report.stopped.is_some() {
+                    break;
+                }
+                rounds.busy();
+            }
+            if rounds.is_over() {
+                report.entries.extend(held_at_the_end(rounds).await?);
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = &mut asked => break,
+                () = rounds.pause() => {}
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    runtime.shutdown_background();
+    if let Some(reason) = &report.stopped {
+        note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
+    }
+    console::sweep(&console::granules(&all), service::may_be_at_work, &stores);
+    report.seconds = begun.elapsed().as_secs_f64();
+    Ok((report, edp_coordinator::verify::verify(&all, Depth::Present, &stores), stop.signal()))
+}

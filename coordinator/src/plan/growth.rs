@@ -1,0 +1,145 @@
+//! Results of a model that is still running: which pairs are whole.
+//!
+//! Models write a file piece by piece and in any order, so neither its name nor its size alone says that it is complete.
+//! A pair on disk is taken when the size of its `.data` file is what its `.meta` file says, and neither file has changed
+//! from one scan to the next. Objects on S3 appear only when they are whole. No `.data` file is opened.
+
+use super::inventory::{Inventory, Pair};
+use edp_protocol::Location;
+use edp_worker::mds::{Header, MAX_HEADER};
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
+use std::io::Read as _;
+use std::time::SystemTime;
+
+/// What is known from earlier scans. Some 20 bytes for each pair: paths are kept as hashes.
+#[derive(Debug, Default)]
+pub struct Growth {
+    /// Pairs that were whole, with their sizes.
+    whole: HashSet<u64>,
+    /// The other pairs, as they were at the last scan.
+    growing: HashMap<u64, Stamp>,
+    hasher: RandomState,
+}
+
+/// Sizes and times of both files of a pair.
+type Stamp = [(u64, Option<SystemTime>); 2];
+
+impl Growth {
+    /// Takes out of an inventory what is not whole yet. Says whether any pair is new or has changed since the last scan.
+    pub fn sift(&mut self, inventory: &mut Inventory) -> bool {
+        let mut growing = HashMap::new();
+        let mut changed = false;
+        inventory.retain(|pair| {
+            let whole = self.hash(|state| (&pair.data, pair.data_size, pair.meta_size).hash(state));
+            if self.whole.contains(&whole) {
+                return true;
+            }
+            if !matches!(pair.data.parse(), Ok(Location::Local(_))) {
+                changed = true;
+                return self.whole.insert(whole);
+            }
+            let path = self.hash(|state| pair.data.hash(state));
+            let stamp = stamp(pair);
+            let same = stamp.is_some() && self.growing.get(&path) == stamp.as_ref();
+            changed |= !same;
+            if same && fits(pair) {
+                return self.whole.insert(whole);
+            }
+            growing.extend(stamp.map(|stamp| (path, stamp)));
+            false
+        });
+        self.growing = growing;
+        changed
+    }
+
+    fn hash(&self, write: impl FnOnce(&mut <RandomState as BuildHasher>::Hasher)) -> u64 {
+        let mut state = self.hasher.build_hasher();
+        write(&mut state);
+        state.finish()
+    }
+}
+
+/// How a pair looks now, if it has not changed since it was scanned.
+fn stamp(pair: &Pair) -> Option<Stamp> {
+    let look = |path: &str| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
+    let stamp = [look(&pair.data)?, look(&pair.meta)?];
+    (stamp[0].0 == pair.data_size && stamp[1].0 == pair.meta_size).then_some(stamp)
+}
+
+/// Whether the `.data` file is as large as the `.meta` file says.
+fn fits(pair: &Pair) -> bool {
+    let mut text = Vec::new();
+    let limit = MAX_HEADER as u64 + 1;
+    let read = File::open(&pair.meta).and_then(|file| file.take(limit).read_to_end(&mut text));
+    let header = read.ok().and_then(|_| Header::parse(&pair.meta, &text).ok());
+    header.is_some_and(|header| header.byte_length() == pair.data_size)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::Path;
+
+    const META: &str =
+        " nDims = [ 2 ];\n dimList = [ 2, 1, 2, 26, 1, 26 ];\n dataprec = [ 'float32' ];\n nrecords = [ 1 ];\n";
+    const WHOLE: usize = 2 * 26 * 4;
+
+    /// Steps that a scan finds whole, and whether it saw anything new.
+    fn scan(root: &Path, growth: &mut Growth) -> (Vec<u64>, bool) {
+        let (mut inventory, _) = Inventory::scan(root, "").unwrap();
+        let changed = growth.sift(&mut inventory);
+        let steps: Vec<u64> = inventory.steps("SSH", &["snap"]).into_iter().collect();
+        assert_eq!(inventory.files(), 2 * steps.len());
+        (steps, changed)
+    }
+
+    #[test]
+    fn a_pair_is_whole_when_its_size_fits_and_it_has_come_to_rest() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |step: u64, end: &str, bytes: &[u8]| {
+            fs::write(root.path().join(format!("SSH_snap.{step:010}.{end}")), bytes).unwrap();
+        };
+        let mut growth = Growth::default();
+        assert_eq!(scan(root.path(), &mut growth), (vec![], false));
+        write(1, "data", &[0; WHOLE]);
+        assert_eq!(scan(root.path(), &mut growth), (vec![], false), "half a pair");
+        write(1, "meta", META.as_bytes());
+        write(2, "meta", META.as_bytes());
+        write(2, "data", &[0; WHOLE - 4]);
+        write(3, "meta", b"nonsense");
+        write(3, "data", &[0; WHOLE]);
+        assert_eq!(scan(root.path(), &mut growth), (vec![], true), "not seen twice");
+        assert_eq!(scan(root.path(), &mut growth), (vec![1], false), "too short; no header");
+        write(2, "data", &[0; WHOLE]);
+        assert_eq!(scan(root.path(), &mut growth), (vec![1], true), "just written");
+        assert_eq!(scan(root.path(), &mut growth), (vec![1, 2], false));
+        // Written to in place, with the size that it had: it has not come to rest.
+        write(4, "meta", META.as_bytes());
+        write(4, "data", &[0; WHOLE]);
+        assert!(scan(root.path(), &mut growth).1);
+        let file = File::options().write(true).open(root.path().join("SSH_snap.0000000004.data")).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(scan(root.path(), &mut growth), (vec![1, 2], true));
+        assert_eq!(scan(root.path(), &mut growth), (vec![1, 2, 4], false));
+    }
+
+    #[test]
+    fn what_is_there_twice_stays_a_contradiction_until_one_is_gone() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in ["a", "b"] {
+            fs::create_dir(root.path().join(directory)).unwrap();
+            fs::write(root.path().join(directory).join("SSH_snap.0000000001.data"), [0; 8]).unwrap();
+            fs::write(root.path().join(directory).join("SSH_snap.0000000001.meta"), [0; 3]).unwrap();
+        }
+        for (kept, found) in [("a", true), ("b", true)] {
+            let (mut inventory, _) = Inventory::scan(root.path(), "").unwrap();
+            assert!(inventory.find("SSH", &["snap"], 1).is_err());
+            inventory.retain(|pair| pair.data.contains(&format!("/{kept}/")));
+            let pair = inventory.find("SSH", &["snap"], 1).unwrap();
+            assert_eq!(pair.is_some_and(|pair| pair.data.contains(&format!("/{kept}/"))), found);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The director and its actors, over queues of this process.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::desk::Desk;
+use super::director::{Budget, DriveError, Left, Plan, drive};
+use super::ledger::{Ledger, LedgerError, Settled, State};
+use super::retries::Policy;
+use crate::plan::fixture::{Production, job};
+use edp_protocol::message::FailureKind;
+use edp_protocol::queue::{Delivery, Link, Message, Options, Queue};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::settings::QueueSettings;
+use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Failed, Order, Report};
+use edp_protocol::{Frequency, GridKind, Mode};
+use std::future::{Future, pending, ready};
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long anything may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn recipes() -> Vec<Recipe> {
+    let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
+    let inventory = production.inventory();
+    let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month), job(2, 0, GridKind::Latlon, Frequency::Month)];
+    crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
+}
+
+fn id(recipe: &Recipe) -> &str {
+    &recipe.plan().unwrap().id
+}
+
+fn plan() -> Plan {
+    let budget = Budget { failures: Some(0), ..Budget::default() };
+    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, budget }
+}
+
+fn desk(recipes: &[Recipe]) -> Desk {
+    let policy = Policy { first_wait: Duration::ZERO, longest_wait: Duration::ZERO, attempts: 2, ..Policy::default() };
+    let mut ledger = Ledger::in_memory("p", policy).unwrap();
+    ledger.list(recipes).unwrap();
+    Desk::open(ledger).unwrap()
+}
+
+async fn standing(desk: &Desk) -> Vec<Settled> {
+    let all = desk.ask(|ledger| {
+        let mut all = Vec::new();
+        ledger.each::<LedgerError>(&State::ALL, |one| {
+            all.push(one);
+            Ok(())
+        })?;
+        Ok(all)
+    });
+    all.await.unwrap()
+}
+
+async fn say(link: &Link, queue: Queue, order: &Order, build: &str, event: Event) {
+    let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
+    let report = Report { recipe_id, attempt, worker: "w".into(), build: build.into(), event };
+    let message = Message::new(report.encode().unwrap(), CONTENT_TYPE, "");
+    link.publisher(queue, 1).publish(message).await.unwrap();
+}
+
+/// Answers every order by what `answer` makes of it, until it is dropped.
+async fn serve(link: Link, build: &'static str, answer: impl Fn(&Order) -> Option<Event>) {
+    let mut orders = link.consumer(Queue::Recipes, 10).await.unwrap();
+    while let Some(delivery) = orders.next().await.unwrap() {
+        let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+        say(&link, Queue::Results, &order, build, Event::Started).await;
+        if let Some(event) = answer(&order) {
+            say(&link, Queue::Results, &order, build, event).await;
+        }
+        Delivery::ack(delivery);
+    }
+}
+
+fn done() -> Event {
+    Event::Done(Done { size: 7, ..Done::default() })
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.unwrap() })
+}
+
+#[test]
+fn a_stop_writes_down_and_acknowledges_what_was_heard() {
+    run(async {
+        let all = recipes();
+        let (desk, link) = (desk(&all), Link::embedded().unwrap());
+        let (last, others) = all.split_last().unwrap();
+        let last = id(last).to_owned();
+        tokio::spawn(serve(link.clone(), "b", move |order| (order.recipe_id != last).then(done)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (mut stop, mut heard) = (Some(stop), 0);
+        let stopping = async {
+            let _ = stopped.await;
+        };
+        let progress = |_: &Settled| {
+            heard += 1;
+            if heard == others.len() {
+                let _ = stop.take().unwrap().send(());
+            }
+        };
+        let left = drive(&plan(), &desk, &link, progress, ready(Ok(())), stopping).await.unwrap();
+        assert_eq!((left, heard), (Left::Stopped, others.len()));
+        let states: Vec<State> = standing(&desk).await.into_iter().map(|one| one.state).collect();
+        assert_eq!(states, [State::Done, State::Done, State::Done, State::UnderWay]);
+        // A consumer that begins now would get what was not acknowledged.
+        let mut left_over = link.consumer(Queue::Results, 10).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_millis(200), left_over.next()).await;
+        assert!(next.is_err(), "{next:?}");
+    });
+}
+
+#[test]
+fn giving_up_leaves_the_rest_for_the_next_time() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all);
+        let bad = id(&all[0]).to_owned();
+        let failed = Event::Failed(Failed { kind: FailureKind::Permanent, reason: vec!["why".into()] });
+        tokio::spawn(serve(link.clone(), "b", move |order| (order.recipe_id == bad).then(|| failed.clone())));
+        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert!(matches!(left, Left::GivenUp(reason) if reason.contains("1 recipes failed")));
+        let standing = standing(&desk).await;
+        assert_eq!(standing[0].reason.as_deref(), Some("why"));
+        assert!(standing[1..].iter().all(|one| !one.state.is_settled()));
+    });
+}
+
+#[test]
+fn the_list_is_not_settled_while_it_may_grow() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all[..1]);
+        tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
+        let growth = async {
+            while desk.ask(|ledger| ledger.next()).await?.is_some() {
+                tokio::task::yield_now().await;
+            }
+            let more = all.clone();
+            desk.ask(move |ledger| ledger.add(&more)).await?;
+            Ok::<_, DriveError>(())
+        };
+        let mut settled = 0;
+        let left = drive(&plan(), &desk, &link, |_| settled += 1, growth, pending()).await.unwrap();
+        assert_eq!((left, settled), (Left::Settled, all.len()));
+    });
+}
+
+#[test]
+fn granules_of_a_second_build_are_conflicts() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all);
+        desk.ask(|ledger| ledger.fix_fact("build", "a")).await.unwrap();
+        tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
+        drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        for one in standing(&desk).await {
+            assert!(one.state == State::Conflict && one.reason.clone().unwrap().contains("'a'"), "{one:?}");
+        }
+    });
+}
+
+#[test]
+fn dead_letters_are_collected() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all[..2]);
+        let [dead, late] = [0, 1].map(|i| id(&all[i]).to_owned());
+        // Of the one recipe every order is dead, of the other the report that it is done.
+        let (answer, letters) = (link.clone(), link.clone());
+        tokio::spawn(async move {
+            let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
+            while let Some(delivery) = orders.next().await.unwrap() {
+                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                if order.recipe_id == late {
+                    say(&letters, Queue::Dead, &order, "b", done()).await;
+                } else {
+                    letters.publisher(Queue::Dead, 1).publish(delivery.message.clone()).await.unwrap();
+                }
+                delivery.ack();
+            }
+        });
+        letters_of_nobody(&link).await;
+        let budget = Budget { failures: None, ..Budget::default() };
+        drive(&Plan { budget, ..plan() }, &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        for one in standing(&desk).await {
+            let expected = if one.id == dead { State::Failed } else { State::Done };
+            assert_eq!(one.state, expected, "{one:?}");
+            assert!(expected == State::Done || one.reason.unwrap().contains("delivered 50 times"));
+        }
+    });
+}
+
+/// Something that is neither a report nor an order, and a report that nobody asked for.
+async fn letters_of_nobody(link: &Link) {
+    link.publisher(Queue::Dead, 1).publish(Message::new("nonsense", "text/plain", "")).await.unwrap();
+    let order = Order {
+        production: "q".into(),
+        recipe_id: "of another list".into(),
+        attempt: 1,
+        alone: false,
+        deadline: 0,
+        recipe: Vec::new(),
+    };
+    say(link, Queue::Results, &order, "b", done()).await;
+}
+
+#[test]
+fn a_recipe_too_large_to_send_costs_only_itself() {
+    run(async {
+        let (mut all, link) = (recipes(), Link::embedded().unwrap());
+        all[0].dynamic_metadata.summary = "x".repeat(edp_protocol::wire::MAX_RECIPE);
+        let desk = desk(&all);
+        tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
+        let plan = Plan { budget: Budget::default(), ..plan() };
+        let left = drive(&plan, &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, Left::Settled);
+        let standing = standing(&desk).await;
+        assert!(standing[0].state == State::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent"));
+        assert!(standing[1..].iter().all(|one| one.state == State::Done));
+    });
+}
+
+#[test]
+fn a_stop_is_heard_while_the_broker_is_away() {
+    // A port at which nobody listens any more.
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    run(async {
+        let url = Some(format!("amqp://guest@{address}/").parse().unwrap());
+        let settings = QueueSettings { url, ..QueueSettings::default() };
+        let link = Link::amqp(Options::from_settings(&settings, "p".parse().unwrap()).unwrap()).unwrap();
+        let desk = desk(&recipes());
+        let stop = tokio::time::sleep(Duration::from_millis(100));
+        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), stop).await.unwrap();
+        assert_eq!(left, Left::Stopped);
+    });
+}

@@ -1,0 +1,190 @@
+//! The actor that hears what workers report, has it written down, and only then acknowledges it.
+
+use super::desk::{Desk, DeskError};
+use super::director::{BATCH, BUILD, DriveError, halt};
+use super::ledger::{self, Event, Made, Settled};
+use edp_protocol::message::{FailureKind, chain};
+use edp_protocol::queue::topology::DELIVERY_LIMIT;
+use edp_protocol::queue::{Consumer, Delivery, Destination, Message};
+use edp_protocol::telemetry::trace;
+use edp_protocol::wire::{self, Failed, Order, Report};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::Span;
+
+/// How long the first report of a batch waits for others.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Who ends an order that came back dead.
+const WORKER: &str = "broker";
+
+/// The actor.
+pub(super) struct Outcomes {
+    pub(super) desk: Desk,
+    pub(super) reports: Consumer,
+    /// What was delivered too often: orders, and reports too.
+    pub(super) dead: Consumer,
+    /// What traces call both queues.
+    pub(super) from: [Destination; 2],
+    pub(super) mixed_builds: bool,
+    /// The build that the production was begun with, once it is known.
+    pub(super) build: Option<String>,
+    /// Told when the window may have room.
+    pub(super) room: Arc<Notify>,
+    pub(super) news: mpsc::Sender<Vec<Settled>>,
+}
+
+impl Outcomes {
+    /// Takes reports batch by batch until it is told to end, or the queue is gone; what was heard by then is still
+    /// written down.
+    pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
+        self.build = self.desk.ask(|ledger| ledger.fact(BUILD)).await?;
+        loop {
+            let mut heard = Vec::new();
+            let mut gathered = None;
+            let mut over = None;
+            while over.is_none() && heard.len() < BATCH {
+                let [reports, dead] = &self.from;
+                let (from, next) = tokio::select! {
+                    biased;
+                    () = halt(&mut halted) => (reports, Ok(None)),
+                    next = self.reports.next() => (reports, next),
+                    next = self.dead.next() => (dead, next),
+                    () = sleep_until(gathered.unwrap_or_else(Instant::now)), if gathered.is_some() => break,
+                };
+                match next {
+                    Ok(Some(delivery)) => {
+                        // It ends when the report is written down and acknowledged.
+                        let span = trace::consume("settle", from, &delivery.message, delivery.redelivered);
+                        heard.push((delivery, span));
+                        gathered.get_or_insert_with(|| Instant::now() + GATHER);
+                    }
+                    Ok(None) => over = Some(Ok(())),
+                    Err(error) => over = Some(Err(error.into())),
+                }
+            }
+            if !heard.is_empty() {
+                self.write(heard).await?;
+            }
+            if let Some(over) = over {
+                // What was fetched ahead goes back to the queue.
+                self.reports.stop().await;
+                self.dead.stop().await;
+                return over;
+            }
+        }
+    }
+
+    async fn write(&mut self, heard: Vec<(Delivery, Span)>) -> Result<(), DeskError> {
+        let mut events = Vec::with_capacity(heard.len());
+        for (delivery, span) in &heard {
+            events.extend(self.event(&delivery.message, span).await?);
+        }
+        let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
+        // Only now: what is written down need not come again.
+        heard.into_iter().for_each(|(delivery, _)| delivery.ack());
+        self.room.notify_one();
+        if !settled.is_empty() {
+            // The director may have gone; the ledger knows.
+            let _ = self.news.send(settled).await;
+        }
+        Ok(())
+    }
+
+    /// What a message says to the ledger.
+    async fn event(&mut self, message: &Message, span: &Span) -> Result<Option<Event>, DeskError> {
+        let (kind, body) = (&message.content_type, &message.body);
+        let report = match Report::decode(kind, body) {
+            Ok(report) => report,
+            Err(error) => {
+                let order = Order::decode(kind, body).ok().filter(|order| !order.recipe_id.is_empty());
+                if order.is_none() {
+                    span.in_scope(|| tracing::error!(error = %chain(&error), "neither a report nor an order; dropped"));
+                }
+                return Ok(order.map(|order| event(dead(order))));
+            }
+        };
+        span.record("edp.attempt", report.attempt);
+        span.record("edp.worker", &report.worker);
+        trace::ended(span, report.event.ended());
+        if self.mixed_builds {
+            return Ok(Some(event(report)));
+        }
+        if self.build.is_none() && !matches!(report.event, wire::Event::Failed(_)) {
+            let own = report.build.clone();
+            self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
+        }
+        Ok(Some(event(judged(report, self.build.as_deref()))))
+    }
+}
+
+/// The report about an order that was delivered as often as the broker does it, and never answered.
+fn dead(order: Order) -> Report {
+    let reason =
+        vec![format!("its order was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
+    let event = wire::Event::Failed(Failed { kind: FailureKind::Transient, reason });
+    Report { recipe_id: order.recipe_id, attempt: order.attempt, worker: WORKER.into(), build: String::new(), event }
+}
+
+/// A report as it counts in a production of a build.
+///
+/// A granule that a worker of another build has made is no granule of this production: its bytes may differ. Such a
+/// worker can only have begun before the build was known, since orders name it from then on. The granule stands in the
+/// place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there counts,
+/// whoever the worker is.
+fn judged(mut report: Report, build: Option<&str>) -> Report {
+    if let (wire::Event::Done(done), Some(ours)) = (&report.event, build)
+        && report.build != ours
+        && !done.already
+    {
+        let reason = format!(
+            "{}: was made by a worker of build '{}', the production is of '{ours}': remove it and send it again, or \
+             allow --mixed-builds",
+            done.location, report.build
+        );
+        report.event = wire::Event::Failed(Failed { kind: FailureKind::Conflict, reason: vec![reason] });
+    }
+    report
+}
+
+/// A report as the ledger has it.
+pub(super) fn event(report: Report) -> Event {
+    let Report { recipe_id: id, attempt, worker, event, .. } = report;
+    match event {
+        wire::Event::Started => Event::Started { id, attempt, worker },
+        wire::Event::Done(done) => {
+            // The whole; the others are parts of it, some side by side.
+            let seconds = done.stages.first().map_or(0.0, |whole| whole.seconds);
+            let made =
+                Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
+            Event::Ended { id, attempt, worker, result: Ok(made) }
+        }
+        wire::Event::Failed(failed) => {
+            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason())) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    fn done(already: bool, build: &str) -> Report {
+        let event = wire::Event::Done(wire::Done { already, location: "out/g.nc".into(), ..wire::Done::default() });
+        Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: build.into(), event }
+    }
+
+    #[test]
+    fn granules_of_another_build_are_conflicts_unless_they_were_there() {
+        let wire::Event::Failed(failed) = judged(done(false, "b"), Some("a")).event else { panic!("no conflict") };
+        assert_eq!(failed.kind, FailureKind::Conflict);
+        let reason = failed.reason.join(": ");
+        assert!(reason.contains("out/g.nc") && reason.contains("'b'") && reason.contains("--mixed-builds"), "{reason}");
+        for (already, build) in [(true, Some("a")), (false, Some("b")), (false, None)] {
+            assert_eq!(judged(done(already, "b"), build), done(already, "b"));
+        }
+    }
+}

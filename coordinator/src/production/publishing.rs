@@ -1,0 +1,148 @@
+//! The actor that publishes: takes what is due from the ledger, as much as the window has room for, and has the ledger
+//! know what the broker has confirmed.
+
+use super::desk::Desk;
+use super::director::{BATCH, BUILD, DriveError, Plan, ROUND, halt};
+use super::ledger::{self, Due, Event, Settled};
+use edp_protocol::message::{FailureKind, chain};
+use edp_protocol::queue::{Destination, Message, PublishError, Publisher};
+use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::trace;
+use edp_protocol::wire::{self, Failed, Order, Report, WireError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::Instrument as _;
+
+/// Header of an order: the build that the production was begun with; see `edp_worker::service::serve`.
+const BUILD_HEADER: &str = edp_worker::service::serve::BUILD_HEADER;
+
+/// How long confirmations are waited for once the production ends. What is not confirmed by then is sent again by the
+/// next start, though it may be in the queue: twice is harmless.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Who ends a recipe that cannot be sent.
+const WORKER: &str = "coordinator";
+
+/// The actor.
+pub(super) struct Publishing {
+    pub(super) plan: Plan,
+    pub(super) desk: Desk,
+    pub(super) orders: Publisher,
+    /// What traces call their queue.
+    pub(super) to: Destination,
+    /// Told when the window may have room.
+    pub(super) room: Arc<Notify>,
+    pub(super) news: mpsc::Sender<Vec<Settled>>,
+}
+
+impl Publishing {
+    /// Publishes batch by batch until it is told to end. Workers have the rest of the window to go on with while a
+    /// batch is confirmed and written down.
+    pub(super) async fn run(self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
+        while !*halted.borrow() {
+            let window = self.plan.window;
+            let take = move |ledger: &mut ledger::Ledger| {
+                let room = window.saturating_sub(ledger.under_way()?).min(BATCH);
+                Ok((ledger.due(ledger::now(), room)?, ledger.fact(BUILD)?))
+            };
+            let (due, build) = self.desk.ask(take).await?;
+            if due.is_empty() {
+                tokio::select! {
+                    () = halt(&mut halted) => {}
+                    () = self.room.notified() => {}
+                    () = sleep(ROUND) => {}
+                }
+                continue;
+            }
+            let (events, failure) = self.send(due, build.as_deref(), &mut halted).await;
+            let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
+            if !settled.is_empty() {
+                let _ = self.news.send(settled).await;
+            }
+            if let Some(failure) = failure {
+                return Err(failure.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes orders; says what has become of each whose end is known, and what keeps the others from being sent.
+    async fn send(
+        &self,
+        due: Vec<Due>,
+        build: Option<&str>,
+        halted: &mut watch::Receiver<bool>,
+    ) -> (Vec<Event>, Option<PublishError>) {
+        let mut events = Vec::with_capacity(due.len());
+        let mut failure = None;
+        let mut sending = JoinSet::new();
+        for due in due {
+            match message(&self.plan, &due, build) {
+                Ok(mut message) => {
+                    if due.attempt > 1 {
+                        metrics().retried();
+                    }
+                    let span = trace::publish_order(&self.to, &self.plan.production, due.attempt, &mut message);
+                    let orders = self.orders.clone();
+                    sending.spawn(async move { (orders.publish(message).await, due) }.instrument(span));
+                }
+                Err(error) => events.push(unsendable(due, &error)),
+            }
+        }
+        {
+            let confirmed = async {
+                while let Some(sent) = sending.join_next().await {
+                    match sent {
+                        Ok((Ok(()), due)) => events.push(Event::Sent { number: due.number, attempt: due.attempt }),
+                        Ok((Err(error @ PublishError::Size { .. }), due)) => events.push(unsendable(due, &error)),
+                        // All of them will say the same.
+                        Ok((Err(error), _)) => {
+                            failure = Some(error);
+                            break;
+                        }
+                        // It cannot panic; the recipe is still due.
+                        Err(_) => {}
+                    }
+                }
+            };
+            tokio::pin!(confirmed);
+            let all = tokio::select! {
+                biased;
+                () = &mut confirmed => true,
+                () = halt(halted) => false,
+            };
+            if !all {
+                let _ = timeout(LAST, confirmed).await;
+            }
+        }
+        (events, failure)
+    }
+}
+
+/// A recipe that no message can hold fails, and costs nobody else anything.
+fn unsendable(due: Due, error: &dyn std::error::Error) -> Event {
+    let reason = vec![format!("its order cannot be sent: {}", chain(error))];
+    let event = wire::Event::Failed(Failed { kind: FailureKind::Permanent, reason });
+    let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
+    super::outcomes::event(Report { recipe_id, attempt, worker, build: String::new(), event })
+}
+
+/// The order of a recipe.
+fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
+    let order = Order {
+        production: plan.production.clone(),
+        recipe_id: due.id.clone(),
+        attempt: due.attempt,
+        alone: due.alone,
+        deadline: plan.deadline,
+        recipe: due.recipe.clone(),
+    };
+    let mut message = Message::new(order.encode()?, wire::CONTENT_TYPE, &due.id);
+    if let Some(build) = build.filter(|_| !plan.mixed_builds) {
+        message.headers.insert(BUILD_HEADER.into(), build.into());
+    }
+    Ok(message)
+}

@@ -1,0 +1,69 @@
+//! Drives a production of recipes that nobody can make, and says what memory it takes: `null_coordinator URL
+//! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
+
+use edp_coordinator::production::desk::Desk;
+use edp_coordinator::production::director::{self, Budget, Left, Plan};
+use edp_coordinator::production::ledger::{Ledger, State};
+use edp_coordinator::production::retries::Policy;
+use edp_protocol::queue::{Link, Options};
+use edp_protocol::settings::QueueSettings;
+use edp_tests::null;
+use std::time::Instant;
+
+/// Recipes that are listed together.
+const PAGE: usize = 1000;
+
+fn main() {
+    let begun = Instant::now();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, production, path, recipes] = &arguments[..] else { panic!("URL PRODUCTION LEDGER RECIPES") };
+    let recipes: usize = recipes.parse().expect("a number of recipes");
+    let mut ledger = Ledger::open(path.as_ref(), production, Policy::default()).expect("the ledger");
+    let before = ledger.counts().expect("its counts").of(State::Done) as usize;
+    for first in (0..recipes).step_by(PAGE) {
+        let page: Vec<_> = (first..recipes.min(first + PAGE)).map(null::recipe).collect();
+        ledger.add(&page).expect("the ledger takes the list");
+    }
+    println!("listed {before} done, after {:.2} s", begun.elapsed().as_secs_f64());
+    let settings = QueueSettings { url: Some(url.parse().expect("an address")), ..QueueSettings::default() };
+    let options = Options::from_settings(&settings, production.parse().expect("a name")).expect("settings");
+    let plan = Plan {
+        production: production.clone(),
+        window: 1000,
+        deadline: 900,
+        mixed_builds: false,
+        budget: Budget::default(),
+    };
+    let runtime = edp_worker::console::runtime().expect("a runtime");
+    let mut settled = before;
+    let progress = |one: &edp_coordinator::production::ledger::Settled| {
+        assert_eq!(one.state, State::Done, "{one:?}");
+        if settled == before {
+            println!("first outcome after {:.2} s", begun.elapsed().as_secs_f64());
+        }
+        settled += 1;
+        if settled * 20 / recipes != (settled - 1) * 20 / recipes {
+            let [resident, highest] = memory();
+            let seconds = begun.elapsed().as_secs_f64();
+            println!("settled {settled} {seconds:.2} {resident} {highest}");
+        }
+    };
+    let left = runtime.block_on(async {
+        let desk = Desk::open(ledger).expect("the ledger's thread");
+        let link = Link::amqp(options).expect("a link");
+        let growth = std::future::ready(Ok(()));
+        let left = director::drive(&plan, &desk, &link, progress, growth, std::future::pending()).await;
+        link.close().await;
+        left.expect("a production that ends")
+    });
+    assert_eq!((left, settled), (Left::Settled, recipes));
+}
+
+/// Resident memory now, and at most so far, in KiB.
+fn memory() -> [u64; 2] {
+    let status = std::fs::read_to_string("/proc/self/status").expect("this process's memory");
+    ["VmRSS:", "VmHWM:"].map(|key| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    })
+}

@@ -1,0 +1,125 @@
+//! A production without granules: tiny recipes, workers that report at once, and a coordinator that does nothing but
+//! drive. What it takes is what messages and ledger take.
+
+use edp_protocol::Digest;
+use edp_protocol::Mode;
+use edp_protocol::queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
+use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, Roots};
+use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Order, Report};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What all workers say that they are.
+const BUILD: &str = "null";
+
+/// A recipe as large as a small real one, which nobody can make.
+pub fn recipe(number: usize) -> Recipe {
+    let digest = Digest::of(b"nothing");
+    Recipe {
+        granule: format!("/nowhere/granule-{number:07}.nc"),
+        variables: indexmap::IndexMap::new(),
+        ecco_cfg_loc: None,
+        ecco_grid_loc: None,
+        ecco_mapping_factors_loc: None,
+        ecco_metadata_loc: None,
+        dynamic_metadata: DynamicMetadata {
+            name: "nothing".into(),
+            dimension: "2D".into(),
+            time_coverage_start: None,
+            time_coverage_end: None,
+            time_coverage_center: None,
+            comment: None,
+            time_long_name: None,
+            time_coverage_duration: None,
+            time_coverage_resolution: None,
+            field_components: None,
+            field_orientations: None,
+            summary: "Nothing is in it. ".repeat(80),
+        },
+        input_netcdf: None,
+        strip_attributes: None,
+        recipe: Some(Plan {
+            id: Digest::of(&number.to_le_bytes()).as_str().to_owned(),
+            format: FORMAT,
+            mode: Mode::Corrected,
+            options: BTreeMap::new(),
+            time_units: "hours since 1992-01-01T12:00:00".into(),
+            digests: Digests {
+                configuration: digest.clone(),
+                metadata: digest.clone(),
+                grid: digest.clone(),
+                factors: None,
+            },
+            inputs: BTreeMap::new(),
+            roots: Roots { source: "/nowhere".into(), destination: "/nowhere".into() },
+            missing: Vec::new(),
+            production_date: "2020-01-01T00:00:00Z".into(),
+        }),
+    }
+}
+
+/// How often each recipe was made, by id.
+#[derive(Default)]
+pub struct Tally(Mutex<HashMap<String, u32>>);
+
+impl Tally {
+    /// Recipes that were made, and how often any of them.
+    pub fn counts(&self) -> (usize, u64) {
+        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (made.len(), made.values().copied().map(u64::from).sum())
+    }
+
+    fn made(&self, id: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default() += 1;
+    }
+}
+
+/// A worker with connections of its own: says of each order that it has begun and that it is done, in the order of a
+/// real one, until it is told to stop.
+///
+/// # Errors
+/// The queue cannot be used.
+pub async fn work(
+    link: Link,
+    name: String,
+    slots: u16,
+    tally: &'static Tally,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), QueueError> {
+    link.await_declared(std::time::Duration::from_secs(60)).await?;
+    let mut orders = link.consumer(Queue::Recipes, slots).await?;
+    let reports = link.publisher(Queue::Results, 2 * usize::from(slots));
+    let mut busy = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            next = orders.next() => match next? {
+                Some(delivery) => drop(busy.spawn(attend(delivery, reports.clone(), name.clone(), tally))),
+                None => break,
+            },
+            Some(ended) = busy.join_next() => ended.expect("a slot that does not panic"),
+        }
+    }
+    orders.stop().await;
+    while let Some(ended) = busy.join_next().await {
+        ended.expect("a slot that does not panic");
+    }
+    link.close().await;
+    Ok(())
+}
+
+async fn attend(delivery: Delivery, reports: Publisher, worker: String, tally: &Tally) {
+    let order = Order::decode(&delivery.message.content_type, &delivery.message.body).expect("an order");
+    for event in [Event::Started, Event::Done(Done { size: 1, ..Done::default() })] {
+        if event != Event::Started {
+            tally.made(&order.recipe_id);
+        }
+        let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
+        let report = Report { recipe_id, attempt, worker: worker.clone(), build: BUILD.into(), event };
+        let body = report.encode().expect("a report");
+        reports.publish(Message::new(body, CONTENT_TYPE, &order.recipe_id)).await.expect("the queue of results");
+    }
+    delivery.ack();
+}

@@ -1,0 +1,445 @@
+//! The S3 client against a server that speaks S3 over a socket: what it promises, and what it survives.
+
+mod puts;
+
+use edp_protocol::Location;
+use edp_protocol::settings::StoreSettings;
+use edp_protocol::store::commit::Committed;
+use edp_protocol::store::{Object, ReadAt as _, S3, S3Error, StoreError, Stores};
+use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::s3::{Call, Effect, Fault, S3Server};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const MIB: usize = 1 << 20;
+
+fn server() -> S3Server {
+    S3Server::start(&["bkt"])
+}
+
+/// A client that gives up soon.
+fn client(server: &S3Server) -> S3 {
+    S3::start(&quick(server)).unwrap()
+}
+
+fn quick(server: &S3Server) -> StoreSettings {
+    let mut settings = server.settings();
+    settings.s3.timeout = Some(2);
+    settings.s3.attempts = Some(4);
+    settings
+}
+
+/// Bytes that differ everywhere.
+fn bytes(length: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = |state: &mut u32| {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (*state >> 24) as u8
+    };
+    (0..length).map(|_| next(&mut state)).collect()
+}
+
+fn file(directory: &Path, name: &str, content: &[u8]) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn listed(s3: &S3, prefix: &str) -> Vec<Object> {
+    let mut found = Vec::new();
+    s3.list("bkt", prefix, &mut |entry| found.push(entry)).unwrap();
+    found
+}
+
+fn paths(s3: &S3, prefix: &str) -> Vec<String> {
+    listed(s3, prefix).into_iter().map(|entry| entry.path).collect()
+}
+
+#[test]
+fn lists_come_in_the_order_of_keys_over_many_pages_and_prefixes() {
+    let server = server();
+    let mut keys: Vec<String> = (0..2500).map(|i| format!("flat/{i:04}")).collect();
+    for a in 0..9 {
+        for b in 0..5 {
+            keys.extend((0..3).map(|c| format!("deep/{a}/{b}/{c}")));
+        }
+        keys.push(format!("deep/{a}-x"));
+        keys.push(format!("deep/{a}0"));
+    }
+    keys.extend(["z".into(), "deep".into(), "deep.txt".into(), "flat-2/a".into(), "deep/ü &<+%20/ x".into()]);
+    for key in &keys {
+        server.put("bkt", key, key.as_bytes());
+    }
+    server.put("bkt", "deep/folder/", "");
+    keys.push("deep/folder/x".into());
+    server.put("bkt", "deep/folder/x", "x");
+    keys.sort();
+    let s3 = client(&server);
+    assert_eq!(paths(&s3, ""), keys);
+    // at least two pages of three, however they are cut
+    server.page(7);
+    let deep: Vec<_> = keys.iter().filter_map(|key| key.strip_prefix("deep/")).collect();
+    assert_eq!(paths(&s3, "deep"), deep);
+    assert_eq!(paths(&s3, "deep/"), deep);
+    assert_eq!(
+        paths(&s3, "deep/3"),
+        ["0/0", "0/1", "0/2", "1/0", "1/1", "1/2", "2/0", "2/1", "2/2", "3/0", "3/1", "3/2", "4/0", "4/1", "4/2"]
+    );
+    let entry = listed(&s3, "deep/3/4").remove(2);
+    let object = server.get("bkt", "deep/3/4/2").unwrap();
+    assert_eq!(entry, Object { path: "2".into(), size: 10, etag: object.etag });
+}
+
+#[test]
+fn prefixes_are_listed_side_by_side_and_not_all_at_once() {
+    let server = server();
+    for i in 0..100 {
+        server.put("bkt", &format!("p/{i:02}/x"), "x");
+    }
+    server.inject(Fault::new(Call::List, usize::MAX, Effect::Delay(Duration::from_millis(20))));
+    assert_eq!(paths(&client(&server), "p").len(), 100);
+    let most = server.most_in_flight(Call::List);
+    assert!((4..=20).contains(&most), "{most}");
+}
+
+#[test]
+fn denied_is_not_empty_and_neither_is_a_bucket_that_is_not_there() {
+    let server = server();
+    server.put("bkt", "secret/x", "x");
+    let s3 = client(&server);
+    assert!(paths(&s3, "nothing").is_empty());
+    server.deny("bkt/secret");
+    let error = s3.list("bkt", "secret", &mut |_| ()).unwrap_err();
+    assert!(matches!(error, S3Error::Denied { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("s3://bkt/secret/") && text.contains("s3:ListBucket") && text.contains("AccessDenied"),
+        "{text}"
+    );
+    let error = s3.list("none", "", &mut |_| ()).unwrap_err();
+    assert!(matches!(&error, S3Error::NoBucket { bucket } if bucket == "none"), "{error:?}");
+    assert!(matches!(s3.head("bkt", "secret/x").unwrap_err(), S3Error::Denied { permission: "s3:GetObject", .. }));
+    assert!(matches!(s3.read("bkt", "secret/x", None, 9).unwrap_err(), S3Error::Denied { .. }));
+    assert_eq!(server.count(Call::Get), 1, "what is denied is not tried again");
+}
+
+#[test]
+fn a_list_that_breaks_in_the_middle_is_an_error() {
+    let server = server();
+    for i in 0..30 {
+        server.put("bkt", &format!("{i:02}"), "x");
+    }
+    server.page(10);
+    server.inject(Fault::new(Call::List, usize::MAX, Effect::Answer(500, "InternalError")).after(2));
+    let mut seen = 0;
+    let error = client(&server).list("bkt", "", &mut |_| seen += 1).unwrap_err();
+    assert!(error.is_transient() && seen == 20, "{seen} {error}");
+}
+
+#[test]
+fn reads_are_in_parts_of_one_version() {
+    let server = server();
+    let content = bytes(20 * MIB + 5);
+    server.put("bkt", "big", content.clone());
+    server.put("bkt", "empty", "");
+    let etag = server.get("bkt", "big").unwrap().etag;
+    let stores = Stores::new(&quick(&server));
+    let at: Location = "s3://bkt/big".parse().unwrap();
+    let read = stores.open(&at, Some(&etag), u64::MAX).unwrap();
+    let mut all = vec![0; content.len()];
+    assert_eq!(read.length().unwrap(), content.len() as u64);
+    read.read_exact_at(&mut all, 0).unwrap();
+    assert!(all == content);
+    assert_eq!(server.count(Call::Get), 3);
+    assert!(stores.read(&"s3://bkt/empty".parse().unwrap(), 0).unwrap().is_empty());
+    let error = stores.read(&at, content.len() as u64 - 1).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { .. }), "{error:?}");
+    let error = stores.open(&"s3://bkt/none".parse().unwrap(), None, 9).err().unwrap();
+    assert!(error.is_missing() && error.to_string().contains("s3://bkt/none"), "{error}");
+    let error = stores.read(&"s3://none/x".parse().unwrap(), 9).unwrap_err();
+    assert!(matches!(error, StoreError::S3(S3Error::NoBucket { .. })), "{error:?}");
+    let error = stores.open(&at, Some("0000"), u64::MAX).err().unwrap();
+    let StoreError::Changed { found, planned, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((found, &**planned), (&etag, "0000"));
+}
+
+#[test]
+fn an_object_that_changes_while_it_is_read_is_noticed() {
+    let server = server();
+    server.put("bkt", "big", bytes(30 * MIB));
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Delay(Duration::from_secs(1))).after(1));
+    let s3 = client(&server);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| s3.read("bkt", "big", None, u64::MAX));
+        while server.count(Call::Get) < 2 && !reader.is_finished() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.put("bkt", "big", "changed");
+        let error = reader.join().unwrap().unwrap_err();
+        assert!(matches!(error, S3Error::Changed { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn cut_bodies_are_taken_up_where_they_ended() {
+    let server = server();
+    let content = bytes(9 * MIB);
+    server.put("bkt", "big", content.clone());
+    server.inject(Fault::new(Call::Get, 1, Effect::CutDownload(3 * MIB)));
+    server.inject(Fault::new(Call::Get, 2, Effect::CutDownload(MIB)));
+    let s3 = client(&server);
+    assert!(s3.read("bkt", "big", None, u64::MAX).unwrap() == content);
+    assert_eq!(server.injected(), 3);
+    server.inject(Fault::new(Call::Get, 1, Effect::StallDownload(MIB)));
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Slow(Duration::from_millis(1))));
+    assert!(s3.read("bkt", "big", None, u64::MAX).unwrap() == content);
+    server.heal();
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::CutDownload(0)));
+    let error = s3.read("bkt", "big", None, u64::MAX).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("tried 4 times"), "{error}");
+}
+
+#[test]
+fn what_passes_is_tried_again_and_the_error_tells_of_it() {
+    let server = server();
+    server.put("bkt", "x", "content");
+    let s3 = client(&server);
+    let answers = [(500, "InternalError"), (503, "SlowDown"), (429, "Throttling"), (400, "RequestTimeout")];
+    for (status, code) in answers {
+        server.inject(Fault::new(Call::Get, 3, Effect::Answer(status, code)));
+        assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content", "{code}");
+    }
+    for effect in [Effect::LoseReply, Effect::Answer(503, "SlowDown")] {
+        server.inject(Fault::new(Call::Head, 3, effect));
+        assert_eq!(s3.head("bkt", "x").unwrap().unwrap().size, 7);
+    }
+    assert_eq!(server.injected(), 18);
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(503, "SlowDown")).on("x"));
+    let error = s3.read("bkt", "x", None, 99).unwrap_err();
+    let text = error.to_string();
+    for part in ["s3://bkt/x", "read it", "503 SlowDown", "tried 4 times in ", "may succeed later"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(error.is_transient());
+    let before = server.count(Call::Get);
+    server.inject(Fault::new(Call::Get, 1, Effect::Answer(400, "InvalidRequest")).on("y"));
+    let error = s3.read("bkt", "y", None, 99).unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("InvalidRequest"), "{error}");
+    assert_eq!(server.count(Call::Get), before + 1);
+}
+
+#[test]
+fn every_call_ends_although_the_server_swallows_it() {
+    let server = server();
+    server.put("bkt", "x", "content");
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = quick(&server);
+    settings.s3.timeout = Some(1);
+    settings.s3.attempts = Some(2);
+    let s3 = S3::start(&settings).unwrap();
+    let granule = file(directory.path(), "g.nc", &bytes(1000));
+    server.inject(Fault { call: None, key: String::new(), after: 0, times: usize::MAX, effect: Effect::Swallow });
+    let errors = [
+        s3.read("bkt", "x", None, 99).unwrap_err(),
+        s3.head("bkt", "x").unwrap_err(),
+        s3.list("bkt", "", &mut |_| ()).unwrap_err(),
+        s3.put(&granule, "bkt", "g.nc", "id", true).unwrap_err(),
+        s3.abort_uploads("bkt", "", &|_| true).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.is_transient() && error.to_string().contains("tried 2 times"), "{error}");
+    }
+}
+
+#[test]
+fn an_upload_into_a_line_that_takes_nothing_ends() {
+    let server = server();
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = quick(&server);
+    settings.s3.timeout = Some(1);
+    settings.s3.attempts = Some(1);
+    // connections are made and nothing is read from them: at the rate of the deadline this would take hours
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let granule = directory.path().join("g.nc");
+    fs::File::create(&granule).unwrap().set_len(200 << 20).unwrap();
+    settings.s3.endpoint = Some(format!("http://{}", deaf.local_addr().unwrap()));
+    let error = S3::start(&settings).unwrap().put(&granule, "bkt", "g.nc", "id", true).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    // nobody listens
+    let proxy = Proxy::start(server.socket());
+    settings.s3.endpoint = Some(format!("http://{}", proxy.address()));
+    let s3 = S3::start(&settings).unwrap();
+    assert!(s3.head("bkt", "g.nc").unwrap().is_none());
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    let error = s3.head("bkt", "g.nc").unwrap_err();
+    assert!(error.is_transient(), "{error}");
+}
+
+#[test]
+fn expired_credentials_are_renewed() {
+    let server = server();
+    server.put("bkt", "x", "content");
+    let s3 = client(&server);
+    s3.read("bkt", "x", None, 99).unwrap();
+    // a HEAD has no body that could name the reason
+    for call in [Call::Get, Call::Head, Call::List] {
+        server.rotate();
+        match call {
+            Call::Get => assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content"),
+            Call::Head => assert!(s3.head("bkt", "x").unwrap().is_some()),
+            _ => assert_eq!(paths(&s3, ""), ["x"]),
+        }
+    }
+    server.inject(Fault::new(Call::Get, 2, Effect::Answer(400, "ExpiredToken")));
+    assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content");
+    let directory = tempfile::tempdir().unwrap();
+    let granule = file(directory.path(), "g.nc", b"granule");
+    server.rotate();
+    assert_eq!(s3.put(&granule, "bkt", "g.nc", "id", false).unwrap(), Committed::New);
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(400, "ExpiredToken")));
+    let error = s3.read("bkt", "x", None, 99).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("ExpiredToken"), "{error}");
+}
+
+#[test]
+fn copies_are_made_once_and_removed_with_the_last_clone() {
+    let server = server();
+    let content = bytes(9 * MIB);
+    server.put("bkt", "grid/a/big.npz", content.clone());
+    server.put("bkt", "grid/b.txt", "b");
+    server.put("bkt", "grid/empty", "");
+    server.put("bkt", "grid.nc", "single");
+    let stores = Stores::new(&quick(&server));
+    let at: Location = "s3://bkt/grid".parse().unwrap();
+    let copies: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| stores.mirror(&at).unwrap())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(copies.iter().all(|copy| *copy == copies[0]), "{copies:?}");
+    let copy = &copies[0];
+    assert_eq!(server.count(Call::Get), 3, "two parts and a small file, once");
+    assert_eq!(edp_tests::files(copy), server.files("bkt", "grid"));
+    assert!(copy.ends_with("grid"));
+    let single = stores.mirror(&"s3://bkt/grid.nc".parse().unwrap()).unwrap();
+    assert_eq!(
+        (fs::read(&single).unwrap().as_slice(), single.file_name().unwrap().to_str()),
+        (&b"single"[..], Some("grid.nc"))
+    );
+    // a new content: the same copy until somebody says that it is not the right one
+    server.put("bkt", "grid/b.txt", "changed");
+    assert_eq!(stores.mirror(&at).unwrap(), *copy);
+    stores.forget(&at, copy);
+    let new = stores.mirror(&at).unwrap();
+    assert_eq!(fs::read(new.join("b.txt")).unwrap(), b"changed");
+    stores.forget(&at, copy); // somebody who is late: the new one stays
+    assert_eq!(stores.mirror(&at).unwrap(), new);
+    assert_eq!(fs::read(copy.join("b.txt")).unwrap(), b"b");
+    let clone = stores.clone();
+    drop(stores);
+    assert!(copy.exists());
+    drop(clone);
+    assert!(!copy.exists() && !new.exists() && !single.exists());
+    let left: Vec<_> =
+        fs::read_dir(server.settings().scratch.unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["credentials"]);
+}
+
+#[test]
+fn copies_that_fail_leave_nothing_and_are_tried_anew() {
+    let server = server();
+    let s3 = client(&server);
+    let error = s3.mirror("bkt", "none").unwrap_err();
+    assert!(error.is_missing() && error.to_string().contains("s3://bkt/none"), "{error}");
+    for key in ["x/../../escape", "x//etc/passwd", "x/./y"] {
+        server.put("bkt", key, "evil");
+        let error = s3.mirror("bkt", "x").unwrap_err();
+        assert!(matches!(error, S3Error::Escapes { .. }), "{key}: {error:?}");
+        server.remove("bkt", key).unwrap();
+    }
+    server.put("bkt", "d/..", "evil");
+    assert!(matches!(s3.mirror("bkt", "d/..").unwrap_err(), S3Error::Escapes { .. }));
+    server.put("bkt", "x/good", "good");
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(500, "InternalError")));
+    assert!(s3.mirror("bkt", "x").unwrap_err().is_transient());
+    server.heal();
+    let copy = s3.mirror("bkt", "x").unwrap();
+    assert_eq!(fs::read(copy.join("good")).unwrap(), b"good");
+    // nothing of the copies that failed is left beside it
+    let copies = copy.parent().and_then(Path::parent).unwrap();
+    assert_eq!(fs::read_dir(copies).unwrap().count(), 1);
+    server.put("bkt", "closed/x", "x");
+    server.deny("bkt/closed");
+    assert!(matches!(s3.mirror("bkt", "closed").unwrap_err(), S3Error::Denied { .. }));
+}
+
+#[test]
+fn open_buckets_are_read_without_credentials_and_payers_pay() {
+    let server = server();
+    server.put("bkt", "x", "content");
+    let mut settings = quick(&server);
+    settings.s3.anonymous = Some(true);
+    settings.s3.credentials = None;
+    let s3 = S3::start(&settings).unwrap();
+    assert!(matches!(s3.read("bkt", "x", None, 99).unwrap_err(), S3Error::Denied { .. }));
+    server.publish("bkt");
+    assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content");
+    assert_eq!(paths(&s3, ""), ["x"]);
+    assert_eq!(server.payers(), 0);
+    let mut settings = quick(&server);
+    settings.s3.requester_pays = Some(true);
+    let s3 = S3::start(&settings).unwrap();
+    s3.read("bkt", "x", None, 99).unwrap();
+    s3.head("bkt", "x").unwrap();
+    assert_eq!(server.payers(), 2);
+}
+
+#[test]
+fn secrets_appear_nowhere() {
+    let server = server();
+    let secret = server.secret();
+    let stores = Stores::new(&quick(&server));
+    let s3 = stores.s3().unwrap();
+    let mut said = format!("{stores:?} {s3:?}");
+    server.deny("bkt/closed");
+    server.inject(Fault::new(Call::Get, usize::MAX, Effect::LoseReply));
+    for error in [
+        s3.read("bkt", "x", None, 9).unwrap_err(),
+        s3.head("bkt", "closed/x").unwrap_err(),
+        s3.list("none", "", &mut |_| ()).unwrap_err(),
+    ] {
+        said += &format!("{error} {error:?}");
+    }
+    assert!(!said.contains(&secret), "{said}");
+    let mut settings = server.settings();
+    settings.s3.credentials = Some("/nowhere/credentials".into());
+    let stores = Stores::new(&settings);
+    for _ in 0..2 {
+        let error = stores.head(&"s3://bkt/x".parse().unwrap()).unwrap_err();
+        assert!(error.to_string().contains("no credentials for S3"), "{error}");
+    }
+}
+
+/// The usual places are those of the process, so that this runs in another one: itself.
+#[test]
+fn the_usual_places_are_used_and_no_other_is_waited_for() {
+    const MARK: &str = "EDP_TESTS_S3_CHILD";
+    if std::env::var_os(MARK).is_some() {
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with("EDP_STORE__"));
+        let settings = edp_protocol::settings::Settings::parse(None, environment).unwrap().store;
+        let s3 = S3::start(&settings).unwrap();
+        assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content");
+        return;
+    }
+    let server = server();
+    server.put("bkt", "x", "content");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "the_usual_places_are_used_and_no_other_is_waited_for"]).env(MARK, "1");
+    // where a machine's role would be asked for: nobody answers there, which would take longer than the deadline
+    child.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1/").env("EDP_STORE__S3__TIMEOUT", "1");
+    let environment = server.environment().into_iter().filter(|(name, _)| name != "AWS_EC2_METADATA_DISABLED");
+    edp_tests::expect(child.envs(environment), 0);
+    assert_eq!(server.count(Call::Get), 1);
+}

@@ -1,0 +1,143 @@
+//! Messages and ledger without granules: ten workers, many tiny recipes, a real broker, a ledger on disk, and a
+//! coordinator that is killed in the middle.
+
+use edp_coordinator::production::ledger::{Ledger, State};
+use edp_coordinator::production::retries::Policy;
+use edp_protocol::queue::{Link, Options};
+use edp_protocol::settings::QueueSettings;
+use edp_tests::broker::Broker;
+use edp_tests::null::{self, Tally};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use tokio::sync::watch;
+
+/// Tasks of this process, each with connections of its own.
+const WORKERS: usize = 10;
+const SLOTS: u16 = 16;
+
+/// What a coordinator's memory may grow by, in KiB, from when a tenth of the recipes is made: a fraction of what the
+/// recipes take, 2 KiB each, in the longer test.
+const GROWTH: u64 = 8 << 10;
+
+/// What a coordinator said.
+struct Life {
+    /// Recipes settled, seconds since its start, memory now and at most in KiB.
+    rows: Vec<(usize, f64, u64, u64)>,
+    /// Recipes that were done when it began.
+    before: usize,
+    /// Seconds until everything was listed, and until the first outcome.
+    seconds: [f64; 2],
+}
+
+impl Life {
+    /// Listens to a coordinator until it ends, or has settled so many recipes.
+    fn follow(output: &mut BufReader<ChildStdout>, until: usize) -> Life {
+        let mut life = Life { rows: Vec::new(), before: 0, seconds: [0.0; 2] };
+        for line in output.lines().map_while(Result::ok) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["listed", before, .., seconds, "s"] => {
+                    (life.before, life.seconds[0]) = (before.parse().unwrap(), seconds.parse().unwrap());
+                }
+                ["first", .., seconds, "s"] => life.seconds[1] = seconds.parse().unwrap(),
+                ["settled", settled, seconds, resident, highest] => {
+                    let settled = settled.parse().unwrap();
+                    let [resident, highest] = [resident, highest].map(|text| text.parse().unwrap());
+                    life.rows.push((settled, seconds.parse().unwrap(), resident, highest));
+                    if settled >= until {
+                        break;
+                    }
+                }
+                _ => panic!("{line}"),
+            }
+        }
+        life
+    }
+
+    /// Recipes a second from the first outcome on.
+    fn rate(&self) -> f64 {
+        self.rows.last().map_or(0.0, |row| (row.0 - self.before) as f64 / (row.1 - self.seconds[1]))
+    }
+
+    fn show(&self, title: &str) {
+        println!(
+            "{title}: {} done before; listed after {:.2} s, first outcome after {:.2} s, then {:.0} recipes/s",
+            self.before,
+            self.seconds[0],
+            self.seconds[1],
+            self.rate()
+        );
+        println!("{:>10} {:>8} {:>9} {:>9}", "settled", "s", "RSS KiB", "HWM KiB");
+        for (settled, seconds, resident, highest) in &self.rows {
+            println!("{settled:>10} {seconds:>8.2} {resident:>9} {highest:>9}");
+        }
+    }
+
+    /// Memory is the same for many recipes as for few.
+    fn check_memory(&self, recipes: usize) {
+        let after = self.rows.iter().filter(|row| row.0 - self.before >= recipes / 10);
+        let resident: Vec<u64> = after.map(|row| row.2).collect();
+        let grown = resident.iter().max().unwrap() - resident[0];
+        assert!(grown < GROWTH, "memory has grown by {grown} KiB: {resident:?}");
+    }
+}
+
+fn produce(recipes: usize) {
+    let broker = Broker::start();
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = directory.path().join("ledger");
+    let url = broker.url("guest", "guest");
+    let start = || -> (Child, BufReader<ChildStdout>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_null_coordinator"));
+        command.args([&url, "null", ledger.to_str().unwrap(), &recipes.to_string()]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        (child, output)
+    };
+    let tally: &'static Tally = Box::leak(Box::default());
+    let (stop, stopped) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut child, mut output) = start();
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|i| {
+            let settings = QueueSettings { url: Some(url.parse().unwrap()), ..QueueSettings::default() };
+            let link = Link::amqp(Options::from_settings(&settings, "null".parse().unwrap()).unwrap()).unwrap();
+            runtime.spawn(null::work(link, format!("null-{i}"), SLOTS, tally, stopped.clone()))
+        })
+        .collect();
+    let first = Life::follow(&mut output, recipes * 6 / 10);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    first.show("first coordinator, killed");
+    let (mut child, mut output) = start();
+    let second = Life::follow(&mut output, usize::MAX);
+    second.show("second coordinator");
+    assert!(child.wait().unwrap().success(), "the second coordinator");
+    stop.send_replace(true);
+    runtime.block_on(async {
+        for worker in workers {
+            worker.await.unwrap().unwrap();
+        }
+    });
+    let (distinct, orders) = tally.counts();
+    println!("{WORKERS} workers of {SLOTS} slots: {orders} orders for {distinct} recipes");
+    // None lost; and made twice at most what was on its way when the coordinator was killed.
+    assert_eq!(distinct, recipes);
+    assert!(orders <= recipes as u64 + 256, "{orders} orders");
+    assert!(second.before >= recipes / 2 && second.before < recipes);
+    let done = Ledger::open(&ledger, "null", Policy::default()).unwrap().counts().unwrap();
+    assert_eq!((done.of(State::Done), done.all()), (recipes as u64, recipes as u64));
+    first.check_memory(recipes);
+    second.check_memory(recipes);
+}
+
+#[test]
+fn thousands_of_recipes_on_a_broker() {
+    produce(5000);
+}
+
+#[test]
+#[ignore = "minutes; part of `make check-all`"]
+fn a_hundred_thousand_recipes_on_a_broker() {
+    produce(100_000);
+}
