@@ -5,6 +5,7 @@ use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The file that is read if it is there and no other is named.
@@ -35,6 +36,9 @@ pub struct Settings {
     pub serve: ServeSettings,
     /// For S3.
     pub store: StoreSettings,
+    /// What is odd about the settings, to be shown once logging has started.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Section `plan`: what the options of the same names say.
@@ -96,6 +100,23 @@ pub struct ServeSettings {
     pub deadline: Option<u32>,
     /// Time that granules under way have to end when the worker is told to stop.
     pub grace: Option<u32>,
+    /// Who is listened to about the end of the machine.
+    pub notices: Option<NoticeSources>,
+    /// Where the metadata service of EC2 is, if not at its well-known address; to set it is to ask for its notices.
+    pub imds: Option<String>,
+}
+
+/// Who is listened to about the end of the machine that a worker is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeSources {
+    /// The Slurm job, and EC2 if the machine says that it is one of its instances.
+    #[default]
+    Auto,
+    /// The Slurm job and EC2, whatever the machine says.
+    Ec2,
+    /// Nobody.
+    Off,
 }
 
 /// Section `store`.
@@ -190,7 +211,12 @@ impl Settings {
             Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
                 Settings::parse(None, environment)
             }
-            text => Settings::parse(Some((path, &text?)), environment),
+            text => {
+                let text = text?;
+                let mut settings = Settings::parse(Some((path, &text)), environment)?;
+                settings.warnings.extend(exposed(path, &text));
+                Ok(settings)
+            }
         }
     }
 
@@ -216,6 +242,14 @@ impl Settings {
             source,
         })
     }
+}
+
+/// A warning if a file has a password in it and everybody on this machine may read it.
+fn exposed(path: &Path, text: &str) -> Option<String> {
+    let settings = Settings::parse(Some((path, text)), []).ok()?;
+    let open = std::fs::metadata(path).ok()?.permissions().mode() & 0o004 != 0;
+    let warn = || format!("{}: has a password and may be read by everybody: chmod o-r", path.display());
+    (open && settings.queue.url?.has_password()).then(warn)
 }
 
 /// The text of a settings file.
@@ -274,6 +308,22 @@ mod tests {
             let error = load(&format!("[queue]\nurl = ['{url}']"), &[]).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_password_that_everybody_may_read_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("edp.toml");
+        let warned = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let warnings = Settings::load(Some(&path)).unwrap().warnings;
+            assert!(warnings.iter().all(|warning| !warning.contains("s3cret")), "{warnings:?}");
+            warnings.len()
+        };
+        let secret = "[queue]\nurl = 'amqp://u:s3cret@h/'";
+        assert_eq!((warned(secret, 0o644), warned(secret, 0o640)), (1, 0));
+        assert_eq!(warned("[queue]\nurl = 'amqp://h/'", 0o644), 0);
     }
 
     #[test]

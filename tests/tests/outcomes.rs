@@ -3,7 +3,7 @@
 use edp_protocol::queue::{Link, Message, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Order, Report};
-use edp_protocol::{Digest, GridKind, name};
+use edp_protocol::{Digest, GridKind, Location, name};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
@@ -33,7 +33,7 @@ fn served(
 ) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
-        reach: Reach::beneath([fixture.path("").as_path()]).unwrap(),
+        reach: Reach::beneath([&Location::Local(fixture.path(""))]).unwrap(),
         deadline,
         grace: PATIENCE,
         idle: None,
@@ -60,7 +60,7 @@ fn served(
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let worker = tokio::spawn({
             let link = link.clone();
-            async move { serve(service, &link, async { drop(stopped.await) }).await }
+            async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
         });
         let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
         let mut all = BTreeMap::new();

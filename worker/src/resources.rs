@@ -2,7 +2,7 @@
 
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
-use crate::grid::{self, Diagnostics, GridError, Latlon, Mask, Native};
+use crate::grid::{self, Diagnostics, GridError, Held, Latlon, Mask, Native};
 use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::podaac::{Table, TableError};
@@ -13,6 +13,7 @@ use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::store::{StoreError, Stores};
 use edp_protocol::{Digest, GridKind, Location};
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -121,14 +122,15 @@ pub struct Texts {
 /// The model grid and what is derived from it once.
 #[derive(Debug)]
 pub struct ModelGrid {
+    /// Where its files are, and they themselves.
+    directory: PathBuf,
+    held: Arc<Held>,
     /// The native geometry.
     pub native: Native,
     /// Places of the model's diagnostics; empty if the directory has no list.
     pub diagnostics: Diagnostics,
     /// Static coordinates, ready to be written.
     pub statics: Static,
-    /// Where it was read from.
-    directory: PathBuf,
     positions: Vec<OnceLock<Vec<u32>>>,
     corners: OnceLock<Mask>,
     overrides: Mutex<HashMap<String, Arc<Mask>>>,
@@ -337,20 +339,34 @@ fn digested<T>(
     location: &str,
     planned: &Digest,
     stores: &Stores,
-    look: impl Fn(&Path) -> Result<(Digest, T), ResourceError>,
+    look: impl Fn(&Path, &Open<'_>) -> Result<(Digest, T), ResourceError>,
 ) -> Result<(PathBuf, T), ResourceError> {
+    let at: Location = location.parse()?;
+    // Copies of objects lie elsewhere than recipes may reach.
+    let open: &Open<'_> =
+        if matches!(at, Location::Local(_)) { &|path| stores.open_local(path) } else { &|path| File::open(path) };
     let first = directory(location, stores)?;
-    let (found, looked) = look(&first)?;
+    let (found, looked) = look(&first, open)?;
     if found == *planned {
         return Ok((first, looked));
     }
-    let at: Location = location.parse()?;
     if matches!(at, Location::Local(_)) {
         return Err(changed(what, location, found, planned));
     }
     let again = stores.mirror_anew(&at, &first).map_err(ResourceError::Store)?;
-    let (found, looked) = look(&again)?;
+    let (found, looked) = look(&again, open)?;
     if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
+}
+
+/// How the files of a resource are opened.
+type Open<'a> = dyn Fn(&Path) -> io::Result<File> + 'a;
+
+/// A file of the grid that cannot be read, or not now, is like that of any other resource.
+fn unread(error: GridError) -> ResourceError {
+    match error {
+        GridError::Read { path, source } => ResourceError::Read { path, source },
+        error => ResourceError::Grid(error),
+    }
 }
 
 fn changed(what: &'static str, location: &str, found: Digest, planned: &Digest) -> ResourceError {
@@ -364,7 +380,9 @@ fn load_texts(configuration: &str, metadata: &str, digests: &Digests, stores: &S
         return Err(changed("configuration", configuration, found, &digests.configuration));
     }
     let (parsed, _) = Configuration::parse(configuration, &bytes)?;
-    let look = |directory: &Path| Ok((digest_of_directory(directory, source::files(directory)?)?, ()));
+    let look = |directory: &Path, open: &Open<'_>| {
+        Ok((digest_of_set(directory, &digests_of_files(source::files(directory)?, open)?), ()))
+    };
     let (directory, ()) = digested("metadata", metadata, &digests.metadata, stores, look)?;
     let (loaded, _) = Metadata::load(&directory)?;
     let (podaac, _) = load_table(&directory, &parsed)?;
@@ -381,23 +399,29 @@ pub fn load_table(
 ) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
     // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
-    if path.extension().is_none_or(|end| end != "csv") {
+    if path.extension().is_none_or(|end| end != "csv") || path.parent() != Some(metadata) {
         return Err(ResourceError::TableName { path });
     }
     Ok(Table::parse(&path.display().to_string(), &read(&Location::Local(path.clone()), &Stores::default())?)?)
 }
 
 fn load_grid(location: &str, digests: &Digests, stores: &Stores) -> Result<ModelGrid, ResourceError> {
-    let look = |directory: &Path| Ok((digest_of_directory(directory, grid::files(directory)?)?, ()));
-    let (directory, ()) = digested("grid", location, &digests.grid, stores, look)?;
+    let look = |directory: &Path, open: &Open<'_>| {
+        let held = Held::open(grid::files(directory)?, open).map_err(unread)?;
+        Ok((digest_of_set(directory, &held.digests().map_err(unread)?), held))
+    };
+    let (directory, held) = digested("grid", location, &digests.grid, stores, look)?;
+    let held = Arc::new(held);
     let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
-    let native = Native::load(&directory)?;
+    let native = Native::load_held(&directory, held.clone())?;
+    held.are_unchanged().map_err(unread)?;
     let positions = vec![OnceLock::new(); native.levels];
     Ok(ModelGrid {
+        directory,
+        held,
         native,
         diagnostics,
         statics: Static::default(),
-        directory,
         positions,
         corners: OnceLock::new(),
         overrides: Mutex::default(),
@@ -411,13 +435,14 @@ fn load_target(
     planned: &Digest,
     stores: &Stores,
 ) -> Result<Target, ResourceError> {
-    let look = |directory: &Path| {
-        let seals = digests_of_files(mapping::files(directory)?)?;
+    let look = |directory: &Path, open: &Open<'_>| {
+        let seals = digests_of_files(mapping::files(directory)?, open)?;
         Ok((digest_of_set(directory, &seals), seals))
     };
     let (at, seals) = digested("mapping factors", factors, planned, stores, look)?;
     // Where the digest was found to be the planned one: on S3 there may be another copy by now.
-    let latlon = Latlon::load(&model.directory)?;
+    let latlon = Latlon::load_held(&model.directory, &model.held)?;
+    model.held.are_unchanged().map_err(unread)?;
     let loaded = Factors::open_sealed(&at, seals)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
@@ -462,13 +487,13 @@ pub fn factors_digest(location: &str, stores: &Stores) -> Result<Digest, Resourc
 }
 
 fn digest_of_directory(directory: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
-    Ok(digest_of_set(directory, &digests_of_files(files)?))
+    Ok(digest_of_set(directory, &digests_of_files(files, &|path| File::open(path))?))
 }
 
-fn digests_of_files(files: Vec<PathBuf>) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
+fn digests_of_files(files: Vec<PathBuf>, open: &Open<'_>) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
     let mut digests = BTreeMap::new();
     for path in files {
-        let read = std::fs::File::open(&path).and_then(Digest::of_reader);
+        let read = open(&path).and_then(Digest::of_reader);
         let (digest, _) = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
         digests.insert(path, digest);
     }

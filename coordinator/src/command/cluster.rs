@@ -11,7 +11,7 @@ use edp_coordinator::production::retries::Policy;
 use edp_coordinator::verify::{Depth, Finding, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
-use edp_protocol::queue::{AddressError, Link, Options as QueueOptions, PublishError, QueueError};
+use edp_protocol::queue::{Address, AddressError, Link, Options as QueueOptions, PublishError, QueueError};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
@@ -64,7 +64,11 @@ pub(crate) fn produce(
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     if let Some(url) = options.queue.as_ref().filter(|url| !url.is_empty()) {
-        at.url = Some(url.parse().map_err(|e: AddressError| usage(&e))?);
+        let url: Address = url.parse().map_err(|e: AddressError| usage(&e))?;
+        if url.has_password() {
+            note("warning: everybody on this machine sees the password in --queue: give it by EDP_QUEUE__URL");
+        }
+        at.url = Some(url);
     }
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
     let here = std::env::current_dir().context("finding the current directory")?;

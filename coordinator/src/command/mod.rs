@@ -85,6 +85,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let format = cli.global.log_format.as_deref().or(settings.log_format.as_deref());
     let program = Program { name: "edp-coordinator", instance: &new_name() };
     let _telemetry = telemetry::start(program, level, format).map_err(usage)?;
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),

@@ -41,6 +41,11 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Whether it holds a password that is worth hiding: another than the one that brokers give to everybody.
+    pub fn has_password(&self) -> bool {
+        !["", "guest"].contains(&self.0.authority.userinfo.password.as_str())
+    }
+
     pub(super) fn uri(&self) -> &AMQPUri {
         &self.0
     }
@@ -85,6 +90,7 @@ mod tests {
             ("amqp://10.0.0.1", "amqp://guest@10.0.0.1:5672/"),
         ] {
             let address: Address = text.parse().unwrap();
+            assert_eq!(address.has_password(), text.contains("s3cret"));
             assert_eq!((address.to_string(), format!("{address:?}")), (shown.into(), format!("Address({shown})")));
         }
     }

@@ -1,5 +1,6 @@
 //! Reading at offsets, listing, and committing what must not exist yet.
 
+pub mod beneath;
 pub mod commit;
 pub mod local;
 mod s3;
@@ -11,6 +12,7 @@ pub use scratch::LocalCopy;
 use crate::Location;
 use crate::location::LocationError;
 use crate::settings::StoreSettings;
+use beneath::Beneath;
 use commit::{CommitError, Committed};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -112,6 +114,8 @@ impl StoreError {
 #[derive(Debug, Clone, Default)]
 pub struct Stores {
     settings: StoreSettings,
+    /// Local files beyond these directories are refused.
+    beneath: Option<Arc<Beneath>>,
     /// Begun with the first location on S3.
     s3: Arc<OnceLock<Result<S3, Arc<S3Error>>>>,
 }
@@ -119,7 +123,33 @@ pub struct Stores {
 impl Stores {
     /// Stores as the settings have them. Nothing is connected to before it is needed.
     pub fn new(settings: &StoreSettings) -> Stores {
-        Stores { settings: settings.clone(), s3: Arc::default() }
+        Stores { settings: settings.clone(), ..Stores::default() }
+    }
+
+    /// The same stores without local files beyond some directories; see [`beneath`] for what that guarantees.
+    pub fn confined(self, beneath: Arc<Beneath>) -> Stores {
+        Stores { beneath: Some(beneath), ..self }
+    }
+
+    /// Opens a local file.
+    ///
+    /// # Errors
+    /// It is not there, no regular file, or beyond the directories that these stores are confined to.
+    pub fn open_local(&self, path: &Path) -> io::Result<File> {
+        match &self.beneath {
+            Some(beneath) => beneath.open(path),
+            // Opening a pipe would wait for somebody to write into it.
+            None if !fs::metadata(path)?.is_file() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+            }
+            None => File::open(path),
+        }
+    }
+
+    /// Where a local path leads; an error if that is beyond the directories.
+    fn resolve_local(&self, path: &Path) -> Result<PathBuf, StoreError> {
+        let fail = |source| StoreError::Io { path: path.into(), source };
+        self.beneath.as_ref().map_or(Ok(path.into()), |beneath| beneath.resolve(path).map_err(fail))
     }
 
     /// S3, connected to at the first call.
@@ -141,7 +171,7 @@ impl Stores {
             Location::S3 { bucket, key } => return Ok(self.s3()?.head(bucket, key)?),
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
-        match fs::metadata(path) {
+        match fs::metadata(self.resolve_local(path)?) {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(fail(e)),
             Ok(found) => Ok(Some(Head {
@@ -164,11 +194,7 @@ impl Stores {
             Location::S3 { bucket, key } => return Ok(Box::new(self.s3()?.read(bucket, key, etag, limit)?)),
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
-        // Opening a pipe would wait for somebody to write into it.
-        if !fs::metadata(path).map_err(fail)?.is_file() {
-            return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
-        }
-        let file = File::open(path).map_err(fail)?;
+        let file = self.open_local(path).map_err(fail)?;
         if file.length().map_err(fail)? > limit {
             return Err(StoreError::TooLarge { location: at.clone(), limit });
         }
@@ -186,7 +212,7 @@ impl Stores {
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
         let mut bytes = Vec::new();
-        File::open(path).map_err(fail)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+        self.open_local(path).map_err(fail)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
         if bytes.len() as u64 > limit {
             return Err(StoreError::TooLarge { location: at.clone(), limit });
         }
@@ -200,7 +226,7 @@ impl Stores {
     /// It is not there, or cannot be copied.
     pub fn mirror(&self, at: &Location) -> Result<PathBuf, StoreError> {
         match at {
-            Location::Local(path) => Ok(path.clone()),
+            Location::Local(path) => self.resolve_local(path).map(|_| path.clone()),
             Location::S3 { bucket, key } => Ok(self.s3()?.mirror(bucket, key)?),
         }
     }

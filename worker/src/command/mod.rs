@@ -55,6 +55,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let name = new_name();
     let program = Program { name: "edp-worker", instance: &name };
     let _telemetry = telemetry::start(program, level, format).map_err(|e| Usage::from_error(&e))?;
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Make(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);

@@ -2,16 +2,17 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, Link, Options as QueueOptions, QueueError};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Stop, Usage, note};
+use edp_worker::notice;
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
 use edp_worker::service::serve::{Ended, Service, serve};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ pub(crate) struct Options {
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
     production: Production,
-    /// Directory, or s3://bucket/prefix, beneath which recipes may read and write (repeatable)
+    /// Directory or s3://bucket/prefix beneath which recipes may read and write (repeatable)
     #[arg(long, value_name = "LOCATION")]
-    root: Vec<PathBuf>,
+    root: Vec<Location>,
     /// Granules made at once [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
@@ -36,50 +37,50 @@ pub(crate) struct Options {
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub(crate) unconditional: bool,
-    /// End when there was nothing to do for so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    exit_when_idle: Option<f64>,
+    /// End when there was nothing to do for so long: 30 (seconds), 30s, 10m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    exit_when_idle: Option<Duration>,
+}
+
+/// A time as people write it; a bare number is in seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds =
+        text.parse::<f64>().ok().map(|seconds| Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string()));
+    seconds.unwrap_or_else(|| {
+        let duration = text.parse::<jiff::SignedDuration>().map_err(|e| format!("{e}; write 30, 30s, 10m or 1h"))?;
+        Duration::try_from(duration).map_err(|_| "a time before now: write 30, 30s, 10m or 1h".into())
+    })
 }
 
 /// Time that a granule may take, and that granules have to end when the worker is told to stop, unless set.
 const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
-/// Takes a list in the form of PATH apart, in which the colon of `s3://` is none between two roots.
-fn split_roots(text: &str) -> Vec<PathBuf> {
-    let mut roots: Vec<String> = Vec::new();
-    for part in text.split(':').filter(|part| !part.is_empty()) {
-        match roots.last_mut() {
-            Some(last) if last == "s3" && part.starts_with("//") => *last = format!("s3:{part}"),
-            _ => roots.push(part.to_owned()),
-        }
-    }
-    roots.into_iter().map(PathBuf::from).collect()
-}
-
 /// Runs the command, as the worker of this name.
 pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
+    if options.queue.as_ref().is_some_and(Address::has_password) {
+        note(
+            "warning: everybody on this machine sees the password in --queue: give it by EDP_QUEUE__URL or the settings",
+        );
+    }
     at.url = options.queue.clone().or(at.url);
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
-    let set = settings.serve.roots.iter().flat_map(|roots| split_roots(roots));
-    let roots: Vec<PathBuf> = options.root.iter().cloned().chain(set).collect();
-    let reach = Reach::beneath(roots.iter().map(PathBuf::as_path)).map_err(|e| usage(&e))?;
-    let idle = match options.exit_when_idle.map(Duration::try_from_secs_f64) {
-        None => None,
-        Some(idle) => Some(idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?),
-    };
+    let set = Reach::split(settings.serve.roots.as_deref().unwrap_or_default());
+    let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;
+    let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|e| usage(&e))?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
+    let stores = Stores::new(&settings.store).confined(reach.directories());
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),
-            ..console::worker(options.slots, options.replace, settings, &Stores::new(&settings.store))
+            ..console::worker(options.slots, options.replace, settings, &stores)
         }),
         reach,
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),
-        idle,
+        idle: options.exit_when_idle,
         patience: queue.patience,
     };
     note(&format!(
@@ -88,10 +89,11 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     ));
     let runtime = console::runtime().context("starting the runtime")?;
     let stop = Stop::default();
-    let asked = stop.asked("finishing what is under way");
+    let notice = notice::first(&settings.serve, service.grace);
+    let asked = stop.asked_or("finishing what is under way", notice);
     let ended = runtime.block_on(async {
         let link = Link::amqp(queue).context("starting the link to the queue")?;
-        let ended = serve(service, &link, asked).await;
+        let ended = serve(service, &link, async { asked.await.and_then(|notice| notice.end) }).await;
         link.close().await;
         anyhow::Ok(ended)
     })?;
@@ -117,11 +119,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roots_are_separated_by_colons_but_for_those_of_s3() {
-        let split = |text| split_roots(text).iter().map(|root| root.display().to_string()).collect::<Vec<_>>();
-        assert_eq!(split("/a:s3://b/c:/d"), ["/a", "s3://b/c", "/d"]);
-        assert_eq!(split("s3://b:s3://c/d:s3"), ["s3://b", "s3://c/d", "s3"]);
-        assert_eq!(split("/a"), ["/a"]);
-        assert!(split("").is_empty());
+    fn durations_as_people_write_them() {
+        for (text, seconds) in
+            [("30", 30.0), ("0.5", 0.5), ("30s", 30.0), ("10m", 600.0), ("1h", 3600.0), ("1h 30m", 5400.0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs_f64(seconds)), "{text}");
+        }
+        for text in ["", "soon", "-1", "-10m", "nan", "inf", "1e300", "1y", "10 parsecs"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@ pub use terminal::{Counter, Progress, note, out, summary, table};
 
 use crate::batch::{self, Report, Retries};
 use crate::granule::chunks::silence_hdf5;
+use crate::notice::Notice;
 use crate::resources::Cache;
 use crate::service::{self, Worker};
 use edp_protocol::Location;
@@ -210,21 +211,48 @@ impl Stop {
     /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
     /// once: whoever asks twice does not want to wait, and the next run sweeps what is left.
     pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
-        let seen = self.seen.clone();
+        let stop = self.clone();
         async move {
-            let signal = stop_signal().await;
-            let what = match signal {
-                Signal::Interrupt => "interrupted",
-                Signal::Terminate => "terminated",
-                Signal::Hangup => "the terminal is gone",
-            };
-            note(&format!("{what}: {doing}"));
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
-            tokio::spawn(async {
-                let again = stop_signal().await;
-                std::process::exit(i32::from(Ending::Stopped(again).code()));
-            });
+            stop.asked_or(doing, std::future::pending()).await;
         }
+    }
+
+    /// The same, also ready with a `notice`, and then says what that says. A notice is no signal: the first signal after
+    /// it finds the process ending in order, only the second ends it at once.
+    pub async fn asked_or(&self, doing: &'static str, notice: impl Future<Output = Notice>) -> Option<Notice> {
+        let mut signals = Signals::new();
+        let notice = tokio::select! {
+            signal = signals.next() => {
+                self.heard(signal, doing);
+                None
+            }
+            notice = notice => {
+                note(&format!("draining: {notice}: {doing}"));
+                Some(notice)
+            }
+        };
+        let (stop, mut signaled) = (self.clone(), notice.is_none());
+        tokio::spawn(async move {
+            loop {
+                let signal = signals.next().await;
+                if signaled {
+                    std::process::exit(i32::from(Ending::Stopped(signal).code()));
+                }
+                stop.heard(signal, doing);
+                signaled = true;
+            }
+        });
+        notice
+    }
+
+    fn heard(&self, signal: Signal, doing: &str) {
+        let what = match signal {
+            Signal::Interrupt => "interrupted",
+            Signal::Terminate => "terminated",
+            Signal::Hangup => "the terminal is gone",
+        };
+        note(&format!("{what}: {doing}"));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
     }
 
     /// The signal, if there was one.
@@ -233,20 +261,29 @@ impl Stop {
     }
 }
 
-/// Ready when the process is asked to stop.
-async fn stop_signal() -> Signal {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut stream) => drop(stream.recv().await),
-            // Without a handler the signal ends the process as it always does.
-            Err(_) => std::future::pending().await,
+/// The signals that ask the process to stop: caught from now on, until the process ends.
+struct Signals([Option<tokio::signal::unix::Signal>; 3]);
+
+impl Signals {
+    fn new() -> Signals {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Without a handler the signal ends the process as it always does.
+        Signals([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(|kind| signal(kind).ok()))
+    }
+
+    async fn next(&mut self) -> Signal {
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
         }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => Signal::Interrupt,
-        () = wait(SignalKind::terminate()) => Signal::Terminate,
-        () = wait(SignalKind::hangup()) => Signal::Hangup,
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            () = one(interrupt) => Signal::Interrupt,
+            () = one(terminate) => Signal::Terminate,
+            () = one(hangup) => Signal::Hangup,
+        }
     }
 }
 

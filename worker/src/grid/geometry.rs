@@ -1,6 +1,7 @@
 //! A geometry file in NetCDF, read with its shapes checked.
 
 use super::error::GridError;
+use super::held::Held;
 use super::mask::Mask;
 use crate::mds::compact::TILES;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn open(path: &Path) -> Result<Geometry, GridError> {
-        match netcdf::open(path) {
+    /// Opens a file, and if it is held the very one that is.
+    pub(super) fn open(path: &Path, held: &Held) -> Result<Geometry, GridError> {
+        match netcdf::open(held.path(path)) {
             Ok(file) => Ok(Geometry { path: path.to_owned(), file }),
             Err(source) => Err(GridError::Netcdf { file: path.to_owned(), what: "the file".into(), source }),
         }

@@ -2,6 +2,7 @@
 
 use super::error::GridError;
 use super::geometry::Geometry;
+use super::held::Held;
 use super::{MAX_LEVELS, directory};
 use std::path::Path;
 
@@ -25,7 +26,15 @@ impl Latlon {
     /// # Errors
     /// There is none, or more than one; one of `latitude`, `longitude`, `Z` is missing or has more than one dimension.
     pub fn load(directory: &Path) -> Result<Latlon, GridError> {
-        let geometry = Geometry::open(&directory::latlon(directory)?)?;
+        Latlon::load_held(directory, &Held::default())
+    }
+
+    /// The same, of files that are held.
+    ///
+    /// # Errors
+    /// Those of [`Latlon::load`].
+    pub fn load_held(directory: &Path, held: &Held) -> Result<Latlon, GridError> {
+        let geometry = Geometry::open(&directory::latlon(directory)?, held)?;
         let axis = |name: &'static str, limit: usize| match geometry.shape(name)?[..] {
             [length] => {
                 geometry.check_size(name, length, limit)?;

@@ -4,12 +4,14 @@ use super::directory::{self, exists};
 use super::edges::EdgePoints;
 use super::error::GridError;
 use super::geometry::Geometry;
+use super::held::Held;
 use super::mask::Mask;
 use super::{MAX_LEVELS, MAX_N, topology};
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A lat-lon-cap grid of 13 tiles with `n` by `n` cells each.
 ///
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Native {
     geometry: PathBuf,
+    held: Arc<Held>,
     /// Cells along the side of a tile, N.
     pub n: usize,
     /// Number of layers, nz.
@@ -62,8 +65,16 @@ impl Native {
     /// # Errors
     /// A file or variable is missing or unreadable, or its shape does not fit the shape of `hFacC`.
     pub fn load(directory: &Path) -> Result<Native, GridError> {
+        Native::load_held(directory, Arc::default())
+    }
+
+    /// The same, of files that are held.
+    ///
+    /// # Errors
+    /// Those of [`Native::load`].
+    pub fn load_held(directory: &Path, held: Arc<Held>) -> Result<Native, GridError> {
         let path = directory::native(directory)?;
-        let geometry = Geometry::open(&path)?;
+        let geometry = Geometry::open(&path, &held)?;
         let (n, levels) = match geometry.shape("hFacC")?[..] {
             [levels, TILES, j, i] if j == i => (i, levels),
             ref found => {
@@ -110,6 +121,7 @@ impl Native {
             mask_s: mask("maskS", "hFacS")?,
             edges,
             geometry: path,
+            held,
         })
     }
 
@@ -142,7 +154,7 @@ impl Native {
     /// # Errors
     /// There is no such variable, or it has another shape.
     pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
-        Geometry::open(&self.geometry)?.mask(name, self.n, self.levels, true)
+        Geometry::open(&self.geometry, &self.held)?.mask(name, self.n, self.levels, true)
     }
 
     /// Mask of the corners (k, tile, j_g, i_g): wet where any of the cells around a corner is. EDP has no mask for
@@ -192,6 +204,7 @@ impl Native {
         let (zero, bounds) = (vec![0.0; plane], vec![0.0; 4 * plane]);
         Native {
             geometry: PathBuf::new(),
+            held: Arc::default(),
             n,
             levels: 1,
             xc: zero.clone(),

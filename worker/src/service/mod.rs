@@ -18,6 +18,7 @@ use edp_protocol::store::commit::{CommitError, Committed, Part};
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{Done, Failed};
+use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -166,6 +167,9 @@ fn unreadable(error: &io::Error) -> FailureKind {
         | K::InvalidInput
         | K::InvalidData
         | K::UnexpectedEof => FailureKind::Permanent,
+        // No room for copies of what is far away, no memory, no more open files: so it would be with any recipe here.
+        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::OutOfMemory => FailureKind::Returned,
+        _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => FailureKind::Returned,
         _ => FailureKind::Transient,
     }
 }
@@ -294,6 +298,17 @@ fn tell(granule: &str, result: Result<&Done, &Failed>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_hinder_any_recipe_is_no_fault_of_this_one() {
+        use rustix::io::Errno as E;
+        for error in [E::MFILE, E::NFILE, E::NOMEM, E::NOSPC, E::DQUOT, E::ROFS] {
+            assert_eq!(unreadable(&error.into()), FailureKind::Returned, "{error}");
+        }
+        for (error, kind) in [(E::NOENT, FailureKind::Permanent), (E::IO, FailureKind::Transient)] {
+            assert_eq!(unreadable(&error.into()), kind, "{error}");
+        }
+    }
 
     #[test]
     fn workers_that_are_gone_are_told_from_those_that_may_run() {

@@ -1,19 +1,19 @@
 //! What recipes from a queue may read and write.
 
 use edp_protocol::Location;
+use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use std::io;
-use std::path::{Component, Path, PathBuf};
+use edp_protocol::store::beneath::{Beneath, RootError};
+use std::sync::Arc;
 
-/// Directories beneath which everything that a recipe names must lie. Recipes come over the network; without this, one
-/// could have any file of the machine read or written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Directories and prefixes on S3 beneath which everything that a recipe names must lie. Recipes come over the network;
+/// without this, one could have any file of the machine read or written.
+#[derive(Debug, Clone)]
 pub struct Reach {
-    /// Resolved: without symbolic links.
-    roots: Vec<PathBuf>,
-    /// Buckets, each with the part of its keys before a slash that all must have.
-    buckets: Vec<(String, String)>,
+    beneath: Arc<Beneath>,
+    /// Bucket and key, the latter without a slash at its end.
+    objects: Vec<(String, String)>,
 }
 
 /// Why a root cannot be used.
@@ -23,34 +23,62 @@ pub enum ReachError {
     #[error("no root: say with --root (repeatable), or serve.roots in the settings, what recipes may read and write")]
     None,
     /// It is not there.
-    #[error("root {root}: {source}")]
-    Root {
-        /// The root.
-        root: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error("root {0}")]
+    Root(#[from] RootError),
+    /// It is no location.
+    #[error("root {0}")]
+    Location(#[from] LocationError),
 }
 
 impl Reach {
-    /// Everything beneath some directories, or on S3 prefixes.
+    /// Everything beneath some directories, which are held open from now on, and prefixes on S3.
     ///
     /// # Errors
-    /// There are none, or one of them is not there.
-    pub fn beneath<'a>(roots: impl IntoIterator<Item = &'a Path>) -> Result<Reach, ReachError> {
-        let resolve =
-            |root: &Path| root.canonicalize().map_err(|source| ReachError::Root { root: root.into(), source });
-        let (mut buckets, mut directories) = (Vec::new(), Vec::new());
+    /// There are none, or one of the directories is not there.
+    pub fn beneath<'a>(roots: impl IntoIterator<Item = &'a Location>) -> Result<Reach, ReachError> {
+        let (mut directories, mut objects) = (Vec::new(), Vec::new());
         for root in roots {
-            match root.to_str().map(str::parse) {
-                Some(Ok(Location::S3 { bucket, key })) => buckets.push((bucket, key)),
-                _ => directories.push(resolve(root)?),
+            match root {
+                Location::Local(path) => directories.push(path.as_path()),
+                Location::S3 { bucket, key } => objects.push((bucket.clone(), key.clone())),
             }
         }
-        if directories.is_empty() && buckets.is_empty() {
+        if directories.is_empty() && objects.is_empty() {
             return Err(ReachError::None);
         }
-        Ok(Reach { roots: directories, buckets })
+        Ok(Reach { beneath: Arc::new(Beneath::hold(directories)?), objects })
+    }
+
+    /// Roots as a setting has them: separated by `:` as in PATH, where `s3://` is no separator.
+    ///
+    /// # Errors
+    /// One of them is no location.
+    pub fn split(text: &str) -> Result<Vec<Location>, LocationError> {
+        const SCHEME: &str = "s3://";
+        let mut roots = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let start = if rest.starts_with(SCHEME) { SCHEME.len() } else { 0 };
+            let end = rest[start..].find(':').map_or(rest.len(), |at| start + at);
+            if end > 0 {
+                roots.push(rest[..end].parse()?);
+            }
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+        Ok(roots)
+    }
+
+    /// The directories, for whoever opens files beneath them.
+    pub fn directories(&self) -> Arc<Beneath> {
+        self.beneath.clone()
+    }
+
+    /// Whether the directories are still those that they were.
+    ///
+    /// # Errors
+    /// One that is not, or that cannot be looked at.
+    pub fn is_there(&self) -> Result<(), RootError> {
+        self.beneath.are_there()
     }
 
     /// Lets a recipe in if all that it names is within reach.
@@ -69,48 +97,25 @@ impl Reach {
     }
 
     fn check(&self, text: &str) -> Result<(), String> {
-        let location: Location = text.parse().map_err(|e| chain(&e))?;
-        let path = match &location {
-            Location::Local(path) => path.as_path(),
-            Location::S3 { bucket, key } => return self.check_object(bucket, key),
-        };
-        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
-            return Err("recipes from a queue name absolute paths without '..'".into());
-        }
-        // What is not there yet lies where the nearest directory above it that is there really is.
-        let mut there = path;
-        let resolved = loop {
-            match there.canonicalize() {
-                Ok(resolved) => break resolved,
-                // A link that leads nowhere is there, and may lead anywhere tomorrow.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && there.symlink_metadata().is_err() => {
-                    there = there.parent().unwrap_or(Path::new("/"));
-                }
-                Err(e) => return Err(e.to_string()),
+        match text.parse::<Location>().map_err(|e| chain(&e))? {
+            Location::Local(path) => self.beneath.resolve(&path).map(drop).map_err(|e| e.to_string()),
+            // Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same,
+            // since copies of objects lie under paths.
+            Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+                Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }
-        };
-        if self.roots.iter().any(|root| resolved.starts_with(root)) {
-            return Ok(());
+            Location::S3 { bucket, key } => {
+                let within = |(own, prefix): &(String, String)| {
+                    let below = key.strip_prefix(prefix.as_str());
+                    *own == bucket
+                        && (prefix.is_empty() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+                };
+                if self.objects.iter().any(within) {
+                    return Ok(());
+                }
+                Err("lies outside of what this worker may read and write (--root)".into())
+            }
         }
-        Err("lies outside of what this worker may read and write (--root)".into())
-    }
-}
-
-impl Reach {
-    /// Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same, since
-    /// copies of objects lie under paths.
-    fn check_object(&self, bucket: &str, key: &str) -> Result<(), String> {
-        if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err("recipes from a queue name keys without empty parts, '.' and '..'".into());
-        }
-        let beneath = |prefix: &str| {
-            let rest = key.strip_prefix(prefix);
-            prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if self.buckets.iter().any(|(own, prefix)| own == bucket && beneath(prefix)) {
-            return Ok(());
-        }
-        Err("lies outside of what this worker may read and write (--root)".into())
     }
 }
 
@@ -119,27 +124,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn other_buckets_and_keys_outside_the_prefix_are_not_reached() {
-        let reach = Reach::beneath(["s3://ours/ecco/V4r4/", "s3://whole"].map(Path::new)).unwrap();
-        for good in ["s3://ours/ecco/V4r4", "s3://ours/ecco/V4r4/a/b.nc", "s3://whole/x", "s3://whole/a/..b"] {
-            assert_eq!(reach.check(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "s3://theirs/ecco/V4r4/a",
-            "s3://ours/ecco/V4r4x/a",
-            "s3://ours/ecco",
-            "s3://ours",
-            "s3://whole",
-            "s3://ours/ecco/V4r4/../secret",
-            "s3://ours//ecco/V4r4/a",
-            "s3://ours/ecco/V4r4//a",
-            "s3://ours/ecco/V4r4/./a",
-            "s3://whole/../ours/x",
-            "/tmp",
-        ] {
-            assert!(reach.check(bad).is_err(), "{bad}");
-        }
+    fn roots(texts: &[&str]) -> Result<Reach, ReachError> {
+        let roots: Vec<Location> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        Reach::beneath(&roots)
     }
 
     #[test]
@@ -153,7 +140,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
         std::os::unix::fs::symlink(inside.join("a"), inside.join("friend")).unwrap();
         std::os::unix::fs::symlink(outside.join("later"), inside.join("dangling")).unwrap();
-        let reach = Reach::beneath([inside.as_path()]).unwrap();
+        let reach = roots(&[inside.to_str().unwrap()]).unwrap();
         let check = |below: &str| reach.check(&format!("{}/{below}", base.display()));
         for good in ["in/a", "in/a/b/c.nc", "in/friend/new.nc", "in/x"] {
             assert_eq!(check(good), Ok(()), "{good}");
@@ -165,7 +152,35 @@ mod tests {
         for bad in ["a", "in/a", "s3://bucket/x", "/etc/passwd"] {
             assert!(reach.check(bad).is_err(), "{bad}");
         }
-        assert!(matches!(Reach::beneath([]), Err(ReachError::None)));
-        assert!(matches!(Reach::beneath([Path::new("/nowhere/at/all")]), Err(ReachError::Root { .. })));
+        assert!(matches!(roots(&[]), Err(ReachError::None)));
+        assert!(matches!(roots(&["/nowhere/at/all"]), Err(ReachError::Root(_))));
+    }
+
+    #[test]
+    fn no_other_bucket_is_reached() {
+        let reach = roots(&["s3://model/v4", "s3://all"]).unwrap();
+        for good in ["s3://model/v4", "s3://model/v4/a/b.data", "s3://all/x"] {
+            assert_eq!(reach.check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "s3://model",
+            "s3://model/v44/x",
+            "s3://model/v4/../x",
+            "s3://all/./x",
+            "s3://all//x",
+            "s3://alla/x",
+            "/etc/passwd",
+        ] {
+            assert!(reach.check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn roots_of_a_setting_are_split() {
+        let split = |text: &str| Reach::split(text).unwrap().iter().map(Location::to_string).collect::<Vec<_>>();
+        assert_eq!(split("/a:/b"), ["/a", "/b"]);
+        assert_eq!(split("s3://x/y:/b::s3://z"), ["s3://x/y", "/b", "s3://z"]);
+        assert_eq!(split(":"), Vec::<String>::new());
+        assert!(Reach::split("s3://:/b").is_err());
     }
 }

@@ -3,9 +3,22 @@
 //! The order of things is what keeps data right: a granule is begun after the coordinator has been told, it is
 //! committed before its outcome is published, and a delivery is acknowledged only when the broker has confirmed the
 //! outcome. Whatever is cut short in between comes again.
+//!
+//! Each slot takes its granule through all stages by itself: fetching, making, putting it to its place. The stages of
+//! different granules overlap because several slots are at work: while one waits for a store, another computes. The
+//! slots are threads that block; heavy computing is spread over one pool of as many threads as there are cores, which
+//! all slots share, so more slots than cores do not make more threads compute. With files at hand one slot for each
+//! core keeps that pool busy. Where inputs and granules travel, a slot waits for a part of its time, and it takes
+//! 1/(1 - that part) as many slots to keep the cores busy; each costs the memory of one granule. The prefetch of the
+//! queue is the number of slots, so that no order waits in a worker whose slots are full.
+//!
+//! What ends a worker: the wish of somebody or the end of its machine (it drains), nothing to do for long, an
+//! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
+//! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
 use super::reach::Reach;
 use super::{Worker, build, tell};
+use crate::notice::MARGIN;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
@@ -15,7 +28,7 @@ use edp_protocol::wire::{self, Done, Event, Failed, Order, Report};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument as _, Span};
@@ -32,7 +45,8 @@ pub struct Service {
     pub reach: Reach,
     /// Time that a granule may take, unless its order says less.
     pub deadline: Duration,
-    /// Time that granules under way have to end once the worker is told to stop; then they are returned.
+    /// Time that granules under way have to end once the worker is told to stop; then they are returned. Shorter where
+    /// the machine ends before that.
     pub grace: Duration,
     /// Ends when there was nothing to do for this long.
     pub idle: Option<Duration>,
@@ -75,12 +89,22 @@ struct Bench {
     cancel: Arc<AtomicBool>,
 }
 
-/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here.
+/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives is the
+/// end of the machine, if that is why.
 ///
 /// # Errors
 /// The queue cannot be reached for longer than its patience, or refuses us.
-pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>) -> Result<Ended, QueueError> {
-    link.await_declared(service.patience).await?;
+pub async fn serve(
+    service: Service,
+    link: &Link,
+    stop: impl Future<Output = Option<SystemTime>>,
+) -> Result<Ended, QueueError> {
+    tokio::pin!(stop);
+    tokio::select! {
+        biased;
+        _ = &mut stop => return Ok(Ended::Stopped),
+        declared = link.await_declared(service.patience) => declared?,
+    }
     let slots = service.worker.slots;
     let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
     let bench = Bench {
@@ -96,7 +120,7 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
     let mut solitary = false;
     let mut since = Instant::now();
     let mut ended = None;
-    tokio::pin!(stop);
+    let mut grace = bench.service.grace;
     loop {
         if busy.is_empty() {
             solitary = false;
@@ -107,10 +131,16 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
         }
         metrics().slots(busy.len(), slots);
         let free = alone.is_none() && !solitary && busy.len() < slots;
-        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).map(|idle| since + idle);
+        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
             biased;
-            () = &mut stop => ended = Some(Ended::Stopped),
+            end = &mut stop => {
+                if let Some(end) = end {
+                    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
+                    grace = grace.min(left.saturating_sub(MARGIN));
+                }
+                ended = Some(Ended::Stopped);
+            }
             Some(slot) = busy.join_next(), if !busy.is_empty() => {
                 since = Instant::now();
                 match slot {
@@ -140,7 +170,10 @@ pub async fn serve(service: Service, link: &Link, stop: impl Future<Output = ()>
             () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(Ended::Idle),
         }
         if let Some(ended) = ended {
-            drain(&bench, &mut orders, busy).await;
+            if let Some((delivery, order)) = alone {
+                busy.spawn(give_back(bench.clone(), delivery, order));
+            }
+            drain(&bench, &mut orders, busy, grace).await;
             return Ok(ended);
         }
     }
@@ -158,34 +191,27 @@ async fn traced(bench: Bench, delivery: Delivery, order: Order) -> Slot {
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
-async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>) {
+async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, grace: Duration) {
     orders.stop().await;
     let ends = async { while busy.join_next().await.is_some() {} };
     tokio::pin!(ends);
-    if timeout(bench.service.grace, &mut ends).await.is_err() {
+    if timeout(grace, &mut ends).await.is_err() {
         bench.cancel.store(true, Ordering::Relaxed);
         // A slot that does not heed this is stuck; its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
     }
 }
 
-/// Time that a cancelled computation has to notice.
+/// Time that a cancelled computation has to notice, and that file systems have to answer.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
 async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
-    let report = |event| Report {
-        recipe_id: order.recipe_id.clone(),
-        attempt: order.attempt,
-        worker: bench.service.worker.id.clone(),
-        build: bench.build.to_string(),
-        event,
-    };
-    let refuse = |kind, reason: String| Event::Failed(Failed::because(kind, reason));
+    let report = |event| report(&bench, &order, event);
     let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
     if let Some(wanted) = wanted {
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
-        let event = refuse(FailureKind::Returned, reason.clone());
+        let event = failed(FailureKind::Returned, reason.clone());
         return match settle(&bench, delivery, report(event)).await {
             Ok(()) => Slot::Unfit(reason),
             Err(error) => Slot::Cut(error),
@@ -193,12 +219,22 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     }
     if delivery.redelivered && !order.recipe_id.is_empty() {
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
-        return done(settle(&bench, delivery, report(refuse(FailureKind::Lost, reason))).await);
+        return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
-    let recipe = match order.recipe().map_err(|e| chain(&e)).and_then(|recipe| bench.service.reach.admit(recipe)) {
-        Ok(recipe) => recipe,
+    let admitted = match order.recipe().map_err(|e| chain(&e)) {
+        Ok(recipe) => look(&bench, move |reach| reach.admit(recipe)).await,
+        Err(reason) => Ok(Err(reason)),
+    };
+    let recipe = match admitted {
+        Ok(Ok(recipe)) => recipe,
+        Ok(Err(reason)) => {
+            return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, reason))).await);
+        }
         Err(reason) => {
-            return done(settle(&bench, delivery, report(refuse(FailureKind::Permanent, reason))).await);
+            return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
+                Ok(()) => Slot::Stuck(reason),
+                Err(error) => Slot::Cut(error),
+            };
         }
     };
     Span::current().record("edp.granule", &recipe.granule);
@@ -210,7 +246,13 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
     };
     let granule = recipe.granule.clone();
-    let (result, stuck) = make(&bench, recipe, deadline).await;
+    let (mut result, stuck) = make(&bench, recipe, deadline).await;
+    if let Event::Failed(Failed { kind: FailureKind::Permanent | FailureKind::Transient, .. }) = &result
+        && let Err(reason) = look(&bench, |_| ()).await
+    {
+        // What was not found may well be where it ought to be.
+        result = failed(FailureKind::Returned, reason);
+    }
     if let Some(result) = result.ended() {
         tell(&granule, result);
     }
@@ -228,6 +270,43 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             (None, None) => Slot::Settled,
         },
     }
+}
+
+/// Looks at the file systems of the roots, where they are still what they were. If not, or if they do not answer, the
+/// error says that nothing can be made here.
+async fn look<T: Send + 'static>(bench: &Bench, what: impl FnOnce(&Reach) -> T + Send + 'static) -> Result<T, String> {
+    let reach = bench.service.reach.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        reach.is_there().map_err(|error| format!("root {error}"))?;
+        Ok(what(&reach))
+    });
+    match timeout(STUCK, looking).await {
+        Ok(Ok(seen)) => seen,
+        Ok(Err(error)) => Err(format!("the program failed while looking at the roots ({error}); please report this")),
+        Err(_) => Err(format!("the file systems of the roots do not answer for {} s", STUCK.as_secs())),
+    }
+}
+
+/// Returns an order that was never begun. Left to the broker it would come to the next worker as one that may have
+/// brought this one down.
+async fn give_back(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+    let reason = "the worker was stopped before it was made".to_owned();
+    let report = report(&bench, &order, failed(FailureKind::Returned, reason));
+    done(settle(&bench, delivery, report).await)
+}
+
+fn report(bench: &Bench, order: &Order, event: Event) -> Report {
+    Report {
+        recipe_id: order.recipe_id.clone(),
+        attempt: order.attempt,
+        worker: bench.service.worker.id.clone(),
+        build: bench.build.to_string(),
+        event,
+    }
+}
+
+fn failed(kind: FailureKind, reason: String) -> Event {
+    Event::Failed(Failed::because(kind, reason))
 }
 
 fn done(settled: Result<(), PublishError>) -> Slot {
@@ -296,8 +375,8 @@ async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Opti
             match timeout(STUCK, making).await {
                 // It was being committed at that moment, and is there.
                 Ok(made @ Ok(Ok(_))) => (event(&recipe, made), None),
-                Ok(_) => (Event::Failed(Failed::because(FailureKind::Transient, reason)), None),
-                Err(_) => (Event::Failed(Failed::because(FailureKind::Transient, reason.clone())), Some(reason)),
+                Ok(_) => (failed(FailureKind::Transient, reason), None),
+                Err(_) => (failed(FailureKind::Transient, reason.clone()), Some(reason)),
             }
         }
     }
@@ -307,7 +386,7 @@ fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinEr
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
-            Event::Failed(Failed::because(FailureKind::Permanent, text))
+            failed(FailureKind::Permanent, text)
         }
         Ok(Err(failed)) => Event::Failed(failed),
         Ok(Ok(done)) => Event::Done(done),

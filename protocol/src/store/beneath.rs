@@ -1,0 +1,309 @@
+//! Opening files beneath directories that are held open, so that nothing outside of them can be had.
+//!
+//! What is guaranteed: a file that [`Beneath::open`] gives lay beneath one of the directories when it was opened,
+//! whatever anybody did to links and directories meanwhile. The path is first resolved as the system would resolve it,
+//! links and all; the result must lie beneath a directory, and is then opened from that directory's handle without
+//! following any link. Whoever puts a link between these two steps gets an error, never the link's target.
+//!
+//! What is not: [`Beneath::resolve`] only says where a path leads at that moment. Libraries that take paths (HDF5,
+//! listings of directories, writing a granule as a part beside its target) use them a moment later, and there it is
+//! a check against recipes, not against somebody who can write beneath the directories. Hard links and mounts beneath a
+//! directory count as beneath it: only who may write there can make them.
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+/// Directories that are held open.
+#[derive(Debug)]
+pub struct Beneath {
+    roots: Vec<Root>,
+}
+
+#[derive(Debug)]
+struct Root {
+    /// Without links.
+    path: PathBuf,
+    directory: File,
+}
+
+/// Why a directory cannot be held.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", .path.display())]
+pub struct RootError {
+    /// The directory.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// For files: a pipe must not keep us waiting for its other end, and a terminal not become ours.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// For directories on the way, where the right to pass through is enough.
+#[cfg(target_os = "linux")]
+const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const WAY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Beneath {
+    /// Holds directories from now on.
+    ///
+    /// # Errors
+    /// One of them is not there, or is no directory.
+    pub fn hold<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<Beneath, RootError> {
+        let hold = |directory: &Path| {
+            let held = directory.canonicalize().and_then(|path| {
+                let directory = File::from(openat(CWD, &path, WAY, Mode::empty())?);
+                Ok(Root { path, directory })
+            });
+            held.map_err(|source| RootError { path: directory.into(), source })
+        };
+        Ok(Beneath { roots: directories.into_iter().map(hold).collect::<Result<_, _>>()? })
+    }
+
+    /// Opens a regular file for reading.
+    ///
+    /// # Errors
+    /// It is not there, not regular, not beneath a directory, or was replaced by a link meanwhile.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        let (root, below) = self.find(path)?;
+        let file = File::from(open_below(&root.directory, &below, FILE).map_err(|e| changed(path, e))?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Where a path leads now: a path beneath one of the directories, without links. What is not there yet lies where
+    /// the nearest directory above it that is there really is.
+    ///
+    /// # Errors
+    /// It leads out of them, or cannot be followed.
+    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let (root, below) = self.find(path)?;
+        Ok(root.path.join(below))
+    }
+
+    /// Whether the directories are still those that are held, under their names. They are not where a file system was
+    /// unmounted or a directory replaced: then what recipes name is not what it was, and is no fault of theirs.
+    ///
+    /// # Errors
+    /// A directory that is not, or cannot be looked at.
+    pub fn are_there(&self) -> Result<(), RootError> {
+        for root in &self.roots {
+            let fail = |source| RootError { path: root.path.clone(), source };
+            let named = std::fs::metadata(&root.path).map_err(fail)?;
+            let held = root.directory.metadata().map_err(fail)?;
+            if (named.dev(), named.ino()) != (held.dev(), held.ino()) {
+                return Err(fail(io::Error::other("not the directory any more that it was: unmounted or replaced")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that a path lies beneath, and its path below that.
+    fn find(&self, path: &Path) -> io::Result<(&Root, PathBuf)> {
+        let refuse = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why);
+        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+            return Err(refuse("recipes from a queue name absolute paths without '..'"));
+        }
+        let (mut there, mut rest) = (path, PathBuf::new());
+        let resolved = loop {
+            match there.canonicalize() {
+                Ok(resolved) => break if rest.as_os_str().is_empty() { resolved } else { resolved.join(rest) },
+                // A link that leads nowhere is there, and may lead anywhere tomorrow.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && there.symlink_metadata().is_err() => {
+                    let name = Path::new(there.file_name().unwrap_or_default());
+                    rest = if rest.as_os_str().is_empty() { name.into() } else { name.join(rest) };
+                    there = there.parent().unwrap_or(Path::new("/"));
+                }
+                Err(e) => return Err(e),
+            }
+        };
+        let beneath = |root: &'_ Root| Some(resolved.strip_prefix(&root.path).ok()?.to_owned());
+        let found = self.roots.iter().find_map(|root| Some((root, beneath(root)?)));
+        found.ok_or_else(|| refuse("lies outside of what this worker may read and write (--root)"))
+    }
+}
+
+/// A link where there was none a moment ago. Somebody is at work there: it may be all right later.
+fn changed(path: &Path, error: Errno) -> io::Error {
+    match error {
+        Errno::LOOP | Errno::XDEV => io::Error::other(format!("{} was replaced while it was opened", path.display())),
+        error => error.into(),
+    }
+}
+
+/// Opens what lies at a path below a directory, without following links.
+fn open_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{ResolveFlags, openat2};
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let path = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        match openat2(directory, path, flags, Mode::empty(), resolve) {
+            // Kernels before 5.6 do not know it, and some sandboxes forbid what they do not know.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            result => return result,
+        }
+    }
+    step_below(directory, below, flags)
+}
+
+/// The same, one directory after the other.
+fn step_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut at = openat(directory, ".", WAY, Mode::empty())?;
+    let mut parts = below.components().peekable();
+    if parts.peek().is_none() {
+        return openat(directory, ".", flags, Mode::empty());
+    }
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else { return Err(Errno::XDEV) };
+        let flags = if parts.peek().is_some() { WAY } else { flags };
+        at = openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+    use std::io::Read as _;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    struct Place {
+        _directory: tempfile::TempDir,
+        base: PathBuf,
+        beneath: Beneath,
+    }
+
+    fn place() -> Place {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        let (inside, outside) = (base.join("in"), base.join("out"));
+        fs::create_dir_all(inside.join("a/b")).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        fs::write(inside.join("a/b/file"), "inside").unwrap();
+        fs::write(outside.join("file"), "secret").unwrap();
+        symlink(&outside, inside.join("link")).unwrap();
+        symlink(outside.join("file"), inside.join("a/secret")).unwrap();
+        symlink("../../out/file", inside.join("relative")).unwrap();
+        symlink(inside.join("a"), inside.join("friend")).unwrap();
+        symlink("b/file", inside.join("a/near")).unwrap();
+        symlink(outside.join("later"), inside.join("dangling")).unwrap();
+        let beneath = Beneath::hold([inside.as_path()]).unwrap();
+        Place { _directory: directory, base, beneath }
+    }
+
+    fn text(mut file: File) -> String {
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn links_that_stay_inside_are_followed_and_others_are_not() {
+        let Place { base, beneath, .. } = &place();
+        for good in ["in/a/b/file", "in/friend/b/file", "in/a/near", "in/friend/near"] {
+            assert_eq!(text(beneath.open(&base.join(good)).unwrap()), "inside", "{good}");
+            assert_eq!(beneath.resolve(&base.join(good)).unwrap(), base.join("in/a/b/file"), "{good}");
+        }
+        for bad in ["out/file", "in/link/file", "in/a/secret", "in/relative", "in/../out/file", "in/dangling"] {
+            assert!(beneath.open(&base.join(bad)).is_err(), "{bad}");
+            assert!(beneath.resolve(&base.join(bad)).is_err(), "{bad}");
+        }
+        assert!(beneath.open(Path::new("in/a/b/file")).is_err());
+        let new = beneath.resolve(&base.join("in/friend/new/c.nc")).unwrap();
+        assert_eq!(new, base.join("in/a/new/c.nc"));
+        assert_eq!(beneath.open(&new).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(beneath.open(&base.join("in/a")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    /// Both ways to open follow no link, whatever the path was resolved to before.
+    #[test]
+    fn no_link_is_followed_when_opening() {
+        let Place { base, .. } = &place();
+        let root = File::open(base.join("in")).unwrap();
+        for open in [open_below, step_below] {
+            assert_eq!(text(open(&root, Path::new("a/b/file"), FILE).unwrap().into()), "inside");
+            assert!(File::from(open(&root, Path::new(""), WAY).unwrap()).metadata().unwrap().is_dir());
+            for link in ["link/file", "a/secret", "relative", "friend/b/file", "a/near", "../out/file"] {
+                assert!(open(&root, Path::new(link), FILE).is_err(), "{link}");
+            }
+            let outside = base.join("out/file");
+            assert!(open(&root, &outside, FILE).is_err(), "an absolute path");
+        }
+    }
+
+    #[test]
+    fn pipes_keep_nobody_waiting() {
+        let Place { base, beneath, .. } = &place();
+        let pipe = base.join("in/pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert_eq!(beneath.open(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_is_noticed() {
+        let Place { base, beneath, .. } = &place();
+        beneath.are_there().unwrap();
+        fs::rename(base.join("in"), base.join("moved")).unwrap();
+        assert!(beneath.are_there().is_err());
+        fs::create_dir(base.join("in")).unwrap();
+        assert!(beneath.are_there().unwrap_err().to_string().contains("unmounted or replaced"));
+        assert!(Beneath::hold([base.join("out/file").as_path()]).is_err());
+        assert!(Beneath::hold([base.join("nowhere").as_path()]).is_err());
+    }
+
+    /// One thread exchanges a file and a directory for links to the secret as fast as it can, while another opens them.
+    #[test]
+    fn exchanged_links_never_give_the_secret() {
+        let Place { base, beneath, .. } = &place();
+        let inside = base.join("in");
+        // each of these names is now one thing, now the other
+        fs::write(inside.join("a/0"), "inside").unwrap();
+        symlink(base.join("out/file"), inside.join("a/1")).unwrap();
+        fs::create_dir(inside.join("d0")).unwrap();
+        fs::write(inside.join("d0/file"), "inside").unwrap();
+        symlink(base.join("out"), inside.join("d1")).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let exchanging = scope.spawn(|| {
+                let swap = |one: &str, other: &str| {
+                    let (one, other, aside) = (inside.join(one), inside.join(other), inside.join("aside"));
+                    fs::rename(&one, &aside).unwrap();
+                    fs::rename(&other, &one).unwrap();
+                    fs::rename(&aside, &other).unwrap();
+                };
+                while !over.load(Ordering::Relaxed) {
+                    swap("a/0", "a/1");
+                    swap("d0", "d1");
+                }
+            });
+            let (mut opened, mut refused, mut tries) = (0, 0, 0_u32);
+            while tries < 20_000 || opened == 0 || refused == 0 {
+                tries += 1;
+                for name in ["a/0", "d0/file"] {
+                    match beneath.open(&inside.join(name)) {
+                        Ok(file) => {
+                            assert_eq!(text(file), "inside", "{name}");
+                            opened += 1;
+                        }
+                        Err(_) => refused += 1,
+                    }
+                }
+                assert!(tries < 1_000_000, "opened {opened}, refused {refused}");
+            }
+            over.store(true, Ordering::Relaxed);
+            exchanging.join().unwrap();
+        });
+    }
+}

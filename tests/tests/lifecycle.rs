@@ -1,0 +1,429 @@
+//! How workers end: told to, since their machine ends, with nothing to do, where nothing can be made. Whatever they had
+//! is made by others, to the byte.
+
+use edp_protocol::Digest;
+use edp_protocol::settings::{NoticeSources, ServeSettings};
+use edp_tests::broker::Broker;
+use edp_tests::{Fixture, coordinator, expect, files, program};
+use edp_worker::notice;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long anything may take on a busy machine before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A metadata service of EC2 that gives out tokens, and answers every question by a function of its path; nothing there
+/// is 404.
+struct Imds {
+    url: String,
+    /// The only token that counts; a question with another one is refused.
+    token: Arc<Mutex<u32>>,
+}
+
+impl Imds {
+    fn start(mut answer: impl FnMut(&str) -> Option<String> + Send + 'static) -> Imds {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let token = Arc::new(Mutex::new(0));
+        let valid = token.clone();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                Imds::attend(stream.unwrap(), &valid, &mut answer);
+            }
+        });
+        Imds { url, token }
+    }
+
+    /// One question on each connection.
+    fn attend(stream: TcpStream, valid: &Mutex<u32>, answer: &mut impl FnMut(&str) -> Option<String>) {
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let Some(first) = lines.next() else { return };
+        let headers: BTreeMap<String, String> = lines
+            .take_while(|line| !line.is_empty())
+            .filter_map(|line| line.split_once(':').map(|(k, v)| (k.to_ascii_lowercase(), v.trim().to_owned())))
+            .collect();
+        let mut words = first.split(' ');
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+        let valid = *valid.lock().unwrap();
+        let (status, more, body) = match (method, headers.get("x-aws-ec2-metadata-token-ttl-seconds")) {
+            ("PUT", Some(_)) if path == "/latest/api/token" => {
+                (200, "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", valid.to_string())
+            }
+            ("GET", _) if headers.get("x-aws-ec2-metadata-token") != Some(&valid.to_string()) => {
+                (401, "", String::new())
+            }
+            ("GET", _) => match answer(path) {
+                Some(body) => (200, "", body),
+                None => (404, "", String::new()),
+            },
+            _ => (400, "", String::new()),
+        };
+        let length = body.len();
+        let reply = format!("HTTP/1.1 {status} -\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        let _ = (&stream).write_all(reply.as_bytes());
+    }
+}
+
+const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
+const SCALING: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
+
+/// A service that fails, takes back its tokens and says nothing for a while hurts nothing; what it says then is heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scale_in_is_noticed_after_a_token_was_refused() {
+    let rounds = Arc::new(Mutex::new(0));
+    let seen = rounds.clone();
+    let imds = Imds::start(move |path| match path {
+        INTERRUPTION => {
+            *seen.lock().unwrap() += 1;
+            None
+        }
+        SCALING if *seen.lock().unwrap() > 1 => Some("Terminated".into()),
+        SCALING => Some("InService".into()),
+        _ => None,
+    });
+    let settings =
+        ServeSettings { notices: Some(NoticeSources::Ec2), imds: Some(imds.url.clone()), ..ServeSettings::default() };
+    let refusing = async {
+        while *rounds.lock().unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        *imds.token.lock().unwrap() += 1;
+        std::future::pending::<()>().await;
+    };
+    let notice = tokio::select! {
+        notice = tokio::time::timeout(PATIENCE, notice::first(&settings, Duration::ZERO)) => notice.unwrap(),
+        () = refusing => unreachable!(),
+    };
+    assert_eq!(notice.to_string(), "scale-in (Terminated)");
+    assert_eq!(*rounds.lock().unwrap(), 2);
+}
+
+/// A program that runs, and what it said.
+struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(command: &mut Command, log: PathBuf) -> Process {
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Process { child, log }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn says(&self, text: &str) {
+        until(&format!("'{text}' in the log"), || self.log().contains(text));
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for its end, and gives what it said.
+    fn ends(mut self, status: i32) -> String {
+        let mut found = None;
+        until("a program ends", || {
+            found = self.child.try_wait().unwrap();
+            found.is_some()
+        });
+        assert_eq!(found.and_then(|found| found.code()), Some(status), "{}", self.log());
+        self.log()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A broker, a model run, and what one undisturbed process makes of it.
+struct Site {
+    broker: Broker,
+    fixture: Fixture,
+    reference: BTreeMap<String, Digest>,
+}
+
+/// One production at the site.
+struct Production<'a> {
+    site: &'a Site,
+    name: &'static str,
+    directory: PathBuf,
+    list: PathBuf,
+}
+
+impl Site {
+    fn new() -> Site {
+        let fixture = Fixture::new(6);
+        let out = fixture.path("reference");
+        let list = fixture.plan(&out, "reference.json", &[]);
+        expect(program("edp-worker").arg("make").arg(list), 0);
+        let reference = files(&out);
+        assert!(!reference.is_empty());
+        Site { broker: Broker::start(), fixture, reference }
+    }
+
+    fn production(&self, name: &'static str) -> Production<'_> {
+        let directory = self.fixture.path(name);
+        fs::create_dir(&directory).unwrap();
+        let list = self.fixture.plan(&directory.join("out"), &format!("{name}/tasks.json"), &[]);
+        Production { site: self, name, directory, list }
+    }
+}
+
+impl Production<'_> {
+    fn out(&self) -> PathBuf {
+        self.directory.join("out")
+    }
+
+    fn settings<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command
+            .env("EDP_QUEUE__URL", self.site.broker.url("guest", "guest"))
+            .env("EDP_SERVE__NOTICES", "off")
+            .env("EDP_SERVE__GRACE", "5")
+            .args(["--production", self.name])
+            .current_dir(&self.directory)
+    }
+
+    fn coordinator(&self) -> Process {
+        let mut command = coordinator();
+        command.arg("run").arg(&self.list).args(["--queue", "--output", "json"]);
+        Process::start(self.settings(&mut command), self.directory.join("coordinator.log"))
+    }
+
+    /// A worker's command, to be added to.
+    fn serve(&self, mut command: Command) -> Command {
+        command.args(["serve", "--slots", "1", "--root"]).arg(self.site.fixture.path(""));
+        self.settings(&mut command);
+        command
+    }
+
+    fn worker(&self, name: &str, add: impl FnOnce(&mut Command)) -> Process {
+        let mut command = self.serve(program("edp-worker"));
+        add(&mut command);
+        Process::start(&mut command, self.directory.join(name))
+    }
+
+    /// A worker that nothing disturbs makes the rest.
+    fn finish(&self, coordinator: Process, status: i32) -> String {
+        let worker = self.worker("last.log", |_| ());
+        let said = coordinator.ends(status);
+        worker.signal("TERM");
+        worker.ends(143);
+        said
+    }
+
+    /// How many orders a queue of the production has, waiting or with workers.
+    fn orders(&self, state: &str) -> u64 {
+        let listed = self.site.broker.control(["list_queues", "--no-table-headers", "name", state]);
+        let queue = format!("edp.{}.recipes\t", self.name);
+        listed.lines().find_map(|line| line.strip_prefix(&queue)?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Everything is there, byte for byte, and nothing else.
+    fn is_whole(&self) {
+        let found = files(&self.out());
+        assert_eq!(found.keys().collect::<Vec<_>>(), self.site.reference.keys().collect::<Vec<_>>(), "{}", self.name);
+        assert!(found == self.site.reference, "{}: other bytes", self.name);
+    }
+
+    fn made(&self) -> usize {
+        made(&self.out())
+    }
+}
+
+fn made(out: &Path) -> usize {
+    files(out).keys().filter(|name| name.ends_with(".nc")).count()
+}
+
+/// Seconds since 1970.
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// One after the other on one broker: starting it takes longer than any of them.
+#[test]
+fn workers_on_a_broker_end_in_order() {
+    let site = Site::new();
+    spot_interruption(&site);
+    end_of_a_slurm_job(&site);
+    second_signal(&site);
+    read_only_destination(&site);
+    root_replaced(&site);
+    link_out_of_the_root(&site);
+}
+
+/// The instance is taken back in the middle of a production.
+fn spot_interruption(site: &Site) {
+    let production = site.production("spot");
+    let out = production.out();
+    let imds = Imds::start(move |path| {
+        if path != INTERRUPTION {
+            return None;
+        }
+        // As soon as something is made, so that much is left. A question is not answered later than it is waited for.
+        let end = Instant::now() + Duration::from_secs(1);
+        while made(&out) == 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (made(&out) > 0).then(|| r#"{"action": "terminate", "time": "2100-01-01T00:00:00Z"}"#.into())
+    });
+    let coordinator = production.coordinator();
+    let worker = production.worker("first.log", |command| {
+        command.env("EDP_SERVE__NOTICES", "auto").env("EDP_SERVE__IMDS", imds.url);
+    });
+    let said = worker.ends(0);
+    assert!(said.contains("draining: spot interruption (terminate) at 2100-01-01T00:00:00Z"), "{said}");
+    let (left, parts) = (files(&production.out()), ".part");
+    assert!(left.keys().all(|name| !name.ends_with(parts)), "{left:?}");
+    assert!(left.iter().all(|(name, digest)| site.reference.get(name) == Some(digest)), "half a granule");
+    production.finish(coordinator, 0);
+    production.is_whole();
+}
+
+/// A job whose end is near gives back what it has; notices that are off are not heeded.
+fn end_of_a_slurm_job(site: &Site) {
+    let production = site.production("slurm");
+    let coordinator = production.coordinator();
+    // Grace and margin do not fit any more.
+    let ends = (clock() + 10).to_string();
+    let job = |name: &str, notices: &str| {
+        production.worker(name, |command| {
+            command.env("SLURM_JOB_END_TIME", &ends).env("EDP_SERVE__NOTICES", notices);
+        })
+    };
+    let said = job("job.log", "auto").ends(0);
+    assert!(said.contains("draining: the Slurm job ends at 2"), "{said}");
+    assert!(production.made() < site.reference.len(), "it made all, not heeding the end of its job");
+    let deaf = job("deaf.log", "off");
+    coordinator.ends(0);
+    production.is_whole();
+    assert!(!deaf.log().contains("draining"));
+    // There is nothing more to do.
+    let idle = production.worker("idle.log", |command| {
+        command.args(["--exit-when-idle", "500ms"]);
+    });
+    idle.ends(0);
+}
+
+/// A worker that cannot deliver what it has would wait for its grace; whoever asks twice does not.
+fn second_signal(site: &Site) {
+    let production = site.production("twice");
+    let coordinator = production.coordinator();
+    until("orders are in the queue", || production.orders("messages") > 0);
+    site.broker.alarm(true);
+    let worker = production.worker("first.log", |command| {
+        command.env("EDP_SERVE__GRACE", "100000");
+    });
+    until("it has taken an order", || production.orders("messages_unacknowledged") > 0);
+    worker.signal("TERM");
+    worker.says("terminated: finishing what is under way");
+    worker.signal("TERM");
+    worker.ends(143);
+    site.broker.alarm(false);
+    production.finish(coordinator, 0);
+    production.is_whole();
+}
+
+/// One worker cannot write where the others can: it gives back what it has, and says why it ends.
+fn read_only_destination(site: &Site) {
+    let mut mounting = Command::new("unshare");
+    mounting.args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+    if !mounting.status().is_ok_and(|status| status.success()) {
+        eprintln!("not run: no file system can be mounted in a namespace here");
+        return;
+    }
+    let production = site.production("readonly");
+    fs::create_dir(production.out()).unwrap();
+    let coordinator = production.coordinator();
+    let worker = program("edp-worker").get_program().to_owned();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", "mount -t tmpfs -o ro tmpfs \"$0\"; exec \"$@\""]);
+    command.arg(production.out()).arg(worker);
+    let unfit = Process::start(&mut production.serve(command), production.directory.join("unfit.log"));
+    let said = unfit.ends(1);
+    assert!(said.contains("nothing can be made here") && said.contains("Read-only file system"), "{said}");
+    assert_eq!(production.made(), 0);
+    production.finish(coordinator, 0);
+    production.is_whole();
+}
+
+/// A root that is not any more what it was when the worker began: whatever is missing then is no fault of a recipe.
+fn root_replaced(site: &Site) {
+    let production = site.production("replaced");
+    let root = production.directory.join("mounted");
+    fs::create_dir(&root).unwrap();
+    let worker = production.worker("first.log", |command| {
+        command.arg("--root").arg(&root);
+    });
+    worker.says("production replaced");
+    fs::rename(&root, production.directory.join("gone")).unwrap();
+    fs::create_dir(&root).unwrap();
+    let coordinator = production.coordinator();
+    let said = worker.ends(1);
+    assert!(said.contains("nothing can be made here") && said.contains("unmounted or replaced"), "{said}");
+    assert_eq!(production.made(), 0);
+    production.finish(coordinator, 0);
+    production.is_whole();
+}
+
+/// A recipe whose input is a link out of the root is refused, and costs nothing else.
+fn link_out_of_the_root(site: &Site) {
+    let production = site.production("link");
+    let results = &site.fixture.demo.results;
+    let own = production.directory.join("results");
+    assert!(Command::new("cp").arg("-a").args([results, &own]).status().unwrap().success());
+    let [shared, text] = [results, &own].map(|path| path.display().to_string());
+    let list = fs::read_to_string(&production.list).unwrap();
+    assert!(list.contains(&shared));
+    fs::write(&production.list, list.replace(&shared, &text)).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let input = own.join("DEMO/diags_monthly/SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
+    fs::copy(&input, outside.path().join("secret")).unwrap();
+    fs::remove_file(&input).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), &input).unwrap();
+    let said = production.finish(production.coordinator(), 3);
+    assert!(said.contains("lies outside of what this worker may read"), "{said}");
+    let made = files(&production.out());
+    let of_the_input = |name: &String| name.contains("SEA_ICE_CONC_THICKNESS_mon_mean_1992-02");
+    assert_eq!(made.len(), site.reference.keys().filter(|name| !of_the_input(name)).count());
+    assert!(made.iter().all(|(name, digest)| site.reference.get(name) == Some(digest)), "other bytes");
+}
+
+/// A password on the command line can be seen by everybody on the machine: that is said, and the password is not.
+#[test]
+fn a_password_on_the_command_line_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago: nobody answers there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let run = |user: &str| {
+        let mut command = program("edp-worker");
+        command.args(["serve", "--queue", &format!("amqp://{user}@127.0.0.1:{port}/"), "--root"]).arg(directory.path());
+        let output = expect(command.env("EDP_QUEUE__PATIENCE", "1"), 4);
+        edp_tests::text(&output)
+    };
+    let said = run("u:s3cret");
+    assert!(said.contains("password in --queue") && !said.contains("s3cret"), "{said}");
+    assert!(!run("u").contains("password in --queue"));
+}

@@ -1,0 +1,46 @@
+//! The end of a Slurm job.
+
+use super::{MARGIN, Notice};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// When the job ends, in seconds since 1970; Slurm sets it since version 22.05.
+const END: &str = "SLURM_JOB_END_TIME";
+
+/// How often the clock is looked at: timers may run slow where a machine is suspended.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// Ready when the time left to the job is what draining takes; never outside of jobs that say when they end.
+pub(super) async fn watch(grace: Duration) -> Notice {
+    let text = std::env::var(END).ok();
+    let seconds = text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    let Some(end) = seconds.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let wait = wait(end, grace, SystemTime::now());
+        if wait.is_zero() {
+            return Notice { reason: "the Slurm job ends".into(), end: Some(end) };
+        }
+        tokio::time::sleep(wait.min(PERIOD)).await;
+    }
+}
+
+/// Time until draining must begin: all of the grace, and what comes after it, lie before the end.
+fn wait(end: SystemTime, grace: Duration, now: SystemTime) -> Duration {
+    end.duration_since(now).unwrap_or_default().saturating_sub(grace.saturating_add(MARGIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draining_begins_before_the_end() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let grace = Duration::from_secs(60);
+        assert_eq!(wait(at(1000), grace, at(800)), Duration::from_secs(200) - grace - MARGIN);
+        for (now, grace) in [(940, 60), (1000, 60), (2000, 60), (0, u64::MAX)] {
+            assert_eq!(wait(at(1000), Duration::from_secs(grace), at(now)), Duration::ZERO, "{now}");
+        }
+    }
+}
