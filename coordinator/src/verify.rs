@@ -1,5 +1,6 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
+use crate::production::snapshots;
 use edp_protocol::Location;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
@@ -86,7 +87,8 @@ pub fn verify(recipes: &[Recipe], depth: Depth) -> Verified {
                 continue;
             }
         };
-        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !named.contains(path)) {
+        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name == snapshots::DIRECTORY);
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| !named.contains(path) && !ours(path)) {
             verified.extra.push(path.display().to_string());
         }
     }

@@ -55,13 +55,13 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         return dry_run(&recipes, &options);
     }
     let progress = Progress::new(recipes.len());
-    let (mut report, verified, signal) = if options.cluster.queue.is_some() {
-        match cluster::produce(recipes, &options.cluster, settings, &progress)? {
+    let worker = console::worker(options.slots, options.replace, settings);
+    let (mut report, verified, signal) = if options.cluster.is_asked() {
+        match cluster::produce(recipes, &options.cluster, worker, settings, &progress)? {
             Ok(outcome) => outcome,
             Err(ending) => return Ok(ending),
         }
     } else {
-        let worker = console::worker(options.slots, options.replace, settings);
         produce(recipes, worker, |entry| progress.ended(entry))?
     };
     progress.finish();

@@ -1,7 +1,7 @@
 //! The director: sends what is due, hears what became of it, and has it written down before anything is acknowledged.
 
 use super::desk::{Desk, DeskError};
-use super::ledger::{self, Due, Event, Made, Settled, State};
+use super::ledger::{self, Due, Event, Settled, State};
 use edp_protocol::message::chain;
 use edp_protocol::queue::{Delivery, Link, Message, PublishError, Queue, QueueError};
 use edp_protocol::wire::{self, Order, Report};
@@ -182,7 +182,7 @@ pub async fn drive(
                             let own = report.build.clone();
                             build = Some(desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
                         }
-                        events.push(event(report));
+                        events.push(Event::Reported(report));
                     }
                     Err(error) => tracing::error!(error = %chain(&error), "no report"),
                 }
@@ -233,23 +233,6 @@ fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, Drive
         message.headers.insert(BUILD_HEADER.into(), build.into());
     }
     Ok(message)
-}
-
-/// A report as the ledger has it.
-fn event(report: Report) -> Event {
-    let Report { recipe_id: id, attempt, worker, event, .. } = report;
-    match event {
-        wire::Event::Started => Event::Started { id, attempt, worker },
-        wire::Event::Done(done) => {
-            let seconds = done.stages.iter().map(|stage| stage.seconds).sum();
-            let made =
-                Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
-            Event::Ended { id, attempt, worker, result: Ok(made) }
-        }
-        wire::Event::Failed(failed) => {
-            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason.join(": "))) }
-        }
-    }
 }
 
 /// Puts recipes back whose granules are not where they should be.
