@@ -1,6 +1,7 @@
 //! `run --queue` and `run --ledger`: productions that are written down, with workers on other machines or in this
 //! process.
 
+use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::production::desk::{Desk, DeskError};
@@ -21,6 +22,7 @@ use edp_worker::console::{self, Ending, Progress, Signal, Stop, Usage, note};
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
 use edp_worker::service::serve::{Ended, Service, serve};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +109,9 @@ const WINDOW: u32 = 1000;
 /// Seconds that a granule may take, unless set; workers may have a shorter time.
 const DEADLINE: u32 = 900;
 
+/// The same in this process: nobody else would make it faster.
+const OWN_DEADLINE: u32 = 24 * 60 * 60;
+
 /// How often what is missing at the destination is made again.
 const ROUNDS: usize = 3;
 
@@ -127,7 +132,7 @@ pub(crate) fn produce(
     let queue = options.broker(settings)?;
     let here = std::env::current_dir().context("finding the current directory")?;
     recipes.iter_mut().for_each(|recipe| recipe.make_absolute(&here));
-    let deadline = settings.serve.deadline.unwrap_or(DEADLINE);
+    let deadline = settings.serve.deadline.unwrap_or(if queue.is_some() { DEADLINE } else { OWN_DEADLINE });
     let plan = director::Plan {
         production: options.production.to_string(),
         window: settings.queue.window.unwrap_or(WINDOW).max(1) as usize,
@@ -176,8 +181,12 @@ pub(crate) fn produce(
         if failed > 0 {
             note(&format!("{failed} recipes failed before; `edp-coordinator retry` sends them out again"));
         }
+        let mut before = HashSet::new();
         ledger.each::<LedgerError>(&[Standing::Done, Standing::Held, Standing::Failed, Standing::Conflict], |one| {
             progress.ended(&entry(&one, true));
+            if one.state == Standing::Done {
+                before.insert(one.id);
+            }
             Ok(())
         })?;
         let desk = Desk::open(ledger)?;
@@ -213,6 +222,7 @@ pub(crate) fn produce(
                 break;
             }
             note(&format!("{} granules are said to be done, but are not there: making them again", missing.len()));
+            before.retain(|id| !missing.contains(id));
             director::reopen(&desk, missing).await?;
         }
         let unfit = match local {
@@ -231,10 +241,11 @@ pub(crate) fn produce(
             keeping.await.context("copying the ledger")?;
         }
         let entries = desk
-            .ask(|ledger| {
+            .ask(move |ledger| {
+                ledger.gather()?;
                 let mut entries = Vec::new();
                 ledger.each::<LedgerError>(&Standing::ALL, |one| {
-                    entries.push(entry(&one, false));
+                    entries.push(entry(&one, before.contains(&one.id)));
                     Ok(())
                 })?;
                 Ok(entries)
@@ -319,7 +330,13 @@ impl Local {
             // Ended without a word, or stuck in a computation that ends with this process.
             Ok(Err(_)) | Err(_) => None,
         };
-        desk.ask(move |ledger| ledger.dismiss(&self.id, ledger::now())).await?;
+        let id = self.id;
+        desk.ask(move |ledger| {
+            ledger.dismiss(&id, ledger::now())?;
+            // The queue ends with this process.
+            ledger.recall(ledger::now())
+        })
+        .await?;
         console::sweep(granules, edp_worker::service::may_be_at_work);
         if let Some(why) = &why {
             note(&format!("stopped, since nothing can be made: {why}; mend it, and run it again"));
@@ -364,6 +381,7 @@ async fn open(
                 }
                 said = true;
             }
+            Err(error @ (LedgerError::Production { .. } | LedgerError::Layout { .. })) => return Err(usage(error)),
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
@@ -375,7 +393,7 @@ async fn open(
 
 /// Ids of recipes that the ledger has as done, and that are not there.
 async fn missing(recipes: &[Recipe], verified: &Verified, desk: &Desk) -> Result<Vec<String>, DeskError> {
-    let absent: std::collections::HashSet<&str> = verified
+    let absent: HashSet<&str> = verified
         .problems
         .iter()
         .filter(|(_, finding)| *finding == Finding::Missing)

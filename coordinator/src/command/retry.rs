@@ -59,6 +59,7 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
     let view = View::open(&path).map_err(usage)?;
     status::same_production(&view, &path, &options.production)?;
     let chosen = chosen(&view, options)?;
+    let production = view.fact("production")?.unwrap_or_default();
     drop(view);
     let mut at_work = false;
     if !options.dry_run && !chosen.is_empty() {
@@ -88,7 +89,7 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
         (false, false) => format!(
             "{count} recipes go out again with the next `edp-coordinator run TASKS.json --production {} --ledger {}` \
              (and `--queue`, if it has one)",
-            options.production,
+            production,
             path.display()
         ),
     });

@@ -49,6 +49,9 @@ const LEISURE: u32 = 10;
 /// How long the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Workers that are shown to people.
+const WORKERS: usize = 20;
+
 /// Matches of a text that are named.
 const NAMED: usize = 5;
 
@@ -68,7 +71,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     }
     let queue = broker(options.queue.as_deref(), &options.production, settings)?;
     let redraw = options.watch && options.output == Output::Human && std::io::stdout().is_terminal();
-    let mut before = String::new();
+    let mut before = None;
     loop {
         let begun = Instant::now();
         let now = ledger::now();
@@ -84,10 +87,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         if redraw {
             // Clears the screen and goes to its beginning.
             out(&format!("\x1b[2J\x1b[H{text}"))?;
-        } else if text != before {
+        } else if before.as_ref() != Some(&overview.states) {
+            // A line for what happened, not for the time that goes by.
             out(&text)?;
         }
-        before = text;
         let open = overview.count(|state| !state.is_settled());
         if !options.watch {
             return Ok(Ending::Done);
@@ -96,6 +99,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
             let whole = open == 0 && overview.count(|state| state != State::Done) == 0;
             return Ok(if whole { Ending::Done } else { Ending::Incomplete });
         }
+        before = Some(overview.states);
         std::thread::sleep(PAUSE.max(took * LEISURE));
     }
 }
@@ -207,13 +211,16 @@ fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>
             "\n{:<width$}  {:<20}  {:>7}  {:>7}  {:>9}\n",
             "worker", "last heard of", "at work", "done", "not done"
         );
-        for worker in &overview.workers {
+        for worker in overview.workers.iter().take(WORKERS) {
             let (name, last) = (&worker.name, time(worker.last));
             text += &format!(
                 "{name:<width$}  {last:<20}  {:>7}  {:>7}  {:>9}\n",
                 worker.at_work, worker.done, worker.failed
             );
         }
+    }
+    if overview.workers.len() > WORKERS {
+        text += &format!("and {} that were heard of before\n", overview.workers.len() - WORKERS);
     }
     if !overview.problems.is_empty() {
         text += "\n";

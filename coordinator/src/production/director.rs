@@ -169,7 +169,6 @@ pub async fn drive(
             }
             Some(one) = sending.join_next(), if !sending.is_empty() => {
                 let Ok((due, result)) = one else { continue };
-                sent.remove(&due.number);
                 result?;
                 events.push(Event::Sent { number: due.number, attempt: due.attempt });
                 gather.get_or_insert_with(|| Instant::now() + GATHER);
@@ -196,10 +195,17 @@ pub async fn drive(
         }
         gather = None;
         let batch = std::mem::take(&mut events);
+        // Until the ledger knows that they were sent they are due there, and would be sent twice.
+        let written = batch.iter().filter_map(|event| match event {
+            Event::Sent { number, .. } => Some(*number),
+            Event::Reported(_) => None,
+        });
+        let written: Vec<i64> = written.collect();
         for one in desk.ask(move |ledger| ledger.write(&batch, ledger::now())).await? {
             (failed, settled) = count(&one, failed, settled);
             progress(&one);
         }
+        written.iter().for_each(|number| _ = sent.remove(number));
         // Only now: what is written down need not come again.
         heard.drain(..).for_each(Delivery::ack);
         under_way = in_flight(desk).await?;

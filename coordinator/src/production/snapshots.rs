@@ -123,11 +123,7 @@ impl Snapshots {
         let part = self.scratch.join(format!(".{}.ledger.{}.part", self.production, std::process::id()));
         let io = |source| SnapshotError::Io { path: part.clone(), source };
         fs::create_dir_all(&self.scratch).map_err(io)?;
-        // Left by one that was killed under the same number.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
+        self.sweep(&part).map_err(io)?;
         let to = part.clone();
         let copied = if exclusive {
             desk.ask(move |ledger| ledger.copy(&to)).await.map_err(SnapshotError::from)
@@ -142,6 +138,19 @@ impl Snapshots {
         // Renamed, if all went well.
         let _ = fs::remove_file(&part);
         published
+    }
+
+    /// Removes what was left by coordinators that were killed while they copied. Only our own where others may write.
+    fn sweep(&self, own: &Path) -> io::Result<()> {
+        let start = format!(".{}.ledger.", self.production);
+        for entry in fs::read_dir(&self.scratch)?.flatten() {
+            let is_part =
+                entry.file_name().to_string_lossy().strip_prefix(&start).is_some_and(|n| n.ends_with(".part"));
+            if entry.path() == own || (is_part && matches!(self.at, Location::Local(_))) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives a copy its name, in the place of the one before.
@@ -220,6 +229,7 @@ mod tests {
         assert!(!snapshots.fetch(&fetched, &recipes).unwrap());
         snapshots.take(&desk).await.unwrap();
         desk.ask(|ledger| ledger.set_fact("x", Some("y"))).await.unwrap();
+        fs::write(out.join(".edp/.p.ledger.123456789.part"), "cut short").unwrap();
         snapshots.take(&desk).await.unwrap();
         let names: Vec<_> = fs::read_dir(out.join(".edp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["p.ledger"]);

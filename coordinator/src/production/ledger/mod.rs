@@ -35,6 +35,9 @@ pub const GIVEN_UP: &str = "given up";
 /// How long a transaction waits for one of another process.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// Statements that are kept ready: more than there are in a round.
+const STATEMENTS: usize = 64;
+
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -96,14 +99,6 @@ pub enum LedgerError {
         path: PathBuf,
         /// What it says.
         source: rusqlite::Error,
-    },
-    /// A recipe cannot be written as JSON.
-    #[error("ledger: recipe {granule}: {source}")]
-    Recipe {
-        /// The granule.
-        granule: String,
-        /// What is wrong.
-        source: serde_json::Error,
     },
 }
 
@@ -265,6 +260,15 @@ impl Ledger {
         done.map(drop).map_err(|e| self.fail(e))
     }
 
+    /// Puts everything into the file itself: until then the last part is in the write-ahead log beside it, and whoever
+    /// takes the file alone elsewhere loses that.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn gather(&mut self) -> Result<(), LedgerError> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| self.fail(e))
+    }
+
     /// Writes a consistent copy of the whole to a file that is not there yet.
     ///
     /// # Errors
@@ -296,6 +300,7 @@ fn connect(path: &Path, exclusive: bool) -> rusqlite::Result<Connection> {
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     }
     connection.pragma_update(None, "journal_mode", if exclusive { "DELETE" } else { "WAL" })?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // A transaction that has returned survives a loss of power.
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)

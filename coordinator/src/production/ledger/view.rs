@@ -223,7 +223,10 @@ impl View {
     /// The ledger cannot be read.
     pub fn overview(&self, now: i64, problems: usize) -> Result<Overview, LedgerError> {
         // All of it as of one instant.
-        let read = || overview(&*self.connection.unchecked_transaction()?, now, problems);
+        let read = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            overview(&transaction, now, problems)
+        };
         read().map_err(|e| self.fail(e))
     }
 
@@ -304,7 +307,10 @@ impl View {
     /// # Errors
     /// The ledger cannot be read, or has no such number.
     pub fn granule(&self, number: i64) -> Result<Granule, LedgerError> {
-        let read = || granule(&*self.connection.unchecked_transaction()?, number);
+        let read = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            granule(&transaction, number)
+        };
         read().map_err(|e| self.fail(e))
     }
 }

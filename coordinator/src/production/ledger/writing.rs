@@ -50,19 +50,14 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be written.
     pub fn list(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
-        // Before anything is written: serde's errors are not SQLite's.
-        if let Some((granule, source)) = recipes.iter().find_map(|recipe| {
-            serde_json::to_writer(std::io::sink(), recipe).err().map(|e| (recipe.granule.clone(), e))
-        }) {
-            return Err(LedgerError::Recipe { granule, source });
-        }
         self.transact(|transaction, _| {
             let mut present = HashSet::new();
             let mut datasets = HashMap::new();
             for recipe in recipes {
                 let Some(plan) = &recipe.recipe else { continue };
                 let dataset = dataset(transaction, &mut datasets, recipe)?;
-                let json = serde_json::to_vec(recipe).unwrap_or_default();
+                let json = serde_json::to_vec(recipe)
+                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(format!("{}: {e}", recipe.granule).into()))?;
                 let (state, reason) = if plan.is_held() {
                     let missing = plan.missing.join(", ");
                     (State::Held, Some(format!("no input for {missing}; plan with --allow-partial to make it without")))
@@ -179,7 +174,7 @@ impl Ledger {
     pub fn dismiss(&mut self, worker: &str, now: i64) -> Result<(), LedgerError> {
         let end = "UPDATE attempt SET ended = ?1, kind = ?2
                    WHERE ended IS NULL AND worker = (SELECT number FROM worker WHERE name = ?3)
-                   AND number IN (SELECT number FROM recipe WHERE state = 1)";
+                   AND number IN (SELECT number FROM recipe WHERE listed IN (0, 1) AND state = 1)";
         let row = params![now, kind(FailureKind::Returned), worker];
         self.connection.execute(end, row).map(drop).map_err(|e| self.fail(e))
     }
@@ -218,11 +213,7 @@ impl Ledger {
 }
 
 /// Name of a recipe's dataset on its grid; they are few.
-fn dataset<'a>(
-    transaction: &Transaction<'_>,
-    known: &mut HashMap<String, i64>,
-    recipe: &'a Recipe,
-) -> rusqlite::Result<i64> {
+fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, recipe: &Recipe) -> rusqlite::Result<i64> {
     let name = match GranuleName::parse(base_name(&recipe.granule)) {
         Ok(name) => format!("{}_{} {}", name.dataset, name.period, name.grid),
         Err(_) => recipe.dynamic_metadata.name.clone(),
@@ -454,7 +445,13 @@ impl<'a> Clerk<'a> {
                 "INSERT INTO attempt (number, attempt, worker, started, ended, kind) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
                           ON CONFLICT DO NOTHING";
             let row = params![recipe.number, attempt, worker, self.now, kind(failed.kind)];
-            self.transaction.prepare_cached(insert)?.execute(row)?;
+            if self.transaction.prepare_cached(insert)?.execute(row)? == 0 {
+                let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker = ?3 AND kind = ?4";
+                let row = params![recipe.number, attempt, worker, kind(failed.kind)];
+                if self.transaction.prepare_cached(query)?.exists(row)? {
+                    return Ok(None); // said before
+                }
+            }
         } else {
             let json = serde_json::to_string(&causes).unwrap_or_default();
             self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
