@@ -181,7 +181,7 @@ pub async fn drive(
                             let own = report.build.clone();
                             build = Some(desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
                         }
-                        events.push(Event::Reported(report));
+                        events.push(Event::Reported(Box::new(report)));
                     }
                     Err(error) => tracing::error!(error = %chain(&error), "no report"),
                 }

@@ -72,7 +72,7 @@ pub enum Event {
         attempt: u32,
     },
     /// A worker has said something.
-    Reported(Report),
+    Reported(Box<Report>),
 }
 
 /// A granule that stands at its destination.

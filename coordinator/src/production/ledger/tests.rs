@@ -32,7 +32,13 @@ pub(super) fn id(recipe: &Recipe) -> String {
 }
 
 fn report(recipe: &Recipe, attempt: u32, worker: &str, event: wire::Event) -> Event {
-    Event::Reported(Report { recipe_id: id(recipe), attempt, worker: worker.into(), build: "b".into(), event })
+    Event::Reported(Box::new(Report {
+        recipe_id: id(recipe),
+        attempt,
+        worker: worker.into(),
+        build: "b".into(),
+        event,
+    }))
 }
 
 pub(super) fn started(recipe: &Recipe, attempt: u32, worker: &str) -> Event {
@@ -476,8 +482,8 @@ fn a_list_that_is_known_already_costs_nothing() {
     assert!(view.knows_any(["x", &id(&recipes[1])]).unwrap() && !view.knows_any(["x"]).unwrap());
 }
 
-/// What a recipe takes in the file once it is done, with one attempt and the details of its outcome: some 400 bytes
-/// of the outcome beside the recipe itself, so a million of them stay within a few GB.
+/// What a recipe takes in the file once it is done, with one attempt and the details of its outcome: measured 2594 bytes,
+/// of which 1829 are the recipe's own text, so 2.6 GB for a million.
 #[test]
 fn a_recipe_takes_little_more_than_its_text() {
     let directory = tempfile::tempdir().unwrap();
