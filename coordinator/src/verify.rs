@@ -1,6 +1,7 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
 use crate::destination::Listings;
+use crate::production::snapshots;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -114,7 +115,8 @@ pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {
                 continue;
             }
         };
-        let paths = entries.flatten().map(|entry| Location::Local(entry.path()));
+        let ours = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name == snapshots::DIRECTORY);
+        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| !ours(path)).map(Location::Local);
         verified.extra.extend(paths.filter(|path| !named.contains(path)).map(|path| path.to_string()));
     }
     let (others, unlisted) = listings.others(&named);

@@ -66,6 +66,14 @@ pub struct RunSettings {
     pub slots: Option<u16>,
     /// MiB that a granule may take while it is made, beside the shared grid and weights.
     pub memory: Option<u32>,
+    /// Failed recipes beyond which a production with a ledger is given up.
+    pub max_failures: Option<u64>,
+    /// The same as per cent of those that are settled (50) ...
+    pub max_failure_share: Option<u8>,
+    /// ... once so many are (100).
+    pub failure_sample: Option<u64>,
+    /// Seconds between copies of the ledger to the destination (600); 0: none.
+    pub snapshot: Option<u32>,
 }
 
 /// Section `queue`; times in seconds.

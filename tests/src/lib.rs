@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod s3;
 
 use edp_coordinator::demo::{self, Demo};
+use edp_coordinator::production::snapshots;
 use edp_protocol::Digest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,8 @@ pub fn count(report: &serde_json::Value, state: &str) -> usize {
     report["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
 }
 
-/// Every file below a directory with its digest, by path relative to it; but for what vanishes meanwhile, as parts do.
+/// Every file below a directory with its digest, by path relative to it; but for what vanishes meanwhile, as parts do,
+/// and for the copies of ledgers at a destination.
 pub fn files(root: &Path) -> BTreeMap<String, Digest> {
     let mut found = BTreeMap::new();
     let mut directories = vec![root.to_owned()];
@@ -125,6 +127,9 @@ pub fn files(root: &Path) -> BTreeMap<String, Digest> {
         let Ok(entries) = std::fs::read_dir(&directory) else { continue };
         for entry in entries {
             let path = entry.expect("a directory entry").path();
+            if path.file_name().is_some_and(|name| name == snapshots::DIRECTORY) {
+                continue;
+            }
             if path.is_dir() {
                 directories.push(path);
             } else {

@@ -33,7 +33,7 @@ fn served(
 ) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
-        reach: Reach::beneath([&Location::Local(fixture.path(""))]).unwrap(),
+        reach: Some(Reach::beneath([&Location::Local(fixture.path(""))]).unwrap()),
         deadline,
         grace: PATIENCE,
         idle: None,

@@ -67,6 +67,11 @@ impl Follower {
         Ok(follower)
     }
 
+    /// Root of the granules.
+    pub(crate) fn destination(&self) -> &str {
+        self.prepared.destination()
+    }
+
     /// Looks at the results once. Recipes whose outputs have not all their inputs are held back: they become others,
     /// with other ids, when these are there.
     fn scan(&mut self) -> anyhow::Result<Found> {

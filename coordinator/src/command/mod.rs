@@ -5,7 +5,9 @@ mod demo;
 mod follow;
 mod plan;
 mod ranges;
+mod retry;
 mod run;
+mod status;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -57,6 +59,17 @@ enum Command {
     /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
     #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
     Ranges(Box<ranges::Options>),
+    /// Says where a production, or one granule, stands, also while a coordinator is at work
+    #[command(after_help = "Examples: edp-coordinator status --watch
+          edp-coordinator status SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc --output json\n
+Looking succeeds whatever is seen: exit status 0. 2: there is no such ledger or granule. With --watch: 3 if the
+production ended, or was given up, with granules that are not done.")]
+    Status(status::Options),
+    /// Sends recipes of a ledger out again that failed
+    #[command(after_help = "Examples: edp-coordinator retry
+          edp-coordinator retry --state conflict --dry-run\n
+A coordinator that is at work on the ledger sends them at once; otherwise the next `run` does.")]
+    Retry(retry::Options),
     /// Holds a task list against what stands at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::Options),
@@ -90,6 +103,8 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
         Command::Demo(options) => demo::execute(&options, &settings),
         Command::Plan(options) => plan::execute(&options, &settings),
         Command::Ranges(options) => ranges::execute(&options, &settings),
+        Command::Retry(options) => retry::execute(&options),
+        Command::Status(options) => status::execute(&options, &settings),
         Command::Run(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);
             run::execute(*options, &settings)

@@ -372,6 +372,11 @@ impl Prepared {
         &self.roots.source
     }
 
+    /// Root of the granules, as the user wrote it.
+    pub(crate) fn destination(&self) -> &str {
+        &self.roots.destination
+    }
+
     /// Plans with the results that are there now, but for those that `sift` takes out; `say` hears what is noticed.
     pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<Vec<Recipe>> {
         let Prepared { sources, shared, .. } = self;

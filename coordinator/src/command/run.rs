@@ -69,13 +69,13 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         return dry_run(&recipes, &options, &stores);
     }
     let progress = Progress::new(recipes.len());
-    let (mut report, verified, signal) = if options.cluster.queue.is_some() {
-        match cluster::produce(recipes, follower, &options.cluster, settings, &stores, &progress)? {
+    let worker = console::worker(options.slots, options.replace, settings, &stores);
+    let (mut report, verified, signal) = if options.cluster.is_asked() {
+        match cluster::produce(recipes, follower, &options.cluster, worker, settings, &progress)? {
             Ok(outcome) => outcome,
             Err(ending) => return Ok(ending),
         }
     } else {
-        let worker = console::worker(options.slots, options.replace, settings, &stores);
         match follower {
             Some(follower) => follow::produce(follower, worker, &progress)?,
             None => produce(recipes, worker, |entry| progress.ended(entry))?,

@@ -2,7 +2,7 @@
 
 use super::desk::{Desk, DeskError};
 use super::director::{BATCH, BUILD, DriveError, halt};
-use super::ledger::{self, Event, Made, Settled};
+use super::ledger::{self, Event, Settled};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::topology::DELIVERY_LIMIT;
 use edp_protocol::queue::{Consumer, Delivery, Destination, Message};
@@ -103,21 +103,25 @@ impl Outcomes {
                 if order.is_none() {
                     span.in_scope(|| tracing::error!(error = %chain(&error), "neither a report nor an order; dropped"));
                 }
-                return Ok(order.map(|order| event(dead(order))));
+                return Ok(order.map(|order| reported(dead(order))));
             }
         };
         span.record("edp.attempt", report.attempt);
         span.record("edp.worker", &report.worker);
         trace::ended(span, report.event.ended());
         if self.mixed_builds {
-            return Ok(Some(event(report)));
+            return Ok(Some(reported(report)));
         }
         if self.build.is_none() && !matches!(report.event, wire::Event::Failed(_)) {
             let own = report.build.clone();
             self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(Some(event(judged(report, self.build.as_deref()))))
+        Ok(Some(reported(judged(report, self.build.as_deref()))))
     }
+}
+
+fn reported(report: Report) -> Event {
+    Event::Reported(Box::new(report))
 }
 
 /// The report about an order that was delivered as often as the broker does it, and never answered.
@@ -147,24 +151,6 @@ fn judged(mut report: Report, build: Option<&str>) -> Report {
         report.event = wire::Event::Failed(Failed { kind: FailureKind::Conflict, reason: vec![reason] });
     }
     report
-}
-
-/// A report as the ledger has it.
-pub(super) fn event(report: Report) -> Event {
-    let Report { recipe_id: id, attempt, worker, event, .. } = report;
-    match event {
-        wire::Event::Started => Event::Started { id, attempt, worker },
-        wire::Event::Done(done) => {
-            // The whole; the others are parts of it, some side by side.
-            let seconds = done.stages.first().map_or(0.0, |whole| whole.seconds);
-            let made =
-                Made { already: done.already, bytes: done.size, sha256: done.sha256, seconds, warnings: done.warnings };
-            Event::Ended { id, attempt, worker, result: Ok(made) }
-        }
-        wire::Event::Failed(failed) => {
-            Event::Ended { id, attempt, worker, result: Err((failed.kind, failed.reason())) }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ fn unsendable(due: Due, error: &dyn std::error::Error) -> Event {
     let reason = vec![format!("its order cannot be sent: {}", chain(error))];
     let event = wire::Event::Failed(Failed { kind: FailureKind::Permanent, reason });
     let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
-    super::outcomes::event(Report { recipe_id, attempt, worker, build: String::new(), event })
+    Event::Reported(Box::new(Report { recipe_id, attempt, worker, build: String::new(), event }))
 }
 
 /// The order of a recipe.

@@ -77,7 +77,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
             id: name.to_owned(),
             ..console::worker(options.slots, options.replace, settings, &stores)
         }),
-        reach,
+        reach: Some(reach),
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),
         idle: options.exit_when_idle,

@@ -1,0 +1,126 @@
+//! `retry`: recipes of a ledger go out again.
+
+use super::cluster::ledger_path;
+use super::{Output, status, usage};
+use clap::{Args, ValueEnum};
+use edp_coordinator::production::ledger::{Ledger, LedgerError, Settled, State, View};
+use edp_protocol::queue::topology::Production;
+use edp_worker::console::{Ending, Usage, note, out};
+use std::path::PathBuf;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Granules: names, paths, recipe ids, or parts of them that only one has
+    #[arg(value_name = "GRANULE", conflicts_with = "state")]
+    granules: Vec<String>,
+    /// All recipes in this state [default: failed]
+    #[arg(long, value_enum)]
+    state: Option<StateOption>,
+    /// Name of the production
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    production: Production,
+    /// Its ledger [default: ./NAME.ledger]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Say which, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Where recipes stand that can go out again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum StateOption {
+    /// Could not be made
+    #[default]
+    Failed,
+    /// Something else stands under their names
+    Conflict,
+    /// Outputs have no input yet
+    Held,
+}
+
+impl StateOption {
+    fn state(self) -> State {
+        match self {
+            StateOption::Failed => State::Failed,
+            StateOption::Conflict => State::Conflict,
+            StateOption::Held => State::Held,
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
+    let path = ledger_path(options.ledger.as_deref(), &options.production);
+    let view = View::open(&path).map_err(usage)?;
+    status::same_production(&view, &path, &options.production)?;
+    let chosen = chosen(&view, options)?;
+    let production = view.fact("production")?.unwrap_or_default();
+    drop(view);
+    let mut at_work = false;
+    if !options.dry_run && !chosen.is_empty() {
+        let (mut ledger, busy) = Ledger::beside(&path).map_err(usage)?;
+        at_work = busy;
+        chosen.iter().try_for_each(|one| ledger.reopen(&one.id))?;
+    }
+    match options.output {
+        Output::Json => {
+            let granules: Vec<_> = chosen.iter().map(|one| &one.granule).collect();
+            let report = serde_json::json!({
+                "retried": granules, "dry_run": options.dry_run, "coordinator_at_work": at_work,
+            });
+            out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+        }
+        Output::Human => {
+            for one in &chosen {
+                out(&format!("{}\n", one.granule))?;
+            }
+        }
+    }
+    let count = chosen.len();
+    note(&match (options.dry_run, at_work) {
+        _ if count == 0 => "nothing to be sent out again".to_owned(),
+        (true, _) => format!("{count} recipes would go out again"),
+        (false, true) => format!("{count} recipes go out again: the coordinator at work on the ledger sends them"),
+        (false, false) => format!(
+            "{count} recipes go out again with the next `edp-coordinator run TASKS.json --production {} --ledger {}` \
+             (and `--queue`, if it has one)",
+            production,
+            path.display()
+        ),
+    });
+    Ok(Ending::Done)
+}
+
+/// The recipes that are meant.
+fn chosen(view: &View, options: &Options) -> anyhow::Result<Vec<Settled>> {
+    if options.granules.is_empty() {
+        let state = options.state.unwrap_or_default().state();
+        let mut all = Vec::new();
+        view.each::<LedgerError>(state, |one| {
+            all.push(one);
+            Ok(())
+        })?;
+        return Ok(all);
+    }
+    let mut chosen: Vec<Settled> = Vec::new();
+    for text in &options.granules {
+        let one = view.granule(status::find(view, text)?)?.settled;
+        if !matches!(one.state, State::Failed | State::Conflict | State::Held) {
+            let text = format!(
+                "{}: is {}: only what failed, is held or in conflict goes out again",
+                one.granule,
+                one.state.as_str()
+            );
+            return Err(Usage(text).into());
+        }
+        if !chosen.contains(&one) {
+            chosen.push(one);
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,361 @@
+//! `status`: where a production, or one granule, stands.
+
+use super::cluster::{broker, ledger_path};
+use super::{Output, usage};
+use anyhow::Context as _;
+use clap::Args;
+use edp_coordinator::production::ledger::{self, Granule, LedgerError, Overview, State, View};
+use edp_protocol::message::chain;
+use edp_protocol::name::base_name;
+use edp_protocol::queue::topology::Production;
+use edp_protocol::queue::{Depth, Link, Options as QueueOptions, Queue, QueueError};
+use edp_protocol::settings::Settings;
+use edp_worker::console::{self, Ending, Usage, out};
+use serde_json::{Value, json};
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// One granule: its name, path or recipe id, or a part of them that only it has
+    #[arg(value_name = "GRANULE")]
+    granule: Option<String>,
+    /// Name of the production
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    production: Production,
+    /// Its ledger, or a copy of it [default: ./NAME.ledger]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Also what is in the queues of this broker
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "granule")]
+    queue: Option<String>,
+    /// Look again every two seconds, until all is settled
+    #[arg(long, conflicts_with = "granule")]
+    watch: bool,
+    /// Problems that are shown
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    problems: usize,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Time between two looks, and so many times what a look takes: a large ledger is not read all the time.
+const PAUSE: Duration = Duration::from_secs(2);
+const LEISURE: u32 = 10;
+
+/// How long the broker may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Workers that are shown to people.
+const WORKERS: usize = 20;
+
+/// Matches of a text that are named.
+const NAMED: usize = 5;
+
+/// Runs the command.
+pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+    let path = ledger_path(options.ledger.as_deref(), &options.production);
+    let view = View::open(&path).map_err(usage)?;
+    same_production(&view, &path, &options.production)?;
+    if let Some(text) = &options.granule {
+        let granule = view.granule(find(&view, text)?)?;
+        let text = match options.output {
+            Output::Json => serde_json::to_string_pretty(&granule_json(&granule))? + "\n",
+            Output::Human => describe(&granule),
+        };
+        out(&text)?;
+        return Ok(Ending::Done);
+    }
+    let queue = broker(options.queue.as_deref(), &options.production, settings)?;
+    let redraw = options.watch && options.output == Output::Human && std::io::stdout().is_terminal();
+    let mut before = None;
+    loop {
+        let begun = Instant::now();
+        let now = ledger::now();
+        let overview = view.overview(now, options.problems)?;
+        let took = begun.elapsed();
+        let depths = queue.clone().map(depths).transpose()?;
+        let text = match options.output {
+            Output::Json if options.watch => overview_json(&overview, depths.as_deref(), now).to_string() + "\n",
+            Output::Json => serde_json::to_string_pretty(&overview_json(&overview, depths.as_deref(), now))? + "\n",
+            Output::Human if options.watch && !redraw => line(&overview, now),
+            Output::Human => table(&overview, depths.as_deref(), now),
+        };
+        if redraw {
+            // Clears the screen and goes to its beginning.
+            out(&format!("\x1b[2J\x1b[H{text}"))?;
+        } else if before.as_ref() != Some(&overview.states) {
+            // A line for what happened, not for the time that goes by.
+            out(&text)?;
+        }
+        let open = overview.count(|state| !state.is_settled());
+        if !options.watch {
+            return Ok(Ending::Done);
+        }
+        if open == 0 || overview.given_up.is_some() {
+            let whole = open == 0 && overview.count(|state| state != State::Done) == 0;
+            return Ok(if whole { Ending::Done } else { Ending::Incomplete });
+        }
+        before = Some(overview.states);
+        std::thread::sleep(PAUSE.max(took * LEISURE));
+    }
+}
+
+/// Refuses the ledger of another production.
+pub(crate) fn same_production(view: &View, path: &Path, production: &Production) -> anyhow::Result<()> {
+    let found = view.fact("production")?.unwrap_or_default();
+    let wanted = production.to_string();
+    // Whoever does not name one means whatever the ledger has.
+    if found != wanted && wanted != "default" {
+        return Err(usage(LedgerError::Production { path: path.into(), found, wanted }));
+    }
+    Ok(())
+}
+
+/// The one recipe that a text means.
+pub(crate) fn find(view: &View, text: &str) -> anyhow::Result<i64> {
+    match &view.find(text)?[..] {
+        [number] => Ok(*number),
+        [] => {
+            let near = view.near(text)?;
+            let like = if near.is_empty() { String::new() } else { format!("; names like it: {}", near.join(", ")) };
+            Err(Usage(format!("'{text}': no granule or recipe of this ledger{like}")).into())
+        }
+        several => {
+            let names =
+                several.iter().take(NAMED).map(|number| view.granule(*number)).collect::<Result<Vec<_>, _>>()?;
+            let names: Vec<_> = names.iter().map(|one| base_name(&one.settled.granule)).collect();
+            let more = if several.len() > NAMED { ", ..." } else { "" };
+            let text =
+                format!("'{text}': {} granules have it in their names: {}{more}", several.len(), names.join(", "));
+            Err(Usage(text).into())
+        }
+    }
+}
+
+type Depths = Vec<(Queue, Result<Depth, QueueError>)>;
+
+/// What is in the queues.
+fn depths(mut queue: QueueOptions) -> anyhow::Result<Depths> {
+    queue.patience = PATIENCE;
+    let runtime = console::runtime().context("starting the runtime")?;
+    let depths = runtime.block_on(async {
+        let link = Link::amqp(queue).context("starting the link to the queue")?;
+        let mut depths = Vec::new();
+        for queue in Queue::ALL {
+            depths.push((queue, link.depth(queue).await));
+        }
+        link.close().await;
+        anyhow::Ok(depths)
+    });
+    runtime.shutdown_background();
+    depths
+}
+
+/// A time in ms since 1970 as ISO 8601.
+fn time(at: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// When all will be settled, if it goes on like this.
+fn estimate(overview: &Overview, now: i64) -> Option<i64> {
+    let open = overview.count(|state| !state.is_settled());
+    let pace = overview.pace.filter(|pace| *pace > 0.0 && open > 0)?;
+    Some(now.saturating_add((open as f64 / pace * 1000.0) as i64))
+}
+
+/// The counts in one line.
+fn line(overview: &Overview, now: i64) -> String {
+    let (settled, all) = (overview.count(State::is_settled), overview.count(|_| true));
+    let states = overview.states.iter().map(|(state, count)| format!("{count} {}", state.as_str()));
+    let mut text = format!("{settled} of {all} settled: {}", states.collect::<Vec<_>>().join(", "));
+    if let Some(pace) = overview.pace {
+        text += &format!("; {:.0} granules an hour", 3600.0 * pace);
+    }
+    if let Some(end) = estimate(overview, now) {
+        text += &format!(", all by {}", time(end));
+    }
+    text + "\n"
+}
+
+fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>)]>, now: i64) -> String {
+    let mut text = format!("production {}, begun {}\n", overview.production, time(overview.begun));
+    text += &line(overview, now);
+    if let Some(reason) = &overview.given_up {
+        text += &format!("given up: {reason}\n");
+    }
+    for (queue, depth) in depths.into_iter().flatten() {
+        text += &match depth {
+            Ok(depth) => format!("queue {queue}: {} messages, {} consumers\n", depth.messages, depth.consumers),
+            Err(error) => format!("queue {queue}: {}\n", chain(error)),
+        };
+    }
+    let width = overview.datasets.iter().map(|one| one.name.len()).max().unwrap_or(0).max("dataset".len());
+    text += &format!("\n{:<width$}", "dataset");
+    State::ALL.iter().for_each(|state| text += &format!("  {:>9}", state.as_str()));
+    text += "\n";
+    for dataset in &overview.datasets {
+        text += &format!("{:<width$}", dataset.name);
+        for state in State::ALL {
+            text += &format!("  {:>9}", dataset.states.get(&state).copied().unwrap_or_default());
+        }
+        text += "\n";
+    }
+    if !overview.workers.is_empty() {
+        let width = overview.workers.iter().map(|one| one.name.len()).max().unwrap_or(0).max("worker".len());
+        text += &format!(
+            "\n{:<width$}  {:<20}  {:>7}  {:>7}  {:>9}\n",
+            "worker", "last heard of", "at work", "done", "not done"
+        );
+        for worker in overview.workers.iter().take(WORKERS) {
+            let (name, last) = (&worker.name, time(worker.last));
+            text += &format!(
+                "{name:<width$}  {last:<20}  {:>7}  {:>7}  {:>9}\n",
+                worker.at_work, worker.done, worker.failed
+            );
+        }
+    }
+    if overview.workers.len() > WORKERS {
+        text += &format!("and {} that were heard of before\n", overview.workers.len() - WORKERS);
+    }
+    if !overview.problems.is_empty() {
+        text += "\n";
+    }
+    for problem in &overview.problems {
+        text += &format!("{}: {}: {}\n", problem.state.as_str(), base_name(&problem.granule), problem.reason);
+    }
+    let bad = overview.count(|state| state.is_settled() && state != State::Done);
+    if bad > overview.problems.len() as u64 {
+        text += &format!("and {} more\n", bad - overview.problems.len() as u64);
+    }
+    text
+}
+
+/// Counts by state, all states.
+fn states_json(states: &std::collections::BTreeMap<State, u64>) -> Value {
+    let count = |state: State| (word(state), json!(states.get(&state).copied().unwrap_or_default()));
+    Value::Object(State::ALL.into_iter().map(count).collect())
+}
+
+/// A state as a key.
+fn word(state: State) -> String {
+    state.as_str().replace(' ', "_")
+}
+
+fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>)]>, now: i64) -> Value {
+    let datasets = overview.datasets.iter().map(|one| json!({"name": one.name, "states": states_json(&one.states)}));
+    let workers = overview.workers.iter().map(|one| {
+        json!({
+            "name": one.name, "build": one.build, "first": time(one.first), "last": time(one.last),
+            "at_work": one.at_work, "done": one.done, "not_done": one.failed,
+        })
+    });
+    let problems = overview
+        .problems
+        .iter()
+        .map(|one| json!({"granule": one.granule, "state": word(one.state), "reason": one.reason}));
+    let mut value = json!({
+        "production": overview.production,
+        "begun": time(overview.begun),
+        "now": time(now),
+        "recipes": overview.count(|_| true),
+        "settled": overview.count(State::is_settled),
+        "states": states_json(&overview.states),
+        "given_up": overview.given_up,
+        "build": overview.build,
+        "granules_per_hour": overview.pace.map(|pace| 3600.0 * pace),
+        "end_estimate": estimate(overview, now).map(time),
+        "datasets": datasets.collect::<Value>(),
+        "workers": workers.collect::<Value>(),
+        "problems": problems.collect::<Value>(),
+    });
+    if let (Some(depths), Some(object)) = (depths, value.as_object_mut()) {
+        let depth = |(queue, depth): &(Queue, Result<Depth, QueueError>)| {
+            let depth = match depth {
+                Ok(depth) => json!({"messages": depth.messages, "consumers": depth.consumers}),
+                Err(error) => json!({"error": chain(error)}),
+            };
+            (queue.to_string(), depth)
+        };
+        object.insert("queues".into(), Value::Object(depths.iter().map(depth).collect()));
+    }
+    value
+}
+
+fn granule_json(granule: &Granule) -> Value {
+    let Granule { settled, due, alone, recipe, attempts, made } = granule;
+    let attempts = attempts.iter().map(|one| {
+        json!({
+            "attempt": one.attempt, "worker": one.worker, "build": one.build, "started": time(one.started),
+            "ended": one.ended.map(time), "lost": one.lost.map(time), "outcome": one.outcome, "reason": one.reason,
+        })
+    });
+    json!({
+        "granule": settled.granule,
+        "id": settled.id,
+        "state": word(settled.state),
+        "reason": settled.reason,
+        "due": (!settled.state.is_settled()).then(|| time(*due)),
+        "alone": alone,
+        "already": settled.made.already,
+        "bytes": settled.made.bytes,
+        "sha256": settled.made.sha256,
+        "seconds": settled.made.seconds,
+        "warnings": settled.made.warnings,
+        "attempts": attempts.collect::<Value>(),
+        "location": made.as_ref().map(|made| &made.location),
+        "stages": made.as_ref().map(|made| &made.stages),
+        "inputs": made.as_ref().map(|made| &made.inputs),
+        "chunks": made.as_ref().map(|made| &made.chunks),
+        "recipe": serde_json::from_slice::<Value>(recipe).unwrap_or_default(),
+    })
+}
+
+fn describe(granule: &Granule) -> String {
+    let Granule { settled, due, alone, attempts, made, recipe } = granule;
+    let mut text = format!("{}\nrecipe {}\n", settled.granule, settled.id);
+    text += &match (settled.state, &settled.reason) {
+        (State::Waiting, _) => format!("waiting, due {}\n", time(*due)),
+        (State::UnderWay, _) => format!("under way, until {} at the latest\n", time(*due)),
+        (State::Done, _) if settled.made.already => format!("done: it stood there, {} bytes\n", settled.made.bytes),
+        (State::Done, _) => format!("done: {} bytes in {:.3} s\n", settled.made.bytes, settled.made.seconds),
+        (state, reason) => format!("{}: {}\n", state.as_str(), reason.as_deref().unwrap_or_default()),
+    };
+    if *alone {
+        text += "to be made with nothing else in its worker: it may have brought workers down\n";
+    }
+    if !settled.made.sha256.is_empty() {
+        text += &format!("sha256 {}\n", settled.made.sha256);
+    }
+    settled.made.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+    if attempts.is_empty() {
+        text += "no attempts\n";
+    }
+    for one in attempts {
+        let end = match (one.ended, one.lost, one.outcome) {
+            (Some(ended), _, outcome) => format!("{}, {}", time(ended), outcome.unwrap_or("ended")),
+            (None, Some(lost), _) => format!("lost, given up {}", time(lost)),
+            (None, None, _) => "not ended".to_owned(),
+        };
+        text += &format!("attempt {} by {} ({}): {} to {end}\n", one.attempt, one.worker, one.build, time(one.started));
+        one.reason.iter().for_each(|cause| text += &format!("    {cause}\n"));
+    }
+    if let Some(made) = made {
+        for stage in &made.stages {
+            text += &format!("stage {}: {:.3} s, {} bytes\n", stage.name, stage.seconds, stage.bytes);
+        }
+        for input in &made.inputs {
+            text += &format!("input {}: {} bytes {}\n", input.path, input.size, input.sha256).replace(" \n", "\n");
+        }
+        for chunks in &made.chunks {
+            text += &format!("chunks of {}: {}\n", chunks.variable, chunks.places.len());
+        }
+    }
+    let recipe = serde_json::from_slice::<Value>(recipe).ok();
+    let pretty = recipe.and_then(|recipe| serde_json::to_string_pretty(&recipe).ok()).unwrap_or_default();
+    text + &pretty + "\n"
+}

@@ -1,0 +1,140 @@
+//! What a coordinator asks its ledger.
+
+use super::state::{Counts, Due, Made, Settled, State};
+use super::{Ledger, LedgerError};
+use edp_protocol::recipe::Recipe;
+use rusqlite::{Connection, Row, params};
+
+impl Ledger {
+    /// Up to `limit` recipes to be sent now, in the order of the list.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn due(&self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(DUE)?;
+            let rows = statement.query_map(params![now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok(Due {
+                    number: row.get(0)?,
+                    id: row.get(1)?,
+                    recipe: row.get(2)?,
+                    attempt: row.get(3)?,
+                    alone: row.get(4)?,
+                })
+            })?;
+            rows.collect::<Result<_, _>>()
+        };
+        read().map_err(|e| self.fail(e))
+    }
+
+    /// When the next recipe is due, or the next lease ends, in milliseconds since 1970; none if nothing is open.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn next(&self) -> Result<Option<i64>, LedgerError> {
+        let read = || self.connection.prepare_cached(NEXT)?.query_row([], |row| row.get(0));
+        read().map_err(|e| self.fail(e))
+    }
+
+    /// How many recipes are in the queue or with workers.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn under_way(&self) -> Result<usize, LedgerError> {
+        let read = || self.connection.prepare_cached(UNDER_WAY)?.query_row([], |row| row.get::<_, i64>(0));
+        Ok(usize::try_from(read().map_err(|e| self.fail(e))?).unwrap_or_default())
+    }
+
+    /// How many recipes are in which state.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn counts(&self) -> Result<Counts, LedgerError> {
+        counts(&self.connection).map_err(|e| self.fail(e))
+    }
+
+    /// The present list, in order.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or holds what is no recipe.
+    pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(RECIPES)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(String, Vec<u8>)>, _>>()
+        };
+        let recipe = |(granule, json): (String, Vec<u8>)| {
+            serde_json::from_slice(&json).map_err(|source| LedgerError::Recipe { granule, source })
+        };
+        read().map_err(|e| self.fail(e))?.into_iter().map(recipe).collect()
+    }
+
+    /// Every recipe of the present list that stands in one of `states`, in the order of the list, one by one.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or `each` fails.
+    pub fn each<E: From<LedgerError>>(
+        &self,
+        states: &[State],
+        mut each: impl FnMut(Settled) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fail = |source| E::from(self.fail(source));
+        let query = format!("{SETTLED} WHERE listed = 1 ORDER BY number");
+        let mut statement = self.connection.prepare(&query).map_err(fail)?;
+        let mut rows = statement.query([]).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            let one = settled(row).map_err(fail)?;
+            if states.contains(&one.state) {
+                each(one)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) const DUE: &str = "SELECT number, id, body.recipe, attempt + 1, alone FROM recipe JOIN body USING (number)
+    WHERE listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, number LIMIT ?2";
+
+pub(super) const RECIPES: &str =
+    "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE listed = 1 ORDER BY number";
+
+/// The first of each state: the smallest of both together would be looked for among all of them.
+pub(super) const NEXT: &str = "SELECT min(due) FROM (
+    SELECT min(due) AS due FROM recipe WHERE listed = 1 AND state = 0
+    UNION ALL SELECT min(due) FROM recipe WHERE listed = 1 AND state = 1)";
+
+pub(super) const UNDER_WAY: &str = "SELECT count(*) FROM recipe WHERE listed = 1 AND state = 1";
+
+pub(super) const COUNTS: &str = "SELECT state, count(*) FROM recipe WHERE listed = 1 GROUP BY state";
+
+pub(super) const SETTLED: &str =
+    "SELECT granule, id, state, reason, attempt, already, bytes, sha256, seconds, warnings FROM recipe";
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+    let mut statement = connection.prepare_cached(COUNTS)?;
+    let mut counts = Counts::default();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        counts.0[State::of(row.get(0)?) as usize] += row.get::<_, i64>(1)?.unsigned_abs();
+    }
+    Ok(counts)
+}
+
+/// A row of [`SETTLED`].
+pub(super) fn settled(row: &Row<'_>) -> rusqlite::Result<Settled> {
+    let warnings: Option<String> = row.get(9)?;
+    Ok(Settled {
+        granule: row.get(0)?,
+        id: row.get(1)?,
+        state: State::of(row.get(2)?),
+        reason: row.get(3)?,
+        attempts: row.get(4)?,
+        made: Made {
+            already: row.get(5)?,
+            bytes: row.get::<_, i64>(6)?.unsigned_abs(),
+            sha256: row.get(7)?,
+            seconds: row.get(8)?,
+            warnings: warnings.map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default(),
+        },
+    })
+}

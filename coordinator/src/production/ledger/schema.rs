@@ -1,0 +1,114 @@
+//! The tables of the file, and the file system that it lies on.
+
+use std::path::Path;
+
+/// Layout of the file, raised when it changes.
+pub(super) const LAYOUT: i32 = 2;
+
+/// Rows of `recipe` change several times each and are read through for reports; what is large and does not change is
+/// kept beside them.
+pub(super) const TABLES: &str = "
+CREATE TABLE dataset (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE recipe (
+    number   INTEGER PRIMARY KEY,       -- order of sending
+    id       TEXT NOT NULL UNIQUE,
+    granule  TEXT NOT NULL,
+    dataset  INTEGER NOT NULL,
+    listed   INTEGER NOT NULL,          -- whether the present task list has it
+    state    INTEGER NOT NULL,          -- see State
+    due      INTEGER NOT NULL,          -- ms since 1970: waiting: when to send; under way: end of the lease
+    attempt  INTEGER NOT NULL DEFAULT 0,-- of the last order sent
+    base     INTEGER NOT NULL DEFAULT 0,-- up to this attempt nothing counts any more: it was put back to the beginning
+    failures INTEGER NOT NULL DEFAULT 0,-- transient ones
+    alone    INTEGER NOT NULL DEFAULT 0,-- whether it is to run alone in its worker
+    already  INTEGER NOT NULL DEFAULT 0,-- whether the granule stood there before
+    bytes    INTEGER NOT NULL DEFAULT 0,
+    sha256   TEXT NOT NULL DEFAULT '',
+    seconds  REAL NOT NULL DEFAULT 0,
+    reason   TEXT,
+    warnings TEXT
+) STRICT;
+CREATE INDEX by_state ON recipe (listed, state, due, number);
+CREATE TABLE body (
+    number   INTEGER PRIMARY KEY,
+    recipe   BLOB NOT NULL              -- JSON, keys in the recipe's order
+) STRICT;
+CREATE TABLE detail (
+    number   INTEGER PRIMARY KEY,
+    made     BLOB NOT NULL              -- see detail.rs
+) STRICT;
+CREATE TABLE worker (
+    number   INTEGER PRIMARY KEY,
+    name     TEXT NOT NULL UNIQUE,
+    build    TEXT NOT NULL,
+    first    INTEGER NOT NULL,          -- ms since 1970: when it was first heard of
+    last     INTEGER NOT NULL,          -- and last
+    done     INTEGER NOT NULL DEFAULT 0,
+    failed   INTEGER NOT NULL DEFAULT 0 -- of any kind
+) STRICT;
+CREATE TABLE attempt (
+    number   INTEGER NOT NULL,
+    attempt  INTEGER NOT NULL,
+    worker   INTEGER NOT NULL,
+    started  INTEGER NOT NULL,          -- ms since 1970
+    ended    INTEGER,                   -- when the worker said how it ended
+    lost     INTEGER,                   -- when it was given up without a word of the worker
+    kind     INTEGER,                   -- how it ended: -1 done, else the position of the FailureKind
+    reason   TEXT,                      -- JSON: the error, then its causes
+    PRIMARY KEY (number, attempt, worker)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pace (
+    at       INTEGER PRIMARY KEY,       -- ms since 1970, in steps of PACE
+    done     INTEGER NOT NULL,
+    bytes    INTEGER NOT NULL
+) STRICT;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// Steps in which the pace of a production is kept, in ms.
+pub(super) const PACE: i64 = 10_000;
+
+/// NFS, SMB, CIFS, SMB2, AFS, Ceph, Lustre, GPFS, FUSE, 9P, BeeGFS: by the numbers of Linux's `statfs`.
+const REMOTE: [i64; 11] = [
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x5346_414f,
+    0x00c3_6400,
+    0x0bd0_0bd0,
+    0x4750_4653,
+    0x6573_5546,
+    0x0102_1997,
+    0x1983_0326,
+];
+
+/// Whether a file lies on a file system of another machine.
+pub(super) fn is_remote(path: &Path) -> std::io::Result<bool> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let kind = rustix::fs::statfs(directory)?.f_type;
+    #[allow(clippy::useless_conversion)] // its type differs between platforms
+    Ok(i64::try_from(kind).is_ok_and(is_remote_kind))
+}
+
+/// Whether a number of `statfs` is that of a file system of another machine. Some platforms extend its sign.
+fn is_remote_kind(kind: i64) -> bool {
+    REMOTE.contains(&(kind & 0xffff_ffff))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn file_systems_of_other_machines_are_known() {
+        const EXT4: i64 = 0xef53;
+        const TMPFS: i64 = 0x0102_1994;
+        const CIFS: i64 = 0xff53_4d42_u32 as i32 as i64; // as a platform with a signed 32-bit number gives it
+        assert!(!is_remote_kind(EXT4) && !is_remote_kind(TMPFS));
+        assert!(is_remote_kind(0x6969) && is_remote_kind(CIFS) && is_remote_kind(0x0bd0_0bd0));
+        assert!(!is_remote(Path::new("/proc/x")).unwrap());
+        assert!(is_remote(Path::new("/nowhere/x")).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! What the ledger says and is told: where recipes stand, what is due, what happened.
+
+use edp_protocol::wire::Report;
+
+/// Where a recipe stands. The numbers are those of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// To be sent when it is due.
+    Waiting = 0,
+    /// In the queue or with a worker, until its lease ends.
+    UnderWay = 1,
+    /// The granule stands at its destination.
+    Done = 2,
+    /// Outputs have no input yet.
+    Held = 3,
+    /// It will not be made, for a reason.
+    Failed = 4,
+    /// Something else stands under its name.
+    Conflict = 5,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [State; 6] =
+        [State::Waiting, State::UnderWay, State::Done, State::Held, State::Failed, State::Conflict];
+
+    /// Whether nothing more is going to happen.
+    pub fn is_settled(self) -> bool {
+        !matches!(self, State::Waiting | State::UnderWay)
+    }
+
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::UnderWay => "under way",
+            State::Done => "done",
+            State::Held => "held",
+            State::Failed => "failed",
+            State::Conflict => "conflict",
+        }
+    }
+
+    pub(super) fn of(number: i64) -> State {
+        State::ALL.into_iter().find(|state| *state as i64 == number).unwrap_or(State::Waiting)
+    }
+}
+
+/// A recipe that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Its number.
+    pub number: i64,
+    /// Its id.
+    pub id: String,
+    /// Its JSON.
+    pub recipe: Vec<u8>,
+    /// The attempt that is to be sent, from 1.
+    pub attempt: u32,
+    /// Whether it is to run alone.
+    pub alone: bool,
+}
+
+/// Something to be written down.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The broker has confirmed an order.
+    Sent {
+        /// The recipe's number.
+        number: i64,
+        /// The order's attempt.
+        attempt: u32,
+    },
+    /// A worker has said something.
+    Reported(Box<Report>),
+}
+
+/// A granule that stands at its destination.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Made {
+    /// Whether it stood there before.
+    pub already: bool,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its SHA-256, hexadecimal; empty if unknown.
+    pub sha256: String,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// What is odd about it.
+    pub warnings: Vec<String>,
+}
+
+/// A recipe that came to its end, or came back from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    /// The granule.
+    pub granule: String,
+    /// The recipe's id.
+    pub id: String,
+    /// Where it stands.
+    pub state: State,
+    /// Why, unless it is done.
+    pub reason: Option<String>,
+    /// Attempts sent.
+    pub attempts: u32,
+    /// What was made.
+    pub made: Made,
+}
+
+/// How many recipes of the present list are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts(pub(super) [u64; State::ALL.len()]);
+
+impl Counts {
+    /// How many are in a state.
+    pub fn of(&self, state: State) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// How many there are.
+    pub fn all(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// How many are settled.
+    pub fn settled(&self) -> u64 {
+        State::ALL.into_iter().filter(|state| state.is_settled()).map(|state| self.of(state)).sum()
+    }
+}

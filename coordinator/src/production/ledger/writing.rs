@@ -1,0 +1,507 @@
+//! What a coordinator tells its ledger, and what follows from it for the recipes.
+//!
+//! Every message may come twice, late, or in another order than it was sent. A failure is news only if it is about the
+//! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
+
+use super::reading::{SETTLED, settled};
+use super::state::{Event, Made, Settled, State};
+use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
+use crate::production::retries::{Policy, Standing, Verdict};
+use edp_protocol::message::FailureKind;
+use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::wire::{self, Done, Failed, Report};
+use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
+use std::collections::{HashMap, HashSet};
+
+/// No order of ours has an attempt beyond this. Reports may say anything, and attempts are counted on from there.
+const MAX_ATTEMPT: u32 = 1 << 30;
+
+/// Causes of a failure that are kept, and characters of each.
+const MAX_CAUSES: usize = 32;
+const MAX_CAUSE: usize = 4096;
+
+/// Leases that are ended in one transaction.
+const EXPIRED: usize = 1000;
+
+/// Puts a recipe back to the beginning: nothing that was before counts any more, not even if it is told again.
+const RESET: &str = "UPDATE recipe SET state = 0, due = 0, failures = 0, alone = 0, base = attempt, reason = NULL";
+
+impl Ledger {
+    /// One transaction. Writing from the start: a reader that wants to write later is refused if another process has
+    /// written meanwhile.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &Policy) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let (path, policy) = (self.path.clone(), self.policy);
+        let run = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction, &policy)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        run().map_err(|source| sqlite(&path, source))
+    }
+
+    /// Makes `recipes` the present list. What is known of them stays; new ones wait to be sent, or are held. Failed
+    /// ones stay failed until [`Ledger::retry`]. All or nothing, and nothing is written of what is there already.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn list(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, true)
+    }
+
+    /// Adds `recipes` to the present list, as [`Ledger::list`] does.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn add(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
+        self.enter(recipes, false)
+    }
+
+    /// Enters recipes into the present list; all others leave it if these are the `whole`.
+    fn enter(&mut self, recipes: &[Recipe], whole: bool) -> Result<(), LedgerError> {
+        self.transact(|transaction, _| {
+            let mut present = HashSet::new();
+            let mut datasets = HashMap::new();
+            for recipe in recipes {
+                let Some(plan) = &recipe.recipe else { continue };
+                let dataset = dataset(transaction, &mut datasets, recipe)?;
+                let json = serde_json::to_vec(recipe)
+                    .map_err(|e| rusqlite::Error::ToSqlConversionFailure(format!("{}: {e}", recipe.granule).into()))?;
+                let (state, reason) = if plan.is_held() {
+                    let missing = plan.missing.join(", ");
+                    (State::Held, Some(format!("no input for {missing}; plan with --allow-partial to make it without")))
+                } else {
+                    (State::Waiting, None)
+                };
+                let known = transaction
+                    .prepare_cached("SELECT number, granule, listed FROM recipe WHERE id = ?1")?
+                    .query_row([&plan.id], |row| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, bool>(2)?)))
+                    .optional()?;
+                let number: i64 = match known {
+                    None => {
+                        let insert = "INSERT INTO recipe (id, granule, dataset, listed, state, due, reason)
+                                      VALUES (?1, ?2, ?3, 1, ?4, 0, ?5)";
+                        let row = params![plan.id, recipe.granule, dataset, state as i64, reason];
+                        transaction.prepare_cached(insert)?.execute(row)?;
+                        transaction.last_insert_rowid()
+                    }
+                    Some((number, granule, listed)) => {
+                        if granule != recipe.granule {
+                            // The roots are no part of the id: the list puts a known recipe elsewhere.
+                            let update = format!("{RESET} WHERE number = ?1");
+                            transaction.prepare_cached(&update)?.execute([number])?;
+                            let update =
+                                "UPDATE recipe SET granule = ?2, dataset = ?3, state = ?4, reason = ?5 WHERE number = ?1";
+                            let row = params![number, recipe.granule, dataset, state as i64, reason];
+                            transaction.prepare_cached(update)?.execute(row)?;
+                        }
+                        if !listed {
+                            let update = "UPDATE recipe SET listed = 1 WHERE number = ?1";
+                            transaction.prepare_cached(update)?.execute([number])?;
+                        }
+                        number
+                    }
+                };
+                present.insert(number);
+                let body = "INSERT INTO body VALUES (?1, ?2) ON CONFLICT DO UPDATE SET recipe = excluded.recipe
+                            WHERE recipe IS NOT excluded.recipe";
+                transaction.prepare_cached(body)?.execute(params![number, json])?;
+            }
+            if !whole {
+                return Ok(());
+            }
+            let gone: Vec<i64> = {
+                let mut statement = transaction.prepare("SELECT number FROM recipe WHERE listed = 1")?;
+                let numbers = statement.query_map([], |row| row.get(0))?;
+                numbers.filter(|n| n.as_ref().map_or(true, |n| !present.contains(n))).collect::<Result<_, _>>()?
+            };
+            let mut unlist = transaction.prepare("UPDATE recipe SET listed = 0 WHERE number = ?1")?;
+            gone.iter().try_for_each(|number| unlist.execute([number]).map(drop))
+        })
+    }
+
+    /// Writes down what happened, all or nothing, and says what came to its end by it.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; nothing is then.
+    pub fn write(&mut self, events: &[Event], now: i64) -> Result<Vec<Settled>, LedgerError> {
+        self.transact(|transaction, policy| {
+            let mut clerk = Clerk { transaction, policy, now, workers: HashMap::new(), made: (0, 0) };
+            let mut settled = Vec::new();
+            for event in events {
+                settled.extend(clerk.write(event)?);
+            }
+            clerk.finish()?;
+            Ok(settled)
+        })
+    }
+
+    /// Ends the leases that are over: their recipes are sent again, or fail if they lost too many workers.
+    /// With `queued`, those that no worker has begun get another lease: they wait in a queue that is there.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn expire(&mut self, now: i64, queued: bool) -> Result<Vec<Settled>, LedgerError> {
+        self.transact(|transaction, policy| {
+            if queued {
+                let lease = now.saturating_add(millis(policy.lease));
+                let prolong = "UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1 AND due <= ?2 AND NOT EXISTS
+                    (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
+                transaction.prepare_cached(prolong)?.execute(params![lease, now])?;
+            }
+            let over: Vec<i64> = {
+                let query = "SELECT number FROM recipe WHERE listed = 1 AND state = 1 AND due <= ?1 LIMIT ?2";
+                let mut statement = transaction.prepare_cached(query)?;
+                let rows = statement.query_map(params![now, EXPIRED as i64], |row| row.get(0))?;
+                rows.collect::<Result<_, _>>()?
+            };
+            let mut settled = Vec::new();
+            for number in over {
+                let Some(recipe) = Known::find(transaction, "number = ?1", &number)? else { continue };
+                recipe.lose(transaction, recipe.attempt, NOBODY, now)?;
+                let standing = recipe.standing(transaction)?;
+                settled.extend(recipe.follow(transaction, policy.after_loss(&standing), now)?);
+            }
+            Ok(settled)
+        })
+    }
+
+    /// Ends all leases at once: the queue has ended with the process that had it, and so have the workers.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn recall(&mut self, now: i64) -> Result<(), LedgerError> {
+        let end = "UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1";
+        self.connection.execute(end, [now]).map_err(|e| self.fail(e))?;
+        while self.under_way()? > 0 {
+            self.expire(now, false)?;
+        }
+        Ok(())
+    }
+
+    /// A worker of this process has ended in order: whatever it has not said the end of, it gives back.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn dismiss(&mut self, worker: &str, now: i64) -> Result<(), LedgerError> {
+        let end = "UPDATE attempt SET ended = ?1, kind = ?2
+                   WHERE ended IS NULL AND worker = (SELECT number FROM worker WHERE name = ?3)
+                   AND number IN (SELECT number FROM recipe WHERE listed IN (0, 1) AND state = 1)";
+        let row = params![now, kind(FailureKind::Returned), worker];
+        self.connection.execute(end, row).map(drop).map_err(|e| self.fail(e))
+    }
+
+    /// Puts the recipes in a state back to the beginning. Gives how many.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn retry(&mut self, state: State) -> Result<usize, LedgerError> {
+        let reset = format!("{RESET} WHERE listed = 1 AND state = ?1");
+        self.connection.execute(&reset, [state as i64]).map_err(|e| self.fail(e))
+    }
+
+    /// Puts one recipe back to the beginning, by its id: its granule is not where it should be, or somebody wants it.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn reopen(&mut self, id: &str) -> Result<(), LedgerError> {
+        let reset = format!("{RESET} WHERE id = ?1");
+        self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
+    }
+
+    /// Writes down granules, by recipe id and size in bytes, that were found at their destination.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; nothing is then.
+    pub fn adopt(&mut self, found: &[(String, u64)]) -> Result<(), LedgerError> {
+        self.transact(|transaction, _| {
+            for (id, bytes) in found {
+                let Some(recipe) = Known::find(transaction, "id = ?1", id)? else { continue };
+                recipe.done(transaction, &Made { already: true, bytes: *bytes, ..Made::default() })?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Name of a recipe's dataset on its grid; they are few.
+fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, recipe: &Recipe) -> rusqlite::Result<i64> {
+    let name = match GranuleName::parse(base_name(&recipe.granule)) {
+        Ok(name) => format!("{}_{} {}", name.dataset, name.period, name.grid),
+        Err(_) => recipe.dynamic_metadata.name.clone(),
+    };
+    if let Some(number) = known.get(&name) {
+        return Ok(*number);
+    }
+    transaction.execute("INSERT INTO dataset (name) VALUES (?1) ON CONFLICT DO NOTHING", [&name])?;
+    let number = transaction.query_row("SELECT number FROM dataset WHERE name = ?1", [&name], |row| row.get(0))?;
+    known.insert(name, number);
+    Ok(number)
+}
+
+/// No worker's number.
+const NOBODY: i64 = -1;
+
+/// How an attempt ended, as the file has it.
+pub(super) const DONE: i64 = -1;
+
+fn kind(kind: FailureKind) -> i64 {
+    kind as i64
+}
+
+/// A recipe as the ledger has it.
+struct Known {
+    number: i64,
+    state: State,
+    attempt: u32,
+    base: u32,
+    failures: u32,
+}
+
+impl Known {
+    fn find(
+        transaction: &Transaction<'_>,
+        which: &'static str,
+        key: &dyn rusqlite::ToSql,
+    ) -> rusqlite::Result<Option<Known>> {
+        let query = format!("SELECT number, state, attempt, base, failures FROM recipe WHERE {which}");
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Known {
+                number: row.get(0)?,
+                state: State::of(row.get(1)?),
+                attempt: row.get(2)?,
+                base: row.get(3)?,
+                failures: row.get(4)?,
+            })
+        };
+        transaction.prepare_cached(&query)?.query_row([key], read).optional()
+    }
+
+    /// Whoever is at work on it up to an attempt is taken to be lost, until there is word of him.
+    /// But not the worker who says so.
+    fn lose(&self, transaction: &Transaction<'_>, attempt: u32, teller: i64, now: i64) -> rusqlite::Result<()> {
+        let update = "UPDATE attempt SET lost = ?1
+                      WHERE number = ?2 AND attempt <= ?3 AND worker != ?4 AND ended IS NULL AND lost IS NULL";
+        transaction.prepare_cached(update)?.execute(params![now, self.number, attempt, teller]).map(drop)
+    }
+
+    /// What decides how it goes on. A worker that was heard of again was not lost: it was only cut off.
+    fn standing(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Standing> {
+        let query = "SELECT DISTINCT name FROM attempt JOIN worker ON worker.number = attempt.worker
+                     WHERE attempt.number = ?1 AND attempt > ?2 AND ended IS NULL AND last <= lost";
+        let mut statement = transaction.prepare_cached(query)?;
+        let lost = statement.query_map(params![self.number, self.base], |row| row.get(0))?;
+        Ok(Standing { failures: self.failures, lost: lost.collect::<Result<_, _>>()? })
+    }
+
+    /// Does what the policy says.
+    fn follow(&self, transaction: &Transaction<'_>, verdict: Verdict, now: i64) -> rusqlite::Result<Option<Settled>> {
+        match verdict {
+            Verdict::Again { wait, counts, alone } => {
+                let update = "UPDATE recipe SET state = 0, due = ?1, failures = failures + ?2, alone = alone OR ?3
+                              WHERE number = ?4";
+                let due = now.saturating_add(millis(wait));
+                transaction.prepare_cached(update)?.execute(params![due, counts, alone, self.number])?;
+                Ok(None)
+            }
+            Verdict::End { state, reason } => {
+                let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
+                transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
+                self.read(transaction).map(Some)
+            }
+        }
+    }
+
+    /// The granule stands there, whatever was thought before.
+    fn done(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
+        if self.state == State::Done {
+            return Ok(None);
+        }
+        let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ?3, seconds = ?4, reason = NULL,
+                      warnings = ?5 WHERE number = ?6";
+        let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
+        let warnings = (!made.warnings.is_empty()).then(|| made.warnings.join("\n"));
+        let row = params![made.already, bytes, made.sha256, made.seconds, warnings, self.number];
+        transaction.prepare_cached(update)?.execute(row)?;
+        self.read(transaction).map(Some)
+    }
+
+    fn read(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Settled> {
+        let query = format!("{SETTLED} WHERE number = ?1");
+        transaction.prepare_cached(&query)?.query_row([self.number], settled)
+    }
+}
+
+/// Writes one batch of events.
+struct Clerk<'a> {
+    transaction: &'a Transaction<'a>,
+    policy: &'a Policy,
+    now: i64,
+    /// Workers that were heard of in this batch: number, outcomes that are done, and others.
+    workers: HashMap<&'a str, (i64, i64, i64)>,
+    /// Granules and bytes that were made.
+    made: (i64, i64),
+}
+
+impl<'a> Clerk<'a> {
+    fn lease(&self) -> i64 {
+        self.now.saturating_add(millis(self.policy.lease))
+    }
+
+    fn write(&mut self, event: &'a Event) -> rusqlite::Result<Option<Settled>> {
+        match event {
+            Event::Sent { number, attempt } => {
+                // An outcome may be here before the news that the order was sent.
+                let update = "UPDATE recipe SET attempt = ?1, due = ?2, state = 1
+                              WHERE number = ?3 AND state IN (0, 1) AND attempt < ?1";
+                self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), number])?;
+                Ok(None)
+            }
+            Event::Reported(report) => self.report(report),
+        }
+    }
+
+    fn report(&mut self, report: &'a Report) -> rusqlite::Result<Option<Settled>> {
+        let Report { recipe_id, attempt, worker, build, event } = report;
+        let worker = self.worker(worker, build)?;
+        let Some(recipe) = Known::find(self.transaction, "id = ?1", recipe_id)? else { return Ok(None) };
+        if *attempt > MAX_ATTEMPT {
+            return Ok(None);
+        }
+        match event {
+            wire::Event::Started => self.started(&recipe, *attempt, worker),
+            wire::Event::Done(done) => self.done(&recipe, *attempt, worker, done),
+            wire::Event::Failed(failed) => self.failed(&recipe, *attempt, worker, failed),
+        }
+    }
+
+    /// The number of a worker, which was heard of.
+    fn worker(&mut self, name: &'a str, build: &str) -> rusqlite::Result<i64> {
+        if let Some((number, ..)) = self.workers.get(name) {
+            return Ok(*number);
+        }
+        let insert = "INSERT INTO worker (name, build, first, last) VALUES (?1, ?2, ?3, ?3)
+                      ON CONFLICT DO UPDATE SET last = max(last, excluded.last) RETURNING number";
+        let row = params![name, build, self.now];
+        let number = self.transaction.prepare_cached(insert)?.query_row(row, |row| row.get(0))?;
+        self.workers.insert(name, (number, 0, 0));
+        Ok(number)
+    }
+
+    fn started(&self, recipe: &Known, attempt: u32, worker: i64) -> rusqlite::Result<Option<Settled>> {
+        let insert = "INSERT INTO attempt (number, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)
+                      ON CONFLICT DO NOTHING";
+        let row = params![recipe.number, attempt, worker, self.now];
+        let is_news = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
+        if is_news && !recipe.state.is_settled() && attempt >= recipe.attempt && attempt > recipe.base {
+            let update = "UPDATE recipe SET state = 1, attempt = ?1, due = ?2 WHERE number = ?3";
+            self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), recipe.number])?;
+        }
+        Ok(None)
+    }
+
+    /// An attempt has ended. Says whether that was not known yet.
+    fn ended(
+        &mut self,
+        recipe: &Known,
+        attempt: u32,
+        worker: i64,
+        kind: i64,
+        reason: Option<&str>,
+    ) -> rusqlite::Result<bool> {
+        let insert = "INSERT INTO attempt (number, attempt, worker, started, ended, kind, reason)
+                      VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
+                      ON CONFLICT DO UPDATE SET ended = excluded.ended, kind = excluded.kind, reason = excluded.reason
+                      WHERE ended IS NULL";
+        let row = params![recipe.number, attempt, worker, self.now, kind, reason];
+        let is_news = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
+        if is_news && let Some((_, done, failed)) = self.workers.values_mut().find(|(number, ..)| *number == worker) {
+            *(if kind == DONE { done } else { failed }) += 1;
+        }
+        Ok(is_news)
+    }
+
+    fn done(&mut self, recipe: &Known, attempt: u32, worker: i64, done: &Done) -> rusqlite::Result<Option<Settled>> {
+        self.ended(recipe, attempt, worker, DONE, None)?;
+        let made = Made {
+            already: done.already,
+            bytes: done.size,
+            sha256: done.sha256.clone(),
+            seconds: done.stages.iter().map(|stage| stage.seconds).sum(),
+            warnings: done.warnings.clone(),
+        };
+        let settled = recipe.done(self.transaction, &made)?;
+        if settled.is_some() {
+            // Who finds a granule knows less of it than who made it.
+            let or = if done.already { "IGNORE" } else { "REPLACE" };
+            let insert = format!("INSERT OR {or} INTO detail VALUES (?1, ?2)");
+            self.transaction.prepare_cached(&insert)?.execute(params![recipe.number, detail::pack(done)])?;
+            self.made.0 += 1;
+            self.made.1 += i64::try_from(done.size).unwrap_or_default();
+        }
+        Ok(settled)
+    }
+
+    fn failed(
+        &mut self,
+        recipe: &Known,
+        attempt: u32,
+        worker: i64,
+        failed: &Failed,
+    ) -> rusqlite::Result<Option<Settled>> {
+        let causes: Vec<String> =
+            failed.reason.iter().take(MAX_CAUSES).map(|cause| cause.chars().take(MAX_CAUSE).collect()).collect();
+        if failed.kind == FailureKind::Lost {
+            // Said by who was handed it, about whoever had it before: that may be himself.
+            let insert =
+                "INSERT INTO attempt (number, attempt, worker, started, ended, kind) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
+                          ON CONFLICT DO NOTHING";
+            let row = params![recipe.number, attempt, worker, self.now, kind(failed.kind)];
+            if self.transaction.prepare_cached(insert)?.execute(row)? == 0 {
+                let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker = ?3 AND kind = ?4";
+                let row = params![recipe.number, attempt, worker, kind(failed.kind)];
+                if self.transaction.prepare_cached(query)?.exists(row)? {
+                    return Ok(None); // said before
+                }
+            }
+        } else {
+            let json = serde_json::to_string(&causes).unwrap_or_default();
+            self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
+        }
+        let under_way = attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == State::UnderWay);
+        // An older attempt says nothing about the present one, unless that would end the same way.
+        let is_news = attempt > recipe.base && (under_way || failed.kind == FailureKind::Permanent);
+        if recipe.state.is_settled() || !is_news {
+            return Ok(None);
+        }
+        if attempt > recipe.attempt {
+            let update = "UPDATE recipe SET attempt = ?1 WHERE number = ?2";
+            self.transaction.prepare_cached(update)?.execute(params![attempt, recipe.number])?;
+        }
+        if failed.kind == FailureKind::Lost {
+            recipe.lose(self.transaction, attempt, worker, self.now)?;
+        }
+        let standing = recipe.standing(self.transaction)?;
+        let verdict = self.policy.after_failure(failed.kind, &causes.join(": "), &standing);
+        recipe.follow(self.transaction, verdict, self.now)
+    }
+
+    /// What is written once for a batch.
+    fn finish(self) -> rusqlite::Result<()> {
+        let update = "UPDATE worker SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
+        for (number, done, failed) in self.workers.into_values().filter(|(_, done, failed)| done + failed > 0) {
+            self.transaction.prepare_cached(update)?.execute(params![number, done, failed])?;
+        }
+        if self.made.0 > 0 {
+            let insert = "INSERT INTO pace VALUES (?1, ?2, ?3)
+                          ON CONFLICT DO UPDATE SET done = done + excluded.done, bytes = bytes + excluded.bytes";
+            let row = params![self.now - self.now.rem_euclid(PACE), self.made.0, self.made.1];
+            self.transaction.prepare_cached(insert)?.execute(row)?;
+        }
+        Ok(())
+    }
+}

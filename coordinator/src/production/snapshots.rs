@@ -1,0 +1,261 @@
+//! Copies of the ledger at the destination, `.edp/PRODUCTION.ledger`: where the granules survive, what became of their
+//! recipes does too. An old copy does no harm, since the destination outranks it.
+
+use super::desk::{Desk, DeskError};
+use super::ledger::{LedgerError, View};
+use edp_protocol::Location;
+use edp_protocol::message::chain;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::{ReadAt as _, StoreError, Stores};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Directory below the destination's root that is ours.
+pub const DIRECTORY: &str = ".edp";
+
+/// A copy is made no sooner than so many times what the last one took.
+const LEISURE: u32 = 20;
+
+/// Largest copy that is fetched, in bytes.
+const MAX_BYTES: u64 = 64 << 30;
+
+/// Bytes that are read at once.
+const BLOCK: usize = 1 << 20;
+
+/// Where the copies of a production's ledger are.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    stores: Stores,
+    at: Location,
+    /// Directory for a copy on its way: beside its place, or a local one.
+    scratch: PathBuf,
+    production: String,
+}
+
+/// Why a copy was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The ledger.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// A local file.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The object store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<LedgerError> for SnapshotError {
+    fn from(error: LedgerError) -> SnapshotError {
+        SnapshotError::Desk(error.into())
+    }
+}
+
+impl Snapshots {
+    /// Those of a production at its destination; none if that is no location. Copies on their way to S3 lie in
+    /// `scratch`.
+    pub fn new(production: &str, destination: &str, stores: &Stores, scratch: &Path) -> Option<Snapshots> {
+        let root: Location = destination.parse().ok()?;
+        let at = root.join(&format!("{DIRECTORY}/{production}.ledger"));
+        let scratch = match &at {
+            Location::Local(path) => path.parent()?.to_owned(),
+            Location::S3 { .. } => scratch.to_owned(),
+        };
+        Some(Snapshots { stores: stores.clone(), at, scratch, production: production.into() })
+    }
+
+    /// Where the copy is.
+    pub fn location(&self) -> &Location {
+        &self.at
+    }
+
+    /// Puts the copy to `path`, if there is one, and if it is of a production of this name with at least one of these
+    /// recipes. Says whether it did.
+    ///
+    /// # Errors
+    /// There is one that cannot be read, or `path` cannot be written.
+    pub fn fetch(&self, path: &Path, recipes: &[Recipe]) -> Result<bool, SnapshotError> {
+        if self.stores.head(&self.at)?.is_none() {
+            return Ok(false);
+        }
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let io = |source| SnapshotError::Io { path: part.clone(), source };
+        let from = self.stores.open(&self.at, None, MAX_BYTES)?;
+        let mut to = File::create(&part).map_err(io)?;
+        let (length, mut offset, mut block) = (from.length().map_err(io)?, 0, vec![0; BLOCK]);
+        while offset < length {
+            let size = usize::try_from(length - offset).map_or(BLOCK, |left| left.min(BLOCK));
+            from.read_exact_at(&mut block[..size], offset).map_err(io)?;
+            to.write_all(&block[..size]).map_err(io)?;
+            offset += size as u64;
+        }
+        to.sync_all().map_err(io)?;
+        let ids = recipes.iter().filter_map(|recipe| recipe.recipe.as_ref()).map(|plan| plan.id.as_str());
+        let is_ours = View::open(&part)
+            .and_then(|view| Ok(view.fact("production")?.as_deref() == Some(&self.production) && view.knows_any(ids)?));
+        // One of another release, or no ledger at all, is as good as none.
+        if is_ours.unwrap_or(false) {
+            fs::rename(&part, path).map_err(io)?;
+            return Ok(true);
+        }
+        fs::remove_file(&part).map_err(io)?;
+        Ok(false)
+    }
+
+    /// Copies the ledger. Its own work goes on meanwhile, unless the file is exclusive to it.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or the copy not be written; the one before stays.
+    pub async fn take(&self, desk: &Desk) -> Result<(), SnapshotError> {
+        let (path, exclusive) = desk.ask(|ledger| Ok((ledger.path().to_owned(), ledger.is_exclusive()))).await?;
+        let part = self.scratch.join(format!(".{}.ledger.{}.part", self.production, std::process::id()));
+        let io = |source| SnapshotError::Io { path: part.clone(), source };
+        fs::create_dir_all(&self.scratch).map_err(io)?;
+        self.sweep(&part).map_err(io)?;
+        let to = part.clone();
+        let copied = if exclusive {
+            desk.ask(move |ledger| ledger.copy(&to)).await.map_err(SnapshotError::from)
+        } else {
+            blocking(move || Ok(View::open(&path)?.copy(&to)?)).await
+        };
+        let (own, from) = (self.clone(), part.clone());
+        let published = match copied {
+            Ok(()) => blocking(move || own.publish(&from)).await,
+            Err(error) => Err(error),
+        };
+        // Renamed, if all went well.
+        let _ = fs::remove_file(&part);
+        published
+    }
+
+    /// Removes what was left by coordinators that were killed while they copied. Only our own where others may write.
+    fn sweep(&self, own: &Path) -> io::Result<()> {
+        let start = format!(".{}.ledger.", self.production);
+        for entry in fs::read_dir(&self.scratch)?.flatten() {
+            let is_part =
+                entry.file_name().to_string_lossy().strip_prefix(&start).is_some_and(|n| n.ends_with(".part"));
+            if entry.path() == own || (is_part && matches!(self.at, Location::Local(_))) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a copy its name, in the place of the one before.
+    fn publish(&self, part: &Path) -> Result<(), SnapshotError> {
+        let io = |source| SnapshotError::Io { path: part.into(), source };
+        match &self.at {
+            Location::Local(path) => {
+                File::open(part).and_then(|file| file.sync_all()).map_err(io)?;
+                fs::rename(part, path).map_err(io)
+            }
+            Location::S3 { .. } => {
+                // It is no granule; what stands for a recipe's id says so.
+                self.stores.put(part, &self.at, &format!("ledger:{}", self.production), true)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Copies the ledger again and again, until `stop` is told or dropped, and then once more. What goes wrong is
+    /// said and costs nothing but the copy.
+    pub async fn keep(self, desk: Desk, every: Duration, mut stop: oneshot::Receiver<()>) {
+        let mut pause = every;
+        loop {
+            let over = tokio::time::timeout(pause, &mut stop).await.is_ok();
+            let begun = Instant::now();
+            if let Err(error) = self.take(&desk).await {
+                tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
+            }
+            if over {
+                return;
+            }
+            pause = every.max(begun.elapsed() * LEISURE);
+        }
+    }
+}
+
+/// Runs what blocks on a thread for that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
+) -> Result<T, SnapshotError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SnapshotError::Desk(DeskError::Gone)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::ledger::Ledger;
+    use super::super::retries::Policy;
+    use super::*;
+    use crate::plan::fixture::{Production, job};
+    use edp_protocol::{Frequency, GridKind, Mode};
+
+    fn recipes(root: &Path) -> Vec<Recipe> {
+        let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
+        let inventory = production.inventory();
+        let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month)];
+        let mut recipes = crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes;
+        for recipe in &mut recipes {
+            recipe.recipe.as_mut().unwrap().roots.destination = root.display().to_string();
+        }
+        recipes
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_made_replaced_and_fetched() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path().join("out");
+        let recipes = recipes(&out);
+        let path = directory.path().join("p.ledger");
+        let mut ledger = Ledger::open(&path, "p", Policy::default()).unwrap();
+        ledger.list(&recipes).unwrap();
+        let desk = Desk::open(ledger).unwrap();
+        let of = |name: &str| Snapshots::new(name, &recipes, &Stores::default(), Path::new("/nowhere")).unwrap();
+        let snapshots = of("p");
+        let fetched = directory.path().join("fetched.ledger");
+        assert!(!snapshots.fetch(&fetched, &recipes).unwrap());
+        snapshots.take(&desk).await.unwrap();
+        desk.ask(|ledger| ledger.set_fact("x", Some("y"))).await.unwrap();
+        fs::write(out.join(".edp/.p.ledger.123456789.part"), "cut short").unwrap();
+        snapshots.take(&desk).await.unwrap();
+        let names: Vec<_> = fs::read_dir(out.join(".edp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["p.ledger"]);
+        assert!(snapshots.fetch(&fetched, &recipes).unwrap());
+        let ledger = Ledger::open(&fetched, "p", Policy::default()).unwrap();
+        assert_eq!(ledger.fact("x").unwrap().as_deref(), Some("y"));
+        assert_eq!(ledger.counts().unwrap().all(), 2);
+        // Of other recipes, of another production, damaged: as good as none.
+        let other = directory.path().join("other.ledger");
+        assert!(!snapshots.fetch(&other, &recipes[..0]).unwrap());
+        fs::rename(out.join(".edp/p.ledger"), out.join(".edp/q.ledger")).unwrap();
+        assert!(!of("q").fetch(&other, &recipes).unwrap());
+        fs::write(out.join(".edp/p.ledger"), "no ledger").unwrap();
+        assert!(!snapshots.fetch(&other, &recipes).unwrap());
+        assert!(!other.exists());
+    }
+
+    #[tokio::test]
+    async fn the_last_copy_is_made_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let recipes = recipes(directory.path());
+        let desk = Desk::open(Ledger::in_memory("p", Policy::default()).unwrap()).unwrap();
+        let snapshots = Snapshots::new("p", &recipes, &Stores::default(), directory.path()).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let keeping = tokio::spawn(snapshots.keep(desk, Duration::from_secs(3600), stopped));
+        drop(stop);
+        keeping.await.unwrap();
+        assert!(View::open(&directory.path().join(".edp/p.ledger")).is_ok());
+    }
+}

@@ -1,0 +1,354 @@
+//! Productions that are written down: where they stand, what is sent out again, what survives.
+
+use edp_protocol::recipe::{self, Recipe};
+use edp_tests::broker::Broker;
+use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Cells along a tile: small, since the messages are what counts here.
+const SIZE: usize = 6;
+
+/// How long anything may take on a busy machine before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A plan, its destination and its ledger.
+struct Case {
+    fixture: Fixture,
+    list: PathBuf,
+    ledger: PathBuf,
+    out: PathBuf,
+}
+
+impl Case {
+    fn new() -> Case {
+        let fixture = Fixture::new(SIZE);
+        let out = fixture.path("out");
+        let list = fixture.plan(&out, "tasks.json", &[]);
+        Case { list, ledger: fixture.path("p.ledger"), out, fixture }
+    }
+
+    fn recipes(&self) -> Vec<Recipe> {
+        recipe::parse_list("list", &fs::read(&self.list).unwrap()).unwrap()
+    }
+
+    /// A command about the ledger.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = coordinator();
+        command.current_dir(self.fixture.path("")).args(words).arg("--ledger").arg(&self.ledger);
+        command
+    }
+
+    /// A production in one process.
+    fn run(&self) -> Command {
+        let mut command = self.command(&["run", "--output", "json"]);
+        command.arg(&self.list);
+        command
+    }
+
+    fn status(&self) -> Value {
+        json(&expect(&mut self.command(&["status", "--output", "json"]), 0))
+    }
+
+    /// All granules as one undisturbed process without a ledger makes them.
+    fn reference(&self) -> std::collections::BTreeMap<String, edp_protocol::Digest> {
+        let out = self.fixture.path("reference");
+        let list = self.fixture.plan(&out, "reference.json", &[]);
+        expect(coordinator().arg("run").arg(list), 0);
+        files(&out)
+    }
+}
+
+#[test]
+fn a_production_in_one_process_is_written_down_if_asked() {
+    let case = Case::new();
+    let recipes = case.recipes();
+    let all = recipes.len();
+    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "made"), all);
+    assert_eq!(files(&case.out), case.reference());
+    let status = case.status();
+    assert_eq!((status["recipes"].as_u64(), status["states"]["done"].as_u64()), (Some(all as u64), Some(all as u64)));
+    assert_eq!(status["workers"][0]["done"].as_u64(), Some(all as u64));
+    assert_eq!(status["workers"][0]["at_work"].as_u64(), Some(0));
+    let of_datasets = status["datasets"].as_array().unwrap().iter().map(|one| one["states"]["done"].as_u64().unwrap());
+    assert_eq!(of_datasets.sum::<u64>(), all as u64);
+    assert_eq!(status["production"], "default");
+    let table = text(&expect(&mut case.command(&["status"]), 0));
+    assert!(table.contains(&format!("{all} of {all} settled")), "{table}");
+    assert!(table.contains("SEA_SURFACE_HEIGHT_mon_mean latlon"), "{table}");
+    // It is over: nothing to wait for.
+    let line = text(&expect(&mut case.command(&["status", "--watch"]), 0));
+    assert!(line.starts_with(&format!("{all} of {all} settled")), "{line}");
+    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
+
+    // One granule, by its name, its path or the beginning of its id.
+    let recipe = &recipes[0];
+    let id = &recipe.recipe.as_ref().unwrap().id;
+    let name = recipe.granule.rsplit('/').next().unwrap();
+    for text in [name, &recipe.granule, &id[..16]] {
+        let one = json(&expect(&mut case.command(&["status", text, "--output", "json"]), 0));
+        assert_eq!((one["id"].as_str(), one["state"].as_str()), (Some(id.as_str()), Some("done")));
+        assert_eq!(one["attempts"][0]["outcome"], "done");
+        assert_eq!(one["location"].as_str(), Some(recipe.granule.as_str()));
+        assert_eq!(one["inputs"].as_array().unwrap().len(), recipe.recipe.as_ref().unwrap().inputs.len());
+        assert!(!one["stages"].as_array().unwrap().is_empty());
+        let bytes = fs::read(&recipe.granule).unwrap();
+        assert_eq!(one["sha256"].as_str(), Some(edp_protocol::Digest::of(&bytes).as_str()));
+        assert_eq!(one["recipe"]["granule"].as_str(), Some(recipe.granule.as_str()));
+    }
+    let described = text(&expect(&mut case.command(&["status", name]), 0));
+    assert!(described.contains("attempt 1 by ") && described.contains(id.as_str()), "{described}");
+    // Names that are none, or several.
+    let wrong = text(&expect(&mut case.command(&["status", &name.replace("1992", "1892")]), 2));
+    assert!(wrong.contains("no granule or recipe of this ledger; names like it: ") && wrong.contains(name), "{wrong}");
+    let several = text(&expect(&mut case.command(&["status", "SEA_SURFACE_HEIGHT"]), 2));
+    assert!(several.contains("granules have it in their names"), "{several}");
+    let none = expect(coordinator().args(["status", "--ledger"]).arg(case.fixture.path("none")), 2);
+    assert!(text(&none).contains("there is none"), "{}", text(&none));
+
+    // The copy at the destination is a ledger too, and nothing that does not belong there.
+    let copy = case.out.join(".edp/default.ledger");
+    let of_copy = json(&expect(coordinator().args(["status", "--output", "json", "--ledger"]).arg(copy), 0));
+    assert_eq!(of_copy["states"], status["states"]);
+    let verified = json(&expect(coordinator().args(["verify", "--output", "json"]).arg(&case.list), 0));
+    assert_eq!(verified["extra"], serde_json::json!([]));
+    assert!(!case.fixture.path("default.ledger").exists());
+    // The file is whole without what SQLite keeps beside it.
+    let alone = case.fixture.path("alone.ledger");
+    fs::copy(&case.ledger, &alone).unwrap();
+    let of_alone = json(&expect(coordinator().args(["status", "--output", "json", "--ledger"]).arg(alone), 0));
+    assert_eq!(of_alone["states"], status["states"]);
+}
+
+#[test]
+fn what_failed_is_seen_and_sent_out_again() {
+    let case = Case::new();
+    let recipes = case.recipes();
+    let data = PathBuf::from(&recipes[0].variables[0][0][0]);
+    let whole = fs::read(&data).unwrap();
+    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    let failed = count(&json(&expect(&mut case.run(), 3)), "failed") as u64;
+    assert!(failed > 0);
+    let status = case.status();
+    assert_eq!(status["states"]["failed"].as_u64(), Some(failed));
+    let problem = &status["problems"][0];
+    assert!(problem["reason"].as_str().unwrap().contains(data.file_name().unwrap().to_str().unwrap()), "{problem}");
+    let one =
+        json(&expect(&mut case.command(&["status", "--output", "json", problem["granule"].as_str().unwrap()]), 0));
+    assert_eq!(
+        (one["state"].as_str(), one["attempts"][0]["outcome"].as_str()),
+        (Some("failed"), Some("permanent failure"))
+    );
+    expect(&mut case.command(&["status", "--watch"]), 3);
+
+    // Mended, but not asked for: what failed stays failed, and the program says how it is sent out again.
+    fs::write(&data, &whole).unwrap();
+    let again = expect(&mut case.run(), 3);
+    assert!(text(&again).contains("edp-coordinator retry"), "{}", text(&again));
+    let dry = json(&expect(&mut case.command(&["retry", "--dry-run", "--output", "json"]), 0));
+    assert_eq!(dry["retried"].as_array().unwrap().len() as u64, failed);
+    assert_eq!(case.status()["states"]["failed"].as_u64(), Some(failed));
+    // One that is done is not made again; one that failed is, by its name.
+    let other = recipes.iter().find(|recipe| Path::new(&recipe.granule).exists()).unwrap();
+    let refused = text(&expect(&mut case.command(&["retry", &other.granule]), 2));
+    assert!(refused.contains("is done"), "{refused}");
+    let first = text(&expect(&mut case.command(&["retry", problem["granule"].as_str().unwrap()]), 0));
+    assert!(first.contains("1 recipes go out again with the next"), "{first}");
+    assert_eq!(case.status()["states"]["waiting"].as_u64(), Some(1));
+    expect(&mut case.command(&["retry"]), 0);
+    expect(&mut case.run(), 0);
+    assert_eq!(files(&case.out), case.reference());
+    let nothing = text(&expect(&mut case.command(&["retry"]), 0));
+    assert!(nothing.contains("nothing to be sent out again"), "{nothing}");
+}
+
+#[test]
+fn a_production_survives_its_ledger() {
+    let case = Case::new();
+    let all = case.recipes().len();
+    expect(&mut case.run(), 0);
+    let whole = files(&case.out);
+    let times = || -> Vec<_> {
+        whole.keys().map(|name| fs::metadata(case.out.join(name)).unwrap().modified().unwrap()).collect()
+    };
+    let before = times();
+    let forget = || {
+        for end in ["", ".lock", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{end}", case.ledger.display()));
+        }
+    };
+    // From the copy.
+    forget();
+    let run = expect(&mut case.run(), 0);
+    assert!(text(&run).contains("going on from its copy"), "{}", text(&run));
+    assert_eq!(case.status()["workers"][0]["done"].as_u64(), Some(all as u64), "what happened is known");
+    // From the destination.
+    forget();
+    fs::remove_dir_all(case.out.join(".edp")).unwrap();
+    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
+    assert_eq!(case.status()["workers"], serde_json::json!([]), "nobody had to look");
+    assert_eq!(times(), before);
+    // A copy that is behind, or ahead, of the destination does no harm.
+    forget();
+    let victim = whole.keys().next().unwrap();
+    fs::remove_file(case.out.join(victim)).unwrap();
+    expect(&mut case.run(), 0);
+    assert_eq!(files(&case.out), whole);
+    // Another production's ledger is refused.
+    let other = expect(case.run().args(["--production", "other"]), 2);
+    assert!(text(&other).contains("belongs to production 'default'"), "{}", text(&other));
+}
+
+#[test]
+fn too_many_failures_end_a_production_early() {
+    let case = Case::new();
+    for recipe in case.recipes() {
+        for input in recipe.variables.values().flatten() {
+            fs::write(&input[0], b"no data").unwrap();
+        }
+    }
+    let run = expect(case.run().args(["--max-failure-share", "10", "--failure-sample", "2"]), 3);
+    assert!(text(&run).contains("given up: ") && text(&run).contains("more than the 10 % allowed"), "{}", text(&run));
+    let status = case.status();
+    assert!(status["given_up"].as_str().unwrap().contains("10 %"), "{status}");
+    let watched = text(&expect(&mut case.command(&["status", "--watch", "--output", "json"]), 3));
+    assert!(watched.contains("given_up"), "{watched}");
+    let settings = case.run().env("EDP_RUN__MAX_FAILURE_SHARE", "101").output().unwrap();
+    assert_eq!(settings.status.code(), Some(2), "{}", text(&settings));
+}
+
+fn start(mut command: Command, log: &Path) -> Running {
+    let file = fs::File::create(log).unwrap();
+    let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+    Running(child, log.to_owned())
+}
+
+/// A process that is killed when dropped, and what it says.
+struct Running(Child, PathBuf);
+
+impl Running {
+    fn said(&self, text: &str) -> bool {
+        fs::read_to_string(&self.1).unwrap().contains(text)
+    }
+
+    fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    fn ends(&mut self, status: i32) {
+        let mut code = None;
+        until("it ends", || {
+            code = self.0.try_wait().unwrap();
+            code.is_some()
+        });
+        assert_eq!(code.unwrap().code(), Some(status), "{}", fs::read_to_string(&self.1).unwrap());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Stopped and killed again and again, a production in one process goes on where it was, and blames nobody.
+#[test]
+fn a_production_in_one_process_goes_on_after_signals() {
+    let case = Case::new();
+    let all = case.recipes().len();
+    for (round, signal) in ["TERM", "TERM", "KILL", "TERM", "TERM", "TERM"].into_iter().enumerate() {
+        let mut command = case.run();
+        command.args(["--slots", "1"]);
+        let mut run = start(command, &case.fixture.path(&format!("run-{round}.log")));
+        until("granules are made", || files(&case.out).len() >= (round + 1).min(all) || run.ended());
+        if run.ended() {
+            break;
+        }
+        let id = run.0.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        until("it ends", || run.ended());
+        // Whatever instant it was, the ledger can be read.
+        assert_eq!(case.status()["recipes"].as_u64(), Some(all as u64));
+        assert_eq!(case.status()["states"]["failed"].as_u64(), Some(0));
+    }
+    expect(&mut case.run(), 0);
+    assert_eq!(files(&case.out), case.reference());
+    assert_eq!(case.status()["states"]["done"].as_u64(), Some(all as u64));
+}
+
+/// With a broker: looked at and put back while the coordinator is at work, and two coordinators, as if on two
+/// machines, whose ledgers do not know each other: the second waits for the first one's seat at the broker.
+#[test]
+fn productions_over_a_queue_are_watched_mended_and_taken_over() {
+    let (case, broker) = (Case::new(), Broker::start());
+    let recipes = case.recipes();
+    let all = recipes.len() as u64;
+    let data = PathBuf::from(&recipes[0].variables[0][0][0]);
+    let whole = fs::read(&data).unwrap();
+    let over = |mut command: Command| {
+        command.env("EDP_QUEUE__URL", broker.url("guest", "guest")).env("EDP_QUEUE__HEARTBEAT", "2");
+        command
+    };
+    let run = |ledger: &Path, log: &str| {
+        let mut command = coordinator();
+        command.current_dir(case.fixture.path("")).arg("run").arg(&case.list).arg("--queue");
+        command.arg("--ledger").arg(ledger);
+        start(over(command), &case.fixture.path(log))
+    };
+    let status = |ledger: &Path| {
+        let mut command = coordinator();
+        command.args(["status", "--queue", "--output", "json", "--ledger"]).arg(ledger);
+        let output = over(command).output().unwrap();
+        (output.status.code() == Some(0)).then(|| json(&output))
+    };
+    let worker = |log: &str| {
+        let mut command = program("edp-worker");
+        command.args(["serve", "--slots", "1", "--root"]).arg(case.fixture.path(""));
+        start(over(command), &case.fixture.path(log))
+    };
+    let mut first = run(&case.ledger, "first.log");
+    let queued = |status: Option<Value>| {
+        status.is_some_and(|status| {
+            status["states"]["under_way"].as_u64() == Some(all) && status["queues"]["recipes"]["messages"] == all
+        })
+    };
+    until("all recipes are in the queue", || queued(status(&case.ledger)));
+    // On this machine the lock tells at once; with a ledger of its own the second gets as far as the broker.
+    let same = run(&case.ledger, "same.log");
+    until("it stands by", || same.said("standing by"));
+    drop(same);
+    let other = case.fixture.path("other.ledger");
+    let mut second = run(&other, "second.log");
+    until("the second has its ledger", || status(&other).is_some_and(|status| status["recipes"] == all));
+    // Something fails, is mended, and is sent out again while the first is at work.
+    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    let mut making = worker("worker-1.log");
+    until("something fails", || status(&case.ledger).is_some_and(|status| status["states"]["failed"] != 0));
+    making.0.kill().unwrap();
+    making.0.wait().unwrap();
+    fs::write(&data, &whole).unwrap();
+    let retried = expect(&mut case.command(&["retry"]), 0);
+    assert!(text(&retried).contains("the coordinator at work on the ledger sends them"), "{}", text(&retried));
+    until("they are sent", || status(&case.ledger).is_some_and(|status| status["states"]["waiting"] == 0));
+    let waits = status(&other).unwrap();
+    assert_eq!((waits["states"]["waiting"].as_u64(), waits["states"]["under_way"].as_u64()), (Some(all), Some(0)));
+    // The first is gone, the second takes over; it finds what is done.
+    first.0.kill().unwrap();
+    first.0.wait().unwrap();
+    let _making = worker("worker-2.log");
+    second.ends(0);
+    assert_eq!(files(&case.out), case.reference());
+    assert_eq!(status(&other).unwrap()["states"]["done"].as_u64(), Some(all));
+}
