@@ -264,7 +264,7 @@ async fn on_a_broker() -> Check {
 async fn declaring(broker: &Broker) -> Check {
     let url = &broker.url("guest", "guest");
     let (coordinator, worker) = (Link::amqp(options(url, "declaring"))?, Link::amqp(options(url, "declaring"))?);
-    let error = soon(worker.await_declared(Duration::from_millis(300))).await.expect_err("nobody has declared them");
+    let error = soon(worker.await_declared(Duration::from_secs(2))).await.expect_err("nobody has declared them");
     assert!(matches!(&error, QueueError::Absent { queue, .. } if queue == "edp.declaring.recipes"), "{error}");
     assert!(matches!(soon(worker.depth(Queue::Results)).await, Err(QueueError::Absent { .. })));
     let away = Link::amqp(options("amqp://127.0.0.1:1/", "declaring"))?;

@@ -257,14 +257,16 @@ impl Link {
         let Backend::Amqp(handle) = &self.backend else { return self.ask(Request::Check).await };
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
+        // What was heard last, if time is over before anything else is.
+        let mut last = None;
         loop {
             let left = deadline.saturating_sub(start.elapsed());
             match self.engine.within(left, self.ask(Request::Check)).await {
-                None => return Err(handle.late(start, &self.state.borrow())),
+                None => return Err(last.unwrap_or_else(|| handle.late(start, &self.state.borrow()))),
                 Some(Err(absent @ QueueError::Absent { .. })) if start.elapsed() + pause >= deadline => {
                     return Err(absent);
                 }
-                Some(Err(QueueError::Absent { .. })) => {}
+                Some(Err(absent @ QueueError::Absent { .. })) => last = Some(absent),
                 Some(result) => {
                     handle.awaits();
                     return result;
