@@ -156,6 +156,11 @@ impl Broker {
         self.control(["delete_queue", queue]);
     }
 
+    /// Deletes a queue if it is there.
+    pub fn forget(&self, queue: &str) {
+        let _ = self.controls(["delete_queue", queue]);
+    }
+
     /// Makes a queue that is unlike those of a production.
     pub fn foreign(&self, queue: &str) {
         let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");

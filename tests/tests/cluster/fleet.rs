@@ -396,7 +396,8 @@ impl<'a> Fleet<'a> {
     /// Takes away what the scenario made.
     pub(crate) fn remove(self, broker: &Broker) {
         for queue in ["recipes", "results", "dead"] {
-            broker.delete(&self.queue(queue));
+            // one that was deleted, and that nobody needed any more, is not made again
+            broker.forget(&self.queue(queue));
         }
         fs::remove_dir_all(&self.directory).unwrap();
     }
