@@ -4,6 +4,7 @@ use crate::combination;
 use crate::fleet::{Beneath, Fleet, Process, until, writer};
 use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
 use crate::steps;
+use crate::store;
 use edp_protocol::queue::{Link, Options, Queue};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
@@ -40,6 +41,7 @@ pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("memory-alarm", memory_alarm),
     ("queues-deleted", queues_deleted),
     ("consumer-timeout", steps::consumer_timeout),
+    ("store-fails", store::store_fails),
     ("combination", combination::combination),
 ];
 

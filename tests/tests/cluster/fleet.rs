@@ -2,6 +2,7 @@
 
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
+use edp_tests::s3::S3Server;
 use edp_tests::{Fixture, coordinator, expect, files, program};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -171,10 +172,12 @@ pub(crate) struct Fleet<'a> {
     /// How its processes reach the broker.
     pub(crate) url: String,
     /// More of their settings.
-    pub(crate) settings: BTreeMap<&'static str, String>,
+    pub(crate) settings: BTreeMap<String, String>,
     /// More of their options.
     pub(crate) options: Vec<String>,
     pub(crate) list: PathBuf,
+    /// Where granules go, if not to a directory.
+    pub(crate) store: Option<S3Server>,
     pub(crate) workers: Vec<Process>,
     /// What workers are started beneath ...
     pub(crate) beneath: Beneath,
@@ -199,9 +202,10 @@ impl<'a> Fleet<'a> {
             directory,
             production: name.to_owned(),
             url: broker.url("guest", "guest"),
-            settings: settings.into_iter().chain(times).map(|(name, value)| (name, value.to_owned())).collect(),
+            settings: settings.into_iter().chain(times).map(|(name, value)| (name.into(), value.into())).collect(),
             options: Vec::new(),
             list,
+            store: None,
             workers: Vec::new(),
             beneath: Vec::new(),
             next: VecDeque::new(),
@@ -230,6 +234,20 @@ impl<'a> Fleet<'a> {
         own.join("DEMO/diags_monthly").join(name)
     }
 
+    /// Lets the granules go to a store of its own; the recipes stay the same.
+    pub(crate) fn on_s3(&mut self) -> &S3Server {
+        let store = S3Server::start(&["out"]);
+        // Credentials by a file, so that they can be renewed.
+        let environment = store.environment().into_iter().filter(|(name, _)| !name.contains("KEY"));
+        self.settings.extend(environment);
+        self.settings.insert("EDP_STORE__S3__CREDENTIALS".into(), store.credentials().display().to_string());
+        self.settings.insert("EDP_STORE__S3__TIMEOUT".into(), "3".into());
+        self.settings.insert("EDP_STORE__SCRATCH".into(), self.path("scratch").display().to_string());
+        let list = format!("{}/tasks.json", self.production);
+        self.model.fixture.plan(Path::new("s3://out/granules"), &list, &[]);
+        self.store.insert(store)
+    }
+
     fn set(&self, command: &mut Command) {
         command
             .env("EDP_QUEUE__URL", &self.url)
@@ -244,6 +262,9 @@ impl<'a> Fleet<'a> {
     pub(crate) fn worker(&mut self) -> &mut Process {
         let mut command = program("edp-worker");
         command.args(["serve", "--slots", "1", "--root"]).arg(self.model.fixture.path(""));
+        if self.store.is_some() {
+            command.args(["--root", "s3://out/granules"]);
+        }
         self.set(&mut command);
         self.started += 1;
         let log = self.path(&format!("worker-{}.log", self.started));
@@ -326,6 +347,9 @@ impl<'a> Fleet<'a> {
 
     /// Granules that stand at the destination.
     pub(crate) fn made(&self) -> usize {
+        if let Some(store) = &self.store {
+            return store.files("out", "granules").len();
+        }
         names(&self.out()).iter().filter(|path| !is_part(path)).count()
     }
 
@@ -336,7 +360,13 @@ impl<'a> Fleet<'a> {
 
     /// Everything is there, byte for byte, and nothing else, but for the granules whose names contain one of `failed`.
     pub(crate) fn is_whole_but_for(&self, failed: &[&str]) {
-        let found = files(&self.out());
+        let found = match &self.store {
+            None => files(&self.out()),
+            Some(store) => {
+                assert_eq!(store.uploads(), Vec::<String>::new(), "{}", self.production);
+                store.files("out", "granules")
+            }
+        };
         let wanted: BTreeMap<_, _> = self
             .model
             .reference

@@ -7,6 +7,7 @@ mod fleet;
 mod scenario;
 mod security;
 mod steps;
+mod store;
 
 use edp_tests::broker::Broker;
 use fleet::{Fleet, Model};

@@ -43,7 +43,7 @@ fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     let [coordinator, worker] = ["coordinator", "worker"].map(|user| broker.url(user, PASSWORD[1]));
 
     // Whoever has another password may do nothing, and whoever may work may not lead.
-    fleet.settings.insert("RUST_LOG", "trace".into());
+    fleet.settings.insert("RUST_LOG".into(), "trace".into());
     fleet.url = broker.url("coordinator", "s3cr3t-but-wrong");
     refused(fleet.coordinator());
     fleet.worker();
@@ -57,7 +57,7 @@ fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     let mut first = fleet.coordinator();
     until("the queues are there", || fleet.depth(&broker) > 0);
     fleet.options.clear();
-    fleet.settings.insert("RUST_LOG", "trace".into());
+    fleet.settings.insert("RUST_LOG".into(), "trace".into());
     fleet.url = worker;
     fleet.refill();
     for process in fleet.workers.iter().chain([&first]) {

@@ -129,7 +129,7 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     if !can_trace() {
         return Err(NO_STRACE);
     }
-    fleet.settings.insert("EDP_SERVE__DEADLINE", "2".into());
+    fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "2".into());
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
     fleet.beneath = at("openat", "delay_enter=3s", Some(&input));
     let mut coordinator = begin(fleet);

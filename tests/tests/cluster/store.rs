@@ -1,0 +1,36 @@
+//! Granules that go to S3, while the store does what stores do.
+
+use crate::fleet::Fleet;
+use crate::scenario::{Dice, Outcome, begin, until_made};
+use edp_tests::broker::Broker;
+use edp_tests::s3::{Call, Effect, Fault};
+use std::time::Duration;
+
+/// How often each of them happens.
+const TIMES: usize = 2;
+
+pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Result<Outcome, &'static str> {
+    let effects = [
+        Effect::Answer(500, "InternalError"),
+        Effect::Answer(503, "SlowDown"),
+        Effect::Answer(409, "ConditionalRequestConflict"),
+        Effect::LoseReply,
+        Effect::CutUpload(1000),
+        Effect::Delay(Duration::from_millis(500)),
+        Effect::Swallow,
+    ];
+    let planned = TIMES * effects.len();
+    let all = fleet.model.granules();
+    let store = fleet.on_s3();
+    for effect in effects {
+        store.inject(Fault::new(Call::Put, TIMES, effect).after(dice.below(all / 2)));
+    }
+    let mut coordinator = begin(fleet);
+    until_made(fleet, &mut coordinator, 1 + dice.below(all / 2));
+    // The credentials so far have expired; the file has others.
+    fleet.store.as_ref().expect("a store").rotate();
+    fleet.until_ended(&mut coordinator);
+    let injected = fleet.store.as_ref().expect("a store").injected();
+    assert!(injected >= planned / 2, "{injected} of {planned} faults");
+    Outcome::good(coordinator, injected + 1)
+}
