@@ -32,7 +32,7 @@ fn served(
     deadline: Duration,
 ) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
-        worker: Arc::new(Worker::new(slots, false)),
+        worker: Arc::new(Worker { thorough: true, ..Worker::new(slots, false) }),
         reach: Some(Reach::beneath([&Location::Local(fixture.path(""))]).unwrap()),
         deadline,
         grace: PATIENCE,

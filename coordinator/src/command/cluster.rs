@@ -133,9 +133,9 @@ pub(crate) fn produce(
     options: &Cluster,
     worker: Worker,
     settings: &Settings,
-    stores: &Stores,
     progress: &Progress,
 ) -> anyhow::Result<Result<Outcome, Ending>> {
+    let stores = &worker.cache.stores().clone();
     let queue = options.broker(settings)?;
     let here = std::env::current_dir().context("finding the current directory")?;
     recipes.iter_mut().for_each(|recipe| recipe.make_absolute(&here));
@@ -308,7 +308,7 @@ impl Local {
     fn start(worker: Worker, link: &Link, deadline: u32) -> anyhow::Result<Local> {
         let id = worker.id.clone();
         let service = Service {
-            worker: Arc::new(worker),
+            worker: Arc::new(Worker { thorough: true, ..worker }),
             // The recipes are the user's own.
             reach: None,
             deadline: Duration::from_secs(deadline.into()),
@@ -320,7 +320,10 @@ impl Local {
         let (says, ended) = watch::channel(None);
         let link = link.clone();
         tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
+            let stopped = async {
+                drop(stopped.await);
+                None
+            };
             let why = match serve(service, &link, stopped).await {
                 Ok(Ended::Unfit(reason)) => Some(reason),
                 Ok(Ended::Stopped | Ended::Idle) => None,

@@ -202,27 +202,24 @@ mod tests {
     use crate::plan::fixture::{Production, job};
     use edp_protocol::{Frequency, GridKind, Mode};
 
-    fn recipes(root: &Path) -> Vec<Recipe> {
+    fn recipes() -> Vec<Recipe> {
         let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
         let inventory = production.inventory();
         let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month)];
-        let mut recipes = crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes;
-        for recipe in &mut recipes {
-            recipe.recipe.as_mut().unwrap().roots.destination = root.display().to_string();
-        }
-        recipes
+        crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
     }
 
     #[tokio::test]
     async fn a_copy_is_made_replaced_and_fetched() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path().join("out");
-        let recipes = recipes(&out);
+        let recipes = recipes();
         let path = directory.path().join("p.ledger");
         let mut ledger = Ledger::open(&path, "p", Policy::default()).unwrap();
         ledger.list(&recipes).unwrap();
         let desk = Desk::open(ledger).unwrap();
-        let of = |name: &str| Snapshots::new(name, &recipes, &Stores::default(), Path::new("/nowhere")).unwrap();
+        let (root, nowhere) = (out.to_str().unwrap(), Path::new("/nowhere"));
+        let of = |name: &str| Snapshots::new(name, root, &Stores::default(), nowhere).unwrap();
         let snapshots = of("p");
         let fetched = directory.path().join("fetched.ledger");
         assert!(!snapshots.fetch(&fetched, &recipes).unwrap());
@@ -249,9 +246,9 @@ mod tests {
     #[tokio::test]
     async fn the_last_copy_is_made_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
-        let recipes = recipes(directory.path());
+        let root = directory.path().to_str().unwrap();
         let desk = Desk::open(Ledger::in_memory("p", Policy::default()).unwrap()).unwrap();
-        let snapshots = Snapshots::new("p", &recipes, &Stores::default(), directory.path()).unwrap();
+        let snapshots = Snapshots::new("p", root, &Stores::default(), directory.path()).unwrap();
         let (stop, stopped) = oneshot::channel();
         let keeping = tokio::spawn(snapshots.keep(desk, Duration::from_secs(3600), stopped));
         drop(stop);

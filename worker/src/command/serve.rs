@@ -75,6 +75,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),
+            thorough: true,
             ..console::worker(options.slots, options.replace, settings, &stores)
         }),
         reach: Some(reach),

@@ -294,7 +294,9 @@ impl Assembly<'_> {
             Location::Local(_) => (None, u64::MAX),
             Location::S3 { .. } => (planned.and_then(|version| version.etag.as_deref()), limit),
         };
-        let file = self.stores.open(&location, etag, limit).map_err(|error| match error {
+        let size = planned.map_or(0, |version| version.size);
+        let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
+        let file = opened.map_err(|error| match error {
             StoreError::Io { source, .. } => fail(source),
             error => error.into(),
         })?;

@@ -4,6 +4,7 @@
 pub mod object;
 pub mod reach;
 pub mod serve;
+pub mod turns;
 
 use crate::granule::error::MakeError;
 use crate::granule::field::FieldError;
@@ -27,6 +28,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
+use turns::Turns;
 
 /// A worker: what its slots share.
 #[derive(Debug)]
@@ -41,6 +43,11 @@ pub struct Worker {
     pub memory: u64,
     /// Loaded resources.
     pub cache: Cache,
+    /// Whether granules that stand there already are read for their digests: where outcomes are written down. Reading
+    /// a whole collection again takes its time.
+    pub thorough: bool,
+    /// Keeps slots from making the same granule at once.
+    pub turns: Turns,
 }
 
 impl Worker {
@@ -49,7 +56,8 @@ impl Worker {
 
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
-        Worker { id: new_name(), slots: slots.max(1), replace, memory: Worker::MEMORY, cache: Cache::default() }
+        let (id, slots, memory) = (new_name(), slots.max(1), Worker::MEMORY);
+        Worker { id, slots, replace, memory, cache: Cache::default(), thorough: false, turns: Turns::default() }
     }
 
     /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
@@ -68,12 +76,13 @@ impl Worker {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
             return Err(Failed::by(FailureKind::Held, &held));
         }
+        let _turn = self.turns.take(&recipe.granule, cancel).ok_or_else(returned)?;
         let target = match &location {
             Location::Local(path) => path,
             Location::S3 { .. } => return self.put(recipe, &location, cancel, &stages),
         };
         if target.exists() {
-            match existing(target, recipe, &stages) {
+            match self.existing(target, recipe, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
                 Ok(_) if self.replace && !is_whole(target, recipe) => {}
@@ -88,8 +97,31 @@ impl Worker {
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
             Committed::New => Ok(made.done(recipe, &stages)),
-            Committed::AlreadyThere => existing(target, recipe, &stages),
+            Committed::AlreadyThere => self.existing(target, recipe, &stages),
         }
+    }
+
+    /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there.
+    fn existing(&self, target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
+        let conflict = |reason: String| {
+            Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
+        };
+        match inspect::identify(target, recipe) {
+            Ok(Identity::Same) => {}
+            Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
+            Err(error) => return Err(conflict(something(&error))),
+        }
+        let read = |e: io::Error| Failed {
+            kind: unreadable(&e),
+            reason: vec![format!("{}: cannot be read", recipe.granule), e.to_string()],
+        };
+        let size = target.metadata().map_err(read)?.len();
+        let mut done = Done { already: true, location: recipe.granule.clone(), size, ..Done::default() };
+        if self.thorough {
+            done.sha256 = make::digest(target, size, stages).map_err(read)?.as_str().to_owned();
+            done.chunks = inspect::places(target).map_err(|e| conflict(chain(&e)))?;
+        }
+        Ok(Done { stages: stages.report(size), ..done })
     }
 }
 
@@ -192,35 +224,6 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
         | K::InvalidInput => FailureKind::Permanent,
         // Among these: a directory that was there a moment ago, and is made again by the next attempt.
         _ => FailureKind::Transient,
-    }
-}
-
-/// What a granule that stands at the destination means for its recipe. What is said of it is what stands there.
-fn existing(target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
-    let conflict = |reason: String| {
-        Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
-    };
-    match inspect::identify(target, recipe) {
-        Ok(Identity::Same) => {
-            let read = |e: io::Error| Failed {
-                kind: unreadable(&e),
-                reason: vec![format!("{}: cannot be read", recipe.granule), e.to_string()],
-            };
-            let size = target.metadata().map_err(read)?.len();
-            let digest = make::digest(target, size, stages).map_err(read)?;
-            Ok(Done {
-                already: true,
-                location: recipe.granule.clone(),
-                size,
-                sha256: digest.as_str().to_owned(),
-                stages: stages.report(size),
-                inputs: Vec::new(),
-                chunks: inspect::places(target).map_err(|e| conflict(chain(&e)))?,
-                warnings: Vec::new(),
-            })
-        }
-        Ok(Identity::Other(differs)) => Err(conflict(another(&differs))),
-        Err(error) => Err(conflict(something(&error))),
     }
 }
 

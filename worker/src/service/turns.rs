@@ -1,0 +1,89 @@
+//! One at a time for each granule.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Granules that slots of this worker are at. An order may come twice, and both would write the same part: whoever is
+/// second waits, and finds the granule there.
+#[derive(Debug, Default)]
+pub struct Turns {
+    taken: Mutex<HashSet<String>>,
+    free: Condvar,
+}
+
+/// How often somebody who waits looks whether he still should.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A turn; it ends when this is dropped.
+#[derive(Debug)]
+#[must_use = "the turn ends when this is dropped"]
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    granule: String,
+}
+
+impl Turns {
+    /// Waits for the turn of a granule; none once `cancel` is set.
+    pub fn take(&self, granule: &str, cancel: &AtomicBool) -> Option<Turn<'_>> {
+        let mut taken = self.taken();
+        while taken.contains(granule) {
+            if cancel.load(Ordering::Relaxed) {
+                return None;
+            }
+            taken = self.free.wait_timeout(taken, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        taken.insert(granule.to_owned());
+        Some(Turn { turns: self, granule: granule.to_owned() })
+    }
+
+    /// A panic leaves the set as it was: whole.
+    fn taken(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.taken().remove(&self.granule);
+        self.turns.free.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn two_are_never_at_the_same_granule() {
+        let (turns, never) = (Turns::default(), AtomicBool::new(false));
+        let at = [AtomicUsize::new(0), AtomicUsize::new(0)];
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (turns, never, at) = (&turns, &never, &at[thread % 2]);
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let _turn = turns.take(["a.nc", "b.nc"][thread % 2], never).unwrap();
+                        assert_eq!(at.fetch_add(1, Ordering::SeqCst), 0);
+                        std::thread::yield_now();
+                        at.fetch_sub(1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(turns.taken().is_empty());
+    }
+
+    #[test]
+    fn who_is_told_to_stop_does_not_wait() {
+        let (turns, never) = (Turns::default(), AtomicBool::new(false));
+        let turn = turns.take("a.nc", &never).unwrap();
+        assert!(turns.take("a.nc", &AtomicBool::new(true)).is_none());
+        assert!(turns.take("b.nc", &AtomicBool::new(true)).is_some(), "nothing to wait for");
+        drop(turn);
+        assert!(turns.take("a.nc", &never).is_some());
+    }
+}
