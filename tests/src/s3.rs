@@ -261,12 +261,15 @@ impl S3Server {
         self.shelf.objects().buckets.get_mut(bucket)?.remove(key)
     }
 
-    /// All objects below a prefix (without slash at its end) with their digests, by key below it: like [`crate::files`].
+    /// All objects below a prefix (without slash at its end) with their digests, by key below it, but for a coordinator's
+    /// own: like [`crate::files`].
     pub fn files(&self, bucket: &str, prefix: &str) -> BTreeMap<String, Digest> {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let objects = self.shelf.objects();
         let all = objects.buckets.get(bucket).into_iter().flatten();
-        all.filter_map(|(key, object)| Some((key.strip_prefix(&prefix)?.into(), Digest::of(&object.bytes)))).collect()
+        let below = all.filter_map(|(key, object)| Some((key.strip_prefix(&prefix)?, object)));
+        let others = below.filter(|(key, _)| !key.starts_with(".edp/"));
+        others.map(|(key, object)| (key.to_owned(), Digest::of(&object.bytes))).collect()
     }
 
     /// Keys of the uploads in parts that were begun and not ended.

@@ -215,7 +215,10 @@ pub(crate) fn produce(
 ) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
     let runtime = console::runtime().context("starting the runtime")?;
     let (stop, begun) = (Stop::default(), Instant::now());
-    let asked = stop.asked("giving up what is under way");
+    let asked = {
+        let _within = runtime.enter();
+        stop.asked("giving up what is under way")
+    };
     let stores = worker.cache.stores().clone();
     let worker = Arc::new(worker);
     let mut all = Vec::new();

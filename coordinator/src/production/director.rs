@@ -157,6 +157,8 @@ pub async fn drive(
     tokio::pin!(stop, growth);
     let begin = async {
         link.declare().await?;
+        let depth = link.depth(Queue::Recipes).await?;
+        metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
         let reports = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
         Ok::<_, QueueError>((reports, link.consumer(Queue::Dead, DEAD).await?))
     };

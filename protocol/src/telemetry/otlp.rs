@@ -240,7 +240,8 @@ impl Losses {
     /// What it came to, at the end.
     fn report(&self) {
         let lost = self.ended.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed));
-        match (lost, self.said.load(Ordering::Relaxed)) {
+        // A sending that is cut off now fails, too.
+        match (lost, self.said.swap(true, Ordering::Relaxed)) {
             (0, _) => {}
             (lost, false) => tracing::warn!("{lost} spans did not reach the collector"),
             (lost, true) => tracing::info!("{lost} spans did not reach the collector"),

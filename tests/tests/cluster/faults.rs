@@ -219,6 +219,7 @@ fn workers_dismissed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> 
         }
         let index = dice.below(fleet.workers.len());
         let worker = &mut fleet.workers[index];
+        until("it has begun", || worker.said("slots"));
         worker.signal("TERM");
         until("it ends", || worker.ended().is_some());
         assert_eq!(worker.ended().and_then(|status| status.code()), Some(143), "{}", worker.log());

@@ -110,13 +110,13 @@ pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &m
     Outcome::good(coordinator, killed)
 }
 
-/// Whoever opens one input dies of it. Its granule fails, and nothing else does.
+/// Whoever reads one input dies of it. Its granule fails, and nothing else does.
 pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
     }
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
-    fleet.beneath = at("openat", "signal=KILL", Some(&input));
+    fleet.beneath = at("pread64", "signal=KILL", Some(&input));
     let mut coordinator = begin(fleet);
     fleet.until_ended(&mut coordinator);
     let killed = killed(fleet);
@@ -131,7 +131,7 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     }
     fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "2".into());
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
-    fleet.beneath = at("openat", "delay_enter=3s", Some(&input));
+    fleet.beneath = at("pread64", "delay_enter=3s", Some(&input));
     let mut coordinator = begin(fleet);
     fleet.until_ended(&mut coordinator);
     assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());

@@ -84,14 +84,18 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
         idle: options.exit_when_idle,
         patience: queue.patience,
     };
+    let runtime = console::runtime().context("starting the runtime")?;
+    let stop = Stop::default();
+    let notice = notice::first(&settings.serve, service.grace);
+    let asked = {
+        let _within = runtime.enter();
+        stop.asked_or("finishing what is under way", notice)
+    };
+    // Whoever reads this may tell us to stop from now on.
     note(&format!(
         "worker {}: {} slots, {}, production {}",
         service.worker.id, service.worker.slots, queue.address, options.production
     ));
-    let runtime = console::runtime().context("starting the runtime")?;
-    let stop = Stop::default();
-    let notice = notice::first(&settings.serve, service.grace);
-    let asked = stop.asked_or("finishing what is under way", notice);
     let ended = runtime.block_on(async {
         let link = Link::amqp(queue).context("starting the link to the queue")?;
         let ended = serve(service, &link, async { asked.await.and_then(|notice| notice.end) }).await;

@@ -151,7 +151,10 @@ pub fn produce(
     let runtime = runtime()?;
     let stop = Stop::default();
     let (granules, stores) = (granules(&recipes), worker.cache.stores().clone());
-    let asked = stop.asked("giving up what is under way");
+    let asked = {
+        let _within = runtime.enter();
+        stop.asked("giving up what is under way")
+    };
     let report = runtime.block_on(batch::run(recipes, Arc::new(worker), Retries::default(), progress, asked));
     if let Some(reason) = &report.stopped {
         note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
@@ -209,18 +212,31 @@ pub struct Stop {
 
 impl Stop {
     /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
-    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left.
+    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from the
+    /// call on, which must be within a runtime.
     pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
-        let stop = self.clone();
+        let asked = self.asked_or(doing, std::future::pending());
         async move {
-            stop.asked_or(doing, std::future::pending()).await;
+            asked.await;
         }
     }
 
     /// The same, also ready with a `notice`, and then says what that says. A notice is no signal: the first signal after
     /// it finds the process ending in order, only the second ends it at once.
-    pub async fn asked_or(&self, doing: &'static str, notice: impl Future<Output = Notice>) -> Option<Notice> {
-        let mut signals = Signals::new();
+    pub fn asked_or<N: Future<Output = Notice>>(
+        &self,
+        doing: &'static str,
+        notice: N,
+    ) -> impl Future<Output = Option<Notice>> + use<N> {
+        self.clone().hear(Signals::new(), doing, notice)
+    }
+
+    async fn hear(
+        self,
+        mut signals: Signals,
+        doing: &'static str,
+        notice: impl Future<Output = Notice>,
+    ) -> Option<Notice> {
         let notice = tokio::select! {
             signal = signals.next() => {
                 self.heard(signal, doing);
@@ -231,7 +247,7 @@ impl Stop {
                 Some(notice)
             }
         };
-        let (stop, mut signaled) = (self.clone(), notice.is_none());
+        let (stop, mut signaled) = (self, notice.is_none());
         tokio::spawn(async move {
             loop {
                 let signal = signals.next().await;
