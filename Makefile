@@ -82,16 +82,16 @@ bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DAT
 	$(need) build
 	cargo build --release --workspace --bins --locked --quiet
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
-	cargo bench --locked --quiet -p edp-tests --bench granules
+	cargo bench --locked --quiet --workspace --bench granules
 	@$(kernels)
 
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.
-kernels = cargo bench --locked --quiet -p edp-tests --bench kernels
+kernels = cargo bench --locked --quiet --workspace --bench kernels
 
 chaos: ## productions with everything going wrong that can (SEED=N repeats one, EDP_SCENARIOS=a,b chooses; doc/faults.md)
 	$(need) test
 	cargo build --workspace --bins --locked --quiet
-	$(if $(SEED),SEED=$(SEED)) cargo test --locked --quiet -p edp-tests --test cluster chaos_on_a_broker -- --include-ignored --nocapture
+	$(if $(SEED),SEED=$(SEED)) cargo test --locked --quiet --workspace --test cluster chaos_on_a_broker -- --include-ignored --nocapture
 
 # Everything that starts a broker once more, on RabbitMQ 4.
 define on_rabbitmq_4

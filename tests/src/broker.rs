@@ -258,6 +258,17 @@ impl Broker {
         self.directory.path().join(name)
     }
 
+    /// The end of what it has logged.
+    pub fn log(&self) -> String {
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(self.path("log")).into_iter().flatten().flatten() {
+            texts.push(std::fs::read_to_string(entry.path()).unwrap_or_default());
+        }
+        let text = texts.join("\n");
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(200)..].join("\n")
+    }
+
     /// The directory of its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -157,6 +157,27 @@ impl Process {
     }
 }
 
+/// What everybody said is there for whoever has to find out what went wrong.
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|end| end == "log") {
+                let text = fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<_> = text.lines().collect();
+                let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+                println!("---- {}\n{}", entry.file_name().display(), last.join("\n"));
+            }
+        }
+    }
+}
+
+/// Lines of each log that are shown after a failure.
+const LAST_LINES: usize = 40;
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();

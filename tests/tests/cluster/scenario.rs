@@ -127,6 +127,7 @@ impl<'a> Table<'a> {
             Err(_) => {
                 row("", "NO", "");
                 self.failed.push(format!("{name} (SEED={seed})"));
+                println!("---- the broker\n{}", self.broker.log());
                 // Whatever it has left of the broker: the next one gets another.
                 self.broker = Broker::start();
             }
