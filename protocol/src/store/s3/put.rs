@@ -280,7 +280,11 @@ impl Link {
                 let _ = removed.await;
                 return Err(S3Error::IgnoresConditions { bucket: bucket.into() });
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                // It may be there all the same.
+                let _ = removed.await;
+                return Err(error);
+            }
         }
         if let Err(error) = removed.await {
             tracing::warn!("an empty object stays at {}: {error}", At::new(bucket, &probe));
