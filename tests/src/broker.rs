@@ -206,8 +206,14 @@ impl Broker {
     ///
     /// # Panics
     /// It fails.
-    pub fn control<I: IntoIterator<Item: AsRef<OsStr>>>(&self, words: I) -> String {
-        let output = self.controls(words);
+    pub fn control<I: IntoIterator<Item: AsRef<OsStr>> + Clone>(&self, words: I) -> String {
+        let end = Instant::now() + PATIENCE;
+        let mut output = self.controls(words.clone());
+        // A node that has just been started again takes connections before it can be controlled.
+        while crate::text(&output).contains("unable to perform an operation on node") && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(200));
+            output = self.controls(words.clone());
+        }
         assert!(output.status.success(), "{}", crate::text(&output));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

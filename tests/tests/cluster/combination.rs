@@ -60,7 +60,7 @@ pub(crate) fn combination(
         happen(fault, fleet, broker, &proxy, &mut coordinator, dice);
     }
     proxy.set(Mode::Pass);
-    for worker in &fleet.workers {
+    for worker in fleet.workers.iter_mut().filter_map(|worker| worker.ended().is_none().then_some(worker)) {
         worker.signal("CONT");
     }
     fleet.until_ended(&mut coordinator);
@@ -75,6 +75,8 @@ fn happen(
     coordinator: &mut Process,
     dice: &mut Dice,
 ) {
+    // those that were dismissed before may have ended meanwhile
+    fleet.refill();
     let worker = dice.below(fleet.workers.len());
     match fault {
         Fault::KillWorker => fleet.workers[worker].kill(),
