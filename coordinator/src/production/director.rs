@@ -1,6 +1,6 @@
 //! The director: starts the actors of a production, keeps the tally, and decides when it is over.
 //!
-//! [`Publishing`] sends what is due, [`Outcomes`] hears what became of it and has it written down before anything is
+//! `Publishing` sends what is due, `Outcomes` hears what became of it and has it written down before anything is
 //! acknowledged. They share nothing but the ledger: what one writes down the other finds there.
 //!
 //! When a production stops, orders stay in the queue: workers go on with them, and the next start finds their reports.

@@ -3,7 +3,7 @@
 //! This is the only module with `unsafe`. Its reasons: `H5Dwrite_chunk` takes compressed chunks as they are, so that
 //! shuffling and deflating run on all cores outside the library's lock; no safe crate offers it for files that
 //! the netCDF library wrote. Every call happens under the lock that the `netcdf` crate takes for its own calls,
-//! with identifiers that are closed by [`Id`] before the lock is released, and with buffers that outlive the call.
+//! with identifiers that are closed by `Id` before the lock is released, and with buffers that outlive the call.
 #![allow(unsafe_code)]
 
 use super::dataset::Chunk;
