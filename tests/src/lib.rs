@@ -118,6 +118,21 @@ pub fn count(report: &serde_json::Value, state: &str) -> usize {
     report["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
 }
 
+/// How long anything may take on a busy machine before it counts as hanging.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Waits until something is so.
+///
+/// # Panics
+/// It is not so for two minutes.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// Every file below a directory with its digest, by path relative to it; but for what vanishes meanwhile, as parts do,
 /// and for the copies of ledgers at a destination.
 pub fn files(root: &Path) -> BTreeMap<String, Digest> {

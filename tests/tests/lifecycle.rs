@@ -4,7 +4,7 @@
 use edp_protocol::Digest;
 use edp_protocol::settings::{NoticeSources, ServeSettings};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, coordinator, expect, files, program};
+use edp_tests::{Fixture, coordinator, expect, files, program, until};
 use edp_worker::notice;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -17,14 +17,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long anything may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A metadata service of EC2 that gives out tokens, and answers every question by a function of its path; nothing there
 /// is 404.
