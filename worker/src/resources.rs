@@ -2,7 +2,8 @@
 
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
-use crate::grid::{self, Diagnostics, GridError, Held, Latlon, Mask, Native};
+use crate::grid::{self, Diagnostics, GridError, Latlon, Mask, Native};
+use crate::held::{Held, HeldError};
 use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::podaac::{Table, TableError};
@@ -10,11 +11,10 @@ use crate::metadata::source::{self, Metadata, MetadataError};
 use crate::metadata::{self, MAX_FILE_BYTES};
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
-use edp_protocol::store::{StoreError, Stores};
+use edp_protocol::store::{Files, StoreError, Stores};
 use edp_protocol::{Digest, GridKind, Location};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -339,14 +339,13 @@ fn digested<T>(
     location: &str,
     planned: &Digest,
     stores: &Stores,
-    look: impl Fn(&Path, &Open<'_>) -> Result<(Digest, T), ResourceError>,
+    look: impl Fn(&Path, &Files) -> Result<(Digest, T), ResourceError>,
 ) -> Result<(PathBuf, T), ResourceError> {
     let at: Location = location.parse()?;
     // Copies of objects lie elsewhere than recipes may reach.
-    let open: &Open<'_> =
-        if matches!(at, Location::Local(_)) { &|path| stores.open_local(path) } else { &|path| File::open(path) };
+    let files = if matches!(at, Location::Local(_)) { stores.files().clone() } else { Files::default() };
     let first = directory(location, stores)?;
-    let (found, looked) = look(&first, open)?;
+    let (found, looked) = look(&first, &files)?;
     if found == *planned {
         return Ok((first, looked));
     }
@@ -354,18 +353,21 @@ fn digested<T>(
         return Err(changed(what, location, found, planned));
     }
     let again = stores.mirror_anew(&at, &first).map_err(ResourceError::Store)?;
-    let (found, looked) = look(&again, open)?;
+    let (found, looked) = look(&again, &files)?;
     if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
 }
-
-/// How the files of a resource are opened.
-type Open<'a> = dyn Fn(&Path) -> io::Result<File> + 'a;
 
 /// A file of the grid that cannot be read, or not now, is like that of any other resource.
 fn unread(error: GridError) -> ResourceError {
     match error {
         GridError::Read { path, source } => ResourceError::Read { path, source },
         error => ResourceError::Grid(error),
+    }
+}
+
+impl From<HeldError> for ResourceError {
+    fn from(HeldError { path, source }: HeldError) -> ResourceError {
+        ResourceError::Read { path, source }
     }
 }
 
@@ -380,41 +382,51 @@ fn load_texts(configuration: &str, metadata: &str, digests: &Digests, stores: &S
         return Err(changed("configuration", configuration, found, &digests.configuration));
     }
     let (parsed, _) = Configuration::parse(configuration, &bytes)?;
-    let look = |directory: &Path, open: &Open<'_>| {
-        Ok((digest_of_set(directory, &digests_of_files(source::files(directory)?, open)?), ()))
+    let look = |directory: &Path, files: &Files| {
+        let paths = source::files(directory, files)?;
+        let (held, digests) = Held::open(paths.clone(), files)?;
+        Ok((digest_of_set(directory, &digests), (paths, held)))
     };
-    let (directory, ()) = digested("metadata", metadata, &digests.metadata, stores, look)?;
-    let (loaded, _) = Metadata::load(&directory)?;
-    let (podaac, _) = load_table(&directory, &parsed)?;
+    let (directory, (paths, held)) = digested("metadata", metadata, &digests.metadata, stores, look)?;
+    let (loaded, _) = Metadata::load_held(&directory, paths, &held)?;
+    let (podaac, _) = load_table(&directory, &parsed, &held)?;
+    held.are_unchanged()?;
     Ok(Texts { configuration: parsed, metadata: loaded, podaac })
 }
 
-/// Reads the PO.DAAC table that a configuration names, and what is odd about it.
+/// Reads the PO.DAAC table that a configuration names, the one that is held if files are, and what is odd about it.
 ///
 /// # Errors
 /// The file is not in the metadata directory, or is no such table.
 pub fn load_table(
     metadata: &Path,
     configuration: &Configuration,
+    held: &Held,
 ) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
     // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
     if path.extension().is_none_or(|end| end != "csv") || path.parent() != Some(metadata) {
         return Err(ResourceError::TableName { path });
     }
-    Ok(Table::parse(&path.display().to_string(), &read(&Location::Local(path.clone()), &Stores::default())?)?)
+    let mut bytes = Vec::new();
+    let read = held.reader(&path).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(ResourceError::TooLarge { path });
+    }
+    Ok(Table::parse(&path.display().to_string(), &bytes)?)
 }
 
 fn load_grid(location: &str, digests: &Digests, stores: &Stores) -> Result<ModelGrid, ResourceError> {
-    let look = |directory: &Path, open: &Open<'_>| {
-        let held = Held::open(grid::files(directory)?, open).map_err(unread)?;
-        Ok((digest_of_set(directory, &held.digests().map_err(unread)?), held))
+    let look = |directory: &Path, files: &Files| {
+        let (held, digests) = Held::open(grid::files(directory, files).map_err(unread)?, files)?;
+        Ok((digest_of_set(directory, &digests), held))
     };
     let (directory, held) = digested("grid", location, &digests.grid, stores, look)?;
     let held = Arc::new(held);
-    let diagnostics = Diagnostics::load(&directory)?.unwrap_or_default();
+    let diagnostics = Diagnostics::load(&directory, &held)?.unwrap_or_default();
     let native = Native::load_held(&directory, held.clone())?;
-    held.are_unchanged().map_err(unread)?;
+    held.are_unchanged()?;
     let positions = vec![OnceLock::new(); native.levels];
     Ok(ModelGrid {
         directory,
@@ -435,15 +447,15 @@ fn load_target(
     planned: &Digest,
     stores: &Stores,
 ) -> Result<Target, ResourceError> {
-    let look = |directory: &Path, open: &Open<'_>| {
-        let seals = digests_of_files(mapping::files(directory)?, open)?;
-        Ok((digest_of_set(directory, &seals), seals))
+    let look = |directory: &Path, files: &Files| {
+        let seals = digests_of_files(mapping::files(directory, files)?, files)?;
+        Ok((digest_of_set(directory, &seals), (seals, files.clone())))
     };
-    let (at, seals) = digested("mapping factors", factors, planned, stores, look)?;
+    let (at, (seals, files)) = digested("mapping factors", factors, planned, stores, look)?;
     // Where the digest was found to be the planned one: on S3 there may be another copy by now.
     let latlon = Latlon::load_held(&model.directory, &model.held)?;
-    model.held.are_unchanged().map_err(unread)?;
-    let loaded = Factors::open_sealed(&at, seals)?;
+    model.held.are_unchanged()?;
+    let loaded = Factors::open_sealed(&at, seals, files)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
         return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
@@ -465,7 +477,7 @@ pub fn configuration_digest(location: &str, stores: &Stores) -> Result<Digest, R
 /// The directory or a file cannot be read.
 pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, source::files(&directory)?)
+    digest_of_directory(&directory, source::files(&directory, &Files::default())?)
 }
 
 /// Digest of the files of a grid directory that production reads.
@@ -474,7 +486,7 @@ pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, Resour
 /// The directory or a file cannot be read.
 pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, grid::files(&directory)?)
+    digest_of_directory(&directory, grid::files(&directory, &Files::default())?)
 }
 
 /// Digest of the files of a directory of mapping factors that production reads.
@@ -483,17 +495,17 @@ pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceEr
 /// The directory or a file cannot be read.
 pub fn factors_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, mapping::files(&directory)?)
+    digest_of_directory(&directory, mapping::files(&directory, &Files::default())?)
 }
 
 fn digest_of_directory(directory: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
-    Ok(digest_of_set(directory, &digests_of_files(files, &|path| File::open(path))?))
+    Ok(digest_of_set(directory, &digests_of_files(files, &Files::default())?))
 }
 
-fn digests_of_files(files: Vec<PathBuf>, open: &Open<'_>) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
+fn digests_of_files(paths: Vec<PathBuf>, files: &Files) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
     let mut digests = BTreeMap::new();
-    for path in files {
-        let read = open(&path).and_then(Digest::of_reader);
+    for path in paths {
+        let read = files.open(&path).and_then(Digest::of_reader);
         let (digest, _) = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
         digests.insert(path, digest);
     }

@@ -1,5 +1,6 @@
 //! Task lists of any origin, made ready for production.
 
+use crate::held::Held;
 use crate::metadata;
 use crate::metadata::configuration::{Configuration, ConfigurationError};
 use crate::metadata::source::{Metadata, MetadataError};
@@ -144,7 +145,7 @@ impl Shared {
         let (parsed, odd) = Configuration::parse(configuration, &resources::read(&location, stores)?)?;
         let directory = resources::directory(metadata, stores)?;
         let (found, more) = Metadata::load(&directory)?;
-        let (_, table) = resources::load_table(&directory, &parsed)?;
+        let (_, table) = resources::load_table(&directory, &parsed, &Held::default())?;
         warnings.extend(odd.into_iter().chain(more).chain(table));
         let units = found.time_coordinates.find("time").and_then(|entry| entry.text("units"));
         let time_units = units.ok_or_else(|| TaskError::NoTimeUnits { metadata: metadata.to_owned() })?.to_owned();

@@ -15,6 +15,7 @@ use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_worker::console::{Ending, Usage, note, out};
+use edp_worker::held::Held;
 use edp_worker::metadata::configuration::Configuration;
 use edp_worker::metadata::podaac::Table;
 use edp_worker::metadata::source::Metadata;
@@ -185,7 +186,7 @@ impl Shared {
         let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
         let directory = resources::directory(&locations.metadata, stores).map_err(usage)?;
         let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
-        let (podaac, table) = resources::load_table(&directory, &configuration).map_err(usage)?;
+        let (podaac, table) = resources::load_table(&directory, &configuration, &Held::default()).map_err(usage)?;
         for warning in warnings.into_iter().chain(more).chain(table) {
             note(&format!("warning: {warning}"));
         }

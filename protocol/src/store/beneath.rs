@@ -1,18 +1,18 @@
 //! Opening files beneath directories that are held open, so that nothing outside of them can be had.
 //!
-//! What is guaranteed: a file that [`Beneath::open`] gives lay beneath one of the directories when it was opened,
+//! What is guaranteed: a file or directory that [`Beneath`] gives lay beneath one of the directories when it was opened,
 //! whatever anybody did to links and directories meanwhile. The path is first resolved as the system would resolve it,
 //! links and all; the result must lie beneath a directory, and is then opened from that directory's handle without
-//! following any link. Whoever puts a link between these two steps gets an error, never the link's target.
+//! following any link. Whoever puts a link between these two steps gets an error, never the link's target. Libraries
+//! that take paths, and everything that is written, go through such handles too ([`super::Pin`]); only systems that
+//! have no paths for handles (all but Linux) get the resolved path a moment later.
 //!
-//! What is not: [`Beneath::resolve`] only says where a path leads at that moment. Libraries that take paths (HDF5,
-//! listings of directories, writing a granule as a part beside its target) use them a moment later, and there it is
-//! a check against recipes, not against somebody who can write beneath the directories. Hard links and mounts beneath a
+//! What is not: [`Beneath::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
 //! directory count as beneath it: only who may write there can make them.
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fsync, mkdirat, openat};
 use rustix::io::Errno;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -43,6 +43,12 @@ pub struct RootError {
 
 /// For files: a pipe must not keep us waiting for its other end, and a terminal not become ours.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// For whatever is only looked at.
+#[cfg(target_os = "linux")]
+const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const LOOK: OFlags = FILE;
 
 /// For directories on the way, where the right to pass through is enough.
 #[cfg(target_os = "linux")]
@@ -77,6 +83,47 @@ impl Beneath {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok(file)
+    }
+
+    /// What is at a path; links are followed as far as they stay beneath the directories.
+    ///
+    /// # Errors
+    /// It is not there, not beneath a directory, or was replaced by a link meanwhile.
+    pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let (root, below) = self.find(path)?;
+        File::from(open_below(&root.directory, &below, LOOK).map_err(|e| changed(path, e))?).metadata()
+    }
+
+    /// Opens a directory: what lies in it can be reached from the handle, wherever its name leads by then.
+    ///
+    /// # Errors
+    /// It is not there, no directory, not beneath a directory, or was replaced by a link meanwhile.
+    pub fn directory(&self, path: &Path) -> io::Result<File> {
+        let (root, below) = self.find(path)?;
+        Ok(open_below(&root.directory, &below, WAY).map_err(|e| changed(path, e))?.into())
+    }
+
+    /// The same, with directories made that are not there yet, each on the disk before the next.
+    ///
+    /// # Errors
+    /// As [`Beneath::directory`], or one cannot be made.
+    pub fn make_directory(&self, path: &Path) -> io::Result<File> {
+        let (root, below) = self.find(path)?;
+        match open_below(&root.directory, &below, WAY) {
+            Err(Errno::NOENT) => {}
+            found => return Ok(found.map_err(|e| changed(path, e))?.into()),
+        }
+        let mut at = openat(&root.directory, ".", WAY, Mode::empty())?;
+        for part in below.components() {
+            let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
+            match mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) => fsync(openat(&at, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            at = openat(&at, name, WAY | OFlags::NOFOLLOW, Mode::empty()).map_err(|e| changed(path, e))?;
+        }
+        Ok(at.into())
     }
 
     /// Where a path leads now: a path beneath one of the directories, without links. What is not there yet lies where

@@ -3,8 +3,9 @@
 //! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
 //! final name is complete, whatever happened and whoever made it.
 
+use super::{Files, Pin};
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -34,6 +35,8 @@ pub enum Committed {
 /// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is removed.
 #[derive(Debug)]
 pub struct Part {
+    directory: Pin,
+    name: OsString,
     path: PathBuf,
     target: PathBuf,
 }
@@ -44,18 +47,18 @@ impl Part {
     ///
     /// # Errors
     /// The target has no file name, or its directory cannot be made or written.
-    pub fn new(target: &Path, worker: &str) -> Result<Part, CommitError> {
+    pub fn new(target: &Path, worker: &str, files: &Files) -> Result<Part, CommitError> {
         let fail = |action| move |source| CommitError { path: target.into(), action, source };
         let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
         };
-        make_directory(directory).map_err(fail("make its directory"))?;
-        let path = directory.join(part_name(&name.to_string_lossy(), worker));
+        let directory = files.make_directory(directory).map_err(fail("make its directory"))?;
+        let path = directory.path().join(part_name(&name.to_string_lossy(), worker));
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
             _ => {}
         }
-        let part = Part { path, target: target.into() };
+        let part = Part { directory, name: name.into(), path, target: target.into() };
         let tried = File::create_new(&part.path).and_then(|_| fs::remove_file(&part.path));
         tried.map_err(fail("write into its directory"))?;
         Ok(part)
@@ -66,60 +69,45 @@ impl Part {
         &self.path
     }
 
+    /// A message with names that people know in the place of the part's path.
+    pub fn named(&self, message: &str) -> String {
+        self.directory.named(message)
+    }
+
     /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the disk.
     ///
     /// # Errors
     /// The part or its directory cannot be synced or linked.
     pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
-        let target = &self.target;
-        let fail = |action| move |source| CommitError { path: target.clone(), action, source };
+        let shown = &self.target;
+        let fail = |action| move |source| CommitError { path: shown.clone(), action, source };
+        let directory = self.directory.path();
+        let target = directory.join(&self.name);
         File::open(&self.path).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
         if replace {
-            fs::rename(&self.path, &self.target).map_err(fail("replace it"))?;
-        } else if let Err(e) = fs::hard_link(&self.path, &self.target) {
+            fs::rename(&self.path, &target).map_err(fail("replace it"))?;
+        } else if let Err(e) = fs::hard_link(&self.path, &target) {
             // On NFS the reply to a link that was made can be lost: then the file is there and is ours.
-            if !self.is_target() {
+            if !self.is_at(&target) {
                 return match e.kind() {
                     io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
                     _ => Err(fail("link its part to it")(e)),
                 };
             }
         }
-        if let Some(directory) = self.target.parent() {
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
-        }
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
         Ok(Committed::New) // dropping self unlinks the part
     }
 
-    fn is_target(&self) -> bool {
+    fn is_at(&self, target: &Path) -> bool {
         let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-        identity(&self.path).is_some_and(|part| identity(&self.target) == Some(part))
+        identity(&self.path).is_some_and(|part| identity(target) == Some(part))
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path); // it may be gone: renamed, or swept
-    }
-}
-
-/// Makes a directory and those above it, each on the disk before the next: a granule in a directory that a power cut
-/// takes away would be lost.
-fn make_directory(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Ok(()) => match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-            _ => File::open(".")?.sync_all(),
-        },
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => {
-                make_directory(parent)?;
-                make_directory(path)
-            }
-            _ => Err(e),
-        },
-        Err(e) => Err(e),
     }
 }
 
@@ -179,7 +167,7 @@ mod tests {
     use super::*;
 
     fn part(target: &Path, worker: &str, text: &str) -> Part {
-        let part = Part::new(target, worker).unwrap();
+        let part = Part::new(target, worker, &Files::default()).unwrap();
         fs::write(part.path(), text).unwrap();
         part
     }
@@ -238,7 +226,7 @@ mod tests {
     fn a_destination_that_is_a_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("out"), "").unwrap();
-        let error = Part::new(&dir.path().join("out/g.nc"), "w").unwrap_err();
+        let error = Part::new(&dir.path().join("out/g.nc"), "w", &Files::default()).unwrap_err();
         assert!(error.to_string().contains("out/g.nc: could not make its directory"), "{error}");
     }
 }

@@ -2,19 +2,20 @@
 
 pub mod beneath;
 pub mod commit;
+mod files;
 pub mod local;
 mod s3;
 mod scratch;
 
+pub use files::{Files, Pin};
 pub use s3::{At, Entry as Object, S3, S3Error, Tried};
 pub use scratch::LocalCopy;
 
 use crate::Location;
 use crate::location::LocationError;
 use crate::settings::StoreSettings;
-use beneath::Beneath;
 use commit::{CommitError, Committed};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -114,8 +115,7 @@ impl StoreError {
 #[derive(Debug, Clone, Default)]
 pub struct Stores {
     settings: StoreSettings,
-    /// Local files beyond these directories are refused.
-    beneath: Option<Arc<Beneath>>,
+    files: Files,
     /// Begun with the first location on S3.
     s3: Arc<OnceLock<Result<S3, Arc<S3Error>>>>,
 }
@@ -126,30 +126,14 @@ impl Stores {
         Stores { settings: settings.clone(), ..Stores::default() }
     }
 
-    /// The same stores without local files beyond some directories; see [`beneath`] for what that guarantees.
-    pub fn confined(self, beneath: Arc<Beneath>) -> Stores {
-        Stores { beneath: Some(beneath), ..self }
+    /// The same stores with these files of this machine alone.
+    pub fn confined(self, files: Files) -> Stores {
+        Stores { files, ..self }
     }
 
-    /// Opens a local file.
-    ///
-    /// # Errors
-    /// It is not there, no regular file, or beyond the directories that these stores are confined to.
-    pub fn open_local(&self, path: &Path) -> io::Result<File> {
-        match &self.beneath {
-            Some(beneath) => beneath.open(path),
-            // Opening a pipe would wait for somebody to write into it.
-            None if !fs::metadata(path)?.is_file() => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-            }
-            None => File::open(path),
-        }
-    }
-
-    /// Where a local path leads; an error if that is beyond the directories.
-    fn resolve_local(&self, path: &Path) -> Result<PathBuf, StoreError> {
-        let fail = |source| StoreError::Io { path: path.into(), source };
-        self.beneath.as_ref().map_or(Ok(path.into()), |beneath| beneath.resolve(path).map_err(fail))
+    /// Files of this machine.
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// S3, connected to at the first call.
@@ -171,7 +155,7 @@ impl Stores {
             Location::S3 { bucket, key } => return Ok(self.s3()?.head(bucket, key)?),
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
-        match fs::metadata(self.resolve_local(path)?) {
+        match self.files.metadata(path) {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(fail(e)),
             Ok(found) => Ok(Some(Head {
@@ -194,7 +178,7 @@ impl Stores {
             Location::S3 { bucket, key } => return Ok(Box::new(self.s3()?.read(bucket, key, etag, limit)?)),
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
-        let file = self.open_local(path).map_err(fail)?;
+        let file = self.files.open(path).map_err(fail)?;
         if file.length().map_err(fail)? > limit {
             return Err(StoreError::TooLarge { location: at.clone(), limit });
         }
@@ -212,7 +196,7 @@ impl Stores {
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
         let mut bytes = Vec::new();
-        self.open_local(path).map_err(fail)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
+        self.files.open(path).map_err(fail)?.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fail)?;
         if bytes.len() as u64 > limit {
             return Err(StoreError::TooLarge { location: at.clone(), limit });
         }
@@ -220,13 +204,14 @@ impl Stores {
     }
 
     /// A local path where the file, or everything below the directory, at a location can be read: itself if it is
-    /// local; on S3 a copy of it, made at the first call and removed with the last clone of these stores.
+    /// local, to be read through [`Stores::files`]; on S3 a copy of it, made at the first call and removed with the last
+    /// clone of these stores.
     ///
     /// # Errors
     /// It is not there, or cannot be copied.
     pub fn mirror(&self, at: &Location) -> Result<PathBuf, StoreError> {
         match at {
-            Location::Local(path) => self.resolve_local(path).map(|_| path.clone()),
+            Location::Local(path) => Ok(path.clone()),
             Location::S3 { bucket, key } => Ok(self.s3()?.mirror(bucket, key)?),
         }
     }

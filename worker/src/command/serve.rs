@@ -71,7 +71,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;
     let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|e| usage(&e))?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
-    let stores = Stores::new(&settings.store).confined(reach.directories());
+    let stores = Stores::new(&settings.store).confined(reach.files());
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),

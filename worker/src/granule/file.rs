@@ -1,6 +1,6 @@
 //! Datasets to files: the netCDF library defines, we write the chunks.
 
-use super::chunks::{ChunkError, ChunkWriter};
+use super::chunks::{self, ChunkError, ChunkWriter};
 use super::dataset::{Attributes, Chunk, Dataset, Storage, Type, Value, Values, Variable};
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ impl Writer {
     /// Something is there already, a definition is refused, or the disk is full or unwritable: then as the system's
     /// own error.
     pub fn create(path: &Path, dataset: &Dataset) -> Result<Writer, FileError> {
+        chunks::silence_hdf5(); // whatever thread this is
         let begun = begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?));
         let chunks = begun.map_err(|error| explain(path, error, FRAME))?;
         Ok(Writer { path: path.into(), chunks, written: Written::new() })
@@ -97,15 +98,13 @@ impl Writer {
         self.chunks.remove_attribute(variable, attribute).map_err(|e| explain(&self.path, e.into(), FRAME))
     }
 
-    /// Closes the file. What was written is on the disk when this returns.
+    /// Closes the file. What was written need not be on the disk when this returns: syncing it is the caller's.
     ///
     /// # Errors
     /// Something could not be written.
     pub fn close(self) -> Result<Written, FileError> {
         let Writer { path, chunks, written } = self;
         chunks.close().map_err(|error| explain(&path, error.into(), FRAME))?;
-        let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|source| FileError::Io { path, source })?;
         Ok(written)
     }
 }

@@ -98,14 +98,18 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     stages.end_spans();
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
-    let (checked, hashed) = stages.time(Stage::Gate, size, || {
+    // The disk, the hash and the gate need nothing of each other.
+    let (checked, hashed, synced) = stages.time(Stage::Gate, size, || {
         std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| stages.time(Stage::Write, 0, || File::open(path)?.sync_all()));
             let hashing = scope.spawn(|| digest(path, size, stages));
             let checked = gate::check(path, &dataset, &written);
-            (checked, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (checked, hashed, syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     });
     stages.end_spans();
+    synced.map_err(fail)?;
     let (chunks, digest) = (checked?, hashed.map_err(fail)?);
     Ok(Made { size, digest, inputs, chunks, warnings })
 }
@@ -214,15 +218,15 @@ impl Assembly<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<(Written, Vec<wire::Input>), MakeError> {
         let stages = self.stages;
-        let writer = stages.time(Stage::Write, 0, || Writer::create(path, dataset))?;
         let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
         let failed = AtomicBool::new(false);
         let (written, encoded, inputs) = std::thread::scope(|scope| {
             let hashing = scope.spawn(|| self.hash(outputs, &failed));
+            let described = &*dataset;
             let writing = scope.spawn(move || {
-                let mut writer = writer;
+                let mut writer = stages.time(Stage::Write, 0, || Writer::create(path, described))?;
                 for (name, chunks) in chunks {
                     let chunks = chunks.as_ref();
                     let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();

@@ -2,8 +2,8 @@
 
 use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
+use crate::held::Held;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -63,20 +63,19 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Reads the list in a grid directory; `None` if there is none.
+    /// Reads the list in a grid directory, the one that is held if files are; `None` if there is none.
     ///
     /// # Errors
     /// It is there but cannot be read or understood.
-    pub fn load(directory: &Path) -> Result<Option<Diagnostics>, GridError> {
+    pub fn load(directory: &Path, held: &Held) -> Result<Option<Diagnostics>, GridError> {
         let path = directory.join(DIAGNOSTICS_FILE);
-        let file = match File::open(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            other => other,
-        };
+        let fail = |source| GridError::Read { path: path.clone(), source };
+        if !held.has(&path).map_err(fail)? {
+            return Ok(None);
+        }
         let mut text = Vec::new();
         let limit = MAX_LIST as u64 + 1; // one more than allowed, so that the parser can refuse it
-        file.and_then(|file| file.take(limit).read_to_end(&mut text))
-            .map_err(|source| GridError::Read { path: path.clone(), source })?;
+        held.reader(&path).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail)?;
         Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
     }
 
@@ -209,15 +208,15 @@ mod tests {
     #[test]
     fn the_list_may_be_absent() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Diagnostics::load(dir.path()).unwrap(), None);
+        assert_eq!(Diagnostics::load(dir.path(), &Held::default()).unwrap(), None);
         std::fs::write(dir.path().join(DIAGNOSTICS_FILE), LIST).unwrap();
-        assert!(Diagnostics::load(dir.path()).unwrap().is_some());
+        assert!(Diagnostics::load(dir.path(), &Held::default()).unwrap().is_some());
     }
 
     #[test]
     fn real_list() {
         let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
-        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4")).unwrap().unwrap();
+        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4"), &Held::default()).unwrap().unwrap();
         assert_eq!(list.placements.len(), 320);
         assert!(list.placements.values().all(Option::is_some));
         for (names, horizontal, vertical) in [

@@ -1,6 +1,7 @@
 //! What can be wrong with a grid directory.
 
 use super::diagnostics::DiagnosticsError;
+use crate::held::HeldError;
 use crate::mds::MdsError;
 use std::io;
 use std::path::PathBuf;
@@ -97,4 +98,10 @@ pub enum GridError {
     /// The list of diagnostics cannot be used.
     #[error("the list of diagnostics cannot be used")]
     Diagnostics(#[from] DiagnosticsError),
+}
+
+impl From<HeldError> for GridError {
+    fn from(HeldError { path, source }: HeldError) -> GridError {
+        GridError::Read { path, source }
+    }
 }

@@ -1,8 +1,8 @@
 //! A geometry file in NetCDF, read with its shapes checked.
 
 use super::error::GridError;
-use super::held::Held;
 use super::mask::Mask;
+use crate::held::Held;
 use crate::mds::compact::TILES;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ pub(super) struct Geometry {
 impl Geometry {
     /// Opens a file, and if it is held the very one that is.
     pub(super) fn open(path: &Path, held: &Held) -> Result<Geometry, GridError> {
-        match netcdf::open(held.path(path)) {
+        let file = held.path(path).map_err(|source| GridError::Read { path: path.to_owned(), source })?;
+        match netcdf::open(file) {
             Ok(file) => Ok(Geometry { path: path.to_owned(), file }),
             Err(source) => Err(GridError::Netcdf { file: path.to_owned(), what: "the file".into(), source }),
         }

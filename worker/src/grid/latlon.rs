@@ -2,8 +2,8 @@
 
 use super::error::GridError;
 use super::geometry::Geometry;
-use super::held::Held;
 use super::{MAX_LEVELS, directory};
+use crate::held::Held;
 use std::path::Path;
 
 /// Most rows or columns that are accepted.
@@ -34,7 +34,7 @@ impl Latlon {
     /// # Errors
     /// Those of [`Latlon::load`].
     pub fn load_held(directory: &Path, held: &Held) -> Result<Latlon, GridError> {
-        let geometry = Geometry::open(&directory::latlon(directory)?, held)?;
+        let geometry = Geometry::open(&directory::latlon(directory, held)?, held)?;
         let axis = |name: &'static str, limit: usize| match geometry.shape(name)?[..] {
             [length] => {
                 geometry.check_size(name, length, limit)?;

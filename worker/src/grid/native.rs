@@ -1,12 +1,12 @@
 //! The native geometry: positions, bounds, masks and angles of the 13 tiles.
 
-use super::directory::{self, exists};
+use super::directory;
 use super::edges::EdgePoints;
 use super::error::GridError;
 use super::geometry::Geometry;
-use super::held::Held;
 use super::mask::Mask;
 use super::{MAX_LEVELS, MAX_N, topology};
+use crate::held::Held;
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
 use std::borrow::Cow;
@@ -73,7 +73,7 @@ impl Native {
     /// # Errors
     /// Those of [`Native::load`].
     pub fn load_held(directory: &Path, held: Arc<Held>) -> Result<Native, GridError> {
-        let path = directory::native(directory)?;
+        let path = directory::native(directory, &held)?;
         let geometry = Geometry::open(&path, &held)?;
         let (n, levels) = match geometry.shape("hFacC")?[..] {
             [levels, TILES, j, i] if j == i => (i, levels),
@@ -90,7 +90,7 @@ impl Native {
             geometry.shape(name)?;
         }
         let grid = [TILES, n, n];
-        let source = Source { directory, geometry: &geometry };
+        let source = Source { directory, geometry: &geometry, held: &held };
         let mask = |name: &str, fraction: &str| {
             let name = if geometry.has(name) { name } else { fraction };
             geometry.mask(name, n, levels, false)
@@ -231,6 +231,7 @@ impl Native {
 struct Source<'a> {
     directory: &'a Path,
     geometry: &'a Geometry,
+    held: &'a Held,
 }
 
 impl Source<'_> {
@@ -256,10 +257,13 @@ impl Source<'_> {
     fn mds(&self, name: &str, sizes: &[usize]) -> Result<Option<Vec<f32>>, GridError> {
         let stem = self.directory.join(name);
         let [meta, data] = MdsFile::pair(&stem);
-        if !exists(&meta)? && !exists(&data)? {
+        let has = |path: &PathBuf| {
+            self.held.has(path).map_err(|source| GridError::Read { path: path.clone(), source })
+        };
+        if !has(&meta)? && !has(&data)? {
             return Ok(None);
         }
-        let file = MdsFile::open_pair(&stem)?;
+        let file = MdsFile::open_pair_by(&stem, |path| self.held.reader(path))?;
         // MITgcm can write a plane as 2-D or as one level
         let found = match file.header().sizes() {
             [x, y, 1] if sizes.len() == 2 => &[*x, *y],

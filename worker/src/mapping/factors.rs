@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edp_protocol::Digest;
+use edp_protocol::store::Files;
 
 use super::pickle::{Document, Value};
+use super::xz::Sealed;
 use super::{Level, MappingError, npz, xz};
 
 /// Largest unpacked `latlon_grid.xz`. Nearly all of it are the index lists of the wet cells: 58 MB for LLC90, 520 MB
@@ -31,6 +33,7 @@ pub struct Factors {
     longitude_bounds: Vec<[f64; 2]>,
     depth_bounds: Vec<[f64; 2]>,
     levels: Vec<Mutex<Option<Loaded>>>,
+    files: Files,
     seals: BTreeMap<PathBuf, Digest>,
 }
 
@@ -63,7 +66,7 @@ impl Factors {
     ///
     /// The file is absent, damaged, or its parts do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
-        Self::open_sealed(dir, BTreeMap::new())
+        Self::open_sealed(dir, BTreeMap::new(), Files::default())
     }
 
     /// Opens a directory of factors of which the digests of some files are known: these files are refused, whenever
@@ -72,9 +75,10 @@ impl Factors {
     /// # Errors
     ///
     /// As [`Factors::open`], and [`MappingError::Changed`].
-    pub fn open_sealed(dir: &Path, seals: BTreeMap<PathBuf, Digest>) -> Result<Self, MappingError> {
+    pub fn open_sealed(dir: &Path, seals: BTreeMap<PathBuf, Digest>, files: Files) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
-        let bytes = xz::read_pickle(&file, MAX_LATLON_GRID, seals.get(&file))?;
+        let source = Sealed { file: &file, files: &files, seal: seals.get(&file) };
+        let bytes = xz::read_pickle(source, MAX_LATLON_GRID)?;
         let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
@@ -94,6 +98,7 @@ impl Factors {
             longitude_bounds: grid.pairs(grid.entry(bounds, "lon")?, "the longitude bounds", Some(nlon))?,
             levels: depth_bounds.iter().map(|_| Mutex::new(None)).collect(),
             depth_bounds,
+            files,
             seals,
         })
     }
@@ -165,12 +170,15 @@ impl Factors {
         Ok(level)
     }
 
+    fn sealed<'a>(&'a self, file: &'a Path) -> Sealed<'a> {
+        Sealed { file, files: &self.files, seal: self.seals.get(file) }
+    }
+
     fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
         let cells = self.shape.0 * self.shape.1;
-        let file = sparse_matrix(&self.dir, k);
-        let matrix = npz::read(&file, k, wet_positions.len(), cells, self.seals.get(&file))?;
-        let mask = land_mask(&self.dir, k);
-        let land = read_land_mask(&mask, cells, self.seals.get(&mask))?;
+        let (file, mask) = (sparse_matrix(&self.dir, k), land_mask(&self.dir, k));
+        let matrix = npz::read(self.sealed(&file), k, wet_positions.len(), cells)?;
+        let land = read_land_mask(self.sealed(&mask), cells)?;
         Level::new(&matrix, land, wet_positions).map_err(|reason| MappingError::Content { file, reason })
     }
 }
@@ -245,8 +253,9 @@ impl<'a> LatlonGrid<'_, 'a> {
 }
 
 /// Reads a land mask; true is land.
-fn read_land_mask(file: &Path, cells: usize, seal: Option<&Digest>) -> Result<Vec<bool>, MappingError> {
-    let bytes = xz::read_pickle(file, cells.saturating_mul(8).saturating_add(PICKLE_FRAME), seal)?;
+fn read_land_mask(source: Sealed<'_>, cells: usize) -> Result<Vec<bool>, MappingError> {
+    let file = source.file;
+    let bytes = xz::read_pickle(source, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
     let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
     let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
     let array = document.array(document.root());
@@ -271,20 +280,18 @@ fn read_land_mask(file: &Path, cells: usize, seal: Option<&Digest>) -> Result<Ve
 /// # Errors
 ///
 /// A directory cannot be listed, or the target grid is absent.
-pub fn files(dir: &Path) -> Result<Vec<PathBuf>, MappingError> {
+pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
     let grid = latlon_grid(dir);
     let absent = |source| MappingError::Io { file: grid.clone(), action: "open", source };
-    std::fs::metadata(&grid).map_err(absent)?;
+    files.metadata(&grid).map_err(absent)?;
     let mut found = vec![grid];
     for (folder, prefix, suffix) in [("land_mask", LAND_MASK, ".xz"), ("sparse", SPARSE_MATRIX, ".npz")] {
         let folder = dir.join(folder);
         let failed = |source| MappingError::Io { file: folder.clone(), action: "list", source };
-        for entry in std::fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
+        for name in files.names(&folder).map_err(failed)? {
             let number = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
             if number.is_some_and(is_level_number) {
-                found.push(entry.path());
+                found.push(folder.join(name));
             }
         }
     }

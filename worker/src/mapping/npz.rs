@@ -3,12 +3,11 @@
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use edp_protocol::Digest;
 use zip::ZipArchive;
 
 use super::MappingError;
 use super::npy::Npy;
-use super::xz::read_file;
+use super::xz::{Sealed, read_file};
 
 /// Largest matrix file.
 const MAX_FILE: usize = 1 << 30;
@@ -58,14 +57,8 @@ impl Csr {
 ///
 /// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
 /// damaged, larger than the matrix can be, or not a valid part of a matrix.
-pub(super) fn read(
-    file: &Path,
-    level: usize,
-    rows: usize,
-    columns: usize,
-    seal: Option<&Digest>,
-) -> Result<Csr, MappingError> {
-    parse(file, &read_file(file, MAX_FILE, seal)?, level, rows, columns)
+pub(super) fn read(source: Sealed<'_>, level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
+    parse(source.file, &read_file(source, MAX_FILE)?, level, rows, columns)
 }
 
 /// Reads a matrix in memory as [`super::Factors::level`] does, and says how many weights it has. `file` and `level`

@@ -258,7 +258,7 @@ mod tests {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write_all(first.path());
         write_all(second.path());
-        let files = super::super::files(first.path()).unwrap();
+        let files = super::super::files(first.path(), &edp_protocol::store::Files::default()).unwrap();
         assert_eq!(files.len(), 5);
         for file in files {
             let other = second.path().join(file.strip_prefix(first.path()).unwrap());

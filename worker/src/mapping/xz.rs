@@ -1,10 +1,10 @@
 //! Unpacks XZ files within limits.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use edp_protocol::Digest;
+use edp_protocol::store::Files;
 use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 
 use super::MappingError;
@@ -15,16 +15,25 @@ const DECODER_MEMORY: u64 = 96 << 20;
 /// The least amount by which the output grows.
 const STEP: usize = 1 << 16;
 
+/// A file of the factors, how it is opened, and the digest that it must have if that is known.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sealed<'a> {
+    pub(super) file: &'a Path,
+    pub(super) files: &'a Files,
+    pub(super) seal: Option<&'a Digest>,
+}
+
 /// Reads the whole file.
 ///
 /// # Errors
 ///
 /// The file cannot be read, or has more than `limit` bytes (found before anything of that size is allocated).
-pub(super) fn read_file(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
+pub(super) fn read_file(source: Sealed<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
+    let Sealed { file, files, seal } = source;
     let io = |action| move |source| MappingError::Io { file: file.to_owned(), action, source };
     let too_large =
         || MappingError::TooLarge { file: file.to_owned(), what: "the file".to_owned(), limit: limit as u64 };
-    let handle = File::open(file).map_err(io("open"))?;
+    let handle = files.open(file).map_err(io("open"))?;
     let size = handle.metadata().map_err(io("read"))?.len();
     if size > limit as u64 {
         return Err(too_large());
@@ -98,10 +107,10 @@ pub(super) fn unpack(
 
 /// Reads an XZ file that holds a pickle, and unpacks it to at most `limit` bytes; no further than what comes out can
 /// be the beginning of a pickle.
-pub(super) fn read_pickle(file: &Path, limit: usize, seal: Option<&Digest>) -> Result<Vec<u8>, MappingError> {
+pub(super) fn read_pickle(source: Sealed<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
-    let packed = read_file(file, limit.saturating_add(limit / 64).saturating_add(4096), seal)?;
-    unpack_pickle(file, &packed, limit)
+    let packed = read_file(source, limit.saturating_add(limit / 64).saturating_add(4096))?;
+    unpack_pickle(source.file, &packed, limit)
 }
 
 /// Unpacks an XZ file in memory to at most `limit` bytes, and no further than what comes out can be the beginning of a
@@ -225,14 +234,18 @@ mod tests {
     #[test]
     fn files_beyond_the_limit_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("huge");
+        let (path, files) = (dir.path().join("huge"), Files::default());
         // Sparse: takes no room on the disk.
-        File::create(&path).unwrap().set_len(1 << 33).unwrap();
-        assert!(matches!(read_file(&path, 1 << 20, None), Err(MappingError::TooLarge { .. })));
+        std::fs::File::create(&path).unwrap().set_len(1 << 33).unwrap();
+        assert!(matches!(read_file(plain(&path, &files), 1 << 20), Err(MappingError::TooLarge { .. })));
         assert!(matches!(
-            read_file(&dir.path().join("absent"), 10, None),
+            read_file(plain(&dir.path().join("absent"), &files), 10),
             Err(MappingError::Io { action: "open", .. })
         ));
+    }
+
+    fn plain<'a>(file: &'a Path, files: &'a Files) -> Sealed<'a> {
+        Sealed { file, files, seal: None }
     }
 
     /// Whatever comes out is taken.
@@ -243,18 +256,18 @@ mod tests {
     #[test]
     fn what_is_no_pickle_is_not_unpacked_to_its_end() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bomb.xz");
+        let (path, files) = (dir.path().join("bomb.xz"), Files::default());
         let pickle = b"\x80\x04]q\x00.".to_vec();
         for beginning in [Vec::new(), pickle.clone()] {
             let mut bomb = beginning;
             bomb.resize(10_000_000, 0);
             std::fs::write(&path, pack(&path, &bomb, 1).unwrap()).unwrap();
             // Far below the limit, so only the content can be the reason.
-            let error = read_pickle(&path, 1 << 30, None).unwrap_err();
+            let error = read_pickle(plain(&path, &files), 1 << 30).unwrap_err();
             assert!(matches!(error, MappingError::Pickle { .. }), "{error}");
         }
         std::fs::write(&path, pack(&path, &pickle, 1).unwrap()).unwrap();
-        assert_eq!(read_pickle(&path, 1 << 30, None).unwrap(), pickle);
+        assert_eq!(read_pickle(plain(&path, &files), 1 << 30).unwrap(), pickle);
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use super::header::{Header, MAX_HEADER, Precision};
 use edp_protocol::store::ReadAt;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Most bytes that are read at once: few requests to remote storage, and little memory beside the result.
@@ -58,6 +58,14 @@ impl MdsFile<File> {
     /// # Errors
     /// One of the files cannot be read, or they do not fit together.
     pub fn open_pair(stem: &Path) -> Result<MdsFile<File>, MdsError> {
+        Self::open_pair_by(stem, |path| File::open(path))
+    }
+
+    /// The same, with the files opened by `open`.
+    ///
+    /// # Errors
+    /// Those of [`MdsFile::open_pair`].
+    pub fn open_pair_by(stem: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<MdsFile<File>, MdsError> {
         let [meta, data] = Self::pair(stem);
         let fail = |path: &Path| {
             let file = path.display().to_string();
@@ -65,9 +73,9 @@ impl MdsFile<File> {
         };
         let mut text = Vec::new();
         let limit = MAX_HEADER as u64 + 1; // one more than allowed, so that the parser can refuse it
-        File::open(&meta).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail(&meta))?;
+        open(&meta).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail(&meta))?;
         let header = Header::parse(&meta.display().to_string(), &text)?;
-        let file = File::open(&data).map_err(fail(&data))?;
+        let file = open(&data).map_err(fail(&data))?;
         MdsFile::open(&data.display().to_string(), header, file)
     }
 

@@ -3,10 +3,11 @@
 use super::entry::{Entries, EntryError, GlobalEntry};
 use super::groupings::{self, Grouping};
 use super::{MAX_FILE_BYTES, Warning};
+use crate::held::Held;
 use edp_protocol::GridKind;
+use edp_protocol::store::Files;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -77,8 +78,19 @@ impl Metadata {
     /// # Errors
     /// A role has no file (all such roles are named at once), or a file cannot be read or is broken.
     pub fn load(directory: &Path) -> Result<(Metadata, Vec<Warning>), MetadataError> {
-        let files = files(directory)?;
-        let mut loader = Loader { directory, files: &files, missing: Vec::new(), warnings: Vec::new() };
+        Metadata::load_held(directory, files(directory, &Files::default())?, &Held::default())
+    }
+
+    /// The same, of some of the directory's files, which are held.
+    ///
+    /// # Errors
+    /// Those of [`Metadata::load`].
+    pub fn load_held(
+        directory: &Path,
+        files: Vec<PathBuf>,
+        held: &Held,
+    ) -> Result<(Metadata, Vec<Warning>), MetadataError> {
+        let mut loader = Loader { directory, files: &files, held, missing: Vec::new(), warnings: Vec::new() };
         let metadata = Metadata {
             groupings: BTreeMap::from([
                 (GridKind::Native, loader.groupings("native", true)?),
@@ -108,35 +120,20 @@ impl Metadata {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn files(directory: &Path) -> Result<Vec<PathBuf>, MetadataError> {
-    let failed = |source| MetadataError::Read { path: directory.into(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let wanted = path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv"));
-        if wanted && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Reads a metadata file, but none that is too large.
-///
-/// # Errors
-/// The file cannot be read or is larger than [`MAX_FILE_BYTES`].
-pub fn read(path: &Path) -> Result<Vec<u8>, MetadataError> {
-    let failed = |source| MetadataError::Read { path: path.into(), source };
-    let mut bytes = Vec::new();
-    let limit = MAX_FILE_BYTES as u64 + 1;
-    File::open(path).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > MAX_FILE_BYTES { Err(MetadataError::TooLarge { path: path.into() }) } else { Ok(bytes) }
+pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataError> {
+    let names = files.names(directory).map_err(|source| MetadataError::Read { path: directory.into(), source })?;
+    let paths = names.into_iter().map(|name| directory.join(name));
+    let wanted = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv"))
+            && files.metadata(path).is_ok_and(|found| found.is_file())
+    };
+    Ok(paths.filter(wanted).collect())
 }
 
 struct Loader<'a> {
     directory: &'a Path,
     files: &'a [PathBuf],
+    held: &'a Held,
     missing: Vec<String>,
     warnings: Vec<Warning>,
 }
@@ -146,6 +143,15 @@ impl<'a> Loader<'a> {
     fn matching(&self, fits: impl Fn(&str) -> bool) -> Vec<&'a Path> {
         let files = self.files.iter().map(PathBuf::as_path);
         files.filter(|path| path.extension() == Some(OsStr::new("json")) && fits(&file_name(path))).collect()
+    }
+
+    /// Reads a metadata file, but none that is too large.
+    fn read(&self, path: &Path) -> Result<Vec<u8>, MetadataError> {
+        let failed = |source| MetadataError::Read { path: path.into(), source };
+        let mut bytes = Vec::new();
+        let limit = MAX_FILE_BYTES as u64 + 1;
+        self.held.reader(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        if bytes.len() > MAX_FILE_BYTES { Err(MetadataError::TooLarge { path: path.into() }) } else { Ok(bytes) }
     }
 
     fn warn(&mut self, files: &[&Path], message: &str) {
@@ -169,7 +175,7 @@ impl<'a> Loader<'a> {
         if files.len() > 1 {
             self.warn(&files, &format!("several groupings files for {kind}; the last counts"));
         }
-        let (groupings, warnings) = groupings::parse(&file.display().to_string(), &read(file)?)?;
+        let (groupings, warnings) = groupings::parse(&file.display().to_string(), &self.read(file)?)?;
         self.warnings.extend(warnings);
         Ok(groupings)
     }
@@ -191,7 +197,7 @@ impl<'a> Loader<'a> {
         let mut all = Entries::default();
         for id in ids {
             for file in self.role(id, required) {
-                let (entries, warnings) = Entries::parse(&file.display().to_string(), &read(file)?)?;
+                let (entries, warnings) = Entries::parse(&file.display().to_string(), &self.read(file)?)?;
                 all.0.extend(entries.0);
                 self.warnings.extend(warnings);
             }
@@ -202,7 +208,7 @@ impl<'a> Loader<'a> {
     fn globals(&mut self, id: &str) -> Result<Vec<GlobalEntry>, MetadataError> {
         let mut all = Vec::new();
         for file in self.role(id, true) {
-            let (entries, warnings) = GlobalEntry::parse_list(&file.display().to_string(), &read(file)?)?;
+            let (entries, warnings) = GlobalEntry::parse_list(&file.display().to_string(), &self.read(file)?)?;
             all.extend(entries);
             self.warnings.extend(warnings);
         }
@@ -270,7 +276,7 @@ mod tests {
             assert_eq!(names(&m.latlon_variables), ["A latlon"]);
             assert_eq!(names(&m.latlon_geometry), ["geometry latlon"]);
             assert_eq!((m.globals_all.len(), m.globals_latlon.len(), m.globals_native.len()), (1, 1, 1));
-            let files = files(directory.path()).unwrap();
+            let files = files(directory.path(), &Files::default()).unwrap();
             assert_eq!(files.len(), 18);
             assert!(files.is_sorted() && files.iter().any(|path| path.ends_with("table.csv")));
         }
@@ -320,7 +326,7 @@ mod tests {
     fn huge_files_are_refused() {
         let directory = release("", "spatial_");
         let huge = directory.path().join("variable_metadata.json");
-        File::create(&huge).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
+        std::fs::File::create(&huge).unwrap().set_len(MAX_FILE_BYTES as u64 + 1).unwrap();
         assert!(matches!(Metadata::load(directory.path()), Err(MetadataError::TooLarge { .. })));
     }
 
@@ -350,7 +356,7 @@ mod tests {
     /// Every dataset that a release offers against a table: those that find no row.
     fn unmatched(directory: &Path, table: &str) -> Vec<String> {
         let (m, _) = Metadata::load(directory).unwrap();
-        let (table, warnings) = Table::parse(table, &read(&directory.join(table)).unwrap()).unwrap();
+        let (table, warnings) = Table::parse(table, &std::fs::read(directory.join(table)).unwrap()).unwrap();
         assert_eq!(warnings, []);
         let mut unmatched = Vec::new();
         for (&grid, groupings) in &m.groupings {

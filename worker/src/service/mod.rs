@@ -15,6 +15,7 @@ use crate::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::store::Pin;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
@@ -81,45 +82,59 @@ impl Worker {
             Location::Local(path) => path,
             Location::S3 { .. } => return self.put(recipe, &location, cancel, &stages),
         };
-        if target.exists() {
-            match self.existing(target, recipe, &stages) {
+        let files = self.cache.stores().files();
+        if let Some(there) = files.pin(target).transpose() {
+            match self.existing(there, recipe, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
-                Ok(_) if self.replace && !is_whole(target, recipe) => {}
                 found => return found,
             }
         }
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
-        let part = Part::new(target, &self.id).map_err(unwritten)?;
+        let part = Part::new(target, &self.id, files).map_err(unwritten)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
         let made = make::make(recipe, means, part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
             Committed::New => Ok(made.done(recipe, &stages)),
-            Committed::AlreadyThere => self.existing(target, recipe, &stages),
+            Committed::AlreadyThere => match files.pin(target).transpose() {
+                Some(there) => self.existing(there, recipe, &stages),
+                None if target.is_symlink() => Err(conflict(recipe, "a link that leads nowhere is there")),
+                None => {
+                    let reason = format!("{}: was there a moment ago, and is not any more", recipe.granule);
+                    Err(Failed::because(FailureKind::Transient, reason))
+                }
+            },
         }
     }
 
-    /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there.
-    fn existing(&self, target: &Path, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
-        let conflict = |reason: String| {
-            Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
-        };
-        match inspect::identify(target, recipe) {
-            Ok(Identity::Same) => {}
-            Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
-            Err(error) => return Err(conflict(something(&error))),
-        }
+    /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there. One
+    /// that is not whole counts as something else where it may be replaced.
+    fn existing(&self, there: io::Result<Pin>, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
+        let conflict = |reason: String| conflict(recipe, &reason);
         let read = |e: io::Error| Failed {
             kind: unreadable(&e),
             reason: vec![format!("{}: cannot be read", recipe.granule), e.to_string()],
         };
-        let size = target.metadata().map_err(read)?.len();
+        let there = match there {
+            Err(e) if is_no_file(&e) => return Err(conflict(format!("something else is there ({e})"))),
+            there => there.map_err(read)?,
+        };
+        let path = there.path();
+        match inspect::identify(&path, recipe) {
+            Ok(Identity::Same) => {}
+            Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
+            Err(error) => return Err(conflict(there.named(&something(&error)))),
+        }
+        if self.replace && !is_whole(&path, recipe) {
+            return Err(conflict("it is not whole".into()));
+        }
+        let size = path.metadata().map_err(read)?.len();
         let mut done = Done { already: true, location: recipe.granule.clone(), size, ..Done::default() };
         if self.thorough {
-            done.sha256 = make::digest(target, size, stages).map_err(read)?.as_str().to_owned();
-            done.chunks = inspect::places(target).map_err(|e| conflict(chain(&e)))?;
+            done.sha256 = make::digest(&path, size, stages).map_err(read)?.as_str().to_owned();
+            done.chunks = inspect::places(&path).map_err(|e| conflict(there.named(&chain(&e))))?;
         }
         Ok(Done { stages: stages.report(size), ..done })
     }
@@ -180,7 +195,8 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
             _ => FailureKind::Permanent,
         },
     };
-    Failed::by(kind, error)
+    let failed = Failed::by(kind, error);
+    Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
 }
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {
@@ -225,6 +241,15 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
         // Among these: a directory that was there a moment ago, and is made again by the next attempt.
         _ => FailureKind::Transient,
     }
+}
+
+/// Whether what is there is neither a file nor a link to one.
+fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+fn conflict(recipe: &Recipe, reason: &str) -> Failed {
+    Failed::because(FailureKind::Conflict, format!("{}: {reason}; --replace overwrites it", recipe.granule))
 }
 
 fn another(differs: &[String]) -> String {

@@ -8,7 +8,7 @@ use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part, parts_of};
-use edp_protocol::store::{Head, StoreError, Stores};
+use edp_protocol::store::{Files, Head, StoreError, Stores};
 use edp_protocol::wire::{Done, Failed};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,9 @@ impl Worker {
         }
         // No space, no such directory: whatever it is, no granule can be made on this machine.
         let no_scratch = |e: CommitError| Failed::by(FailureKind::Returned, &e);
-        let part = Part::new(&stores.scratch().join(format!("{}.nc", plan.id)), &self.id).map_err(no_scratch)?;
+        let place = stores.scratch().join(format!("{}.nc", plan.id));
+        // The scratch directory is ours, not one that recipes name.
+        let part = Part::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages };
         let made = make::make(recipe, means, part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {
@@ -74,10 +76,6 @@ fn existing(
     stores: &Stores,
     stages: &Stages,
 ) -> Result<Result<Done, Failed>, Failed> {
-    let conflict = |reason: String| {
-        let text = format!("{}: {reason}; --replace overwrites it", recipe.granule);
-        Failed::because(FailureKind::Conflict, text)
-    };
     Ok(match inspect::identify_object(at, head, recipe, stores) {
         Ok(Identity::Same) => Ok(Done {
             already: true,
@@ -86,11 +84,11 @@ fn existing(
             stages: stages.report(head.size),
             ..Done::default()
         }),
-        Ok(Identity::Other(differs)) => Err(conflict(super::another(&differs))),
+        Ok(Identity::Other(differs)) => Err(super::conflict(recipe, &super::another(&differs))),
         Err(InspectError::Store(error)) if !matches!(error, StoreError::TooLarge { .. }) => {
             return Err(unreachable(&error));
         }
-        Err(error) => Err(conflict(super::something(&error))),
+        Err(error) => Err(super::conflict(recipe, &super::something(&error))),
     })
 }
 

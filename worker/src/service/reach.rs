@@ -4,6 +4,7 @@ use edp_protocol::Location;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::store::Files;
 use edp_protocol::store::beneath::{Beneath, RootError};
 use std::sync::Arc;
 
@@ -68,9 +69,9 @@ impl Reach {
         Ok(roots)
     }
 
-    /// The directories, for whoever opens files beneath them.
-    pub fn directories(&self) -> Arc<Beneath> {
-        self.beneath.clone()
+    /// The files beneath the directories.
+    pub fn files(&self) -> Files {
+        Files::beneath(self.beneath.clone())
     }
 
     /// Whether the directories are still those that they were.

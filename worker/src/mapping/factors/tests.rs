@@ -195,7 +195,7 @@ fn files_are_those_that_production_reads() {
         fs::write(dir.path().join(other), b"").unwrap();
     }
     fs::write(dir.path().join("sparse/sparse_matrix_10.npz"), b"").unwrap();
-    let names: Vec<_> = files(dir.path())
+    let names: Vec<_> = files(dir.path(), &Files::default())
         .unwrap()
         .iter()
         .map(|file| file.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned())
@@ -210,14 +210,14 @@ fn files_are_those_that_production_reads() {
         ]
     );
     fs::remove_file(latlon_grid(dir.path())).unwrap();
-    assert!(matches!(files(dir.path()), Err(MappingError::Io { .. })));
+    assert!(matches!(files(dir.path(), &Files::default()), Err(MappingError::Io { .. })));
 }
 
 /// The factors of ECCO V4r4 and the wet cells of each level, read from the target grid file itself; `None` unless
 /// `EDP_REAL_DATA` names the folder of real data.
 fn real() -> Option<(Factors, Vec<usize>)> {
     let dir = Path::new(&std::env::var_os("EDP_REAL_DATA")?).join("V4r4").join("mapping_factors");
-    let bytes = xz::read_pickle(&latlon_grid(&dir), MAX_LATLON_GRID, None).unwrap();
+    let bytes = xz::read_pickle(Sealed { file: &latlon_grid(&dir), files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
     assert_eq!(bytes.len(), 57_801_523);
     let document = Document::parse(&bytes).unwrap();
     let wet = document.items(document.root()).unwrap()[3];
@@ -274,7 +274,7 @@ fn real_factors_of_v4r4() {
 fn real_mappings_are_within_what_pickles_may_hold() {
     let Some((factors, _)) = real() else { return };
     let file = factors.dir().join("ecco_latlon_grid_mappings_all.xz");
-    let bytes = xz::read_pickle(&file, MAX_LATLON_GRID, None).unwrap();
+    let bytes = xz::read_pickle(Sealed { file: &file, files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
     let document = Document::parse(&bytes).unwrap();
     let &[within, nearest] = document.items(document.root()).unwrap() else { panic!() };
     assert!(document.objects(within).unwrap().iter().all(|value| *value == Value::Int(-1)));

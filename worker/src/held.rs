@@ -1,0 +1,158 @@
+//! Files of a resource that are held open from the moment their digests are taken.
+//!
+//! Between the digest and the reading a file could become another, and some are given by their paths to HDF5: a damaged
+//! or hostile HDF5 file is the last thing to be opened unseen. So what is read is the held file itself, under the name
+//! that the system has for it. What remains is writing into the file while it is read: [`Held::are_unchanged`] finds
+//! that afterwards.
+
+use edp_protocol::Digest;
+use edp_protocol::store::{Files, Pin};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// Held files by their paths. The default holds none: then everything is what lies under its path.
+#[derive(Debug, Default)]
+pub struct Held(BTreeMap<PathBuf, (Pin, Stamp)>);
+
+/// A file that cannot be held or read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be read: {source}", .path.display())]
+pub struct HeldError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// What changes when a file is written to: size, and the times of its content and of its inode, which nobody can set.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp(u64, [i64; 4]);
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp(metadata.len(), [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()])
+    }
+}
+
+impl Held {
+    /// Opens files, and gives them together with their digests.
+    ///
+    /// # Errors
+    /// One of them cannot be opened or read.
+    pub fn open(paths: Vec<PathBuf>, files: &Files) -> Result<(Held, BTreeMap<PathBuf, Digest>), HeldError> {
+        let (mut held, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for path in paths {
+            let opened = files.open(&path).and_then(|file| {
+                let stamp = Stamp::of(&file.metadata()?);
+                let (digest, _) = Digest::of_reader(&file)?;
+                Ok((digest, Pin::new(file, &path), stamp))
+            });
+            match opened {
+                Ok((digest, pin, stamp)) => {
+                    digests.insert(path.clone(), digest);
+                    held.insert(path, (pin, stamp));
+                }
+                Err(source) => return Err(HeldError { path, source }),
+            }
+        }
+        Ok((Held(held), digests))
+    }
+
+    /// A path to the very file that is held; the path itself if none is.
+    ///
+    /// # Errors
+    /// Others are held, but not this one.
+    pub fn path(&self, path: &Path) -> io::Result<PathBuf> {
+        match self.0.get(path) {
+            Some((pin, _)) => Ok(pin.path()),
+            None if self.0.is_empty() => Ok(path.to_owned()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Opens a file from its beginning: the one that is held.
+    ///
+    /// # Errors
+    /// It cannot be opened, or others are held but not this one.
+    pub fn reader(&self, path: &Path) -> io::Result<File> {
+        File::open(self.path(path)?)
+    }
+
+    /// Whether a file is among those held, or there at all if none is.
+    ///
+    /// # Errors
+    /// That cannot be found out.
+    pub fn has(&self, path: &Path) -> io::Result<bool> {
+        if self.0.is_empty() { path.try_exists() } else { Ok(self.0.contains_key(path)) }
+    }
+
+    /// Names of the held files of a directory, sorted, or of all that it has if none is held.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        if self.0.is_empty() {
+            return Files::default().names(directory);
+        }
+        let inside = self.0.keys().filter(|path| path.parent() == Some(directory));
+        Ok(inside.filter_map(|path| path.file_name().map(OsString::from)).collect())
+    }
+
+    /// Looks whether all files are as they were when they were opened, and still under their names: then what was read
+    /// from them is what their digests are of.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn are_unchanged(&self) -> Result<(), HeldError> {
+        for (path, (pin, stamp)) in &self.0 {
+            let fail = |source| HeldError { path: path.clone(), source };
+            let Some(file) = pin.file() else { continue };
+            let (held, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
+            if Stamp::of(&held) != *stamp || (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+                return Err(fail(io::Error::other("it was changed while it was read")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_held_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        fs::write(&a, "right").unwrap();
+        fs::write(&b, "wrong").unwrap();
+        let (held, digests) = Held::open(vec![a.clone()], &Files::default()).unwrap();
+        assert_eq!(digests[&a], Digest::of(b"right"));
+        held.are_unchanged().unwrap();
+        fs::rename(&b, &a).unwrap();
+        // another file has its name; under the name of the held one there is still the one whose digest was taken
+        assert_eq!(
+            fs::read_to_string(held.path(&a).unwrap()).unwrap(),
+            if cfg!(target_os = "linux") { "right" } else { "wrong" }
+        );
+        assert!(held.are_unchanged().unwrap_err().to_string().contains("cannot be read"));
+        assert_eq!(held.path(&b).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(Held::default().path(&b).unwrap(), b);
+    }
+
+    #[test]
+    fn writing_into_a_held_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "right").unwrap();
+        let (held, _) = Held::open(vec![path.clone()], &Files::default()).unwrap();
+        fs::write(&path, "much longer").unwrap();
+        assert!(held.are_unchanged().is_err());
+        assert!(Held::open(vec![dir.path().join("b")], &Files::default()).is_err());
+    }
+}
