@@ -14,7 +14,7 @@ use crate::mds::{MdsError, MdsFile, Plane};
 use edp_protocol::store::ReadAt;
 use edp_protocol::wire;
 use rayon::prelude::*;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -104,15 +104,6 @@ pub enum Route<'a> {
     },
 }
 
-/// What was seen of a field while it went by.
-#[derive(Debug, Clone)]
-pub struct Encoded {
-    /// Smallest and largest value that is not fill, as an attribute with two values; none if all is fill.
-    pub range: Option<Value>,
-    /// Wet target cells that no source covers, over all levels.
-    pub uncovered: usize,
-}
-
 /// A record of an input.
 pub struct Record {
     /// The file.
@@ -188,18 +179,57 @@ pub struct Field<'a> {
 
 /// What was seen in some planes.
 #[derive(Debug, Clone, Copy)]
-struct Seen<O> {
-    range: Option<[O; 2]>,
-    uncovered: usize,
+pub struct Seen<O> {
+    /// Smallest and largest value that is not fill; none if all is fill.
+    pub range: Option<[O; 2]>,
+    /// Wet target cells that no source covers, over all levels.
+    pub uncovered: usize,
 }
 
 impl<O: Output> Seen<O> {
-    fn and(self, other: Seen<O>) -> Seen<O> {
+    /// Before anything was seen.
+    pub fn nothing() -> Seen<O> {
+        Seen { range: None, uncovered: 0 }
+    }
+
+    /// What was seen in either.
+    #[must_use]
+    pub fn and(self, other: Seen<O>) -> Seen<O> {
         let range = match (self.range, other.range) {
             (Some([a, b]), Some([c, d])) => Some([if c < a { c } else { a }, if d > b { d } else { b }]),
             (a, b) => a.or(b),
         };
         Seen { range, uncovered: self.uncovered + other.uncovered }
+    }
+}
+
+/// Bytes that making a field takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// A slab of the output.
+    pub slab: u64,
+    /// Its chunks.
+    pub chunks: u64,
+    /// What each thread has for itself: levels of the inputs, or a chunk on its way.
+    pub thread: u64,
+}
+
+impl Needs {
+    /// Enough for either of two fields.
+    #[must_use]
+    pub fn or(self, other: Needs) -> Needs {
+        Needs {
+            slab: self.slab.max(other.slab),
+            chunks: self.chunks.max(other.chunks),
+            thread: self.thread.max(other.thread),
+        }
+    }
+
+    /// The most bytes at once, with so many slabs under way and the chunks of one more with the writer.
+    pub fn bytes(&self, lanes: usize, threads: usize) -> u64 {
+        let (lanes, threads) = (lanes as u64, threads as u64);
+        let slabs = lanes.saturating_mul(self.slab).saturating_add((lanes + 1).saturating_mul(self.chunks));
+        slabs.saturating_add(threads.saturating_mul(self.thread))
     }
 }
 
@@ -256,11 +286,11 @@ impl Field<'_> {
         }
     }
 
-    /// Reads, masks or regrids and checks the field as [`Field::encode`] does, and keeps only its smallest and largest
+    /// Reads, masks or regrids and checks the field as [`Field::fill`] does, and keeps only its smallest and largest
     /// value; none if all is fill.
     ///
     /// # Errors
-    /// As [`Field::encode`].
+    /// As [`Field::fill`].
     pub fn range<O: Output>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
@@ -275,7 +305,7 @@ impl Field<'_> {
                     self.plane(level, &horizontal, out)
                 },
             )
-            .try_reduce(|| Seen { range: None, uncovered: 0 }, |a, b| Ok(a.and(b)))?;
+            .try_reduce(Seen::nothing, |a, b| Ok(a.and(b)))?;
         Ok(seen.range)
     }
 
@@ -289,10 +319,8 @@ impl Field<'_> {
         codec.chunked(chunk_shape(&self.shape(), O::SIZE))
     }
 
-    /// The most bytes that [`Field::encode`] holds at once on so many threads, whatever the values are: a slab, its
-    /// chunks and those of the slab before, which may still be with the taker, and on each thread either levels of the
-    /// inputs or a chunk on its way.
-    pub fn memory<O: Output>(&self, threads: usize) -> u64 {
+    /// The most bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
+    pub fn needs<O: Output>(&self) -> Needs {
         /// A deflate compressor, and what is small.
         const BESIDES: u64 = 2 << 20;
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
@@ -307,7 +335,6 @@ impl Field<'_> {
             Some(_) => depth as u64 * product(&cover[1..]),
             None => product(&cover),
         } * size;
-        let compressed = padded + padded / 500;
         let (read, rotated) = match self.source {
             Source::Direct(record) => (record.input.plane_memory(), 0),
             Source::Rotated(vector) => {
@@ -316,54 +343,58 @@ impl Field<'_> {
             }
         };
         let encoding = 3 * product(&chunk) * size + BESIDES;
-        slab + 2 * compressed + threads as u64 * (read + rotated).max(encoding)
+        Needs { slab, chunks: padded + padded / 500, thread: (read + rotated).max(encoding) }
     }
 
-    /// Reads, masks or regrids, checks and compresses the field in the precision `O`, and gives its chunks away slab
-    /// by slab, in row-major order of slabs and within each.
+    /// The levels of each slab, from above: as many as a chunk has. A field without levels is one slab.
+    pub fn slabs<O: Output>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
+        let levels = self.levels.unwrap_or(1);
+        let depth = self.levels.map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
+        (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))
+    }
+
+    /// Reads, masks or regrids and checks a slab in the precision `O`.
     ///
     /// # Errors
-    /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set, or the chunks
-    /// are not wanted any more ([`FieldError::Cancelled`]).
-    pub fn encode<O: Output>(
+    /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
+    pub fn fill<O: Output>(
         &self,
-        codec: &Codec,
+        levels: Range<usize>,
         cancel: &AtomicBool,
-        mut give: impl FnMut(Vec<Chunk>) -> ControlFlow<()>,
-    ) -> Result<Encoded, FieldError> {
+        slab: &mut Vec<O>,
+    ) -> Result<Seen<O>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
+        slab.resize(levels.len() * plane, O::FILL);
+        slab.par_chunks_mut(plane)
+            .enumerate()
+            .map(|(k, out)| {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(FieldError::Cancelled);
+                }
+                self.plane(levels.start + k, &horizontal, out)
+            })
+            .try_reduce(Seen::nothing, |a, b| Ok(a.and(b)))
+    }
+
+    /// The chunks of a slab, in row-major order.
+    ///
+    /// # Errors
+    /// A deflate level that does not exist.
+    pub fn compress<O: Output>(
+        &self,
+        codec: &Codec,
+        levels: Range<usize>,
+        slab: &[O],
+    ) -> Result<Vec<Chunk>, FieldError> {
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
-        let (levels, depth) = self.levels.map_or((1, 1), |levels| (levels, chunk[1]));
-        let mut seen = Seen { range: None, uncovered: 0 };
-        let mut slab = Vec::new();
-        for first in (0..levels).step_by(depth) {
-            let count = depth.min(levels - first);
-            slab.resize(count * plane, O::FILL);
-            let in_slab = slab
-                .par_chunks_mut(plane)
-                .enumerate()
-                .map(|(k, out)| {
-                    if cancel.load(Ordering::Relaxed) {
-                        return Err(FieldError::Cancelled);
-                    }
-                    self.plane(first + k, &horizontal, out)
-                })
-                .try_reduce(|| Seen { range: None, uncovered: 0 }, |a, b| Ok(a.and(b)))?;
-            seen = seen.and(in_slab);
-            let mut slab_shape = shape.clone();
-            let mut origin = vec![0; shape.len()];
-            if self.levels.is_some() {
-                slab_shape[1] = count;
-                origin[1] = first as u64;
-            }
-            let chunks = codec.encode(&slab, &slab_shape, &origin, &chunk, O::FILL, self.stages)?;
-            if give(chunks).is_break() {
-                return Err(FieldError::Cancelled);
-            }
+        let (mut slab_shape, mut origin) = (shape.clone(), vec![0; shape.len()]);
+        if self.levels.is_some() {
+            slab_shape[1] = levels.len();
+            origin[1] = levels.start as u64;
         }
-        Ok(Encoded { range: seen.range.map(|range| O::attribute(&range)), uncovered: seen.uncovered })
+        Ok(codec.encode(slab, &slab_shape, &origin, &chunk, O::FILL, self.stages)?)
     }
 
     /// Makes one level of the output.
@@ -424,7 +455,7 @@ impl Field<'_> {
                         *out = if *wet { O::from_f64(value.to_f64()) } else { O::FILL };
                     }
                 }
-                let dry = wet.iter().filter(|wet| !**wet).count();
+                let dry = mask.dry(level.min(mask.levels() - 1));
                 self.check(level, shape, out, dry, |at| wet[at], 0)
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
@@ -433,8 +464,7 @@ impl Field<'_> {
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
-                let dry = land.iter().filter(|land| **land).count();
-                let seen = self.check(level, shape, out, dry, |at| !land[at], fills)?;
+                let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], fills)?;
                 Ok(Seen { uncovered: weights.uncovered(), ..seen })
             }
         }

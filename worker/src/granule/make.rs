@@ -3,10 +3,11 @@
 use super::coordinates::{self, Coordinates, Depths, Wanted};
 use super::dataset::{Attributes, Chunk, Chunked, Dataset, Storage, Type, Value, Variable};
 use super::error::MakeError;
-use super::field::{Encoded, FILL, Field, FieldError, Route};
+use super::field::{self, FILL, Field, FieldError, Needs, Route};
 use super::file::{FileError, Writer, Written};
 use super::gate;
 use super::inputs::Output;
+use super::lanes::{self, LANES};
 use super::remote::{Fetching, held_at_once};
 use super::stages::{Stage, Stages};
 use super::time;
@@ -20,11 +21,12 @@ use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_protocol::store::Stores;
 use edp_protocol::{Digest, GridKind, Mode, wire};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 /// What was made.
@@ -84,17 +86,17 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let Means { cache, cancel, stages, .. } = means;
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
     let mut warnings = Vec::new();
-    let (outputs, mut dataset) = assembly.dataset(&mut warnings)?;
-    let held = held_at_once(&outputs);
-    for output in &outputs {
-        let needed = assembly.memory(output)?.saturating_add(held);
-        if needed > means.memory {
-            let (granule, variable) = (recipe.granule.clone(), output.name.to_owned());
-            return Err(MakeError::Memory { granule, variable, needed, limit: means.memory });
-        }
-    }
+    let outputs = assembly.outputs(&mut warnings)?;
+    let masks = outputs.iter().map(|output| assembly.mask(output)).collect::<Result<Vec<_>, _>>()?;
+    let pairs = outputs.iter().zip(&masks);
+    let fields = stages.time(Stage::Resources, 0, || {
+        pairs.map(|(output, mask)| assembly.field(output, mask)).collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut dataset = assembly.dataset(&outputs, &fields)?;
+    let lanes = assembly.lanes(&outputs, &fields, means.memory)?;
     stages.end_spans();
-    let (written, inputs) = assembly.write(&outputs, &mut dataset, path, &mut warnings)?;
+    let plan = Lined { outputs: &outputs, fields: &fields, lanes };
+    let (written, inputs) = assembly.write(&plan, &mut dataset, path, &mut warnings)?;
     stages.end_spans();
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
@@ -153,11 +155,9 @@ impl<'a> Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    /// Opens the inputs, and describes the whole file: everything but the values of the data variables, and what
-    /// follows from them.
-    fn dataset(&self, warnings: &mut Vec<String>) -> Result<(Vec<Output<'_>>, Dataset), MakeError> {
+    /// Describes the whole file: everything but the values of the data variables, and what follows from them.
+    fn dataset(&self, outputs: &[Output<'_>], fields: &[Field<'_>]) -> Result<Dataset, MakeError> {
         let texts = &self.resources.texts;
-        let outputs = self.outputs(warnings)?;
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
@@ -182,8 +182,8 @@ impl Assembly<'_> {
             Some(target) => coordinates::latlon(&self.resources, target, &wanted),
         };
         let mut data = Vec::new();
-        for output in &outputs {
-            data.push(self.variable(output, &coordinates)?);
+        for (output, field) in outputs.iter().zip(fields) {
+            data.push(self.variable(output, field, &coordinates)?);
         }
         let keywords: BTreeSet<String> =
             outputs.iter().flat_map(|output| output.description.keywords.iter().cloned()).collect();
@@ -205,24 +205,24 @@ impl Assembly<'_> {
         }
         let variables =
             in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
-        Ok((outputs, Dataset { dimensions: coordinates.dimensions, variables, attributes }))
+        Ok(Dataset { dimensions: coordinates.dimensions, variables, attributes })
     }
 
     /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Beside all
     /// this the inputs are hashed.
     fn write(
         &self,
-        outputs: &[Output<'_>],
+        plan: &Lined<'_>,
         dataset: &mut Dataset,
         path: &Path,
         warnings: &mut Vec<String>,
     ) -> Result<(Written, Vec<wire::Input>), MakeError> {
-        let stages = self.stages;
+        let (stages, outputs) = (self.stages, plan.outputs);
         let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
         let failed = AtomicBool::new(false);
-        let (written, encoded, inputs) = std::thread::scope(|scope| {
+        let (written, seen, inputs) = std::thread::scope(|scope| {
             let hashing = scope.spawn(|| self.hash(outputs, &failed));
             let described = &*dataset;
             let writing = scope.spawn(move || {
@@ -235,84 +235,102 @@ impl Assembly<'_> {
                 Ok::<_, FileError>(writer)
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
-            let encoded = self.encode(outputs, &variables, fetching, to_writer);
+            let seen = match self.resources.texts.configuration.precision {
+                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, to_writer),
+                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, to_writer),
+            };
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            failed.store(written.is_err() || encoded.is_err(), Ordering::Relaxed);
+            failed.store(written.is_err() || seen.is_err(), Ordering::Relaxed);
             let inputs = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (written, encoded, inputs)
+            (written, seen, inputs)
         });
         // When the writer fails, the computation gives up: so the writer's error is the one that counts.
-        let (mut writer, encoded, mut inputs) = (written?, encoded?, inputs?);
+        let (mut writer, seen, mut inputs) = (written?, seen?, inputs?);
         self.add_fetched(outputs, &mut inputs)?;
-        for (output, encoded) in outputs.iter().zip(&encoded) {
-            self.settle(output, encoded, dataset, &mut writer, warnings)?;
+        for (output, seen) in outputs.iter().zip(&seen) {
+            self.settle(output, seen, dataset, &mut writer, warnings)?;
         }
         Ok((stages.time(Stage::Write, 0, || writer.close())?, inputs))
     }
 
-    /// Gives the chunks of all variables to the writer, in file order.
-    fn encode<'s>(
+    /// Gives the chunks of all variables to the writer, in file order. Returns for each output the range of its values
+    /// and how many wet target cells no source covers.
+    fn encode<'s, O: field::Output>(
         &self,
-        outputs: &[Output<'_>],
+        plan: &Lined<'_>,
         variables: &'s [(String, Storage)],
         fetching: Fetching,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
-    ) -> Result<Vec<Encoded>, MakeError> {
-        let configuration = &self.resources.texts.configuration;
-        let codec = resources::codec(configuration);
-        let mut all = Vec::new();
+    ) -> Result<Vec<Seen>, MakeError> {
+        let codec = resources::codec(&self.resources.texts.configuration);
+        let mut steps = Vec::new();
         for (name, storage) in variables {
-            let give = |chunks| match to_writer.send((name, chunks)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(mpsc::SendError(_)) => ControlFlow::Break(()),
-            };
             match storage {
                 Storage::Chunked(_, Chunked { chunks: Some(chunks), .. }) => {
-                    if give(Chunks::Shared(chunks.clone())).is_break() {
-                        return Err(FieldError::Cancelled.into());
-                    }
+                    steps.push((name.as_str(), Step::Shared(chunks)));
                 }
                 Storage::Chunked(..) => {
-                    let Some(output) = outputs.iter().find(|output| output.name == name) else { continue };
-                    let give = |chunks| give(Chunks::Own(chunks));
-                    fetching.next()?;
-                    all.push(match configuration.precision {
-                        Precision::Float32 => {
-                            self.field(output, |field| field.encode::<f32>(&codec, self.cancel, give))?
-                        }
-                        Precision::Float64 => {
-                            self.field(output, |field| field.encode::<f64>(&codec, self.cancel, give))?
-                        }
-                    });
-                    output.release();
+                    let Some(at) = plan.outputs.iter().position(|output| output.name == name) else { continue };
+                    steps.extend(plan.fields[at].slabs::<O>().map(|levels| (name.as_str(), Step::Slab(at, levels))));
                 }
                 Storage::Contiguous(_) => {}
             }
         }
-        Ok(all)
+        let left: Vec<AtomicUsize> =
+            plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
+        let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
+        let steps = &steps[..];
+        let begin = move |step: usize| match &steps[step].1 {
+            Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
+            _ => Ok(()),
+        };
+        let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
+            Step::Shared(chunks) => Ok((Chunks::Shared(Arc::clone(chunks)), field::Seen::nothing())),
+            Step::Slab(at, levels) => {
+                let field = &plan.fields[*at];
+                let seen = field.fill(levels.clone(), self.cancel, slab)?;
+                if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
+                    plan.outputs[*at].release();
+                }
+                Ok((Chunks::Own(field.compress(&codec, levels.clone(), slab)?), seen))
+            }
+        };
+        let give = |step: usize, (chunks, found): (Chunks, field::Seen<O>)| {
+            let (name, step) = &steps[step];
+            if let Step::Slab(at, _) = step {
+                seen[*at] = seen[*at].and(found);
+            }
+            to_writer.send((name, chunks)).map_err(|mpsc::SendError(_)| FieldError::Cancelled.into())
+        };
+        lanes::in_order(steps.len(), plan.lanes, begin, work, give)?;
+        let attribute = |seen: field::Seen<O>| Seen {
+            range: seen.range.map(|range| O::attribute(&range)),
+            uncovered: seen.uncovered,
+        };
+        Ok(seen.into_iter().map(attribute).collect())
     }
 
     /// Puts what was found out about the values of a variable into the file and its description.
     fn settle(
         &self,
         output: &Output<'_>,
-        encoded: &Encoded,
+        seen: &Seen,
         dataset: &mut Dataset,
         writer: &mut Writer,
         warnings: &mut Vec<String>,
     ) -> Result<(), MakeError> {
-        if encoded.uncovered > 0 {
-            let (granule, name, count) = (&self.recipe.granule, output.name, encoded.uncovered);
+        if seen.uncovered > 0 {
+            let (granule, name, count) = (&self.recipe.granule, output.name, seen.uncovered);
             warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
         }
         if let Some(valid) = self.valid_range(output)? {
-            valid.check(encoded.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
+            valid.check(seen.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
         }
         let found = dataset.variables.iter_mut().find(|variable| variable.name == output.name);
         let Some(variable) = found else { return Ok(()) };
-        for (name, value) in range_attributes(self.plan.mode, variable.data_type(), encoded.range.as_ref()) {
+        for (name, value) in range_attributes(self.plan.mode, variable.data_type(), seen.range.as_ref()) {
             match value {
                 Some(value) => {
                     writer.set(output.name, name, &value)?;
@@ -327,15 +345,24 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// The most bytes that a variable takes while it is made.
-    fn memory(&self, output: &Output<'_>) -> Result<u64, MakeError> {
+    /// How many slabs are under way at once: as many as do good, if the memory of a slot is enough for them.
+    fn lanes(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
         let threads = rayon::current_num_threads();
-        self.field(output, |field| {
-            Ok(match self.resources.texts.configuration.precision {
-                Precision::Float32 => field.memory::<f32>(threads),
-                Precision::Float64 => field.memory::<f64>(threads),
+        let needs: Vec<Needs> = fields
+            .iter()
+            .map(|field| match self.resources.texts.configuration.precision {
+                Precision::Float32 => field.needs::<f32>(),
+                Precision::Float64 => field.needs::<f64>(),
             })
-        })
+            .collect();
+        let all = needs.iter().copied().fold(Needs::default(), Needs::or);
+        let bytes = |lanes| all.bytes(lanes, threads).saturating_add(held_at_once(outputs, lanes));
+        if let Some(lanes) = (1..=LANES).rev().find(|lanes| bytes(*lanes) <= limit) {
+            return Ok(lanes);
+        }
+        let largest = outputs.iter().zip(&needs).max_by_key(|(_, needs)| needs.bytes(1, threads));
+        let variable = largest.map_or_else(String::new, |(output, _)| output.name.to_owned());
+        Err(MakeError::Memory { granule: self.recipe.granule.clone(), variable, needed: bytes(1), limit })
     }
 
     fn valid_range(&self, output: &Output<'_>) -> Result<Option<ValidRange>, MakeError> {
@@ -347,7 +374,7 @@ impl Assembly<'_> {
     }
 
     /// The mask of a native variable: the one that its metadata name, else that of its point.
-    fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
+    pub(super) fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
         let model = &self.resources.grid;
         if let Some(name) = &output.description.land_mask_override {
             let mask = model.named_mask(name).map_err(ResourceError::from)?;
@@ -369,7 +396,9 @@ impl Assembly<'_> {
             }));
         };
         let count = output.levels.unwrap_or(1);
-        let levels = (0..count).map(|k| self.resources.level(target, k)).collect::<Result<_, _>>()?;
+        // Side by side: they may have to be loaded.
+        let levels: Vec<_> = (0..count).into_par_iter().map(|k| self.resources.level(target, k)).collect();
+        let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode == Mode::Edp2024;
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })
     }
@@ -382,24 +411,24 @@ impl Assembly<'_> {
             && output.placement.vertical == Some(VerticalPoint::Lower)
     }
 
-    /// Hands out the field of a variable, ready to be read.
-    pub(super) fn field<T>(
-        &self,
-        output: &Output<'_>,
-        read: impl FnOnce(&Field<'_>) -> Result<T, FieldError>,
-    ) -> Result<T, MakeError> {
-        let mask = self.mask(output)?;
-        let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, &mask)?);
-        Ok(read(&Field { name: output.name, source: &output.source, grid, levels, route, stages: self.stages })?)
+    /// The field of a variable, ready to be read.
+    pub(super) fn field<'f>(&'f self, output: &'f Output<'_>, mask: &'f Masked<'_>) -> Result<Field<'f>, MakeError> {
+        let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, mask)?);
+        Ok(Field { name: output.name, source: &output.source, grid, levels, route, stages: self.stages })
     }
 
     /// Describes a variable. Its range, known only when its values were seen, has the place of any other until then.
-    fn variable(&self, output: &Output<'_>, coordinates: &Coordinates) -> Result<Variable, MakeError> {
+    fn variable(
+        &self,
+        output: &Output<'_>,
+        field: &Field<'_>,
+        coordinates: &Coordinates,
+    ) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
         let codec = resources::codec(configuration);
         let (data_type, chunked) = match configuration.precision {
-            Precision::Float32 => (Type::F32, self.field(output, |field| Ok(field.chunked::<f32>(&codec)))?),
-            Precision::Float64 => (Type::F64, self.field(output, |field| Ok(field.chunked::<f64>(&codec)))?),
+            Precision::Float32 => (Type::F32, field.chunked::<f32>(&codec)),
+            Precision::Float64 => (Type::F64, field.chunked::<f64>(&codec)),
         };
         let dimensions = self.dimensions(output);
         let any = match data_type {
@@ -443,8 +472,31 @@ impl Assembly<'_> {
     }
 }
 
+/// The outputs of a granule with their fields, and how many slabs are under way at once.
+struct Lined<'a> {
+    outputs: &'a [Output<'a>],
+    fields: &'a [Field<'a>],
+    lanes: usize,
+}
+
+/// What was seen of a variable.
+struct Seen {
+    /// Its smallest and largest value, as an attribute with two values; none if all is fill.
+    range: Option<Value>,
+    /// Wet target cells that no source covers, over all levels.
+    uncovered: usize,
+}
+
+/// What is handed to the writer at once.
+enum Step<'a> {
+    /// A variable that many granules have.
+    Shared(&'a Arc<Vec<Chunk>>),
+    /// Levels of the output of this number.
+    Slab(usize, Range<usize>),
+}
+
 /// The mask of a native variable.
-enum Masked<'a> {
+pub(super) enum Masked<'a> {
     OfPoint(&'a Mask),
     Named(Arc<Mask>),
 }

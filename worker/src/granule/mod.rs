@@ -9,8 +9,8 @@ pub mod field;
 pub mod file;
 pub mod gate;
 mod inputs;
-
 pub mod inspect;
+mod lanes;
 pub mod make;
 pub mod ranges;
 mod remote;

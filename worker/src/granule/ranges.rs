@@ -33,11 +33,11 @@ pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ran
     for (name, inputs) in &assembly.recipe.variables {
         let output = assembly.output(name, inputs, &mut warnings)?;
         output.fetch(assembly.stores, assembly.stages)?;
+        let mask = assembly.mask(&output)?;
+        let field = assembly.field(&output, &mask)?;
         let range = match precision {
-            Precision::Float32 => {
-                assembly.field(&output, |field| field.range::<f32>(assembly.cancel))?.map(|range| range.map(f64::from))
-            }
-            Precision::Float64 => assembly.field(&output, |field| field.range::<f64>(assembly.cancel))?,
+            Precision::Float32 => field.range::<f32>(assembly.cancel)?.map(|range| range.map(f64::from)),
+            Precision::Float64 => field.range::<f64>(assembly.cancel)?,
         };
         outputs.push((name.clone(), range));
     }

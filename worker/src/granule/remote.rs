@@ -1,5 +1,5 @@
-//! Data of inputs on S3. They are fetched when their variable's turn comes, while the one before is made, and let go
-//! after it: however many variables a granule has, those of two are in memory.
+//! Data of inputs on S3. They are fetched when their variable's turn comes, while those before are made, and let go
+//! after it: however many variables a granule has, those of few are in memory.
 
 use super::error::MakeError;
 use super::inputs::{InOrder, Output};
@@ -96,10 +96,11 @@ impl Output<'_> {
     }
 }
 
-/// Most bytes of fetched objects that are in memory at once while outputs are made one after the other.
-pub(super) fn held_at_once(outputs: &[Output<'_>]) -> u64 {
-    let pairs = outputs.windows(2).map(|pair| pair.iter().map(Output::fetched).fold(0, u64::saturating_add));
-    pairs.chain(outputs.first().map(Output::fetched)).max().unwrap_or(0)
+/// Most bytes of fetched objects that are in memory at once while outputs are made in so many lanes, and those of the
+/// one after them are fetched.
+pub(super) fn held_at_once(outputs: &[Output<'_>], lanes: usize) -> u64 {
+    let sum = |outputs: &[Output<'_>]| outputs.iter().map(Output::fetched).fold(0, u64::saturating_add);
+    outputs.windows((lanes + 1).min(outputs.len()).max(1)).map(sum).max().unwrap_or(0)
 }
 
 /// Fetches the inputs of outputs one after the other, in their order, on a thread of its own.

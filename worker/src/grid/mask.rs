@@ -5,13 +5,16 @@
 pub struct Mask {
     plane: usize,
     wet: Vec<bool>,
+    /// Dry cells of each level: every plane that is masked is checked for them.
+    dry: Vec<usize>,
 }
 
 impl Mask {
     /// Takes values in the order (level, tile, j, i), `plane` of them on each level.
     pub(super) fn new(plane: usize, wet: Vec<bool>) -> Mask {
         debug_assert!(plane > 0 && wet.len().is_multiple_of(plane));
-        Mask { plane, wet }
+        let dry = wet.chunks(plane).map(|level| level.iter().filter(|wet| !**wet).count()).collect();
+        Mask { plane, wet, dry }
     }
 
     /// Number of levels; 1 for a 2-D mask.
@@ -37,7 +40,15 @@ impl Mask {
     /// # Panics
     /// When there is no such level.
     pub fn count(&self, k: usize) -> usize {
-        self.level(k).iter().filter(|wet| **wet).count()
+        self.plane - self.dry(k)
+    }
+
+    /// Number of dry cells on one level.
+    ///
+    /// # Panics
+    /// When there is no such level.
+    pub fn dry(&self, k: usize) -> usize {
+        self.dry[k]
     }
 }
 

@@ -16,6 +16,8 @@ const NONE: u32 = u32::MAX - 1;
 pub struct Level {
     /// Whether each target cell is land.
     land: Vec<bool>,
+    /// Land cells: every plane that is made is checked for them.
+    dry: usize,
     sources: Sources,
     uncovered: usize,
     /// The least length of a plane: the largest source position and one.
@@ -88,7 +90,8 @@ impl Level {
         } else {
             Sources::Weighted { starts, sources, weights }
         };
-        Ok(Self { land, sources, uncovered, plane })
+        let dry = land.iter().filter(|land| **land).count();
+        Ok(Self { land, dry, sources, uncovered, plane })
     }
 
     /// Whether each target cell is land, in the order lat * nlon + lon.
@@ -98,7 +101,12 @@ impl Level {
 
     /// How many target cells are wet.
     pub fn wet_targets(&self) -> usize {
-        self.land.iter().filter(|&&land| !land).count()
+        self.land.len() - self.dry
+    }
+
+    /// How many target cells are land.
+    pub fn dry(&self) -> usize {
+        self.dry
     }
 
     /// How many wet target cells have no weight at all. Their value is unknown; EDP would write 0.
