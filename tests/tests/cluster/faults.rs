@@ -31,6 +31,9 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("destination-emptied", destination_emptied),
 ];
 
+/// Those that take too long for every day.
+pub(crate) const LONG: &[(&str, Scenario)] = &[("hanging-recipe", steps::hanging_recipe)];
+
 /// Those about the broker and the ways to it, and about everything.
 pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("duplicates", duplicates),

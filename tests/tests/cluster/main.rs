@@ -59,7 +59,7 @@ fn chaos_on_a_broker() {
     println!("SEED={seed}");
     let (broker, model) = (Broker::start(), Model::new(MANY_MONTHS));
     let mut table = Table::new(broker, &model);
-    for (name, scenario) in chosen(&[faults::OF_PROCESSES, faults::OF_QUEUES].concat()) {
+    for (name, scenario) in chosen(&[faults::OF_PROCESSES, faults::LONG, faults::OF_QUEUES].concat()) {
         let rounds = if name == "combination" { COMBINATIONS } else { 1 };
         for round in 0..rounds {
             table.undergo(name, scenario, seed + round);

@@ -124,7 +124,7 @@ pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice)
     Outcome::without(coordinator, killed, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Reading one input takes for ever, as on a file system that hangs.
+/// Reading one input takes longer than a granule may.
 pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -137,6 +137,34 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());
     Outcome::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
+
+/// Reading one input never returns, as on a file system that hangs. Only the end of the process ends such a thread: the
+/// worker says so, and ends itself.
+pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "2".into());
+    let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
+    fleet.beneath = at("pread64", "delay_enter=86400s", Some(&input));
+    let mut coordinator = begin(fleet);
+    // A worker waits half a minute for such a thread.
+    for ended in 1..=ATTEMPTS {
+        until("workers give up", || {
+            fleet.refill();
+            coordinator.ended().is_some() || fleet.gone.len() >= ended
+        });
+    }
+    fleet.until_ended(&mut coordinator);
+    assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());
+    let codes: Vec<_> = fleet.gone.iter().map(std::process::ExitStatus::code).collect();
+    assert!(!codes.is_empty() && codes.iter().all(|code| *code == Some(1)), "{codes:?}\n{}", fleet.logs());
+    assert!(fleet.logs().contains("stopped, since nothing can be made here"), "{}", fleet.logs());
+    Outcome::without(coordinator, codes.len(), "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+}
+
+/// Transient failures after which a recipe fails.
+const ATTEMPTS: usize = 5;
 
 /// The broker takes deliveries back before their granules are done.
 pub(crate) fn consumer_timeout(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {

@@ -225,9 +225,8 @@ impl Assembly<'_> {
     ///
     /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
-    /// files a second time in their order, on a thread of its own beside the computation, from the memory where the
-    /// first pass has them or is about to have them. It costs processor time alone, which the stage of this name shows;
-    /// deflating the values takes many times as much.
+    /// files a second time in their order, on a thread of its own, from the memory where the first pass has them. It
+    /// costs processor time alone, which the stage of this name shows; deflating the values takes many times as much.
     pub(super) fn hash(&self, outputs: &[Output<'_>], over: &AtomicBool) -> Result<Vec<wire::Input>, MakeError> {
         let mut found: BTreeMap<String, wire::Input> = BTreeMap::new();
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();

@@ -96,24 +96,48 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let lanes = assembly.lanes(&outputs, &fields, means.memory)?;
     stages.end_spans();
     let plan = Lined { outputs: &outputs, fields: &fields, lanes };
-    let (written, inputs) = assembly.write(&plan, &mut dataset, path, &mut warnings)?;
+    let (started, start) = mpsc::channel();
+    let failed = AtomicBool::new(false);
+    let (made, inputs) = std::thread::scope(|scope| {
+        // Hashing the inputs waits until cores begin to run out of other work.
+        let hashing = scope.spawn(|| {
+            let _ = { start }.recv(); // an error says that nobody sends any more
+            assembly.hash(&outputs, &failed)
+        });
+        let written = assembly.write(&plan, &mut dataset, path, started, &mut warnings);
+        let made = written.and_then(|written| finish(path, &dataset, &written, stages));
+        failed.store(made.is_err(), Ordering::Relaxed);
+        (made, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    stages.end_spans();
+    let ((size, digest, chunks), mut inputs) = (made?, inputs?);
+    assembly.add_fetched(&outputs, &mut inputs)?;
+    Ok(Made { size, digest, inputs, chunks, warnings })
+}
+
+/// Brings a file that is closed onto the disk, hashes it and holds it against its dataset, all at once: none needs
+/// anything of the others. Gives its size, its digest, and where its chunks are.
+fn finish(
+    path: &Path,
+    dataset: &Dataset,
+    written: &Written,
+    stages: &Stages,
+) -> Result<(u64, Digest, Vec<wire::Chunks>), MakeError> {
     stages.end_spans();
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
-    // The disk, the hash and the gate need nothing of each other.
     let (checked, hashed, synced) = stages.time(Stage::Gate, size, || {
         std::thread::scope(|scope| {
             let syncing = scope.spawn(|| stages.time(Stage::Write, 0, || File::open(path)?.sync_all()));
             let hashing = scope.spawn(|| digest(path, size, stages));
-            let checked = gate::check(path, &dataset, &written);
+            let checked = gate::check(path, dataset, written);
             let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (checked, hashed, syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     });
-    stages.end_spans();
     synced.map_err(fail)?;
-    let (chunks, digest) = (checked?, hashed.map_err(fail)?);
-    Ok(Made { size, digest, inputs, chunks, warnings })
+    let chunks = checked?;
+    Ok((size, hashed.map_err(fail)?, chunks))
 }
 
 /// Digest of a granule of so many bytes, as a stage.
@@ -208,22 +232,21 @@ impl Assembly<'_> {
         Ok(Dataset { dimensions: coordinates.dimensions, variables, attributes })
     }
 
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Beside all
-    /// this the inputs are hashed.
+    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. When the last
+    /// slabs are begun, it says so by `started`, which is also dropped at the end.
     fn write(
         &self,
         plan: &Lined<'_>,
         dataset: &mut Dataset,
         path: &Path,
+        started: mpsc::Sender<()>,
         warnings: &mut Vec<String>,
-    ) -> Result<(Written, Vec<wire::Input>), MakeError> {
+    ) -> Result<Written, MakeError> {
         let (stages, outputs) = (self.stages, plan.outputs);
         let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
-        let failed = AtomicBool::new(false);
-        let (written, seen, inputs) = std::thread::scope(|scope| {
-            let hashing = scope.spawn(|| self.hash(outputs, &failed));
+        let (written, seen) = std::thread::scope(|scope| {
             let described = &*dataset;
             let writing = scope.spawn(move || {
                 let mut writer = stages.time(Stage::Write, 0, || Writer::create(path, described))?;
@@ -236,23 +259,20 @@ impl Assembly<'_> {
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, to_writer),
+                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, started, to_writer),
+                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, started, to_writer),
             };
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            failed.store(written.is_err() || seen.is_err(), Ordering::Relaxed);
-            let inputs = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (written, seen, inputs)
+            (written, seen)
         });
         // When the writer fails, the computation gives up: so the writer's error is the one that counts.
-        let (mut writer, seen, mut inputs) = (written?, seen?, inputs?);
-        self.add_fetched(outputs, &mut inputs)?;
+        let (mut writer, seen) = (written?, seen?);
         for (output, seen) in outputs.iter().zip(&seen) {
             self.settle(output, seen, dataset, &mut writer, warnings)?;
         }
-        Ok((stages.time(Stage::Write, 0, || writer.close())?, inputs))
+        Ok(stages.time(Stage::Write, 0, || writer.close())?)
     }
 
     /// Gives the chunks of all variables to the writer, in file order. Returns for each output the range of its values
@@ -262,6 +282,7 @@ impl Assembly<'_> {
         plan: &Lined<'_>,
         variables: &'s [(String, Storage)],
         fetching: Fetching,
+        started: mpsc::Sender<()>,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
     ) -> Result<Vec<Seen>, MakeError> {
         let codec = resources::codec(&self.resources.texts.configuration);
@@ -282,9 +303,14 @@ impl Assembly<'_> {
             plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
         let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
-        let begin = move |step: usize| match &steps[step].1 {
-            Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
-            _ => Ok(()),
+        let begin = move |step: usize| {
+            if step + plan.lanes >= steps.len() {
+                let _ = started.send(()); // hashing may have ended by an error
+            }
+            match &steps[step].1 {
+                Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
+                _ => Ok(()),
+            }
         };
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
             Step::Shared(chunks) => Ok((Chunks::Shared(Arc::clone(chunks)), field::Seen::nothing())),
