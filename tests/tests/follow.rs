@@ -2,25 +2,13 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, coordinator, count, expect, files, program};
+use edp_tests::{Fixture, coordinator, count, expect, files, program, until};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 const SIZE: usize = 8;
-
-/// How long anything may take on a busy machine before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// A model run that writes its results again, piece by piece, as somebody follows it.
 struct Model {

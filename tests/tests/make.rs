@@ -1,15 +1,21 @@
 //! `edp-worker make`: granules without a queue, whole lists and shares of them.
 
 use edp_protocol::Digest;
+use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text};
+use edp_worker::granule::error::MakeError;
+use edp_worker::granule::make::{self, Means};
+use edp_worker::granule::stages::Stages;
+use edp_worker::resources::Cache;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 
 const SIZE: usize = 8;
 const GRANULES: usize = 24;
 
-fn make(list: &Path) -> Command {
+fn worker(list: &Path) -> Command {
     let mut command = program("edp-worker");
     for variable in ["AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_ID"] {
         command.env_remove(variable);
@@ -33,7 +39,7 @@ fn shares_make_what_one_run_makes() {
     let (fixture, list, out) = planned();
     let mut made = 0;
     for part in ["1/3", "3/3", "2/3"] {
-        let report = json(&expect(make(&list).args(["--part", part]), 0));
+        let report = json(&expect(worker(&list).args(["--part", part]), 0));
         made += count(&report, "made");
         assert_eq!(files(&out).len(), made, "{part}");
         for entry in report["entries"].as_array().unwrap() {
@@ -44,7 +50,7 @@ fn shares_make_what_one_run_makes() {
     }
     assert_eq!(made, GRANULES);
     assert_eq!(files(&out), files(&fixture.path("reference")));
-    let report = json(&expect(&mut make(&list), 0));
+    let report = json(&expect(&mut worker(&list), 0));
     assert_eq!(count(&report, "present"), GRANULES);
     // what is there is not read again
     let entries = report["entries"].as_array().unwrap();
@@ -56,19 +62,19 @@ fn shares_make_what_one_run_makes() {
 fn array_jobs_know_their_share() {
     let (fixture, list, out) = planned();
     for index in ["0", "1"] {
-        expect(make(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", index).args(["--parts", "4"]), 0);
+        expect(worker(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", index).args(["--parts", "4"]), 0);
     }
     assert_eq!(files(&out).len(), GRANULES / 2);
     for id in ["5", "7"] {
         let slurm = [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", "4"), ("SLURM_ARRAY_TASK_MIN", "1")];
-        expect(make(&list).envs(slurm).env("SLURM_ARRAY_TASK_STEP", "2"), 0);
+        expect(worker(&list).envs(slurm).env("SLURM_ARRAY_TASK_STEP", "2"), 0);
     }
     assert_eq!(files(&out), files(&fixture.path("reference")));
-    let output = expect(make(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", "4").args(["--parts", "4"]), 2);
+    let output = expect(worker(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", "4").args(["--parts", "4"]), 2);
     assert!(text(&output).contains("part 5 of 4"), "{}", text(&output));
-    let output = expect(make(&list).args(["--parts", "4"]), 2);
+    let output = expect(worker(&list).args(["--parts", "4"]), 2);
     assert!(text(&output).contains("--part I/4"), "{}", text(&output));
-    expect(make(&list).args(["--part", "5/4"]), 2);
+    expect(worker(&list).args(["--part", "5/4"]), 2);
 }
 
 /// What EDP would have written: our key and the location of the configuration taken away.
@@ -84,7 +90,7 @@ fn lists_of_edp_are_completed() {
         task.remove("ecco_cfg_loc");
     }
     fs::write(&list, serde_json::to_vec(&tasks).unwrap()).unwrap();
-    let output = expect(&mut make(&list), 2);
+    let output = expect(&mut worker(&list), 2);
     assert!(text(&output).contains("give --config"), "{}", text(&output));
     let dated = |command: &mut Command| -> Vec<u8> {
         let _ = fs::remove_dir_all(&out);
@@ -92,20 +98,20 @@ fn lists_of_edp_are_completed() {
         serde_json::to_vec(&files(&out).values().map(ToString::to_string).collect::<Vec<_>>()).unwrap_or(report.stdout)
     };
     let configuration = &fixture.demo.configuration;
-    let by_make = dated(make(&list).arg("--config").arg(configuration));
+    let by_make = dated(worker(&list).arg("--config").arg(configuration));
     let by_run = dated(coordinator().arg("run").arg(&list).arg("--config").arg(configuration));
     assert_eq!(by_make, by_run);
     assert_eq!(files(&out).len(), GRANULES);
     let broken = fixture.path("broken.yaml");
     fs::write(&broken, "model_timestep: [\n").unwrap();
-    let output = expect(make(&list).arg("--config").arg(&broken), 2);
+    let output = expect(worker(&list).arg("--config").arg(&broken), 2);
     assert!(text(&output).contains("broken.yaml"), "{}", text(&output));
 }
 
 #[test]
 fn granules_that_need_too_much_memory_are_refused_before_they_take_it() {
     let (_fixture, list, out) = planned();
-    let output = expect(make(&list).env("EDP_RUN__MEMORY", "1"), 3);
+    let output = expect(worker(&list).env("EDP_RUN__MEMORY", "1"), 3);
     let report = json(&output);
     assert_eq!(count(&report, "failed"), GRANULES);
     for entry in report["entries"].as_array().unwrap() {
@@ -113,4 +119,33 @@ fn granules_that_need_too_much_memory_are_refused_before_they_take_it() {
         assert!(reason.contains("a slot may have 1 MiB: raise run.memory"), "{reason}");
     }
     assert!(files(&out).is_empty());
+}
+
+/// With just enough memory for one slab at a time, the same bytes come out as with room for several; with one byte less,
+/// nothing does.
+#[test]
+fn memory_changes_how_a_granule_is_made_and_not_what_it_is() {
+    let fixture = Fixture::new(SIZE);
+    let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+    let recipes = recipe::parse_list("tasks.json", &fs::read(&list).unwrap()).unwrap();
+    let (cache, cancel) = (Cache::default(), AtomicBool::new(false));
+    let digest = |recipe: &Recipe, memory: u64| {
+        let path = fixture.path("granule.nc");
+        let stages = Stages::begin();
+        let means = Means { cache: &cache, memory, cancel: &cancel, stages: &stages };
+        let made = make::make(recipe, means, &path).map(|made| made.digest).map_err(Box::new);
+        let _ = fs::remove_file(&path);
+        made
+    };
+    for kind in ["native/mon_mean/OCEAN_VELOCITY", "latlon/mon_mean/OCEAN_VELOCITY"] {
+        let recipe = recipes.iter().find(|recipe| recipe.granule.contains(kind)).unwrap();
+        let whole = digest(recipe, u64::MAX).unwrap();
+        let needed = |memory| match *digest(recipe, memory).unwrap_err() {
+            MakeError::Memory { needed, .. } => needed,
+            error => panic!("{error}"),
+        };
+        let least = needed(0);
+        assert_eq!(digest(recipe, least).unwrap(), whole, "{kind}");
+        assert_eq!(needed(least - 1), least, "{kind}");
+    }
 }

@@ -5,28 +5,15 @@ use edp_protocol::telemetry::trace::recipe_trace;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span, SpanKind};
 use edp_tests::proxy::{Mode, Proxy};
-use edp_tests::{Fixture, coordinator, expect, files, json, program, text};
+use edp_tests::{Fixture, coordinator, expect, files, json, program, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Cells along a tile: small, but a granule must take long enough to be caught in the act.
 const SIZE: usize = 12;
-
-/// How long anything may take on a busy machine before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A process that is killed when dropped, with its log.
 struct Process {

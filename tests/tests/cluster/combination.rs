@@ -1,10 +1,11 @@
 //! Several faults of several kinds in one production, at random.
 
 use crate::faults::{clock, settle_queues, through_proxy};
-use crate::fleet::{Fleet, Process, until};
+use crate::fleet::{Fleet, Process};
 use crate::scenario::{Dice, Outcome, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::until;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy)]

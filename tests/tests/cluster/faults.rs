@@ -1,13 +1,14 @@
 //! What goes wrong, one scenario each.
 
 use crate::combination;
-use crate::fleet::{Beneath, Fleet, Process, until, writer};
+use crate::fleet::{Beneath, Fleet, Process, writer};
 use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
 use crate::steps;
 use crate::store;
 use edp_protocol::queue::{Link, Options, Queue};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::until;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;

@@ -3,29 +3,16 @@
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::s3::S3Server;
-use edp_tests::{Fixture, coordinator, expect, files, program};
+use edp_tests::{Fixture, coordinator, expect, files, program, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 /// Cells along a tile: small, since the messages are what counts here.
 const SIZE: usize = 6;
-
-/// How long anything may take on a busy machine before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Waits until something is so.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// Model output of many months, and the granules that one undisturbed process makes of it.
 pub(crate) struct Model {

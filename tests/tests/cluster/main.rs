@@ -77,9 +77,9 @@ fn a_second_coordinator_on_a_broker_stands_by() {
     let (broker, model) = (Broker::start(), Model::new(1));
     let mut fleet = Fleet::new("standby", &broker, &model);
     let mut first = fleet.coordinator();
-    fleet::until("the first has the ledger", || fleet.path("ledger").exists() && fleet.depth(&broker) > 0);
+    edp_tests::until("the first has the ledger", || fleet.path("ledger").exists() && fleet.depth(&broker) > 0);
     let second = fleet.coordinator();
-    fleet::until("the second stands by", || second.said("standing by"));
+    edp_tests::until("the second stands by", || second.said("standing by"));
     first.kill();
     fleet.worker();
     fleet.ends(second, 0);

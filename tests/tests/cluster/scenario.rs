@@ -1,7 +1,8 @@
 //! What a scenario is, and what must hold after each.
 
-use crate::fleet::{Fleet, Model, Process, until};
+use crate::fleet::{Fleet, Model, Process};
 use edp_tests::broker::Broker;
+use edp_tests::until;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 

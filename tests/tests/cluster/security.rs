@@ -1,7 +1,8 @@
 //! Users with no more rights than they need, and passwords that nobody gets to see.
 
-use crate::fleet::{Fleet, Model, Process, until};
+use crate::fleet::{Fleet, Model, Process};
 use edp_tests::broker::Broker;
+use edp_tests::until;
 
 /// What must not be seen of any password here: as text, and as a list of bytes.
 const SECRET: [&str; 2] = ["s3cr3t", "115, 51, 99, 114, 51, 116"];

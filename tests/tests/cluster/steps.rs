@@ -5,9 +5,10 @@
 //! hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then acknowledges. Each of
 //! these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
 
-use crate::fleet::{Beneath, Fleet, Process, until};
+use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, Outcome, begin, until_made};
 use edp_tests::broker::Broker;
+use edp_tests::until;
 use std::process::Command;
 
 type Ran = Result<Outcome, &'static str>;

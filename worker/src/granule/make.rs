@@ -303,8 +303,9 @@ impl Assembly<'_> {
             plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
         let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
+        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..))).unwrap_or(0);
         let begin = move |step: usize| {
-            if step + plan.lanes >= steps.len() {
+            if step + plan.lanes > last {
                 let _ = started.send(()); // hashing may have ended by an error
             }
             match &steps[step].1 {
