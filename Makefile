@@ -37,10 +37,10 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh deploy/rabbitmq-4.sh .ci/run
 
-.PHONY: help deps build demo test lint conformance bench chaos check-all fuzz doc clean
+.PHONY: help deps build demo test lint conformance bench chaos rabbitmq-4 check-all fuzz doc clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 deps: ## install what building, testing and linting need
 	@deploy/deps.sh test lint
@@ -100,6 +100,10 @@ root=$(CURDIR)/.tools/rabbitmq-4; \
 if [ ! -d $$root ]; then echo 'RabbitMQ 4: left out; deploy/rabbitmq-4.sh makes one'; exit 0; fi; \
 export EDP_RABBITMQ_ROOT=$$root; $(call run_tests,on_a_broker)
 endef
+
+rabbitmq-4: ## the tests that start a broker, on RabbitMQ 4 (deploy/rabbitmq-4.sh makes one)
+	$(need) test
+	@$(on_rabbitmq_4)
 
 check-all: lint ## everything, the slow tests too
 	$(need) test
