@@ -139,17 +139,17 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     Outcome::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Reading one input never returns, as on a file system that hangs. Only the end of the process ends such a thread: the
-/// worker says so, and ends itself.
+/// Reading one input does not return, as on a file system that hangs. Only the end of the process ends such a thread: the
+/// worker says so, and ends itself long before the read does (after the deadline and half a minute). A tracer keeps the
+/// thread until its delay is over, so that has an end.
 pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
     }
     fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "2".into());
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
-    fleet.beneath = at("pread64", "delay_enter=86400s", Some(&input));
+    fleet.beneath = at("pread64", "delay_enter=50s", Some(&input));
     let mut coordinator = begin(fleet);
-    // A worker waits half a minute for such a thread.
     for ended in 1..=ATTEMPTS {
         until("workers give up", || {
             fleet.refill();
