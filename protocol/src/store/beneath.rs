@@ -117,7 +117,9 @@ impl Beneath {
         for part in below.components() {
             let Component::Normal(name) = part else { return Err(Errno::XDEV.into()) };
             match mkdirat(&at, name, Mode::from_raw_mode(0o777)) {
-                Ok(()) => fsync(openat(&at, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?,
+                Ok(()) => {
+                    fsync(openat(&at, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)?
+                }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -240,7 +240,10 @@ mod tests {
             let part = Part::new(&target, "w", &files).unwrap();
             swap(&base, "in/a");
             fs::write(part.path(), "granule").unwrap();
-            assert_eq!(part.named(&part.path().display().to_string()), base.join("in/a/.file.w.part").to_string_lossy());
+            assert_eq!(
+                part.named(&part.path().display().to_string()),
+                base.join("in/a/.file.w.part").to_string_lossy()
+            );
             assert_eq!(part.commit(replace).unwrap(), Committed::New);
             assert_eq!(fs::read_to_string(base.join("out/file")).unwrap(), "secret");
             assert_eq!(fs::read_dir(base.join("out")).unwrap().count(), 1);

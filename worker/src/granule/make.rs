@@ -1,14 +1,15 @@
 //! One recipe in, one file out: reads, assembles, writes, and passes the gate.
 
 use super::coordinates::{self, Coordinates, Depths, Wanted};
-use super::dataset::{Attributes, Chunk, Chunked, Dataset, Storage, Type, Value, Variable};
+use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
 use super::error::MakeError;
-use super::field::{self, FILL, Field, FieldError, Needs, Route};
-use super::file::{FileError, Writer, Written};
+use super::field::{FILL, Field, Needs, Route};
+use super::file::{FileError, Written};
 use super::gate;
 use super::inputs::Output;
-use super::lanes::{self, LANES};
-use super::remote::{Fetching, held_at_once};
+use super::lanes::LANES;
+use super::pipeline::Lined;
+use super::remote::held_at_once;
 use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
@@ -24,9 +25,8 @@ use edp_protocol::{Digest, GridKind, Mode, wire};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 /// What was made.
@@ -232,146 +232,6 @@ impl Assembly<'_> {
         Ok(Dataset { dimensions: coordinates.dimensions, variables, attributes })
     }
 
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. When the last
-    /// slabs are begun, it says so by `started`, which is also dropped at the end.
-    fn write(
-        &self,
-        plan: &Lined<'_>,
-        dataset: &mut Dataset,
-        path: &Path,
-        started: mpsc::Sender<()>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Written, MakeError> {
-        let (stages, outputs) = (self.stages, plan.outputs);
-        let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
-        let variables: Vec<(String, Storage)> =
-            dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
-        let (written, seen) = std::thread::scope(|scope| {
-            let described = &*dataset;
-            let writing = scope.spawn(move || {
-                let mut writer = stages.time(Stage::Write, 0, || Writer::create(path, described))?;
-                for (name, chunks) in chunks {
-                    let chunks = chunks.as_ref();
-                    let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-                    stages.time(Stage::Write, bytes as u64, || writer.write(name, chunks))?;
-                }
-                Ok::<_, FileError>(writer)
-            });
-            let fetching = Fetching::begin(scope, outputs, self.stores, stages);
-            let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, started, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, started, to_writer),
-            };
-            // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
-            // by itself, and one that passes on goes to whoever called us.
-            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (written, seen)
-        });
-        // When the writer fails, the computation gives up: so the writer's error is the one that counts.
-        let (mut writer, seen) = (written?, seen?);
-        for (output, seen) in outputs.iter().zip(&seen) {
-            self.settle(output, seen, dataset, &mut writer, warnings)?;
-        }
-        Ok(stages.time(Stage::Write, 0, || writer.close())?)
-    }
-
-    /// Gives the chunks of all variables to the writer, in file order. Returns for each output the range of its values
-    /// and how many wet target cells no source covers.
-    fn encode<'s, O: field::Output>(
-        &self,
-        plan: &Lined<'_>,
-        variables: &'s [(String, Storage)],
-        fetching: Fetching,
-        started: mpsc::Sender<()>,
-        to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
-    ) -> Result<Vec<Seen>, MakeError> {
-        let codec = resources::codec(&self.resources.texts.configuration);
-        let mut steps = Vec::new();
-        for (name, storage) in variables {
-            match storage {
-                Storage::Chunked(_, Chunked { chunks: Some(chunks), .. }) => {
-                    steps.push((name.as_str(), Step::Shared(chunks)));
-                }
-                Storage::Chunked(..) => {
-                    let Some(at) = plan.outputs.iter().position(|output| output.name == name) else { continue };
-                    steps.extend(plan.fields[at].slabs::<O>().map(|levels| (name.as_str(), Step::Slab(at, levels))));
-                }
-                Storage::Contiguous(_) => {}
-            }
-        }
-        let left: Vec<AtomicUsize> =
-            plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
-        let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
-        let steps = &steps[..];
-        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..))).unwrap_or(0);
-        let begin = move |step: usize| {
-            if step + plan.lanes > last {
-                let _ = started.send(()); // hashing may have ended by an error
-            }
-            match &steps[step].1 {
-                Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
-                _ => Ok(()),
-            }
-        };
-        let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
-            Step::Shared(chunks) => Ok((Chunks::Shared(Arc::clone(chunks)), field::Seen::nothing())),
-            Step::Slab(at, levels) => {
-                let field = &plan.fields[*at];
-                let seen = field.fill(levels.clone(), self.cancel, slab)?;
-                if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
-                    plan.outputs[*at].release();
-                }
-                Ok((Chunks::Own(field.compress(&codec, levels.clone(), slab)?), seen))
-            }
-        };
-        let give = |step: usize, (chunks, found): (Chunks, field::Seen<O>)| {
-            let (name, step) = &steps[step];
-            if let Step::Slab(at, _) = step {
-                seen[*at] = seen[*at].and(found);
-            }
-            to_writer.send((name, chunks)).map_err(|mpsc::SendError(_)| FieldError::Cancelled.into())
-        };
-        lanes::in_order(steps.len(), plan.lanes, begin, work, give)?;
-        let attribute = |seen: field::Seen<O>| Seen {
-            range: seen.range.map(|range| O::attribute(&range)),
-            uncovered: seen.uncovered,
-        };
-        Ok(seen.into_iter().map(attribute).collect())
-    }
-
-    /// Puts what was found out about the values of a variable into the file and its description.
-    fn settle(
-        &self,
-        output: &Output<'_>,
-        seen: &Seen,
-        dataset: &mut Dataset,
-        writer: &mut Writer,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), MakeError> {
-        if seen.uncovered > 0 {
-            let (granule, name, count) = (&self.recipe.granule, output.name, seen.uncovered);
-            warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
-        }
-        if let Some(valid) = self.valid_range(output)? {
-            valid.check(seen.range.as_ref()).map_err(|why| self.fail(output.name, why))?;
-        }
-        let found = dataset.variables.iter_mut().find(|variable| variable.name == output.name);
-        let Some(variable) = found else { return Ok(()) };
-        for (name, value) in range_attributes(self.plan.mode, variable.data_type(), seen.range.as_ref()) {
-            match value {
-                Some(value) => {
-                    writer.set(output.name, name, &value)?;
-                    attribute::set(&mut variable.attributes, name, value);
-                }
-                None => {
-                    writer.remove(output.name, name)?;
-                    variable.attributes.retain(|(other, _)| other != name);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// How many slabs are under way at once: as many as do good, if the memory of a slot is enough for them.
     fn lanes(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
         let threads = rayon::current_num_threads();
@@ -392,7 +252,7 @@ impl Assembly<'_> {
         Err(MakeError::Memory { granule: self.recipe.granule.clone(), variable, needed: bytes(1), limit })
     }
 
-    fn valid_range(&self, output: &Output<'_>) -> Result<Option<ValidRange>, MakeError> {
+    pub(super) fn valid_range(&self, output: &Output<'_>) -> Result<Option<ValidRange>, MakeError> {
         ValidRange::of(self.plan, output.name).map_err(|why| self.fail(output.name, why))
     }
 
@@ -499,52 +359,18 @@ impl Assembly<'_> {
     }
 }
 
-/// The outputs of a granule with their fields, and how many slabs are under way at once.
-struct Lined<'a> {
-    outputs: &'a [Output<'a>],
-    fields: &'a [Field<'a>],
-    lanes: usize,
-}
-
-/// What was seen of a variable.
-struct Seen {
-    /// Its smallest and largest value, as an attribute with two values; none if all is fill.
-    range: Option<Value>,
-    /// Wet target cells that no source covers, over all levels.
-    uncovered: usize,
-}
-
-/// What is handed to the writer at once.
-enum Step<'a> {
-    /// A variable that many granules have.
-    Shared(&'a Arc<Vec<Chunk>>),
-    /// Levels of the output of this number.
-    Slab(usize, Range<usize>),
-}
-
 /// The mask of a native variable.
 pub(super) enum Masked<'a> {
     OfPoint(&'a Mask),
     Named(Arc<Mask>),
 }
 
-/// Chunks on their way to the writer.
-enum Chunks {
-    Own(Vec<Chunk>),
-    Shared(Arc<Vec<Chunk>>),
-}
-
-impl AsRef<[Chunk]> for Chunks {
-    fn as_ref(&self) -> &[Chunk] {
-        match self {
-            Chunks::Own(chunks) => chunks,
-            Chunks::Shared(chunks) => chunks,
-        }
-    }
-}
-
 /// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`; without value if there is none to give.
-fn range_attributes(mode: Mode, data_type: Type, range: Option<&Value>) -> Vec<(&'static str, Option<Value>)> {
+pub(super) fn range_attributes(
+    mode: Mode,
+    data_type: Type,
+    range: Option<&Value>,
+) -> Vec<(&'static str, Option<Value>)> {
     let single = |at: usize| match (range, data_type) {
         (Some(Value::F32(range)), _) => Value::F32(vec![range[at]]),
         (Some(Value::F64(range)), _) => Value::F64(vec![range[at]]),

@@ -12,6 +12,7 @@ mod inputs;
 pub mod inspect;
 mod lanes;
 pub mod make;
+mod pipeline;
 pub mod ranges;
 mod remote;
 pub mod rotation;

@@ -56,9 +56,8 @@ fn none(directory: &Path, what: &'static str, pattern: &'static str) -> GridErro
 /// The one name `*<word>*.nc` among those of a directory, if any, as a path.
 fn find(directory: &Path, names: &[OsString], word: &'static str) -> Result<Option<PathBuf>, GridError> {
     // hidden files are what other programs keep beside the real ones
-    let geometry = |name: &&str| {
-        !name.starts_with('.') && name.strip_suffix(".nc").is_some_and(|stem| stem.contains(word))
-    };
+    let geometry =
+        |name: &&str| !name.starts_with('.') && name.strip_suffix(".nc").is_some_and(|stem| stem.contains(word));
     let found: Vec<&str> = names.iter().filter_map(|name| name.to_str()).filter(geometry).collect();
     match found[..] {
         [] => Ok(None),
@@ -92,6 +91,11 @@ mod tests {
         touch("b_native.nc");
         let message = files(dir.path(), &Files::default()).unwrap_err().to_string();
         assert!(message.contains("several native geometries: GRID_native_llc0004.nc, b_native.nc: keep"), "{message}");
-        assert!(files(&dir.path().join("absent"), &Files::default()).unwrap_err().to_string().contains("absent: cannot be read"));
+        assert!(
+            files(&dir.path().join("absent"), &Files::default())
+                .unwrap_err()
+                .to_string()
+                .contains("absent: cannot be read")
+        );
     }
 }

@@ -257,9 +257,7 @@ impl Source<'_> {
     fn mds(&self, name: &str, sizes: &[usize]) -> Result<Option<Vec<f32>>, GridError> {
         let stem = self.directory.join(name);
         let [meta, data] = MdsFile::pair(&stem);
-        let has = |path: &PathBuf| {
-            self.held.has(path).map_err(|source| GridError::Read { path: path.clone(), source })
-        };
+        let has = |path: &PathBuf| self.held.has(path).map_err(|source| GridError::Read { path: path.clone(), source });
         if !has(&meta)? && !has(&data)? {
             return Ok(None);
         }

@@ -217,7 +217,9 @@ fn files_are_those_that_production_reads() {
 /// `EDP_REAL_DATA` names the folder of real data.
 fn real() -> Option<(Factors, Vec<usize>)> {
     let dir = Path::new(&std::env::var_os("EDP_REAL_DATA")?).join("V4r4").join("mapping_factors");
-    let bytes = xz::read_pickle(Sealed { file: &latlon_grid(&dir), files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
+    let bytes =
+        xz::read_pickle(Sealed { file: &latlon_grid(&dir), files: &Files::default(), seal: None }, MAX_LATLON_GRID)
+            .unwrap();
     assert_eq!(bytes.len(), 57_801_523);
     let document = Document::parse(&bytes).unwrap();
     let wet = document.items(document.root()).unwrap()[3];

@@ -1,0 +1,248 @@
+//! What happens to a broker, to the ways to it, and to whoever uses them.
+
+use super::{Check, SOON, flow, is, message, number, options, settles, soon};
+use edp_protocol::queue::{Link, Queue, State};
+use edp_tests::broker::Broker;
+use edp_tests::proxy::{Mode, Proxy};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The caller's only thread sleeps, and more threads than there are processors compute, for more than five heartbeats:
+/// no connection is lost, no delivery comes again.
+pub(super) async fn heartbeats(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let busy = Duration::from_millis(11_000);
+    let url = format!("amqp://{}/", proxy.address());
+    let check = move || -> Check {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut options = options(&url, "heartbeats");
+            options.heartbeat = Duration::from_secs(2);
+            let link = Link::amqp(options)?;
+            soon(link.declare()).await?;
+            let publisher = link.publisher(Queue::Recipes, 1);
+            soon(publisher.publish(message(1))).await?;
+            let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+            let delivery = soon(consumer.next()).await?.expect("a delivery");
+            let cores = std::thread::available_parallelism().map_or(2, usize::from);
+            std::thread::scope(|scope| {
+                for _ in 0..2 * cores {
+                    scope.spawn(|| {
+                        let end = Instant::now() + busy;
+                        while Instant::now() < end {}
+                    });
+                }
+                std::thread::sleep(busy);
+            });
+            delivery.ack();
+            soon(publisher.publish(message(2))).await?;
+            let delivery = soon(consumer.next()).await?.expect("a delivery");
+            assert_eq!((number(&delivery.message), delivery.redelivered), (2, false));
+            delivery.ack();
+            assert_eq!(proxy.connections(), 2);
+            soon(link.close()).await;
+            Ok(())
+        })
+    };
+    tokio::task::spawn_blocking(move || std::thread::spawn(check).join()).await?.expect("no panic")
+}
+
+pub(super) async fn black_hole(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let mut options = options(&format!("amqp://{}/", proxy.address()), "hole");
+    options.confirm = Duration::from_secs(1);
+    let link = Link::amqp(options.clone())?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 10);
+    soon(publisher.publish(message(0))).await?;
+
+    // no answer is a loss, and what was not confirmed is published again
+    proxy.set(Mode::Swallow);
+    let publishing = tokio::spawn(async move { publisher.publish(message(1)).await });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    assert!(!publishing.is_finished());
+    proxy.set(Mode::Pass);
+    proxy.cut();
+    soon(publishing).await??;
+    is(&link, |state| matches!(state, State::Up)).await;
+
+    // slowness is none
+    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    soon(link.publisher(Queue::Recipes, 1).publish(message(2))).await?;
+    proxy.set(Mode::Pass);
+    settles(&link, Queue::Recipes, 3).await;
+
+    // a consumer that is stopped meanwhile waits for no other connection
+    let mut patient = options.clone();
+    patient.patience = 10 * SOON;
+    let link = Link::amqp(patient)?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    drop(soon(consumer.next()).await?.expect("a delivery"));
+    proxy.set(Mode::Swallow);
+    let stopping = tokio::spawn(async move { consumer.stop().await });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    soon(stopping).await?;
+    proxy.set(Mode::Pass);
+
+    // until the patience is over
+    options.patience = Duration::from_secs(2);
+    let link = Link::amqp(options)?;
+    let publisher = link.publisher(Queue::Recipes, 1);
+    soon(publisher.publish(message(3))).await?;
+    proxy.set(Mode::Refuse);
+    proxy.cut();
+    let error = soon(publisher.publish(message(4))).await.expect_err("the broker is away").to_string();
+    assert!(error.contains("given up after"), "{error}");
+    Ok(())
+}
+
+pub(super) async fn cut(broker: &Broker) -> Check {
+    let (near, far) = (Proxy::start(broker.socket()), Proxy::start(broker.socket()));
+    let link = |proxy: &Proxy| Link::amqp(options(&format!("amqp://{}/", proxy.address()), "cut"));
+    let (coordinator, worker) = (link(&near)?, link(&far)?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let twice = flow(&coordinator, &worker, 3000, 200, 20, move |_| {
+        near.cut();
+        far.cut();
+        near.cut();
+        // they must live on
+        std::mem::forget((near, far));
+    })
+    .await?;
+    assert!(twice <= 200 + 2 * 20, "{twice} came twice");
+    settles(&coordinator, Queue::Recipes, 0).await;
+
+    // all at once, by the broker
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "cut"))?;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    let publisher = link.publisher(Queue::Recipes, 1);
+    soon(publisher.publish(message(1))).await?;
+    let old = soon(consumer.next()).await?.expect("a delivery");
+    broker.disconnect();
+    let again = soon(consumer.next()).await?.expect("a delivery");
+    assert_eq!((number(&again.message), again.redelivered), (1, true));
+    // an acknowledgement of the past means nothing
+    old.ack();
+    soon(publisher.publish(message(2))).await?;
+    again.ack();
+    let next = soon(consumer.next()).await?.expect("a delivery");
+    assert_eq!((number(&next.message), next.redelivered), (2, false));
+    next.ack();
+    settles(&link, Queue::Recipes, 0).await;
+    Ok(())
+}
+
+pub(super) async fn alarm(broker: &Broker) -> Check {
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "alarm"))?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 2);
+    for n in 0..3 {
+        soon(publisher.publish(message(n))).await?;
+    }
+    broker.alarm(true);
+    let blocked = {
+        let publisher = publisher.clone();
+        tokio::spawn(async move { soon(publisher.publish(message(3))).await })
+    };
+    is(&link, |state| matches!(state, State::Blocked { .. })).await;
+    // deliveries go on
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    for n in 0..3 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    assert!(!blocked.is_finished());
+
+    // not for ever
+    let mut hasty = options(&broker.url("guest", "guest"), "alarm");
+    hasty.patience = Duration::from_secs(2);
+    let hasty = Link::amqp(hasty)?;
+    let error = soon(hasty.publisher(Queue::Recipes, 1).publish(message(9))).await.expect_err("no room").to_string();
+    assert!(error.contains("takes no messages"), "{error}");
+
+    broker.alarm(false);
+    soon(blocked).await??;
+    is(&link, |state| matches!(state, State::Up)).await;
+    let delivery = soon(consumer.next()).await?.expect("a delivery");
+    assert!([3, 9].contains(&number(&delivery.message)));
+    Ok(())
+}
+
+pub(super) async fn deleted(broker: &Broker) -> Check {
+    let link = || Link::amqp(options(&broker.url("guest", "guest"), "deleted"));
+    let (coordinator, worker) = (link()?, link()?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
+    let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
+    let (orders, reports) = (coordinator.publisher(Queue::Recipes, 1), worker.publisher(Queue::Results, 1));
+    let notices = [coordinator.state(), worker.state()].map(|mut state| {
+        tokio::spawn(async move { state.wait_for(|state| matches!(state, State::Down { .. })).await.map(drop) })
+    });
+    for queue in ["edp.deleted.recipes", "edp.deleted.results"] {
+        broker.delete(queue);
+    }
+    // Both sides notice it, and find each other again. Whoever makes a queue anew within a millisecond of its deletion
+    // gets one from RabbitMQ 3.10 that confirms messages and never delivers them; only leases help against that.
+    for notice in notices {
+        soon(notice).await??;
+    }
+    soon(orders.publish(message(1))).await?;
+    soon(reports.publish(message(2))).await?;
+    for (consumer, n) in [(&mut recipes, 1), (&mut results, 2)] {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    Ok(())
+}
+
+pub(super) async fn unroutable(broker: &Broker) -> Check {
+    let url = &broker.url("guest", "guest");
+    let mut hasty = options(url, "unroutable");
+    hasty.patience = Duration::from_secs(1);
+    let publisher = Link::amqp(hasty)?.publisher(Queue::Recipes, 1);
+    let error = soon(publisher.publish(message(1))).await.expect_err("there is no such queue").to_string();
+    assert!(error.contains("given up after"), "{error}");
+    Ok(())
+}
+
+pub(super) async fn killed(broker: &Arc<Broker>) -> Check {
+    let link = || Link::amqp(options(&broker.url("guest", "guest"), "killed"));
+    let (coordinator, worker) = (link()?, link()?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let killed = broker.clone();
+    let twice = flow(&coordinator, &worker, 5000, 500, 50, move |_| {
+        killed.kill();
+        killed.run();
+    })
+    .await?;
+    assert!(twice <= 500 + 50, "{twice} came twice");
+    settles(&coordinator, Queue::Recipes, 0).await;
+    Ok(())
+}
+
+pub(super) async fn stopped(broker: &Broker) -> Check {
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "stopped"))?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 10);
+    soon(publisher.publish(message(1))).await?;
+    broker.stop();
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    let publishing = tokio::spawn(async move { publisher.publish(message(2)).await });
+    broker.run();
+    soon(publishing).await??;
+    let mut consumer = soon(link.consumer(Queue::Recipes, 10)).await?;
+    for n in 1..3 {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    soon(link.close()).await;
+    Ok(())
+}
