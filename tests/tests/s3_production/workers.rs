@@ -2,6 +2,7 @@
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
+use edp_tests::s3::Call;
 use edp_tests::{count, expect, json, text};
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
@@ -43,9 +44,10 @@ fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
         json(&expect(command.env("EDP_QUEUE__URL", &queue).arg("--ledger").arg(ledger), status))
     };
 
+    // The latter uploads every granule in parts, however small.
     let all = ["s3://model/run", "s3://shared", "s3://out/together"];
     let one = [("EDP_RUN__SLOTS", "1"), ("EDP_RUN__MEMORY", "64"), ("RAYON_NUM_THREADS", "1")];
-    let three = [("EDP_RUN__SLOTS", "3"), ("EDP_RUN__MEMORY", "512"), ("EDP_STORE__S3__MULTIPART", "1")];
+    let three = [("EDP_RUN__SLOTS", "3"), ("EDP_RUN__MEMORY", "512"), ("EDP_STORE__S3__MULTIPART", "0")];
     let workers = [serve("one", &all, "both", &one), serve("three", &all, "both", &three)];
     let list = cloud.plan("s3://out/together", "together.json");
     let granules = recipes(&list).len();
@@ -58,9 +60,12 @@ fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
     let victim = recipes(&list)[0].granule.clone();
     let (bucket, key) = super::parts(&victim);
     cloud.server.remove(bucket, key).unwrap();
-    let workers = [serve("again", &all, "both", &one)];
+    let completed = cloud.server.count(Call::CompleteUpload);
+    let workers = [serve("again", &all, "both", &three)];
     run(list.to_str().unwrap(), "both", 0);
     assert_eq!(cloud.server.files("out", "together"), cloud.server.files("out", "alone"));
+    assert_eq!(cloud.server.count(Call::CompleteUpload), completed + 1);
+    assert!(cloud.server.uploads().is_empty(), "{:?}", cloud.server.uploads());
     drop(workers);
 
     // A worker that may not reach a bucket refuses the recipes that name it, and goes on.
