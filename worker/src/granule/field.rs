@@ -277,6 +277,34 @@ impl<O: Output> Sums<O> {
     }
 }
 
+/// Smallest and largest value of a plane with so many good values, if that is plain at first sight: so many are below
+/// the fill value, which neither it nor what is no number is, and none of these is infinite.
+fn plain_range<O: Output>(values: &[O], good: usize) -> Option<[O; 2]> {
+    const LANES: usize = 16;
+    let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
+    let (mut low, mut high, mut below) = ([infinite; LANES], [none; LANES], [0_u32; LANES]);
+    let mut add = |lane: usize, value: O| {
+        let is_below = value < O::FILL;
+        below[lane] += u32::from(is_below);
+        let counts = if is_below { value } else { none };
+        high[lane] = if counts > high[lane] { counts } else { high[lane] };
+        low[lane] = if value < low[lane] { value } else { low[lane] };
+    };
+    let (blocks, rest) = values.as_chunks::<LANES>();
+    for block in blocks {
+        for (lane, value) in block.iter().enumerate() {
+            add(lane, *value);
+        }
+    }
+    for (lane, value) in rest.iter().enumerate() {
+        add(lane, *value);
+    }
+    let least = low.into_iter().fold(infinite, |a, b| if b < a { b } else { a });
+    let most = high.into_iter().fold(none, |a, b| if b > a { b } else { a });
+    let found: usize = below.into_iter().map(|count| count as usize).sum();
+    (found == good && found > 0 && least > none).then_some([least, most])
+}
+
 impl Field<'_> {
     /// Lengths of the horizontal dimensions of the output.
     fn horizontal(&self) -> Vec<usize> {
@@ -481,6 +509,10 @@ impl Field<'_> {
         wet: impl Fn(usize) -> bool,
         uncovered: usize,
     ) -> Result<Seen<O>, FieldError> {
+        let good = out.len().saturating_sub(dry + uncovered);
+        if let Some(range) = plain_range(out, good) {
+            return Ok(Seen { range: Some(range), uncovered: 0 });
+        }
         let sums = Sums::of(out);
         if sums.bad == 0 && sums.fills == dry + uncovered {
             return Ok(Seen { range: sums.range, uncovered: 0 });
@@ -561,6 +593,10 @@ mod tests {
                 [good.iter().copied().fold(f32::INFINITY, f32::min), good.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
             });
             prop_assert_eq!(sums.range, range);
+            // At first sight, good planes are found good, and no others.
+            let few = good.iter().all(|value| *value < f32::FILL);
+            let plain = plain_range(&values, values.len() - sums.fills);
+            prop_assert_eq!(plain, range.filter(|_| few && sums.bad == 0));
         }
     }
 }
