@@ -148,9 +148,10 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     }
     fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "2".into());
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
-    fleet.beneath = at("pread64", "delay_enter=50s", Some(&input));
+    fleet.beneath = at("pread64", "delay_enter=40s", Some(&input));
     let mut coordinator = begin(fleet);
-    for ended in 1..=ATTEMPTS {
+    // The input is that of two granules, and an order whose lease has ended is sent to another worker.
+    for ended in 1..=4 * ATTEMPTS {
         until("workers give up", || {
             fleet.refill();
             coordinator.ended().is_some() || fleet.gone.len() >= ended
