@@ -273,6 +273,33 @@ fn duplicates_of_failures_count_once() {
     assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 1);
 }
 
+/// Attempts that outlive their leases count when they fail at last, each once; or they would be repeated for ever.
+#[test]
+fn late_failures_count() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes[..1]);
+    let begin = |ledger: &mut Ledger, attempt: u32, now: i64| {
+        assert_eq!(send(ledger, now), [(1, attempt, false)]);
+        let worker = format!("w{attempt}");
+        assert!(ledger.write(&[started(&recipes[0], attempt, &worker)], now).unwrap().is_empty());
+    };
+    begin(&mut ledger, 1, 0);
+    assert!(ledger.expire(60_000, false).unwrap().is_empty());
+    begin(&mut ledger, 2, 60_000);
+    // twice from its worker, and from another that the same order came to
+    let late = failed(&recipes[0], 1, "w1", FailureKind::Transient);
+    let other = failed(&recipes[0], 1, "other", FailureKind::Transient);
+    assert!(ledger.write(&[late.clone(), late, other], 70_000).unwrap().is_empty());
+    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 1);
+    assert!(ledger.expire(120_000, false).unwrap().is_empty());
+    begin(&mut ledger, 3, 120_000);
+    let settled = ledger.write(&[failed(&recipes[0], 2, "w2", FailureKind::Transient)], 130_000).unwrap();
+    assert_eq!(settled.len(), 1);
+    assert_eq!(settled[0].state, State::Failed);
+    // what is under way may still succeed
+    assert_eq!(ledger.write(&[done(&recipes[0], 3, "w3")], 140_000).unwrap()[0].state, State::Done);
+}
+
 /// The outcome of an order may be here before the broker's confirmation: then that comes too late to give a lease.
 #[test]
 fn an_outcome_before_the_confirmation_leaves_no_lease() {

@@ -470,7 +470,10 @@ impl<'a> Clerk<'a> {
             }
         } else {
             let json = serde_json::to_string(&causes).unwrap_or_default();
-            self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
+            let is_news = self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
+            if is_news && failed.kind == FailureKind::Transient && attempt < recipe.attempt {
+                return self.failed_late(recipe, attempt, worker, &causes);
+            }
         }
         let under_way = attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == State::UnderWay);
         // An older attempt says nothing about the present one, unless that would end the same way.
@@ -487,6 +490,33 @@ impl<'a> Clerk<'a> {
         }
         let standing = recipe.standing(self.transaction)?;
         let verdict = self.policy.after_failure(failed.kind, &causes.join(": "), &standing);
+        recipe.follow(self.transaction, verdict, self.now)
+    }
+
+    /// An attempt whose lease was over, so that another one is under way, has failed after all. It counts: a recipe of
+    /// which every attempt outlives its lease would be sent for ever. The other one goes on, if there may be another.
+    fn failed_late(
+        &self,
+        recipe: &Known,
+        attempt: u32,
+        worker: i64,
+        causes: &[String],
+    ) -> rusqlite::Result<Option<Settled>> {
+        // An order that came to two workers is one attempt.
+        let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker != ?3 AND kind = ?4";
+        let row = params![recipe.number, attempt, worker, kind(FailureKind::Transient)];
+        if recipe.state.is_settled()
+            || attempt <= recipe.base
+            || self.transaction.prepare_cached(query)?.exists(row)?
+        {
+            return Ok(None);
+        }
+        let standing = recipe.standing(self.transaction)?;
+        let verdict = self.policy.after_failure(FailureKind::Transient, &causes.join(": "), &standing);
+        if let Verdict::Again { .. } = verdict {
+            let count = "UPDATE recipe SET failures = failures + 1 WHERE number = ?1";
+            return self.transaction.prepare_cached(count)?.execute([recipe.number]).map(|_| None);
+        }
         recipe.follow(self.transaction, verdict, self.now)
     }
 
