@@ -505,10 +505,7 @@ impl<'a> Clerk<'a> {
         // An order that came to two workers is one attempt.
         let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker != ?3 AND kind = ?4";
         let row = params![recipe.number, attempt, worker, kind(FailureKind::Transient)];
-        if recipe.state.is_settled()
-            || attempt <= recipe.base
-            || self.transaction.prepare_cached(query)?.exists(row)?
-        {
+        if recipe.state.is_settled() || attempt <= recipe.base || self.transaction.prepare_cached(query)?.exists(row)? {
             return Ok(None);
         }
         let standing = recipe.standing(self.transaction)?;
