@@ -1,6 +1,7 @@
 //! Productions with results, resources, lists and granules on S3.
 
 mod cloud;
+mod follow;
 mod workers;
 
 use cloud::{Cloud, parts, reasons, recipes};
