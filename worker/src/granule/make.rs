@@ -123,7 +123,6 @@ fn finish(
     written: &Written,
     stages: &Stages,
 ) -> Result<(u64, Digest, Vec<wire::Chunks>), MakeError> {
-    stages.end_spans();
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
     let (checked, hashed, synced) = stages.time(Stage::Gate, size, || {
