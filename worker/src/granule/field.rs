@@ -7,6 +7,7 @@ use super::codec::{Codec, CodecError, Element, chunk_shape};
 use super::dataset::{Chunk, Chunked, Value};
 use super::rotation::{Orientation, Staggering, rotate};
 use super::stages::{Stage, Stages};
+use super::sums::{Sums, plain_range};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
@@ -231,78 +232,6 @@ impl Needs {
         let slabs = lanes.saturating_mul(self.slab).saturating_add((lanes + 1).saturating_mul(self.chunks));
         slabs.saturating_add(threads.saturating_mul(self.thread))
     }
-}
-
-/// What can be said of the values of a plane without looking at the mask.
-struct Sums<O> {
-    /// Cells that hold fill.
-    fills: usize,
-    /// Cells that hold no finite number.
-    bad: usize,
-    /// Smallest and largest of the rest.
-    range: Option<[O; 2]>,
-}
-
-impl<O: Output> Sums<O> {
-    /// Adds up in lanes side by side, which the compiler turns into vector instructions; sums of numbers it would
-    /// otherwise have to form one by one.
-    fn of(values: &[O]) -> Sums<O> {
-        const LANES: usize = 16;
-        let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
-        let (mut low, mut high) = ([infinite; LANES], [none; LANES]);
-        let (mut fills, mut bad) = ([0_u32; LANES], [0_u32; LANES]);
-        let mut add = |lane: usize, value: O| {
-            let (fill, finite) = (value == O::FILL, value.finite());
-            fills[lane] += u32::from(fill);
-            bad[lane] += u32::from(!finite);
-            let counts = finite & !fill;
-            low[lane] = if counts & (value < low[lane]) { value } else { low[lane] };
-            high[lane] = if counts & (value > high[lane]) { value } else { high[lane] };
-        };
-        let (blocks, rest) = values.as_chunks::<LANES>();
-        for block in blocks {
-            for (lane, value) in block.iter().enumerate() {
-                add(lane, *value);
-            }
-        }
-        for (lane, value) in rest.iter().enumerate() {
-            add(lane, *value);
-        }
-        let least = low.into_iter().fold(infinite, |a, b| if b < a { b } else { a });
-        let most = high.into_iter().fold(none, |a, b| if b > a { b } else { a });
-        let sum = |counts: [u32; LANES]| counts.into_iter().map(|count| count as usize).sum::<usize>();
-        let (fills, bad) = (sum(fills), sum(bad));
-        let range = (fills + bad < values.len()).then_some([least, most]);
-        Sums { fills, bad, range }
-    }
-}
-
-/// Smallest and largest value of a plane with so many good values, if that is plain at first sight: so many are below
-/// the fill value, which neither it nor what is no number is, and none of these is infinite.
-fn plain_range<O: Output>(values: &[O], good: usize) -> Option<[O; 2]> {
-    const LANES: usize = 16;
-    let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
-    let (mut low, mut high, mut below) = ([infinite; LANES], [none; LANES], [0_u32; LANES]);
-    let mut add = |lane: usize, value: O| {
-        let is_below = value < O::FILL;
-        below[lane] += u32::from(is_below);
-        let counts = if is_below { value } else { none };
-        high[lane] = if counts > high[lane] { counts } else { high[lane] };
-        low[lane] = if value < low[lane] { value } else { low[lane] };
-    };
-    let (blocks, rest) = values.as_chunks::<LANES>();
-    for block in blocks {
-        for (lane, value) in block.iter().enumerate() {
-            add(lane, *value);
-        }
-    }
-    for (lane, value) in rest.iter().enumerate() {
-        add(lane, *value);
-    }
-    let least = low.into_iter().fold(infinite, |a, b| if b < a { b } else { a });
-    let most = high.into_iter().fold(none, |a, b| if b > a { b } else { a });
-    let found: usize = below.into_iter().map(|count| count as usize).sum();
-    (found == good && found > 0 && least > none).then_some([least, most])
 }
 
 impl Field<'_> {
@@ -568,35 +497,4 @@ fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
         at /= length;
     }
     index
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn sums_are_those_of_the_plain_loop(
-            values in proptest::collection::vec(prop_oneof![
-                5 => -9.0_f32..9.0,
-                1 => Just(FILL as f32),
-                1 => prop_oneof![Just(f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY), Just(f32::MAX)],
-            ], 0..100),
-        ) {
-            let sums = Sums::of(&values);
-            let fill = |value: &&f32| **value == f32::FILL;
-            let good: Vec<f32> = values.iter().filter(|v| v.is_finite() && !fill(v)).copied().collect();
-            prop_assert_eq!(sums.fills, values.iter().filter(fill).count());
-            prop_assert_eq!(sums.bad, values.iter().filter(|v| !v.is_finite()).count());
-            let range = (!good.is_empty()).then(|| {
-                [good.iter().copied().fold(f32::INFINITY, f32::min), good.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
-            });
-            prop_assert_eq!(sums.range, range);
-            // At first sight, good planes are found good, and no others.
-            let few = good.iter().all(|value| *value < f32::FILL);
-            let plain = plain_range(&values, values.len() - sums.fills);
-            prop_assert_eq!(plain, range.filter(|_| few && sums.bad == 0));
-        }
-    }
 }

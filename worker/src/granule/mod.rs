@@ -17,5 +17,6 @@ pub mod ranges;
 mod remote;
 pub mod rotation;
 pub mod stages;
+mod sums;
 pub mod time;
 mod valid_range;
