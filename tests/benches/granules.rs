@@ -42,8 +42,8 @@ fn main() {
     slots(&recipes, directory.path());
 }
 
-/// How much two slots make on two cores of what one makes on one, as a user starts them (Linux): by the difference between a
-/// long and a short list, which leaves out what is loaded once.
+/// How much two slots make on two cores of what one makes on one, as a user starts them (Linux): by the difference
+/// between a long and a short list, which leaves out what is loaded once.
 fn slots(recipes: &[Recipe], directory: &Path) {
     /// Copies of each kind of granule.
     const COPIES: [usize; 2] = [2, 10];

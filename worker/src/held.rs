@@ -10,7 +10,7 @@ use edp_protocol::store::{Files, Pin};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +72,17 @@ impl Held {
             None if self.0.is_empty() => Ok(path.to_owned()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// The bytes of a file, the one that is held: all of them, or one more than `limit`, so that whoever asks can refuse
+    /// it.
+    ///
+    /// # Errors
+    /// It cannot be read, or others are held but not this one.
+    pub fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Opens a file from its beginning: the one that is held.

@@ -14,7 +14,7 @@ use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::store::{Files, StoreError, Stores};
 use edp_protocol::{Digest, GridKind, Location};
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -408,9 +408,8 @@ pub fn load_table(
     if path.extension().is_none_or(|end| end != "csv") || path.parent() != Some(metadata) {
         return Err(ResourceError::TableName { path });
     }
-    let mut bytes = Vec::new();
-    let read = held.reader(&path).and_then(|file| file.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
+    let read = held.read(&path, MAX_FILE_BYTES);
+    let bytes = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(ResourceError::TooLarge { path });
     }

@@ -1,20 +1,10 @@
-//! Following a model run that writes to a bucket.
+//! Started a model run that writes to a bucket.
 
-use super::cloud::{Cloud, recipes};
+use super::cloud::{Cloud, Started, recipes};
 use edp_tests::{count, expect, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
-
-/// A process that is killed when dropped.
-struct Following(Child);
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 #[test]
 fn granules_follow_a_model_run_in_a_bucket() {
@@ -43,10 +33,10 @@ fn granules_follow_a_model_run_in_a_bucket() {
     command.args(Cloud::options("s3://out/grown")).env("EDP_PLAN__FOLLOW_INTERVAL", "1").stdin(Stdio::null());
     let log = |name: &str| File::create(cloud.path(name)).unwrap();
     let child = command.stdout(log("report")).stderr(log("log")).spawn().unwrap();
-    let mut following = Following(child);
+    let mut following = Started(child);
     let said = || fs::read_to_string(cloud.path("log")).unwrap();
     let made = || cloud.server.files("out", "grown").into_keys().filter(|name| name.ends_with(".nc")).count();
-    let reaches = |following: &mut Following, what: &str, count: usize| {
+    let reaches = |following: &mut Started, what: &str, count: usize| {
         until(what, || {
             assert!(following.0.try_wait().unwrap().is_none(), "{what}: {}", said());
             made() >= count

@@ -1,27 +1,17 @@
 //! Workers on a queue, with everything on S3.
 
-use super::cloud::{Cloud, recipes};
+use super::cloud::{Cloud, Started, recipes};
 use edp_tests::broker::Broker;
 use edp_tests::s3::Call;
 use edp_tests::{count, expect, json, text};
 use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
-
-/// A worker process; killed if it is still there at the end of a test.
-struct Serving(Child);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::{Command, Stdio};
 
 /// Everything that a command says goes to a file of the fixture.
-fn start(cloud: &Cloud, command: &mut Command, log: &str) -> Serving {
+fn start(cloud: &Cloud, command: &mut Command, log: &str) -> Started {
     let log = File::create(cloud.path(log)).unwrap();
     let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    Serving(child)
+    Started(child)
 }
 
 #[test]

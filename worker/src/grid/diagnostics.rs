@@ -4,7 +4,6 @@ use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
 use crate::held::Held;
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::Path;
 
 /// Name of the list in a grid directory.
@@ -73,9 +72,7 @@ impl Diagnostics {
         if !held.has(&path).map_err(fail)? {
             return Ok(None);
         }
-        let mut text = Vec::new();
-        let limit = MAX_LIST as u64 + 1; // one more than allowed, so that the parser can refuse it
-        held.reader(&path).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail)?;
+        let text = held.read(&path, MAX_LIST).map_err(fail)?; // what is larger, the parser refuses
         Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
     }
 

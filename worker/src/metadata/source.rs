@@ -8,7 +8,7 @@ use edp_protocol::GridKind;
 use edp_protocol::store::Files;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Why a directory of metadata cannot be used.
@@ -148,9 +148,7 @@ impl<'a> Loader<'a> {
     /// Reads a metadata file, but none that is too large.
     fn read(&self, path: &Path) -> Result<Vec<u8>, MetadataError> {
         let failed = |source| MetadataError::Read { path: path.into(), source };
-        let mut bytes = Vec::new();
-        let limit = MAX_FILE_BYTES as u64 + 1;
-        self.held.reader(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        let bytes = self.held.read(path, MAX_FILE_BYTES).map_err(failed)?;
         if bytes.len() > MAX_FILE_BYTES { Err(MetadataError::TooLarge { path: path.into() }) } else { Ok(bytes) }
     }
 
