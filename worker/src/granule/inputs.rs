@@ -14,8 +14,10 @@ use edp_protocol::recipe::Version;
 use edp_protocol::store::{ReadAt, StoreError};
 use edp_protocol::{Digest, GridKind, Location, wire};
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 /// A file from its beginning to its end, until somebody wants it to stop.
@@ -227,31 +229,50 @@ impl Assembly<'_> {
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
     /// files a second time in their order, on a thread of its own, from the memory where the first pass has them. It
     /// costs processor time alone, which the stage of this name shows; deflating the values takes many times as much.
-    pub(super) fn hash(&self, outputs: &[Output<'_>], over: &AtomicBool) -> Result<Vec<wire::Input>, MakeError> {
-        let mut found: BTreeMap<String, wire::Input> = BTreeMap::new();
+    ///
+    /// The last file waits until the other end of `compressing` is dropped: then only the granule is left to be hashed,
+    /// which is one core's work, and another one is free.
+    pub(super) fn hash(
+        &self,
+        outputs: &[Output<'_>],
+        compressing: Receiver<Infallible>,
+        over: &AtomicBool,
+    ) -> Result<Vec<wire::Input>, MakeError> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
+        let (mut found, mut whole) = (BTreeMap::new(), BTreeMap::new());
         for record in outputs.iter().flat_map(|output| output.source.records()) {
             let (file, header) = (record.input.name(), record.input.header());
             let path = self.recipe.input_below_root(file)?.to_owned();
-            if found.contains_key(&path) {
-                continue; // both components of a vector read it
-            }
-            let size = header.byte_length();
-            let mut sha256 = String::new();
             if header.records == 1 && !fetched.contains(file) {
-                let stop = [self.cancel, over];
-                let pass = InOrder { file: record.input.data(), at: 0, size, stop: &stop };
-                let read = self.stages.time(Stage::Hash, size, || Digest::of_reader(pass));
-                let (digest, _) = read.map_err(|source| match self.cancel.load(Ordering::Relaxed) {
-                    true => MakeError::Field(FieldError::Cancelled),
-                    false => MakeError::Mds(MdsError::Read { file: file.into(), source }),
-                })?;
-                sha256 = digest.as_str().to_owned();
+                whole.insert(path.clone(), record); // both components of a vector may read it
             }
             found.insert(record.header.path.clone(), record.header.clone());
-            found.insert(path.clone(), wire::Input { path, size, sha256 });
+            let input = wire::Input { path: path.clone(), size: header.byte_length(), sha256: String::new() };
+            found.insert(path, input);
+        }
+        let mut left = whole.len();
+        for (path, record) in whole {
+            left -= 1;
+            if left == 0 {
+                let _ = compressing.recv(); // nothing ever comes; it ends with the other end
+            }
+            let digest = self.digest(record, over)?;
+            found.entry(path).and_modify(|input| input.sha256 = digest.as_str().to_owned());
         }
         Ok(found.into_values().collect())
+    }
+
+    /// SHA-256 of an input of one record.
+    fn digest(&self, record: &Record, over: &AtomicBool) -> Result<Digest, MakeError> {
+        let (file, size) = (record.input.name(), record.input.header().byte_length());
+        let stop = [self.cancel, over];
+        let pass = InOrder { file: record.input.data(), at: 0, size, stop: &stop };
+        let read = self.stages.time(Stage::Hash, size, || Digest::of_reader(pass));
+        let (digest, _) = read.map_err(|source| match self.cancel.load(Ordering::Relaxed) {
+            true => MakeError::Field(FieldError::Cancelled),
+            false => MakeError::Mds(MdsError::Read { file: file.into(), source }),
+        })?;
+        Ok(digest)
     }
 
     /// Adds the SHA-256 of what was fetched from S3.

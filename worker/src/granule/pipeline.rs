@@ -13,10 +13,11 @@ use super::stages::Stage;
 use crate::metadata::attribute;
 use crate::metadata::configuration::Precision;
 use crate::resources;
+use std::convert::Infallible;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 /// The outputs of a granule with their fields, and how many slabs are under way at once.
 pub(super) struct Lined<'a> {
@@ -57,14 +58,14 @@ impl AsRef<[Chunk]> for Chunks {
 }
 
 impl Assembly<'_> {
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. When the last
-    /// slabs are begun, it says so by `started`, which is also dropped at the end.
+    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Drops
+    /// `compressing` when there is nothing left to compress.
     pub(super) fn write(
         &self,
         plan: &Lined<'_>,
         dataset: &mut Dataset,
         path: &Path,
-        started: mpsc::Sender<()>,
+        compressing: mpsc::Sender<Infallible>,
         warnings: &mut Vec<String>,
     ) -> Result<Written, MakeError> {
         let (stages, outputs) = (self.stages, plan.outputs);
@@ -84,9 +85,10 @@ impl Assembly<'_> {
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, started, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, started, to_writer),
+                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, to_writer),
+                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, to_writer),
             };
+            drop(compressing);
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -107,7 +109,6 @@ impl Assembly<'_> {
         plan: &Lined<'_>,
         variables: &'s [(String, Storage)],
         fetching: Fetching,
-        started: mpsc::Sender<()>,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
     ) -> Result<Vec<Seen>, MakeError> {
         let codec = resources::codec(&self.resources.texts.configuration);
@@ -128,21 +129,21 @@ impl Assembly<'_> {
             plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
         let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
-        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..))).unwrap_or(0);
-        let begin = move |step: usize| {
-            if step + plan.lanes > last {
-                let _ = started.send(()); // hashing may have ended by an error
-            }
-            match &steps[step].1 {
-                Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
-                _ => Ok(()),
-            }
+        let begin = move |step: usize| match &steps[step].1 {
+            Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
+            _ => Ok(()),
         };
+        // One lane fills at a time. Otherwise all of them fill first, then all compress and come to their ends at once,
+        // where cores run out of work; so one is still compressing when another begins.
+        let filling = Mutex::new(());
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
             Step::Shared(chunks) => Ok((Chunks::Shared(Arc::clone(chunks)), field::Seen::nothing())),
             Step::Slab(at, levels) => {
                 let field = &plan.fields[*at];
-                let seen = field.fill(levels.clone(), self.cancel, slab)?;
+                let seen = {
+                    let _alone = filling.lock().unwrap_or_else(PoisonError::into_inner);
+                    field.fill(levels.clone(), self.cancel, slab)?
+                };
                 if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
                     plan.outputs[*at].release();
                 }
