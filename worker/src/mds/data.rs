@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Most bytes that are read at once: few requests to remote storage, and little memory beside the result.
-const BLOCK: usize = 8 << 20;
+/// Most bytes that are read at once: they stay in the processor's own memory until they are decoded.
+const BLOCK: usize = 1 << 17;
 
 /// Values in the order of the file, in native byte order.
 #[derive(Debug, Clone, PartialEq)]
