@@ -8,6 +8,7 @@ use super::stages::{Stage, Stages};
 use libdeflater::{CompressionLvl, Compressor};
 use rayon::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Upper limit of an uncompressed chunk, bytes: the default chunk size of netCDF-C 4.9.
 pub const CHUNK_LIMIT: f64 = 16_777_216.0;
@@ -79,6 +80,21 @@ pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
     }
 }
 
+/// Values of a variable that span whole chunks: every chunk that they touch ends in them or at the variable's edge.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a, T> {
+    /// The values, the last dimension fastest.
+    pub values: &'a [T],
+    /// Their lengths in each dimension.
+    pub shape: &'a [usize],
+    /// Where the first of them lies in the variable.
+    pub origin: &'a [u64],
+    /// The shape of chunks.
+    pub chunk: &'a [usize],
+    /// What fills the chunks that stick out.
+    pub pad: T,
+}
+
 /// How chunks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Codec {
@@ -89,21 +105,18 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Compresses a block of values that spans whole chunks: `values` has `shape`, its first element lies at
-    /// `origin` in the variable, and every chunk that it touches ends in it or at the variable's edge.
-    /// Chunks that stick out are padded with `pad`. The time of each chunk goes to `stages`.
+    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `dwindling` is called when
+    /// the last one is begun: from then on there is nothing here for the other cores to do.
     ///
     /// # Errors
     /// A level that does not exist.
     pub fn encode<T: Element>(
         &self,
-        values: &[T],
-        shape: &[usize],
-        origin: &[u64],
-        chunk: &[usize],
-        pad: T,
+        block: &Block<'_, T>,
+        dwindling: impl Fn() + Sync,
         stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
+        let Block { values, shape, origin, chunk, pad } = *block;
         let level = match self.level {
             Some(level @ 0..=9) => Some(CompressionLvl::new(i32::from(level)).map_err(|_| CodecError::Level(level))?),
             Some(level) => return Err(CodecError::Level(level)),
@@ -111,6 +124,7 @@ impl Codec {
         };
         let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
         let total: usize = counts.iter().product();
+        let begun = AtomicUsize::new(0);
         let encode_one = |compressor: &mut Option<Compressor>, index: usize| {
             let first = first_element(index, &counts, chunk);
             let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
@@ -127,6 +141,9 @@ impl Codec {
         };
         let size = chunk.iter().product::<usize>() * T::SIZE;
         let timed = |compressor: &mut Option<Compressor>, index: usize| {
+            if begun.fetch_add(1, Ordering::Relaxed) + 1 == total {
+                dwindling();
+            }
             stages.time(Stage::Compress, size as u64, || encode_one(compressor, index))
         };
         (0..total).into_par_iter().map_init(|| level.map(Compressor::new), timed).collect()
@@ -137,7 +154,8 @@ impl Codec {
     /// # Errors
     /// As [`Codec::encode`].
     pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
-        let chunks = self.encode(values, shape, &vec![0; shape.len()], shape, pad, &Stages::begin())?;
+        let block = Block { values, shape, origin: &vec![0; shape.len()], chunk: shape, pad };
+        let chunks = self.encode(&block, || (), &Stages::begin())?;
         Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
@@ -210,7 +228,13 @@ mod tests {
         let shape = [3, 5, 4];
         let values: Vec<f32> = (0..60).map(|i| i as f32 * 1.5 - 7.0).collect();
         let codec = Codec { level: Some(5), shuffle: true };
-        let chunks = codec.encode(&values, &shape, &[6, 0, 0], &[2, 3, 4], -1.0, &Stages::begin()).unwrap();
+        let block = Block { values: &values, shape: &shape, origin: &[6, 0, 0], chunk: &[2, 3, 4], pad: -1.0 };
+        let called = AtomicUsize::new(0);
+        let dwindling = || {
+            called.fetch_add(1, Ordering::Relaxed);
+        };
+        let chunks = codec.encode(&block, dwindling, &Stages::begin()).unwrap();
+        assert_eq!(called.into_inner(), 1, "once, whatever order the chunks are begun in");
         let offsets: Vec<_> = chunks.iter().map(|c| c.offset.clone()).collect();
         assert_eq!(offsets, [[6, 0, 0], [6, 3, 0], [8, 0, 0], [8, 3, 0]]);
         for chunk in &chunks {

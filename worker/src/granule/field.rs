@@ -3,7 +3,7 @@
 //! A field streams through in slabs of as many levels as a chunk has: planes are read, masked or regridded
 //! side by side on all cores, checked, and compressed before the next slab is touched.
 
-use super::codec::{Codec, CodecError, Element, chunk_shape};
+use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
 use super::dataset::{Chunk, Chunked, Value};
 use super::rotation::{Orientation, Staggering, rotate};
 use super::stages::{Stage, Stages};
@@ -349,7 +349,7 @@ impl Field<'_> {
             .try_reduce(Seen::nothing, |a, b| Ok(a.and(b)))
     }
 
-    /// The chunks of a slab, in row-major order.
+    /// The chunks of a slab, in row-major order; `dwindling` as for [`Codec::encode`].
     ///
     /// # Errors
     /// A deflate level that does not exist.
@@ -358,6 +358,7 @@ impl Field<'_> {
         codec: &Codec,
         levels: Range<usize>,
         slab: &[O],
+        dwindling: impl Fn() + Sync,
     ) -> Result<Vec<Chunk>, FieldError> {
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
@@ -366,7 +367,8 @@ impl Field<'_> {
             slab_shape[1] = levels.len();
             origin[1] = levels.start as u64;
         }
-        Ok(codec.encode(slab, &slab_shape, &origin, &chunk, O::FILL, self.stages)?)
+        let block = Block { values: slab, shape: &slab_shape, origin: &origin, chunk: &chunk, pad: O::FILL };
+        Ok(codec.encode(&block, dwindling, self.stages)?)
     }
 
     /// Makes one level of the output.

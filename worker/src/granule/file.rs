@@ -244,7 +244,7 @@ pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribu
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::codec::Codec;
+    use super::super::codec::{Block, Codec};
     use super::super::dataset::Chunked;
     use super::super::stages::Stages;
     use super::*;
@@ -264,7 +264,9 @@ pub(super) mod tests {
     pub(in super::super) fn sample() -> Dataset {
         let codec = Codec { level: Some(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
-        let chunks = codec.encode(&field, &[1, 4, 6], &[0, 0, 0], &[1, 3, 4], 9.96921e36, &Stages::begin()).unwrap();
+        let (shape, chunk) = (&[1, 4, 6], &[1, 3, 4]);
+        let block = Block { values: &field, shape, origin: &[0; 3], chunk, pad: 9.96921e36 };
+        let chunks = codec.encode(&block, || (), &Stages::begin()).unwrap();
         let chunked = Chunked { chunks: Some(chunks.into()), ..codec.chunked(vec![1, 3, 4]) };
         let range = ("actual_range".to_owned(), Value::F32(vec![1.0, 23.0]));
         let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));

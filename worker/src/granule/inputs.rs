@@ -14,7 +14,6 @@ use edp_protocol::recipe::Version;
 use edp_protocol::store::{ReadAt, StoreError};
 use edp_protocol::{Digest, GridKind, Location, wire};
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
@@ -230,12 +229,12 @@ impl Assembly<'_> {
     /// files a second time in their order, on a thread of its own, from the memory where the first pass has them. It
     /// costs processor time alone, which the stage of this name shows; deflating the values takes many times as much.
     ///
-    /// The last file waits until the other end of `compressing` is dropped: then only the granule is left to be hashed,
-    /// which is one core's work, and another one is free.
+    /// The last file waits for `spare`, or for its other end to be dropped: when the last chunk is being compressed, and
+    /// then the granule hashed, each of which is one core's work, there is a core to spare for it.
     pub(super) fn hash(
         &self,
         outputs: &[Output<'_>],
-        compressing: Receiver<Infallible>,
+        spare: Receiver<()>,
         over: &AtomicBool,
     ) -> Result<Vec<wire::Input>, MakeError> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
@@ -254,7 +253,7 @@ impl Assembly<'_> {
         for (path, record) in whole {
             left -= 1;
             if left == 0 {
-                let _ = compressing.recv(); // nothing ever comes; it ends with the other end
+                let _ = spare.recv(); // an error says that the other end is gone
             }
             let digest = self.digest(record, over)?;
             found.entry(path).and_modify(|input| input.sha256 = digest.as_str().to_owned());

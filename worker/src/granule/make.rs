@@ -96,11 +96,11 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let lanes = assembly.lanes(&outputs, &fields, means.memory)?;
     stages.end_spans();
     let plan = Lined { outputs: &outputs, fields: &fields, lanes };
-    let (compressing, compressed) = mpsc::channel();
+    let (dwindling, spare) = mpsc::channel();
     let failed = AtomicBool::new(false);
     let (made, inputs) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| assembly.hash(&outputs, compressed, &failed));
-        let written = assembly.write(&plan, &mut dataset, path, compressing, &mut warnings);
+        let hashing = scope.spawn(|| assembly.hash(&outputs, spare, &failed));
+        let written = assembly.write(&plan, &mut dataset, path, dwindling, &mut warnings);
         let made = written.and_then(|written| finish(path, &dataset, &written, stages));
         failed.store(made.is_err(), Ordering::Relaxed);
         (made, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))

@@ -13,7 +13,6 @@ use super::stages::Stage;
 use crate::metadata::attribute;
 use crate::metadata::configuration::Precision;
 use crate::resources;
-use std::convert::Infallible;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,14 +57,14 @@ impl AsRef<[Chunk]> for Chunks {
 }
 
 impl Assembly<'_> {
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Drops
-    /// `compressing` when there is nothing left to compress.
+    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Says by
+    /// `dwindling` when not all cores are needed for that any more, and drops it when none is.
     pub(super) fn write(
         &self,
         plan: &Lined<'_>,
         dataset: &mut Dataset,
         path: &Path,
-        compressing: mpsc::Sender<Infallible>,
+        dwindling: mpsc::Sender<()>,
         warnings: &mut Vec<String>,
     ) -> Result<Written, MakeError> {
         let (stages, outputs) = (self.stages, plan.outputs);
@@ -85,10 +84,9 @@ impl Assembly<'_> {
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, to_writer),
+                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, dwindling, to_writer),
+                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, dwindling, to_writer),
             };
-            drop(compressing);
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -109,6 +107,7 @@ impl Assembly<'_> {
         plan: &Lined<'_>,
         variables: &'s [(String, Storage)],
         fetching: Fetching,
+        dwindling: mpsc::Sender<()>,
         to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
     ) -> Result<Vec<Seen>, MakeError> {
         let codec = resources::codec(&self.resources.texts.configuration);
@@ -133,6 +132,7 @@ impl Assembly<'_> {
             Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
             _ => Ok(()),
         };
+        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..)));
         // One lane fills at a time. Otherwise all of them fill first, then all compress and come to their ends at once,
         // where cores run out of work; so one is still compressing when another begins.
         let filling = Mutex::new(());
@@ -147,7 +147,12 @@ impl Assembly<'_> {
                 if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
                     plan.outputs[*at].release();
                 }
-                Ok((Chunks::Own(field.compress(&codec, levels.clone(), slab)?), seen))
+                let dwindling = || {
+                    if last == Some(step) {
+                        let _ = dwindling.send(()); // who waited for it may have given up
+                    }
+                };
+                Ok((Chunks::Own(field.compress(&codec, levels.clone(), slab, dwindling)?), seen))
             }
         };
         let give = |step: usize, (chunks, found): (Chunks, field::Seen<O>)| {
