@@ -6,12 +6,11 @@
 //! that afterwards.
 
 use edp_protocol::Digest;
-use edp_protocol::store::{Files, Pin};
+use edp_protocol::store::{Files, Pin, Stamp};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Held files by their paths. The default holds none: then everything is what lies under its path.
@@ -26,16 +25,6 @@ pub struct HeldError {
     pub path: PathBuf,
     /// What the system says.
     pub source: io::Error,
-}
-
-/// What changes when a file is written to: size, and the times of its content and of its inode, which nobody can set.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp(u64, [i64; 4]);
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Stamp {
-        Stamp(metadata.len(), [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()])
-    }
 }
 
 impl Held {
@@ -123,7 +112,7 @@ impl Held {
             let fail = |source| HeldError { path: path.clone(), source };
             let Some(file) = pin.file() else { continue };
             let (held, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
-            if Stamp::of(&held) != *stamp || (held.dev(), held.ino()) != (named.dev(), named.ino()) {
+            if Stamp::of(&held) != *stamp || Stamp::of(&named).file() != stamp.file() {
                 return Err(fail(io::Error::other("it was changed while it was read")));
             }
         }

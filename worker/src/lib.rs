@@ -9,6 +9,7 @@ pub mod batch;
 pub mod console;
 pub mod granule;
 pub mod grid;
+pub mod hashed;
 pub mod held;
 pub mod look;
 pub mod mapping;

@@ -3,6 +3,7 @@
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
 use crate::grid::{self, Diagnostics, GridError, Latlon, Mask, Native};
+use crate::hashed::Hashed;
 use crate::held::{Held, HeldError};
 use crate::mapping::{self, Factors, Level, MappingError};
 use crate::metadata::configuration::{Configuration, ConfigurationError};
@@ -199,6 +200,7 @@ impl Resources {
 #[derive(Debug, Default)]
 pub struct Cache {
     stores: Stores,
+    hashed: Hashed,
     shelves: Mutex<Shelves>,
 }
 
@@ -217,12 +219,17 @@ type Wanted = ([Option<String>; 4], Digests, GridKind);
 impl Cache {
     /// A cache of what is in these stores.
     pub fn new(stores: Stores) -> Cache {
-        Cache { stores, shelves: Mutex::default() }
+        Cache { stores, ..Cache::default() }
     }
 
     /// Where everything comes from.
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// Digests of inputs that were made into granules before.
+    pub fn hashed(&self) -> &Hashed {
+        &self.hashed
     }
 
     /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest

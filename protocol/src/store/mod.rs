@@ -6,10 +6,12 @@ mod files;
 pub mod local;
 mod s3;
 mod scratch;
+mod stamp;
 
 pub use files::{Files, Pin};
 pub use s3::{At, Entry as Object, S3, S3Error, Tried};
 pub use scratch::LocalCopy;
+pub use stamp::Stamp;
 
 use crate::Location;
 use crate::location::LocationError;
@@ -251,6 +253,11 @@ pub trait ReadAt: Send + Sync {
     /// # Errors
     /// The read fails or ends early.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// What tells whether it has changed, if it is a file of this machine.
+    fn stamp(&self) -> Option<Stamp> {
+        None
+    }
 }
 
 impl ReadAt for File {
@@ -261,6 +268,10 @@ impl ReadAt for File {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         FileExt::read_exact_at(self, buffer, offset)
     }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.metadata().ok().map(|metadata| Stamp::of(&metadata))
+    }
 }
 
 impl ReadAt for Box<dyn ReadAt> {
@@ -270,6 +281,10 @@ impl ReadAt for Box<dyn ReadAt> {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        (**self).stamp()
     }
 }
 

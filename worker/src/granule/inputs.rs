@@ -226,8 +226,8 @@ impl Assembly<'_> {
     ///
     /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
-    /// files a second time in their order, on a thread of its own, from the memory where the first pass has them. It
-    /// costs processor time alone, which the stage of this name shows; deflating the values takes many times as much.
+    /// files once more in their order, on a thread of its own. Who comes first brings them into memory; beyond that it
+    /// costs processor time alone, which the stage of this name shows. What is known from another granule is not read.
     ///
     /// The last file waits for `spare`, or for its other end to be dropped: when the last chunk is being compressed, and
     /// then the granule hashed, each of which is one core's work, there is a core to spare for it.
@@ -263,15 +263,15 @@ impl Assembly<'_> {
 
     /// SHA-256 of an input of one record.
     fn digest(&self, record: &Record, over: &AtomicBool) -> Result<Digest, MakeError> {
-        let (file, size) = (record.input.name(), record.input.header().byte_length());
-        let stop = [self.cancel, over];
-        let pass = InOrder { file: record.input.data(), at: 0, size, stop: &stop };
-        let read = self.stages.time(Stage::Hash, size, || Digest::of_reader(pass));
-        let (digest, _) = read.map_err(|source| match self.cancel.load(Ordering::Relaxed) {
+        let (file, size) = (record.input.data(), record.input.header().byte_length());
+        let hash = || {
+            let pass = InOrder { file, at: 0, size, stop: &[self.cancel, over] };
+            self.stages.time(Stage::Hash, size, || Digest::of_reader(pass)).map(|(digest, _)| digest)
+        };
+        self.hashed.digest(file, hash).map_err(|source| match self.cancel.load(Ordering::Relaxed) {
             true => MakeError::Field(FieldError::Cancelled),
-            false => MakeError::Mds(MdsError::Read { file: file.into(), source }),
-        })?;
-        Ok(digest)
+            false => MakeError::Mds(MdsError::Read { file: record.input.name().into(), source }),
+        })
     }
 
     /// Adds the SHA-256 of what was fetched from S3.

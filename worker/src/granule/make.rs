@@ -14,6 +14,7 @@ use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
 use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
+use crate::hashed::Hashed;
 use crate::metadata::attribute;
 use crate::metadata::configuration::Precision;
 use crate::metadata::global::{self, Sources};
@@ -154,6 +155,7 @@ pub(super) struct Assembly<'a> {
     pub(super) name: GranuleName,
     pub(super) resources: Resources,
     pub(super) stores: &'a Stores,
+    pub(super) hashed: &'a Hashed,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
 }
@@ -169,7 +171,8 @@ impl<'a> Assembly<'a> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid)?;
-        Ok(Assembly { recipe, plan, name, resources, stores: cache.stores(), cancel, stages })
+        let (stores, hashed) = (cache.stores(), cache.hashed());
+        Ok(Assembly { recipe, plan, name, resources, stores, hashed, cancel, stages })
     }
 }
 

@@ -55,7 +55,8 @@ stages! {
     Compress = "compress",
     /// Writing the part, until it is on the disk. Bytes: compressed ones.
     Write = "write",
-    /// SHA-256 of the inputs, beside the stages from reading to writing, and of the granule, beside the gate.
+    /// SHA-256 of inputs that are not known yet, beside the stages from reading to the gate, and of the granule, beside
+    /// the gate.
     Hash = "hash",
     /// The gate. Bytes: the granule's.
     Gate = "gate",

@@ -1,0 +1,69 @@
+//! Whether a file of this machine is still what it was.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, SystemTime};
+
+/// What changes when a file is written to or another one takes its place: which it is, its size, and the times of its
+/// content and of its inode, the latter of which nobody can set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds of the last change of its content, then of its inode.
+    times: [i64; 4],
+}
+
+impl Stamp {
+    /// That of the file which these metadata are of.
+    pub fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            times: [metadata.mtime(), metadata.mtime_nsec(), metadata.ctime(), metadata.ctime_nsec()],
+        }
+    }
+
+    /// Which file it is, as long as that is there: device and inode.
+    pub fn file(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
+    /// How long ago the file was changed, by the clock of this machine; nothing if that is to come.
+    ///
+    /// Times of files advance in steps, and those of a server by its own clock: two changes shortly after each other
+    /// may have the same time, so one that is recent says little about whether there was another.
+    pub fn age(&self) -> Duration {
+        let [_, _, seconds, _] = self.times;
+        let changed = u64::try_from(seconds).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        changed.and_then(|changed| changed.elapsed().ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::{self, File};
+
+    #[test]
+    fn it_changes_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
+        fs::write(&a, "one").unwrap();
+        fs::write(&b, "one").unwrap();
+        let stamp = |path| Stamp::of(&fs::metadata(path).unwrap());
+        let first = stamp(&a);
+        assert_eq!(first, stamp(&a));
+        assert_ne!(first, stamp(&b), "another file");
+        assert!(first.age() < Duration::from_secs(600), "it was made just now");
+        fs::write(&a, "two and more").unwrap();
+        assert_ne!(first, stamp(&a), "another size");
+        let second = stamp(&a);
+        File::options().append(true).open(&a).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_ne!(second, stamp(&a), "another time");
+        assert_eq!(second.file(), stamp(&a).file());
+    }
+}

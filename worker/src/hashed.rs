@@ -1,0 +1,149 @@
+//! Digests of inputs that this process has hashed: native and latlon granules are made of the same files, and SHA-256
+//! is a tenth of what making a native granule takes.
+
+use edp_protocol::Digest;
+use edp_protocol::store::{ReadAt, Stamp};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A file counts as known if its last change is at least this old when it is hashed: changes after that get another
+/// time, even where times are kept in steps of two seconds or by a server whose clock is a little late.
+const SETTLED: Duration = Duration::from_secs(5);
+
+/// Digests that are kept, about 200 bytes each. When there are more, all are forgotten, and found anew as needed.
+const MOST: usize = 50_000;
+
+/// Digests of files, each with the stamp that the file had.
+#[derive(Debug)]
+pub struct Hashed {
+    known: Mutex<HashMap<(u64, u64), (Stamp, Digest)>>,
+    settled: Duration,
+}
+
+impl Default for Hashed {
+    fn default() -> Hashed {
+        Hashed { known: Mutex::default(), settled: SETTLED }
+    }
+}
+
+impl Hashed {
+    /// The digest of a file as it is now: the one that is known, or the one that `hash` finds, which is kept if the file
+    /// did not change meanwhile. What is no file of this machine is always hashed.
+    ///
+    /// # Errors
+    /// Those of `hash`.
+    pub fn digest<E>(&self, file: &dyn ReadAt, hash: impl FnOnce() -> Result<Digest, E>) -> Result<Digest, E> {
+        let Some(before) = file.stamp() else { return hash() };
+        if let Some((stamp, digest)) = self.known().get(&before.file())
+            && *stamp == before
+        {
+            return Ok(digest.clone());
+        }
+        let settled = before.age() >= self.settled;
+        let digest = hash()?;
+        if settled && file.stamp().as_ref() == Some(&before) {
+            let mut known = self.known();
+            if known.len() >= MOST {
+                known.clear();
+            }
+            known.insert(before.file(), (before, digest.clone()));
+        }
+        Ok(digest)
+    }
+
+    /// Each entry is true by itself, so a panic elsewhere spoils nothing.
+    fn known(&self) -> MutexGuard<'_, HashMap<(u64, u64), (Stamp, Digest)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::{self, File};
+    use std::io;
+    use std::path::Path;
+
+    /// Hashes a file if that has to be; says whether it had to.
+    fn hash(hashed: &Hashed, path: &Path) -> (Digest, bool) {
+        let mut read = false;
+        let file = File::open(path).unwrap();
+        let digest = hashed.digest(&file, || {
+            read = true;
+            Digest::of_reader(&file).map(|(digest, _)| digest)
+        });
+        (digest.unwrap(), read)
+    }
+
+    fn at_once() -> Hashed {
+        Hashed { settled: Duration::ZERO, ..Hashed::default() }
+    }
+
+    #[test]
+    fn a_file_is_hashed_once_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let [path, other] = ["a", "b"].map(|name| dir.path().join(name));
+        fs::write(&path, "right").unwrap();
+        let hashed = at_once();
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"right"), true));
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"right"), false));
+        fs::write(&path, "much longer").unwrap();
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"much longer"), true));
+        fs::write(&other, "another one").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"another one"), true));
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"another one"), false));
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_is_hashed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let hashed = Hashed { settled: Duration::from_secs(3600), ..Hashed::default() };
+        assert!(hash(&hashed, &path).1 && hash(&hashed, &path).1);
+    }
+
+    #[test]
+    fn one_that_changes_while_it_is_hashed_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let (hashed, file) = (at_once(), File::open(&path).unwrap());
+        let digest = hashed.digest(&file, || fs::write(&path, "two and more").map(|()| Digest::of(b"one")));
+        assert_eq!(digest.unwrap(), Digest::of(b"one"));
+        assert_eq!(hash(&hashed, &path), (Digest::of(b"two and more"), true));
+    }
+
+    #[test]
+    fn what_fails_and_what_is_no_file_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let hashed = at_once();
+        assert!(hashed.digest(&File::open(&path).unwrap(), || Err(io::Error::other("no"))).is_err());
+        assert!(hash(&hashed, &path).1);
+        let memory = b"bytes".to_vec();
+        for digest in [Digest::of(b"bytes"), Digest::of(b"other")] {
+            assert_eq!(hashed.digest(&memory, || Ok::<_, io::Error>(digest.clone())).unwrap(), digest);
+        }
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let hashed = at_once();
+        hash(&hashed, &path);
+        let (stamp, digest) = hashed.known().values().next().unwrap().clone();
+        for inode in 0..MOST as u64 {
+            hashed.known().insert((0, inode), (stamp.clone(), digest.clone()));
+        }
+        fs::write(&path, "two and more").unwrap();
+        hash(&hashed, &path);
+        assert_eq!(hashed.known().len(), 1);
+    }
+}
