@@ -1,9 +1,9 @@
 //! How fast granules are made, beside what the format itself costs.
 //!
 //! For each kind of granule, in one run: the codec's floor (the same chunks compressed on the same threads, nothing
-//! else), ours cold and warm with its stages, warm with inputs that no granule was made of before, the file that the netCDF library writes by its own filters, processor
-//! seconds, peak memory, bytes. Speed is judged by ratios within a run: absolute times depend on the machine and on
-//! what else it does.
+//! else), ours cold and warm with its stages, warm with inputs that no granule was made of before, the file that the
+//! netCDF library writes by its own filters, processor seconds, peak memory, bytes. Speed is judged by ratios within a
+//! run: absolute times depend on the machine and on what else it does.
 //!
 //! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, on the grid of ECCO V4 (LLC90, 50 levels); else on the demo's of the
 //! same size with 10 levels.

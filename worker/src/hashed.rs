@@ -64,7 +64,16 @@ mod tests {
     use super::*;
     use std::fs::{self, File};
     use std::io;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use tempfile::TempDir;
+
+    /// A file, and the directory that it is in as long as that is held.
+    fn one() -> (TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "one").unwrap();
+        (dir, path)
+    }
 
     /// Hashes a file if that has to be; says whether it had to.
     fn hash(hashed: &Hashed, path: &Path) -> (Digest, bool) {
@@ -99,18 +108,14 @@ mod tests {
 
     #[test]
     fn a_file_that_was_just_written_is_hashed_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        fs::write(&path, "one").unwrap();
+        let (_dir, path) = one();
         let hashed = Hashed { settled: Duration::from_secs(3600), ..Hashed::default() };
         assert!(hash(&hashed, &path).1 && hash(&hashed, &path).1);
     }
 
     #[test]
     fn one_that_changes_while_it_is_hashed_is_not_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        fs::write(&path, "one").unwrap();
+        let (_dir, path) = one();
         let (hashed, file) = (at_once(), File::open(&path).unwrap());
         let digest = hashed.digest(&file, || fs::write(&path, "two and more").map(|()| Digest::of(b"one")));
         assert_eq!(digest.unwrap(), Digest::of(b"one"));
@@ -119,9 +124,7 @@ mod tests {
 
     #[test]
     fn what_fails_and_what_is_no_file_is_not_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        fs::write(&path, "one").unwrap();
+        let (_dir, path) = one();
         let hashed = at_once();
         assert!(hashed.digest(&File::open(&path).unwrap(), || Err(io::Error::other("no"))).is_err());
         assert!(hash(&hashed, &path).1);
@@ -133,9 +136,7 @@ mod tests {
 
     #[test]
     fn their_number_is_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        fs::write(&path, "one").unwrap();
+        let (_dir, path) = one();
         let hashed = at_once();
         hash(&hashed, &path);
         let (stamp, digest) = hashed.known().values().next().unwrap().clone();

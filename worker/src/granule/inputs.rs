@@ -249,10 +249,9 @@ impl Assembly<'_> {
             let input = wire::Input { path: path.clone(), size: header.byte_length(), sha256: String::new() };
             found.insert(path, input);
         }
-        let mut left = whole.len();
-        for (path, record) in whole {
-            left -= 1;
-            if left == 0 {
+        let mut whole = whole.into_iter().peekable();
+        while let Some((path, record)) = whole.next() {
+            if whole.peek().is_none() {
                 let _ = spare.recv(); // an error says that the other end is gone
             }
             let digest = self.digest(record, over)?;
