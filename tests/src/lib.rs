@@ -7,6 +7,9 @@ pub mod null;
 pub mod parsers;
 pub mod proxy;
 pub mod s3;
+mod started;
+
+pub use started::Started;
 
 use edp_coordinator::demo::{self, Demo};
 use edp_coordinator::production::snapshots;

@@ -2,11 +2,11 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, coordinator, count, expect, files, program, until};
+use edp_tests::{Fixture, Started, coordinator, count, expect, files, program, until};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 const SIZE: usize = 8;
 
@@ -93,7 +93,7 @@ impl Model {
             .stderr(log("log"));
         set(&mut command);
         Following {
-            child: command.spawn().unwrap(),
+            child: Started(command.spawn().unwrap()),
             report: self.fixture.path("report"),
             log: self.fixture.path("log"),
         }
@@ -135,7 +135,7 @@ impl Model {
 
 /// A coordinator, killed when this is dropped.
 struct Following {
-    child: Child,
+    child: Started,
     report: PathBuf,
     log: PathBuf,
 }
@@ -162,13 +162,6 @@ impl Following {
         });
         let report = serde_json::from_slice(&fs::read(&self.report).unwrap());
         (status.unwrap(), report.unwrap_or_else(|e| panic!("{e}: {}", fs::read_to_string(&self.log).unwrap())))
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

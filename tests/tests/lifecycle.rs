@@ -4,14 +4,14 @@
 use edp_protocol::Digest;
 use edp_protocol::settings::{NoticeSources, ServeSettings};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, coordinator, expect, files, program, until};
+use edp_tests::{Fixture, Started, coordinator, expect, files, program, until};
 use edp_worker::notice;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -107,7 +107,7 @@ async fn a_scale_in_is_noticed_after_a_token_was_refused() {
 
 /// A program that runs, and what it said.
 struct Process {
-    child: Child,
+    child: Started,
     log: PathBuf,
 }
 
@@ -115,7 +115,7 @@ impl Process {
     fn start(command: &mut Command, log: PathBuf) -> Process {
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-        Process { child, log }
+        Process { child: Started(child), log }
     }
 
     fn log(&self) -> String {
@@ -140,13 +140,6 @@ impl Process {
         });
         assert_eq!(found.and_then(|found| found.code()), Some(status), "{}", self.log());
         self.log()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

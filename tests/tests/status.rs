@@ -2,11 +2,11 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, count, expect, files, json, program, text, until};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// Cells along a tile: small, since the messages are what counts here.
 const SIZE: usize = 6;
@@ -219,11 +219,11 @@ fn too_many_failures_end_a_production_early() {
 fn start(mut command: Command, log: &Path) -> Running {
     let file = fs::File::create(log).unwrap();
     let child = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
-    Running(child, log.to_owned())
+    Running(Started(child), log.to_owned())
 }
 
 /// A process that is killed when dropped, and what it says.
-struct Running(Child, PathBuf);
+struct Running(Started, PathBuf);
 
 impl Running {
     fn said(&self, text: &str) -> bool {
@@ -241,13 +241,6 @@ impl Running {
             code.is_some()
         });
         assert_eq!(code.unwrap().code(), Some(status), "{}", fs::read_to_string(&self.1).unwrap());
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -5,19 +5,19 @@ use edp_protocol::telemetry::trace::recipe_trace;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span, SpanKind};
 use edp_tests::proxy::{Mode, Proxy};
-use edp_tests::{Fixture, coordinator, expect, files, json, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, expect, files, json, program, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// Cells along a tile: small, but a granule must take long enough to be caught in the act.
 const SIZE: usize = 12;
 
 /// A process that is killed when dropped, with its log.
 struct Process {
-    child: Child,
+    child: Started,
     log: PathBuf,
 }
 
@@ -25,7 +25,7 @@ impl Process {
     fn start(command: &mut Command, log: PathBuf) -> Process {
         let file = File::create(&log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        Process { child, log }
+        Process { child: Started(child), log }
     }
 
     fn signal(&self, name: &str) {
@@ -56,13 +56,6 @@ impl Process {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,7 +5,7 @@ use edp_tests::s3::S3Server;
 use edp_tests::{Fixture, coordinator, expect, json, program};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 
 /// Cells along a tile.
 const SIZE: usize = 6;
@@ -87,16 +87,6 @@ impl Cloud {
         assert_eq!(self.server.uploads(), Vec::<String>::new());
         let left: Vec<_> = fs::read_dir(self.path("scratch")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(left.is_empty(), "{left:?}");
-    }
-}
-
-/// A process that is killed if it is still there when this is dropped.
-pub(crate) struct Started(pub(crate) Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

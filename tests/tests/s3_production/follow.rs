@@ -1,7 +1,7 @@
-//! Started a model run that writes to a bucket.
+//! Following a model run that writes to a bucket.
 
-use super::cloud::{Cloud, Started, recipes};
-use edp_tests::{count, expect, until};
+use super::cloud::{Cloud, recipes};
+use edp_tests::{Started, count, expect, until};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -38,7 +38,7 @@ fn granules_follow_a_model_run_in_a_bucket() {
     let made = || cloud.server.files("out", "grown").into_keys().filter(|name| name.ends_with(".nc")).count();
     let reaches = |following: &mut Started, what: &str, count: usize| {
         until(what, || {
-            assert!(following.0.try_wait().unwrap().is_none(), "{what}: {}", said());
+            assert!(following.try_wait().unwrap().is_none(), "{what}: {}", said());
             made() >= count
         });
     };
@@ -51,10 +51,10 @@ fn granules_follow_a_model_run_in_a_bucket() {
         put(path, bytes);
     }
     reaches(&mut following, "all months", all);
-    expect(Command::new("kill").arg(following.0.id().to_string()), 0);
+    expect(Command::new("kill").arg(following.id().to_string()), 0);
     let mut status = None;
     until("the end", || {
-        status = following.0.try_wait().unwrap();
+        status = following.try_wait().unwrap();
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(0), "all that was found is done: {}", said());

@@ -1,9 +1,9 @@
 //! Workers on a queue, with everything on S3.
 
-use super::cloud::{Cloud, Started, recipes};
+use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
 use edp_tests::s3::Call;
-use edp_tests::{count, expect, json, text};
+use edp_tests::{Started, count, expect, json, text};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
