@@ -1,8 +1,5 @@
-//! Plans a production and drives it to its end.
+//! Plans a production; [`demo`] makes one up. Driving it to its end is the part of `edp-production`.
 
 pub mod demo;
-pub mod destination;
 pub mod plan;
-pub mod production;
 pub mod ranges;
-pub mod verify;

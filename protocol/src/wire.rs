@@ -17,6 +17,9 @@ use std::marker::PhantomData;
 /// Content type of frames.
 pub const CONTENT_TYPE: &str = "application/vnd.edp.work";
 
+/// Header of an order: the build that the production was begun with.
+pub const BUILD_HEADER: &str = "edp-build";
+
 /// Content type of a bare recipe.
 pub const JSON: &str = "application/json";
 

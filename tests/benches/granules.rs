@@ -8,14 +8,14 @@
 //! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, on the grid of ECCO V4 (LLC90, 50 levels); else on the demo's of the
 //! same size with 10 levels.
 
+use edp_engine::granule::codec::{Block, Codec, chunk_shape};
+use edp_engine::granule::field::FILL;
+use edp_engine::granule::stages::{Stage, Stages};
+use edp_engine::granule::{chunks, make, make::Means};
+use edp_engine::resources::Cache;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{coordinator, count, expect, program};
-use edp_worker::granule::codec::{Block, Codec, chunk_shape};
-use edp_worker::granule::field::FILL;
-use edp_worker::granule::stages::{Stage, Stages};
-use edp_worker::granule::{chunks, make, make::Means};
-use edp_worker::resources::Cache;
 use edp_worker::service::Worker;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

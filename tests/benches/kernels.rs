@@ -7,14 +7,14 @@
 //! Each kernel runs in a process of its own, once with few and once with many repetitions: the difference is its own.
 
 use edp_coordinator::demo;
+use edp_engine::granule::codec::Element as _;
+use edp_engine::granule::field::{Field, Record, Route, Source, Vector};
+use edp_engine::granule::rotation::{Orientation, Staggering};
+use edp_engine::granule::stages::Stages;
+use edp_engine::grid::Native;
+use edp_engine::mapping::Factors;
+use edp_engine::mds::{Header, MdsFile};
 use edp_tests::expect;
-use edp_worker::granule::codec::Element as _;
-use edp_worker::granule::field::{Field, Record, Route, Source, Vector};
-use edp_worker::granule::rotation::{Orientation, Staggering};
-use edp_worker::granule::stages::Stages;
-use edp_worker::grid::Native;
-use edp_worker::mapping::Factors;
-use edp_worker::mds::{Header, MdsFile};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;

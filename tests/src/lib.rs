@@ -12,7 +12,7 @@ mod started;
 pub use started::Started;
 
 use edp_coordinator::demo::{self, Demo};
-use edp_coordinator::production::snapshots;
+use edp_production::snapshots;
 use edp_protocol::Digest;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

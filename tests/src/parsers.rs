@@ -3,20 +3,20 @@
 //! A parser may refuse whatever it likes. It must not panic, and what it accepts must keep the promises checked here.
 
 use edp_coordinator::plan::jobfile;
+use edp_engine::grid::Diagnostics;
+use edp_engine::mapping::pickle::Document;
+use edp_engine::mapping::{check_matrix, unpack_pickle};
+use edp_engine::mds::{Header, MdsFile};
+use edp_engine::metadata::configuration::Configuration;
+use edp_engine::metadata::entry::{Entries, GlobalEntry};
+use edp_engine::metadata::groupings;
+use edp_engine::metadata::podaac::Table;
+use edp_engine::metadata::variable;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, Order, Report};
 use edp_protocol::{GridKind, Location};
-use edp_worker::grid::Diagnostics;
-use edp_worker::mapping::pickle::Document;
-use edp_worker::mapping::{check_matrix, unpack_pickle};
-use edp_worker::mds::{Header, MdsFile};
-use edp_worker::metadata::configuration::Configuration;
-use edp_worker::metadata::entry::{Entries, GlobalEntry};
-use edp_worker::metadata::groupings;
-use edp_worker::metadata::podaac::Table;
-use edp_worker::metadata::variable;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 
@@ -178,7 +178,7 @@ pub fn location(input: &[u8]) {
 /// # Panics
 /// A promise is broken.
 pub fn metadata(input: &[u8]) {
-    let mut all = edp_worker::metadata::source::Metadata::default();
+    let mut all = edp_engine::metadata::source::Metadata::default();
     match Entries::parse(FILE, input) {
         Ok((entries, warnings)) => {
             warnings.iter().for_each(names_it);

@@ -1,11 +1,11 @@
 //! Where things are on the grid: corners, vectors and masks, checked by the coordinates of the demo's grid and by
 //! productions with other masks and points than usual.
 
+use edp_engine::granule::rotation::{Orientation, Staggering, rotate};
+use edp_engine::grid::{Native, topology};
+use edp_engine::mds::compact::{self, TILES};
 use edp_protocol::recipe;
 use edp_tests::{Fixture, coordinator, expect, json, text};
-use edp_worker::granule::rotation::{Orientation, Staggering, rotate};
-use edp_worker::grid::{Native, topology};
-use edp_worker::mds::compact::{self, TILES};
 use std::fs;
 use std::path::{Path, PathBuf};
 

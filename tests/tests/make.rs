@@ -1,12 +1,12 @@
 //! `edp-worker make`: granules without a queue, whole lists and shares of them.
 
+use edp_engine::granule::error::MakeError;
+use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::stages::Stages;
+use edp_engine::resources::Cache;
 use edp_protocol::Digest;
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text};
-use edp_worker::granule::error::MakeError;
-use edp_worker::granule::make::{self, Means};
-use edp_worker::granule::stages::Stages;
-use edp_worker::resources::Cache;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! Messages and ledger without granules: ten workers, many tiny recipes, a real broker, a ledger on disk, and a
 //! coordinator that is killed in the middle.
 
-use edp_coordinator::production::ledger::{Ledger, State};
-use edp_coordinator::production::retries::Policy;
+use edp_production::ledger::{Ledger, State};
+use edp_production::retries::Policy;
 use edp_protocol::queue::{Link, Options};
 use edp_protocol::settings::QueueSettings;
 use edp_tests::broker::Broker;

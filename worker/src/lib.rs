@@ -1,21 +1,11 @@
-//! One recipe in, one granule out.
+//! A worker: takes recipes and makes their granules by the engine (`edp-engine`).
 //!
-//! [`mds`], [`grid`], [`mapping`], [`metadata`] and [`granule`] are plain synchronous code without
-//! runtime, broker or network; [`resources`] keeps what recipes share, [`service`] runs the job slots, [`batch`] takes
-//! a whole list through them. [`tasks`] reads lists, [`console`] is how people see and stop it all, [`notice`] how the
-//! machine under it does.
+//! [`service`] runs the job slots, [`batch`] takes a whole list through them, [`tasks`] reads lists. [`console`] is what
+//! people see of a program and how they stop it, [`notice`] how the machine under it does. [`look`] draws pictures.
 
 pub mod batch;
 pub mod console;
-pub mod granule;
-pub mod grid;
-pub mod hashed;
-pub mod held;
 pub mod look;
-pub mod mapping;
-pub mod mds;
-pub mod metadata;
 pub mod notice;
-pub mod resources;
 pub mod service;
 pub mod tasks;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = command::Cli::parse();
-    edp_worker::granule::chunks::silence_hdf5();
+    edp_engine::granule::chunks::silence_hdf5();
     match command::execute(cli) {
         Ok(ending) => ending.into(),
         Err(error) => {

@@ -1,10 +1,10 @@
 //! Task lists of any origin, made ready for production.
 
-use crate::held::Held;
-use crate::metadata;
-use crate::metadata::configuration::{Configuration, ConfigurationError};
-use crate::metadata::source::{Metadata, MetadataError};
-use crate::resources::{self, ResourceError};
+use edp_engine::held::Held;
+use edp_engine::metadata;
+use edp_engine::metadata::configuration::{Configuration, ConfigurationError};
+use edp_engine::metadata::source::{Metadata, MetadataError};
+use edp_engine::resources::{self, ResourceError};
 use edp_protocol::complete::{Completion, complete};
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;

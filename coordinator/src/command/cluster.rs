@@ -5,13 +5,13 @@ use super::follow::{self, Follower};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::production::adoption::{self, AdoptionError};
-use edp_coordinator::production::desk::{Desk, DeskError};
-use edp_coordinator::production::director::{self, Budget, DriveError, Left};
-use edp_coordinator::production::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State as Standing};
-use edp_coordinator::production::retries::Policy;
-use edp_coordinator::production::snapshots::Snapshots;
-use edp_coordinator::verify::{Depth, Finding, Verified};
+use edp_production::adoption::{self, AdoptionError};
+use edp_production::desk::{Desk, DeskError};
+use edp_production::director::{self, Budget, DriveError, Left};
+use edp_production::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State as Standing};
+use edp_production::retries::Policy;
+use edp_production::snapshots::Snapshots;
+use edp_production::verify::{Depth, Finding, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, AddressError, Link, Options as QueueOptions, PublishError, QueueError};
@@ -417,7 +417,7 @@ async fn verify(recipes: Vec<Recipe>, stores: &Stores, sweep: bool) -> anyhow::R
         if sweep {
             console::sweep(&console::granules(&recipes), |_| false, &stores);
         }
-        let verified = edp_coordinator::verify::verify(&recipes, Depth::Present, &stores);
+        let verified = edp_production::verify::verify(&recipes, Depth::Present, &stores);
         (recipes, verified)
     });
     verifying.await.context("verifying")

@@ -5,7 +5,7 @@ use super::{Output, run, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
-use edp_coordinator::verify::{Depth, Verified};
+use edp_production::verify::{Depth, Verified};
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
@@ -48,7 +48,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let (report, _, signal) =
         run::produce(recipes.clone(), console::worker(None, false, settings, &stores), |e| progress.ended(e))?;
     progress.finish();
-    let verified = edp_coordinator::verify::verify(&recipes, Depth::Structure, &stores);
+    let verified = edp_production::verify::verify(&recipes, Depth::Structure, &stores);
     let ending = run::ending(&report, &verified, signal);
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {

@@ -5,9 +5,9 @@ use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::plan::growth::Growth;
 use edp_coordinator::plan::{Note, Severity};
-use edp_coordinator::production::desk::Desk;
-use edp_coordinator::production::director::DriveError;
-use edp_coordinator::verify::{Depth, Verified};
+use edp_production::desk::Desk;
+use edp_production::director::DriveError;
+use edp_production::verify::{Depth, Verified};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
 use edp_worker::batch::{self, Entry, Report, Retries, State};
@@ -263,5 +263,5 @@ pub(crate) fn produce(
     }
     console::sweep(&console::granules(&all), service::may_be_at_work, &stores);
     report.seconds = begun.elapsed().as_secs_f64();
-    Ok((report, edp_coordinator::verify::verify(&all, Depth::Present, &stores), stop.signal()))
+    Ok((report, edp_production::verify::verify(&all, Depth::Present, &stores), stop.signal()))
 }

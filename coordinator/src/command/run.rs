@@ -6,7 +6,7 @@ use super::plan::{Sources, write_list};
 use super::{Output, usage, verify};
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::verify::{Depth, Finding, Verified};
+use edp_production::verify::{Depth, Finding, Verified};
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
@@ -92,7 +92,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
 
 /// Says what would be made, and what stands in the way.
 fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Result<Ending> {
-    let verified = edp_coordinator::verify::verify(recipes, Depth::Present, stores);
+    let verified = edp_production::verify::verify(recipes, Depth::Present, stores);
     if options.output == Output::Json {
         out(&(serde_json::to_string_pretty(&verified)? + "\n"))?;
         return Ok(Ending::Done);
@@ -137,7 +137,7 @@ pub(crate) fn produce(
 ) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
     let stores = worker.cache.stores().clone();
     let (report, signal) = console::produce(recipes.clone(), worker, progress).context("starting the runtime")?;
-    Ok((report, edp_coordinator::verify::verify(&recipes, Depth::Present, &stores), signal))
+    Ok((report, edp_production::verify::verify(&recipes, Depth::Present, &stores), signal))
 }
 
 /// The recipes to make: a list as it is, an EDP list completed, or a new plan.

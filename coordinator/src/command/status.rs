@@ -4,7 +4,7 @@ use super::cluster::{broker, ledger_path};
 use super::{Output, usage};
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::production::ledger::{self, Granule, LedgerError, Overview, State, View};
+use edp_production::ledger::{self, Granule, LedgerError, Overview, State, View};
 use edp_protocol::message::chain;
 use edp_protocol::name::base_name;
 use edp_protocol::queue::topology::Production;

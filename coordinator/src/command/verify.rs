@@ -3,7 +3,7 @@
 use super::plan::write_list;
 use super::{Output, usage};
 use clap::{Args, ValueEnum};
-use edp_coordinator::verify::{self, Depth, Finding, Verified};
+use edp_production::verify::{self, Depth, Finding, Verified};
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::settings::Settings;

@@ -5,7 +5,7 @@ use super::bathymetry::{self, LEVELS, Openness};
 use super::geometry::Geometry;
 use super::sphere::{Vector, point};
 use super::topology::cells;
-use edp_worker::mapping::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
+use edp_engine::mapping::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use std::path::Path;
 

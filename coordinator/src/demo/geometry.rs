@@ -200,7 +200,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::demo::sphere::cross;
-    use edp_worker::grid::topology::{Join, Neighbour, RIGHT, TOP};
+    use edp_engine::grid::topology::{Join, Neighbour, RIGHT, TOP};
     use std::f64::consts::PI;
 
     /// Positive where `b`, `c` lie counter-clockwise around `a`, seen from outside.

@@ -9,7 +9,7 @@ use super::geometry_files::{self, reference, steps_between};
 use super::mds::{write_planes, write_profile};
 use super::metadata::{Names, save};
 use super::topology::cells;
-use edp_worker::grid::DIAGNOSTICS_FILE;
+use edp_engine::grid::DIAGNOSTICS_FILE;
 use std::path::Path;
 
 /// Writes all files of the grid directory.
@@ -107,7 +107,7 @@ fn diagnostics() -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use edp_worker::grid::{Diagnostics, HorizontalPoint, VerticalPoint};
+    use edp_engine::grid::{Diagnostics, HorizontalPoint, VerticalPoint};
 
     #[test]
     fn the_reader_understands_the_list() {

@@ -2,7 +2,7 @@
 
 use super::DemoError;
 use super::topology::TILES;
-use edp_worker::mds::{MdsFile, compact};
+use edp_engine::mds::{MdsFile, compact};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;

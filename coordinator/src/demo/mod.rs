@@ -80,7 +80,7 @@ pub enum DemoError {
     },
     /// The mapping factors cannot be written.
     #[error(transparent)]
-    Factors(#[from] edp_worker::mapping::MappingError),
+    Factors(#[from] edp_engine::mapping::MappingError),
     /// The nearest neighbours cannot be found; a defect of the program.
     #[error("search for nearest neighbours: {0}")]
     Search(String),

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use edp_worker::grid::{Latlon, Native};
-use edp_worker::mapping::Factors;
-use edp_worker::mds::MdsFile;
+use edp_engine::grid::{Latlon, Native};
+use edp_engine::mapping::Factors;
+use edp_engine::mds::MdsFile;
 use std::collections::BTreeMap;
 
 fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

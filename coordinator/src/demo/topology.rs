@@ -1,7 +1,7 @@
 //! The cells of the 13 tiles and their neighbours.
 
-use edp_worker::grid::topology::{Join, Neighbour, RIGHT, TOP};
-pub(super) use edp_worker::mds::compact::TILES;
+use edp_engine::grid::topology::{Join, Neighbour, RIGHT, TOP};
+pub(super) use edp_engine::mds::compact::TILES;
 
 /// One cell: tile, row j, column i.
 pub(super) type Cell = (usize, usize, usize);

@@ -2,14 +2,14 @@
 //! nothing replaces. Asks the code that writes the attributes.
 
 use super::Note;
+use edp_engine::metadata::configuration::Configuration;
+use edp_engine::metadata::global::{self, Extent, Sources};
+use edp_engine::metadata::podaac::{Table, TableError};
+use edp_engine::metadata::source::Metadata;
+use edp_engine::metadata::variable;
 use edp_protocol::Mode;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
-use edp_worker::metadata::configuration::Configuration;
-use edp_worker::metadata::global::{self, Extent, Sources};
-use edp_worker::metadata::podaac::{Table, TableError};
-use edp_worker::metadata::source::Metadata;
-use edp_worker::metadata::variable;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 

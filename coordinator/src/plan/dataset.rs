@@ -1,8 +1,8 @@
 //! The dataset of one job: its outputs and the model variables they are made of.
 
+use edp_engine::metadata::configuration::Configuration;
+use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::{Frequency, GridKind};
-use edp_worker::metadata::configuration::Configuration;
-use edp_worker::metadata::groupings::Grouping;
 
 /// Why a grouping describes no dataset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,8 +5,8 @@
 //! from one scan to the next. Objects on S3 appear only when they are whole. No `.data` file is opened.
 
 use super::inventory::{Inventory, Pair};
+use edp_engine::mds::{Header, MAX_HEADER};
 use edp_protocol::Location;
-use edp_worker::mds::{Header, MAX_HEADER};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};

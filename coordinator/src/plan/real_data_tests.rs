@@ -4,11 +4,11 @@
 use super::inventory::Inventory;
 use super::recipes::Request;
 use super::{fixture, jobfile, plan};
+use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::complete::{Completion, complete};
 use edp_protocol::recipe::{Roots, parse_list};
 use edp_protocol::store::Stores;
 use edp_protocol::{GridKind, Mode};
-use edp_worker::metadata::groupings::Grouping;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,12 +7,12 @@ use super::problem::{PlanError, Problem};
 use super::selection::Window;
 use super::survey::{Record, Survey, gaps};
 use super::{Note, few};
+use edp_engine::metadata::configuration::Configuration;
+use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
 use edp_protocol::{Frequency, GridKind, Mode};
-use edp_worker::metadata::configuration::Configuration;
-use edp_worker::metadata::groupings::Grouping;
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
 

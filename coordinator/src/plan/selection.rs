@@ -1,8 +1,8 @@
 //! Jobs without a job file: datasets by name, grids, frequencies, and a window in time.
 
 use super::jobfile::{Job, Steps};
+use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::{Frequency, GridKind};
-use edp_worker::metadata::groupings::Grouping;
 use jiff::civil::{Date, DateTime};
 use std::collections::BTreeMap;
 use std::fmt;

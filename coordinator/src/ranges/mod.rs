@@ -4,14 +4,14 @@
 pub mod table;
 
 use self::table::{Collection, Over, Table, VariableRange, type_name};
+use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::granule::ranges::{Ranges, ranges};
+use edp_engine::resources::Cache;
 use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_protocol::store::Stores;
-use edp_worker::granule::chunks::silence_hdf5;
-use edp_worker::granule::ranges::{Ranges, ranges};
-use edp_worker::resources::Cache;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

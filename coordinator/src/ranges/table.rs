@@ -4,12 +4,12 @@
 //! and frequency. What is said of where the numbers come from may be left out of a table written by hand; where it
 //! is there, it is held against the plan.
 
+use edp_engine::metadata::configuration::Precision;
 use edp_protocol::digest::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::store::{StoreError, Stores};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
-use edp_worker::metadata::configuration::Precision;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

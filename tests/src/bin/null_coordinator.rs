@@ -1,10 +1,10 @@
 //! Drives a production of recipes that nobody can make, and says what memory it takes: `null_coordinator URL
 //! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
 
-use edp_coordinator::production::desk::Desk;
-use edp_coordinator::production::director::{self, Budget, Left, Plan};
-use edp_coordinator::production::ledger::{Ledger, State};
-use edp_coordinator::production::retries::Policy;
+use edp_production::desk::Desk;
+use edp_production::director::{self, Budget, Left, Plan};
+use edp_production::ledger::{Ledger, State};
+use edp_production::retries::Policy;
 use edp_protocol::queue::{Link, Options};
 use edp_protocol::settings::QueueSettings;
 use edp_tests::null;
@@ -36,7 +36,7 @@ fn main() {
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");
     let mut settled = before;
-    let progress = |one: &edp_coordinator::production::ledger::Settled| {
+    let progress = |one: &edp_production::ledger::Settled| {
         assert_eq!(one.state, State::Done, "{one:?}");
         if settled == before {
             println!("first outcome after {:.2} s", begun.elapsed().as_secs_f64());

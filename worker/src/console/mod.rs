@@ -5,10 +5,10 @@ mod terminal;
 pub use terminal::{Counter, Progress, note, out, summary, table};
 
 use crate::batch::{self, Report, Retries};
-use crate::granule::chunks::silence_hdf5;
 use crate::notice::Notice;
-use crate::resources::Cache;
 use crate::service::{self, Worker};
+use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;

@@ -6,12 +6,12 @@ pub mod reach;
 pub mod serve;
 pub mod turns;
 
-use crate::granule::error::MakeError;
-use crate::granule::field::FieldError;
-use crate::granule::inspect::{self, Identity};
-use crate::granule::make::{self, Means};
-use crate::granule::stages::{Stage, Stages};
-use crate::resources::Cache;
+use edp_engine::granule::error::MakeError;
+use edp_engine::granule::field::FieldError;
+use edp_engine::granule::inspect::{self, Identity};
+use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::stages::{Stage, Stages};
+use edp_engine::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, Outcome, Work, chain};
 use edp_protocol::recipe::Recipe;
@@ -172,7 +172,7 @@ pub fn may_be_at_work(worker: &str) -> bool {
 
 /// What decides the bytes of a granule besides its recipe: this program and the libraries that write files.
 pub fn build() -> String {
-    let [netcdf, hdf5] = crate::granule::chunks::libraries();
+    let [netcdf, hdf5] = edp_engine::granule::chunks::libraries();
     format!("edp {} netcdf {netcdf} hdf5 {hdf5}", env!("CARGO_PKG_VERSION"))
 }
 

@@ -1,9 +1,9 @@
 //! Granules whose place is on S3: made in the scratch directory, and put there if nothing is there yet.
 
 use super::{Worker, failure, may_be_at_work, returned};
-use crate::granule::inspect::{self, Identity, InspectError, MAX_COPY};
-use crate::granule::make::{self, Means};
-use crate::granule::stages::{Stage, Stages};
+use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
+use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::stages::{Stage, Stages};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;

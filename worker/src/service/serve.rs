@@ -24,7 +24,7 @@ use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, Publis
 use edp_protocol::recipe::Recipe;
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, Done, Event, Failed, Order, Report};
+use edp_protocol::wire::{self, BUILD_HEADER, Done, Event, Failed, Order, Report};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +32,6 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument as _, Span};
-
-/// Header of an order: the build that the production was begun with.
-pub const BUILD_HEADER: &str = "edp-build";
 
 /// How a worker serves.
 #[derive(Debug, Clone)]

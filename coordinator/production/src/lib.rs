@@ -6,11 +6,15 @@
 
 pub mod adoption;
 pub mod desk;
+pub mod destination;
 pub mod director;
 #[cfg(test)]
 mod director_tests;
+#[cfg(test)]
+mod fixture;
 pub mod ledger;
 mod outcomes;
 mod publishing;
 pub mod retries;
 pub mod snapshots;
+pub mod verify;

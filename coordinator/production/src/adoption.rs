@@ -2,10 +2,10 @@
 
 use super::ledger::{Ledger, LedgerError, State};
 use crate::destination;
+use edp_engine::granule::inspect::{self, Identity};
 use edp_protocol::Location;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::Stores;
-use edp_worker::granule::inspect::{self, Identity};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

@@ -8,16 +8,13 @@ use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Destination, Message, PublishError, Publisher};
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, Failed, Order, Report, WireError};
+use edp_protocol::wire::{self, BUILD_HEADER, Failed, Order, Report, WireError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
-
-/// Header of an order: the build that the production was begun with; see `edp_worker::service::serve`.
-const BUILD_HEADER: &str = edp_worker::service::serve::BUILD_HEADER;
 
 /// How long confirmations are waited for once the production ends. What is not confirmed by then is sent again by the
 /// next start, though it may be in the queue: twice is harmless.

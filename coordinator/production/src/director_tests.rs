@@ -5,13 +5,13 @@ use super::desk::Desk;
 use super::director::{Budget, DriveError, Left, Plan, drive};
 use super::ledger::{Ledger, LedgerError, Settled, State};
 use super::retries::Policy;
-use crate::plan::fixture::{Production, job};
+use crate::fixture;
+use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::queue::{Delivery, Link, Message, Options, Queue};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::QueueSettings;
 use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Failed, Order, Report};
-use edp_protocol::{Frequency, GridKind, Mode};
 use std::future::{Future, pending, ready};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -21,10 +21,7 @@ use tokio::sync::oneshot;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn recipes() -> Vec<Recipe> {
-    let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
-    let inventory = production.inventory();
-    let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month), job(2, 0, GridKind::Latlon, Frequency::Month)];
-    crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
+    fixture::recipes(&[GridKind::Native, GridKind::Latlon])
 }
 
 fn id(recipe: &Recipe) -> &str {

@@ -199,14 +199,11 @@ mod tests {
     use super::super::ledger::Ledger;
     use super::super::retries::Policy;
     use super::*;
-    use crate::plan::fixture::{Production, job};
-    use edp_protocol::{Frequency, GridKind, Mode};
+    use crate::fixture;
+    use edp_protocol::GridKind;
 
     fn recipes() -> Vec<Recipe> {
-        let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
-        let inventory = production.inventory();
-        let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month)];
-        crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
+        fixture::recipes(&[GridKind::Native])
     }
 
     #[tokio::test]

@@ -1,13 +1,13 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
 use crate::destination::Listings;
-use crate::production::snapshots;
+use crate::snapshots;
+use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::{StoreError, Stores};
-use edp_worker::granule::chunks::silence_hdf5;
-use edp_worker::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;

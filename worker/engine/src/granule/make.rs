@@ -47,7 +47,7 @@ pub struct Made {
 
 impl Made {
     /// The outcome, once the granule stands at its place.
-    pub(crate) fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
+    pub fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
         wire::Done {
             already: false,
             location: recipe.granule.clone(),

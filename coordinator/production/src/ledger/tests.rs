@@ -3,12 +3,12 @@
 
 use super::reading::{COUNTS, DUE, NEXT, UNDER_WAY};
 use super::{Event, Ledger, LedgerError, State, View};
-use crate::plan::fixture::{Production, job};
-use crate::production::retries::Policy;
+use crate::fixture;
+use crate::retries::Policy;
+use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{self, Done, Failed, Input, Report, Stage};
-use edp_protocol::{Frequency, GridKind, Mode};
 use std::time::Duration;
 
 pub(super) const POLICY: Policy = Policy {
@@ -21,10 +21,7 @@ pub(super) const POLICY: Policy = Policy {
 };
 
 pub(super) fn recipes() -> Vec<Recipe> {
-    let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428]);
-    let inventory = production.inventory();
-    let jobs = vec![job(1, 0, GridKind::Native, Frequency::Month), job(2, 0, GridKind::Latlon, Frequency::Month)];
-    crate::plan::plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
+    fixture::recipes(&[GridKind::Native, GridKind::Latlon])
 }
 
 pub(super) fn id(recipe: &Recipe) -> String {

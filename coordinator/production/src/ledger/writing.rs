@@ -6,7 +6,7 @@
 use super::reading::{SETTLED, settled};
 use super::state::{Event, Made, Settled, State};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
-use crate::production::retries::{Policy, Standing, Verdict};
+use crate::retries::{Policy, Standing, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;

@@ -1,0 +1,14 @@
+//! The engine: a recipe and its inputs in, one checked granule out.
+//!
+//! Everything here is synchronous code without a runtime and without a broker. [`mds`] reads the model's output,
+//! [`grid`] and [`mapping`] hold the geometry and the weights onto regular grids, [`metadata`] holds the descriptions,
+//! and [`granule`] makes and inspects granules. [`resources`] keeps what many recipes share.
+
+pub mod granule;
+pub mod grid;
+pub mod hashed;
+pub mod held;
+pub mod mapping;
+pub mod mds;
+pub mod metadata;
+pub mod resources;
