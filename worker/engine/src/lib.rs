@@ -4,6 +4,11 @@
 //! [`grid`] and [`mapping`] hold the geometry and the weights onto regular grids, [`metadata`] holds the descriptions,
 //! and [`granule`] makes and inspects granules. [`resources`] keeps what many recipes share.
 
+#[cfg(all(feature = "static", feature = "system-libraries"))]
+compile_error!("`system-libraries` excludes `static`, which is a default feature: add --no-default-features");
+#[cfg(not(any(feature = "static", feature = "system-libraries")))]
+compile_error!("choose where netCDF-C and HDF5 come from: --features static, or --features system-libraries");
+
 pub mod granule;
 pub mod grid;
 pub mod hashed;
