@@ -1,30 +1,6 @@
 //! What travels between a production and its workers.
 
-use crate::recipe::Recipe;
-use crate::wire::{Done, Failed};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// A granule to be made.
-#[derive(Debug, Clone)]
-pub struct Work {
-    /// Its recipe.
-    pub recipe: Arc<Recipe>,
-    /// Counts from 1.
-    pub attempt: u32,
-}
-
-/// What became of it.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// What was asked for.
-    pub work: Work,
-    /// What happened.
-    pub result: Result<Done, Failed>,
-    /// Time from taking the recipe to this outcome.
-    pub elapsed: Duration,
-}
 
 /// Kinds of failure, by what is to be done about them. They travel as their position in this list: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use super::desk::{Desk, DeskError};
 use super::ledger::{self, Settled, State};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
+use super::report::Standing;
 use edp_protocol::queue::{Link, PublishError, Queue, QueueError, State as LinkState};
 use edp_protocol::telemetry::metrics::metrics;
 use std::future::Future;
@@ -74,6 +75,9 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// No number of failures ends the production.
+    pub const NONE: Budget = Budget { failures: None, share: 1.0, sample: u64::MAX };
+
     /// Why the production is given up, if it is.
     fn exceeded(&self, failed: u64, settled: u64) -> Option<String> {
         if let Some(most) = self.failures.filter(|most| failed > *most) {
@@ -132,7 +136,8 @@ impl Tally {
         for one in batch {
             self.failed += u64::from(one.state == State::Failed);
             self.settled += 1;
-            metrics().settled(&one.granule, outcome(one));
+            let standing = Standing { state: one.state, already: one.made.already };
+            metrics().settled(&one.granule, standing.word());
             progress(one);
         }
     }
@@ -264,18 +269,6 @@ async fn end_leases(desk: &Desk, link: &Link) -> Result<Vec<Settled>, DeskError>
         _ => return Ok(Vec::new()),
     };
     desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await
-}
-
-/// How a recipe came to its end, in the words of `edp_worker::batch::State`.
-fn outcome(one: &Settled) -> &'static str {
-    match one.state {
-        State::Done if one.made.already => "present",
-        State::Done => "made",
-        State::Held => "held",
-        State::Failed => "failed",
-        State::Conflict => "conflict",
-        State::Waiting | State::UnderWay => "left",
-    }
 }
 
 /// Puts recipes back whose granules are not where they should be.

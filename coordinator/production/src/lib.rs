@@ -1,6 +1,6 @@
 //! A production: recipes sent to workers, outcomes collected, everything written down until all is settled.
 //!
-//! The [`ledger`] knows where every recipe stands, [`retries`] decides how one goes on that was not made, the
+//! A [`session`] is one run of a production from its recipes to the closing check. The [`ledger`] knows where every recipe stands, [`retries`] decides how one goes on that was not made, the
 //! [`director`] drives the actors that talk to the workers over the queues. Nothing but the ledger has to survive, and
 //! even that can be begun again: from a copy ([`snapshots`]), or from what stands at the destination ([`adoption`]).
 
@@ -15,6 +15,9 @@ mod fixture;
 pub mod ledger;
 mod outcomes;
 mod publishing;
+pub mod report;
 pub mod retries;
+pub mod session;
 pub mod snapshots;
+pub mod sweep;
 pub mod verify;

@@ -65,6 +65,11 @@ pub enum Verdict {
 }
 
 impl Policy {
+    /// The usual policy, with leases for granules that may take `deadline` seconds.
+    pub fn with_deadline(deadline: u32) -> Policy {
+        Policy { lease: Duration::from_secs(2 * u64::from(deadline)), ..Policy::default() }
+    }
+
     /// After a worker has reported a failure.
     pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &Standing) -> Verdict {
         let end = |state| Verdict::End { state, reason: reason.to_owned() };

@@ -59,6 +59,21 @@ impl Verified {
     }
 }
 
+impl std::fmt::Display for Verified {
+    /// The counts in one line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = |is: fn(&Finding) -> bool| self.problems.iter().filter(|(_, finding)| is(finding)).count();
+        write!(
+            f,
+            "verified: {} good, {} missing, {} damaged, {} foreign",
+            self.good,
+            count(|finding| matches!(finding, Finding::Missing)),
+            count(|finding| matches!(finding, Finding::Damaged(_))),
+            count(|finding| matches!(finding, Finding::Foreign(_))),
+        )
+    }
+}
+
 /// Looks at the granule of every recipe, and for files that no recipe names in their directories. Whatever cannot be
 /// looked at is a finding too: nothing keeps the rest from being looked at.
 pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {

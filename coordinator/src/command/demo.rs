@@ -1,18 +1,22 @@
 //! `demo`: the main job with nothing at hand.
 
 use super::plan::{Sources, write_list};
-use super::{Output, run, usage, verify};
+use super::{Output, usage};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
-use edp_production::verify::{Depth, Verified};
+use edp_production::director::Budget;
+use edp_production::ledger::State;
+use edp_production::report::Report;
+use edp_production::session;
+use edp_production::verify::{Depth, Verified, verify};
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
-use edp_worker::batch::{Report, State};
-use edp_worker::console::{self, Ending, Progress, Usage, note, out, summary, table};
+use edp_worker::console::{self, Ending, Progress, Usage, note, out, table};
+use edp_worker::drive::{Drive, Driven, Workers};
 use edp_worker::look;
 use edp_worker::tasks::date_text;
 use std::collections::BTreeMap;
@@ -45,11 +49,23 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     write_list(&Location::Local(tasks.clone()), &recipe::format_list(&recipes)?, &stores)?;
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
-    let (report, _, signal) =
-        run::produce(recipes.clone(), console::worker(None, false, settings, &stores), |e| progress.ended(e))?;
+    let drive = Drive {
+        options: session::Options {
+            stages: options.output == Output::Json,
+            ..session::Options::in_memory(Budget::NONE)
+        },
+        recipes: recipes.clone(),
+        stores: stores.clone(),
+        workers: Workers::Here(Box::new(console::worker(None, false, settings, &stores))),
+    };
+    let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
+        Ok(driven) => driven,
+        Err(ending) => return Ok(ending),
+    };
     progress.finish();
-    let verified = edp_production::verify::verify(&recipes, Depth::Structure, &stores);
-    let ending = run::ending(&report, &verified, signal);
+    driven.verified = verify(&recipes, Depth::Structure, &stores);
+    let ending = driven.ending();
+    let Driven { report, verified, .. } = driven;
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {
         Output::Human => out(&describe(&report, &verified, &pictures, &tasks))?,
@@ -81,9 +97,8 @@ fn sources(made: &Demo, granules: &Path) -> Sources {
 fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
     std::fs::create_dir_all(directory).with_context(|| format!("{}", directory.display()))?;
     let mut firsts: BTreeMap<(String, &str), &str> = BTreeMap::new();
-    let there = |state| matches!(state, State::Made | State::Present);
-    let mut paths: Vec<&str> =
-        report.entries.iter().filter(|entry| there(entry.state)).map(|entry| entry.granule.as_str()).collect();
+    let there = report.entries.iter().filter(|entry| entry.standing.state == State::Done);
+    let mut paths: Vec<&str> = there.map(|entry| entry.granule.as_str()).collect();
     paths.sort_unstable();
     for path in paths {
         if let Ok(name) = GranuleName::parse(base_name(path)) {
@@ -100,7 +115,7 @@ fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn describe(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) -> String {
-    let mut lines = vec![table(report) + &summary(report), verify::describe(verified)];
+    let mut lines = vec![table(report) + &report.to_string(), verified.to_string()];
     lines.extend(pictures.iter().map(|picture| format!("picture: {picture}")));
     lines.push(format!("again: edp-coordinator run {}", tasks.display()));
     lines.join("\n") + "\n"

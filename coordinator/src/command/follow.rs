@@ -1,22 +1,18 @@
 //! `run --follow`: a production that grows with the model run.
 
 use super::plan::Prepared;
-use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::plan::growth::Growth;
 use edp_coordinator::plan::{Note, Severity};
-use edp_production::desk::Desk;
 use edp_production::director::DriveError;
-use edp_production::verify::{Depth, Verified};
+use edp_production::ledger::State;
+use edp_production::report::Entry;
+use edp_production::session::Feed;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
-use edp_worker::batch::{self, Entry, Report, Retries, State};
-use edp_worker::console::{self, Progress, Signal, Stop, Usage, note};
-use edp_worker::service::{self, Worker};
+use edp_worker::console::{Progress, Usage, note};
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -122,7 +118,7 @@ fn held(recipe: &Recipe) -> Entry {
         missing => format!("no input for {missing}"),
     };
     let (granule, id) = (recipe.granule.clone(), id(recipe).unwrap_or_default().to_owned());
-    Entry { granule, id, state: State::Held, reason: Some(reason), ..Entry::default() }
+    Entry::unlisted(granule, id, State::Held, reason)
 }
 
 /// Scans again and again, away from the actors' threads; ends when it was idle for long enough.
@@ -168,24 +164,18 @@ impl Rounds {
     }
 }
 
-/// Adds recipes to a ledger as the model run grows; ends when it was idle for long enough. Gives what was never
+/// Adds recipes to a session as the model run grows; ends when it was idle for long enough. Gives what was never
 /// complete.
-pub(crate) async fn grow(
-    follower: Follower,
-    desk: &Desk,
-    progress: &Progress,
-    here: &Path,
-) -> Result<Vec<Entry>, DriveError> {
+pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) -> Result<Vec<Entry>, DriveError> {
     let mut rounds = Rounds::new(follower);
     loop {
-        let mut recipes =
-            rounds.scan().await.map_err(DriveError::Actor)?.map(|found| found.recipes).unwrap_or_default();
+        let found = rounds.scan().await.map_err(DriveError::Actor)?;
+        let recipes = found.map(|found| found.recipes).unwrap_or_default();
         if !recipes.is_empty() {
             progress.more(recipes.len());
-            recipes.iter_mut().for_each(|recipe| recipe.make_absolute(here));
-            desk.ask(move |ledger| ledger.add(&recipes)).await?;
+            feed.add(recipes).await?;
         }
-        if desk.ask(|ledger| ledger.next()).await?.is_some() {
+        if feed.is_busy().await? {
             rounds.busy();
         }
         if rounds.is_over() {
@@ -200,68 +190,9 @@ async fn held_at_the_end(rounds: Rounds) -> Result<Vec<Entry>, tokio::task::Join
     let Some(follower) = rounds.follower else { return Ok(Vec::new()) };
     let looking = tokio::task::spawn_blocking(move || {
         follower.held().unwrap_or_else(|error| {
-            let (granule, reason) = (follower.prepared.source().to_owned(), Some(format!("{error:#}")));
-            vec![Entry { granule, reason, state: State::Failed, ..Entry::default() }]
+            let source = follower.prepared.source().to_owned();
+            vec![Entry::unlisted(source, String::new(), State::Failed, format!("{error:#}"))]
         })
     });
     looking.await
-}
-
-/// Makes granules in this process as the model run grows, and verifies them in the end.
-pub(crate) fn produce(
-    follower: Follower,
-    worker: Worker,
-    progress: &Progress,
-) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
-    let runtime = console::runtime().context("starting the runtime")?;
-    let (stop, begun) = (Stop::default(), Instant::now());
-    let asked = {
-        let _within = runtime.enter();
-        stop.asked("giving up what is under way")
-    };
-    let stores = worker.cache.stores().clone();
-    let worker = Arc::new(worker);
-    let mut all = Vec::new();
-    let mut report = Report::default();
-    let mut rounds = Rounds::new(follower);
-    runtime.block_on(async {
-        tokio::pin!(asked);
-        loop {
-            let found = tokio::select! {
-                biased;
-                () = &mut asked => break,
-                found = rounds.scan() => found?,
-            };
-            let recipes = found.map(|found| found.recipes).unwrap_or_default();
-            if !recipes.is_empty() {
-                progress.more(recipes.len());
-                all.extend(recipes.iter().cloned());
-                let ended = |entry: &Entry| progress.ended(entry);
-                let part = batch::run(recipes, worker.clone(), Retries::default(), ended, &mut asked).await;
-                report.entries.extend(part.entries);
-                report.stopped = part.stopped;
-                if stop.signal().is_some() || report.stopped.is_some() {
-                    break;
-                }
-                rounds.busy();
-            }
-            if rounds.is_over() {
-                report.entries.extend(held_at_the_end(rounds).await?);
-                break;
-            }
-            tokio::select! {
-                biased;
-                () = &mut asked => break,
-                () = rounds.pause() => {}
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    runtime.shutdown_background();
-    if let Some(reason) = &report.stopped {
-        note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
-    }
-    console::sweep(&console::granules(&all), service::may_be_at_work, &stores);
-    report.seconds = begun.elapsed().as_secs_f64();
-    Ok((report, edp_production::verify::verify(&all, Depth::Present, &stores), stop.signal()))
 }

@@ -1,19 +1,18 @@
 //! `run`: makes granules until every recipe is settled.
 
-use super::cluster::{self, Cluster};
+use super::cluster::Cluster;
 use super::follow::{self, Follower, Growing};
 use super::plan::{Sources, write_list};
-use super::{Output, usage, verify};
-use anyhow::Context as _;
+use super::{Output, usage};
 use clap::Args;
-use edp_production::verify::{Depth, Finding, Verified};
+use edp_production::session;
+use edp_production::verify::{Depth, Finding};
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_protocol::{Location, Mode};
-use edp_worker::batch::Report;
-use edp_worker::console::{self, Ending, Progress, Signal, Usage, note, out, summary};
-use edp_worker::service::Worker;
+use edp_worker::console::{self, Ending, Progress, Usage, note, out};
+use edp_worker::drive::Drive;
 use edp_worker::tasks::{Places, Tasks};
 
 /// Options of the command.
@@ -70,24 +69,30 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     }
     let progress = Progress::new(recipes.len());
     let worker = console::worker(options.slots, options.replace, settings, &stores);
-    let (mut report, verified, signal) = if options.cluster.is_asked() {
-        match cluster::produce(recipes, follower, &options.cluster, worker, settings, &progress)? {
-            Ok(outcome) => outcome,
-            Err(ending) => return Ok(ending),
-        }
-    } else {
+    let destination = match &follower {
+        Some(follower) => Some(follower.destination().to_owned()),
+        None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),
+    };
+    let (session, workers) = options.cluster.session(settings, worker, destination)?;
+    let json = options.output == Output::Json;
+    let drive = Drive { options: session::Options { stages: json, ..session }, recipes, stores, workers };
+    let growth = |feed| async {
         match follower {
-            Some(follower) => follow::produce(follower, worker, &progress)?,
-            None => produce(recipes, worker, |entry| progress.ended(entry))?,
+            Some(follower) => follow::grow(follower, feed, &progress).await,
+            None => Ok(Vec::new()),
         }
     };
+    let mut driven = match drive.run(growth, &progress)? {
+        Ok(driven) => driven,
+        Err(ending) => return Ok(ending),
+    };
     progress.finish();
-    report.refuse(refused, |entry| progress.ended(entry));
+    driven.refuse(refused, &progress);
     match options.output {
-        Output::Json => out(&(json(&report, &verified)? + "\n"))?,
-        Output::Human => out(&format!("{}\n{}\n", summary(&report), verify::describe(&verified)))?,
+        Output::Json => out(&(driven.json()? + "\n"))?,
+        Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
-    Ok(ending(&report, &verified, signal))
+    Ok(driven.ending())
 }
 
 /// Says what would be made, and what stands in the way.
@@ -109,35 +114,6 @@ fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Re
     }
     note(&format!("{missing} granules to be made, {} are there, {taken} in conflict", verified.good));
     Ok(Ending::Done)
-}
-
-/// The report of a production as one JSON object.
-fn json(report: &Report, verified: &Verified) -> anyhow::Result<String> {
-    let mut value = serde_json::to_value(report)?;
-    if let Some(object) = value.as_object_mut() {
-        object.insert("verified".into(), serde_json::to_value(verified)?);
-    }
-    serde_json::to_string_pretty(&value).context("writing the report")
-}
-
-/// How a production ended: complete only if `verify` agrees with the outcomes.
-pub(crate) fn ending(report: &Report, verified: &Verified, signal: Option<Signal>) -> Ending {
-    match signal {
-        Some(signal) if !report.is_complete() => Ending::Stopped(signal),
-        _ if report.is_complete() && verified.is_complete() => Ending::Done,
-        _ => Ending::Incomplete,
-    }
-}
-
-/// Makes granules in this process, and verifies them.
-pub(crate) fn produce(
-    recipes: Vec<Recipe>,
-    worker: Worker,
-    progress: impl FnMut(&edp_worker::batch::Entry),
-) -> anyhow::Result<(Report, Verified, Option<Signal>)> {
-    let stores = worker.cache.stores().clone();
-    let (report, signal) = console::produce(recipes.clone(), worker, progress).context("starting the runtime")?;
-    Ok((report, edp_production::verify::verify(&recipes, Depth::Present, &stores), signal))
 }
 
 /// The recipes to make: a list as it is, an EDP list completed, or a new plan.

@@ -61,7 +61,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
             problems(&verified).iter().for_each(|problem| note(problem));
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
             verified.unlisted.iter().for_each(|directory| note(&format!("not searched: {directory}")));
-            out(&format!("{}, {} extra\n", describe(&verified), verified.extra.len()))?;
+            out(&format!("{}, {} extra\n", verified, verified.extra.len()))?;
         }
     }
     Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
@@ -76,16 +76,4 @@ fn problems(verified: &Verified) -> Vec<String> {
         Finding::Foreign(differs) => Some(format!("foreign: {granule}: {}", differs.join("; "))),
     };
     verified.problems.iter().filter_map(line).collect()
-}
-
-/// The counts in one line.
-pub(crate) fn describe(verified: &Verified) -> String {
-    let count = |is: fn(&Finding) -> bool| verified.problems.iter().filter(|(_, finding)| is(finding)).count();
-    format!(
-        "verified: {} good, {} missing, {} damaged, {} foreign",
-        verified.good,
-        count(|finding| matches!(finding, Finding::Missing)),
-        count(|finding| matches!(finding, Finding::Damaged(_))),
-        count(|finding| matches!(finding, Finding::Foreign(_))),
-    )
 }

@@ -93,8 +93,10 @@ impl Handle {
                 }
             };
             tokio::select! {
-                () = publish => {}
+                // What comes after the link was closed is refused, however fast it comes.
+                biased;
                 _ = closed.wait_for(|closed| *closed) => {}
+                () = publish => {}
             }
         });
         outbox

@@ -22,6 +22,9 @@ use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
+/// Crates of ours, whose spans are traced.
+const OWN: [&str; 5] = ["edp_coordinator", "edp_production", "edp_worker", "edp_engine", "edp_protocol"];
+
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -122,8 +125,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
 
 /// What becomes a span: ours, and nothing of the libraries, least of all of those that carry the spans away.
 fn ours() -> Targets {
-    Targets::new()
-        .with_targets(["edp_coordinator", "edp_worker", "edp_protocol"].map(|target| (target, LevelFilter::INFO)))
+    Targets::new().with_targets(OWN.map(|target| (target, LevelFilter::INFO)))
 }
 
 /// What is never logged, whatever is asked for: libraries that trace what they send, passwords and tokens with it.

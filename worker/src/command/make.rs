@@ -1,11 +1,13 @@
 //! `make`: granules here and now, without a queue.
 
 use clap::{Args, ValueEnum};
+use edp_production::director::Budget;
+use edp_production::session;
 use edp_protocol::Location;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
-use edp_worker::batch::Report;
-use edp_worker::console::{self, Ending, Progress, Signal, Usage, note, out, summary};
+use edp_worker::console::{self, Ending, Progress, Usage, note, out};
+use edp_worker::drive::{Drive, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
 
 /// Options of the command.
@@ -93,20 +95,23 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
     let worker = console::worker(options.slots, options.replace, settings, &stores);
-    let (mut report, signal) = console::produce(tasks.recipes, worker, |entry| progress.ended(entry))?;
+    let json = options.output == Output::Json;
+    let drive = Drive {
+        // A share of a list ends when its last recipe does, however many fail.
+        options: session::Options { stages: json, ..session::Options::in_memory(Budget::NONE) },
+        recipes: tasks.recipes,
+        stores,
+        workers: Workers::Here(Box::new(worker)),
+    };
+    let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
+        Ok(driven) => driven,
+        Err(ending) => return Ok(ending),
+    };
     progress.finish();
-    report.refuse(tasks.refused, |entry| progress.ended(entry));
+    driven.refuse(tasks.refused, &progress);
     match options.output {
-        Output::Json => out(&(serde_json::to_string_pretty(&report)? + "\n"))?,
-        Output::Human => out(&(summary(&report) + "\n"))?,
+        Output::Json => out(&(driven.json()? + "\n"))?,
+        Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
-    Ok(ending(&report, signal))
-}
-
-fn ending(report: &Report, signal: Option<Signal>) -> Ending {
-    match signal {
-        _ if report.is_complete() => Ending::Done,
-        Some(signal) => Ending::Stopped(signal),
-        None => Ending::Incomplete,
-    }
+    Ok(driven.ending())
 }

@@ -2,9 +2,8 @@
 
 mod terminal;
 
-pub use terminal::{Counter, Progress, note, out, summary, table};
+pub use terminal::{Counter, Progress, note, out, table};
 
-use crate::batch::{self, Report, Retries};
 use crate::notice::Notice;
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
@@ -13,8 +12,7 @@ use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
-use edp_protocol::store::{StoreError, Stores, commit};
-use std::collections::{BTreeMap, HashSet};
+use edp_protocol::store::{StoreError, Stores};
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -137,58 +135,6 @@ pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, sto
         worker.memory = u64::from(mebibytes) << 20;
     }
     worker
-}
-
-/// Makes granules in this process, stops in order on a signal, and sweeps. Also says which signal it was.
-///
-/// # Errors
-/// The runtime cannot be started.
-pub fn produce(
-    recipes: Vec<Recipe>,
-    worker: Worker,
-    progress: impl FnMut(&batch::Entry),
-) -> io::Result<(Report, Option<Signal>)> {
-    let runtime = runtime()?;
-    let stop = Stop::default();
-    let (granules, stores) = (granules(&recipes), worker.cache.stores().clone());
-    let asked = {
-        let _within = runtime.enter();
-        stop.asked("giving up what is under way")
-    };
-    let report = runtime.block_on(batch::run(recipes, Arc::new(worker), Retries::default(), progress, asked));
-    if let Some(reason) = &report.stopped {
-        note(&format!("stopped, since nothing can be written: {reason}; make room or mend it, and run it again"));
-    }
-    sweep(&granules, service::may_be_at_work, &stores);
-    Ok((report, stop.signal()))
-}
-
-/// Where the granules of recipes go.
-pub fn granules(recipes: &[Recipe]) -> Vec<Location> {
-    recipes.iter().filter_map(|recipe| recipe.granule.parse().ok()).collect()
-}
-
-/// Removes what workers have left of granules that they did not finish: parts beside them, but for those of workers
-/// that may be `at_work`; on S3 uploads of them, of which nobody can say whose they are.
-pub fn sweep(granules: &[Location], at_work: impl Fn(&str) -> bool, stores: &Stores) {
-    let paths = granules.iter().filter_map(|granule| granule.local().ok());
-    if let Err(error) = commit::sweep(paths, at_work) {
-        note(&format!("warning: {}", chain(&error)));
-    }
-    let mut directories: BTreeMap<(&str, &str), HashSet<&str>> = BTreeMap::new();
-    for granule in granules {
-        if let Location::S3 { bucket, key } = granule {
-            let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
-            directories.entry((bucket, directory)).or_default().insert(key);
-        }
-    }
-    for ((bucket, directory), keys) in directories {
-        let abort =
-            || stores.s3()?.abort_uploads(bucket, directory, &|key| keys.contains(key)).map_err(StoreError::from);
-        if let Err(error) = abort() {
-            note(&format!("warning: s3://{bucket}/{directory}: begun uploads may have stayed: {}", chain(&error)));
-        }
-    }
 }
 
 /// A runtime for actors. Computing happens on threads of its own.

@@ -1,6 +1,7 @@
 //! What people see: notes, a bar, a table.
 
-use crate::batch::{Entry, Report, State};
+use edp_production::ledger::State;
+use edp_production::report::{Entry, Report};
 use edp_protocol::name::base_name;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
@@ -57,8 +58,9 @@ impl Progress {
         let new = entry.warnings.iter().filter(|warning| said.is_new(&entry.granule, warning));
         let mut lines: Vec<String> = new.map(|warning| format!("warning: {warning}")).collect();
         drop(said);
-        if let (Some(reason), State::Held | State::Failed | State::Conflict) = (&entry.reason, entry.state) {
-            lines.push(format!("{}: {reason}", entry.state.as_str()));
+        let standing = entry.standing;
+        if let (Some(reason), State::Held | State::Failed | State::Conflict) = (&entry.reason, standing.state) {
+            lines.push(format!("{}: {reason}", standing.word()));
         }
         self.bar.suspend(|| lines.iter().for_each(|line| note(line)));
     }
@@ -113,15 +115,6 @@ impl Counter {
     }
 }
 
-/// The counts of a production in one line.
-pub fn summary(report: &Report) -> String {
-    let states = [State::Made, State::Present, State::Held, State::Failed, State::Conflict, State::Left];
-    let counts = states.map(|state| (report.count(state), state.as_str()));
-    let shown = counts.iter().filter(|(count, state)| *count > 0 || *state == "made");
-    let text: Vec<_> = shown.map(|(count, state)| format!("{count} {state}")).collect();
-    format!("{} of {} granules in {:.1} s", text.join(", "), report.entries.len(), report.seconds)
-}
-
 /// A table of the granules of a production, by name.
 pub fn table(report: &Report) -> String {
     let mut entries: Vec<&Entry> = report.entries.iter().collect();
@@ -129,7 +122,7 @@ pub fn table(report: &Report) -> String {
     let width = entries.iter().map(|entry| base_name(&entry.granule).len()).max().unwrap_or(0).max("granule".len());
     let mut text = format!("{:<width$}  {:<8}  {:>9}  {:>7}\n", "granule", "state", "kB", "seconds");
     for entry in entries {
-        let (name, state) = (base_name(&entry.granule), entry.state.as_str());
+        let (name, state) = (base_name(&entry.granule), entry.standing.word());
         let kilobytes = entry.bytes as f64 / 1000.0;
         text += &format!("{name:<width$}  {state:<8}  {kilobytes:>9.1}  {:>7.3}\n", entry.seconds);
     }

@@ -1,5 +1,4 @@
-//! Job slots: recipes in, outcomes out, several granules at once. [`run`] takes them from a channel of this process,
-//! [`serve`] from the queue.
+//! Job slots: recipes in, outcomes out, several granules at once. [`serve`] takes them from a queue.
 
 pub mod object;
 pub mod reach;
@@ -13,22 +12,16 @@ use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::resources::Cache;
 use edp_protocol::Location;
-use edp_protocol::message::{FailureKind, Outcome, Work, chain};
+use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::Pin;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
 use edp_protocol::telemetry::metrics::metrics;
-use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{Done, Failed};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tracing::Instrument as _;
 use turns::Turns;
 
 /// A worker: what its slots share.
@@ -258,55 +251,6 @@ fn another(differs: &[String]) -> String {
 
 fn something(error: &inspect::InspectError) -> String {
     format!("something else is there ({})", chain(error))
-}
-
-/// Runs the slots of a worker until no more work comes: each piece of work gives one outcome, in the order they end.
-///
-/// Computing happens on threads of its own; this task only hands out and collects. Setting `cancel` makes every slot
-/// give up at its next level. When the receiver of outcomes is gone, what is under way is stopped and the rest is left.
-pub async fn run(
-    worker: Arc<Worker>,
-    mut work: mpsc::Receiver<Work>,
-    outcomes: mpsc::Sender<Outcome>,
-    cancel: Arc<AtomicBool>,
-) {
-    let mut slots = JoinSet::new();
-    let mut open = true;
-    while open || !slots.is_empty() {
-        tokio::select! {
-            next = work.recv(), if open && slots.len() < worker.slots => match next {
-                None => open = false,
-                Some(work) => {
-                    let (worker, cancel) = (worker.clone(), cancel.clone());
-                    let span = trace::make(&work.recipe.granule, work.attempt);
-                    slots.spawn(async move { one(&worker, work, cancel).await }.instrument(span));
-                }
-            },
-            Some(ended) = slots.join_next(), if !slots.is_empty() => {
-                // A slot's task never panics: it turns a panic of the computation into a failure.
-                let Ok(outcome) = ended else { continue };
-                if outcomes.send(outcome).await.is_err() {
-                    cancel.store(true, Ordering::Relaxed);
-                    open = false;
-                }
-            }
-        }
-    }
-}
-
-async fn one(worker: &Arc<Worker>, work: Work, cancel: Arc<AtomicBool>) -> Outcome {
-    let started = Instant::now();
-    let (maker, recipe, span) = (worker.clone(), work.recipe.clone(), tracing::Span::current());
-    let made = tokio::task::spawn_blocking(move || span.in_scope(|| maker.produce(&recipe, &cancel))).await;
-    let result = made.unwrap_or_else(|error| {
-        let reason =
-            format!("{}: the program failed while making it ({error}); please report this", work.recipe.granule);
-        Err(Failed::because(FailureKind::Permanent, reason))
-    });
-    let elapsed = started.elapsed();
-    trace::ended(&tracing::Span::current(), Some(result.as_ref()));
-    tell(&work.recipe.granule, result.as_ref());
-    Outcome { work, result, elapsed }
 }
 
 /// Says in log and measurements how a making ended.

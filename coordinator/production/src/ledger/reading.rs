@@ -1,7 +1,8 @@
 //! What a coordinator asks its ledger.
 
 use super::state::{Counts, Due, Made, Settled, State};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, detail};
+use crate::report::Entry;
 use edp_protocol::recipe::Recipe;
 use rusqlite::{Connection, Row, params};
 
@@ -69,6 +70,26 @@ impl Ledger {
         read().map_err(|e| self.fail(e))?.into_iter().map(recipe).collect()
     }
 
+    /// Adds to entries of the present list, in its order, what each stage of making their granules took.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn add_stages(&self, entries: &mut [Entry]) -> Result<(), LedgerError> {
+        let mut read = || {
+            let mut statement = self.connection.prepare(STAGES)?;
+            let mut rows = statement.query([])?;
+            let mut entries = entries.iter_mut();
+            while let Some(row) = rows.next()? {
+                let id: String = row.get(0)?;
+                let Some(entry) = entries.find(|entry| entry.id == id) else { break };
+                let blob: Vec<u8> = row.get(1)?;
+                entry.stages = detail::unpack(&blob).map(|done| done.stages).unwrap_or_default();
+            }
+            Ok(())
+        };
+        read().map_err(|e| self.fail(e))
+    }
+
     /// Every recipe of the present list that stands in one of `states`, in the order of the list, one by one.
     ///
     /// # Errors
@@ -104,6 +125,8 @@ pub(super) const NEXT: &str = "SELECT min(due) FROM (
     UNION ALL SELECT min(due) FROM recipe WHERE listed = 1 AND state = 1)";
 
 pub(super) const UNDER_WAY: &str = "SELECT count(*) FROM recipe WHERE listed = 1 AND state = 1";
+
+const STAGES: &str = "SELECT id, detail.made FROM recipe JOIN detail USING (number) WHERE listed = 1 ORDER BY number";
 
 pub(super) const COUNTS: &str = "SELECT state, count(*) FROM recipe WHERE listed = 1 GROUP BY state";
 

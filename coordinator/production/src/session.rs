@@ -1,0 +1,498 @@
+//! A session: one run of a production, from its recipes to the closing check.
+//!
+//! A session is put together from parts: a ledger (in memory or a file), a connected queue (in this process or
+//! RabbitMQ), and recipes (a list, or a list that grows while a model runs). It does not know who makes the granules:
+//! whoever wants workers in this process starts them on the same queue.
+//!
+//! ```text
+//!   recipes --> Session::open --> drive(queue) --> check destination --+--> end --> Report
+//!                                    ^                                 |
+//!                                    +---- done, but not there <-------+
+//! ```
+//!
+//! While it is under way it publishes one stream of [`Event`]s; bars, logs and pages listen to that.
+
+use super::adoption::{self, AdoptionError};
+use super::desk::{Desk, DeskError};
+use super::director::{self, Budget, DriveError, Left};
+use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State};
+use super::report::{Entry, Report};
+use super::retries::Policy;
+use super::snapshots::Snapshots;
+use super::sweep::sweep;
+use super::verify::{self, Depth, Finding, Verified};
+use edp_protocol::message::chain;
+use edp_protocol::queue::Link;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::Stores;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often granules that are missing at the destination, although they are said to be done, are made again.
+const ROUNDS: usize = 3;
+
+/// How long granules are looked for at the destination when a ledger file is begun. Workers find the rest.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Time between two tries to open a ledger that another coordinator has.
+const STANDBY: Duration = Duration::from_secs(1);
+
+/// Where a production is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// In memory, for as long as the session lasts.
+    Memory,
+    /// In a file, so that the next session goes on where this one ends, however it ends.
+    File(PathBuf),
+}
+
+/// What a session is to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the production is driven.
+    pub plan: director::Plan,
+    /// How often and when recipes are sent again.
+    pub policy: Policy,
+    /// Where it is written down.
+    pub ledger: LedgerPlace,
+    /// Root of the granules; copies of a ledger file are kept there.
+    pub destination: Option<String>,
+    /// Time between two copies of a ledger file; none are made if it is zero.
+    pub snapshot: Duration,
+    /// Directory below which relative paths lie, for recipes that leave this process; none if they stay as they are.
+    pub base: Option<PathBuf>,
+    /// Whether the queue is in this process, and ends with it: what was under way in an earlier session is nowhere now.
+    pub local: bool,
+    /// Whether conflicts of earlier sessions are tried again, since granules of other recipes may now be overwritten.
+    pub replace: bool,
+    /// Whether the report has the stages of each granule.
+    pub stages: bool,
+}
+
+/// Seconds that a granule may take in a process of its own: nobody else would make it faster.
+pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
+
+/// Orders in the queue and with workers at once, unless set.
+pub const WINDOW: u32 = 1000;
+
+impl Options {
+    /// A session within one process, written down nowhere.
+    pub fn in_memory(budget: Budget) -> Options {
+        let plan = director::Plan {
+            production: "default".into(),
+            window: WINDOW as usize,
+            deadline: OWN_DEADLINE,
+            mixed_builds: false,
+            budget,
+        };
+        Options {
+            policy: Policy::with_deadline(plan.deadline),
+            plan,
+            ledger: LedgerPlace::Memory,
+            destination: None,
+            snapshot: Duration::ZERO,
+            base: None,
+            local: true,
+            replace: false,
+            stages: false,
+        }
+    }
+}
+
+/// Something that people may want to know while a session is under way.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Another coordinator has the ledger, says this text; the session waits for its end.
+    StandingBy(&'a str),
+    /// The production goes on from the copy of its ledger, since the ledger itself is not there.
+    Resumed {
+        /// The ledger.
+        ledger: &'a Path,
+        /// Where the copy is.
+        copy: &'a str,
+    },
+    /// More recipes have come.
+    Planned(usize),
+    /// This many recipes failed in earlier sessions, and are not tried again unasked.
+    FailedBefore(u64),
+    /// A recipe has come to its end, or had before this session.
+    Ended(&'a Entry),
+    /// This many granules are said to be done, but are not there: they are made again.
+    Missing(usize),
+    /// Something is odd, and does not keep the session from going on.
+    Warning(&'a str),
+}
+
+/// Why a session cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger does not answer.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+    /// The destination cannot be compared with the ledger.
+    #[error(transparent)]
+    Adoption(#[from] AdoptionError),
+    /// The queue or one of the actors.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// A thread of this program ended unexpectedly.
+    #[error("part of the program has ended while {0}; please report this")]
+    Thread(&'static str, #[source] tokio::task::JoinError),
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Every granule.
+    pub report: Report,
+    /// What the closing check found.
+    pub verified: Verified,
+    /// How the production was left.
+    pub left: Left,
+}
+
+/// Takes recipes into a session that is under way.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    desk: Desk,
+    base: Option<PathBuf>,
+}
+
+impl Feed {
+    /// Adds recipes to the list.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn add(&self, mut recipes: Vec<Recipe>) -> Result<(), DeskError> {
+        if let Some(base) = &self.base {
+            recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
+        }
+        self.desk.ask(move |ledger| ledger.add(&recipes)).await
+    }
+
+    /// Whether recipes are waiting or under way.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub async fn is_busy(&self) -> Result<bool, DeskError> {
+        Ok(self.desk.ask(|ledger| ledger.next()).await?.is_some())
+    }
+}
+
+/// One run of a production.
+#[derive(Debug)]
+pub struct Session {
+    options: Options,
+    stores: Stores,
+    desk: Desk,
+    begun: Instant,
+    /// Ids of recipes whose granules were there when the session began.
+    before: HashSet<String>,
+    verified: Verified,
+    left: Left,
+    /// Granules that never became recipes of the ledger.
+    others: Vec<Entry>,
+    /// The task that copies the ledger; it ends with one more copy when the sender is dropped.
+    keeping: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Session {
+    /// Opens the ledger, enters the recipes and compares the ledger with the destination. Stands by while another
+    /// coordinator has the ledger. None if `shutdown` is requested meanwhile.
+    ///
+    /// # Errors
+    /// The ledger is of another production or cannot be used, or the destination cannot be looked at.
+    pub async fn open(
+        options: Options,
+        mut recipes: Vec<Recipe>,
+        stores: &Stores,
+        listen: &(dyn Fn(Event<'_>) + Sync),
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Session>, SessionError> {
+        let begun = Instant::now();
+        if let Some(base) = &options.base {
+            recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
+        }
+        let snapshots = match (&options.ledger, &options.destination) {
+            (LedgerPlace::File(_), Some(destination)) if !options.snapshot.is_zero() => {
+                Snapshots::new(&options.plan.production, destination, stores, &stores.scratch())
+            }
+            _ => None,
+        };
+        let recipes = Arc::new(recipes);
+        let opened = open(&options, snapshots.as_ref(), &recipes, listen, shutdown).await?;
+        let Some(mut ledger) = opened else { return Ok(None) };
+        let (given, looking) = (options.clone(), stores.clone());
+        // Looking at a million granules takes its time, and must not keep the runtime.
+        let preparing = tokio::task::spawn_blocking(move || {
+            prepare(&mut ledger, &recipes, &given, &looking)?;
+            Ok::<_, AdoptionError>(ledger)
+        });
+        let ledger = preparing.await.map_err(|e| SessionError::Thread("preparing the ledger", e))??;
+        let failed = ledger.counts()?.of(State::Failed);
+        if failed > 0 {
+            listen(Event::FailedBefore(failed));
+        }
+        let mut before = HashSet::new();
+        ledger.each::<LedgerError>(&[State::Done, State::Held, State::Failed, State::Conflict], |one| {
+            if one.state == State::Done {
+                before.insert(one.id.clone());
+            }
+            listen(Event::Ended(&entry(one, true)));
+            Ok(())
+        })?;
+        let desk = Desk::open(ledger)?;
+        let every = options.snapshot;
+        let keeping = snapshots.map(|snapshots| {
+            let (ending, ended) = oneshot::channel();
+            (ending, tokio::spawn(snapshots.keep(desk.clone(), every, ended)))
+        });
+        Ok(Some(Session {
+            options,
+            stores: stores.clone(),
+            desk,
+            begun,
+            before,
+            verified: Verified::default(),
+            left: Left::Stopped,
+            others: Vec::new(),
+            keeping,
+        }))
+    }
+
+    /// A way to add recipes while the session is driven.
+    pub fn feed(&self) -> Feed {
+        Feed { desk: self.desk.clone(), base: self.options.base.clone() }
+    }
+
+    /// Drives the recipes to their end with whoever serves the queue, and checks the destination. Granules that are
+    /// said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends
+    /// with granules that never became complete. Ends early when `shutdown` is requested: orders then stay in the
+    /// queue, and outcomes that were received are written down.
+    ///
+    /// # Errors
+    /// The queue cannot be reached for longer than its patience, or the ledger cannot be used.
+    pub async fn drive(
+        &mut self,
+        link: &Link,
+        growth: impl Future<Output = Result<Vec<Entry>, DriveError>>,
+        listen: &(dyn Fn(Event<'_>) + Sync),
+        shutdown: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let mut growth = Some(growth);
+        for _ in 0..ROUNDS {
+            let others = &mut self.others;
+            let growth = async {
+                if let Some(growth) = growth.take() {
+                    *others = growth.await?;
+                }
+                Ok(())
+            };
+            let ended = |one: &Settled| listen(Event::Ended(&entry(one.clone(), false)));
+            let stop = shutdown.cancelled();
+            self.left = director::drive(&self.options.plan, &self.desk, link, ended, growth, stop).await?;
+            let recipes = self.desk.ask(|ledger| ledger.recipes()).await?;
+            let recipes = self.check(recipes, listen).await?;
+            if self.left != Left::Settled {
+                break;
+            }
+            let missing = self.missing(&recipes).await?;
+            if missing.is_empty() {
+                break;
+            }
+            listen(Event::Missing(missing.len()));
+            self.before.retain(|id| !missing.contains(id));
+            director::reopen(&self.desk, missing).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the destination with the recipes, which come back. When every outcome is in nobody is at work any more,
+    /// and what workers left unfinished is removed before; whoever is at work nevertheless finds its temporary file
+    /// gone, and looks at the destination.
+    async fn check(
+        &mut self,
+        recipes: Vec<Recipe>,
+        listen: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<Vec<Recipe>, SessionError> {
+        let (stores, sweeping) = (self.stores.clone(), self.left == Left::Settled);
+        let checking = tokio::task::spawn_blocking(move || {
+            let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
+            let verified = verify::verify(&recipes, Depth::Present, &stores);
+            (recipes, verified, warnings)
+        });
+        let (recipes, verified, warnings) =
+            checking.await.map_err(|e| SessionError::Thread("checking the destination", e))?;
+        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
+        self.verified = verified;
+        Ok(recipes)
+    }
+
+    /// Ids of recipes that the ledger has as done, and whose granules are not there.
+    async fn missing(&self, recipes: &[Recipe]) -> Result<Vec<String>, DeskError> {
+        let problems = self.verified.problems.iter();
+        let absent: HashSet<&str> =
+            problems.filter(|(_, finding)| *finding == Finding::Missing).map(|(granule, _)| granule.as_str()).collect();
+        if absent.is_empty() {
+            return Ok(Vec::new());
+        }
+        let done = self.desk.ask(|ledger| adoption::ids(ledger, State::Done)).await?;
+        let ids = recipes.iter().filter(|recipe| absent.contains(recipe.granule.as_str()));
+        Ok(ids
+            .filter_map(|recipe| recipe.recipe.as_ref().map(|plan| plan.id.clone()))
+            .filter(|id| done.contains(id))
+            .collect())
+    }
+
+    /// A worker of this process has ended, and the queue ends with it: what it had not finished waits again, and what
+    /// it left at the destination is removed, except for temporary files of workers that may be `at_work`.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn release(
+        &mut self,
+        worker: String,
+        at_work: fn(&str) -> bool,
+        listen: &(dyn Fn(Event<'_>) + Sync),
+    ) -> Result<(), SessionError> {
+        let release = move |ledger: &mut Ledger| {
+            ledger.dismiss(&worker, ledger::now())?;
+            ledger.recall(ledger::now())?;
+            ledger.recipes()
+        };
+        let (recipes, stores) = (self.desk.ask(release).await?, self.stores.clone());
+        let sweeping = tokio::task::spawn_blocking(move || sweep(&recipes, at_work, &stores));
+        let warnings = sweeping.await.map_err(|e| SessionError::Thread("sweeping the destination", e))?;
+        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
+        Ok(())
+    }
+
+    /// Ends the session: writes down how it was left, makes the last copy of the ledger, and reports on every granule.
+    ///
+    /// # Errors
+    /// The ledger cannot be used.
+    pub async fn end(self) -> Result<Ended, SessionError> {
+        let Session { options, desk, begun, before, verified, left, others, keeping, .. } = self;
+        if let Left::GivenUp(reason) = left.clone() {
+            desk.ask(move |ledger| ledger.set_fact(GIVEN_UP, Some(&reason))).await?;
+        }
+        if let Some((ending, keeping)) = keeping {
+            drop(ending);
+            keeping.await.map_err(|e| SessionError::Thread("copying the ledger", e))?;
+        }
+        let is_file = options.ledger != LedgerPlace::Memory;
+        let mut entries = desk
+            .ask(move |ledger| {
+                if is_file {
+                    ledger.gather()?;
+                }
+                let mut entries = Vec::new();
+                ledger.each::<LedgerError>(&State::ALL, |one| {
+                    let known = before.contains(&one.id);
+                    entries.push(entry(one, known));
+                    Ok(())
+                })?;
+                if options.stages {
+                    ledger.add_stages(&mut entries)?;
+                }
+                Ok(entries)
+            })
+            .await?;
+        entries.extend(others);
+        let stopped = match &left {
+            Left::GivenUp(reason) => Some(reason.clone()),
+            Left::Settled | Left::Stopped => None,
+        };
+        let report = Report { entries, stopped, seconds: begun.elapsed().as_secs_f64() };
+        Ok(Ended { report, verified, left })
+    }
+}
+
+/// A recipe's standing as reports have it; `before` this session or in it.
+fn entry(one: Settled, before: bool) -> Entry {
+    let mut entry = Entry::from(one);
+    entry.standing.already |= before;
+    entry
+}
+
+/// Opens the ledger; stands by while another coordinator has it. Where there is no file yet, the copy at the
+/// destination is fetched, if that is of these recipes. None if `shutdown` is requested meanwhile.
+async fn open(
+    options: &Options,
+    snapshots: Option<&Snapshots>,
+    recipes: &Arc<Vec<Recipe>>,
+    listen: &(dyn Fn(Event<'_>) + Sync),
+    shutdown: &CancellationToken,
+) -> Result<Option<Ledger>, SessionError> {
+    let (production, policy) = (&options.plan.production, options.policy);
+    let path = match &options.ledger {
+        LedgerPlace::Memory => return Ok(Some(Ledger::in_memory(production, policy)?)),
+        LedgerPlace::File(path) => path,
+    };
+    let mut said = false;
+    loop {
+        let (own, production, copies) = (path.clone(), production.clone(), snapshots.cloned());
+        let known = recipes.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            let mut fetched = None;
+            let opened = Ledger::open_or_fetch(&own, &production, policy, |path| {
+                fetched = copies.as_ref().map(|copies| copies.fetch(path, &known));
+                Ok(())
+            });
+            (opened, fetched)
+        });
+        let (opened, fetched) = opening.await.map_err(|e| SessionError::Thread("opening the ledger", e))?;
+        let at = snapshots.map(|snapshots| snapshots.location().to_string()).unwrap_or_default();
+        match fetched {
+            Some(Ok(true)) => listen(Event::Resumed { ledger: path, copy: &at }),
+            Some(Err(error)) => {
+                listen(Event::Warning(&format!("the copy of the ledger {at} is not used: {}", chain(&error))));
+            }
+            Some(Ok(false)) | None => {}
+        }
+        match opened {
+            Ok(ledger) => return Ok(Some(ledger)),
+            Err(error @ LedgerError::InUse { .. }) => {
+                if !said {
+                    listen(Event::StandingBy(&chain(&error)));
+                }
+                said = true;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(STANDBY) => {}
+        }
+    }
+}
+
+/// Enters the recipes, and compares the ledger with the destination, which outranks it.
+fn prepare(ledger: &mut Ledger, recipes: &[Recipe], options: &Options, stores: &Stores) -> Result<(), AdoptionError> {
+    let fresh = ledger.counts()?.all() == 0;
+    ledger.list(recipes)?;
+    ledger.set_fact(GIVEN_UP, None)?;
+    if options.ledger == LedgerPlace::Memory {
+        // Nothing is known yet: the worker looks before it makes anything.
+        return Ok(());
+    }
+    adoption::put_back(ledger, recipes, stores)?;
+    if options.local {
+        ledger.recall(ledger::now())?;
+        if options.replace {
+            ledger.retry(State::Conflict)?;
+        }
+    }
+    if fresh {
+        adoption::adopt(ledger, recipes, stores, LOOK)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! A worker in the process of the session, on the same queue.
+
+use crate::service::Worker;
+use crate::service::serve::{Ended, Service, serve};
+use edp_protocol::message::chain;
+use edp_protocol::queue::Link;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How long a worker may take to end; one that is stuck in a computation ends with the process.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// How long the queue may be away; one in memory never is.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A worker of this process, at work.
+pub(super) struct LocalWorker {
+    pub(super) id: String,
+    stop: oneshot::Sender<()>,
+    /// Set when it has ended: none inside if it was told to, else why.
+    ended: watch::Receiver<Option<Option<String>>>,
+}
+
+impl LocalWorker {
+    /// Starts to serve a queue; cancels `over` when it has ended, for whatever reason.
+    pub(super) fn start(worker: Worker, link: &Link, deadline: Duration, over: CancellationToken) -> LocalWorker {
+        let id = worker.id.clone();
+        let service = Service {
+            worker: Arc::new(worker),
+            // The recipes are the user's own.
+            reach: None,
+            deadline,
+            grace: Duration::ZERO,
+            idle: None,
+            patience: PATIENCE,
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (says, ended) = watch::channel(None);
+        let link = link.clone();
+        tokio::spawn(async move {
+            let _over = over.drop_guard();
+            let stopped = async {
+                drop(stopped.await);
+                None
+            };
+            let why = match serve(service, &link, stopped).await {
+                Ok(Ended::Unfit(reason)) => Some(reason),
+                Ok(Ended::Stopped | Ended::Idle) => None,
+                Err(error) => Some(chain(&error)),
+            };
+            says.send_replace(Some(why));
+        });
+        LocalWorker { id, stop, ended }
+    }
+
+    /// Ends it; what it has not made it gives back. Says why it had ended by itself, if it had.
+    pub(super) async fn stop(mut self) -> Option<String> {
+        let _ = self.stop.send(());
+        match tokio::time::timeout(STUCK, self.ended.wait_for(Option::is_some)).await {
+            Ok(Ok(why)) => why.clone().flatten(),
+            // It ended without a word, or is stuck.
+            Ok(Err(_)) | Err(_) => None,
+        }
+    }
+}

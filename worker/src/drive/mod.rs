@@ -1,0 +1,205 @@
+//! Driving a session from a command: the runtime, signals, the queue, a worker in this process where one is wanted, and
+//! what people are told meanwhile. All commands that make granules come through [`Drive::run`].
+
+mod local;
+
+use crate::console::{self, Ending, Progress, Signal, Stop, Unreachable, Usage, note};
+use crate::service::{Worker, may_be_at_work};
+use anyhow::Context as _;
+use edp_production::director::{DriveError, Left};
+use edp_production::ledger::LedgerError;
+use edp_production::report::{Entry, Report};
+use edp_production::session::{Ended, Event, Feed, LedgerPlace, Options, Session, SessionError};
+use edp_production::verify::Verified;
+use edp_protocol::message::chain;
+use edp_protocol::queue::{Link, Options as QueueOptions, PublishError, QueueError};
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::Stores;
+use local::LocalWorker;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Who makes the granules.
+#[derive(Debug)]
+pub enum Workers {
+    /// One worker in this process.
+    Here(Box<Worker>),
+    /// Those that serve the queues of this broker.
+    Queue(QueueOptions),
+}
+
+/// A session to be driven by a command.
+#[derive(Debug)]
+pub struct Drive {
+    /// What the session is to do.
+    pub options: Options,
+    /// The recipes, as far as they are known.
+    pub recipes: Vec<Recipe>,
+    /// Where everything is read and written.
+    pub stores: Stores,
+    /// Who makes the granules.
+    pub workers: Workers,
+}
+
+/// How a command that made granules has ended.
+#[derive(Debug)]
+pub struct Driven {
+    /// What became of every granule.
+    pub report: Report,
+    /// What the closing check found.
+    pub verified: Verified,
+    /// The signal that ended it early.
+    pub signal: Option<Signal>,
+}
+
+impl Driven {
+    /// The ending of the command: everything is done only if the closing check agrees with the outcomes.
+    pub fn ending(&self) -> Ending {
+        match self.signal {
+            Some(signal) if !self.report.is_complete() => Ending::Stopped(signal),
+            _ if self.report.is_complete() && self.verified.is_complete() => Ending::Done,
+            _ => Ending::Incomplete,
+        }
+    }
+
+    /// Adds granules whose recipes could not even be tried, with the reasons.
+    pub fn refuse(&mut self, refused: Vec<(String, String)>, progress: &Progress) {
+        for (granule, reason) in refused {
+            let entry = Entry::unlisted(granule, String::new(), edp_production::ledger::State::Failed, reason);
+            progress.ended(&entry);
+            self.report.entries.push(entry);
+        }
+    }
+
+    /// The report and the closing check as one JSON object.
+    ///
+    /// # Errors
+    /// A number cannot be written as JSON.
+    pub fn json(&self) -> anyhow::Result<String> {
+        let mut value = serde_json::to_value(&self.report)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("verified".into(), serde_json::to_value(&self.verified)?);
+        }
+        serde_json::to_string_pretty(&value).context("writing the report")
+    }
+}
+
+impl Drive {
+    /// Drives the session to its end. `growth` may add recipes through the feed that it is given, and ends with
+    /// granules that never became complete. The inner error is an ending that has been explained to the user already.
+    ///
+    /// # Errors
+    /// The ledger cannot be used, or a part of the program ended unexpectedly.
+    pub fn run<G>(self, growth: impl FnOnce(Feed) -> G, progress: &Progress) -> anyhow::Result<Result<Driven, Ending>>
+    where
+        G: Future<Output = Result<Vec<Entry>, DriveError>>,
+    {
+        let runtime = console::runtime().context("starting the runtime")?;
+        let stop = Stop::default();
+        let ended = runtime.block_on(async {
+            let shutdown = CancellationToken::new();
+            let asked = stop.asked(match self.options.ledger {
+                LedgerPlace::Memory => "giving up what is under way",
+                LedgerPlace::File(_) => "leaving the rest to the next run",
+            });
+            let cancel = shutdown.clone();
+            tokio::spawn(async move {
+                asked.await;
+                cancel.cancel();
+            });
+            self.session(growth, progress, &shutdown).await
+        });
+        runtime.shutdown_background();
+        let ended = match ended {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(Err(stop.signal().map_or(Ending::Incomplete, Ending::Stopped))),
+            Err(error) => return Err(explain(error)),
+        };
+        Ok(Ok(Driven { report: ended.report, verified: ended.verified, signal: stop.signal() }))
+    }
+
+    /// The session; none if it was told to end before it had begun.
+    async fn session<G>(
+        self,
+        growth: impl FnOnce(Feed) -> G,
+        progress: &Progress,
+        shutdown: &CancellationToken,
+    ) -> anyhow::Result<Option<Ended>>
+    where
+        G: Future<Output = Result<Vec<Entry>, DriveError>>,
+    {
+        let listen = |event: Event<'_>| tell(&event, progress);
+        let Drive { options, recipes, stores, workers } = self;
+        let deadline = Duration::from_secs(options.plan.deadline.into());
+        let Some(mut session) = Session::open(options, recipes, &stores, &listen, shutdown).await? else {
+            return Ok(None);
+        };
+        let growth = growth(session.feed());
+        let mut unfit = None;
+        match workers {
+            Workers::Queue(queue) => {
+                let link = Link::amqp(queue).context("starting the link to the queue")?;
+                session.drive(&link, growth, &listen, shutdown).await?;
+                link.close().await;
+            }
+            Workers::Here(worker) => {
+                let link = Link::embedded().context("starting the queue")?;
+                // It ends the session when the worker has ended by itself, and nothing beyond the session.
+                let over = shutdown.child_token();
+                let local = LocalWorker::start(*worker, &link, deadline, over.clone());
+                let driven = session.drive(&link, growth, &listen, &over).await;
+                let id = local.id.clone();
+                unfit = local.stop().await;
+                link.close().await;
+                driven?;
+                session.release(id, may_be_at_work, &listen).await?;
+            }
+        }
+        let mut ended = session.end().await?;
+        if let Left::GivenUp(reason) = &ended.left {
+            note(&format!("given up: {reason}"));
+        } else if let Some(why) = unfit {
+            note(&format!("stopped, since nothing can be made: {why}; mend it, and run it again"));
+            for entry in ended.report.entries.iter_mut().filter(|entry| !entry.standing.state.is_settled()) {
+                entry.reason = Some(format!("the production was stopped before: {why}"));
+            }
+            ended.report.stopped = Some(why);
+        }
+        Ok(Some(ended))
+    }
+}
+
+/// Tells people what happens.
+fn tell(event: &Event<'_>, progress: &Progress) {
+    match event {
+        Event::StandingBy(why) => note(&format!("standing by: {why}")),
+        Event::Resumed { ledger, copy } => {
+            note(&format!("no ledger {}: going on from its copy {copy}", ledger.display()));
+        }
+        Event::Planned(recipes) => progress.more(*recipes),
+        Event::FailedBefore(recipes) => {
+            note(&format!("{recipes} recipes failed before; `edp-coordinator retry` sends them out again"));
+        }
+        Event::Ended(entry) => progress.ended(entry),
+        Event::Missing(granules) => {
+            note(&format!("{granules} granules are said to be done, but are not there: making them again"));
+        }
+        Event::Warning(text) => note(&format!("warning: {text}")),
+    }
+}
+
+/// An error as one that the user can mend, where it is one.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<SessionError>() {
+        Some(SessionError::Drive(
+            DriveError::Queue(error @ (QueueError::Unreachable { .. } | QueueError::Refused { .. }))
+            | DriveError::Publish(PublishError::Queue(
+                error @ (QueueError::Unreachable { .. } | QueueError::Refused { .. }),
+            )),
+        )) => Unreachable(chain(error)).into(),
+        Some(SessionError::Ledger(error @ (LedgerError::Production { .. } | LedgerError::Layout { .. }))) => {
+            Usage(chain(error)).into()
+        }
+        _ => error,
+    }
+}
