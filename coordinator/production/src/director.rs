@@ -53,6 +53,8 @@ pub struct Plan {
     pub deadline: u32,
     /// Whether workers of several builds may take part.
     pub mixed_builds: bool,
+    /// Whether the queues are in this process, and end with it.
+    pub local: bool,
     /// When to give the production up.
     pub budget: Budget,
 }
@@ -183,9 +185,10 @@ pub async fn drive(
         room: room.clone(),
         news: mailbox.clone(),
     };
-    let mixed_builds = plan.mixed_builds;
+    let (mixed_builds, local) = (plan.mixed_builds, plan.local);
     let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
-    let outcomes = Outcomes { desk: desk.clone(), reports, dead, from, mixed_builds, build: None, room, news: mailbox };
+    let outcomes =
+        Outcomes { desk: desk.clone(), reports, dead, from, mixed_builds, local, build: None, room, news: mailbox };
     let mut actors = JoinSet::new();
     actors.spawn(publishing.run(halted.clone()));
     actors.spawn(outcomes.run(halted));

@@ -30,7 +30,7 @@ fn id(recipe: &Recipe) -> &str {
 
 fn plan() -> Plan {
     let budget = Budget { failures: Some(0), ..Budget::default() };
-    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, budget }
+    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, local: true, budget }
 }
 
 fn desk(recipes: &[Recipe]) -> Desk {

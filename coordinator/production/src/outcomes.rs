@@ -11,11 +11,15 @@ use edp_protocol::wire::{self, Failed, Order, Report};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
 /// How long the first report of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// A queue of this process ends with it, so what is in it when the production ends would be lost: reports are taken
+/// until none has come for so long. Those of a broker stay there for the next coordinator.
+const LAST: Duration = Duration::from_millis(100);
 
 /// Who ends an order that came back dead.
 const WORKER: &str = "broker";
@@ -29,6 +33,8 @@ pub(super) struct Outcomes {
     /// What traces call both queues.
     pub(super) from: [Destination; 2],
     pub(super) mixed_builds: bool,
+    /// Whether the queues are in this process.
+    pub(super) local: bool,
     /// The build that the production was begun with, once it is known.
     pub(super) build: Option<String>,
     /// Told when the window may have room.
@@ -47,9 +53,16 @@ impl Outcomes {
             let mut over = None;
             while over.is_none() && heard.len() < BATCH {
                 let [reports, dead] = &self.from;
+                let local = self.local;
+                let ending = async {
+                    halt(&mut halted).await;
+                    if local {
+                        sleep(LAST).await;
+                    }
+                };
                 let (from, next) = tokio::select! {
                     biased;
-                    () = halt(&mut halted) => (reports, Ok(None)),
+                    () = ending => (reports, Ok(None)),
                     next = self.reports.next() => (reports, next),
                     next = self.dead.next() => (dead, next),
                     () = sleep_until(gathered.unwrap_or_else(Instant::now)), if gathered.is_some() => break,

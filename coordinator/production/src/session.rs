@@ -66,8 +66,6 @@ pub struct Options {
     pub snapshot: Duration,
     /// Directory below which relative paths lie, for recipes that leave this process; none if they stay as they are.
     pub base: Option<PathBuf>,
-    /// Whether the queue is in this process, and ends with it: what was under way in an earlier session is nowhere now.
-    pub local: bool,
     /// Whether conflicts of earlier sessions are tried again, since granules of other recipes may now be overwritten.
     pub replace: bool,
     /// Whether the report has the stages of each granule.
@@ -88,6 +86,7 @@ impl Options {
             window: WINDOW as usize,
             deadline: OWN_DEADLINE,
             mixed_builds: false,
+            local: true,
             budget,
         };
         Options {
@@ -97,7 +96,6 @@ impl Options {
             destination: None,
             snapshot: Duration::ZERO,
             base: None,
-            local: true,
             replace: false,
             stages: false,
         }
@@ -485,7 +483,8 @@ fn prepare(ledger: &mut Ledger, recipes: &[Recipe], options: &Options, stores: &
         return Ok(());
     }
     adoption::put_back(ledger, recipes, stores)?;
-    if options.local {
+    if options.plan.local {
+        // What was under way in an earlier session ended with its queue.
         ledger.recall(ledger::now())?;
         if options.replace {
             ledger.retry(State::Conflict)?;

@@ -61,6 +61,7 @@ impl Cluster {
                 window: settings.queue.window.unwrap_or(WINDOW).max(1) as usize,
                 deadline,
                 mixed_builds: self.mixed_builds,
+                local: queue.is_none(),
                 budget,
             },
             policy: Policy::with_deadline(deadline),
@@ -68,11 +69,10 @@ impl Cluster {
             destination,
             snapshot: Duration::from_secs(settings.run.snapshot.unwrap_or(SNAPSHOT).into()),
             base: Some(std::env::current_dir().context("finding the current directory")?),
-            local: queue.is_none(),
             replace: worker.replace,
             stages: false,
         };
-        Ok((options, queue.map_or_else(|| Workers::Here(Box::new(worker)), Workers::Queue)))
+        Ok((options, queue.map_or_else(|| Workers::Here(Box::new(worker)), |queue| Workers::Queue(Box::new(queue)))))
     }
 
     /// When the production is given up: by option, else by setting.

@@ -32,6 +32,7 @@ fn main() {
         window: 1000,
         deadline: 900,
         mixed_builds: false,
+        local: false,
         budget: Budget::default(),
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");

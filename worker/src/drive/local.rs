@@ -24,8 +24,15 @@ pub(super) struct LocalWorker {
 }
 
 impl LocalWorker {
-    /// Starts to serve a queue; cancels `over` when it has ended, for whatever reason.
-    pub(super) fn start(worker: Worker, link: &Link, deadline: Duration, over: CancellationToken) -> LocalWorker {
+    /// Starts to serve a queue until it is stopped or `shutdown` is requested; cancels `over` when it has ended, for
+    /// whatever reason.
+    pub(super) fn start(
+        worker: Worker,
+        link: &Link,
+        deadline: Duration,
+        shutdown: CancellationToken,
+        over: CancellationToken,
+    ) -> LocalWorker {
         let id = worker.id.clone();
         let service = Service {
             worker: Arc::new(worker),
@@ -42,7 +49,10 @@ impl LocalWorker {
         tokio::spawn(async move {
             let _over = over.drop_guard();
             let stopped = async {
-                drop(stopped.await);
+                tokio::select! {
+                    _ = stopped => {}
+                    () = shutdown.cancelled() => {}
+                }
                 None
             };
             let why = match serve(service, &link, stopped).await {

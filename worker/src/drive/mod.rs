@@ -25,7 +25,7 @@ pub enum Workers {
     /// One worker in this process.
     Here(Box<Worker>),
     /// Those that serve the queues of this broker.
-    Queue(QueueOptions),
+    Queue(Box<QueueOptions>),
 }
 
 /// A session to be driven by a command.
@@ -138,15 +138,15 @@ impl Drive {
         let mut unfit = None;
         match workers {
             Workers::Queue(queue) => {
-                let link = Link::amqp(queue).context("starting the link to the queue")?;
+                let link = Link::amqp(*queue).context("starting the link to the queue")?;
                 session.drive(&link, growth, &listen, shutdown).await?;
                 link.close().await;
             }
             Workers::Here(worker) => {
                 let link = Link::embedded().context("starting the queue")?;
-                // It ends the session when the worker has ended by itself, and nothing beyond the session.
-                let over = shutdown.child_token();
-                let local = LocalWorker::start(*worker, &link, deadline, over.clone());
+                // A shutdown ends the worker, and its end ends the session: what it finishes is still heard of.
+                let over = CancellationToken::new();
+                let local = LocalWorker::start(*worker, &link, deadline, shutdown.clone(), over.clone());
                 let driven = session.drive(&link, growth, &listen, &over).await;
                 let id = local.id.clone();
                 unfit = local.stop().await;
