@@ -7,8 +7,31 @@ use std::io::{self, Read};
 
 /// A SHA-256 digest as 64 lower-case hexadecimal characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(into = "String", try_from = "String")]
 pub struct Digest(String);
+
+/// A text that is not a SHA-256 digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 digest has 64 characters 0-9 and a-f, this text has {length} bytes or other characters")]
+pub struct DigestError {
+    /// Its length in bytes. The text itself may be of any length, and is not repeated.
+    length: usize,
+}
+
+impl TryFrom<String> for Digest {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Digest, DigestError> {
+        let is_hexadecimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == 64 && is_hexadecimal { Ok(Digest(text)) } else { Err(DigestError { length: text.len() }) }
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0
+    }
+}
 
 impl Digest {
     /// Digest of bytes in memory.
@@ -81,6 +104,19 @@ mod tests {
         let want = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(b"abc").as_str(), want);
         assert_eq!(Digest::of_reader(&b"abc"[..]).unwrap(), (Digest::of(b"abc"), 3));
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_a_digest() {
+        let good = Digest::of(b"abc");
+        let text = serde_json::to_string(&good).unwrap();
+        assert_eq!(serde_json::from_str::<Digest>(&text).unwrap(), good);
+        let upper = good.as_str().to_uppercase();
+        for bad in ["", "abc", &good.as_str()[1..], &upper, &format!("{good}0"), &"é".repeat(32), &"0".repeat(1 << 20)]
+        {
+            let error = serde_json::from_str::<Digest>(&format!("{bad:?}")).unwrap_err().to_string();
+            assert!(error.contains("64 characters") && error.len() < 200, "{error}");
+        }
     }
 
     #[test]

@@ -456,7 +456,7 @@ mod tests {
             "ecco_grid_loc": "grid", "ecco_mapping_factors_loc": null, "ecco_metadata_loc": "metadata",
             "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
             "recipe": {"id": "", "format": 1, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
-                "digests": {"configuration": "c", "metadata": "m", "grid": "g"},
+                "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"},
                 "inputs": {"d/Z.data": {"size": 8}}, "roots": {"source": "res", "destination": "out"},
                 "production_date": "2020-01-01T00:00:00Z"}}"#;
         serde_json::from_str(text).unwrap()

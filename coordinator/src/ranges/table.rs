@@ -269,7 +269,7 @@ mod tests {
             "dynamic_metadata": {"name": "n", "dimension": "2D", "summary": "s"},
             "recipe": {
                 "id": "", "format": 1, "mode": "corrected", "time_units": "hours since 1992-01-01",
-                "digests": {"configuration": "c", "metadata": "m", "grid": "g"}, "inputs": {},
+                "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"}, "inputs": {},
                 "roots": {"source": "in", "destination": "out"}, "production_date": "2020-01-01T00:00:00Z",
             },
         }))
@@ -317,7 +317,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_the_plan_is_refused() {
         let over = r#""over": {"type": "float32", "granules": 1, "time_coverage_start": null, "time_coverage_end": null, "files": 2,
-            "inputs": "i", "digests": {"configuration": "c", "metadata": "m", "grid": "g"}}, "variables""#;
+            "inputs": "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+            "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc",
+                "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd",
+                "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"}}, "variables""#;
         let good = HEIGHT.replace("\"variables\"", over);
         let apply = |collection: &str, precision, change: fn(&mut Recipe)| {
             let mut recipe = recipe();
@@ -330,8 +333,11 @@ mod tests {
         let error = apply(&good, Precision::Float64, |_| ()).unwrap_err();
         assert!(error.starts_with(&format!("{named}its ranges are float32, the configuration asks for float64")));
         for (collection, why) in [
-            (good.replace(r#""grid": "g""#, r#""grid": "h""#), "computed with another grid"),
-            (good.replace(r#""grid": "g""#, r#""grid": "g", "factors": "f""#), "computed with other mapping factors"),
+            (good.replace(&"e".repeat(64), &"a".repeat(64)), "computed with another grid"),
+            (
+                good.replace(r#""digests": {"#, &format!(r#""digests": {{"factors": "{}", "#, "f".repeat(64))),
+                "computed with other mapping factors",
+            ),
             (good.replace("AVG_MON", "SNAP"), "it is not in the table"),
             (good.replace(r#""SSH": {"#, r#""ETAN": {"#), "SSH is not in the table"),
         ] {
