@@ -45,6 +45,17 @@ impl Files {
         }
     }
 
+    /// Where a path leads, without links, `.` and `..`: the one name that all spellings of it have in common.
+    ///
+    /// # Errors
+    /// It cannot be followed, or is beyond the directories.
+    pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        match &self.0 {
+            Some(beneath) => beneath.resolve(path),
+            None => path.canonicalize(),
+        }
+    }
+
     /// Names of the entries of a directory, sorted.
     ///
     /// # Errors

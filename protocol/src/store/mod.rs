@@ -9,8 +9,8 @@ mod scratch;
 mod stamp;
 
 pub use files::{Files, Pin};
-pub use s3::{At, Entry as Object, S3, S3Error, Tried};
-pub use scratch::LocalCopy;
+pub use s3::{At, Copied, Entry as Object, S3, S3Error, Tried};
+pub use scratch::{LocalCopy, Mirror};
 pub use stamp::Stamp;
 
 use crate::Location;

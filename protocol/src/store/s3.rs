@@ -13,13 +13,16 @@ use super::Head;
 use super::commit::Committed;
 use crate::settings::StoreSettings;
 use link::{Call, Link};
+pub use mirror::Copied;
 use mirror::Mirrors;
 use put::{Heeded, RECIPE_ID, Upload};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 
 /// Threads that serve the connections; what is read is handled by the callers' threads.
@@ -36,6 +39,13 @@ pub struct Entry {
     pub etag: String,
 }
 
+/// Ready soon after a flag is set.
+async fn set(flag: &AtomicBool) {
+    while !flag.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// A client of S3, with threads of its own. Its calls block, and must not be made from within an asynchronous task.
 ///
 /// Each call has a deadline (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to
@@ -43,6 +53,8 @@ pub struct Entry {
 pub struct S3 {
     link: Arc<Link>,
     mirrors: Mirrors,
+    /// Copies that stay as long as this client, by their paths.
+    pinned: Mutex<BTreeMap<PathBuf, Arc<Copied>>>,
     /// What is known of buckets; none if nobody wants to know.
     heeded: Option<Heeded>,
     /// MiB from which on granules are put in parts.
@@ -80,6 +92,7 @@ impl S3 {
         Ok(S3 {
             link,
             mirrors: Mirrors::new(settings.scratch.as_deref()),
+            pinned: Mutex::default(),
             heeded: (!unconditional).then(Heeded::default),
             multipart: settings.s3.multipart,
             handle: runtime.handle().clone(),
@@ -124,7 +137,26 @@ impl S3 {
     /// Nothing is there, it may not be read, is too large, changes under way, or has keys that are no paths; the disk
     /// is full, or the store does not answer.
     pub fn mirror(&self, bucket: &str, key: &str) -> Result<PathBuf, S3Error> {
-        let copy = |into: &Path, limit| self.wait(self.link.copy(bucket, key, into, limit));
+        let copied = self.mirror_unless(bucket, key, &AtomicBool::new(false))?;
+        let path = copied.path().to_owned();
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), copied);
+        Ok(path)
+    }
+
+    /// The same, given up once `cancel` is set. The copy may be removed when the result is dropped, if there is no room
+    /// for others.
+    ///
+    /// # Errors
+    /// Those of [`S3::mirror`], and [`S3Error::Cancelled`].
+    pub fn mirror_unless(&self, bucket: &str, key: &str, cancel: &AtomicBool) -> Result<Arc<Copied>, S3Error> {
+        let copy = |into: &Path, limit| {
+            self.wait(async {
+                tokio::select! {
+                    copied = self.link.copy(bucket, key, into, limit) => copied,
+                    () = set(cancel) => Err(S3Error::Cancelled { at: At::new(bucket, key) }),
+                }
+            })
+        };
         self.mirrors.get(bucket, key, copy)
     }
 

@@ -1,11 +1,13 @@
 //! Local files that stand for objects for a while.
 
+use super::s3::Copied;
 use super::{StoreError, Stores};
 use crate::Location;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A local path where a file or an object can be read. What was made for that is removed when this is dropped.
 #[derive(Debug)]
@@ -29,6 +31,26 @@ impl Drop for LocalCopy {
     }
 }
 
+/// A local file or directory, or a copy of what is on S3, which is there as long as this.
+#[derive(Debug, Clone)]
+pub struct Mirror(Mirrored);
+
+#[derive(Debug, Clone)]
+enum Mirrored {
+    Itself(PathBuf),
+    Copy(Arc<Copied>),
+}
+
+impl Mirror {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        match &self.0 {
+            Mirrored::Itself(path) => path,
+            Mirrored::Copy(copied) => copied.path(),
+        }
+    }
+}
+
 impl Stores {
     /// Directory for local files that stand for objects.
     pub fn scratch(&self) -> PathBuf {
@@ -46,16 +68,15 @@ impl Stores {
         }
     }
 
-    /// What [`Stores::mirror`] gives, copied anew, because `copy` of it is not what was expected; that one stays for
-    /// those who read it.
+    /// What [`Stores::mirror`] gives, given up once `cancel` is set; a copy need not stay for longer than the result.
     ///
     /// # Errors
-    /// It is not there, or cannot be copied.
-    pub fn mirror_anew(&self, at: &Location, copy: &Path) -> Result<PathBuf, StoreError> {
-        if let Location::S3 { bucket, key } = at {
-            self.s3()?.forget(bucket, key, copy);
-        }
-        self.mirror(at)
+    /// It is not there, cannot be copied, or `cancel` was set.
+    pub fn mirror_unless(&self, at: &Location, cancel: &AtomicBool) -> Result<Mirror, StoreError> {
+        Ok(Mirror(match at {
+            Location::Local(path) => Mirrored::Itself(path.clone()),
+            Location::S3 { bucket, key } => Mirrored::Copy(self.s3()?.mirror_unless(bucket, key, cancel)?),
+        }))
     }
 
     /// Writes a small file or object, in one step: nobody ever sees half of it. What was there is gone.

@@ -35,6 +35,12 @@ pub enum S3Error {
         /// What the system says.
         source: io::Error,
     },
+    /// It was given up on request.
+    #[error("{at}: stopped before it was copied")]
+    Cancelled {
+        /// Where.
+        at: At,
+    },
     /// There is no such object.
     #[error("{at}: there is no such object")]
     Missing {

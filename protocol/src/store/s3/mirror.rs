@@ -24,15 +24,40 @@ const AT_ONCE: usize = 8;
 /// Beginning of the names of directories with copies.
 const NAME: &str = "edp-copies-";
 
-/// Where a copy is; none before it is made. Held while it is made.
-type Slot = Arc<Mutex<Option<PathBuf>>>;
+/// A copy; none before it is made. Locked while it is made.
+type Slot = Arc<Mutex<Option<Arc<Copied>>>>;
 
 /// All copies of a process.
 #[derive(Debug)]
 pub(super) struct Mirrors {
     scratch: PathBuf,
     slots: Mutex<BTreeMap<[String; 2], Slot>>,
-    made: Mutex<Made>,
+    made: Arc<Mutex<Made>>,
+}
+
+/// A copy on the disk. It is removed when [`Mirrors`] has forgotten it and nobody uses it.
+#[derive(Debug)]
+pub struct Copied {
+    /// Its path, in a directory of its own.
+    path: PathBuf,
+    directory: PathBuf,
+    bytes: u64,
+    made: Arc<Mutex<Made>>,
+}
+
+impl Copied {
+    /// The file, or the directory with the files.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+        let mut made = lock(&self.made);
+        made.bytes = made.bytes.saturating_sub(self.bytes);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,21 +70,32 @@ struct Made {
 impl Mirrors {
     pub(super) fn new(scratch: Option<&Path>) -> Mirrors {
         let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
-        Mirrors { scratch, slots: Mutex::default(), made: Mutex::default() }
+        Mirrors { scratch, slots: Mutex::default(), made: Arc::default() }
     }
 
     /// The copy of a location, made by `copy` in a directory of its own if it is not there; others who ask for it wait.
+    /// Where there is no room for it, copies that nobody uses are removed first.
     pub(super) fn get(
         &self,
         bucket: &str,
         key: &str,
-        copy: impl FnOnce(&Path, u64) -> Result<(PathBuf, u64), S3Error>,
-    ) -> Result<PathBuf, S3Error> {
+        copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>,
+    ) -> Result<Arc<Copied>, S3Error> {
         let slot = lock(&self.slots).entry([bucket.into(), key.into()]).or_default().clone();
         let mut slot = lock(&slot);
-        if let Some(path) = &*slot {
-            return Ok(path.clone());
+        if let Some(copied) = &*slot {
+            return Ok(copied.clone());
         }
+        let made = match self.make(&copy) {
+            Err(S3Error::TooLarge { .. }) if self.remove_unused() => self.make(&copy),
+            made => made,
+        };
+        let copied = Arc::new(made?);
+        *slot = Some(copied.clone());
+        Ok(copied)
+    }
+
+    fn make(&self, copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>) -> Result<Copied, S3Error> {
         let (directory, left) = {
             let mut made = lock(&self.made);
             if made.directory.is_none() {
@@ -75,8 +111,7 @@ impl Mirrors {
         match copy(&directory, left) {
             Ok((path, bytes)) => {
                 lock(&self.made).bytes += bytes;
-                *slot = Some(path.clone());
-                Ok(path)
+                Ok(Copied { path, directory, bytes, made: self.made.clone() })
             }
             Err(error) => {
                 let _ = fs::remove_dir_all(&directory);
@@ -85,12 +120,28 @@ impl Mirrors {
         }
     }
 
+    /// Removes the copies that nobody uses; says whether there were any.
+    fn remove_unused(&self) -> bool {
+        let mut unused = Vec::new();
+        lock(&self.slots).retain(|_, slot| {
+            // Those that are locked are being made.
+            let Ok(mut copied) = slot.try_lock() else { return true };
+            match &*copied {
+                Some(one) if Arc::strong_count(one) > 1 => return true,
+                _ => unused.extend(copied.take()),
+            }
+            drop(copied);
+            Arc::strong_count(slot) > 1
+        });
+        !unused.is_empty()
+    }
+
     /// Lets the next call make a new copy, if this one is still the one that is given out.
     pub(super) fn forget(&self, bucket: &str, key: &str, copy: &Path) {
         let slot = lock(&self.slots).get(&[bucket.into(), key.into()]).cloned();
         if let Some(slot) = slot {
             let mut slot = lock(&slot);
-            if slot.as_deref() == Some(copy) {
+            if slot.as_ref().is_some_and(|copied| copied.path == copy) {
                 *slot = None;
             }
         }
@@ -242,6 +293,30 @@ mod tests {
         for path in ["..", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/.", "x\0"] {
             assert!(matches!(below(Path::new("/d"), &at, path), Err(S3Error::Escapes { .. })), "{path:?}");
         }
+    }
+
+    #[test]
+    fn copies_that_nobody_uses_make_room() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mirrors = Mirrors::new(Some(scratch.path()));
+        let get = |key: &str| {
+            mirrors.get("b", key, |directory, left| {
+                if left < MAX_BYTES / 2 {
+                    return Err(S3Error::TooLarge { at: At::new("b", key), limit: left });
+                }
+                fs::write(directory.join("x"), "x").unwrap();
+                Ok((directory.join("x"), MAX_BYTES / 2))
+            })
+        };
+        let (first, second) = (get("1").unwrap(), get("2").unwrap());
+        assert!(matches!(get("3"), Err(S3Error::TooLarge { .. })), "both are used");
+        let path = second.path().to_owned();
+        drop(second);
+        assert!(path.exists(), "it may be asked for again");
+        let third = get("3").unwrap();
+        assert!(!path.exists() && first.path().exists() && third.path().exists());
+        assert_eq!(lock(&mirrors.made).bytes, MAX_BYTES);
+        assert_eq!(lock(&mirrors.slots).len(), 2);
     }
 
     #[test]
