@@ -4,12 +4,14 @@
 //! final name is complete, whatever happened and whoever made it.
 
 use super::{Files, Pin};
-use std::collections::{BTreeMap, HashSet};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Why a granule could not be committed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,39 @@ impl Part {
         self.directory.named(message)
     }
 
+    /// Finds out whether the part can be committed where nothing is yet, before anybody computes for nothing. Some file
+    /// systems (exFAT, some in user space or over SMB) have no way to do that.
+    ///
+    /// What is found is remembered for each file system, so that it costs something once.
+    ///
+    /// # Errors
+    /// It cannot; then the error is of kind `Unsupported`, and says what to do. Or it cannot be found out.
+    pub fn check_commit(&self) -> Result<(), CommitError> {
+        static GOOD: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
+        let fail = |source| CommitError { path: self.target.clone(), action: "try a commit in its directory", source };
+        let device = fs::metadata(self.directory.path()).map_err(fail)?.dev();
+        if GOOD.lock().unwrap_or_else(PoisonError::into_inner).contains(&device) {
+            return Ok(());
+        }
+        // Named so that a sweep finds it.
+        let trial = self.path.with_extension("trial");
+        let tried = File::create_new(&self.path).and_then(|_| put_new(&self.path, &trial));
+        for left in [&trial, &self.path] {
+            let _ = fs::remove_file(left); // one of them is not there any more
+        }
+        match tried {
+            // A trial that was left by an earlier life of this worker: it could be made.
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
+            _ => {}
+        }
+        let mut good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
+        if good.len() >= FILE_SYSTEMS {
+            good.clear();
+        }
+        good.insert(device);
+        Ok(())
+    }
+
     /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the disk.
     ///
     /// # Errors
@@ -84,11 +119,12 @@ impl Part {
         let directory = self.directory.path();
         let target = directory.join(&self.name);
         File::open(&self.path).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
+        let own = identity(&self.path);
         if replace {
             fs::rename(&self.path, &target).map_err(fail("replace it"))?;
-        } else if let Err(e) = fs::hard_link(&self.path, &target) {
+        } else if let Err(e) = put_new(&self.path, &target) {
             // On NFS the reply to a link that was made can be lost: then the file is there and is ours.
-            if !self.is_at(&target) {
+            if own.is_none() || identity(&target) != own {
                 return match e.kind() {
                     io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
                     _ => Err(fail("link its part to it")(e)),
@@ -98,11 +134,57 @@ impl Part {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
         Ok(Committed::New) // dropping self unlinks the part
     }
+}
 
-    fn is_at(&self, target: &Path) -> bool {
-        let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-        identity(&self.path).is_some_and(|part| identity(target) == Some(part))
+/// Finds out whether granules can be committed below a directory, which is made if it is not there.
+///
+/// # Errors
+/// As [`Part::new`] and [`Part::check_commit`].
+pub fn check(directory: &Path, worker: &str, files: &Files) -> Result<(), CommitError> {
+    Part::new(&directory.join("edp"), worker, files)?.check_commit()
+}
+
+/// File systems that are remembered as good for commits; a destination lies on a few.
+const FILE_SYSTEMS: usize = 1024;
+
+/// What is said where a commit is not possible.
+const NO_COMMIT: &str = "this file system has neither hard links nor a rename that replaces nothing, so that one of two \
+                         workers could overwrite what the other has made: choose a destination on another file system, \
+                         or use --replace and make sure that each granule is made by one worker only";
+
+/// Device and inode of what is at a path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino())).ok()
+}
+
+/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had.
+fn put_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if has_no_links(&error) => rename_new(from, to),
+        linked => linked,
     }
+}
+
+/// Whether an error of linking may mean that the file system has no hard links, or no more for this file. Where it means
+/// something else, such as no right to write, a rename says the same.
+fn has_no_links(error: &io::Error) -> bool {
+    const MEANINGS: [Errno; 6] =
+        [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|errno| MEANINGS.contains(&errno))
+}
+
+#[cfg(any(target_os = "linux", target_vendor = "apple"))]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|errno| match errno {
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::Error::new(io::ErrorKind::Unsupported, NO_COMMIT),
+        errno => errno.into(),
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, NO_COMMIT))
 }
 
 impl Drop for Part {
@@ -156,9 +238,10 @@ pub fn sweep<'a>(
     Ok(swept)
 }
 
-/// The granule and the worker that the name of a part speaks of.
+/// The granule and the worker that the name of a part, or of a trial to commit one, speaks of.
 pub fn parts_of(part: &str) -> Option<(&str, &str)> {
-    part.strip_prefix('.')?.strip_suffix(".part")?.rsplit_once('.')
+    let name = part.strip_prefix('.')?;
+    name.strip_suffix(".part").or_else(|| name.strip_suffix(".trial"))?.rsplit_once('.')
 }
 
 #[cfg(test)]
@@ -220,6 +303,37 @@ mod tests {
         fs::write(dir.path().join(part_name("g.nc", "alive")), "x").unwrap();
         assert_eq!(sweep([target.as_path(), &nowhere], |worker| worker == "alive").unwrap(), 1);
         assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
+    }
+
+    #[test]
+    fn a_commit_without_links_replaces_nothing_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, target] = ["a", "b", "g.nc"].map(|name| dir.path().join(name));
+        fs::write(&a, "one").unwrap();
+        fs::write(&b, "two").unwrap();
+        rename_new(&a, &target).unwrap();
+        assert_eq!(rename_new(&b, &target).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "one");
+        assert_eq!(files(dir.path()), ["b", "g.nc"]);
+        for errno in [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK] {
+            assert!(has_no_links(&errno.into()), "{errno}");
+        }
+        for errno in [Errno::EXIST, Errno::NOSPC, Errno::IO, Errno::NOENT, Errno::ROFS] {
+            assert!(!has_no_links(&errno.into()), "{errno}");
+        }
+    }
+
+    #[test]
+    fn whether_it_can_be_committed_is_found_out_without_a_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        check(&dir.path().join("new/deeper"), "w", &Files::default()).unwrap();
+        assert!(files(&dir.path().join("new/deeper")).is_empty());
+        let part = Part::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
+        part.check_commit().unwrap();
+        assert_eq!(files(dir.path()), ["new"]);
+        // left by a process that was killed in between
+        fs::write(dir.path().join(".g.nc.w.trial"), "").unwrap();
+        assert_eq!(sweep([dir.path().join("g.nc").as_path()], |_| false).unwrap(), 1);
     }
 
     #[test]
