@@ -10,8 +10,7 @@ use std::thread;
 /// Lanes of a granule, where memory allows: one computes while the other hands over.
 pub(super) const LANES: usize = 2;
 
-struct State<G, E> {
-    give: G,
+struct State<E> {
     /// The step that is handed over next.
     turn: usize,
     /// The first step that failed.
@@ -38,7 +37,9 @@ where
     E: Send,
 {
     let intake = Mutex::new((0, begin));
-    let state = Mutex::new(State { give, turn: 0, failed: None, broken: false });
+    // Not within the state: handing over waits for whoever takes, and meanwhile other lanes begin their next steps.
+    let give = Mutex::new(give);
+    let state = Mutex::new(State { turn: 0, failed: None, broken: false });
     let changed = Condvar::new();
     let lane = || {
         let _guard = Guard { state: &state, changed: &changed };
@@ -47,7 +48,7 @@ where
             let step = {
                 let mut intake = lock(&intake);
                 let (next, begin) = &mut *intake;
-                let over = |state: &State<_, _>| state.failed.is_some() || state.broken;
+                let over = |state: &State<_>| state.failed.is_some() || state.broken;
                 if *next == steps || over(&lock(&state)) {
                     return;
                 }
@@ -62,16 +63,17 @@ where
                 Ok(result) => result,
                 Err(error) => return fail(&state, &changed, step, error),
             };
-            let mut state = lock(&state);
-            while state.turn != step {
-                if state.broken || state.failed.as_ref().is_some_and(|(failed, _)| *failed < step) {
+            let mut turn = lock(&state);
+            while turn.turn != step {
+                if turn.broken || turn.failed.as_ref().is_some_and(|(failed, _)| *failed < step) {
                     return;
                 }
-                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
             }
-            match (state.give)(step, result) {
-                Ok(()) => state.turn += 1,
-                Err(error) => state.failed = Some((step, error)),
+            drop(turn);
+            match lock(&give)(step, result) {
+                Ok(()) => lock(&state).turn += 1,
+                Err(error) => return fail(&state, &changed, step, error),
             }
             changed.notify_all();
         }
@@ -87,7 +89,7 @@ where
     state.failed.map_or(Ok(()), |(_, error)| Err(error))
 }
 
-fn fail<G, E>(state: &Mutex<State<G, E>>, changed: &Condvar, step: usize, error: E) {
+fn fail<E>(state: &Mutex<State<E>>, changed: &Condvar, step: usize, error: E) {
     let mut state = lock(state);
     if state.failed.as_ref().is_none_or(|(failed, _)| step < *failed) {
         state.failed = Some((step, error));
@@ -101,12 +103,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Wakes the other lanes when this one ends in a panic.
-struct Guard<'a, G, E> {
-    state: &'a Mutex<State<G, E>>,
+struct Guard<'a, E> {
+    state: &'a Mutex<State<E>>,
     changed: &'a Condvar,
 }
 
-impl<G, E> Drop for Guard<'_, G, E> {
+impl<E> Drop for Guard<'_, E> {
     fn drop(&mut self) {
         if thread::panicking() {
             lock(self.state).broken = true;
@@ -179,6 +181,24 @@ mod tests {
             let give = |step, ()| if step == 3 { Err("give") } else { Ok(()) };
             assert_eq!(in_order(9, lanes, |_| Ok(()), |_, (): &mut ()| Ok(()), give), Err("give"));
         }
+    }
+
+    #[test]
+    fn a_step_begins_while_another_is_handed_over() {
+        let both = std::sync::Barrier::new(2);
+        let begin = |step| {
+            if step == 1 {
+                both.wait(); // until step 0 is being handed over
+            }
+            Ok::<_, ()>(())
+        };
+        let give = |step, ()| {
+            if step == 0 {
+                both.wait(); // until step 1 is begun
+            }
+            Ok(())
+        };
+        assert_eq!(in_order(2, 2, begin, |_, (): &mut ()| Ok(()), give), Ok(()));
     }
 
     #[test]
