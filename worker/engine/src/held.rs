@@ -5,6 +5,7 @@
 //! that the system has for it. What remains is writing into the file while it is read: [`Held::are_unchanged`] finds
 //! that afterwards.
 
+use crate::cancel;
 use edp_protocol::Digest;
 use edp_protocol::store::{Files, Pin, Stamp};
 use std::collections::BTreeMap;
@@ -12,10 +13,19 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// Held files by their paths. The default holds none: then everything is what lies under its path.
 #[derive(Debug, Default)]
-pub struct Held(BTreeMap<PathBuf, (Pin, Stamp)>);
+pub struct Held(BTreeMap<PathBuf, OneHeld>);
+
+/// A held file, and what it was when its digest was taken.
+#[derive(Debug)]
+struct OneHeld {
+    pin: Pin,
+    stamp: Stamp,
+    digest: Digest,
+}
 
 /// A file that cannot be held or read.
 #[derive(Debug, thiserror::Error)]
@@ -31,19 +41,23 @@ impl Held {
     /// Opens files, and gives them together with their digests.
     ///
     /// # Errors
-    /// One of them cannot be opened or read.
-    pub fn open(paths: Vec<PathBuf>, files: &Files) -> Result<(Held, BTreeMap<PathBuf, Digest>), HeldError> {
+    /// One of them cannot be opened or read, or `cancel` was set.
+    pub fn open(
+        paths: Vec<PathBuf>,
+        files: &Files,
+        cancel: &AtomicBool,
+    ) -> Result<(Held, BTreeMap<PathBuf, Digest>), HeldError> {
         let (mut held, mut digests) = (BTreeMap::new(), BTreeMap::new());
         for path in paths {
             let opened = files.open(&path).and_then(|file| {
                 let stamp = Stamp::of(&file.metadata()?);
-                let (digest, _) = Digest::of_reader(&file)?;
-                Ok((digest, Pin::new(file, &path), stamp))
+                let digest = cancel::digest(&file, cancel)?;
+                Ok(OneHeld { pin: Pin::new(file, &path), stamp, digest })
             });
             match opened {
-                Ok((digest, pin, stamp)) => {
-                    digests.insert(path.clone(), digest);
-                    held.insert(path, (pin, stamp));
+                Ok(one) => {
+                    digests.insert(path.clone(), one.digest.clone());
+                    held.insert(path, one);
                 }
                 Err(source) => return Err(HeldError { path, source }),
             }
@@ -57,7 +71,7 @@ impl Held {
     /// Others are held, but not this one.
     pub fn path(&self, path: &Path) -> io::Result<PathBuf> {
         match self.0.get(path) {
-            Some((pin, _)) => Ok(pin.path()),
+            Some(one) => Ok(one.pin.path()),
             None if self.0.is_empty() => Ok(path.to_owned()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -108,16 +122,34 @@ impl Held {
     /// # Errors
     /// One is not.
     pub fn are_unchanged(&self) -> Result<(), HeldError> {
-        for (path, (pin, stamp)) in &self.0 {
+        for (path, OneHeld { pin, stamp, .. }) in &self.0 {
             let fail = |source| HeldError { path: path.clone(), source };
             let Some(file) = pin.file() else { continue };
             let (held, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
             if Stamp::of(&held) != *stamp || Stamp::of(&named).file() != stamp.file() {
-                return Err(fail(io::Error::other("it was changed while it was read")));
+                return Err(fail(changed()));
             }
         }
         Ok(())
     }
+
+    /// Reads all held files once more, from their beginning to their end: then what a library could not read of them was
+    /// there to be read, and had the digest that was taken.
+    ///
+    /// # Errors
+    /// One cannot be read or has another digest, or `cancel` was set.
+    pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), HeldError> {
+        for (path, OneHeld { pin, digest, .. }) in &self.0 {
+            let read = File::open(pin.path()).and_then(|file| cancel::digest(file, cancel));
+            let found = read.and_then(|found| if found == *digest { Ok(()) } else { Err(changed()) });
+            found.map_err(|source| HeldError { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("it was changed while it was read")
 }
 
 #[cfg(test)]
@@ -125,13 +157,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    static NO: AtomicBool = AtomicBool::new(false);
+
     #[test]
     fn what_is_held_stays_what_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
         fs::write(&a, "right").unwrap();
         fs::write(&b, "wrong").unwrap();
-        let (held, digests) = Held::open(vec![a.clone()], &Files::default()).unwrap();
+        let (held, digests) = Held::open(vec![a.clone()], &Files::default(), &NO).unwrap();
         assert_eq!(digests[&a], Digest::of(b"right"));
         held.are_unchanged().unwrap();
         fs::rename(&b, &a).unwrap();
@@ -150,9 +184,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, "right").unwrap();
-        let (held, _) = Held::open(vec![path.clone()], &Files::default()).unwrap();
+        let (held, _) = Held::open(vec![path.clone()], &Files::default(), &NO).unwrap();
+        held.read_again(&NO).unwrap();
+        assert!(held.read_again(&AtomicBool::new(true)).is_err(), "cancelled");
         fs::write(&path, "much longer").unwrap();
-        assert!(held.are_unchanged().is_err());
-        assert!(Held::open(vec![dir.path().join("b")], &Files::default()).is_err());
+        assert!(held.are_unchanged().is_err() && held.read_again(&NO).is_err());
+        assert!(Held::open(vec![dir.path().join("b")], &Files::default(), &NO).is_err());
     }
 }

@@ -9,6 +9,7 @@ compile_error!("`system-libraries` excludes `static`, which is a default feature
 #[cfg(not(any(feature = "static", feature = "system-libraries")))]
 compile_error!("choose where netCDF-C and HDF5 come from: --features static, or --features system-libraries");
 
+mod cancel;
 pub mod granule;
 pub mod grid;
 pub mod hashed;

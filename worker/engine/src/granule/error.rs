@@ -131,8 +131,30 @@ impl MakeError {
     /// What a store refused, if that is the cause.
     pub fn store(&self) -> Option<&StoreError> {
         match self {
-            MakeError::Store(error) | MakeError::Resource(ResourceError::Store(error)) => Some(error),
+            MakeError::Store(error) => Some(error),
+            MakeError::Resource(error) => match error.original() {
+                ResourceError::Store(error) => Some(error),
+                _ => None,
+            },
             _ => None,
+        }
+    }
+
+    /// Whether the same may succeed later, of errors of the file that was being made of which the system says nothing.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            MakeError::File(error) => error.may_pass(),
+            MakeError::Gate(GateError::Read { .. } | GateError::Chunk(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it was given up because its cancellation flag was set.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            MakeError::Field(FieldError::Cancelled) => true,
+            MakeError::Resource(error) => matches!(error.original(), ResourceError::Cancelled),
+            _ => false,
         }
     }
 

@@ -4,7 +4,8 @@ use super::chunks::{self, ChunkError, ChunkWriter};
 use super::dataset::{Attributes, Chunk, Dataset, Storage, Type, Value, Values, Variable};
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Why a file could not be written.
@@ -33,12 +34,35 @@ pub enum FileError {
     Chunk(#[from] ChunkError),
 }
 
+impl FileError {
+    /// Whether the same may succeed later: where the storage layer of the libraries failed, and the system does not say
+    /// why (if it does, the error is [`FileError::Io`]). The libraries say the same of a disk that failed for a moment and
+    /// of what they cannot do; trying again costs little, and tells.
+    pub fn may_pass(&self) -> bool {
+        /// Codes of the netCDF library for what HDF5 could not do (`NC_EHDFERR` to `NC_EVARMETA`), for input and output
+        /// (`NC_EIO`), and for memory (`NC_ENOMEM`).
+        const STORAGE: std::ops::RangeInclusive<i32> = -108..=-101;
+        const IO: i32 = -68;
+        const MEMORY: i32 = -61;
+        match self {
+            FileError::Netcdf { source: netcdf::Error::Netcdf(code), .. } => {
+                // Positive codes are those of the system, but guessed: it says EACCES whatever HDF5 could not create.
+                *code > 0 || STORAGE.contains(code) || [IO, MEMORY].contains(code)
+            }
+            FileError::Netcdf { .. } => false,
+            FileError::Io { .. } | FileError::Chunk(_) => true,
+        }
+    }
+}
+
 /// A file that is being written: first everything but chunks is, through the netCDF library, then chunks as they come,
 /// then what is known only after them. The order of everything is that of the calls and the dataset, so that the same
 /// dataset gives the same bytes. Whatever fails leaves an incomplete file.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    /// The file itself, whatever has its name by now.
+    file: File,
     chunks: ChunkWriter,
     written: Written,
 }
@@ -57,9 +81,12 @@ impl Writer {
     /// own error.
     pub fn create(path: &Path, dataset: &Dataset) -> Result<Writer, FileError> {
         chunks::silence_hdf5(); // whatever thread this is
+        // Taking the name ourselves keeps what is there from being overwritten, and gives the system's own words for
+        // what is wrong; a create that fails inside the netCDF library leaves HDF5 with something it cannot close.
+        let file = File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
         let begun = begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?));
-        let chunks = begun.map_err(|error| explain(path, error, FRAME))?;
-        Ok(Writer { path: path.into(), chunks, written: Written::new() })
+        let chunks = begun.map_err(|error| explain(path, &file, error, FRAME))?;
+        Ok(Writer { path: path.into(), file, chunks, written: Written::new() })
     }
 
     /// Writes chunks of a variable.
@@ -69,7 +96,7 @@ impl Writer {
     pub fn write(&mut self, variable: &str, chunks: &[Chunk]) -> Result<(), FileError> {
         self.chunks.write(variable, chunks).map_err(|error| {
             let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
-            explain(&self.path, error.into(), bytes + FRAME)
+            explain(&self.path, &self.file, error.into(), bytes + FRAME)
         })?;
         let sizes = chunks.iter().map(|chunk| (chunk.offset.clone(), chunk.bytes.len() as u64));
         self.written.entry(variable.to_owned()).or_default().extend(sizes);
@@ -87,7 +114,8 @@ impl Writer {
             Value::I32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
             Value::Text(_) => Vec::new(),
         };
-        self.chunks.set_attribute(variable, attribute, &bytes).map_err(|e| explain(&self.path, e.into(), FRAME))
+        let set = self.chunks.set_attribute(variable, attribute, &bytes);
+        set.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
     }
 
     /// Removes an attribute of a variable.
@@ -95,7 +123,8 @@ impl Writer {
     /// # Errors
     /// There is no such attribute.
     pub fn remove(&mut self, variable: &str, attribute: &str) -> Result<(), FileError> {
-        self.chunks.remove_attribute(variable, attribute).map_err(|e| explain(&self.path, e.into(), FRAME))
+        let removed = self.chunks.remove_attribute(variable, attribute);
+        removed.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
     }
 
     /// Closes the file. What was written need not be on the disk when this returns: syncing it is the caller's.
@@ -103,17 +132,18 @@ impl Writer {
     /// # Errors
     /// Something could not be written.
     pub fn close(self) -> Result<Written, FileError> {
-        let Writer { path, chunks, written } = self;
-        chunks.close().map_err(|error| explain(&path, error.into(), FRAME))?;
+        let Writer { path, file, chunks, written } = self;
+        chunks.close().map_err(|error| explain(&path, &file, error.into(), FRAME))?;
         Ok(written)
     }
 }
 
 /// Puts the system's own words in the place of an error of the libraries, if it has any: they say that they could not
-/// write, never why. Adding as many plain bytes to the file, which is no good any more, brings it out.
-fn explain(path: &Path, error: FileError, bytes: usize) -> FileError {
-    let try_plainly = || {
-        let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+/// write, rarely why. Adding as many plain bytes to the file, which is no good any more, brings it out where the reason
+/// lasts (no room, no more quota, a file system that became read-only). What does not last stays the libraries' error.
+fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> FileError {
+    let mut try_plainly = || {
+        file.seek(SeekFrom::End(0))?;
         let block = vec![0; FRAME];
         let mut left = bytes;
         while left > 0 {
@@ -131,15 +161,12 @@ fn explain(path: &Path, error: FileError, bytes: usize) -> FileError {
     }
 }
 
-/// Writes everything but chunks.
+/// Writes everything but chunks into an empty file.
 fn begin(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
     let fail = |action: &str| {
         let action = action.to_owned();
         move |source| FileError::Netcdf { path: path.into(), action, source }
     };
-    // Taking the name ourselves keeps what is there from being overwritten, and gives the system's own words for
-    // what is wrong; a create that fails inside the netCDF library leaves HDF5 with something it cannot close.
-    std::fs::File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
     let mut file = netcdf::create_with(path, netcdf::Options::NETCDF4).map_err(fail("create the file"))?;
     for (name, length) in &dataset.dimensions {
         file.add_dimension(name, *length).map_err(fail(&format!("define dimension {name}")))?;
@@ -363,6 +390,36 @@ pub(super) mod tests {
         let file = netcdf::open(&late).unwrap();
         assert!(file.variable("SSH").unwrap().attribute("actual_range").is_none());
         assert!(file.variable("SSH").unwrap().attribute("long_name").is_some());
+    }
+
+    #[test]
+    fn what_the_storage_layer_could_not_do_may_pass_and_what_is_wrong_does_not() {
+        let error = |code| FileError::Netcdf {
+            path: "a.nc".into(),
+            action: "close the file".into(),
+            source: netcdf::Error::Netcdf(code),
+        };
+        for code in [netcdf_sys::NC_EHDFERR, netcdf_sys::NC_ECANTWRITE, netcdf_sys::NC_EVARMETA, netcdf_sys::NC_EIO] {
+            assert!(error(code).may_pass(), "{code}");
+        }
+        for code in
+            [netcdf_sys::NC_EBADNAME, netcdf_sys::NC_ENAMEINUSE, netcdf_sys::NC_EBADTYPE, netcdf_sys::NC_ENOTNC4]
+        {
+            assert!(!error(code).may_pass(), "{code}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = File::create_new(&path).unwrap();
+        assert!(explain(&path, &file, error(13), FRAME).may_pass(), "a guess of the library");
+        // what does not last is not explained, and nobody else's file is written to
+        std::fs::rename(&path, dir.path().join("moved")).unwrap();
+        std::fs::write(&path, "another").unwrap();
+        assert!(explain(&path, &file, error(netcdf_sys::NC_EHDFERR), FRAME).may_pass());
+        assert_eq!(std::fs::read(&path).unwrap(), b"another");
+        // the handle cannot be written through: the system says so
+        let file = File::open(&path).unwrap();
+        let explained = explain(&path, &file, error(netcdf_sys::NC_EHDFERR), FRAME);
+        assert!(matches!(explained, FileError::Io { .. }), "{explained}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
 use super::error::MakeError;
 use super::field::{FILL, Field, Needs, Route};
 use super::file::{FileError, Written};
-use super::gate;
+use super::gate::{self, GateError};
 use super::inputs::Output;
 use super::lanes::LANES;
 use super::pipeline::Lined;
@@ -126,7 +126,11 @@ fn finish(
         std::thread::scope(|scope| {
             let syncing = scope.spawn(|| stages.time(Stage::Write, 0, || File::open(path)?.sync_all()));
             let hashing = scope.spawn(|| digest(path, size, stages));
-            let checked = gate::check(path, dataset, written);
+            let checked = gate::check(path, dataset, written).or_else(|error| match error {
+                // What could not be read for a moment looks as if it were not there; what is wrong is so twice.
+                GateError::Violations { .. } => gate::check(path, dataset, written),
+                error => Err(error),
+            });
             let hashed = hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (checked, hashed, syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
@@ -170,7 +174,7 @@ impl<'a> Assembly<'a> {
     ) -> Result<Assembly<'a>, MakeError> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
-        let resources = cache.resources(recipe, name.grid)?;
+        let resources = cache.resources(recipe, name.grid, cancel)?;
         let (stores, hashed) = (cache.stores(), cache.hashed());
         Ok(Assembly { recipe, plan, name, resources, stores, hashed, cancel, stages })
     }
@@ -262,7 +266,7 @@ impl Assembly<'_> {
     pub(super) fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
         let model = &self.resources.grid;
         if let Some(name) = &output.description.land_mask_override {
-            let mask = model.named_mask(name).map_err(ResourceError::from)?;
+            let mask = model.named_mask(name, self.cancel)?;
             return Ok(Masked::Named(mask));
         }
         Ok(Masked::OfPoint(match output.placement.horizontal {
@@ -282,7 +286,11 @@ impl Assembly<'_> {
         };
         let count = output.levels.unwrap_or(1);
         // Side by side: they may have to be loaded.
-        let levels: Vec<_> = (0..count).into_par_iter().map(|k| self.resources.level(target, k)).collect();
+        let level = |k| match self.cancel.load(Ordering::Relaxed) {
+            true => Err(ResourceError::Cancelled),
+            false => Ok(self.resources.level(target, k)?),
+        };
+        let levels: Vec<_> = (0..count).into_par_iter().map(level).collect();
         let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode == Mode::Edp2024;
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })

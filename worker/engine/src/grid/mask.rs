@@ -27,6 +27,11 @@ impl Mask {
         self.plane
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.wet.len() + size_of_val(&self.dry[..])
+    }
+
     /// One level in the order (tile, j, i): `true` where wet. Level 0 is the uppermost.
     ///
     /// # Panics

@@ -125,6 +125,15 @@ impl Native {
         })
     }
 
+    /// Bytes of memory that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let own = [&self.xc, &self.yc, &self.xg, &self.yg, &self.xc_bounds, &self.yc_bounds, &self.cs, &self.sn];
+        let edges = self.edges.iter().flat_map(|edges| [&edges.xu, &edges.yu, &edges.xv, &edges.yv]);
+        let arrays: usize = own.into_iter().chain(edges).map(|values| size_of_val(&values[..])).sum();
+        let masks = [&self.wet, &self.mask_c, &self.mask_w, &self.mask_s];
+        arrays + masks.into_iter().map(Mask::bytes).sum::<usize>()
+    }
+
     /// Number of cells on one level, 13 N².
     pub fn plane(&self) -> usize {
         TILES * self.n * self.n

@@ -143,6 +143,13 @@ impl Factors {
         self.levels.len()
     }
 
+    /// Bytes of memory that the levels take that are loaded by now.
+    pub(crate) fn bytes(&self) -> usize {
+        // Nobody waits here for one that is being loaded.
+        let loaded = self.levels.iter().filter_map(|slot| slot.try_lock().ok());
+        loaded.filter_map(|slot| slot.as_ref().map(|loaded| loaded.level.bytes())).sum()
+    }
+
     /// The weights and the land mask of level `k`, loaded at the first call.
     ///
     /// `wet_positions` has the position in the compact plane of each wet cell of the native grid at this level

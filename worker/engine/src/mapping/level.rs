@@ -94,6 +94,17 @@ impl Level {
         Ok(Self { land, dry, sources, uncovered, plane })
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let sources = match &self.sources {
+            Sources::Nearest(nearest) => size_of_val(&nearest[..]),
+            Sources::Weighted { starts, sources, weights } => {
+                size_of_val(&starts[..]) + size_of_val(&sources[..]) + size_of_val(&weights[..])
+            }
+        };
+        self.land.len() + sources
+    }
+
     /// Whether each target cell is land, in the order lat * nlon + lon.
     pub fn land(&self) -> &[bool] {
         &self.land

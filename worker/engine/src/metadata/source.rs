@@ -6,6 +6,7 @@ use super::{MAX_FILE_BYTES, Warning};
 use crate::held::Held;
 use edp_protocol::GridKind;
 use edp_protocol::store::Files;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
@@ -122,12 +123,26 @@ impl Metadata {
 /// The directory cannot be read.
 pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataError> {
     let names = files.names(directory).map_err(|source| MetadataError::Read { path: directory.into(), source })?;
-    let paths = names.into_iter().map(|name| directory.join(name));
-    let wanted = |path: &PathBuf| {
-        path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv"))
-            && files.metadata(path).is_ok_and(|found| found.is_file())
-    };
-    Ok(paths.filter(wanted).collect())
+    let mut wanted = Vec::new();
+    for path in names.into_iter().map(|name| directory.join(name)) {
+        if path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv")) {
+            match files.metadata(&path) {
+                Ok(found) if found.is_file() => wanted.push(path),
+                Ok(_) => {}
+                Err(error) if leads_nowhere(&error) => {}
+                // Left out, it would look as if the metadata had been changed.
+                Err(source) => return Err(MetadataError::Read { path, source }),
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whether an error says that a link leads to nothing that may be read.
+fn leads_nowhere(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(error.kind(), K::NotFound | K::NotADirectory | K::PermissionDenied)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 struct Loader<'a> {
