@@ -4,17 +4,17 @@ mod command;
 
 use clap::Parser;
 use command::Cli;
-use edp_worker::console::Ending;
-use std::process::ExitCode;
+use edp_worker::console::{self, Ending};
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let cli = Cli::parse();
     edp_engine::granule::chunks::silence_hdf5();
-    match command::execute(cli) {
-        Ok(ending) => ending.into(),
+    let ending = match command::execute(cli) {
+        Ok(ending) => ending,
         Err(error) => {
             eprintln!("error: {}", edp_protocol::message::chain(&*error));
-            Ending::of(&error).into()
+            Ending::of(&error)
         }
-    }
+    };
+    console::leave(ending)
 }

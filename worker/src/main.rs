@@ -3,17 +3,17 @@
 mod command;
 
 use clap::Parser;
-use edp_worker::console::Ending;
-use std::process::ExitCode;
+use edp_worker::console::{self, Ending};
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let cli = command::Cli::parse();
     edp_engine::granule::chunks::silence_hdf5();
-    match command::execute(cli) {
-        Ok(ending) => ending.into(),
+    let ending = match command::execute(cli) {
+        Ok(ending) => ending,
         Err(error) => {
             eprintln!("error: {}", edp_protocol::message::chain(&*error));
-            Ending::of(&error).into()
+            Ending::of(&error)
         }
-    }
+    };
+    console::leave(ending)
 }

@@ -52,7 +52,8 @@ impl Cluster {
         let queue = self.broker(settings)?;
         let budget = self.budget(settings)?;
         if queue.is_none() && self.ledger.is_none() {
-            return Ok((session::Options::in_memory(budget), Workers::Here(Box::new(worker))));
+            let options = session::Options { destination, ..session::Options::in_memory(budget) };
+            return Ok((options, Workers::Here(Box::new(worker))));
         }
         let deadline = settings.serve.deadline.unwrap_or(if queue.is_some() { DEADLINE } else { OWN_DEADLINE });
         let options = session::Options {

@@ -151,7 +151,7 @@ fn depths(mut queue: QueueOptions) -> anyhow::Result<Depths> {
         link.close().await;
         anyhow::Ok(depths)
     });
-    runtime.shutdown_background();
+    console::shut_down(runtime);
     depths
 }
 

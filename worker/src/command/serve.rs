@@ -102,8 +102,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
         link.close().await;
         anyhow::Ok(ended)
     })?;
-    // A computation that does not end would keep us waiting.
-    runtime.shutdown_background();
+    console::shut_down(runtime);
     Ok(match ended {
         Ok(Ended::Idle) => Ending::Done,
         Ok(Ended::Stopped) => stop.signal().map_or(Ending::Done, Ending::Stopped),

@@ -1,10 +1,13 @@
 //! How people see a program and stop it: notes, a bar, a summary; signals; exit statuses.
 
+mod ending;
+mod signals;
 mod terminal;
 
+pub use ending::{leave, shut_down};
+pub use signals::Stop;
 pub use terminal::{Counter, Progress, note, out, table};
 
-use crate::notice::Notice;
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
@@ -12,11 +15,10 @@ use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
-use edp_protocol::store::{StoreError, Stores};
+use edp_protocol::store::{StoreError, Stores, commit};
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// How a command ended, as its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +35,6 @@ pub enum Ending {
     Unreachable,
     /// Stopped by a signal, after draining.
     Stopped(Signal),
-}
-
-impl From<Ending> for ExitCode {
-    fn from(ending: Ending) -> ExitCode {
-        ExitCode::from(ending.code())
-    }
 }
 
 /// A signal that stops a production.
@@ -120,10 +116,13 @@ impl Usage {
     }
 }
 
-/// Granules at once: option, else setting, else one for each core.
+/// Granules that a worker makes at once, at most.
+pub const MAX_SLOTS: u16 = 1024;
+
+/// Granules at once: option, else setting, else one for each core; [`MAX_SLOTS`] at most.
 pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    option.or(settings.run.slots).map_or_else(cores, usize::from)
+    option.or(settings.run.slots).map_or_else(cores, usize::from).min(MAX_SLOTS.into())
 }
 
 /// A worker as options and settings have it, that reads and writes in these stores.
@@ -137,6 +136,23 @@ pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, sto
     worker
 }
 
+/// Tries whether granules can be committed at destinations, before anything is computed. A destination that is not
+/// there is made. Whatever else is wrong with one is found, and told, when granules are made.
+///
+/// # Errors
+/// The file system of a destination has no way to commit a granule without replacing another.
+pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: &Worker) -> Result<(), Usage> {
+    for root in roots.into_iter().collect::<BTreeSet<_>>() {
+        if let Ok(Location::Local(path)) = root.parse()
+            && let Err(error) = commit::check(&path, &worker.id, worker.cache.stores().files())
+            && error.source.kind() == io::ErrorKind::Unsupported
+        {
+            return Err(Usage(format!("destination {root}: {}", error.source)));
+        }
+    }
+    Ok(())
+}
+
 /// A runtime for actors. Computing happens on threads of its own.
 ///
 /// # Errors
@@ -145,108 +161,10 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("edp")
+        .max_blocking_threads(BLOCKING)
         .on_thread_start(silence_hdf5)
         .enable_all()
         .build()
-}
-
-/// The wish of somebody that the program ends in order.
-#[derive(Debug, Clone, Default)]
-pub struct Stop {
-    seen: Arc<Mutex<Option<Signal>>>,
-}
-
-impl Stop {
-    /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
-    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from the
-    /// call on, which must be within a runtime.
-    pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
-        let asked = self.asked_or(doing, std::future::pending());
-        async move {
-            asked.await;
-        }
-    }
-
-    /// The same, also ready with a `notice`, and then says what that says. A notice is no signal: the first signal after
-    /// it finds the process ending in order, only the second ends it at once.
-    pub fn asked_or<N: Future<Output = Notice>>(
-        &self,
-        doing: &'static str,
-        notice: N,
-    ) -> impl Future<Output = Option<Notice>> + use<N> {
-        self.clone().hear(Signals::new(), doing, notice)
-    }
-
-    async fn hear(
-        self,
-        mut signals: Signals,
-        doing: &'static str,
-        notice: impl Future<Output = Notice>,
-    ) -> Option<Notice> {
-        let notice = tokio::select! {
-            signal = signals.next() => {
-                self.heard(signal, doing);
-                None
-            }
-            notice = notice => {
-                note(&format!("draining: {notice}: {doing}"));
-                Some(notice)
-            }
-        };
-        let (stop, mut signaled) = (self, notice.is_none());
-        tokio::spawn(async move {
-            loop {
-                let signal = signals.next().await;
-                if signaled {
-                    std::process::exit(i32::from(Ending::Stopped(signal).code()));
-                }
-                stop.heard(signal, doing);
-                signaled = true;
-            }
-        });
-        notice
-    }
-
-    fn heard(&self, signal: Signal, doing: &str) {
-        let what = match signal {
-            Signal::Interrupt => "interrupted",
-            Signal::Terminate => "terminated",
-            Signal::Hangup => "the terminal is gone",
-        };
-        note(&format!("{what}: {doing}"));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
-    }
-
-    /// The signal, if there was one.
-    pub fn signal(&self) -> Option<Signal> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The signals that ask the process to stop: caught from now on, until the process ends.
-struct Signals([Option<tokio::signal::unix::Signal>; 3]);
-
-impl Signals {
-    fn new() -> Signals {
-        use tokio::signal::unix::{SignalKind, signal};
-        // Without a handler the signal ends the process as it always does.
-        Signals([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(|kind| signal(kind).ok()))
-    }
-
-    async fn next(&mut self) -> Signal {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) => drop(signal.recv().await),
-                None => std::future::pending().await,
-            }
-        }
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            () = one(interrupt) => Signal::Interrupt,
-            () = one(terminate) => Signal::Terminate,
-            () = one(hangup) => Signal::Hangup,
-        }
-    }
 }
 
 /// Largest task list that is read, in bytes: of some millions of recipes.

@@ -109,7 +109,7 @@ impl Drive {
             });
             self.session(growth, progress, &shutdown).await
         });
-        runtime.shutdown_background();
+        console::shut_down(runtime);
         let ended = match ended {
             Ok(Some(ended)) => ended,
             Ok(None) => return Ok(Err(stop.signal().map_or(Ending::Incomplete, Ending::Stopped))),
@@ -131,6 +131,12 @@ impl Drive {
         let listen = |event: Event<'_>| tell(&event, progress);
         let Drive { options, recipes, stores, workers } = self;
         let deadline = Duration::from_secs(options.plan.deadline.into());
+        if let Workers::Here(worker) = &workers
+            && !worker.replace
+        {
+            let roots = recipes.iter().filter_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.as_str()));
+            console::check_destinations(roots.chain(options.destination.as_deref()), worker)?;
+        }
         let Some(mut session) = Session::open(options, recipes, &stores, &listen, shutdown).await? else {
             return Ok(None);
         };

@@ -1,13 +1,15 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`serve`] takes them from a queue.
 
+mod identity;
 pub mod object;
 pub mod reach;
 pub mod serve;
 pub mod turns;
 
+pub use identity::{may_be_at_work, new_name};
+
 use edp_engine::granule::error::MakeError;
-use edp_engine::granule::field::FieldError;
-use edp_engine::granule::inspect::{self, Identity};
+use edp_engine::granule::inspect::{self, Identity, InspectError};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::resources::Cache;
@@ -85,6 +87,9 @@ impl Worker {
         }
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
         let part = Part::new(target, &self.id, files).map_err(unwritten)?;
+        if !self.replace {
+            part.check_commit().map_err(unwritten)?;
+        }
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
         let made = make::make(recipe, means, part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
@@ -115,7 +120,7 @@ impl Worker {
             there => there.map_err(read)?,
         };
         let path = there.path();
-        match inspect::identify(&path, recipe) {
+        match identify(&path, recipe).map_err(read)? {
             Ok(Identity::Same) => {}
             Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
             Err(error) => return Err(conflict(there.named(&something(&error)))),
@@ -133,36 +138,6 @@ impl Worker {
     }
 }
 
-/// A name for a worker, or another program, of this process: new at every call.
-pub fn new_name() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{:x}-{:x}", host(), std::process::id(), since.as_micros())
-}
-
-/// Name of this machine as worker names carry it: letters, digits and hyphens.
-fn host() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
-}
-
-/// Whether a worker of this name may still be at work. One of this process is not, once its outcomes are all in;
-/// what runs on other machines cannot be seen from here, and is taken to be at work.
-pub fn may_be_at_work(worker: &str) -> bool {
-    let mut parts = worker.rsplitn(3, '-');
-    let (_, pid, on) = (parts.next(), parts.next(), parts.next());
-    if on != Some(host().as_str()) {
-        return true;
-    }
-    let pid = pid.and_then(|pid| i32::from_str_radix(pid, 16).ok()).and_then(rustix::process::Pid::from_raw);
-    let own = i32::try_from(std::process::id()).ok();
-    match pid {
-        None => true,
-        Some(pid) if Some(pid.as_raw_nonzero().get()) == own => false,
-        // "Not permitted" says that it runs, as somebody else.
-        Some(pid) => !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)),
-    }
-}
-
 /// What decides the bytes of a granule besides its recipe: this program and the libraries that write files.
 pub fn build() -> String {
     let [netcdf, hdf5] = edp_engine::granule::chunks::libraries();
@@ -176,11 +151,11 @@ fn returned() -> Failed {
 /// What an error of making means; `unwritable` knows it of errors of writing.
 fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
-        (MakeError::Field(FieldError::Cancelled), _) => return returned(),
+        (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
         (error, Some(system)) if error.is_of_output() => unwritable(system),
-        // Somebody took the part away while it was written: what the libraries then say means nothing.
-        (error, None) if error.is_of_output() && !part.path().exists() => FailureKind::Transient,
+        // The disk failed for a moment, or somebody took the part away: another try tells.
+        (error, None) if error.is_of_output() && error.may_pass() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
             (Some(error), _) if error.is_transient() => FailureKind::Transient,
@@ -190,6 +165,21 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
     };
     let failed = Failed::by(kind, error);
     Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
+}
+
+/// Whose granule a file is. What a disk could not give for a moment looks as if it were not there or damaged, so another
+/// answer than "the recipe's own" counts if it is given twice, and if the file can be read. The outer error says that it
+/// cannot.
+fn identify(path: &Path, recipe: &Recipe) -> io::Result<Result<Identity, InspectError>> {
+    let first = inspect::identify(path, recipe);
+    if matches!(first, Ok(Identity::Same)) {
+        return Ok(first);
+    }
+    let second = inspect::identify(path, recipe);
+    if matches!(second, Err(InspectError::Read { .. } | InspectError::Chunk(_))) {
+        io::copy(&mut std::fs::File::open(path)?, &mut io::sink())?;
+    }
+    Ok(second)
 }
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {
@@ -223,7 +213,8 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
         location.is_ok_and(|root| root.local().is_ok_and(|root| root.exists() && !root.is_dir()))
     };
     match error.kind() {
-        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem => FailureKind::Returned,
+        // The last one: nothing can be committed there.
+        K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::Unsupported => FailureKind::Returned,
         _ if recipe.plan().is_ok_and(|plan| no_directory(&plan.roots.destination)) => FailureKind::Returned,
         K::PermissionDenied
         | K::AlreadyExists
@@ -249,7 +240,7 @@ fn another(differs: &[String]) -> String {
     format!("a granule of another recipe is there ({})", differs.join("; "))
 }
 
-fn something(error: &inspect::InspectError) -> String {
+fn something(error: &InspectError) -> String {
     format!("something else is there ({})", chain(error))
 }
 
@@ -279,19 +270,6 @@ mod tests {
         }
         for (error, kind) in [(E::NOENT, FailureKind::Permanent), (E::IO, FailureKind::Transient)] {
             assert_eq!(unreadable(&error.into()), kind, "{error}");
-        }
-    }
-
-    #[test]
-    fn workers_that_are_gone_are_told_from_those_that_may_run() {
-        let ours = Worker::new(1, false).id;
-        assert!(!may_be_at_work(&ours), "{ours}");
-        let with = |pid: &str| format!("{}-{pid}-1", host());
-        assert!(may_be_at_work(&with("1")), "the first process of this machine");
-        // Process ids end far below this.
-        assert!(!may_be_at_work(&with("7ffffffe")));
-        for stranger in ["elsewhere-7ffffffe-1", "", "x", "a-b-c"] {
-            assert!(may_be_at_work(stranger), "{stranger}");
         }
     }
 }

@@ -122,12 +122,14 @@ mod tests {
     #[test]
     fn what_dead_workers_left_is_swept_and_nothing_else() {
         let scratch = tempfile::tempdir().unwrap();
-        let (id, host) = ("0a".repeat(32), super::super::host());
-        let dead = format!(".{id}.nc.{host}-7ffffffe-1.part");
+        let (id, host) = ("0a".repeat(32), super::super::identity::host());
+        let (space, unique) = (super::super::identity::space().unwrap(), "0123456789abcdef");
+        let dead = format!(".{id}.nc.{host}-{space}-7ffffffe-{unique}.part");
         let stay = [
-            format!(".{id}.nc.{host}-1-1.part"), // the first process of this machine
-            format!(".{id}.nc.elsewhere-7ffffffe-1.part"),
-            format!(".A.nc.{host}-7ffffffe-1.part"),
+            format!(".{id}.nc.{host}-{space}-1-{unique}.part"), // the first process of this machine
+            format!(".{id}.nc.{host}-{unique}-7ffffffe-{unique}.part"), // one of another container
+            format!(".{id}.nc.elsewhere-{space}-7ffffffe-{unique}.part"),
+            format!(".A.nc.{host}-{space}-7ffffffe-{unique}.part"),
             format!("{id}.nc"),
         ];
         for name in stay.iter().chain([&dead]) {

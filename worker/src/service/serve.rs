@@ -394,7 +394,8 @@ fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinEr
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
-            failed(FailureKind::Permanent, text)
+            // A library may have failed for a reason that passes, and its wrapper not have borne it.
+            failed(FailureKind::Transient, text)
         }
         Ok(Err(failed)) => Event::Failed(failed),
         Ok(Ok(done)) => Event::Done(done),

@@ -1,0 +1,149 @@
+//! Requests to shut down.
+
+use super::{Ending, Signal, ending, note};
+use crate::notice::Notice;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A shutdown request: a signal, or a notice that the machine ends.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    seen: Arc<Mutex<Option<Signal>>>,
+}
+
+impl Stop {
+    /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
+    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from the
+    /// call on, which must be within a runtime.
+    pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
+        let asked = self.asked_or(doing, std::future::pending());
+        async move {
+            asked.await;
+        }
+    }
+
+    /// The same, also ready with a `notice`, and then says what that says. A notice is no signal: the first signal after
+    /// it finds the process ending in order, only the second ends it at once.
+    pub fn asked_or<N: Future<Output = Notice>>(
+        &self,
+        doing: &'static str,
+        notice: N,
+    ) -> impl Future<Output = Option<Notice>> + use<N> {
+        self.clone().hear(Signals::new(), doing, notice)
+    }
+
+    async fn hear(
+        self,
+        mut signals: Signals,
+        doing: &'static str,
+        notice: impl Future<Output = Notice>,
+    ) -> Option<Notice> {
+        let notice = tokio::select! {
+            signal = signals.next() => {
+                self.heard(signal, doing);
+                None
+            }
+            notice = notice => {
+                note(&format!("draining: {notice}: {doing}"));
+                Some(notice)
+            }
+        };
+        let (stop, mut signaled) = (self, notice.is_none());
+        tokio::spawn(async move {
+            loop {
+                let signal = signals.next().await;
+                if signaled {
+                    ending::leave_at_once(Ending::Stopped(signal));
+                }
+                stop.heard(signal, doing);
+                signaled = true;
+            }
+        });
+        notice
+    }
+
+    fn heard(&self, signal: Signal, doing: &str) {
+        let what = match signal {
+            Signal::Interrupt => "interrupted",
+            Signal::Terminate => "terminated",
+            Signal::Hangup => "the terminal is gone",
+        };
+        note(&format!("{what}: {doing}"));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+    }
+
+    /// The signal, if there was one.
+    pub fn signal(&self) -> Option<Signal> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The signals that ask the process to stop: caught from now on, until the process ends. Those that it was started to
+/// ignore stay ignored.
+struct Signals([Option<tokio::signal::unix::Signal>; 3]);
+
+impl Signals {
+    fn new() -> Signals {
+        use tokio::signal::unix::{SignalKind, signal};
+        let ignored = ignored();
+        // Without a handler the signal ends the process as it always does, or stays ignored.
+        let catch = |kind: SignalKind| match is_ignored(ignored, kind.as_raw_value()) {
+            true => None,
+            false => signal(kind).ok(),
+        };
+        Signals([SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(catch))
+    }
+
+    async fn next(&mut self) -> Signal {
+        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            () = one(interrupt) => Signal::Interrupt,
+            () = one(terminate) => Signal::Terminate,
+            () = one(hangup) => Signal::Hangup,
+        }
+    }
+}
+
+/// The signals that this process ignores, one bit each, the lowest for signal 1. A process inherits what whoever started
+/// it ignores: `nohup` ignores the hangup, shells ignore Ctrl-C for the background jobs of scripts. Only Linux tells
+/// without changing it; elsewhere none counts as ignored.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    of_status(&status).unwrap_or_default()
+}
+
+fn of_status(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+fn is_ignored(ignored: u64, signal: i32) -> bool {
+    let bit = u32::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
+    bit.and_then(|bit| ignored.checked_shr(bit)).is_some_and(|rest| rest & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_status_of_the_process() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001003\nSigCgt:\t0000000000004000\n";
+        let ignored = of_status(status);
+        assert_eq!(ignored, Some(0x1003));
+        let ignored = ignored.unwrap_or_default();
+        assert_eq!(
+            [1, 2, 13, 15, 0, 65, -1].map(|signal| is_ignored(ignored, signal)),
+            [true, true, true, false, false, false, false]
+        );
+        assert_eq!(of_status("SigCgt:\t0000000000000001\n"), None);
+        // The runtime of the language ignores a broken pipe (13) in every program.
+        assert!(!cfg!(target_os = "linux") || is_ignored(super::ignored(), 13));
+    }
+}
