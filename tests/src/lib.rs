@@ -8,6 +8,7 @@ pub mod parsers;
 pub mod proxy;
 pub mod s3;
 mod started;
+pub mod strace;
 
 pub use started::Started;
 

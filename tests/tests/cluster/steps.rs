@@ -8,28 +8,20 @@
 use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, Outcome, begin, until_made};
 use edp_tests::broker::Broker;
-use edp_tests::until;
-use std::process::Command;
+use edp_tests::{strace, until};
+use std::path::Path;
 
 type Ran = Result<Outcome, &'static str>;
 
-const NO_STRACE: &str = "processes cannot be traced here: install strace, allow ptrace";
+const NO_STRACE: &str = strace::NONE;
 
 fn can_trace() -> bool {
-    let mut traced = Command::new("strace");
-    let words = ["-D", "-o", "/dev/null", "-e", "trace=getpid", "true"];
-    traced.args(words).output().is_ok_and(|output| output.status.success())
+    strace::is_there()
 }
 
 /// What is to happen to whoever makes some system calls: all of these, or only those on one file.
-fn at(calls: &str, what: &str, file: Option<&std::path::Path>) -> Beneath {
-    // The tracer as a grandchild: the process itself stays ours.
-    let mut words: Vec<_> = ["strace", "-D", "-f", "-o", "/dev/null"].map(str::to_owned).to_vec();
-    if let Some(file) = file {
-        words.extend(["-P".into(), file.display().to_string()]);
-    }
-    words.extend(["-e".into(), format!("trace={calls}"), "-e".into(), format!("inject={calls}:{what}")]);
-    words
+fn at(calls: &str, what: &str, file: Option<&Path>) -> Beneath {
+    strace::words(calls, what, file, Path::new("/dev/null"))
 }
 
 /// The death of a process as it enters the n-th of these system calls in one of its threads.

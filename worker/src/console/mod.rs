@@ -16,9 +16,9 @@ use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::{StoreError, Stores, commit};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 /// How a command ended, as its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

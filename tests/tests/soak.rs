@@ -1,0 +1,231 @@
+//! A worker that serves for long: thousands of granules of many sets of resources, and it does not grow.
+
+use edp_engine::resources;
+use edp_protocol::Location;
+use edp_protocol::queue::{Link, Message, Publisher, Queue};
+use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::store::Stores;
+use edp_protocol::wire::{self, Event, Order, Report};
+use edp_tests::Fixture;
+use edp_worker::service::Worker;
+use edp_worker::service::reach::Reach;
+use edp_worker::service::serve::{Ended, Service, serve};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a granule may take on a busy machine before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Orders in the queue and with the worker at once.
+const WINDOW: usize = 16;
+
+/// What this process takes.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    /// Resident memory in KiB.
+    memory: u64,
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Taken {
+    fn now() -> Taken {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let entries = |directory: &str| fs::read_dir(directory).unwrap().count();
+        Taken {
+            memory: memory.trim().trim_end_matches(" kB").parse().unwrap(),
+            descriptors: entries("/proc/self/fd"),
+            threads: entries("/proc/self/task"),
+        }
+    }
+}
+
+/// Configuration, metadata, grid and mapping factors with content that no other set has.
+struct Set {
+    locations: [String; 4],
+    digests: recipe::Digests,
+}
+
+/// Links the files of a directory into a new one; one file is written anew.
+fn variant(from: &Path, to: &Path, other: &Path, content: &[u8]) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let from = entry.unwrap().path();
+        let to = to.join(from.file_name().unwrap());
+        if from.is_dir() {
+            variant(&from, &to, Path::new(""), b"");
+        } else {
+            fs::hard_link(&from, &to).unwrap();
+        }
+    }
+    if !other.as_os_str().is_empty() {
+        let path = to.join(other);
+        if path.exists() {
+            fs::remove_file(&path).unwrap();
+        }
+        fs::write(path, content).unwrap();
+    }
+}
+
+impl Set {
+    fn new(fixture: &Fixture, number: usize) -> Set {
+        let (demo, stores) = (&fixture.demo, Stores::default());
+        let place = |name: &str| fixture.path(&format!("sets/{number}/{name}"));
+        let more = |path: &Path, text: String| [fs::read(path).unwrap(), text.into_bytes()].concat();
+        fs::create_dir_all(place("")).unwrap();
+        let configuration = place("config.yaml");
+        fs::write(&configuration, more(&demo.configuration, format!("\n# set {number}\n"))).unwrap();
+        let json = fs::read_dir(&demo.metadata).unwrap().map(|entry| entry.unwrap().path());
+        let json = json.filter(|path| path.extension().is_some_and(|end| end == "json")).min().unwrap();
+        let spaces = format!("\n{}\n", " ".repeat(number));
+        variant(&demo.metadata, &place("metadata"), Path::new(json.file_name().unwrap()), &more(&json, spaces));
+        let list = "available_diagnostics.log";
+        let listed = more(&demo.grid.join(list), format!("set {number}\n"));
+        variant(&demo.grid, &place("grid"), Path::new(list), &listed);
+        // a level beyond all that the grid has: it is not read
+        let level = format!("land_mask/ecco_latlon_land_mask_{}.xz", 1000 + number);
+        variant(&demo.factors, &place("factors"), Path::new(&level), b"");
+        let text = |path: PathBuf| path.display().to_string();
+        let locations = [configuration, place("metadata"), place("grid"), place("factors")].map(text);
+        let [configuration, metadata, grid, factors] = &locations;
+        let digests = recipe::Digests {
+            configuration: resources::configuration_digest(configuration, &stores).unwrap(),
+            metadata: resources::metadata_digest(metadata, &stores).unwrap(),
+            grid: resources::grid_digest(grid, &stores).unwrap(),
+            factors: Some(resources::factors_digest(factors, &stores).unwrap()),
+        };
+        Set { locations, digests }
+    }
+
+    /// A recipe with the resources of this set, for a granule of this number.
+    fn recipe(&self, of: &Recipe, number: usize) -> Recipe {
+        let mut recipe = of.clone();
+        let below = recipe.granule_below_root().unwrap().to_owned();
+        let [configuration, metadata, grid, factors] = self.locations.clone();
+        recipe.ecco_cfg_loc = Some(configuration);
+        recipe.ecco_metadata_loc = Some(metadata);
+        recipe.ecco_grid_loc = Some(grid);
+        recipe.ecco_mapping_factors_loc = recipe.ecco_mapping_factors_loc.map(|_| factors);
+        let plan = recipe.recipe.as_mut().unwrap();
+        recipe.granule = format!("{}/{number}/{below}", plan.roots.destination);
+        let factors = plan.digests.factors.as_ref().and(self.digests.factors.clone());
+        plan.digests = recipe::Digests { factors, ..self.digests.clone() };
+        let id = recipe.computed_id().unwrap();
+        recipe.recipe.as_mut().unwrap().id = id;
+        recipe
+    }
+}
+
+async fn send(orders: &Publisher, recipe: &Recipe) {
+    let id = recipe.recipe.as_ref().unwrap().id.clone();
+    let order = Order {
+        production: "default".into(),
+        recipe_id: id.clone(),
+        attempt: 1,
+        alone: false,
+        deadline: 0,
+        recipe: wire::json(recipe).unwrap(),
+    };
+    orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();
+}
+
+/// Has one worker make granules; gives what this process takes after the first `warm` of them, and then every hundred.
+async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, warm: usize) -> Vec<Taken> {
+    let service = Service {
+        worker: Arc::new(Worker { thorough: true, ..Worker::new(slots, false) }),
+        reach: Some(Reach::beneath([&Location::Local(root.to_owned())]).unwrap()),
+        deadline: PATIENCE,
+        grace: PATIENCE,
+        idle: None,
+        patience: PATIENCE,
+    };
+    let link = Link::embedded().unwrap();
+    link.declare().await.unwrap();
+    let orders = link.publisher(Queue::Recipes, WINDOW);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let worker = tokio::spawn({
+        let link = link.clone();
+        async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
+    });
+    let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
+    let mut recipes = recipes;
+    let mut under_way = 0;
+    for recipe in recipes.by_ref().take(WINDOW) {
+        send(&orders, &recipe).await;
+        under_way += 1;
+    }
+    let (mut made, mut taken) = (0, Vec::new());
+    while under_way > 0 {
+        let delivery = reports.next().await.unwrap().unwrap();
+        let report = Report::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
+        delivery.ack();
+        let done = match report.event {
+            Event::Started => continue,
+            Event::Done(done) => done,
+            Event::Failed(failed) => panic!("{}", failed.reason()),
+        };
+        assert!(!done.already);
+        fs::remove_file(&done.location).unwrap();
+        (made, under_way) = (made + 1, under_way - 1);
+        if made >= warm && made % 100 == 0 {
+            taken.push(Taken::now());
+        }
+        if let Some(recipe) = recipes.next() {
+            send(&orders, &recipe).await;
+            under_way += 1;
+        }
+    }
+    drop(stop);
+    assert_eq!(worker.await.unwrap().unwrap(), Ended::Stopped);
+    taken
+}
+
+/// Makes granules from sets of resources, three of which are in use at any time. After the first fifth everything that a
+/// worker keeps has been there, and some of it has made room for something else: from then on nothing grows.
+fn stays_flat(granules: usize, sets: usize) {
+    // Without a runner that gives each test a process of its own, they would measure each other.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let fixture = Fixture::new(6);
+    let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+    let mut planned = recipe::parse_list("list", &fs::read(list).unwrap()).unwrap();
+    // the small ones: it is about how many there are
+    planned.retain(|recipe| recipe.dynamic_metadata.dimension == "2D");
+    let latlon = planned.iter().filter(|recipe| recipe.plan().unwrap().digests.factors.is_some()).count();
+    assert!(latlon > 0 && latlon < planned.len(), "{latlon} of {}", planned.len());
+    let sets: Vec<Set> = (0..sets).map(|number| Set::new(&fixture, number)).collect();
+    let each = granules / sets.len();
+    let recipes = (0..granules).map(|number| {
+        let set = &sets[(number / each + number % 3) % sets.len()];
+        set.recipe(&planned[number % planned.len()], number)
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let taken = runtime.block_on(soak(recipes, &fixture.path(""), 2, granules / 5));
+    let (first, last) = (taken[0], taken[taken.len() - 1]);
+    println!("after {} granules {first:?}, after {granules} {last:?}", granules / 5);
+    // An open file of a grid for each set would be hundreds; granules under way have a few.
+    let most = taken.iter().map(|taken| taken.descriptors).max().unwrap();
+    assert!(most <= first.descriptors + 24, "descriptors: {taken:?}");
+    // Threads that block are ended when they were idle for ten seconds, and started when they are needed: two for a slot.
+    let most = taken.iter().map(|taken| taken.threads).max().unwrap();
+    assert!(most <= first.threads + 8, "threads: {taken:?}");
+    // Memory that is freed stays with the process to some degree. What one of these sets takes is some 300 KiB: if all
+    // were kept, it would be more than this.
+    let limit = first.memory + 16 * 1024;
+    assert!(last.memory <= limit, "memory: {taken:?}");
+    runtime.shutdown_background();
+}
+
+#[test]
+fn a_worker_does_not_grow_with_the_sets_of_resources() {
+    stays_flat(600, 40);
+}
+
+#[test]
+#[ignore = "takes minutes: make check-all"]
+fn a_worker_does_not_grow_over_ten_thousand_granules() {
+    stays_flat(10_000, 200);
+}
