@@ -176,8 +176,12 @@ fn identify(path: &Path, recipe: &Recipe) -> io::Result<Result<Identity, Inspect
         return Ok(first);
     }
     let second = inspect::identify(path, recipe);
-    if matches!(second, Err(InspectError::Read { .. } | InspectError::Chunk(_))) {
-        io::copy(&mut std::fs::File::open(path)?, &mut io::sink())?;
+    if matches!(second, Err(InspectError::Read { .. } | InspectError::Chunk(_)))
+        && let Err(error) = std::fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+        // A directory cannot be read either, and never will be.
+        && unreadable(&error) != FailureKind::Permanent
+    {
+        return Err(error);
     }
     Ok(second)
 }
