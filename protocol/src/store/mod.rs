@@ -4,6 +4,7 @@ pub mod beneath;
 pub mod commit;
 mod files;
 pub mod local;
+pub mod output;
 mod s3;
 mod scratch;
 mod stamp;

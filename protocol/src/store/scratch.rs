@@ -1,7 +1,7 @@
 //! Local files that stand for objects for a while.
 
 use super::s3::Copied;
-use super::{StoreError, Stores};
+use super::{StoreError, Stores, output};
 use crate::Location;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -79,20 +79,18 @@ impl Stores {
         }))
     }
 
-    /// Writes a small file or object, in one step: nobody ever sees half of it. What was there is gone.
+    /// Writes a small file or object that a user named. A regular file and an object appear complete or not at all, and
+    /// replace what was there; devices, FIFOs and descriptors are written to (see [`output::write`]).
     ///
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, at: &Location, bytes: &[u8]) -> Result<(), StoreError> {
-        let Location::Local(path) = at else {
-            return self.put(self.passing(bytes)?.path(), at, "", true).map(drop);
-        };
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        fs::write(&part, bytes)
-            .and_then(|()| fs::rename(&part, path))
-            .inspect_err(|_| drop(fs::remove_file(&part)))
-            .map_err(|source| StoreError::Io { path: path.clone(), source })
+        match at {
+            Location::Local(path) => {
+                output::write(path, bytes).map_err(|source| StoreError::Io { path: path.clone(), source })
+            }
+            Location::S3 { .. } => self.put(self.passing(bytes)?.path(), at, "", true).map(drop),
+        }
     }
 
     /// A file in the scratch directory that nobody else has.

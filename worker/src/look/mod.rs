@@ -14,9 +14,8 @@ pub use colour::Palette;
 
 use canvas::Canvas;
 use colour::{INK, LAND};
+use edp_protocol::store::output;
 use field::{Field, Kind, Panel};
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 /// Widest map, pixels.
@@ -271,12 +270,14 @@ fn bar(
 /// Writes the page as a PNG.
 fn save(page: &Canvas, out: &Path) -> std::io::Result<()> {
     let side = |pixels| u32::try_from(pixels).map_err(std::io::Error::other);
-    let mut encoder = png::Encoder::new(BufWriter::new(File::create(out)?), side(page.width)?, side(page.height)?);
+    let mut picture = Vec::new();
+    let mut encoder = png::Encoder::new(&mut picture, side(page.width)?, side(page.height)?);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(page.bytes())?;
-    Ok(writer.finish()?)
+    writer.finish()?;
+    output::write(out, &picture)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use std::fs::File;
 use std::io::BufReader;
 
 /// A decoded picture.

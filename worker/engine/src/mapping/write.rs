@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
+use edp_protocol::store::output;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -202,9 +203,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), MappingError> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir).map_err(failed)?;
     }
-    let mut part = file.as_os_str().to_owned();
-    part.push(".part");
-    fs::write(&part, bytes).and_then(|()| fs::rename(&part, file)).map_err(failed)
+    output::write(file, bytes).map_err(failed)
 }
 
 #[cfg(test)]

@@ -1,0 +1,324 @@
+//! Writing a file that a user named: a regular file is replaced in one step, everything else is written through.
+
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Symbolic links that are followed from one name, as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Beginning and end of the names of files that are not complete yet.
+const TEMPORARY: (&str, &str) = (".edp-", ".part");
+
+/// Where a name leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// A regular file, or a name that nothing has yet.
+    File(PathBuf),
+    /// A descriptor that a process has open: `/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/3`.
+    Descriptor(PathBuf),
+    /// A device or a FIFO.
+    Stream(PathBuf),
+}
+
+/// Writes `bytes` to `path`.
+///
+/// A regular file appears complete or not at all: the bytes are written beside it under a name that nobody else has,
+/// which then becomes the file; it keeps the permissions of the file before it. Symbolic links stay, and what they lead
+/// to is written. A device, a FIFO or an open descriptor is opened and written to, and is never replaced. A file in a
+/// directory in which nothing can be created, and one that is a mount point, is overwritten in place.
+///
+/// # Errors
+/// It cannot be written, is a directory or a socket, or there are too many links. What stood in a regular file before is
+/// still there then, unless it had to be overwritten in place.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match target(path)? {
+        Target::File(file) => replace(&file, bytes),
+        Target::Stream(stream) => OpenOptions::new().write(true).open(stream)?.write_all(bytes),
+        Target::Descriptor(link) => write_descriptor(&link, bytes),
+    }
+}
+
+/// Follows links to what is meant.
+fn target(path: &Path) -> io::Result<Target> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let found = match fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            // a link may lead to what is not there yet
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Target::File(path)),
+            Err(e) => return Err(e),
+        };
+        let kind = found.file_type();
+        if !kind.is_symlink() {
+            return match kind {
+                _ if kind.is_file() => Ok(Target::File(path)),
+                _ if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => Ok(Target::Stream(path)),
+                _ if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+                _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is a socket, which is no file to write to")),
+            };
+        }
+        // What a link there says is no path: `pipe:[123]`, or a file that has another name by now.
+        if is_descriptor(&path) {
+            return Ok(Target::Descriptor(path));
+        }
+        let to = fs::read_link(&path)?;
+        path = path.parent().unwrap_or(Path::new("")).join(to);
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// Whether a path is in a process' directory of descriptors.
+fn is_descriptor(path: &Path) -> bool {
+    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+    directory.is_some_and(|directory| directory.starts_with("/proc") && directory.file_name() == Some(OsStr::new("fd")))
+}
+
+/// Writes to a descriptor. What this process calls its output and its error stream is written where these stand; a file
+/// behind another descriptor is appended to, since nobody can tell where its owner is in it.
+fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
+    let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
+    let is_own = link.parent().and_then(|parent| parent.canonicalize().ok()) == Some(own);
+    match link.file_name().and_then(OsStr::to_str) {
+        Some("1") if is_own => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
+        }
+        Some("2") if is_own => io::stderr().lock().write_all(bytes),
+        _ => OpenOptions::new().append(true).open(link)?.write_all(bytes),
+    }
+}
+
+/// Replaces a regular file in one step, or makes it.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let before = match fs::metadata(path) {
+        Ok(found) => Some(found),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e),
+    };
+    if before.is_some() {
+        // Whoever may not write the file may not replace it either, though the directory would allow it.
+        OpenOptions::new().write(true).open(path)?;
+    }
+    let (temporary, file) = match temporary(path, before.is_some()) {
+        Err(e) if before.is_some() && is_refused_there(&e) => return overwrite(path, bytes),
+        made => made?,
+    };
+    let replaced = fill(file, before.as_ref(), bytes).and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    match replaced {
+        Err(e) if before.is_some() && is_mount_point(&e) => overwrite(path, bytes),
+        replaced => replaced,
+    }
+}
+
+/// A new file beside another, that nobody else has. What is to have the permissions of a file before has none until
+/// then.
+fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
+    loop {
+        let name = format!("{}{:016x}{}", TEMPORARY.0, RandomState::new().hash_one(0_u8), TEMPORARY.1);
+        let temporary = path.with_file_name(name);
+        let mode = if private { 0o600 } else { 0o666 };
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn fill(mut file: File, before: Option<&fs::Metadata>, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)?;
+    if let Some(before) = before {
+        // Only root may give files away; for others it stays theirs.
+        let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+        file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
+    }
+    file.sync_all()
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Whether nothing can be created in a directory.
+fn is_refused_there(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
+}
+
+/// Whether a name cannot be given to another file because something is mounted there.
+fn is_mount_point(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::BUSY | Errno::XDEV))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::sync::{Arc, Barrier};
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = entries.collect();
+        names.sort();
+        names
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn files_are_made_and_replaced_with_their_permissions() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tasks.json");
+        write(&path, b"one").unwrap();
+        fs::write(directory.path().join("other"), "").unwrap();
+        assert_eq!(mode(&path), mode(&directory.path().join("other")), "what the umask says");
+        let open = File::open(&path).unwrap();
+        for permissions in [0o640, 0o600, 0o755] {
+            fs::set_permissions(&path, Permissions::from_mode(permissions)).unwrap();
+            write(&path, b"two").unwrap();
+            assert_eq!(mode(&path), permissions);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        // whoever reads it meanwhile has the one before
+        assert_eq!(io::read_to_string(open).unwrap(), "one");
+        assert_eq!(names(directory.path()), ["other", "tasks.json"]);
+    }
+
+    #[test]
+    fn links_stay_and_what_they_lead_to_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        fs::write(at("data/old"), "old").unwrap();
+        symlink("data/old", at("first")).unwrap();
+        symlink("first", at("second")).unwrap();
+        symlink("data/new", at("dangling")).unwrap();
+        symlink(at("data"), at("there")).unwrap();
+        write(&at("second"), b"through two links").unwrap();
+        write(&at("dangling"), b"made").unwrap();
+        write(&at("there/third"), b"below a link").unwrap();
+        for link in ["first", "second", "dangling", "there"] {
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink(), "{link}");
+        }
+        assert_eq!(fs::read(at("data/old")).unwrap(), b"through two links");
+        assert_eq!(fs::read(at("data/new")).unwrap(), b"made");
+        assert_eq!(names(&at("data")), ["new", "old", "third"]);
+        symlink("round", at("round")).unwrap();
+        assert_eq!(Errno::from_io_error(&write(&at("round"), b"x").unwrap_err()), Some(Errno::LOOP));
+        symlink("nowhere/file", at("lost")).unwrap();
+        assert_eq!(write(&at("lost"), b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_fifo_is_written_to_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        symlink("fifo", directory.path().join("link")).unwrap();
+        // more than a pipe holds at once
+        let bytes = vec![7; 1 << 18];
+        for name in ["fifo", "link"] {
+            let reader = std::thread::spawn({
+                let fifo = fifo.clone();
+                move || fs::read(fifo).unwrap()
+            });
+            write(&directory.path().join(name), &bytes).unwrap();
+            assert!(reader.join().unwrap() == bytes);
+        }
+        assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+        assert_eq!(names(directory.path()), ["fifo", "link"]);
+    }
+
+    #[test]
+    fn devices_are_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("null");
+        symlink("/dev/null", &link).unwrap();
+        // Through the link alone: were it wrong, the link would be gone and not the machine's device.
+        write(&link, b"nothing").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert_eq!(target(Path::new("/dev/full")).unwrap(), Target::Stream("/dev/full".into()));
+        assert_eq!(Errno::from_io_error(&write(Path::new("/dev/full"), b"x").unwrap_err()), Some(Errno::NOSPC));
+    }
+
+    #[test]
+    fn descriptors_are_known_whatever_they_are_called() {
+        use std::os::fd::AsRawFd as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "before\n").unwrap();
+        let open = OpenOptions::new().append(true).open(&path).unwrap();
+        let number = open.as_raw_fd();
+        let link = directory.path().join("link");
+        symlink(format!("/dev/fd/{number}"), &link).unwrap();
+        for name in [format!("/dev/fd/{number}"), format!("/proc/self/fd/{number}"), link.display().to_string()] {
+            assert!(matches!(target(Path::new(&name)).unwrap(), Target::Descriptor(_)), "{name}");
+            write(Path::new(&name), b"line\n").unwrap();
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before\nline\nline\nline\n");
+        assert!(matches!(target(Path::new("/dev/stdout")).unwrap(), Target::Descriptor(link) if link.ends_with("1")));
+        assert_eq!(names(directory.path()), ["link", "log"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = write(directory.path(), b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        let socket = directory.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(write(&socket, b"x").unwrap_err().to_string().contains("socket"));
+        let error = write(&directory.path().join("none/file"), b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(names(directory.path()), ["socket"]);
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_directory_meanwhile_leaves_nothing_temporary() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("there");
+        fs::create_dir(&path).unwrap();
+        assert!(replace(&path, b"x").is_err());
+        assert_eq!(names(directory.path()), ["there"]);
+    }
+
+    #[test]
+    fn two_writers_do_not_meet() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tasks.json");
+        let start = Arc::new(Barrier::new(8));
+        let threads: Vec<_> = (0..8_u8)
+            .map(|i| {
+                let (path, start) = (path.clone(), start.clone());
+                std::thread::spawn(move || {
+                    start.wait();
+                    (0..20).for_each(|_| write(&path, &vec![i; 100_000]).unwrap());
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let content = fs::read(&path).unwrap();
+        assert!(content.len() == 100_000 && content.iter().all(|byte| *byte == content[0]));
+        assert_eq!(names(directory.path()), ["tasks.json"]);
+    }
+}
