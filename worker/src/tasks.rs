@@ -227,6 +227,17 @@ pub enum ShareError {
     /// The number of parts is not known.
     #[error("AWS_BATCH_JOB_ARRAY_INDEX says which part this is, but not of how many: give --parts N")]
     Parts,
+    /// The array has another size than the list has parts.
+    #[error(
+        "--parts {parts}, but AWS_BATCH_JOB_ARRAY_SIZE is {size}: not every part would be made; give the array as many \
+         jobs as parts"
+    )]
+    Size {
+        /// Parts.
+        parts: usize,
+        /// Jobs of the array.
+        size: usize,
+    },
     /// The number is beyond the number of parts.
     #[error("this is part {part} of {of}: the array must be as large as the number of parts, without gaps")]
     Beyond {
@@ -235,6 +246,46 @@ pub enum ShareError {
         /// Parts.
         of: usize,
     },
+    /// A task id without what Slurm says of the whole array.
+    #[error(
+        "SLURM_ARRAY_TASK_ID is {id}, but {missing} is not set, so that nothing tells how many tasks the array has: give \
+         --part {id}/N, or unset SLURM_ARRAY_TASK_ID if this is no array job"
+    )]
+    Alone {
+        /// The task.
+        id: usize,
+        /// The variable.
+        missing: &'static str,
+    },
+    /// The task ids of an array do not number the parts of a list.
+    #[error(
+        "the task ids of this Slurm array ({count} from {first} to {last}, step {step}) {}; give --part \
+         $SLURM_ARRAY_TASK_ID/{} instead",
+        why(*parts),
+        parts.map_or("N".to_owned(), |parts| parts.to_string())
+    )]
+    Array {
+        /// Smallest id.
+        first: usize,
+        /// Largest id.
+        last: usize,
+        /// Distance of two ids.
+        step: usize,
+        /// Number of ids.
+        count: usize,
+        /// Parts, if they are given.
+        parts: Option<usize>,
+    },
+}
+
+/// Why the task ids of an array do not tell a share.
+fn why(parts: Option<usize>) -> String {
+    match parts {
+        Some(parts) => {
+            format!("are not those of {parts} parts: neither 1 to {parts} nor 0 to {}", parts.saturating_sub(1))
+        }
+        None => "have gaps, so that they do not number the parts of the list".to_owned(),
+    }
 }
 
 impl FromStr for Share {
@@ -251,8 +302,12 @@ impl FromStr for Share {
 
 impl Share {
     /// The share that an array job has: by AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
-    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_STEP`, `_COUNT`). None if this is no
+    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). None if this is no
     /// array job.
+    ///
+    /// The ids of a Slurm array number the shares if they are the whole of a range, whatever its beginning and step. If
+    /// some tasks of an earlier array are submitted again (`--array=3,6`), or if `parts` are given that the ids do not
+    /// number, nothing tells which share is meant.
     ///
     /// # Errors
     /// The variables do not go together.
@@ -265,19 +320,27 @@ impl Share {
             value.trim().parse().map(Some).map_err(|_| ShareError::Variable { name, value })
         };
         let (index, of) = if let Some(index) = number("AWS_BATCH_JOB_ARRAY_INDEX")? {
-            let of = match parts {
-                Some(parts) => parts,
-                None => number("AWS_BATCH_JOB_ARRAY_SIZE")?.ok_or(ShareError::Parts)?,
-            };
-            (index, of)
+            match (parts, number("AWS_BATCH_JOB_ARRAY_SIZE")?) {
+                (Some(parts), Some(size)) if parts != size => return Err(ShareError::Size { parts, size }),
+                (Some(of), _) | (None, Some(of)) => (index, of),
+                (None, None) => return Err(ShareError::Parts),
+            }
         } else if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
-            let first = number("SLURM_ARRAY_TASK_MIN")?.unwrap_or(0);
+            let said = |name| number(name)?.ok_or(ShareError::Alone { id, missing: name });
+            let (first, count) = (said("SLURM_ARRAY_TASK_MIN")?, said("SLURM_ARRAY_TASK_COUNT")?);
             let step = number("SLURM_ARRAY_TASK_STEP")?.unwrap_or(1).max(1);
-            let of = match parts {
-                Some(parts) => parts,
-                None => number("SLURM_ARRAY_TASK_COUNT")?.unwrap_or(0),
-            };
-            (id.saturating_sub(first) / step, of)
+            let without_gaps = first.saturating_add(step.saturating_mul(count.saturating_sub(1)));
+            let last = number("SLURM_ARRAY_TASK_MAX")?.unwrap_or(without_gaps);
+            let is_range = (first..=last).contains(&id)
+                && (id - first) % step == 0
+                && (last - first) % step == 0
+                && (last - first) / step + 1 == count;
+            // A single id has no step.
+            let numbers = |parts: usize| parts == count && first <= 1 && (count == 1 || step == 1);
+            if !is_range || parts.is_some_and(|parts| !numbers(parts)) {
+                return Err(ShareError::Array { first, last, step, count, parts });
+            }
+            ((id - first) / step, count)
         } else {
             return Ok(None);
         };
@@ -318,6 +381,63 @@ mod tests {
         assert!(of(None, &slurm).is_err(), "with a step that is not said");
         assert_eq!(of(None, &[&slurm[..], &[("SLURM_ARRAY_TASK_STEP", "2")]].concat()), share(4, 4));
         assert!(matches!(of(Some(3), &[("SLURM_ARRAY_TASK_ID", "x")]), Err(ShareError::Variable { .. })));
+        let size = [("AWS_BATCH_JOB_ARRAY_SIZE", "10"), aws];
+        assert_eq!(of(Some(10), &size), share(4, 10));
+        assert_eq!(of(Some(8), &size), Err(ShareError::Size { parts: 8, size: 10 }));
+    }
+
+    /// What the task `id` of a Slurm array of these ids gets.
+    fn slurm(parts: Option<usize>, ids: &[usize], step: usize, id: usize) -> Result<Option<Share>, ShareError> {
+        let (first, last) = (ids.iter().min().unwrap(), ids.iter().max().unwrap());
+        let all = [("ID", id), ("MIN", *first), ("MAX", *last), ("COUNT", ids.len()), ("STEP", step)];
+        Share::of_array(parts, |name| {
+            let name = name.strip_prefix("SLURM_ARRAY_TASK_")?;
+            all.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string())
+        })
+    }
+
+    #[test]
+    fn slurm_arrays_cover_the_list_or_are_refused() {
+        // ids, step, parts if given; whether that tells shares
+        let cases: [(&[usize], usize, Option<usize>, bool); 16] = [
+            (&[1, 2, 3, 4], 1, None, true),
+            (&[0, 1, 2], 1, None, true),
+            (&[5, 6, 7, 8], 1, None, true),
+            (&[1, 3, 5, 7, 9], 2, None, true),
+            (&[1], 1, None, true),
+            (&[5], 1, None, true),
+            (&[1, 2, 3, 4], 1, Some(4), true),
+            (&[0, 1, 2, 3], 1, Some(4), true),
+            (&[1], 1, Some(1), true),
+            (&[3, 6], 1, None, false),
+            (&[1, 2, 4], 1, None, false),
+            (&[3, 6], 1, Some(8), false),
+            (&[5], 1, Some(8), false),
+            (&[1, 2, 3, 4], 1, Some(8), false),
+            (&[2, 3, 4, 5], 1, Some(4), false),
+            (&[1, 3, 5, 7], 2, Some(4), false),
+        ];
+        for (ids, step, parts, told) in cases {
+            let shares: Vec<_> = ids.iter().map(|id| slurm(parts, ids, step, *id)).collect();
+            if told {
+                let of = ids.len();
+                let want: Vec<_> = (1..=of).map(|part| Ok(Some(Share { part, of }))).collect();
+                assert_eq!(shares, want, "{ids:?} {parts:?}");
+            } else {
+                for share in shares {
+                    let text = share.unwrap_err().to_string();
+                    let advice = format!("--part $SLURM_ARRAY_TASK_ID/{}", parts.map_or("N".into(), |n| n.to_string()));
+                    assert!(text.contains(&advice), "{ids:?} {parts:?}: {text}");
+                }
+            }
+        }
+        // an id that is not of this array: variables of two jobs
+        assert!(slurm(None, &[1, 2, 3], 1, 7).is_err());
+        assert!(slurm(None, &[5, 6, 7], 1, 1).is_err());
+        for parts in [None, Some(8)] {
+            let text = of(parts, &[("SLURM_ARRAY_TASK_ID", "3")]).unwrap_err().to_string();
+            assert!(text.contains("SLURM_ARRAY_TASK_MIN is not set") && text.contains("--part 3/N"), "{text}");
+        }
     }
 
     #[test]
