@@ -1,6 +1,8 @@
 //! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
 
-use crate::queue::Address;
+mod problem;
+
+use crate::queue::{Address, Secrets};
 use config::{Config, Environment, File, FileFormat};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -82,6 +84,13 @@ pub struct RunSettings {
 pub struct QueueSettings {
     /// `amqp://user:password@host:port/vhost`, or `amqps://`.
     pub url: Option<Address>,
+    /// A file with the address instead, read at each connection.
+    pub url_file: Option<PathBuf>,
+    /// A file with the password, read at each connection.
+    pub password_file: Option<PathBuf>,
+    /// A program that prints the password, with its arguments, started at each connection without a shell.
+    #[serde(deserialize_with = "words")]
+    pub password_command: Option<Vec<String>>,
     /// How long a broker that is away is waited for (600).
     pub patience: Option<u32>,
     /// After how long a silent connection is lost (30).
@@ -174,6 +183,46 @@ impl S3Settings {
     }
 }
 
+impl QueueSettings {
+    /// Takes an address from the command line, which comes before all others.
+    pub fn name(&mut self, option: Option<Address>) {
+        if let Some(address) = option {
+            self.url = Some(address);
+            self.url_file = None;
+        }
+    }
+
+    /// Where passwords come from at each connection.
+    pub fn secrets(&self) -> Secrets {
+        Secrets {
+            url_file: self.url_file.clone(),
+            password_file: self.password_file.clone(),
+            password_command: self.password_command.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A program and its arguments: a list, or words separated by white space. No shell sees them.
+fn words<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        Text(String),
+        List(Vec<String>),
+    }
+    let words = match Option::<Words>::deserialize(value) {
+        Ok(None) => return Ok(None),
+        Ok(Some(Words::Text(text))) => text.split_whitespace().map(str::to_owned).collect(),
+        Ok(Some(Words::List(words))) => words,
+        Err(_) => Vec::new(),
+    };
+    if words.first().is_none_or(String::is_empty) {
+        let what = "write a program and its arguments, as a list of texts or with white space between them";
+        return Err(serde::de::Error::custom(what));
+    }
+    Ok(Some(words))
+}
+
 /// An address without a user in it: it is shown in messages, where a password must not be.
 fn endpoint<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
     let endpoint = Option::<String>::deserialize(value)?;
@@ -197,13 +246,23 @@ pub enum SettingsError {
         /// What the system says.
         source: io::Error,
     },
-    /// A key is unknown, or its value of the wrong type.
-    #[error("settings, from {from}: {source}")]
+    /// The file is no TOML.
+    #[error("settings: {path}, line {line}: {what} (the line is not shown: it may hold a password)")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key is unknown, or its value of the wrong type. No value is repeated: it may be a password.
+    #[error("settings, from {from}: {what}")]
     Content {
         /// Where they come from.
         from: String,
-        /// What is wrong.
-        source: config::ConfigError,
+        /// Which key, and what is wrong.
+        what: String,
     },
 }
 
@@ -215,7 +274,7 @@ impl Settings {
     pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let path = file.unwrap_or(Path::new(FILE));
-        match read(path) {
+        let mut settings = match read(path) {
             Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
                 Settings::parse(None, environment)
             }
@@ -225,7 +284,10 @@ impl Settings {
                 settings.warnings.extend(exposed(path, &text));
                 Ok(settings)
             }
-        }
+        }?;
+        let exposed: Vec<_> = settings.exposed_secrets().collect();
+        settings.warnings.extend(exposed);
+        Ok(settings)
     }
 
     /// Puts settings together from the text of a file (with its path, for messages) and variables of an environment.
@@ -243,21 +305,40 @@ impl Settings {
         let environment: HashMap<String, String> = environment.into_iter().filter(|(name, _)| ours(name)).collect();
         let environment =
             Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
+        if let Some((path, text)) = file
+            && let Some((line, what)) = problem::syntax(text)
+        {
+            return Err(SettingsError::Syntax { path: path.into(), line, what });
+        }
         let text = file.map(|(_, text)| File::from_str(text, FileFormat::Toml));
         let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build();
-        all.and_then(Config::try_deserialize).map_err(|source| SettingsError::Content {
+        all.and_then(Config::try_deserialize).map_err(|error| SettingsError::Content {
             from: file.map_or("the environment".into(), |(path, _)| format!("{} and the environment", path.display())),
-            source,
+            what: problem::content(&error),
         })
     }
+
+    /// Warnings of files with a password that everybody on this machine may read.
+    fn exposed_secrets(&self) -> impl Iterator<Item = String> {
+        let files = [&self.queue.url_file, &self.queue.password_file];
+        files
+            .into_iter()
+            .flatten()
+            .filter(|path| is_open(path))
+            .map(|path| format!("{}: holds a password and may be read by everybody: chmod o-r", path.display()))
+    }
+}
+
+/// Whether everybody on this machine may read a file.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
 }
 
 /// A warning if a file has a password in it and everybody on this machine may read it.
 fn exposed(path: &Path, text: &str) -> Option<String> {
     let settings = Settings::parse(Some((path, text)), []).ok()?;
-    let open = std::fs::metadata(path).ok()?.permissions().mode() & 0o004 != 0;
     let warn = || format!("{}: has a password and may be read by everybody: chmod o-r", path.display());
-    (open && settings.queue.url?.has_password()).then(warn)
+    (is_open(path) && settings.queue.url?.has_password()).then(warn)
 }
 
 /// The text of a settings file.
@@ -319,6 +400,62 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_are_named_and_values_are_not_shown() {
+        for (text, parts) in [
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\n", &["line 2"][..]),
+            ("[queue]\n\nurl = amqp://u:s3cret@h/v\n", &["line 3"]),
+            ("[queue]\nurl = [\"amqp://u:s3cret@h/v\"]\n", &["queue.url", "a list", "a text"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\" x\n", &["line 2"]),
+            ("[queue]\nurl = \"a\"\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 3"]),
+            ("[queue]\nurll = \"amqp://u:s3cret@h/v\"\n", &["urll", "url, "]),
+            ("[queue]\n\"amqp://u:s3cret@h/v\" = 1\n", &["no key"]),
+            ("queue = \"amqp://u:s3cret@h/v\"\n", &["queue", "a section"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h:99999/v\"\n", &["amqp://user:password"]),
+            ("[queue]\npatience = \"amqp://u:s3cret@h/v\"\n", &["queue.patience", "whole number"]),
+            ("[queue]\npassword_command = 7\n", &["password_command", "a program"]),
+            ("[queue]\npassword_command = [['s3cret']]\n", &["password_command", "a program"]),
+            ("[serve]\nnotices = \"s3cret\"\n", &["serve.notices", "none of those"]),
+            ("[store.s3]\nanonymous = \"s3cret\"\n", &["store.s3.anonymous"]),
+            ("[run]\nslots = 70000\n", &["run.slots"]),
+            ("log = { s3cret = 1 }\n", &["log", "a section", "a text"]),
+            ("[\"amqp://u:s3cret@h\"]\n", &["no key"]),
+            ("[[queue]]\nurl = \"amqp://u:s3cret@h/v\"\n", &["queue"]),
+        ] {
+            let error = load(text, &[]).unwrap_err();
+            let shown = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+            assert!(!shown.contains("s3cret"), "{text}: {shown}");
+            for part in parts {
+                assert!(error.to_string().contains(part), "{text}: {error}");
+            }
+        }
+        for (name, part) in [
+            ("EDP_QUEUE__URL__X", "queue.url"),
+            ("EDP_QUEUE__PATIENCE", "queue.patience"),
+            ("EDP_QUEUE__URLL", "urll"),
+            ("EDP_RUN__SLOTS", "run.slots"),
+        ] {
+            let error = load("", &[(name, "amqp://u:s3cret@h/v")]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret") && error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_and_programs_give_passwords() {
+        let text = "[queue]\nurl_file = 'u'\npassword_command = 'pass show edp'\n";
+        let queue = load(text, &[]).unwrap().queue;
+        assert_eq!(queue.password_command.clone().unwrap(), ["pass", "show", "edp"]);
+        let list = "[queue]\npassword_command = ['/a b/pass', 'x y']\n";
+        assert_eq!(load(list, &[]).unwrap().queue.password_command.unwrap(), ["/a b/pass", "x y"]);
+        let queue = load("", &[("EDP_QUEUE__PASSWORD_COMMAND", "pass show"), ("EDP_QUEUE__URL_FILE", "/run/url")]);
+        let queue = queue.unwrap().queue;
+        assert_eq!(queue.password_command.unwrap(), ["pass", "show"]);
+        assert_eq!(queue.url_file.unwrap(), Path::new("/run/url"));
+        let mut queue = load(text, &[]).unwrap().queue;
+        queue.name("amqp://h".parse().ok());
+        assert_eq!((queue.url.unwrap().to_string().as_str(), queue.url_file), ("amqp://guest@h:5672/", None));
+    }
+
+    #[test]
     fn a_password_that_everybody_may_read_is_warned_of() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("edp.toml");
@@ -332,6 +469,12 @@ mod tests {
         let secret = "[queue]\nurl = 'amqp://u:s3cret@h/'";
         assert_eq!((warned(secret, 0o644), warned(secret, 0o640)), (1, 0));
         assert_eq!(warned("[queue]\nurl = 'amqp://h/'", 0o644), 0);
+        let secret = dir.path().join("password");
+        std::fs::write(&secret, "s3cret").unwrap();
+        for (mode, warnings) in [(0o644, 1), (0o600, 0)] {
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(warned(&format!("[queue]\npassword_file = '{}'", secret.display()), 0o644), warnings);
+        }
     }
 
     #[test]

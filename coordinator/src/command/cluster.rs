@@ -110,7 +110,7 @@ pub(crate) fn broker(
         if url.has_password() {
             note("warning: everybody on this machine sees the password in --queue: give it by EDP_QUEUE__URL");
         }
-        at.url = Some(url);
+        at.name(Some(url));
     }
     Ok(Some(QueueOptions::from_settings(&at, production.clone()).map_err(|e| usage(&e))?))
 }

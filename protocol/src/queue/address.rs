@@ -15,6 +15,23 @@ pub struct Address(AMQPUri);
 #[error("the address of the queue: {0}; write amqp://user:password@host:port/vhost, or amqps:// for TLS")]
 pub struct AddressError(&'static str);
 
+/// Errors of characters that have a meaning in URLs. A parser would take a part of the password for the host or the
+/// virtual host, which are shown.
+const AT: AddressError = AddressError(
+    "it has an '@' that does not end user and password: percent-encode it in user, password and virtual host (%40), and a \
+     '/' there, too (%2F)",
+);
+const SLASH: AddressError =
+    AddressError("its virtual host has a '/': percent-encode it (%2F), also in user and password");
+const QUERY: AddressError = AddressError(
+    "it has a '?' or '#': percent-encode them in user, password and virtual host (%3F, %23), and set heartbeat and the \
+     like in the settings",
+);
+const PERCENT: AddressError =
+    AddressError("it has a '%' that is not followed by two hexadecimal digits: percent-encode it, too (%25)");
+const SPACE: AddressError =
+    AddressError("it has a space, a line break or a control character: percent-encode them (%20, %0A)");
+
 impl FromStr for Address {
     type Err = AddressError;
 
@@ -26,7 +43,21 @@ impl FromStr for Address {
             return Err(AddressError("its scheme is neither amqp nor amqps"));
         }
         if rest.contains(['?', '#']) {
-            return Err(AddressError("it has a '?' or '#': set heartbeat and the like in the settings"));
+            return Err(QUERY);
+        }
+        if rest.contains(|character: char| character.is_whitespace() || character.is_control()) {
+            return Err(SPACE);
+        }
+        if !is_percent_encoded(rest) {
+            return Err(PERCENT);
+        }
+        let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.matches('@').count() > 1 || vhost.contains('@') {
+            return Err(AT);
+        }
+        // "//" stands for the virtual host "/" in many programs' addresses
+        if vhost != "/" && vhost.contains('/') {
+            return Err(SLASH);
         }
         // the parser would take such a host for localhost
         if rest.rsplit_once('@').map_or(rest, |(_, host)| host).starts_with('[') {
@@ -40,7 +71,20 @@ impl FromStr for Address {
     }
 }
 
+/// Whether each percent sign is that of an encoded byte.
+fn is_percent_encoded(text: &str) -> bool {
+    let digits = |code: &str| code.as_bytes().get(..2).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
+    text.split('%').skip(1).all(digits)
+}
+
 impl Address {
+    /// The same with another password, which is not percent-encoded.
+    #[must_use]
+    pub fn with_password(mut self, password: String) -> Address {
+        self.0.authority.userinfo.password = password;
+        self
+    }
+
     /// Whether it holds a password that is worth hiding: another than the one that brokers give to everybody.
     pub fn has_password(&self) -> bool {
         !["", "guest"].contains(&self.0.authority.userinfo.password.as_str())
@@ -107,6 +151,36 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn passwords_that_are_not_encoded_are_refused_and_not_shown() {
+        for text in [
+            "amqp://u:p@s3cret/w0rd@host/v",
+            "amqp://u:p@s3cret@host/v",
+            "amqp://u:12/s3cret@host/v",
+            "amqp://u:s3cret/12@host/v",
+            "amqp://user@realm:s3cret@host/v",
+            "amqp://u:x?s3cret@host/v",
+            "amqp://u:x#s3cret@host/v",
+            "amqp://u:s3cret%@host/v",
+            "amqp://u:s3cret%zz@host/v",
+            "amqp://u:s3cret two@host/v",
+            "amqp://u:s3cret\n@host/v",
+            "amqp://host/s3cret/v",
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains("percent-encode") && !error.contains("s3cret"), "{text}: {error}");
+        }
+        let encoded: Address = "amqp://u%40realm:p%40s3%2Fcr%23et%25@host/a%2Fb%40c".parse().unwrap();
+        assert_eq!(encoded.uri().authority.userinfo.password, "p@s3/cr#et%");
+        assert_eq!(encoded.to_string(), "amqp://u@realm@host:5672/a/b@c");
+        // what is meant is clear
+        for (text, vhost) in [("amqp://u:a:b&c=d@h/v", "v"), ("amqp://h//", "/"), ("amqp://h/%2F", "/")] {
+            assert_eq!(text.parse::<Address>().unwrap().uri().vhost, vhost, "{text}");
+        }
+        let other = encoded.with_password("x/y".into());
+        assert_eq!(other.uri().authority.userinfo.password, "x/y");
     }
 
     proptest! {

@@ -16,12 +16,14 @@ mod consumer;
 mod embedded;
 mod engine;
 mod publisher;
+mod secrets;
 pub mod topology;
 
 pub use address::{Address, AddressError};
 pub use amqp::{Options, OptionsError, Tls, TlsError};
 pub use consumer::{Consumer, Delivery};
 pub use publisher::Publisher;
+pub use secrets::{SecretError, Secrets};
 
 use bytes::Bytes;
 use engine::Engine;
@@ -133,7 +135,7 @@ pub enum QueueError {
         why: Arc<str>,
     },
     /// The broker does not let us: user, password, virtual host, certificate or permissions.
-    #[error("{address}: refused: {why}; check user, password, virtual host, certificate and permissions")]
+    #[error("{address}: refused: {why}")]
     Refused {
         /// The broker, without password.
         address: String,
@@ -275,7 +277,13 @@ impl Link {
                 Some(Err(absent @ QueueError::Absent { .. })) if start.elapsed() + pause >= deadline => {
                     return Err(absent);
                 }
-                Some(Err(absent @ QueueError::Absent { .. })) => last = Some(absent),
+                Some(Err(absent @ QueueError::Absent { .. })) => {
+                    if last.is_none() {
+                        let queue = handle.queue(Queue::Recipes);
+                        tracing::info!(%queue, "waiting for a coordinator to declare the queues of this production");
+                    }
+                    last = Some(absent);
+                }
                 Some(result) => {
                     handle.awaits();
                     return result;

@@ -65,7 +65,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
             "warning: everybody on this machine sees the password in --queue: give it by EDP_QUEUE__URL or the settings",
         );
     }
-    at.url = options.queue.clone().or(at.url);
+    at.name(options.queue.clone());
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
     let set = Reach::split(settings.serve.roots.as_deref().unwrap_or_default());
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;

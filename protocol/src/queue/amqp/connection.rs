@@ -1,7 +1,8 @@
 //! One connection, and everything that must be there before it is of use.
 
+use super::cause;
 use super::{Half, Shared};
-use crate::queue::{Depth, Queue, QueueError, State};
+use crate::queue::{Address, Depth, Queue, QueueError, Secrets, State};
 use futures_util::{Stream, StreamExt};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
@@ -54,11 +55,17 @@ impl Session {
     /// Waits for something that has happened to the connection: it was lost (nothing), blocked or unblocked.
     pub(super) async fn event(&mut self) -> Result<Event, String> {
         match self.events.next().await {
+            // An error of a channel, which whoever uses that channel gets to know: the connection lives on.
+            Some(event @ Event::Error(_)) if is_of_a_channel(&event) => Ok(event),
             Some(Event::Error(error)) => Err(error.to_string()),
             Some(event) => Ok(event),
             None => Err("the connection has ended".into()),
         }
     }
+}
+
+fn is_of_a_channel(event: &Event) -> bool {
+    matches!(event, Event::Error(error) if error.is_amqp_soft_error())
 }
 
 /// Ends a connection, if it still lives. Dropping it would do so some time later: until then, a coordinator would find
@@ -151,8 +158,10 @@ pub(super) const TAKEN: &str = "standing by: another coordinator of this product
 async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Failure> {
     let connection = within(shared, "connecting", connect(shared, half)).await.map_err(|failure| match failure {
         // what refuses us later may be a broker that is just starting
-        Trouble::Amqp(error) if first && is_refusal(&error) => Failure::Final(shared.refused(error)),
-        Trouble::Amqp(error) => Failure::Passing(error.to_string()),
+        Trouble::Amqp(error) if first && is_refusal(&error) => {
+            Failure::Final(shared.refused(cause::of(&error, &shared.options.address)))
+        }
+        Trouble::Amqp(error) => Failure::Passing(cause::of(&error, &shared.options.address)),
         Trouble::Late(why) => Failure::Passing(why),
     })?;
     let events = Box::pin(connection.events_listener());
@@ -183,7 +192,8 @@ async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result
 
 async fn connect(shared: &Shared, half: Half) -> Result<Connection, Error> {
     let options = &shared.options;
-    let mut uri = options.address.uri().clone();
+    let address = current(&options.secrets, &options.address).await?;
+    let mut uri = address.uri().clone();
     uri.query.heartbeat = Some(options.heartbeat.as_secs().clamp(1, u16::MAX.into()) as u16);
     let host = uri.authority.host.clone();
     let connector = match uri.scheme {
@@ -211,6 +221,17 @@ async fn connect(shared: &Shared, half: Half) -> Result<Connection, Error> {
         Ok(tokio::time::timeout(deadline, open).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
     };
     Connection::connector(uri, runtime, open, properties).await
+}
+
+/// The address of now: files and programs that give it or its password are asked at each connection.
+async fn current(secrets: &Secrets, named: &Address) -> Result<Address, Error> {
+    if secrets.is_empty() {
+        return Ok(named.clone());
+    }
+    let (secrets, named) = (secrets.clone(), named.clone());
+    let asked = tokio::task::spawn_blocking(move || secrets.address(Some(&named)).map(|found| found.unwrap_or(named)));
+    let address = asked.await.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
+    Ok(address?)
 }
 
 /// Makes exchanges and queues, or finds them as they must be.
@@ -304,7 +325,7 @@ impl Trouble {
             Trouble::Amqp(error) => error,
         };
         match reply_code(&error) {
-            Some(403) => Failure::Final(shared.refused(error)),
+            Some(403) => Failure::Final(shared.refused(cause::of(&error, &shared.options.address))),
             Some(404) => Failure::Final(QueueError::Absent { address: address(), queue: queue.to_string() }),
             Some(406) => Failure::Final(QueueError::Different { address: address(), why: error.to_string().into() }),
             _ => Failure::Passing(error.to_string()),
@@ -347,6 +368,8 @@ pub(super) fn reply_code(error: &Error) -> Option<u16> {
 fn is_refusal(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::IOError(error) => error.kind() == io::ErrorKind::InvalidData,
+        // what answers is no broker, or one that wants TLS
+        ErrorKind::ParsingError(_) => true,
         _ => matches!(reply_code(error), Some(403 | 530)),
     }
 }

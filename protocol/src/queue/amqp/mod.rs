@@ -4,6 +4,7 @@
 //! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a channel
 //! or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is over.
 
+mod cause;
 mod connection;
 mod consuming;
 mod publishing;
@@ -14,7 +15,7 @@ pub use tls::{Tls, TlsError};
 use super::engine::Engine;
 use super::publisher::Publication;
 use super::topology::{CONSUMER_TIMEOUT, Production};
-use super::{Address, MAILBOX, Queue, QueueError, Request, State};
+use super::{Address, MAILBOX, Queue, QueueError, Request, SecretError, Secrets, State};
 use crate::settings::QueueSettings;
 use connection::Role;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,8 @@ use tokio::sync::{mpsc, watch};
 pub struct Options {
     /// Where it is.
     pub address: Address,
+    /// Where address and password come from instead, at each connection.
+    pub secrets: Secrets,
     /// Whose queues are meant.
     pub production: Production,
     /// What both sides must prove, for `amqps://`.
@@ -49,6 +52,7 @@ impl Options {
     pub fn new(address: Address, production: Production) -> Options {
         Options {
             address,
+            secrets: Secrets::default(),
             production,
             tls: Tls::default(),
             patience: Duration::from_secs(600),
@@ -64,8 +68,14 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// No address.
-    #[error("no queue is named: give --queue, set url in section queue of the settings, or EDP_QUEUE__URL")]
+    #[error("no queue is named: give --queue, set url or url_file in section queue of the settings, or EDP_QUEUE__URL")]
     NoAddress,
+    /// Two settings say the same.
+    #[error("queue.{} and queue.{} are both set: keep one", .0[0], .0[1])]
+    Twice([&'static str; 2]),
+    /// A file of the address or the password cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// A time is zero.
     #[error("queue.{key} is 0: at least 1 s is needed")]
     Zero {
@@ -83,7 +93,21 @@ impl Options {
     /// # Errors
     /// There is no address, a time is zero, or a certificate cannot be used.
     pub fn from_settings(settings: &QueueSettings, production: Production) -> Result<Options, OptionsError> {
-        let mut options = Options::new(settings.url.clone().ok_or(OptionsError::NoAddress)?, production);
+        let secrets = settings.secrets();
+        for (one, both) in [
+            (["url", "url_file"], settings.url.is_some() && settings.url_file.is_some()),
+            (
+                ["password_file", "password_command"],
+                settings.password_file.is_some() && settings.password_command.is_some(),
+            ),
+        ] {
+            if both {
+                return Err(OptionsError::Twice(one));
+            }
+        }
+        // Files that cannot be read now are a mistake; later they may just be being written.
+        let address = secrets.address_from_files(settings.url.as_ref())?.ok_or(OptionsError::NoAddress)?;
+        let mut options = Options { secrets, ..Options::new(address, production) };
         let heartbeat = settings.heartbeat.map(u32::from);
         for (key, value, option) in [
             ("patience", settings.patience, &mut options.patience),
