@@ -1,5 +1,7 @@
 //! Where things are on the grid: corners, vectors and masks, checked by the coordinates of the demo's grid and by
 //! productions with other masks and points than usual.
+// What is compared here has tolerances.
+#![allow(clippy::disallowed_methods)]
 
 use edp_engine::granule::rotation::{Orientation, Staggering, rotate};
 use edp_engine::grid::{Native, topology};

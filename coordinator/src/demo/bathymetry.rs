@@ -89,9 +89,9 @@ fn depth(longitude: f64, latitude: f64) -> f64 {
     let polar = smooth((latitude.abs() - 60.0) / 12.0);
     let basin = smooth((coast - 0.4) / (4.0 + 5.0 * polar));
     let (x, y) = (longitude.to_radians(), latitude.to_radians());
-    let hills = (7.0 * x).sin() * (9.0 * y).cos() + 0.6 * (13.0 * x + 1.0).cos() * (17.0 * y).sin();
-    let abyss = 4900.0 - 700.0 * polar + 260.0 * hills * y.cos();
-    let crest = 2300.0 * (-(ridge / 4.5).powi(2)).exp();
+    let hills = libm::sin(7.0 * x) * libm::cos(9.0 * y) + 0.6 * libm::cos(13.0 * x + 1.0) * libm::sin(17.0 * y);
+    let abyss = 4900.0 - 700.0 * polar + 260.0 * hills * libm::cos(y);
+    let crest = 2300.0 * libm::exp(-libm::pow(ridge / 4.5, 2.0));
     (50.0 + 110.0 * smooth(coast / 1.5) + basin * (abyss - 160.0 - crest * basin)).clamp(50.0, -faces()[LEVELS])
 }
 
@@ -105,7 +105,7 @@ pub(super) fn smooth(x: f64) -> f64 {
 ///
 /// The surroundings of the point are taken as flat; far away nobody asks for more than "far".
 fn to_line(line: Line, closed: bool, longitude: f64, latitude: f64) -> (f64, bool) {
-    let shrink = latitude.to_radians().cos().max(0.05);
+    let shrink = libm::cos(latitude.to_radians()).max(0.05);
     let (west, east) = line.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(w, e), p| (w.min(p.0), e.max(p.0)));
     let reach = (20.0 / shrink).min(180.0);
     let mut nearest = f64::INFINITY;
@@ -125,7 +125,7 @@ fn to_line(line: Line, closed: bool, longitude: f64, latitude: f64) -> (f64, boo
             let (ax, ay) = ((a.0 - x) * shrink, a.1 - latitude);
             let (dx, dy) = ((b.0 - a.0) * shrink, b.1 - a.1);
             let along = (-(ax * dx + ay * dy) / (dx * dx + dy * dy)).clamp(0.0, 1.0);
-            nearest = nearest.min((ax + along * dx).hypot(ay + along * dy));
+            nearest = nearest.min(libm::hypot(ax + along * dx, ay + along * dy));
         }
         inside |= closed && crossings % 2 == 1;
     }

@@ -80,8 +80,8 @@ impl Geometry {
             let (east, north) = sphere::east_north(centres[here].0, centres[here].1);
             let along = minus(sphere::middle(&[b, c]), sphere::middle(&[a, d]));
             let (x, y) = (dot(along, east), dot(along, north));
-            cs.push(x / x.hypot(y));
-            sn.push(y / x.hypot(y));
+            cs.push(x / libm::hypot(x, y));
+            sn.push(y / libm::hypot(x, y));
         }
         let raz = vorticity_areas(n, &corners, &rac);
         Geometry { n, corners, centres, rac, raw, ras, raz, dxc, dyc, dxg, dyg, cs, sn }
@@ -106,7 +106,7 @@ pub(super) fn corner(n: usize, (tile, j, i): topology::Cell) -> usize {
 
 /// Mercator's ordinate of a latitude in degrees, in radians.
 fn ordinate(latitude: f64) -> f64 {
-    (latitude.to_radians()).tan().asinh()
+    libm::asinh(libm::tan(latitude.to_radians()))
 }
 
 /// A corner of one of the four outer faces: quarter 0 to 3 from the west, column from its western edge, row from the south.
@@ -116,10 +116,10 @@ fn outer(n: usize, quarter: usize, column: usize, row: usize) -> (f64, f64) {
     let turn = (90.0 * across - 45.0).to_radians();
     // tan(30 deg) / 2: each side of the cap meets its corner 30 degrees off the parallel.
     let depth = 1.0 / 12f64.sqrt();
-    let bend = -(1.0 - depth * (2.0 * turn).cos()).ln();
+    let bend = -libm::log(1.0 - depth * libm::cos(2.0 * turn));
     let (bottom, top) = (ordinate(SOUTH), ordinate(CAP));
-    let y = bottom + (top - bottom) * up + bend * up.powi(6);
-    (sphere::wrap(WEST + 90.0 * quarter as f64 + 90.0 * across), y.sinh().atan().to_degrees())
+    let y = bottom + (top - bottom) * up + bend * libm::pow(up, 6.0);
+    (sphere::wrap(WEST + 90.0 * quarter as f64 + 90.0 * across), libm::atan(libm::sinh(y)).to_degrees())
 }
 
 /// All corners, 13 x (N+1) x (N+1). Points that tiles share are equal to the last bit.
@@ -168,18 +168,18 @@ fn cap(n: usize, j: usize, i: usize) -> (f64, f64) {
 
 /// Stereographic projection from the south pole.
 fn flat((longitude, latitude): (f64, f64)) -> [f64; 2] {
-    let r = ((90.0 - latitude) / 2.0).to_radians().tan();
-    let (sin, cos) = longitude.to_radians().sin_cos();
+    let r = libm::tan(((90.0 - latitude) / 2.0).to_radians());
+    let (sin, cos) = libm::sincos(longitude.to_radians());
     [r * cos, r * sin]
 }
 
 /// Back from the plane to longitude and latitude.
 fn raised([x, y]: [f64; 2]) -> (f64, f64) {
-    let r = x.hypot(y);
+    let r = libm::hypot(x, y);
     if r < 1e-12 {
         return (0.0, 90.0);
     }
-    (sphere::wrap(y.atan2(x).to_degrees()), 90.0 - 2.0 * r.atan().to_degrees())
+    (sphere::wrap(libm::atan2(y, x).to_degrees()), 90.0 - 2.0 * libm::atan(r).to_degrees())
 }
 
 /// Areas around the corners: a quarter of each cell that touches, which are three where three faces meet.
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn areas_sum_to_all_north_of_80_south() {
-        let whole = 2.0 * PI * RADIUS * RADIUS * (1.0 - SOUTH.to_radians().sin());
+        let whole = 2.0 * PI * RADIUS * RADIUS * (1.0 - libm::sin(SOUTH.to_radians()));
         for (n, tolerance) in [(6, 2e-3), (30, 1e-4)] {
             let grid = Geometry::new(n);
             let sum: f64 = grid.rac.iter().sum();

@@ -6,6 +6,7 @@ use super::descriptions::{Description, LATLON_COORDINATES, LATLON_FIELDS, NATIVE
 use super::factors::Target;
 use super::geometry::Geometry;
 use super::topology::{TILES, cells};
+use edp_engine::libraries;
 use netcdf::FileMut;
 use std::path::Path;
 
@@ -173,7 +174,7 @@ pub(super) fn write_latlon(
 
 /// Area of a cell between two parallels and two meridians, square metres.
 fn area(latitude: f64, side: f64) -> f64 {
-    let sin = |latitude: f64| latitude.to_radians().sin();
+    let sin = |latitude: f64| libm::sin(latitude.to_radians());
     MEAN_RADIUS * MEAN_RADIUS * side.to_radians() * (sin(latitude + side / 2.0) - sin(latitude - side / 2.0))
 }
 
@@ -189,7 +190,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn create(path: &'a Path) -> Result<Self, DemoError> {
-        let file = netcdf::create(path).map_err(|source| error(path, source))?;
+        let file = libraries::create(path).map_err(|source| error(path, source))?;
         Ok(Writer { path, file })
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Ocean {
 impl Ocean {
     /// The ocean of a month, counted from 0 for January.
     pub(super) fn new(month: usize) -> Self {
-        let (sin, cos) = (TAU * month as f64 / 12.0).sin_cos();
+        let (sin, cos) = libm::sincos(TAU * month as f64 / 12.0);
         Ocean {
             season: (cos, sin),
             eddies: Waves::new(1, 9.0, 26.0),
@@ -29,26 +29,26 @@ impl Ocean {
     pub(super) fn height(&self, longitude: f64, latitude: f64) -> f64 {
         let p = point(longitude, latitude);
         let gyres: f64 = GYRES.iter().map(|gyre| gyre.height * gyre.at(longitude, latitude)).sum();
-        let current = 0.85 * (((latitude + 48.0) / 7.0).tanh() - 1.0) + 0.35;
-        let steric = 0.06 * latitude.to_radians().sin() * -self.season.0;
-        let quiet = 0.35 + 0.65 * (-((latitude.abs() - 40.0) / 16.0).powi(2)).exp();
+        let current = 0.85 * (libm::tanh((latitude + 48.0) / 7.0) - 1.0) + 0.35;
+        let steric = 0.06 * libm::sin(latitude.to_radians()) * -self.season.0;
+        let quiet = 0.35 + 0.65 * libm::exp(-libm::pow((latitude.abs() - 40.0) / 16.0, 2.0));
         current + gyres + steric + quiet * (0.055 * self.eddies.at(p) + 0.035 * self.drift.at(p))
     }
 
     /// What air pressure does to the surface: about a centimetre for a hectopascal.
     pub(super) fn barometer(&self, longitude: f64, latitude: f64) -> f64 {
         let lows = smooth((-latitude - 40.0) / 22.0) * 0.24 + smooth((latitude - 45.0) / 15.0) * 0.06;
-        let highs = -0.07 * (-((latitude.abs() - 30.0) / 11.0).powi(2)).exp();
-        lows + highs + 0.05 * latitude.to_radians().sin().abs() * self.weather.at(point(longitude, latitude))
+        let highs = -0.07 * libm::exp(-libm::pow((latitude.abs() - 30.0) / 11.0, 2.0));
+        lows + highs + 0.05 * libm::sin(latitude.to_radians()).abs() * self.weather.at(point(longitude, latitude))
     }
 
     /// Temperature of the surface before it is kept from freezing.
     fn warmth(&self, longitude: f64, latitude: f64) -> f64 {
         let p = point(longitude, latitude);
-        let zonal = -3.2 + 31.0 * (-((latitude - 2.0).abs() / 42.0).powi(3)).exp();
+        let zonal = -3.2 + 31.0 * libm::exp(-libm::pow((latitude - 2.0).abs() / 42.0, 3.0));
         let places: f64 = WARMTH.iter().map(|place| place.height * place.at(longitude, latitude)).sum();
-        let season = -2.6 * self.season.0 * latitude.to_radians().sin() * latitude.to_radians().cos().sqrt();
-        let quiet = latitude.to_radians().cos();
+        let season = -2.6 * self.season.0 * libm::sin(latitude.to_radians()) * libm::cos(latitude.to_radians()).sqrt();
+        let quiet = libm::cos(latitude.to_radians());
         zonal + places + season + quiet * (0.8 * self.eddies.at(p) + 0.5 * self.drift.at(p))
     }
 
@@ -57,21 +57,22 @@ impl Ocean {
         let surface = soft_floor(self.warmth(longitude, latitude), -1.85);
         let deep = 1.6 - 2.2 * smooth((latitude.abs() - 55.0) / 20.0);
         // Warm water reaches deepest below the subtropical gyres.
-        let bowl = (-((latitude.abs() - 30.0) / 14.0).powi(2)).exp();
+        let bowl = libm::exp(-libm::pow((latitude.abs() - 30.0) / 14.0, 2.0));
         move |z| {
             let mixed = (-z - 35.0).max(0.0);
-            deep + (surface - deep) * (0.75 * (-mixed / (120.0 + 330.0 * bowl)).exp() + 0.25 * (-mixed / 1100.0).exp())
+            deep + (surface - deep)
+                * (0.75 * libm::exp(-mixed / (120.0 + 330.0 * bowl)) + 0.25 * libm::exp(-mixed / 1100.0))
         }
     }
 
     /// Salinity of a column, as a function of height below the surface (negative).
     pub(super) fn salinity(&self, longitude: f64, latitude: f64) -> impl Fn(f64) -> f64 {
-        let dry = 1.5 * (-((latitude.abs() - 25.0) / 13.0).powi(2)).exp();
-        let rain = -0.6 * (-((latitude - 6.0) / 6.0).powi(2)).exp();
+        let dry = 1.5 * libm::exp(-libm::pow((latitude.abs() - 25.0) / 13.0, 2.0));
+        let rain = -0.6 * libm::exp(-libm::pow((latitude - 6.0) / 6.0, 2.0));
         let melt = -2.6 * smooth((latitude - 66.0) / 14.0) - 0.6 * smooth((-latitude - 50.0) / 15.0);
         let places: f64 = SALT.iter().map(|place| place.height * place.at(longitude, latitude)).sum();
         let surface = 34.6 + dry + rain + melt + places + 0.08 * self.eddies.at(point(longitude, latitude));
-        move |z| 34.75 + (surface - 34.75) * (z / 420.0).exp()
+        move |z| 34.75 + (surface - 34.75) * libm::exp(z / 420.0)
     }
 
     /// Part of a cell that sea ice covers, 0 to 1.
@@ -93,24 +94,24 @@ impl Ocean {
     /// Speed of the surface flow for a unit slope of the surface, m/s, positive to the left of the ascent:
     /// geostrophic away from the equator, nothing on it.
     pub(super) fn geostrophy(latitude: f64) -> f64 {
-        let turn = |latitude: f64| 2.0 * 7.292e-5 * latitude.to_radians().sin();
+        let turn = |latitude: f64| 2.0 * 7.292e-5 * libm::sin(latitude.to_radians());
         let f = turn(latitude);
-        GRAVITY * f / (f * f + turn(4.0).powi(2))
+        GRAVITY * f / (f * f + libm::pow(turn(4.0), 2.0))
     }
 
     /// How strong the flow still is at a height below the surface.
     pub(super) fn flow_at(z: f64) -> f64 {
-        0.85 * (z / 650.0).exp() + 0.15
+        0.85 * libm::exp(z / 650.0) + 0.15
     }
 
     /// Upward velocity of a column, m/s, as a function of height below the surface, where the floor is at `depth`.
     pub(super) fn upward(&self, longitude: f64, latitude: f64, depth: f64) -> impl Fn(f64) -> f64 {
         let p = point(longitude, latitude);
-        let equator = 4e-6 * (-((latitude + 1.0) / 3.5).powi(2)).exp();
+        let equator = 4e-6 * libm::exp(-libm::pow((latitude + 1.0) / 3.5, 2.0));
         // A shallow sea leaves little room to rise and sink.
         let waves = 1.5e-6 * (self.eddies.at(p) + self.drift.at(p)) * smooth(depth / 3000.0);
         move |z| match -z / depth {
-            inside if inside < 1.0 => (equator * (z / 120.0).exp() + waves) * (inside * TAU / 2.0).sin(),
+            inside if inside < 1.0 => (equator * libm::exp(z / 120.0) + waves) * libm::sin(inside * TAU / 2.0),
             _ => 0.0,
         }
     }
@@ -119,7 +120,7 @@ impl Ocean {
 /// Not below a value, with a soft bend of about a degree.
 fn soft_floor(value: f64, floor: f64) -> f64 {
     let above = value - floor;
-    floor + if above > 10.0 { above } else { 0.5 * (2.0 * above).exp().ln_1p() }
+    floor + if above > 10.0 { above } else { 0.5 * libm::log1p(libm::exp(2.0 * above)) }
 }
 
 /// A hill in longitude and latitude.
@@ -140,7 +141,7 @@ impl Place {
     fn at(&self, longitude: f64, latitude: f64) -> f64 {
         let east = super::sphere::wrap(longitude - self.longitude) / self.wide;
         let north = (latitude - self.latitude) / self.tall;
-        (-(east * east + north * north)).exp()
+        libm::exp(-(east * east + north * north))
     }
 }
 
@@ -208,15 +209,15 @@ impl Waves {
         };
         let waves = (0..28).map(|_| {
             let (z, turn) = (2.0 * random() - 1.0, TAU * random());
-            let number = from * (to / from).powf(random());
+            let number = from * libm::pow(to / from, random());
             let across = (1.0 - z * z).sqrt() * number;
-            ([across * turn.cos(), across * turn.sin(), z * number], TAU * random())
+            ([across * libm::cos(turn), across * libm::sin(turn), z * number], TAU * random())
         });
         Waves(waves.collect())
     }
 
     fn at(&self, p: Vector) -> f64 {
-        let sum: f64 = self.0.iter().map(|(k, phase)| (dot(*k, p) + phase).cos()).sum();
+        let sum: f64 = self.0.iter().map(|(k, phase)| libm::cos(dot(*k, p) + phase)).sum();
         sum / (self.0.len() as f64 / 2.0).sqrt()
     }
 }

@@ -5,18 +5,18 @@ pub(super) type Vector = [f64; 3];
 
 /// The unit vector of a point given in degrees.
 pub(super) fn point(longitude: f64, latitude: f64) -> Vector {
-    let (sin_lat, cos_lat) = latitude.to_radians().sin_cos();
-    let (sin_lon, cos_lon) = longitude.to_radians().sin_cos();
+    let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
+    let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());
     [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
 }
 
 /// Longitude in [-180, 180) and latitude, in degrees. The longitude of a pole is 0.
 pub(super) fn degrees(p: Vector) -> (f64, f64) {
-    let across = p[0].hypot(p[1]);
+    let across = libm::hypot(p[0], p[1]);
     if across < 1e-12 {
         return (0.0, 90f64.copysign(p[2]));
     }
-    (wrap(p[1].atan2(p[0]).to_degrees()), p[2].atan2(across).to_degrees())
+    (wrap(libm::atan2(p[1], p[0]).to_degrees()), libm::atan2(p[2], across).to_degrees())
 }
 
 /// The same meridian in [-180, 180).
@@ -59,18 +59,18 @@ pub(super) fn unit(v: Vector) -> Vector {
 /// Length of the great-circle arc between two points, in radians.
 pub(super) fn arc(a: Vector, b: Vector) -> f64 {
     let c = cross(a, b);
-    dot(c, c).sqrt().atan2(dot(a, b))
+    libm::atan2(dot(c, c).sqrt(), dot(a, b))
 }
 
 /// Area of a triangle with great-circle sides, in steradians; positive if its corners run counter-clockwise.
 pub(super) fn triangle(a: Vector, b: Vector, c: Vector) -> f64 {
-    2.0 * dot(a, cross(b, c)).atan2(1.0 + dot(a, b) + dot(b, c) + dot(c, a))
+    2.0 * libm::atan2(dot(a, cross(b, c)), 1.0 + dot(a, b) + dot(b, c) + dot(c, a))
 }
 
 /// Unit vectors to the east and to the north at a point given in degrees.
 pub(super) fn east_north(longitude: f64, latitude: f64) -> (Vector, Vector) {
-    let (sin_lat, cos_lat) = latitude.to_radians().sin_cos();
-    let (sin_lon, cos_lon) = longitude.to_radians().sin_cos();
+    let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
+    let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());
     ([-sin_lon, cos_lon, 0.0], [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat])
 }
 

@@ -117,7 +117,7 @@ fn a_table_of_ranges_fits_the_plan_or_is_refused() {
     let said = run.refused(&and(&SSH, &["--valid-range", &path, "--compatibility", "edp-2024"]));
     assert!(said.contains("--valid-range") && said.contains("edp-2024"), "{said}");
     let mut changed = json(&expect(coordinator().arg("ranges").args(run.options()).args(SSH), 0));
-    changed["collections"][0]["over"]["digests"]["grid"] = "other".into();
+    changed["collections"][0]["over"]["digests"]["grid"] = "0".repeat(64).into();
     fs::write(&table, changed.to_string()).unwrap();
     assert!(run.refused(&and(&SSH, &["--valid-range", &path])).contains("another grid"));
     fs::write(&table, "[]").unwrap();

@@ -14,6 +14,7 @@ pub mod granule;
 pub mod grid;
 pub mod hashed;
 pub mod held;
+pub mod libraries;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;

@@ -153,6 +153,10 @@ pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: 
     Ok(())
 }
 
+/// Threads that may block at once: each slot computes on one, and looks at its roots on another, beside some that read
+/// and write for the actors. They are started as they are needed.
+const BLOCKING: usize = 2 * MAX_SLOTS as usize + 64;
+
 /// A runtime for actors. Computing happens on threads of its own.
 ///
 /// # Errors

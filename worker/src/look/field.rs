@@ -1,6 +1,7 @@
 //! One level of one variable, read from a granule and brought to the size of a picture.
 
 use super::LookError;
+use edp_engine::libraries;
 use netcdf::{AttributeValue, Variable};
 use std::path::Path;
 
@@ -49,7 +50,7 @@ impl Field {
     /// side by side) are shortened by averaging.
     pub(super) fn read(path: &Path, variable: Option<&str>, level: usize, longest: usize) -> Result<Field, LookError> {
         let fail = |source| LookError::NetCdf { file: path.to_owned(), source };
-        let file = netcdf::open(path).map_err(fail)?;
+        let file = libraries::open(path).map_err(fail)?;
         let candidates: Vec<_> = file.variables().filter(|v| kind(v).is_some()).collect();
         let chosen = match variable {
             Some(name) => candidates.iter().find(|v| v.name() == name),

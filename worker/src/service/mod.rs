@@ -138,12 +138,6 @@ impl Worker {
     }
 }
 
-/// What decides the bytes of a granule besides its recipe: this program and the libraries that write files.
-pub fn build() -> String {
-    let [netcdf, hdf5] = edp_engine::granule::chunks::libraries();
-    format!("edp {} netcdf {netcdf} hdf5 {hdf5}", env!("CARGO_PKG_VERSION"))
-}
-
 fn returned() -> Failed {
     Failed::because(FailureKind::Returned, "stopped before it was made")
 }

@@ -17,7 +17,7 @@
 //! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
 use super::reach::Reach;
-use super::{Worker, build, tell};
+use super::{Worker, tell};
 use crate::notice::MARGIN;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
@@ -107,7 +107,7 @@ pub async fn serve(
     let bench = Bench {
         reports: link.publisher(Queue::Results, 4 * slots),
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
-        build: build().into(),
+        build: edp_engine::libraries::fingerprint().into(),
         cancel: Arc::new(AtomicBool::new(false)),
         service,
     };

@@ -1,6 +1,6 @@
 //! Raw HDF5 beneath a file that the netCDF library has defined: ready-made chunks in, chunk index out.
 //!
-//! This is the only module with `unsafe`. Its reasons: `H5Dwrite_chunk` takes compressed chunks as they are, so that
+//! Reasons for `unsafe`: `H5Dwrite_chunk` takes compressed chunks as they are, so that
 //! shuffling and deflating run on all cores outside the library's lock; no safe crate offers it for files that
 //! the netCDF library wrote. Every call happens under the lock that the `netcdf` crate takes for its own calls,
 //! with identifiers that are closed by `Id` before the lock is released, and with buffers that outlive the call.
@@ -127,7 +127,11 @@ fn open(path: &Path, flags: u32) -> Result<Id, ChunkError> {
     silence_hdf5();
     // SAFETY: the lock is held; the name is a NUL-terminated string that lives through the call.
     let id = unsafe { h5f::H5Fopen(name.as_ptr(), flags, h5p::H5P_DEFAULT) };
-    if id < 0 { Err(error(path, "open the file", String::new())) } else { Ok(Id(id, h5f::H5Fclose)) }
+    if id < 0 {
+        return Err(error(path, "open the file", String::new()));
+    }
+    crate::libraries::keep_from_children(path);
+    Ok(Id(id, h5f::H5Fclose))
 }
 
 impl File<'_> {

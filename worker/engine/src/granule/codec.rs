@@ -64,7 +64,7 @@ pub enum CodecError {
 /// A field that fits is one chunk; LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
 pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
     let bytes: f64 = shape.iter().map(|&length| length as f64).product::<f64>() * element_size as f64;
-    let mut factor = (CHUNK_LIMIT / bytes.max(1.0)).powf(1.0 / shape.len().max(1) as f64);
+    let mut factor = libm::pow(CHUNK_LIMIT / bytes.max(1.0), 1.0 / shape.len().max(1) as f64);
     loop {
         let even = |&length: &usize| {
             let suggested = ((factor * length as f64 - 0.5).max(0.0) as usize).clamp(1, length.max(1));

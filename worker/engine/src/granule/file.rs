@@ -2,6 +2,7 @@
 
 use super::chunks::{self, ChunkError, ChunkWriter};
 use super::dataset::{Attributes, Chunk, Dataset, Storage, Type, Value, Values, Variable};
+use crate::libraries;
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -167,7 +168,7 @@ fn begin(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
         let action = action.to_owned();
         move |source| FileError::Netcdf { path: path.into(), action, source }
     };
-    let mut file = netcdf::create_with(path, netcdf::Options::NETCDF4).map_err(fail("create the file"))?;
+    let mut file = libraries::create(path).map_err(fail("create the file"))?;
     for (name, length) in &dataset.dimensions {
         file.add_dimension(name, *length).map_err(fail(&format!("define dimension {name}")))?;
     }

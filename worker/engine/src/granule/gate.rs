@@ -6,6 +6,7 @@
 use super::chunks::{self, ChunkError};
 use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
 use super::file::{self, Written};
+use crate::libraries;
 use edp_protocol::wire;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wi
     let mut violations = Vec::new();
     let read = |source| GateError::Read { path: path.into(), source };
     {
-        let found = netcdf::open(path).map_err(read)?;
+        let found = libraries::open(path).map_err(read)?;
         let lengths: Vec<_> = found.dimensions().map(|d| (d.name(), d.len())).collect();
         if lengths != dataset.dimensions {
             violations.push(format!("dimensions are {lengths:?}, should be {:?}", dataset.dimensions));

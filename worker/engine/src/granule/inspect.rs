@@ -4,6 +4,7 @@ use super::chunks::{self, ChunkError};
 use super::dataset::{Attributes, Value, get};
 use super::file;
 use super::time;
+use crate::libraries;
 use crate::metadata::global::is_placeholder;
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
@@ -88,7 +89,7 @@ pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Sto
 
 fn globals(path: &Path) -> Result<Attributes, InspectError> {
     let read = |source| InspectError::Read { path: path.into(), source };
-    let file = netcdf::open(path).map_err(read)?;
+    let file = libraries::open(path).map_err(read)?;
     // Files of other origin may hold attributes of types that granules never do: they are not looked at.
     let known = file.attributes().filter(|a| a.value().ok().and_then(file::attribute_from).is_some());
     file::attributes_of(known).map_err(read)
@@ -100,7 +101,7 @@ fn globals(path: &Path) -> Result<Attributes, InspectError> {
 /// The file is not readable.
 pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
     let read = |source| InspectError::Read { path: path.into(), source };
-    let names: Vec<String> = netcdf::open(path).map_err(read)?.variables().map(|variable| variable.name()).collect();
+    let names: Vec<String> = libraries::open(path).map_err(read)?.variables().map(|variable| variable.name()).collect();
     let layouts = chunks::layouts(path, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));
     Ok(places.filter(|chunks| !chunks.places.is_empty()).collect())
@@ -117,7 +118,7 @@ pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectErr
     let mut problems = Vec::new();
     let mut wanted_chunks = Vec::new();
     {
-        let file = netcdf::open(path).map_err(read)?;
+        let file = libraries::open(path).map_err(read)?;
         for name in recipe.variables.keys() {
             let Some(variable) = file.variable(name) else {
                 problems.push(format!("{name}: missing"));

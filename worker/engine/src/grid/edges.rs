@@ -38,7 +38,7 @@ impl EdgePoints {
 
 fn unit_vector(lon: f32, lat: f32) -> [f64; 3] {
     let (lon, lat) = (f64::from(lon).to_radians(), f64::from(lat).to_radians());
-    [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
+    [libm::cos(lat) * libm::cos(lon), libm::cos(lat) * libm::sin(lon), libm::sin(lat)]
 }
 
 /// Longitude (-180 to 180) and latitude of the middle of a great circle arc.
@@ -47,7 +47,7 @@ fn unit_vector(lon: f32, lat: f32) -> [f64; 3] {
 #[allow(clippy::cast_possible_truncation)]
 fn middle(a: [f64; 3], b: [f64; 3]) -> (f32, f32) {
     let [x, y, z] = [a[0] + b[0], a[1] + b[1], a[2] + b[2]];
-    (y.atan2(x).to_degrees() as f32, z.atan2(x.hypot(y)).to_degrees() as f32)
+    (libm::atan2(y, x).to_degrees() as f32, libm::atan2(z, libm::hypot(x, y)).to_degrees() as f32)
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
         let points = EdgePoints::from_corners(&[179.0, -177.0, -177.0, 179.0], &[60.0, 60.0, 61.0, 61.0]);
         assert!((points.xv[0] + 179.0).abs() < 1e-4, "{}", points.xv[0]);
         // tan(middle) = tan(60) / cos(half the difference of longitude)
-        let expected = (60_f64.to_radians().tan() / 2_f64.to_radians().cos()).atan().to_degrees();
+        let expected = libm::atan(libm::tan(60_f64.to_radians()) / libm::cos(2_f64.to_radians())).to_degrees();
         assert!((f64::from(points.yv[0]) - expected).abs() < 1e-5, "{}", points.yv[0]);
         assert!((points.xu[0] - 179.0).abs() < 1e-4 && (points.yu[0] - 60.5).abs() < 1e-4);
     }

@@ -3,6 +3,7 @@
 use super::error::GridError;
 use super::mask::Mask;
 use crate::held::Held;
+use crate::libraries;
 use crate::mds::compact::TILES;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ impl Geometry {
     /// Opens a file, and if it is held the very one that is.
     pub(super) fn open(path: &Path, held: &Held) -> Result<Geometry, GridError> {
         let file = held.path(path).map_err(|source| GridError::Read { path: path.to_owned(), source })?;
-        match netcdf::open(file) {
+        match libraries::open(&file) {
             Ok(file) => Ok(Geometry { path: path.to_owned(), file }),
             Err(source) => Err(GridError::Netcdf { file: path.to_owned(), what: "the file".into(), source }),
         }

@@ -1,0 +1,164 @@
+//! The netCDF and HDF5 libraries as every program here uses them.
+//!
+//! Three of their habits do harm in a production, and are switched off for whatever program contains this crate:
+//!
+//! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems know no locks, where
+//!   opening then fails; and a grid that somebody else has open for writing would fail the recipes that need it.
+//!   Granules are written under names of their own, and inputs are protected by their digests, so locks protect nothing.
+//! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag
+//!   afterwards, so that a program that is started later does not keep a file open.
+//! * **Messages on the terminal.** Callers get errors as values; see [`silence_hdf5`].
+//!
+//! `unsafe` is needed for one call of the C library before `main`, and to name descriptors by their numbers.
+#![allow(unsafe_code)]
+
+use crate::granule::chunks;
+pub use crate::granule::chunks::silence_hdf5;
+use edp_protocol::recipe::FORMAT;
+use rustix::io::FdFlags;
+use std::ffi::{c_char, c_int};
+use std::fs;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::path::Path;
+
+/// The encoder: the crate that contains libdeflate, in the version of the workspace's lock file.
+const ENCODER: &str = "1.26.1";
+
+/// Whether netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only:
+/// others arrange a file in another way.
+pub const BUNDLED: bool = cfg!(feature = "static");
+
+unsafe extern "C" {
+    fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int;
+}
+
+/// HDF5 reads this variable when it is first used, and the netCDF library, which opens the files, has no other way to
+/// say it. To change the environment is safe only while the process has one thread, which for a library is before
+/// `main`; so it holds for test programs too, whose `main` is not ours.
+extern "C" fn switch_locks_off() {
+    // SAFETY: the loader runs this before `main`, when there is one thread; both strings are static and end with NUL.
+    unsafe { setenv(c"HDF5_USE_FILE_LOCKING".as_ptr(), c"FALSE".as_ptr(), 1) };
+}
+
+// SAFETY: these sections hold pointers to functions of this type, which the loader calls one after the other.
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+static BEFORE_MAIN: extern "C" fn() = switch_locks_off;
+
+/// What decides the bytes of a granule besides its recipe, and nothing else: the output version, the two libraries that
+/// arrange the file, and the encoder. Two programs that agree in it make the same bytes of the same recipe, whatever
+/// versions they have themselves.
+pub fn fingerprint() -> String {
+    // first of all: only the first call into the library can keep it from tidying up at the end of the process
+    silence_hdf5();
+    let [netcdf, hdf5] = chunks::libraries();
+    format!("output {FORMAT}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
+}
+
+/// Opens a NetCDF file for reading.
+///
+/// # Errors
+/// It is not there, or not such a file.
+pub fn open(path: &Path) -> netcdf::Result<netcdf::File> {
+    silence_hdf5();
+    let file = netcdf::open(path)?;
+    keep_from_children(path);
+    Ok(file)
+}
+
+/// Creates a NetCDF-4 file, in the place of one that is there.
+///
+/// # Errors
+/// It cannot be created.
+pub fn create(path: &Path) -> netcdf::Result<netcdf::FileMut> {
+    silence_hdf5();
+    let file = netcdf::create_with(path, netcdf::Options::NETCDF4)?;
+    keep_from_children(path);
+    Ok(file)
+}
+
+/// Closes the descriptors of a file that a library has just opened in programs that this process starts from now on. A
+/// program that is started between the opening and this call still inherits them: it keeps the file from being freed
+/// while it runs, and does no other harm, since no lock is tied to it.
+pub(crate) fn keep_from_children(path: &Path) {
+    let Ok(wanted) = rustix::fs::stat(path) else { return };
+    let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    // All are listed before any is looked at: looking opens none, but the listing itself has a descriptor.
+    let numbers: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: the descriptor is used for two calls here. Should another thread have closed it meanwhile, they fail,
+        // or concern another file, which is then told apart by its identity.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let Ok(found) = rustix::fs::fstat(descriptor) else { continue };
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino) {
+            // without it the file is merely inherited
+            let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn the_fingerprint_names_what_decides_bytes_and_nothing_else() {
+        let [netcdf, hdf5] = chunks::libraries();
+        let expected = format!("output {FORMAT}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
+        assert_eq!(fingerprint(), expected);
+        if BUNDLED {
+            assert_eq!([netcdf.as_str(), &hdf5], ["4.10.1", "2.2.0"]);
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_encoder_is_that_of_the_lock_file() {
+        let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+        let (_, entry) = lock.split_once("name = \"libdeflate-sys\"\nversion = \"").unwrap();
+        assert_eq!(entry.split('"').next().unwrap(), ENCODER);
+    }
+
+    #[test]
+    fn a_locked_file_is_read_and_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("locked.nc");
+        create(&path).unwrap().close().unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        file.lock().unwrap();
+        assert!(File::open(&path).unwrap().try_lock().is_err(), "the lock does not hold: nothing would be seen below");
+        open(&path).unwrap();
+        chunks::ChunkWriter::open(&path).unwrap().close().unwrap();
+        create(&path).unwrap().close().unwrap();
+    }
+
+    #[test]
+    fn a_child_does_not_inherit_files_of_the_libraries() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("parent.nc");
+        let inherits = || {
+            // what is open in the child, by the names that the system has for it
+            let list = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+            assert!(list.status.success());
+            String::from_utf8_lossy(&list.stdout).contains("parent.nc")
+        };
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        let created = create(&path).unwrap();
+        assert!(!inherits());
+        created.close().unwrap();
+        let opened = open(&path).unwrap();
+        assert!(!inherits());
+        drop(opened);
+        let careless = netcdf::open(&path).unwrap();
+        assert!(inherits(), "a file that is opened in another way is not seen either: nothing was seen above");
+        drop(careless);
+        let writer = chunks::ChunkWriter::open(&path).unwrap();
+        assert!(!inherits());
+        writer.close().unwrap();
+    }
+}
