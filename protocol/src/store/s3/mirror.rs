@@ -35,7 +35,7 @@ pub(super) struct Mirrors {
     made: Arc<Mutex<Made>>,
 }
 
-/// A copy on the disk. It is removed when [`Mirrors`] has forgotten it and nobody uses it.
+/// A copy on the disk. It is removed when `Mirrors` has forgotten it and nobody uses it.
 #[derive(Debug)]
 pub struct Copied {
     /// Its path, in a directory of its own.
