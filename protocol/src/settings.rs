@@ -174,6 +174,14 @@ pub struct S3Settings {
     pub unconditional: Option<bool>,
     /// MiB from which on a granule is uploaded in parts (256).
     pub multipart: Option<u32>,
+    /// Encryption by the store of what is written: `AES256`, `aws:kms` or `aws:kms:dsse` (what the bucket does itself).
+    pub sse: Option<String>,
+    /// The key of KMS that it is encrypted with: id, alias or ARN (that of the bucket, or of AWS).
+    pub sse_kms_key: Option<String>,
+    /// Storage class of what is written, such as `STANDARD_IA` (that of the bucket).
+    pub storage_class: Option<String>,
+    /// Canned access list of what is written, such as `bucket-owner-full-control` (none).
+    pub acl: Option<String>,
 }
 
 impl S3Settings {

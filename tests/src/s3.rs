@@ -4,8 +4,10 @@
 //! conditions apart from the write that they guard, and lists neither entity tags nor uploads. Everything can be
 //! changed while clients run, whether they are in this process or in others.
 
+mod manner;
 mod shelf;
 
+pub use manner::Manner;
 pub use shelf::Object;
 
 use edp_protocol::Digest;
@@ -124,6 +126,8 @@ struct Switches {
     most_in_flight: BTreeMap<Call, usize>,
     /// Values of `x-amz-request-payer` that came.
     payers: usize,
+    /// Ways in which this store differs from others.
+    manners: Vec<Manner>,
 }
 
 /// The server; it stops when this is dropped.
@@ -282,10 +286,16 @@ impl S3Server {
         self.switches().faults.push(fault);
     }
 
-    /// Ends all faults and denials.
+    /// Makes it a store that differs from others in one more way.
+    pub fn adopt(&self, manner: Manner) {
+        self.switches().manners.push(manner);
+    }
+
+    /// Ends all faults, denials and manners.
     pub fn heal(&self) {
         let mut switches = self.switches();
         switches.faults.clear();
+        switches.manners.clear();
         switches.denied.clear();
         self.shelf.objects().ignore_conditions = false;
     }
@@ -408,16 +418,24 @@ impl Layer {
     async fn answer(&self, request: Request<Incoming>) -> io::Result<Response<Body>> {
         let (call, target) = sort(&request);
         let _counted = Counted::new(&self.switches, call);
-        let effect = {
+        let (effect, manners) = {
             let mut switches = lock(&self.switches);
             switches.payers += usize::from(request.headers().contains_key("x-amz-request-payer"));
             if switches.denied.iter().any(|denied| target.starts_with(denied.as_str())) {
                 return Ok(refusal(403, "AccessDenied"));
             }
-            switches.effect(call, &target)
+            (switches.effect(call, &target), switches.manners.clone())
         };
+        if let Some(refusal) = manners.iter().find_map(|manner| manner.refuse(call, request.headers())) {
+            // the body is read first, as below
+            let _ = Body::from(request.into_body()).try_for_each(|_| async { Ok(()) }).await;
+            return Ok(refusal);
+        }
         match effect {
-            None => self.serve(request).await,
+            None => {
+                let response = self.serve(request).await?;
+                Ok(manners.iter().fold(response, |response, manner| manner.change(call, response)))
+            }
             Some(Effect::Answer(status, code)) => {
                 // the body is read first: a client that is answered while it sends may see a broken connection instead
                 let _ = Body::from(request.into_body()).try_for_each(|_| async { Ok(()) }).await;

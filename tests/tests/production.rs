@@ -322,12 +322,12 @@ fn an_input_whose_header_contradicts_its_name_is_refused() {
 }
 
 #[test]
-fn an_unwritable_destination_is_named_and_ends_with_status_3() {
+fn an_unwritable_destination_is_named_and_ends_with_status_4() {
     let fixture = Fixture::new(SIZE);
     let out = fixture.path("out");
     let list = fixture.plan(&out, "tasks.json", &[]);
     fs::write(&out, "a file where a directory should be").unwrap();
-    let report = run(&list, &[], 3);
+    let report = run(&list, &[], 4);
     assert_eq!(count(&report, "left"), recipes(&list).len());
     assert!(report["entries"][0]["reason"].as_str().unwrap().contains("could not make its directory"), "{report}");
 }

@@ -13,6 +13,7 @@
 //! While it is under way it publishes one stream of [`Event`]s; bars, logs and pages listen to that.
 
 use super::adoption::{self, AdoptionError};
+use super::conditions;
 use super::desk::{Desk, DeskError};
 use super::director::{self, Budget, DriveError, Left};
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State};
@@ -24,7 +25,7 @@ use super::verify::{self, Depth, Finding, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::queue::Link;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::Stores;
+use edp_protocol::store::{StoreError, Stores};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub struct Options {
     pub snapshot: Duration,
     /// Directory below which relative paths lie, for recipes that leave this process; none if they stay as they are.
     pub base: Option<PathBuf>,
-    /// Whether conflicts of earlier sessions are tried again, since granules of other recipes may now be overwritten.
+    /// Whether granules of other recipes may be overwritten; then conflicts of earlier sessions are tried again.
     pub replace: bool,
     /// Whether the report has the stages of each granule.
     pub stages: bool,
@@ -138,6 +139,9 @@ pub enum SessionError {
     /// The destination cannot be compared with the ledger.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
+    /// Granules cannot be written to the destination as they have to be.
+    #[error(transparent)]
+    Destination(#[from] StoreError),
     /// The queue or one of the actors.
     #[error(transparent)]
     Drive(#[from] DriveError),
@@ -231,10 +235,15 @@ impl Session {
         let (given, looking) = (options.clone(), stores.clone());
         // Looking at a million granules takes its time, and must not keep the runtime.
         let preparing = tokio::task::spawn_blocking(move || {
+            let warnings = match given.replace && given.plan.local {
+                true => Vec::new(), // no condition is used
+                false => conditions::check(&recipes, given.destination.as_deref(), &looking)?,
+            };
             prepare(&mut ledger, &recipes, &given, &looking)?;
-            Ok::<_, AdoptionError>(ledger)
+            Ok::<_, SessionError>((ledger, warnings))
         });
-        let ledger = preparing.await.map_err(|e| SessionError::Thread("preparing the ledger", e))??;
+        let (ledger, warnings) = preparing.await.map_err(|e| SessionError::Thread("preparing the ledger", e))??;
+        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
         let failed = ledger.counts()?.of(State::Failed);
         if failed > 0 {
             listen(Event::FailedBefore(failed));

@@ -107,6 +107,12 @@ impl StoreError {
         matches!(self, StoreError::S3(Start(_) | NoCredentials(_) | Settings { .. }))
     }
 
+    /// Whether the store cannot be used: it does not answer, has no such bucket, or refuses what was asked, for want of
+    /// credentials or of a permission, say. What is to be changed then is not what was asked for.
+    pub fn is_unusable(&self) -> bool {
+        matches!(self, StoreError::S3(error) if error.is_unusable())
+    }
+
     /// Whether the same may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_transient())
@@ -224,6 +230,18 @@ impl Stores {
     pub fn forget(&self, at: &Location, copy: &Path) {
         if let (Location::S3 { bucket, key }, Ok(s3)) = (at, self.s3()) {
             s3.forget(bucket, key, copy);
+        }
+    }
+
+    /// Finds out whether a store heeds the conditions by which granules below a location are written once. Local
+    /// directories are tried by [`commit::check`].
+    ///
+    /// # Errors
+    /// It ignores or refuses them, may not be written to, or does not answer.
+    pub fn check_conditions(&self, at: &Location) -> Result<(), StoreError> {
+        match at {
+            Location::Local(_) => Ok(()),
+            Location::S3 { bucket, key } => Ok(self.s3()?.check_conditions(bucket, key)?),
         }
     }
 

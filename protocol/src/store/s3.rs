@@ -1,11 +1,15 @@
 //! Objects on S3.
 
+mod advice;
+mod client;
+mod conditions;
 mod error;
 mod link;
 mod list;
 mod mirror;
 mod put;
 mod read;
+mod writing;
 
 pub use error::{At, S3Error, Tried};
 
@@ -15,7 +19,7 @@ use crate::settings::StoreSettings;
 use link::{Call, Link};
 pub use mirror::Copied;
 use mirror::Mirrors;
-use put::{Heeded, RECIPE_ID, Upload};
+use put::{RECIPE_ID, Upload};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -24,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
+use writing::Checksums;
 
 /// Threads that serve the connections; what is read is handled by the callers' threads.
 const THREADS: usize = 2;
@@ -55,8 +60,8 @@ pub struct S3 {
     mirrors: Mirrors,
     /// Copies that stay as long as this client, by their paths.
     pinned: Mutex<BTreeMap<PathBuf, Arc<Copied>>>,
-    /// What is known of buckets; none if nobody wants to know.
-    heeded: Option<Heeded>,
+    /// Whether puts are told their condition; otherwise it is only looked before whether something is there.
+    conditions: bool,
     /// MiB from which on granules are put in parts.
     multipart: Option<u32>,
     /// Taken when this is dropped.
@@ -88,12 +93,11 @@ impl S3 {
         let threads = Builder::new_multi_thread().worker_threads(THREADS).thread_name("edp-s3").enable_all().build();
         let runtime = threads.map_err(|source| S3Error::Io { path: "threads of S3".into(), source })?;
         let link = Arc::new(runtime.block_on(Link::connect(&settings.s3))?);
-        let unconditional = settings.s3.unconditional.unwrap_or(false);
         Ok(S3 {
             link,
             mirrors: Mirrors::new(settings.scratch.as_deref()),
             pinned: Mutex::default(),
-            heeded: (!unconditional).then(Heeded::default),
+            conditions: !settings.s3.unconditional.unwrap_or(false),
             multipart: settings.s3.multipart,
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
@@ -172,11 +176,12 @@ impl S3 {
     /// [`Committed::AlreadyThere`] says that something is there, which may be this very file: if the reply to a put is
     /// lost, the next try finds what it put. Its recipe's id tells, by [`S3::head`].
     ///
-    /// At the first put to a bucket, the store is tried with an empty object beside the target, and is refused if it
-    /// ignores conditions. With `store.s3.unconditional` it is only looked whether something is there.
+    /// Whether the store heeds conditions at all is not found out here, but by [`S3::check_conditions`]. With
+    /// `store.s3.unconditional` it is only looked whether something is there. SHA-256 goes with the bytes; to a store
+    /// that refuses its headers, MD5 does.
     ///
     /// # Errors
-    /// The file cannot be read, the store ignores conditions, it may not be written to, or does not answer.
+    /// The file cannot be read, the store refuses conditions, it may not be written to, or does not answer.
     pub fn put(
         &self,
         file: &Path,
@@ -185,8 +190,33 @@ impl S3 {
         recipe_id: &str,
         replace: bool,
     ) -> Result<Committed, S3Error> {
-        let upload = Upload::new(file, [bucket, key], recipe_id, self.multipart)?;
-        self.wait(self.link.put(upload, replace, self.heeded.as_ref()))
+        let put = |checksums| {
+            let upload = Upload::new(file, [bucket, key], recipe_id, self.multipart, checksums)?;
+            self.wait(self.link.put(upload, replace, self.conditions))
+        };
+        let checksums = self.link.writing.checksums();
+        let mut result = put(checksums);
+        if checksums == Checksums::Sha256 && result.as_ref().is_err_and(S3Error::refuses_checksums) {
+            result = put(Checksums::Md5);
+            if result.is_ok() {
+                self.link.writing.use_md5();
+            }
+        }
+        match result {
+            Err(error) if self.conditions && !replace && error.refuses_conditions() => {
+                Err(S3Error::IgnoresConditions { bucket: bucket.into() })
+            }
+            result => result,
+        }
+    }
+
+    /// Finds out whether the store heeds conditions of writes below a prefix, by an object `.edp/conditions` there. With
+    /// `store.s3.unconditional` that does not matter, and nothing is done.
+    ///
+    /// # Errors
+    /// The store ignores or refuses conditions, may not be written to, or does not answer.
+    pub fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {
+        if self.conditions { self.wait(self.link.check_conditions(bucket, prefix)) } else { Ok(()) }
     }
 
     /// Aborts uploads in parts below a prefix that were begun and never ended, by whomever, of keys that are wanted
@@ -207,8 +237,13 @@ impl Link {
             Ok(request.send().await?)
         });
         let found = match found.await {
-            Err(error) if error.is_missing() => return Ok(None),
-            found => found?,
+            Ok(found) => found,
+            Err(error) => {
+                return match self.or_missing(error, bucket, key).await {
+                    error if error.is_missing() => Ok(None),
+                    error => Err(error),
+                };
+            }
         };
         let modified = found.last_modified.and_then(|time| SystemTime::try_from(time).ok());
         Ok(Some(Head {
@@ -217,6 +252,31 @@ impl Link {
             modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
             recipe_id: found.metadata.and_then(|mut all| all.remove(RECIPE_ID)),
         }))
+    }
+
+    /// The error of a reading call that was denied, made exact: without s3:ListBucket, S3 denies what is not there too,
+    /// and the answer to HEAD has no body that could name the reason. A listing tells.
+    async fn or_missing(&self, error: S3Error, bucket: &str, key: &str) -> S3Error {
+        let S3Error::Denied { at, action, code, permission, advice } = error else { return error };
+        let call = Call { action, permission: "s3:ListBucket", bucket, key, bytes: 0 };
+        let listed = self.call(call, async |client| {
+            let request = client.list_objects_v2().bucket(bucket).prefix(key).max_keys(1);
+            Ok(request.set_request_payer(self.payer()).send().await?)
+        });
+        match listed.await {
+            // the key itself comes before all that begin with it
+            Ok(page) if page.contents().first().is_none_or(|first| first.key() != Some(key)) => S3Error::Missing { at },
+            Err(S3Error::Denied { code: of_list, advice: of_key, .. }) if advice::is_of_credentials(&of_list) => {
+                S3Error::Denied { at, action, code: of_list, permission, advice: of_key }
+            }
+            Err(S3Error::Denied { .. }) => {
+                let need = format!(
+                    "{advice}; s3:ListBucket for the bucket is missing too, without which S3 denies what is not there"
+                );
+                S3Error::Denied { at, action, code, permission, advice: need.into() }
+            }
+            _ => S3Error::Denied { at, action, code, permission, advice },
+        }
     }
 
     async fn abort_uploads(&self, bucket: &str, prefix: &str, keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {

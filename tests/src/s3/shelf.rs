@@ -29,6 +29,8 @@ pub struct Object {
     pub metadata: HashMap<String, String>,
     /// Its content type.
     pub content_type: Option<String>,
+    /// How it is encrypted, by which key, its storage class and its access list, as the writer asked for.
+    pub placing: [Option<String>; 4],
     /// When it was written.
     pub modified: SystemTime,
 }
@@ -40,6 +42,7 @@ pub(super) struct Upload {
     key: String,
     metadata: HashMap<String, String>,
     content_type: Option<String>,
+    placing: [Option<String>; 4],
     parts: BTreeMap<i32, (Bytes, String)>,
 }
 
@@ -98,7 +101,14 @@ impl Shelf {
 /// An object of these bytes, written now.
 pub(super) fn object(bytes: Bytes) -> Object {
     let etag = hex(Md5::checksum(&bytes).as_ref());
-    Object { bytes, etag, metadata: HashMap::new(), content_type: None, modified: SystemTime::now() }
+    Object {
+        bytes,
+        etag,
+        metadata: HashMap::new(),
+        content_type: None,
+        placing: Default::default(),
+        modified: SystemTime::now(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -106,7 +116,12 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// All bytes of a body, if they are as many as announced and have the checksum that was named.
-async fn receive(body: Option<StreamingBlob>, length: Option<i64>, sha256: Option<&str>) -> S3Result<Bytes> {
+async fn receive(
+    body: Option<StreamingBlob>,
+    length: Option<i64>,
+    sha256: Option<&str>,
+    md5: Option<&str>,
+) -> S3Result<Bytes> {
     let body = body.ok_or_else(|| s3_error!(IncompleteBody))?;
     let chunks: Vec<Bytes> = body.try_collect().await.map_err(|_| s3_error!(IncompleteBody))?;
     let bytes = Bytes::from(chunks.concat());
@@ -120,7 +135,21 @@ async fn receive(body: Option<StreamingBlob>, length: Option<i64>, sha256: Optio
             return Err(s3_error!(BadDigest));
         }
     }
+    if md5.is_some_and(|md5| base64(Md5::checksum(&bytes).as_ref()) != md5) {
+        return Err(s3_error!(BadDigest));
+    }
     Ok(bytes)
+}
+
+/// Base64 of RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let digits =
+        bits.chunks(6).map(|six| (0..6).fold(0, |n, at| n << 1 | usize::from(six.get(at).is_some_and(|b| *b == 1))));
+    let text: String = digits.map(|digit| char::from(DIGITS[digit])).collect();
+    let padded = text.len().next_multiple_of(4);
+    format!("{text:=<padded$}")
 }
 
 fn length(bytes: &[u8]) -> Option<i64> {
@@ -131,9 +160,16 @@ fn length(bytes: &[u8]) -> Option<i64> {
 impl S3 for Shelf {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let bytes = receive(input.body, input.content_length, input.checksum_sha256.as_deref()).await?;
+        let (sha256, md5) = (input.checksum_sha256.as_deref(), input.content_md5.as_deref());
+        let bytes = receive(input.body, input.content_length, sha256, md5).await?;
         let (metadata, content_type) = (input.metadata.unwrap_or_default(), input.content_type);
-        let object = Object { metadata, content_type, ..object(bytes) };
+        let placing = [
+            input.server_side_encryption.map(|sse| sse.as_str().to_owned()),
+            input.ssekms_key_id,
+            input.storage_class.map(|class| class.as_str().to_owned()),
+            input.acl.map(|acl| acl.as_str().to_owned()),
+        ];
+        let object = Object { metadata, content_type, placing, ..object(bytes) };
         let etag = object.etag.clone();
         self.objects().write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
@@ -259,6 +295,12 @@ impl S3 for Shelf {
             key: input.key.clone(),
             metadata: input.metadata.unwrap_or_default(),
             content_type: input.content_type,
+            placing: [
+                input.server_side_encryption.map(|sse| sse.as_str().to_owned()),
+                input.ssekms_key_id,
+                input.storage_class.map(|class| class.as_str().to_owned()),
+                input.acl.map(|acl| acl.as_str().to_owned()),
+            ],
             parts: BTreeMap::new(),
         };
         objects.uploads.insert(id.clone(), upload);
@@ -273,7 +315,7 @@ impl S3 for Shelf {
     async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         let input = request.input;
         let sha256 = input.checksum_sha256;
-        let bytes = receive(input.body, input.content_length, sha256.as_deref()).await?;
+        let bytes = receive(input.body, input.content_length, sha256.as_deref(), input.content_md5.as_deref()).await?;
         let etag = hex(Md5::checksum(&bytes).as_ref());
         let mut objects = self.objects();
         let upload = objects.upload(&input.bucket, &input.key, &input.upload_id)?;
@@ -309,7 +351,8 @@ impl S3 for Shelf {
         }
         let etag = format!("{}-{}", hex(Md5::checksum(&digests).as_ref()), named.len());
         let (metadata, content_type) = (upload.metadata.clone(), upload.content_type.clone());
-        let object = Object { etag: etag.clone(), metadata, content_type, ..object(bytes.into()) };
+        let placing = upload.placing.clone();
+        let object = Object { etag: etag.clone(), metadata, content_type, placing, ..object(bytes.into()) };
         objects.write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         objects.uploads.remove(&input.upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput {

@@ -60,7 +60,7 @@ fn a_file_in_the_place_of_the_destination_ends_the_production() {
     let production = Production::new();
     production.plan();
     fs::write(&production.out, "a file where a directory should be").unwrap();
-    let ended = production.run(3);
+    let ended = production.run(4);
     gave_up(&ended, "could not make its directory");
     assert_eq!(ended.count("left"), 24);
     assert_eq!(fs::read_to_string(&production.out).unwrap(), "a file where a directory should be");
@@ -105,13 +105,13 @@ fn a_full_destination_ends_the_production_and_room_lets_it_go_on() {
     let production = Production::new();
     let Some(mount) = Mount::new(&production.out, "size=1m") else { return };
     production.plan();
-    let ended = production.run(3);
+    let ended = production.run(4);
     gave_up(&ended, "No space left on device");
     let made = ended.count("made");
     assert!((1..24).contains(&made), "{made} made");
     assert_eq!(files(&production.out).len(), made);
     // Nothing has changed: nothing is made, nothing is lost.
-    let again = production.run(3);
+    let again = production.run(4);
     gave_up(&again, "No space left on device");
     mount.remount("size=64m");
     let ended = production.run(0);
@@ -129,7 +129,7 @@ fn a_read_only_destination_ends_the_production() {
     let Some(mount) = Mount::new(&production.out, "size=64m") else { return };
     production.plan();
     mount.remount("ro");
-    let ended = production.run(3);
+    let ended = production.run(4);
     gave_up(&ended, "Read-only file system");
     assert_eq!(ended.count("left"), 24);
     mount.remount("rw");
@@ -137,7 +137,7 @@ fn a_read_only_destination_ends_the_production() {
     production.run(0);
     fs::remove_file(&production.recipes()[0].granule).unwrap();
     mount.remount("ro");
-    let ended = production.run(3);
+    let ended = production.run(4);
     gave_up(&ended, "Read-only file system");
 }
 

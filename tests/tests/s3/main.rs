@@ -1,5 +1,6 @@
 //! The S3 client against a server that speaks S3 over a socket: what it promises, and what it survives.
 
+mod manners;
 mod puts;
 
 use edp_protocol::Location;

@@ -32,9 +32,9 @@ fn a_granule_is_put_once_with_its_id() {
     assert_eq!(&*server.get("bkt", "out/g.nc").unwrap().bytes, b"two");
     let empty = file(directory.path(), "empty", b"");
     assert_eq!(stores.put(&empty, &at.join("empty"), "id-3", false).unwrap(), Committed::New);
-    // the object that the store was tried with is gone, and was put once
+    // nothing else was put, and nothing was deleted
     assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), ["out/g.nc", "out/g.nc/empty"]);
-    assert_eq!(server.count(Call::Delete), 1);
+    assert_eq!((server.count(Call::Put), server.count(Call::Delete)), (4, 0));
     let error = stores.put(&directory.path().join("none"), &at, "id", false).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }
@@ -182,7 +182,7 @@ fn a_store_that_ignores_conditions_is_refused() {
     let granule = file(directory.path(), "g.nc", b"granule");
     let s3 = client(&server);
     for _ in 0..2 {
-        let error = s3.put(&granule, "bkt", "g.nc", "id", false).unwrap_err();
+        let error = s3.check_conditions("bkt", "").unwrap_err();
         assert!(matches!(error, S3Error::IgnoresConditions { .. }), "{error:?}");
         assert!(error.to_string().contains("store.s3.unconditional"), "{error}");
     }
@@ -190,18 +190,30 @@ fn a_store_that_ignores_conditions_is_refused() {
     let mut settings = quick(&server);
     settings.s3.unconditional = Some(true);
     let s3 = S3::start(&settings).unwrap();
+    s3.check_conditions("bkt", "").unwrap();
     assert_eq!(s3.put(&granule, "bkt", "g.nc", "id", false).unwrap(), Committed::New);
     assert_eq!(s3.put(&granule, "bkt", "there.nc", "id", false).unwrap(), Committed::AlreadyThere);
     assert_eq!(&*server.get("bkt", "there.nc").unwrap().bytes, b"theirs");
-    // a probe whose reply is lost, or that is forbidden, settles nothing wrongly
+    // a trial whose reply is lost, or that is forbidden, settles nothing wrongly
     server.ignore_conditions(false);
     let s3 = client(&server);
-    server.inject(Fault::new(Call::Put, 1, Effect::LoseReply).on(".edp-probe-"));
+    server.inject(Fault::new(Call::Put, 1, Effect::LoseReply).on(".edp/conditions"));
+    s3.check_conditions("bkt", "new").unwrap();
     assert_eq!(s3.put(&granule, "bkt", "h.nc", "id", false).unwrap(), Committed::New);
     server.deny("bkt/closed");
-    let error = client(&server).put(&granule, "bkt", "closed/h.nc", "id", false).unwrap_err();
-    assert!(matches!(error, S3Error::Denied { permission: "s3:PutObject", .. }), "{error:?}");
-    assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), ["g.nc", "h.nc", "there.nc"]);
+    let s3 = client(&server);
+    for error in [
+        s3.check_conditions("bkt", "closed").unwrap_err(),
+        s3.put(&granule, "bkt", "closed/h.nc", "id", false).unwrap_err(),
+    ] {
+        assert!(matches!(error, S3Error::Denied { permission: "s3:PutObject", .. }), "{error:?}");
+    }
+    // the object of the trial stays where it is, so that one put is enough the next time
+    let puts = server.count(Call::Put);
+    s3.check_conditions("bkt", "new").unwrap();
+    assert_eq!((server.count(Call::Put) - puts, server.count(Call::Delete)), (1, 0));
+    let left = ["g.nc", "h.nc", "new/.edp/conditions", "there.nc"];
+    assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), left);
 }
 
 #[test]

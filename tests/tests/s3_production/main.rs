@@ -2,6 +2,7 @@
 
 mod cloud;
 mod follow;
+mod manners;
 mod workers;
 
 use cloud::{Cloud, parts, reasons, recipes};
@@ -158,9 +159,9 @@ fn what_may_not_be_listed_is_not_empty() {
     let said = plan("s3://model/nowhere", 0);
     assert!(said.contains("s3://model/nowhere: there is nothing") && said.contains("0 recipes"), "{said}");
     cloud.server.deny("model/run");
-    let said = plan("s3://model/run", 2);
+    let said = plan("s3://model/run", 4);
     assert!(said.contains("s3://model/run") && said.contains("not allowed"), "{said}");
-    let said = plan("s3://elsewhere/run", 2);
+    let said = plan("s3://elsewhere/run", 4);
     assert!(said.contains("no such bucket"), "{said}");
     cloud.server.heal();
     cloud.server.inject(Fault::new(Call::List, usize::MAX, Effect::Answer(503, "SlowDown")));
@@ -178,7 +179,7 @@ fn what_may_not_be_read_or_written_costs_what_it_must() {
     let users = all.iter().filter(|r| r.variables.values().flatten().flatten().any(|path| path == input)).count();
     // A destination that this worker may not write to concerns everything that it makes.
     cloud.server.deny("out/g");
-    let report = cloud.run(list, &[], 3);
+    let report = cloud.run(list, &[], 4);
     assert_eq!((count(&report, "left"), count(&report, "failed")), (all.len(), 0), "{report:#}");
     assert!(report["stopped"].as_str().unwrap().contains("not allowed"), "{report:#}");
     // An input that it may not read concerns those that need it.
@@ -192,7 +193,7 @@ fn what_may_not_be_read_or_written_costs_what_it_must() {
     cloud.server.heal();
     let mut bare = cloud.coordinator(&["run", list, "--output", "json"]);
     bare.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    let report = json(&expect(&mut bare, 3));
+    let report = json(&expect(&mut bare, 4));
     assert_eq!((count(&report, "left"), count(&report, "failed")), (all.len(), 0), "{report:#}");
     assert_eq!(count(&cloud.run(list, &[], 0), "made"), users);
 }

@@ -98,7 +98,11 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let json = options.output == Output::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many fail.
-        options: session::Options { stages: json, ..session::Options::in_memory(Budget::NONE) },
+        options: session::Options {
+            stages: json,
+            replace: options.replace,
+            ..session::Options::in_memory(Budget::NONE)
+        },
         recipes: tasks.recipes,
         stores,
         workers: Workers::Here(Box::new(worker)),

@@ -31,7 +31,7 @@ pub enum Ending {
     Usage,
     /// Granules held, failed, missing or in conflict.
     Incomplete,
-    /// The queue or the storage cannot be reached.
+    /// The queue, a store or a destination cannot be used.
     Unreachable,
     /// Stopped by a signal, after draining.
     Stopped(Signal),
@@ -76,7 +76,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// A store that does not answer, or not now: nobody has to mend anything here.
+/// A queue or a store that does not answer or refuses, or a destination that cannot be used.
 #[derive(Debug)]
 pub struct Unreachable(pub String);
 
@@ -88,12 +88,13 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// What an error of reading what the user named is: [`Unreachable`] if a store does not answer, else [`Usage`].
+/// What an error of reading what the user named is: [`Unreachable`] if a store does not answer or refuses, else
+/// [`Usage`].
 pub fn named(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut stores = causes.filter_map(|error| error.downcast_ref::<StoreError>());
     let text = chain(error);
-    if stores.any(StoreError::is_transient) { Unreachable(text).into() } else { Usage(text).into() }
+    if stores.any(StoreError::is_unusable) { Unreachable(text).into() } else { Usage(text).into() }
 }
 
 impl Ending {

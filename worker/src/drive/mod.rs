@@ -48,6 +48,8 @@ pub struct Driven {
     pub report: Report,
     /// What the closing check found.
     pub verified: Verified,
+    /// Nothing could be made any more, whatever the recipe: the store refuses, or the destination cannot be written.
+    pub unfit: bool,
     /// The signal that ended it early.
     pub signal: Option<Signal>,
 }
@@ -57,6 +59,7 @@ impl Driven {
     pub fn ending(&self) -> Ending {
         match self.signal {
             Some(signal) if !self.report.is_complete() => Ending::Stopped(signal),
+            _ if self.unfit && !self.report.is_complete() => Ending::Unreachable,
             _ if self.report.is_complete() && self.verified.is_complete() => Ending::Done,
             _ => Ending::Incomplete,
         }
@@ -115,16 +118,17 @@ impl Drive {
             Ok(None) => return Ok(Err(stop.signal().map_or(Ending::Incomplete, Ending::Stopped))),
             Err(error) => return Err(explain(error)),
         };
-        Ok(Ok(Driven { report: ended.report, verified: ended.verified, signal: stop.signal() }))
+        let (ended, unfit) = ended;
+        Ok(Ok(Driven { report: ended.report, verified: ended.verified, unfit, signal: stop.signal() }))
     }
 
-    /// The session; none if it was told to end before it had begun.
+    /// The session, and whether it ended since nothing can be made; none if it was told to end before it had begun.
     async fn session<G>(
         self,
         growth: impl FnOnce(Feed) -> G,
         progress: &Progress,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Option<Ended>>
+    ) -> anyhow::Result<Option<(Ended, bool)>>
     where
         G: Future<Output = Result<Vec<Entry>, DriveError>>,
     {
@@ -162,6 +166,7 @@ impl Drive {
             }
         }
         let mut ended = session.end().await?;
+        let is_unfit = unfit.is_some();
         if let Left::GivenUp(reason) = &ended.left {
             note(&format!("given up: {reason}"));
         } else if let Some(why) = unfit {
@@ -171,7 +176,7 @@ impl Drive {
             }
             ended.report.stopped = Some(why);
         }
-        Ok(Some(ended))
+        Ok(Some((ended, is_unfit)))
     }
 }
 
@@ -203,6 +208,7 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
                 error @ (QueueError::Unreachable { .. } | QueueError::Refused { .. }),
             )),
         )) => Unreachable(chain(error)).into(),
+        Some(SessionError::Destination(error)) => console::named(error),
         Some(SessionError::Ledger(error @ (LedgerError::Production { .. } | LedgerError::Layout { .. }))) => {
             Usage(chain(error)).into()
         }

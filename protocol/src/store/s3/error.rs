@@ -53,17 +53,19 @@ pub enum S3Error {
         /// Its name.
         bucket: String,
     },
-    /// The store does not let us.
-    #[error("{at}: not allowed to {action} ({code}): the credentials in use need {permission} there")]
+    /// The store does not allow it.
+    #[error("{at}: not allowed to {action} ({code}): {advice}")]
     Denied {
         /// Where.
         at: At,
         /// What was tried.
         action: &'static str,
         /// The store's code and message.
-        code: String,
+        code: Box<str>,
         /// The permission that it takes on AWS.
         permission: &'static str,
+        /// What may be the cause, and what to do about it.
+        advice: Box<str>,
     },
     /// Another version is there than the one that was asked for, or it was replaced while it was read.
     #[error("{at}: another version is there (entity tag {found}) than the one asked for ({planned})")]
@@ -99,10 +101,10 @@ pub enum S3Error {
         /// The part of its key.
         part: String,
     },
-    /// The store writes although a condition forbids it.
+    /// The store writes although a condition forbids it, or does not know conditions.
     #[error(
-        "s3://{bucket}: this store ignores `If-None-Match`, so that two workers may overwrite each other's granules; \
-         use one that heeds it, or set store.s3.unconditional"
+        "s3://{bucket}: this store ignores or refuses `If-None-Match`, so that two workers may overwrite each other's \
+         granules; use a store that heeds it, or set store.s3.unconditional"
     )]
     IgnoresConditions {
         /// The bucket that was tried.
@@ -181,6 +183,45 @@ impl S3Error {
         }
     }
 
+    /// Whether the store cannot be used as things are, whatever is asked for: nobody answers, or it refuses.
+    pub fn is_unusable(&self) -> bool {
+        use S3Error::{Denied, Failed, IgnoresConditions, NoBucket, NoCredentials, Start};
+        match self {
+            NoCredentials(_) | NoBucket { .. } | Denied { .. } | Failed { .. } | IgnoresConditions { .. } => true,
+            Start(error) => error.is_unusable(),
+            _ => false,
+        }
+    }
+
+    /// Whether the settings of the store cannot be used.
+    pub fn is_of_settings(&self) -> bool {
+        match self {
+            S3Error::Settings { .. } => true,
+            S3Error::Start(error) => error.is_of_settings(),
+            _ => false,
+        }
+    }
+
+    /// Whether the store may have refused a header with a checksum: it names it, or says of some header that it does
+    /// not know it.
+    pub(super) fn refuses_checksums(&self) -> bool {
+        match self {
+            S3Error::Failed { status: Some(400), what, .. } => {
+                let what = what.to_ascii_lowercase();
+                what.contains("x-amz-checksum") || what.contains("x-amz-sdk-checksum")
+            }
+            error => error.status() == Some(501),
+        }
+    }
+
+    /// Whether the store has refused a header with a condition.
+    pub(super) fn refuses_conditions(&self) -> bool {
+        match self {
+            S3Error::Failed { status: Some(400), what, .. } => what.to_ascii_lowercase().contains("if-none-match"),
+            error => error.status() == Some(501),
+        }
+    }
+
     /// Status of the answer, where more than one is told apart by it.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
@@ -204,8 +245,9 @@ pub(super) enum Remedy {
 /// One try of a call that failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// It was answered otherwise, or not at all.
-    Call { remedy: Remedy, status: Option<u16>, code: String, what: String },
+    /// It was answered otherwise, or not at all; `region` is the one of the bucket, if the answer was that it is
+    /// another one.
+    Call { remedy: Remedy, status: Option<u16>, code: String, what: String, region: Option<String> },
     /// It was answered, but with what is of no use.
     Final(S3Error),
 }
@@ -213,12 +255,12 @@ pub(super) enum Failure {
 impl Failure {
     /// Somebody else wrote at the same time.
     pub(super) fn conflict(what: impl Into<String>) -> Failure {
-        Failure::Call { remedy: Remedy::Again, status: Some(409), code: String::new(), what: what.into() }
+        Failure::Call { remedy: Remedy::Again, status: Some(409), code: String::new(), what: what.into(), region: None }
     }
 
     /// Something that happened to a connection.
     pub(super) fn broken(what: impl Into<String>) -> Failure {
-        Failure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into() }
+        Failure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into(), region: None }
     }
 }
 
@@ -271,8 +313,21 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Failure {
             (Some(status), _) if matches!(error, SdkError::ServiceError(_)) => format!("HTTP {status}"),
             _ => causes(&error),
         };
-        Failure::Call { remedy, status, code, what }
+        let region = region(&error, status, message);
+        Failure::Call { remedy, status, code, what, region }
     }
+}
+
+/// The region of the bucket, if an answer says that the request was sent to another one. Headers name it also in
+/// answers to HEAD, which have no body, and in answers that have nothing to do with regions.
+fn region<E>(error: &SdkError<E>, status: Option<u16>, message: Option<&str>) -> Option<String> {
+    if !matches!(status, Some(301 | 307 | 400)) {
+        return None;
+    }
+    let header = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
+    let named = || message?.split_once("expecting '")?.1.split_once('\'').map(|(region, _)| region);
+    let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    header.or_else(named).filter(|text| !text.is_empty()).filter(is_name).map(str::to_owned)
 }
 
 /// An error with its causes in one line, without the debugging output that the SDK adds to them.

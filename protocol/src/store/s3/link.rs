@@ -1,19 +1,17 @@
-//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired.
+//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired, and
+//! in the region of the bucket when the store names another one than ours.
 
-use super::error::{At, Failure, Remedy, S3Error, Tried, causes};
+use super::advice;
+use super::client::client;
+use super::error::{At, Failure, Remedy, S3Error, Tried};
+use super::writing::Writing;
 use crate::settings::S3Settings;
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::Region;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{ProvideCredentials as _, RequestChecksumCalculation, StalledStreamProtectionConfig};
 use aws_sdk_s3::types::RequestPayer;
+use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
@@ -66,21 +64,51 @@ pub(super) struct Tries {
     made: u32,
     /// Which client the last one was made with.
     generation: u64,
+    /// The store has named another region before.
+    redirected: bool,
 }
 
 impl Tries {
     pub(super) fn new() -> Tries {
-        Tries { began: Instant::now(), made: 0, generation: 0 }
+        Tries { began: Instant::now(), made: 0, generation: 0, redirected: false }
+    }
+}
+
+/// Clients with the credentials of one time.
+struct Clients {
+    /// How often they were made anew.
+    generation: u64,
+    /// For the region of the settings.
+    usual: Client,
+    /// For buckets that turned out to be in other regions.
+    elsewhere: HashMap<String, Client>,
+}
+
+impl Clients {
+    fn of(&self, bucket: &str) -> &Client {
+        self.elsewhere.get(bucket).unwrap_or(&self.usual)
+    }
+
+    /// Sends what concerns a bucket to a region from now on; says from which one it was moved, if from another.
+    fn redirect(&mut self, bucket: &str, region: &str) -> Option<String> {
+        let before = self.of(bucket).config().region().map(ToString::to_string).unwrap_or_default();
+        if before == region {
+            return None;
+        }
+        let config = self.usual.config().to_builder().region(Region::new(region.to_owned())).build();
+        self.elsewhere.insert(bucket.to_owned(), Client::from_conf(config));
+        Some(before)
     }
 }
 
 /// The client, whoever uses it.
 pub(super) struct Link {
     settings: S3Settings,
+    /// What is said of objects that are written.
+    pub(super) writing: Writing,
     timeout: Duration,
     attempts: u32,
-    /// With the number of times that it was made anew.
-    client: RwLock<(u64, Client)>,
+    clients: RwLock<Clients>,
     /// Held while it is made anew.
     renewal: Mutex<()>,
     calls: Semaphore,
@@ -90,12 +118,14 @@ impl Link {
     pub(super) async fn connect(settings: &S3Settings) -> Result<Link, S3Error> {
         let timeout = Duration::from_secs(u64::from(settings.timeout.unwrap_or(30).max(1)));
         let attempts = settings.attempts.unwrap_or(5).max(1);
-        let client = within(timeout, client(settings, timeout)).await?;
+        let writing = Writing::new(settings)?;
+        let usual = within(timeout, client(settings, timeout)).await?;
         Ok(Link {
             settings: settings.clone(),
+            writing,
             timeout,
             attempts,
-            client: RwLock::new((0, client)),
+            clients: RwLock::new(Clients { generation: 0, usual, elsewhere: HashMap::new() }),
             renewal: Mutex::new(()),
             calls: Semaphore::new(CALLS),
         })
@@ -128,7 +158,10 @@ impl Link {
         request: impl FnOnce(Client) -> F,
     ) -> Result<T, Failure> {
         let _one_of_few = self.calls.acquire().await; // never closed
-        let (generation, client) = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (generation, client) = {
+            let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+            (clients.generation, clients.of(call.bucket).clone())
+        };
         tries.generation = generation;
         let deadline = self.timeout + Duration::from_secs(call.bytes / MIN_RATE);
         let result = tokio::time::timeout(deadline, request(client)).await;
@@ -152,10 +185,16 @@ impl Link {
     /// There is no sense in another one.
     pub(super) async fn again(&self, call: &Call<'_>, tries: &mut Tries, failure: Failure) -> Result<(), S3Error> {
         tries.made += 1;
-        let (remedy, status, code, what) = match failure {
+        let (remedy, status, code, what, region) = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Call { remedy, status, code, what } => (remedy, status, code, what),
+            Failure::Call { remedy, status, code, what, region } => (remedy, status, code, what, region),
         };
+        if let Some(region) = &region
+            && !std::mem::replace(&mut tries.redirected, true)
+            && self.redirect(call.bucket, region)
+        {
+            return Ok(());
+        }
         let mut failed = S3Error::Failed {
             at: call.at(),
             action: call.action,
@@ -169,16 +208,21 @@ impl Link {
             return Err(match (status, code.as_str()) {
                 (_, "NoSuchBucket") => S3Error::NoBucket { bucket: call.bucket.into() },
                 (Some(404), "NoSuchKey" | "NotFound" | "") => S3Error::Missing { at: call.at() },
-                (Some(403), _) | (Some(401), _) if code != "RequestTimeTooSkewed" => {
-                    S3Error::Denied { at: call.at(), action: call.action, code: what, permission: call.permission }
-                }
-                (Some(301 | 307), _) => {
-                    if let S3Error::Failed { what, .. } = &mut failed {
-                        what.push_str("; the bucket is in another region: set AWS_REGION or store.s3.region");
+                (Some(401 | 403), _) if code != "RequestTimeTooSkewed" => S3Error::Denied {
+                    at: call.at(),
+                    action: call.action,
+                    permission: call.permission,
+                    advice: advice::denied(call, &code, &what, &self.settings).into(),
+                    code: what.into(),
+                },
+                (status, code) => {
+                    let advice = advice::failed(status, code, &what, region.as_deref());
+                    if let (S3Error::Failed { what, .. }, Some(advice)) = (&mut failed, advice) {
+                        what.push_str("; ");
+                        what.push_str(&advice);
                     }
                     failed
                 }
-                _ => failed,
             });
         }
         if tries.made >= self.attempts {
@@ -197,11 +241,22 @@ impl Link {
     /// with the same one.
     async fn renew(&self, generation: u64) -> Result<(), S3Error> {
         let _alone = self.renewal.lock().await;
-        if self.client.read().unwrap_or_else(PoisonError::into_inner).0 == generation {
-            let client = within(self.timeout, client(&self.settings, self.timeout)).await?;
-            *self.client.write().unwrap_or_else(PoisonError::into_inner) = (generation + 1, client);
+        if self.clients.read().unwrap_or_else(PoisonError::into_inner).generation == generation {
+            let usual = within(self.timeout, client(&self.settings, self.timeout)).await?;
+            // Where buckets are is found out again.
+            let new = Clients { generation: generation + 1, usual, elsewhere: HashMap::new() };
+            *self.clients.write().unwrap_or_else(PoisonError::into_inner) = new;
         }
         Ok(())
+    }
+
+    /// Sends what concerns a bucket to another region from now on. False if it is sent there already.
+    fn redirect(&self, bucket: &str, region: &str) -> bool {
+        let moved = self.clients.write().unwrap_or_else(PoisonError::into_inner).redirect(bucket, region);
+        if let Some(before) = &moved {
+            tracing::info!("s3://{bucket} is in region {region}, not {before}: it is asked there");
+        }
+        moved.is_some()
     }
 }
 
@@ -213,66 +268,4 @@ pub(super) fn random() -> u64 {
 async fn within(time: Duration, client: impl Future<Output = Result<Client, S3Error>>) -> Result<Client, S3Error> {
     let slow = |_| Err(S3Error::NoCredentials(format!("the usual places did not give them within {time:?}")));
     tokio::time::timeout(time, client).await.unwrap_or_else(slow)
-}
-
-/// A client with the credentials of now.
-async fn client(settings: &S3Settings, timeout: Duration) -> Result<Client, S3Error> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        // tries and deadlines are ours
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(timeout.min(Duration::from_secs(10))).build())
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(timeout).build())
-        // stores other than AWS' do not all understand checksums that follow a body; we send ours before it
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
-    if let Some(profile) = &settings.profile {
-        loader = loader.profile_name(profile);
-    }
-    if let Some(endpoint) = &settings.endpoint {
-        loader = loader.endpoint_url(endpoint);
-    }
-    match (&settings.region, &settings.endpoint) {
-        (Some(region), _) => loader = loader.region(Region::new(region.clone())),
-        // outside of AWS the name of a region means little, and no EC2 machine need be asked
-        (None, Some(_)) => {
-            let mut profile = ProfileFileRegionProvider::builder();
-            if let Some(name) = &settings.profile {
-                profile = profile.profile_name(name);
-            }
-            let places =
-                RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(profile.build());
-            loader = loader.region(places.or_else(Region::from_static("us-east-1")));
-        }
-        (None, None) => {}
-    }
-    let anonymous = settings.anonymous.unwrap_or(false);
-    if anonymous {
-        loader = loader.no_credentials();
-    } else if let Some(file) = &settings.credentials {
-        loader = loader.credentials_provider(credentials_in(file, settings.profile.as_deref()));
-    }
-    let config = loader.load().await;
-    if config.region().is_none() {
-        return Err(S3Error::Settings {
-            key: "region",
-            what: "no region is known: set AWS_REGION, or name it here".into(),
-        });
-    }
-    if let Some(provider) = config.credentials_provider().filter(|_| !anonymous) {
-        provider.provide_credentials().await.map_err(|error| S3Error::NoCredentials(causes(&error)))?;
-    }
-    let mut config = aws_sdk_s3::config::Builder::from(&config)
-        .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()));
-    if anonymous {
-        config = config.allow_no_auth();
-    }
-    Ok(Client::from_conf(config.build()))
-}
-
-/// The credentials of one file and nothing else.
-#[allow(deprecated)] // the names that replace these are in a crate that the SDK does not hand on
-fn credentials_in(file: &Path, profile: Option<&str>) -> ProfileFileCredentialsProvider {
-    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
-    let files = ProfileFiles::builder().with_file(ProfileFileKind::Credentials, file).build();
-    let provider = ProfileFileCredentialsProvider::builder().profile_files(files);
-    profile.into_iter().fold(provider, |provider, name| provider.profile_name(name)).build()
 }

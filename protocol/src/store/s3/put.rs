@@ -1,17 +1,20 @@
 //! Putting granules: once, whoever else puts them and however often a reply is lost.
 
-use super::error::{At, Failure, S3Error};
-use super::link::{Call, Link, Tries, random};
+use super::error::{Failure, S3Error};
+use super::link::{Call, Link, Tries};
+use super::writing::Checksums;
 use crate::store::commit::Committed;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
+use md5::Md5;
+use sha2::Sha256;
+use sha2::digest::DynDigest;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 /// From this size on, in MiB, a granule is uploaded in parts.
 const MULTIPART: u32 = 256;
@@ -27,13 +30,6 @@ pub(super) const RECIPE_ID: &str = "recipe-id";
 
 const TYPE: &str = "application/x-netcdf";
 
-/// Beginning of the names of the objects by which a store is tried; they are removed at once.
-pub(super) const PROBE: &str = ".edp-probe-";
-
-/// Buckets that heed conditions.
-#[derive(Default)]
-pub(super) struct Heeded(std::sync::Mutex<HashSet<String>>, tokio::sync::Mutex<()>);
-
 /// A file to be put.
 pub(super) struct Upload<'a> {
     file: &'a Path,
@@ -43,7 +39,8 @@ pub(super) struct Upload<'a> {
     /// The object must not be there yet.
     conditional: bool,
     size: u64,
-    /// Checksum (SHA-256 in base64) of the file, or of each of its parts.
+    kind: Checksums,
+    /// Checksum (in base64) of the file, or of each of its parts.
     checksums: Vec<String>,
     /// Bytes of each part; none if it is put whole.
     part: Option<u64>,
@@ -57,16 +54,20 @@ impl<'a> Upload<'a> {
         [bucket, key]: [&'a str; 2],
         recipe_id: &'a str,
         multipart: Option<u32>,
+        kind: Checksums,
     ) -> Result<Upload<'a>, S3Error> {
         let fail = |source| S3Error::Io { path: file.into(), source };
         let mut content = File::open(file).map_err(fail)?;
         let size = content.metadata().map_err(fail)?.len();
         let part = (size >= u64::from(multipart.unwrap_or(MULTIPART)) << 20).then(|| PART.max(size.div_ceil(10_000)));
         let mut checksums = Vec::new();
+        let mut hash: Box<dyn DynDigest> = match kind {
+            Checksums::Sha256 => Box::new(Sha256::default()),
+            Checksums::Md5 => Box::new(Md5::default()),
+        };
         let mut left = size;
         let mut buffer = vec![0; 1 << 18];
         while left > 0 || checksums.is_empty() {
-            let mut hash = Sha256::new();
             let mut of_part = part.unwrap_or(size).min(left);
             left -= of_part;
             while of_part > 0 {
@@ -81,9 +82,17 @@ impl<'a> Upload<'a> {
                     Err(e) => return Err(fail(e)),
                 }
             }
-            checksums.push(base64(hash.finalize().as_slice()));
+            checksums.push(base64(&hash.finalize_reset()));
         }
-        Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, checksums, part })
+        Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
+    }
+
+    /// A checksum as the header of SHA-256, or as that of MD5.
+    fn headers(&self, checksum: &str) -> (Option<String>, Option<String>) {
+        match self.kind {
+            Checksums::Sha256 => (Some(checksum.to_owned()), None),
+            Checksums::Md5 => (None, Some(checksum.to_owned())),
+        }
     }
 
     fn call(&self, action: &'static str, bytes: u64) -> Call<'a> {
@@ -101,22 +110,17 @@ impl<'a> Upload<'a> {
 }
 
 impl Link {
-    /// Puts a file if nothing is there, or in any case if `replace`.
+    /// Puts a file if nothing is there, or in any case if `replace`; `conditions` says whether the store may be told
+    /// the condition, or has to be asked before.
     pub(super) async fn put(
         &self,
         mut upload: Upload<'_>,
         replace: bool,
-        heeded: Option<&Heeded>,
+        conditions: bool,
     ) -> Result<Committed, S3Error> {
-        let (bucket, key) = (upload.bucket, upload.key);
-        match heeded {
-            _ if replace => {}
-            Some(heeded) => {
-                self.probe(heeded, bucket, key).await?;
-                upload.conditional = true;
-            }
-            None if self.head(bucket, key).await?.is_some() => return Ok(Committed::AlreadyThere),
-            None => {}
+        upload.conditional = conditions && !replace;
+        if !conditions && !replace && self.head(upload.bucket, upload.key).await?.is_some() {
+            return Ok(Committed::AlreadyThere);
         }
         let call = upload.call("upload it", upload.size);
         let mut tries = Tries::new();
@@ -137,17 +141,35 @@ impl Link {
         }
     }
 
+    /// The request for a whole object, but for its content and what is said of that.
+    pub(super) fn put_object(
+        &self,
+        client: &Client,
+        bucket: &str,
+        key: &str,
+        conditional: bool,
+    ) -> PutObjectFluentBuilder {
+        client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .set_if_none_match(conditional.then(|| "*".into()))
+            .set_server_side_encryption(self.writing.sse.clone())
+            .set_ssekms_key_id(self.writing.kms_key.clone())
+            .set_storage_class(self.writing.storage_class.clone())
+            .set_acl(self.writing.acl.clone())
+            .set_request_payer(self.payer())
+    }
+
     async fn put_whole(&self, upload: &Upload<'_>) -> Result<(), S3Error> {
         self.call(upload.call("upload it", upload.size), async |client| {
-            let request = client
-                .put_object()
-                .bucket(upload.bucket)
-                .key(upload.key)
-                .set_if_none_match(upload.conditional.then(|| "*".into()))
-                .checksum_sha256(&upload.checksums[0])
+            let (sha256, md5) = upload.headers(&upload.checksums[0]);
+            let request = self
+                .put_object(&client, upload.bucket, upload.key, upload.conditional)
+                .set_checksum_sha256(sha256)
+                .set_content_md5(md5)
                 .content_type(TYPE)
                 .metadata(RECIPE_ID, upload.recipe_id)
-                .set_request_payer(self.payer())
                 .body(upload.body(0, upload.size).await?);
             request.send().await?;
             Ok(())
@@ -161,7 +183,11 @@ impl Link {
                 .create_multipart_upload()
                 .bucket(upload.bucket)
                 .key(upload.key)
-                .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                .set_checksum_algorithm((upload.kind == Checksums::Sha256).then_some(ChecksumAlgorithm::Sha256))
+                .set_server_side_encryption(self.writing.sse.clone())
+                .set_ssekms_key_id(self.writing.kms_key.clone())
+                .set_storage_class(self.writing.storage_class.clone())
+                .set_acl(self.writing.acl.clone())
                 .content_type(TYPE)
                 .metadata(RECIPE_ID, upload.recipe_id)
                 .set_request_payer(self.payer());
@@ -183,6 +209,7 @@ impl Link {
             .map(|(checksum, number)| async move {
                 let offset = (number as u64 - 1) * part;
                 let length = part.min(upload.size - offset);
+                let (sha256, md5) = upload.headers(checksum);
                 let sent = self.call(upload.call("upload a part of it", length), async |client| {
                     let request = client
                         .upload_part()
@@ -190,13 +217,14 @@ impl Link {
                         .key(upload.key)
                         .upload_id(id)
                         .part_number(number)
-                        .checksum_sha256(checksum)
+                        .set_checksum_sha256(sha256.clone())
+                        .set_content_md5(md5.clone())
                         .set_request_payer(self.payer())
                         .body(upload.body(offset, length).await?);
                     Ok(request.send().await?)
                 });
                 let etag = sent.await?.e_tag;
-                Ok(CompletedPart::builder().part_number(number).checksum_sha256(checksum).set_e_tag(etag).build())
+                Ok(CompletedPart::builder().part_number(number).set_checksum_sha256(sha256).set_e_tag(etag).build())
             })
             .buffered(AT_ONCE)
             .try_collect::<Vec<_>>()
@@ -239,62 +267,10 @@ impl Link {
             aborted => aborted,
         }
     }
-
-    /// Finds out, once for a bucket, whether it heeds conditions: the second of two conditional puts of an object
-    /// beside the target must be refused.
-    async fn probe(&self, heeded: &Heeded, bucket: &str, key: &str) -> Result<(), S3Error> {
-        let known = || heeded.0.lock().unwrap_or_else(PoisonError::into_inner).contains(bucket);
-        if known() {
-            return Ok(());
-        }
-        let _alone = heeded.1.lock().await;
-        if known() {
-            return Ok(());
-        }
-        let directory = key.rsplit_once('/').map_or(String::new(), |(directory, _)| format!("{directory}/"));
-        let probe = format!("{directory}{PROBE}{:016x}", random());
-        let call = Call { action: "try conditions", permission: "s3:PutObject", bucket, key: &probe, bytes: 0 };
-        let put = || {
-            self.call(call, async |client| {
-                let request = client.put_object().bucket(bucket).key(&probe).if_none_match("*");
-                request.set_request_payer(self.payer()).body(ByteStream::from_static(b"")).send().await?;
-                Ok(())
-            })
-        };
-        let mut tried = put().await;
-        if tried.is_ok() {
-            tried = put().await;
-        }
-        let call = Call { action: "remove it", permission: "s3:DeleteObject", ..call };
-        let removed = self.call(call, async |client| {
-            let request = client.delete_object().bucket(bucket).key(&probe);
-            request.set_request_payer(self.payer()).send().await?;
-            Ok(())
-        });
-        match tried {
-            // 412, also if the reply to our first one was lost; 409 if such things are still under way
-            Err(error) if matches!(error.status(), Some(409 | 412)) => {
-                heeded.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.into());
-            }
-            Ok(()) | Err(S3Error::Failed { status: Some(501), .. }) => {
-                let _ = removed.await;
-                return Err(S3Error::IgnoresConditions { bucket: bucket.into() });
-            }
-            Err(error) => {
-                // It may be there all the same.
-                let _ = removed.await;
-                return Err(error);
-            }
-        }
-        if let Err(error) = removed.await {
-            tracing::warn!("an empty object stays at {}: {error}", At::new(bucket, &probe));
-        }
-        Ok(())
-    }
 }
 
 /// Base64 of RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

@@ -70,7 +70,8 @@ impl Link {
                     _ => Err(error),
                 };
             }
-            first => first?,
+            Ok(first) => first,
+            Err(error) => return Err(self.or_missing(error, bucket, key).await),
         };
         let etag = &first.etag;
         let rest = &mut first.buffer[first.filled..];

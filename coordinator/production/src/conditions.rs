@@ -1,0 +1,46 @@
+//! Whether the stores of destinations heed the conditions by which each granule is written once. The coordinator finds
+//! out, once in a session and only if something is to be written; workers rely on it.
+
+use crate::destination::Listings;
+use edp_protocol::Location;
+use edp_protocol::message::chain;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::{S3Error, StoreError, Stores};
+use std::collections::BTreeSet;
+
+/// Tries the destinations on S3 of recipes whose granules are not all there; `destination` is that of a list which is
+/// still to come. Gives a warning for each place where it cannot be found out: those who write there are told why.
+///
+/// # Errors
+/// A store ignores conditions, or its settings cannot be used.
+pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> Result<Vec<String>, StoreError> {
+    let mut listings = Listings::new(stores);
+    let mut roots: BTreeSet<&str> = destination.filter(|_| recipes.is_empty()).into_iter().collect();
+    for recipe in recipes {
+        let Some(root) = recipe.recipe.as_ref().map(|plan| plan.roots.destination.as_str()) else { continue };
+        if !roots.contains(root)
+            && let Ok(Location::S3 { bucket, key }) = recipe.granule.parse()
+            // What cannot be listed may be missing.
+            && !listings.holds(&bucket, &key).unwrap_or(false)
+        {
+            roots.insert(root);
+        }
+    }
+    let mut warnings = Vec::new();
+    for root in roots {
+        let Ok(location) = root.parse::<Location>() else { continue };
+        match stores.check_conditions(&location) {
+            Ok(()) => {}
+            Err(StoreError::S3(error))
+                if matches!(error, S3Error::IgnoresConditions { .. }) || error.is_of_settings() =>
+            {
+                return Err(StoreError::S3(error));
+            }
+            Err(error) => warnings.push(format!(
+                "whether the store of {root} heeds conditions of writes could not be found out: {}",
+                chain(&error)
+            )),
+        }
+    }
+    Ok(warnings)
+}

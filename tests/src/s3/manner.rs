@@ -1,0 +1,99 @@
+//! Ways of other stores, and of buckets with policies, in which they differ from a plain bucket.
+
+use super::Call;
+use hyper::header::HeaderMap;
+use hyper::{Response, StatusCode};
+use s3s::Body;
+
+/// A way in which a store differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Manner {
+    /// Requests with headers of checksums are refused by status 400, which names the header, or by 501, which names none.
+    NoChecksumHeaders(u16),
+    /// The bucket is in this region: requests that are signed for another one are sent there.
+    Region(&'static str),
+    /// The credentials may not list: also what is not there is denied.
+    NoList,
+    /// The credentials may not delete.
+    NoDelete,
+    /// The bucket lets those pay who use it: requests that do not agree to that are denied.
+    RequesterPays,
+    /// A policy of the bucket denies writes without this header, or with another value.
+    Requires(&'static str, &'static str),
+    /// Requests with `If-None-Match` are refused by status 400, which names the header, or by 501, which names none.
+    NoConditions(u16),
+    /// Requests that name an access list are refused.
+    NoAccessLists,
+    /// The access key is not known.
+    UnknownKey,
+}
+
+impl Manner {
+    /// The answer to a request that is refused.
+    pub(super) fn refuse(&self, call: Call, headers: &HeaderMap) -> Option<Response<Body>> {
+        let names =
+            |start: &str| headers.keys().find(|name| name.as_str().starts_with(start)).map(|name| name.as_str());
+        let begins = matches!(call, Call::Put | Call::BeginUpload);
+        match self {
+            Manner::NoChecksumHeaders(status) => {
+                let name = names("x-amz-checksum").or_else(|| names("x-amz-sdk-checksum"))?;
+                Some(unknown(*status, name))
+            }
+            Manner::NoConditions(status) => names("if-none-match").map(|name| unknown(*status, name)),
+            Manner::NoAccessLists => names("x-amz-acl")
+                .map(|_| answer(call, 400, "AccessControlListNotSupported", "The bucket does not allow ACLs", None)),
+            Manner::Region(region) => {
+                let signed = headers.get("authorization")?.to_str().ok()?;
+                let other = !signed.contains(&format!("/{region}/s3/"));
+                other.then(|| answer(call, 301, "PermanentRedirect", "use the specified endpoint", Some(region)))
+            }
+            Manner::NoList => (call == Call::List).then(|| denied(call)),
+            Manner::NoDelete => (call == Call::Delete).then(|| denied(call)),
+            Manner::RequesterPays => {
+                let pays = headers.get("x-amz-request-payer").is_some_and(|value| value == "requester");
+                (!pays).then(|| denied(call))
+            }
+            Manner::Requires(name, value) => {
+                let has = headers.get(*name).is_some_and(|found| found == value);
+                (begins && !has).then(|| denied(call))
+            }
+            Manner::UnknownKey => Some(answer(call, 403, "InvalidAccessKeyId", "The access key does not exist", None)),
+        }
+    }
+
+    /// What becomes of an answer.
+    pub(super) fn change(&self, call: Call, response: Response<Body>) -> Response<Body> {
+        let missing = response.status() == StatusCode::NOT_FOUND && matches!(call, Call::Head | Call::Get);
+        if *self == Manner::NoList && missing { denied(call) } else { response }
+    }
+}
+
+fn unknown(status: u16, header: &str) -> Response<Body> {
+    match status {
+        501 => {
+            let text = "A header you provided implies functionality that is not implemented";
+            answer(Call::Put, status, "NotImplemented", text, None)
+        }
+        _ => {
+            let text = format!("Unsupported header '{header}' received for this API call.");
+            answer(Call::Put, status, "InvalidArgument", &text, None)
+        }
+    }
+}
+
+fn denied(call: Call) -> Response<Body> {
+    answer(call, 403, "AccessDenied", "Access Denied", None)
+}
+
+/// An answer as S3 gives it: to HEAD without a body.
+fn answer(call: Call, status: u16, code: &str, message: &str, region: Option<&str>) -> Response<Body> {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = Response::new(if call == Call::Head { Body::empty() } else { Body::from(text) });
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if let Some(region) = region.and_then(|region| region.parse().ok()) {
+        response.headers_mut().insert("x-amz-bucket-region", region);
+    }
+    response
+}
