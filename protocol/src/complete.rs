@@ -2,7 +2,7 @@
 
 use crate::calendar::{self, CalendarError, Period};
 use crate::name::{GranuleName, NameError, base_name};
-use crate::recipe::{Digests, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
+use crate::recipe::{Digests, Plan, Recipe, RecipeError, Roots, Version, output_version};
 use crate::store::{StoreError, Stores};
 use crate::{GridKind, Location, Mode};
 use jiff::Timestamp;
@@ -129,7 +129,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
     }
     let mut plan = Plan {
         id: String::new(),
-        format: FORMAT,
+        format: output_version(Mode::Edp2024),
         mode: Mode::Edp2024,
         options: with.options.clone(),
         time_units,
@@ -150,7 +150,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
     Ok(())
 }
 
-/// Size, entity tag and time of modification of an input.
+/// Version and time of modification of an input.
 fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     let location: Location = path.parse().map_err(io::Error::other)?;
     let head = stores.head(&location).map_err(|error| match error {
@@ -161,7 +161,11 @@ fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     if matches!(&location, Location::Local(path) if !path.is_file()) {
         return Err(io::Error::other("it is no file"));
     }
-    Ok((Version { size: head.size, etag: head.etag }, head.modified))
+    let version = match location {
+        Location::Local(_) => Version::of_file(head.size, head.modified),
+        Location::S3 { .. } => Version::of_object(head.size, head.etag),
+    };
+    Ok((version, head.modified))
 }
 
 /// The times of a recipe. Snapshots may have a centre only.

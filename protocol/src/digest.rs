@@ -73,6 +73,17 @@ impl Digest {
         Digest::from_hash(hash.finalize().as_slice())
     }
 
+    /// A digest from its text: 64 hexadecimal digits, upper or lower case.
+    pub fn from_hex(text: &str) -> Option<Digest> {
+        let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_digest.then(|| Digest(text.to_ascii_lowercase()))
+    }
+
+    /// A digest from its 32 bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Digest {
+        Digest::from_hash(bytes)
+    }
+
     fn from_hash(hash: &[u8]) -> Digest {
         use std::fmt::Write as _;
         let mut text = String::with_capacity(64);

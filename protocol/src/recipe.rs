@@ -10,9 +10,18 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::SystemTime;
 
-/// Raised whenever our own output for the same input changes; part of every recipe id.
-pub const FORMAT: u32 = 1;
+/// The output version of a mode: raised when the output of this mode for the same input changes, at most once between
+/// releases. It is part of every recipe id.
+///
+/// Version 1: the id covers the sizes and entity tags of inputs. Version 2: it covers their SHA-256 where the plan has
+/// recorded it, see [`Version`].
+pub const fn output_version(mode: Mode) -> u32 {
+    match mode {
+        Mode::Corrected | Mode::Edp2024 => 2,
+    }
+}
 
 /// The namespace of granule UUIDs (version 5, of the lower-case hexadecimal recipe id).
 /// It is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
@@ -114,7 +123,7 @@ pub struct Components {
 pub struct Plan {
     /// SHA-256 of all that decides the content, see [`Recipe::computed_id`].
     pub id: String,
-    /// [`FORMAT`] of the planner.
+    /// [`output_version`] of the planner.
     pub format: u32,
     /// Whose results are asked for.
     pub mode: Mode,
@@ -125,7 +134,8 @@ pub struct Plan {
     pub time_units: String,
     /// SHA-256 of what the granule is made with.
     pub digests: Digests,
-    /// Input path below the source root to the version seen when planning.
+    /// Input path below the source root to the version seen when planning. Of these only the recorded SHA-256 are part
+    /// of the id.
     pub inputs: BTreeMap<String, Version>,
     /// Source and destination root; not part of the id.
     pub roots: Roots,
@@ -150,14 +160,67 @@ pub struct Digests {
     pub factors: Option<Digest>,
 }
 
-/// What tells one version of an input file from another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What tells one version of an input file from another. When the granule is made, the input is compared with it: by
+/// content where the SHA-256 is recorded, else by size and by entity tag or time.
+///
+/// Only the SHA-256 is part of the recipe's id: results that were copied to another disk or to S3 have other entity tags
+/// and times, but make the same granules.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Size in bytes.
     pub size: u64,
     /// Entity tag of an S3 object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
+    /// Time of the last modification of a local file, `YYYY-MM-DDThh:mm:ssZ`: whole seconds, since file systems and
+    /// servers differ in what they keep of the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified: Option<String>,
+    /// SHA-256 of the content, recorded by `plan --digests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+}
+
+impl Version {
+    /// The version of a local file.
+    pub fn of_file(size: u64, modified: SystemTime) -> Version {
+        Version { size, modified: time_text(modified), ..Version::default() }
+    }
+
+    /// The version of an object on S3; a store that gives no entity tags has an empty one.
+    pub fn of_object(size: u64, etag: Option<String>) -> Version {
+        Version { size, etag: etag.filter(|etag| !etag.is_empty()), ..Version::default() }
+    }
+
+    /// What differs between the version that was planned with and the one that was found, in words; nothing if both may
+    /// be the same. Entity tags and times count only where no content was recorded, and where both sides have them.
+    pub fn difference(&self, found: &Version) -> Option<String> {
+        if self.size != found.size {
+            return Some(format!("has {} bytes, but had {} when the recipe was planned", found.size, self.size));
+        }
+        if self.sha256.is_some() {
+            return None;
+        }
+        let differ = |what: &str, planned: &Option<String>, found: &Option<String>| match (planned, found) {
+            (Some(planned), Some(found)) if planned != found => {
+                Some(format!("{what} {}, but {} when the recipe was planned", printable(found), printable(planned)))
+            }
+            _ => None,
+        };
+        differ("was modified at", &self.modified, &found.modified)
+            .or_else(|| differ("has the entity tag", &self.etag, &found.etag))
+    }
+}
+
+/// A time in whole seconds of UTC.
+fn time_text(time: SystemTime) -> Option<String> {
+    let time = jiff::Timestamp::try_from(time).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// Text of a list as it may be shown on a terminal: control characters escaped, and cut.
+fn printable(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
 /// Where a production reads and writes.
@@ -230,14 +293,55 @@ pub enum RecipeError {
         /// The option.
         option: String,
     },
-    /// The recipe was planned by a version whose output differs.
-    #[error("recipe {granule}: its format is {found}, this program makes format {FORMAT}; plan again")]
+    /// The recipe was planned by a program whose output differs.
+    #[error(
+        "recipe {granule}: it was planned for output version {found}, this program makes version {made}: {}",
+        advice(*found, *made)
+    )]
     Format {
         /// The granule.
         granule: String,
-        /// Format of the recipe.
+        /// Output version of the recipe.
         found: u32,
+        /// Output version of this program.
+        made: u32,
     },
+    /// Recipes of a list were planned by a program whose output differs.
+    #[error(
+        "{list}: {count} of its {all} recipes were planned for output version {found}, this program makes version \
+         {made}: {}",
+        advice(*found, *made)
+    )]
+    Versions {
+        /// The list.
+        list: String,
+        /// How many recipes.
+        count: usize,
+        /// Recipes in the list.
+        all: usize,
+        /// Their output version; that of the first one, if they differ.
+        found: u32,
+        /// Output version of this program.
+        made: u32,
+    },
+    /// The date of the production is none.
+    #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
+    Date {
+        /// The granule.
+        granule: String,
+        /// What is there.
+        date: String,
+    },
+}
+
+/// What to do about a list of another output version.
+fn advice(found: u32, made: u32) -> &'static str {
+    if found < made {
+        "plan again; granules of the earlier version at the destination then count as older, and are made again only \
+         with --replace-older"
+    } else {
+        "use the program that planned it, or a newer one"
+    }
 }
 
 impl Plan {
@@ -283,12 +387,28 @@ impl Recipe {
         below(&self.granule, input, &self.plan()?.roots.source)
     }
 
-    /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the
-    /// granule's content. Roots, dates and the recorded id are no part of it.
+    /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the granule's content,
+    /// by the rule of the recipe's output version. Roots, dates, sizes, entity tags and times of inputs, and the recorded
+    /// id are no part of it.
     ///
     /// # Errors
     /// The recipe has no plan, or paths outside its roots.
     pub fn computed_id(&self) -> Result<String, RecipeError> {
+        self.id_as_of(self.plan()?.format)
+    }
+
+    /// The ids that this recipe had when it was planned for earlier output versions, the latest first, each with its
+    /// version: by them, granules of these versions are recognized.
+    ///
+    /// # Errors
+    /// The recipe has no plan, or paths outside its roots.
+    pub fn earlier_ids(&self) -> Result<Vec<(u32, String)>, RecipeError> {
+        let format = self.plan()?.format.min(output_version(self.plan()?.mode));
+        (1..format).rev().map(|format| Ok((format, self.id_as_of(format)?))).collect()
+    }
+
+    /// The id by the rule of an output version.
+    fn id_as_of(&self, format: u32) -> Result<String, RecipeError> {
         let plan = self.plan()?;
         let mut variables = Vec::new();
         for (name, inputs) in &self.variables {
@@ -298,11 +418,21 @@ impl Recipe {
             }
             variables.push(serde_json::json!([name, below]));
         }
+        let inputs: serde_json::Map<String, serde_json::Value> = if format < 2 {
+            let seen = |version: &Version| match &version.etag {
+                Some(etag) => serde_json::json!({"size": version.size, "etag": etag}),
+                None => serde_json::json!({"size": version.size}),
+            };
+            plan.inputs.iter().map(|(path, version)| (path.clone(), seen(version))).collect()
+        } else {
+            let digest = |version: &Version| version.sha256.as_ref().map(|digest| digest.as_str().into());
+            plan.inputs.iter().filter_map(|(path, version)| Some((path.clone(), digest(version)?))).collect()
+        };
         let content = serde_json::json!({
-            "format": plan.format,
+            "format": format,
             "granule": self.granule_below_root()?,
             "variables": variables,
-            "inputs": plan.inputs,
+            "inputs": inputs,
             "dynamic_metadata": self.dynamic_metadata,
             "mode": plan.mode,
             "options": plan.options,
@@ -349,9 +479,17 @@ impl Recipe {
     /// # Errors
     /// The recipe has no plan, or paths outside its roots.
     pub fn set_option(&mut self, name: &str, value: serde_json::Value) -> Result<(), RecipeError> {
+        self.change(|plan| drop(plan.options.insert(name.to_owned(), value)))
+    }
+
+    /// Changes the planner's part, and the id with it.
+    ///
+    /// # Errors
+    /// The recipe has no plan, or paths outside its roots; it is unchanged then.
+    pub fn change(&mut self, change: impl FnOnce(&mut Plan)) -> Result<(), RecipeError> {
         let without = || RecipeError::NoPlan { granule: self.granule.clone() };
         let mut changed = self.clone();
-        changed.recipe.as_mut().ok_or_else(without)?.options.insert(name.to_owned(), value);
+        change(changed.recipe.as_mut().ok_or_else(without)?);
         let id = changed.computed_id()?;
         if let Some(plan) = &mut changed.recipe {
             plan.id = id;
@@ -360,15 +498,17 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses a recipe that was edited after planning, planned for another format, or with unknown options.
+    /// Refuses a recipe that was edited after planning, planned for another output version, or with unknown options.
     ///
     /// # Errors
     /// What is wrong.
     pub fn check_identity(&self) -> Result<(), RecipeError> {
         let plan = self.plan()?;
-        if plan.format != FORMAT {
-            return Err(RecipeError::Format { granule: self.granule.clone(), found: plan.format });
+        let made = output_version(plan.mode);
+        if plan.format != made {
+            return Err(RecipeError::Format { granule: self.granule.clone(), found: plan.format, made });
         }
+        self.check_date()?;
         if let Some(option) = plan.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
             return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
@@ -377,6 +517,15 @@ impl Recipe {
             return Err(RecipeError::Id { granule: self.granule.clone(), found: plan.id.clone(), computed });
         }
         Ok(())
+    }
+
+    /// Refuses a date of the production that is none: the id does not cover it, and every granule has it.
+    fn check_date(&self) -> Result<(), RecipeError> {
+        let Some(plan) = &self.recipe else { return Ok(()) };
+        let date = &plan.production_date;
+        let form = date.len() == 20 && date.as_bytes()[10] == b'T' && date.ends_with('Z');
+        let is_time = form && date.parse::<jiff::Timestamp>().is_ok();
+        if is_time { Ok(()) } else { Err(RecipeError::Date { granule: self.granule.clone(), date: date.clone() }) }
     }
 
     /// The granule's UUID: version 5 of the recipe id.
@@ -406,12 +555,32 @@ fn below<'a>(granule: &str, path: &'a str, root: &str) -> Result<&'a str, Recipe
 /// Reads a task list, EDP's or ours.
 ///
 /// # Errors
-/// The text is no JSON array of recipes, or two recipes make the same granule.
+/// The text is no JSON array of recipes, a production date is none, or two recipes make the same granule.
 pub fn parse_list(list: &str, text: &[u8]) -> Result<Vec<Recipe>, RecipeError> {
     let recipes: Vec<Recipe> =
         serde_json::from_slice(text).map_err(|source| RecipeError::Json { list: list.into(), source })?;
+    recipes.iter().try_for_each(Recipe::check_date)?;
     check_unique(&recipes)?;
     Ok(recipes)
+}
+
+/// Refuses a list with recipes of another output version than this program makes: nothing of them can be made. They can
+/// still be held against what stands at the destination.
+///
+/// # Errors
+/// [`RecipeError::Versions`] saying once for all of them what to do.
+pub fn check_versions(list: &str, recipes: &[Recipe]) -> Result<(), RecipeError> {
+    let others = || {
+        let plans = recipes.iter().filter_map(|recipe| recipe.recipe.as_ref());
+        plans.map(|plan| (plan.format, output_version(plan.mode))).filter(|(found, made)| found != made)
+    };
+    match others().next() {
+        None => Ok(()),
+        Some((found, made)) => {
+            let (count, all) = (others().count(), recipes.len());
+            Err(RecipeError::Versions { list: list.into(), count, all, found, made })
+        }
+    }
 }
 
 /// Refuses a list in which two recipes make the same granule.
@@ -455,15 +624,19 @@ mod tests {
             "variables": {"Z": [["res/d/Z.data", "res/d/Z.meta"]], "B": [["res/d/B.data", "res/d/B.meta"]]},
             "ecco_grid_loc": "grid", "ecco_mapping_factors_loc": null, "ecco_metadata_loc": "metadata",
             "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
-            "recipe": {"id": "", "format": 1, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
+            "recipe": {"id": "", "format": 2, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
                 "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"},
                 "inputs": {"d/Z.data": {"size": 8}}, "roots": {"source": "res", "destination": "out"},
                 "production_date": "2020-01-01T00:00:00Z"}}"#;
         serde_json::from_str(text).unwrap()
     }
 
+    fn plan_of(recipe: &mut Recipe) -> &mut Plan {
+        recipe.recipe.as_mut().unwrap()
+    }
+
     #[test]
-    fn roots_and_dates_are_no_part_of_the_id() {
+    fn roots_dates_and_versions_of_inputs_are_no_part_of_the_id() {
         let a = recipe();
         let id = a.computed_id().unwrap();
         let mut b = recipe();
@@ -478,6 +651,12 @@ mod tests {
         plan.production_date = "2021-01-01T00:00:00Z".into();
         plan.id = "anything".into();
         assert_eq!(b.computed_id().unwrap(), id);
+        // A copy of the results on another disk or on S3 makes the same granules.
+        let version = plan_of(&mut b).inputs.get_mut("d/Z.data").unwrap();
+        *version = Version { etag: Some("e".into()), modified: Some("2020-01-01T00:00:00Z".into()), ..version.clone() };
+        assert_eq!(b.computed_id().unwrap(), id);
+        plan_of(&mut b).inputs.clear();
+        assert_eq!(b.computed_id().unwrap(), id);
     }
 
     #[test]
@@ -489,7 +668,7 @@ mod tests {
             |r| r.dynamic_metadata.summary.push('.'),
             |r| r.recipe.as_mut().unwrap().mode = Mode::Edp2024,
             |r| r.recipe.as_mut().unwrap().digests.grid = Digest::of(b"other"),
-            |r| r.recipe.as_mut().unwrap().inputs.get_mut("d/Z.data").unwrap().size = 9,
+            |r| plan_of(r).inputs.get_mut("d/Z.data").unwrap().sha256 = Some(Digest::of(b"content")),
             |r| drop(r.recipe.as_mut().unwrap().options.insert("vertical".into(), "faces".into())),
         ];
         for (i, change) in changes.iter().enumerate() {
@@ -506,6 +685,66 @@ mod tests {
         r.check_identity().unwrap();
         r.dynamic_metadata.name = "other".into();
         assert!(matches!(r.check_identity(), Err(RecipeError::Id { .. })));
+    }
+
+    /// The id of a recipe that output version 1 planned, as that program computed it.
+    #[test]
+    fn recipes_of_an_earlier_output_version_keep_their_id() {
+        let mut old = recipe();
+        plan_of(&mut old).format = 1;
+        let id = old.computed_id().unwrap();
+        assert_eq!(id, "54a96c5395d9f29baf29503d6cd27c81e70e10873c734d48c81be9339b89e57e");
+        assert_eq!(recipe().earlier_ids().unwrap(), [(1, id.clone())]);
+        assert!(old.earlier_ids().unwrap().is_empty());
+        plan_of(&mut old).inputs.get_mut("d/Z.data").unwrap().size = 9;
+        assert_ne!(old.computed_id().unwrap(), id);
+        let error = old.check_identity().unwrap_err().to_string();
+        assert!(error.contains("version 1") && error.contains("plan again"), "{error}");
+        let mut new = recipe();
+        plan_of(&mut new).format = 9;
+        let error = check_versions("t.json", &[recipe(), new, old]).unwrap_err().to_string();
+        assert!(error.starts_with("t.json: 2 of its 3 recipes") && error.contains("a newer one"), "{error}");
+        check_versions("t.json", &[recipe()]).unwrap();
+        assert!(recipe().change(|plan| plan.format = 1).is_ok());
+    }
+
+    #[test]
+    fn versions_of_inputs_are_compared_by_content_where_it_is_recorded() {
+        let time = |seconds: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(seconds * 1000 + 999);
+        let file = Version::of_file(8, time(0));
+        assert_eq!(file.modified.as_deref(), Some("1970-01-01T00:00:00Z"));
+        let object = |etag: &str| Version::of_object(8, Some(etag.into()));
+        let digest = |version: Version| Version { sha256: Some(Digest::of(b"x")), ..version };
+        for (planned, found, same) in [
+            (file.clone(), file.clone(), true),
+            (file.clone(), Version::of_file(8, time(1)), false),
+            (file.clone(), Version::of_file(9, time(0)), false),
+            (digest(file.clone()), Version::of_file(8, time(1)), true),
+            (digest(file.clone()), Version::of_file(9, time(0)), false),
+            (object("a"), object("a"), true),
+            (object("a"), object("b"), false),
+            (object("a"), object(""), true),
+            (file.clone(), object("a"), true),
+            // What an earlier program planned has neither.
+            (Version { size: 8, ..Version::default() }, Version::of_file(8, time(1)), true),
+        ] {
+            assert_eq!(planned.difference(&found).is_none(), same, "{planned:?} {found:?}");
+        }
+        let odd = Version { modified: Some("\u{1b}[2J".into()), ..file.clone() };
+        assert!(!odd.difference(&file).unwrap().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_production_date_that_is_none_is_refused_and_not_printed_raw() {
+        for date in
+            ["2099 EVIL\u{1b}[2J", "", "2020-01-01", "2020-13-01T00:00:00Z", "2020-01-01T00:00:60Z ", &"9".repeat(1000)]
+        {
+            let mut r = recipe();
+            plan_of(&mut r).production_date = date.into();
+            let error = parse_list("x", format_list(&[r.clone()]).unwrap().as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("production_date") && !error.contains('\u{1b}') && error.len() < 400, "{error}");
+            assert!(matches!(r.check_identity(), Err(RecipeError::Date { .. })));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use edp_protocol::Digest;
 use edp_protocol::Mode;
 use edp_protocol::queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
-use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, Roots};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, output_version};
 use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Order, Report};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +42,7 @@ pub fn recipe(number: usize) -> Recipe {
         strip_attributes: None,
         recipe: Some(Plan {
             id: Digest::of(&number.to_le_bytes()).as_str().to_owned(),
-            format: FORMAT,
+            format: output_version(Mode::Corrected),
             mode: Mode::Corrected,
             options: BTreeMap::new(),
             time_units: "hours since 1992-01-01T12:00:00".into(),

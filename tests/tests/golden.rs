@@ -1,8 +1,8 @@
 //! The bytes of the demo's granules, mode by mode. A change of them is a change of the output version: see
-//! `edp_protocol::recipe::FORMAT`.
+//! `edp_protocol::recipe::output_version`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use edp_protocol::recipe::FORMAT;
+use edp_protocol::recipe::output_version;
 use edp_tests::{Fixture, coordinator, expect, files};
 use std::fmt::Write as _;
 use std::fs;
@@ -19,11 +19,12 @@ fn record(mode: &str) -> PathBuf {
 /// Makes all granules of the demo in a mode, and compares their digests with the record. With `EDP_GOLDEN=update` in the
 /// environment it writes the record.
 fn compare(mode: &str) {
+    let version = output_version(mode.parse().unwrap());
     let fixture = Fixture::new(SIZE);
     let out = fixture.path("out");
     let list = fixture.plan(&out, "tasks.json", &["--compatibility", mode]);
     expect(coordinator().arg("run").arg(&list), 0);
-    let mut found = format!("# output version {FORMAT}\n");
+    let mut found = format!("# output version {version}\n");
     for (name, digest) in files(&out) {
         writeln!(found, "{}  {name}", digest.as_str()).unwrap();
     }

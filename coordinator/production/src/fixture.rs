@@ -1,7 +1,7 @@
 //! Recipes for the tests of productions: monthly means of the sea surface height, two months for each grid.
 #![allow(clippy::unwrap_used)]
 
-use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, Roots, Version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, Version, output_version};
 use edp_protocol::{Digest, GridKind, Mode};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn recipe(grid: GridKind, month: u32, step: u64) -> Recipe {
     let inputs: BTreeMap<_, _> = variables
         .iter()
         .flat_map(|variable| [(input(variable, "data"), 16), (input(variable, "meta"), 5)])
-        .map(|(path, size)| (path["in/".len()..].to_owned(), Version { size, etag: None }))
+        .map(|(path, size)| (path["in/".len()..].to_owned(), Version { size, ..Version::default() }))
         .collect();
     let factors = (grid == GridKind::Latlon).then(|| Digest::of(b"f"));
     let mut recipe = Recipe {
@@ -53,7 +53,7 @@ fn recipe(grid: GridKind, month: u32, step: u64) -> Recipe {
         strip_attributes: None,
         recipe: Some(Plan {
             id: String::new(),
-            format: FORMAT,
+            format: output_version(Mode::Corrected),
             mode: Mode::Corrected,
             options: BTreeMap::new(),
             time_units: "hours since 1992-01-01T12:00:00".into(),

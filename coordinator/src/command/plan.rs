@@ -3,6 +3,7 @@
 use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use edp_coordinator::plan::digests::InputDigests;
 use edp_coordinator::plan::inventory::Inventory;
 use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
@@ -22,6 +23,7 @@ use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_worker::console::{Ending, Usage, note, out};
 use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -77,6 +79,10 @@ pub(crate) struct Sources {
     /// Table of ranges from `edp-coordinator ranges`: written as valid_min and valid_max, and held to
     #[arg(long, value_name = "FILE")]
     pub(crate) valid_range: Option<Location>,
+    /// Make the SHA-256 of every input part of the ids: taken from SHA256SUMS files or S3's checksums, else every input
+    /// is read once. Decide it once for a collection
+    #[arg(long)]
+    pub(crate) digests: bool,
     /// Depths of latlon variables that lie at upper cell faces [default: centres]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vertical: Option<Vertical>,
@@ -246,6 +252,7 @@ impl Sources {
             (self.archive, "--archive"),
             (self.valid_range.is_some(), "--valid-range"),
             (self.vertical.is_some(), "--vertical"),
+            (self.digests, "--digests"),
         ];
         let given = options.into_iter().find(|(given, _)| *given).map(|(_, name)| name);
         match self.selected.given().or(given) {
@@ -337,6 +344,7 @@ impl Sources {
         let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
         let roots = Roots { source, destination };
+        let digests = self.digests.then(|| Mutex::new(InputDigests::new(stores)));
         let stores = stores.clone();
         Ok(Prepared {
             sources: self.clone(),
@@ -349,6 +357,7 @@ impl Sources {
             jobs,
             window,
             production_date,
+            digests,
         })
     }
 }
@@ -365,6 +374,8 @@ pub(crate) struct Prepared {
     jobs: Vec<Job>,
     window: Window,
     production_date: String,
+    /// Digests of inputs, if they are asked for; found once for all plans of a growing run.
+    digests: Option<Mutex<InputDigests>>,
 }
 
 impl Prepared {
@@ -430,6 +441,10 @@ impl Prepared {
         }
         if let (Some(table), Some(path)) = (&self.ranges, &sources.valid_range) {
             table.apply(&path.to_string(), configuration.precision, &mut recipes).map_err(usage)?;
+        }
+        if let Some(digests) = &self.digests {
+            let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
+            digests.record(&mut recipes, sources.keep_going).map_err(usage)?.iter().for_each(&say);
         }
         Ok(recipes)
     }

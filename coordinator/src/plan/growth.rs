@@ -32,7 +32,7 @@ impl Growth {
         let mut growing = HashMap::new();
         let mut changed = false;
         inventory.retain(|pair| {
-            let whole = self.hash(|state| (&pair.data, pair.data_size, pair.meta_size).hash(state));
+            let whole = self.hash(|state| (&pair.data, pair.data_version.size, pair.meta_version.size).hash(state));
             if self.whole.contains(&whole) {
                 return true;
             }
@@ -65,7 +65,7 @@ impl Growth {
 fn stamp(pair: &Pair) -> Option<Stamp> {
     let look = |path: &str| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
     let stamp = [look(&pair.data)?, look(&pair.meta)?];
-    (stamp[0].0 == pair.data_size && stamp[1].0 == pair.meta_size).then_some(stamp)
+    (stamp[0].0 == pair.data_version.size && stamp[1].0 == pair.meta_version.size).then_some(stamp)
 }
 
 /// Whether the `.data` file is as large as the `.meta` file says.
@@ -74,7 +74,7 @@ fn fits(pair: &Pair) -> bool {
     let limit = MAX_HEADER as u64 + 1;
     let read = File::open(&pair.meta).and_then(|file| file.take(limit).read_to_end(&mut text));
     let header = read.ok().and_then(|_| Header::parse(&pair.meta, &text).ok());
-    header.is_some_and(|header| header.byte_length() == pair.data_size)
+    header.is_some_and(|header| header.byte_length() == pair.data_version.size)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use super::{Note, few};
 use edp_protocol::Location;
 use edp_protocol::name::split_period;
+use edp_protocol::recipe::Version;
 use edp_protocol::store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Why there is no inventory.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +49,10 @@ pub struct Pair {
     pub data: String,
     /// Path of the `.meta` file.
     pub meta: String,
-    /// Size of the `.data` file in bytes.
-    pub data_size: u64,
-    /// Size of the `.meta` file in bytes.
-    pub meta_size: u64,
-    /// Entity tag of the `.data` file, on S3.
-    pub data_etag: Option<String>,
-    /// Entity tag of the `.meta` file.
-    pub meta_etag: Option<String>,
+    /// Version of the `.data` file.
+    pub data_version: Version,
+    /// Version of the `.meta` file.
+    pub meta_version: Version,
     /// Period word, such as `mon_mean`.
     pub word: &'static str,
 }
@@ -85,7 +83,25 @@ struct Place {
 #[derive(Debug, Clone)]
 struct Half {
     size: u64,
-    etag: Option<Box<str>>,
+    seen: Seen,
+}
+
+/// What tells versions of a file of one size apart.
+#[derive(Debug, Clone)]
+enum Seen {
+    /// Time of the last modification of a local file.
+    Modified(SystemTime),
+    /// Entity tag of an object.
+    Tagged(Box<str>),
+}
+
+impl Half {
+    fn version(&self) -> Version {
+        match &self.seen {
+            Seen::Modified(time) => Version::of_file(self.size, *time),
+            Seen::Tagged(etag) => Version::of_object(self.size, Some(etag.as_ref().to_owned())),
+        }
+    }
 }
 
 impl Place {
@@ -96,14 +112,11 @@ impl Place {
 
     fn pair(&self, variable: &str, word: &'static str, step: u64) -> Pair {
         let stem = self.stem(variable, word, step);
-        let etag = |half: &Half| half.etag.as_deref().map(str::to_owned);
         Pair {
             data: format!("{stem}.data"),
             meta: format!("{stem}.meta"),
-            data_size: self.data.size,
-            meta_size: self.meta.size,
-            data_etag: etag(&self.data),
-            meta_etag: etag(&self.meta),
+            data_version: self.data.version(),
+            meta_version: self.meta.version(),
             word,
         }
     }
@@ -152,7 +165,7 @@ impl Inventory {
         let mut objects = 0_usize;
         let mut see = |object: Object| {
             objects += 1;
-            scan.see(&object.path, || Ok(object.size), Some(&object.etag));
+            scan.see(&object.path, || Ok(Half { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) }));
         };
         let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, key, &mut see)?));
         listed.map_err(InventoryError::Store)?;
@@ -173,7 +186,11 @@ impl Inventory {
         let trimmed = text.trim_end_matches('/');
         let text = if trimmed.is_empty() { text } else { trimmed };
         let mut scan = Scan { root: text, version, ..Scan::default() };
-        let skipped = local::list(root, |entry| scan.see(entry.path, || entry.size(), None))
+        let half = |entry: &local::Entry<'_>| {
+            let (size, modified) = entry.version()?;
+            Ok(Half { size, seen: Seen::Modified(modified) })
+        };
+        let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
         // What could not be seen may hold results: a plan without them would leave variables out.
         let note = |skipped: &local::Skipped| match skipped {
@@ -298,7 +315,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Takes a file in, by its path below the root.
-    fn see(&mut self, path: &str, size: impl FnOnce() -> io::Result<u64>, etag: Option<&str>) {
+    fn see(&mut self, path: &str, half: impl FnOnce() -> io::Result<Half>) {
         let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
         let Some(name) = Name::parse(file) else { return };
         let directory = match directory {
@@ -310,14 +327,13 @@ impl Scan<'_> {
             return;
         }
         let stem = join(&directory, &file[..file.len() - ".data".len()]);
-        let size = match size() {
-            Ok(size) => size,
+        let this = match half() {
+            Ok(half) => half,
             Err(error) => {
                 self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, path))));
                 return;
             }
         };
-        let this = Half { size, etag: etag.map(Into::into) };
         let Some((_, other)) = self.halves.remove(&stem) else {
             self.halves.insert(stem, (name.meta, this));
             return;
@@ -418,13 +434,15 @@ mod tests {
         assert_eq!(inventory.steps("SSH", &["mon_mean"]), BTreeSet::from([732, 1428]));
         assert!(inventory.steps("SSH", &["day_mean"]).is_empty());
         let stem = format!("{}/V4r4/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000000732", root.path().to_str().unwrap());
+        let version = |path: &str| {
+            let found = fs::metadata(path).unwrap();
+            Version::of_file(found.len(), found.modified().unwrap())
+        };
         let want = Pair {
             data: format!("{stem}.data"),
             meta: format!("{stem}.meta"),
-            data_size: 8,
-            meta_size: 3,
-            data_etag: None,
-            meta_etag: None,
+            data_version: version(&format!("{stem}.data")),
+            meta_version: version(&format!("{stem}.meta")),
             word: "mon_mean",
         };
         assert_eq!(inventory.find("SSH", &["mon_mean"], 732).unwrap(), Some(want));

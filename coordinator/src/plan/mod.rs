@@ -2,12 +2,13 @@
 //!
 //! [`jobfile`] reads what is asked for, or [`selection`] has it from the command line; [`inventory`] sees what is there,
 //! the calendar knows the times, and [`plan`] brings them together.
-//! Nothing here opens a `.data` file.
+//! Nothing here opens a `.data` file, but for [`digests`], if that is asked for.
 
 pub mod archive;
 #[cfg(test)]
 mod complete_tests;
 mod dataset;
+pub mod digests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;

@@ -11,7 +11,7 @@ use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Digests, DynamicMetadata, FORMAT, Plan, Recipe, RecipeError, Roots, Version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, output_version};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, HashMap};
@@ -371,8 +371,8 @@ impl<'a> Planner<'a> {
             };
             let mut paths = Vec::new();
             for pair in pairs {
-                versions.push((pair.data.clone(), Version { size: pair.data_size, etag: pair.data_etag }));
-                versions.push((pair.meta.clone(), Version { size: pair.meta_size, etag: pair.meta_etag }));
+                versions.push((pair.data.clone(), pair.data_version));
+                versions.push((pair.meta.clone(), pair.meta_version));
                 paths.push(vec![pair.data, pair.meta]);
             }
             variables.insert(output.name.clone(), paths);
@@ -406,7 +406,7 @@ impl<'a> Planner<'a> {
             strip_attributes: None,
             recipe: Some(Plan {
                 id: String::new(),
-                format: FORMAT,
+                format: output_version(request.mode),
                 mode: request.mode,
                 options,
                 time_units,

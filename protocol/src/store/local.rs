@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How often one directory is listed when several links lead to it; links in a knot could otherwise lead to it without end.
 const VISITS: u32 = 8;
@@ -19,12 +20,14 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Size in bytes, of what a link points to. Asked for only when needed: it costs one system call a file.
+    /// Size in bytes and time of the last modification, of what a link points to. Asked for only when needed: it costs
+    /// one system call a file.
     ///
     /// # Errors
     /// The file has vanished or cannot be looked at.
-    pub fn size(&self) -> io::Result<u64> {
-        Ok(fs::metadata(self.file)?.len())
+    pub fn version(&self) -> io::Result<(u64, SystemTime)> {
+        let found = fs::metadata(self.file)?;
+        Ok((found.len(), found.modified()?))
     }
 
     /// The last part of the path.
@@ -176,7 +179,7 @@ mod list_tests {
                 entry.path.to_owned(),
                 entry.directory().to_owned(),
                 entry.name().to_owned(),
-                entry.size().unwrap(),
+                entry.version().unwrap().0,
             ));
         });
         assert!(skipped.unwrap().is_empty());
@@ -191,7 +194,7 @@ mod list_tests {
         symlink(other.path().join("d"), root.path().join("link")).unwrap();
         symlink(other.path().join("d/x"), root.path().join("y")).unwrap();
         let mut seen = Vec::new();
-        list(root.path(), |entry| seen.push((entry.path.to_owned(), entry.size().unwrap()))).unwrap();
+        list(root.path(), |entry| seen.push((entry.path.to_owned(), entry.version().unwrap().0))).unwrap();
         assert_eq!(seen, [("a".into(), 1), ("link/x".into(), 5), ("y".into(), 5)]);
     }
 

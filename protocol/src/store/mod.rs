@@ -1,5 +1,6 @@
 //! Reading at offsets, listing, and committing what must not exist yet.
 
+mod base64;
 pub mod beneath;
 pub mod commit;
 mod files;
@@ -14,9 +15,9 @@ pub use s3::{At, Copied, Entry as Object, S3, S3Error, Tried};
 pub use scratch::{LocalCopy, Mirror};
 pub use stamp::Stamp;
 
-use crate::Location;
 use crate::location::LocationError;
 use crate::settings::StoreSettings;
+use crate::{Digest, Location};
 use commit::{CommitError, Committed};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -35,6 +36,36 @@ pub struct Head {
     pub modified: std::time::SystemTime,
     /// Id of the recipe that it is the granule of, as the object's metadata have it; files have it inside.
     pub recipe_id: Option<String>,
+    /// SHA-256 of the object's content that its store keeps; only where it was asked for, by
+    /// [`Stores::head_with_checksum`].
+    pub checksum: Option<Checksum>,
+}
+
+/// A SHA-256 that a store keeps of an object: it was computed of the bytes as they were stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checksum {
+    /// Of the whole object.
+    Whole(Digest),
+    /// Of the digests of the parts that it was uploaded in, as the store writes it: base64, a hyphen, their number.
+    OfParts(String),
+}
+
+impl Checksum {
+    /// From base64 as S3 gives it; nothing if it is no such text.
+    pub fn parse(text: &str) -> Option<Checksum> {
+        if text.contains('-') {
+            return (text.len() <= 64).then(|| Checksum::OfParts(text.to_owned()));
+        }
+        Some(Checksum::Whole(Digest::from_bytes(&base64::decode(text)?)))
+    }
+
+    /// The digest of the whole, if it is that.
+    pub fn whole(&self) -> Option<&Digest> {
+        match self {
+            Checksum::Whole(digest) => Some(digest),
+            Checksum::OfParts(_) => None,
+        }
+    }
 }
 
 /// Why a store did not do what was asked.
@@ -117,6 +148,12 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_transient())
     }
+
+    /// Whether the store cannot be used: it does not answer, has no such bucket, or refuses what was asked, for want of
+    /// credentials or of a permission, say. What is to be changed then is not what was asked for.
+    pub fn is_unusable(&self) -> bool {
+        matches!(self, StoreError::S3(error) if error.is_unusable())
+    }
 }
 
 /// All places that locations name: file systems of this machine, and S3. Clones share connections. Every call blocks,
@@ -172,7 +209,20 @@ impl Stores {
                 etag: None,
                 modified: found.modified().map_err(fail)?,
                 recipe_id: None,
+                checksum: None,
             })),
+        }
+    }
+
+    /// The same, with the checksum that S3 keeps of the object. Objects that are encrypted by a key of KMS need
+    /// `kms:Decrypt` for that.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn head_with_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
+        match at {
+            Location::Local(_) => self.head(at),
+            Location::S3 { bucket, key } => Ok(self.s3()?.head_with_checksum(bucket, key)?),
         }
     }
 

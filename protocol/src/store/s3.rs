@@ -13,9 +13,10 @@ mod writing;
 
 pub use error::{At, S3Error, Tried};
 
-use super::Head;
 use super::commit::Committed;
+use super::{Checksum, Head};
 use crate::settings::StoreSettings;
+use aws_sdk_s3::types::ChecksumMode;
 use link::{Call, Link};
 pub use mirror::Copied;
 use mirror::Mirrors;
@@ -114,6 +115,14 @@ impl S3 {
     /// It may not be read, or the store does not answer.
     pub fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         self.wait(self.link.head(bucket, key))
+    }
+
+    /// The same, with the checksum that the store keeps.
+    ///
+    /// # Errors
+    /// It may not be read, or the store does not answer.
+    pub fn head_with_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+        self.wait(self.link.look(bucket, key, Some(ChecksumMode::Enabled)))
     }
 
     /// The whole object, in memory, read in parts of one version. With an entity tag, that version or none.
@@ -231,9 +240,14 @@ impl S3 {
 
 impl Link {
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+        self.look(bucket, key, None).await
+    }
+
+    async fn look(&self, bucket: &str, key: &str, checksum: Option<ChecksumMode>) -> Result<Option<Head>, S3Error> {
         let call = Call { action: "look at it", permission: "s3:GetObject", bucket, key, bytes: 0 };
         let found = self.call(call, async |client| {
             let request = client.head_object().bucket(bucket).key(key).set_request_payer(self.payer());
+            let request = request.set_checksum_mode(checksum.clone());
             Ok(request.send().await?)
         });
         let found = match found.await {
@@ -251,6 +265,7 @@ impl Link {
             etag: found.e_tag.as_deref().map(|etag| bare(etag).to_owned()),
             modified: modified.unwrap_or(SystemTime::UNIX_EPOCH),
             recipe_id: found.metadata.and_then(|mut all| all.remove(RECIPE_ID)),
+            checksum: found.checksum_sha256.as_deref().and_then(Checksum::parse),
         }))
     }
 

@@ -31,6 +31,21 @@ impl Stamp {
         (self.device, self.inode)
     }
 
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// When its content was changed last, by the clock of its file system, to the second.
+    pub fn modified(&self) -> SystemTime {
+        let seconds = Duration::from_secs(self.times[0].unsigned_abs());
+        let time = match self.times[0] {
+            0.. => SystemTime::UNIX_EPOCH.checked_add(seconds),
+            _ => SystemTime::UNIX_EPOCH.checked_sub(seconds),
+        };
+        time.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
     /// How long ago the file was changed, by the clock of this machine; nothing if that is to come.
     ///
     /// Times of files advance in steps, and those of a server by its own clock: two changes shortly after each other
@@ -65,5 +80,6 @@ mod tests {
         File::options().append(true).open(&a).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert_ne!(second, stamp(&a), "another time");
         assert_eq!(second.file(), stamp(&a).file());
+        assert_eq!((stamp(&a).modified(), stamp(&a).size()), (SystemTime::UNIX_EPOCH, 12));
     }
 }

@@ -7,7 +7,7 @@
 use futures_util::TryStreamExt as _;
 use hyper::body::Bytes;
 use s3s::checksum::ChecksumHasher;
-use s3s::crypto::{Checksum as _, Md5};
+use s3s::crypto::{Checksum as _, Md5, Sha256};
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +33,8 @@ pub struct Object {
     pub placing: [Option<String>; 4],
     /// When it was written.
     pub modified: SystemTime,
+    /// SHA-256 that the writer gave, in base64; of an upload in parts, of the digests of these.
+    pub checksum: Option<String>,
 }
 
 /// Where an upload in parts leads, and the parts so far.
@@ -43,7 +45,7 @@ pub(super) struct Upload {
     metadata: HashMap<String, String>,
     content_type: Option<String>,
     placing: [Option<String>; 4],
-    parts: BTreeMap<i32, (Bytes, String)>,
+    parts: BTreeMap<i32, (Bytes, String, Option<String>)>,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +110,7 @@ pub(super) fn object(bytes: Bytes) -> Object {
         content_type: None,
         placing: Default::default(),
         modified: SystemTime::now(),
+        checksum: None,
     }
 }
 
@@ -128,12 +131,8 @@ async fn receive(
     if length.is_some_and(|length| i64::try_from(bytes.len()) != Ok(length)) {
         return Err(s3_error!(IncompleteBody));
     }
-    if let Some(sha256) = sha256 {
-        let mut hasher = ChecksumHasher { sha256: Some(Default::default()), ..Default::default() };
-        hasher.update(&bytes);
-        if hasher.finalize().checksum_sha256.as_deref() != Some(sha256) {
-            return Err(s3_error!(BadDigest));
-        }
+    if sha256.is_some_and(|sha256| self::sha256(&bytes) != sha256) {
+        return Err(s3_error!(BadDigest));
     }
     if md5.is_some_and(|md5| base64(Md5::checksum(&bytes).as_ref()) != md5) {
         return Err(s3_error!(BadDigest));
@@ -150,6 +149,13 @@ fn base64(bytes: &[u8]) -> String {
     let text: String = digits.map(|digit| char::from(DIGITS[digit])).collect();
     let padded = text.len().next_multiple_of(4);
     format!("{text:=<padded$}")
+}
+
+/// SHA-256 in base64.
+fn sha256(bytes: &[u8]) -> String {
+    let mut hasher = ChecksumHasher { sha256: Some(Default::default()), ..Default::default() };
+    hasher.update(bytes);
+    hasher.finalize().checksum_sha256.unwrap_or_default()
 }
 
 fn length(bytes: &[u8]) -> Option<i64> {
@@ -169,7 +175,7 @@ impl S3 for Shelf {
             input.storage_class.map(|class| class.as_str().to_owned()),
             input.acl.map(|acl| acl.as_str().to_owned()),
         ];
-        let object = Object { metadata, content_type, placing, ..object(bytes) };
+        let object = Object { metadata, content_type, placing, checksum: input.checksum_sha256, ..object(bytes) };
         let etag = object.etag.clone();
         self.objects().write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
@@ -212,6 +218,7 @@ impl S3 for Shelf {
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
         let object = self.objects().object(&request.input.bucket, &request.input.key)?.clone();
         Ok(S3Response::new(HeadObjectOutput {
+            checksum_sha256: object.checksum.filter(|_| request.input.checksum_mode.is_some()),
             content_length: length(&object.bytes),
             content_type: object.content_type,
             e_tag: Some(ETag::Strong(object.etag)),
@@ -319,7 +326,7 @@ impl S3 for Shelf {
         let etag = hex(Md5::checksum(&bytes).as_ref());
         let mut objects = self.objects();
         let upload = objects.upload(&input.bucket, &input.key, &input.upload_id)?;
-        upload.parts.insert(input.part_number, (bytes, etag.clone()));
+        upload.parts.insert(input.part_number, (bytes, etag.clone(), sha256.clone()));
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(ETag::Strong(etag)),
             checksum_sha256: sha256,
@@ -335,24 +342,29 @@ impl S3 for Shelf {
         let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
         let mut objects = self.objects();
         let upload = objects.upload(&input.bucket, &input.key, &input.upload_id)?;
-        let (mut bytes, mut digests) = (Vec::new(), Vec::new());
+        let (mut bytes, mut digests, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
         for (at, part) in named.iter().enumerate() {
             let known = part.part_number.and_then(|number| upload.parts.get(&number));
             let matches = |etag: &String| part.e_tag.as_ref().is_some_and(|named| named.value() == etag);
-            let (content, _) = known.filter(|(_, etag)| matches(etag)).ok_or_else(|| s3_error!(InvalidPart))?;
+            let known = known.filter(|(_, etag, _)| matches(etag));
+            let (content, _, checksum) = known.ok_or_else(|| s3_error!(InvalidPart))?;
             if content.len() < MIN_PART && at + 1 < named.len() {
                 return Err(s3_error!(EntityTooSmall));
             }
             bytes.extend_from_slice(content);
             digests.extend_from_slice(Md5::checksum(content).as_ref());
+            if checksum.is_some() {
+                checksums.extend_from_slice(Sha256::checksum(content).as_ref());
+            }
         }
         if named.is_empty() {
             return Err(s3_error!(InvalidPart));
         }
         let etag = format!("{}-{}", hex(Md5::checksum(&digests).as_ref()), named.len());
         let (metadata, content_type) = (upload.metadata.clone(), upload.content_type.clone());
+        let checksum = (!checksums.is_empty()).then(|| format!("{}-{}", sha256(&checksums), named.len()));
         let placing = upload.placing.clone();
-        let object = Object { etag: etag.clone(), metadata, content_type, placing, ..object(bytes.into()) };
+        let object = Object { etag: etag.clone(), metadata, content_type, placing, checksum, ..object(bytes.into()) };
         objects.write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         objects.uploads.remove(&input.upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput {

@@ -14,7 +14,8 @@
 
 use crate::granule::chunks;
 pub use crate::granule::chunks::silence_hdf5;
-use edp_protocol::recipe::FORMAT;
+use edp_protocol::Mode;
+use edp_protocol::recipe::output_version;
 use rustix::io::FdFlags;
 use std::ffi::{c_char, c_int};
 use std::fs;
@@ -46,14 +47,15 @@ extern "C" fn switch_locks_off() {
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = switch_locks_off;
 
-/// What decides the bytes of a granule besides its recipe, and nothing else: the output version, the two libraries that
+/// What decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode, the two libraries that
 /// arrange the file, and the encoder. Two programs that agree in it make the same bytes of the same recipe, whatever
 /// versions they have themselves.
 pub fn fingerprint() -> String {
     // first of all: only the first call into the library can keep it from tidying up at the end of the process
     silence_hdf5();
     let [netcdf, hdf5] = chunks::libraries();
-    format!("output {FORMAT}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
+    let [corrected, edp] = [Mode::Corrected, Mode::Edp2024].map(output_version);
+    format!("output {corrected}/{edp}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
 }
 
 /// Opens a NetCDF file for reading.
@@ -108,7 +110,8 @@ mod tests {
     #[test]
     fn the_fingerprint_names_what_decides_bytes_and_nothing_else() {
         let [netcdf, hdf5] = chunks::libraries();
-        let expected = format!("output {FORMAT}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
+        let [corrected, edp] = [Mode::Corrected, Mode::Edp2024].map(output_version);
+        let expected = format!("output {corrected}/{edp}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
         assert_eq!(fingerprint(), expected);
         if BUNDLED {
             assert_eq!([netcdf.as_str(), &hdf5], ["4.10.1", "2.2.0"]);

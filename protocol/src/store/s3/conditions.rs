@@ -3,7 +3,7 @@
 use super::error::S3Error;
 use super::folder;
 use super::link::{Call, Link};
-use super::put::base64;
+use crate::store::base64;
 use aws_sdk_s3::primitives::ByteStream;
 use md5::{Digest as _, Md5};
 
@@ -23,7 +23,7 @@ impl Link {
         for _ in 0..2 {
             let put = self.call(call, async |client| {
                 let request = self.put_object(&client, bucket, &key, true);
-                let request = request.content_type("text/plain").content_md5(base64(&Md5::digest(CONTENT)));
+                let request = request.content_type("text/plain").content_md5(base64::encode(&Md5::digest(CONTENT)));
                 request.body(ByteStream::from_static(CONTENT)).send().await?;
                 Ok(())
             });

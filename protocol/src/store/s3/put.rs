@@ -3,6 +3,7 @@
 use super::error::{Failure, S3Error};
 use super::link::{Call, Link, Tries};
 use super::writing::Checksums;
+use crate::store::base64;
 use crate::store::commit::Committed;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -82,7 +83,7 @@ impl<'a> Upload<'a> {
                     Err(e) => return Err(fail(e)),
                 }
             }
-            checksums.push(base64(&hash.finalize_reset()));
+            checksums.push(base64::encode(&hash.finalize_reset()));
         }
         Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
     }
@@ -269,31 +270,3 @@ impl Link {
     }
 }
 
-/// Base64 of RFC 4648, with padding.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0_u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
-        for at in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * at)) as usize & 63];
-            text.push(if at <= group.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        let pairs =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
-        for (plain, text) in pairs {
-            assert_eq!(base64(plain.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
-    }
-}

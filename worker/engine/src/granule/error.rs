@@ -72,14 +72,12 @@ pub enum MakeError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// An input is not the one that was planned with.
-    #[error("{path}: has {found} bytes, but had {planned} when the recipe was planned: plan again")]
+    #[error("{path}: input changed: it {difference}: plan again")]
     InputChanged {
         /// The file.
         path: String,
-        /// Size now.
-        found: u64,
-        /// Size when planning.
-        planned: u64,
+        /// What differs, in words.
+        difference: String,
     },
     /// A location of the recipe.
     #[error(transparent)]

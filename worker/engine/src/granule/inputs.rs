@@ -56,6 +56,11 @@ pub(super) struct Output<'a> {
     pub(super) remotes: Vec<Remote>,
 }
 
+/// The entity tag that an object must have; any if its content is recorded, which decides then.
+pub(super) fn wanted_tag(planned: &Version) -> Option<&str> {
+    planned.etag.as_deref().filter(|_| planned.sha256.is_none())
+}
+
 /// Variables whose headers are fetched from S3 at once.
 const HEADERS_AT_ONCE: usize = 8;
 
@@ -221,7 +226,7 @@ impl Assembly<'_> {
     }
 
     /// What was read for some outputs, by path below the source root, with the SHA-256 of every file that was read
-    /// whole: all but those of several records. What is on S3 is hashed when it has been fetched, and added by
+    /// whole: all but those of several records, unless their content was recorded when planning. What is on S3 is hashed when it has been fetched, and added by
     /// [`Assembly::add_fetched`]. Gives up when `over` is set.
     ///
     /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
@@ -242,7 +247,8 @@ impl Assembly<'_> {
         for record in outputs.iter().flat_map(|output| output.source.records()) {
             let (file, header) = (record.input.name(), record.input.header());
             let path = self.recipe.input_below_root(file)?.to_owned();
-            if header.records == 1 && !fetched.contains(file) {
+            let planned = self.plan.inputs.get(&path).is_some_and(|version| version.sha256.is_some());
+            if (header.records == 1 || planned) && !fetched.contains(file) {
                 whole.insert(path.clone(), record); // both components of a vector may read it
             }
             found.insert(record.header.path.clone(), record.header.clone());
@@ -260,7 +266,7 @@ impl Assembly<'_> {
         Ok(found.into_values().collect())
     }
 
-    /// SHA-256 of an input of one record.
+    /// SHA-256 of an input.
     fn digest(&self, record: &Record, over: &AtomicBool) -> Result<Digest, MakeError> {
         let (file, size) = (record.input.data(), record.input.header().byte_length());
         let hash = || {
@@ -271,6 +277,20 @@ impl Assembly<'_> {
             true => MakeError::Field(FieldError::Cancelled),
             false => MakeError::Mds(MdsError::Read { file: record.input.name().into(), source }),
         })
+    }
+
+    /// Refuses inputs whose content is not the one that was recorded when the recipe was planned.
+    pub(super) fn check_content(&self, inputs: &[wire::Input]) -> Result<(), MakeError> {
+        for (path, version) in &self.plan.inputs {
+            let Some(planned) = &version.sha256 else { continue };
+            let Some(input) = inputs.iter().find(|input| input.path == *path) else { continue };
+            if input.sha256 != planned.as_str() {
+                let found = &input.sha256;
+                let difference = format!("has the SHA-256 {found}, but had {planned} when the recipe was planned");
+                return Err(MakeError::InputChanged { path: path.clone(), difference });
+            }
+        }
+        Ok(())
     }
 
     /// Adds the SHA-256 of what was fetched from S3.
@@ -290,15 +310,15 @@ impl Assembly<'_> {
         if matches!(location, Location::Local(_)) {
             return self.open_file(path, u64::MAX);
         }
-        let Version { size, etag } = match self.planned(path)? {
+        let version = match self.planned(path)? {
             Some(version) => version.clone(),
             None => {
                 let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
                 let head = self.stores.head(&location)?.ok_or_else(missing)?;
-                Version { size: head.size, etag: head.etag }
+                Version::of_object(head.size, head.etag)
             }
         };
-        let remote = Remote::new(path, location, etag, size);
+        let remote = Remote::new(path, location, &version);
         remotes.push(remote.clone());
         Ok(Box::new(remote))
     }
@@ -310,7 +330,7 @@ impl Assembly<'_> {
         let planned = self.planned(path)?;
         let (etag, limit) = match location {
             Location::Local(_) => (None, u64::MAX),
-            Location::S3 { .. } => (planned.and_then(|version| version.etag.as_deref()), limit),
+            Location::S3 { .. } => (planned.and_then(wanted_tag), limit),
         };
         let size = planned.map_or(0, |version| version.size);
         let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
@@ -318,16 +338,18 @@ impl Assembly<'_> {
             StoreError::Io { source, .. } => fail(source),
             error => error.into(),
         })?;
-        let found = file.length().map_err(fail)?;
-        if let Some(version) = planned
-            && version.size != found
-        {
-            return Err(MakeError::InputChanged { path: path.into(), found, planned: version.size });
+        let size = file.length().map_err(fail)?;
+        let found = match file.stamp() {
+            Some(stamp) => Version::of_file(size, stamp.modified()),
+            None => Version::of_object(size, None),
+        };
+        match planned.and_then(|planned| planned.difference(&found)) {
+            Some(difference) => Err(MakeError::InputChanged { path: path.into(), difference }),
+            None => Ok(file),
         }
-        Ok(file)
     }
 
-    /// Size and version of an input when the recipe was planned.
+    /// Version of an input when the recipe was planned.
     fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
         Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
     }

@@ -109,6 +109,7 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     stages.end_spans();
     let ((size, digest, chunks), mut inputs) = (made?, inputs?);
     assembly.add_fetched(&outputs, &mut inputs)?;
+    assembly.check_content(&inputs)?;
     Ok(Made { size, digest, inputs, chunks, warnings })
 }
 

@@ -2,8 +2,9 @@
 //! after it: however many variables a granule has, those of few are in memory.
 
 use super::error::MakeError;
-use super::inputs::{InOrder, Output};
+use super::inputs::{InOrder, Output, wanted_tag};
 use super::stages::{Stage, Stages};
+use edp_protocol::recipe::Version;
 use edp_protocol::store::{ReadAt, Stores};
 use edp_protocol::{Digest, Location};
 use std::io;
@@ -23,7 +24,8 @@ pub(super) struct Remote {
 }
 
 impl Remote {
-    pub(super) fn new(path: &str, location: Location, etag: Option<String>, size: u64) -> Remote {
+    pub(super) fn new(path: &str, location: Location, version: &Version) -> Remote {
+        let (size, etag) = (version.size, wanted_tag(version).map(str::to_owned));
         Remote { path: path.to_owned(), location, etag, size, held: Arc::default(), digest: Arc::default() }
     }
 
@@ -41,9 +43,10 @@ impl Remote {
         let fail = |source| MakeError::Input { path: self.path.clone(), source };
         let open = || stores.open(&self.location, self.etag.as_deref(), self.size);
         let object = stages.time(Stage::Fetch, self.size, open)?;
-        let found = object.length().map_err(fail)?;
-        if found != self.size {
-            return Err(MakeError::InputChanged { path: self.path.clone(), found, planned: self.size });
+        let (found, planned) = (object.length().map_err(fail)?, self.size);
+        if found != planned {
+            let difference = format!("has {found} bytes, but had {planned} when the recipe was planned");
+            return Err(MakeError::InputChanged { path: self.path.clone(), difference });
         }
         let pass = InOrder { file: &*object, at: 0, size: self.size, stop: &[] };
         let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;

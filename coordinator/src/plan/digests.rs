@@ -1,0 +1,407 @@
+//! SHA-256 of the inputs of a plan, for `plan --digests`: recorded in the recipes, they become part of the ids, so that an
+//! id stands for the content of the inputs and not only for their names.
+//!
+//! A digest comes from a file `SHA256SUMS` beside the input or in the source root, from the checksum that S3 keeps of the
+//! object, or from reading the input once. Workers compare all of them with what they read.
+
+use super::{Note, few};
+use edp_protocol::location::LocationError;
+use edp_protocol::message::chain;
+use edp_protocol::recipe::{Recipe, RecipeError, Version};
+use edp_protocol::store::{Checksum, ReadAt, StoreError, Stores};
+use edp_protocol::{Digest, Location};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Name of the files with digests, as `sha256sum` writes them.
+const SUMS: &str = "SHA256SUMS";
+
+/// Largest such file, in bytes: of a few million lines.
+const MAX_SUMS: u64 = 1 << 30;
+
+/// Objects that are looked at or read at once. One that is read is in memory.
+const OBJECTS_AT_ONCE: usize = 4;
+
+/// Why the digests of inputs cannot be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum DigestError {
+    /// An input, or a file of digests, cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A location of a recipe.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A line of a file of digests.
+    #[error("{file}: line {line}: no digest and name as `sha256sum` writes them; correct the file or take it away")]
+    Sums {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Reading an input failed.
+    #[error("{path}: {source}")]
+    Read {
+        /// The input.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An input was changed after it was listed.
+    #[error("{path}: it {difference}: it was changed meanwhile; plan again")]
+    Changed {
+        /// The input.
+        path: String,
+        /// What differs.
+        difference: String,
+    },
+    /// Inputs whose digest cannot be found.
+    #[error("the SHA-256 of {count} inputs cannot be found: {first}; --keep-going leaves their granules out")]
+    Inputs {
+        /// How many.
+        count: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
+}
+
+/// The digests of inputs that are known. A growing run is planned again and again: what was read once is not read again
+/// until it changes.
+#[derive(Debug)]
+pub struct InputDigests {
+    stores: Stores,
+    known: HashMap<String, (Version, Digest)>,
+    /// By directory: what its file of digests says, by path below it; nothing if there is none.
+    sums: HashMap<String, Option<BTreeMap<String, Digest>>>,
+}
+
+/// An input whose digest is to be found.
+struct Wanted {
+    path: String,
+    version: Version,
+}
+
+impl InputDigests {
+    /// Nothing is known yet.
+    pub fn new(stores: &Stores) -> InputDigests {
+        InputDigests { stores: stores.clone(), known: HashMap::new(), sums: HashMap::new() }
+    }
+
+    /// Records the digests of the inputs of all recipes in them, and gives them the ids that follow from it. With
+    /// `keep_going`, recipes of inputs that cannot be read are left out, which a note says.
+    ///
+    /// # Errors
+    /// An input cannot be read, or was changed after it was listed; a file of digests cannot be understood.
+    pub fn record(&mut self, recipes: &mut Vec<Recipe>, keep_going: bool) -> Result<Vec<Note>, DigestError> {
+        let wanted = self.wanted(recipes)?;
+        let failed = self.read(wanted);
+        let mut notes = Vec::new();
+        if let Some((_, first)) = failed.first_key_value() {
+            let count = failed.len();
+            if !keep_going {
+                let first = chain(first);
+                return Err(DigestError::Inputs { count, first });
+            }
+            let (reason, names) = (chain(first), few(failed.keys()));
+            let text = format!("the SHA-256 of {count} inputs cannot be found ({reason}): {names}");
+            notes.push(Note::warning(format!("{text}; their granules are left out")));
+            recipes.retain(|recipe| !inputs(recipe).any(|input| failed.contains_key(input)));
+        }
+        self.enter(recipes)?;
+        Ok(notes)
+    }
+
+    /// The inputs of recipes whose digest is neither known nor in a file of digests, each once.
+    fn wanted(&mut self, recipes: &[Recipe]) -> Result<Vec<Wanted>, DigestError> {
+        let mut wanted = BTreeMap::new();
+        for recipe in recipes {
+            let plan = recipe.plan()?;
+            for path in inputs(recipe) {
+                let below = recipe.input_below_root(path)?;
+                let Some(version) = plan.inputs.get(below) else { continue };
+                let is_known = self.known.get(path).is_some_and(|(known, _)| known == version);
+                if is_known || wanted.contains_key(path) {
+                    continue;
+                }
+                match self.listed(&plan.roots.source, below)? {
+                    Some(digest) => drop(self.known.insert(path.to_owned(), (version.clone(), digest))),
+                    None => drop(wanted.insert(path.to_owned(), version.clone())),
+                }
+            }
+        }
+        Ok(wanted.into_iter().map(|(path, version)| Wanted { path, version }).collect())
+    }
+
+    /// What the files of digests in the source root and in the directories below it say of an input.
+    fn listed(&mut self, root: &str, below: &str) -> Result<Option<Digest>, DigestError> {
+        let ends = below.match_indices('/').map(|(at, _)| at + 1);
+        for end in std::iter::once(0).chain(ends) {
+            let (directory, name) = below.split_at(end);
+            let directory = format!("{}/{directory}", root.trim_end_matches('/'));
+            if !self.sums.contains_key(&directory) {
+                let sums = self.sums_of(&directory)?;
+                self.sums.insert(directory.clone(), sums);
+            }
+            if let Some(digest) = self.sums.get(&directory).and_then(|sums| sums.as_ref()?.get(name)) {
+                return Ok(Some(digest.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file of digests of a directory; none if there is none.
+    fn sums_of(&self, directory: &str) -> Result<Option<BTreeMap<String, Digest>>, DigestError> {
+        let file = format!("{directory}{SUMS}");
+        let at: Location = file.parse()?;
+        match self.stores.read(&at, MAX_SUMS) {
+            Ok(text) => Ok(Some(parse_sums(&file, &text)?)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds the digests of inputs: on S3 by the checksum that is kept there, else by reading. Gives what failed.
+    fn read(&mut self, wanted: Vec<Wanted>) -> BTreeMap<String, DigestError> {
+        let is_object = |wanted: &Wanted| wanted.path.starts_with("s3://");
+        let (objects, files): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_object);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mut failed = BTreeMap::new();
+        for (wanted, threads) in [(files, cores), (objects, OBJECTS_AT_ONCE)] {
+            for (Wanted { path, version }, found) in digests(&self.stores, wanted, threads) {
+                match found {
+                    Ok(digest) => drop(self.known.insert(path, (version, digest))),
+                    Err(error) => drop(failed.insert(path, error)),
+                }
+            }
+        }
+        failed
+    }
+
+    /// Writes what is known into recipes.
+    fn enter(&self, recipes: &mut [Recipe]) -> Result<(), DigestError> {
+        for recipe in recipes {
+            let mut found = Vec::new();
+            for path in inputs(recipe) {
+                let (_, digest) = self.known.get(path).ok_or_else(|| unknown(path))?;
+                found.push((recipe.input_below_root(path)?.to_owned(), digest.clone()));
+            }
+            recipe.change(|plan| {
+                for (path, digest) in found {
+                    if let Some(version) = plan.inputs.get_mut(&path) {
+                        version.sha256 = Some(digest);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn unknown(path: &str) -> DigestError {
+    let source = io::Error::other("its SHA-256 was not found; please report this");
+    DigestError::Read { path: path.into(), source }
+}
+
+/// All input files of a recipe.
+fn inputs(recipe: &Recipe) -> impl Iterator<Item = &str> {
+    recipe.variables.values().flatten().flatten().map(String::as_str)
+}
+
+/// The digests of inputs, several at once.
+fn digests(stores: &Stores, wanted: Vec<Wanted>, threads: usize) -> Vec<(Wanted, Result<Digest, DigestError>)> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        while let Some((at, one)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            wanted.get(at).map(|one| (at, one))
+        } {
+            found.push((at, digest(stores, &one.path, &one.version)));
+        }
+        found
+    };
+    let mut found: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.min(wanted.len())).map(|_| scope.spawn(work)).collect();
+        let ended = threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.flatten().collect()
+    });
+    found.sort_unstable_by_key(|(at, _)| *at);
+    wanted.into_iter().zip(found.into_iter().map(|(_, digest)| digest)).collect()
+}
+
+/// The digest of one input of a version.
+fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, DigestError> {
+    let at: Location = path.parse()?;
+    let changed = |difference| DigestError::Changed { path: path.into(), difference };
+    if matches!(at, Location::S3 { .. })
+        && let Some(head) = stores.head_with_checksum(&at)?
+        && let Some(digest) = head.checksum.as_ref().and_then(Checksum::whole)
+    {
+        let digest = digest.clone();
+        let found = Version::of_object(head.size, head.etag);
+        return version.difference(&found).map_or(Ok(digest), |difference| Err(changed(difference)));
+    }
+    let file = stores.open(&at, version.etag.as_deref(), u64::MAX)?;
+    let read = |source| DigestError::Read { path: path.into(), source };
+    let (digest, size) = Digest::of_reader(InOrder { file: &*file, at: 0 }).map_err(read)?;
+    let found = match file.stamp() {
+        Some(stamp) => Version::of_file(size, stamp.modified()),
+        None => Version::of_object(size, None),
+    };
+    version.difference(&found).map_or(Ok(digest), |difference| Err(changed(difference)))
+}
+
+/// A file from its beginning to its end.
+struct InOrder<'a> {
+    file: &'a dyn ReadAt,
+    at: u64,
+}
+
+impl Read for InOrder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.file.length()?.saturating_sub(self.at);
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.file.read_exact_at(&mut buffer[..count], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Reads the lines of `sha256sum`: a digest, a blank, a blank or `*`, a name; a backslash at the beginning says that the
+/// name has escapes.
+fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, DigestError> {
+    let mut sums = BTreeMap::new();
+    for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() || line.starts_with(b"#") {
+            continue;
+        }
+        let parse = || {
+            let line = std::str::from_utf8(line).ok()?;
+            let (line, escaped) = line.strip_prefix('\\').map_or((line, false), |line| (line, true));
+            let (digest, name) = line.split_at_checked(64)?;
+            let name = name.strip_prefix("  ").or_else(|| name.strip_prefix(" *"))?;
+            let name = name.strip_prefix("./").unwrap_or(name);
+            let name = if escaped { name.replace("\\n", "\n").replace("\\\\", "\\") } else { name.to_owned() };
+            Some((name, Digest::from_hex(digest)?))
+        };
+        let (name, digest) = parse().ok_or_else(|| DigestError::Sums { file: file.into(), line: number })?;
+        sums.insert(name, digest);
+    }
+    Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::fixture::{Production, job};
+    use super::super::plan;
+    use super::*;
+    use edp_protocol::{Frequency, GridKind, Mode};
+    use std::fs;
+
+    const DATA: &str = "V4r4/diags/SSH_mon_mean/SSH_mon_mean.0000000732.data";
+
+    fn production() -> Production {
+        Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428])
+    }
+
+    fn planned(production: &Production) -> Vec<Recipe> {
+        let inventory = production.inventory();
+        let jobs = [GridKind::Native, GridKind::Latlon].map(|grid| job(1, 0, grid, Frequency::Month)).into();
+        plan(&production.request(&inventory, Mode::Corrected, jobs)).unwrap().recipes
+    }
+
+    fn recorded(recipe: &Recipe) -> Digest {
+        recipe.plan().unwrap().inputs[DATA].sha256.clone().unwrap()
+    }
+
+    fn sums(lines: &str) -> Result<BTreeMap<String, Digest>, DigestError> {
+        parse_sums("SHA256SUMS", lines.as_bytes())
+    }
+
+    #[test]
+    fn contents_become_part_of_the_id() {
+        let production = production();
+        let plain = planned(&production);
+        let mut recipes = plain.clone();
+        let mut digests = InputDigests::new(&Stores::default());
+        assert!(digests.record(&mut recipes, false).unwrap().is_empty());
+        assert_eq!(recorded(&recipes[0]), Digest::of(&[0; 16]));
+        for (recipe, before) in recipes.iter().zip(&plain) {
+            recipe.check_identity().unwrap();
+            assert_ne!(recipe.plan().unwrap().id, before.plan().unwrap().id);
+            assert!(recipe.plan().unwrap().inputs.values().all(|version| version.sha256.is_some()));
+        }
+        // What is known is not read again, what has changed is.
+        let path = production.root.path().join(DATA);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        let known = file.metadata().unwrap().modified().unwrap();
+        fs::write(&path, [1; 16]).unwrap();
+        file.set_modified(known).unwrap();
+        let mut again = planned(&production);
+        digests.record(&mut again, false).unwrap();
+        assert_eq!(again, recipes);
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let mut again = planned(&production);
+        digests.record(&mut again, false).unwrap();
+        assert_eq!(recorded(&again[0]), Digest::of(&[1; 16]));
+        assert_ne!(again[0].plan().unwrap().id, recipes[0].plan().unwrap().id);
+    }
+
+    #[test]
+    fn files_of_digests_are_believed() {
+        for (directory, name) in [("", DATA), ("V4r4/diags/SSH_mon_mean/", "./SSH_mon_mean.0000000732.data")] {
+            let production = production();
+            let digest = Digest::of(b"what the archive says");
+            let file = production.root.path().join(directory).join(SUMS);
+            fs::write(&file, format!("# made at night\n{digest} *{name}\r\n")).unwrap();
+            let mut recipes = planned(&production);
+            InputDigests::new(&Stores::default()).record(&mut recipes, false).unwrap();
+            assert_eq!(recorded(&recipes[0]), digest);
+            let other = DATA.replace("data", "meta");
+            assert_eq!(recipes[0].plan().unwrap().inputs[&other].sha256, Some(Digest::of(&[0; 5])));
+            fs::write(&file, "no digest\n").unwrap();
+            let error = InputDigests::new(&Stores::default()).record(&mut recipes, true).unwrap_err().to_string();
+            assert!(error.contains(SUMS) && error.contains("line 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_in_files_of_digests_are_those_of_sha256sum() {
+        let a = Digest::of(b"a");
+        let found = sums(&format!("{a}  d/x y\n\n\\{a}  new\\nline\\\\\n")).unwrap();
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [("d/x y".into(), a.clone()), ("new\nline\\".into(), a.clone())]
+        );
+        for odd in
+            [format!("{a} x"), format!("{}  x", &a.as_str()[1..]), format!("{}é  x", &a.as_str()[1..]), "é".into()]
+        {
+            assert!(matches!(sums(&format!("{a}  x\n{odd}")), Err(DigestError::Sums { line: 2, .. })), "{odd}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_or_left_out() {
+        let production = production();
+        let mut recipes = planned(&production);
+        fs::remove_file(production.root.path().join(DATA)).unwrap();
+        let mut digests = InputDigests::new(&Stores::default());
+        let error = digests.record(&mut recipes, false).unwrap_err().to_string();
+        assert!(error.starts_with("the SHA-256 of 1 inputs") && error.contains(DATA), "{error}");
+        let notes = digests.record(&mut recipes, true).unwrap();
+        assert!(notes[0].text.contains(DATA), "{}", notes[0].text);
+        assert_eq!(recipes.len(), 2, "native and latlon of the other month");
+        fs::write(production.root.path().join(DATA), [0; 15]).unwrap();
+        let mut recipes = planned(&production);
+        fs::write(production.root.path().join(DATA), [0; 16]).unwrap();
+        let error = digests.record(&mut recipes, false).unwrap_err().to_string();
+        assert!(error.contains("has 16 bytes, but had 15"), "{error}");
+    }
+}
