@@ -3,7 +3,7 @@
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::Stores;
+use edp_protocol::store::{S3Error, StoreError, Stores};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The names in directories on S3.
@@ -11,7 +11,16 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub struct Listings<'a> {
     stores: &'a Stores,
     /// By bucket and directory; or why it could not be listed.
-    directories: BTreeMap<(String, String), Result<BTreeSet<String>, String>>,
+    directories: BTreeMap<(String, String), Result<BTreeSet<String>, Unlisted>>,
+}
+
+/// Why a directory could not be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Whether objects in it may be there to be read all the same: only listing is not allowed.
+    pub may_be_read: bool,
+    /// Why, in words.
+    pub why: String,
 }
 
 impl<'a> Listings<'a> {
@@ -23,8 +32,8 @@ impl<'a> Listings<'a> {
     /// Whether an object is there. The directory that it is in is listed if it was not before.
     ///
     /// # Errors
-    /// The directory cannot be listed, in words.
-    pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, String> {
+    /// The directory cannot be listed.
+    pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, Unlisted> {
         let (directory, name) = split(key);
         let stores = self.stores;
         let place = (bucket.to_owned(), directory.to_owned());
@@ -37,7 +46,10 @@ impl<'a> Listings<'a> {
                 }
             };
             let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
-            listed.map(|()| names).map_err(|error| chain(&error))
+            listed.map(|()| names).map_err(|error| Unlisted {
+                may_be_read: matches!(error, StoreError::S3(S3Error::Denied { .. })),
+                why: chain(&error),
+            })
         });
         listed.as_ref().map(|names| names.contains(name)).map_err(Clone::clone)
     }
@@ -48,7 +60,7 @@ impl<'a> Listings<'a> {
         for ((bucket, directory), names) in &self.directories {
             let at = Location::S3 { bucket: bucket.clone(), key: directory.clone() };
             match names {
-                Err(why) => unlisted.push(format!("{at}: {why}")),
+                Err(unseen) => unlisted.push(format!("{at}: {}", unseen.why)),
                 Ok(names) => {
                     let found = names.iter().map(|name| at.join(name));
                     others.extend(found.filter(|object| !named.contains(object)).map(|object| object.to_string()));
@@ -75,7 +87,7 @@ pub fn absent<'r>(recipes: impl IntoIterator<Item = &'r Recipe>, stores: &Stores
         let (Some(plan), Ok(location)) = (&recipe.recipe, recipe.granule.parse()) else { continue };
         let there = match &location {
             Location::Local(path) => path.exists(),
-            Location::S3 { bucket, key } => listings.holds(bucket, key)?,
+            Location::S3 { bucket, key } => listings.holds(bucket, key).map_err(|unlisted| unlisted.why)?,
         };
         if !there {
             absent.push(plan.id.clone());

@@ -50,7 +50,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     };
     let verified = verify::verify(&recipes, depth, &stores);
     if let Some(path) = &options.redo {
-        let wrong: HashSet<&str> = verified.problems.iter().map(|(granule, _)| granule.as_str()).collect();
+        // What was not seen may be as it should be, and what is older was not asked to be made again.
+        let is_seen = |finding: &Finding| !matches!(finding, Finding::Unknown(_) | Finding::Older(_));
+        let wrong = verified.problems.iter().filter(|(_, finding)| is_seen(finding));
+        let wrong: HashSet<&str> = wrong.map(|(granule, _)| granule.as_str()).collect();
         let again: Vec<Recipe> =
             recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str())).cloned().collect();
         write_list(path, &recipe::format_list(&again)?, &stores)?;
@@ -64,7 +67,11 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
             out(&format!("{}, {} extra\n", verified, verified.extra.len()))?;
         }
     }
-    Ok(if verified.is_complete() { Ending::Done } else { Ending::Incomplete })
+    Ok(match verified.has_unknown() {
+        true => Ending::Unreachable,
+        false if verified.is_complete() => Ending::Done,
+        false => Ending::Incomplete,
+    })
 }
 
 /// What is wrong, a line a granule.
@@ -74,6 +81,8 @@ fn problems(verified: &Verified) -> Vec<String> {
         Finding::Missing => Some(format!("missing: {granule}")),
         Finding::Damaged(problems) => Some(format!("damaged: {granule}: {}", problems.join("; "))),
         Finding::Foreign(differs) => Some(format!("foreign: {granule}: {}", differs.join("; "))),
+        Finding::Older(version) => Some(format!("older: {granule}: made by output version {version}")),
+        Finding::Unknown(why) => Some(format!("unknown: {granule}: {}", why.join("; "))),
     };
     verified.problems.iter().filter_map(line).collect()
 }

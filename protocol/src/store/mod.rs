@@ -148,12 +148,6 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_transient())
     }
-
-    /// Whether the store cannot be used: it does not answer, has no such bucket, or refuses what was asked, for want of
-    /// credentials or of a permission, say. What is to be changed then is not what was asked for.
-    pub fn is_unusable(&self) -> bool {
-        matches!(self, StoreError::S3(error) if error.is_unusable())
-    }
 }
 
 /// All places that locations name: file systems of this machine, and S3. Clones share connections. Every call blocks,

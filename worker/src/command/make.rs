@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use edp_production::director::Budget;
 use edp_production::session;
 use edp_protocol::Location;
+use edp_protocol::recipe::check_versions;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Progress, Usage, note, out};
@@ -79,6 +80,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let path = options.tasks.as_ref().or(options.tasklist.as_ref());
     let stores = Stores::new(&settings.store);
     let mut list = path.map(|path| console::read_list(path, &stores)).transpose()?.unwrap_or_default();
+    let name = path.map(ToString::to_string).unwrap_or_default();
+    check_versions(&name, &list).map_err(|e| Usage::from_error(&e))?;
     if let Some(share) = share {
         list = share.keep(list);
     }
