@@ -7,6 +7,7 @@
 //! Bodies come from the network and may hold anything: sizes are checked before memory is taken, and nothing here
 //! panics on any input.
 
+use crate::digest::Digest;
 use crate::message::{FailureKind, causes};
 use crate::recipe::Recipe;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
@@ -24,7 +25,7 @@ pub const BUILD_HEADER: &str = "edp-build";
 pub const JSON: &str = "application/json";
 
 /// Version of the frames that this build writes, and the only one it reads.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Largest body in bytes.
 pub const MAX_BODY: usize = 16 << 20;
@@ -54,8 +55,22 @@ pub struct Order {
     pub alone: bool,
     /// Seconds that making it may take; 0 leaves it to the worker.
     pub deadline: u32,
+    /// What is looked at of a granule that stands there already.
+    pub look: Look,
     /// The recipe: JSON, keys in the recipe's order.
     pub recipe: Vec<u8>,
+}
+
+/// What a worker looks at of a granule that stands at its destination already, before it says that it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    /// Whose it is.
+    Identity,
+    /// Its content too: every chunk is inflated.
+    #[default]
+    Content,
+    /// Its bytes, which had this SHA-256 (hexadecimal) when it was made or read last.
+    Bytes(String),
 }
 
 /// What a worker says about an order.
@@ -100,6 +115,8 @@ impl Event {
 pub struct Done {
     /// Whether it stood there before.
     pub already: bool,
+    /// The output version that made what stands there, if that is an earlier one than the recipe's; else 0.
+    pub older: u32,
     /// Path or `s3://` address.
     pub location: String,
     /// Size in bytes.
@@ -246,6 +263,11 @@ impl Frame for Order {
         if self.attempt == 0 {
             return Err(content::<Self>("attempts count from 1"));
         }
+        if let Look::Bytes(digest) = &self.look
+            && Digest::from_hex(digest).is_none()
+        {
+            return Err(content::<Self>("what the granule had is no SHA-256"));
+        }
         names::<Self>([&self.production, &self.recipe_id])
     }
 }
@@ -303,6 +325,7 @@ impl Order {
             attempt: 1,
             alone: false,
             deadline: 0,
+            look: Look::default(),
             recipe: json(&recipe)?,
         };
         order.check()?;
@@ -418,18 +441,21 @@ mod tests {
             attempt: 2,
             alone: true,
             deadline: 900,
+            look: Look::Bytes("0a".repeat(32)),
             recipe: b"{}".to_vec(),
         }
     }
 
     fn orders() -> impl Strategy<Value = Order> {
-        ("[a-z]{0,9}", ".{0,70}", 1..u32::MAX, any::<bool>(), any::<u32>(), vec(any::<u8>(), 0..200)).prop_map(
-            |(production, recipe_id, attempt, alone, deadline, recipe)| Order {
+        let look = proptest::sample::select(vec![Look::Identity, Look::Content, Look::Bytes("0a".repeat(32))]);
+        ("[a-z]{0,9}", ".{0,70}", 1..u32::MAX, any::<bool>(), any::<u32>(), look, vec(any::<u8>(), 0..200)).prop_map(
+            |(production, recipe_id, attempt, alone, deadline, look, recipe)| Order {
                 production,
                 recipe_id,
                 attempt,
                 alone,
                 deadline,
+                look,
                 recipe,
             },
         )
@@ -443,7 +469,17 @@ mod tests {
             (".{0,9}", vec(any::<(u64, u64)>(), 0..9)).prop_map(|(variable, places)| Chunks { variable, places });
         let done = (any::<bool>(), ".{0,9}", vec(stage, 0..4), vec(input, 0..4), vec(chunks, 0..4), vec(".*", 0..3))
             .prop_map(|(already, location, stages, inputs, chunks, warnings)| {
-                Event::Done(Done { already, location, size: 7, sha256: "ab".into(), stages, inputs, chunks, warnings })
+                Event::Done(Done {
+                    already,
+                    older: 1,
+                    location,
+                    size: 7,
+                    sha256: "ab".into(),
+                    stages,
+                    inputs,
+                    chunks,
+                    warnings,
+                })
             });
         let kinds = [FailureKind::Permanent, FailureKind::Transient, FailureKind::Held, FailureKind::Conflict];
         let failed = (proptest::sample::select(kinds.to_vec()), vec(".*", 0..4))
@@ -501,7 +537,11 @@ mod tests {
     #[test]
     fn frames_keep_their_bytes() {
         let frame = order().encode().unwrap();
-        assert_eq!(frame, b"EDPW\x01\x01\x07default\x0400ff\x02\x01\xfb\x84\x03\x02{}");
+        assert_eq!(
+            frame,
+            [b"EDPW\x02\x01\x07default\x0400ff\x02\x01\xfb\x84\x03\x02\x40", "0a".repeat(32).as_bytes(), b"\x02{}"]
+                .concat()
+        );
     }
 
     #[test]

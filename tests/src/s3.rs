@@ -140,6 +140,11 @@ pub struct S3Server {
 }
 
 impl S3Server {
+    /// The checksum that the server keeps of an object: SHA-256 in base64.
+    pub fn checksum(bytes: &[u8]) -> String {
+        shelf::sha256(bytes)
+    }
+
     /// A server with these buckets.
     ///
     /// # Panics
@@ -258,6 +263,15 @@ impl S3Server {
     /// An object.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Object> {
         self.shelf.objects().buckets.get(bucket)?.get(key).cloned()
+    }
+
+    /// Changes an object, past all faults; what its store says of it otherwise stays as it was.
+    ///
+    /// # Panics
+    /// There is no such object.
+    pub fn change(&self, bucket: &str, key: &str, change: impl FnOnce(&mut Object)) {
+        let mut objects = self.shelf.objects();
+        change(objects.buckets.get_mut(bucket).and_then(|bucket| bucket.get_mut(key)).expect("an object"));
     }
 
     /// Removes an object, past all faults.

@@ -2,7 +2,7 @@
 
 use edp_protocol::queue::{Link, Message, Queue};
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Order, Report};
+use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
 use edp_protocol::{Digest, GridKind, Location, name};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
@@ -32,7 +32,7 @@ fn served(
     deadline: Duration,
 ) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
-        worker: Arc::new(Worker { thorough: true, ..Worker::new(slots, false) }),
+        worker: Arc::new(Worker::new(slots, false)),
         reach: Some(Reach::beneath([&Location::Local(fixture.path(""))]).unwrap()),
         deadline,
         grace: PATIENCE,
@@ -53,6 +53,7 @@ fn served(
                 attempt: 1,
                 alone: false,
                 deadline: 0,
+                look: Look::default(),
                 recipe,
             };
             orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();

@@ -5,7 +5,7 @@ use edp_protocol::Location;
 use edp_protocol::queue::{Link, Message, Publisher, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::store::Stores;
-use edp_protocol::wire::{self, Event, Order, Report};
+use edp_protocol::wire::{self, Event, Look, Order, Report};
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
@@ -127,6 +127,7 @@ async fn send(orders: &Publisher, recipe: &Recipe) {
         attempt: 1,
         alone: false,
         deadline: 0,
+        look: Look::Content,
         recipe: wire::json(recipe).unwrap(),
     };
     orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();
@@ -135,7 +136,7 @@ async fn send(orders: &Publisher, recipe: &Recipe) {
 /// Has one worker make granules; gives what this process takes after the first `warm` of them, and then every hundred.
 async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, warm: usize) -> Vec<Taken> {
     let service = Service {
-        worker: Arc::new(Worker { thorough: true, ..Worker::new(slots, false) }),
+        worker: Arc::new(Worker::new(slots, false)),
         reach: Some(Reach::beneath([&Location::Local(root.to_owned())]).unwrap()),
         deadline: PATIENCE,
         grace: PATIENCE,

@@ -301,6 +301,11 @@ impl FromStr for Share {
 }
 
 impl Share {
+    /// Its number, from 1, and how many there are.
+    pub fn numbers(self) -> (usize, usize) {
+        (self.part, self.of)
+    }
+
     /// The share that an array job has: by AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
     /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). None if this is no
     /// array job.

@@ -57,6 +57,8 @@ pub struct Plan {
     pub local: bool,
     /// When to give the production up.
     pub budget: Budget,
+    /// Whether workers read granules that stand there already, and hold them against what is recorded of them.
+    pub content: bool,
 }
 
 /// Failures after which going on makes no sense.
@@ -138,7 +140,7 @@ impl Tally {
         for one in batch {
             self.failed += u64::from(one.state == State::Failed);
             self.settled += 1;
-            let standing = Standing { state: one.state, already: one.made.already };
+            let standing = Standing { state: one.state, already: one.made.already, older: one.made.older > 0 };
             metrics().settled(&one.granule, standing.word());
             progress(one);
         }
@@ -274,10 +276,14 @@ async fn end_leases(desk: &Desk, link: &Link) -> Result<Vec<Settled>, DeskError>
     desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await
 }
 
-/// Puts recipes back whose granules are not where they should be.
+/// Puts recipes back whose granules are not where they should be, and those whose granules are damaged.
 ///
 /// # Errors
 /// The ledger cannot be written.
-pub async fn reopen(desk: &Desk, ids: Vec<String>) -> Result<(), DeskError> {
-    desk.ask(move |ledger| ids.iter().try_for_each(|id| ledger.reopen(id))).await
+pub async fn reopen(desk: &Desk, missing: Vec<String>, damaged: Vec<String>) -> Result<(), DeskError> {
+    desk.ask(move |ledger| {
+        missing.iter().try_for_each(|id| ledger.reopen(id))?;
+        damaged.iter().try_for_each(|id| ledger.mend(id))
+    })
+    .await
 }

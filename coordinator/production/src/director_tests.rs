@@ -30,7 +30,7 @@ fn id(recipe: &Recipe) -> &str {
 
 fn plan() -> Plan {
     let budget = Budget { failures: Some(0), ..Budget::default() };
-    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, local: true, budget }
+    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, local: true, budget, content: true }
 }
 
 fn desk(recipes: &[Recipe]) -> Desk {
@@ -201,6 +201,7 @@ async fn letters_of_nobody(link: &Link) {
         attempt: 1,
         alone: false,
         deadline: 0,
+        look: edp_protocol::wire::Look::default(),
         recipe: Vec::new(),
     };
     say(link, Queue::Results, &order, "b", done()).await;

@@ -16,6 +16,7 @@ mod fixture;
 pub mod ledger;
 mod outcomes;
 mod publishing;
+pub mod records;
 pub mod report;
 pub mod retries;
 pub mod session;

@@ -8,7 +8,7 @@ use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Destination, Message, PublishError, Publisher};
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, BUILD_HEADER, Failed, Order, Report, WireError};
+use edp_protocol::wire::{self, BUILD_HEADER, Failed, Look, Order, Report, WireError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -135,6 +135,11 @@ fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, WireE
         attempt: due.attempt,
         alone: due.alone,
         deadline: plan.deadline,
+        look: match (plan.content, due.sha256.is_empty()) {
+            (false, _) => Look::Identity,
+            (true, true) => Look::Content,
+            (true, false) => Look::Bytes(due.sha256.clone()),
+        },
         recipe: due.recipe.clone(),
     };
     let mut message = Message::new(order.encode()?, wire::CONTENT_TYPE, &due.id);

@@ -41,16 +41,20 @@ pub struct Standing {
     pub state: State,
     /// Whether the granule was at its destination before this run.
     pub already: bool,
+    /// Whether it was made by an earlier output version.
+    pub older: bool,
 }
 
 impl Standing {
     /// The words of reports, in the order in which they are counted.
-    pub const WORDS: [&'static str; 6] = ["made", "present", "held", "failed", "conflict", "left"];
+    pub const WORDS: [&'static str; 7] = ["made", "present", "older", "held", "failed", "conflict", "left"];
 
-    /// The word of reports: `made` by this run, `present` before it, `held`, `failed`, `conflict`, or `left` where the
+    /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output version
+    /// before it, `held`, `failed`, `conflict`, or `left` where the
     /// production was stopped before.
     pub fn word(self) -> &'static str {
         match self.state {
+            State::Done if self.older => "older",
             State::Done if self.already => "present",
             State::Done => "made",
             State::Held => "held",
@@ -63,7 +67,7 @@ impl Standing {
 
 impl From<State> for Standing {
     fn from(state: State) -> Standing {
-        Standing { state, already: false }
+        Standing { state, already: false, older: false }
     }
 }
 
@@ -98,7 +102,7 @@ impl From<Settled> for Entry {
         Entry {
             granule: one.granule,
             id: one.id,
-            standing: Standing { state: one.state, already: one.made.already },
+            standing: Standing { state: one.state, already: one.made.already, older: one.made.older > 0 },
             reason,
             attempts: one.attempts,
             seconds: one.made.seconds,
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn a_report_counts_by_its_words() {
         let entry = |state, already| Entry {
-            standing: Standing { state, already },
+            standing: Standing { state, already, older: false },
             ..Entry::unlisted("out/a.nc".into(), "ab".into(), state, "why".into())
         };
         let entries = vec![

@@ -17,11 +17,12 @@ use super::conditions;
 use super::desk::{Desk, DeskError};
 use super::director::{self, Budget, DriveError, Left};
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State};
+use super::records::{Record, Records};
 use super::report::{Entry, Report};
 use super::retries::Policy;
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
-use super::verify::{self, Depth, Finding, Verified};
+use super::verify::{self, Check, Depth, Finding, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::queue::Link;
 use edp_protocol::recipe::Recipe;
@@ -69,6 +70,10 @@ pub struct Options {
     pub base: Option<PathBuf>,
     /// Whether granules of other recipes may be overwritten; then conflicts of earlier sessions are tried again.
     pub replace: bool,
+    /// How closely granules are looked at that stood at the destination before.
+    pub verify: Depth,
+    /// What granules were when they were made or read last, as far as it is known.
+    pub records: Arc<Records>,
     /// Whether the report has the stages of each granule.
     pub stages: bool,
 }
@@ -89,6 +94,7 @@ impl Options {
             mixed_builds: false,
             local: true,
             budget,
+            content: true,
         };
         Options {
             policy: Policy::with_deadline(plan.deadline),
@@ -98,6 +104,8 @@ impl Options {
             snapshot: Duration::ZERO,
             base: None,
             replace: false,
+            verify: Depth::Content,
+            records: Arc::default(),
             stages: false,
         }
     }
@@ -121,7 +129,8 @@ pub enum Event<'a> {
     FailedBefore(u64),
     /// A recipe has come to its end, or had before this session.
     Ended(&'a Entry),
-    /// This many granules are said to be done, but are not there: they are made again.
+    /// This many granules are said to be done, but are not there, or are damaged and may be replaced: they are made
+    /// again.
     Missing(usize),
     /// Something is odd, and does not keep the session from going on.
     Warning(&'a str),
@@ -166,6 +175,7 @@ pub struct Ended {
 pub struct Feed {
     desk: Desk,
     base: Option<PathBuf>,
+    records: Arc<Records>,
 }
 
 impl Feed {
@@ -177,7 +187,13 @@ impl Feed {
         if let Some(base) = &self.base {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
         }
-        self.desk.ask(move |ledger| ledger.add(&recipes)).await
+        let records = self.records.clone();
+        self.desk
+            .ask(move |ledger| {
+                ledger.add(&recipes)?;
+                ledger.record(records.each(&recipes))
+            })
+            .await
     }
 
     /// Whether recipes are waiting or under way.
@@ -277,7 +293,7 @@ impl Session {
 
     /// A way to add recipes while the session is driven.
     pub fn feed(&self) -> Feed {
-        Feed { desk: self.desk.clone(), base: self.options.base.clone() }
+        Feed { desk: self.desk.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
     }
 
     /// Drives the recipes to their end with whoever serves the queue, and checks the destination. Granules that are
@@ -311,13 +327,17 @@ impl Session {
             if self.left != Left::Settled {
                 break;
             }
-            let missing = self.missing(&recipes).await?;
-            if missing.is_empty() {
+            let missing = self.done(&recipes, |finding| *finding == Finding::Missing).await?;
+            let damaged = match self.options.replace {
+                true => self.done(&recipes, |finding| matches!(finding, Finding::Damaged(_))).await?,
+                false => Vec::new(),
+            };
+            if missing.is_empty() && damaged.is_empty() {
                 break;
             }
-            listen(Event::Missing(missing.len()));
-            self.before.retain(|id| !missing.contains(id));
-            director::reopen(&self.desk, missing).await?;
+            listen(Event::Missing(missing.len() + damaged.len()));
+            self.before.retain(|id| !missing.contains(id) && !damaged.contains(id));
+            director::reopen(&self.desk, missing, damaged).await?;
         }
         Ok(())
     }
@@ -330,29 +350,40 @@ impl Session {
         recipes: Vec<Recipe>,
         listen: &(dyn Fn(Event<'_>) + Sync),
     ) -> Result<Vec<Recipe>, SessionError> {
-        let (stores, sweeping) = (self.stores.clone(), self.left == Left::Settled);
+        let (stores, sweeping, depth) = (self.stores.clone(), self.left == Left::Settled, self.options.verify);
+        let before = self.before.clone();
+        // What was made by this session was hashed when it was written, and what workers found they have read.
+        let (told, known) = self.desk.ask(move |ledger| recorded(ledger, &before)).await?;
+        let mut records = (*self.options.records).clone();
+        records.extend(told);
         let checking = tokio::task::spawn_blocking(move || {
             let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
-            let verified = verify::verify(&recipes, Depth::Present, &stores);
+            let verified =
+                verify::verify(&recipes, Check { depth, records: &records, read: false, known: &known }, &stores);
             (recipes, verified, warnings)
         });
         let (recipes, verified, warnings) =
             checking.await.map_err(|e| SessionError::Thread("checking the destination", e))?;
         warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
         self.verified = verified;
+        let read = std::mem::take(&mut self.verified.read);
+        if !read.is_empty() {
+            let of = recipes.clone();
+            self.desk.ask(move |ledger| ledger.record(read.each(&of))).await?;
+        }
         Ok(recipes)
     }
 
-    /// Ids of recipes that the ledger has as done, and whose granules are not there.
-    async fn missing(&self, recipes: &[Recipe]) -> Result<Vec<String>, DeskError> {
+    /// Ids of recipes that the ledger has as done, and of whose granules the closing check says something else.
+    async fn done(&self, recipes: &[Recipe], is: fn(&Finding) -> bool) -> Result<Vec<String>, DeskError> {
         let problems = self.verified.problems.iter();
-        let absent: HashSet<&str> =
-            problems.filter(|(_, finding)| *finding == Finding::Missing).map(|(granule, _)| granule.as_str()).collect();
-        if absent.is_empty() {
+        let found: HashSet<&str> =
+            problems.filter(|(_, finding)| is(finding)).map(|(granule, _)| granule.as_str()).collect();
+        if found.is_empty() {
             return Ok(Vec::new());
         }
         let done = self.desk.ask(|ledger| adoption::ids(ledger, State::Done)).await?;
-        let ids = recipes.iter().filter(|recipe| absent.contains(recipe.granule.as_str()));
+        let ids = recipes.iter().filter(|recipe| found.contains(recipe.granule.as_str()));
         Ok(ids
             .filter_map(|recipe| recipe.recipe.as_ref().map(|plan| plan.id.clone()))
             .filter(|id| done.contains(id))
@@ -423,6 +454,21 @@ impl Session {
     }
 }
 
+/// What the ledger knows of the granules that are done, and the ids of those of them that were not done `before`.
+fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashSet<String>), LedgerError> {
+    let (mut records, mut known) = (Records::default(), HashSet::new());
+    ledger.each::<LedgerError>(&[State::Done], |one| {
+        if !before.contains(&one.id) {
+            known.insert(one.id.clone());
+        }
+        if let Some(record) = Record::of(&one) {
+            records.enter(record);
+        }
+        Ok(())
+    })?;
+    Ok((records, known))
+}
+
 /// A recipe's standing as reports have it; `before` this session or in it.
 fn entry(one: Settled, before: bool) -> Entry {
     let mut entry = Entry::from(one);
@@ -486,6 +532,7 @@ async fn open(
 fn prepare(ledger: &mut Ledger, recipes: &[Recipe], options: &Options, stores: &Stores) -> Result<(), AdoptionError> {
     let fresh = ledger.counts()?.all() == 0;
     ledger.list(recipes)?;
+    ledger.record(options.records.each(recipes))?;
     ledger.set_fact(GIVEN_UP, None)?;
     if options.ledger == LedgerPlace::Memory {
         // Nothing is known yet: the worker looks before it makes anything.

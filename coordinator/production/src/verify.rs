@@ -1,13 +1,14 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
 use crate::destination::{Listings, Unlisted};
+use crate::records::{Record, Records};
 use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
-use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{StoreError, Stores};
+use edp_protocol::store::{Checksum, StoreError, Stores};
+use edp_protocol::{Digest, Location};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -23,6 +24,35 @@ pub enum Depth {
     Present,
     /// Also whole: variables, chunks, fill values, time and bounds.
     Structure,
+    /// Also read: its bytes are those that are recorded of it, or, where nothing is recorded, every chunk can be inflated.
+    Content,
+}
+
+/// How granules are looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Check<'a> {
+    /// How closely.
+    pub depth: Depth,
+    /// What granules were when they were made.
+    pub records: &'a Records,
+    /// Whether objects are downloaded where their stores keep no checksum that could be compared. Without it they are
+    /// counted as not read.
+    pub read: bool,
+    /// Ids of recipes whose granules this program has made or had read, so that they need no closer look than
+    /// [`Depth::Present`].
+    pub known: &'a HashSet<String>,
+}
+
+impl<'a> Check<'a> {
+    /// How closely the granule of a recipe is looked at.
+    fn depth(&self, recipe: &Recipe) -> Depth {
+        let is_known = recipe.recipe.as_ref().is_some_and(|plan| self.known.contains(&plan.id));
+        if is_known { Depth::Present } else { self.depth }
+    }
+
+    fn record(&self, recipe: &Recipe) -> Option<&'a Record> {
+        self.records.of(recipe)
+    }
 }
 
 /// What was found in the place of a granule.
@@ -39,6 +69,8 @@ pub enum Finding {
     Foreign(Vec<String>),
     /// The granule of the same recipe, made by an earlier output version.
     Older(u32),
+    /// Its own granule by all that its store says of it, but its content was not read.
+    Unread,
     /// What is there could not be looked at: the store does not answer or refuses, or the file system does. Why.
     Unknown(Vec<String>),
 }
@@ -48,6 +80,13 @@ pub enum Finding {
 pub struct Verified {
     /// Granules that are as they should be.
     pub good: usize,
+    /// Granules on S3 that are there and of the right recipe, and of which the store keeps no checksum that could be
+    /// compared: their content was not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
+    /// What granules are that were read, and of which nothing was recorded.
+    #[serde(skip)]
+    pub read: Records,
     /// Every other granule with what was found.
     pub problems: Vec<(String, Finding)>,
     /// Files beside the granules that no recipe names.
@@ -90,38 +129,55 @@ impl std::fmt::Display for Verified {
                 write!(f, ", {count} {word}")?;
             }
         }
+        if !self.unread.is_empty() {
+            write!(f, ", {} not read", self.unread.len())?;
+        }
         Ok(())
     }
 }
 
-/// Looks at the granule of every recipe, and for files that no recipe names in their directories. Whatever cannot be
-/// looked at is a finding too: nothing keeps the rest from being looked at.
-pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {
+/// What one look has found.
+struct Looked {
+    finding: Finding,
+    /// Size and digest, if the bytes were read and nothing was recorded of them.
+    read: Option<(u64, Digest)>,
+}
+
+impl From<Finding> for Looked {
+    fn from(finding: Finding) -> Looked {
+        Looked { finding, read: None }
+    }
+}
+
+/// Looks at the granule of every recipe, several at once, and for files that no recipe names in their directories.
+/// Whatever cannot be looked at is a finding too: nothing keeps the rest from being looked at.
+pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified {
     silence_hdf5();
     let mut verified = Verified::default();
     let mut named = HashSet::new();
     let mut directories = BTreeSet::new();
     let mut listings = Listings::new(stores);
-    let mut findings: Vec<Option<Finding>> = Vec::new();
-    // What is there on S3, to be looked at several at once.
-    let mut objects = Vec::new();
+    let mut looks: Vec<Option<Looked>> = Vec::new();
+    // What is to be looked at more closely than by a listing.
+    let (mut files, mut objects) = (Vec::new(), Vec::new());
     for (at, recipe) in recipes.iter().enumerate() {
         let location = match recipe.granule.parse::<Location>() {
             Ok(location) => location,
             Err(error) => {
-                findings.push(Some(Finding::Unknown(vec![chain(&error)])));
+                looks.push(Some(Finding::Damaged(vec![chain(&error)]).into()));
                 continue;
             }
         };
-        findings.push(match &location {
+        looks.push(match &location {
             Location::Local(path) => {
                 directories.extend(path.parent().map(Path::to_owned));
-                Some(look(path, recipe, depth))
+                files.push((at, location.clone()));
+                None
             }
             Location::S3 { bucket, key } => match listings.holds(bucket, key) {
-                Ok(false) => Some(Finding::Missing),
+                Ok(false) => Some(Finding::Missing.into()),
                 // A directory that may not be listed may still be read. What else hinders would hinder every look.
-                Err(Unlisted { may_be_read: false, why }) => Some(Finding::Unknown(vec![why])),
+                Err(Unlisted { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
                 Ok(true) | Err(Unlisted { may_be_read: true, .. }) => {
                     objects.push((at, location.clone()));
                     None
@@ -130,16 +186,25 @@ pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {
         });
         named.insert(location);
     }
-    for (at, finding) in look_at_objects(&objects, recipes, depth, stores) {
-        findings[at] = Some(finding);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    // A look at an object is a wait for an answer; one that is read is in memory.
+    let at_once = if check.depth == Depth::Structure || check.read { 2 } else { 16 };
+    for (places, threads) in [(files, cores), (objects, at_once)] {
+        for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
+            looks[at] = Some(looked);
+        }
     }
-    for (recipe, finding) in recipes.iter().zip(findings) {
-        match finding {
-            Some(Finding::Good) => verified.good += 1,
-            finding => {
-                let unseen = || Finding::Unknown(vec!["it was not looked at".into()]);
-                verified.problems.push((recipe.granule.clone(), finding.unwrap_or_else(unseen)));
-            }
+    for (recipe, looked) in recipes.iter().zip(looks) {
+        let unseen = || Finding::Unknown(vec!["it was not looked at".into()]).into();
+        let looked = looked.unwrap_or_else(unseen);
+        if let (Some((bytes, sha256)), Some(plan)) = (looked.read, &recipe.recipe) {
+            let (id, production_date) = (plan.id.clone(), Some(plan.production_date.clone()));
+            verified.read.enter(Record { id, bytes, sha256, production_date, granule: recipe.granule.clone() });
+        }
+        match looked.finding {
+            Finding::Good => verified.good += 1,
+            Finding::Unread => verified.unread.push(recipe.granule.clone()),
+            finding => verified.problems.push((recipe.granule.clone(), finding)),
         }
     }
     for directory in directories {
@@ -162,89 +227,143 @@ pub fn verify(recipes: &[Recipe], depth: Depth, stores: &Stores) -> Verified {
     verified
 }
 
-/// Looks at objects, by their place in the list of recipes.
-fn look_at_objects(
-    objects: &[(usize, Location)],
+/// Looks at granules, by their place in the list of recipes, so many at once.
+fn look_at_all(
+    places: &[(usize, Location)],
+    threads: usize,
     recipes: &[Recipe],
-    depth: Depth,
+    check: Check<'_>,
     stores: &Stores,
-) -> Vec<(usize, Finding)> {
-    // A look at the id is a wait for an answer; a closer one needs the object in memory.
-    let threads = match depth {
-        Depth::Present => 16,
-        Depth::Structure => 2,
-    };
+) -> Vec<(usize, Looked)> {
     let next = AtomicUsize::new(0);
     let work = || {
         silence_hdf5();
-        let mut findings = Vec::new();
-        while let Some((at, location)) = objects.get(next.fetch_add(1, Ordering::Relaxed)) {
-            findings.push((*at, look_at_object(location, &recipes[*at], depth, stores)));
+        let mut looks = Vec::new();
+        while let Some((at, location)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let recipe = &recipes[*at];
+            looks.push((
+                *at,
+                match location {
+                    Location::Local(path) => look(path, recipe, check.depth(recipe), check.record(recipe)),
+                    Location::S3 { .. } => look_at_object(location, recipe, check, stores),
+                },
+            ));
         }
-        findings
+        looks
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.min(objects.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads.min(places.len())).map(|_| scope.spawn(work)).collect();
         let ended = threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ended.flatten().collect()
     })
 }
 
-fn look_at_object(at: &Location, recipe: &Recipe, depth: Depth, stores: &Stores) -> Finding {
-    let unseen = |error: &StoreError| Finding::Unknown(vec![format!("cannot be looked at: {}", chain(error))]);
-    let head = match stores.head(at) {
+fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Stores) -> Looked {
+    let unseen = |error: &StoreError| Finding::Unknown(vec![format!("cannot be looked at: {}", chain(error))]).into();
+    let (depth, record) = (check.depth(recipe), check.record(recipe));
+    let head = if depth == Depth::Content { stores.head_with_any_checksum(at) } else { stores.head(at) };
+    let head = match head {
         Ok(Some(head)) => head,
-        Ok(None) => return Finding::Missing,
+        Ok(None) => return Finding::Missing.into(),
         Err(error) => return unseen(&error),
     };
     match inspect::identify_object(at, &head, recipe, stores) {
-        Ok(Identity::Same) if depth == Depth::Present => Finding::Good,
-        Ok(Identity::Same) => match stores.local_copy(at, MAX_COPY) {
-            Ok(copy) => look(copy.path(), recipe, depth),
+        Ok(Identity::Same) => {}
+        Ok(Identity::Older(version)) => return Finding::Older(version).into(),
+        Ok(Identity::Other(differs)) => return Finding::Foreign(differs).into(),
+        Err(InspectError::Store(error)) if error.is_missing() => return Finding::Missing.into(),
+        Err(InspectError::Store(error)) => return unseen(&error),
+        Err(error) => return Finding::Damaged(vec![chain(&error)]).into(),
+    }
+    if let Some(record) = record {
+        if record.bytes != head.size {
+            return size_differs(head.size, record).into();
+        }
+        match head.checksum.as_ref().and_then(Checksum::whole) {
+            Some(stored) if *stored != record.sha256 => return bytes_differ(stored, record).into(),
+            Some(_) if depth == Depth::Content => return Finding::Good.into(),
+            _ => {}
+        }
+    }
+    match depth {
+        Depth::Present => Finding::Good.into(),
+        Depth::Content if !check.read => Finding::Unread.into(),
+        Depth::Structure | Depth::Content => match stores.local_copy(at, MAX_COPY) {
+            Ok(copy) => look(copy.path(), recipe, depth, record),
             Err(error) => unseen(&error),
         },
-        Ok(Identity::Other(differs)) => {
-            let identify = |earlier: &Recipe| inspect::identify_object(at, &head, earlier, stores);
-            older(recipe, identify).unwrap_or(Finding::Foreign(differs))
-        }
-        Err(InspectError::Store(error)) if error.is_missing() => Finding::Missing,
-        Err(InspectError::Store(error)) => unseen(&error),
-        Err(error) => Finding::Damaged(vec![chain(&error)]),
     }
 }
 
-fn look(path: &Path, recipe: &Recipe, depth: Depth) -> Finding {
-    let unseen = |error: io::Error| Finding::Unknown(vec![format!("cannot be looked at: {error}")]);
-    match path.metadata() {
+fn size_differs(found: u64, record: &Record) -> Finding {
+    Finding::Damaged(vec![format!("it has {found} bytes, and had {} when it was made", record.bytes)])
+}
+
+fn bytes_differ(found: &Digest, record: &Record) -> Finding {
+    Finding::Damaged(vec![format!("its SHA-256 is {found}, and was {} when it was made", record.sha256)])
+}
+
+fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> Looked {
+    let unseen = |error: io::Error| Finding::Unknown(vec![format!("cannot be looked at: {error}")]).into();
+    let size = match path.metadata() {
         // Opening a pipe would wait for somebody to write into it.
-        Ok(found) if !found.is_file() => return Finding::Damaged(vec!["it is not a regular file".into()]),
-        Ok(_) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Finding::Missing;
+        Ok(found) if !found.is_file() => return Finding::Damaged(vec!["it is not a regular file".into()]).into(),
+        Ok(found) => found.len(),
+        // The last one: no file can have a NUL in its name.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput) =>
+        {
+            return Finding::Missing.into();
         }
-        Err(error) if is_loop(&error) => return Finding::Damaged(vec!["it is a link that leads to itself".into()]),
+        Err(error) if is_loop(&error) => {
+            return Finding::Damaged(vec!["it is a link that leads to itself".into()]).into();
+        }
         Err(error) => return unseen(error),
-    }
+    };
+    // The same bytes as recorded are the same granule: nothing else need be looked at.
+    let hashed = match (depth, record) {
+        (Depth::Content, Some(record)) if record.bytes == size => match digest(path) {
+            Ok((found, _)) if found == record.sha256 => return Finding::Good.into(),
+            Ok((found, _)) => Some(found),
+            Err(error) => return unseen(error),
+        },
+        _ => None,
+    };
     // The library that reads granules does not say whether the system refused to read, or what was read is damaged.
     let damaged = |problems| match readable(path) {
-        Ok(()) => Finding::Damaged(problems),
+        Ok(()) => Finding::Damaged(problems).into(),
         Err(error) => unseen(error),
     };
     match inspect::identify(path, recipe) {
         Err(error) => return damaged(vec![chain(&error)]),
-        Ok(Identity::Other(differs)) => {
-            return older(recipe, |earlier| inspect::identify(path, earlier)).unwrap_or(Finding::Foreign(differs));
-        }
+        Ok(Identity::Other(differs)) => return Finding::Foreign(differs).into(),
+        Ok(Identity::Older(version)) => return Finding::Older(version).into(),
         Ok(Identity::Same) => {}
     }
-    if depth == Depth::Present {
-        return Finding::Good;
+    match (record, hashed) {
+        (Some(record), _) if record.bytes != size => return size_differs(size, record).into(),
+        (Some(record), Some(found)) => return bytes_differ(&found, record).into(),
+        _ => {}
     }
-    match inspect::structure(path, recipe) {
+    let problems = match depth {
+        Depth::Present => return Finding::Good.into(),
+        Depth::Structure => inspect::structure(path, recipe),
+        Depth::Content => inspect::content(path, recipe),
+    };
+    match problems {
         Err(error) => damaged(vec![chain(&error)]),
         Ok(problems) if !problems.is_empty() => damaged(problems),
-        Ok(_) => Finding::Good,
+        Ok(_) if depth == Depth::Content => match digest(path) {
+            Ok((sha256, bytes)) => Looked { finding: Finding::Good, read: Some((bytes, sha256)) },
+            Err(error) => unseen(error),
+        },
+        Ok(_) => Finding::Good.into(),
     }
+}
+
+/// Digest and size of a file.
+fn digest(path: &Path) -> io::Result<(Digest, u64)> {
+    Digest::of_reader(File::open(path)?)
 }
 
 fn is_loop(error: &io::Error) -> bool {
@@ -254,15 +373,6 @@ fn is_loop(error: &io::Error) -> bool {
 /// Whether the system gives out every byte of a file.
 fn readable(path: &Path) -> io::Result<()> {
     io::copy(&mut File::open(path)?, &mut io::sink()).map(drop)
-}
-
-/// Whether what stands there is the granule that an earlier output version made by the same recipe.
-fn older(recipe: &Recipe, identify: impl Fn(&Recipe) -> Result<Identity, InspectError>) -> Option<Finding> {
-    recipe.earlier_ids().ok()?.into_iter().find_map(|(version, id)| {
-        let mut earlier = recipe.clone();
-        earlier.recipe.as_mut()?.id = id;
-        matches!(identify(&earlier), Ok(Identity::Same)).then_some(Finding::Older(version))
-    })
 }
 
 #[cfg(test)]
@@ -278,8 +388,13 @@ mod tests {
         recipe
     }
 
+    fn present(recipes: &[Recipe], stores: &Stores) -> Verified {
+        let (records, known) = Default::default();
+        verify(recipes, Check { depth: Depth::Present, records: &records, read: false, known: &known }, stores)
+    }
+
     fn finding(granule: &str, stores: &Stores) -> Finding {
-        let mut verified = verify(&[recipe(granule)], Depth::Present, stores);
+        let mut verified = present(&[recipe(granule)], stores);
         verified.problems.remove(0).1
     }
 
@@ -298,11 +413,11 @@ mod tests {
             assert_eq!(finding(&at(name), &stores), Finding::Missing, "{name}");
         }
         // Longer than any name may be: the system refuses to say what is there.
-        let long = verify(&[recipe(&at(&"x".repeat(5000)))], Depth::Present, &stores);
+        let long = present(&[recipe(&at(&"x".repeat(5000)))], &stores);
         assert!(long.has_unknown() && !long.is_complete());
         let mut settings = StoreSettings::default();
         settings.s3.endpoint = Some("no address".into());
-        let refused = verify(&[recipe("s3://bucket/a/g.nc")], Depth::Present, &Stores::new(&settings));
+        let refused = present(&[recipe("s3://bucket/a/g.nc")], &Stores::new(&settings));
         assert!(refused.has_unknown(), "{:?}", refused.problems);
     }
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use edp_production::director::{self, Budget};
 use edp_production::retries::Policy;
 use edp_production::session::{self, LedgerPlace, OWN_DEADLINE, WINDOW};
+use edp_production::verify::Depth;
 use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
 use edp_protocol::queue::{Address, AddressError, Options as QueueOptions};
@@ -13,6 +14,7 @@ use edp_worker::console::{Usage, note};
 use edp_worker::drive::Workers;
 use edp_worker::service::Worker;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Options of productions that are written down.
@@ -64,6 +66,7 @@ impl Cluster {
                 mixed_builds: self.mixed_builds,
                 local: queue.is_none(),
                 budget,
+                content: true,
             },
             policy: Policy::with_deadline(deadline),
             ledger: LedgerPlace::File(ledger_path(self.ledger.as_deref(), &self.production)),
@@ -71,6 +74,8 @@ impl Cluster {
             snapshot: Duration::from_secs(settings.run.snapshot.unwrap_or(SNAPSHOT).into()),
             base: Some(std::env::current_dir().context("finding the current directory")?),
             replace: worker.replace,
+            verify: Depth::Content,
+            records: Arc::default(),
             stages: false,
         };
         Ok((options, queue.map_or_else(|| Workers::Here(Box::new(worker)), |queue| Workers::Queue(Box::new(queue)))))

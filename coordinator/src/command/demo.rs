@@ -9,14 +9,14 @@ use edp_production::director::Budget;
 use edp_production::ledger::State;
 use edp_production::report::Report;
 use edp_production::session;
-use edp_production::verify::{Depth, Verified, verify};
+use edp_production::verify::{Check, Depth, Verified, verify};
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_worker::console::{self, Ending, Progress, Usage, note, out, table};
-use edp_worker::drive::{Drive, Driven, Workers};
+use edp_worker::drive::{Drive, Driven, Listed, Workers};
 use edp_worker::look;
 use edp_worker::tasks::date_text;
 use std::collections::BTreeMap;
@@ -57,13 +57,16 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         recipes: recipes.clone(),
         stores: stores.clone(),
         workers: Workers::Here(Box::new(console::worker(None, false, settings, &stores))),
+        list: Some(Listed { at: Location::Local(tasks.clone()), part: None }),
     };
     let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
         Ok(driven) => driven,
         Err(ending) => return Ok(ending),
     };
     progress.finish();
-    driven.verified = verify(&recipes, Depth::Structure, &stores);
+    let (records, known) = Default::default();
+    let check = Check { depth: Depth::Structure, records: &records, read: false, known: &known };
+    driven.verified = verify(&recipes, check, &stores);
     let ending = driven.ending();
     let Driven { report, verified, .. } = driven;
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };

@@ -6,13 +6,13 @@ use super::plan::{Sources, write_list};
 use super::{Output, usage};
 use clap::Args;
 use edp_production::session;
-use edp_production::verify::{Depth, Finding};
+use edp_production::verify::{Check, Depth, Finding};
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_protocol::{Location, Mode};
-use edp_worker::console::{self, Ending, Progress, Usage, note, out};
-use edp_worker::drive::Drive;
+use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
+use edp_worker::drive::{Drive, Listed};
 use edp_worker::tasks::{Places, Tasks};
 
 /// Options of the command.
@@ -35,6 +35,12 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Make granules again that an earlier output version made
+    #[arg(long)]
+    replace_older: bool,
+    /// How closely to look at granules that are there already
+    #[arg(long, value_enum, default_value_t)]
+    verify: Verify,
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub(crate) unconditional: bool,
@@ -68,14 +74,18 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         return dry_run(&recipes, &options, &stores);
     }
     let progress = Progress::new(recipes.len());
-    let worker = console::worker(options.slots, options.replace, settings, &stores);
+    let mut worker = console::worker(options.slots, options.replace, settings, &stores);
+    worker.replace_older = options.replace_older;
     let destination = match &follower {
         Some(follower) => Some(follower.destination().to_owned()),
         None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),
     };
     let (session, workers) = options.cluster.session(settings, worker, destination)?;
     let json = options.output == Output::Json;
-    let drive = Drive { options: session::Options { stages: json, ..session }, recipes, stores, workers };
+    let session = session::Options { stages: json, verify: options.verify.into(), ..session };
+    let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
+    let list = list.filter(|_| follower.is_none()).map(|at| Listed { at: at.clone(), part: None });
+    let drive = Drive { options: session, recipes, stores, workers, list };
     let growth = |feed| async {
         match follower {
             Some(follower) => follow::grow(follower, feed, &progress).await,
@@ -97,14 +107,22 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
 
 /// Says what would be made, and what stands in the way.
 fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Result<Ending> {
-    let verified = edp_production::verify::verify(recipes, Depth::Present, stores);
+    let (records, known) = Default::default();
+    let check = Check { depth: Depth::Present, records: &records, read: false, known: &known };
+    let verified = edp_production::verify::verify(recipes, check, stores);
     if options.output == Output::Json {
         out(&(serde_json::to_string_pretty(&verified)? + "\n"))?;
         return Ok(Ending::Done);
     }
     let (mut missing, mut taken) = (0, 0);
     for (granule, finding) in &verified.problems {
-        if *finding == Finding::Missing || options.replace {
+        let again = match finding {
+            Finding::Missing => true,
+            Finding::Older(_) if !options.replace_older && !options.replace => continue,
+            Finding::Older(_) => true,
+            _ => options.replace,
+        };
+        if again {
             missing += 1;
             out(&format!("{granule}\n"))?;
         } else {

@@ -3,13 +3,16 @@
 use super::plan::write_list;
 use super::{Output, usage};
 use clap::{Args, ValueEnum};
-use edp_production::verify::{self, Depth, Finding, Verified};
+use edp_production::ledger::{LedgerError, State, View};
+use edp_production::records::{self, Record, Records};
+use edp_production::verify::{self, Check, Depth, Finding, Verified};
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
 use edp_worker::console::{Ending, note, out, read_list};
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -18,8 +21,14 @@ pub(crate) struct Options {
     #[arg(value_name = "TASKS.json")]
     tasks: Location,
     /// How closely to look
-    #[arg(long, value_enum, default_value_t = DepthOption::Structure)]
+    #[arg(long, value_enum, default_value_t = DepthOption::Content)]
     depth: DepthOption,
+    /// Also download granules from S3 of which the store keeps no checksum that could be compared
+    #[arg(long)]
+    read: bool,
+    /// Also use what a ledger records of the granules, besides the manifests beside the list
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     /// Writes the task list of what must be made again
     #[arg(long, value_name = "FILE")]
     redo: Option<Location>,
@@ -35,6 +44,8 @@ enum DepthOption {
     Present,
     /// Also whole: variables, chunks, fill values, time
     Structure,
+    /// Also read: held against recorded digests, or inflated where none is recorded
+    Content,
 }
 
 /// Runs the command.
@@ -47,8 +58,14 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let depth = match options.depth {
         DepthOption::Present => Depth::Present,
         DepthOption::Structure => Depth::Structure,
+        DepthOption::Content => Depth::Content,
     };
-    let verified = verify::verify(&recipes, depth, &stores);
+    let records = match depth {
+        Depth::Content => recorded(options, &stores)?,
+        Depth::Present | Depth::Structure => Records::default(),
+    };
+    let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
+    let verified = verify::verify(&recipes, check, &stores);
     if let Some(path) = &options.redo {
         // What was not seen may be as it should be, and what is older was not asked to be made again.
         let is_seen = |finding: &Finding| !matches!(finding, Finding::Unknown(_) | Finding::Older(_));
@@ -63,6 +80,12 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         Output::Human => {
             problems(&verified).iter().for_each(|problem| note(problem));
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
+            verified.unread.iter().for_each(|granule| note(&format!("not read: {granule}")));
+            if !verified.unread.is_empty() {
+                note(
+                    "the store keeps no checksum of these granules, or none is recorded: --read downloads and reads them",
+                );
+            }
             verified.unlisted.iter().for_each(|directory| note(&format!("not searched: {directory}")));
             out(&format!("{}, {} extra\n", verified, verified.extra.len()))?;
         }
@@ -74,10 +97,27 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     })
 }
 
+/// What is recorded of the granules of a list, beside it and in a ledger.
+fn recorded(options: &Options, stores: &Stores) -> anyhow::Result<Records> {
+    let mut records = records::beside(&options.tasks, stores).map_err(usage)?;
+    if let Some(path) = &options.ledger {
+        let entered = View::open(path).and_then(|ledger| {
+            ledger.each::<LedgerError>(State::Done, |one| {
+                if let Some(record) = Record::of(&one) {
+                    records.enter(record);
+                }
+                Ok(())
+            })
+        });
+        entered.map_err(usage)?;
+    }
+    Ok(records)
+}
+
 /// What is wrong, a line a granule.
 fn problems(verified: &Verified) -> Vec<String> {
     let line = |(granule, finding): &(String, Finding)| match finding {
-        Finding::Good => None,
+        Finding::Good | Finding::Unread => None,
         Finding::Missing => Some(format!("missing: {granule}")),
         Finding::Damaged(problems) => Some(format!("damaged: {granule}: {}", problems.join("; "))),
         Finding::Foreign(differs) => Some(format!("foreign: {granule}: {}", differs.join("; "))),

@@ -34,6 +34,7 @@ fn main() {
         mixed_builds: false,
         local: false,
         budget: Budget::default(),
+        content: false,
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");
     let mut settled = before;

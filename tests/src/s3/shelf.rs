@@ -152,7 +152,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 in base64.
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let mut hasher = ChecksumHasher { sha256: Some(Default::default()), ..Default::default() };
     hasher.update(bytes);
     hasher.finalize().checksum_sha256.unwrap_or_default()

@@ -8,7 +8,7 @@ mod workers;
 use cloud::{Cloud, parts, reasons, recipes};
 use edp_protocol::Digest;
 use edp_protocol::recipe::Recipe;
-use edp_tests::s3::{Call, Effect, Fault};
+use edp_tests::s3::{Call, Effect, Fault, S3Server};
 use edp_tests::{count, expect, files, json, text};
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,12 +49,12 @@ fn everything_may_be_on_s3() {
     let verified = json(&expect(&mut cloud.coordinator(&["verify", list, "--output", "json"]), 0));
     assert_eq!((verified["good"].as_u64(), verified["extra"].as_array().unwrap().len()), (Some(all.len() as u64), 0));
 
-    // The values are those of a production on disks; the ids differ, since entity tags are part of them.
+    // The granules are those of a production on disks: where the results are is no part of an id.
     let out = cloud.path("local");
     let local = recipes(&cloud.fixture.plan(&out, "local.json", &[]));
     expect(cloud.worker(&["make"]).arg(cloud.path("local.json")), 0);
     for (here, there) in local.iter().zip(&all) {
-        assert_ne!(here.plan().unwrap().id, there.plan().unwrap().id);
+        assert_eq!(here.plan().unwrap().id, there.plan().unwrap().id);
         let (bucket, key) = parts(&there.granule);
         let copy = cloud.path("copy.nc");
         fs::write(&copy, cloud.server.get(bucket, key).unwrap().bytes).unwrap();
@@ -214,4 +214,45 @@ fn a_store_that_fails_for_a_while_is_tried_again() {
     assert_eq!(cloud.server.injected(), 9);
     assert!(report["entries"].as_array().unwrap().iter().any(|entry| entry["attempts"].as_u64() > Some(1)));
     cloud.is_clean();
+}
+
+#[test]
+fn granules_on_s3_are_held_against_the_checksums_of_their_store() {
+    let cloud = Cloud::new();
+    let list = "s3://out/tasks.json";
+    expect(cloud.coordinator(&["plan", "--tasks-out", list]).args(Cloud::options("s3://out/g")), 0);
+    cloud.run(list, &[], 0);
+    let all = recipes_of(&cloud, list);
+    let keys: Vec<&str> = all.iter().map(|recipe| parts(&recipe.granule).1).collect();
+    let verify = |more: &[&str], status| {
+        let words: Vec<&str> = ["verify", list, "--output", "json"].iter().chain(more).copied().collect();
+        json(&expect(&mut cloud.coordinator(&words), status))
+    };
+    // Nothing is downloaded but the list and its manifest.
+    let gets = cloud.server.count(Call::Get);
+    assert_eq!(verify(&[], 0)["good"], all.len());
+    assert_eq!(cloud.server.count(Call::Get) - gets, 2);
+
+    // Changed in its store, which notices that: another checksum. And one that keeps none.
+    cloud.server.change("out", keys[0], |object| object.checksum = Some(S3Server::checksum(b"other")));
+    cloud.server.change("out", keys[1], |object| object.checksum = None);
+    let verified = verify(&[], 3);
+    assert_eq!(
+        (&verified["problems"][0][0], &verified["problems"][0][1]["finding"]),
+        (&all[0].granule.as_str().into(), &"damaged".into())
+    );
+    assert_eq!(
+        (verified["unread"].as_array().unwrap().len(), verified["good"].as_u64()),
+        (1, Some(all.len() as u64 - 2))
+    );
+    let report = cloud.run(list, &[], 3);
+    assert_eq!((count(&report, "conflict"), count(&report, "present")), (1, all.len() - 1));
+    let report = cloud.run(list, &["--replace"], 0);
+    assert_eq!((count(&report, "made"), count(&report, "present")), (1, all.len() - 1), "{report}");
+    assert_eq!(verify(&["--read"], 0)["good"], all.len());
+}
+
+fn recipes_of(cloud: &Cloud, list: &str) -> Vec<Recipe> {
+    let (bucket, key) = parts(list);
+    edp_protocol::recipe::parse_list(list, &cloud.server.get(bucket, key).unwrap().bytes).unwrap()
 }

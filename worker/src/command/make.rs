@@ -7,8 +7,8 @@ use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
-use edp_worker::console::{self, Ending, Progress, Usage, note, out};
-use edp_worker::drive::{Drive, Workers};
+use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
+use edp_worker::drive::{Drive, Listed, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
 
 /// Options of the command.
@@ -32,6 +32,12 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Make granules again that an earlier output version made
+    #[arg(long)]
+    replace_older: bool,
+    /// How closely to look at granules that are there already
+    #[arg(long, value_enum, default_value_t)]
+    verify: Verify,
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub(crate) unconditional: bool,
@@ -97,18 +103,21 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let tasks = Tasks::ready(list, &places, date.as_deref(), &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
-    let worker = console::worker(options.slots, options.replace, settings, &stores);
+    let mut worker = console::worker(options.slots, options.replace, settings, &stores);
+    worker.replace_older = options.replace_older;
     let json = options.output == Output::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many fail.
         options: session::Options {
             stages: json,
             replace: options.replace,
+            verify: options.verify.into(),
             ..session::Options::in_memory(Budget::NONE)
         },
         recipes: tasks.recipes,
         stores,
         workers: Workers::Here(Box::new(worker)),
+        list: path.map(|at| Listed { at: at.clone(), part: share.map(Share::numbers) }),
     };
     let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
         Ok(driven) => driven,

@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     replace: bool,
+    /// Make granules again that an earlier output version made
+    #[arg(long)]
+    replace_older: bool,
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub(crate) unconditional: bool,
@@ -75,7 +78,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),
-            thorough: true,
+            replace_older: options.replace_older,
             ..console::worker(options.slots, options.replace, settings, &stores)
         }),
         reach: Some(reach),

@@ -11,6 +11,7 @@ pub use terminal::{Counter, Progress, note, out, table};
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
+use edp_production::verify::Depth;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -19,6 +20,25 @@ use edp_protocol::store::{StoreError, Stores, commit};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+
+/// How closely commands that make granules look at those that are there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// They are there, readable, and of the right recipe
+    Present,
+    /// Also read: held against recorded digests, or inflated where none is recorded
+    #[default]
+    Content,
+}
+
+impl From<Verify> for Depth {
+    fn from(verify: Verify) -> Depth {
+        match verify {
+            Verify::Present => Depth::Present,
+            Verify::Content => Depth::Content,
+        }
+    }
+}
 
 /// How a command ended, as its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,14 +8,18 @@ use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, Left};
 use edp_production::ledger::LedgerError;
+use edp_production::records::{self, Manifest, Record, Records};
 use edp_production::report::{Entry, Report};
 use edp_production::session::{Ended, Event, Feed, LedgerPlace, Options, Session, SessionError};
-use edp_production::verify::Verified;
+use edp_production::verify::{Depth, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::queue::{Link, Options as QueueOptions, PublishError, QueueError};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::Stores;
+use edp_protocol::{Digest, Location};
 use local::LocalWorker;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +43,17 @@ pub struct Drive {
     pub stores: Stores,
     /// Who makes the granules.
     pub workers: Workers,
+    /// The list that the recipes came from, if they did, beside which is recorded what was made.
+    pub list: Option<Listed>,
+}
+
+/// A task list, or a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Where it is.
+    pub at: Location,
+    /// The part: its number, and how many there are.
+    pub part: Option<(usize, usize)>,
 }
 
 /// How a command that made granules has ended.
@@ -60,6 +75,7 @@ impl Driven {
         match self.signal {
             Some(signal) if !self.report.is_complete() => Ending::Stopped(signal),
             _ if self.unfit && !self.report.is_complete() => Ending::Unreachable,
+            _ if self.verified.has_unknown() => Ending::Unreachable,
             _ if self.report.is_complete() && self.verified.is_complete() => Ending::Done,
             _ => Ending::Incomplete,
         }
@@ -93,10 +109,21 @@ impl Drive {
     ///
     /// # Errors
     /// The ledger cannot be used, or a part of the program ended unexpectedly.
-    pub fn run<G>(self, growth: impl FnOnce(Feed) -> G, progress: &Progress) -> anyhow::Result<Result<Driven, Ending>>
+    pub fn run<G>(
+        mut self,
+        growth: impl FnOnce(Feed) -> G,
+        progress: &Progress,
+    ) -> anyhow::Result<Result<Driven, Ending>>
     where
         G: Future<Output = Result<Vec<Entry>, DriveError>>,
     {
+        let (list, stores) = (self.list.take(), self.stores.clone());
+        if let Some(list) = &list {
+            let records = records::beside(&list.at, &stores).map_err(|e| console::named(&e))?;
+            self.options.records = Arc::new(records);
+        }
+        // The date is in a granule's bytes, but no part of the id.
+        let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
         let stop = Stop::default();
         let ended = runtime.block_on(async {
@@ -119,6 +146,12 @@ impl Drive {
             Err(error) => return Err(explain(error)),
         };
         let (ended, unfit) = ended;
+        if let Some(manifest) = list.and_then(|list| Manifest::beside(&list.at, list.part)) {
+            // What is recorded spares reading: without it granules are read by the next check.
+            if let Err(error) = manifest.add(made(&ended.report, &dates), &stores) {
+                note(&format!("warning: what was made is not recorded: {}", chain(&error)));
+            }
+        }
         Ok(Ok(Driven { report: ended.report, verified: ended.verified, unfit, signal: stop.signal() }))
     }
 
@@ -133,7 +166,8 @@ impl Drive {
         G: Future<Output = Result<Vec<Entry>, DriveError>>,
     {
         let listen = |event: Event<'_>| tell(&event, progress);
-        let Drive { options, recipes, stores, workers } = self;
+        let Drive { mut options, recipes, stores, workers, .. } = self;
+        options.plan.content = options.verify == Depth::Content;
         let deadline = Duration::from_secs(options.plan.deadline.into());
         if let Workers::Here(worker) = &workers
             && !worker.replace
@@ -180,6 +214,29 @@ impl Drive {
     }
 }
 
+/// Id of a recipe and date of its production.
+fn dated(recipe: &Recipe) -> Option<(String, String)> {
+    recipe.recipe.as_ref().map(|plan| (plan.id.clone(), plan.production_date.clone()))
+}
+
+/// What the granules of a report are, as far as they were hashed.
+fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
+    let mut records = Records::default();
+    for entry in
+        report.entries.iter().filter(|entry| entry.standing.word() == "made" || entry.standing.word() == "present")
+    {
+        let (Some(sha256), Some(date)) = (Digest::from_hex(&entry.sha256), dates.get(&entry.id)) else { continue };
+        records.enter(Record {
+            id: entry.id.clone(),
+            bytes: entry.bytes,
+            sha256,
+            production_date: Some(date.clone()),
+            granule: entry.granule.clone(),
+        });
+    }
+    records
+}
+
 /// Tells people what happens.
 fn tell(event: &Event<'_>, progress: &Progress) {
     match event {
@@ -193,7 +250,7 @@ fn tell(event: &Event<'_>, progress: &Progress) {
         }
         Event::Ended(entry) => progress.ended(entry),
         Event::Missing(granules) => {
-            note(&format!("{granules} granules are said to be done, but are not there: making them again"));
+            note(&format!("{granules} granules are said to be done, but are not there or damaged: making them again"));
         }
         Event::Warning(text) => note(&format!("warning: {text}")),
     }

@@ -19,7 +19,7 @@ use edp_protocol::recipe::Recipe;
 use edp_protocol::store::Pin;
 use edp_protocol::store::commit::{CommitError, Committed, Part};
 use edp_protocol::telemetry::metrics::metrics;
-use edp_protocol::wire::{Done, Failed};
+use edp_protocol::wire::{Done, Failed, Look};
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -35,13 +35,12 @@ pub struct Worker {
     pub slots: usize,
     /// Whether granules of other recipes, and damaged ones, are overwritten.
     pub replace: bool,
+    /// Whether granules of the same recipe that an earlier output version made are overwritten.
+    pub replace_older: bool,
     /// Bytes that a granule may take while it is made, beside the resources; see [`Means::memory`].
     pub memory: u64,
     /// Loaded resources.
     pub cache: Cache,
-    /// Whether granules that stand there already are read for their digests: where outcomes are written down. Reading
-    /// a whole collection again takes its time.
-    pub thorough: bool,
     /// Keeps slots from making the same granule at once.
     pub turns: Turns,
 }
@@ -52,17 +51,25 @@ impl Worker {
 
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
-        let (id, slots, memory) = (new_name(), slots.max(1), Worker::MEMORY);
-        Worker { id, slots, replace, memory, cache: Cache::default(), thorough: false, turns: Turns::default() }
+        Worker {
+            id: new_name(),
+            slots: slots.max(1),
+            replace,
+            replace_older: false,
+            memory: Worker::MEMORY,
+            cache: Cache::default(),
+            turns: Turns::default(),
+        }
     }
 
-    /// Makes the granule of a recipe and commits it to its destination; what stands there already is kept. Gives up at
+    /// Makes the granule of a recipe and commits it to its destination; what stands there already is looked at as
+    /// `look` says, and kept. Gives up at
     /// the next level once `cancel` is set, and commits nothing after that: whoever set it may have said already that
     /// the granule is not there.
     ///
     /// # Errors
     /// Why the granule does not stand there now.
-    pub fn produce(&self, recipe: &Recipe, cancel: &AtomicBool) -> Result<Done, Failed> {
+    pub fn produce(&self, recipe: &Recipe, look: &Look, cancel: &AtomicBool) -> Result<Done, Failed> {
         let stages = Stages::begin();
         let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
         wanted()?;
@@ -75,29 +82,31 @@ impl Worker {
         let _turn = self.turns.take(&recipe.granule, cancel).ok_or_else(returned)?;
         let target = match &location {
             Location::Local(path) => path,
-            Location::S3 { .. } => return self.put(recipe, &location, cancel, &stages),
+            Location::S3 { .. } => return self.put(recipe, &location, look, cancel, &stages),
         };
         let files = self.cache.stores().files();
+        let mut replace = self.replace;
         if let Some(there) = files.pin(target).transpose() {
-            match self.existing(there, recipe, &stages) {
+            match self.existing(there, recipe, look, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
+                Ok(done) if self.replaces(&done) => replace = true,
                 found => return found,
             }
         }
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
         let part = Part::new(target, &self.id, files).map_err(unwritten)?;
-        if !self.replace {
+        if !replace {
             part.check_commit().map_err(unwritten)?;
         }
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
         let made = make::make(recipe, means, part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
-        match stages.time(Stage::Commit, made.size, || part.commit(self.replace)).map_err(unwritten)? {
+        match stages.time(Stage::Commit, made.size, || part.commit(replace)).map_err(unwritten)? {
             Committed::New => Ok(made.done(recipe, &stages)),
             Committed::AlreadyThere => match files.pin(target).transpose() {
-                Some(there) => self.existing(there, recipe, &stages),
+                Some(there) => self.existing(there, recipe, look, &stages),
                 None if target.is_symlink() => Err(conflict(recipe, "a link that leads nowhere is there")),
                 None => {
                     let reason = format!("{}: was there a moment ago, and is not any more", recipe.granule);
@@ -107,9 +116,14 @@ impl Worker {
         }
     }
 
+    /// Whether a granule that stands at its destination is to be made again nevertheless.
+    fn replaces(&self, done: &Done) -> bool {
+        done.older > 0 && (self.replace || self.replace_older)
+    }
+
     /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there. One
-    /// that is not whole counts as something else where it may be replaced.
-    fn existing(&self, there: io::Result<Pin>, recipe: &Recipe, stages: &Stages) -> Result<Done, Failed> {
+    /// that is damaged counts as something else.
+    fn existing(&self, there: io::Result<Pin>, recipe: &Recipe, look: &Look, stages: &Stages) -> Result<Done, Failed> {
         let conflict = |reason: String| conflict(recipe, &reason);
         let read = |e: io::Error| Failed {
             kind: unreadable(&e),
@@ -120,21 +134,43 @@ impl Worker {
             there => there.map_err(read)?,
         };
         let path = there.path();
+        let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
         match identify(&path, recipe).map_err(read)? {
             Ok(Identity::Same) => {}
+            Ok(Identity::Older(version)) => {
+                let size = path.metadata().map_err(read)?.len();
+                return Ok(Done { older: version, size, stages: stages.report(size), ..done });
+            }
             Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
             Err(error) => return Err(conflict(there.named(&something(&error)))),
         }
+        done.size = path.metadata().map_err(read)?.len();
         if self.replace && !is_whole(&path, recipe) {
             return Err(conflict("it is not whole".into()));
         }
-        let size = path.metadata().map_err(read)?.len();
-        let mut done = Done { already: true, location: recipe.granule.clone(), size, ..Done::default() };
-        if self.thorough {
-            done.sha256 = make::digest(&path, size, stages).map_err(read)?.as_str().to_owned();
+        if *look != Look::Identity {
+            done.sha256 = make::digest(&path, done.size, stages).map_err(read)?.as_str().to_owned();
+        }
+        match look {
+            Look::Bytes(recorded) if *recorded != done.sha256 => {
+                return Err(conflict(format!(
+                    "it is damaged: its SHA-256 is {}, and was {recorded} when it was made",
+                    done.sha256
+                )));
+            }
+            Look::Content => {
+                let problems = inspect::content(&path, recipe).map_err(|e| conflict(there.named(&chain(&e))))?;
+                if !problems.is_empty() {
+                    return Err(conflict(there.named(&format!("it is damaged ({})", problems.join("; ")))));
+                }
+            }
+            Look::Bytes(_) | Look::Identity => {}
+        }
+        if *look != Look::Identity {
             done.chunks = inspect::places(&path).map_err(|e| conflict(there.named(&chain(&e))))?;
         }
-        Ok(Done { stages: stages.report(size), ..done })
+        done.stages = stages.report(done.size);
+        Ok(done)
     }
 }
 

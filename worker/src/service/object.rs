@@ -8,8 +8,8 @@ use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::commit::{CommitError, Committed, Part, parts_of};
-use edp_protocol::store::{Files, Head, StoreError, Stores};
-use edp_protocol::wire::{Done, Failed};
+use edp_protocol::store::{Checksum, Files, Head, StoreError, Stores};
+use edp_protocol::wire::{Done, Failed, Look};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,15 +19,19 @@ impl Worker {
         &self,
         recipe: &Recipe,
         at: &Location,
+        look: &Look,
         cancel: &AtomicBool,
         stages: &Stages,
     ) -> Result<Done, Failed> {
         let stores = self.cache.stores();
         let plan = recipe.plan().map_err(|e| Failed::by(FailureKind::Permanent, &e))?;
-        if let Some(head) = stores.head(at).map_err(|e| unreachable(&e))?
-            && let Some(done) = self.stands(recipe, at, &head, stages)?
-        {
-            return Ok(done);
+        let mut replace = self.replace;
+        if let Some(head) = head(stores, at, look).map_err(|e| unreachable(&e))? {
+            match self.stands(recipe, at, &head, look, stages)? {
+                Some(done) if self.replaces(&done) => replace = true,
+                Some(done) => return Ok(done),
+                None => {}
+            }
         }
         // No space, no such directory: whatever it is, no granule can be made on this machine.
         let no_scratch = |e: CommitError| Failed::by(FailureKind::Returned, &e);
@@ -39,11 +43,11 @@ impl Worker {
         if cancel.load(Ordering::Relaxed) {
             return Err(returned());
         }
-        let put = || stores.put(part.path(), at, &plan.id, self.replace).map_err(|e| unreachable(&e));
+        let put = || stores.put(part.path(), at, &plan.id, replace).map_err(|e| unreachable(&e));
         match stages.time(Stage::Upload, made.size, put)? {
             Committed::New => Ok(made.done(recipe, stages)),
-            Committed::AlreadyThere => match stores.head(at).map_err(|e| unreachable(&e))? {
-                Some(head) => existing(recipe, at, &head, stores, stages).unwrap_or_else(Err),
+            Committed::AlreadyThere => match head(stores, at, look).map_err(|e| unreachable(&e))? {
+                Some(head) => existing(recipe, at, &head, look, stores, stages).unwrap_or_else(Err),
                 None => {
                     let reason = format!("{at}: was there a moment ago, and is not any more");
                     Err(Failed::because(FailureKind::Transient, reason))
@@ -53,12 +57,19 @@ impl Worker {
     }
 
     /// The granule if it stands at its place; none if it is to be made, since what is there may be replaced.
-    fn stands(&self, recipe: &Recipe, at: &Location, head: &Head, stages: &Stages) -> Result<Option<Done>, Failed> {
+    fn stands(
+        &self,
+        recipe: &Recipe,
+        at: &Location,
+        head: &Head,
+        look: &Look,
+        stages: &Stages,
+    ) -> Result<Option<Done>, Failed> {
         let stores = self.cache.stores();
-        match existing(recipe, at, head, stores, stages)? {
+        match existing(recipe, at, head, look, stores, stages)? {
             // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
             Err(_) if self.replace => Ok(None),
-            Ok(done) if self.replace => {
+            Ok(done) if self.replace && done.older == 0 => {
                 let copy = stores.local_copy(at, MAX_COPY).map_err(|e| unreachable(&e))?;
                 Ok(super::is_whole(copy.path(), recipe).then_some(done))
             }
@@ -67,23 +78,44 @@ impl Worker {
     }
 }
 
+/// What a store says about an object, with the checksum that it keeps if more than its identity is looked at.
+fn head(stores: &Stores, at: &Location, look: &Look) -> Result<Option<Head>, StoreError> {
+    match look {
+        Look::Identity => stores.head(at),
+        Look::Content | Look::Bytes(_) => stores.head_with_any_checksum(at),
+    }
+}
+
 /// What an object in the place of a granule means for its recipe: the granule, or a conflict. The outer error is that
-/// it cannot be found out. The granule is not fetched, so that its digest is not known.
+/// it cannot be found out. The granule is not fetched: what is known of its bytes is what its store keeps.
 fn existing(
     recipe: &Recipe,
     at: &Location,
     head: &Head,
+    look: &Look,
     stores: &Stores,
     stages: &Stages,
 ) -> Result<Result<Done, Failed>, Failed> {
+    let mut done = Done {
+        already: true,
+        location: recipe.granule.clone(),
+        size: head.size,
+        stages: stages.report(head.size),
+        ..Done::default()
+    };
     Ok(match inspect::identify_object(at, head, recipe, stores) {
-        Ok(Identity::Same) => Ok(Done {
-            already: true,
-            location: recipe.granule.clone(),
-            size: head.size,
-            stages: stages.report(head.size),
-            ..Done::default()
-        }),
+        Ok(Identity::Same) => match (look, head.checksum.as_ref().and_then(Checksum::whole)) {
+            (Look::Bytes(recorded), Some(stored)) if stored.as_str() != recorded => {
+                let reason = format!("it is damaged: its SHA-256 is {stored}, and was {recorded} when it was made");
+                Err(super::conflict(recipe, &reason))
+            }
+            (Look::Bytes(recorded), Some(_)) => {
+                done.sha256.clone_from(recorded);
+                Ok(done)
+            }
+            _ => Ok(done),
+        },
+        Ok(Identity::Older(version)) => Ok(Done { older: version, ..done }),
         Ok(Identity::Other(differs)) => Err(super::conflict(recipe, &super::another(&differs))),
         Err(InspectError::Store(error)) if !matches!(error, StoreError::TooLarge { .. }) => {
             return Err(unreachable(&error));

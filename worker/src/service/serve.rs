@@ -249,7 +249,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
     };
     let granule = recipe.granule.clone();
-    let (mut result, stuck) = make(&bench, recipe, deadline).await;
+    let (mut result, stuck) = make(&bench, recipe, order.look.clone(), deadline).await;
     if let Event::Failed(Failed { kind: FailureKind::Permanent | FailureKind::Transient, .. }) = &result
         && let Err(reason) = look(&bench, |_| ()).await
     {
@@ -351,6 +351,7 @@ async fn publish(bench: &Bench, report: &Report) -> Result<(), PublishError> {
 fn brief(done: &wire::Done) -> wire::Done {
     wire::Done {
         already: done.already,
+        older: done.older,
         location: done.location.clone(),
         size: done.size,
         sha256: done.sha256.clone(),
@@ -359,13 +360,13 @@ fn brief(done: &wire::Done) -> wire::Done {
 }
 
 /// Makes the granule on a thread for computing. Also says whether that thread does not end.
-async fn make(bench: &Bench, recipe: Recipe, deadline: Duration) -> (Event, Option<String>) {
+async fn make(bench: &Bench, recipe: Recipe, look_at: wire::Look, deadline: Duration) -> (Event, Option<String>) {
     let started = Instant::now();
     let cancel = Arc::new(AtomicBool::new(false));
     let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
     let its = recipe.clone();
     let span = Span::current();
-    let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &own)));
+    let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &look_at, &own)));
     let end = started + deadline;
     let mut look = tokio::time::interval(Duration::from_millis(200));
     let result = loop {

@@ -21,6 +21,7 @@ impl Ledger {
                     recipe: row.get(2)?,
                     attempt: row.get(3)?,
                     alone: row.get(4)?,
+                    sha256: row.get(5)?,
                 })
             })?;
             rows.collect::<Result<_, _>>()
@@ -113,7 +114,8 @@ impl Ledger {
     }
 }
 
-pub(super) const DUE: &str = "SELECT number, id, body.recipe, attempt + 1, alone FROM recipe JOIN body USING (number)
+pub(super) const DUE: &str =
+    "SELECT number, id, body.recipe, attempt + 1, alone, sha256 FROM recipe JOIN body USING (number)
     WHERE listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, number LIMIT ?2";
 
 pub(super) const RECIPES: &str =
@@ -146,6 +148,7 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
 /// A row of [`SETTLED`].
 pub(super) fn settled(row: &Row<'_>) -> rusqlite::Result<Settled> {
     let warnings: Option<String> = row.get(9)?;
+    let already: u32 = row.get(5)?;
     Ok(Settled {
         granule: row.get(0)?,
         id: row.get(1)?,
@@ -153,7 +156,8 @@ pub(super) fn settled(row: &Row<'_>) -> rusqlite::Result<Settled> {
         reason: row.get(3)?,
         attempts: row.get(4)?,
         made: Made {
-            already: row.get(5)?,
+            already: already > 0,
+            older: already.saturating_sub(1),
             bytes: row.get::<_, i64>(6)?.unsigned_abs(),
             sha256: row.get(7)?,
             seconds: row.get(8)?,

@@ -21,7 +21,7 @@ CREATE TABLE recipe (
     base     INTEGER NOT NULL DEFAULT 0,-- up to this attempt nothing counts any more: it was put back to the beginning
     failures INTEGER NOT NULL DEFAULT 0,-- transient ones
     alone    INTEGER NOT NULL DEFAULT 0,-- whether it is to run alone in its worker
-    already  INTEGER NOT NULL DEFAULT 0,-- whether the granule stood there before
+    already  INTEGER NOT NULL DEFAULT 0,-- 1: the granule stood there before; more: so it did, made by the output version before this number
     bytes    INTEGER NOT NULL DEFAULT 0,
     sha256   TEXT NOT NULL DEFAULT '',
     seconds  REAL NOT NULL DEFAULT 0,

@@ -59,6 +59,8 @@ pub struct Due {
     pub attempt: u32,
     /// Whether it is to run alone.
     pub alone: bool,
+    /// SHA-256 of the granule, hexadecimal, if it was made or read before; else empty.
+    pub sha256: String,
 }
 
 /// Something to be written down.
@@ -80,6 +82,8 @@ pub enum Event {
 pub struct Made {
     /// Whether it stood there before.
     pub already: bool,
+    /// The output version that made it, if that is an earlier one than the recipe's; else 0.
+    pub older: u32,
     /// Its size in bytes.
     pub bytes: u64,
     /// Its SHA-256, hexadecimal; empty if unknown.

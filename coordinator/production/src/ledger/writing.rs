@@ -6,6 +6,7 @@
 use super::reading::{SETTLED, settled};
 use super::state::{Event, Made, Settled, State};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
+use crate::records::Record;
 use crate::retries::{Policy, Standing, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::{GranuleName, base_name};
@@ -209,8 +210,34 @@ impl Ledger {
     /// # Errors
     /// The ledger cannot be written.
     pub fn reopen(&mut self, id: &str) -> Result<(), LedgerError> {
+        // Another granule will stand there, and have another digest if the production's date has changed.
+        let reset = format!("{RESET}, sha256 = '' WHERE id = ?1");
+        self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
+    }
+
+    /// Puts one recipe back to the beginning, by its id, whose granule is damaged: what it was is still known.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn mend(&mut self, id: &str) -> Result<(), LedgerError> {
         let reset = format!("{RESET} WHERE id = ?1");
         self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
+    }
+
+    /// Enters what granules were when they were made or read, where that is not known yet.
+    ///
+    /// # Errors
+    /// The ledger cannot be written; nothing is then.
+    pub fn record<'r>(&mut self, records: impl Iterator<Item = &'r Record>) -> Result<(), LedgerError> {
+        self.transact(|transaction, _| {
+            let update = "UPDATE recipe SET sha256 = ?1, bytes = ?2 WHERE id = ?3 AND sha256 = ''";
+            for record in records {
+                let bytes = i64::try_from(record.bytes).unwrap_or(i64::MAX);
+                let row = params![record.sha256.as_str(), bytes, record.id];
+                transaction.prepare_cached(update)?.execute(row)?;
+            }
+            Ok(())
+        })
     }
 
     /// Writes down granules, by recipe id and size in bytes, that were found at their destination.
@@ -260,6 +287,7 @@ struct Known {
     attempt: u32,
     base: u32,
     failures: u32,
+    sha256: String,
 }
 
 impl Known {
@@ -268,7 +296,7 @@ impl Known {
         which: &'static str,
         key: &dyn rusqlite::ToSql,
     ) -> rusqlite::Result<Option<Known>> {
-        let query = format!("SELECT number, state, attempt, base, failures FROM recipe WHERE {which}");
+        let query = format!("SELECT number, state, attempt, base, failures, sha256 FROM recipe WHERE {which}");
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Known {
                 number: row.get(0)?,
@@ -276,6 +304,7 @@ impl Known {
                 attempt: row.get(2)?,
                 base: row.get(3)?,
                 failures: row.get(4)?,
+                sha256: row.get(5)?,
             })
         };
         transaction.prepare_cached(&query)?.query_row([key], read).optional()
@@ -319,14 +348,31 @@ impl Known {
     /// The granule stands there, whatever was thought before.
     fn done(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
         if self.state == State::Done {
-            return Ok(None);
+            return self.compare(transaction, made);
         }
         let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ?3, seconds = ?4, reason = NULL,
                       warnings = ?5 WHERE number = ?6";
         let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
         let warnings = (!made.warnings.is_empty()).then(|| made.warnings.join("\n"));
-        let row = params![made.already, bytes, made.sha256, made.seconds, warnings, self.number];
+        let already = u32::from(made.already) + made.older;
+        let row = params![already, bytes, made.sha256, made.seconds, warnings, self.number];
         transaction.prepare_cached(update)?.execute(row)?;
+        self.read(transaction).map(Some)
+    }
+
+    /// Another attempt has made the granule that stands there, or has found it. The same recipe gives the same bytes,
+    /// unless what it is made of was changed in between.
+    fn compare(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
+        if self.sha256.is_empty() || made.sha256.is_empty() || self.sha256 == made.sha256 {
+            return Ok(None);
+        }
+        let reason = format!(
+            "two attempts report different granules (SHA-256 {} and {}): an input was changed in between; \
+             plan again, and make it again with --replace",
+            self.sha256, made.sha256
+        );
+        let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
+        transaction.prepare_cached(update)?.execute(params![State::Conflict as i64, reason, self.number])?;
         self.read(transaction).map(Some)
     }
 
@@ -429,6 +475,7 @@ impl<'a> Clerk<'a> {
         self.ended(recipe, attempt, worker, DONE, None)?;
         let made = Made {
             already: done.already,
+            older: done.older,
             bytes: done.size,
             sha256: done.sha256.clone(),
             // The first stage is the whole by the clock.

@@ -42,6 +42,8 @@ pub const MAX_COPY: u64 = 4 << 30;
 pub enum Identity {
     /// The recipe's own.
     Same,
+    /// The same recipe's, made by this earlier output version.
+    Older(u32),
     /// Another recipe's, or nobody's: what differs, as `name: found, wanted`.
     Other(Vec<String>),
 }
@@ -61,6 +63,13 @@ pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> 
     let found = |name: &str| get(&attributes, name).and_then(Value::text);
     if found(key) == Some(id) {
         return Ok(Identity::Same);
+    }
+    for (version, earlier) in recipe.earlier_ids()? {
+        let uuid = Recipe::uuid_of(&earlier);
+        let id = if plan.mode == Mode::Corrected { earlier.as_str() } else { uuid.as_str() };
+        if found(key) == Some(id) {
+            return Ok(Identity::Older(version));
+        }
     }
     let dynamic = &recipe.dynamic_metadata;
     let wanted = [
@@ -84,6 +93,9 @@ pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Sto
     if head.recipe_id.as_deref() == Some(recipe.plan()?.id.as_str()) {
         return Ok(Identity::Same);
     }
+    if let Some((version, _)) = recipe.earlier_ids()?.into_iter().find(|(_, id)| head.recipe_id.as_ref() == Some(id)) {
+        return Ok(Identity::Older(version));
+    }
     identify(stores.local_copy(at, MAX_COPY)?.path(), recipe)
 }
 
@@ -105,6 +117,14 @@ pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
     let layouts = chunks::layouts(path, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
     let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));
     Ok(places.filter(|chunks| !chunks.places.is_empty()).collect())
+}
+
+/// Checks the content of an existing granule of which nothing is recorded: its structure.
+///
+/// # Errors
+/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
+    structure(path, recipe)
 }
 
 /// Checks the structure of an existing granule against its recipe: every variable there, every chunk there and within

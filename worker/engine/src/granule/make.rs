@@ -50,6 +50,7 @@ impl Made {
     pub fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
         wire::Done {
             already: false,
+            older: 0,
             location: recipe.granule.clone(),
             size: self.size,
             sha256: self.digest.as_str().to_owned(),

@@ -1,0 +1,329 @@
+//! What granules were when they were made: id, size and SHA-256. Later checks compare what stands at the destination
+//! with it, without opening a file.
+//!
+//! A ledger holds these records of its production. Beside a task list they are kept in its *manifest*, a file of JSON
+//! lines: `tasks.json` has `tasks.json.manifest.jsonl`, and part 2 of 8 of the list, whose maker runs beside those of
+//! the other parts, has `tasks.json.2-of-8.manifest.jsonl`.
+
+use super::ledger::Settled;
+use edp_protocol::message::chain;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::{StoreError, Stores};
+use edp_protocol::{Digest, Location};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// Last part of the names of manifests.
+const SUFFIX: &str = ".manifest.jsonl";
+
+/// Largest manifest that is read, in bytes: of some ten million granules.
+const LARGEST: u64 = 4 << 30;
+
+/// Why records cannot be kept or used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A manifest cannot be read or written.
+    #[error("the manifest of the list: {0}")]
+    Store(#[from] StoreError),
+    /// The directory of the list cannot be listed.
+    #[error("{directory}: the manifests beside the list cannot be listed: {why}")]
+    Directory {
+        /// The directory.
+        directory: String,
+        /// Why.
+        why: String,
+    },
+    /// A line of a manifest is none.
+    #[error("{manifest}: line {line}: {source}; restore the file, or take it away: granules are then read instead")]
+    Line {
+        /// The manifest.
+        manifest: String,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+}
+
+/// What one granule was when it was made or read last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Id of the recipe.
+    pub id: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Date of the production. It is in the granule's bytes, but no part of the id: the record of a granule of another
+    /// date says nothing of this one. None where the date is known to be the granule's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub production_date: Option<String>,
+    /// The granule, for people who read the file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub granule: String,
+}
+
+impl Record {
+    /// What the ledger knows of a granule that is done; none where its bytes were not read.
+    pub fn of(one: &Settled) -> Option<Record> {
+        let sha256 = Digest::from_hex(&one.made.sha256).filter(|_| one.made.older == 0)?;
+        let (id, granule) = (one.id.clone(), one.granule.clone());
+        Some(Record { id, bytes: one.made.bytes, sha256, production_date: None, granule })
+    }
+}
+
+/// Records by the ids of recipes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records(BTreeMap<String, Record>);
+
+impl Records {
+    /// The record of a recipe's granule.
+    pub fn of(&self, recipe: &Recipe) -> Option<&Record> {
+        let plan = recipe.recipe.as_ref()?;
+        let record = self.0.get(&plan.id)?;
+        record.production_date.as_ref().is_none_or(|date| *date == plan.production_date).then_some(record)
+    }
+
+    /// Enters a record; a later one of the same id takes its place.
+    pub fn enter(&mut self, record: Record) {
+        self.0.insert(record.id.clone(), record);
+    }
+
+    /// Enters all records of others.
+    pub fn extend(&mut self, others: Records) {
+        self.0.extend(others.0);
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All records that are of these recipes.
+    pub fn each<'a>(&'a self, recipes: &'a [Recipe]) -> impl Iterator<Item = &'a Record> {
+        recipes.iter().filter_map(|recipe| self.of(recipe))
+    }
+}
+
+/// The manifest that one maker of a list writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest(Location);
+
+impl Manifest {
+    /// The manifest of a list, or of a part of it: the number, and how many there are. None where the list is no file,
+    /// such as a pipe: nobody would find a manifest beside it.
+    pub fn beside(list: &Location, part: Option<(usize, usize)>) -> Option<Manifest> {
+        if let Location::Local(path) = list
+            && !path.metadata().is_ok_and(|found| found.is_file())
+        {
+            return None;
+        }
+        let part = part.map(|(number, all)| format!(".{number}-of-{all}")).unwrap_or_default();
+        Some(Manifest(named(list, &format!("{part}{SUFFIX}"))))
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.0
+    }
+
+    /// Adds records. What the manifest held of other recipes stays in it.
+    ///
+    /// # Errors
+    /// The manifest cannot be read or written; it is then as it was.
+    pub fn add(&self, records: Records, stores: &Stores) -> Result<(), RecordError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let before = match stores.head(&self.0)? {
+            Some(_) => read(&self.0, stores)?,
+            None => Records::default(),
+        };
+        let mut all = before.clone();
+        all.extend(records);
+        if all == before {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        for record in all.0.values() {
+            // A record holds texts and numbers: writing them to memory does not fail.
+            if serde_json::to_writer(&mut text, record).is_ok() {
+                text.push(b'\n');
+            }
+        }
+        Ok(stores.write(&self.0, &text)?)
+    }
+}
+
+/// The records in all manifests beside a list; those of the manifest that was written last count most.
+///
+/// # Errors
+/// A manifest cannot be read, or has a line that is no record.
+pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> {
+    let mut manifests: Vec<(SystemTime, Location)> = Vec::new();
+    for at in manifests_of(list, stores)? {
+        if let Some(head) = stores.head(&at)? {
+            manifests.push((head.modified, at));
+        }
+    }
+    manifests.sort_by_cached_key(|(written, at)| (*written, at.to_string()));
+    let mut records = Records::default();
+    for (_, at) in manifests {
+        records.extend(read(&at, stores)?);
+    }
+    Ok(records)
+}
+
+/// Where manifests of a list are.
+fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, RecordError> {
+    match list {
+        Location::Local(path) => {
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+                return Ok(Vec::new());
+            };
+            if !path.metadata().is_ok_and(|found| found.is_file()) {
+                return Ok(Vec::new());
+            }
+            let directory = if directory.as_os_str().is_empty() { std::path::Path::new(".") } else { directory };
+            let fail = |e: std::io::Error| RecordError::Directory {
+                directory: directory.display().to_string(),
+                why: e.to_string(),
+            };
+            let mut found = Vec::new();
+            for entry in directory.read_dir().map_err(fail)? {
+                let entry = entry.map_err(fail)?;
+                if entry.file_name().to_str().is_some_and(|other| is_manifest(other, name)) {
+                    found.push(Location::Local(entry.path()));
+                }
+            }
+            Ok(found)
+        }
+        Location::S3 { bucket, key } => {
+            let (directory, name) = key.rsplit_once('/').unwrap_or(("", key));
+            let mut found = Vec::new();
+            let mut see = |object: edp_protocol::store::Object| {
+                if is_manifest(&object.path, name) {
+                    found.push(Location::S3 { bucket: bucket.clone(), key: join(directory, &object.path) });
+                }
+            };
+            let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
+            listed.map_err(|error| RecordError::Directory {
+                directory: format!("s3://{bucket}/{directory}"),
+                why: chain(&error),
+            })?;
+            Ok(found)
+        }
+    }
+}
+
+/// Whether a name is that of a manifest of a list.
+fn is_manifest(name: &str, list: &str) -> bool {
+    let Some(part) = name.strip_prefix(list).and_then(|rest| rest.strip_suffix(SUFFIX)) else { return false };
+    let is_part = |part: &str| {
+        let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
+        numbers.is_some_and(|(number, all)| [number, all].iter().all(|text| text.parse::<usize>().is_ok()))
+    };
+    part.is_empty() || is_part(part)
+}
+
+fn join(directory: &str, name: &str) -> String {
+    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+}
+
+/// The location of which the name has something more at its end.
+fn named(at: &Location, end: &str) -> Location {
+    match at {
+        Location::Local(path) => {
+            let mut path = path.clone().into_os_string();
+            path.push(end);
+            Location::Local(path.into())
+        }
+        Location::S3 { bucket, key } => Location::S3 { bucket: bucket.clone(), key: format!("{key}{end}") },
+    }
+}
+
+fn read(at: &Location, stores: &Stores) -> Result<Records, RecordError> {
+    let text = stores.read(at, LARGEST)?;
+    let mut records = Records::default();
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let record = serde_json::from_slice(line).map_err(|source| RecordError::Line {
+            manifest: at.to_string(),
+            line: number + 1,
+            source,
+        })?;
+        records.enter(record);
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn record(id: &str, content: &[u8], date: Option<&str>) -> Record {
+        Record {
+            id: id.into(),
+            bytes: content.len() as u64,
+            sha256: Digest::of(content),
+            production_date: date.map(str::to_owned),
+            granule: format!("out/{id}.nc"),
+        }
+    }
+
+    fn records(of: impl IntoIterator<Item = Record>) -> Records {
+        let mut records = Records::default();
+        of.into_iter().for_each(|record| records.enter(record));
+        records
+    }
+
+    #[test]
+    fn manifests_of_all_parts_are_read_and_those_of_other_lists_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let stores = Stores::default();
+        let list = Location::Local(dir.path().join("tasks.json"));
+        std::fs::write(dir.path().join("tasks.json"), "[]").unwrap();
+        for name in ["tasks.json2.manifest.jsonl", "tasks.json.old.manifest.jsonl", "other.json.manifest.jsonl"] {
+            std::fs::write(dir.path().join(name), "no record").unwrap();
+        }
+        assert!(beside(&list, &stores).unwrap().is_empty());
+        let whole = Manifest::beside(&list, None).unwrap();
+        whole.add(records([record("a", b"a", None), record("b", b"b", None)]), &stores).unwrap();
+        whole.add(records([record("b", b"other", None)]), &stores).unwrap();
+        let part = Manifest::beside(&list, Some((2, 3))).unwrap();
+        assert!(part.location().to_string().ends_with("tasks.json.2-of-3.manifest.jsonl"));
+        part.add(records([record("c", b"c", None)]), &stores).unwrap();
+        let expected = records([record("a", b"a", None), record("b", b"other", None), record("c", b"c", None)]);
+        assert_eq!(beside(&list, &stores).unwrap(), expected);
+        let error =
+            std::fs::write(dir.path().join("tasks.json.manifest.jsonl"), "\n{}\n").map(|()| beside(&list, &stores));
+        let error = error.unwrap().unwrap_err().to_string();
+        assert!(error.contains("tasks.json.manifest.jsonl: line 2") && error.contains("take it away"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_has_no_manifest() {
+        let stores = Stores::default();
+        for at in ["/dev/null", "/none/none.json"] {
+            let list = Location::Local(at.into());
+            assert_eq!(Manifest::beside(&list, None), None, "{at}");
+            assert!(beside(&list, &stores).unwrap().is_empty(), "{at}");
+        }
+    }
+
+    #[test]
+    fn the_record_of_another_date_says_nothing_of_a_granule() {
+        let recipe = crate::fixture::recipes(&[edp_protocol::GridKind::Native]).remove(0);
+        let plan = recipe.recipe.clone().unwrap();
+        for (date, counts) in
+            [(Some(plan.production_date.as_str()), true), (Some("1999-01-01T00:00:00Z"), false), (None, true)]
+        {
+            assert_eq!(records([record(&plan.id, b"x", date)]).of(&recipe).is_some(), counts, "{date:?}");
+        }
+        assert!(records([record("other", b"x", None)]).of(&recipe).is_none());
+    }
+}
