@@ -75,9 +75,8 @@ fn no_recipe_fails_because_a_shared_resource_could_not_be_read_for_a_moment() {
         ("factors-read", "read", one, demo.factors.join("latlon_grid/latlon_grid.xz")),
         ("mask-read", "read", "error=EIO:when=2", demo.factors.join("land_mask/ecco_latlon_land_mask_0.xz")),
         ("matrix-read", "read", "error=EIO:when=2", demo.factors.join("sparse/sparse_matrix_1.npz")),
-        // by HDF5, which says nothing of the reason
-        ("geometry-read", "pread64", one, first(&demo.grid, "native_llc0008.nc")),
-        ("geometry-read-later", "pread64", "error=EIO:when=9", first(&demo.grid, "native_llc0008.nc")),
+        // by the helper process; whatever fails while it reads what it has mapped ends it by a signal
+        ("geometry-mapped", "mmap", one, first(&demo.grid, "native_llc0008.nc")),
     ] {
         site.is_made(name, calls, what, Some(&file));
     }

@@ -273,7 +273,12 @@ fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Sto
         Ok(Identity::Other(differs)) => return Finding::Foreign(differs).into(),
         Err(InspectError::Store(error)) if error.is_missing() => return Finding::Missing.into(),
         Err(InspectError::Store(error)) => return unseen(&error),
-        Err(error) => return Finding::Damaged(vec![chain(&error)]).into(),
+        Err(error) => {
+            return match error.into_unread() {
+                Ok(error) => Finding::Unknown(vec![format!("cannot be looked at: {error}")]).into(),
+                Err(error) => Finding::Damaged(vec![chain(&error)]).into(),
+            };
+        }
     }
     if let Some(record) = record {
         if record.bytes != head.size {
@@ -329,13 +334,17 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
         },
         _ => None,
     };
-    // The library that reads granules does not say whether the system refused to read, or what was read is damaged.
+    // What the system could not give for a moment may look as if it were damaged.
     let damaged = |problems| match readable(path) {
         Ok(()) => Finding::Damaged(problems).into(),
         Err(error) => unseen(error),
     };
+    let unusable = |error: InspectError| match error.into_unread() {
+        Ok(error) => unseen(error),
+        Err(error) => damaged(vec![chain(&error)]),
+    };
     match inspect::identify(path, recipe) {
-        Err(error) => return damaged(vec![chain(&error)]),
+        Err(error) => return unusable(error),
         Ok(Identity::Other(differs)) => return Finding::Foreign(differs).into(),
         Ok(Identity::Older(version)) => return Finding::Older(version).into(),
         Ok(Identity::Same) => {}
@@ -351,7 +360,7 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
         Depth::Content => inspect::content(path, recipe),
     };
     match problems {
-        Err(error) => damaged(vec![chain(&error)]),
+        Err(error) => unusable(error),
         Ok(problems) if !problems.is_empty() => damaged(problems),
         Ok(_) if depth == Depth::Content => match digest(path) {
             Ok((sha256, bytes)) => Looked { finding: Finding::Good, read: Some((bytes, sha256)) },

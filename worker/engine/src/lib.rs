@@ -2,7 +2,8 @@
 //!
 //! Everything here is synchronous code without a runtime and without a broker. [`mds`] reads the model's output,
 //! [`grid`] and [`mapping`] hold the geometry and the weights onto regular grids, [`metadata`] holds the descriptions,
-//! and [`granule`] makes and inspects granules. [`resources`] keeps what many recipes share.
+//! and [`granule`] makes and inspects granules. [`resources`] keeps what many recipes share. [`reader`] reads NetCDF files
+//! that may be damaged or hostile in a process of its own.
 
 #[cfg(all(feature = "static", feature = "system-libraries"))]
 compile_error!("`system-libraries` excludes `static`, which is a default feature: add --no-default-features");
@@ -18,4 +19,5 @@ pub mod libraries;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;
+pub mod reader;
 pub mod resources;

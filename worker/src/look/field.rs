@@ -1,8 +1,7 @@
 //! One level of one variable, read from a granule and brought to the size of a picture.
 
 use super::LookError;
-use edp_engine::libraries;
-use netcdf::{AttributeValue, Variable};
+use edp_engine::reader::{Described, Session};
 use std::path::Path;
 
 /// Number of tiles of a native granule.
@@ -49,43 +48,39 @@ impl Field {
     /// Reads a level of a variable, or of the file's first one; sides longer than `longest` cells (of all panels
     /// side by side) are shortened by averaging.
     pub(super) fn read(path: &Path, variable: Option<&str>, level: usize, longest: usize) -> Result<Field, LookError> {
-        let fail = |source| LookError::NetCdf { file: path.to_owned(), source };
-        let file = libraries::open(path).map_err(fail)?;
-        let candidates: Vec<_> = file.variables().filter(|v| kind(v).is_some()).collect();
+        let mut session = Session::open(path)?;
+        let variables = session.variables()?;
+        let candidates: Vec<_> = variables.iter().filter(|v| kind(v).is_some()).collect();
         let chosen = match variable {
-            Some(name) => candidates.iter().find(|v| v.name() == name),
+            Some(name) => candidates.iter().find(|v| v.name == name),
             None => {
-                let data = || candidates.iter().filter(|v| !COORDINATES.contains(&v.name().as_str()));
-                data().find(|v| v.dimensions().iter().any(|d| d.name() == "time")).or_else(|| data().next())
+                let data = || candidates.iter().filter(|v| !COORDINATES.contains(&v.name.as_str()));
+                data().find(|v| v.dimensions.iter().any(|(name, _)| name == "time")).or_else(|| data().next())
             }
         };
         let Some(chosen) = chosen else {
-            let names = candidates.iter().map(Variable::name).collect::<Vec<_>>().join(", ");
+            let names = candidates.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
             let file = path.to_owned();
             return Err(match variable {
                 Some(name) => LookError::NoVariable { file, name: name.to_owned(), names },
                 None => LookError::NoField { file },
             });
         };
-        let reader = Reader::new(path, chosen, level)?;
         let kind = match kind(chosen) {
             Some(Kind::Tiles) => Kind::Tiles,
-            _ => Kind::Map { northward: northward(&file).map_err(fail)? },
+            _ => Kind::Map { northward: northward(&mut session, &variables)? },
         };
+        let mut reader = Reader::new(session, chosen, level)?;
         let sides = if kind == Kind::Tiles { 4 * reader.columns } else { reader.columns.max(reader.rows) };
         let block = sides.div_ceil(longest).max(1);
         let mut range = None;
         let panels = (0..if kind == Kind::Tiles { TILES } else { 1 })
             .map(|panel| reader.panel(panel, block, &mut range))
             .collect::<Result<_, _>>()?;
-        let text = |name: &str| match chosen.attribute_value(name) {
-            Some(Ok(AttributeValue::Str(text))) => text,
-            _ => String::new(),
-        };
         Ok(Field {
-            name: chosen.name(),
-            long_name: text("long_name"),
-            units: text("units"),
+            name: chosen.name.clone(),
+            long_name: chosen.long_name.clone(),
+            units: chosen.units.clone(),
             kind,
             panels,
             layered: reader.layered,
@@ -95,9 +90,8 @@ impl Field {
 }
 
 /// The grid of a variable, by the names of its last dimensions; `None` if it is no field.
-fn kind(variable: &Variable<'_>) -> Option<Kind> {
-    let names: Vec<_> = variable.dimensions().iter().map(|d| d.name()).collect();
-    match names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+fn kind(variable: &Described) -> Option<Kind> {
+    match variable.dimensions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()[..] {
         [.., "tile", "j" | "j_g", "i" | "i_g"] => Some(Kind::Tiles),
         [.., "latitude", "longitude"] => Some(Kind::Map { northward: true }),
         _ => None,
@@ -105,62 +99,63 @@ fn kind(variable: &Variable<'_>) -> Option<Kind> {
 }
 
 /// Whether the rows of a map run from south to north, as they do unless `latitude` says otherwise.
-fn northward(file: &netcdf::File) -> Result<bool, netcdf::Error> {
-    match file.variable("latitude") {
-        Some(latitude) if latitude.len() >= 2 && latitude.dimensions().len() == 1 => {
-            let ends = [latitude.get_value::<f64, _>([0])?, latitude.get_value::<f64, _>([latitude.len() - 1])?];
-            Ok(ends[0] <= ends[1])
-        }
-        _ => Ok(true),
+fn northward(session: &mut Session, variables: &[Described]) -> Result<bool, LookError> {
+    match variables.iter().find(|variable| variable.name == "latitude") {
+        Some(latitude) => match latitude.shape()[..] {
+            [rows] if rows >= 2 => {
+                let mut end = |at| session.values::<f64>(latitude, &[at], &[1]);
+                Ok(end(0)? <= end(rows - 1)?)
+            }
+            _ => Ok(true),
+        },
+        None => Ok(true),
     }
 }
 
 /// Reads panels of one level.
 struct Reader<'a> {
-    path: &'a Path,
-    variable: &'a Variable<'a>,
+    session: Session,
+    variable: &'a Described,
     /// Start of the level: everything but panel, row, column.
     leading: Vec<usize>,
     tiled: bool,
     rows: usize,
     columns: usize,
     layered: bool,
-    fills: Vec<f64>,
+    missing: Vec<f64>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(path: &'a Path, variable: &'a Variable<'a>, level: usize) -> Result<Self, LookError> {
-        let (file, name) = (path.to_owned(), variable.name());
+    fn new(session: Session, variable: &'a Described, level: usize) -> Result<Self, LookError> {
+        let (file, name) = (session.path().to_owned(), variable.name.clone());
         let tiled = kind(variable) == Some(Kind::Tiles);
-        let dimensions = variable.dimensions();
+        let dimensions = &variable.dimensions;
         let (leading, last) = dimensions.split_at(dimensions.len() - if tiled { 3 } else { 2 });
-        let (rows, columns) = (last[last.len() - 2].len(), last[last.len() - 1].len());
+        let shape: Vec<usize> = last.iter().map(|(_, length)| *length).collect();
+        let (rows, columns) = (shape[shape.len() - 2], shape[shape.len() - 1]);
         let possible = |side| (1..=MAX_SIDE).contains(&side);
-        if !possible(rows) || !possible(columns) || rows * columns > MAX_CELLS || (tiled && last[0].len() != TILES) {
-            let shape = last.iter().map(|d| d.len()).collect();
+        if !possible(rows) || !possible(columns) || rows * columns > MAX_CELLS || (tiled && shape[0] != TILES) {
             return Err(LookError::Shape { file, name, shape });
         }
-        if leading.iter().any(|d| d.len() == 0) {
+        if leading.iter().any(|(_, length)| *length == 0) {
             return Err(LookError::NoField { file });
         }
         let mut start = vec![0; leading.len()];
         // Of time there is one; the dimension after it is the vertical one.
-        let vertical = leading.iter().position(|d| d.name() != "time");
-        let levels = vertical.map_or(1, |at| leading[at].len());
+        let vertical = leading.iter().position(|(name, _)| name != "time");
+        let levels = vertical.map_or(1, |at| leading[at].1);
         if level >= levels {
             return Err(LookError::Level { file, name, level, levels });
         }
         if let Some(at) = vertical {
             start[at] = level;
         }
-        let truth = variable.attribute_value("dtype").is_some();
-        let fills = ["_FillValue", "missing_value"].into_iter().filter(|_| !truth);
-        let fills = fills.filter_map(|name| variable.attribute_value(name)?.ok()?.try_into().ok()).collect();
-        Ok(Reader { path, variable, leading: start, tiled, rows, columns, layered: vertical.is_some(), fills })
+        let (missing, layered) = (variable.missing(), vertical.is_some());
+        Ok(Reader { session, variable, leading: start, tiled, rows, columns, layered, missing })
     }
 
     /// Reads a panel, averages blocks of `block` x `block` cells, and widens the range of values.
-    fn panel(&self, panel: usize, block: usize, range: &mut Option<(f64, f64)>) -> Result<Panel, LookError> {
+    fn panel(&mut self, panel: usize, block: usize, range: &mut Option<(f64, f64)>) -> Result<Panel, LookError> {
         let (rows, columns) = (self.rows.div_ceil(block), self.columns.div_ceil(block));
         let mut values = Vec::with_capacity(rows * columns);
         let bands = (BLOCK / (self.columns * block)).max(1);
@@ -183,7 +178,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Some rows of a panel, with NaN for fill.
-    fn rows(&self, panel: usize, top: usize, height: usize) -> Result<Vec<f64>, LookError> {
+    fn rows(&mut self, panel: usize, top: usize, height: usize) -> Result<Vec<f64>, LookError> {
         let mut start = self.leading.clone();
         let mut count = vec![1; start.len()];
         if self.tiled {
@@ -192,12 +187,9 @@ impl<'a> Reader<'a> {
         }
         start.extend([top, 0]);
         count.extend([height, self.columns]);
-        let mut cells: Vec<f64> = self
-            .variable
-            .get_values((start, count))
-            .map_err(|source| LookError::NetCdf { file: self.path.to_owned(), source })?;
+        let mut cells: Vec<f64> = self.session.values(self.variable, &start, &count)?;
         for v in &mut cells {
-            if self.fills.contains(v) {
+            if self.missing.contains(v) {
                 *v = f64::NAN;
             }
         }

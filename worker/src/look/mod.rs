@@ -16,6 +16,7 @@ pub use colour::Palette;
 
 use canvas::Canvas;
 use colour::{INK, LAND};
+use edp_engine::reader::ReadError;
 use edp_protocol::store::output;
 use field::{Field, Kind, Panel};
 use std::path::{Path, PathBuf};
@@ -54,13 +55,8 @@ pub struct Picture {
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The granule cannot be read.
-    #[error("{}: cannot be read: {source}", file.display())]
-    NetCdf {
-        /// The granule.
-        file: PathBuf,
-        /// What the library says.
-        source: netcdf::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The granule has no such field.
     #[error("{}: has no field '{name}'; it has: {names}", file.display())]
     NoVariable {

@@ -12,6 +12,7 @@ use edp_engine::granule::error::MakeError;
 use edp_engine::granule::inspect::{self, Identity, InspectError};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
+use edp_engine::reader::ReadError;
 use edp_engine::resources::Cache;
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
@@ -134,6 +135,10 @@ impl Worker {
             there => there.map_err(read)?,
         };
         let path = there.path();
+        let unusable = |error: InspectError| match error.into_unread() {
+            Ok(error) => read(error),
+            Err(error) => conflict(there.named(&chain(&error))),
+        };
         let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
         match identify(&path, recipe).map_err(read)? {
             Ok(Identity::Same) => {}
@@ -159,7 +164,7 @@ impl Worker {
                 )));
             }
             Look::Content => {
-                let problems = inspect::content(&path, recipe).map_err(|e| conflict(there.named(&chain(&e))))?;
+                let problems = inspect::content(&path, recipe).map_err(unusable)?;
                 if !problems.is_empty() {
                     return Err(conflict(there.named(&format!("it is damaged ({})", problems.join("; ")))));
                 }
@@ -167,7 +172,7 @@ impl Worker {
             Look::Bytes(_) | Look::Identity => {}
         }
         if *look != Look::Identity {
-            done.chunks = inspect::places(&path).map_err(|e| conflict(there.named(&chain(&e))))?;
+            done.chunks = inspect::places(&path).map_err(unusable)?;
         }
         done.stages = stages.report(done.size);
         Ok(done)
@@ -197,23 +202,19 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
     Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
 }
 
-/// Whose granule a file is. What a disk could not give for a moment looks as if it were not there or damaged, so another
-/// answer than "the recipe's own" counts if it is given twice, and if the file can be read. The outer error says that it
-/// cannot.
+/// Whose granule a file is. What a disk could not give for a moment may look as if it were damaged, so another answer than
+/// "the recipe's own" counts if it is given twice. The outer error says that the storage, not the file, is to blame.
 fn identify(path: &Path, recipe: &Recipe) -> io::Result<Result<Identity, InspectError>> {
     let first = inspect::identify(path, recipe);
     if matches!(first, Ok(Identity::Same)) {
         return Ok(first);
     }
-    let second = inspect::identify(path, recipe);
-    if matches!(second, Err(InspectError::Read { .. } | InspectError::Chunk(_)))
-        && let Err(error) = std::fs::File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()))
-        // A directory cannot be read either, and never will be.
-        && unreadable(&error) != FailureKind::Permanent
-    {
-        return Err(error);
+    match inspect::identify(path, recipe) {
+        Err(InspectError::Read(ReadError::Io { source, .. })) if unreadable(&source) != FailureKind::Permanent => {
+            Err(source)
+        }
+        second => Ok(second),
     }
-    Ok(second)
 }
 
 fn is_whole(target: &Path, recipe: &Recipe) -> bool {

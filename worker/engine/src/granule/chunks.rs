@@ -6,12 +6,13 @@
 //! with identifiers that are closed by `Id` before the lock is released, and with buffers that outlive the call.
 #![allow(unsafe_code)]
 
-use super::dataset::Chunk;
+use super::dataset::{Chunk, Value};
 use edp_protocol::wire;
-use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
-use std::ffi::{CStr, CString};
+use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5fd, h5i, h5p, h5s, h5t, h5z};
+use std::ffi::{CStr, CString, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why chunks could not be written or listed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -20,6 +21,13 @@ pub struct ChunkError {
     path: PathBuf,
     action: &'static str,
     detail: String,
+}
+
+impl ChunkError {
+    /// What went wrong, without the file.
+    pub fn what(&self) -> String {
+        format!("HDF5 could not {}{}", self.action, self.detail)
+    }
 }
 
 /// Where a chunk lies in the file.
@@ -81,6 +89,8 @@ pub enum Filter {
     Shuffle,
     /// zlib at this level.
     Deflate(u32),
+    /// A check sum after the bytes.
+    Fletcher32,
     /// Any other, by its registered number.
     Other(i32),
 }
@@ -92,6 +102,14 @@ pub struct Layout {
     pub filters: Vec<Filter>,
     /// Its chunks in the order of the file's index; empty if it is contiguous.
     pub chunks: Vec<Stored>,
+    /// Lengths of its dimensions.
+    pub shape: Vec<u64>,
+    /// Elements of a chunk in each dimension; empty if it is not stored in chunks.
+    pub chunk: Vec<u64>,
+    /// Bytes of a chunk without filters.
+    pub chunk_bytes: u64,
+    /// First byte and number of bytes of its values, if they are stored in one plain block.
+    pub block: Option<(u64, u64)>,
 }
 
 impl Layout {
@@ -101,6 +119,51 @@ impl Layout {
         chunks.sort_by_key(|chunk| &chunk.offset);
         let places = chunks.into_iter().map(|chunk| (chunk.address, chunk.size)).collect();
         wire::Chunks { variable: variable.to_owned(), places }
+    }
+
+    /// What the shape of the variable asks for and is not among its chunks, in words; none if all are there, once each.
+    pub fn missing(&self) -> Option<String> {
+        if self.chunk.is_empty() {
+            return None;
+        }
+        let each = || self.shape.iter().zip(&self.chunk).map(|(length, size)| length.div_ceil((*size).max(1)));
+        let Some(wanted) = each().try_fold(1_u64, u64::checked_mul) else {
+            return Some(format!("more chunks than can be, for the shape {:?}", self.shape));
+        };
+        // The number of a chunk in row-major order; none for one that has no place in the shape.
+        let number = |chunk: &Stored| {
+            let mut number = 0;
+            for ((offset, size), count) in chunk.offset.iter().zip(&self.chunk).zip(each()) {
+                let at = offset / (*size).max(1);
+                if offset % (*size).max(1) != 0 || at >= count {
+                    return None;
+                }
+                number = number * count + at;
+            }
+            Some(number)
+        };
+        let mut numbers = Vec::with_capacity(self.chunks.len());
+        for chunk in &self.chunks {
+            match number(chunk) {
+                Some(number) => numbers.push(number),
+                None => return Some(format!("a chunk at {:?}, where none can be", chunk.offset)),
+            }
+        }
+        numbers.sort_unstable();
+        if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Some("a chunk is there twice".into());
+        }
+        if numbers.len() as u64 == wanted {
+            return None;
+        }
+        let gap = numbers.iter().zip(0..).position(|(number, at)| *number != at).unwrap_or(numbers.len());
+        let (mut rest, mut offset) = (gap as u64, Vec::new());
+        let counts: Vec<u64> = each().collect();
+        for (count, size) in counts.iter().zip(&self.chunk).rev() {
+            offset.insert(0, rest % count * size);
+            rest /= count;
+        }
+        Some(format!("{} of {wanted} chunks are there, none at {offset:?}", numbers.len()))
     }
 }
 
@@ -187,13 +250,13 @@ impl ChunkWriter {
         self.with(|file| write_all(file, variable, chunks))
     }
 
-    /// Puts other numbers into an attribute of a variable, as many and of the same type as it has: `bytes` are their
-    /// little-endian bytes. The file stays as if they had been written at first.
+    /// Puts other numbers into an attribute of a variable, as many and of the same type as it has. The file stays as if
+    /// they had been written at first.
     ///
     /// # Errors
-    /// There is no such attribute, or it has another size.
-    pub fn set_attribute(&self, variable: &str, attribute: &str, bytes: &[u8]) -> Result<(), ChunkError> {
-        self.with(|file| set_attribute(file, variable, attribute, bytes))
+    /// There is no such attribute, it has another type or number of values, or the value is a text.
+    pub fn set_attribute(&self, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
+        self.with(|file| set_attribute(file, variable, attribute, value))
     }
 
     /// Removes an attribute of a variable.
@@ -232,7 +295,7 @@ impl Drop for ChunkWriter {
     }
 }
 
-fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, bytes: &[u8]) -> Result<(), ChunkError> {
+fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
     let fail = |action| error(file.path, action, format!("{variable}:{attribute}"));
     let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
     // SAFETY: the lock is held, the dataset is open, the name lives through the call.
@@ -247,10 +310,22 @@ fn set_attribute(file: &File<'_>, variable: &str, attribute: &str, bytes: &[u8])
         return Err(fail("read the type of attribute "));
     }
     let stored = Id(stored, h5t::H5Tclose);
+    use h5t::H5T_class_t::{H5T_FLOAT, H5T_INTEGER};
+    let (class, bytes): (_, Vec<u8>) = match value {
+        Value::F32(numbers) => (H5T_FLOAT, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+        Value::F64(numbers) => (H5T_FLOAT, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+        Value::I32(numbers) => (H5T_INTEGER, numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
+        Value::Text(_) => return Err(fail("put a text in the place of the numbers of attribute ")),
+    };
+    let width = if matches!(value, Value::F64(_)) { 8 } else { 4 };
     // SAFETY: the lock is held, type and attribute are open.
-    let (order, size) = unsafe { (h5t::H5Tget_order(stored.0), h5a::H5Aget_storage_size(id.0)) };
-    if order != h5t::H5T_order_t::H5T_ORDER_LE || size != bytes.len() as u64 {
-        return Err(fail("put numbers of another kind into attribute "));
+    let (order, found, of_one, of_all) = unsafe {
+        let (order, class) = (h5t::H5Tget_order(stored.0), h5t::H5Tget_class(stored.0));
+        (order, class, h5t::H5Tget_size(stored.0), h5a::H5Aget_storage_size(id.0))
+    };
+    let same = order == h5t::H5T_order_t::H5T_ORDER_LE && found == class && of_one == width;
+    if !same || of_all != bytes.len() as u64 {
+        return Err(fail("put numbers of another type, or another number of them, into attribute "));
     }
     // SAFETY: the lock is held, attribute and type are open; the buffer has as many bytes as the attribute (checked
     // above), in the very type that it is stored in, and lives through the call.
@@ -294,6 +369,85 @@ pub fn layouts(path: &Path, variables: &[&str]) -> Result<Vec<Layout>, ChunkErro
     variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
+/// [`layouts`] of a file whose bytes are in memory. It has no name, so that errors name none either.
+///
+/// # Errors
+/// Those of [`layouts`].
+pub(crate) fn layouts_of(image: &[u8], variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    let path = Path::new("");
+    let id = open_image(path, image)?; // closed before the lock is released
+    variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
+}
+
+/// Opens bytes in memory through HDF5, which reads them where they are. To be called, and the identifier to be dropped,
+/// while the lock is held and the bytes are there.
+fn open_image(path: &Path, image: &[u8]) -> Result<Id, ChunkError> {
+    silence_hdf5();
+    let fail = || error(path, "open the file", String::new());
+    // HDF5 takes two images of one name for the same file.
+    let name = format!("/image-{}", IMAGES.fetch_add(1, Ordering::Relaxed));
+    let name = c_string(path, name.as_bytes())?;
+    // SAFETY: the lock is held; the list is closed by Id.
+    let list = unsafe { h5p::H5Pcreate(*h5p::H5P_CLS_FILE_ACCESS) };
+    if list < 0 {
+        return Err(fail());
+    }
+    let list = Id(list, h5p::H5Pclose);
+    let mut callbacks = h5fd::H5FD_file_image_callbacks_t {
+        image_malloc: Some(image_malloc),
+        image_memcpy: Some(image_memcpy),
+        image_realloc: Some(image_realloc),
+        image_free: Some(image_free),
+        udata_copy: Some(image_of),
+        udata_free: Some(image_kept),
+        udata: image.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: the lock is held and the list is open. The functions give out the bytes themselves wherever the library
+    // would make a copy of them; opened for reading, it never writes to them. They live as long as the file is open,
+    // which is the caller's promise.
+    let id = unsafe {
+        let ready = h5p::H5Pset_fapl_core(list.0, 1 << 16, 0) >= 0
+            && h5p::H5Pset_file_image_callbacks(list.0, &mut callbacks) >= 0
+            && h5p::H5Pset_file_image(list.0, image.as_ptr().cast_mut().cast(), image.len()) >= 0;
+        if ready { h5f::H5Fopen(name.as_ptr(), h5f::H5F_ACC_RDONLY, list.0) } else { -1 }
+    };
+    if id < 0 { Err(fail()) } else { Ok(Id(id, h5f::H5Fclose)) }
+}
+
+/// How many images were opened.
+static IMAGES: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn image_malloc(_: usize, _: h5fd::H5FD_file_image_op_t, image: *mut c_void) -> *mut c_void {
+    image
+}
+
+extern "C" fn image_memcpy(
+    to: *mut c_void,
+    _: *const c_void,
+    _: usize,
+    _: h5fd::H5FD_file_image_op_t,
+    _: *mut c_void,
+) -> *mut c_void {
+    to // source and target are the image
+}
+
+extern "C" fn image_realloc(_: *mut c_void, _: usize, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> *mut c_void {
+    std::ptr::null_mut() // what is only read never grows
+}
+
+extern "C" fn image_free(_: *mut c_void, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> h5::herr_t {
+    0
+}
+
+unsafe extern "C" fn image_of(image: *mut c_void) -> *mut c_void {
+    image
+}
+
+unsafe extern "C" fn image_kept(_: *mut c_void) -> h5::herr_t {
+    0
+}
+
 fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
     let dataset = file.dataset(name)?;
     let rank = rank(file, &dataset, name)?;
@@ -304,11 +458,30 @@ fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
     }
     let list = Id(list, h5p::H5Pclose);
     // SAFETY: the lock is held and the list is open.
-    if unsafe { h5p::H5Pget_layout(list.0) } != h5d::H5D_layout_t::H5D_CHUNKED {
-        return Ok(Layout::default());
+    let (kind, elsewhere) = unsafe { (h5p::H5Pget_layout(list.0), h5p::H5Pget_external_count(list.0)) };
+    if kind == h5d::H5D_layout_t::H5D_VIRTUAL || elsewhere > 0 {
+        return Err(error(file.path, "take values from another file, for ", name.into()));
     }
+    if kind != h5d::H5D_layout_t::H5D_CHUNKED {
+        // SAFETY: the lock is held and the dataset is open.
+        let (address, size) = unsafe { (h5d::H5Dget_offset(dataset.0), h5d::H5Dget_storage_size(dataset.0)) };
+        // Values that were never written, and those of a few bytes that lie among the definitions, have no address.
+        return Ok(Layout { block: (address != u64::MAX).then_some((address, size)), ..Layout::default() });
+    }
+    let chunk = sizes(rank, |sizes| {
+        // SAFETY: the lock is held and the list is open; there is room for as many sizes as the dataset has dimensions.
+        unsafe { h5p::H5Pget_chunk(list.0, rank as i32, sizes) }
+    });
+    let chunk = chunk.ok_or_else(|| error(file.path, "read the chunk shape of ", name.into()))?;
     let filters = filters(&list).ok_or_else(|| error(file.path, "read the filters of ", name.into()))?;
     let space = space(file, &dataset, name)?;
+    let shape = sizes(rank, |sizes| {
+        // SAFETY: the lock is held and the space is open; there is room for as many lengths as it has dimensions.
+        unsafe { h5s::H5Sget_simple_extent_dims(space.0, sizes, std::ptr::null_mut()) }
+    });
+    let shape = shape.ok_or_else(|| error(file.path, "read the shape of ", name.into()))?;
+    let chunk_bytes = chunk.iter().try_fold(width(file, &dataset, name)?, |all, size| all.checked_mul(*size));
+    let chunk_bytes = chunk_bytes.ok_or_else(|| error(file.path, "have chunks so large for ", name.into()))?;
     let mut count = 0;
     // SAFETY: the lock is held, dataset and space are open, `count` is a valid place for the result.
     let status = unsafe { h5d::H5Dget_num_chunks(dataset.0, space.0, &mut count) };
@@ -335,7 +508,26 @@ fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
         }
         chunks.push(chunk);
     }
-    Ok(Layout { filters, chunks })
+    Ok(Layout { filters, chunks, shape, chunk, chunk_bytes, block: None })
+}
+
+/// Sizes in each of some dimensions, from a function that says how many it has filled in.
+fn sizes(rank: usize, fill: impl FnOnce(*mut u64) -> i32) -> Option<Vec<u64>> {
+    let mut sizes = vec![0; rank];
+    let filled = fill(sizes.as_mut_ptr());
+    (usize::try_from(filled) == Ok(rank)).then_some(sizes)
+}
+
+/// Bytes of an element.
+fn width(file: &File<'_>, dataset: &Id, name: &str) -> Result<u64, ChunkError> {
+    // SAFETY: the lock is held and the dataset is open; the type is closed by Id.
+    let stored = unsafe { h5d::H5Dget_type(dataset.0) };
+    if stored < 0 {
+        return Err(error(file.path, "read the type of ", name.into()));
+    }
+    let stored = Id(stored, h5t::H5Tclose);
+    // SAFETY: the lock is held and the type is open.
+    Ok(unsafe { h5t::H5Tget_size(stored.0) } as u64)
 }
 
 /// The filters that a list of creation properties names.
@@ -362,6 +554,7 @@ fn filters(list: &Id) -> Option<Vec<Filter>> {
         found.push(match id {
             h5z::H5Z_FILTER_SHUFFLE => Filter::Shuffle,
             h5z::H5Z_FILTER_DEFLATE => Filter::Deflate(values[0]),
+            h5z::H5Z_FILTER_FLETCHER32 => Filter::Fletcher32,
             id if id < 0 => return None,
             id => Filter::Other(id),
         });
@@ -386,10 +579,36 @@ fn rank(file: &File<'_>, dataset: &Id, name: &str) -> Result<usize, ChunkError> 
 mod tests {
     use super::*;
 
+    fn stored(offset: &[u64], address: u64) -> Stored {
+        Stored { offset: offset.into(), address, size: 9, filter_mask: 0 }
+    }
+
     #[test]
     fn places_are_in_the_order_of_the_values() {
-        let stored = |first, address| Stored { offset: vec![0, first], address, size: 9, filter_mask: 0 };
-        let layout = Layout { filters: Vec::new(), chunks: vec![stored(12, 70), stored(0, 90), stored(6, 80)] };
+        let chunks = vec![stored(&[0, 12], 70), stored(&[0, 0], 90), stored(&[0, 6], 80)];
+        let layout = Layout { chunks, ..Layout::default() };
         assert_eq!(layout.places("SSH").places, [(90, 9), (80, 9), (70, 9)]);
+    }
+
+    #[test]
+    fn chunks_are_held_against_the_shape() {
+        let all = [[0, 0], [0, 4], [3, 0], [3, 4]];
+        let layout = |offsets: &[[u64; 2]]| Layout {
+            chunks: offsets.iter().map(|offset| stored(offset, 0)).collect(),
+            shape: vec![4, 6],
+            chunk: vec![3, 4],
+            ..Layout::default()
+        };
+        assert_eq!(layout(&all).missing(), None);
+        assert_eq!(Layout::default().missing(), None);
+        let missing = |offsets: &[[u64; 2]]| layout(offsets).missing().unwrap_or_default();
+        assert_eq!(missing(&[]), "0 of 4 chunks are there, none at [0, 0]");
+        assert_eq!(missing(&all[..3]), "3 of 4 chunks are there, none at [3, 4]");
+        assert_eq!(missing(&[all[3], all[0], all[2]]), "3 of 4 chunks are there, none at [0, 4]");
+        assert_eq!(missing(&[all[0], all[1], all[1], all[3]]), "a chunk is there twice");
+        assert_eq!(missing(&[[0, 0], [0, 5]]), "a chunk at [0, 5], where none can be");
+        assert_eq!(missing(&[[6, 0]]), "a chunk at [6, 0], where none can be");
+        let endless = Layout { shape: vec![u64::MAX; 2], chunk: vec![1; 2], ..Layout::default() };
+        assert!(endless.missing().is_some_and(|what| what.starts_with("more chunks than can be")));
     }
 }

@@ -109,13 +109,7 @@ impl Writer {
     /// # Errors
     /// There is no such attribute, or its value is text.
     pub fn set(&mut self, variable: &str, attribute: &str, value: &Value) -> Result<(), FileError> {
-        let bytes: Vec<u8> = match value {
-            Value::F32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            Value::F64(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            Value::I32(numbers) => numbers.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            Value::Text(_) => Vec::new(),
-        };
-        let set = self.chunks.set_attribute(variable, attribute, &bytes);
+        let set = self.chunks.set_attribute(variable, attribute, value);
         set.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
     }
 
@@ -243,7 +237,7 @@ pub(super) fn attribute_value(value: &Value) -> AttributeValue {
 }
 
 /// What an attribute in a file holds; none for types that granules do not use.
-pub(super) fn attribute_from(value: AttributeValue) -> Option<Value> {
+pub(crate) fn attribute_from(value: AttributeValue) -> Option<Value> {
     Some(match value {
         AttributeValue::Str(text) => Value::Text(text.trim_end_matches('\0').to_owned()),
         AttributeValue::Strs(texts) => Value::Text(texts.into_iter().next()?),
@@ -372,8 +366,10 @@ pub(super) mod tests {
             writer.write("SSH", std::slice::from_ref(chunk)).unwrap();
         }
         writer.set("SSH", "actual_range", &sample().variables[1].attributes[0].1).unwrap();
-        for wrong in [Value::F32(vec![1.0]), Value::F64(vec![1.0, 2.0]), Value::from("x")] {
-            assert!(writer.set("SSH", "actual_range", &wrong).is_err());
+        // also what has as many bytes as two numbers of single precision
+        let wrong = [Value::F32(vec![1.0]), Value::F64(vec![1.0, 2.0]), Value::F64(vec![1.0]), Value::I32(vec![1, 2])];
+        for wrong in wrong.into_iter().chain([Value::from("x"), Value::from("8 bytes.")]) {
+            assert!(writer.set("SSH", "actual_range", &wrong).is_err(), "{wrong:?}");
         }
         assert!(writer.set("SSH", "valid_range", &Value::F32(vec![1.0, 2.0])).is_err());
         drop(writer);

@@ -1,31 +1,31 @@
 //! Looking at granules that exist: whose they are, and whether they are whole. Needs a recipe and the file, nothing else.
+//!
+//! They may be anything, so they are read by the [`reader`](crate::reader): whatever a file does to the process that
+//! reads it is a finding about the file.
 
-use super::chunks::{self, ChunkError};
+use super::chunks::{self, Layout};
 use super::dataset::{Attributes, Value, get};
 use super::file;
+use super::inflate;
 use super::time;
-use crate::libraries;
 use crate::metadata::global::is_placeholder;
+use crate::reader::opened::Opened;
+use crate::reader::{ReadError, Session};
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
 use edp_protocol::store::{Head, StoreError, Stores};
 use edp_protocol::{Location, Mode, wire};
-use std::path::{Path, PathBuf};
+use netcdf::types::{FloatType, IntType, NcVariableType};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
 
 /// Why a granule could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// It is no readable NetCDF file.
-    #[error("{path}: cannot be read as NetCDF: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the library says.
-        source: netcdf::Error,
-    },
-    /// Its chunks cannot be listed.
+    /// It cannot be read; [`ReadError`] says whether that is the fault of what is in it.
     #[error(transparent)]
-    Chunk(#[from] ChunkError),
+    Read(#[from] ReadError),
     /// The recipe is not usable.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -34,11 +34,24 @@ pub enum InspectError {
     Store(#[from] StoreError),
 }
 
+impl InspectError {
+    /// The error of the storage or of this machine, if that is to blame and not what is in the file; else this error.
+    ///
+    /// # Errors
+    /// This error, if it says something of the file or of the recipe.
+    pub fn into_unread(self) -> Result<io::Error, InspectError> {
+        match self {
+            InspectError::Read(ReadError::Io { source, .. }) => Ok(source),
+            error => Err(error),
+        }
+    }
+}
+
 /// Largest object that is fetched to be looked at, in bytes.
 pub const MAX_COPY: u64 = 4 << 30;
 
 /// Whose granule a file is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Identity {
     /// The recipe's own.
     Same,
@@ -48,23 +61,139 @@ pub enum Identity {
     Other(Vec<String>),
 }
 
+/// How closely a file is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Depth {
+    /// Whose it is.
+    Present,
+    /// Also its variables, fill values, time, bounds, and whether every chunk is there; see [`structure`].
+    Structure,
+    /// Also every chunk is inflated, if it is the recipe's; see [`content`].
+    Content,
+}
+
+/// What a look at a file has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// Whose granule it is.
+    pub identity: Identity,
+    /// What is wrong with it, as far as it was looked at.
+    pub problems: Vec<String>,
+    /// Where the chunks of every variable are that has any, if that was asked for.
+    pub places: Vec<wire::Chunks>,
+}
+
+/// Looks at a file in one go: whose granule it is, what is wrong with it, and where its chunks are.
+///
+/// # Errors
+/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+pub fn look(path: &Path, recipe: &Recipe, depth: Depth, places: bool) -> Result<Looked, InspectError> {
+    recipe.plan()?;
+    Ok(Session::open(path)?.look(Some(recipe), depth, places)?)
+}
+
 /// Holds the identity of an existing file against a recipe: by `recipe_id`, or by `uuid` where EDP's attributes are kept.
 ///
 /// # Errors
 /// The file is not readable, or the recipe has no plan.
 pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> {
-    let plan = recipe.plan()?;
-    let attributes = globals(path)?;
+    Ok(look(path, recipe, Depth::Present, false)?.identity)
+}
+
+/// [`identify`] for an object: by the id that its store has for it, else by what is in it.
+///
+/// # Errors
+/// It cannot be fetched, is not readable, or the recipe has no plan.
+pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Stores) -> Result<Identity, InspectError> {
+    if head.recipe_id.as_deref() == Some(recipe.plan()?.id.as_str()) {
+        return Ok(Identity::Same);
+    }
+    if let Some((version, _)) = recipe.earlier_ids()?.into_iter().find(|(_, id)| head.recipe_id.as_ref() == Some(id)) {
+        return Ok(Identity::Older(version));
+    }
+    identify(stores.local_copy(at, MAX_COPY)?.path(), recipe)
+}
+
+/// Checks the structure of an existing granule against its recipe: every variable there, every chunk there and within
+/// the file, fill values, time and bounds as planned, no placeholder left.
+///
+/// # Errors
+/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
+    Ok(look(path, recipe, Depth::Structure, false)?.problems)
+}
+
+/// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated, to
+/// exactly the size that it must have, and held against its own check sums. So whatever has happened to compressed data
+/// is found; what lies plainly in the file has no check sum there.
+///
+/// # Errors
+/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
+    Ok(look(path, recipe, Depth::Content, false)?.problems)
+}
+
+/// Where the chunks of every variable of a file are that has any.
+///
+/// # Errors
+/// The file is not readable.
+pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
+    Ok(Session::open(path)?.look(None, Depth::Present, true)?.places)
+}
+
+/// [`look`], where the file is open. Without a recipe, it is nobody's granule.
+///
+/// # Errors
+/// The file is not readable, in words.
+pub(crate) fn look_at(
+    opened: &mut Opened<'_>,
+    recipe: Option<&Recipe>,
+    depth: Depth,
+    places: bool,
+) -> Result<Looked, String> {
+    let mut looked = Looked { identity: Identity::Other(Vec::new()), problems: Vec::new(), places: Vec::new() };
+    if let Some(recipe) = recipe {
+        looked.identity = identity(&globals(opened).map_err(in_words)?, recipe)?;
+        if depth > Depth::Present {
+            looked.problems = structure_of(opened, recipe)?;
+        }
+    }
+    let inflated = depth == Depth::Content && looked.identity == Identity::Same;
+    if inflated || places {
+        let names: Vec<String> = opened.file().map_err(in_words)?.variables().map(|variable| variable.name()).collect();
+        let layouts = layouts(opened, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        if inflated {
+            looked.problems.extend(inflate::check(opened.image().bytes(), &names, &layouts));
+        }
+        if places {
+            let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));
+            looked.places = places.filter(|chunks| !chunks.places.is_empty()).collect();
+        }
+    }
+    Ok(looked)
+}
+
+#[allow(clippy::needless_pass_by_value)] // as `map_err` wants it
+fn in_words(error: netcdf::Error) -> String {
+    error.to_string()
+}
+
+fn layouts(opened: &Opened<'_>, names: &[&str]) -> Result<Vec<Layout>, String> {
+    opened.image().layouts(names).map_err(|error| error.what())
+}
+
+fn identity(attributes: &Attributes, recipe: &Recipe) -> Result<Identity, String> {
+    let plan = recipe.plan().map_err(|error| error.to_string())?;
     let uuid = Recipe::uuid_of(&plan.id);
     let (key, id) = match plan.mode {
         Mode::Corrected => ("recipe_id", plan.id.as_str()),
         Mode::Edp2024 => ("uuid", uuid.as_str()),
     };
-    let found = |name: &str| get(&attributes, name).and_then(Value::text);
+    let found = |name: &str| get(attributes, name).and_then(Value::text);
     if found(key) == Some(id) {
         return Ok(Identity::Same);
     }
-    for (version, earlier) in recipe.earlier_ids()? {
+    for (version, earlier) in recipe.earlier_ids().map_err(|error| error.to_string())? {
         let uuid = Recipe::uuid_of(&earlier);
         let id = if plan.mode == Mode::Corrected { earlier.as_str() } else { uuid.as_str() };
         if found(key) == Some(id) {
@@ -85,108 +214,92 @@ pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> 
     Ok(Identity::Other(differs.collect()))
 }
 
-/// [`identify`] for an object: by the id that its store has for it, else by what is in it.
-///
-/// # Errors
-/// It cannot be fetched, is not readable, or the recipe has no plan.
-pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Stores) -> Result<Identity, InspectError> {
-    if head.recipe_id.as_deref() == Some(recipe.plan()?.id.as_str()) {
-        return Ok(Identity::Same);
-    }
-    if let Some((version, _)) = recipe.earlier_ids()?.into_iter().find(|(_, id)| head.recipe_id.as_ref() == Some(id)) {
-        return Ok(Identity::Older(version));
-    }
-    identify(stores.local_copy(at, MAX_COPY)?.path(), recipe)
-}
-
-fn globals(path: &Path) -> Result<Attributes, InspectError> {
-    let read = |source| InspectError::Read { path: path.into(), source };
-    let file = libraries::open(path).map_err(read)?;
+fn globals(opened: &mut Opened<'_>) -> netcdf::Result<Attributes> {
     // Files of other origin may hold attributes of types that granules never do: they are not looked at.
+    let file = opened.file()?;
     let known = file.attributes().filter(|a| a.value().ok().and_then(file::attribute_from).is_some());
-    file::attributes_of(known).map_err(read)
+    file::attributes_of(known)
 }
 
-/// Where the chunks of every variable of a file are that has any.
-///
-/// # Errors
-/// The file is not readable.
-pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
-    let read = |source| InspectError::Read { path: path.into(), source };
-    let names: Vec<String> = libraries::open(path).map_err(read)?.variables().map(|variable| variable.name()).collect();
-    let layouts = chunks::layouts(path, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));
-    Ok(places.filter(|chunks| !chunks.places.is_empty()).collect())
-}
+/// Attributes of a data variable that are numbers of the type of its values, and attributes that are texts.
+const NUMBERS: [&str; 6] = ["_FillValue", "missing_value", "valid_min", "valid_max", "valid_range", "actual_range"];
+const TEXTS: [&str; 6] = ["long_name", "standard_name", "units", "coordinates", "comment", "cell_methods"];
 
-/// Checks the content of an existing granule of which nothing is recorded: its structure.
-///
-/// # Errors
-/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
-pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
-    structure(path, recipe)
-}
-
-/// Checks the structure of an existing granule against its recipe: every variable there, every chunk there and within
-/// the file, fill values, time and bounds as planned, no placeholder left.
-///
-/// # Errors
-/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
-pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
-    let read = |source| InspectError::Read { path: path.into(), source };
-    let plan = recipe.plan()?;
+/// What is wrong with the types of a data variable and of its attributes.
+fn types_of(variable: &netcdf::Variable<'_>) -> Vec<String> {
+    let double = match variable.vartype() {
+        NcVariableType::Float(FloatType::F32) => false,
+        NcVariableType::Float(FloatType::F64) => true,
+        other => return vec![format!("its type is {other:?}, should be single or double precision")],
+    };
     let mut problems = Vec::new();
-    let mut wanted_chunks = Vec::new();
-    {
-        let file = libraries::open(path).map_err(read)?;
-        for name in recipe.variables.keys() {
-            let Some(variable) = file.variable(name) else {
-                problems.push(format!("{name}: missing"));
-                continue;
-            };
-            if variable.attribute("_FillValue").is_none() {
-                problems.push(format!("{name}: no fill value"));
-            }
-            match variable.chunking().map_err(read)? {
-                None => problems.push(format!("{name}: not stored in chunks")),
-                Some(chunk) => {
-                    let lengths = variable.dimensions().iter().map(netcdf::Dimension::len);
-                    let count: usize =
-                        lengths.zip(&chunk).map(|(length, size)| length.div_ceil((*size).max(1))).product();
-                    wanted_chunks.push((name.as_str(), count));
-                }
+    let mut check = |names: &[&str], right: fn(&Value, bool) -> bool| {
+        for name in names {
+            let found = variable.attribute_value(name).map(|value| value.ok().and_then(file::attribute_from));
+            if found.is_some_and(|value| !value.is_some_and(|value| right(&value, double))) {
+                problems.push(format!("attribute {name} is of another type than it should be"));
             }
         }
-        match time::encode(&recipe.dynamic_metadata, &plan.time_units) {
-            Err(error) => problems.push(error.to_string()),
-            Ok(time) => {
-                for (name, wanted) in [("time", vec![time.center]), ("time_bnds", vec![time.start, time.end])] {
-                    let found = file.variable(name).map(|variable| variable.get_values::<i32, _>(..));
-                    match found {
-                        None => problems.push(format!("{name}: missing")),
-                        Some(Ok(found)) if found == wanted => {}
-                        Some(Ok(found)) => problems.push(format!("{name}: {found:?}, planned {wanted:?}")),
-                        Some(Err(error)) => problems.push(format!("{name}: {error}")),
-                    }
+    };
+    check(&NUMBERS, |value, double| match value {
+        Value::F32(_) => !double,
+        Value::F64(_) => double,
+        Value::I32(_) | Value::Text(_) => false,
+    });
+    check(&TEXTS, |value, _| value.text().is_some());
+    problems
+}
+
+fn structure_of(opened: &mut Opened<'_>, recipe: &Recipe) -> Result<Vec<String>, String> {
+    let plan = recipe.plan().map_err(|error| error.to_string())?;
+    let mut problems = Vec::new();
+    let mut chunked = Vec::new();
+    let file = opened.file().map_err(in_words)?;
+    for name in recipe.variables.keys() {
+        let Some(variable) = file.variable(name) else {
+            problems.push(format!("{name}: missing"));
+            continue;
+        };
+        if variable.attribute("_FillValue").is_none() {
+            problems.push(format!("{name}: no fill value"));
+        }
+        problems.extend(types_of(&variable).into_iter().map(|what| format!("{name}: {what}")));
+        match variable.chunking().map_err(in_words)? {
+            None => problems.push(format!("{name}: not stored in chunks")),
+            Some(_) => chunked.push(name.as_str()),
+        }
+    }
+    match time::encode(&recipe.dynamic_metadata, &plan.time_units) {
+        Err(error) => problems.push(error.to_string()),
+        Ok(time) => {
+            for (name, wanted) in [("time", vec![time.center]), ("time_bnds", vec![time.start, time.end])] {
+                let variable = file.variable(name);
+                let is_integer =
+                    |found: &netcdf::Variable<'_>| matches!(found.vartype(), NcVariableType::Int(IntType::I32));
+                if variable.as_ref().is_some_and(|found| !is_integer(found)) {
+                    problems.push(format!("{name}: its type is not that of integers of 32 bits"));
                 }
-                let units = file.variable("time").and_then(|time| time.attribute_value("units"));
-                let units = units.and_then(Result::ok).and_then(file::attribute_from);
-                if units.as_ref().and_then(Value::text) != Some(plan.time_units.as_str()) {
-                    problems.push(format!("time: units {units:?}, planned '{}'", plan.time_units));
+                match variable.filter(|found| found.len() == wanted.len()).map(|found| found.get_values::<i32, _>(..)) {
+                    None => problems.push(format!("{name}: missing, or not {} values", wanted.len())),
+                    Some(Ok(found)) if found == wanted => {}
+                    Some(Ok(found)) => problems.push(format!("{name}: {found:?}, planned {wanted:?}")),
+                    Some(Err(error)) => problems.push(format!("{name}: {error}")),
                 }
+            }
+            let units = file.variable("time").and_then(|time| time.attribute_value("units"));
+            let units = units.and_then(Result::ok).and_then(file::attribute_from);
+            if units.as_ref().and_then(Value::text) != Some(plan.time_units.as_str()) {
+                problems.push(format!("time: units {units:?}, planned '{}'", plan.time_units));
             }
         }
     }
     if plan.mode == Mode::Corrected {
-        let placeholders = globals(path)?.into_iter().filter(|(_, value)| is_placeholder(value));
+        let placeholders = globals(opened).map_err(in_words)?.into_iter().filter(|(_, value)| is_placeholder(value));
         problems.extend(placeholders.map(|(name, value)| format!("{name}: placeholder {value:?} left")));
     }
-    let length = std::fs::metadata(path).map_err(|e| read(e.to_string().into()))?.len();
-    let names: Vec<&str> = wanted_chunks.iter().map(|(name, _)| *name).collect();
-    for ((name, count), layout) in wanted_chunks.iter().zip(chunks::layouts(path, &names)?) {
-        if layout.chunks.len() != *count {
-            problems.push(format!("{name}: {} of {count} chunks are there", layout.chunks.len()));
-        }
+    let length = opened.image().bytes().len() as u64;
+    for (name, layout) in chunked.iter().zip(layouts(opened, &chunked)?) {
+        problems.extend(layout.missing().map(|what| format!("{name}: {what}")));
         let outside = |chunk: &chunks::Stored| chunk.address.checked_add(chunk.size).is_none_or(|end| end > length);
         if layout.chunks.iter().any(outside) {
             problems.push(format!("{name}: chunks beyond the end of the file"));

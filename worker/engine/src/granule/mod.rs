@@ -8,6 +8,7 @@ pub mod error;
 pub mod field;
 pub mod file;
 pub mod gate;
+pub mod inflate;
 mod inputs;
 pub mod inspect;
 mod lanes;

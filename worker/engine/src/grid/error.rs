@@ -50,15 +50,15 @@ pub enum GridError {
         /// Bytes needed.
         bytes: usize,
     },
-    /// The NetCDF library refuses a file or variable.
-    #[error("{}: {what} cannot be read", .file.display())]
+    /// A file or variable is damaged, or not NetCDF.
+    #[error("{}: {what} cannot be read: {why}", .file.display())]
     Netcdf {
         /// The file.
         file: PathBuf,
         /// The variable, or `the file`.
         what: String,
-        /// The cause.
-        source: netcdf::Error,
+        /// What the libraries say, or how the process ended that read it.
+        why: String,
     },
     /// A variable that is needed is not in the file.
     #[error("{}: the variable '{variable}' is missing", .file.display())]

@@ -1,0 +1,72 @@
+//! A file mapped into memory, as the libraries read it: they open nothing by a name.
+#![allow(unsafe_code)]
+
+use crate::granule::chunks::{self, ChunkError, Layout};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+
+/// The bytes of a file. Where the storage fails, or the file is made shorter, looking at them ends the process by a
+/// signal (SIGBUS), which tells this from what is wrong with the bytes.
+#[derive(Debug)]
+pub(crate) struct Image {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Image {
+    /// Maps a file.
+    ///
+    /// # Errors
+    /// It cannot be mapped.
+    pub(crate) fn map(file: &File) -> io::Result<Image> {
+        use rustix::mm::{MapFlags, ProtFlags};
+        let length =
+            usize::try_from(file.metadata()?.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        if length == 0 {
+            return Ok(Image { start: std::ptr::null_mut(), length });
+        }
+        // SAFETY: the system chooses the place, so that nothing else is mapped over.
+        let start =
+            unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }?;
+        Ok(Image { start, length })
+    }
+
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.length == 0 {
+            return &[];
+        }
+        // SAFETY: so many bytes are mapped from here for as long as this lives, and this process never writes to them.
+        // Others may write to the file meanwhile: whatever is read is untrusted anyway, and only ever copied or parsed.
+        unsafe { std::slice::from_raw_parts(self.start.cast::<u8>(), self.length) }
+    }
+
+    /// Opens it through the netCDF library.
+    ///
+    /// # Errors
+    /// It is no NetCDF file.
+    pub(crate) fn netcdf(&self) -> netcdf::Result<netcdf::FileMem<'_>> {
+        if self.length == 0 {
+            return Err("the file is empty".into());
+        }
+        netcdf::open_mem(None, self.bytes())
+    }
+
+    /// How variables are stored.
+    ///
+    /// # Errors
+    /// It is no HDF5 file, a variable is missing, or an index is damaged.
+    pub(crate) fn layouts(&self, variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
+        chunks::layouts_of(self.bytes(), variables)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if self.length > 0 {
+            // SAFETY: it was mapped with this length, and nothing that borrows it lives any more.
+            let _ = unsafe { rustix::mm::munmap(self.start, self.length) };
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! NetCDF files that may be damaged or hostile, read in a process of its own.
+//!
+//! The netCDF and HDF5 libraries follow offsets and sizes of a file into memory: one flipped bit can bring down the
+//! process that reads it, or make it read and write where it should not. So existing granules, grid geometries and
+//! files to be drawn are opened by a *helper process*: the program itself, started again with the hidden command
+//! [`COMMAND`]. What the libraries do to it is a finding about the file, and costs nothing else.
+//!
+//! * The helper is started when it is first needed, and serves one file after the other. Another one is started while
+//!   all are busy, up to a small number, so that a file that takes long does not hold up the rest.
+//! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads the first one, it gives up
+//!   whatever it does not need (see `confine`): opening files, sockets, other processes, writing.
+//! * Each request has a limit of processor time, and a deadline after which the helper is ended.
+//! * A helper that died, or failed at a file, serves no other. A file is blamed only by a helper that had served no
+//!   other before: what one file has done to the memory of a helper is never held against the next.
+//!
+//! Every program that contains this crate can be started as a helper, also those of tests and benchmarks, and none reads
+//! such files in itself: see `entry`.
+
+#[cfg(target_os = "linux")]
+mod confine;
+mod entry;
+mod helper;
+pub(crate) mod image;
+pub(crate) mod opened;
+mod serve;
+mod session;
+mod wire;
+
+pub use session::{Number, Session};
+pub use wire::Described;
+
+use helper::Helper;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The hidden command of both programs that makes them a helper process.
+pub const COMMAND: &str = "netcdf-reader";
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is a directory, a pipe or a device: opening it could wait for ever.
+    #[error("{}: is not a regular file", .path.display())]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Neither the file nor what is in it is to blame, as far as can be seen: the storage or this machine failed.
+    #[error("{}: cannot be read", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It is damaged, or no NetCDF file.
+    #[error("{}: cannot be read as NetCDF: {why}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the libraries say, or how the process ended that read it.
+        why: String,
+    },
+}
+
+/// Opens a regular file for reading, without waiting for whatever else may stand there.
+///
+/// # Errors
+/// It cannot be opened, or is not a regular file.
+pub fn open(path: &Path) -> Result<File, ReadError> {
+    let fail = |source| ReadError::Io { path: path.into(), source };
+    // Looked at before it is opened, since opening a device may do something; and after, since it may be another by then.
+    if !fs::metadata(path).map_err(fail)?.is_file() {
+        return Err(ReadError::NoFile { path: path.into() });
+    }
+    let now = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(now).open(path).map_err(fail)?;
+    if file.metadata().map_err(fail)?.is_file() { Ok(file) } else { Err(ReadError::NoFile { path: path.into() }) }
+}
+
+/// The helper processes of a program.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    helpers: Mutex<Helpers>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Helpers {
+    idle: Vec<Helper>,
+    busy: usize,
+}
+
+static SHARED: OnceLock<Reader> = OnceLock::new();
+
+impl Reader {
+    /// The one of this process.
+    pub(crate) fn shared() -> &'static Reader {
+        SHARED.get_or_init(Reader::default)
+    }
+
+    /// An idle helper, or a new one; waits until the deadline while too many are busy.
+    fn take(&self, deadline: Instant) -> io::Result<Helper> {
+        let most = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+        let mut helpers = self.lock();
+        loop {
+            if let Some(helper) = helpers.idle.pop() {
+                helpers.busy += 1;
+                return Ok(helper);
+            }
+            if helpers.busy < most {
+                helpers.busy += 1;
+                drop(helpers);
+                return self.start().inspect_err(|_| self.give_up());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "all readers of NetCDF files were busy for too long",
+                ));
+            }
+            helpers = self.returned.wait_timeout(helpers, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A new helper in the place of one that was taken and is gone.
+    fn start(&self) -> io::Result<Helper> {
+        let started = Helper::start();
+        started.map_err(|e| io::Error::new(e.kind(), format!("the reader of NetCDF files cannot be started: {e}")))
+    }
+
+    /// Takes a helper back.
+    fn give_back(&self, helper: Helper) {
+        let mut helpers = self.lock();
+        helpers.busy = helpers.busy.saturating_sub(1);
+        helpers.idle.push(helper);
+        self.returned.notify_one();
+    }
+
+    /// Notes that a helper that was taken is no more.
+    fn give_up(&self) {
+        let mut helpers = self.lock();
+        helpers.busy = helpers.busy.saturating_sub(1);
+        self.returned.notify_one();
+    }
+
+    /// A panic elsewhere leaves a count and a list that are good by themselves.
+    fn lock(&self) -> MutexGuard<'_, Helpers> {
+        self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/dev/null")] {
+            let error = open(path).unwrap_err();
+            assert_eq!(error.to_string(), format!("{}: is not a regular file", path.display()));
+        }
+        assert!(matches!(open(&dir.path().join("none")), Err(ReadError::Io { .. })));
+    }
+
+    /// A file with so many values of one variable `x`.
+    fn file(dir: &Path, length: usize) -> PathBuf {
+        let path = dir.join("values.nc");
+        let mut file = crate::libraries::create(&path).unwrap();
+        file.add_dimension("x", length).unwrap();
+        let mut variable = file.add_variable::<f32>("x", &["x"]).unwrap();
+        variable.put_values(&(0..length).map(|x| x as f32).collect::<Vec<_>>(), ..).unwrap();
+        file.close().unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_is_described_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = Session::open(&file(dir.path(), 1000)).unwrap();
+        let variables = session.variables().unwrap();
+        let [x] = &variables[..] else { panic!("{variables:?}") };
+        assert_eq!((x.name.as_str(), x.shape()), ("x", vec![1000]));
+        assert_eq!(session.values::<f64>(x, &[998], &[2]).unwrap(), [998.0, 999.0]);
+        assert_eq!(session.values::<f32>(x, &[0], &[1000]).unwrap()[7], 7.0);
+        let error = session.values::<f32>(x, &[999], &[2]).unwrap_err();
+        assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
+        assert_eq!(session.values::<f32>(x, &[5], &[1]).unwrap(), [5.0]); // by another helper
+    }
+
+    #[test]
+    fn a_helper_that_somebody_kills_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = Session::open(&file(dir.path(), 10)).unwrap();
+        let variables = session.variables().unwrap();
+        let first = session.helper().unwrap().process();
+        rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(session.values::<f32>(&variables[0], &[3], &[1]).unwrap(), [3.0]);
+        assert_ne!(session.helper().unwrap().process(), first);
+    }
+
+    #[test]
+    fn a_helper_ends_with_the_program_that_started_it() {
+        let mut helper = Helper::start().unwrap();
+        assert_eq!(helper.abandon().and_then(|status| status.code()), Some(0));
+    }
+
+    #[test]
+    fn a_file_that_is_made_shorter_meanwhile_is_not_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), 100_000);
+        let mut session = Session::open(&path).unwrap();
+        let variables = session.variables().unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        let error = session.values::<f32>(&variables[0], &[0], &[100_000]).unwrap_err();
+        // A new helper finds an empty file, which would be damage if it had been so when it was opened.
+        assert!(matches!(error, ReadError::Io { .. }), "{error}");
+    }
+
+    #[test]
+    fn sizes_that_a_file_cannot_have_are_not_allocated() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = Session::open(&file(dir.path(), 10)).unwrap();
+        let mut variables = session.variables().unwrap();
+        variables[0].dimensions[0].1 = 1 << 50;
+        let error = session.values::<f32>(&variables[0], &[0], &[1 << 50]).unwrap_err();
+        assert!(error.to_string().contains("more than a file of"), "{error}");
+    }
+}

@@ -1,0 +1,140 @@
+//! Answers about one file.
+
+use super::image::Image;
+use super::wire::{Answer, Ask, Described, MAX_VALUES};
+use crate::granule::file::attribute_from;
+use crate::granule::inspect;
+use crate::metadata::attribute::Value;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Most variables of a file, and most dimensions of a variable, that are described.
+const MOST: usize = 10_000;
+
+/// A file that the libraries have opened, once something was asked that needs it.
+pub(crate) struct Opened<'i> {
+    image: &'i Image,
+    file: Option<netcdf::FileMem<'i>>,
+    /// Names of variables whose values lie in this file.
+    within: BTreeSet<String>,
+}
+
+impl<'i> Opened<'i> {
+    pub(super) fn new(image: &'i Image) -> Opened<'i> {
+        Opened { image, file: None, within: BTreeSet::new() }
+    }
+
+    /// The bytes of the file.
+    pub(crate) fn image(&self) -> &'i Image {
+        self.image
+    }
+
+    /// The file as the netCDF library has it.
+    ///
+    /// # Errors
+    /// It is no NetCDF file.
+    pub(crate) fn file(&mut self) -> netcdf::Result<&netcdf::File> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.image.netcdf()?,
+        };
+        Ok(self.file.insert(file))
+    }
+
+    /// The answer to a request, and its values. A panic of the libraries' wrapper is an answer too.
+    pub(super) fn answer(&mut self, ask: &Ask) -> (Answer, Vec<u8>) {
+        let answered = catch_unwind(AssertUnwindSafe(|| self.try_answer(ask)));
+        match answered {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(why)) => (Answer::Damaged(why), Vec::new()),
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().map(String::as_str);
+                let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+                (Answer::Damaged(format!("reading it made the reader panic ({said})")), Vec::new())
+            }
+        }
+    }
+
+    fn try_answer(&mut self, ask: &Ask) -> Result<(Answer, Vec<u8>), String> {
+        let in_words = |error: netcdf::Error| error.to_string();
+        let none = Vec::new();
+        Ok(match ask {
+            Ask::Close => (Answer::Values, none),
+            Ask::Look { recipe, depth, places } => {
+                (Answer::Looked(inspect::look_at(self, recipe.as_deref(), *depth, *places)?), none)
+            }
+            Ask::Describe => (Answer::Described(self.describe().map_err(in_words)?), none),
+            Ask::Values { variable, start, count, double: false } => {
+                let values: Vec<f32> = self.values(variable, start, count)?;
+                (Answer::Values, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+            Ask::Values { variable, start, count, double: true } => {
+                let values: Vec<f64> = self.values(variable, start, count)?;
+                (Answer::Values, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+        })
+    }
+
+    fn describe(&mut self) -> netcdf::Result<Vec<Described>> {
+        let mut found = Vec::new();
+        for variable in self.file()?.variables() {
+            let dimensions: Vec<_> = variable.dimensions().iter().map(|d| (d.name(), d.len())).collect();
+            if found.len() >= MOST || dimensions.len() > MOST {
+                return Err(format!("it claims more than {MOST} variables or dimensions").into());
+            }
+            let text = |name: &str| match variable.attribute_value(name) {
+                Some(Ok(netcdf::AttributeValue::Str(text))) => text,
+                _ => String::new(),
+            };
+            let mut missing = Vec::new();
+            for name in ["_FillValue", "missing_value"] {
+                match variable.attribute_value(name).and_then(Result::ok).and_then(attribute_from) {
+                    Some(Value::F32(numbers)) => missing.extend(numbers.first().map(|n| f64::from(*n).to_bits())),
+                    Some(Value::F64(numbers)) => missing.extend(numbers.first().map(|n| n.to_bits())),
+                    Some(Value::I32(numbers)) => missing.extend(numbers.first().map(|n| f64::from(*n).to_bits())),
+                    Some(Value::Text(_)) | None => {}
+                }
+            }
+            // Of truth values, which have this attribute, all are values.
+            if variable.attribute_value("dtype").is_some() {
+                missing.clear();
+            }
+            found.push(Described {
+                name: variable.name(),
+                chunk: variable.chunking().ok().flatten(),
+                long_name: text("long_name"),
+                units: text("units"),
+                missing,
+                dimensions,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Values that HDF5 would take from another file are refused, also where opening that is not.
+    fn refuse_other_files(&mut self, name: &str) -> Result<(), String> {
+        let is_classic = self.image.bytes().starts_with(b"CDF");
+        if !is_classic && !self.within.contains(name) {
+            self.image.layouts(&[name]).map_err(|error| error.what())?;
+            self.within.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn values<T: netcdf::NcTypeDescriptor + Copy>(
+        &mut self,
+        name: &str,
+        start: &[usize],
+        count: &[usize],
+    ) -> Result<Vec<T>, String> {
+        let length = count.iter().try_fold(size_of::<T>(), |all, length| all.checked_mul(*length));
+        if length.is_none_or(|length| length > MAX_VALUES) {
+            return Err(format!("{name}: more values are asked for than are given at once"));
+        }
+        self.refuse_other_files(name)?;
+        let file = self.file().map_err(|error| error.to_string())?;
+        let variable = file.variable(name).ok_or_else(|| format!("{name}: missing"))?;
+        let values = if start.is_empty() { variable.get_values(..) } else { variable.get_values((start, count)) };
+        values.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,62 @@
+//! The helper process.
+
+use super::image::Image;
+use super::opened::Opened;
+use super::wire::{self, Answer, Ask, Request};
+use crate::granule::chunks::silence_hdf5;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+/// Serves the program that started this process, until that closes its end of the socket which is the standard input.
+/// Returns the status to end with.
+pub(super) fn serve() -> i32 {
+    let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
+    std::panic::set_hook(Box::new(|_| {})); // a panic is answered, not printed
+    silence_hdf5();
+    #[cfg(target_os = "linux")]
+    super::confine::confine();
+    // What is wrong with the socket can be told to nobody: the program sees that it is closed.
+    let served = answer(&socket, &Answer::Ready, &[]).and_then(|()| serve_all(&socket));
+    i32::from(served.is_err())
+}
+
+fn serve_all(socket: &UnixStream) -> io::Result<()> {
+    while let Some((request, _, file)) = wire::receive::<Request>(socket, 0, None)? {
+        match file {
+            Some(file) => serve_file(socket, file, request)?,
+            None if matches!(request.ask, Ask::Close) => {}
+            None => answer(socket, &Answer::Unread("no file was sent".into()), &[])?,
+        }
+    }
+    Ok(())
+}
+
+/// Answers requests about one file until it is closed.
+fn serve_file(socket: &UnixStream, file: File, first: Request) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    super::confine::limit_processor_time(first.seconds);
+    let image = match Image::map(&file) {
+        Ok(image) => image,
+        Err(error) => return answer(socket, &Answer::Unread(error.to_string()), &[]),
+    };
+    drop(file); // what is mapped stays
+    let mut opened = Opened::new(&image);
+    let mut next = Some(first);
+    while let Some(request) = next {
+        if matches!(request.ask, Ask::Close) {
+            break;
+        }
+        #[cfg(target_os = "linux")]
+        super::confine::limit_processor_time(request.seconds);
+        let (said, values) = opened.answer(&request.ask);
+        answer(socket, &said, &values)?;
+        next = wire::receive::<Request>(socket, 0, None)?.map(|(request, _, _)| request);
+    }
+    Ok(())
+}
+
+fn answer(socket: &UnixStream, answer: &Answer, values: &[u8]) -> io::Result<()> {
+    wire::send(socket, answer, values, None, None)
+}

@@ -1,0 +1,354 @@
+//! One file, read by a helper process.
+
+use super::helper::{Fault, Helper};
+use super::wire::{Answer, Ask, Described, MAX_VALUES, Request};
+use super::{ReadError, Reader};
+use crate::granule::inspect::{Depth, Looked};
+use edp_protocol::recipe::Recipe;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+/// How long a request may take, beside what the size of the file adds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much processor time it may take: much less, so that a file whose reading never ends is told from slow storage.
+const WORK: Duration = Duration::from_secs(10);
+
+/// Bytes of a file that are read in a second even by slow storage, and even by a slow processor.
+const RATE: u64 = 4 << 20;
+
+/// How many helpers may be ended from outside at one file (by the kernel where there is no memory, by somebody with a
+/// signal) before that is a finding about the file.
+const TRIES: usize = 3;
+
+/// Signals that the kernel sends for what this process does with a file.
+mod signal {
+    pub(super) const BUS: i32 = rustix::process::Signal::BUS.as_raw();
+    pub(super) const XCPU: i32 = rustix::process::Signal::XCPU.as_raw();
+}
+
+/// Signals that come from outside, with numbers that all systems share: hang-up, interrupt, quit, kill, termination.
+const FROM_OUTSIDE: [i32; 5] = [1, 2, 3, 9, 15];
+
+/// A file that is read by a helper process (see the [module](super)). The helper is kept until this is
+/// dropped.
+#[derive(Debug)]
+pub struct Session {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    reader: &'static Reader,
+    helper: Option<Helper>,
+    /// Whether one of the places for helpers is taken.
+    placed: bool,
+    /// Whether the helper has served no other file.
+    fresh: bool,
+    /// Whether the helper has the file.
+    begun: bool,
+}
+
+/// Numbers that values are given as, whatever they are stored as.
+pub trait Number: Copy + private::Sealed {
+    #[doc(hidden)]
+    const DOUBLE: bool;
+    #[doc(hidden)]
+    fn all(bytes: &[u8], into: &mut Vec<Self>);
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+impl Number for f32 {
+    const DOUBLE: bool = false;
+
+    fn all(bytes: &[u8], into: &mut Vec<f32>) {
+        into.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+}
+
+impl Number for f64 {
+    const DOUBLE: bool = true;
+
+    fn all(bytes: &[u8], into: &mut Vec<f64>) {
+        into.extend(bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)));
+    }
+}
+
+impl Session {
+    /// A session with the file at a path.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is not a regular file.
+    pub fn open(path: &Path) -> Result<Session, ReadError> {
+        Session::with(super::open(path)?, path)
+    }
+
+    /// A session with an open file. The path is what people know it by.
+    ///
+    /// # Errors
+    /// It is not a regular file.
+    pub fn with(file: File, path: &Path) -> Result<Session, ReadError> {
+        let metadata = file.metadata().map_err(|source| ReadError::Io { path: path.into(), source })?;
+        if !metadata.is_file() {
+            return Err(ReadError::NoFile { path: path.into() });
+        }
+        let (size, reader) = (metadata.len(), Reader::shared());
+        Ok(Session { path: path.into(), file, size, reader, helper: None, placed: false, fresh: false, begun: false })
+    }
+
+    /// What people know the file by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Size of the file in bytes when it was opened.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    #[cfg(test)]
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        self.helper.as_ref()
+    }
+
+    /// Whose granule it is, and whether it is whole; see [`crate::granule::inspect::look`].
+    pub(crate) fn look(&mut self, recipe: Option<&Recipe>, depth: Depth, places: bool) -> Result<Looked, ReadError> {
+        let recipe = recipe.map(|recipe| Box::new(recipe.clone()));
+        match self.ask(Ask::Look { recipe, depth, places }, 0)? {
+            (Answer::Looked(looked), _) => Ok(looked),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// Its variables, in the order of the file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn variables(&mut self) -> Result<Vec<Described>, ReadError> {
+        match self.ask(Ask::Describe, 0)? {
+            (Answer::Described(variables), _) => Ok(variables),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// Values of a part of a variable, the last dimension the fastest: `count` of them in each dimension from `start` on.
+    ///
+    /// # Errors
+    /// They cannot be read, there are not so many, or there is no memory for them.
+    pub fn values<T: Number>(
+        &mut self,
+        variable: &Described,
+        start: &[usize],
+        count: &[usize],
+    ) -> Result<Vec<T>, ReadError> {
+        let mut values = Vec::new();
+        let bytes = self.check_size::<T>(variable, count)?;
+        values.try_reserve_exact(bytes / size_of::<T>()).map_err(|_| {
+            let why = format!("no memory for {bytes} bytes of {}", variable.name);
+            self.unread(io::Error::new(io::ErrorKind::OutOfMemory, why))
+        })?;
+        self.each(variable, start, count, |some: &[T]| values.extend(some))?;
+        Ok(values)
+    }
+
+    /// The same, some at a time, so that they are never in memory at once.
+    ///
+    /// # Errors
+    /// They cannot be read, or there are not so many.
+    pub fn each<T: Number>(
+        &mut self,
+        variable: &Described,
+        start: &[usize],
+        count: &[usize],
+        mut take: impl FnMut(&[T]),
+    ) -> Result<(), ReadError> {
+        self.check_size::<T>(variable, count)?;
+        let mut some = Vec::new();
+        for (start, count) in slabs(start, count, variable.chunk.as_deref(), MAX_VALUES / size_of::<T>()) {
+            let expected = count.iter().product::<usize>() * size_of::<T>();
+            let ask = Ask::Values { variable: variable.name.clone(), start, count, double: T::DOUBLE };
+            match self.ask(ask, expected)? {
+                (Answer::Values, bytes) if bytes.len() == expected => {
+                    some.clear();
+                    T::all(&bytes, &mut some);
+                    take(&some);
+                }
+                _ => return Err(self.nonsense()),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes so many values have, if the file may hold them: what a few bytes of it claim must not cost
+    /// gigabytes. Deflate makes at most 1032 bytes of one.
+    pub(crate) fn check_size<T>(&self, variable: &Described, count: &[usize]) -> Result<usize, ReadError> {
+        let bytes = count.iter().try_fold(size_of::<T>(), |all, length| all.checked_mul(*length));
+        match bytes {
+            Some(bytes) if bytes <= MAX_VALUES || bytes as u64 / 1032 <= self.size => Ok(bytes),
+            _ => {
+                let (name, shape, size) = (&variable.name, variable.shape(), self.size);
+                Err(self
+                    .damaged(format!("{name} claims the shape {shape:?}, more than a file of {size} bytes can hold")))
+            }
+        }
+    }
+
+    /// Asks something. A helper that has served other files before is not believed when it fails at this one: a new one
+    /// is asked again.
+    fn ask(&mut self, ask: Ask, values: usize) -> Result<(Answer, Vec<u8>), ReadError> {
+        let of_size = Duration::from_secs((self.size + values as u64) / RATE);
+        let (patience, work) = (PATIENCE + 2 * of_size, WORK + of_size);
+        let deadline = Instant::now() + patience;
+        let request = Request { seconds: work.as_secs(), ask };
+        let mut ended = 0;
+        loop {
+            let mut helper = match self.helper.take() {
+                Some(helper) => helper,
+                None => self.find_helper(deadline)?,
+            };
+            let file = (!self.begun).then_some(&self.file);
+            let outcome = helper.ask(&request, file, values, deadline);
+            self.begun = true;
+            helper.served = true;
+            let error = match outcome {
+                Ok((Answer::Damaged(why), _)) => self.damaged(why),
+                Ok((Answer::Unread(why), _)) => self.unread(io::Error::other(why)),
+                Ok(answer) => {
+                    self.helper = Some(helper);
+                    return Ok(answer);
+                }
+                Err(Fault::Deadline) => {
+                    let why = format!("it was not read within {} s", patience.as_secs());
+                    return Err(self.unread(io::Error::new(io::ErrorKind::TimedOut, why)));
+                }
+                Err(Fault::Nonsense(e)) => self.damaged(format!("reading it made the reader answer nonsense ({e})")),
+                Err(Fault::Ended(status)) if status.signal().is_some_and(|number| FROM_OUTSIDE.contains(&number)) => {
+                    ended += 1;
+                    if ended < TRIES {
+                        continue;
+                    }
+                    return Err(self.damaged(format!("its reader was ended each of {ended} times ({status})")));
+                }
+                Err(Fault::Ended(status)) => self.verdict(status, work),
+            };
+            if self.fresh {
+                return Err(self.unless_changed(error));
+            }
+        }
+    }
+
+    fn find_helper(&mut self, deadline: Instant) -> Result<Helper, ReadError> {
+        let found = if self.placed { self.reader.start() } else { self.reader.take(deadline) };
+        let helper = found.map_err(|source| self.unread(source))?;
+        (self.placed, self.fresh, self.begun) = (true, !helper.served, false);
+        Ok(helper)
+    }
+
+    /// An error about a file that is as it was when it was opened; somebody who writes to it meanwhile did not damage it.
+    fn unless_changed(&self, error: ReadError) -> ReadError {
+        match self.file.metadata() {
+            Ok(now) if now.len() == self.size => error,
+            Ok(_) => self.unread(io::Error::other("its size changed while it was read")),
+            Err(source) => self.unread(source),
+        }
+    }
+
+    /// What it means that the helper ended by itself.
+    fn verdict(&self, status: ExitStatus, work: Duration) -> ReadError {
+        match status.signal() {
+            Some(signal::BUS) => self.unread(io::Error::other("the storage failed, or the file was made shorter")),
+            Some(signal::XCPU) => {
+                self.damaged(format!("reading it took more than {} s of processor time", work.as_secs()))
+            }
+            Some(_) => self.damaged(format!("reading it brought the reader down ({status})")),
+            None => self.damaged(format!("reading it ended the reader ({status})")),
+        }
+    }
+
+    fn damaged(&self, why: String) -> ReadError {
+        ReadError::Damaged { path: self.path.clone(), why }
+    }
+
+    fn unread(&self, source: io::Error) -> ReadError {
+        ReadError::Io { path: self.path.clone(), source }
+    }
+
+    fn nonsense(&self) -> ReadError {
+        self.damaged("reading it made the reader answer something else than was asked".into())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        match self.helper.take() {
+            Some(helper) if helper.close() => self.reader.give_back(helper),
+            _ if self.placed => self.reader.give_up(),
+            _ => {}
+        }
+    }
+}
+
+/// Parts of an array of at most so many values each, in the order of the values: together they are the whole. Where they
+/// can, they end where chunks do, which would be decompressed several times otherwise.
+fn slabs(start: &[usize], count: &[usize], chunk: Option<&[usize]>, most: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
+    let inner = |axis: usize| count[axis + 1..].iter().try_fold(1_usize, |all, length| all.checked_mul(*length));
+    let Some(axis) = (0..count.len()).find(|axis| inner(*axis).is_some_and(|inner| inner <= most)) else {
+        return vec![(Vec::new(), Vec::new())]; // a single value
+    };
+    if count.contains(&0) {
+        return Vec::new();
+    }
+    let mut step = (most / inner(axis).unwrap_or(most)).max(1);
+    if let Some(chunk) = chunk.and_then(|chunk| chunk.get(axis).copied()).filter(|chunk| (1..step).contains(chunk)) {
+        step -= step % chunk;
+    }
+    let outer: usize = count[..axis].iter().product();
+    let mut slabs = Vec::new();
+    for number in 0..outer {
+        let (mut first, mut rest) = (start.to_vec(), number);
+        for above in (0..axis).rev() {
+            first[above] += rest % count[above];
+            rest /= count[above];
+        }
+        for at in (0..count[axis]).step_by(step) {
+            let (mut from, mut length) = (first.clone(), vec![1; axis]);
+            from[axis] += at;
+            length.push(step.min(count[axis] - at));
+            length.extend(&count[axis + 1..]);
+            slabs.push((from, length));
+        }
+    }
+    slabs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_are_the_whole_in_order_and_end_where_chunks_do() {
+        assert_eq!(slabs(&[], &[], None, 9), [(vec![], vec![])]);
+        assert_eq!(slabs(&[0, 0], &[4, 0], None, 9), []);
+        assert_eq!(slabs(&[1, 2], &[2, 3], None, 9), [(vec![1, 2], vec![2, 3])]);
+        let two = slabs(&[0, 0], &[7, 3], Some(&[2, 3]), 15); // five rows fit, four are whole chunks
+        assert_eq!(two, [(vec![0, 0], vec![4, 3]), (vec![4, 0], vec![3, 3])]);
+        for (count, most) in [([2, 3, 5], 1), ([2, 3, 5], 4), ([2, 3, 5], 5), ([2, 3, 5], 29), ([1, 1, 9], 2)] {
+            let mut seen = Vec::new();
+            for (start, length) in slabs(&[0; 3], &count, None, most) {
+                assert!(length.iter().product::<usize>() <= most);
+                for at in 0..length.iter().product() {
+                    let [k, j, i] = [at / (length[1] * length[2]), at / length[2] % length[1], at % length[2]];
+                    seen.push(((start[0] + k) * count[1] + start[1] + j) * count[2] + start[2] + i);
+                }
+            }
+            assert_eq!(seen, (0..count.iter().product()).collect::<Vec<_>>(), "{count:?} {most}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What a program and its helper process say to each other, over a pair of sockets.
+//!
+//! A message is its length, the length of the plain values after it, a JSON text, and these values. Both lengths are
+//! held against limits before anything is allocated. A request that begins with a file has its descriptor with it.
+
+use crate::granule::inspect::{Depth, Looked};
+use edp_protocol::recipe::Recipe;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Longest JSON text of a message, in bytes: the table of some million chunks.
+const MAX_TEXT: usize = 128 << 20;
+
+/// Most plain values that an answer carries, in bytes.
+pub(super) const MAX_VALUES: usize = 64 << 20;
+
+/// What is asked of a helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// Processor time that it may take, in seconds.
+    pub(super) seconds: u64,
+    /// What is asked.
+    pub(super) ask: Ask,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// The file may be let go. There is no answer.
+    Close,
+    /// Whose granule it is, and whether it is whole.
+    Look { recipe: Option<Box<Recipe>>, depth: Depth, places: bool },
+    /// The variables of a file.
+    Describe,
+    /// A part of a variable, as numbers of 4 or 8 bytes.
+    Values { variable: String, start: Vec<usize>, count: Vec<usize>, double: bool },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// The helper has started; there was no question.
+    Ready,
+    Looked(Looked),
+    Described(Vec<Described>),
+    /// The values come after the text.
+    Values,
+    /// It cannot be read, for what is in it.
+    Damaged(String),
+    /// It cannot be read now.
+    Unread(String),
+}
+
+/// A variable of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// Its name.
+    pub name: String,
+    /// Names and lengths of its dimensions, the slowest first.
+    pub dimensions: Vec<(String, usize)>,
+    /// Elements of a chunk in each dimension, if it is stored in chunks.
+    pub chunk: Option<Vec<usize>>,
+    /// Its attribute `long_name`, if that is a text.
+    pub long_name: String,
+    /// Its attribute `units`, if that is a text.
+    pub units: String,
+    /// Bits of the numbers in `_FillValue` and `missing_value`: what stands for no value.
+    pub missing: Vec<u64>,
+}
+
+impl Described {
+    /// Lengths of the dimensions, the slowest first.
+    pub fn shape(&self) -> Vec<usize> {
+        self.dimensions.iter().map(|(_, length)| *length).collect()
+    }
+
+    /// What stands for no value.
+    pub fn missing(&self) -> Vec<f64> {
+        self.missing.iter().map(|bits| f64::from_bits(*bits)).collect()
+    }
+}
+
+/// Sends a message, with the descriptor of a file if there is one, before the deadline if there is one.
+pub(super) fn send(
+    socket: &UnixStream,
+    message: &impl Serialize,
+    values: &[u8],
+    file: Option<&File>,
+    deadline: Option<Instant>,
+) -> io::Result<()> {
+    let text = serde_json::to_vec(message)?;
+    if text.len() > MAX_TEXT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the message is too long"));
+    }
+    let mut bytes = Vec::with_capacity(16 + text.len());
+    bytes.extend((text.len() as u64).to_le_bytes());
+    bytes.extend((values.len() as u64).to_le_bytes());
+    bytes.extend(text);
+    let mut sent = 0;
+    if let Some(file) = file {
+        let files = [file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        if let Some(deadline) = deadline {
+            socket.set_write_timeout(Some(left(deadline)?))?;
+        }
+        sent = rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    }
+    for mut part in [&bytes[sent..], values] {
+        while !part.is_empty() {
+            if let Some(deadline) = deadline {
+                socket.set_write_timeout(Some(left(deadline)?))?;
+            }
+            match (&*socket).write(part) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => part = &part[written..],
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A message, its plain values, and the file that came with it.
+pub(super) type Received<M> = (M, Vec<u8>, Option<File>);
+
+/// Receives a message with as many bytes of plain values as are expected, and the descriptor that came with it; none if
+/// the other side has closed.
+pub(super) fn receive<M: DeserializeOwned>(
+    socket: &UnixStream,
+    values: usize,
+    deadline: Option<Instant>,
+) -> io::Result<Option<Received<M>>> {
+    let mut head = [0; 16];
+    let mut file = None;
+    let mut filled = 0;
+    while filled < head.len() {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        if let Some(deadline) = deadline {
+            socket.set_read_timeout(Some(left(deadline)?))?;
+        }
+        let room = &mut [IoSliceMut::new(&mut head[filled..])];
+        let got = match rustix::net::recvmsg(socket, room, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Ok(got) => got.bytes,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(files) = message {
+                file = files.map(File::from).last().or(file);
+            }
+        }
+        match got {
+            0 if filled == 0 => return Ok(None),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got => filled += got,
+        }
+    }
+    let [text, plain] = [0, 8].map(|at| head[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
+    let limit = |length: u64, most: usize| usize::try_from(length).ok().filter(|length| *length <= most);
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "a message of a length that it cannot have");
+    let (text, plain) = (limit(text, MAX_TEXT).ok_or_else(too_long)?, limit(plain, values).ok_or_else(too_long)?);
+    let text = take(socket, text, deadline)?;
+    let plain = take(socket, plain, deadline)?;
+    Ok(Some((serde_json::from_slice(&text)?, plain, file)))
+}
+
+fn take(socket: &UnixStream, length: usize, deadline: Option<Instant>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        if let Some(deadline) = deadline {
+            socket.set_read_timeout(Some(left(deadline)?))?;
+        }
+        match (&*socket).read(&mut bytes[filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(got) => filled += got,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(bytes)
+}
+
+/// What is left until a deadline.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::FileExt as _;
+
+    fn request() -> Request {
+        Request { seconds: 5, ask: Ask::Describe }
+    }
+
+    #[test]
+    fn a_descriptor_and_values_arrive_with_their_message() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"granule").unwrap();
+        send(&here, &request(), &[], Some(&file), None).unwrap();
+        send(&here, &request(), &[1, 2, 3], None, None).unwrap();
+        let (first, values, got) = receive::<Request>(&there, 0, None).unwrap().unwrap();
+        assert_eq!((first.seconds, values.len()), (5, 0));
+        let mut bytes = [0; 7];
+        got.unwrap().read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"granule");
+        let (_, values, got) = receive::<Request>(&there, 3, None).unwrap().unwrap();
+        assert_eq!((values, got.is_none()), (vec![1, 2, 3], true));
+        drop(here);
+        assert!(receive::<Request>(&there, 0, None).unwrap().is_none());
+    }
+
+    #[test]
+    fn lengths_are_held_against_limits_and_waits_against_deadlines() {
+        for (text, plain) in [(u64::MAX, 0_u64), (MAX_TEXT as u64 + 1, 0), (2, 5)] {
+            let (mut here, there) = UnixStream::pair().unwrap();
+            here.write_all(&[text.to_le_bytes(), plain.to_le_bytes()].concat()).unwrap();
+            let error = receive::<Request>(&there, 4, None).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text} {plain}");
+        }
+        let (mut here, there) = UnixStream::pair().unwrap();
+        here.write_all(&[9]).unwrap();
+        let soon = Some(Instant::now() + Duration::from_millis(20));
+        let error = receive::<Request>(&there, 0, soon).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
+        here.write_all(&[9]).unwrap();
+        drop(here);
+        assert_eq!(receive::<Request>(&there, 0, None).map(|_| ()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
