@@ -8,7 +8,8 @@ use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
 use super::file::{self, Written};
 use crate::libraries;
 use edp_protocol::wire;
-use std::collections::{BTreeSet, HashMap};
+use netcdf::AttributeValue;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Why a file does not pass.
@@ -36,7 +37,8 @@ pub enum GateError {
 }
 
 /// Opens a file and holds its structure against the dataset and the chunks it was written from: dimensions, types, fill
-/// values, filters, attributes, chunk index and sizes, and the values of everything that is stored plainly (time,
+/// values, filters, attributes, chunk index and sizes, whether there is a chunk wherever the shape of a variable asks for
+/// one (whoever wrote the chunks may have left some out), and the values of everything that is stored plainly (time,
 /// bounds, coordinates). Gives out where the chunks are.
 ///
 /// # Errors
@@ -51,7 +53,7 @@ pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wi
             violations.push(format!("dimensions are {lengths:?}, should be {:?}", dataset.dimensions));
         }
         let globals = found.attributes().filter(|attribute| attribute.name() != "_NCProperties");
-        compare(&mut violations, "global", &file::attributes_of(globals).map_err(read)?, &dataset.attributes);
+        compare(&mut violations, "global", globals, &dataset.attributes).map_err(read)?;
         let names: Vec<_> = found.variables().map(|v| v.name()).collect();
         if !names.iter().eq(dataset.variables.iter().map(|v| &v.name)) {
             violations.push(format!("variables are {names:?}"));
@@ -119,7 +121,7 @@ fn check_variable(
         Storage::Chunked(_, chunked) => Some(chunked.shape.clone()),
     };
     differ("its chunk shape", format!("{:?}", found.chunking()?), format!("{shape:?}"));
-    compare(violations, name, &file::attributes_of(found.attributes())?, &variable.attributes);
+    compare(violations, name, found.attributes(), &variable.attributes)?;
     if let Storage::Contiguous(values) = &variable.storage {
         let same = match values {
             super::dataset::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
@@ -136,22 +138,49 @@ fn check_variable(
     Ok(())
 }
 
-fn compare(violations: &mut Vec<String>, place: &str, found: &Attributes, wanted: &Attributes) {
-    if found == wanted {
-        return;
+/// Holds attributes against those that are wanted: their names, the types that they are stored as, and their values.
+fn compare<'a>(
+    violations: &mut Vec<String>,
+    place: &str,
+    found: impl Iterator<Item = netcdf::Attribute<'a>>,
+    wanted: &Attributes,
+) -> netcdf::Result<()> {
+    let mut values = BTreeMap::new();
+    // The fill value is compared by itself.
+    for attribute in found.filter(|attribute| attribute.name() != "_FillValue") {
+        values.insert(attribute.name().to_owned(), attribute.value()?);
     }
-    let names = |attributes: &Attributes| attributes.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
-    for name in names(found).symmetric_difference(&names(wanted)) {
+    let names: BTreeSet<&str> = values.keys().map(String::as_str).collect();
+    for name in names.symmetric_difference(&wanted.iter().map(|(name, _)| name.as_str()).collect()) {
         violations.push(format!("{place}: attribute {name} is missing or not wanted"));
     }
     for (name, value) in wanted {
-        // An empty text is stored as one NUL character and read back as empty.
-        match super::dataset::get(found, name) {
-            Some(other) if !same_value(other, value) => {
-                violations.push(format!("{place}: attribute {name} is {other:?}, should be {value:?}"));
-            }
-            _ => {}
+        let Some(found) = values.remove(name) else { continue };
+        let (stored, planned) = (stored_as(&found), stored_as(&file::attribute_value(value)));
+        if stored != planned {
+            violations.push(format!("{place}: attribute {name} is stored as {stored}, should be {planned}"));
+            continue;
         }
+        // An empty text is stored as one NUL character and read back as empty.
+        match file::attribute_from(found) {
+            Some(other) if same_value(&other, value) => {}
+            other => violations.push(format!("{place}: attribute {name} is {other:?}, should be {value:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// What an attribute is stored as, in words.
+fn stored_as(value: &AttributeValue) -> &'static str {
+    use AttributeValue as V;
+    match value {
+        V::Str(_) => "characters",
+        V::Strs(texts) if texts.len() == 1 => "a string",
+        V::Strs(_) => "several strings",
+        V::Float(_) | V::Floats(_) => "numbers of single precision",
+        V::Double(_) | V::Doubles(_) => "numbers of double precision",
+        V::Int(_) | V::Ints(_) => "integers of 32 bits",
+        _ => "a type that granules do not use",
     }
 }
 
@@ -180,6 +209,9 @@ fn check_chunks(
     if layout.filters != filters {
         violations.push(format!("{name}: its filters are {:?}, should be {filters:?}", layout.filters));
     }
+    if let Some(what) = layout.missing() {
+        violations.push(format!("{name}: {what}"));
+    }
     if stored.len() != written.len() {
         violations.push(format!("{name}: {} chunks in the file, should be {}", stored.len(), written.len()));
     }
@@ -202,6 +234,7 @@ fn check_chunks(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::super::dataset::Values;
+    use super::super::file::Writer;
     use super::super::file::tests::{sample, write};
     use super::*;
 
@@ -259,6 +292,52 @@ mod tests {
             let found = violations(&path, &sample(), &written);
             assert!(found.iter().any(|v| v.starts_with(want)), "{want}: {found:?}");
         }
+    }
+
+    #[test]
+    fn chunks_that_nobody_wrote_are_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let Storage::Chunked(_, chunked) = &sample().variables[1].storage else { panic!() };
+        let chunks = chunked.chunks.clone().unwrap();
+        for (left, want) in
+            [(0, "SSH: 0 of 4 chunks are there, none at [0, 0, 0]"), (3, "SSH: 3 of 4 chunks are there")]
+        {
+            let path = dir.path().join(format!("{left}.nc"));
+            let mut writer = Writer::create(&path, &sample()).unwrap();
+            writer.write("SSH", &chunks[..left]).unwrap();
+            let written = writer.close().unwrap(); // agrees with what is in the file
+            let found = violations(&path, &sample(), &written);
+            assert!(found.len() == 1 && found[0].starts_with(want), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_of_other_types_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.nc");
+        let written = write(&path, &sample()).unwrap();
+        let wanted = sample().attributes[0].1.text().unwrap().to_owned();
+        let others = [
+            (AttributeValue::Strs(vec![wanted.clone()]), "a string"),
+            (AttributeValue::Strs(vec![wanted.clone(), "more".into()]), "several strings"),
+            (AttributeValue::Short(3), "a type that granules do not use"),
+            (AttributeValue::Double(3.0), "numbers of double precision"),
+        ];
+        for (value, kind) in others {
+            netcdf::append(&path).unwrap().add_attribute("title", value).unwrap();
+            let found = violations(&path, &sample(), &written);
+            let problem = format!("global: attribute title is stored as {kind}, should be characters");
+            assert!(found.contains(&problem), "{found:?}");
+        }
+        netcdf::append(&path).unwrap().add_attribute("title", wanted).unwrap();
+        check(&path, &sample(), &written).unwrap();
+        let mut file = netcdf::append(&path).unwrap();
+        file.variable_mut("SSH").unwrap().put_attribute("actual_range", vec![1.0_f64, 23.0]).unwrap();
+        drop(file);
+        let found = violations(&path, &sample(), &written);
+        let problem =
+            "SSH: attribute actual_range is stored as numbers of double precision, should be numbers of single";
+        assert!(found.len() == 1 && found[0].starts_with(problem), "{found:?}");
     }
 
     fn retype(variable: &mut Variable) {
