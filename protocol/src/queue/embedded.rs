@@ -70,7 +70,10 @@ impl Shelves {
             let mut shelves = self.lock();
             for entry in entries.rev() {
                 if entry.deliveries > DELIVERY_LIMIT && queue != Queue::Dead {
-                    shelves[Queue::Dead as usize].ready.push_back(Entry { deliveries: 0, ..entry });
+                    let mut dead = Entry { deliveries: 0, ..entry };
+                    dead.message.headers.insert("x-first-death-reason".into(), "delivery_limit".into());
+                    dead.message.headers.insert("x-first-death-queue".into(), queue.to_string());
+                    shelves[Queue::Dead as usize].ready.push_back(dead);
                 } else {
                     shelves[queue as usize].ready.push_front(entry);
                 }

@@ -7,8 +7,8 @@
 //!
 //! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it
 //! likes. A lost connection, a broker that is away and a queue that is gone are no errors at first: publishers and
-//! consumers wait while it is all built anew, for as long as [`Options::patience`] says. Then every call ends with
-//! [`QueueError::Unreachable`].
+//! consumers wait while it is all built anew, for as long as [`Options::patience`] says, counted from the last progress.
+//! Then every call ends with [`QueueError::Unreachable`].
 
 mod address;
 mod amqp;
@@ -72,7 +72,34 @@ pub struct Message {
     pub headers: BTreeMap<String, String>,
 }
 
+/// Headers of a message that came to the queue of the dead: why, and from which queue. The last time counts where the
+/// broker says it (RabbitMQ 3.13 and newer).
+const DEATHS: [(&str, &str); 2] =
+    [("x-last-death-reason", "x-last-death-queue"), ("x-first-death-reason", "x-first-death-queue")];
+
+/// Why the broker has taken a message out of its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Death {
+    /// It was delivered [`topology::DELIVERY_LIMIT`] times, and never acknowledged.
+    DeliveryLimit,
+    /// It was in the queue for longer than a policy lets messages live.
+    Expired,
+    /// The queue was longer than a policy lets it be.
+    Length,
+}
+
 impl Message {
+    /// Why the message is dead, and the queue that it was in; none if it is not known to be.
+    pub fn death(&self) -> Option<(Death, &str)> {
+        let (reason, queue) = DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
+        let death = match reason.as_str() {
+            "expired" => Death::Expired,
+            "maxlen" => Death::Length,
+            _ => Death::DeliveryLimit,
+        };
+        Some((death, self.headers.get(queue).map(String::as_str).unwrap_or_default()))
+    }
+
     /// A message without headers.
     pub fn new(body: impl Into<Bytes>, content_type: &str, message_id: &str) -> Message {
         let (content_type, message_id) = (content_type.to_owned(), message_id.to_owned());
@@ -178,6 +205,12 @@ pub enum PublishError {
         size: usize,
         /// The limit.
         most: usize,
+    },
+    /// The queue takes no more for now: a policy of the broker limits its length. It may take more later.
+    #[error("the queue {queue} is full: a policy of the broker limits its length (max-length)")]
+    Full {
+        /// Its name.
+        queue: String,
     },
     /// The queue cannot take it. It may have been published all the same, if only the confirmation was lost.
     #[error(transparent)]
@@ -326,6 +359,39 @@ impl Link {
         match &self.backend {
             Backend::Amqp(handle) => Destination { system: "rabbitmq", name: handle.queue(queue) },
             Backend::Embedded(_) => Destination { system: "edp", name: queue.to_string() },
+        }
+    }
+
+    /// The broker, without password; none for queues in this process.
+    pub fn address(&self) -> Option<String> {
+        match &self.backend {
+            Backend::Amqp(handle) => Some(handle.address()),
+            Backend::Embedded(_) => None,
+        }
+    }
+
+    /// How long a broker is waited for; for queues in this process, without end.
+    pub fn patience(&self) -> Duration {
+        match &self.backend {
+            Backend::Amqp(handle) => handle.patience(),
+            Backend::Embedded(_) => Duration::MAX,
+        }
+    }
+
+    /// The error of whoever has waited in vain since then for what the queues should do.
+    pub fn given_up(&self, since: Instant, why: &str) -> QueueError {
+        match &self.backend {
+            Backend::Amqp(handle) => handle.unreachable(since, why),
+            Backend::Embedded(_) => QueueError::Closed,
+        }
+    }
+
+    /// How often this link has deleted queues that the broker did not serve, and declared them anew. What they held is
+    /// lost.
+    pub fn renewals(&self) -> u64 {
+        match &self.backend {
+            Backend::Amqp(handle) => handle.renewals(),
+            Backend::Embedded(_) => 0,
         }
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Publication {
     pub(super) message: Message,
     /// When it was handed over; it is given up when it has waited longer than the patience.
     pub(super) since: Instant,
+    /// Whether it is offered again when the queue is full.
+    pub(super) insists: bool,
     pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
     /// Kept until the message is confirmed or given up, even if nobody waits for that any more.
     pub(super) _place: OwnedSemaphorePermit,
@@ -39,9 +41,23 @@ impl Publisher {
     ///
     /// Dropping the call does not take the message back.
     ///
+    /// A queue that is full, by a limit of the broker, is offered the message again until it takes it.
+    ///
     /// # Errors
     /// The message is too large, or was not taken for as long as the patience lasts.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.send(message, true).await
+    }
+
+    /// Publishes a message as [`Publisher::publish`] does, unless the queue is full.
+    ///
+    /// # Errors
+    /// [`PublishError::Full`] as soon as the broker says so, and those of [`Publisher::publish`].
+    pub async fn offer(&self, message: Message) -> Result<(), PublishError> {
+        self.send(message, false).await
+    }
+
+    async fn send(&self, message: Message, insists: bool) -> Result<(), PublishError> {
         let headers = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let properties = message.content_type.len() + message.message_id.len() + headers;
         for (part, size, most) in [("body", message.body.len(), MAX_BODY), ("properties", properties, MAX_PROPERTIES)] {
@@ -52,7 +68,7 @@ impl Publisher {
         let over = || PublishError::Queue(self.link.over());
         let place = self.window.clone().acquire_owned().await.map_err(|_| over())?;
         let (reply, confirmed) = oneshot::channel();
-        let publication = Publication { queue: self.queue, message, since: Instant::now(), reply, _place: place };
+        let publication = Publication { queue: self.queue, message, since: Instant::now(), insists, reply, _place: place };
         self.outbox.send(publication).await.map_err(|_| over())?;
         confirmed.await.unwrap_or_else(|_| Err(over()))
     }

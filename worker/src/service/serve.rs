@@ -144,7 +144,7 @@ pub async fn serve(
                     Ok(Slot::Settled) => {}
                     Ok(Slot::Unfit(reason) | Slot::Stuck(reason)) => ended = Some(Ended::Unfit(reason)),
                     Ok(Slot::Cut(PublishError::Queue(error))) => return Err(error),
-                    Ok(Slot::Cut(error @ PublishError::Size { .. })) => ended = Some(Ended::Unfit(chain(&error))),
+                    Ok(Slot::Cut(error @ (PublishError::Size { .. } | PublishError::Full { .. }))) => ended = Some(Ended::Unfit(chain(&error))),
                     // Slots turn panics of the computation into outcomes; they do not panic themselves.
                     Err(error) => ended = Some(Ended::Unfit(error.to_string())),
                 }

@@ -171,6 +171,23 @@ impl Ledger {
         })
     }
 
+    /// Sends orders again that were sent before a time, in ms since 1970, that nobody has begun, and that are not in the
+    /// queue any more. Those that are to run alone are not among them: a worker may hold them until its slots are empty.
+    /// Says how many.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub fn resend(&mut self, sent_before: i64, now: i64) -> Result<usize, LedgerError> {
+        self.transact(|transaction, policy| {
+            // A lease begins with the sending.
+            let due = sent_before.saturating_add(millis(policy.lease));
+            let update = "UPDATE recipe SET state = 0, due = ?1
+                WHERE listed = 1 AND state = 1 AND alone = 0 AND due <= ?2 AND NOT EXISTS
+                (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
+            transaction.prepare_cached(update)?.execute(params![now, due])
+        })
+    }
+
     /// Ends all leases at once: the queue has ended with the process that had it, and so have the workers.
     ///
     /// # Errors

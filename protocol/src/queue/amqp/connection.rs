@@ -2,27 +2,27 @@
 
 use super::cause;
 use super::{Half, Shared};
-use crate::queue::{Address, Depth, Queue, QueueError, Secrets, State};
+use crate::queue::{Address, Depth, Queue, QueueError, Secrets};
 use futures_util::{Stream, StreamExt};
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
+use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, TLSConfig};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::uri::AMQPScheme;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind, Event, ExchangeKind};
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
-
-/// First and longest pause between attempts to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-
-/// How long a connection must have lasted for the next loss to be a new one, with short pauses again.
-const STEADY: Duration = Duration::from_secs(10);
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How long the broker may take to end a connection that is of no use any more.
 pub(super) const HANG_UP: Duration = Duration::from_secs(2);
+
+/// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that is
+/// declared within milliseconds of the deletion of its predecessor.
+const REST_BEFORE_DECLARING: Duration = Duration::from_secs(1);
 
 /// What a link does about its queues whenever it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,25 @@ pub(super) enum Failure {
 pub(super) struct Session {
     pub(super) connection: Connection,
     pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    socket: Socket,
+}
+
+/// A second handle on a connection's socket. A connection whose orderly end the broker does not answer is ended by it:
+/// left to itself, it would live on with its heartbeats and keep the coordinator's place.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<Option<TcpStream>>>);
+
+impl Socket {
+    fn hold(&self, stream: TcpStream) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
+
+    /// Ends the connection at once, whatever state it is in.
+    fn cut(&self) {
+        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = stream.shutdown(Shutdown::Both); // fails if the other side has ended it
+        }
+    }
 }
 
 impl Session {
@@ -62,112 +81,47 @@ impl Session {
             None => Err("the connection has ended".into()),
         }
     }
+
+    /// Ends the connection, if it still lives: in order if the broker answers within `limit`, else by its socket.
+    pub(super) async fn hang_up(&mut self, shared: &Shared, half: Half, limit: Duration) {
+        let mut orderly = false;
+        if self.connection.status().connected() {
+            let closing = self.connection.close(200, ShortString::from("OK"));
+            orderly = matches!(tokio::time::timeout(limit, closing).await, Ok(Ok(())));
+        }
+        self.socket.cut();
+        if !orderly && half == Half::Consuming && shared.role() == Role::Declares {
+            shared.abandoned();
+        }
+    }
 }
 
 fn is_of_a_channel(event: &Event) -> bool {
     matches!(event, Event::Error(error) if error.is_amqp_soft_error())
 }
 
-/// Ends a connection, if it still lives. Dropping it would do so some time later: until then, a coordinator would find
-/// its own place taken.
-pub(super) async fn hang_up(connection: &Connection, limit: Duration) {
-    if connection.status().connected() {
-        let _ = tokio::time::timeout(limit, connection.close(200, ShortString::from("OK"))).await;
-    }
-}
-
-/// The attempts of one actor to be connected.
-pub(super) struct Attempts {
-    half: Half,
-    /// Begin of the outage.
-    since: Instant,
-    pause: Duration,
-    /// When the last connection was up.
-    up: Option<Instant>,
-    /// What happened last.
-    why: String,
-}
-
-impl Attempts {
-    pub(super) fn new(half: Half) -> Attempts {
-        Attempts { half, since: Instant::now(), pause: PAUSES.0, up: None, why: "not connected yet".into() }
-    }
-
-    /// The connection is lost.
-    pub(super) fn lost(&mut self, shared: &Shared, why: String) {
-        tracing::warn!(connection = ?self.half, %why, "connection to the queues lost, building it anew");
-        self.since = Instant::now();
-        if self.up.is_some_and(|up| up.elapsed() > STEADY) {
-            self.pause = PAUSES.0;
-        }
-        self.why = why;
-        shared.report(self.half, State::Down { since: self.since, why: self.why.clone() });
-    }
-
-    /// Connects and does what the role asks for, again and again, until it succeeds or the patience is over.
-    ///
-    /// # Errors
-    /// Why it makes no sense to go on.
-    pub(super) async fn connect(&mut self, shared: &Shared) -> Result<Session, QueueError> {
-        if self.up.is_none() {
-            self.since = Instant::now();
-        } else {
-            self.rest(shared).await;
-        }
-        loop {
-            shared.report(self.half, State::Down { since: self.since, why: self.why.clone() });
-            match attempt(shared, self.half, self.up.is_none()).await {
-                Ok(session) => {
-                    tracing::info!(connection = ?self.half, address = %shared.options.address, "connected");
-                    self.up = Some(Instant::now());
-                    shared.report(self.half, State::Up);
-                    return Ok(session);
-                }
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(why)) => {
-                    tracing::debug!(connection = ?self.half, %why, "not connected");
-                    self.why = why;
-                }
-                Err(Failure::Taken) => {
-                    if self.why != TAKEN {
-                        tracing::warn!(production = %shared.options.production, "{TAKEN}");
-                    }
-                    (self.why, self.since, self.pause) = (TAKEN.into(), Instant::now(), PAUSES.0);
-                }
-            }
-            if self.since.elapsed() >= shared.options.patience {
-                return Err(shared.unreachable(self.since, &self.why));
-            }
-            self.rest(shared).await;
-        }
-    }
-
-    /// Pauses, twice as long each time, with some jitter so that many workers do not come back at once.
-    async fn rest(&mut self, shared: &Shared) {
-        let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-        let left = shared.options.patience.saturating_sub(self.since.elapsed());
-        tokio::time::sleep(self.pause.mul_f64(0.5 + random / 2.0).min(left)).await;
-        self.pause = (self.pause * 2).min(PAUSES.1);
-    }
-}
-
-/// What is said of [`Failure::Taken`].
-pub(super) const TAKEN: &str = "standing by: another coordinator of this production is at work";
+/// What is said while the broker still has the last connection of this very coordinator.
+const OWN_PLACE: &str = "the broker has not ended the last connection of this coordinator yet";
 
 /// Connects once and does what the role asks for.
-async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Failure> {
-    let connection = within(shared, "connecting", connect(shared, half)).await.map_err(|failure| match failure {
-        // what refuses us later may be a broker that is just starting
-        Trouble::Amqp(error) if first && is_refusal(&error) => {
-            Failure::Final(shared.refused(cause::of(&error, &shared.options.address)))
+pub(super) async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Failure> {
+    let socket = Socket::default();
+    let connected = within(shared, "connecting", connect(shared, half, socket.clone())).await;
+    let connection = connected.map_err(|failure| {
+        socket.cut();
+        match failure {
+            // what refuses us later may be a broker that is just starting
+            Trouble::Amqp(error) if first && is_refusal(&error) => {
+                Failure::Final(shared.refused(cause::of(&error, &shared.options.address)))
+            }
+            Trouble::Amqp(error) => Failure::Passing(cause::of(&error, &shared.options.address)),
+            Trouble::Late(why) => Failure::Passing(why),
         }
-        Trouble::Amqp(error) => Failure::Passing(cause::of(&error, &shared.options.address)),
-        Trouble::Late(why) => Failure::Passing(why),
     })?;
     let events = Box::pin(connection.events_listener());
-    let session = Session { connection, events };
+    let mut session = Session { connection, events, socket };
     if let Err(failure) = prepare(shared, half, &session.connection).await {
-        hang_up(&session.connection, HANG_UP).await;
+        session.hang_up(shared, half, HANG_UP).await;
         return Err(failure);
     }
     Ok(session)
@@ -184,13 +138,14 @@ async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result
         Role::Declares => {
             if half == Half::Consuming {
                 take_seat(shared, connection).await?;
+                revive(shared, connection).await?;
             }
             declare(shared, connection).await
         }
     }
 }
 
-async fn connect(shared: &Shared, half: Half) -> Result<Connection, Error> {
+async fn connect(shared: &Shared, half: Half, socket: Socket) -> Result<Connection, Error> {
     let options = &shared.options;
     let address = current(&options.secrets, &options.address).await?;
     let mut uri = address.uri().clone();
@@ -209,18 +164,26 @@ async fn connect(shared: &Shared, half: Half) -> Result<Connection, Error> {
     };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("{} ({}, {purpose})", options.name, options.production).into());
-    let runtime = lapin::runtime::default_runtime()?;
-    let open = async move |uri: lapin::uri::AMQPUri, runtime| {
-        let open = async {
-            let plain = AMQPUriTcpExt::connect_with_config_async(&uri, TLSConfig::default(), &runtime).await?;
-            match &connector {
-                Some(connector) => plain.into_rustls(connector, &host).await,
-                None => Ok(plain),
-            }
-        };
-        Ok(tokio::time::timeout(deadline, open).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
-    };
-    Connection::connector(uri, runtime, open, properties).await
+    // Written out where it is used, for the type of its stream.
+    Connection::connector(
+        uri,
+        lapin::runtime::default_runtime()?,
+        async move |uri: AMQPUri, runtime| {
+            let open = async {
+                let plain = uri.connect_with_config_async(TLSConfig::default(), &runtime).await?;
+                if let AsyncTcpStream::Plain(stream) = &plain {
+                    socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
+                }
+                match &connector {
+                    Some(connector) => plain.into_rustls(connector, &host).await,
+                    None => Ok(plain),
+                }
+            };
+            Ok(tokio::time::timeout(deadline, open).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+        },
+        properties,
+    )
+    .await
 }
 
 /// The address of now: files and programs that give it or its password are asked at each connection.
@@ -268,13 +231,65 @@ pub(super) async fn take_seat(shared: &Shared, connection: &Connection) -> Resul
         channel.queue_declare(name.clone(), seat, FieldTable::default()),
     );
     match taken.await {
-        Ok(_) => {
+        Ok(found) if found.consumer_count() > 0 => {
             close(shared, &channel).await;
             Ok(())
+        }
+        Ok(_) => {
+            // A queue that nobody uses is deleted where a policy lets queues expire, and the place would be free.
+            let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+            let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
+            let consuming = within(shared, "holding the coordinator's place", consuming);
+            let mut consumer = consuming.await.map_err(|trouble| trouble.about(shared, &name))?;
+            tokio::spawn(async move {
+                // Nothing ever comes; it ends with the connection.
+                while let Some(Ok(_)) = consumer.next().await {}
+                drop(channel);
+            });
+            Ok(())
+        }
+        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) && shared.may_be_own() => {
+            Err(Failure::Passing(OWN_PLACE.into()))
         }
         Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) => Err(Failure::Taken),
         Err(trouble) => Err(trouble.about(shared, &name)),
     }
+}
+
+/// Deletes queues that the broker has and does not serve, so that they are declared anew: RabbitMQ 3.10 leaves such
+/// quorum queues behind if it is killed soon after their first declaration. Their messages are lost with them; leases
+/// and the destination make up for that.
+///
+/// A queue is deleted if it was found not to serve again and again, and with it those that are empty, since what made
+/// one useless has often made the others so. None that somebody consumes from is touched: it serves.
+async fn revive(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+    if !Queue::ALL.into_iter().any(|queue| shared.is_dead(queue)) {
+        return Ok(());
+    }
+    let mut deleted = Vec::new();
+    for queue in Queue::ALL {
+        let useless = match look(shared, connection, queue).await {
+            Ok(depth) => depth.consumers == 0 && (depth.messages == 0 || shared.is_dead(queue)),
+            Err(Failure::Final(_)) => false, // it is not there, or not ours to look at
+            Err(_) if !connection.status().connected() => return Err(Failure::Passing("the connection is gone".into())),
+            Err(_) => shared.is_dead(queue),
+        };
+        if useless {
+            let name = ShortString::from(shared.options.production.queue(queue));
+            let channel = channel(shared, connection).await?;
+            let deletion = channel.queue_delete(name.clone(), QueueDeleteOptions::default());
+            within(shared, "deleting a queue", deletion).await.map_err(|trouble| trouble.about(shared, &name))?;
+            close(shared, &channel).await;
+            deleted.push(name.to_string());
+        }
+    }
+    shared.revived(!deleted.is_empty());
+    if !deleted.is_empty() {
+        let queues = deleted.join(", ");
+        tracing::warn!(%queues, "the broker did not serve queues that it has; they are deleted and declared anew");
+        tokio::time::sleep(REST_BEFORE_DECLARING).await;
+    }
+    Ok(())
 }
 
 /// Whether the queues of recipes and results are there.
@@ -348,7 +363,15 @@ pub(super) async fn within<T>(
     what: &str,
     step: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Trouble> {
-    let limit = shared.options.confirm;
+    limited(shared.options.confirm, what, step).await
+}
+
+/// Does one step within a limit of its own.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    what: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
     match tokio::time::timeout(limit, step).await {
         Ok(result) => result.map_err(Trouble::Amqp),
         Err(_) => Err(Trouble::Late(format!("{what}: no answer within {} s", limit.as_secs_f32()))),
@@ -364,14 +387,20 @@ pub(super) fn reply_code(error: &Error) -> Option<u16> {
 }
 
 /// Whether the broker knows us and does not want us (403: user or password, 530: virtual host), or one side does not
-/// trust the other's certificate.
+/// trust the other's certificate. A limit of connections (530 too) is no refusal: others end theirs.
 fn is_refusal(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::IOError(error) => error.kind() == io::ErrorKind::InvalidData,
         // what answers is no broker, or one that wants TLS
         ErrorKind::ParsingError(_) => true,
-        _ => matches!(reply_code(error), Some(403 | 530)),
+        _ => matches!(reply_code(error), Some(403 | 530)) && !is_limit(&error.to_string()),
     }
+}
+
+/// Whether the broker says that a limit of connections or channels is reached: of the virtual host, the user or the node.
+fn is_limit(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("limit") && (text.contains("connection") || text.contains("channel"))
 }
 
 /// Texts among the headers of a message.
@@ -381,4 +410,27 @@ pub(super) fn texts(table: &FieldTable) -> impl Iterator<Item = (String, String)
         AMQPValue::ShortString(text) => Some((name.to_string(), text.to_string())),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_from_refusals() {
+        for text in [
+            "NOT_ALLOWED - access to vhost '/' refused for user 'edp': connection limit (3) is reached",
+            "NOT_ALLOWED - access to vhost 'v' refused for user 'edp': vhost connection limit is reached",
+            "NOT_ALLOWED - Connection refused for user 'edp': user connection limit (1) is reached",
+            "NOT_ALLOWED - number of channels opened for user 'edp' has reached the maximum allowed user limit of (2)",
+        ] {
+            assert!(is_limit(text), "{text}");
+        }
+        for text in [
+            "NOT_ALLOWED - vhost nosuch not found",
+            "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN",
+        ] {
+            assert!(!is_limit(text), "{text}");
+        }
+    }
 }

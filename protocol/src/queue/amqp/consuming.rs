@@ -1,12 +1,12 @@
 //! The actor that declares, looks and consumes.
 
+use super::attempts::{Attempts, TAKEN};
 use super::connection::{
-    Attempts, Failure, HANG_UP, Session, TAKEN, Trouble, channel, check, declare, hang_up, look, take_seat, texts,
-    within,
+    Failure, HANG_UP, Role, Session, Trouble, channel, check, declare, limited, look, reply_code, take_seat, texts, within,
 };
 use super::{Half, Shared};
 use crate::queue::consumer::{self, Settle, Source, Subscription, carry};
-use crate::queue::{Message, QueueError, Reply, Request};
+use crate::queue::{Message, Queue, QueueError, Reply, Request};
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
@@ -24,8 +24,13 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Runs until the link is over.
 pub(super) async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
-    let mut actor =
-        Actor { shared: shared.clone(), subscriptions: Vec::new(), waiting: VecDeque::new(), carriers: JoinSet::new() };
+    let mut actor = Actor {
+        shared: shared.clone(),
+        subscriptions: Vec::new(),
+        waiting: VecDeque::new(),
+        carriers: JoinSet::new(),
+        of_use: false,
+    };
     tokio::select! {
         result = actor.run(&mut requests) => match result {
             Ok(Some(done)) => drop(done.send(())),
@@ -46,6 +51,8 @@ struct Actor {
     waiting: VecDeque<Request>,
     /// The tasks that serve consumers on this connection; they give their subscription back if it is lost.
     carriers: JoinSet<Result<(), (Option<Subscription>, String)>>,
+    /// Whether everything that was asked for was begun or answered on the present connection.
+    of_use: bool,
 }
 
 /// How a connection ended.
@@ -82,8 +89,8 @@ impl Actor {
             let end = self.serve(session, requests).await;
             match end {
                 Ok(End::Closed(done)) => return Ok(done),
-                Ok(End::Lost(why)) | Err(Failure::Passing(why)) => attempts.lost(&shared, why),
-                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into()),
+                Ok(End::Lost(why)) | Err(Failure::Passing(why)) => attempts.lost(&shared, why, self.of_use),
+                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
                 Err(Failure::Final(error)) => return Err(error),
             }
         }
@@ -103,16 +110,17 @@ impl Actor {
         // a carrier whose connection is lost may wait for it: it ends, and hands its subscription back
         let (lost, over) = watch::channel(false);
         let mut settlers = Vec::new();
+        self.of_use = false;
         let end = self.attend(&mut session, requests, &over, &mut settlers).await;
         if let Ok(End::Closed(_)) = &end {
             flush(&settlers).await;
-            hang_up(&session.connection, self.shared.options.confirm).await;
+            session.hang_up(&self.shared, Half::Consuming, self.shared.options.confirm).await;
         }
         lost.send_replace(true);
         while let Some(carried) = self.carriers.join_next().await {
             self.take_back(carried.unwrap_or(Ok(())));
         }
-        hang_up(&session.connection, HANG_UP).await;
+        session.hang_up(&self.shared, Half::Consuming, HANG_UP).await;
         end
     }
 
@@ -139,6 +147,7 @@ impl Actor {
             if !self.waiting.is_empty() {
                 continue;
             }
+            self.of_use = true;
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.keep(request),
@@ -153,6 +162,12 @@ impl Actor {
                 _ = tick.tick() => {
                     if !session.connection.status().connected() {
                         return Ok(End::Lost("the connection is gone".into()));
+                    }
+                    // Whoever publishes has found it out; the next connection declares them anew.
+                    let dead = Queue::ALL.into_iter().find(|queue| self.shared.is_dead(*queue));
+                    if let Some(queue) = dead.filter(|_| self.shared.role() == Role::Declares) {
+                        let queue = self.shared.options.production.queue(queue);
+                        return Ok(End::Lost(format!("the broker has the queue {queue}, and does not serve it")));
                     }
                 }
             }
@@ -262,6 +277,11 @@ impl Channelled {
         subscription: &Subscription,
     ) -> Result<Channelled, Failure> {
         let name = ShortString::from(shared.options.production.queue(subscription.queue));
+        let silent = |trouble: &Trouble| match trouble {
+            Trouble::Late(_) => true,
+            // INTERNAL_ERROR: the queue's process is gone.
+            Trouble::Amqp(error) => reply_code(error) == Some(541),
+        };
         let failed = |trouble: Trouble| match trouble.about(shared, &name) {
             Failure::Final(error @ QueueError::Refused { .. }) => Failure::Final(error),
             // gone since it was looked for, or in trouble
@@ -273,7 +293,12 @@ impl Channelled {
         within(shared, "setting the prefetch", qos).await.map_err(failed)?;
         let tag = ShortString::from(""); // the broker makes one
         let consuming = channel.basic_consume(name.clone(), tag, BasicConsumeOptions::default(), FieldTable::default());
-        let consumer = within(shared, "beginning to consume", consuming).await.map_err(failed)?;
+        let begun = limited(shared.serving(), "beginning to consume", consuming).await;
+        if begun.as_ref().is_err_and(silent) {
+            shared.suspect(subscription.queue);
+        }
+        let consumer = begun.map_err(failed)?;
+        shared.trust(subscription.queue);
         Ok(Channelled { shared: shared.clone(), channel, consumer })
     }
 

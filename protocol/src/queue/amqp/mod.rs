@@ -4,6 +4,7 @@
 //! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a channel
 //! or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is over.
 
+mod attempts;
 mod cause;
 mod connection;
 mod consuming;
@@ -18,6 +19,7 @@ use super::topology::{CONSUMER_TIMEOUT, Production};
 use super::{Address, MAILBOX, Queue, QueueError, Request, SecretError, Secrets, State};
 use crate::settings::QueueSettings;
 use connection::Role;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -151,6 +153,26 @@ impl Handle {
         self.shared.set_role(Role::Awaits);
     }
 
+    /// See [`super::Link::renewals`].
+    pub(super) fn renewals(&self) -> u64 {
+        *self.shared.renewals.borrow()
+    }
+
+    /// See [`super::Link::patience`].
+    pub(super) fn patience(&self) -> Duration {
+        self.shared.options.patience
+    }
+
+    /// The broker, without password.
+    pub(super) fn address(&self) -> String {
+        self.shared.options.address.to_string()
+    }
+
+    /// See [`super::Link::given_up`].
+    pub(super) fn unreachable(&self, since: Instant, why: &str) -> QueueError {
+        self.shared.unreachable(since, why)
+    }
+
     /// The error of a call with a deadline of its own.
     pub(super) fn late(&self, since: Instant, state: &State) -> QueueError {
         match state {
@@ -178,6 +200,9 @@ pub(super) fn start(engine: &Engine, options: Options) -> (Handle, mpsc::Sender<
         halves: Mutex::new([State::Up, State::Up]),
         state,
         over: watch::Sender::new(false),
+        abandoned: Mutex::new(None),
+        silent: Default::default(),
+        renewals: watch::Sender::new(0),
     });
     engine.spawn(consuming::run(shared.clone(), asked));
     engine.spawn(publishing::run(shared.clone(), publications));
@@ -194,7 +219,19 @@ struct Shared {
     state: watch::Sender<State>,
     /// True once the link is closed or has failed: the signal for both actors to end.
     over: watch::Sender<bool>,
+    /// When the last connection that had the coordinator's place was given up without an answer of the broker.
+    abandoned: Mutex<Option<Instant>>,
+    /// How often in a row each queue did not serve although the broker says that it is there.
+    silent: [AtomicU32; Queue::ALL.len()],
+    /// How often queues were made anew that did not serve: what they held is lost.
+    renewals: watch::Sender<u64>,
 }
+
+/// A queue that did not serve so often in a row is dead.
+const SILENT_UNTIL_DEAD: u32 = 2;
+
+/// Heartbeats after which a broker has certainly ended a connection of which it hears nothing.
+const HEARTBEATS: u32 = 3;
 
 /// One of the two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,6 +270,45 @@ impl Shared {
         tracing::error!(%error, "the queues are given up");
         self.report(half, State::Failed(error));
         self.over.send_replace(true);
+    }
+
+    /// The connection that had the coordinator's place was given up, and the broker has not said that it has ended it.
+    fn abandoned(&self) {
+        *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the coordinator's place may still be that of an own connection, which the broker has not yet ended.
+    fn may_be_own(&self) -> bool {
+        let limit = (self.options.heartbeat * HEARTBEATS).min(self.options.patience / 2);
+        let abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        abandoned.is_some_and(|abandoned| abandoned.elapsed() < limit)
+    }
+
+    /// A queue that the broker has did not serve.
+    fn suspect(&self, queue: Queue) {
+        self.silent[queue as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A queue serves.
+    fn trust(&self, queue: Queue) {
+        self.silent[queue as usize].store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a queue has not served for so often that it never will.
+    fn is_dead(&self, queue: Queue) -> bool {
+        self.silent[queue as usize].load(Ordering::Relaxed) >= SILENT_UNTIL_DEAD
+    }
+
+    /// The queues that do not serve were looked at, and deleted if that is true.
+    fn revived(&self, deleted: bool) {
+        Queue::ALL.into_iter().for_each(|queue| self.trust(queue));
+        self.renewals.send_modify(|renewals| *renewals += u64::from(deleted));
+    }
+
+    /// How long a queue may take to begin to serve, which includes the election of its leader. Two such waits leave
+    /// most of the patience for what is done about it.
+    fn serving(&self) -> Duration {
+        self.options.confirm.min((self.options.patience / 6).max(Duration::from_secs(2)))
     }
 
     async fn over(&self) {

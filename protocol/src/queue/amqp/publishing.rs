@@ -1,9 +1,10 @@
 //! The actor that publishes.
 
-use super::connection::{Attempts, Failure, Session, TAKEN, channel, reply_code, within};
+use super::attempts::{Attempts, TAKEN};
+use super::connection::{Failure, HANG_UP, Role, Session, channel, reply_code, within};
 use super::{Half, Shared};
 use crate::queue::publisher::Publication;
-use crate::queue::{PublishError, QueueError, State};
+use crate::queue::{PublishError, Queue, QueueError, State};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -30,11 +31,15 @@ pub(super) async fn run(shared: Arc<Shared>, mut outbox: mpsc::Receiver<Publicat
         let mut attempts = Attempts::new(Half::Publishing);
         loop {
             let mut session = attempts.connect(&shared).await?;
-            match publish(&shared, &mut session, &mut outbox, &mut waiting).await {
+            // Where nothing waits to be published, a connection is all that there is to be achieved.
+            let mut of_use = waiting.is_empty();
+            let ended = publish(&shared, &mut session, &mut outbox, &mut waiting, &mut of_use).await;
+            session.hang_up(&shared, Half::Publishing, HANG_UP).await;
+            match ended {
                 Ok(()) => return Ok(()),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(why)) => attempts.lost(&shared, why),
-                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into()),
+                Err(Failure::Passing(why)) => attempts.lost(&shared, why, of_use),
+                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
             }
         }
     };
@@ -59,9 +64,10 @@ async fn publish(
     session: &mut Session,
     outbox: &mut mpsc::Receiver<Publication>,
     waiting: &mut VecDeque<Publication>,
+    of_use: &mut bool,
 ) -> Result<(), Failure> {
     let mut flights = BTreeMap::new();
-    let result = fly(shared, session, outbox, waiting, &mut flights).await;
+    let result = fly(shared, session, outbox, waiting, &mut flights, of_use).await;
     for flight in flights.into_values().rev() {
         waiting.push_front(flight.publication);
     }
@@ -74,6 +80,7 @@ async fn fly(
     outbox: &mut mpsc::Receiver<Publication>,
     waiting: &mut VecDeque<Publication>,
     flights: &mut BTreeMap<u64, Flight>,
+    of_use: &mut bool,
 ) -> Result<(), Failure> {
     let options = &shared.options;
     let channel = channel(shared, &session.connection).await?;
@@ -100,9 +107,17 @@ async fn fly(
                 let confirmed = confirmed.map_err(|error| sort(shared, error))?;
                 // not there any more: it was given up
                 let Some(flight) = flights.remove(&number) else { continue };
+                *of_use = true;
+                shared.trust(flight.publication.queue);
                 match confirmed {
                     Confirmation::Ack(None) => drop(flight.publication.reply.send(Ok(()))),
-                    Confirmation::Nack(None) | Confirmation::NotRequested => refused.push_back(flight.publication),
+                    Confirmation::Nack(None) | Confirmation::NotRequested if flight.publication.insists => {
+                        refused.push_back(flight.publication);
+                    }
+                    Confirmation::Nack(None) | Confirmation::NotRequested => {
+                        let queue = options.production.queue(flight.publication.queue);
+                        let _ = flight.publication.reply.send(Err(PublishError::Full { queue }));
+                    }
                     Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                         let queue = options.production.queue(flight.publication.queue);
                         waiting.push_front(flight.publication);
@@ -137,6 +152,13 @@ async fn fly(
                 waiting.append(&mut refused);
                 let late = |flight: &Flight| flight.sent.max(unblocked).elapsed() > options.confirm;
                 if !blocked && flights.values().any(late) {
+                    // One and the same silence counts once for each queue.
+                    for queue in Queue::ALL {
+                        let is_silent = |flight: &Flight| flight.publication.queue == queue && late(flight);
+                        if shared.role() == Role::Declares && flights.values().any(is_silent) {
+                            shared.suspect(queue);
+                        }
+                    }
                     let limit = options.confirm.as_secs_f32();
                     return Err(Failure::Passing(format!("no confirmation within {limit} s")));
                 }
