@@ -161,6 +161,14 @@ impl Broker {
         let _ = self.controls(["delete_queue", queue]);
     }
 
+    /// Ends the process that serves a quorum queue and keeps the queue, as RabbitMQ 3.10 does by itself when it is killed
+    /// soon after the queue was declared.
+    pub fn paralyse(&self, queue: &str) {
+        let server = format!("{{'%2F_{queue}', node()}}");
+        let stopped = self.control(["eval", &format!("ra:stop_server(quorum_queues, {server}).")]);
+        assert_eq!(stopped.trim(), "ok");
+    }
+
     /// Makes a queue that is unlike those of a production.
     pub fn foreign(&self, queue: &str) {
         let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");

@@ -15,6 +15,8 @@ pub enum Mode {
     Delay(Duration),
     /// It is swallowed in both directions, and connections stay open.
     Swallow,
+    /// It is lost, as in a network that is gone: not even the end of a connection reaches the other side.
+    Lose,
     /// New connections are closed at once.
     Refuse,
 }
@@ -111,7 +113,7 @@ fn carry(shared: &Mutex<Shared>, mut from: TcpStream, mut to: TcpStream) {
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let mode = lock(shared).mode;
         match mode {
-            Mode::Swallow => continue,
+            Mode::Swallow | Mode::Lose => continue,
             Mode::Delay(time) => thread::sleep(time),
             Mode::Pass | Mode::Refuse => {}
         }
@@ -119,6 +121,8 @@ fn carry(shared: &Mutex<Shared>, mut from: TcpStream, mut to: TcpStream) {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Both);
-    let _ = from.shutdown(Shutdown::Both);
+    if lock(shared).mode != Mode::Lose {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
 }

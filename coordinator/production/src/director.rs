@@ -8,12 +8,14 @@
 //! window, and their outcomes are written down if the ledger knows them.
 
 use super::desk::{Desk, DeskError};
-use super::ledger::{self, Settled, State};
+use super::ledger::{Settled, State};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
 use super::report::Standing;
-use edp_protocol::queue::{Link, PublishError, Queue, QueueError, State as LinkState};
+use super::watching::Watch;
+use edp_protocol::queue::{Link, PublishError, Queue, QueueError};
 use edp_protocol::telemetry::metrics::metrics;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +29,7 @@ pub(super) const BUILD: &str = "build";
 /// Messages that are written down together at most.
 pub(super) const BATCH: usize = 256;
 
-/// How often leases are looked at.
+/// How often the queue and leases are looked at.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
 
 /// Dead letters at once; there are hardly any.
@@ -35,9 +37,6 @@ const DEAD: u16 = 16;
 
 /// Batches of outcomes that may wait for the director.
 const MAILBOX: usize = 16;
-
-/// How long the broker may take to say what is in a queue.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long the actors may take to end in order.
 const ENDING: Duration = Duration::from_secs(30);
@@ -189,12 +188,23 @@ pub async fn drive(
     };
     let (mixed_builds, local) = (plan.mixed_builds, plan.local);
     let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
-    let outcomes =
-        Outcomes { desk: desk.clone(), reports, dead, from, mixed_builds, local, build: None, room, news: mailbox };
+    let outcomes = Outcomes {
+        desk: desk.clone(),
+        reports,
+        dead,
+        from,
+        mixed_builds,
+        local,
+        build: None,
+        room,
+        news: mailbox,
+        policies: BTreeSet::new(),
+    };
     let mut actors = JoinSet::new();
     actors.spawn(publishing.run(halted.clone()));
     actors.spawn(outcomes.run(halted));
 
+    let mut watch = Watch::new(desk.clone(), link.clone(), plan.production.clone());
     let mut tally = Tally::default();
     let mut growing = true;
     let mut round = interval(ROUND);
@@ -222,14 +232,14 @@ pub async fn drive(
                 Ok(()) => growing = false,
                 Err(error) => break Err(error),
             },
-            _ = round.tick() => match end_leases(desk, link).await {
+            _ = round.tick() => match watch.look().await {
                 Ok(batch) => {
                     tally.add(&batch, &mut progress);
                     if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
                         break Ok(Left::GivenUp(reason));
                     }
                 }
-                Err(error) => break Err(error.into()),
+                Err(error) => break Err(error),
             },
         }
         if !growing {
@@ -258,22 +268,6 @@ pub async fn drive(
         (Ok(_), Some(error)) => Err(error),
         (left, _) => left,
     }
-}
-
-/// Ends the leases that are over, unless the broker is away: nobody could have told us then.
-async fn end_leases(desk: &Desk, link: &Link) -> Result<Vec<Settled>, DeskError> {
-    if matches!(*link.state().borrow(), LinkState::Down { .. } | LinkState::Failed(_)) {
-        return Ok(Vec::new());
-    }
-    let queued = match timeout(ANSWER, link.depth(Queue::Recipes)).await {
-        Ok(Ok(depth)) => {
-            metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
-            depth.messages > 0
-        }
-        Ok(Err(QueueError::Absent { .. })) => false,
-        _ => return Ok(Vec::new()),
-    };
-    desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await
 }
 
 /// Puts recipes back whose granules are not where they should be, and those whose granules are damaged.

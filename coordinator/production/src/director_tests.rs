@@ -192,6 +192,38 @@ fn dead_letters_are_collected() {
     });
 }
 
+/// Orders and reports that a policy of the broker has taken out of their queues are no failures.
+#[test]
+fn what_a_policy_drops_is_no_failure() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all[..2]);
+        let (answer, letters) = (link.clone(), link.clone());
+        tokio::spawn(async move {
+            let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
+            while let Some(delivery) = orders.next().await.unwrap() {
+                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                if order.attempt < 9 {
+                    let mut message = delivery.message.clone();
+                    let reason = if order.attempt.is_multiple_of(2) { "maxlen" } else { "expired" };
+                    for (name, text) in [("x-first-death-reason", reason), ("x-first-death-queue", "edp.p.recipes")] {
+                        message.headers.insert(name.into(), text.into());
+                    }
+                    letters.publisher(Queue::Dead, 1).publish(message).await.unwrap();
+                } else {
+                    say(&letters, Queue::Dead, &order, "b", done()).await;
+                }
+                delivery.ack();
+            }
+        });
+        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, Left::Settled);
+        for one in standing(&desk).await {
+            assert_eq!((one.state, one.attempts, one.reason), (State::Done, 9, None));
+        }
+    });
+}
+
 /// Something that is neither a report nor an order, and a report that nobody asked for.
 async fn letters_of_nobody(link: &Link) {
     link.publisher(Queue::Dead, 1).publish(Message::new("nonsense", "text/plain", "")).await.unwrap();

@@ -23,3 +23,4 @@ pub mod session;
 pub mod snapshots;
 pub mod sweep;
 pub mod verify;
+mod watching;

@@ -5,9 +5,10 @@ use super::director::{BATCH, BUILD, DriveError, halt};
 use super::ledger::{self, Event, Settled};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::topology::DELIVERY_LIMIT;
-use edp_protocol::queue::{Consumer, Delivery, Destination, Message};
+use edp_protocol::queue::{Consumer, Death, Delivery, Destination, Message};
 use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, Failed, Order, Report};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -40,6 +41,8 @@ pub(super) struct Outcomes {
     /// Told when the window may have room.
     pub(super) room: Arc<Notify>,
     pub(super) news: mpsc::Sender<Vec<Settled>>,
+    /// Policies of the broker that were spoken of.
+    pub(super) policies: BTreeSet<Death>,
 }
 
 impl Outcomes {
@@ -109,6 +112,7 @@ impl Outcomes {
     /// What a message says to the ledger.
     async fn event(&mut self, message: &Message, span: &Span) -> Result<Option<Event>, DeskError> {
         let (kind, body) = (&message.content_type, &message.body);
+        let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
         let report = match Report::decode(kind, body) {
             Ok(report) => report,
             Err(error) => {
@@ -116,7 +120,10 @@ impl Outcomes {
                 if order.is_none() {
                     span.in_scope(|| tracing::error!(error = %chain(&error), "neither a report nor an order; dropped"));
                 }
-                return Ok(order.map(|order| reported(dead(order))));
+                return Ok(order.map(|order| match policy {
+                    Some(reason) => Event::Dropped { id: order.recipe_id, attempt: order.attempt, reason },
+                    None => reported(dead(order)),
+                }));
             }
         };
         span.record("edp.attempt", report.attempt);
@@ -130,6 +137,23 @@ impl Outcomes {
             self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
         Ok(Some(reported(judged(report, self.build.as_deref()))))
+    }
+
+    /// Why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of once.
+    fn policy(&mut self, death: Death, queue: &str) -> Option<String> {
+        let (policy, what) = match death {
+            Death::DeliveryLimit => return None,
+            Death::Expired => ("message-ttl", "for longer than messages may stay there"),
+            Death::Length => ("max-length", "when it was longer than it may be"),
+        };
+        if self.policies.insert(death) {
+            tracing::warn!(
+                queue,
+                "a policy of the broker ({policy}) takes messages out of the queue; they are sent again, and no granule \
+                 fails by it, but it costs time: take the queues of EDP out of that policy (rabbitmqctl list_policies)"
+            );
+        }
+        Some(format!("its order was in the queue {queue} {what}, by a policy of the broker ({policy})"))
     }
 }
 

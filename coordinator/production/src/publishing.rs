@@ -20,6 +20,9 @@ use tracing::Instrument as _;
 /// next start, though it may be in the queue: twice is harmless.
 const LAST: Duration = Duration::from_secs(5);
 
+/// First and longest pause after the queue was full.
+const FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
 /// Who ends a recipe that cannot be sent.
 const WORKER: &str = "coordinator";
 
@@ -39,10 +42,12 @@ impl Publishing {
     /// Publishes batch by batch until it is told to end. Workers have the rest of the window to go on with while a
     /// batch is confirmed and written down.
     pub(super) async fn run(self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
+        // A queue whose length a policy limits gets as much at once as it took the last time, and more while it takes it.
+        let (mut most, mut pause, mut said) = (BATCH, FULL.0, false);
         while !*halted.borrow() {
             let window = self.plan.window;
             let take = move |ledger: &mut ledger::Ledger| {
-                let room = window.saturating_sub(ledger.under_way()?).min(BATCH);
+                let room = window.saturating_sub(ledger.under_way()?).min(most);
                 Ok((ledger.due(ledger::now(), room)?, ledger.fact(BUILD)?))
             };
             let (due, build) = self.desk.ask(take).await?;
@@ -54,13 +59,32 @@ impl Publishing {
                 }
                 continue;
             }
+            let offered = due.len();
             let (events, failure) = self.send(due, build.as_deref(), &mut halted).await;
+            let accepted = events.len();
             let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
             if !settled.is_empty() {
                 let _ = self.news.send(settled).await;
             }
-            if let Some(failure) = failure {
-                return Err(failure.into());
+            match failure {
+                Some(PublishError::Full { queue }) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(
+                            queue,
+                            "a policy of the broker (max-length) limits the length of the queue; orders are sent as it \
+                             empties"
+                        );
+                    }
+                    most = accepted.clamp(1, offered);
+                    tokio::select! {
+                        () = halt(&mut halted) => {}
+                        () = self.room.notified() => {}
+                        () = sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(FULL.1);
+                }
+                Some(failure) => return Err(failure.into()),
+                None => (most, pause) = (most.saturating_mul(2).min(BATCH), FULL.0),
             }
         }
         Ok(())
@@ -84,7 +108,7 @@ impl Publishing {
                     }
                     let span = trace::publish_order(&self.to, &self.plan.production, due.attempt, &mut message);
                     let orders = self.orders.clone();
-                    sending.spawn(async move { (orders.publish(message).await, due) }.instrument(span));
+                    sending.spawn(async move { (orders.offer(message).await, due) }.instrument(span));
                 }
                 Err(error) => events.push(unsendable(due, &error)),
             }
@@ -95,6 +119,8 @@ impl Publishing {
                     match sent {
                         Ok((Ok(()), due)) => events.push(Event::Sent { number: due.number, attempt: due.attempt }),
                         Ok((Err(error @ PublishError::Size { .. }), due)) => events.push(unsendable(due, &error)),
+                        // Others may have been taken.
+                        Ok((Err(error @ PublishError::Full { .. }), _)) => failure = Some(error),
                         // All of them will say the same.
                         Ok((Err(error), _)) => {
                             failure = Some(error);

@@ -91,6 +91,11 @@ impl Policy {
         }
     }
 
+    /// The wait of an order that the broker has dropped, by a policy, before anybody had begun it.
+    pub fn after_drop(&self) -> Duration {
+        self.wait(1)
+    }
+
     /// After a worker was lost with an order, or an order was lost with its queue.
     pub fn after_loss(&self, standing: &Standing) -> Verdict {
         if standing.lost.len() >= self.lost_until_failed {

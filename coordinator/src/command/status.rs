@@ -4,7 +4,7 @@ use super::cluster::{broker, ledger_path};
 use super::{Output, usage};
 use anyhow::Context as _;
 use clap::Args;
-use edp_production::ledger::{self, Granule, LedgerError, Overview, State, View};
+use edp_production::ledger::{self, Granule, LedgerError, Overview, Problem, State, View};
 use edp_protocol::message::chain;
 use edp_protocol::name::base_name;
 use edp_protocol::queue::topology::Production;
@@ -222,11 +222,14 @@ fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>
     if overview.workers.len() > WORKERS {
         text += &format!("and {} that were heard of before\n", overview.workers.len() - WORKERS);
     }
-    if !overview.problems.is_empty() {
+    if !overview.problems.is_empty() || !overview.delayed.is_empty() {
         text += "\n";
     }
     for problem in &overview.problems {
         text += &format!("{}: {}: {}\n", problem.state.as_str(), base_name(&problem.granule), problem.reason);
+    }
+    for one in &overview.delayed {
+        text += &format!("to be sent again: {}: {}\n", base_name(&one.granule), one.reason);
     }
     let bad = overview.count(|state| state.is_settled() && state != State::Done);
     if bad > overview.problems.len() as u64 {
@@ -254,10 +257,10 @@ fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, Que
             "at_work": one.at_work, "done": one.done, "not_done": one.failed,
         })
     });
-    let problems = overview
-        .problems
-        .iter()
-        .map(|one| json!({"granule": one.granule, "state": word(one.state), "reason": one.reason}));
+    let problems = |problems: &[Problem]| -> Value {
+        let problem = |one: &Problem| json!({"granule": one.granule, "state": word(one.state), "reason": one.reason});
+        problems.iter().map(problem).collect()
+    };
     let mut value = json!({
         "production": overview.production,
         "begun": time(overview.begun),
@@ -271,7 +274,8 @@ fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, Que
         "end_estimate": estimate(overview, now).map(time),
         "datasets": datasets.collect::<Value>(),
         "workers": workers.collect::<Value>(),
-        "problems": problems.collect::<Value>(),
+        "problems": problems(&overview.problems),
+        "delayed": problems(&overview.delayed),
     });
     if let (Some(depths), Some(object)) = (depths, value.as_object_mut()) {
         let depth = |(queue, depth): &(Queue, Result<Depth, QueueError>)| {
@@ -319,7 +323,8 @@ fn describe(granule: &Granule) -> String {
     let Granule { settled, due, alone, attempts, made, recipe } = granule;
     let mut text = format!("{}\nrecipe {}\n", settled.granule, settled.id);
     text += &match (settled.state, &settled.reason) {
-        (State::Waiting, _) => format!("waiting, due {}\n", time(*due)),
+        (State::Waiting, None) => format!("waiting, due {}\n", time(*due)),
+        (State::Waiting, Some(reason)) => format!("to be sent again, due {}: {reason}\n", time(*due)),
         (State::UnderWay, _) => format!("under way, until {} at the latest\n", time(*due)),
         (State::Done, _) if settled.made.already => format!("done: it stood there, {} bytes\n", settled.made.bytes),
         (State::Done, _) => format!("done: {} bytes in {:.3} s\n", settled.made.bytes, settled.made.seconds),

@@ -91,7 +91,8 @@ pub enum Death {
 impl Message {
     /// Why the message is dead, and the queue that it was in; none if it is not known to be.
     pub fn death(&self) -> Option<(Death, &str)> {
-        let (reason, queue) = DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
+        let (reason, queue) =
+            DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
         let death = match reason.as_str() {
             "expired" => Death::Expired,
             "maxlen" => Death::Length,
@@ -206,8 +207,9 @@ pub enum PublishError {
         /// The limit.
         most: usize,
     },
-    /// The queue takes no more for now: a policy of the broker limits its length. It may take more later.
-    #[error("the queue {queue} is full: a policy of the broker limits its length (max-length)")]
+    /// The queue takes no more for now, as the broker says: a policy limits its length, or it does not work. It may take
+    /// more later.
+    #[error("the queue {queue} takes no more for now: a policy of the broker limits its length (max-length)")]
     Full {
         /// Its name.
         queue: String,

@@ -68,7 +68,8 @@ impl Publisher {
         let over = || PublishError::Queue(self.link.over());
         let place = self.window.clone().acquire_owned().await.map_err(|_| over())?;
         let (reply, confirmed) = oneshot::channel();
-        let publication = Publication { queue: self.queue, message, since: Instant::now(), insists, reply, _place: place };
+        let publication =
+            Publication { queue: self.queue, message, since: Instant::now(), insists, reply, _place: place };
         self.outbox.send(publication).await.map_err(|_| over())?;
         confirmed.await.unwrap_or_else(|_| Err(over()))
     }

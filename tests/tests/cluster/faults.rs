@@ -2,6 +2,7 @@
 
 use crate::combination;
 use crate::fleet::{Beneath, Fleet, Process, writer};
+use crate::policies;
 use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
 use crate::steps;
 use crate::store;
@@ -33,7 +34,8 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
 ];
 
 /// Those that take too long for every day.
-pub(crate) const LONG: &[(&str, Scenario)] = &[("hanging-recipe", steps::hanging_recipe)];
+pub(crate) const LONG: &[(&str, Scenario)] =
+    &[("hanging-recipe", steps::hanging_recipe), ("queue-purged", policies::queue_purged)];
 
 /// Those about the broker and the ways to it, and about everything.
 pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
@@ -44,6 +46,10 @@ pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("connections-delayed", connections_delayed),
     ("memory-alarm", memory_alarm),
     ("queues-deleted", queues_deleted),
+    ("queues-paralysed", policies::queues_paralysed),
+    ("queues-expire", policies::queues_expire),
+    ("queues-short", policies::queues_are_short),
+    ("orders-expire", policies::orders_expire),
     ("consumer-timeout", steps::consumer_timeout),
     ("store-fails", store::store_fails),
     ("combination", combination::combination),

@@ -1,7 +1,7 @@
 //! What happens to a broker, to the ways to it, and to whoever uses them.
 
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
-use edp_protocol::queue::{Link, Queue, State};
+use edp_protocol::queue::{Death, Link, PublishError, Queue, State};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use std::sync::Arc;
@@ -169,6 +169,139 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
     is(&link, |state| matches!(state, State::Up)).await;
     let delivery = soon(consumer.next()).await?.expect("a delivery");
     assert!([3, 9].contains(&number(&delivery.message)));
+    Ok(())
+}
+
+/// A coordinator whose network was gone comes back before the broker has noticed: it waits for the end of its own
+/// connection, and does not take itself for another coordinator.
+pub(super) async fn own_place(broker: &Broker) -> Check {
+    let proxy = Proxy::start(broker.socket());
+    let mut options = options(&format!("amqp://{}/", proxy.address()), "own");
+    (options.confirm, options.heartbeat) = (Duration::from_secs(1), Duration::from_secs(4));
+    let link = Link::amqp(options)?;
+    soon(link.declare()).await?;
+    let mut states = link.state();
+    let reasons = tokio::spawn(async move {
+        let mut reasons = Vec::new();
+        while states.changed().await.is_ok() {
+            if let State::Down { why, .. } = &*states.borrow_and_update() {
+                reasons.push(why.clone());
+            }
+        }
+        reasons
+    });
+    proxy.set(Mode::Lose);
+    let depth = tokio::spawn({
+        let link = link.clone();
+        async move { link.depth(Queue::Recipes).await }
+    });
+    is(&link, |state| matches!(state, State::Down { .. })).await;
+    // The connection is given up by now, or will be within the time that its orderly end may take.
+    let given_up = async {
+        while proxy.connections() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(given_up).await;
+    proxy.set(Mode::Pass);
+    soon(depth).await??;
+    soon(link.close()).await;
+    drop(link);
+    let reasons = soon(reasons).await?;
+    assert!(reasons.iter().any(|why| why.contains("this coordinator")), "{reasons:?}");
+    assert!(!reasons.iter().any(|why| why.contains("another coordinator")), "{reasons:?}");
+    Ok(())
+}
+
+/// A limit of connections is no refusal: others end theirs.
+pub(super) async fn limited(broker: &Broker) -> Check {
+    broker.control(["set_vhost_limits", "{\"max-connections\": 0}"]);
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "limited"))?;
+    let declaring = tokio::spawn({
+        let link = link.clone();
+        async move { link.declare().await }
+    });
+    is(&link, |state| matches!(state, State::Down { why, .. } if why.contains("limit"))).await;
+    assert!(!declaring.is_finished());
+    broker.control(["clear_vhost_limits"]);
+    soon(declaring).await??;
+    Ok(())
+}
+
+/// Policies of administrators that take messages out of queues, or let none in.
+pub(super) async fn policies(broker: &Broker) -> Check {
+    for (production, policy) in [("short", "{\"max-length\": 1}"), ("brief", "{\"message-ttl\": 100}")] {
+        let pattern = format!("^edp\\.{production}\\.recipes$");
+        broker.control(["set_policy", "--apply-to", "queues", production, &pattern, policy]);
+    }
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "brief"))?;
+    soon(link.declare()).await?;
+    soon(link.publisher(Queue::Recipes, 1).publish(message(1))).await?;
+    let mut dead = soon(link.consumer(Queue::Dead, 1)).await?;
+    let delivery = soon(dead.next()).await?.expect("a delivery");
+    assert_eq!(number(&delivery.message), 1);
+    assert_eq!(delivery.message.death(), Some((Death::Expired, "edp.brief.recipes")));
+    delivery.ack();
+
+    let link = Link::amqp(options(&broker.url("guest", "guest"), "short"))?;
+    soon(link.declare()).await?;
+    let publisher = link.publisher(Queue::Recipes, 1);
+    // The broker lets in a few more than the limit.
+    let full = async {
+        let mut taken = 0;
+        loop {
+            match publisher.offer(message(taken)).await {
+                Ok(()) => taken += 1,
+                Err(error) => return (taken, error),
+            }
+        }
+    };
+    let (taken, error) = soon(full).await;
+    assert!(matches!(&error, PublishError::Full { queue } if queue == "edp.short.recipes"), "{error}");
+    assert!(taken > 0 && error.to_string().contains("max-length"), "{taken}: {error}");
+    let insisting = tokio::spawn(async move { publisher.publish(message(taken)).await });
+    let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
+    for n in 0..=taken {
+        let delivery = soon(consumer.next()).await?.expect("a delivery");
+        assert_eq!(number(&delivery.message), n);
+        delivery.ack();
+    }
+    soon(insisting).await??;
+    for policy in ["short", "brief"] {
+        broker.control(["clear_policy", policy]);
+    }
+    Ok(())
+}
+
+/// A queue that the broker has and does not serve is made anew, whether it is found out by consuming or by publishing.
+/// Nothing else is touched: what is in another queue stays.
+pub(super) async fn dead_queues(broker: &Broker) -> Check {
+    let mut options = options(&broker.url("guest", "guest"), "lifeless");
+    options.confirm = Duration::from_secs(2);
+    let link = Link::amqp(options)?;
+    soon(link.declare()).await?;
+    soon(link.publisher(Queue::Results, 1).publish(message(7))).await?;
+    for (queue, renewals) in [(Queue::Recipes, 1), (Queue::Dead, 2)] {
+        broker.paralyse(&format!("edp.lifeless.{queue}"));
+        if queue == Queue::Recipes {
+            soon(link.publisher(queue, 1).publish(message(1))).await?;
+        }
+        let mut consumer = soon(link.consumer(queue, 1)).await?;
+        soon(link.publisher(queue, 1).publish(message(2))).await?;
+        let told = async {
+            loop {
+                let delivery = consumer.next().await?.expect("a delivery");
+                let number = number(&delivery.message);
+                delivery.ack();
+                if number == 2 {
+                    return Ok::<_, edp_protocol::queue::QueueError>(());
+                }
+            }
+        };
+        soon(told).await?;
+        assert_eq!(link.renewals(), renewals);
+    }
+    settles(&link, Queue::Results, 1).await;
     Ok(())
 }
 

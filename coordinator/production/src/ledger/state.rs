@@ -75,6 +75,15 @@ pub enum Event {
     },
     /// A worker has said something.
     Reported(Box<Report>),
+    /// The broker has dropped an order, by a policy of its administrator.
+    Dropped {
+        /// The recipe's id.
+        id: String,
+        /// The order's attempt.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A granule that stands at its destination.
@@ -103,7 +112,7 @@ pub struct Settled {
     pub id: String,
     /// Where it stands.
     pub state: State,
-    /// Why, unless it is done.
+    /// Why, unless it is done; of one that waits, why it was not made the last time.
     pub reason: Option<String>,
     /// Attempts sent.
     pub attempts: u32,

@@ -50,6 +50,8 @@ pub struct Overview {
     pub workers: Vec<WorkerSeen>,
     /// The first of those that failed, are in conflict or held.
     pub problems: Vec<Problem>,
+    /// The first of those that wait to be sent again, with what happened to them.
+    pub delayed: Vec<Problem>,
 }
 
 impl Overview {
@@ -332,7 +334,8 @@ fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Res
         pace: pace(connection, now)?,
         datasets: datasets(connection)?,
         workers: workers(connection)?,
-        problems: first(connection, problems)?,
+        problems: first(connection, &[State::Failed, State::Conflict, State::Held], problems)?,
+        delayed: first(connection, &[State::Waiting], problems)?,
     })
 }
 
@@ -385,11 +388,12 @@ fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerSeen>> {
     rows.collect()
 }
 
-/// The first that failed, then those in conflict, then those held.
-fn first(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Problem>> {
+/// The first in these states that have a reason, state by state.
+fn first(connection: &Connection, states: &[State], limit: usize) -> rusqlite::Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    for state in [State::Failed, State::Conflict, State::Held] {
-        let query = "SELECT granule, reason FROM recipe WHERE listed = 1 AND state = ?1 ORDER BY due, number LIMIT ?2";
+    for &state in states {
+        let query = "SELECT granule, reason FROM recipe WHERE listed = 1 AND state = ?1
+                     AND (reason IS NOT NULL OR state != 0) ORDER BY due, number LIMIT ?2";
         let mut statement = connection.prepare_cached(query)?;
         let rows = statement.query_map(params![state as i64, (limit - problems.len()) as i64], |row| {
             let reason: Option<String> = row.get(1)?;

@@ -25,6 +25,10 @@ const MAX_CAUSE: usize = 4096;
 /// Leases that are ended in one transaction.
 const EXPIRED: usize = 1000;
 
+/// Whether no worker has said anything about the attempt that is under way.
+const UNBEGUN: &str = "NOT EXISTS
+    (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
+
 /// Puts a recipe back to the beginning: nothing that was before counts any more, not even if it is told again.
 const RESET: &str = "UPDATE recipe SET state = 0, due = 0, failures = 0, alone = 0, base = attempt, reason = NULL";
 
@@ -150,9 +154,9 @@ impl Ledger {
         self.transact(|transaction, policy| {
             if queued {
                 let lease = now.saturating_add(millis(policy.lease));
-                let prolong = "UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1 AND due <= ?2 AND NOT EXISTS
-                    (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
-                transaction.prepare_cached(prolong)?.execute(params![lease, now])?;
+                let prolong =
+                    format!("UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1 AND due <= ?2 AND {UNBEGUN}");
+                transaction.prepare_cached(&prolong)?.execute(params![lease, now])?;
             }
             let over: Vec<i64> = {
                 let query = "SELECT number FROM recipe WHERE listed = 1 AND state = 1 AND due <= ?1 LIMIT ?2";
@@ -171,20 +175,21 @@ impl Ledger {
         })
     }
 
-    /// Sends orders again that were sent before a time, in ms since 1970, that nobody has begun, and that are not in the
-    /// queue any more. Those that are to run alone are not among them: a worker may hold them until its slots are empty.
-    /// Says how many.
+    /// Sends orders again that were sent before a time, in ms since 1970, and that nobody has begun: they are not in the
+    /// queue any more. Says how many. One that is to run alone may be with a worker that has not begun it yet, since
+    /// other granules are under way there: such ones are left out, unless they are meant as well (`solitary`).
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn resend(&mut self, sent_before: i64, now: i64) -> Result<usize, LedgerError> {
+    pub fn resend(&mut self, sent_before: i64, solitary: bool, now: i64) -> Result<usize, LedgerError> {
         self.transact(|transaction, policy| {
             // A lease begins with the sending.
             let due = sent_before.saturating_add(millis(policy.lease));
-            let update = "UPDATE recipe SET state = 0, due = ?1
-                WHERE listed = 1 AND state = 1 AND alone = 0 AND due <= ?2 AND NOT EXISTS
-                (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
-            transaction.prepare_cached(update)?.execute(params![now, due])
+            let update = format!(
+                "UPDATE recipe SET state = 0, due = ?1
+                WHERE listed = 1 AND state = 1 AND due <= ?2 AND (alone = 0 OR ?3) AND {UNBEGUN}"
+            );
+            transaction.prepare_cached(&update)?.execute(params![now, due, solitary])
         })
     }
 
@@ -425,7 +430,18 @@ impl<'a> Clerk<'a> {
                 Ok(None)
             }
             Event::Reported(report) => self.report(report),
+            Event::Dropped { id, attempt, reason } => self.dropped(id, *attempt, reason),
         }
+    }
+
+    /// The broker has dropped an order. If somebody has begun it all the same, it goes on.
+    fn dropped(&self, id: &str, attempt: u32, reason: &str) -> rusqlite::Result<Option<Settled>> {
+        let update = format!(
+            "UPDATE recipe SET state = 0, due = ?1, reason = ?2
+            WHERE id = ?3 AND state = 1 AND attempt = ?4 AND {UNBEGUN}"
+        );
+        let due = self.now.saturating_add(millis(self.policy.after_drop()));
+        self.transaction.prepare_cached(&update)?.execute(params![due, reason, id, attempt]).map(|_| None)
     }
 
     fn report(&mut self, report: &'a Report) -> rusqlite::Result<Option<Settled>> {

@@ -90,7 +90,8 @@ impl Attempts {
                     }
                     self.up = Some(Instant::now());
                     if !std::mem::replace(&mut self.reached, true) {
-                        self.since = Instant::now();
+                        // What is wrong with a broker that answers again is found out soon.
+                        (self.since, self.pause) = (Instant::now(), PAUSES.0);
                     }
                     shared.report(self.half, State::Up);
                     return Ok(session);

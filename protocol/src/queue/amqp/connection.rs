@@ -4,7 +4,9 @@ use super::cause;
 use super::{Half, Shared};
 use crate::queue::{Address, Depth, Queue, QueueError, Secrets};
 use futures_util::{Stream, StreamExt};
-use lapin::options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, TLSConfig};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -268,10 +270,13 @@ async fn revive(shared: &Shared, connection: &Connection) -> Result<(), Failure>
     }
     let mut deleted = Vec::new();
     for queue in Queue::ALL {
-        let useless = match look(shared, connection, queue).await {
+        let looked = tokio::time::timeout(shared.serving(), look(shared, connection, queue)).await;
+        let useless = match looked.unwrap_or_else(|_| Err(Failure::Passing("no answer".into()))) {
             Ok(depth) => depth.consumers == 0 && (depth.messages == 0 || shared.is_dead(queue)),
             Err(Failure::Final(_)) => false, // it is not there, or not ours to look at
-            Err(_) if !connection.status().connected() => return Err(Failure::Passing("the connection is gone".into())),
+            Err(_) if !connection.status().connected() => {
+                return Err(Failure::Passing("the connection is gone".into()));
+            }
             Err(_) => shared.is_dead(queue),
         };
         if useless {

@@ -2,7 +2,8 @@
 
 use super::attempts::{Attempts, TAKEN};
 use super::connection::{
-    Failure, HANG_UP, Role, Session, Trouble, channel, check, declare, limited, look, reply_code, take_seat, texts, within,
+    Failure, HANG_UP, Role, Session, Trouble, channel, check, declare, limited, look, reply_code, take_seat, texts,
+    within,
 };
 use super::{Half, Shared};
 use crate::queue::consumer::{self, Settle, Source, Subscription, carry};
@@ -288,18 +289,27 @@ impl Channelled {
             Failure::Final(error) => Failure::Passing(error.to_string()),
             passing => passing,
         };
-        let channel = channel(shared, connection).await?;
-        let qos = channel.basic_qos(subscription.prefetch, BasicQosOptions::default());
-        within(shared, "setting the prefetch", qos).await.map_err(failed)?;
-        let tag = ShortString::from(""); // the broker makes one
-        let consuming = channel.basic_consume(name.clone(), tag, BasicConsumeOptions::default(), FieldTable::default());
-        let begun = limited(shared.serving(), "beginning to consume", consuming).await;
-        if begun.as_ref().is_err_and(silent) {
-            shared.suspect(subscription.queue);
+        loop {
+            let channel = channel(shared, connection).await?;
+            let qos = channel.basic_qos(subscription.prefetch, BasicQosOptions::default());
+            within(shared, "setting the prefetch", qos).await.map_err(failed)?;
+            let tag = ShortString::from(""); // the broker makes one
+            let options = BasicConsumeOptions::default();
+            let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
+            match limited(shared.serving(), "beginning to consume", consuming).await {
+                Ok(consumer) => {
+                    shared.trust(subscription.queue);
+                    return Ok(Channelled { shared: shared.clone(), channel, consumer });
+                }
+                Err(trouble) if silent(&trouble) => {
+                    shared.suspect(subscription.queue);
+                    if shared.is_dead(subscription.queue) || !connection.status().connected() {
+                        return Err(failed(trouble));
+                    }
+                }
+                Err(trouble) => return Err(failed(trouble)),
+            }
         }
-        let consumer = begun.map_err(failed)?;
-        shared.trust(subscription.queue);
-        Ok(Channelled { shared: shared.clone(), channel, consumer })
     }
 
     async fn step(&self, what: &str, step: impl Future<Output = lapin::Result<()>>) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! The actor that publishes.
 
 use super::attempts::{Attempts, TAKEN};
-use super::connection::{Failure, HANG_UP, Role, Session, channel, reply_code, within};
+use super::connection::{Failure, HANG_UP, Role, Session, channel, look, reply_code, within};
 use super::{Half, Shared};
 use crate::queue::publisher::Publication;
 use crate::queue::{PublishError, Queue, QueueError, State};
@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Error, Event};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Error, Event};
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut outbox: mpsc::Receiver<Publicat
         let mut attempts = Attempts::new(Half::Publishing);
         loop {
             let mut session = attempts.connect(&shared).await?;
-            // Where nothing waits to be published, a connection is all that there is to be achieved.
+            // Where nothing waits to be published, a connection is all that is wanted.
             let mut of_use = waiting.is_empty();
             let ended = publish(&shared, &mut session, &mut outbox, &mut waiting, &mut of_use).await;
             session.hang_up(&shared, Half::Publishing, HANG_UP).await;
@@ -82,13 +82,15 @@ async fn fly(
     flights: &mut BTreeMap<u64, Flight>,
     of_use: &mut bool,
 ) -> Result<(), Failure> {
-    let options = &shared.options;
+    let (options, begun) = (&shared.options, Instant::now());
     let channel = channel(shared, &session.connection).await?;
     within(shared, "asking for confirmations", channel.confirm_select(ConfirmSelectOptions::default()))
         .await
         .map_err(|trouble| Failure::Passing(trouble.to_string()))?;
     let mut confirms = FuturesUnordered::new();
     let mut refused = VecDeque::new();
+    // Queues that take nothing, and since when.
+    let mut nacked = BTreeMap::new();
     let mut number = 0;
     let mut blocked = session.connection.status().blocked();
     // a blocked connection owes no confirmations
@@ -107,8 +109,14 @@ async fn fly(
                 let confirmed = confirmed.map_err(|error| sort(shared, error))?;
                 // not there any more: it was given up
                 let Some(flight) = flights.remove(&number) else { continue };
-                *of_use = true;
-                shared.trust(flight.publication.queue);
+                match confirmed {
+                    Confirmation::Nack(None) => drop(nacked.entry(flight.publication.queue).or_insert_with(Instant::now)),
+                    _ => {
+                        *of_use = true;
+                        nacked.remove(&flight.publication.queue);
+                        shared.trust(flight.publication.queue);
+                    }
+                }
                 match confirmed {
                     Confirmation::Ack(None) => drop(flight.publication.reply.send(Ok(()))),
                     Confirmation::Nack(None) | Confirmation::NotRequested if flight.publication.insists => {
@@ -148,8 +156,15 @@ async fn fly(
                     return Err(Failure::Passing("the connection is gone".into()));
                 }
                 let why = if blocked { "the broker takes no messages" } else { "the broker refuses the message" };
-                give_up(shared, flights, &mut refused, why);
+                give_up(shared, begun, flights, &mut refused, why);
                 waiting.append(&mut refused);
+                let is_due = |(_, since): &(&Queue, &Instant)| since.elapsed() > shared.serving();
+                if shared.role() == Role::Declares
+                    && let Some(queue) = nacked.iter().find(is_due).map(|(queue, _)| *queue)
+                {
+                    nacked.insert(queue, Instant::now());
+                    doubt(shared, &session.connection, queue).await;
+                }
                 let late = |flight: &Flight| flight.sent.max(unblocked).elapsed() > options.confirm;
                 if !blocked && flights.values().any(late) {
                     // One and the same silence counts once for each queue.
@@ -167,10 +182,22 @@ async fn fly(
     }
 }
 
-/// Answers those that have waited longer than the patience.
-fn give_up(shared: &Shared, flights: &mut BTreeMap<u64, Flight>, refused: &mut VecDeque<Publication>, why: &str) {
+/// Looks at a queue that takes nothing. A full one has something in it; one without any message does not work.
+async fn doubt(shared: &Shared, connection: &Connection, queue: Queue) {
+    let is_empty = matches!(look(shared, connection, queue).await, Ok(depth) if depth.messages == 0);
+    if is_empty { shared.suspect(queue) } else { shared.trust(queue) }
+}
+
+/// Answers those that have waited longer than the patience since the connection was made.
+fn give_up(
+    shared: &Shared,
+    begun: Instant,
+    flights: &mut BTreeMap<u64, Flight>,
+    refused: &mut VecDeque<Publication>,
+    why: &str,
+) {
     let patience = shared.options.patience;
-    let old = |publication: &Publication| publication.since.elapsed() > patience;
+    let old = |publication: &Publication| publication.since.max(begun).elapsed() > patience;
     let given_up = flights.extract_if(.., |_, flight| old(&flight.publication)).map(|(_, flight)| flight.publication);
     let mut given_up: Vec<_> = given_up.collect();
     let (late, early) = std::mem::take(refused).into_iter().partition(|publication| old(publication));

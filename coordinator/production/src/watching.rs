@@ -1,0 +1,181 @@
+//! The coordinator's look at its queue, twice a second, and what follows from it for the orders that are in there.
+//!
+//! A lease tells late that an order is lost. Most losses are seen much earlier: the queue is not there, it was made
+//! anew, or it is empty although nobody has begun what should be in it (somebody has purged it).
+
+use super::desk::Desk;
+use super::director::DriveError;
+use super::ledger::{self, Settled};
+use edp_protocol::queue::{Link, Queue, QueueError, State};
+use edp_protocol::telemetry::metrics::metrics;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long the broker may take to say what is in a queue.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// An order that nobody has begun is lost when the queue has been empty for so long: a worker begins at once with what
+/// it is handed.
+const EMPTY: Duration = Duration::from_secs(60);
+
+/// Orders that have been waiting for so long without any worker are spoken of.
+const UNSERVED: Duration = Duration::from_secs(5);
+
+/// Time between two trials of a queue that nobody takes orders from.
+const TRIAL: Duration = Duration::from_secs(60);
+
+/// What was seen so far.
+pub(super) struct Watch {
+    desk: Desk,
+    link: Link,
+    /// Name of the production.
+    production: String,
+    /// How often the link had made queues anew.
+    renewals: u64,
+    empty: Since,
+    unserved: Since,
+    /// Whether it was said that there is no worker.
+    said: bool,
+    /// The trial of the queue, and when the last one began.
+    trial: JoinSet<()>,
+    tried: Option<Instant>,
+}
+
+/// For how long something has been so without a break.
+#[derive(Default)]
+struct Since(Option<Instant>);
+
+impl Since {
+    /// It is so now, or not; says whether it has been so for `limit`.
+    fn lasts(&mut self, is_so: bool, limit: Duration, now: Instant) -> bool {
+        if !is_so {
+            self.0 = None;
+            return false;
+        }
+        now.saturating_duration_since(*self.0.get_or_insert(now)) >= limit
+    }
+}
+
+impl Watch {
+    pub(super) fn new(desk: Desk, link: Link, production: String) -> Watch {
+        let renewals = link.renewals();
+        let (empty, unserved) = Default::default();
+        Watch { desk, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
+    }
+
+    /// Looks once. Ends the leases that are over, unless the broker is away: nobody could have told us then.
+    ///
+    /// # Errors
+    /// The ledger cannot be written, or the queues cannot be made again.
+    pub(super) async fn look(&mut self) -> Result<Vec<Settled>, DriveError> {
+        let state = self.link.state().borrow().clone();
+        if matches!(state, State::Down { .. } | State::Failed(_)) {
+            (self.empty, self.unserved) = Default::default();
+            return Ok(Vec::new());
+        }
+        let renewals = self.link.renewals();
+        if renewals != self.renewals {
+            self.renewals = renewals;
+            self.resend(Duration::ZERO, "the queues were made anew").await?;
+        }
+        let depth = match timeout(ANSWER, self.link.depth(Queue::Recipes)).await {
+            Ok(Ok(depth)) => depth,
+            Ok(Err(QueueError::Absent { queue, .. })) => {
+                // Workers wait for it. If others make it again meanwhile, orders come twice, which harms nobody.
+                if let Ok(declared) = timeout(ANSWER, self.link.declare()).await {
+                    declared?;
+                    self.resend(Duration::ZERO, &format!("the queue {queue} was gone")).await?;
+                }
+                return Ok(self.desk.ask(move |ledger| ledger.expire(ledger::now(), false)).await?);
+            }
+            _ => return Ok(Vec::new()),
+        };
+        metrics().depth(&self.link.destination(Queue::Recipes).name, depth.messages);
+        self.tell(depth.messages > 0 && depth.consumers == 0);
+        // Workers of a broker that takes no messages cannot say what they have begun.
+        let is_empty = depth.messages == 0 && matches!(state, State::Up);
+        if self.empty.lasts(is_empty, EMPTY, Instant::now()) {
+            self.empty = Since::default();
+            let results = timeout(ANSWER, self.link.depth(Queue::Results)).await;
+            if matches!(results, Ok(Ok(depth)) if depth.messages == 0) {
+                self.resend(EMPTY, "they are not in the queue any more, and nobody has begun them (was it purged?)")
+                    .await?;
+            }
+        }
+        let queued = depth.messages > 0;
+        Ok(self.desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
+    }
+
+    /// Sends orders again that nobody has begun, of those that were sent so long ago or longer.
+    async fn resend(&self, sent: Duration, why: &str) -> Result<(), DriveError> {
+        // Without a queue, even the orders are lost that a worker keeps until it has nothing else to do.
+        let (sent, solitary) = (i64::try_from(sent.as_millis()).unwrap_or(i64::MAX), sent.is_zero());
+        let resend = move |ledger: &mut ledger::Ledger| {
+            let now = ledger::now();
+            ledger.resend(now.saturating_sub(sent), solitary, now)
+        };
+        let orders = self.desk.ask(resend).await?;
+        if orders > 0 {
+            tracing::warn!(orders, why, "orders are lost; they are sent again");
+        }
+        Ok(())
+    }
+
+    /// Says once that orders wait and nobody takes them, and tries whether they can be taken.
+    fn tell(&mut self, is_unserved: bool) {
+        while self.trial.try_join_next().is_some() {}
+        if !self.trial.is_empty() {
+            return; // now there is a consumer, which is no worker
+        }
+        if !is_unserved {
+            self.said &= self.tried.is_some_and(|tried| tried.elapsed() < TRIAL);
+        }
+        if !self.unserved.lasts(is_unserved, UNSERVED, Instant::now()) {
+            return;
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            let (broker, production) = (self.link.address().unwrap_or_default(), &self.production);
+            tracing::warn!(
+                queue = self.link.destination(Queue::Recipes).name,
+                "no worker takes orders: start `edp-worker serve --production {production}` at the broker {broker}; if \
+                 workers run, compare their production, broker and virtual host with these, and see what they say"
+            );
+        }
+        if self.tried.is_none_or(|tried| tried.elapsed() >= TRIAL) {
+            self.tried = Some(Instant::now());
+            self.trial.spawn(take_one(self.link.clone()));
+        }
+    }
+}
+
+/// Takes an order as a worker would, and puts it back. A broker may have a queue, say how much is in it, and serve
+/// nobody: the link finds that out by this, and makes the queue anew.
+async fn take_one(link: Link) {
+    let Ok(mut consumer) = link.consumer(Queue::Recipes, 1).await else { return };
+    if let Ok(Ok(Some(delivery))) = timeout(link.patience() / 2, consumer.next()).await {
+        // Published, not given back: workers take what was delivered before for what has brought another one down.
+        let again = link.publisher(Queue::Recipes, 1).offer(delivery.message.clone()).await;
+        if again.is_ok() {
+            delivery.ack();
+        }
+    }
+    consumer.stop().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lasts_without_a_break_counts() {
+        let (begin, mut since) = (Instant::now(), Since::default());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert!(!since.lasts(true, EMPTY, at(0)));
+        assert!(!since.lasts(true, EMPTY, at(59)));
+        assert!(!since.lasts(false, EMPTY, at(60)));
+        assert!(!since.lasts(true, EMPTY, at(61)));
+        assert!(!since.lasts(true, EMPTY, at(120)));
+        assert!(since.lasts(true, EMPTY, at(121)));
+    }
+}

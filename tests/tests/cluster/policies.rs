@@ -1,0 +1,70 @@
+//! What administrators of a broker do to the queues, and what the broker does to them by itself.
+
+use crate::fleet::Fleet;
+use crate::scenario::{Dice, Outcome, begin, until_made};
+use edp_tests::broker::Broker;
+use edp_tests::until;
+
+type Ran = Result<Outcome, &'static str>;
+
+/// Sets a policy for the queues of a production. It stays: no other production has such names.
+fn set(fleet: &Fleet<'_>, broker: &Broker, definition: &str) {
+    let pattern = format!("^{}", fleet.queue("").replace('.', "\\."));
+    broker.control(["set_policy", "--apply-to", "queues", fleet.production(), &pattern, definition]);
+}
+
+/// Orders expire while there are no workers: no granule fails by it, however often it happens.
+pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+    set(fleet, broker, "{\"message-ttl\": 300}");
+    let coordinator = fleet.coordinator();
+    until("the coordinator names the policy", || coordinator.said("message-ttl"));
+    fleet.refill();
+    Outcome::good(coordinator, 1)
+}
+
+/// The queue takes fewer orders than the coordinator would send.
+pub(crate) fn queues_are_short(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+    set(fleet, broker, "{\"max-length\": 2}");
+    let coordinator = fleet.coordinator();
+    until("the coordinator names the policy", || coordinator.said("max-length"));
+    fleet.refill();
+    Outcome::good(coordinator, 1)
+}
+
+/// Queues that nobody uses for a second are deleted: that of the orders, as long as there are no workers.
+pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+    let coordinator = fleet.coordinator();
+    until("orders are in the queue", || fleet.depth(broker) > 0);
+    set(fleet, broker, "{\"expires\": 1000}");
+    until("they are lost", || coordinator.said("orders are lost"));
+    fleet.refill();
+    Outcome::good(coordinator, 1)
+}
+
+/// Somebody purges the queue before anybody has begun anything.
+pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+    let coordinator = fleet.coordinator();
+    until("the window is full", || fleet.depth(broker) >= 12);
+    until("somebody is told to start workers", || coordinator.said("no worker takes orders"));
+    let queue = fleet.queue("recipes");
+    broker.control(["purge_queue", queue.as_str()]);
+    fleet.refill();
+    until("the coordinator has noticed", || coordinator.said("orders are lost"));
+    Outcome::good(coordinator, 1)
+}
+
+/// The broker has a queue and does not serve it any more; first that of the outcomes, then that of the orders.
+pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
+    fleet.settings.insert("EDP_QUEUE__CONFIRM".into(), "3".into());
+    let mut coordinator = begin(fleet);
+    let mut faults = 0;
+    let step = fleet.model.granules() / 3;
+    for (time, queue) in ["results", "recipes"].into_iter().enumerate() {
+        if !until_made(fleet, &mut coordinator, time * step + 1 + dice.below(step - 1)) {
+            break;
+        }
+        broker.paralyse(&fleet.queue(queue));
+        faults += 1;
+    }
+    Outcome::good(coordinator, faults)
+}
