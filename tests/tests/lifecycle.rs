@@ -347,7 +347,7 @@ fn read_only_destination(site: &Site) {
     command.args(["-m", "sh", "-ec", "mount -t tmpfs -o ro tmpfs \"$0\"; exec \"$@\""]);
     command.arg(production.out()).arg(worker);
     let unfit = Process::start(&mut production.serve(command), production.directory.join("unfit.log"));
-    let said = unfit.ends(1);
+    let said = unfit.ends(4);
     assert!(said.contains("nothing can be made here") && said.contains("Read-only file system"), "{said}");
     assert_eq!(production.made(), 0);
     production.finish(coordinator, 0);
@@ -366,7 +366,7 @@ fn root_replaced(site: &Site) {
     fs::rename(&root, production.directory.join("gone")).unwrap();
     fs::create_dir(&root).unwrap();
     let coordinator = production.coordinator();
-    let said = worker.ends(1);
+    let said = worker.ends(4);
     assert!(said.contains("nothing can be made here") && said.contains("unmounted or replaced"), "{said}");
     assert_eq!(production.made(), 0);
     production.finish(coordinator, 0);

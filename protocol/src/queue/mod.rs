@@ -257,6 +257,9 @@ type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 /// Requests that may wait for the actor.
 const MAILBOX: usize = 64;
 
+/// Queues that are not there for so long are spoken of.
+const MISSED: Duration = Duration::from_secs(5);
+
 /// Time that an orderly end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
@@ -304,7 +307,7 @@ impl Link {
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
         // What was heard last, if time is over before anything else is.
-        let mut last = None;
+        let (mut last, mut said) = (None, false);
         loop {
             let left = deadline.saturating_sub(start.elapsed());
             match self.engine.within(left, self.ask(Request::Check)).await {
@@ -313,9 +316,15 @@ impl Link {
                     return Err(absent);
                 }
                 Some(Err(absent @ QueueError::Absent { .. })) => {
-                    if last.is_none() {
-                        let queue = handle.queue(Queue::Recipes);
-                        tracing::info!(%queue, "waiting for a coordinator to declare the queues of this production");
+                    if !said && start.elapsed() >= MISSED {
+                        said = true;
+                        let (queue, broker) = (handle.queue(Queue::Recipes), handle.address());
+                        tracing::warn!(
+                            queue,
+                            broker,
+                            "waiting for a coordinator to declare the queues of this production; if one runs, compare its \
+                             production, broker and virtual host with these"
+                        );
                     }
                     last = Some(absent);
                 }

@@ -268,7 +268,7 @@ fn disk_full(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     let mut unfit = 0;
     until("workers give up", || {
         fleet.refill();
-        unfit = fleet.gone.iter().filter(|status| status.code() == Some(1)).count();
+        unfit = fleet.gone.iter().filter(|status| status.code() == Some(4)).count();
         unfit >= 3 || coordinator.ended().is_some()
     });
     assert!(fleet.logs().contains("No space left"), "{}", fleet.logs());

@@ -28,7 +28,7 @@ fn command_line(process: &Process) -> String {
 fn refused(mut process: Process) {
     until("it ends", || process.ended().is_some());
     let log = process.log();
-    assert_ne!(process.ended().and_then(|status| status.code()), Some(0), "{log}");
+    assert_eq!(process.ended().and_then(|status| status.code()), Some(4), "{log}");
     assert!(log.contains("ACCESS_REFUSED") && log.contains("check user, password"), "{log}");
     is_discreet("the refused", &(log + &process.out()));
 }

@@ -152,7 +152,7 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     fleet.until_ended(&mut coordinator);
     assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());
     let codes: Vec<_> = fleet.gone.iter().map(std::process::ExitStatus::code).collect();
-    assert!(!codes.is_empty() && codes.iter().all(|code| *code == Some(1)), "{codes:?}\n{}", fleet.logs());
+    assert!(!codes.is_empty() && codes.iter().all(|code| *code == Some(4)), "{codes:?}\n{}", fleet.logs());
     assert!(fleet.logs().contains("stopped, since nothing can be made here"), "{}", fleet.logs());
     Outcome::without(coordinator, codes.len(), "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }

@@ -5,13 +5,13 @@ use clap::Args;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::queue::topology::Production;
-use edp_protocol::queue::{Address, Link, Options as QueueOptions, QueueError};
+use edp_protocol::queue::{Address, Link, Options as QueueOptions};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::Stores;
-use edp_worker::console::{self, Ending, Stop, Usage, note};
+use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
-use edp_worker::service::reach::Reach;
+use edp_worker::service::reach::{Reach, ReachError};
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,11 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
     let set = Reach::split(settings.serve.roots.as_deref().unwrap_or_default());
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;
-    let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|e| usage(&e))?;
+    let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|error| match error {
+        // Another node may have it.
+        ReachError::Root(_) => anyhow::Error::new(Unreachable(chain(&error))),
+        ReachError::None | ReachError::Location(_) => usage(&error).into(),
+    })?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
     let stores = Stores::new(&settings.store).confined(reach.files());
     let service = Service {
@@ -111,13 +115,9 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
         Ok(Ended::Stopped) => stop.signal().map_or(Ending::Done, Ending::Stopped),
         Ok(Ended::Unfit(reason)) => {
             note(&format!("stopped, since nothing can be made here: {reason}"));
-            Ending::ProgramFailed
-        }
-        Err(error @ QueueError::Unreachable { .. }) => {
-            note(&format!("error: {}", chain(&error)));
             Ending::Unreachable
         }
-        Err(error) => return Err(anyhow::Error::new(error)),
+        Err(error) => return Err(console::of_queue(&error)),
     })
 }
 

@@ -14,6 +14,7 @@ use edp_engine::resources::Cache;
 use edp_production::verify::Depth;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
+use edp_protocol::queue::QueueError;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::Settings;
 use edp_protocol::store::{StoreError, Stores, commit};
@@ -51,7 +52,7 @@ pub enum Ending {
     Usage,
     /// Granules held, failed, missing or in conflict.
     Incomplete,
-    /// The queue, a store or a destination cannot be used.
+    /// Something needed cannot be used: the queue or a store is unreachable or refuses, a root or mount is not there.
     Unreachable,
     /// Stopped by a signal, after draining.
     Stopped(Signal),
@@ -96,7 +97,7 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// A queue or a store that does not answer or refuses, or a destination that cannot be used.
+/// Something needed that cannot be used: a queue or store that does not answer or refuses, a root that is not there.
 #[derive(Debug)]
 pub struct Unreachable(pub String);
 
@@ -115,6 +116,14 @@ pub fn named(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let mut stores = causes.filter_map(|error| error.downcast_ref::<StoreError>());
     let text = chain(error);
     if stores.any(StoreError::is_unusable) { Unreachable(text).into() } else { Usage(text).into() }
+}
+
+/// What an error of the queues is: [`Unreachable`], unless this program has closed them itself.
+pub fn of_queue(error: &QueueError) -> anyhow::Error {
+    match error {
+        QueueError::Closed => error.clone().into(),
+        _ => Unreachable(chain(error)).into(),
+    }
 }
 
 impl Ending {

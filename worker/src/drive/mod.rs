@@ -3,7 +3,7 @@
 
 mod local;
 
-use crate::console::{self, Ending, Progress, Signal, Stop, Unreachable, Usage, note};
+use crate::console::{self, Ending, Progress, Signal, Stop, Usage, note};
 use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, Left};
@@ -13,7 +13,7 @@ use edp_production::report::{Entry, Report};
 use edp_production::session::{Ended, Event, Feed, LedgerPlace, Options, Session, SessionError};
 use edp_production::verify::{Depth, Verified};
 use edp_protocol::message::chain;
-use edp_protocol::queue::{Link, Options as QueueOptions, PublishError, QueueError};
+use edp_protocol::queue::{Link, Options as QueueOptions, PublishError};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::Stores;
 use edp_protocol::{Digest, Location};
@@ -259,12 +259,9 @@ fn tell(event: &Event<'_>, progress: &Progress) {
 /// An error as one that the user can mend, where it is one.
 fn explain(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<SessionError>() {
-        Some(SessionError::Drive(
-            DriveError::Queue(error @ (QueueError::Unreachable { .. } | QueueError::Refused { .. }))
-            | DriveError::Publish(PublishError::Queue(
-                error @ (QueueError::Unreachable { .. } | QueueError::Refused { .. }),
-            )),
-        )) => Unreachable(chain(error)).into(),
+        Some(SessionError::Drive(DriveError::Queue(error) | DriveError::Publish(PublishError::Queue(error)))) => {
+            console::of_queue(error)
+        }
         Some(SessionError::Destination(error)) => console::named(error),
         Some(SessionError::Ledger(error @ (LedgerError::Production { .. } | LedgerError::Layout { .. }))) => {
             Usage(chain(error)).into()
