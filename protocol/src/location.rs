@@ -1,7 +1,8 @@
 //! Where something is: a local path or `s3://bucket/prefix`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 /// Why a text names no location.
@@ -59,6 +60,20 @@ impl Location {
     }
 }
 
+/// A path without `..`: what comes before the last one is followed as the system follows it, links and all, so that the
+/// path means the same when it is looked at beneath a root, or by its text alone. Other paths stay as they are.
+///
+/// # Errors
+/// What comes before is not there, or cannot be followed.
+pub fn without_parents(path: &Path) -> io::Result<PathBuf> {
+    let parts: Vec<Component<'_>> = path.components().collect();
+    let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) else { return Ok(path.to_owned()) };
+    let (above, below) = parts.split_at(last + 1);
+    let mut resolved = above.iter().collect::<PathBuf>().canonicalize()?;
+    resolved.extend(below);
+    Ok(resolved)
+}
+
 impl FromStr for Location {
     type Err = LocationError;
 
@@ -104,6 +119,27 @@ mod tests {
         assert_eq!("out//".parse::<Location>().unwrap().to_string(), "out");
         assert_eq!("s3://b/p/".parse::<Location>().unwrap().join("x.nc").to_string(), "s3://b/p/x.nc");
         assert_eq!("s3://b".parse::<Location>().unwrap().join("x.nc").to_string(), "s3://b/x.nc");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn parents_are_those_that_the_system_finds() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("far/away/run")).unwrap();
+        std::fs::create_dir(base.join("near")).unwrap();
+        std::os::unix::fs::symlink(base.join("far/away/run"), base.join("near/link")).unwrap();
+        for (path, resolved) in [
+            ("near/../out/new", "out/new"),
+            ("near/link/../x", "far/away/x"), // not near/x
+            ("near/./link/../../x/y", "far/x/y"),
+            ("near/link/x", "near/link/x"),
+        ] {
+            assert_eq!(without_parents(&base.join(path)).unwrap(), base.join(resolved), "{path}");
+        }
+        assert_eq!(without_parents(Path::new("a/b")).unwrap(), Path::new("a/b"));
+        assert_eq!(without_parents(Path::new("/../x")).unwrap(), Path::new("/x"));
+        assert!(without_parents(&base.join("nowhere/../x")).is_err());
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! The layout is EDP's task, in both its generations; everything of ours sits under the one key
 //! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
 
-use crate::Location;
 use crate::digest::Digest;
+use crate::location::{Location, without_parents};
 use crate::vocabulary::Mode;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::time::SystemTime;
 
 /// The output version of a mode: raised when the output of this mode for the same input changes, at most once between
@@ -445,17 +445,19 @@ impl Recipe {
         Ok(Digest::of(&bytes).as_str().to_owned())
     }
 
-    /// Makes every relative local path absolute, beneath `base`: for recipes that go to other machines. The id stays,
+    /// Makes every relative local path absolute, beneath `base`, and resolves `..`: for recipes that go to other machines,
+    /// where workers do not follow paths out of their roots. A path with a `..` that leads nowhere keeps it. The id stays,
     /// since it knows paths below the roots only.
     pub fn make_absolute(&mut self, base: &Path) {
         let absolute = |text: &mut String| {
-            if let Ok(Location::Local(path)) = text.parse::<Location>()
-                && path.is_relative()
-            {
+            let Ok(Location::Local(path)) = text.parse::<Location>() else { return };
+            let has_parents = path.components().any(|part| part == Component::ParentDir);
+            if path.is_relative() || has_parents {
                 // `./` and `.` would stay in the middle of the path.
                 let below = path.strip_prefix(".").unwrap_or(&path);
                 let joined = if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) };
-                *text = joined.display().to_string();
+                let resolved = if has_parents { without_parents(&joined).unwrap_or(joined) } else { joined };
+                *text = resolved.display().to_string();
             }
         };
         absolute(&mut self.granule);

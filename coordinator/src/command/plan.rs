@@ -14,7 +14,7 @@ use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::source::Metadata;
 use edp_engine::resources;
-use edp_protocol::location::LocationError;
+use edp_protocol::location::{LocationError, without_parents};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Digests, Recipe, Roots};
 use edp_protocol::settings::Settings;
@@ -327,17 +327,19 @@ impl Sources {
     /// Reads all that a plan needs but for the results.
     pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
         self.refuse_two_selections()?;
-        let source = Self::needed(&self.source, &settings.plan.source, "source")?;
-        let destination = Self::needed(&self.destination, &settings.plan.destination, "destination")?;
+        let source = plain(Self::needed(&self.source, &settings.plan.source, "source")?)?;
+        let destination = plain(Self::needed(&self.destination, &settings.plan.destination, "destination")?)?;
         let mode = self.mode(settings)?.unwrap_or_default();
         self.refuse_in_mode(mode)?;
         let ranges = self.valid_range.as_ref().map(|at| RangeTable::read(at, stores)).transpose().map_err(usage)?;
         self.explain_unused();
         let locations = Locations {
-            configuration: Self::needed(&self.config, &settings.plan.config, "config")?,
-            grid: Self::needed(&self.grid, &settings.plan.grid, "grid")?,
-            metadata: Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?,
-            factors: self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()),
+            configuration: plain(Self::needed(&self.config, &settings.plan.config, "config")?)?,
+            grid: plain(Self::needed(&self.grid, &settings.plan.grid, "grid")?)?,
+            metadata: plain(Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?)?,
+            factors: (self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()))
+                .map(plain)
+                .transpose()?,
         };
         let shared = Shared::load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
@@ -359,6 +361,16 @@ impl Sources {
             production_date,
             digests,
         })
+    }
+}
+
+/// A location without `..`, which workers at a queue would not follow.
+fn plain(text: String) -> anyhow::Result<String> {
+    let Ok(Location::Local(path)) = text.parse::<Location>() else { return Ok(text) };
+    match without_parents(&path) {
+        Ok(resolved) if resolved == path => Ok(text),
+        Ok(resolved) => Ok(resolved.display().to_string()),
+        Err(error) => Err(Usage(format!("{text}: what its last '..' follows cannot be found: {error}")).into()),
     }
 }
 
