@@ -14,11 +14,16 @@ pub enum FailureKind {
     /// Another granule stands under its name.
     Conflict,
     /// Not tried to the end: the worker was told to stop, or can make nothing as things are (destination full or
-    /// read-only). Nothing is wrong with the recipe.
+    /// read-only, a root that is not mounted). Nothing is wrong with the recipe.
     Returned,
     /// Not tried: it was delivered before, to a worker that did not say how it ended. Whoever owns the retries knows
     /// what that means.
     Lost,
+    /// Something that the recipe names is not there, as far as this worker can see. Another worker may find it.
+    NotFound,
+    /// This worker may not touch something that the recipe names: it lies outside of the worker's roots, or the system
+    /// denies the permission. Another worker may be allowed to.
+    Denied,
 }
 
 /// What an error says, and then each of its causes that adds something to what was said before it.

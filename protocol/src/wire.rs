@@ -21,6 +21,10 @@ pub const CONTENT_TYPE: &str = "application/vnd.edp.work";
 /// Header of an order: the build that the production was begun with.
 pub const BUILD_HEADER: &str = "edp-build";
 
+/// Header of an order: names of workers, separated by commas, that have said of inputs that they are not there, which
+/// others have found. A worker that finds itself there is to end.
+pub const UNFIT_HEADER: &str = "edp-unfit";
+
 /// Content type of a bare recipe.
 pub const JSON: &str = "application/json";
 
@@ -481,7 +485,16 @@ mod tests {
                     warnings,
                 })
             });
-        let kinds = [FailureKind::Permanent, FailureKind::Transient, FailureKind::Held, FailureKind::Conflict];
+        let kinds = [
+            FailureKind::Permanent,
+            FailureKind::Transient,
+            FailureKind::Held,
+            FailureKind::Conflict,
+            FailureKind::Returned,
+            FailureKind::Lost,
+            FailureKind::NotFound,
+            FailureKind::Denied,
+        ];
         let failed = (proptest::sample::select(kinds.to_vec()), vec(".*", 0..4))
             .prop_map(|(kind, reason)| Event::Failed(Failed { kind, reason }));
         prop_oneof![Just(Event::Started), done, failed]
@@ -542,6 +555,27 @@ mod tests {
             [b"EDPW\x02\x01\x07default\x0400ff\x02\x01\xfb\x84\x03\x02\x40", "0a".repeat(32).as_bytes(), b"\x02{}"]
                 .concat()
         );
+    }
+
+    /// What earlier releases wrote is understood by this one.
+    #[test]
+    fn kinds_of_failure_keep_their_numbers() {
+        for (kind, number) in [
+            (FailureKind::Permanent, 0),
+            (FailureKind::Transient, 1),
+            (FailureKind::Held, 2),
+            (FailureKind::Conflict, 3),
+            (FailureKind::Returned, 4),
+            (FailureKind::Lost, 5),
+            (FailureKind::NotFound, 6),
+            (FailureKind::Denied, 7),
+        ] {
+            let event = Event::Failed(Failed { kind, reason: Vec::new() });
+            let report = Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
+            let body = [b"EDPW\x01\x02\x011\x01\x01w\x01b\x02".as_slice(), &[number, 0]].concat();
+            assert_eq!(report.encode().unwrap(), body);
+            assert_eq!(Report::decode(CONTENT_TYPE, &body).unwrap(), report);
+        }
     }
 
     #[test]

@@ -12,8 +12,10 @@ use super::ledger::{Settled, State};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
 use super::report::Standing;
+use super::sources::{Sources, Witnesses};
 use super::watching::Watch;
 use edp_protocol::queue::{Link, PublishError, Queue, QueueError};
+use edp_protocol::store::Stores;
 use edp_protocol::telemetry::metrics::metrics;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -149,6 +151,8 @@ impl Tally {
 /// Drives the present list of a ledger until all is settled and `growth` has ended, which may add recipes to the list
 /// meanwhile. Whoever is second at the queue of results waits here until the first has gone.
 ///
+/// In `stores` the coordinator looks for what workers do not find.
+///
 /// However it ends, what was heard is written down and acknowledged; the rest comes again.
 ///
 /// # Errors
@@ -158,6 +162,7 @@ pub async fn drive(
     plan: &Plan,
     desk: &Desk,
     link: &Link,
+    stores: &Stores,
     mut progress: impl FnMut(&Settled),
     growth: impl Future<Output = Result<(), DriveError>>,
     stop: impl Future<Output = ()>,
@@ -178,6 +183,7 @@ pub async fn drive(
     let (halting, halted) = watch::channel(false);
     let (mailbox, mut news) = mpsc::channel(MAILBOX);
     let room = Arc::new(Notify::new());
+    let (unfit, named) = watch::channel(Vec::new());
     let publishing = Publishing {
         plan: plan.clone(),
         desk: desk.clone(),
@@ -185,6 +191,7 @@ pub async fn drive(
         to: link.destination(Queue::Recipes),
         room: room.clone(),
         news: mailbox.clone(),
+        unfit: named,
     };
     let (mixed_builds, local) = (plan.mixed_builds, plan.local);
     let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
@@ -199,6 +206,9 @@ pub async fn drive(
         room,
         news: mailbox,
         policies: BTreeSet::new(),
+        sources: Sources::new(stores.clone()),
+        witnesses: Witnesses::default(),
+        unfit,
     };
     let mut actors = JoinSet::new();
     actors.spawn(publishing.run(halted.clone()));

@@ -11,11 +11,12 @@ use edp_protocol::message::FailureKind;
 use edp_protocol::queue::{Delivery, Link, Message, Options, Queue};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::settings::QueueSettings;
-use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Failed, Order, Report};
+use edp_protocol::store::Stores;
+use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Failed, Order, Report, UNFIT_HEADER};
 use std::future::{Future, pending, ready};
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long anything may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,7 +101,7 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
                 let _ = stop.take().unwrap().send(());
             }
         };
-        let left = drive(&plan(), &desk, &link, progress, ready(Ok(())), stopping).await.unwrap();
+        let left = drive(&plan(), &desk, &link, &Stores::default(), progress, ready(Ok(())), stopping).await.unwrap();
         assert_eq!((left, heard), (Left::Stopped, others.len()));
         let states: Vec<State> = standing(&desk).await.into_iter().map(|one| one.state).collect();
         assert_eq!(states, [State::Done, State::Done, State::Done, State::UnderWay]);
@@ -119,7 +120,7 @@ fn giving_up_leaves_the_rest_for_the_next_time() {
         let bad = id(&all[0]).to_owned();
         let failed = Event::Failed(Failed { kind: FailureKind::Permanent, reason: vec!["why".into()] });
         tokio::spawn(serve(link.clone(), "b", move |order| (order.recipe_id == bad).then(|| failed.clone())));
-        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert!(matches!(left, Left::GivenUp(reason) if reason.contains("1 recipes failed")));
         let standing = standing(&desk).await;
         assert_eq!(standing[0].reason.as_deref(), Some("why"));
@@ -142,7 +143,7 @@ fn the_list_is_not_settled_while_it_may_grow() {
             Ok::<_, DriveError>(())
         };
         let mut settled = 0;
-        let left = drive(&plan(), &desk, &link, |_| settled += 1, growth, pending()).await.unwrap();
+        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| settled += 1, growth, pending()).await.unwrap();
         assert_eq!((left, settled), (Left::Settled, all.len()));
     });
 }
@@ -154,7 +155,7 @@ fn granules_of_a_second_build_are_conflicts() {
         let desk = desk(&all);
         desk.ask(|ledger| ledger.fix_fact("build", "a")).await.unwrap();
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
-        drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         for one in standing(&desk).await {
             assert!(one.state == State::Conflict && one.reason.clone().unwrap().contains("'a'"), "{one:?}");
         }
@@ -183,7 +184,9 @@ fn dead_letters_are_collected() {
         });
         letters_of_nobody(&link).await;
         let budget = Budget { failures: None, ..Budget::default() };
-        drive(&Plan { budget, ..plan() }, &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        drive(&Plan { budget, ..plan() }, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending())
+            .await
+            .unwrap();
         for one in standing(&desk).await {
             let expected = if one.id == dead { State::Failed } else { State::Done };
             assert_eq!(one.state, expected, "{one:?}");
@@ -216,12 +219,79 @@ fn what_a_policy_drops_is_no_failure() {
                 delivery.ack();
             }
         });
-        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
         for one in standing(&desk).await {
             assert_eq!((one.state, one.attempts, one.reason), (State::Done, 9, None));
         }
     });
+}
+
+/// A worker that does not find what others find again and again is named in orders, so that it ends; no granule fails.
+#[test]
+fn who_does_not_find_what_others_find_is_told_to_end() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all);
+        let (answer, (heard, mut named)) = (link.clone(), mpsc::unbounded_channel());
+        tokio::spawn(async move {
+            let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
+            while let Some(delivery) = orders.next().await.unwrap() {
+                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                heard.send(delivery.message.headers.get(UNFIT_HEADER).cloned()).unwrap();
+                // Of each recipe, one worker says that something is not there; then another one makes it.
+                let kinds = [FailureKind::NotFound, FailureKind::Denied];
+                let (worker, event) = match order.attempt {
+                    1 => ("astray", Event::Failed(Failed::because(kinds[order.recipe_id.len() % 2], "not there"))),
+                    _ => ("w", done()),
+                };
+                let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
+                let report = Report { recipe_id, attempt, worker: worker.into(), build: "b".into(), event };
+                let message = Message::new(report.encode().unwrap(), CONTENT_TYPE, "");
+                answer.publisher(Queue::Results, 1).publish(message).await.unwrap();
+                delivery.ack();
+            }
+        });
+        // One order at a time: what is learnt from the first three is known to the last.
+        let plan = Plan { window: 1, local: false, ..plan() };
+        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, Left::Settled);
+        assert!(standing(&desk).await.iter().all(|one| one.state == State::Done && one.attempts == 2));
+        let mut orders = Vec::new();
+        while let Ok(unfit) = named.try_recv() {
+            orders.push(unfit);
+        }
+        let (last, others) = orders.split_last().unwrap();
+        assert_eq!((last.as_deref(), others.len()), (Some("astray"), 2 * all.len() - 1));
+        assert!(others.iter().all(Option::is_none), "{others:?}");
+    });
+}
+
+/// What the coordinator does not find either is not there, and in one process nobody else can be asked.
+#[test]
+fn what_nobody_finds_fails_at_once() {
+    for local in [true, false] {
+        run(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (mut all, link) = (recipes(), Link::embedded().unwrap());
+            all.truncate(1);
+            all[0].make_absolute(directory.path());
+            let files = all[0].variables.values().flatten().flatten();
+            for file in files.map(std::path::Path::new) {
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(file.with_extension("neighbour"), "x").unwrap();
+            }
+            let desk = desk(&all);
+            let failed = Event::Failed(Failed::because(FailureKind::NotFound, "not there"));
+            tokio::spawn(serve(link.clone(), "b", move |_| Some(failed.clone())));
+            let plan = Plan { local, budget: Budget::NONE, ..plan() };
+            let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+            assert_eq!(left, Left::Settled);
+            let one = standing(&desk).await.remove(0);
+            assert_eq!((one.state, one.attempts), (State::Failed, 1));
+            assert_eq!(one.reason.unwrap().contains("the coordinator does not find it either"), !local);
+        });
+    }
 }
 
 /// Something that is neither a report nor an order, and a report that nobody asked for.
@@ -247,7 +317,7 @@ fn a_recipe_too_large_to_send_costs_only_itself() {
         let desk = desk(&all);
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let plan = Plan { budget: Budget::default(), ..plan() };
-        let left = drive(&plan, &desk, &link, |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
         let standing = standing(&desk).await;
         assert!(standing[0].state == State::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent"));
@@ -265,7 +335,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
         let link = Link::amqp(Options::from_settings(&settings, "p".parse().unwrap()).unwrap()).unwrap();
         let desk = desk(&recipes());
         let stop = tokio::time::sleep(Duration::from_millis(100));
-        let left = drive(&plan(), &desk, &link, |_| {}, ready(Ok(())), stop).await.unwrap();
+        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
         assert_eq!(left, Left::Stopped);
     });
 }

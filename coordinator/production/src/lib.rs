@@ -21,6 +21,7 @@ pub mod report;
 pub mod retries;
 pub mod session;
 pub mod snapshots;
+mod sources;
 pub mod sweep;
 pub mod verify;
 mod watching;

@@ -3,6 +3,7 @@
 use super::desk::{Desk, DeskError};
 use super::director::{BATCH, BUILD, DriveError, halt};
 use super::ledger::{self, Event, Settled};
+use super::sources::{Sight, Sources, Witnesses};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::topology::DELIVERY_LIMIT;
 use edp_protocol::queue::{Consumer, Death, Delivery, Destination, Message};
@@ -43,6 +44,10 @@ pub(super) struct Outcomes {
     pub(super) news: mpsc::Sender<Vec<Settled>>,
     /// Policies of the broker that were spoken of.
     pub(super) policies: BTreeSet<Death>,
+    pub(super) sources: Sources,
+    pub(super) witnesses: Witnesses,
+    /// Workers that are not to go on; orders name them.
+    pub(super) unfit: watch::Sender<Vec<String>>,
 }
 
 impl Outcomes {
@@ -113,7 +118,7 @@ impl Outcomes {
     async fn event(&mut self, message: &Message, span: &Span) -> Result<Option<Event>, DeskError> {
         let (kind, body) = (&message.content_type, &message.body);
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
-        let report = match Report::decode(kind, body) {
+        let mut report = match Report::decode(kind, body) {
             Ok(report) => report,
             Err(error) => {
                 let order = Order::decode(kind, body).ok().filter(|order| !order.recipe_id.is_empty());
@@ -129,6 +134,7 @@ impl Outcomes {
         span.record("edp.attempt", report.attempt);
         span.record("edp.worker", &report.worker);
         trace::ended(span, report.event.ended());
+        self.weigh(&mut report).await?;
         if self.mixed_builds {
             return Ok(Some(reported(report)));
         }
@@ -137,6 +143,43 @@ impl Outcomes {
             self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
         Ok(Some(reported(judged(report, self.build.as_deref()))))
+    }
+
+    /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself. If
+    /// it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the worker.
+    async fn weigh(&mut self, report: &mut Report) -> Result<(), DeskError> {
+        let unfit = match &mut report.event {
+            wire::Event::Done(done) if !done.already => self.witnesses.made(&report.worker, &report.recipe_id),
+            wire::Event::Failed(failed) if matches!(failed.kind, FailureKind::NotFound | FailureKind::Denied) => {
+                if self.local {
+                    // This process is the worker, and there is no other.
+                    failed.kind = FailureKind::Permanent;
+                    return Ok(());
+                }
+                let id = report.recipe_id.clone();
+                let Some(recipe) = self.desk.ask(move |ledger| ledger.recipe(&id)).await? else { return Ok(()) };
+                self.witnesses.missed(&report.worker, &report.recipe_id);
+                match self.sources.look(recipe).await {
+                    Sight::There => self.witnesses.found(&report.recipe_id),
+                    Sight::Absent(what) => {
+                        failed.kind = FailureKind::Permanent;
+                        failed.reason.push(format!("{what}: the coordinator does not find it either"));
+                        None
+                    }
+                    Sight::Unknown => None,
+                }
+            }
+            _ => None,
+        };
+        if let Some(workers) = unfit {
+            tracing::warn!(
+                workers = workers.join(", "),
+                "workers do not find, or may not touch, what others find (a root or a mount of their machines is wrong); they \
+                 are told to end"
+            );
+            self.unfit.send_replace(workers);
+        }
+        Ok(())
     }
 
     /// Why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of once.

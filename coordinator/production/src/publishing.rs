@@ -8,7 +8,7 @@ use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Destination, Message, PublishError, Publisher};
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, BUILD_HEADER, Failed, Look, Order, Report, WireError};
+use edp_protocol::wire::{self, BUILD_HEADER, Failed, Look, Order, Report, UNFIT_HEADER, WireError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -36,6 +36,8 @@ pub(super) struct Publishing {
     /// Told when the window may have room.
     pub(super) room: Arc<Notify>,
     pub(super) news: mpsc::Sender<Vec<Settled>>,
+    /// Workers that are not to go on.
+    pub(super) unfit: watch::Receiver<Vec<String>>,
 }
 
 impl Publishing {
@@ -103,6 +105,10 @@ impl Publishing {
         for due in due {
             match message(&self.plan, &due, build) {
                 Ok(mut message) => {
+                    let unfit = self.unfit.borrow().join(",");
+                    if !unfit.is_empty() {
+                        message.headers.insert(UNFIT_HEADER.into(), unfit);
+                    }
                     if due.attempt > 1 {
                         metrics().retried();
                     }

@@ -2,6 +2,7 @@
 
 use super::ledger::State;
 use edp_protocol::message::FailureKind;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often and when recipes are sent again.
@@ -34,6 +35,12 @@ impl Default for Policy {
     }
 }
 
+/// Reports of one worker alone that something is not there, or not permitted, after which the recipe fails.
+const ALONE: usize = 3;
+
+/// Such reports after which it fails whoever they come from.
+const MOST: usize = 10;
+
 /// What is known about a recipe when it is decided how it goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -41,6 +48,34 @@ pub struct Standing {
     pub failures: u32,
     /// Workers that began it and never said how it ended.
     pub lost: Vec<String>,
+    /// Who did not find, or may not touch, something that it names: a worker for each report, this one included.
+    pub unreached: Vec<String>,
+    /// Other workers that were heard of lately.
+    pub others: Vec<String>,
+}
+
+/// Where a worker runs, by its name (`HOST-SPACE-PID-UNIQUE`): what one worker of a machine or container cannot see, the
+/// next one there cannot see either.
+fn node(worker: &str) -> &str {
+    worker.rsplitn(3, '-').nth(2).unwrap_or(worker)
+}
+
+impl Standing {
+    /// Those who could not reach what it names, in words.
+    fn sayers(&self) -> String {
+        let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
+        workers.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether nobody is left who may reach what the recipe names: a second machine says the same, or on the only
+    /// machine a second worker, or the only worker again and again.
+    fn is_out_of_reach(&self) -> bool {
+        let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
+        let nodes: BTreeSet<&str> = workers.iter().map(|worker| node(worker)).collect();
+        let elsewhere = self.others.iter().any(|other| !nodes.contains(node(other)));
+        let agreed = nodes.len() > 1 || (workers.len() > 1 && !elsewhere);
+        agreed || (self.unreached.len() >= ALONE && self.others.is_empty()) || self.unreached.len() >= MOST
+    }
 }
 
 /// How it goes on.
@@ -88,6 +123,15 @@ impl Policy {
                 Verdict::Again { wait: self.first_wait, counts: false, alone: self.is_alone(standing) }
             }
             FailureKind::Lost => self.after_loss(standing),
+            FailureKind::NotFound | FailureKind::Denied if standing.is_out_of_reach() => Verdict::End {
+                state: State::Failed,
+                reason: format!("{reason} (said {} times, by {})", standing.unreached.len(), standing.sayers()),
+            },
+            FailureKind::NotFound | FailureKind::Denied => {
+                // Whoever has another view of the file systems may have it now: half of the usual waits.
+                let before = u32::try_from(standing.unreached.len()).unwrap_or(u32::MAX).saturating_sub(1);
+                Verdict::Again { wait: self.wait(before) / 2, counts: false, alone: self.is_alone(standing) }
+            }
         }
     }
 
@@ -133,7 +177,7 @@ mod tests {
     use super::*;
 
     fn lost(count: usize) -> Standing {
-        Standing { failures: 0, lost: (0..count).map(|i| format!("w{i}")).collect() }
+        Standing { lost: (0..count).map(|i| format!("w{i}")).collect(), ..Standing::default() }
     }
 
     #[test]
@@ -148,12 +192,47 @@ mod tests {
     #[test]
     fn transient_failures_have_a_budget_and_returns_have_none() {
         let policy = Policy::default();
-        let after = |kind, failures| policy.after_failure(kind, "why", &Standing { failures, lost: Vec::new() });
+        let after = |kind, failures| policy.after_failure(kind, "why", &Standing { failures, ..Standing::default() });
         assert!(matches!(after(FailureKind::Transient, 3), Verdict::Again { counts: true, alone: false, .. }));
         let Verdict::End { state: State::Failed, reason } = after(FailureKind::Transient, 4) else { panic!() };
         assert_eq!(reason, "why (given up after 5 attempts)");
         assert!(matches!(after(FailureKind::Returned, 99), Verdict::Again { counts: false, .. }));
         assert!(matches!(after(FailureKind::Permanent, 0), Verdict::End { state: State::Failed, .. }));
+    }
+
+    #[test]
+    fn what_one_worker_does_not_find_another_must_miss_too() {
+        let policy = Policy::default();
+        let fails = |unreached: &[&str], others: &[&str]| {
+            let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            let standing = Standing { unreached: texts(unreached), others: texts(others), ..Standing::default() };
+            [FailureKind::NotFound, FailureKind::Denied].map(|kind| {
+                match policy.after_failure(kind, "a.data: not there", &standing) {
+                    Verdict::Again { wait, counts: false, .. } => {
+                        assert!(wait <= Duration::from_secs(400), "{wait:?}");
+                        false
+                    }
+                    Verdict::End { state: State::Failed, reason } => {
+                        assert!(reason.contains("a.data") && reason.contains(unreached[0]), "{reason}");
+                        true
+                    }
+                    verdict => panic!("{verdict:?}"),
+                }
+            })
+        };
+        let (a, b, other) = ("one-a-1-1", "one-a-2-1", "two-nodes-b-1-1");
+        // One worker alone: three times.
+        assert_eq!(
+            [fails(&[a], &[]), fails(&[a, a], &[]), fails(&[a, a, a], &[])],
+            [[false; 2], [false; 2], [true; 2]]
+        );
+        // While others are there, they are asked; on another machine above all.
+        assert_eq!(fails(&[a, a, a, a], &[b]), [false; 2]);
+        assert_eq!(fails(&[a, b], &[]), [true; 2]);
+        assert_eq!(fails(&[a, b, a], &[other]), [false; 2]);
+        assert_eq!(fails(&[a, other], &[b]), [true; 2]);
+        // Not without end.
+        assert_eq!(fails(&[a; MOST], &[other]), [true; 2]);
     }
 
     #[test]

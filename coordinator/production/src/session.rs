@@ -321,7 +321,8 @@ impl Session {
             };
             let ended = |one: &Settled| listen(Event::Ended(&entry(one.clone(), false)));
             let stop = shutdown.cancelled();
-            self.left = director::drive(&self.options.plan, &self.desk, link, ended, growth, stop).await?;
+            let plan = &self.options.plan;
+            self.left = director::drive(plan, &self.desk, link, &self.stores, ended, growth, stop).await?;
             let recipes = self.desk.ask(|ledger| ledger.recipes()).await?;
             let recipes = self.check(recipes, listen).await?;
             if self.left != Left::Settled {

@@ -157,6 +157,8 @@ fn outcome(ended: Option<Result<&Done, &Failed>>) -> &'static str {
             FailureKind::Conflict => "conflict",
             FailureKind::Returned => "returned",
             FailureKind::Lost => "lost",
+            FailureKind::NotFound => "not found",
+            FailureKind::Denied => "denied",
         },
     }
 }

@@ -7,6 +7,7 @@ use edp_production::ledger::{Ledger, State};
 use edp_production::retries::Policy;
 use edp_protocol::queue::{Link, Options};
 use edp_protocol::settings::QueueSettings;
+use edp_protocol::store::Stores;
 use edp_tests::null;
 use std::time::Instant;
 
@@ -54,7 +55,8 @@ fn main() {
         let desk = Desk::open(ledger).expect("the ledger's thread");
         let link = Link::amqp(options).expect("a link");
         let growth = std::future::ready(Ok(()));
-        let left = director::drive(&plan, &desk, &link, progress, growth, std::future::pending()).await;
+        let stores = Stores::default();
+        let left = director::drive(&plan, &desk, &link, &stores, progress, growth, std::future::pending()).await;
         link.close().await;
         left.expect("a production that ends")
     });

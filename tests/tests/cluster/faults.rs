@@ -24,6 +24,7 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("coordinator-killed", coordinator_killed),
     ("coordinator-killed-at-steps", steps::coordinator_killed),
     ("worker-frozen", worker_frozen),
+    ("worker-misplaced", policies::worker_misplaced),
     ("workers-dismissed", workers_dismissed),
     ("disk-full", disk_full),
     ("deadly-recipe", steps::deadly_recipe),

@@ -16,7 +16,7 @@ const SIZE: usize = 6;
 
 /// Model output of many months, and the granules that one undisturbed process makes of it.
 pub(crate) struct Model {
-    fixture: Fixture,
+    pub(crate) fixture: Fixture,
     reference: BTreeMap<String, Digest>,
 }
 

@@ -1,9 +1,11 @@
-//! What administrators of a broker do to the queues, and what the broker does to them by itself.
+//! What administrators of brokers and machines do: policies, purged queues, file systems that are not mounted; and what a
+//! broker does to its queues by itself.
 
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, Outcome, begin, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::until;
+use std::process::Command;
 
 type Ran = Result<Outcome, &'static str>;
 
@@ -67,4 +69,25 @@ pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice:
         faults += 1;
     }
     Outcome::good(coordinator, faults)
+}
+
+/// On the machine of one worker the results are not mounted: what it does not find is made by others, and it is told to
+/// end.
+pub(crate) fn worker_misplaced(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
+    let mut mounting = Command::new("unshare");
+    mounting.args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
+    if !mounting.status().is_ok_and(|status| status.success()) {
+        return Err("no file system can be mounted in a namespace: run as root");
+    }
+    let results = fleet.model.fixture.demo.results.display().to_string();
+    let script = "mount -t tmpfs tmpfs \"$0\"; exec \"$@\"";
+    fleet.next.push_back(["unshare", "-m", "sh", "-ec", script, &results].map(str::to_owned).to_vec());
+    let coordinator = fleet.coordinator();
+    // Alone at first: it sees every recipe before anybody else does.
+    let misplaced = fleet.worker();
+    until("the misplaced worker ends", || misplaced.ended().is_some());
+    let status = misplaced.ended().and_then(|status| status.code());
+    assert!(status == Some(4) && misplaced.said("check its roots"), "{status:?}: {}", misplaced.log());
+    fleet.refill();
+    Outcome::good(coordinator, 1)
 }

@@ -194,6 +194,7 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
         (error, system) => match (error.store(), system) {
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
             (Some(error), _) if error.is_transient() => FailureKind::Transient,
+            (Some(error), None) if error.is_missing() => FailureKind::NotFound,
             (_, Some(system)) => unreadable(system),
             _ => FailureKind::Permanent,
         },
@@ -210,7 +211,9 @@ fn identify(path: &Path, recipe: &Recipe) -> io::Result<Result<Identity, Inspect
         return Ok(first);
     }
     match inspect::identify(path, recipe) {
-        Err(InspectError::Read(ReadError::Io { source, .. })) if unreadable(&source) != FailureKind::Permanent => {
+        Err(InspectError::Read(ReadError::Io { source, .. }))
+            if !matches!(unreadable(&source), FailureKind::Permanent | FailureKind::NotFound | FailureKind::Denied) =>
+        {
             Err(source)
         }
         second => Ok(second),
@@ -225,9 +228,10 @@ fn is_whole(target: &Path, recipe: &Recipe) -> bool {
 fn unreadable(error: &io::Error) -> FailureKind {
     use io::ErrorKind as K;
     match error.kind() {
-        K::NotFound
-        | K::PermissionDenied
-        | K::IsADirectory
+        // As far as can be seen from here; other workers may see more.
+        K::NotFound => FailureKind::NotFound,
+        K::PermissionDenied => FailureKind::Denied,
+        K::IsADirectory
         | K::NotADirectory
         | K::InvalidFilename
         | K::InvalidInput
@@ -251,12 +255,10 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
         // The last one: nothing can be committed there.
         K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::Unsupported => FailureKind::Returned,
         _ if recipe.plan().is_ok_and(|plan| no_directory(&plan.roots.destination)) => FailureKind::Returned,
-        K::PermissionDenied
-        | K::AlreadyExists
-        | K::IsADirectory
-        | K::NotADirectory
-        | K::InvalidFilename
-        | K::InvalidInput => FailureKind::Permanent,
+        K::PermissionDenied => FailureKind::Denied,
+        K::AlreadyExists | K::IsADirectory | K::NotADirectory | K::InvalidFilename | K::InvalidInput => {
+            FailureKind::Permanent
+        }
         // Among these: a directory that was there a moment ago, and is made again by the next attempt.
         _ => FailureKind::Transient,
     }
@@ -303,7 +305,13 @@ mod tests {
         for error in [E::MFILE, E::NFILE, E::NOMEM, E::NOSPC, E::DQUOT, E::ROFS] {
             assert_eq!(unreadable(&error.into()), FailureKind::Returned, "{error}");
         }
-        for (error, kind) in [(E::NOENT, FailureKind::Permanent), (E::IO, FailureKind::Transient)] {
+        for (error, kind) in [
+            (E::NOENT, FailureKind::NotFound),
+            (E::ACCESS, FailureKind::Denied),
+            (E::PERM, FailureKind::Denied),
+            (E::ISDIR, FailureKind::Permanent),
+            (E::IO, FailureKind::Transient),
+        ] {
             assert_eq!(unreadable(&error.into()), kind, "{error}");
         }
     }

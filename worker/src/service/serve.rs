@@ -24,10 +24,11 @@ use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, Publis
 use edp_protocol::recipe::Recipe;
 use edp_protocol::telemetry::metrics::metrics;
 use edp_protocol::telemetry::trace;
-use edp_protocol::wire::{self, BUILD_HEADER, Done, Event, Failed, Order, Report};
+use edp_protocol::wire::{self, BUILD_HEADER, Done, Event, Failed, Order, Report, UNFIT_HEADER};
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -84,6 +85,29 @@ struct Bench {
     build: Arc<str>,
     /// Set when the grace is over.
     cancel: Arc<AtomicBool>,
+    outside: Arc<Outside>,
+}
+
+/// Recipes in a row outside of a worker's roots after which the worker is unfit.
+const OUTSIDE: usize = 3;
+
+/// Ids of the recipes that lay outside of the roots, since one lay within them.
+#[derive(Default)]
+struct Outside(Mutex<BTreeSet<String>>);
+
+impl Outside {
+    /// One more; how many there are now.
+    fn count(&self, recipe: &str) -> usize {
+        let mut recipes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if recipes.len() < OUTSIDE {
+            recipes.insert(recipe.to_owned());
+        }
+        recipes.len()
+    }
+
+    fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives is the
@@ -109,6 +133,7 @@ pub async fn serve(
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: edp_engine::libraries::fingerprint().into(),
         cancel: Arc::new(AtomicBool::new(false)),
+        outside: Arc::default(),
         service,
     };
     let mut busy: JoinSet<Slot> = JoinSet::new();
@@ -205,6 +230,16 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Makes one granule, and tells the coordinator.
 async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     let report = |event| report(&bench, &order, event);
+    let is_named = |names: &String| names.split(',').any(|name| name == bench.service.worker.id);
+    if delivery.message.headers.get(UNFIT_HEADER).is_some_and(is_named) {
+        let reason = "others find inputs that this worker did not find or may not touch: check its roots (--root, \
+                      serve.roots), mounts and permissions"
+            .to_owned();
+        return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
+            Ok(()) => Slot::Unfit(reason),
+            Err(error) => Slot::Cut(error),
+        };
+    }
     let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
     if let Some(wanted) = wanted {
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
@@ -218,20 +253,27 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
         return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
-    let admitted = match order.recipe().map_err(|e| chain(&e)) {
-        Ok(recipe) => {
-            look(&bench, move |reach| match reach {
-                Some(reach) => reach.admit(recipe),
-                None => Ok(recipe),
-            })
-            .await
+    let recipe = match order.recipe() {
+        Ok(recipe) => recipe,
+        Err(error) => {
+            return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, chain(&error)))).await);
         }
-        Err(reason) => Ok(Err(reason)),
     };
+    let admitted = look(&bench, move |reach| match reach {
+        Some(reach) => reach.admit(recipe),
+        None => Ok(recipe),
+    })
+    .await;
     let recipe = match admitted {
         Ok(Ok(recipe)) => recipe,
         Ok(Err(reason)) => {
-            return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, reason))).await);
+            // Other workers may have other roots. One that may touch nothing of what is asked for is of no use.
+            let is_unfit = bench.outside.count(&order.recipe_id) >= OUTSIDE;
+            let kind = if is_unfit { FailureKind::Returned } else { FailureKind::Denied };
+            return match settle(&bench, delivery, report(failed(kind, reason.clone()))).await {
+                Ok(()) if is_unfit => Slot::Unfit(reason),
+                settled => done(settled),
+            };
         }
         Err(reason) => {
             return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
@@ -240,6 +282,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             };
         }
     };
+    bench.outside.forget();
     Span::current().record("edp.granule", &recipe.granule);
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
         return Slot::Cut(error);
@@ -250,7 +293,8 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     };
     let granule = recipe.granule.clone();
     let (mut result, stuck) = make(&bench, recipe, order.look.clone(), deadline).await;
-    if let Event::Failed(Failed { kind: FailureKind::Permanent | FailureKind::Transient, .. }) = &result
+    use FailureKind::{Denied, NotFound, Permanent, Transient};
+    if let Event::Failed(Failed { kind: Permanent | Transient | NotFound | Denied, .. }) = &result
         && let Err(reason) = look(&bench, |_| ()).await
     {
         // What was not found may well be where it ought to be.

@@ -8,6 +8,9 @@
 //! recipes back to the beginning ([`Ledger::beside`]); SQLite keeps their transactions apart.
 
 mod detail;
+mod known;
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod random_tests;
 mod reading;

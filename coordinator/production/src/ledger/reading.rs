@@ -4,7 +4,7 @@ use super::state::{Counts, Due, Made, Settled, State};
 use super::{Ledger, LedgerError, detail};
 use crate::report::Entry;
 use edp_protocol::recipe::Recipe;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 impl Ledger {
     /// Up to `limit` recipes to be sent now, in the order of the list.
@@ -89,6 +89,20 @@ impl Ledger {
             Ok(())
         };
         read().map_err(|e| self.fail(e))
+    }
+
+    /// The recipe with an id; none if it is not known.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or holds what is no recipe.
+    pub fn recipe(&self, id: &str) -> Result<Option<Recipe>, LedgerError> {
+        let read = || {
+            let query = "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE id = ?1";
+            let mut statement = self.connection.prepare_cached(query)?;
+            statement.query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()
+        };
+        let Some((granule, json)) = read().map_err(|e| self.fail(e))? else { return Ok(None) };
+        serde_json::from_slice(&json).map(Some).map_err(|source| LedgerError::Recipe { granule, source })
     }
 
     /// Every recipe of the present list that stands in one of `states`, in the order of the list, one by one.

@@ -59,14 +59,14 @@ pub(super) fn done(recipe: &Recipe, attempt: u32, worker: &str) -> Event {
     report(recipe, attempt, worker, wire::Event::Done(done))
 }
 
-fn listed(recipes: &[Recipe]) -> Ledger {
+pub(super) fn listed(recipes: &[Recipe]) -> Ledger {
     let mut ledger = Ledger::in_memory("p", POLICY).unwrap();
     ledger.list(recipes).unwrap();
     ledger
 }
 
 /// Sends what is due, and says the attempts.
-fn send(ledger: &mut Ledger, now: i64) -> Vec<(i64, u32, bool)> {
+pub(super) fn send(ledger: &mut Ledger, now: i64) -> Vec<(i64, u32, bool)> {
     let due = ledger.due(now, 100).unwrap();
     let sent: Vec<Event> = due.iter().map(|due| Event::Sent { number: due.number, attempt: due.attempt }).collect();
     assert!(ledger.write(&sent, now).unwrap().is_empty());
@@ -397,52 +397,6 @@ fn orders_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_order_is_n
 }
 
 /// All that a coordinator asks in its rounds goes by the index: no scan, no sorting.
-/// What a policy of the broker drops costs no attempt, however often, and what was begun all the same goes on.
-#[test]
-fn dropped_orders_are_sent_again_and_count_for_nothing() {
-    let recipes = recipes();
-    let mut ledger = listed(&recipes[..2]);
-    let dropped = |recipe: &Recipe, attempt| Event::Dropped { id: id(recipe), attempt, reason: "a policy".into() };
-    send(&mut ledger, 0);
-    ledger.write(&[started(&recipes[1], 1, "w")], 1).unwrap();
-    let mut now = 0;
-    for attempt in 1..20 {
-        let news = [dropped(&recipes[0], attempt), dropped(&recipes[0], attempt), dropped(&recipes[1], 1)];
-        assert!(ledger.write(&news, now).unwrap().is_empty());
-        assert_eq!(ledger.under_way().unwrap(), 1);
-        assert!(ledger.due(now + 1999, 9).unwrap().is_empty(), "not at once");
-        // Nor must whoever comes at last wait for long.
-        now += 3000;
-        assert_eq!(send(&mut ledger, now), [(1, attempt + 1, false)]);
-        // A late word about an earlier order means nothing.
-        assert!(ledger.write(&[dropped(&recipes[0], attempt)], now).unwrap().is_empty());
-        assert_eq!(ledger.under_way().unwrap(), 2);
-    }
-    let settled = ledger.write(&[done(&recipes[0], 20, "w"), done(&recipes[1], 1, "w")], now).unwrap();
-    assert!(settled.iter().all(|one| one.state == State::Done && one.reason.is_none()), "{settled:?}");
-}
-
-#[test]
-fn orders_that_are_lost_with_the_queue_are_sent_again() {
-    let recipes = recipes();
-    let mut ledger = listed(&recipes);
-    send(&mut ledger, 0);
-    for attempt in [1, 2] {
-        let lost = failed(&recipes[0], attempt, "w", FailureKind::Lost);
-        ledger.write(&[started(&recipes[0], attempt, &format!("v{attempt}")), lost], 0).unwrap();
-    }
-    assert_eq!(ledger.due(10_000, 9).unwrap().len(), 1);
-    // The first is to run alone now; the second is begun.
-    assert!(send(&mut ledger, 10_000)[0].2);
-    ledger.write(&[started(&recipes[1], 1, "w")], 10_001).unwrap();
-    assert_eq!(ledger.resend(-1, false, 20_000).unwrap(), 0, "sent later than that");
-    assert_eq!(ledger.resend(0, false, 20_000).unwrap(), 2);
-    assert_eq!(send(&mut ledger, 20_000), [(3, 2, false), (4, 2, false)]);
-    assert_eq!(ledger.resend(20_000, true, 30_000).unwrap(), 3, "all but the one that is begun");
-    assert_eq!(send(&mut ledger, 30_000).len(), 3);
-    assert_eq!(ledger.under_way().unwrap(), 4);
-}
-
 #[test]
 fn questions_of_every_round_are_answered_by_the_index() {
     let ledger = listed(&recipes());

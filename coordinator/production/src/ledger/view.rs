@@ -1,9 +1,9 @@
 //! The ledger for whoever only wants to see where a production stands, also while a coordinator is at work on it.
 
+use super::known::DONE;
 use super::reading::{SETTLED, counts, settled};
 use super::schema::{LAYOUT, PACE, is_remote};
 use super::state::{Settled, State};
-use super::writing::DONE;
 use super::{LedgerError, copy, detail, sqlite};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::base_name;
@@ -140,13 +140,15 @@ pub struct Attempt {
 
 /// The word for how an attempt ended.
 fn outcome(number: i64) -> &'static str {
-    const KINDS: [(FailureKind, &str); 6] = [
+    const KINDS: [(FailureKind, &str); 8] = [
         (FailureKind::Permanent, "permanent failure"),
         (FailureKind::Transient, "transient failure"),
         (FailureKind::Held, "held"),
         (FailureKind::Conflict, "conflict"),
         (FailureKind::Returned, "returned"),
         (FailureKind::Lost, "not tried: delivered before"),
+        (FailureKind::NotFound, "not found by this worker"),
+        (FailureKind::Denied, "not permitted to this worker"),
     ];
     if number == DONE {
         return "done";

@@ -3,11 +3,11 @@
 //! Every message may come twice, late, or in another order than it was sent. A failure is news only if it is about the
 //! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
 
-use super::reading::{SETTLED, settled};
+use super::known::{DONE, Known, NOBODY, kind};
 use super::state::{Event, Made, Settled, State};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
 use crate::records::Record;
-use crate::retries::{Policy, Standing, Verdict};
+use crate::retries::{Policy, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
@@ -168,8 +168,8 @@ impl Ledger {
             for number in over {
                 let Some(recipe) = Known::find(transaction, "number = ?1", &number)? else { continue };
                 recipe.lose(transaction, recipe.attempt, NOBODY, now)?;
-                let standing = recipe.standing(transaction)?;
-                settled.extend(recipe.follow(transaction, policy.after_loss(&standing), now)?);
+                let standing = recipe.standing(transaction, None, now)?;
+                settled.extend(recipe.follow(transaction, policy.after_loss(&standing), None, now)?);
             }
             Ok(settled)
         })
@@ -290,118 +290,6 @@ fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, reci
     let number = transaction.query_row("SELECT number FROM dataset WHERE name = ?1", [&name], |row| row.get(0))?;
     known.insert(name, number);
     Ok(number)
-}
-
-/// No worker's number.
-const NOBODY: i64 = -1;
-
-/// How an attempt ended, as the file has it.
-pub(super) const DONE: i64 = -1;
-
-fn kind(kind: FailureKind) -> i64 {
-    kind as i64
-}
-
-/// A recipe as the ledger has it.
-struct Known {
-    number: i64,
-    state: State,
-    attempt: u32,
-    base: u32,
-    failures: u32,
-    sha256: String,
-}
-
-impl Known {
-    fn find(
-        transaction: &Transaction<'_>,
-        which: &'static str,
-        key: &dyn rusqlite::ToSql,
-    ) -> rusqlite::Result<Option<Known>> {
-        let query = format!("SELECT number, state, attempt, base, failures, sha256 FROM recipe WHERE {which}");
-        let read = |row: &rusqlite::Row<'_>| {
-            Ok(Known {
-                number: row.get(0)?,
-                state: State::of(row.get(1)?),
-                attempt: row.get(2)?,
-                base: row.get(3)?,
-                failures: row.get(4)?,
-                sha256: row.get(5)?,
-            })
-        };
-        transaction.prepare_cached(&query)?.query_row([key], read).optional()
-    }
-
-    /// Whoever is at work on it up to an attempt is taken to be lost, until there is word of him.
-    /// But not the worker who says so.
-    fn lose(&self, transaction: &Transaction<'_>, attempt: u32, teller: i64, now: i64) -> rusqlite::Result<()> {
-        let update = "UPDATE attempt SET lost = ?1
-                      WHERE number = ?2 AND attempt <= ?3 AND worker != ?4 AND ended IS NULL AND lost IS NULL";
-        transaction.prepare_cached(update)?.execute(params![now, self.number, attempt, teller]).map(drop)
-    }
-
-    /// What decides how it goes on. A worker that was heard of again was not lost: it was only cut off.
-    fn standing(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Standing> {
-        let query = "SELECT DISTINCT name FROM attempt JOIN worker ON worker.number = attempt.worker
-                     WHERE attempt.number = ?1 AND attempt > ?2 AND ended IS NULL AND last <= lost";
-        let mut statement = transaction.prepare_cached(query)?;
-        let lost = statement.query_map(params![self.number, self.base], |row| row.get(0))?;
-        Ok(Standing { failures: self.failures, lost: lost.collect::<Result<_, _>>()? })
-    }
-
-    /// Does what the policy says.
-    fn follow(&self, transaction: &Transaction<'_>, verdict: Verdict, now: i64) -> rusqlite::Result<Option<Settled>> {
-        match verdict {
-            Verdict::Again { wait, counts, alone } => {
-                let update = "UPDATE recipe SET state = 0, due = ?1, failures = failures + ?2, alone = alone OR ?3
-                              WHERE number = ?4";
-                let due = now.saturating_add(millis(wait));
-                transaction.prepare_cached(update)?.execute(params![due, counts, alone, self.number])?;
-                Ok(None)
-            }
-            Verdict::End { state, reason } => {
-                let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
-                transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
-                self.read(transaction).map(Some)
-            }
-        }
-    }
-
-    /// The granule stands there, whatever was thought before.
-    fn done(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
-        if self.state == State::Done {
-            return self.compare(transaction, made);
-        }
-        let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ?3, seconds = ?4, reason = NULL,
-                      warnings = ?5 WHERE number = ?6";
-        let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
-        let warnings = (!made.warnings.is_empty()).then(|| made.warnings.join("\n"));
-        let already = u32::from(made.already) + made.older;
-        let row = params![already, bytes, made.sha256, made.seconds, warnings, self.number];
-        transaction.prepare_cached(update)?.execute(row)?;
-        self.read(transaction).map(Some)
-    }
-
-    /// Another attempt has made the granule that stands there, or has found it. The same recipe gives the same bytes,
-    /// unless what it is made of was changed in between.
-    fn compare(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
-        if self.sha256.is_empty() || made.sha256.is_empty() || self.sha256 == made.sha256 {
-            return Ok(None);
-        }
-        let reason = format!(
-            "two attempts report different granules (SHA-256 {} and {}): an input was changed in between; \
-             plan again, and make it again with --replace",
-            self.sha256, made.sha256
-        );
-        let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
-        transaction.prepare_cached(update)?.execute(params![State::Conflict as i64, reason, self.number])?;
-        self.read(transaction).map(Some)
-    }
-
-    fn read(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Settled> {
-        let query = format!("{SETTLED} WHERE number = ?1");
-        transaction.prepare_cached(&query)?.query_row([self.number], settled)
-    }
 }
 
 /// Writes one batch of events.
@@ -569,9 +457,10 @@ impl<'a> Clerk<'a> {
         if failed.kind == FailureKind::Lost {
             recipe.lose(self.transaction, attempt, worker, self.now)?;
         }
-        let standing = recipe.standing(self.transaction)?;
-        let verdict = self.policy.after_failure(failed.kind, &causes.join(": "), &standing);
-        recipe.follow(self.transaction, verdict, self.now)
+        let standing = recipe.standing(self.transaction, Some(failed.kind), self.now)?;
+        let reason = causes.join(": ");
+        let verdict = self.policy.after_failure(failed.kind, &reason, &standing);
+        recipe.follow(self.transaction, verdict, Some(&reason), self.now)
     }
 
     /// An attempt whose lease was over, so that another one is under way, has failed after all. It counts: a recipe of
@@ -589,13 +478,13 @@ impl<'a> Clerk<'a> {
         if recipe.state.is_settled() || attempt <= recipe.base || self.transaction.prepare_cached(query)?.exists(row)? {
             return Ok(None);
         }
-        let standing = recipe.standing(self.transaction)?;
+        let standing = recipe.standing(self.transaction, None, self.now)?;
         let verdict = self.policy.after_failure(FailureKind::Transient, &causes.join(": "), &standing);
         if let Verdict::Again { .. } = verdict {
             let count = "UPDATE recipe SET failures = failures + 1 WHERE number = ?1";
             return self.transaction.prepare_cached(count)?.execute([recipe.number]).map(|_| None);
         }
-        recipe.follow(self.transaction, verdict, self.now)
+        recipe.follow(self.transaction, verdict, None, self.now)
     }
 
     /// What is written once for a batch.

@@ -1,0 +1,157 @@
+//! A recipe as the ledger has it, and what becomes of it.
+
+use super::millis;
+use super::reading::{SETTLED, settled};
+use super::state::{Made, Settled, State};
+use crate::retries::{Standing, Verdict};
+use edp_protocol::message::FailureKind;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+/// Who was heard of in this time, in ms, may be asked again.
+const LATELY: i64 = 10 * 60 * 1000;
+
+/// No worker's number.
+pub(super) const NOBODY: i64 = -1;
+
+/// How an attempt ended, as the file has it.
+pub(super) const DONE: i64 = -1;
+
+pub(super) fn kind(kind: FailureKind) -> i64 {
+    kind as i64
+}
+
+/// A recipe as the ledger has it.
+pub(super) struct Known {
+    pub(super) number: i64,
+    pub(super) state: State,
+    pub(super) attempt: u32,
+    pub(super) base: u32,
+    pub(super) failures: u32,
+    pub(super) sha256: String,
+}
+
+impl Known {
+    pub(super) fn find(
+        transaction: &Transaction<'_>,
+        which: &'static str,
+        key: &dyn rusqlite::ToSql,
+    ) -> rusqlite::Result<Option<Known>> {
+        let query = format!("SELECT number, state, attempt, base, failures, sha256 FROM recipe WHERE {which}");
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Known {
+                number: row.get(0)?,
+                state: State::of(row.get(1)?),
+                attempt: row.get(2)?,
+                base: row.get(3)?,
+                failures: row.get(4)?,
+                sha256: row.get(5)?,
+            })
+        };
+        transaction.prepare_cached(&query)?.query_row([key], read).optional()
+    }
+
+    /// Whoever is at work on it up to an attempt is taken to be lost, until there is word of him.
+    /// But not the worker who says so.
+    pub(super) fn lose(
+        &self,
+        transaction: &Transaction<'_>,
+        attempt: u32,
+        teller: i64,
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        let update = "UPDATE attempt SET lost = ?1
+                      WHERE number = ?2 AND attempt <= ?3 AND worker != ?4 AND ended IS NULL AND lost IS NULL";
+        transaction.prepare_cached(update)?.execute(params![now, self.number, attempt, teller]).map(drop)
+    }
+
+    /// What decides how it goes on after an outcome of this kind. A worker that was heard of again was not lost: it was
+    /// only cut off.
+    pub(super) fn standing(
+        &self,
+        transaction: &Transaction<'_>,
+        ended: Option<FailureKind>,
+        now: i64,
+    ) -> rusqlite::Result<Standing> {
+        let query = "SELECT DISTINCT name FROM attempt JOIN worker ON worker.number = attempt.worker
+                     WHERE attempt.number = ?1 AND attempt > ?2 AND ended IS NULL AND last <= lost";
+        let mut statement = transaction.prepare_cached(query)?;
+        let lost = statement.query_map(params![self.number, self.base], |row| row.get(0))?;
+        let mut standing =
+            Standing { failures: self.failures, lost: lost.collect::<Result<_, _>>()?, ..Standing::default() };
+        if let Some(FailureKind::NotFound | FailureKind::Denied) = ended {
+            let query = "SELECT name FROM attempt JOIN worker ON worker.number = attempt.worker
+                         WHERE attempt.number = ?1 AND attempt > ?2 AND kind IN (?3, ?4)";
+            let [not_found, denied] = [FailureKind::NotFound, FailureKind::Denied].map(kind);
+            let mut statement = transaction.prepare_cached(query)?;
+            let said = statement.query_map(params![self.number, self.base, not_found, denied], |row| row.get(0))?;
+            standing.unreached = said.collect::<Result<_, _>>()?;
+            // Whoever has no build is no worker.
+            let query = "SELECT name FROM worker WHERE last > ?1 AND build != ''";
+            let mut statement = transaction.prepare_cached(query)?;
+            let others = statement.query_map([now.saturating_sub(LATELY)], |row| row.get(0))?;
+            standing.others = others.collect::<Result<_, _>>()?;
+            standing.others.retain(|other| !standing.unreached.contains(other));
+        }
+        Ok(standing)
+    }
+
+    /// Does what the policy says; `why` tells of one that is sent again what happened to it.
+    pub(super) fn follow(
+        &self,
+        transaction: &Transaction<'_>,
+        verdict: Verdict,
+        why: Option<&str>,
+        now: i64,
+    ) -> rusqlite::Result<Option<Settled>> {
+        match verdict {
+            Verdict::Again { wait, counts, alone } => {
+                let update = "UPDATE recipe SET state = 0, due = ?1, failures = failures + ?2, alone = alone OR ?3,
+                              reason = coalesce(?4, reason) WHERE number = ?5";
+                let due = now.saturating_add(millis(wait));
+                transaction.prepare_cached(update)?.execute(params![due, counts, alone, why, self.number])?;
+                Ok(None)
+            }
+            Verdict::End { state, reason } => {
+                let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
+                transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
+                self.read(transaction).map(Some)
+            }
+        }
+    }
+
+    /// The granule stands there, whatever was thought before.
+    pub(super) fn done(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
+        if self.state == State::Done {
+            return self.compare(transaction, made);
+        }
+        let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ?3, seconds = ?4, reason = NULL,
+                      warnings = ?5 WHERE number = ?6";
+        let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
+        let warnings = (!made.warnings.is_empty()).then(|| made.warnings.join("\n"));
+        let already = u32::from(made.already) + made.older;
+        let row = params![already, bytes, made.sha256, made.seconds, warnings, self.number];
+        transaction.prepare_cached(update)?.execute(row)?;
+        self.read(transaction).map(Some)
+    }
+
+    /// Another attempt has made the granule that stands there, or has found it. The same recipe gives the same bytes,
+    /// unless what it is made of was changed in between.
+    fn compare(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
+        if self.sha256.is_empty() || made.sha256.is_empty() || self.sha256 == made.sha256 {
+            return Ok(None);
+        }
+        let reason = format!(
+            "two attempts report different granules (SHA-256 {} and {}): an input was changed in between; \
+             plan again, and make it again with --replace",
+            self.sha256, made.sha256
+        );
+        let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
+        transaction.prepare_cached(update)?.execute(params![State::Conflict as i64, reason, self.number])?;
+        self.read(transaction).map(Some)
+    }
+
+    fn read(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Settled> {
+        let query = format!("{SETTLED} WHERE number = ?1");
+        transaction.prepare_cached(&query)?.query_row([self.number], settled)
+    }
+}

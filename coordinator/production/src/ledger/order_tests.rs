@@ -1,0 +1,105 @@
+//! Orders that were never begun, and recipes that a worker could not reach.
+#![allow(clippy::unwrap_used)]
+
+use super::tests::{done, failed, id, listed, recipes, send, started};
+use super::{Event, LedgerError, State};
+use edp_protocol::message::FailureKind;
+use edp_protocol::recipe::Recipe;
+
+/// What one worker does not find counts only once another one says the same, whoever else is there meanwhile.
+#[test]
+fn what_one_worker_does_not_find_another_is_asked_for() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes[..2]);
+    let missed = |attempt, worker| failed(&recipes[0], attempt, worker, FailureKind::NotFound);
+    let (one, other) = ("a-x-1-1", "b-y-1-1");
+    let mut now = 0;
+    send(&mut ledger, now);
+    ledger.write(&[started(&recipes[1], 1, other)], now).unwrap();
+    for attempt in 1..=3 {
+        assert!(ledger.write(&[missed(attempt, one), missed(attempt, one)], now).unwrap().is_empty(), "{attempt}");
+        now += 60_000;
+        assert_eq!(send(&mut ledger, now), [(1, attempt + 1, false)]);
+    }
+    // Nothing of this counts as a failure, and it is told why it was sent again.
+    let mut waiting = ledger.write(&[missed(4, one)], now).unwrap();
+    assert!(waiting.is_empty());
+    ledger
+        .each::<LedgerError>(&[State::Waiting], |one| {
+            waiting.push(one);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(waiting[0].reason.as_deref(), Some("why: since"));
+    now += 60_000;
+    send(&mut ledger, now);
+    let settled = ledger.write(&[missed(5, other)], now).unwrap();
+    let reason = settled[0].reason.clone().unwrap();
+    assert!(settled[0].state == State::Failed && reason.contains(one) && reason.contains(other), "{reason}");
+}
+
+#[test]
+fn a_worker_alone_is_asked_three_times_over_the_back_off() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes[..1]);
+    let mut now = 0;
+    for attempt in 1..=2 {
+        send(&mut ledger, now);
+        assert!(ledger.write(&[failed(&recipes[0], attempt, "w", FailureKind::Denied)], now).unwrap().is_empty());
+        assert!(ledger.due(now + 400, 9).unwrap().is_empty(), "not at once");
+        now += 60_000;
+    }
+    send(&mut ledger, now);
+    let settled = ledger.write(&[failed(&recipes[0], 3, "w", FailureKind::Denied)], now).unwrap();
+    assert_eq!((settled[0].state, settled[0].attempts), (State::Failed, 3));
+    // Somebody who sends it again begins anew.
+    ledger.reopen(&id(&recipes[0])).unwrap();
+    send(&mut ledger, now);
+    assert!(ledger.write(&[failed(&recipes[0], 4, "w", FailureKind::Denied)], now).unwrap().is_empty());
+}
+
+/// What a policy of the broker drops costs no attempt, however often, and what was begun all the same goes on.
+#[test]
+fn dropped_orders_are_sent_again_and_count_for_nothing() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes[..2]);
+    let dropped = |recipe: &Recipe, attempt| Event::Dropped { id: id(recipe), attempt, reason: "a policy".into() };
+    send(&mut ledger, 0);
+    ledger.write(&[started(&recipes[1], 1, "w")], 1).unwrap();
+    let mut now = 0;
+    for attempt in 1..20 {
+        let news = [dropped(&recipes[0], attempt), dropped(&recipes[0], attempt), dropped(&recipes[1], 1)];
+        assert!(ledger.write(&news, now).unwrap().is_empty());
+        assert_eq!(ledger.under_way().unwrap(), 1);
+        assert!(ledger.due(now + 1999, 9).unwrap().is_empty(), "not at once");
+        // Nor must whoever comes at last wait for long.
+        now += 3000;
+        assert_eq!(send(&mut ledger, now), [(1, attempt + 1, false)]);
+        // A late word about an earlier order means nothing.
+        assert!(ledger.write(&[dropped(&recipes[0], attempt)], now).unwrap().is_empty());
+        assert_eq!(ledger.under_way().unwrap(), 2);
+    }
+    let settled = ledger.write(&[done(&recipes[0], 20, "w"), done(&recipes[1], 1, "w")], now).unwrap();
+    assert!(settled.iter().all(|one| one.state == State::Done && one.reason.is_none()), "{settled:?}");
+}
+
+#[test]
+fn orders_that_are_lost_with_the_queue_are_sent_again() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes);
+    send(&mut ledger, 0);
+    for attempt in [1, 2] {
+        let lost = failed(&recipes[0], attempt, "w", FailureKind::Lost);
+        ledger.write(&[started(&recipes[0], attempt, &format!("v{attempt}")), lost], 0).unwrap();
+    }
+    assert_eq!(ledger.due(10_000, 9).unwrap().len(), 1);
+    // The first is to run alone now; the second is begun.
+    assert!(send(&mut ledger, 10_000)[0].2);
+    ledger.write(&[started(&recipes[1], 1, "w")], 10_001).unwrap();
+    assert_eq!(ledger.resend(-1, false, 20_000).unwrap(), 0, "sent later than that");
+    assert_eq!(ledger.resend(0, false, 20_000).unwrap(), 2);
+    assert_eq!(send(&mut ledger, 20_000), [(3, 2, false), (4, 2, false)]);
+    assert_eq!(ledger.resend(20_000, true, 30_000).unwrap(), 3, "all but the one that is begun");
+    assert_eq!(send(&mut ledger, 30_000).len(), 3);
+    assert_eq!(ledger.under_way().unwrap(), 4);
+}

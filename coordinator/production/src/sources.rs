@@ -1,0 +1,215 @@
+//! The coordinator's own look at what a recipe is made of, and what follows from it for workers that do not find it.
+
+use edp_protocol::Location;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::store::Stores;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What the coordinator sees of the things that a recipe names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Everything is there and can be read.
+    There,
+    /// One of them is not there, while its neighbours are.
+    Absent(String),
+    /// It cannot be said: the coordinator may run on a machine without these file systems.
+    Unknown,
+}
+
+/// Looks for everything that a recipe names. Blocks as long as the file systems do.
+fn look(recipe: &Recipe, stores: &Stores) -> Sight {
+    let inputs = recipe.variables.values().flatten().flatten();
+    let shared =
+        [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
+    let shared = shared.into_iter().flatten();
+    let mut all = Sight::There;
+    for (text, is_input) in inputs.map(|text| (text, true)).chain(shared.map(|text| (text, false))) {
+        let sight = match text.parse::<Location>() {
+            Ok(Location::Local(path)) => look_at(&path),
+            Ok(at @ Location::S3 { .. }) if is_input => match stores.head(&at) {
+                Ok(Some(_)) => Sight::There,
+                Ok(None) => Sight::Absent(text.clone()),
+                Err(_) => Sight::Unknown,
+            },
+            // Directories on S3 are prefixes, of which nothing says whether they are whole.
+            Ok(Location::S3 { .. }) | Err(_) => Sight::Unknown,
+        };
+        match sight {
+            Sight::There => {}
+            Sight::Absent(_) => return sight,
+            Sight::Unknown => all = Sight::Unknown,
+        }
+    }
+    all
+}
+
+/// Looks for a file, or a directory with something in it.
+fn look_at(path: &Path) -> Sight {
+    let is_empty = |directory: &Path| !std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() && is_empty(path) => Sight::Unknown,
+        Ok(found) if found.is_dir() || File::open(path).is_ok() => Sight::There,
+        // An empty directory above it says that something is not mounted here.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match path.parent() {
+            Some(parent) if !is_empty(parent) => Sight::Absent(path.display().to_string()),
+            _ => Sight::Unknown,
+        },
+        Ok(_) | Err(_) => Sight::Unknown,
+    }
+}
+
+/// Recipes in a row of which a worker has wrongly said that something is not there, after which it is unfit.
+const WRONG: usize = 3;
+
+/// Recipes and workers that are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Workers that are named in orders.
+const NAMED: usize = 20;
+
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long the coordinator looks at nothing after a look that took too long: file systems that hang keep threads.
+const BLIND: Duration = Duration::from_secs(60);
+
+/// The coordinator's eyes.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    stores: Stores,
+    blind_until: Option<Instant>,
+}
+
+impl Sources {
+    pub(super) fn new(stores: Stores) -> Sources {
+        Sources { stores, blind_until: None }
+    }
+
+    /// Looks for everything that a recipe names.
+    pub(super) async fn look(&mut self, recipe: Recipe) -> Sight {
+        if self.blind_until.is_some_and(|until| Instant::now() < until) {
+            return Sight::Unknown;
+        }
+        let stores = self.stores.clone();
+        let looking = tokio::task::spawn_blocking(move || look(&recipe, &stores));
+        match tokio::time::timeout(LOOK, looking).await {
+            Ok(sight) => sight.unwrap_or(Sight::Unknown),
+            Err(_) => {
+                self.blind_until = Some(Instant::now() + BLIND);
+                Sight::Unknown
+            }
+        }
+    }
+}
+
+/// Compares what workers say of recipes' inputs with what the coordinator and other workers find.
+#[derive(Debug, Default)]
+pub(super) struct Witnesses {
+    /// Who did not find what recipes name, by the recipe's id.
+    missed: HashMap<String, BTreeSet<String>>,
+    /// Recipes whose inputs others have found, by the worker who did not, since it has last made a granule.
+    wrong: HashMap<String, BTreeSet<String>>,
+    unfit: VecDeque<String>,
+}
+
+impl Witnesses {
+    /// A worker has not found what a recipe names.
+    pub(super) fn missed(&mut self, worker: &str, recipe: &str) {
+        if self.missed.len() >= REMEMBERED {
+            self.missed.clear(); // it is learnt again
+        }
+        self.missed.entry(recipe.to_owned()).or_default().insert(worker.to_owned());
+    }
+
+    /// What a recipe names is there: whoever has said otherwise was wrong. Gives all workers that are unfit by now, if one
+    /// has become so.
+    pub(super) fn found(&mut self, recipe: &str) -> Option<Vec<String>> {
+        let mut is_news = false;
+        for worker in self.missed.remove(recipe).unwrap_or_default() {
+            if self.wrong.len() >= REMEMBERED {
+                self.wrong.clear();
+            }
+            let wrong = self.wrong.entry(worker.clone()).or_default();
+            wrong.insert(recipe.to_owned());
+            if wrong.len() >= WRONG && !self.unfit.contains(&worker) {
+                self.wrong.remove(&worker);
+                self.unfit.push_back(worker);
+                if self.unfit.len() > NAMED {
+                    self.unfit.pop_front();
+                }
+                is_news = true;
+            }
+        }
+        is_news.then(|| self.unfit.iter().cloned().collect())
+    }
+
+    /// A worker has made a granule, of this recipe: it finds what there is.
+    pub(super) fn made(&mut self, worker: &str, recipe: &str) -> Option<Vec<String>> {
+        self.wrong.remove(worker);
+        if let Some(missed) = self.missed.get_mut(recipe) {
+            missed.remove(worker);
+        }
+        self.found(recipe)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fixture;
+    use edp_protocol::GridKind;
+
+    #[test]
+    fn what_is_there_is_told_from_what_is_not_and_from_what_cannot_be_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut recipe = fixture::recipes(&[GridKind::Native]).remove(0);
+        recipe.make_absolute(directory.path());
+        let inputs: Vec<String> = recipe.variables.values().flatten().flatten().cloned().collect();
+        let stores = Stores::default();
+        assert_eq!(look(&recipe, &stores), Sight::Unknown, "nothing is mounted here");
+        for file in inputs.iter().chain(&recipe.ecco_cfg_loc) {
+            std::fs::create_dir_all(Path::new(file).parent().unwrap()).unwrap();
+            std::fs::write(file, "x").unwrap();
+        }
+        let folders = [&recipe.ecco_metadata_loc, &recipe.ecco_grid_loc].map(|folder| folder.as_deref().unwrap());
+        folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
+        for folder in folders {
+            assert_eq!(look(&recipe, &stores), Sight::Unknown, "an empty directory");
+            std::fs::write(Path::new(folder).join("x"), "x").unwrap();
+        }
+        assert_eq!(look(&recipe, &stores), Sight::There);
+        std::fs::remove_file(&inputs[0]).unwrap();
+        assert_eq!(look(&recipe, &stores), Sight::Absent(inputs[0].clone()));
+        std::fs::remove_dir_all(Path::new(&inputs[0]).parent().unwrap()).unwrap();
+        // Nobody can say now whether the file is missing or the file system.
+        assert_eq!(look(&recipe, &stores), Sight::Unknown);
+    }
+
+    #[test]
+    fn who_misses_what_others_find_again_and_again_is_unfit() {
+        let mut witnesses = Witnesses::default();
+        for recipe in ["a", "b", "c"] {
+            witnesses.missed("w", recipe);
+            witnesses.missed("w", recipe);
+        }
+        assert_eq!(witnesses.made("v", "a"), None);
+        assert_eq!(witnesses.found("b"), None);
+        assert_eq!(witnesses.found("b"), None, "the same once more");
+        assert_eq!(witnesses.made("v", "c"), Some(vec!["w".to_owned()]));
+        // Whoever makes granules in between finds what there is.
+        for recipe in ["a", "b", "c", "d"] {
+            witnesses.missed("v", recipe);
+            assert_eq!(witnesses.found(recipe), None);
+            assert_eq!(witnesses.made("v", recipe), None);
+        }
+        // And one recipe alone says nothing about a worker.
+        for _ in 0..9 {
+            witnesses.missed("u", "a");
+            assert_eq!(witnesses.found("a"), None);
+        }
+    }
+}
