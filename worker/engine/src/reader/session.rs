@@ -3,7 +3,7 @@
 use super::helper::{Fault, Helper};
 use super::wire::{Answer, Ask, Described, MAX_VALUES, Request};
 use super::{ReadError, Reader};
-use crate::granule::inspect::{Depth, Looked};
+use crate::granule::inspect::{Depth, Identity, Looked};
 use edp_protocol::recipe::Recipe;
 use std::fs::File;
 use std::io;
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// How long a request may take, beside what the size of the file adds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a file waits for a helper while others are read, which may be large and many.
+const QUEUE: Duration = Duration::from_secs(30 * 60);
 
 /// How much processor time it may take: much less, so that a file whose reading never ends is told from slow storage.
 const WORK: Duration = Duration::from_secs(10);
@@ -122,7 +125,14 @@ impl Session {
     pub(crate) fn look(&mut self, recipe: Option<&Recipe>, depth: Depth, places: bool) -> Result<Looked, ReadError> {
         let recipe = recipe.map(|recipe| Box::new(recipe.clone()));
         match self.ask(Ask::Look { recipe, depth, places }, 0)? {
-            (Answer::Looked(looked), _) => Ok(looked),
+            (Answer::Looked(mut looked), _) => {
+                let differs = match &mut looked.identity {
+                    Identity::Other(differs) => differs.as_mut_slice(),
+                    Identity::Same | Identity::Older(_) => &mut [],
+                };
+                looked.problems.iter_mut().chain(differs).for_each(|text| *text = printable(text));
+                Ok(looked)
+            }
             _ => Err(self.nonsense()),
         }
     }
@@ -205,21 +215,25 @@ impl Session {
     fn ask(&mut self, ask: Ask, values: usize) -> Result<(Answer, Vec<u8>), ReadError> {
         let of_size = Duration::from_secs((self.size + values as u64) / RATE);
         let (patience, work) = (PATIENCE + 2 * of_size, WORK + of_size);
-        let deadline = Instant::now() + patience;
         let request = Request { seconds: work.as_secs(), ask };
         let mut ended = 0;
         loop {
             let mut helper = match self.helper.take() {
                 Some(helper) => helper,
-                None => self.find_helper(deadline)?,
+                None => self.find_helper(Instant::now() + QUEUE)?,
             };
+            let deadline = Instant::now() + patience;
             let file = (!self.begun).then_some(&self.file);
             let outcome = helper.ask(&request, file, values, deadline);
             self.begun = true;
             helper.served = true;
             let error = match outcome {
                 Ok((Answer::Damaged(why), _)) => self.damaged(why),
-                Ok((Answer::Unread(why), _)) => self.unread(io::Error::other(why)),
+                Ok((Answer::Unread(why), _)) => {
+                    // It has not looked at the file, and is as good as before.
+                    (self.helper, self.begun) = (Some(helper), false);
+                    return Err(self.unread(io::Error::other(why)));
+                }
                 Ok(answer) => {
                     self.helper = Some(helper);
                     return Ok(answer);
@@ -273,7 +287,7 @@ impl Session {
     }
 
     fn damaged(&self, why: String) -> ReadError {
-        ReadError::Damaged { path: self.path.clone(), why }
+        ReadError::Damaged { path: self.path.clone(), why: printable(&why) }
     }
 
     fn unread(&self, source: io::Error) -> ReadError {
@@ -293,6 +307,15 @@ impl Drop for Session {
             _ => {}
         }
     }
+}
+
+/// A text that may come from a file, without what a terminal would take for commands.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() { printable.extend(character.escape_default()) } else { printable.push(character) }
+    }
+    printable
 }
 
 /// Parts of an array of at most so many values each, in the order of the values: together they are the whole. Where they
@@ -331,6 +354,11 @@ fn slabs(start: &[usize], count: &[usize], chunk: Option<&[usize]>, most: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_of_files_command_no_terminal() {
+        assert_eq!(printable("SSH: 2 °C, \u{1b}[2J\n"), "SSH: 2 °C, \\u{1b}[2J\\n");
+    }
 
     #[test]
     fn slabs_are_the_whole_in_order_and_end_where_chunks_do() {
