@@ -2,10 +2,12 @@
 #
 # DEPS=no       leaves out the check of what is installed
 # DEMO_PROFILE  cargo profile of the demo
+# PREFIX        where `make install` puts the programs: PREFIX/bin
 # SECONDS       time of each fuzz target
 # SEED          repeats a run of `make chaos`
 
-DEMO_PROFILE ?= release
+DEMO_PROFILE ?= quick
+PREFIX ?= $(HOME)/.local
 SECONDS ?= 60
 OUT ?= target/demo
 
@@ -18,12 +20,21 @@ else
 need = @deploy/deps.sh
 endif
 
+# Both programs, always chosen in these words, so that what they depend on has the same features in each build.
+programs = -p edp-coordinator -p edp-worker --bins --locked
+
+# where cargo puts what it builds with a profile: $(1)
+built = $(or $(CARGO_TARGET_DIR),target)/$(patsubst dev,debug,$(1))
+
+# Says what is coming where nothing was built before. $(1): the directory, $(2): the words.
+first_time = @[ -d '$(1)' ] || echo '$(2)'
+
 # Builds the programs, which the end-to-end tests start, and runs the tests by cargo-nextest if it is there, otherwise
 # by cargo itself.
 # $(1): text that names of tests must contain, $(2): words for nextest, $(3): words for cargo's own runner.
 define run_tests
 set -e; \
-cargo build --workspace --bins --locked; \
+cargo build --workspace --bins --tests --locked; \
 if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; else unset EDP_PYTHON; fi; \
 if cargo nextest --version >/dev/null 2>&1; then \
 	cargo nextest run --workspace --locked $(2) $(1); \
@@ -37,7 +48,7 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh .ci/run
 
-.PHONY: help deps build demo test lint conformance bench chaos rabbitmq-4 check-all fuzz doc clean
+.PHONY: help deps build install demo test lint conformance bench chaos rabbitmq-4 check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,15 +58,24 @@ deps: ## install what building, testing and linting need
 
 build: ## both programs, optimized
 	$(need) build
-	cargo build --release --locked --workspace --bins
+	$(call first_time,$(call built,release),Building the programs with their libraries the first time: some 15 minutes on two cores.)
+	cargo build --release $(programs)
+
+install: build ## both programs into PREFIX/bin (PREFIX=~/.local)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 $(call built,release)/edp-coordinator $(call built,release)/edp-worker '$(DESTDIR)$(PREFIX)/bin'
 
 demo: ## the main job with nothing at hand: small grid, granules, verification, a picture (OUT=target/demo)
 	$(need) build
-	cargo run --profile $(DEMO_PROFILE) --locked -p edp-coordinator --bin edp-coordinator -- demo --out $(OUT)
+	$(call first_time,$(call built,$(DEMO_PROFILE)),Building the programs with their libraries the first time: some minutes; below 2 GB in $(call built,$(DEMO_PROFILE)).)
+	cargo build --profile $(DEMO_PROFILE) $(programs)
+	$(call built,$(DEMO_PROFILE))/edp-coordinator demo --out $(OUT)
 
 # Real data are left out here, so that a pass means the same on every machine.
 test: ## all tests that need this repository alone
 	$(need) test
+	$(call first_time,$(call built,dev),Building the programs and all tests the first time: some 20 minutes on two cores; some 8 GB in $(call built,dev). The tests themselves take some minutes more.)
+	cargo build --workspace --bins --tests --locked
 	$(doctests)
 	@unset EDP_REAL_DATA EDP_REAL_TOOLS; $(run_tests)
 

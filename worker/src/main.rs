@@ -2,18 +2,6 @@
 
 mod command;
 
-use clap::Parser;
-use edp_worker::console::{self, Ending};
-
 fn main() -> ! {
-    let cli = command::Cli::parse();
-    edp_engine::granule::chunks::silence_hdf5();
-    let ending = match command::execute(cli) {
-        Ok(ending) => ending,
-        Err(error) => {
-            eprintln!("error: {}", edp_protocol::message::chain(&*error));
-            Ending::of(&error)
-        }
-    };
-    console::leave(ending)
+    edp_worker::console::main(command::execute)
 }

@@ -120,6 +120,24 @@ fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
 fn describe(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) -> String {
     let mut lines = vec![table(report) + &report.to_string(), verified.to_string()];
     lines.extend(pictures.iter().map(|picture| format!("picture: {picture}")));
-    lines.push(format!("again: edp-coordinator run {}", tasks.display()));
+    lines.push(format!("again: {} run {}", own_name(), tasks.display()));
     lines.join("\n") + "\n"
+}
+
+/// This program as it can be called again: its name if that is found, else its path.
+fn own_name() -> String {
+    let name = "edp-coordinator";
+    let own = std::env::current_exe().ok();
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|candidate| candidate.is_file())
+    });
+    let same = |one: &Path, other: &Path| one.canonicalize().ok() == other.canonicalize().ok();
+    match own {
+        Some(own) if !found.as_deref().is_some_and(|found| same(found, &own)) => {
+            let here = std::env::current_dir().ok();
+            let short = here.and_then(|here| own.strip_prefix(here).ok().map(Path::to_owned));
+            short.unwrap_or(own).display().to_string()
+        }
+        _ => name.to_owned(),
+    }
 }

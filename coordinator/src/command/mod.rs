@@ -12,6 +12,7 @@ mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::check_profile;
 use edp_protocol::telemetry::{self, Program};
 use edp_worker::console::{Ending, named};
 use edp_worker::service::new_name;
@@ -98,6 +99,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let format = cli.global.log_format.as_deref().or(settings.log_format.as_deref());
     let program = Program { name: "edp-coordinator", instance: &new_name() };
     let _telemetry = telemetry::start(program, level, format).map_err(usage)?;
+    check_profile(&settings.store.s3).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Demo(options) => demo::execute(&options, &settings),

@@ -11,7 +11,7 @@ mod scratch;
 mod stamp;
 
 pub use files::{Files, Pin};
-pub use s3::{At, Copied, Entry as Object, S3, S3Error, Tried};
+pub use s3::{At, Copied, Entry as Object, S3, S3Error, Tried, check_profile};
 pub use scratch::{LocalCopy, Mirror};
 pub use stamp::Stamp;
 

@@ -8,6 +8,8 @@
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] holds all instruments.
 
 mod json;
+mod levels;
+pub mod lines;
 pub mod metrics;
 pub mod otlp;
 pub mod trace;
@@ -18,9 +20,9 @@ use std::str::FromStr;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn, Targets, filter_fn};
+use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt};
 
 /// Crates of ours, whose spans are traced.
 const OWN: [&str; 5] = ["edp_coordinator", "edp_production", "edp_worker", "edp_engine", "edp_protocol"];
@@ -30,9 +32,15 @@ const OWN: [&str; 5] = ["edp_coordinator", "edp_production", "edp_worker", "edp_
 pub enum StartError {
     /// No level.
     #[error(
-        "log level '{0}' is not understood: use error, warn, info, debug, trace, or a filter such as edp_worker=debug"
+        "{of}: '{level}' is not understood: use error, warn, info, debug, trace, off, or a filter such as \
+         edp_worker=debug"
     )]
-    Level(String),
+    Level {
+        /// Who asked for it.
+        of: &'static str,
+        /// What was asked for.
+        level: String,
+    },
     /// No format.
     #[error("log format '{0}' is not understood: use human or json")]
     Format(String),
@@ -69,10 +77,6 @@ pub struct Program<'a> {
     pub instance: &'a str,
 }
 
-/// What is logged unless something else is asked for. The AMQP library calls errors what we expect and handle: queues
-/// that are not there yet, connections that end.
-const DEFAULT: &str = "warn,lapin=off";
-
 /// Telemetry of this process. When it is dropped, what is left is sent; that takes [`otlp::FLUSH`] at most.
 #[derive(Debug)]
 #[must_use = "traces and metrics end when this is dropped"]
@@ -86,9 +90,11 @@ pub struct Telemetry {
 /// # Errors
 /// Level or format are not understood.
 pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) -> Result<Telemetry, StartError> {
-    let filter = match level {
-        Some(level) => filter(level)?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT)),
+    let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
+    let filter = match (level, &from_environment) {
+        (Some(level), _) => levels::filter("log level", level)?,
+        (None, Some(level)) => levels::filter("RUST_LOG", level)?,
+        (None, None) => levels::filter("log level", "warn")?,
     };
     // Spans along the queues are for traces: before each line of the log, they would hide it.
     let filter = match format!("{}=off", trace::TARGET).parse() {
@@ -97,6 +103,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
     };
     let filter = filter.and(discreet());
     let format = format.map_or(Ok(Format::default()), str::parse)?;
+    lines::set(format);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = fmt::layer().with_writer(std::io::stderr);
     let log = match format {
@@ -134,26 +141,9 @@ fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     filter_fn(|of| *of.level() < tracing::Level::TRACE || !TALKATIVE.iter().any(|name| of.target().starts_with(name)))
 }
 
-fn filter(level: &str) -> Result<EnvFilter, StartError> {
-    let level = match level.to_ascii_lowercase().as_str() {
-        "warning" => "warn".to_owned(),
-        "critical" => "error".to_owned(),
-        other => other.to_owned(),
-    };
-    EnvFilter::try_new(&level).map_err(|_| StartError::Level(level))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn level_names_of_both_worlds() {
-        for level in ["info", "WARNING", "CRITICAL", "edp_worker=debug"] {
-            assert!(filter(level).is_ok(), "{level}");
-        }
-        assert!(filter("edp=loudly").is_err());
-    }
 
     #[test]
     fn formats_have_names() {

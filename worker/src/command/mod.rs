@@ -6,6 +6,7 @@ mod serve;
 
 use clap::{Parser, Subcommand};
 use edp_protocol::settings::Settings;
+use edp_protocol::store::check_profile;
 use edp_protocol::telemetry::{self, Program};
 use edp_worker::console::{Ending, Usage};
 use edp_worker::service::new_name;
@@ -55,6 +56,7 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     let name = new_name();
     let program = Program { name: "edp-worker", instance: &name };
     let _telemetry = telemetry::start(program, level, format).map_err(|e| Usage::from_error(&e))?;
+    check_profile(&settings.store.s3).map_err(|e| Usage::from_error(&e))?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         Command::Make(options) => {

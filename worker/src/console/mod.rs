@@ -1,9 +1,12 @@
 //! How people see a program and stop it: notes, a bar, a summary; signals; exit statuses.
 
+mod command_line;
 mod ending;
+mod pulse;
 mod signals;
 mod terminal;
 
+pub use command_line::main;
 pub use ending::{leave, shut_down};
 pub use signals::Stop;
 pub use terminal::{Counter, Progress, note, out, table};

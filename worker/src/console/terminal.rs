@@ -1,17 +1,18 @@
 //! What people see: notes, a bar, a table.
 
+use super::pulse::Pulse;
 use edp_production::ledger::State;
 use edp_production::report::{Entry, Report};
 use edp_protocol::name::base_name;
+use edp_protocol::telemetry::lines;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 
-/// One line on standard error.
+/// One notice on standard error.
 pub fn note(text: &str) {
-    // Nobody may be listening any more; that is no reason to fail.
-    let _ = writeln!(io::stderr(), "{text}");
+    lines::write(text);
 }
 
 /// What was asked for, on standard output. A reader that went away (`| head`) has had enough: that is no failure.
@@ -28,22 +29,28 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
-/// A progress bar on standard error, if that is a terminal.
+/// How far a command is: a bar on standard error, if that is a terminal; otherwise a line now and then.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    _pulse: Option<Pulse>,
     said: Mutex<Said>,
 }
 
 impl Progress {
-    /// A bar for so many granules.
+    /// None of so many granules has come to its end.
     pub fn new(granules: usize) -> Progress {
-        let bar = ProgressBar::with_draw_target(Some(granules as u64), ProgressDrawTarget::stderr());
+        let is_bar = io::stderr().is_terminal() && !lines::is_json();
+        let target = if is_bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(granules as u64), target);
         let template = "{bar:40} {pos}/{len} granules  {elapsed_precise}  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Progress { bar, said: Mutex::default() }
+        let counts = bar.clone();
+        let count = move || (counts.position(), counts.length().unwrap_or_default());
+        let pulse = (!is_bar).then(|| Pulse::start(count, |line| note(&line)));
+        Progress { bar, _pulse: pulse.flatten(), said: Mutex::default() }
     }
 
     /// So many granules more than was thought.

@@ -1,0 +1,58 @@
+//! The beginning of a program: its command line.
+
+use super::{Ending, leave, note};
+use clap::Parser;
+use edp_protocol::message::chain;
+use edp_protocol::telemetry::{Format, lines};
+
+/// Parses the command line, runs the command, and ends the process.
+pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
+    // What goes wrong before the settings are known is said in the form that is asked for, too.
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if asks_for_json(&words, std::env::var("EDP_LOG_FORMAT").ok().as_deref()) {
+        lines::set(Format::Json);
+    }
+    let cli = match C::try_parse() {
+        Ok(cli) => cli,
+        // help and version go to standard output
+        Err(error) if error.use_stderr() && lines::is_json() => {
+            note(error.to_string().trim_end());
+            leave(Ending::Usage)
+        }
+        Err(error) => error.exit(),
+    };
+    edp_engine::granule::chunks::silence_hdf5();
+    let ending = execute(cli).unwrap_or_else(|error| {
+        note(&format!("error: {}", chain(&*error)));
+        Ending::of(&error)
+    });
+    leave(ending)
+}
+
+/// Whether the log is to be JSON, by an option, else by a variable of the environment.
+fn asks_for_json(words: &[String], variable: Option<&str>) -> bool {
+    let is_json = |text: &str| text.eq_ignore_ascii_case("json");
+    let option = words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix("--log-format") {
+        Some("") => words.get(at + 1).map(String::as_str),
+        Some(rest) => rest.strip_prefix('='),
+        None => None,
+    });
+    option.or(variable).is_some_and(is_json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_lines_is_known_early() {
+        let asks =
+            |words: &str, variable| asks_for_json(&words.split(' ').map(str::to_owned).collect::<Vec<_>>(), variable);
+        assert!(
+            asks("run --log-format json t", None) && asks("run --log-format=JSON", None) && asks("run", Some("json"))
+        );
+        assert!(
+            !asks("run --log-format human", Some("json")) && !asks("run t.json", None) && !asks("--log-format", None)
+        );
+    }
+}

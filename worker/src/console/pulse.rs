@@ -1,0 +1,75 @@
+//! How far a production is, now and then, where no bar can be drawn.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Time before the first line; then it doubles, so that a short production says little and a long one not much.
+const FIRST: Duration = Duration::from_secs(15);
+
+/// The longest time between two lines.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// A thread that tells how far a production is; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pulse {
+    /// Begins to tell how many there are at their end, of how many. None if there are no threads.
+    pub(super) fn start(
+        count: impl Fn() -> (u64, u64) + Send + 'static,
+        tell: impl Fn(String) + Send + 'static,
+    ) -> Option<Pulse> {
+        Pulse::every(FIRST, count, tell)
+    }
+
+    fn every(
+        first: Duration,
+        count: impl Fn() -> (u64, u64) + Send + 'static,
+        tell: impl Fn(String) + Send + 'static,
+    ) -> Option<Pulse> {
+        let (end, ended) = mpsc::channel();
+        let begun = Instant::now();
+        let work = move || {
+            let mut pause = first;
+            while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                let (done, all) = count();
+                tell(format!("progress: {done} of {all} granules after {:.0} s", begun.elapsed().as_secs_f64()));
+                pause = (2 * pause).min(LONGEST);
+            }
+        };
+        let thread = std::thread::Builder::new().name("edp-progress".into()).spawn(work).ok()?;
+        Some(Pulse { end: Some(end), thread: Some(thread) })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it has nothing to say
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn it_tells_until_it_is_dropped() {
+        let (tell, told) = mpsc::channel();
+        let pulse = Pulse::every(Duration::from_millis(1), || (3, 24), move |line| drop(tell.send(line))).unwrap();
+        for _ in 0..3 {
+            let line = told.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert!(line.starts_with("progress: 3 of 24 granules after "), "{line}");
+        }
+        drop(pulse);
+        while told.try_recv().is_ok() {}
+        assert_eq!(told.recv(), Err(mpsc::RecvError));
+    }
+}
