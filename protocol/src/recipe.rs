@@ -3,6 +3,12 @@
 //! The layout is EDP's task, in both its generations; everything of ours sits under the one key
 //! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
 
+mod error;
+mod version;
+
+pub use error::RecipeError;
+pub use version::Version;
+
 use crate::digest::Digest;
 use crate::location::{Location, without_parents};
 use crate::vocabulary::Mode;
@@ -10,7 +16,6 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
-use std::time::SystemTime;
 
 /// The output version of a mode: raised when the output of this mode for the same input changes, at most once between
 /// releases. It is part of every recipe id.
@@ -160,69 +165,6 @@ pub struct Digests {
     pub factors: Option<Digest>,
 }
 
-/// What tells one version of an input file from another. When the granule is made, the input is compared with it: by
-/// content where the SHA-256 is recorded, else by size and by entity tag or time.
-///
-/// Only the SHA-256 is part of the recipe's id: results that were copied to another disk or to S3 have other entity tags
-/// and times, but make the same granules.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Size in bytes.
-    pub size: u64,
-    /// Entity tag of an S3 object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub etag: Option<String>,
-    /// Time of the last modification of a local file, `YYYY-MM-DDThh:mm:ssZ`: whole seconds, since file systems and
-    /// servers differ in what they keep of the rest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modified: Option<String>,
-    /// SHA-256 of the content, recorded by `plan --digests`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Digest>,
-}
-
-impl Version {
-    /// The version of a local file.
-    pub fn of_file(size: u64, modified: SystemTime) -> Version {
-        Version { size, modified: time_text(modified), ..Version::default() }
-    }
-
-    /// The version of an object on S3; a store that gives no entity tags has an empty one.
-    pub fn of_object(size: u64, etag: Option<String>) -> Version {
-        Version { size, etag: etag.filter(|etag| !etag.is_empty()), ..Version::default() }
-    }
-
-    /// What differs between the version that was planned with and the one that was found, in words; nothing if both may
-    /// be the same. Entity tags and times count only where no content was recorded, and where both sides have them.
-    pub fn difference(&self, found: &Version) -> Option<String> {
-        if self.size != found.size {
-            return Some(format!("has {} bytes, but had {} when the recipe was planned", found.size, self.size));
-        }
-        if self.sha256.is_some() {
-            return None;
-        }
-        let differ = |what: &str, planned: &Option<String>, found: &Option<String>| match (planned, found) {
-            (Some(planned), Some(found)) if planned != found => {
-                Some(format!("{what} {}, but {} when the recipe was planned", printable(found), printable(planned)))
-            }
-            _ => None,
-        };
-        differ("was modified at", &self.modified, &found.modified)
-            .or_else(|| differ("has the entity tag", &self.etag, &found.etag))
-    }
-}
-
-/// A time in whole seconds of UTC.
-fn time_text(time: SystemTime) -> Option<String> {
-    let time = jiff::Timestamp::try_from(time).ok()?;
-    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
-/// Text of a list as it may be shown on a terminal: control characters escaped, and cut.
-fn printable(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
-}
-
 /// Where a production reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roots {
@@ -230,118 +172,6 @@ pub struct Roots {
     pub source: String,
     /// Root of the granules.
     pub destination: String,
-}
-
-/// Why a recipe cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
-    /// The list is not JSON, or not a list of recipes.
-    #[error("{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them")]
-    Json {
-        /// Where the text came from.
-        list: String,
-        /// What the parser says, with line and column.
-        source: serde_json::Error,
-    },
-    /// The recipe has not been completed by a plan.
-    #[error(
-        "recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator run LIST --dry-run --tasks-out NEW` first"
-    )]
-    NoPlan {
-        /// The granule.
-        granule: String,
-    },
-    /// A path of the recipe is not below its root.
-    #[error("recipe {granule}: '{path}' is not below its root '{root}'")]
-    OutsideRoot {
-        /// The granule.
-        granule: String,
-        /// The path.
-        path: String,
-        /// The root it should be below.
-        root: String,
-    },
-    /// The recipe was changed after planning.
-    #[error(
-        "recipe {granule}: its id is {found}, but its content has the id {computed}: it was edited after planning; plan again"
-    )]
-    Id {
-        /// The granule.
-        granule: String,
-        /// The id that it carries.
-        found: String,
-        /// The id of what it holds.
-        computed: String,
-    },
-    /// Two recipes make the same granule.
-    #[error("two recipes make the same granule {granule}: entries {first} and {second} of the list")]
-    Duplicate {
-        /// The granule.
-        granule: String,
-        /// Position of the first, from 1.
-        first: usize,
-        /// Position of the second, from 1.
-        second: usize,
-    },
-    /// The recipe has an option that this program does not know.
-    #[error(
-        "recipe {granule}: it has the option '{option}', which this program does not know; make it by the program that planned it"
-    )]
-    Option {
-        /// The granule.
-        granule: String,
-        /// The option.
-        option: String,
-    },
-    /// The recipe was planned by a program whose output differs.
-    #[error(
-        "recipe {granule}: it was planned for output version {found}, this program makes version {made}: {}",
-        advice(*found, *made)
-    )]
-    Format {
-        /// The granule.
-        granule: String,
-        /// Output version of the recipe.
-        found: u32,
-        /// Output version of this program.
-        made: u32,
-    },
-    /// Recipes of a list were planned by a program whose output differs.
-    #[error(
-        "{list}: {count} of its {all} recipes were planned for output version {found}, this program makes version \
-         {made}: {}",
-        advice(*found, *made)
-    )]
-    Versions {
-        /// The list.
-        list: String,
-        /// How many recipes.
-        count: usize,
-        /// Recipes in the list.
-        all: usize,
-        /// Their output version; that of the first one, if they differ.
-        found: u32,
-        /// Output version of this program.
-        made: u32,
-    },
-    /// The date of the production is none.
-    #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
-    Date {
-        /// The granule.
-        granule: String,
-        /// What is there.
-        date: String,
-    },
-}
-
-/// What to do about a list of another output version.
-fn advice(found: u32, made: u32) -> &'static str {
-    if found < made {
-        "plan again; granules of the earlier version at the destination then count as older, and are made again only \
-         with --replace-older"
-    } else {
-        "use the program that planned it, or a newer one"
-    }
 }
 
 impl Plan {
@@ -708,32 +538,6 @@ mod tests {
         assert!(error.starts_with("t.json: 2 of its 3 recipes") && error.contains("a newer one"), "{error}");
         check_versions("t.json", &[recipe()]).unwrap();
         assert!(recipe().change(|plan| plan.format = 1).is_ok());
-    }
-
-    #[test]
-    fn versions_of_inputs_are_compared_by_content_where_it_is_recorded() {
-        let time = |seconds: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(seconds * 1000 + 999);
-        let file = Version::of_file(8, time(0));
-        assert_eq!(file.modified.as_deref(), Some("1970-01-01T00:00:00Z"));
-        let object = |etag: &str| Version::of_object(8, Some(etag.into()));
-        let digest = |version: Version| Version { sha256: Some(Digest::of(b"x")), ..version };
-        for (planned, found, same) in [
-            (file.clone(), file.clone(), true),
-            (file.clone(), Version::of_file(8, time(1)), false),
-            (file.clone(), Version::of_file(9, time(0)), false),
-            (digest(file.clone()), Version::of_file(8, time(1)), true),
-            (digest(file.clone()), Version::of_file(9, time(0)), false),
-            (object("a"), object("a"), true),
-            (object("a"), object("b"), false),
-            (object("a"), object(""), true),
-            (file.clone(), object("a"), true),
-            // What an earlier program planned has neither.
-            (Version { size: 8, ..Version::default() }, Version::of_file(8, time(1)), true),
-        ] {
-            assert_eq!(planned.difference(&found).is_none(), same, "{planned:?} {found:?}");
-        }
-        let odd = Version { modified: Some("\u{1b}[2J".into()), ..file.clone() };
-        assert!(!odd.difference(&file).unwrap().contains('\u{1b}'));
     }
 
     #[test]

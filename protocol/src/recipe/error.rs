@@ -1,0 +1,118 @@
+//! Why recipes and lists cannot be used, and what to do about it.
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// The list is not JSON, or not a list of recipes.
+    #[error("{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them")]
+    Json {
+        /// Where the text came from.
+        list: String,
+        /// What the parser says, with line and column.
+        source: serde_json::Error,
+    },
+    /// The recipe has not been completed by a plan.
+    #[error(
+        "recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator run LIST --dry-run --tasks-out NEW` first"
+    )]
+    NoPlan {
+        /// The granule.
+        granule: String,
+    },
+    /// A path of the recipe is not below its root.
+    #[error("recipe {granule}: '{path}' is not below its root '{root}'")]
+    OutsideRoot {
+        /// The granule.
+        granule: String,
+        /// The path.
+        path: String,
+        /// The root it should be below.
+        root: String,
+    },
+    /// The recipe was changed after planning.
+    #[error(
+        "recipe {granule}: its id is {found}, but its content has the id {computed}: it was edited after planning; plan again"
+    )]
+    Id {
+        /// The granule.
+        granule: String,
+        /// The id that it carries.
+        found: String,
+        /// The id of what it holds.
+        computed: String,
+    },
+    /// Two recipes make the same granule.
+    #[error("two recipes make the same granule {granule}: entries {first} and {second} of the list")]
+    Duplicate {
+        /// The granule.
+        granule: String,
+        /// Position of the first, from 1.
+        first: usize,
+        /// Position of the second, from 1.
+        second: usize,
+    },
+    /// The recipe has an option that this program does not know.
+    #[error(
+        "recipe {granule}: it has the option '{option}', which this program does not know; make it by the program that planned it"
+    )]
+    Option {
+        /// The granule.
+        granule: String,
+        /// The option.
+        option: String,
+    },
+    /// The recipe was planned by a program whose output differs.
+    #[error(
+        "recipe {granule}: it was planned for output version {found}, this program makes version {made}: {}",
+        advice(*found, *made)
+    )]
+    Format {
+        /// The granule.
+        granule: String,
+        /// Output version of the recipe.
+        found: u32,
+        /// Output version of this program.
+        made: u32,
+    },
+    /// Recipes of a list were planned by a program whose output differs.
+    #[error(
+        "{list}: {count} of its {all} recipes were planned for output version {found}, this program makes version \
+         {made}: {}",
+        advice(*found, *made)
+    )]
+    Versions {
+        /// The list.
+        list: String,
+        /// How many recipes.
+        count: usize,
+        /// Recipes in the list.
+        all: usize,
+        /// Their output version; that of the first one, if they differ.
+        found: u32,
+        /// Output version of this program.
+        made: u32,
+    },
+    /// The date of the production is none.
+    #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
+    Date {
+        /// The granule.
+        granule: String,
+        /// What is there.
+        date: String,
+    },
+}
+
+/// What to do about a list of another output version.
+fn advice(found: u32, made: u32) -> &'static str {
+    if found < made {
+        "plan again; granules of the earlier version at the destination then count as older, and are made again only \
+         with --replace-older"
+    } else {
+        "use the program that planned it, or a newer one"
+    }
+}
+
+/// Text of a list as it may be shown on a terminal: control characters escaped, and cut.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_debug).collect()
+}
