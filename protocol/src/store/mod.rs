@@ -226,9 +226,9 @@ impl Stores {
     /// # Errors
     /// It cannot be looked at.
     pub fn head_with_any_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
-        match self.head_with_checksum(at) {
-            Err(error) if error.is_of_access() => self.head(at),
-            found => found,
+        match at {
+            Location::Local(_) => self.head(at),
+            Location::S3 { bucket, key } => Ok(self.s3()?.head_with_any_checksum(bucket, key)?),
         }
     }
 

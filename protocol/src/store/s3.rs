@@ -67,6 +67,8 @@ pub struct S3 {
     conditions: bool,
     /// MiB from which on granules are put in parts.
     multipart: Option<u32>,
+    /// Whether the store is known to refuse requests for the checksums of objects.
+    no_checksums: AtomicBool,
     /// Taken when this is dropped.
     runtime: Option<Runtime>,
     handle: tokio::runtime::Handle,
@@ -102,6 +104,7 @@ impl S3 {
             pinned: Mutex::default(),
             conditions: !settings.s3.unconditional.unwrap_or(false),
             multipart: settings.s3.multipart,
+            no_checksums: AtomicBool::new(false),
             handle: runtime.handle().clone(),
             runtime: Some(runtime),
         })
@@ -125,6 +128,27 @@ impl S3 {
     /// It may not be read, or the store does not answer.
     pub fn head_with_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         self.wait(self.link.look(bucket, key, Some(ChecksumMode::Enabled)))
+    }
+
+    /// The same, without the checksum where the store refuses to give it out, or does not know such requests.
+    ///
+    /// # Errors
+    /// It may not be read, or the store does not answer.
+    pub fn head_with_any_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+        if self.no_checksums.load(Ordering::Relaxed) {
+            return self.head(bucket, key);
+        }
+        let refused = match self.head_with_checksum(bucket, key) {
+            Err(error) if matches!(error, S3Error::Denied { .. }) => error,
+            Err(error) if matches!(error.status(), Some(400 | 501)) => error,
+            found => return found,
+        };
+        // Refused again if that was not the reason.
+        let found = self.head(bucket, key)?;
+        if !matches!(refused, S3Error::Denied { .. }) {
+            self.no_checksums.store(true, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// The whole object, in memory, read in parts of one version. With an entity tag, that version or none.
