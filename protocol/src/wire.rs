@@ -572,7 +572,7 @@ mod tests {
         ] {
             let event = Event::Failed(Failed { kind, reason: Vec::new() });
             let report = Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
-            let body = [b"EDPW\x01\x02\x011\x01\x01w\x01b\x02".as_slice(), &[number, 0]].concat();
+            let body = [b"EDPW\x02\x02\x011\x01\x01w\x01b\x02".as_slice(), &[number, 0]].concat();
             assert_eq!(report.encode().unwrap(), body);
             assert_eq!(Report::decode(CONTENT_TYPE, &body).unwrap(), report);
         }

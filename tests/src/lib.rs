@@ -137,6 +137,19 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Changes an input and keeps its time of modification, by which a change after planning is noticed.
+///
+/// # Panics
+/// There is no such file.
+pub fn keeping_age<T>(path: &Path, change: impl FnOnce(&Path) -> T) -> T {
+    let modified = std::fs::metadata(path).and_then(|found| found.modified()).expect("a file");
+    let changed = change(path);
+    if let Ok(file) = std::fs::File::options().write(true).open(path) {
+        file.set_modified(modified).expect("a time");
+    }
+    changed
+}
+
 /// Every file below a directory with its digest, by path relative to it; but for what vanishes meanwhile, as parts do,
 /// and for the copies of ledgers at a destination.
 pub fn files(root: &Path) -> BTreeMap<String, Digest> {

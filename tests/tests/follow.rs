@@ -2,7 +2,7 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, Started, coordinator, count, expect, files, program, until};
+use edp_tests::{Fixture, Started, coordinator, count, expect, files, keeping_age, program, until};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -230,7 +230,7 @@ fn a_stop_before_the_end_says_so_and_what_cannot_be_planned_ends_it_at_once() {
     }
     let data = model.results().join(&victim);
     let bytes: Vec<u8> = fs::read(&data).unwrap().chunks(4).flat_map(|_| f32::NAN.to_be_bytes()).collect();
-    fs::write(&data, bytes).unwrap();
+    keeping_age(&data, |path| fs::write(path, bytes)).unwrap();
     let [_, made] = model.granules(732, &victim);
     following.until("the others", || made.is_subset(&model.made()));
     following.until("the failure", || fs::read_to_string(model.fixture.path("log")).unwrap().contains("not finite"));

@@ -247,7 +247,7 @@ fn failures_tell_their_causes() {
     let [conflict, missing] = [0, 1].map(|n| outcomes[id(&recipes[n])].as_ref().unwrap_err());
     assert_eq!(conflict.kind, edp_protocol::message::FailureKind::Conflict);
     assert!(conflict.reason[0].contains("something else is there"), "{conflict:?}");
-    assert_eq!(missing.kind, edp_protocol::message::FailureKind::Permanent);
+    assert_eq!(missing.kind, edp_protocol::message::FailureKind::NotFound);
     assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
 }
 

@@ -1,7 +1,7 @@
 //! A production from plan to verification, as a user runs it.
 
 use edp_protocol::recipe::{self, Recipe};
-use edp_tests::{Fixture, coordinator, count, expect, files, json, text};
+use edp_tests::{Fixture, coordinator, count, expect, files, json, keeping_age, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ fn a_recipe_that_fails_costs_only_itself() {
         all.iter().filter(|r| r.variables.values().flatten().flatten().any(|input| *input == path)).count()
     };
     let bad = users(&data);
-    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
     let report = run(&list, &[], 3);
     assert_eq!((count(&report, "failed"), count(&report, "made")), (bad, all.len() - bad));
     for entry in report["entries"].as_array().unwrap().iter().filter(|e| e["state"] == "failed") {
@@ -122,7 +122,7 @@ fn a_recipe_that_fails_costs_only_itself() {
     }
     assert!(temporary(&out).is_empty());
     // Mended, the rest is made, and nothing else.
-    fs::write(&data, &whole).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let report = run(&list, &[], 0);
     assert_eq!((count(&report, "made"), count(&report, "present")), (bad, all.len() - bad));
 }
@@ -134,7 +134,7 @@ fn a_wet_cell_without_a_number_never_gets_into_a_granule() {
     let list = fixture.plan(&out, "tasks.json", &[]);
     let data = PathBuf::from(&recipes(&list)[0].variables[0][0][0]);
     let bytes: Vec<u8> = fs::read(&data).unwrap().chunks(4).flat_map(|_| f32::NAN.to_be_bytes()).collect();
-    fs::write(&data, bytes).unwrap();
+    keeping_age(&data, |path| fs::write(path, bytes)).unwrap();
     let report = run(&list, &[], 3);
     let failed: Vec<_> = report["entries"].as_array().unwrap().iter().filter(|e| e["state"] == "failed").collect();
     assert!(!failed.is_empty());

@@ -2,7 +2,7 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, Started, coordinator, count, expect, files, json, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, count, expect, files, json, keeping_age, program, text, until};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -125,7 +125,7 @@ fn what_failed_is_seen_and_sent_out_again() {
     let recipes = case.recipes();
     let data = PathBuf::from(&recipes[0].variables[0][0][0]);
     let whole = fs::read(&data).unwrap();
-    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
     let failed = count(&json(&expect(&mut case.run(), 3)), "failed") as u64;
     assert!(failed > 0);
     let status = case.status();
@@ -141,7 +141,7 @@ fn what_failed_is_seen_and_sent_out_again() {
     expect(&mut case.command(&["status", "--watch"]), 3);
 
     // Mended, but not asked for: what failed stays failed, and the program says how it is sent out again.
-    fs::write(&data, &whole).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let again = expect(&mut case.run(), 3);
     assert!(text(&again).contains("edp-coordinator retry"), "{}", text(&again));
     let dry = json(&expect(&mut case.command(&["retry", "--dry-run", "--output", "json"]), 0));
@@ -203,7 +203,7 @@ fn too_many_failures_end_a_production_early() {
     let case = Case::new();
     for recipe in case.recipes() {
         for input in recipe.variables.values().flatten() {
-            fs::write(&input[0], b"no data").unwrap();
+            keeping_age(Path::new(&input[0]), |path| fs::write(path, b"no data")).unwrap();
         }
     }
     let run = expect(case.run().args(["--max-failure-share", "10", "--failure-sample", "2"]), 3);
@@ -314,12 +314,12 @@ fn productions_over_a_queue_are_watched_mended_and_taken_over() {
     let mut second = run(&other, "second.log");
     until("the second has its ledger", || status(&other).is_some_and(|status| status["recipes"] == all));
     // Something fails, is mended, and is sent out again while the first is at work.
-    fs::write(&data, &whole[..whole.len() - 4]).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
     let mut making = worker("worker-1.log");
     until("something fails", || status(&case.ledger).is_some_and(|status| status["states"]["failed"] != 0));
     making.0.kill().unwrap();
     making.0.wait().unwrap();
-    fs::write(&data, &whole).unwrap();
+    keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let retried = expect(&mut case.command(&["retry"]), 0);
     assert!(text(&retried).contains("the coordinator at work on the ledger sends them"), "{}", text(&retried));
     until("they are sent", || status(&case.ledger).is_some_and(|status| status["states"]["waiting"] == 0));

@@ -4,6 +4,7 @@ use crate::destination::{Listings, Unlisted};
 use crate::records::{Record, Records};
 use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
+pub use edp_engine::granule::inspect::Depth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -16,17 +17,6 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-
-/// How closely granules are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// There, readable, of the right recipe.
-    Present,
-    /// Also whole: variables, chunks, fill values, time and bounds.
-    Structure,
-    /// Also read: its bytes are those that are recorded of it, or, where nothing is recorded, every chunk can be inflated.
-    Content,
-}
 
 /// How granules are looked at.
 #[derive(Debug, Clone, Copy)]
@@ -343,30 +333,27 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
         Ok(error) => unseen(error),
         Err(error) => damaged(vec![chain(&error)]),
     };
-    match inspect::identify(path, recipe) {
-        Err(error) => return unusable(error),
-        Ok(Identity::Other(differs)) => return Finding::Foreign(differs).into(),
-        Ok(Identity::Older(version)) => return Finding::Older(version).into(),
-        Ok(Identity::Same) => {}
-    }
-    match (record, hashed) {
-        (Some(record), _) if record.bytes != size => return size_differs(size, record).into(),
-        (Some(record), Some(found)) => return bytes_differ(&found, record).into(),
-        _ => {}
-    }
-    let problems = match depth {
-        Depth::Present => return Finding::Good.into(),
-        Depth::Structure => inspect::structure(path, recipe),
-        Depth::Content => inspect::content(path, recipe),
+    let known = match record {
+        Some(record) if record.bytes != size => Some(size_differs(size, record)),
+        Some(record) => hashed.map(|found| bytes_differ(&found, record)),
+        None => None,
     };
-    match problems {
-        Err(error) => unusable(error),
-        Ok(problems) if !problems.is_empty() => damaged(problems),
-        Ok(_) if depth == Depth::Content => match digest(path) {
+    // What is known to be another file may be another granule; more need not be known of it.
+    let depth = if known.is_some() { Depth::Present } else { depth };
+    let looked = match inspect::look(path, recipe, depth, false) {
+        Err(error) => return unusable(error),
+        Ok(looked) => looked,
+    };
+    match (looked.identity, known) {
+        (Identity::Other(differs), _) => Finding::Foreign(differs).into(),
+        (Identity::Older(version), _) => Finding::Older(version).into(),
+        (Identity::Same, Some(finding)) => finding.into(),
+        (Identity::Same, None) if !looked.problems.is_empty() => damaged(looked.problems),
+        (Identity::Same, None) if depth == Depth::Content => match digest(path) {
             Ok((sha256, bytes)) => Looked { finding: Finding::Good, read: Some((bytes, sha256)) },
             Err(error) => unseen(error),
         },
-        Ok(_) => Finding::Good.into(),
+        (Identity::Same, None) => Finding::Good.into(),
     }
 }
 

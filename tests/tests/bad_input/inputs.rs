@@ -33,7 +33,7 @@ impl Damaged {
     /// Spoils one of the two files of a variable at a step.
     fn spoil(&mut self, variable: &str, step: u32, end: &str, words: &'static str, damage: impl FnOnce(&Path)) {
         let path = self.production.data(variable, step).with_extension(end);
-        damage(&path);
+        edp_tests::keeping_age(&path, damage);
         self.spoilt.push((path, words));
     }
 

@@ -152,14 +152,14 @@ fn shown(path: &Path) -> String {
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
-    fs::write(path, bytes).unwrap();
+    edp_tests::keeping_age(path, |path| fs::write(path, bytes)).unwrap();
 }
 
 /// Replaces a text in a file that has it.
 fn replace(path: &Path, old: &str, new: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(old), "{}: no '{old}' in {text}", path.display());
-    fs::write(path, text.replace(old, new)).unwrap();
+    edp_tests::keeping_age(path, |path| fs::write(path, text.replace(old, new))).unwrap();
 }
 
 /// A program that may use at most so much address space, in MiB: a child that wants more is refused it and ends.

@@ -8,6 +8,9 @@ use edp_tests::until;
 const SECRET: [&str; 2] = ["s3cr3t", "115, 51, 99, 114, 51, 116"];
 
 /// As it is, and as an address has it.
+/// Everything that is said, by the libraries too.
+const ALL: &str = "trace,lapin=trace,aws_config=trace";
+
 const PASSWORD: [&str; 2] = ["s3cr3t/w0rd", "s3cr3t%2Fw0rd"];
 
 fn is_discreet(what: &str, text: &str) {
@@ -44,7 +47,7 @@ fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     let [coordinator, worker] = ["coordinator", "worker"].map(|user| broker.url(user, PASSWORD[1]));
 
     // Whoever has another password may do nothing, and whoever may work may not lead.
-    fleet.settings.insert("RUST_LOG".into(), "trace".into());
+    fleet.settings.insert("RUST_LOG".into(), ALL.into());
     fleet.url = broker.url("coordinator", "s3cr3t-but-wrong");
     refused(fleet.coordinator());
     fleet.worker();
@@ -53,12 +56,12 @@ fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     refused(fleet.coordinator());
 
     fleet.settings.clear();
-    fleet.options = ["--log", "trace"].map(str::to_owned).to_vec();
+    fleet.options = ["--log", ALL].map(str::to_owned).to_vec();
     fleet.url = coordinator;
     let mut first = fleet.coordinator();
     until("the queues are there", || fleet.depth(&broker) > 0);
     fleet.options.clear();
-    fleet.settings.insert("RUST_LOG".into(), "trace".into());
+    fleet.settings.insert("RUST_LOG".into(), ALL.into());
     fleet.url = worker;
     fleet.refill();
     for process in fleet.workers.iter().chain([&first]) {

@@ -250,6 +250,14 @@ fn granules_on_s3_are_held_against_the_checksums_of_their_store() {
     let report = cloud.run(list, &["--replace"], 0);
     assert_eq!((count(&report, "made"), count(&report, "present")), (1, all.len() - 1), "{report}");
     assert_eq!(verify(&["--read"], 0)["good"], all.len());
+    cloud.server.change("out", keys[1], |object| {
+        let mut bytes = object.bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        object.bytes = bytes.into();
+    });
+    assert_eq!(verify(&[], 0)["unread"][0], all[1].granule.as_str());
+    assert_eq!(verify(&["--read"], 3)["problems"][0][1]["finding"], "damaged");
 }
 
 fn recipes_of(cloud: &Cloud, list: &str) -> Vec<Recipe> {

@@ -122,6 +122,7 @@ impl Drive {
             let records = records::beside(&list.at, &stores).map_err(|e| console::named(&e))?;
             self.options.records = Arc::new(records);
         }
+        let content = self.options.verify == Depth::Content;
         // The date is in a granule's bytes, but no part of the id.
         let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
@@ -146,6 +147,12 @@ impl Drive {
             Err(error) => return Err(explain(error)),
         };
         let (ended, unfit) = ended;
+        let present = ended.report.count("present");
+        if present > 0 && !content {
+            note(&format!(
+                "{present} granules that were there were not read, but known by names and ids (--verify present)"
+            ));
+        }
         if let Some(manifest) = list.and_then(|list| Manifest::beside(&list.at, list.part)) {
             // What is recorded spares reading: without it granules are read by the next check.
             if let Err(error) = manifest.add(made(&ended.report, &dates), &stores) {
