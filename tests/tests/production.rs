@@ -308,10 +308,10 @@ fn an_input_whose_header_contradicts_its_name_is_refused() {
     let of = |i: usize| all[i].variables[0][0].clone();
     // Another month, and another variable of the same shape, under the same names.
     for (from, to) in of(0).iter().zip(of(1)) {
-        keeping_age(Path::new(&to), |to| fs::copy(&from, to)).unwrap();
+        keeping_age(Path::new(&to), |to| fs::copy(from, to)).unwrap();
     }
     for (from, to) in all[5].variables[0][0].iter().zip(of(2)) {
-        keeping_age(Path::new(&to), |to| fs::copy(&from, to)).unwrap();
+        keeping_age(Path::new(&to), |to| fs::copy(from, to)).unwrap();
     }
     let report = run(&list, &[], 3);
     let failed: Vec<_> = report["entries"].as_array().unwrap().iter().filter(|e| e["state"] == "failed").collect();
