@@ -327,18 +327,18 @@ impl Sources {
     /// Reads all that a plan needs but for the results.
     pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
         self.refuse_two_selections()?;
-        let source = plain(Self::needed(&self.source, &settings.plan.source, "source")?)?;
-        let destination = plain(Self::needed(&self.destination, &settings.plan.destination, "destination")?)?;
         let mode = self.mode(settings)?.unwrap_or_default();
+        let source = plain(Self::needed(&self.source, &settings.plan.source, "source")?, mode)?;
+        let destination = plain(Self::needed(&self.destination, &settings.plan.destination, "destination")?, mode)?;
         self.refuse_in_mode(mode)?;
         let ranges = self.valid_range.as_ref().map(|at| RangeTable::read(at, stores)).transpose().map_err(usage)?;
         self.explain_unused();
         let locations = Locations {
-            configuration: plain(Self::needed(&self.config, &settings.plan.config, "config")?)?,
-            grid: plain(Self::needed(&self.grid, &settings.plan.grid, "grid")?)?,
-            metadata: plain(Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?)?,
+            configuration: plain(Self::needed(&self.config, &settings.plan.config, "config")?, mode)?,
+            grid: plain(Self::needed(&self.grid, &settings.plan.grid, "grid")?, mode)?,
+            metadata: plain(Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?, mode)?,
             factors: (self.mapping_factors.clone().or_else(|| settings.plan.mapping_factors.clone()))
-                .map(plain)
+                .map(|text| plain(text, mode))
                 .transpose()?,
         };
         let shared = Shared::load(locations, stores)?;
@@ -364,8 +364,12 @@ impl Sources {
     }
 }
 
-/// A location without `..`, which workers at a queue would not follow.
-fn plain(text: String) -> anyhow::Result<String> {
+/// A location without `..`, which workers at a queue would not follow. Lists of mode `edp-2024` are EDP's to the letter:
+/// theirs are resolved when recipes go to a queue.
+fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
+    if mode == Mode::Edp2024 {
+        return Ok(text);
+    }
     let Ok(Location::Local(path)) = text.parse::<Location>() else { return Ok(text) };
     match without_parents(&path) {
         Ok(resolved) if resolved == path => Ok(text),
