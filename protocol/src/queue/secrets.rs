@@ -162,11 +162,12 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
         Ok(read) => read.map_err(|error| fail(format!("what it prints cannot be read: {error}")))?,
         Err(_) => return Err(late()),
     };
+    if bytes.len() > MAX_BYTES {
+        return Ok(bytes); // too much to be a password, however the program ends: its output was closed before it was done
+    }
     let status = loop {
         match child.0.try_wait() {
             Ok(Some(status)) => break status,
-            // whoever prints too much is not waited for
-            Ok(None) if bytes.len() > MAX_BYTES => return Ok(bytes),
             Ok(None) if Instant::now() >= end => return Err(late()),
             Ok(None) => std::thread::sleep(LOOK),
             Err(error) => return Err(fail(error.to_string())),
