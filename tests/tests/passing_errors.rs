@@ -148,7 +148,8 @@ fn no_recipe_fails_because_a_granule_could_not_be_written_or_checked_for_a_momen
         let out = site.fixture.path(&name);
         let list = site.fixture.plan(&out, &format!("{name}.json"), &[]);
         let mut command = coordinator();
-        command.args(["run", "--output", "json"]).arg(list);
+        // One after the other, so that the same call fails each time.
+        command.args(["run", "--slots", "1", "--output", "json"]).arg(list);
         command.env("LD_PRELOAD", &library).env("FAULT_CALL", call).env("FAULT_WHEN", when.to_string());
         let output = command.output().unwrap();
         assert!(text(&output).contains("fault injected"), "{name}: nothing failed\n{}", text(&output));
