@@ -6,7 +6,6 @@
 //! the other parts, has `tasks.json.2-of-8.manifest.jsonl`.
 
 use super::ledger::Settled;
-use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::store::{StoreError, Stores};
 use edp_protocol::{Digest, Location};
@@ -23,7 +22,7 @@ const LARGEST: u64 = 4 << 30;
 /// Why records cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// A manifest cannot be read or written.
+    /// A manifest cannot be found, read or written.
     #[error("the manifest of the list: {0}")]
     Store(#[from] StoreError),
     /// The directory of the list cannot be listed.
@@ -193,42 +192,33 @@ fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, Recor
             let mut found = Vec::new();
             for entry in directory.read_dir().map_err(fail)? {
                 let entry = entry.map_err(fail)?;
-                if entry.file_name().to_str().is_some_and(|other| is_manifest(other, name)) {
+                let other = entry.file_name();
+                if other.to_str().and_then(|other| other.strip_prefix(name)).is_some_and(is_end_of_manifest) {
                     found.push(Location::Local(entry.path()));
                 }
             }
             Ok(found)
         }
         Location::S3 { bucket, key } => {
-            let (directory, name) = key.rsplit_once('/').unwrap_or(("", key));
             let mut found = Vec::new();
             let mut see = |object: edp_protocol::store::Object| {
-                if is_manifest(&object.path, name) {
-                    found.push(Location::S3 { bucket: bucket.clone(), key: join(directory, &object.path) });
+                if is_end_of_manifest(&object.path) {
+                    found.push(Location::S3 { bucket: bucket.clone(), key: format!("{key}{}", object.path) });
                 }
             };
-            let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
-            listed.map_err(|error| RecordError::Directory {
-                directory: format!("s3://{bucket}/{directory}"),
-                why: chain(&error),
-            })?;
+            // By what their keys begin with: granules may lie beside the list, millions of them.
+            stores.s3()?.list_beginning(bucket, key, &mut see).map_err(StoreError::from)?;
             Ok(found)
         }
     }
 }
 
-/// Whether a name is that of a manifest of a list.
-fn is_manifest(name: &str, list: &str) -> bool {
-    let Some(part) = name.strip_prefix(list).and_then(|rest| rest.strip_suffix(SUFFIX)) else { return false };
-    let is_part = |part: &str| {
-        let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
-        numbers.is_some_and(|(number, all)| [number, all].iter().all(|text| text.parse::<usize>().is_ok()))
-    };
-    part.is_empty() || is_part(part)
-}
-
-fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+/// Whether this, at the end of the name of a list, makes it the name of one of its manifests.
+fn is_end_of_manifest(end: &str) -> bool {
+    let Some(part) = end.strip_suffix(SUFFIX) else { return false };
+    let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
+    let is_part = |(number, all): (&str, &str)| [number, all].iter().all(|text| text.parse::<usize>().is_ok());
+    part.is_empty() || numbers.is_some_and(is_part)
 }
 
 /// The location of which the name has something more at its end.

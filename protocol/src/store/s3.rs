@@ -165,7 +165,15 @@ impl S3 {
     /// # Errors
     /// There is no such bucket, it may not be listed, or the store does not answer; not if there are no such objects.
     pub fn list(&self, bucket: &str, prefix: &str, visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
-        self.wait(self.link.list(bucket, prefix, visit))
+        self.wait(self.link.list(bucket, &folder(prefix), visit))
+    }
+
+    /// Visits all objects whose keys begin with a text, in the order of their keys; their paths are what follows it.
+    ///
+    /// # Errors
+    /// As [`S3::list`].
+    pub fn list_beginning(&self, bucket: &str, text: &str, visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
+        self.wait(self.link.list(bucket, text, visit))
     }
 
     /// The path of a local copy of an object, or of all objects below a prefix. It is made at the first call (others

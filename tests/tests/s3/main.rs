@@ -444,3 +444,17 @@ fn the_usual_places_are_used_and_no_other_is_waited_for() {
     edp_tests::expect(child.envs(environment), 0);
     assert_eq!(server.count(Call::Get), 1);
 }
+
+#[test]
+fn what_begins_with_a_text_is_found_without_a_look_at_the_rest() {
+    let server = S3Server::start(&["bkt"]);
+    server.page(1);
+    let ends = ["", ".1-of-2.manifest.jsonl", ".manifest.jsonl"];
+    for key in ends.iter().map(|end| format!("a/tasks.json{end}")).chain((0..20).map(|n| format!("a/g{n:02}.nc"))) {
+        server.put("bkt", &key, b"x".to_vec());
+    }
+    let mut found = Vec::new();
+    client(&server).list_beginning("bkt", "a/tasks.json", &mut |entry| found.push(entry.path)).unwrap();
+    assert_eq!(found, ends);
+    assert!(server.count(Call::List) <= ends.len() + 1, "{}", server.count(Call::List));
+}

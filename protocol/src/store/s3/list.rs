@@ -2,7 +2,7 @@
 
 use super::error::S3Error;
 use super::link::{Call, Link};
-use super::{Entry, bare, folder};
+use super::{Entry, bare};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,17 +25,16 @@ enum Ahead {
 }
 
 impl Link {
-    /// Visits all objects below a prefix in the order of their keys. Memory is bounded whatever the number of objects:
+    /// Visits all objects whose keys begin with `root`, by what follows it, in the order of their keys. Memory is bounded whatever the number of objects:
     /// on each level a few prefixes are listed ahead, and a task waits when some pages of it are not visited yet.
     pub(super) async fn list(
         self: &Arc<Link>,
         bucket: &str,
-        prefix: &str,
+        root: &str,
         visit: &mut dyn FnMut(Entry),
     ) -> Result<(), S3Error> {
-        let root = folder(prefix);
         let mut tasks = JoinSet::new(); // all end when this is dropped
-        let mut ahead = VecDeque::from([Ahead::Prefix(root.clone())]);
+        let mut ahead = VecDeque::from([Ahead::Prefix(root.to_owned())]);
         let mut moved = true;
         loop {
             if std::mem::take(&mut moved) {
@@ -63,7 +62,7 @@ impl Link {
                 }
                 Some(Ahead::Listing(mut pages)) => {
                     if let Some(page) = pages.recv().await {
-                        let found = sorted(&root, page?);
+                        let found = sorted(root, page?);
                         ahead.push_front(Ahead::Listing(pages));
                         for next in found.into_iter().rev() {
                             ahead.push_front(next);

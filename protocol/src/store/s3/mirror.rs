@@ -235,7 +235,7 @@ impl Link {
                 return Err(error);
             }
             let mut found: Result<Vec<Entry>, S3Error> = Ok(Vec::new());
-            self.list(bucket, key, &mut |entry| {
+            self.list(bucket, &folder(key), &mut |entry| {
                 if let Ok(entries) = &mut found {
                     entries.push(entry);
                     if entries.len() > MAX_FILES {
