@@ -9,7 +9,7 @@ pub mod turns;
 pub use identity::{may_be_at_work, new_name};
 
 use edp_engine::granule::error::MakeError;
-use edp_engine::granule::inspect::{self, Identity, InspectError};
+use edp_engine::granule::inspect::{self, Depth, Identity, InspectError, Looked};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::reader::ReadError;
@@ -135,44 +135,37 @@ impl Worker {
             there => there.map_err(read)?,
         };
         let path = there.path();
-        let unusable = |error: InspectError| match error.into_unread() {
-            Ok(error) => read(error),
-            Err(error) => conflict(there.named(&chain(&error))),
-        };
         let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
-        match identify(&path, recipe).map_err(read)? {
-            Ok(Identity::Same) => {}
-            Ok(Identity::Older(version)) => {
-                let size = path.metadata().map_err(read)?.len();
-                return Ok(Done { older: version, size, stages: stages.report(size), ..done });
-            }
-            Ok(Identity::Other(differs)) => return Err(conflict(another(&differs))),
+        // In one go: each look opens the file in the process that reads it.
+        let depth = match look {
+            Look::Content => Depth::Content,
+            Look::Bytes(_) | Look::Identity if self.replace => Depth::Structure,
+            Look::Bytes(_) | Look::Identity => Depth::Present,
+        };
+        let looked = match look_at(&path, recipe, depth, *look != Look::Identity).map_err(read)? {
+            Ok(looked) => looked,
             Err(error) => return Err(conflict(there.named(&something(&error)))),
-        }
+        };
         done.size = path.metadata().map_err(read)?.len();
-        if self.replace && !is_whole(&path, recipe) {
-            return Err(conflict("it is not whole".into()));
+        match looked.identity {
+            Identity::Same => {}
+            Identity::Older(version) => return Ok(Done { older: version, stages: stages.report(done.size), ..done }),
+            Identity::Other(differs) => return Err(conflict(another(&differs))),
+        }
+        if !looked.problems.is_empty() {
+            return Err(conflict(there.named(&format!("it is damaged ({})", looked.problems.join("; ")))));
         }
         if *look != Look::Identity {
             done.sha256 = make::digest(&path, done.size, stages).map_err(read)?.as_str().to_owned();
+            done.chunks = looked.places;
         }
-        match look {
-            Look::Bytes(recorded) if *recorded != done.sha256 => {
-                return Err(conflict(format!(
-                    "it is damaged: its SHA-256 is {}, and was {recorded} when it was made",
-                    done.sha256
-                )));
-            }
-            Look::Content => {
-                let problems = inspect::content(&path, recipe).map_err(unusable)?;
-                if !problems.is_empty() {
-                    return Err(conflict(there.named(&format!("it is damaged ({})", problems.join("; ")))));
-                }
-            }
-            Look::Bytes(_) | Look::Identity => {}
-        }
-        if *look != Look::Identity {
-            done.chunks = inspect::places(&path).map_err(unusable)?;
+        if let Look::Bytes(recorded) = look
+            && *recorded != done.sha256
+        {
+            return Err(conflict(format!(
+                "it is damaged: its SHA-256 is {}, and was {recorded} when it was made",
+                done.sha256
+            )));
         }
         done.stages = stages.report(done.size);
         Ok(done)
@@ -203,14 +196,14 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
     Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
 }
 
-/// Whose granule a file is. What a disk could not give for a moment may look as if it were damaged, so another answer than
-/// "the recipe's own" counts if it is given twice. The outer error says that the storage, not the file, is to blame.
-fn identify(path: &Path, recipe: &Recipe) -> io::Result<Result<Identity, InspectError>> {
-    let first = inspect::identify(path, recipe);
-    if matches!(first, Ok(Identity::Same)) {
+/// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds fault
+/// counts if it is given twice. The outer error says that the storage, not the file, is to blame.
+fn look_at(path: &Path, recipe: &Recipe, depth: Depth, places: bool) -> io::Result<Result<Looked, InspectError>> {
+    let first = inspect::look(path, recipe, depth, places);
+    if matches!(&first, Ok(looked) if looked.identity == Identity::Same && looked.problems.is_empty()) {
         return Ok(first);
     }
-    match inspect::identify(path, recipe) {
+    match inspect::look(path, recipe, depth, places) {
         Err(InspectError::Read(ReadError::Io { source, .. }))
             if !matches!(unreadable(&source), FailureKind::Permanent | FailureKind::NotFound | FailureKind::Denied) =>
         {
