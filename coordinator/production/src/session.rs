@@ -354,9 +354,7 @@ impl Session {
         let (stores, sweeping, depth) = (self.stores.clone(), self.left == Left::Settled, self.options.verify);
         let before = self.before.clone();
         // What was made by this session was hashed when it was written, and what workers found they have read.
-        let (told, known) = self.desk.ask(move |ledger| recorded(ledger, &before)).await?;
-        let mut records = (*self.options.records).clone();
-        records.extend(told);
+        let (records, known) = self.desk.ask(move |ledger| recorded(ledger, &before)).await?;
         let checking = tokio::task::spawn_blocking(move || {
             let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
             let verified =
@@ -455,11 +453,12 @@ impl Session {
     }
 }
 
-/// What the ledger knows of the granules that are done, and the ids of those of them that were not done `before`.
+/// What the ledger knows of granules, by its own outcomes or from manifests, and the ids of those that are done and were
+/// not done `before`.
 fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashSet<String>), LedgerError> {
     let (mut records, mut known) = (Records::default(), HashSet::new());
-    ledger.each::<LedgerError>(&[State::Done], |one| {
-        if !before.contains(&one.id) {
+    ledger.each::<LedgerError>(&State::ALL, |one| {
+        if one.state == State::Done && !before.contains(&one.id) {
             known.insert(one.id.clone());
         }
         if let Some(record) = Record::of(&one) {
