@@ -15,6 +15,9 @@ pub use started::Started;
 use edp_coordinator::demo::{self, Demo};
 use edp_production::snapshots;
 use edp_protocol::Digest;
+use edp_protocol::queue::Message;
+use edp_protocol::recipe::Recipe;
+use edp_protocol::wire::{self, Look, Order};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -135,6 +138,24 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
+}
+
+/// The first order of a recipe that a plan has completed.
+///
+/// # Panics
+/// It cannot be written.
+pub fn order(recipe: &Recipe) -> Message {
+    let id = &recipe.plan().expect("a plan").id;
+    let order = Order {
+        production: "default".into(),
+        recipe_id: id.clone(),
+        attempt: 1,
+        alone: false,
+        deadline: 0,
+        look: Look::Content,
+        recipe: wire::json(recipe).expect("a recipe"),
+    };
+    Message::new(order.encode().expect("an order"), wire::CONTENT_TYPE, id)
 }
 
 /// Changes an input and keeps its time of modification, by which a change after planning is noticed.

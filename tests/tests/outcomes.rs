@@ -1,8 +1,8 @@
 //! What workers report of granules: all of it is so.
 
-use edp_protocol::queue::{Link, Message, Queue};
+use edp_protocol::queue::{Link, Queue};
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
+use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Report};
 use edp_protocol::{Digest, GridKind, Location, name};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
@@ -45,18 +45,7 @@ fn served(
         link.declare().await.unwrap();
         let orders = link.publisher(Queue::Recipes, 100);
         for recipe in recipes {
-            let id = recipe.recipe.as_ref().unwrap().id.clone();
-            let recipe = wire::json(recipe).unwrap();
-            let order = Order {
-                production: "default".into(),
-                recipe_id: id.clone(),
-                attempt: 1,
-                alone: false,
-                deadline: 0,
-                look: Look::default(),
-                recipe,
-            };
-            orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();
+            orders.publish(edp_tests::order(recipe)).await.unwrap();
         }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let worker = tokio::spawn({

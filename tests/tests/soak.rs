@@ -2,10 +2,10 @@
 
 use edp_engine::resources;
 use edp_protocol::Location;
-use edp_protocol::queue::{Link, Message, Publisher, Queue};
+use edp_protocol::queue::{Link, Publisher, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::store::Stores;
-use edp_protocol::wire::{self, Event, Look, Order, Report};
+use edp_protocol::wire::{Event, Report};
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
@@ -120,17 +120,7 @@ impl Set {
 }
 
 async fn send(orders: &Publisher, recipe: &Recipe) {
-    let id = recipe.recipe.as_ref().unwrap().id.clone();
-    let order = Order {
-        production: "default".into(),
-        recipe_id: id.clone(),
-        attempt: 1,
-        alone: false,
-        deadline: 0,
-        look: Look::Content,
-        recipe: wire::json(recipe).unwrap(),
-    };
-    orders.publish(Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, &id)).await.unwrap();
+    orders.publish(edp_tests::order(recipe)).await.unwrap();
 }
 
 /// Has one worker make granules; gives what this process takes after the first `warm` of them, and then every hundred.
