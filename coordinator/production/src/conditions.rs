@@ -1,5 +1,5 @@
-//! Whether the stores of destinations heed the conditions by which each granule is written once. The coordinator finds
-//! out, once in a session and only if something is to be written; workers rely on it.
+//! Checks that the stores of destinations honour conditional writes, by which each granule is written once. The
+//! coordinator does so once in a session, and only if something is to be written; workers rely on it.
 
 use crate::destination::Listings;
 use edp_protocol::Location;

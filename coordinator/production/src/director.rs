@@ -141,8 +141,7 @@ impl Tally {
         for one in batch {
             self.failed += u64::from(one.state == State::Failed);
             self.settled += 1;
-            let standing = Standing { state: one.state, already: one.made.already, older: one.made.older > 0 };
-            metrics().settled(&one.granule, standing.word());
+            metrics().settled(&one.granule, Standing::of(one).word());
             progress(one);
         }
     }

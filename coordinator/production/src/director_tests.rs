@@ -267,7 +267,8 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
     });
 }
 
-/// What the coordinator does not find either is not there, and in one process nobody else can be asked.
+/// An input that the coordinator does not find either fails the recipe at once; so does one that the only process does not
+/// find.
 #[test]
 fn what_nobody_finds_fails_at_once() {
     for local in [true, false] {

@@ -49,9 +49,13 @@ impl Standing {
     /// The words of reports, in the order in which they are counted.
     pub const WORDS: [&'static str; 7] = ["made", "present", "older", "held", "failed", "conflict", "left"];
 
+    /// Where a recipe of the ledger stands.
+    pub fn of(one: &Settled) -> Standing {
+        Standing { state: one.state, already: one.made.already, older: one.made.older > 0 }
+    }
+
     /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output version
-    /// before it, `held`, `failed`, `conflict`, or `left` where the
-    /// production was stopped before.
+    /// before it, `held`, `failed`, `conflict`, or `left` where the production was stopped before.
     pub fn word(self) -> &'static str {
         match self.state {
             State::Done if self.older => "older",
@@ -95,6 +99,7 @@ impl Entry {
 
 impl From<Settled> for Entry {
     fn from(one: Settled) -> Entry {
+        let standing = Standing::of(&one);
         let reason = match one.state {
             State::Waiting | State::UnderWay => Some("the production was stopped before".to_owned()),
             _ => one.reason,
@@ -102,7 +107,7 @@ impl From<Settled> for Entry {
         Entry {
             granule: one.granule,
             id: one.id,
-            standing: Standing { state: one.state, already: one.made.already, older: one.made.older > 0 },
+            standing,
             reason,
             attempts: one.attempts,
             seconds: one.made.seconds,

@@ -7,7 +7,7 @@ use crate::console::{self, Ending, Progress, Signal, Stop, Usage, note};
 use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, Left};
-use edp_production::ledger::LedgerError;
+use edp_production::ledger::{LedgerError, State};
 use edp_production::records::{self, Manifest, Record, Records};
 use edp_production::report::{Entry, Report};
 use edp_production::session::{Ended, Event, Feed, LedgerPlace, Options, Session, SessionError};
@@ -84,7 +84,7 @@ impl Driven {
     /// Adds granules whose recipes could not even be tried, with the reasons.
     pub fn refuse(&mut self, refused: Vec<(String, String)>, progress: &Progress) {
         for (granule, reason) in refused {
-            let entry = Entry::unlisted(granule, String::new(), edp_production::ledger::State::Failed, reason);
+            let entry = Entry::unlisted(granule, String::new(), State::Failed, reason);
             progress.ended(&entry);
             self.report.entries.push(entry);
         }
@@ -229,9 +229,8 @@ fn dated(recipe: &Recipe) -> Option<(String, String)> {
 /// What the granules of a report are, as far as they were hashed.
 fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
     let mut records = Records::default();
-    for entry in
-        report.entries.iter().filter(|entry| entry.standing.word() == "made" || entry.standing.word() == "present")
-    {
+    let is_its_own = |entry: &&Entry| entry.standing.state == State::Done && !entry.standing.older;
+    for entry in report.entries.iter().filter(is_its_own) {
         let (Some(sha256), Some(date)) = (Digest::from_hex(&entry.sha256), dates.get(&entry.id)) else { continue };
         records.enter(Record {
             id: entry.id.clone(),

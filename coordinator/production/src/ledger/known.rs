@@ -50,8 +50,8 @@ impl Known {
         transaction.prepare_cached(&query)?.query_row([key], read).optional()
     }
 
-    /// Whoever is at work on it up to an attempt is taken to be lost, until there is word of him.
-    /// But not the worker who says so.
+    /// Workers that have it up to an attempt are taken to be lost until they report again; not the worker that reports
+    /// this.
     pub(super) fn lose(
         &self,
         transaction: &Transaction<'_>,
@@ -85,7 +85,7 @@ impl Known {
             let mut statement = transaction.prepare_cached(query)?;
             let said = statement.query_map(params![self.number, self.base, not_found, denied], |row| row.get(0))?;
             standing.unreached = said.collect::<Result<_, _>>()?;
-            // Whoever has no build is no worker.
+            // The broker and the coordinator report too; they have no build.
             let query = "SELECT name FROM worker WHERE last > ?1 AND build != ''";
             let mut statement = transaction.prepare_cached(query)?;
             let others = statement.query_map([now.saturating_sub(LATELY)], |row| row.get(0))?;
@@ -111,12 +111,15 @@ impl Known {
                 transaction.prepare_cached(update)?.execute(params![due, counts, alone, why, self.number])?;
                 Ok(None)
             }
-            Verdict::End { state, reason } => {
-                let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
-                transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
-                self.read(transaction).map(Some)
-            }
+            Verdict::End { state, reason } => self.end(transaction, state, &reason).map(Some),
         }
+    }
+
+    /// It has come to its end without a granule that is its own.
+    fn end(&self, transaction: &Transaction<'_>, state: State, reason: &str) -> rusqlite::Result<Settled> {
+        let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
+        transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
+        self.read(transaction)
     }
 
     /// The granule stands there, whatever was thought before.
@@ -145,9 +148,7 @@ impl Known {
              plan again, and make it again with --replace",
             self.sha256, made.sha256
         );
-        let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
-        transaction.prepare_cached(update)?.execute(params![State::Conflict as i64, reason, self.number])?;
-        self.read(transaction).map(Some)
+        self.end(transaction, State::Conflict, &reason).map(Some)
     }
 
     fn read(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Settled> {

@@ -6,7 +6,8 @@ use super::{Event, LedgerError, State};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 
-/// What one worker does not find counts only once another one says the same, whoever else is there meanwhile.
+/// An input that one worker does not find fails the recipe only once a second worker reports the same, however many other
+/// workers are there.
 #[test]
 fn what_one_worker_does_not_find_another_is_asked_for() {
     let recipes = recipes();
