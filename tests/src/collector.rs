@@ -1,5 +1,10 @@
-//! A collector of OpenTelemetry in the process of a test: it takes traces and metrics by OTLP over gRPC, and keeps them.
+//! A collector of OpenTelemetry in the process of a test: it takes traces and metrics by OTLP over gRPC or HTTP, and keeps
+//! them.
 
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -11,7 +16,9 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{metric, number_data_point};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 pub use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use prost::Message as _;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
@@ -113,6 +120,30 @@ impl Collector {
         Collector { address, kept, _runtime: runtime }
     }
 
+    /// Starts one that takes `http/protobuf`, on a port of its own.
+    ///
+    /// # Panics
+    /// There is no free port, or no thread.
+    pub fn start_http() -> Collector {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let kept = Arc::new(Mutex::new(Kept::default()));
+        let shared = kept.clone();
+        runtime.spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let kept = shared.clone();
+                tokio::spawn(async move {
+                    let answer = service_fn(move |request| take(kept.clone(), request));
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(socket), answer).await; // clients end when they like
+                });
+            }
+        });
+        Collector { address, kept, _runtime: runtime }
+    }
+
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
@@ -142,25 +173,12 @@ impl Collector {
     }
 }
 
-struct Desk(Arc<Mutex<Kept>>);
-
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[tonic::async_trait]
-impl TraceService for Desk {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut kept = lock(&self.0);
-        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        kept.headers.extend(header);
-        for group in request.into_inner().resource_spans {
+impl Kept {
+    fn take_spans(&mut self, request: ExportTraceServiceRequest) {
+        for group in request.resource_spans {
             let resource = of_resource(group.resource);
             for span in group.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-                kept.spans.push(Span {
+                self.spans.push(Span {
                     resource: resource.clone(),
                     kind: span.kind(),
                     failed: span.status.as_ref().is_some_and(|status| status.code == 2),
@@ -175,18 +193,10 @@ impl TraceService for Desk {
                 });
             }
         }
-        Ok(Response::new(ExportTraceServiceResponse::default()))
     }
-}
 
-#[tonic::async_trait]
-impl MetricsService for Desk {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let mut kept = lock(&self.0);
-        for group in request.into_inner().resource_metrics {
+    fn take_points(&mut self, request: ExportMetricsServiceRequest) {
+        for group in request.resource_metrics {
             let resource = of_resource(group.resource);
             for metric in group.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
                 let values: Vec<(Vec<KeyValue>, f64, u64)> = match metric.data {
@@ -203,10 +213,64 @@ impl MetricsService for Desk {
                     let (name, unit) = (metric.name.clone(), metric.unit.clone());
                     let series = format!("{name} {attributes:?} {resource:?}");
                     let point = Point { resource: resource.clone(), name, unit, attributes, value, count };
-                    kept.points.insert(series, point);
+                    self.points.insert(series, point);
                 }
             }
         }
+    }
+}
+
+struct Desk(Arc<Mutex<Kept>>);
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes one request over HTTP.
+async fn take(
+    kept: Arc<Mutex<Kept>>,
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let is_protobuf = head.headers.get("content-type").is_some_and(|value| value == "application/x-protobuf");
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let header = head.headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let taken = match head.uri.path() {
+        _ if !is_protobuf || head.method != hyper::Method::POST => false,
+        "/v1/traces" => ExportTraceServiceRequest::decode(body).map(|all| lock(&kept).take_spans(all)).is_ok(),
+        "/v1/metrics" => ExportMetricsServiceRequest::decode(body).map(|all| lock(&kept).take_points(all)).is_ok(),
+        _ => false,
+    };
+    lock(&kept).headers.extend(header);
+    let mut response = hyper::Response::new(Full::default());
+    if !taken {
+        *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
+    }
+    Ok(response)
+}
+
+#[tonic::async_trait]
+impl TraceService for Desk {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut kept = lock(&self.0);
+        let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        kept.headers.extend(header);
+        kept.take_spans(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Desk {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let mut kept = lock(&self.0);
+        kept.take_points(request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

@@ -440,6 +440,44 @@ fn a_collector_that_is_not_there_costs_nothing_else() {
     }
 }
 
+/// The protocol that OpenTelemetry's specification prefers; many collectors of sites take no other.
+#[test]
+fn collectors_may_take_http() {
+    let fixture = Fixture::new(SIZE);
+    let asked = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
+    for (name, variables) in [("by-name", &asked[..]), ("by-address", &[][..])] {
+        let collector = Collector::start_http();
+        let endpoint = collector.endpoint();
+        let list = fixture.plan(&fixture.path(name), &format!("{name}.json"), &[]);
+        let mut command = program("edp-worker");
+        command.arg("make").arg(list).envs(variables.iter().copied());
+        command.env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer t0ken");
+        command.env("OTEL_RESOURCE_ATTRIBUTES", "team=sea%20ice%2C%20snow");
+        match name {
+            "by-name" => command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+            _ => command
+                .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", format!("{endpoint}/v1/traces"))
+                .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", format!("{endpoint}/v1/metrics")),
+        };
+        let output = expect(&mut command, 0);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("WARN"), "{output:?}");
+        let spans = collector.spans();
+        let made = spans.iter().filter(|span| span.name == "make").count();
+        assert_eq!(made, files(&fixture.path(name)).len(), "{spans:?}");
+        assert_eq!(spans[0].resource["team"], "sea ice, snow");
+        assert!(collector.sum("edp.granules", &[]) as usize >= made);
+        assert!(collector.authorizations().iter().all(|value| value == "Bearer t0ken"));
+        assert!(!collector.authorizations().is_empty());
+    }
+    // one that refuses, and one that is not there
+    let refuses = Collector::start_http().endpoint() + "/elsewhere";
+    for (name, endpoint) in [("refuses", refuses.as_str()), ("closed", "http://u:s3cret@127.0.0.1:9/otlp")] {
+        let said = useless(&fixture, name, endpoint);
+        assert_eq!(said.matches("WARN").count(), 1, "{name}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
 /// Nothing is sent that was not asked for.
 #[test]
 fn the_environment_switches_signals_off() {

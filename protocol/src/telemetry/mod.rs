@@ -1,12 +1,13 @@
 //! What a running program tells: a log on standard error; and, to a collector of OpenTelemetry, traces and metrics.
 //!
-//! The log has its own filter, and is for people unless JSON is asked for. Traces and metrics go out by OTLP over gRPC
+//! The log has its own filter, and is for people unless JSON is asked for. Traces and metrics go out by OTLP
 //! as soon as the standard variables name a collector (see [`otlp`]); they have a filter of their own, so that a quiet
 //! log makes no empty trace. Nothing of this can stop or delay a program: what a collector does not take is dropped and
 //! counted, and said once.
 //!
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] holds all instruments.
 
+mod http;
 mod json;
 mod levels;
 pub mod lines;

@@ -1,4 +1,4 @@
-//! Traces and metrics to a collector, by OTLP over gRPC.
+//! Traces and metrics to a collector, by OTLP over gRPC or HTTP.
 //!
 //! What the environment says, as OpenTelemetry specifies it:
 //!
@@ -7,7 +7,7 @@
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `..._TRACES_ENDPOINT`, `..._METRICS_ENDPOINT` | the collector; without any, nothing is sent |
 //! | `OTEL_SDK_DISABLED=true` | nothing is sent |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `none`: not these; `otlp`: even without an address, to `localhost:4317` |
-//! | `OTEL_EXPORTER_OTLP_PROTOCOL` and by signal | only `grpc` |
+//! | `OTEL_EXPORTER_OTLP_PROTOCOL` and by signal | `grpc` or `http/protobuf`; without it, HTTP if the address has port 4318 or a path, else gRPC |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who we are; above what we say ourselves |
 //!
 //! The libraries themselves read `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_INSECURE` (and by signal),
@@ -17,17 +17,19 @@
 //! Spans wait in a queue of 2048 (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full, they are
 //! dropped. Measurements are sums in memory, and a failed sending loses none.
 
+use super::http::Client;
 use super::{Program, trace};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithTonicConfig as _};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -36,6 +38,12 @@ use tokio::runtime::Runtime;
 
 /// The longest time that sending the rest takes at the end of a program.
 pub const FLUSH: Duration = Duration::from_secs(3);
+
+/// The time that a sending may take unless the environment says another.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The name of OTLP over HTTP.
+const HTTP: &str = "http/protobuf";
 
 /// A variable of the environment, by name.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -80,11 +88,7 @@ impl Export {
         };
         let in_runtime = runtime.enter();
         if wanted[0] {
-            let mut builder = SpanExporter::builder().with_tonic();
-            if is_tls("TRACES", variables) {
-                builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
-            }
-            match builder.build() {
+            match spans(variables, &runtime) {
                 Ok(exporter) => {
                     let losses = export.losses.clone();
                     let sender = BatchSpanProcessor::builder(Watched { exporter, losses: losses.clone() }).build();
@@ -96,11 +100,7 @@ impl Export {
             }
         }
         if wanted[1] {
-            let mut builder = MetricExporter::builder().with_tonic();
-            if is_tls("METRICS", variables) {
-                builder = builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots());
-            }
-            match builder.build() {
+            match measurements(variables, &runtime) {
                 Ok(exporter) => {
                     let reader = PeriodicReader::builder(Watched { exporter, losses: export.losses.clone() }).build();
                     let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
@@ -157,6 +157,64 @@ impl Drop for Export {
     }
 }
 
+/// What sends spans.
+fn spans(variables: Variables<'_>, runtime: &Runtime) -> Result<SpanExporter, ExporterBuildError> {
+    let builder = SpanExporter::builder();
+    if is_http("TRACES", variables) {
+        let client = client("TRACES", variables, runtime)?;
+        return builder.with_http().with_protocol(Protocol::HttpBinary).with_http_client(client).build();
+    }
+    let builder = builder.with_tonic().with_protocol(Protocol::Grpc);
+    match is_tls("TRACES", variables) {
+        true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build(),
+        false => builder.build(),
+    }
+}
+
+/// What sends measurements.
+fn measurements(variables: Variables<'_>, runtime: &Runtime) -> Result<MetricExporter, ExporterBuildError> {
+    let builder = MetricExporter::builder();
+    if is_http("METRICS", variables) {
+        let client = client("METRICS", variables, runtime)?;
+        return builder.with_http().with_protocol(Protocol::HttpBinary).with_http_client(client).build();
+    }
+    let builder = builder.with_tonic().with_protocol(Protocol::Grpc);
+    match is_tls("METRICS", variables) {
+        true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build(),
+        false => builder.build(),
+    }
+}
+
+/// A client for HTTP, with the time that a sending may take.
+fn client(signal: &str, variables: Variables<'_>, runtime: &Runtime) -> Result<Client, ExporterBuildError> {
+    let names = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()];
+    let set = names.iter().find_map(|name| variables(name)?.trim().parse().ok());
+    let timeout = set.map_or(TIMEOUT, Duration::from_millis);
+    Client::new(runtime.handle().clone(), timeout)
+        .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))
+}
+
+/// Whether a signal goes over HTTP: as it is asked for, else as the address looks.
+fn is_http(signal: &str, variables: Variables<'_>) -> bool {
+    match protocol(signal, variables) {
+        Some((_, protocol)) => protocol == HTTP,
+        None => endpoint(signal, variables).is_some_and(|endpoint| {
+            let rest = endpoint.trim().split_once("://").map_or("", |(_, rest)| rest);
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            authority.ends_with(":4318") || !path.is_empty()
+        }),
+    }
+}
+
+/// The protocol that is asked for, and by which variable.
+fn protocol(signal: &str, variables: Variables<'_>) -> Option<(String, String)> {
+    let names = [format!("OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()];
+    names.into_iter().find_map(|name| {
+        let value = variables(&name)?.trim().to_owned();
+        (!value.is_empty()).then_some((name, value))
+    })
+}
+
 /// Whether a signal is to be sent.
 fn wanted(signal: &str, variables: Variables<'_>) -> Result<bool, String> {
     // Empty means unset, in all of them.
@@ -176,16 +234,12 @@ fn wanted(signal: &str, variables: Variables<'_>) -> Result<bool, String> {
     if !asked && endpoint(signal, variables).is_none() {
         return Ok(false);
     }
-    for name in [format!("OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()] {
-        match get(&name).as_deref() {
-            None => {}
-            Some("grpc") => break,
-            Some(other) => {
-                return Err(format!("{name} is '{}': nothing is sent; use grpc", other.escape_debug()));
-            }
+    match protocol(signal, variables) {
+        Some((name, other)) if other != "grpc" && other != HTTP => {
+            Err(format!("{name} is '{}': nothing is sent; use grpc or {HTTP}", other.escape_debug()))
         }
+        _ => Ok(true),
     }
-    Ok(true)
 }
 
 fn endpoint(signal: &str, variables: Variables<'_>) -> Option<String> {
@@ -210,9 +264,30 @@ fn resource(program: Program<'_>, variables: Variables<'_>) -> Resource {
     Resource::builder_empty()
         .with_attributes(ours)
         .with_detector(Box::new(TelemetryResourceDetector))
-        .with_detector(Box::new(EnvResourceDetector::new()))
+        .with_attributes(attributes(&variables("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()))
         .with_attributes(named.map(|name| KeyValue::new("service.name", name)))
         .build()
+}
+
+/// Attributes as `OTEL_RESOURCE_ATTRIBUTES` has them: pairs with commas between, percent-encoded. What is no pair is left
+/// out.
+fn attributes(text: &str) -> Vec<KeyValue> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+    let decoded = pairs.map(|(key, value)| (decode(key.trim()), decode(value.trim())));
+    decoded.filter(|(key, _)| !key.is_empty()).map(|(key, value)| KeyValue::new(key, value)).collect()
+}
+
+/// A text without its percent-encoding; a percent sign that begins none stays.
+fn decode(text: &str) -> String {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|digits| *byte == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        let value = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        plain.push(value.unwrap_or(*byte));
+        rest = if value.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
 }
 
 fn tracing_provider(resource: &Resource) -> opentelemetry_sdk::trace::TracerProviderBuilder {
@@ -360,7 +435,39 @@ mod tests {
         let http =
             [ALL, ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")];
         assert_eq!(asked("TRACES", &http), Ok(true));
-        assert!(asked("METRICS", &http).unwrap_err().contains("use grpc"));
+        assert_eq!(asked("METRICS", &http), Ok(true));
+        let json = [ALL, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")];
+        assert!(asked("METRICS", &json).unwrap_err().contains("use grpc or http/protobuf"));
         assert!(asked("TRACES", &[("OTEL_TRACES_EXPORTER", "console")]).unwrap_err().contains("OTEL_TRACES_EXPORTER"));
+    }
+
+    #[test]
+    fn the_protocol_is_as_asked_for_or_as_the_address_looks() {
+        let of = |signal, pairs: &[(&str, &str)]| {
+            is_http(signal, &|name| pairs.iter().find(|one| one.0 == name).map(|one| one.1.to_owned()))
+        };
+        const AT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        for (address, http) in [
+            ("http://h:4317", false),
+            ("http://h:4317/", false),
+            ("https://h", false),
+            ("http://h:4318", true),
+            ("http://h:4318/", true),
+            ("https://h/otlp", true),
+            ("http://[::1]:4318", true),
+        ] {
+            assert_eq!(of("TRACES", &[(AT, address)]), http, "{address}");
+            assert!(!of("TRACES", &[(AT, address), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]), "{address}");
+            assert!(of("METRICS", &[(AT, address), ("OTEL_EXPORTER_OTLP_PROTOCOL", " http/protobuf")]), "{address}");
+        }
+        let both = [("OTEL_EXPORTER_OTLP_PROTOCOL", HTTP), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")];
+        assert_eq!((of("TRACES", &both), of("METRICS", &both)), (false, true));
+    }
+
+    #[test]
+    fn attributes_are_decoded() {
+        let found = attributes("team=ocean, place=a%2Cb%3D%C3%BC ,x=100%,=y,z,%6B=%zz,k2=a=b");
+        let texts: Vec<_> = found.iter().map(|one| format!("{}:{}", one.key, one.value)).collect();
+        assert_eq!(texts, ["team:ocean", "place:a,b=\u{fc}", "x:100%", "k:%zz", "k2:a=b"]);
     }
 }
