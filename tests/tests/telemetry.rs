@@ -462,7 +462,7 @@ fn collectors_may_take_http() {
         let output = expect(&mut command, 0);
         assert!(!String::from_utf8_lossy(&output.stderr).contains("WARN"), "{output:?}");
         let spans = collector.spans();
-        let made = spans.iter().filter(|span| span.name == "make").count();
+        let made = spans.iter().filter(|span| span.name == "process recipes").count();
         assert_eq!(made, files(&fixture.path(name)).len(), "{spans:?}");
         assert_eq!(spans[0].resource["team"], "sea ice, snow");
         assert!(collector.sum("edp.granules", &[]) as usize >= made);
