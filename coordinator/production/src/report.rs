@@ -23,7 +23,7 @@ pub struct Entry {
     pub seconds: f64,
     /// Size in bytes, if it is there.
     pub bytes: u64,
-    /// SHA-256 of its bytes, hexadecimal; empty if unknown.
+    /// SHA-256 of its bytes, hexadecimal; empty if they were not read.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sha256: String,
     /// What each stage of making it took; none if that is unknown.

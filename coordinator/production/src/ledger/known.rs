@@ -127,8 +127,10 @@ impl Known {
         if self.state == State::Done {
             return self.compare(transaction, made);
         }
-        let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ?3, seconds = ?4, reason = NULL,
-                      warnings = ?5 WHERE number = ?6";
+        // A digest that was recorded before stays where the granule was only seen to be there: it is what tells later that
+        // its bytes have changed.
+        let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ifnull(nullif(?3, ''), sha256),
+                      seconds = ?4, reason = NULL, warnings = ?5 WHERE number = ?6";
         let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
         let warnings = (!made.warnings.is_empty()).then(|| made.warnings.join("\n"));
         let already = u32::from(made.already) + made.older;

@@ -3,6 +3,8 @@
 
 use super::tests::{done, failed, id, listed, recipes, send, started};
 use super::{Event, LedgerError, State};
+use crate::records::Record;
+use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 
@@ -103,4 +105,29 @@ fn orders_that_are_lost_with_the_queue_are_sent_again() {
     assert_eq!(ledger.resend(20_000, true, 30_000).unwrap(), 3, "all but the one that is begun");
     assert_eq!(send(&mut ledger, 30_000).len(), 3);
     assert_eq!(ledger.under_way().unwrap(), 4);
+}
+
+#[test]
+fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
+    let recipes = recipes();
+    let mut ledger = listed(&recipes[..1]);
+    let id = id(&recipes[0]);
+    let record = Record {
+        id: id.clone(),
+        bytes: 7,
+        sha256: Digest::of(b"granule"),
+        production_date: None,
+        granule: recipes[0].granule.clone(),
+    };
+    ledger.record([&record].into_iter()).unwrap();
+    ledger.adopt(&[(id.clone(), 7)]).unwrap();
+    assert_eq!(ledger.counts().unwrap().of(State::Done), 1);
+    ledger.mend(&id).unwrap();
+    assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, record.sha256.as_str());
+    // but one that was read counts as it is
+    ledger.reopen(&id).unwrap();
+    send(&mut ledger, 0);
+    ledger.write(&[done(&recipes[0], 1, "w")], 0).unwrap();
+    ledger.mend(&id).unwrap();
+    assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, "ab");
 }
