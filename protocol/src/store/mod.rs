@@ -131,6 +131,15 @@ impl StoreError {
         }
     }
 
+    /// Whether the store or the system refuses what was asked for, for want of a permission.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            StoreError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            StoreError::S3(error) => matches!(error, S3Error::Denied { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it concerns everything in this store, not what was asked for: without settings or credentials that can
     /// be used, nothing else is given out either.
     pub fn is_of_access(&self) -> bool {

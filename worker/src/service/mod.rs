@@ -101,7 +101,7 @@ impl Worker {
             part.check_commit().map_err(unwritten)?;
         }
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
-        let made = make::make(recipe, means, part.path())
+        let made = make::make(recipe, means, &part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(replace)).map_err(unwritten)? {
