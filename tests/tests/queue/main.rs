@@ -392,18 +392,33 @@ async fn encryption(broker: &Broker, certificates: &Certificates) -> Check {
 
     // without our certificate, and with the authorities of the system or another
     let strange = Certificates::make();
-    for tls in [
-        Tls::read(Some(&ca), None, None)?,
-        Tls::read(Some(&strange.path("authority.pem")), Some(&certificate), Some(&key))?,
+    for (tls, why) in [
+        (Tls::read(Some(&ca), None, None)?, ""),
+        (Tls::read(Some(&strange.path("authority.pem")), Some(&certificate), Some(&key))?, "queue.ca"),
     ] {
         let error = soon(link(tls)?.declare()).await.expect_err("one does not trust the other");
         assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
     }
     // the name must be that of the certificate
     let mut wrong = options(&url.replace("localhost", "127.0.0.1"), "encryption");
     wrong.tls = Tls::read(Some(&ca), Some(&certificate), Some(&key))?;
     let error = soon(Link::amqp(wrong)?.declare()).await.expect_err("another name");
     assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("another host name"), "{error}");
+
+    // each way of speaking at the port of the other
+    let plain = broker.url("guest", "guest");
+    let ports = [
+        (url.replace("amqps://", "amqp://"), "write amqps://"),
+        (plain.replace("amqp://", "amqps://").replace("127.0.0.1", "localhost"), "write amqp://"),
+    ];
+    for (url, advice) in ports {
+        let mut crossed = options(&url, "encryption");
+        crossed.tls = Tls::read(Some(&ca), Some(&certificate), Some(&key))?;
+        let error = soon(Link::amqp(crossed)?.declare()).await.expect_err("the other port");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
 
     assert!(matches!(Tls::read(None, Some(&certificate), None), Err(TlsError::Half)));
     assert!(matches!(Tls::read(Some(&key), None, None), Err(TlsError::Content { .. })));
