@@ -27,6 +27,7 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("worker-misplaced", policies::worker_misplaced),
     ("workers-dismissed", workers_dismissed),
     ("disk-full", disk_full),
+    ("disk-flaky", steps::disk_flaky),
     ("deadly-recipe", steps::deadly_recipe),
     ("endless-recipe", steps::endless_recipe),
     ("input-changed", input_changed),

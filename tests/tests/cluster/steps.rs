@@ -9,7 +9,7 @@ use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, Outcome, begin, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::{strace, until};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 type Ran = Result<Outcome, &'static str>;
 
@@ -159,6 +159,44 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
 
 /// Transient failures after which a recipe fails.
 const ATTEMPTS: usize = 5;
+
+/// Reading what many granules need fails once: the grid, its geometry, factors and metadata, each in a worker of its own.
+/// That is no fault of any recipe, and says nothing about what is read later.
+pub(crate) fn disk_flaky(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
+    if !can_trace() {
+        return Err(NO_STRACE);
+    }
+    let demo = &fleet.model.fixture.demo;
+    let once = "error=EIO:when=1";
+    let faults = [
+        ("read,pread64", demo.grid.join("XC.data")),
+        ("getdents64", demo.factors.join("land_mask")),
+        ("read", demo.factors.join("latlon_grid/latlon_grid.xz")),
+        ("statx", demo.configuration.clone()),
+        ("read", demo.configuration.clone()),
+    ];
+    let logs: Vec<_> = (0..faults.len()).map(|n| fleet.path(&format!("flaky-{n}.strace"))).collect();
+    let words = faults.iter().zip(&logs).map(|((calls, file), log)| strace::words(calls, once, Some(file), log));
+    let words: Vec<_> = words.collect();
+    fleet.next.extend(words);
+    let mut coordinator = begin(fleet);
+    // Each worker is needed for a while; then the next takes its place.
+    for _ in 0..faults.len() {
+        let made = fleet.made();
+        if !until_made(fleet, &mut coordinator, made + 2) {
+            break;
+        }
+        let worker = &mut fleet.workers[0];
+        until("it has begun", || worker.said("slots"));
+        worker.signal("TERM");
+        until("it ends", || worker.ended().is_some());
+    }
+    fleet.until_ended(&mut coordinator);
+    let injected = |log: &PathBuf| std::fs::read_to_string(log).unwrap_or_default().contains("(INJECTED)");
+    let failed = logs.iter().filter(|log| injected(log)).count();
+    assert!(failed >= 2, "{failed} workers met with an error: {}", fleet.logs());
+    Outcome::good(coordinator, failed)
+}
 
 /// The broker takes deliveries back before their granules are done.
 pub(crate) fn consumer_timeout(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
