@@ -6,13 +6,16 @@
 //! with identifiers that are closed by `Id` before the lock is released, and with buffers that outlive the call.
 #![allow(unsafe_code)]
 
+mod image;
+
+pub(crate) use image::{layouts_of, refuse_outside};
+
 use super::dataset::{Chunk, Value};
 use edp_protocol::wire;
-use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5fd, h5i, h5p, h5s, h5t, h5z};
-use std::ffi::{CStr, CString, c_void};
+use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why chunks could not be written or listed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -369,83 +372,15 @@ pub fn layouts(path: &Path, variables: &[&str]) -> Result<Vec<Layout>, ChunkErro
     variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
-/// [`layouts`] of a file whose bytes are in memory. It has no name, so that errors name none either.
-///
-/// # Errors
-/// Those of [`layouts`].
-pub(crate) fn layouts_of(image: &[u8], variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
-    let _lock = netcdf_sys::libnetcdf_lock.lock();
-    let path = Path::new("");
-    let id = open_image(path, image)?; // closed before the lock is released
-    variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
-}
+/// What is never done.
+const OUTSIDE: &str = "take values from another file, for ";
 
-/// Opens bytes in memory through HDF5, which reads them where they are. To be called, and the identifier to be dropped,
-/// while the lock is held and the bytes are there.
-fn open_image(path: &Path, image: &[u8]) -> Result<Id, ChunkError> {
-    silence_hdf5();
-    let fail = || error(path, "open the file", String::new());
-    // HDF5 takes two images of one name for the same file.
-    let name = format!("/image-{}", IMAGES.fetch_add(1, Ordering::Relaxed));
-    let name = c_string(path, name.as_bytes())?;
-    // SAFETY: the lock is held; the list is closed by Id.
-    let list = unsafe { h5p::H5Pcreate(*h5p::H5P_CLS_FILE_ACCESS) };
-    if list < 0 {
-        return Err(fail());
-    }
-    let list = Id(list, h5p::H5Pclose);
-    let mut callbacks = h5fd::H5FD_file_image_callbacks_t {
-        image_malloc: Some(image_malloc),
-        image_memcpy: Some(image_memcpy),
-        image_realloc: Some(image_realloc),
-        image_free: Some(image_free),
-        udata_copy: Some(image_of),
-        udata_free: Some(image_kept),
-        udata: image.as_ptr().cast_mut().cast(),
-    };
-    // SAFETY: the lock is held and the list is open. The functions give out the bytes themselves wherever the library
-    // would make a copy of them; opened for reading, it never writes to them. They live as long as the file is open,
-    // which is the caller's promise.
-    let id = unsafe {
-        let ready = h5p::H5Pset_fapl_core(list.0, 1 << 16, 0) >= 0
-            && h5p::H5Pset_file_image_callbacks(list.0, &mut callbacks) >= 0
-            && h5p::H5Pset_file_image(list.0, image.as_ptr().cast_mut().cast(), image.len()) >= 0;
-        if ready { h5f::H5Fopen(name.as_ptr(), h5f::H5F_ACC_RDONLY, list.0) } else { -1 }
-    };
-    if id < 0 { Err(fail()) } else { Ok(Id(id, h5f::H5Fclose)) }
-}
-
-/// How many images were opened.
-static IMAGES: AtomicU64 = AtomicU64::new(0);
-
-extern "C" fn image_malloc(_: usize, _: h5fd::H5FD_file_image_op_t, image: *mut c_void) -> *mut c_void {
-    image
-}
-
-extern "C" fn image_memcpy(
-    to: *mut c_void,
-    _: *const c_void,
-    _: usize,
-    _: h5fd::H5FD_file_image_op_t,
-    _: *mut c_void,
-) -> *mut c_void {
-    to // source and target are the image
-}
-
-extern "C" fn image_realloc(_: *mut c_void, _: usize, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> *mut c_void {
-    std::ptr::null_mut() // what is only read never grows
-}
-
-extern "C" fn image_free(_: *mut c_void, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> h5::herr_t {
-    0
-}
-
-unsafe extern "C" fn image_of(image: *mut c_void) -> *mut c_void {
-    image
-}
-
-unsafe extern "C" fn image_kept(_: *mut c_void) -> h5::herr_t {
-    0
+/// Whether HDF5 would take the values of a dataset from other files: by its creation list. To be called while the lock is
+/// held.
+fn is_elsewhere(list: &Id) -> bool {
+    // SAFETY: the lock is held and the list is open.
+    let (kind, files) = unsafe { (h5p::H5Pget_layout(list.0), h5p::H5Pget_external_count(list.0)) };
+    kind == h5d::H5D_layout_t::H5D_VIRTUAL || files != 0
 }
 
 fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
@@ -458,9 +393,9 @@ fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
     }
     let list = Id(list, h5p::H5Pclose);
     // SAFETY: the lock is held and the list is open.
-    let (kind, elsewhere) = unsafe { (h5p::H5Pget_layout(list.0), h5p::H5Pget_external_count(list.0)) };
-    if kind == h5d::H5D_layout_t::H5D_VIRTUAL || elsewhere > 0 {
-        return Err(error(file.path, "take values from another file, for ", name.into()));
+    let kind = unsafe { h5p::H5Pget_layout(list.0) };
+    if is_elsewhere(&list) {
+        return Err(error(file.path, OUTSIDE, name.into()));
     }
     if kind != h5d::H5D_layout_t::H5D_CHUNKED {
         // SAFETY: the lock is held and the dataset is open.

@@ -45,10 +45,14 @@ impl Image {
     /// Opens it through the netCDF library.
     ///
     /// # Errors
-    /// It is no NetCDF file.
+    /// It is not a NetCDF file, or leads to other files.
     pub(crate) fn netcdf(&self) -> netcdf::Result<netcdf::FileMem<'_>> {
         if self.length == 0 {
             return Err("the file is empty".into());
+        }
+        // Opening alone makes the library follow links. Files in the classic format have none.
+        if !self.bytes().starts_with(b"CDF") {
+            chunks::refuse_outside(self.bytes()).map_err(|error| error.what())?;
         }
         netcdf::open_mem(None, self.bytes())
     }

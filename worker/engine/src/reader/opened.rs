@@ -5,7 +5,6 @@ use super::wire::{Answer, Ask, Described, MAX_VALUES};
 use crate::granule::file::attribute_from;
 use crate::granule::inspect;
 use crate::metadata::attribute::Value;
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Most variables of a file, and most dimensions of a variable, that are described.
@@ -15,13 +14,11 @@ const MOST: usize = 10_000;
 pub(crate) struct Opened<'i> {
     image: &'i Image,
     file: Option<netcdf::FileMem<'i>>,
-    /// Names of variables whose values lie in this file.
-    within: BTreeSet<String>,
 }
 
 impl<'i> Opened<'i> {
     pub(super) fn new(image: &'i Image) -> Opened<'i> {
-        Opened { image, file: None, within: BTreeSet::new() }
+        Opened { image, file: None }
     }
 
     /// The bytes of the file.
@@ -32,7 +29,7 @@ impl<'i> Opened<'i> {
     /// The file as the netCDF library has it.
     ///
     /// # Errors
-    /// It is no NetCDF file.
+    /// It is not a NetCDF file, or leads to other files.
     pub(crate) fn file(&mut self) -> netcdf::Result<&netcdf::File> {
         let file = match self.file.take() {
             Some(file) => file,
@@ -111,16 +108,6 @@ impl<'i> Opened<'i> {
         Ok(found)
     }
 
-    /// Values that HDF5 would take from another file are refused, also where opening that is not.
-    fn refuse_other_files(&mut self, name: &str) -> Result<(), String> {
-        let is_classic = self.image.bytes().starts_with(b"CDF");
-        if !is_classic && !self.within.contains(name) {
-            self.image.layouts(&[name]).map_err(|error| error.what())?;
-            self.within.insert(name.to_owned());
-        }
-        Ok(())
-    }
-
     fn values<T: netcdf::NcTypeDescriptor + Copy>(
         &mut self,
         name: &str,
@@ -131,7 +118,6 @@ impl<'i> Opened<'i> {
         if length.is_none_or(|length| length > MAX_VALUES) {
             return Err(format!("{name}: more values are asked for than are given at once"));
         }
-        self.refuse_other_files(name)?;
         let file = self.file().map_err(|error| error.to_string())?;
         let variable = file.variable(name).ok_or_else(|| format!("{name}: missing"))?;
         let values = if start.is_empty() { variable.get_values(..) } else { variable.get_values((start, count)) };
