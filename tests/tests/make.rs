@@ -137,6 +137,7 @@ fn memory_changes_how_a_granule_is_made_and_not_what_it_is() {
         let path = fixture.path("granule.nc");
         let stages = Stages::begin();
         let means = Means { cache: &cache, memory, cancel: &cancel, stages: &stages };
+        fs::File::create(&path).unwrap();
         let made = make::make(recipe, means, &path).map(|made| made.digest).map_err(Box::new);
         let _ = fs::remove_file(&path);
         made

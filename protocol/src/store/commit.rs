@@ -2,8 +2,14 @@
 //!
 //! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
 //! final name is complete, whatever happened and whoever made it.
+//!
+//! A part is held open from its creation to its commit, and everything is written, read and committed through this handle.
+//! Somebody else who may write into the directory can remove the part or put a link in its place; then the commit fails,
+//! and no other file is written to. (Without `/proc`, and on systems other than Linux, libraries and the commit have to use
+//! the name.)
 
 use super::{Files, Pin};
+use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -39,13 +45,16 @@ pub enum Committed {
 pub struct Part {
     directory: Pin,
     name: OsString,
+    /// The part itself, whatever has its name by now.
+    file: Pin,
+    /// Its name in the directory.
     path: PathBuf,
     target: PathBuf,
 }
 
 impl Part {
-    /// Makes the target's directories and settles the name of the part; one left by an earlier life of this worker
-    /// is removed. That the part can be written is tried at once, before anybody computes for nothing.
+    /// Makes the target's directories and an empty part. One left by an earlier life of this worker is removed. That a
+    /// part cannot be created is known before anybody computes for nothing.
     ///
     /// # Errors
     /// The target has no file name, or its directory cannot be made or written.
@@ -55,25 +64,25 @@ impl Part {
             return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
         };
         let directory = files.make_directory(directory).map_err(fail("make its directory"))?;
-        let path = directory.path().join(part_name(&name.to_string_lossy(), worker));
+        let part = part_name(&name.to_string_lossy(), worker);
+        let path = directory.path().join(&part);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
             _ => {}
         }
-        let part = Part { directory, name: name.into(), path, target: target.into() };
-        let tried = File::create_new(&part.path).and_then(|_| fs::remove_file(&part.path));
-        tried.map_err(fail("write into its directory"))?;
-        Ok(part)
+        let file = File::options().read(true).write(true).create_new(true).open(&path);
+        let file = Pin::new(file.map_err(fail("write into its directory"))?, &directory.name().join(part));
+        Ok(Part { directory, name: name.into(), file, path, target: target.into() })
     }
 
-    /// Where to write.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where to write: a path that leads to the part that is held.
+    pub fn path(&self) -> PathBuf {
+        self.file.path()
     }
 
     /// A message with names that people know in the place of the part's path.
     pub fn named(&self, message: &str) -> String {
-        self.directory.named(message)
+        self.directory.named(&self.file.named(message))
     }
 
     /// Finds out whether the part can be committed where nothing is yet, before anybody computes for nothing. Some file
@@ -92,14 +101,20 @@ impl Part {
         }
         // Named so that a sweep finds it.
         let trial = self.path.with_extension("trial");
-        let tried = File::create_new(&self.path).and_then(|_| put_new(&self.path, &trial));
-        for left in [&trial, &self.path] {
-            let _ = fs::remove_file(left); // one of them is not there any more
+        let tried = put_new(&self.path(), &self.path, &trial);
+        if tried.is_ok() {
+            // Where there are no links, the part has moved.
+            let back = match identity(&self.path) {
+                Some(_) => fs::remove_file(&trial),
+                None => fs::rename(&trial, &self.path),
+            };
+            back.map_err(fail)?;
         }
         match tried {
+            Ok(()) => {}
             // A trial that was left by an earlier life of this worker: it could be made.
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(fail(e)),
-            _ => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => drop(fs::remove_file(&trial)),
+            Err(e) => return Err(fail(e)),
         }
         let mut good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= FILE_SYSTEMS {
@@ -112,24 +127,30 @@ impl Part {
     /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the disk.
     ///
     /// # Errors
-    /// The part or its directory cannot be synced or linked.
+    /// The part or its directory cannot be synced or linked, or somebody has removed or replaced the part. What then stands
+    /// at the target is not the part's doing, but for a replaced part that was renamed; the error says so.
     pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
         let shown = &self.target;
         let fail = |action| move |source| CommitError { path: shown.clone(), action, source };
         let directory = self.directory.path();
         let target = directory.join(&self.name);
-        File::open(&self.path).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
-        let own = identity(&self.path);
+        let held = self.path();
+        File::open(&held).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
+        let own = fs::metadata(&held).map(|found| (found.dev(), found.ino())).map_err(fail("look at its part"))?;
         if replace {
             fs::rename(&self.path, &target).map_err(fail("replace it"))?;
-        } else if let Err(e) = put_new(&self.path, &target) {
+        } else if let Err(e) = put_new(&held, &self.path, &target) {
             // On NFS the reply to a link that was made can be lost: then the file is there and is ours.
-            if own.is_none() || identity(&target) != own {
+            if identity(&target) != Some(own) {
                 return match e.kind() {
                     io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
                     _ => Err(fail("link its part to it")(e)),
                 };
             }
+        }
+        // A rename goes by the name, which somebody else may have given to another file a moment before.
+        if identity(&target) != Some(own) {
+            return Err(fail("commit its part")(io::Error::other(REPLACED)));
         }
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
         Ok(Committed::New) // dropping self unlinks the part
@@ -152,30 +173,33 @@ const NO_COMMIT: &str = "this file system has neither hard links nor a rename th
                          workers could overwrite what the other has made: choose a destination on another file system, \
                          or use --replace and make sure that each granule is made by one worker only";
 
-/// Device and inode of what is at a path.
+/// What is said when a granule is not what was written.
+const REPLACED: &str = "what stands there now is another file: somebody removed or replaced the part, or the granule, in \
+                        this moment";
+
+/// Device and inode of what is at a path; of a link itself, not of what it leads to.
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).map(|found| (found.dev(), found.ino())).ok()
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino())).ok()
 }
 
-/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had.
-fn put_new(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Err(error) if has_no_links(&error) => rename_new(from, to),
-        linked => linked,
+/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had, `named`, which
+/// is used where the file system has no links. `held` is a path that leads to the file through its handle.
+fn put_new(held: &Path, named: &Path, to: &Path) -> io::Result<()> {
+    match linkat(CWD, held, CWD, to, AtFlags::SYMLINK_FOLLOW) {
+        Err(errno) if has_no_links(errno) => rename_new(named, to),
+        linked => linked.map_err(io::Error::from),
     }
 }
 
 /// Whether an error of linking may mean that the file system has no hard links, or no more for this file. Where it means
 /// something else, such as no right to write, a rename says the same.
-fn has_no_links(error: &io::Error) -> bool {
-    const MEANINGS: [Errno; 6] =
-        [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::INVAL];
-    Errno::from_io_error(error).is_some_and(|errno| MEANINGS.contains(&errno))
+fn has_no_links(errno: Errno) -> bool {
+    [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::INVAL].contains(&errno)
 }
 
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::fs::{RenameFlags, renameat_with};
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|errno| match errno {
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::Error::new(io::ErrorKind::Unsupported, NO_COMMIT),
         errno => errno.into(),
@@ -248,6 +272,8 @@ pub fn parts_of(part: &str) -> Option<(&str, &str)> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    #[cfg(target_os = "linux")]
+    use std::os::unix::fs::symlink;
 
     fn part(target: &Path, worker: &str, text: &str) -> Part {
         let part = Part::new(target, worker, &Files::default()).unwrap();
@@ -305,6 +331,35 @@ mod tests {
         assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
     }
 
+    /// Somebody puts a link to a file of ours, or a file of his own, in the place of a part: nothing of it is written to,
+    /// and nothing but what was written counts as committed.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_part_is_held_whatever_has_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for (at, replace) in [("linked", false), ("renamed", true)] {
+            let target = dir.path().join(at).join("g.nc");
+            for swap in
+                [|victim: &Path, name: &Path| symlink(victim, name), |_: &Path, name: &Path| fs::write(name, "his")]
+            {
+                let taken = part(&target, "w", "");
+                fs::remove_file(&taken.path).unwrap();
+                swap(&victim, &taken.path).unwrap();
+                fs::write(taken.path(), "granule").unwrap();
+                assert_eq!(fs::read(taken.path()).unwrap(), b"granule");
+                let error = taken.commit(replace).unwrap_err();
+                assert!(!matches!(error.source.kind(), io::ErrorKind::AlreadyExists), "{error}");
+                assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+                let _ = fs::remove_file(&target);
+            }
+            // and the next try has what it wants
+            assert_eq!(part(&target, "w", "granule").commit(replace).unwrap(), Committed::New);
+            assert_eq!(files(target.parent().unwrap()), ["g.nc"]);
+        }
+    }
+
     #[test]
     fn a_commit_without_links_replaces_nothing_either() {
         let dir = tempfile::tempdir().unwrap();
@@ -316,10 +371,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&target).unwrap(), "one");
         assert_eq!(files(dir.path()), ["b", "g.nc"]);
         for errno in [Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK] {
-            assert!(has_no_links(&errno.into()), "{errno}");
+            assert!(has_no_links(errno), "{errno}");
         }
         for errno in [Errno::EXIST, Errno::NOSPC, Errno::IO, Errno::NOENT, Errno::ROFS] {
-            assert!(!has_no_links(&errno.into()), "{errno}");
+            assert!(!has_no_links(errno), "{errno}");
         }
     }
 
@@ -330,6 +385,8 @@ mod tests {
         assert!(files(&dir.path().join("new/deeper")).is_empty());
         let part = Part::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
         part.check_commit().unwrap();
+        assert_eq!(files(dir.path()), [".g.nc.w.part", "new"]);
+        drop(part);
         assert_eq!(files(dir.path()), ["new"]);
         // left by a process that was killed in between
         fs::write(dir.path().join(".g.nc.w.trial"), "").unwrap();

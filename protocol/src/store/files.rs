@@ -121,6 +121,11 @@ impl Pin {
         self.handle.as_ref()
     }
 
+    /// The name that people know it by.
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
     /// The path to open it by; good as long as this lives.
     pub fn path(&self) -> PathBuf {
         let path = self.handle.as_ref().map(|handle| PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd())));

@@ -1,7 +1,7 @@
 //! Local files that stand for objects for a while.
 
 use super::s3::Copied;
-use super::{StoreError, Stores, output};
+use super::{Pin, StoreError, Stores, output};
 use crate::Location;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A local path where a file or an object can be read. What was made for that is removed when this is dropped.
+/// A local path where a file or an object can be read. What was made for that is removed when this is dropped; until then
+/// it is held open, and the path leads to it whatever has its name.
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
-    made: bool,
+    made: Option<Pin>,
 }
 
 impl LocalCopy {
@@ -25,8 +26,8 @@ impl LocalCopy {
 
 impl Drop for LocalCopy {
     fn drop(&mut self) {
-        if self.made {
-            let _ = fs::remove_file(&self.path);
+        if let Some(made) = &self.made {
+            let _ = fs::remove_file(made.name());
         }
     }
 }
@@ -63,7 +64,7 @@ impl Stores {
     /// The object is not there, is larger than `limit` bytes, or cannot be copied.
     pub fn local_copy(&self, at: &Location, limit: u64) -> Result<LocalCopy, StoreError> {
         match at {
-            Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: false }),
+            Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: None }),
             Location::S3 { .. } => self.passing(&self.read(at, limit)?),
         }
     }
@@ -108,11 +109,10 @@ impl Stores {
                 Err(source) => return Err(StoreError::Io { path, source }),
             }
         };
-        let copy = LocalCopy { path, made: true };
-        match file.write_all(bytes) {
-            Ok(()) => Ok(copy),
-            Err(source) => Err(StoreError::Io { path: copy.path.clone(), source }),
-        }
+        let written = file.write_all(bytes);
+        let made = Pin::new(file, &path);
+        let copy = LocalCopy { path: made.path(), made: Some(made) };
+        written.map(|()| copy).map_err(|source| StoreError::Io { path, source })
     }
 }
 

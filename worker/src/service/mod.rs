@@ -188,6 +188,7 @@ fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> Fa
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
             (Some(error), _) if error.is_transient() => FailureKind::Transient,
             (Some(error), None) if error.is_missing() => FailureKind::NotFound,
+            (Some(error), None) if error.is_denied() => FailureKind::Denied,
             (_, Some(system)) => unreadable(system),
             _ => FailureKind::Permanent,
         },

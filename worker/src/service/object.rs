@@ -39,11 +39,12 @@ impl Worker {
         // The scratch directory is ours, not one that recipes name.
         let part = Part::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages };
-        let made = make::make(recipe, means, part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
+        let made =
+            make::make(recipe, means, &part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {
             return Err(returned());
         }
-        let put = || stores.put(part.path(), at, &plan.id, replace).map_err(|e| unreachable(&e));
+        let put = || stores.put(&part.path(), at, &plan.id, replace).map_err(|e| unreachable(&e));
         match stages.time(Stage::Upload, made.size, put)? {
             Committed::New => Ok(made.done(recipe, stages)),
             Committed::AlreadyThere => match head(stores, at, look).map_err(|e| unreachable(&e))? {

@@ -75,16 +75,21 @@ pub type Written = BTreeMap<String, Vec<(Vec<u64>, u64)>>;
 const FRAME: usize = 4 << 20;
 
 impl Writer {
-    /// Begins a new file with all definitions, attributes and plain values of a dataset.
+    /// Begins a file with all definitions, attributes and plain values of a dataset. The file was created before by who
+    /// asks for it, is empty, and is the one that `path` leads to as long as this lives.
     ///
     /// # Errors
-    /// Something is there already, a definition is refused, or the disk is full or unwritable: then as the system's
+    /// Something is in the file already, a definition is refused, or the disk is full or unwritable: then as the system's
     /// own error.
     pub fn create(path: &Path, dataset: &Dataset) -> Result<Writer, FileError> {
         chunks::silence_hdf5(); // whatever thread this is
-        // Taking the name ourselves keeps what is there from being overwritten, and gives the system's own words for
-        // what is wrong; a create that fails inside the netCDF library leaves HDF5 with something it cannot close.
-        let file = File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
+        // A handle of our own gives the system's own words for what is wrong; a create that fails inside the netCDF library
+        // leaves HDF5 with something it cannot close.
+        let fail = |source| FileError::Io { path: path.into(), source };
+        let file = File::options().read(true).write(true).open(path).map_err(fail)?;
+        if file.metadata().map_err(fail)?.len() > 0 {
+            return Err(fail(std::io::ErrorKind::AlreadyExists.into()));
+        }
         let begun = begin(path, dataset).and_then(|()| Ok(ChunkWriter::open(path)?));
         let chunks = begun.map_err(|error| explain(path, &file, error, FRAME))?;
         Ok(Writer { path: path.into(), file, chunks, written: Written::new() })
@@ -273,6 +278,7 @@ pub(super) mod tests {
 
     /// Writes a dataset all of whose chunks are made.
     pub(in super::super) fn write(path: &Path, dataset: &Dataset) -> Result<Written, FileError> {
+        File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
         let mut writer = Writer::create(path, dataset)?;
         for variable in &dataset.variables {
             if let Storage::Chunked(_, Chunked { chunks: Some(chunks), .. }) = &variable.storage {
@@ -360,6 +366,7 @@ pub(super) mod tests {
         write(&early, &sample()).unwrap();
         let mut dataset = sample();
         dataset.variables[1].attributes[0].1 = Value::F32(vec![f32::NAN, f32::NAN]);
+        File::create_new(&late).unwrap();
         let mut writer = Writer::create(&late, &dataset).unwrap();
         let Storage::Chunked(_, chunked) = &dataset.variables[1].storage else { unreachable!() };
         for chunk in chunked.chunks.as_ref().unwrap().iter() {
@@ -375,12 +382,14 @@ pub(super) mod tests {
         drop(writer);
         assert!(std::fs::read(&early).unwrap() != std::fs::read(&late).unwrap(), "attempts to explain are in it");
         std::fs::remove_file(&late).unwrap();
+        File::create_new(&late).unwrap();
         let mut writer = Writer::create(&late, &dataset).unwrap();
         writer.write("SSH", chunked.chunks.as_ref().unwrap()).unwrap();
         writer.set("SSH", "actual_range", &sample().variables[1].attributes[0].1).unwrap();
         writer.close().unwrap();
         assert!(std::fs::read(&early).unwrap() == std::fs::read(&late).unwrap());
         std::fs::remove_file(&late).unwrap();
+        File::create_new(&late).unwrap();
         let mut writer = Writer::create(&late, &dataset).unwrap();
         writer.remove("SSH", "actual_range").unwrap();
         writer.close().unwrap();
@@ -425,6 +434,7 @@ pub(super) mod tests {
         let path = dir.path().join("a.nc");
         std::fs::write(&path, "precious").unwrap();
         assert!(write(&path, &sample()).is_err());
+        assert!(Writer::create(&path, &sample()).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

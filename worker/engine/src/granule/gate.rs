@@ -303,6 +303,7 @@ mod tests {
             [(0, "SSH: 0 of 4 chunks are there, none at [0, 0, 0]"), (3, "SSH: 3 of 4 chunks are there")]
         {
             let path = dir.path().join(format!("{left}.nc"));
+            std::fs::File::create(&path).unwrap();
             let mut writer = Writer::create(&path, &sample()).unwrap();
             writer.write("SSH", &chunks[..left]).unwrap();
             let written = writer.close().unwrap(); // agrees with what is in the file

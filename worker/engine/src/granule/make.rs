@@ -75,7 +75,7 @@ pub struct Means<'a> {
     pub stages: &'a Stages,
 }
 
-/// Makes the granule of a recipe at a local path where nothing is yet, and checks it there.
+/// Makes the granule of a recipe in an empty local file, and checks it there.
 ///
 /// # Errors
 /// Anything that keeps the granule from being right; whatever stands at `path` then is to be removed.

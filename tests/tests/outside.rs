@@ -1,0 +1,193 @@
+//! NetCDF files that lead to other files: by links, or by values that lie elsewhere. Whoever reads such a file would read,
+//! and publish, what its author may not read himself. All are refused before anything that they lead to is opened.
+
+use edp_tests::{Fixture, coordinator, count, json, program, text};
+use hdf5_metno_sys::{h5d, h5f, h5g, h5l, h5p, h5s, h5t};
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How a file leads elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Not at all.
+    Plain,
+    /// A dataset whose values are the bytes of another file.
+    Storage,
+    /// A dataset that is made of a dataset of another file.
+    Virtual,
+    /// A link to a dataset of another file.
+    Link,
+    /// A group of another file.
+    Group,
+    /// A link by name, to what is in this file.
+    Symbolic,
+    /// A link to another file, in a group.
+    Below,
+    /// A group that contains itself.
+    Round,
+}
+
+use Way::*;
+
+/// Puts something into an HDF5 file that leads elsewhere, under the name `extra`, with values of two numbers.
+fn lead(file: &Path, way: Way, elsewhere: &Path) {
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
+    let (name, other) = (text(file), text(elsewhere));
+    let checked = |id: i64| if id < 0 { panic!("HDF5 refuses to write {way:?}") } else { id };
+    let default = h5p::H5P_DEFAULT;
+    static LIBRARY: Mutex<()> = Mutex::new(());
+    let _turn = LIBRARY.lock().unwrap();
+    // SAFETY: no other thread of this process uses the library meanwhile; every identifier is checked, every text ends with
+    // NUL, and every buffer outlives the call that it is given to.
+    unsafe {
+        assert!(hdf5_metno_sys::h5::H5open() >= 0);
+        let file = match file.exists() {
+            true => checked(h5f::H5Fopen(name.as_ptr(), h5f::H5F_ACC_RDWR, default)),
+            false => checked(h5f::H5Fcreate(name.as_ptr(), h5f::H5F_ACC_EXCL, default, default)),
+        };
+        let space = checked(h5s::H5Screate_simple(1, [2].as_ptr(), std::ptr::null()));
+        let list = checked(h5p::H5Pcreate(*h5p::H5P_CLS_DATASET_CREATE));
+        let dataset = |at: i64| {
+            let kind = *h5t::H5T_IEEE_F32LE;
+            let dataset = checked(h5d::H5Dcreate2(at, c"extra".as_ptr(), kind, space, default, list, default));
+            assert!(h5d::H5Dclose(dataset) >= 0);
+        };
+        let group = || checked(h5g::H5Gcreate2(file, c"group".as_ptr(), default, default, default));
+        let link = |at: i64, to: &CString| {
+            let to_what = if way == Group { c"/" } else { c"/extra" };
+            h5l::H5Lcreate_external(to.as_ptr(), to_what.as_ptr(), at, c"extra".as_ptr(), default, default)
+        };
+        match way {
+            Plain => dataset(file),
+            Storage => {
+                assert!(h5p::H5Pset_external(list, other.as_ptr(), 0, 8) >= 0);
+                dataset(file);
+            }
+            Virtual => {
+                assert!(h5p::H5Pset_virtual(list, space, other.as_ptr(), c"/extra".as_ptr(), space) >= 0);
+                dataset(file);
+            }
+            Link | Group => assert!(link(file, &other) >= 0),
+            Symbolic => {
+                let made = h5l::H5Lcreate_soft(c"/somewhere".as_ptr(), file, c"extra".as_ptr(), default, default);
+                assert!(made >= 0);
+            }
+            Below => {
+                let group = group();
+                assert!(link(group, &other) >= 0);
+                assert!(h5g::H5Gclose(group) >= 0);
+            }
+            Round => {
+                let group = group();
+                assert!(h5l::H5Lcreate_hard(file, c"/".as_ptr(), group, c"round".as_ptr(), default, default) >= 0);
+                assert!(h5g::H5Gclose(group) >= 0);
+            }
+        }
+        assert!(h5p::H5Pclose(list) >= 0 && h5s::H5Sclose(space) >= 0 && h5f::H5Fclose(file) >= 0);
+    }
+}
+
+fn look(file: &Path, variable: &str, out: PathBuf) -> Output {
+    let mut look = program("edp-worker");
+    look.arg("look").arg(file).args(["--variable", variable, "--out"]).arg(out);
+    look.output().unwrap()
+}
+
+#[test]
+fn what_leads_elsewhere_is_refused_in_the_geometry_of_a_grid() {
+    for way in [Plain, Storage, Virtual, Link, Group, Symbolic, Below, Round] {
+        let fixture = Fixture::new(6);
+        let elsewhere = fixture.path("elsewhere.nc");
+        lead(&elsewhere, Plain, &elsewhere);
+        let geometries: Vec<_> = fs::read_dir(&fixture.demo.grid).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let geometries = geometries.iter().filter(|path| path.extension().is_some_and(|end| end == "nc"));
+        let mut changed = 0;
+        for geometry in geometries {
+            lead(geometry, way, &elsewhere);
+            changed += 1;
+        }
+        assert_eq!(changed, 2, "one geometry for each kind of grid");
+        let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+        let output = coordinator().arg("run").arg(&list).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(if way == Plain { 0 } else { 3 }), "{way:?}: {said}");
+        let why = match way {
+            Plain => continue,
+            Storage | Virtual => "take values from another file, for extra",
+            Link | Group | Symbolic => "follow a link, which may lead to another file: extra",
+            Below => "follow a link, which may lead to another file: group/extra",
+            Round => "read so many objects, or groups so deep",
+        };
+        assert!(said.contains(why), "{way:?}: {said}");
+    }
+}
+
+#[test]
+fn what_leads_elsewhere_is_refused_where_files_are_looked_at() {
+    let fixture = Fixture::new(6);
+    let elsewhere = fixture.path("elsewhere.nc");
+    lead(&elsewhere, Plain, &elsewhere);
+    for way in [Storage, Virtual, Link, Group, Symbolic, Below, Round] {
+        let file = fixture.path(&format!("{way:?}.nc"));
+        lead(&file, way, &elsewhere);
+        let output = look(&file, "extra", fixture.path("x.png"));
+        let said = text(&output);
+        assert!(!output.status.success(), "{way:?}: {said}");
+        assert!(said.contains("HDF5 could not") && said.contains(&format!("{way:?}.nc")), "{way:?}: {said}");
+        assert!(!fixture.path("x.png").exists());
+    }
+}
+
+/// Somebody who may write into the destination exchanges each part, once, for a link to a file that he may not write
+/// himself. The file stays as it was, and all granules are made.
+#[test]
+fn who_may_write_into_the_destination_makes_no_worker_write_elsewhere() {
+    let fixture = Fixture::new(6);
+    let (out, victim) = (fixture.path("out"), fixture.path("victim"));
+    fs::write(&victim, "precious").unwrap();
+    let list = fixture.plan(&out, "tasks.json", &[]);
+    let mut run = coordinator();
+    run.arg("run").arg(&list).args(["--output", "json"]);
+    let over = AtomicBool::new(false);
+    let (output, swapped) = std::thread::scope(|scope| {
+        let racer = scope.spawn(|| {
+            let mut swapped = BTreeSet::new();
+            while !over.load(Ordering::Relaxed) {
+                for part in parts(&out) {
+                    // Whoever made the part may have it committed or removed in this moment.
+                    if !swapped.contains(&part) && fs::remove_file(&part).is_ok() && symlink(&victim, &part).is_ok() {
+                        swapped.insert(part);
+                    }
+                }
+            }
+            swapped.len()
+        });
+        let output = run.output().unwrap();
+        over.store(true, Ordering::Relaxed);
+        (output, racer.join().unwrap())
+    });
+    assert!(swapped > 0, "nothing was exchanged: nothing was seen");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(output.status.code(), Some(0), "{swapped} exchanged: {}", text(&output));
+    let report = json(&output);
+    assert_eq!(count(&report, "made"), report["entries"].as_array().unwrap().len());
+    let strange = walk(&out).into_iter().filter(|path| !path.symlink_metadata().unwrap().is_file());
+    assert_eq!(strange.count(), 0);
+}
+
+/// Everything but directories below one.
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() && !path.is_symlink() { walk(&path) } else { vec![path] }).collect()
+}
+
+fn parts(directory: &Path) -> Vec<PathBuf> {
+    walk(directory).into_iter().filter(|path| path.extension().is_some_and(|end| end == "part")).collect()
+}
