@@ -344,9 +344,17 @@ impl Recipe {
         if let Some(option) = plan.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
             return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
-        let computed = self.computed_id()?;
-        if computed != plan.id {
-            return Err(RecipeError::Id { granule: self.granule.clone(), found: plan.id.clone(), computed });
+        self.check_id()
+    }
+
+    /// Refuses a recipe that was edited after planning: its id is not that of what it holds.
+    ///
+    /// # Errors
+    /// The recipe has no plan, paths outside its roots, or another id.
+    pub fn check_id(&self) -> Result<(), RecipeError> {
+        let (found, computed) = (&self.plan()?.id, self.computed_id()?);
+        if computed != *found {
+            return Err(RecipeError::Id { granule: self.granule.clone(), found: found.clone(), computed });
         }
         Ok(())
     }

@@ -7,13 +7,12 @@
 //! Bodies come from the network and may hold anything: sizes are checked before memory is taken, and nothing here
 //! panics on any input.
 
-use crate::digest::Digest;
+mod frame;
+
 use crate::message::{FailureKind, causes};
-use crate::recipe::Recipe;
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use std::fmt;
-use std::marker::PhantomData;
+use crate::recipe::{Recipe, RecipeError};
+use frame::{Frame as _, decode, encode, list};
+use serde::{Deserialize, Serialize};
 
 /// Content type of frames.
 pub const CONTENT_TYPE: &str = "application/vnd.edp.work";
@@ -31,20 +30,36 @@ pub const JSON: &str = "application/json";
 /// Version of the frames that this build writes, and the only one it reads.
 pub const VERSION: u8 = 2;
 
-/// Largest body in bytes.
-pub const MAX_BODY: usize = 16 << 20;
-
 /// Largest recipe in bytes of its JSON.
 pub const MAX_RECIPE: usize = 4 << 20;
+
+/// Largest body in bytes: an order with the largest recipe.
+pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
+
+/// Largest report in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The coordinator
+/// holds some hundred of them at once.
+pub const MAX_REPORT: usize = 1 << 20;
 
 /// Most entries in a list of a report.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
-/// Most characters of an id, a name of a production, a worker or a build, in bytes.
+/// Most bytes of an id, the name of a production, or the name of a variable.
 pub const MAX_NAME: usize = 1024;
 
-const MAGIC: [u8; 4] = *b"EDPW";
-const HEADER: usize = MAGIC.len() + 2;
+/// Most bytes of the name of a worker: orders name up to twenty workers in a header.
+pub const MAX_WORKER: usize = 128;
+
+/// Most bytes of the name of a build, which orders carry in a header.
+pub const MAX_BUILD: usize = 512;
+
+/// Most bytes of a path or an address.
+pub const MAX_PLACE: usize = 8192;
+
+/// Most stages of a granule. There are a dozen.
+pub const MAX_STAGES: usize = 64;
+
+/// The content type that stands for the body of a message that was too large to be kept; its size comes after it.
+const NOT_KEPT: &str = "application/vnd.edp.not-kept; size=";
 
 /// A granule to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,10 +219,12 @@ impl Failed {
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The body is larger than any of ours.
-    #[error("a body of {size} bytes: the largest has {MAX_BODY}")]
+    #[error("a body of {size} bytes: such a message has {limit} at most")]
     BodySize {
         /// Its size.
         size: usize,
+        /// The largest size of a message of its kind.
+        limit: usize,
     },
     /// The recipe is larger than any of ours.
     #[error("a recipe of {size} bytes: the largest has {MAX_RECIPE}")]
@@ -246,59 +263,27 @@ pub enum WireError {
     /// The recipe is no recipe.
     #[error("the recipe of an order: {0}")]
     Recipe(#[source] serde_json::Error),
+    /// The order says of which recipe it is, and has another one in it, or does not say it.
+    #[error("an order of the recipe '{claimed}' with the recipe '{found}' in it: it comes from no coordinator")]
+    OtherRecipe {
+        /// The id that the order names, shortened.
+        claimed: String,
+        /// The id that the recipe in it has, shortened.
+        found: String,
+    },
+    /// The recipe is not the one that its id is of, or has none.
+    #[error(transparent)]
+    Identity(RecipeError),
 }
 
-/// A kind of frame.
-trait Frame: Serialize + DeserializeOwned {
-    const KIND: u8;
-    const NAME: &'static str;
-    /// Refuses values that the types allow and the format does not.
-    fn check(&self) -> Result<(), WireError>;
+/// The beginning of a text that comes from outside, without control characters, for messages.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-impl Frame for Order {
-    const KIND: u8 = 1;
-    const NAME: &'static str = "order";
-
-    fn check(&self) -> Result<(), WireError> {
-        if self.recipe.len() > MAX_RECIPE {
-            return Err(WireError::RecipeSize { size: self.recipe.len() });
-        }
-        if self.attempt == 0 {
-            return Err(content::<Self>("attempts count from 1"));
-        }
-        if let Look::Bytes(digest) = &self.look
-            && Digest::from_hex(digest).is_none()
-        {
-            return Err(content::<Self>("what the granule had is no SHA-256"));
-        }
-        names::<Self>([&self.production, &self.recipe_id])
-    }
-}
-
-impl Frame for Report {
-    const KIND: u8 = 2;
-    const NAME: &'static str = "report";
-
-    fn check(&self) -> Result<(), WireError> {
-        if let Event::Done(done) = &self.event
-            && done.stages.iter().any(|stage| !stage.seconds.is_finite() || stage.seconds < 0.0)
-        {
-            return Err(content::<Self>("the seconds of a stage are no duration"));
-        }
-        names::<Self>([&self.recipe_id, &self.worker, &self.build])
-    }
-}
-
-fn content<T: Frame>(reason: impl fmt::Display) -> WireError {
-    WireError::Content { what: T::NAME, reason: reason.to_string() }
-}
-
-fn names<'a, T: Frame>(names: impl IntoIterator<Item = &'a String>) -> Result<(), WireError> {
-    match names.into_iter().find(|name| name.len() > MAX_NAME) {
-        Some(name) => Err(content::<T>(format!("a name of {} bytes, the longest has {MAX_NAME}", name.len()))),
-        None => Ok(()),
-    }
+/// What a message of this content type is kept as, if its body of `size` bytes is too large to be kept.
+pub(crate) fn not_kept(size: usize) -> String {
+    format!("{NOT_KEPT}{size}")
 }
 
 impl Order {
@@ -343,13 +328,29 @@ impl Order {
     pub fn recipe(&self) -> Result<Recipe, WireError> {
         serde_json::from_slice(&self.recipe).map_err(WireError::Recipe)
     }
+
+    /// The recipe, if it is the one that the order says that it is of: by the id that it carries, and by the id of what
+    /// it holds. So whatever becomes of an order is about its own recipe, whoever has sent it.
+    ///
+    /// # Errors
+    /// There is no recipe in it, or another one, or one without id or with another content than its id is of.
+    pub fn identified(&self) -> Result<Recipe, WireError> {
+        let recipe = self.recipe()?;
+        let carried = &recipe.plan().map_err(WireError::Identity)?.id;
+        if self.recipe_id.is_empty() || *carried != self.recipe_id {
+            let (claimed, found) = (shortened(&self.recipe_id), shortened(carried));
+            return Err(WireError::OtherRecipe { claimed, found });
+        }
+        recipe.check_id().map_err(WireError::Identity)?;
+        Ok(recipe)
+    }
 }
 
 impl Report {
     /// The report as a frame.
     ///
     /// # Errors
-    /// It is larger than [`MAX_BODY`], an id is too long, or the seconds of a stage are no duration.
+    /// It is larger than [`MAX_REPORT`], a name is too long, a digest is none, or the seconds of a stage are no duration.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(self)
     }
@@ -372,68 +373,10 @@ pub fn json(recipe: &Recipe) -> Result<Vec<u8>, WireError> {
     serde_json::to_vec(recipe).map_err(WireError::Recipe)
 }
 
-fn encode<T: Frame>(value: &T) -> Result<Vec<u8>, WireError> {
-    value.check()?;
-    let mut body = Vec::with_capacity(4096);
-    body.extend_from_slice(&MAGIC);
-    body.extend_from_slice(&[VERSION, T::KIND]);
-    bincode::serde::encode_into_std_write(value, &mut body, bincode::config::standard()).map_err(content::<T>)?;
-    if body.len() > MAX_BODY {
-        return Err(WireError::BodySize { size: body.len() });
-    }
-    Ok(body)
-}
-
-fn decode<T: Frame>(content_type: &str, body: &[u8]) -> Result<T, WireError> {
-    if body.len() > MAX_BODY {
-        return Err(WireError::BodySize { size: body.len() });
-    }
-    let Some((header, frame)) = body.split_at_checked(HEADER).filter(|(header, _)| header.starts_with(&MAGIC)) else {
-        return Err(WireError::Foreign { content_type: content_type.chars().take(80).collect() });
-    };
-    let (version, kind) = (header[MAGIC.len()], header[MAGIC.len() + 1]);
-    if version != VERSION {
-        return Err(WireError::Version { found: version });
-    }
-    if kind != T::KIND {
-        return Err(WireError::Kind { found: kind, expected: T::KIND });
-    }
-    let limits = bincode::config::standard().with_limit::<MAX_BODY>();
-    let (value, read): (T, usize) = bincode::serde::decode_from_slice(frame, limits).map_err(content::<T>)?;
-    if read != frame.len() {
-        return Err(content::<T>(format!("{} bytes too many", frame.len() - read)));
-    }
-    value.check()?;
-    Ok(value)
-}
-
-/// Reads a list of at most [`MAX_ENTRIES`]: an entry takes far more memory than the byte that may announce it.
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Entries<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a list of at most {MAX_ENTRIES} entries")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Vec<T>, A::Error> {
-            let mut read = Vec::new();
-            while let Some(entry) = entries.next_element()? {
-                if read.len() == MAX_ENTRIES {
-                    return Err(A::Error::custom(format!("a list of more than {MAX_ENTRIES} entries")));
-                }
-                read.push(entry);
-            }
-            Ok(read)
-        }
-    }
-    deserializer.deserialize_seq(Entries(PhantomData))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::frame::MAGIC;
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -468,7 +411,8 @@ mod tests {
     fn events() -> impl Strategy<Value = Event> {
         let stage =
             (".{0,9}", 0.0..1e9, any::<u64>()).prop_map(|(name, seconds, bytes)| Stage { name, seconds, bytes });
-        let input = (".{0,9}", any::<u64>(), ".{0,64}").prop_map(|(path, size, sha256)| Input { path, size, sha256 });
+        let input =
+            (".{0,9}", any::<u64>(), "([0-9a-f]{64})?").prop_map(|(path, size, sha256)| Input { path, size, sha256 });
         let chunks =
             (".{0,9}", vec(any::<(u64, u64)>(), 0..9)).prop_map(|(variable, places)| Chunks { variable, places });
         let done = (any::<bool>(), ".{0,9}", vec(stage, 0..4), vec(input, 0..4), vec(chunks, 0..4), vec(".*", 0..3))
@@ -478,7 +422,7 @@ mod tests {
                     older: 1,
                     location,
                     size: 7,
-                    sha256: "ab".into(),
+                    sha256: "ab".repeat(32),
                     stages,
                     inputs,
                     chunks,
@@ -507,7 +451,7 @@ mod tests {
         }
 
         #[test]
-        fn reports_come_back(event in events(), recipe_id in ".{0,64}", attempt: u32, worker in ".{0,64}") {
+        fn reports_come_back(event in events(), recipe_id in ".{0,64}", attempt: u32, worker in "[-_.a-zA-Z0-9]{1,128}") {
             let report = Report { recipe_id, attempt, worker, build: "edp 0.1".into(), event };
             prop_assert_eq!(Report::decode(CONTENT_TYPE, &report.encode().unwrap()).unwrap(), report);
         }
@@ -610,5 +554,78 @@ mod tests {
         assert!(Order { attempt: 0, ..order() }.encode().is_err());
         assert!(Order { recipe_id: "x".repeat(MAX_NAME + 1), ..order() }.encode().is_err());
         assert!(matches!(Order::decode("", b"{\"granule\": 1}"), Err(WireError::Recipe(_))));
+    }
+
+    #[test]
+    fn reports_say_nothing_without_bounds() {
+        let report = |done: Done| Report {
+            recipe_id: "1".into(),
+            attempt: 1,
+            worker: "w".into(),
+            build: "b".into(),
+            event: Event::Done(done),
+        };
+        let digest = |sha256: String| Done { sha256, ..Done::default() };
+        assert!(report(digest("0a".repeat(32))).encode().is_ok() && report(Done::default()).encode().is_ok());
+        let input = |path: &str, sha256: &str| Input { path: path.into(), size: 1, sha256: sha256.into() };
+        let stage = Stage { name: "make".into(), seconds: 1.0, bytes: 1 };
+        let [long, place] = ["x".repeat(MAX_NAME + 1), "x".repeat(MAX_PLACE + 1)];
+        for done in [
+            digest("ab".into()),
+            digest("0a".repeat(33)),
+            digest("x".repeat(3_900_000)),
+            Done { inputs: vec![input("a", "abc")], ..Done::default() },
+            Done { inputs: vec![input(&place, "")], ..Done::default() },
+            Done { location: place.clone(), ..Done::default() },
+            Done { stages: vec![stage.clone(); MAX_STAGES + 1], ..Done::default() },
+            Done { stages: vec![Stage { name: long.clone(), ..stage.clone() }], ..Done::default() },
+            Done { stages: vec![Stage { seconds: f64::NAN, ..stage.clone() }], ..Done::default() },
+            Done { chunks: vec![Chunks { variable: long.clone(), places: Vec::new() }], ..Done::default() },
+        ] {
+            assert!(report(done).encode().is_err());
+        }
+        let good = report(Done::default());
+        for worker in ["", "a,b", "a b", "a\u{1b}[2J", "ä", &"x".repeat(MAX_WORKER + 1)] {
+            assert!(Report { worker: worker.into(), ..good.clone() }.encode().is_err(), "{worker}");
+        }
+        for build in ["\u{7}", &"x".repeat(MAX_BUILD + 1)] {
+            assert!(Report { build: build.into(), ..good.clone() }.encode().is_err(), "{build}");
+        }
+        let reason = vec!["x".repeat(MAX_REPORT)];
+        let large = Event::Failed(Failed { kind: FailureKind::Permanent, reason });
+        assert!(matches!(Report { event: large, ..good }.encode(), Err(WireError::BodySize { .. })));
+    }
+
+    #[test]
+    fn a_body_that_was_not_kept_is_told_by_its_size() {
+        let error = Report::decode(&not_kept(5 << 20), b"").unwrap_err();
+        assert!(matches!(error, WireError::BodySize { size: 5_242_880, limit: MAX_REPORT }), "{error}");
+        assert!(matches!(Order::decode(&not_kept(5 << 20), b""), Err(WireError::BodySize { .. })));
+    }
+
+    #[test]
+    fn an_order_is_of_the_recipe_that_is_in_it() {
+        let text = r#"{"granule": "out/a.nc", "variables": {"B": [["res/B.data", "res/B.meta"]]},
+            "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
+            "recipe": {"id": "", "format": 2, "mode": "corrected", "time_units": "hours since 1992-01-01T12:00:00",
+                "digests": {"configuration": "C", "metadata": "C", "grid": "C"}, "inputs": {},
+                "roots": {"source": "res", "destination": "out"}, "production_date": "2020-01-01T00:00:00Z"}}"#;
+        let mut recipe: Recipe = serde_json::from_str(&text.replace('C', &"c".repeat(64))).unwrap();
+        let id = recipe.computed_id().unwrap();
+        recipe.recipe.as_mut().unwrap().id.clone_from(&id);
+        let of = |recipe: &Recipe, id: &str| Order { recipe_id: id.into(), recipe: json(recipe).unwrap(), ..order() };
+        assert_eq!(of(&recipe, &id).identified().unwrap(), recipe);
+        for other in ["", "0", &"0".repeat(64)] {
+            assert!(matches!(of(&recipe, other).identified(), Err(WireError::OtherRecipe { .. })), "{other}");
+        }
+        let mut edited = recipe.clone();
+        edited.dynamic_metadata.summary = "another".into();
+        assert!(matches!(of(&edited, &id).identified(), Err(WireError::Identity(RecipeError::Id { .. }))));
+        let mut foreign = recipe.clone();
+        foreign.recipe = None;
+        assert!(matches!(of(&foreign, "").identified(), Err(WireError::Identity(RecipeError::NoPlan { .. }))));
+        foreign = recipe;
+        foreign.recipe.as_mut().unwrap().id = String::new();
+        assert!(matches!(of(&foreign, "").identified(), Err(WireError::OtherRecipe { .. })));
     }
 }

@@ -17,7 +17,7 @@ const BUILD: &str = "null";
 /// A recipe as large as a small real one, which nobody can make.
 pub fn recipe(number: usize) -> Recipe {
     let digest = Digest::of(b"nothing");
-    Recipe {
+    let mut recipe = Recipe {
         granule: format!("/nowhere/granule-{number:07}.nc"),
         variables: indexmap::IndexMap::new(),
         ecco_cfg_loc: None,
@@ -41,7 +41,7 @@ pub fn recipe(number: usize) -> Recipe {
         input_netcdf: None,
         strip_attributes: None,
         recipe: Some(Plan {
-            id: Digest::of(&number.to_le_bytes()).as_str().to_owned(),
+            id: String::new(),
             format: output_version(Mode::Corrected),
             mode: Mode::Corrected,
             options: BTreeMap::new(),
@@ -57,7 +57,9 @@ pub fn recipe(number: usize) -> Recipe {
             missing: Vec::new(),
             production_date: "2020-01-01T00:00:00Z".into(),
         }),
-    }
+    };
+    recipe.change(|_| ()).expect("a recipe with an id");
+    recipe
 }
 
 /// How often each recipe was made, by id.

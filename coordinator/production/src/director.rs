@@ -7,6 +7,7 @@
 //! Orders of an earlier list that are still there are made too, as they were asked for; they take no room in the
 //! window, and their outcomes are written down if the ledger knows them.
 
+use super::arrivals::Arrivals;
 use super::desk::{Desk, DeskError};
 use super::ledger::{Settled, State};
 use super::outcomes::Outcomes;
@@ -17,6 +18,7 @@ use super::watching::Watch;
 use edp_protocol::queue::{Link, PublishError, Queue, QueueError};
 use edp_protocol::store::Stores;
 use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::refusals::Refusals;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -60,6 +62,8 @@ pub struct Plan {
     pub budget: Budget,
     /// Whether workers read granules that stand there already, and hold them against what is recorded of them.
     pub content: bool,
+    /// Whether a granule that a worker says is done is looked for before that counts.
+    pub look: bool,
 }
 
 /// Failures after which going on makes no sense.
@@ -150,7 +154,7 @@ impl Tally {
 /// Drives the present list of a ledger until all is settled and `growth` has ended, which may add recipes to the list
 /// meanwhile. Whoever is second at the queue of results waits here until the first has gone.
 ///
-/// In `stores` the coordinator looks for what workers do not find.
+/// In `stores` the coordinator looks for what workers do not find, and for what they say that they have made.
 ///
 /// However it ends, what was heard is written down and acknowledged; the rest comes again.
 ///
@@ -207,6 +211,8 @@ pub async fn drive(
         policies: BTreeSet::new(),
         sources: Sources::new(stores.clone()),
         witnesses: Witnesses::default(),
+        arrivals: plan.look.then(|| Arrivals::new(stores.clone())),
+        refusals: Refusals::default(),
         unfit,
     };
     let mut actors = JoinSet::new();

@@ -31,7 +31,16 @@ fn id(recipe: &Recipe) -> &str {
 
 fn plan() -> Plan {
     let budget = Budget { failures: Some(0), ..Budget::default() };
-    Plan { production: "p".into(), window: 10, deadline: 900, mixed_builds: false, local: true, budget, content: true }
+    Plan {
+        production: "p".into(),
+        window: 10,
+        deadline: 900,
+        mixed_builds: false,
+        local: true,
+        budget,
+        content: true,
+        look: false,
+    }
 }
 
 fn desk(recipes: &[Recipe]) -> Desk {
@@ -338,5 +347,81 @@ fn a_stop_is_heard_while_the_broker_is_away() {
         let stop = tokio::time::sleep(Duration::from_millis(100));
         let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
         assert_eq!(left, Left::Stopped);
+    });
+}
+
+/// Messages that are not about what this production has sent: from none of them anything follows.
+#[test]
+fn only_what_is_about_orders_of_this_production_counts() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let desk = desk(&all);
+        let results = link.publisher(Queue::Results, 1);
+        let say = |recipe_id: &str, attempt: u32, event: Event| {
+            let report = Report {
+                recipe_id: recipe_id.into(),
+                attempt,
+                worker: "forger".into(),
+                build: "of the forger".into(),
+                event,
+            };
+            results.publish(Message::new(report.encode().unwrap(), CONTENT_TYPE, ""))
+        };
+        let failed = || Event::Failed(Failed::because(FailureKind::Permanent, "said by nobody"));
+        let missed = || Event::Failed(Failed::because(FailureKind::NotFound, "said by nobody"));
+        for event in [Event::Started, done(), failed(), missed()] {
+            say(&"0".repeat(64), 1, event.clone()).await.unwrap();
+            say("", 1, event.clone()).await.unwrap();
+            for (recipe, attempt) in all.iter().zip([0, 2, 7, u32::MAX]) {
+                say(id(recipe), attempt, event.clone()).await.unwrap();
+            }
+        }
+        // Of the only order in the queue that the window lets in, the outcome comes last.
+        tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
+        let plan = Plan { window: 1, local: false, ..plan() };
+        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, Left::Settled);
+        assert!(standing(&desk).await.iter().all(|one| one.state == State::Done && one.attempts == 1));
+        assert_eq!(desk.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
+    });
+}
+
+/// Whoever says that a granule is done is believed when it is there.
+#[test]
+fn what_is_not_there_is_not_done() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut all, link) = (recipes(), Link::embedded().unwrap());
+        all.iter_mut().for_each(|recipe| recipe.make_absolute(directory.path()));
+        let desk = desk(&all);
+        let places: Vec<(String, String)> = all.iter().map(|one| (id(one).into(), one.granule.clone())).collect();
+        let never = places[0].clone();
+        let (answer, of) = (link.clone(), places.clone());
+        tokio::spawn(async move {
+            let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
+            while let Some(delivery) = orders.next().await.unwrap() {
+                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                let place = &of.iter().find(|(id, _)| *id == order.recipe_id).unwrap().1;
+                // The first worker lies; what the second one says is so, but for one granule.
+                let build = if order.attempt == 1 { "of the liar" } else { "b" };
+                if order.attempt > 1 && *place != never.1 {
+                    std::fs::create_dir_all(std::path::Path::new(place).parent().unwrap()).unwrap();
+                    std::fs::write(place, "seven b").unwrap();
+                }
+                say(&answer, Queue::Results, &order, build, done()).await;
+                delivery.ack();
+            }
+        });
+        let plan = Plan { look: true, local: false, budget: Budget::NONE, ..plan() };
+        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, Left::Settled);
+        for one in standing(&desk).await {
+            let expected = if one.id == places[0].0 { State::Failed } else { State::Done };
+            assert_eq!((one.state, one.attempts), (expected, 2), "{one:?}");
+            assert!(
+                expected == State::Done || one.reason.unwrap().contains("says that it is done, but it is not there")
+            );
+        }
+        assert_eq!(desk.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
     });
 }

@@ -5,6 +5,7 @@
 //! even that can be begun again: from a copy ([`snapshots`]), or from what stands at the destination ([`adoption`]).
 
 pub mod adoption;
+mod arrivals;
 pub mod conditions;
 pub mod desk;
 pub mod destination;

@@ -1,12 +1,14 @@
 //! The actor that hears what workers report, has it written down, and only then acknowledges it.
 
+use super::arrivals::{Arrival, Arrivals};
 use super::desk::{Desk, DeskError};
 use super::director::{BATCH, BUILD, DriveError, halt};
-use super::ledger::{self, Event, Settled};
+use super::ledger::{self, Claim, Event, Settled};
 use super::sources::{Sight, Sources, Witnesses};
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::topology::DELIVERY_LIMIT;
 use edp_protocol::queue::{Consumer, Death, Delivery, Destination, Message};
+use edp_protocol::telemetry::refusals::Refusals;
 use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, Failed, Order, Report};
 use std::collections::BTreeSet;
@@ -18,6 +20,9 @@ use tracing::Span;
 
 /// How long the first report of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Bytes of the bodies of a batch, after which no other message is waited for.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// A queue of this process ends with it, so what is in it when the production ends would be lost: reports are taken
 /// until none has come for so long. Those of a broker stay there for the next coordinator.
@@ -46,6 +51,10 @@ pub(super) struct Outcomes {
     pub(super) policies: BTreeSet<Death>,
     pub(super) sources: Sources,
     pub(super) witnesses: Witnesses,
+    /// Looks for granules that are said to be done; none if workers are believed.
+    pub(super) arrivals: Option<Arrivals>,
+    /// Messages that do not count.
+    pub(super) refusals: Refusals,
     /// Workers that are not to go on; orders name them.
     pub(super) unfit: watch::Sender<Vec<String>>,
 }
@@ -56,10 +65,10 @@ impl Outcomes {
     pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
         self.build = self.desk.ask(|ledger| ledger.fact(BUILD)).await?;
         loop {
-            let mut heard = Vec::new();
+            let (mut heard, mut bytes) = (Vec::new(), 0);
             let mut gathered = None;
             let mut over = None;
-            while over.is_none() && heard.len() < BATCH {
+            while over.is_none() && heard.len() < BATCH && bytes < BATCH_BYTES {
                 let [reports, dead] = &self.from;
                 let local = self.local;
                 let ending = async {
@@ -79,6 +88,7 @@ impl Outcomes {
                     Ok(Some(delivery)) => {
                         // It ends when the report is written down and acknowledged.
                         let span = trace::consume("settle", from, &delivery.message, delivery.redelivered);
+                        bytes += delivery.message.body.len();
                         heard.push((delivery, span));
                         gathered.get_or_insert_with(|| Instant::now() + GATHER);
                     }
@@ -93,15 +103,25 @@ impl Outcomes {
                 // What was fetched ahead goes back to the queue.
                 self.reports.stop().await;
                 self.dead.stop().await;
+                self.tell();
                 return over;
             }
         }
     }
 
     async fn write(&mut self, heard: Vec<(Delivery, Span)>) -> Result<(), DeskError> {
-        let mut events = Vec::with_capacity(heard.len());
+        let mut said = Vec::with_capacity(heard.len());
         for (delivery, span) in &heard {
-            events.extend(self.event(&delivery.message, span).await?);
+            said.extend(self.understand(&delivery.message, span));
+        }
+        let mut counted = self.known(said).await?;
+        self.look(&mut counted).await;
+        let mut events = Vec::with_capacity(counted.len());
+        for (one, _) in counted {
+            events.push(match one {
+                Said::Report(report) => self.event(report).await?,
+                Said::Dropped { id, attempt, reason } => Event::Dropped { id, attempt, reason },
+            });
         }
         let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
         // Only now: what is written down need not come again.
@@ -114,35 +134,104 @@ impl Outcomes {
         Ok(())
     }
 
-    /// What a message says to the ledger.
-    async fn event(&mut self, message: &Message, span: &Span) -> Result<Option<Event>, DeskError> {
+    /// What a message says, if it can be understood.
+    fn understand(&mut self, message: &Message, span: &Span) -> Option<Said> {
         let (kind, body) = (&message.content_type, &message.body);
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
-        let mut report = match Report::decode(kind, body) {
+        let report = match Report::decode(kind, body) {
             Ok(report) => report,
             Err(error) => {
-                let order = Order::decode(kind, body).ok().filter(|order| !order.recipe_id.is_empty());
-                if order.is_none() {
-                    span.in_scope(|| tracing::error!(error = %chain(&error), "neither a report nor an order; dropped"));
-                }
-                return Ok(order.map(|order| match policy {
-                    Some(reason) => Event::Dropped { id: order.recipe_id, attempt: order.attempt, reason },
-                    None => reported(dead(order)),
-                }));
+                // An order that came back. It is about the recipe that is in it, whatever else it says.
+                let order = Order::decode(kind, body).ok().filter(|order| order.identified().is_ok());
+                let Some(order) = order else {
+                    span.in_scope(|| self.refuse("neither a report nor an order", &chain(&error)));
+                    return None;
+                };
+                return Some(match policy {
+                    Some(reason) => Said::Dropped { id: order.recipe_id, attempt: order.attempt, reason },
+                    None => Said::Report(dead(order)),
+                });
             }
         };
         span.record("edp.attempt", report.attempt);
         span.record("edp.worker", &report.worker);
         trace::ended(span, report.event.ended());
+        Some(Said::Report(report))
+    }
+
+    /// Those that count, each with the place of its granule: they are about a recipe that the production has, and an
+    /// attempt that was published. From others nothing follows.
+    async fn known(&mut self, said: Vec<Said>) -> Result<Vec<(Said, String)>, DeskError> {
+        let about: Vec<_> = said.iter().map(Said::about).collect();
+        let claims = self.desk.ask(move |ledger| ledger.claims(&about)).await?;
+        let mut counted = Vec::with_capacity(said.len());
+        for (one, claim) in said.into_iter().zip(claims) {
+            let is_done = matches!(&one, Said::Report(Report { event: wire::Event::Done(_), .. }));
+            let why = match claim {
+                // Whoever says so: the granule is looked for.
+                Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
+                    counted.push((one, granule));
+                    continue;
+                }
+                Claim::Published { granule } => {
+                    counted.push((one, granule));
+                    continue;
+                }
+                Claim::Unknown => "about a recipe that this production does not have",
+                Claim::Unpublished => "about an attempt that was not published",
+                Claim::Crowded { .. } => "from more workers than one attempt can have",
+            };
+            let (id, attempt, worker) = one.about();
+            self.refuse(why, &format!("recipe {}, attempt {attempt}, worker {worker}", shortened(&id)));
+        }
+        Ok(counted)
+    }
+
+    /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another worker
+    /// perhaps, and only so often.
+    async fn look(&mut self, counted: &mut [(Said, String)]) {
+        let Some(arrivals) = &mut self.arrivals else { return };
+        let (mut places, mut looks) = (Vec::new(), Vec::new());
+        for (at, (one, granule)) in counted.iter().enumerate() {
+            if let Said::Report(Report { event: wire::Event::Done(done), .. }) = one {
+                places.push(at);
+                looks.push(Arrival { granule: granule.clone(), size: done.size });
+            }
+        }
+        for (at, why) in places.into_iter().zip(arrivals.missing(looks).await) {
+            let (Some(why), (Said::Report(report), granule)) = (why, &mut counted[at]) else { continue };
+            let reason = format!("{granule}: worker {} says that it is done, but it {why}", report.worker);
+            report.event = wire::Event::Failed(Failed::because(FailureKind::Transient, reason.clone()));
+            self.refuse("about a granule that is not there", &reason);
+        }
+    }
+
+    /// Counts a message from which nothing follows.
+    fn refuse(&mut self, why: &'static str, what: &str) {
+        if let Some(count) = self.refusals.count(why) {
+            tracing::warn!(count, why, what, "messages are left out that do not count");
+        }
+    }
+
+    /// Says how many messages did not count.
+    fn tell(&self) {
+        let counts: Vec<String> = self.refusals.counts().map(|(why, count)| format!("{count} {why}")).collect();
+        if !counts.is_empty() {
+            tracing::warn!("messages that were left out, since they do not count: {}", counts.join("; "));
+        }
+    }
+
+    /// What a report that counts says to the ledger.
+    async fn event(&mut self, mut report: Report) -> Result<Event, DeskError> {
         self.weigh(&mut report).await?;
         if self.mixed_builds {
-            return Ok(Some(reported(report)));
+            return Ok(reported(report));
         }
         if self.build.is_none() && !matches!(report.event, wire::Event::Failed(_)) {
             let own = report.build.clone();
             self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(Some(reported(judged(report, self.build.as_deref()))))
+        Ok(reported(judged(report, self.build.as_deref())))
     }
 
     /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself. If
@@ -198,6 +287,30 @@ impl Outcomes {
         }
         Some(format!("its order was in the queue {queue} {what}, by a policy of the broker ({policy})"))
     }
+}
+
+/// What a message says. Whether it counts is not known yet.
+#[derive(Debug)]
+enum Said {
+    /// What a worker reports, or the broker by an order that it gives up.
+    Report(Report),
+    /// A policy of the broker has dropped an order.
+    Dropped { id: String, attempt: u32, reason: String },
+}
+
+impl Said {
+    /// The recipe and the attempt that it is about, and who says it.
+    fn about(&self) -> (String, u32, String) {
+        match self {
+            Said::Report(report) => (report.recipe_id.clone(), report.attempt, report.worker.clone()),
+            Said::Dropped { id, attempt, .. } => (id.clone(), *attempt, WORKER.into()),
+        }
+    }
+}
+
+/// The beginning of an id that may be anything, without control characters.
+fn shortened(id: &str) -> String {
+    id.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 fn reported(report: Report) -> Event {

@@ -50,7 +50,7 @@ impl Publishing {
             let window = self.plan.window;
             let take = move |ledger: &mut ledger::Ledger| {
                 let room = window.saturating_sub(ledger.under_way()?).min(most);
-                Ok((ledger.due(ledger::now(), room)?, ledger.fact(BUILD)?))
+                Ok((ledger.take(ledger::now(), room)?, ledger.fact(BUILD)?))
             };
             let (due, build) = self.desk.ask(take).await?;
             if due.is_empty() {
@@ -175,6 +175,8 @@ fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, WireE
         recipe: due.recipe.clone(),
     };
     let mut message = Message::new(order.encode()?, wire::CONTENT_TYPE, &due.id);
+    // Workers refuse any other, and blame nobody for it.
+    order.identified()?;
     if let Some(build) = build.filter(|_| !plan.mixed_builds) {
         message.headers.insert(BUILD_HEADER.into(), build.into());
     }

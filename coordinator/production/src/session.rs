@@ -95,6 +95,8 @@ impl Options {
             local: true,
             budget,
             content: true,
+            // The worker is this process.
+            look: false,
         };
         Options {
             policy: Policy::with_deadline(plan.deadline),

@@ -67,6 +67,7 @@ impl Cluster {
                 local: queue.is_none(),
                 budget,
                 content: true,
+                look: queue.is_some(),
             },
             policy: Policy::with_deadline(deadline),
             ledger: LedgerPlace::File(ledger_path(self.ledger.as_deref(), &self.production)),

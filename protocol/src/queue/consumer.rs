@@ -167,7 +167,8 @@ async fn deliver(
     settle: &mpsc::UnboundedSender<Settle>,
     settled: &mut mpsc::UnboundedReceiver<Settle>,
 ) -> Result<(), String> {
-    let Subscription { inbox, stop, .. } = subscription;
+    let Subscription { queue, inbox, stop, .. } = subscription;
+    let largest = queue.largest();
     loop {
         // a place in the inbox first: what is taken from the source can then be put down at once
         let place = tokio::select! {
@@ -185,7 +186,7 @@ async fn deliver(
             tokio::select! {
                 next = source.next() => match next? {
                     Some((message, redelivered, tag)) => {
-                        let settle = settle.clone();
+                        let (message, settle) = (message.bounded(largest), settle.clone());
                         place.send(Fetched(Some(Delivery { message, redelivered, tag, settle })));
                         break;
                     }

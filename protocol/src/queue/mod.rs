@@ -25,6 +25,7 @@ pub use consumer::{Consumer, Delivery};
 pub use publisher::Publisher;
 pub use secrets::{SecretError, Secrets};
 
+use crate::wire;
 use bytes::Bytes;
 use engine::Engine;
 use std::collections::BTreeMap;
@@ -47,6 +48,15 @@ pub enum Queue {
 impl Queue {
     /// All of them.
     pub const ALL: [Queue; 3] = [Queue::Recipes, Queue::Results, Queue::Dead];
+
+    /// Bytes of the largest body that a message of this queue has. The body of a larger one is dropped as it comes: a
+    /// consumer may hold some hundred messages, and whoever can publish may publish what the broker takes.
+    pub const fn largest(self) -> usize {
+        match self {
+            Queue::Recipes | Queue::Dead => wire::MAX_BODY,
+            Queue::Results => wire::MAX_REPORT,
+        }
+    }
 }
 
 impl fmt::Display for Queue {
@@ -62,7 +72,7 @@ impl fmt::Display for Queue {
 /// What is published and delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// See [`crate::wire`]; at most [`crate::wire::MAX_BODY`] bytes.
+    /// See [`crate::wire`]; at most [`Queue::largest`] bytes.
     pub body: Bytes,
     /// What the body is, such as [`crate::wire::CONTENT_TYPE`].
     pub content_type: String,
@@ -99,6 +109,14 @@ impl Message {
             _ => Death::DeliveryLimit,
         };
         Some((death, self.headers.get(queue).map(String::as_str).unwrap_or_default()))
+    }
+
+    /// The message as it is kept: without its body, if that is larger than `largest`.
+    fn bounded(self, largest: usize) -> Message {
+        match self.body.len() {
+            size if size > largest => Message { body: Bytes::new(), content_type: wire::not_kept(size), ..self },
+            _ => self,
+        }
     }
 
     /// A message without headers.

@@ -1,7 +1,6 @@
 //! Publishing: a window of messages that are not yet confirmed.
 
 use super::{Link, MAX_PROPERTIES, Message, PublishError, Queue};
-use crate::wire::MAX_BODY;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -60,7 +59,9 @@ impl Publisher {
     async fn send(&self, message: Message, insists: bool) -> Result<(), PublishError> {
         let headers = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let properties = message.content_type.len() + message.message_id.len() + headers;
-        for (part, size, most) in [("body", message.body.len(), MAX_BODY), ("properties", properties, MAX_PROPERTIES)] {
+        for (part, size, most) in
+            [("body", message.body.len(), self.queue.largest()), ("properties", properties, MAX_PROPERTIES)]
+        {
             if size > most {
                 return Err(PublishError::Size { part, size, most });
             }

@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 pub struct Metrics {
     granules: Counter<u64>,
     retries: Counter<u64>,
+    refused: Counter<u64>,
     io: Counter<u64>,
     stages: Histogram<f64>,
     depth: Gauge<u64>,
@@ -33,6 +34,11 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             .u64_counter("edp.retries")
             .with_unit("{attempt}")
             .with_description("Attempts after the first.")
+            .build(),
+        refused: meter
+            .u64_counter("edp.messages.refused")
+            .with_unit("{message}")
+            .with_description("Messages that mean nothing to this production, by reason.")
             .build(),
         io: meter
             .u64_counter("edp.io")
@@ -73,6 +79,11 @@ impl Metrics {
     /// A granule is tried again.
     pub fn retried(&self) {
         self.retries.add(1, &[]);
+    }
+
+    /// A message was refused for this reason.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("edp.reason", reason)]);
     }
 
     /// A granule was made: from so many bytes, of so many, in such stages.

@@ -13,6 +13,7 @@ mod levels;
 pub mod lines;
 pub mod metrics;
 pub mod otlp;
+pub mod refusals;
 pub mod trace;
 
 use otlp::Export;

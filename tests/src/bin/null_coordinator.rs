@@ -36,6 +36,8 @@ fn main() {
         local: false,
         budget: Budget::default(),
         content: false,
+        // There are no granules.
+        look: false,
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");
     let mut settled = before;

@@ -1,5 +1,6 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`serve`] takes them from a queue.
 
+mod fitness;
 mod identity;
 pub mod object;
 pub mod reach;

@@ -16,6 +16,7 @@
 //! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
 //! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
+use super::fitness::Fitness;
 use super::reach::Reach;
 use super::{Worker, tell};
 use crate::notice::MARGIN;
@@ -23,12 +24,12 @@ use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::telemetry::metrics::metrics;
+use edp_protocol::telemetry::refusals::Refusals;
 use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, BUILD_HEADER, Done, Event, Failed, Order, Report, UNFIT_HEADER};
-use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -85,29 +86,7 @@ struct Bench {
     build: Arc<str>,
     /// Set when the grace is over.
     cancel: Arc<AtomicBool>,
-    outside: Arc<Outside>,
-}
-
-/// Recipes in a row outside of a worker's roots after which the worker is unfit.
-const OUTSIDE: usize = 3;
-
-/// Ids of the recipes that lay outside of the roots, since one lay within them.
-#[derive(Default)]
-struct Outside(Mutex<BTreeSet<String>>);
-
-impl Outside {
-    /// One more; how many there are now.
-    fn count(&self, recipe: &str) -> usize {
-        let mut recipes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if recipes.len() < OUTSIDE {
-            recipes.insert(recipe.to_owned());
-        }
-        recipes.len()
-    }
-
-    fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
+    fitness: Arc<Fitness>,
 }
 
 /// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives is the
@@ -133,12 +112,13 @@ pub async fn serve(
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: edp_engine::libraries::fingerprint().into(),
         cancel: Arc::new(AtomicBool::new(false)),
-        outside: Arc::default(),
+        fitness: Arc::default(),
         service,
     };
     let mut busy: JoinSet<Slot> = JoinSet::new();
     // An order that is to run with nothing else in the process, waiting for that, or running.
-    let mut alone: Option<(Delivery, Order)> = None;
+    let mut alone: Option<(Delivery, Task)> = None;
+    let mut refusals = Refusals::default();
     let mut solitary = false;
     let mut since = Instant::now();
     let mut ended = None;
@@ -146,9 +126,9 @@ pub async fn serve(
     loop {
         if busy.is_empty() {
             solitary = false;
-            if let Some((delivery, order)) = alone.take() {
+            if let Some((delivery, task)) = alone.take() {
                 solitary = true;
-                busy.spawn(traced(bench.clone(), delivery, order));
+                busy.spawn(traced(bench.clone(), delivery, task));
             }
         }
         metrics().slots(busy.len(), slots);
@@ -177,14 +157,17 @@ pub async fn serve(
             next = orders.next(), if free => match next? {
                 None => ended = Some(Ended::Stopped),
                 Some(delivery) => match read(&delivery) {
-                    Ok(order) if order.alone && !busy.is_empty() => alone = Some((delivery, order)),
-                    Ok(order) => {
-                        solitary = order.alone;
-                        busy.spawn(traced(bench.clone(), delivery, order));
+                    Ok(task) if task.order.alone && !busy.is_empty() => alone = Some((delivery, task)),
+                    Ok(task) => {
+                        solitary = task.order.alone;
+                        busy.spawn(traced(bench.clone(), delivery, task));
                     }
                     Err(error) => {
                         // Nobody can make anything of it, and nobody asked for it by an id.
-                        tracing::error!(message_id = %delivery.message.message_id, error = %chain(&error), "no order");
+                        if let Some(count) = refusals.count("no order") {
+                            let message_id = &delivery.message.message_id;
+                            tracing::error!(count, message_id, error = %chain(&error), "messages are refused that are no orders");
+                        }
                         delivery.ack();
                     }
                 },
@@ -192,8 +175,8 @@ pub async fn serve(
             () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(Ended::Idle),
         }
         if let Some(ended) = ended {
-            if let Some((delivery, order)) = alone {
-                busy.spawn(give_back(bench.clone(), delivery, order));
+            if let Some((delivery, task)) = alone {
+                busy.spawn(give_back(bench.clone(), delivery, task.order));
             }
             drain(&bench, &mut orders, busy, grace).await;
             return Ok(ended);
@@ -201,15 +184,24 @@ pub async fn serve(
     }
 }
 
-fn read(delivery: &Delivery) -> Result<Order, wire::WireError> {
-    Order::decode(&delivery.message.content_type, &delivery.message.body)
+/// An order, and the recipe that it is of.
+struct Task {
+    order: Order,
+    recipe: Recipe,
+}
+
+/// Reads an order. What becomes of it is told by the id of its recipe, so an order that names another one is none.
+fn read(delivery: &Delivery) -> Result<Task, wire::WireError> {
+    let order = Order::decode(&delivery.message.content_type, &delivery.message.body)?;
+    let recipe = order.identified()?;
+    Ok(Task { order, recipe })
 }
 
 /// Attends to an order within a span that follows that of its sending.
-async fn traced(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+async fn traced(bench: Bench, delivery: Delivery, task: Task) -> Slot {
     let span = trace::consume("process", &bench.names[0], &delivery.message, delivery.redelivered);
-    span.record("edp.attempt", order.attempt);
-    attend(bench, delivery, order).instrument(span).await
+    span.record("edp.attempt", task.order.attempt);
+    attend(bench, delivery, task).instrument(span).await
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
@@ -228,7 +220,7 @@ async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, gr
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
-async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) -> Slot {
     let report = |event| report(&bench, &order, event);
     let is_named = |names: &String| names.split(',').any(|name| name == bench.service.worker.id);
     if delivery.message.headers.get(UNFIT_HEADER).is_some_and(is_named) {
@@ -244,21 +236,17 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
     if let Some(wanted) = wanted {
         let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
         let event = failed(FailureKind::Returned, reason.clone());
+        let is_unfit = bench.fitness.other_build(&order.recipe_id);
         return match settle(&bench, delivery, report(event)).await {
-            Ok(()) => Slot::Unfit(reason),
-            Err(error) => Slot::Cut(error),
+            Ok(()) if is_unfit => Slot::Unfit(reason),
+            settled => done(settled),
         };
     }
-    if delivery.redelivered && !order.recipe_id.is_empty() {
+    if delivery.redelivered {
+        // Whatever it is that brings workers down, one message brings down one.
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
         return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
-    let recipe = match order.recipe() {
-        Ok(recipe) => recipe,
-        Err(error) => {
-            return done(settle(&bench, delivery, report(failed(FailureKind::Permanent, chain(&error)))).await);
-        }
-    };
     let admitted = look(&bench, move |reach| match reach {
         Some(reach) => reach.admit(recipe),
         None => Ok(recipe),
@@ -268,7 +256,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
         Ok(Ok(recipe)) => recipe,
         Ok(Err(reason)) => {
             // Other workers may have other roots. One that may touch nothing of what is asked for is of no use.
-            let is_unfit = bench.outside.count(&order.recipe_id) >= OUTSIDE;
+            let is_unfit = bench.fitness.outside(&order.recipe_id);
             let kind = if is_unfit { FailureKind::Returned } else { FailureKind::Denied };
             return match settle(&bench, delivery, report(failed(kind, reason.clone()))).await {
                 Ok(()) if is_unfit => Slot::Unfit(reason),
@@ -282,7 +270,7 @@ async fn attend(bench: Bench, delivery: Delivery, order: Order) -> Slot {
             };
         }
     };
-    bench.outside.forget();
+    bench.fitness.is_of_use();
     Span::current().record("edp.granule", &recipe.granule);
     if let Err(error) = publish(&bench, &report(Event::Started)).await {
         return Slot::Cut(error);

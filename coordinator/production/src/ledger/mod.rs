@@ -7,6 +7,7 @@
 //! One coordinator at a time has it, by a lock on a file beside it. Others may read it meanwhile ([`View`]), and put
 //! recipes back to the beginning ([`Ledger::beside`]); SQLite keeps their transactions apart.
 
+mod claims;
 mod detail;
 mod known;
 #[cfg(test)]
@@ -21,12 +22,14 @@ mod tests;
 mod view;
 mod writing;
 
+pub use claims::Claim;
 pub use state::{Counts, Due, Event, Made, Settled, State};
 pub use view::{Attempt, Dataset, Granule, Overview, Problem, View, WorkerSeen};
 
 use super::retries::Policy;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use schema::{LAYOUT, TABLES, is_remote};
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -121,6 +124,8 @@ pub struct Ledger {
     policy: Policy,
     /// Whether no other process can use the file meanwhile.
     exclusive: bool,
+    /// Recipes that were given out to be sent, by their numbers, with the attempt.
+    offered: HashMap<i64, u32>,
     /// Held as long as the ledger is open; the system releases it when the process ends, however it ends.
     _lock: Option<File>,
 }
@@ -146,7 +151,8 @@ impl Ledger {
     pub fn in_memory(production: &str, policy: Policy) -> Result<Ledger, LedgerError> {
         let path = PathBuf::from(":memory:");
         let connection = Connection::open_in_memory().map_err(|source| sqlite(&path, source))?;
-        Ledger { path, connection, policy, exclusive: true, _lock: None }.begin(production, now())
+        Ledger { path, connection, policy, exclusive: true, offered: HashMap::new(), _lock: None }
+            .begin(production, now())
     }
 
     /// Opens the ledger of a production, or begins it. Only one process can have it at a time.
@@ -174,7 +180,8 @@ impl Ledger {
             fetch(path)?;
         }
         let connection = connect(path, exclusive).map_err(|source| sqlite(path, source))?;
-        let ledger = Ledger { path: path.into(), connection, policy, exclusive, _lock: Some(lock) };
+        let ledger =
+            Ledger { path: path.into(), connection, policy, exclusive, offered: HashMap::new(), _lock: Some(lock) };
         ledger.begin(production, now())
     }
 
@@ -192,7 +199,8 @@ impl Ledger {
             return Err(LedgerError::Exclusive { path: path.into() });
         }
         let connection = connect(path, exclusive).map_err(|source| sqlite(path, source))?;
-        Ok((Ledger { path: path.into(), connection, policy: Policy::default(), exclusive, _lock: lock }, at_work))
+        let (path, policy, offered) = (path.into(), Policy::default(), HashMap::new());
+        Ok((Ledger { path, connection, policy, exclusive, offered, _lock: lock }, at_work))
     }
 
     fn begin(mut self, production: &str, now: i64) -> Result<Ledger, LedgerError> {

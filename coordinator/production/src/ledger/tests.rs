@@ -481,7 +481,14 @@ fn an_exclusive_ledger_is_nobody_elses() {
     let path = directory.path().join("p.ledger");
     drop(Ledger::open(&path, "p", POLICY).unwrap());
     let connection = super::connect(&path, true).unwrap();
-    let mut ledger = Ledger { path: path.clone(), connection, policy: POLICY, exclusive: true, _lock: None };
+    let mut ledger = Ledger {
+        path: path.clone(),
+        connection,
+        policy: POLICY,
+        exclusive: true,
+        offered: std::collections::HashMap::new(),
+        _lock: None,
+    };
     ledger.set_fact("x", Some("y")).unwrap();
     assert!(!directory.path().join("p.ledger-wal").exists());
     let connection = rusqlite::Connection::open(&path).unwrap();

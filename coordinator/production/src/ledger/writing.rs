@@ -18,9 +18,14 @@ use std::collections::{HashMap, HashSet};
 /// No order of ours has an attempt beyond this. Reports may say anything, and attempts are counted on from there.
 const MAX_ATTEMPT: u32 = 1 << 30;
 
-/// Causes of a failure that are kept, and characters of each.
+/// Causes of a failure, and warnings of a granule, that are kept, and characters of each.
 const MAX_CAUSES: usize = 32;
 const MAX_CAUSE: usize = 4096;
+
+/// Texts of a worker, as far as they are kept.
+fn kept(texts: &[String]) -> Vec<String> {
+    texts.iter().take(MAX_CAUSES).map(|text| text.chars().take(MAX_CAUSE).collect()).collect()
+}
 
 /// Leases that are ended in one transaction.
 const EXPIRED: usize = 1000;
@@ -334,11 +339,11 @@ impl<'a> Clerk<'a> {
 
     fn report(&mut self, report: &'a Report) -> rusqlite::Result<Option<Settled>> {
         let Report { recipe_id, attempt, worker, build, event } = report;
-        let worker = self.worker(worker, build)?;
         let Some(recipe) = Known::find(self.transaction, "id = ?1", recipe_id)? else { return Ok(None) };
         if *attempt > MAX_ATTEMPT {
             return Ok(None);
         }
+        let worker = self.worker(worker, build)?;
         match event {
             wire::Event::Started => self.started(&recipe, *attempt, worker),
             wire::Event::Done(done) => self.done(&recipe, *attempt, worker, done),
@@ -401,7 +406,7 @@ impl<'a> Clerk<'a> {
             sha256: done.sha256.clone(),
             // The first stage is the whole by the clock.
             seconds: done.stages.first().map_or(0.0, |stage| stage.seconds),
-            warnings: done.warnings.clone(),
+            warnings: kept(&done.warnings),
         };
         let settled = recipe.done(self.transaction, &made)?;
         if settled.is_some() {
@@ -422,8 +427,7 @@ impl<'a> Clerk<'a> {
         worker: i64,
         failed: &Failed,
     ) -> rusqlite::Result<Option<Settled>> {
-        let causes: Vec<String> =
-            failed.reason.iter().take(MAX_CAUSES).map(|cause| cause.chars().take(MAX_CAUSE).collect()).collect();
+        let causes = kept(&failed.reason);
         if failed.kind == FailureKind::Lost {
             // Said by who was handed it, about whoever had it before: that may be himself.
             let insert =

@@ -1,0 +1,143 @@
+//! The coordinator's look at granules that workers say are done, before it believes them.
+//!
+//! It costs one look at the file system or one HEAD request for each granule. The closing check looks more closely, but
+//! later: until then nothing may follow from a granule that is not there.
+
+use edp_protocol::Location;
+use edp_protocol::store::Stores;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+/// A granule that is said to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// Where it is to be, as the recipe says.
+    pub(super) granule: String,
+    /// The bytes that it is said to have.
+    pub(super) size: u64,
+}
+
+/// Looks at S3 at once: each is a wait for an answer.
+const AT_ONCE: usize = 16;
+
+/// Looks on one thread. On most file systems one takes microseconds; on NFS it waits for the server.
+const IN_A_ROW: usize = 32;
+
+/// How long the looks at all granules of a batch may take.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How long workers are believed after a look that took too long: what does not answer keeps threads. The closing check
+/// looks at these granules, too.
+const BLIND: Duration = Duration::from_secs(60);
+
+/// Looks for granules at their destination.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    stores: Stores,
+    blind_until: Option<Instant>,
+}
+
+impl Arrivals {
+    pub(super) fn new(stores: Stores) -> Arrivals {
+        Arrivals { stores, blind_until: None }
+    }
+
+    /// Says of each granule why it does not stand at its destination as it is said to. What cannot be looked at is
+    /// believed.
+    pub(super) async fn missing(&mut self, arrivals: Vec<Arrival>) -> Vec<Option<String>> {
+        let count = arrivals.len();
+        let believed = || vec![None; count];
+        if count == 0 || self.blind_until.is_some_and(|until| Instant::now() < until) {
+            return believed();
+        }
+        let stores = self.stores.clone();
+        let looking = tokio::task::spawn_blocking(move || look_at_all(&arrivals, &stores));
+        match tokio::time::timeout(LOOK, looking).await {
+            Ok(looked) => looked.unwrap_or_else(|_| believed()),
+            Err(_) => {
+                self.blind_until = Some(Instant::now() + BLIND);
+                believed()
+            }
+        }
+    }
+}
+
+/// Looks at granules, several at once.
+fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
+    let is_far = arrivals.iter().any(|arrival| arrival.granule.starts_with("s3://"));
+    let threads = if is_far { AT_ONCE.min(arrivals.len()) } else { arrivals.len().div_ceil(IN_A_ROW) };
+    if threads <= 1 {
+        return arrivals.iter().map(|arrival| missing(arrival, stores)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut looked = Vec::new();
+        while let Some((at, arrival)) = {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            arrivals.get(at).map(|arrival| (at, arrival))
+        } {
+            looked.push((at, missing(arrival, stores)));
+        }
+        looked
+    };
+    let mut all = vec![None; arrivals.len()];
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for (at, why) in threads.into_iter().filter_map(|thread| thread.join().ok()).flatten() {
+            all[at] = why;
+        }
+    });
+    all
+}
+
+/// Why a granule does not stand at its destination as it is said to.
+fn missing(arrival: &Arrival, stores: &Stores) -> Option<String> {
+    let at = arrival.granule.parse::<Location>().ok()?;
+    let first = seen(&at, arrival, stores)?;
+    let Location::Local(path) = &at else { return Some(first) };
+    // A client of a network file system may remember what was there before. Whoever opens a directory or a file is told
+    // what is there now.
+    let _ = path.parent().map(fs::read_dir);
+    let _ = open(path, stores);
+    seen(&at, arrival, stores)
+}
+
+fn open(path: &Path, stores: &Stores) -> Option<u64> {
+    stores.open(&Location::Local(path.to_owned()), None, u64::MAX).ok()?.length().ok()
+}
+
+fn seen(at: &Location, arrival: &Arrival, stores: &Stores) -> Option<String> {
+    match stores.head(at) {
+        Ok(None) => Some("is not there".into()),
+        Ok(Some(head)) if head.size != arrival.size => {
+            Some(format!("has {} bytes, not the {} that it is said to have", head.size, arrival.size))
+        }
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_what_stands_there_as_it_is_said_to_is_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name).display().to_string();
+        fs::write(place("a.nc"), "seven b").unwrap();
+        let arrival = |name: &str, size| Arrival { granule: place(name), size };
+        let stores = Stores::default();
+        let look = |arrivals: &[Arrival]| look_at_all(arrivals, &stores);
+        assert_eq!(look(&[arrival("a.nc", 7)]), [None]);
+        assert_eq!(look(&[arrival("b.nc", 7), arrival("none/c.nc", 7)]), vec![Some("is not there".to_owned()); 2]);
+        assert_eq!(look(&[arrival("a.nc", 8)]), [Some("has 7 bytes, not the 8 that it is said to have".into())]);
+        // Many at once, each of which gets its own answer.
+        let many: Vec<Arrival> =
+            (0..500).map(|n| if n % 7 == 0 { arrival("b.nc", 7) } else { arrival("a.nc", 7) }).collect();
+        let answers = look(&many);
+        assert!(answers.iter().enumerate().all(|(n, why)| why.is_some() == (n % 7 == 0)));
+    }
+}

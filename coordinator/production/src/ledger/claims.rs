@@ -1,0 +1,118 @@
+//! Which messages count: those about a recipe that the production has, and an attempt at it that was published.
+
+use super::{Due, Ledger, LedgerError};
+use rusqlite::{OptionalExtension as _, params};
+
+/// Workers that may speak of one attempt. An order can come to several, since everything may come twice; each name that
+/// is written down takes room, and whoever can publish can invent as many as he likes.
+const WORKERS: i64 = 16;
+
+/// What the ledger knows of the order that a message speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// No recipe of this production has the id.
+    Unknown,
+    /// The recipe was never sent with this attempt.
+    Unpublished,
+    /// More workers have spoken of this attempt than can have had it.
+    Crowded {
+        /// Where the granule of the recipe is to be.
+        granule: String,
+    },
+    /// The order is one of this production.
+    Published {
+        /// Where the granule of the recipe is to be.
+        granule: String,
+    },
+}
+
+impl Ledger {
+    /// Up to `limit` recipes to be sent now, in the order of the list. From now on messages about these attempts count:
+    /// the outcome of an order may be here before the broker's confirmation is.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn take(&mut self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
+        let due = self.due(now, limit)?;
+        // What was taken before is written down as sent by now, or is due again with the same attempt.
+        self.offered = due.iter().map(|due| (due.number, due.attempt)).collect();
+        Ok(due)
+    }
+
+    /// What is known of the orders that messages speak of: recipe, attempt, and the worker that speaks.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn claims(&self, messages: &[(String, u32, String)]) -> Result<Vec<Claim>, LedgerError> {
+        let claim = |(id, attempt, worker): &(String, u32, String)| self.claim(id, *attempt, worker);
+        messages.iter().map(claim).collect::<Result<_, _>>().map_err(|e| self.fail(e))
+    }
+
+    fn claim(&self, id: &str, attempt: u32, worker: &str) -> rusqlite::Result<Claim> {
+        let query = "SELECT number, attempt, granule FROM recipe WHERE id = ?1";
+        let known = self
+            .connection
+            .prepare_cached(query)?
+            .query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, String>(2)?)))
+            .optional()?;
+        let Some((number, sent, granule)) = known else { return Ok(Claim::Unknown) };
+        let is_offered = || self.offered.get(&number) == Some(&attempt);
+        if attempt == 0 || (attempt > sent && !is_offered()) {
+            return Ok(Claim::Unpublished);
+        }
+        let query = "SELECT count(*) FROM attempt JOIN worker ON worker.number = attempt.worker
+                     WHERE attempt.number = ?1 AND attempt = ?2 AND name != ?3";
+        let row = params![number, attempt, worker];
+        let others: i64 = self.connection.prepare_cached(query)?.query_row(row, |row| row.get(0))?;
+        Ok(if others < WORKERS { Claim::Published { granule } } else { Claim::Crowded { granule } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::Event;
+    use super::super::tests::{id, listed, recipes, send, started};
+    use super::*;
+
+    fn claim(ledger: &Ledger, id: &str, attempt: u32, worker: &str) -> Claim {
+        ledger.claims(&[(id.to_owned(), attempt, worker.to_owned())]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn only_attempts_that_were_published_count() {
+        let recipes = recipes();
+        let mut ledger = listed(&recipes);
+        let [first, last] = [id(&recipes[0]), id(&recipes[3])];
+        let published = || Claim::Published { granule: recipes[0].granule.clone() };
+        assert_eq!(claim(&ledger, &"0".repeat(64), 1, "w"), Claim::Unknown);
+        assert_eq!(claim(&ledger, "", 1, "w"), Claim::Unknown);
+        assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished, "it was not sent yet");
+        // On its way: nothing is confirmed.
+        let due = ledger.take(0, 1).unwrap().remove(0);
+        assert_eq!((claim(&ledger, &first, 1, "w"), claim(&ledger, &last, 1, "w")), (published(), Claim::Unpublished));
+        // The queue was full; now others are sent.
+        ledger.take(0, 0).unwrap();
+        assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished);
+        ledger.write(&[Event::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
+        assert_eq!(claim(&ledger, &first, 1, "w"), published());
+        for attempt in [0, 2, u32::MAX] {
+            assert_eq!(claim(&ledger, &first, attempt, "w"), Claim::Unpublished, "{attempt}");
+        }
+    }
+
+    #[test]
+    fn no_attempt_is_that_of_a_crowd() {
+        let recipes = recipes();
+        let mut ledger = listed(&recipes[..1]);
+        send(&mut ledger, 0);
+        let first = id(&recipes[0]);
+        for n in 0..WORKERS {
+            let worker = format!("w{n}");
+            assert!(matches!(claim(&ledger, &first, 1, &worker), Claim::Published { .. }), "{n}");
+            ledger.write(&[started(&recipes[0], 1, &worker)], 0).unwrap();
+        }
+        assert!(matches!(claim(&ledger, &first, 1, "another"), Claim::Crowded { .. }));
+        assert!(matches!(claim(&ledger, &first, 1, "w0"), Claim::Published { .. }), "it is one of them");
+    }
+}

@@ -1,0 +1,47 @@
+//! Messages that are refused, counted by the reason.
+//!
+//! Whoever can publish can publish millions of messages that mean nothing. Each is counted; few of them are spoken of.
+
+use super::metrics::metrics;
+use std::collections::BTreeMap;
+
+/// How many messages were refused for which reason. The reasons are those of the program, so they are few.
+#[derive(Debug, Default)]
+pub struct Refusals(BTreeMap<&'static str, u64>);
+
+impl Refusals {
+    /// Counts a message. Gives the number of messages that were refused for this reason, if this one is to be spoken of:
+    /// the first, the tenth, the hundredth, and so on.
+    pub fn count(&mut self, reason: &'static str) -> Option<u64> {
+        metrics().refused(reason);
+        let count = self.0.entry(reason).or_default();
+        *count = count.saturating_add(1);
+        is_power_of_ten(*count).then_some(*count)
+    }
+
+    /// How many messages were refused, by reason.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(reason, count)| (*reason, *count))
+    }
+}
+
+fn is_power_of_ten(mut number: u64) -> bool {
+    while number >= 10 && number.is_multiple_of(10) {
+        number /= 10;
+    }
+    number == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_of_many_are_spoken_of() {
+        let mut refusals = Refusals::default();
+        let said: Vec<u64> = (0..12_000).filter_map(|_| refusals.count("nonsense")).collect();
+        assert_eq!(said, [1, 10, 100, 1000, 10_000]);
+        assert_eq!(refusals.count("too large"), Some(1));
+        assert_eq!(refusals.counts().collect::<Vec<_>>(), [("nonsense", 12_000), ("too large", 1)]);
+    }
+}
