@@ -2,6 +2,7 @@
 
 use crate::combination;
 use crate::fleet::{Beneath, Fleet, Process, writer};
+use crate::hostile;
 use crate::policies;
 use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
 use crate::steps;
@@ -36,12 +37,16 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
 ];
 
 /// Those that take too long for every day.
-pub(crate) const LONG: &[(&str, Scenario)] =
-    &[("hanging-recipe", steps::hanging_recipe), ("queue-purged", policies::queue_purged)];
+pub(crate) const LONG: &[(&str, Scenario)] = &[
+    ("hanging-recipe", steps::hanging_recipe),
+    ("queue-purged", policies::queue_purged),
+    ("hostile-messages-many", hostile::many),
+];
 
 /// Those about the broker and the ways to it, and about everything.
 pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("duplicates", duplicates),
+    ("hostile-messages", hostile::few),
     ("broker-killed", broker_killed),
     ("broker-stopped", broker_stopped),
     ("connections-cut", connections_cut),

@@ -4,6 +4,7 @@
 mod combination;
 mod faults;
 mod fleet;
+mod hostile;
 mod policies;
 mod scenario;
 mod security;

@@ -1,0 +1,268 @@
+//! Somebody who may publish sends what means nothing, and what is not so, between the good messages.
+
+use crate::fleet::Fleet;
+use crate::scenario::{Dice, Outcome};
+use edp_protocol::Digest;
+use edp_protocol::message::FailureKind;
+use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::wire::{self, CONTENT_TYPE, Done, Event, Failed, JSON, Look, Order, Report};
+use edp_tests::broker::Broker;
+use edp_tests::until;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+type Ran = Result<Outcome, &'static str>;
+
+/// Messages in `make test`, and in `make chaos`.
+const FEW: usize = 200;
+const MANY: usize = 10_000;
+
+/// What a process may take more than when a fifth of the granules was made, in KiB. One message of the largest has 4 MiB.
+const GROWTH: u64 = 64 << 10;
+
+/// Bytes of a digest that is none: as large as a body lets it be.
+const DIGEST: usize = 3_900_000;
+
+pub(crate) fn few(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
+    hostile(fleet, broker, dice, FEW)
+}
+
+pub(crate) fn many(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
+    hostile(fleet, broker, dice, MANY)
+}
+
+/// A quarter of the messages is there before the workers are; the others come as granules are made. Nothing fails, every
+/// granule is made, and nobody takes more memory for it.
+fn hostile(fleet: &mut Fleet<'_>, broker: &Broker, dice: &mut Dice, count: usize) -> Ran {
+    let mut coordinator = fleet.coordinator();
+    until("the queues are there", || fleet.depth(broker) > 0);
+    let granules = fleet.model.granules();
+    let forger = Forger::new(fleet);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (mut sent, mut memory) = (0, Memory::default());
+    runtime.block_on(async {
+        let connection =
+            Connection::connect(&format!("{}%2f", fleet.url), ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        while coordinator.ended().is_none() {
+            let made = fleet.made();
+            let due = count / 4 + (count * (made + 8) / granules) * 3 / 4;
+            while sent < due.min(count) {
+                forger.message(sent, dice).publish(&channel).await;
+                sent += 1;
+            }
+            fleet.refill();
+            if made >= granules / 5 {
+                let workers = fleet.workers.iter().map(|worker| worker.id());
+                memory.look(workers.chain([coordinator.id()]));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        connection.close(200, ShortString::from("done")).await.unwrap();
+    });
+    println!("     {sent} hostile messages; KiB of memory, at a fifth and at most: {:?}", memory.0);
+    assert!(sent >= count / 2, "{sent} of {count} messages");
+    for (first, most) in memory.0.values() {
+        assert!(most <= &(first + GROWTH), "memory: {:?}", memory.0);
+    }
+    // A worker that has not been of use yet may take such orders for its own fault, and ends in order.
+    assert!(fleet.gone.iter().all(|status| status.code() == Some(4)), "{:?}: {}", fleet.gone, fleet.logs());
+    let log = coordinator.log();
+    for why in ["does not have", "was not published", "is not there", "neither a report nor an order"] {
+        assert!(log.contains(why), "{why}: {log}");
+    }
+    // Each kind is counted, and few messages are spoken of.
+    assert!(log.lines().count() < 200, "{log}");
+    Outcome::good(coordinator, sent)
+}
+
+/// Resident memory of processes in KiB, by their ids: when it was looked at first, and at most.
+#[derive(Default)]
+struct Memory(BTreeMap<u32, (u64, u64)>);
+
+impl Memory {
+    fn look(&mut self, processes: impl Iterator<Item = u32>) {
+        for process in processes {
+            let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) else { continue };
+            let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")) else { continue };
+            let resident = line.trim().trim_end_matches(" kB").parse().unwrap();
+            let (_, most) = self.0.entry(process).or_insert((resident, resident));
+            *most = resident.max(*most);
+        }
+    }
+}
+
+/// A message to an exchange of the production.
+struct Forged {
+    exchange: String,
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+impl Forged {
+    async fn publish(self, channel: &Channel) {
+        let mut headers = FieldTable::default();
+        for (name, value) in self.headers {
+            headers.insert(ShortString::from(name), AMQPValue::LongString(LongString::from(value.as_str())));
+        }
+        let properties = BasicProperties::default()
+            .with_content_type(ShortString::from(self.content_type))
+            .with_delivery_mode(2)
+            .with_headers(headers);
+        let (exchange, key) = (ShortString::from(self.exchange.as_str()), ShortString::from(""));
+        let options = BasicPublishOptions::default();
+        let confirm = channel.basic_publish(exchange, key, options, &self.body, properties).await.unwrap();
+        confirm.await.unwrap();
+    }
+}
+
+/// Makes up messages from what everybody can see of a production.
+struct Forger {
+    /// Its exchanges: of orders, of reports, and of what is dead.
+    exchanges: [String; 3],
+    recipes: Vec<Recipe>,
+    directory: std::path::PathBuf,
+}
+
+impl Forger {
+    fn new(fleet: &Fleet<'_>) -> Forger {
+        Forger {
+            exchanges: ["recipes", "results", "dead"].map(|queue| fleet.queue(queue)),
+            recipes: recipe::parse_list("list", &fs::read(&fleet.list).unwrap()).unwrap(),
+            directory: fleet.path("hostile"),
+        }
+    }
+
+    fn message(&self, number: usize, dice: &mut Dice) -> Forged {
+        let good = &self.recipes[dice.below(self.recipes.len())];
+        let [orders, reports, dead] = &self.exchanges;
+        let to = |exchange: &String, content_type, body| Forged {
+            exchange: exchange.clone(),
+            content_type,
+            headers: Vec::new(),
+            body,
+        };
+        let order = |order: Order| to(orders, CONTENT_TYPE, order.encode().unwrap());
+        let report = |report: Report| to(reports, CONTENT_TYPE, report.encode().unwrap());
+        match number % 20 {
+            0 => to(orders, "text/plain", b"nonsense".to_vec()),
+            1 => to(reports, CONTENT_TYPE, (0..200).map(|_| dice.below(256) as u8).collect()),
+            2 => {
+                let mut body = of(good, &good.plan().unwrap().id).encode().unwrap();
+                body[4] = 1;
+                to(if number.is_multiple_of(40) { orders } else { reports }, CONTENT_TYPE, body)
+            }
+            // Orders that name no recipe, or another one than they have.
+            3 => order(of(good, "")),
+            4 => order(of(good, &self.recipes[dice.below(self.recipes.len())].plan().unwrap().id.replace('a', "b"))),
+            5 => {
+                let mut edited = good.clone();
+                edited.dynamic_metadata.summary = format!("of message {number}");
+                order(of(&edited, &good.plan().unwrap().id))
+            }
+            // Orders that nobody has planned: outside of the roots, within them, of another build.
+            6 | 7 => order(own(&other(good, number, Path::new("/nowhere")))),
+            8 => {
+                let order = order(own(&other(good, number, &self.directory)));
+                Forged { headers: vec![(wire::BUILD_HEADER, "another".into())], ..order }
+            }
+            9 if number.is_multiple_of(200) => {
+                let mut spelled = other(good, number, &self.directory.join(number.to_string()));
+                let slashes = "/".repeat(2 + number / 200);
+                for place in [&mut spelled.ecco_grid_loc, &mut spelled.ecco_metadata_loc] {
+                    *place = place.as_deref().map(|place| place.replacen("/model/", &format!("/model{slashes}"), 1));
+                }
+                order(own(&spelled))
+            }
+            // Digests as large as a body lets them be. Few, since the broker takes its time for them.
+            10 if number % 400 == 10 => to(orders, JSON, with_digest(good)),
+            11 if number % 400 == 11 => to(reports, CONTENT_TYPE, large_report(good)),
+            // Outcomes of recipes that nobody has, of attempts that nobody was sent, and of granules that are not there.
+            12 => report(said(&format!("{:064x}", number), 1, number, Event::Started)),
+            13 => report(said(&format!("{:064x}", number), 1, number, done(7))),
+            14 => report(said(&good.plan().unwrap().id, 1000 + number as u32, number, failed())),
+            15 => report(said(&good.plan().unwrap().id, 900, number, done(7))),
+            16 => report(said(&good.plan().unwrap().id, 1, 0, done(7))),
+            // What is so, told once more by somebody else.
+            17 => report(match fs::read(&good.granule) {
+                Ok(bytes) => {
+                    let sha256 = Digest::of(&bytes).as_str().to_owned();
+                    let (location, size) = (good.granule.clone(), bytes.len() as u64);
+                    let done = Done { already: true, location, size, sha256, ..Done::default() };
+                    said(&good.plan().unwrap().id, 1, 0, Event::Done(done))
+                }
+                Err(_) => said("", 1, number, Event::Started),
+            }),
+            18 => to(dead, CONTENT_TYPE, of(good, &"0".repeat(64)).encode().unwrap()),
+            _ => to(dead, JSON, serde_json::to_vec(&other(good, number, Path::new("/nowhere"))).unwrap()),
+        }
+    }
+}
+
+fn of(recipe: &Recipe, id: &str) -> Order {
+    Order {
+        production: "default".into(),
+        recipe_id: id.into(),
+        attempt: 1,
+        alone: false,
+        deadline: 0,
+        look: Look::Content,
+        recipe: wire::json(recipe).unwrap(),
+    }
+}
+
+fn own(recipe: &Recipe) -> Order {
+    of(recipe, &recipe.plan().unwrap().id)
+}
+
+/// A good recipe of its own, for another place.
+fn other(good: &Recipe, number: usize, root: &Path) -> Recipe {
+    let mut other = good.clone();
+    let below = good.granule_below_root().unwrap().to_owned();
+    other.granule = root.join(below).display().to_string();
+    other.dynamic_metadata.summary = format!("of message {number}");
+    other.change(|plan| plan.roots.destination = root.display().to_string()).unwrap();
+    other
+}
+
+fn said(recipe_id: &str, attempt: u32, worker: usize, event: Event) -> Report {
+    let build = edp_engine::libraries::fingerprint().to_string();
+    Report { recipe_id: recipe_id.into(), attempt, worker: format!("forger-{worker}"), build, event }
+}
+
+fn done(size: u64) -> Event {
+    Event::Done(Done { size, sha256: "0a".repeat(32), ..Done::default() })
+}
+
+fn failed() -> Event {
+    Event::Failed(Failed::because(FailureKind::Permanent, "said by nobody"))
+}
+
+/// A recipe with a digest that is none.
+fn with_digest(good: &Recipe) -> Vec<u8> {
+    let mut json = serde_json::to_value(good).unwrap();
+    json["recipe"]["digests"]["grid"] = "a".repeat(DIGEST).into();
+    serde_json::to_vec(&json).unwrap()
+}
+
+/// A report of a granule with a SHA-256 that is none, written by hand: the program writes none such.
+fn large_report(good: &Recipe) -> Vec<u8> {
+    let text = |text: &str| {
+        let mut bytes = vec![0xfc];
+        bytes.extend((text.len() as u32).to_le_bytes());
+        bytes.extend(text.as_bytes());
+        bytes
+    };
+    let [id, worker, build] = [good.plan().unwrap().id.as_str(), "forger", "b"].map(text);
+    let digest = "a".repeat(DIGEST);
+    let (place, sha256) = (text("place"), text(&digest));
+    // Attempt 1; the event `done`, not found there, of no earlier version; of 7 bytes; no lists.
+    [&b"EDPW\x02\x02"[..], &id, &[1], &worker, &build, &[1, 0, 0], &place, &[7], &sha256, &[0; 4]].concat()
+}
