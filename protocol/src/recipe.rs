@@ -4,9 +4,11 @@
 //! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
 
 mod error;
+mod list;
 mod version;
 
 pub use error::RecipeError;
+pub use list::{check_unique, check_versions, format_list, parse_list, read_list};
 pub use version::Version;
 
 use crate::digest::Digest;
@@ -390,67 +392,6 @@ fn below<'a>(granule: &str, path: &'a str, root: &str) -> Result<&'a str, Recipe
         && rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
         && !rest.contains('\0');
     if clean { Ok(rest) } else { Err(outside()) }
-}
-
-/// Reads a task list, EDP's or ours.
-///
-/// # Errors
-/// The text is no JSON array of recipes, a production date is none, or two recipes make the same granule.
-pub fn parse_list(list: &str, text: &[u8]) -> Result<Vec<Recipe>, RecipeError> {
-    let recipes: Vec<Recipe> =
-        serde_json::from_slice(text).map_err(|source| RecipeError::Json { list: list.into(), source })?;
-    recipes.iter().try_for_each(Recipe::check_date)?;
-    check_unique(&recipes)?;
-    Ok(recipes)
-}
-
-/// Refuses a list with recipes of another output version than this program makes: nothing of them can be made. They can
-/// still be held against what stands at the destination.
-///
-/// # Errors
-/// [`RecipeError::Versions`] saying once for all of them what to do.
-pub fn check_versions(list: &str, recipes: &[Recipe]) -> Result<(), RecipeError> {
-    let others = || {
-        let plans = recipes.iter().filter_map(|recipe| recipe.recipe.as_ref());
-        plans.map(|plan| (plan.format, output_version(plan.mode))).filter(|(found, made)| found != made)
-    };
-    match others().next() {
-        None => Ok(()),
-        Some((found, made)) => {
-            let (count, all) = (others().count(), recipes.len());
-            Err(RecipeError::Versions { list: list.into(), count, all, found, made })
-        }
-    }
-}
-
-/// Refuses a list in which two recipes make the same granule.
-///
-/// # Errors
-/// [`RecipeError::Duplicate`] naming both entries.
-pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
-    let mut seen = std::collections::HashMap::new();
-    for (position, recipe) in recipes.iter().enumerate() {
-        if let Some(first) = seen.insert(recipe.granule.as_str(), position) {
-            return Err(RecipeError::Duplicate {
-                granule: recipe.granule.clone(),
-                first: first + 1,
-                second: position + 1,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The text of a task list as EDP writes it: four spaces a level.
-///
-/// # Errors
-/// None that a recipe can cause; serde's own.
-pub fn format_list(recipes: &[Recipe]) -> Result<String, serde_json::Error> {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    recipes.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    bytes.push(b'\n');
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

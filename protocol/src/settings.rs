@@ -68,6 +68,8 @@ pub struct RunSettings {
     pub slots: Option<u16>,
     /// MiB that a granule may take while it is made, beside the shared grid and weights.
     pub memory: Option<u32>,
+    /// MiB that a task list may have (4096), and as many recipes as KiB.
+    pub list_size: Option<u32>,
     /// Failed recipes beyond which a production with a ledger is given up.
     pub max_failures: Option<u64>,
     /// The same as per cent of those that are settled (50) ...

@@ -67,7 +67,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
 fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
     let Some(path) = &options.tasks else { return options.sources.plan(settings, stores) };
     options.sources.refuse_beside_list(path)?;
-    let recipes = console::read_list(path, stores)?;
+    let recipes = console::read_list(path, stores, settings)?;
     for recipe in &recipes {
         recipe.check_identity().map_err(usage)?;
     }

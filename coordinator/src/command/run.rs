@@ -144,7 +144,7 @@ fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::R
         });
     };
     options.sources.refuse_beside_list(path)?;
-    let recipes = console::read_list(path, stores)?;
+    let recipes = console::read_list(path, stores, settings)?;
     recipe::check_versions(&path.to_string(), &recipes).map_err(usage)?;
     let asked = options.sources.mode(settings)?;
     let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or(Mode::Edp2024, |plan| plan.mode);

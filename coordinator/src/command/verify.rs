@@ -51,7 +51,7 @@ enum DepthOption {
 /// Runs the command.
 pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = Stores::new(&settings.store);
-    let recipes = read_list(&options.tasks, &stores)?;
+    let recipes = read_list(&options.tasks, &stores, settings)?;
     for recipe in &recipes {
         recipe.plan().map_err(usage)?;
     }

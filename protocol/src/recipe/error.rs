@@ -11,6 +11,27 @@ pub enum RecipeError {
         /// What the parser says, with line and column.
         source: serde_json::Error,
     },
+    /// The list is larger than lists may be.
+    #[error(
+        "{list}: larger than {limit} bytes, or of more than {recipes} recipes: make it in parts (`edp-worker make --part I/N`), \
+         or raise run.list_size (MiB)"
+    )]
+    TooLarge {
+        /// Where it is.
+        list: String,
+        /// Bytes that it may have.
+        limit: u64,
+        /// Recipes that it may have.
+        recipes: u64,
+    },
+    /// The list cannot be read.
+    #[error("{list}: {source}")]
+    Read {
+        /// Where it is.
+        list: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The recipe has not been completed by a plan.
     #[error(
         "recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator run LIST --dry-run --tasks-out NEW` first"

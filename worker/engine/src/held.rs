@@ -27,6 +27,9 @@ struct OneHeld {
     digest: Digest,
 }
 
+/// Files that are held of one directory at most. Each is an open file.
+const MOST: usize = 256;
+
 /// A file that cannot be held or read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot be read: {source}", .path.display())]
@@ -38,19 +41,26 @@ pub struct HeldError {
 }
 
 impl Held {
-    /// Opens files, and gives them together with their digests.
+    /// Opens files, and gives them together with their digests. A file of more bytes than `largest` says of it is not
+    /// read: hashing would take as long as its size says, which costs whoever made it nothing.
     ///
     /// # Errors
-    /// One of them cannot be opened or read, or `cancel` was set.
+    /// There are too many, one of them is too large or cannot be opened or read, or `cancel` was set.
     pub fn open(
         paths: Vec<PathBuf>,
         files: &Files,
+        largest: impl Fn(&Path) -> u64,
         cancel: &AtomicBool,
     ) -> Result<(Held, BTreeMap<PathBuf, Digest>), HeldError> {
         let (mut held, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        if let Some(path) = paths.get(MOST).cloned() {
+            return Err(HeldError { path, source: invalid(format!("it is one of more than {MOST} files")) });
+        }
         for path in paths {
             let opened = files.open(&path).and_then(|file| {
-                let stamp = Stamp::of(&file.metadata()?);
+                let found = file.metadata()?;
+                check_size(&found, largest(&path))?;
+                let stamp = Stamp::of(&found);
                 let digest = cancel::digest(&file, cancel)?;
                 Ok(OneHeld { pin: Pin::new(file, &path), stamp, digest })
             });
@@ -148,6 +158,24 @@ impl Held {
     }
 }
 
+/// Refuses a file that is larger than such a file may be, before it is read.
+///
+/// # Errors
+/// It is.
+pub(crate) fn check_size(found: &fs::Metadata, largest: u64) -> io::Result<()> {
+    match found.len() {
+        size if size > largest => {
+            Err(invalid(format!("it has {size} bytes, which is larger than the {largest} that such a file may have")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wrong with the file, not with its reading: it stays so.
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
 fn changed() -> io::Error {
     io::Error::other("it was changed while it was read")
 }
@@ -159,13 +187,18 @@ mod tests {
 
     static NO: AtomicBool = AtomicBool::new(false);
 
+    /// So many bytes may a file have here.
+    fn few(_: &Path) -> u64 {
+        1000
+    }
+
     #[test]
     fn what_is_held_stays_what_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
         fs::write(&a, "right").unwrap();
         fs::write(&b, "wrong").unwrap();
-        let (held, digests) = Held::open(vec![a.clone()], &Files::default(), &NO).unwrap();
+        let (held, digests) = Held::open(vec![a.clone()], &Files::default(), few, &NO).unwrap();
         assert_eq!(digests[&a], Digest::of(b"right"));
         held.are_unchanged().unwrap();
         fs::rename(&b, &a).unwrap();
@@ -184,11 +217,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, "right").unwrap();
-        let (held, _) = Held::open(vec![path.clone()], &Files::default(), &NO).unwrap();
+        let (held, _) = Held::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
         held.read_again(&NO).unwrap();
         assert!(held.read_again(&AtomicBool::new(true)).is_err(), "cancelled");
         fs::write(&path, "much longer").unwrap();
         assert!(held.are_unchanged().is_err() && held.read_again(&NO).is_err());
-        assert!(Held::open(vec![dir.path().join("b")], &Files::default(), &NO).is_err());
+        assert!(Held::open(vec![dir.path().join("b")], &Files::default(), few, &NO).is_err());
+    }
+
+    #[test]
+    fn what_is_too_large_or_too_much_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        // Hashing it would take hours; it has no bytes at all.
+        File::create(&path).unwrap().set_len(1 << 42).unwrap();
+        let open = |paths: Vec<PathBuf>| Held::open(paths, &Files::default(), few, &NO).unwrap_err();
+        let error = open(vec![path.clone()]);
+        assert_eq!(error.source.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("larger than the 1000 that such a file may have"), "{error}");
+        File::create(&path).unwrap().set_len(1000).unwrap();
+        let (held, _) = Held::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
+        held.are_unchanged().unwrap();
+        let error = open(vec![path; MOST + 1]).to_string();
+        assert!(error.contains("more than 256 files"), "{error}");
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     }
     let path = options.tasks.as_ref().or(options.tasklist.as_ref());
     let stores = Stores::new(&settings.store);
-    let mut list = path.map(|path| console::read_list(path, &stores)).transpose()?.unwrap_or_default();
+    let mut list = path.map(|path| console::read_list(path, &stores, settings)).transpose()?.unwrap_or_default();
     let name = path.map(ToString::to_string).unwrap_or_default();
     check_versions(&name, &list).map_err(|e| Usage::from_error(&e))?;
     if let Some(share) = share {

@@ -18,7 +18,7 @@ use edp_production::verify::Depth;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::queue::QueueError;
-use edp_protocol::recipe::Recipe;
+use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::settings::Settings;
 use edp_protocol::store::{StoreError, Stores, commit};
 use std::collections::BTreeSet;
@@ -161,11 +161,11 @@ pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
 /// A worker as options and settings have it, that reads and writes in these stores.
 pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
     let mut worker = Worker::new(slots(slots_option, settings), replace);
-    worker.cache = Cache::new(stores.clone());
     service::object::sweep_scratch(&stores.scratch());
     if let Some(mebibytes) = settings.run.memory {
         worker.memory = u64::from(mebibytes) << 20;
     }
+    worker.cache = Cache::with_memory(stores.clone(), worker.memory);
     worker
 }
 
@@ -204,14 +204,82 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Largest task list that is read, in bytes: of some millions of recipes.
-const MAX_LIST_BYTES: u64 = 16 << 30;
+/// Largest task list that is read, in MiB, unless set: more than a million recipes.
+const LIST_SIZE: u32 = 4096;
 
 /// Reads a task list of any origin.
 ///
 /// # Errors
-/// It cannot be read, or is none.
-pub fn read_list(at: &Location, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
-    let text = stores.read(at, MAX_LIST_BYTES).map_err(|e| named(&e))?;
-    edp_protocol::recipe::parse_list(&at.to_string(), &text).map_err(|e| Usage::from_error(&e).into())
+/// It cannot be read, is none, or is larger than `run.list_size`.
+pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+    let limit = u64::from(settings.run.list_size.unwrap_or(LIST_SIZE)) << 20;
+    let name = at.to_string();
+    let read = match at {
+        Location::Local(path) => {
+            let unread = |source| StoreError::Io { path: path.clone(), source };
+            let file = stores.files().open(path).map_err(|source| named(&unread(source)))?;
+            recipe::read_list(&name, file, limit)
+        }
+        // An object comes as a whole; its size is looked at before.
+        Location::S3 { .. } => {
+            let text = stores.read(at, limit).map_err(|e| named(&e))?;
+            recipe::read_list(&name, text.as_slice(), limit)
+        }
+    };
+    read.map_err(|e| Usage::from_error(&e).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use edp_protocol::settings::RunSettings;
+    use std::sync::{Arc, Barrier};
+
+    #[test]
+    fn as_many_slots_as_there_may_be_leave_threads_for_looks() {
+        let runtime = runtime().unwrap();
+        let all = Arc::new(Barrier::new(2 * usize::from(MAX_SLOTS) + 1));
+        // Each slot computes, and looks at its roots: all of them at once.
+        let slots: Vec<_> = (0..2 * MAX_SLOTS)
+            .map(|_| {
+                let all = all.clone();
+                runtime.spawn_blocking(move || all.wait())
+            })
+            .collect();
+        let last = runtime.spawn_blocking(move || all.wait());
+        runtime.block_on(async {
+            for slot in slots.into_iter().chain([last]) {
+                slot.await.unwrap();
+            }
+        });
+        let settings = |slots| Settings { run: RunSettings { slots, ..RunSettings::default() }, ..Settings::default() };
+        assert_eq!(super::slots(Some(u16::MAX), &settings(None)), 1024);
+        assert_eq!(super::slots(None, &settings(Some(60_000))), 1024);
+    }
+
+    #[test]
+    fn a_list_of_terabytes_is_refused_at_its_first_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tasks.json");
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let at = Location::Local(path);
+        let error = read_list(&at, &Stores::default(), &Settings::default()).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("not a task list"), "{error}");
+    }
+
+    #[test]
+    fn the_largest_list_is_a_setting() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tasks.json");
+        std::fs::write(&path, format!("[{}]", " ".repeat(2 << 20))).unwrap();
+        let at = Location::Local(path);
+        let read = |list_size| {
+            let run = RunSettings { list_size, ..RunSettings::default() };
+            read_list(&at, &Stores::default(), &Settings { run, ..Settings::default() })
+        };
+        assert!(read(None).unwrap().is_empty() && read(Some(3)).unwrap().is_empty());
+        let error = read(Some(1)).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().contains("run.list_size"), "{error}");
+    }
 }

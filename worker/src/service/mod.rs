@@ -14,7 +14,7 @@ use edp_engine::granule::inspect::{self, Depth, Identity, InspectError, Looked};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::reader::ReadError;
-use edp_engine::resources::Cache;
+use edp_engine::resources::{self, Cache};
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
@@ -48,8 +48,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Memory of a slot unless something else is asked for, in bytes: enough for 3-D fields of LLC1080.
-    pub const MEMORY: u64 = 4 << 30;
+    /// Memory of a slot unless something else is asked for, in bytes.
+    pub const MEMORY: u64 = resources::MEMORY;
 
     /// A worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {

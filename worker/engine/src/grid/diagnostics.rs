@@ -10,7 +10,7 @@ use std::path::Path;
 pub const DIAGNOSTICS_FILE: &str = "available_diagnostics.log";
 
 /// Largest list that is read, in bytes; real ones have some ten thousand.
-const MAX_LIST: usize = 4 << 20;
+pub(super) const MAX_LIST: usize = 4 << 20;
 
 /// Number of columns: number, name, levels, mate, code, units, title.
 const COLUMNS: usize = 7;

@@ -1,22 +1,59 @@
 //! Which files of a grid directory production reads.
 
-use super::diagnostics::DIAGNOSTICS_FILE;
+use super::diagnostics::{DIAGNOSTICS_FILE, MAX_LIST};
 use super::error::GridError;
+use super::{MAX_LEVELS, MAX_N};
 use crate::held::Held;
-use crate::mds::MdsFile;
+use crate::mds::compact::TILES;
+use crate::mds::{Header, MAX_HEADER, MdsError, MdsFile};
 use edp_protocol::store::Files;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Grid files in MDS format that take precedence over the geometry file.
 pub(super) const MDS_GRID: [&str; 6] = ["XC", "YC", "XG", "YG", "RC", "RF"];
 
+/// Largest geometry file. All fractions and masks of LLC1080 with 90 levels, not compressed, have 20 GiB.
+const MAX_GEOMETRY: u64 = 32 << 30;
+
+/// Bytes that are hashed in a moment.
+const LITTLE: u64 = 64 << 20;
+
+/// The most bytes that a file of a grid directory may have, by its name: nothing larger can be part of a grid.
+pub fn largest(path: &Path) -> u64 {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name {
+        DIAGNOSTICS_FILE => MAX_LIST as u64,
+        "RC.data" | "RF.data" => 8 * (MAX_LEVELS as u64 + 1),
+        _ if name.ends_with(".data") => 8 * (TILES * MAX_N * MAX_N) as u64,
+        _ if name.ends_with(".meta") => MAX_HEADER as u64,
+        _ => MAX_GEOMETRY,
+    }
+}
+
+/// Refuses a data file that is much larger than its header says, before it is hashed. Whatever else is wrong with the two
+/// is found when they are read.
+fn check_pair(stem: &Path, files: &Files) -> Result<(), GridError> {
+    let [meta, data] = MdsFile::pair(stem);
+    let mut text = Vec::new();
+    let read = files.open(&meta).and_then(|file| file.take(MAX_HEADER as u64 + 1).read_to_end(&mut text));
+    let (Ok(_), Ok(found)) = (read, files.metadata(&data)) else { return Ok(()) };
+    match Header::parse(&meta.display().to_string(), &text) {
+        Ok(header) if found.len() > header.byte_length().max(LITTLE) => {
+            let (file, expected, found) = (data.display().to_string(), header.byte_length(), found.len());
+            Err(MdsError::Length { file, expected, found }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The files of a grid directory that decide what granules hold, sorted: native geometry, latlon geometry, list of
 /// diagnostics and MDS grid files. All but the native geometry are left out where they are absent.
 ///
 /// # Errors
-/// The directory cannot be read; the native geometry is missing; a geometry is there several times.
+/// The directory cannot be read; the native geometry is missing; a geometry is there several times; a data file is much
+/// larger than its header says.
 pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, GridError> {
     let names = files.names(directory).map_err(|source| GridError::Read { path: directory.to_owned(), source })?;
     let mut found = vec![find(directory, &names, "native")?.ok_or_else(|| none(directory, "native", "*native*.nc"))?];
@@ -28,6 +65,9 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, GridError>
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(GridError::Read { path, source }),
         }
+    }
+    for name in MDS_GRID {
+        check_pair(&directory.join(name), files)?;
     }
     found.sort();
     found.dedup();
@@ -73,6 +113,25 @@ fn find(directory: &Path, names: &[OsString], word: &'static str) -> Result<Opti
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn what_can_be_no_part_of_a_grid_is_not_hashed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a_native.nc"), "").unwrap();
+        let text = "nDims=[2];dimList=[6,1,6,78,1,78];dataprec=['float32'];nrecords=[1];";
+        std::fs::write(dir.path().join("XC.meta"), text).unwrap();
+        let data = std::fs::File::create(dir.path().join("XC.data")).unwrap();
+        data.set_len(4 * 6 * 78).unwrap();
+        assert_eq!(files(dir.path(), &Files::default()).unwrap().len(), 3);
+        data.set_len(30 << 30).unwrap();
+        let message = files(dir.path(), &Files::default()).unwrap_err();
+        let message = std::error::Error::source(&message).unwrap().to_string();
+        assert!(message.contains("XC.data: 32212254720 bytes, but") && message.contains("exactly 1872"), "{message}");
+        for (name, most) in [("RC.data", 8008), ("RF.meta", MAX_HEADER as u64), ("a_native.nc", MAX_GEOMETRY)] {
+            assert_eq!(largest(&dir.path().join(name)), most, "{name}");
+        }
+        assert!(largest(Path::new("XG.data")) < 8 << 30);
+    }
 
     #[test]
     fn lists_what_production_reads() {

@@ -50,6 +50,23 @@ pub enum GridError {
         /// Bytes needed.
         bytes: usize,
     },
+    /// The grid takes more memory than it may.
+    #[error(
+        "{}: a grid of {levels} levels of 13 x {n} x {n} cells takes {bytes} bytes of memory, and may take {limit} \
+         (twice run.memory): raise run.memory if the file is what it should be", .file.display()
+    )]
+    TooLarge {
+        /// The native geometry.
+        file: PathBuf,
+        /// Cells along the side of a tile.
+        n: usize,
+        /// Number of levels.
+        levels: usize,
+        /// Bytes that it would take.
+        bytes: u64,
+        /// Bytes that it may take.
+        limit: u64,
+    },
     /// A file or variable is damaged, or not NetCDF.
     #[error("{}: {what} cannot be read: {why}", .file.display())]
     Netcdf {

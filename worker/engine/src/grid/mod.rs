@@ -14,7 +14,7 @@ mod point;
 pub mod topology;
 
 pub use diagnostics::{DIAGNOSTICS_FILE, Diagnostics, DiagnosticsError};
-pub use directory::files;
+pub use directory::{files, largest};
 pub use edges::EdgePoints;
 pub use error::GridError;
 pub use latlon::Latlon;

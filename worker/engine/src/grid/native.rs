@@ -65,14 +65,14 @@ impl Native {
     /// # Errors
     /// A file or variable is missing or unreadable, or its shape does not fit the shape of `hFacC`.
     pub fn load(directory: &Path) -> Result<Native, GridError> {
-        Native::load_held(directory, Arc::default())
+        Native::load_held(directory, Arc::default(), u64::MAX)
     }
 
-    /// The same, of files that are held.
+    /// The same, of files that are held, unless the grid would take more than `limit` bytes of memory.
     ///
     /// # Errors
-    /// Those of [`Native::load`].
-    pub fn load_held(directory: &Path, held: Arc<Held>) -> Result<Native, GridError> {
+    /// Those of [`Native::load`], and [`GridError::TooLarge`].
+    pub fn load_held(directory: &Path, held: Arc<Held>, limit: u64) -> Result<Native, GridError> {
         let path = directory::native(directory, &held)?;
         let geometry = Geometry::open(&path, &held)?;
         let (n, levels) = match geometry.shape("hFacC")?[..] {
@@ -89,13 +89,18 @@ impl Native {
         for name in ["hFacC", "XC_bnds", "YC_bnds", "Z_bnds", "CS", "SN"] {
             geometry.shape(name)?;
         }
+        let has_edges = ["XU", "YU", "XV", "YV"].iter().all(|name| geometry.has(name));
+        let bytes = needed(n, levels, has_edges);
+        if bytes > limit {
+            return Err(GridError::TooLarge { file: path, n, levels, bytes, limit });
+        }
         let grid = [TILES, n, n];
         let source = Source { directory, geometry: &geometry, held: &held };
         let mask = |name: &str, fraction: &str| {
             let name = if geometry.has(name) { name } else { fraction };
             geometry.mask(name, n, levels, false)
         };
-        let edges = if ["XU", "YU", "XV", "YV"].iter().all(|name| geometry.has(name)) {
+        let edges = if has_edges {
             let values = |name| geometry.values(name, &grid);
             Some(EdgePoints { xu: values("XU")?, yu: values("YU")?, xv: values("XV")?, yv: values("YV")? })
         } else {
@@ -201,6 +206,13 @@ impl Native {
         }
         positions
     }
+}
+
+/// Bytes of memory that a grid takes, by its shape: what [`Native::bytes`] says of it when it is there.
+fn needed(n: usize, levels: usize, has_edges: bool) -> u64 {
+    // Six arrays of values and two of four bounds each, perhaps four of edge points; four masks.
+    let each = 4 * (6 + 2 * 4 + if has_edges { 4 } else { 0 }) + 4 * levels as u64;
+    (TILES * n * n) as u64 * each
 }
 
 #[cfg(test)]
@@ -385,6 +397,21 @@ mod tests {
         assert_eq!((grid.zl(), grid.zu()), (&grid.rf[..3], &grid.rf[1..]));
         assert_eq!((grid.xc_bounds.len(), grid.yc_bounds.len(), grid.z_bounds.len()), (4 * PLANE, 4 * PLANE, 6));
         assert_eq!((grid.cs.len(), grid.sn.len()), (PLANE, PLANE));
+    }
+
+    #[test]
+    fn what_a_grid_takes_is_known_before_it_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), plain);
+        let bytes = needed(N, NZ, false);
+        let load = |limit| Native::load_held(dir.path(), Arc::default(), limit);
+        // Beside the arrays there are four small lists of dry cells.
+        assert_eq!(load(bytes).unwrap().bytes() as u64, bytes + 4 * 8 * NZ as u64);
+        let message = load(bytes - 1).unwrap_err().to_string();
+        assert!(message.contains(&format!("13 x 4 x 4 cells takes {bytes} bytes")), "{message}");
+        assert!(message.contains("raise run.memory"), "{message}");
+        // The largest shape that is accepted as a shape, which a file of some megabytes can have.
+        assert_eq!(needed(MAX_N, MAX_LEVELS, true), 13 * 8640 * 8640 * (72 + 4000));
     }
 
     #[test]

@@ -28,6 +28,19 @@ pub enum MappingError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// What a file describes takes more memory than mapping factors may take.
+    #[error(
+        "{}: what it describes takes {bytes} bytes of memory, and mapping factors may take {limit} (run.memory): raise \
+         run.memory if the file is what it should be", file.display()
+    )]
+    Memory {
+        /// The file.
+        file: PathBuf,
+        /// Bytes that it would take.
+        bytes: u64,
+        /// Bytes that it may take.
+        limit: u64,
+    },
     /// A file is not the one that the recipes were planned with.
     #[error("{}: changed since the recipe was planned: plan again", file.display())]
     Changed {

@@ -18,6 +18,10 @@ const MAX_LATLON_GRID: usize = 1 << 30;
 const MAX_CELLS: usize = 1 << 28;
 /// Most levels.
 const MAX_LEVELS: usize = 4096;
+/// Largest file of a directory of factors.
+const MAX_FILE: u64 = 1 << 30;
+/// Bytes that the land mask of a cell takes while it is read: pickled, as a number, and as it is kept.
+const MASK_CELL: usize = 8 + 8 + 1;
 /// What a pickled array takes besides its data, generously.
 const PICKLE_FRAME: usize = 4096;
 
@@ -35,6 +39,8 @@ pub struct Factors {
     levels: Vec<Mutex<Option<Loaded>>>,
     files: Files,
     seals: BTreeMap<PathBuf, Digest>,
+    /// Bytes that the levels may take that are kept.
+    memory: u64,
 }
 
 /// A level and the wet cells it was loaded for.
@@ -66,25 +72,36 @@ impl Factors {
     ///
     /// The file is absent, damaged, or its parts do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
-        Self::open_sealed(dir, BTreeMap::new(), Files::default())
+        Self::open_sealed(dir, BTreeMap::new(), Files::default(), u64::MAX)
     }
 
     /// Opens a directory of factors of which the digests of some files are known: these files are refused, whenever
-    /// they are read, if they hold anything else. Levels are read long after the directory was looked at.
+    /// they are read, if they hold anything else. Levels are read long after the directory was looked at. Those that are
+    /// kept may take `memory` bytes; one that would take more by itself is refused before that is allocated.
     ///
     /// # Errors
     ///
-    /// As [`Factors::open`], and [`MappingError::Changed`].
-    pub fn open_sealed(dir: &Path, seals: BTreeMap<PathBuf, Digest>, files: Files) -> Result<Self, MappingError> {
+    /// As [`Factors::open`], [`MappingError::Changed`], and [`MappingError::Memory`].
+    pub fn open_sealed(
+        dir: &Path,
+        seals: BTreeMap<PathBuf, Digest>,
+        files: Files,
+        memory: u64,
+    ) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
         let source = Sealed { file: &file, files: &files, seal: seals.get(&file) };
-        let bytes = xz::read_pickle(source, MAX_LATLON_GRID)?;
+        let largest = usize::try_from(memory).unwrap_or(usize::MAX).min(MAX_LATLON_GRID);
+        let bytes = xz::read_pickle(source, largest)?;
         let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
 
         let shape = grid.shape(grid.entry(centres, "shape")?)?;
         let (nlat, nlon) = shape;
+        let mask = (nlat * nlon).saturating_mul(MASK_CELL) as u64;
+        if mask > memory {
+            return Err(MappingError::Memory { file: file.clone(), bytes: mask, limit: memory });
+        }
         let depth_bounds = grid.pairs(depths, "the depth bounds", None)?;
         if depth_bounds.is_empty() || depth_bounds.len() > MAX_LEVELS {
             return Err(grid.bad(format!("{} depth bounds, expected 1 to {MAX_LEVELS}", depth_bounds.len())));
@@ -100,6 +117,7 @@ impl Factors {
             depth_bounds,
             files,
             seals,
+            memory,
         })
     }
 
@@ -173,8 +191,25 @@ impl Factors {
             None => {}
         }
         let level = Arc::new(self.load(k, wet_positions)?);
+        self.make_room(k, level.bytes());
         *slot = Some(Loaded { level: Arc::clone(&level), wet });
         Ok(level)
+    }
+
+    /// Forgets levels until there is room for so many bytes more. Granules need the levels one after the other: those go
+    /// first that will be needed last.
+    fn make_room(&self, k: usize, bytes: usize) {
+        let all = self.levels.len();
+        let room = |levels: usize| (levels.saturating_add(bytes)) as u64 <= self.memory;
+        let mut loaded = self.bytes();
+        // The one at `k` is locked by whoever has loaded it.
+        for other in (1..all).map(|back| (k + all - back) % all) {
+            if room(loaded) {
+                return;
+            }
+            let Some(mut slot) = self.levels.get(other).and_then(|slot| slot.try_lock().ok()) else { continue };
+            loaded = loaded.saturating_sub(slot.take().map_or(0, |loaded| loaded.level.bytes()));
+        }
     }
 
     fn sealed<'a>(&'a self, file: &'a Path) -> Sealed<'a> {
@@ -184,7 +219,7 @@ impl Factors {
     fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
         let cells = self.shape.0 * self.shape.1;
         let (file, mask) = (sparse_matrix(&self.dir, k), land_mask(&self.dir, k));
-        let matrix = npz::read(self.sealed(&file), k, wet_positions.len(), cells)?;
+        let matrix = npz::read(self.sealed(&file), k, wet_positions.len(), cells, self.memory)?;
         let land = read_land_mask(self.sealed(&mask), cells)?;
         Level::new(&matrix, land, wet_positions).map_err(|reason| MappingError::Content { file, reason })
     }
@@ -279,6 +314,11 @@ fn read_land_mask(source: Sealed<'_>, cells: usize) -> Result<Vec<bool>, Mapping
         }
         None => Ok(values.iter().map(|value| value.is_nan()).collect()),
     }
+}
+
+/// The most bytes that a file of a directory of factors may have: nothing larger is read.
+pub fn largest(_: &Path) -> u64 {
+    MAX_FILE
 }
 
 /// The files of the directory that decide what production makes, sorted by path: the target grid, all land masks and

@@ -31,7 +31,7 @@ mod write;
 mod xz;
 
 pub use error::MappingError;
-pub use factors::{Factors, files};
+pub use factors::{Factors, files, largest};
 pub use level::Level;
 pub use npz::check_matrix;
 pub use real::Real;

@@ -13,6 +13,9 @@ use super::xz::{Sealed, read_file};
 const MAX_FILE: usize = 1 << 30;
 /// Most weights of one level, far above any set in use (LLC90 at half a degree has 169,137).
 const MAX_WEIGHTS: usize = 1 << 27;
+/// Bytes that a weight takes while a matrix is read and brought into the order that it is applied in: twice an index and
+/// a number.
+const WEIGHT: u64 = 2 * (4 + 8);
 /// Most bytes that one byte of a deflated stream can stand for.
 const DEFLATE_RATIO: u64 = 1032;
 /// Room for the header of an array.
@@ -55,10 +58,17 @@ impl Csr {
 ///
 /// # Errors
 ///
+/// [`MappingError::Memory`] if the weights would take more than `memory` bytes, found before they are read;
 /// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
 /// damaged, larger than the matrix can be, or not a valid part of a matrix.
-pub(super) fn read(source: Sealed<'_>, level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
-    parse(source.file, &read_file(source, MAX_FILE)?, level, rows, columns)
+pub(super) fn read(
+    source: Sealed<'_>,
+    level: usize,
+    rows: usize,
+    columns: usize,
+    memory: u64,
+) -> Result<Csr, MappingError> {
+    parse(source.file, &read_file(source, MAX_FILE)?, level, rows, columns, memory)
 }
 
 /// Reads a matrix in memory as [`super::Factors::level`] does, and says how many weights it has. `file` and `level`
@@ -73,11 +83,18 @@ pub fn check_matrix(
     rows: usize,
     columns: usize,
 ) -> Result<usize, MappingError> {
-    Ok(parse(file, bytes, level, rows, columns)?.indices.len())
+    Ok(parse(file, bytes, level, rows, columns, u64::MAX)?.indices.len())
 }
 
 /// [`read`], with the file in memory.
-fn parse(file: &Path, bytes: &[u8], level: usize, rows: usize, columns: usize) -> Result<Csr, MappingError> {
+fn parse(
+    file: &Path,
+    bytes: &[u8],
+    level: usize,
+    rows: usize,
+    columns: usize,
+    memory: u64,
+) -> Result<Csr, MappingError> {
     let mut archive = Archive::open(file, bytes)?;
     archive.check_format()?;
 
@@ -106,6 +123,10 @@ fn parse(file: &Path, bytes: &[u8], level: usize, rows: usize, columns: usize) -
         return Err(archive.bad(entry, "the row starts do not begin with 0 and ascend".to_owned()));
     }
     let count = indptr.last().copied().unwrap_or(0) as usize;
+    let taken = count as u64 * WEIGHT;
+    if taken > memory {
+        return Err(MappingError::Memory { file: file.to_owned(), bytes: taken, limit: memory });
+    }
 
     let entry = "indices.npy";
     let indices = archive.array(entry, count)?.indices_below(columns)?;

@@ -19,14 +19,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// in turn, some of them with the resources of another release; a grid keeps some ten files open.
 const KEPT: usize = 8;
 
-/// Bytes that the grids, and the mapping factors, may take together: what one job slot may have by default. A grid of
-/// LLC90 takes some 60 MB, one of LLC270 a gigabyte.
-const KEPT_BYTES: usize = 4 << 30;
+/// Memory of a job slot unless something else is asked for, in bytes: enough for 3-D fields of LLC1080.
+pub const MEMORY: u64 = 4 << 30;
+
+/// A grid may take as much as so many job slots, and so may all grids that are kept: LLC1080 with 90 levels takes 6.4 GB,
+/// LLC90 some 30 MB.
+const GRID: u64 = 2;
+
+/// What grids, and mapping factors, may take in any case, however little a slot may take: more than LLC90 and half a degree
+/// need.
+const LEAST: u64 = 256 << 20;
+
+/// Bytes that resources may take.
+#[derive(Debug, Clone, Copy)]
+struct Shared {
+    /// A grid, and all grids that are kept.
+    grid: u64,
+    /// The levels of mapping factors, and all mapping factors that are kept.
+    factors: u64,
+}
 
 /// Resources by the digests of their content.
 #[derive(Debug)]
 pub struct Cache {
     stores: Stores,
+    memory: Shared,
     hashed: Hashed,
     verdicts: Verdicts,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
@@ -44,13 +61,27 @@ impl Default for Cache {
 impl Cache {
     /// A cache of what is in these stores.
     pub fn new(stores: Stores) -> Cache {
+        Cache::with_memory(stores, MEMORY)
+    }
+
+    /// The same; a grid may take twice as many bytes as `memory`, and so may all grids that are kept; mapping factors may
+    /// take as many; both may take 256 MiB in any case. What would take more is refused before it is allocated, what is too
+    /// much together is forgotten.
+    pub fn with_memory(stores: Stores, memory: u64) -> Cache {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let memory = Shared { grid: memory.saturating_mul(GRID).max(LEAST), factors: memory.max(LEAST) };
         Cache {
             stores,
+            memory,
             hashed: Hashed::default(),
             verdicts: Verdicts::default(),
             texts: LoadOnce::new(Limit { count: KEPT, bytes: usize::MAX, size: |_| 0 }),
-            grids: LoadOnce::new(Limit { count: KEPT, bytes: KEPT_BYTES, size: |grid| grid.bytes() }),
-            targets: LoadOnce::new(Limit { count: KEPT, bytes: KEPT_BYTES, size: |target| target.factors.bytes() }),
+            grids: LoadOnce::new(Limit { count: KEPT, bytes: bytes(memory.grid), size: |grid| grid.bytes() }),
+            targets: LoadOnce::new(Limit {
+                count: KEPT,
+                bytes: bytes(memory.factors),
+                size: |target| target.factors.bytes(),
+            }),
         }
     }
 
@@ -88,7 +119,7 @@ impl Cache {
         let load = || load_texts(configuration, metadata, digests, stores, cancel).map(Arc::new);
         let texts = self.judged(&self.texts, &key, &[configuration, metadata], cancel, load)?;
 
-        let load = || load_grid(grid, &digests.grid, stores, cancel).map(Arc::new);
+        let load = || load_grid(grid, &digests.grid, stores, cancel, self.memory.grid).map(Arc::new);
         let model = self.judged(&self.grids, &digests.grid, &[grid], cancel, load)?;
 
         let target = match grid_kind {
@@ -99,7 +130,8 @@ impl Cache {
                 let planned = digests.factors.as_ref();
                 let planned = planned.ok_or_else(|| not_named(what, "recipe.digests.factors", option))?;
                 let key = ([digests.grid.clone(), planned.clone()], self.place(factors)?);
-                let load = || load_target(&model, [grid, factors], planned, stores, cancel).map(Arc::new);
+                let load =
+                    || load_target(&model, [grid, factors], planned, stores, cancel, self.memory.factors).map(Arc::new);
                 Some(self.judged(&self.targets, &key, &[grid, factors], cancel, load)?)
             }
         };

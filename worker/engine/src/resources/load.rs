@@ -6,7 +6,7 @@ use crate::cancel;
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
 use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
-use crate::held::Held;
+use crate::held::{self, Held};
 use crate::mapping::{self, Factors};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
@@ -117,7 +117,7 @@ pub(super) fn load_texts(
     let (parsed, _) = Configuration::parse(configuration, &bytes)?;
     let look = |directory: &Path, files: &Files| {
         let paths = source::files(directory, files)?;
-        let (held, digests) = Held::open(paths.clone(), files, cancel)?;
+        let (held, digests) = Held::open(paths.clone(), files, |_| MAX_FILE_BYTES as u64, cancel)?;
         Ok((digest_of_set(directory, &digests), (paths, held)))
     };
     let (copy, (paths, held)) = digested("metadata", metadata, &digests.metadata, stores, cancel, look)?;
@@ -149,21 +149,22 @@ pub fn load_table(
     Ok(Table::parse(&path.display().to_string(), &bytes)?)
 }
 
-/// Loads the model grid.
+/// Loads the model grid, unless it would take more bytes than `limit`.
 pub(super) fn load_grid(
     location: &str,
     planned: &Digest,
     stores: &Stores,
     cancel: &AtomicBool,
+    limit: u64,
 ) -> Result<ModelGrid, ResourceError> {
     let look = |directory: &Path, files: &Files| {
-        let (held, digests) = Held::open(grid::files(directory, files).map_err(unread)?, files, cancel)?;
+        let (held, digests) = Held::open(grid::files(directory, files).map_err(unread)?, files, grid::largest, cancel)?;
         Ok((digest_of_set(directory, &digests), held))
     };
     let (directory, held) = digested("grid", location, planned, stores, cancel, look)?;
     let held = Arc::new(held);
     let diagnostics = Diagnostics::load(directory.path(), &held).map_err(unread)?.unwrap_or_default();
-    let native = confirmed(&held, cancel, || Native::load_held(directory.path(), held.clone()))?;
+    let native = confirmed(&held, cancel, || Native::load_held(directory.path(), held.clone(), limit))?;
     held.are_unchanged()?;
     let positions = vec![OnceLock::new(); native.levels];
     Ok(ModelGrid {
@@ -174,27 +175,32 @@ pub(super) fn load_grid(
         statics: Static::default(),
         positions,
         corners: OnceLock::new(),
-        overrides: LoadOnce::new(Limit { count: MASKS, bytes: usize::MAX, size: |_| 0 }),
+        overrides: LoadOnce::new(Limit {
+            count: MASKS,
+            bytes: usize::try_from(limit).unwrap_or(usize::MAX),
+            size: |mask| mask.bytes(),
+        }),
     })
 }
 
-/// Loads the target grid and the mapping factors, but for their levels.
+/// Loads the target grid and the mapping factors, but for their levels. The levels that are kept may take `memory` bytes.
 pub(super) fn load_target(
     model: &ModelGrid,
     [grid, factors]: [&str; 2],
     planned: &Digest,
     stores: &Stores,
     cancel: &AtomicBool,
+    memory: u64,
 ) -> Result<Target, ResourceError> {
     let look = |directory: &Path, files: &Files| {
-        let seals = digests_of_files(mapping::files(directory, files)?, files, cancel)?;
+        let seals = digests_of_files(mapping::files(directory, files)?, files, mapping::largest, cancel)?;
         Ok((digest_of_set(directory, &seals), (seals, files.clone())))
     };
     let (at, (seals, files)) = digested("mapping factors", factors, planned, stores, cancel, look)?;
     // Where the digest was found to be the planned one: on S3 there may be another copy by now.
     let latlon = confirmed(&model.held, cancel, || Latlon::load_held(model.directory.path(), &model.held))?;
     model.held.are_unchanged()?;
-    let loaded = Factors::open_sealed(at.path(), seals, files)?;
+    let loaded = Factors::open_sealed(at.path(), seals, files, memory)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
         return Err(ResourceError::Target { grid: grid.into(), factors: factors.into(), found, wanted });
@@ -219,7 +225,7 @@ pub fn configuration_digest(location: &str, stores: &Stores) -> Result<Digest, R
 /// The directory or a file cannot be read.
 pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, source::files(&directory, &Files::default())?)
+    digest_of_directory(&directory, source::files(&directory, &Files::default())?, |_| MAX_FILE_BYTES as u64)
 }
 
 /// Digest of the files of a grid directory that production reads.
@@ -228,7 +234,7 @@ pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, Resour
 /// The directory or a file cannot be read.
 pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, grid::files(&directory, &Files::default())?)
+    digest_of_directory(&directory, grid::files(&directory, &Files::default())?, grid::largest)
 }
 
 /// Digest of the files of a directory of mapping factors that production reads.
@@ -237,21 +243,30 @@ pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceEr
 /// The directory or a file cannot be read.
 pub fn factors_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
-    digest_of_directory(&directory, mapping::files(&directory, &Files::default())?)
+    digest_of_directory(&directory, mapping::files(&directory, &Files::default())?, mapping::largest)
 }
 
-fn digest_of_directory(directory: &Path, files: Vec<PathBuf>) -> Result<Digest, ResourceError> {
-    Ok(digest_of_set(directory, &digests_of_files(files, &Files::default(), &AtomicBool::new(false))?))
+fn digest_of_directory(
+    directory: &Path,
+    files: Vec<PathBuf>,
+    largest: impl Fn(&Path) -> u64,
+) -> Result<Digest, ResourceError> {
+    Ok(digest_of_set(directory, &digests_of_files(files, &Files::default(), largest, &AtomicBool::new(false))?))
 }
 
+/// Digests of files, none of which is read that has more bytes than `largest` says of it.
 fn digests_of_files(
     paths: Vec<PathBuf>,
     files: &Files,
+    largest: impl Fn(&Path) -> u64,
     cancel: &AtomicBool,
 ) -> Result<BTreeMap<PathBuf, Digest>, ResourceError> {
     let mut digests = BTreeMap::new();
     for path in paths {
-        let read = files.open(&path).and_then(|file| cancel::digest(file, cancel));
+        let read = files.open(&path).and_then(|file| {
+            held::check_size(&file.metadata()?, largest(&path))?;
+            cancel::digest(file, cancel)
+        });
         let digest = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
         digests.insert(path, digest);
     }

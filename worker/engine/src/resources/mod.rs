@@ -1,7 +1,8 @@
 //! What recipes share: configuration, metadata, grid and mapping factors, loaded once per process.
 //!
 //! The [`Cache`] knows a resource by the digest of its content, which the recipe states, so that it does not matter under
-//! which of its names a recipe finds it. How much is kept is bounded. What was read and refused is remembered as a
+//! which of its names a recipe finds it. How much is kept is bounded, and so is what a resource may take, by its shape,
+//! before it is read. What was read and refused is remembered as a
 //! verdict on those very files; what could not be read is not remembered at all.
 
 mod cache;
@@ -10,7 +11,7 @@ mod load;
 mod load_once;
 mod verdicts;
 
-pub use cache::Cache;
+pub use cache::{Cache, MEMORY};
 pub use error::ResourceError;
 pub use load::{
     codec, configuration_digest, directory, factors_digest, grid_digest, load_table, metadata_digest, read,

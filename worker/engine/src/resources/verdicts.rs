@@ -4,6 +4,7 @@
 //! file that is put back or mended has another stamp, so that it is read again. Errors of reading are no verdicts.
 
 use super::ResourceError;
+use edp_protocol::message::chain;
 use edp_protocol::store::{Files, Stamp, Stores};
 use edp_protocol::{Digest, Location};
 use std::collections::VecDeque;
@@ -16,7 +17,10 @@ use std::time::Duration;
 /// have the same time, so a stamp that is younger says little (see [`Stamp::age`]).
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Verdicts that are kept, some kilobytes each. The oldest one goes first: all it costs is another look at the files.
+/// Most bytes of the text of a verdict that is kept.
+const LONGEST: usize = 16 << 10;
+
+/// Verdicts that are kept. The oldest one goes first: all it costs is another look at the files.
 const MOST: usize = 64;
 
 /// Entries of directories that are looked at. Resources have some hundred files; where there are more, it is something
@@ -62,7 +66,8 @@ impl Verdicts {
     /// Keeps a verdict. `before` is the evidence from before the files were read, `after` that from after it: if they
     /// differ, somebody is writing, and the verdict is on neither of them.
     pub(super) fn keep(&self, before: &Evidence, after: Option<&Evidence>, error: &Arc<ResourceError>) {
-        if before.settled && after.is_some_and(|after| after.digest == before.digest) {
+        let is_short = || chain(error.as_ref()).len() <= LONGEST;
+        if before.settled && after.is_some_and(|after| after.digest == before.digest) && is_short() {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             if kept.len() >= MOST {
                 kept.pop_front();
@@ -230,6 +235,16 @@ mod tests {
         all.iter().for_each(|one| verdicts.keep(one, Some(one), &verdict()));
         assert!(verdicts.find(&all[0]).is_none());
         assert!(all[1..].iter().all(|one| verdicts.find(one).is_some()));
+    }
+
+    #[test]
+    fn long_verdicts_are_not_kept() {
+        let (_directory, path) = place();
+        let verdicts = Verdicts::settled_after(Duration::ZERO);
+        let of = evidence(&verdicts, &path).unwrap();
+        let long = Arc::new(ResourceError::TableName { path: "x".repeat(LONGEST).into() });
+        verdicts.keep(&of, Some(&of), &long);
+        assert!(verdicts.find(&of).is_none());
     }
 
     #[test]

@@ -58,6 +58,31 @@ fn errors_are_not_remembered() {
 }
 
 #[test]
+fn levels_that_are_kept_have_a_bound() {
+    let dir = made_up();
+    write_land_mask(dir.path(), 1, &[true, true]).unwrap();
+    for k in 0..2 {
+        write_matrix(dir.path(), k, (2, 2), &[0, 2, 4], &[0, 1, 0, 1], Weights::Float(&[0.5; 4])).unwrap();
+    }
+    let open = |memory| Factors::open_sealed(dir.path(), BTreeMap::new(), Files::default(), memory);
+    let one = open(u64::MAX).unwrap();
+    let level = |factors: &Factors, k| factors.level(k, &[3, 8]).unwrap();
+    let bytes = level(&one, 0).bytes();
+    // Two levels have room, or one of them.
+    for (memory, levels, stays) in [(2 * bytes, 2, true), (2 * bytes - 1, 1, false)] {
+        let factors = Factors { memory: memory as u64, ..open(u64::MAX).unwrap() };
+        let (first, second) = (level(&factors, 0), level(&factors, 1));
+        assert_eq!(factors.bytes(), levels * bytes);
+        assert!(Arc::ptr_eq(&level(&factors, 1), &second));
+        assert_eq!(Arc::ptr_eq(&level(&factors, 0), &first), stays);
+    }
+    // One that is too large by itself, and a target grid that is.
+    let factors = Factors { memory: 95, ..open(u64::MAX).unwrap() };
+    assert!(matches!(factors.level(0, &[3, 8]), Err(MappingError::Memory { bytes: 96, limit: 95, .. })));
+    assert!(matches!(open(33), Err(MappingError::Memory { bytes: 34, .. } | MappingError::TooLarge { .. })));
+}
+
+#[test]
 fn another_grid_is_refused() {
     let dir = made_up();
     let factors = Factors::open(dir.path()).unwrap();

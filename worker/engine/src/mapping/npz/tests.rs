@@ -60,7 +60,7 @@ fn variant(changes: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 fn read_variant(changes: &[(&str, Vec<u8>)]) -> Result<Csr, String> {
-    parse(file(), &variant(changes), 0, 2, 3).map_err(|error| error.to_string())
+    parse(file(), &variant(changes), 0, 2, 3, u64::MAX).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -85,14 +85,14 @@ fn reads_all_number_types() {
 
 #[test]
 fn another_grid_is_told_with_both_numbers() {
-    let error = parse(file(), &variant(&[]), 7, 60_646, 3).unwrap_err();
+    let error = parse(file(), &variant(&[]), 7, 60_646, 3, u64::MAX).unwrap_err();
     assert!(matches!(error, MappingError::SourceCount { level: 7, rows: 2, wet: 60_646, .. }));
     assert_eq!(
         error.to_string(),
         "sparse_matrix_0.npz: the matrix has 2 rows (wet source cells), but level 7 of the grid has 60646 wet cells: \
          factors and grid do not belong together"
     );
-    let error = parse(file(), &variant(&[]), 0, 2, 259_200).unwrap_err().to_string();
+    let error = parse(file(), &variant(&[]), 0, 2, 259_200, u64::MAX).unwrap_err().to_string();
     assert!(error.contains("3 columns") && error.contains("259200 cells"), "{error}");
 }
 
@@ -135,7 +135,7 @@ fn entries_that_expand_too_far_are_refused() {
     for entry in ["indices.npy", "indptr.npy", "shape.npy", "data.npy", "format.npy"] {
         let bytes = variant(&[(entry, bomb.clone())]);
         assert!(bytes.len() < 100_000);
-        let error = parse(file(), &bytes, 0, 2, 3).unwrap_err();
+        let error = parse(file(), &bytes, 0, 2, 3, u64::MAX).unwrap_err();
         assert!(matches!(error, MappingError::TooLarge { .. }), "{error}");
     }
 }
@@ -150,7 +150,7 @@ fn false_sizes_in_the_archive_are_noticed() {
         let mut bytes = good.clone();
         bytes[entry + 24..entry + 28].copy_from_slice(&claim.to_le_bytes());
         // Either the claim is refused, or only what really comes out is taken.
-        if let Ok(csr) = parse(file(), &bytes, 0, 2, 3) {
+        if let Ok(csr) = parse(file(), &bytes, 0, 2, 3, u64::MAX) {
             assert_eq!(csr.indices, [0, 2, 1]);
         }
     }
@@ -164,7 +164,7 @@ fn false_sizes_in_the_archive_are_noticed() {
 fn every_cut_is_an_error() {
     let good = variant(&[]);
     for end in 0..good.len() {
-        assert!(parse(file(), &good[..end], 0, 2, 3).is_err(), "cut at {end}");
+        assert!(parse(file(), &good[..end], 0, 2, 3, u64::MAX).is_err(), "cut at {end}");
     }
 }
 
@@ -176,12 +176,12 @@ proptest! {
         bytes[at] = byte;
         let other = other.index(bytes.len());
         bytes[other] = more;
-        let _ = parse(file(), &bytes, 0, 2, 3);
+        let _ = parse(file(), &bytes, 0, 2, 3, u64::MAX);
     }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, data: Vec<u8>) {
-        let _ = parse(file(), &bytes, 0, 2, 3);
+        let _ = parse(file(), &bytes, 0, 2, 3, u64::MAX);
         let _ = read_variant(&[("data.npy", data.clone())]);
         let _ = read_variant(&[("indptr.npy", data)]);
     }
@@ -199,4 +199,13 @@ proptest! {
             prop_assert!(csr.indices.iter().all(|&column| column < 3));
         }
     }
+}
+
+#[test]
+fn what_takes_more_memory_than_it_may_is_refused_before_it_is_read() {
+    let good = parse(file(), &variant(&[]), 0, 2, 3, u64::MAX).unwrap();
+    let bytes = good.indices.len() as u64 * WEIGHT;
+    assert!(bytes > 0 && parse(file(), &variant(&[]), 0, 2, 3, bytes).is_ok());
+    let error = parse(file(), &variant(&[]), 0, 2, 3, bytes - 1).unwrap_err();
+    assert!(matches!(error, MappingError::Memory { .. }) && error.to_string().contains("run.memory"), "{error}");
 }
