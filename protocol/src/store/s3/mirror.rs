@@ -81,18 +81,28 @@ impl Mirrors {
         key: &str,
         copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>,
     ) -> Result<Arc<Copied>, S3Error> {
-        let slot = lock(&self.slots).entry([bucket.into(), key.into()]).or_default().clone();
-        let mut slot = lock(&slot);
-        if let Some(copied) = &*slot {
-            return Ok(copied.clone());
-        }
-        let made = match self.make(&copy) {
-            Err(S3Error::TooLarge { .. }) if self.remove_unused() => self.make(&copy),
-            made => made,
+        let name = [bucket.to_owned(), key.to_owned()];
+        let slot = lock(&self.slots).entry(name.clone()).or_default().clone();
+        let made = {
+            let mut slot = lock(&slot);
+            if let Some(copied) = &*slot {
+                return Ok(copied.clone());
+            }
+            let made = match self.make(&copy) {
+                Err(S3Error::TooLarge { .. }) if self.remove_unused() => self.make(&copy),
+                made => made,
+            };
+            made.map(|copied| slot.insert(Arc::new(copied)).clone())
         };
-        let copied = Arc::new(made?);
-        *slot = Some(copied.clone());
-        Ok(copied)
+        drop(slot);
+        if made.is_err() {
+            // Names of which there are no copies are not kept: recipes may have any number of them.
+            let mut slots = lock(&self.slots);
+            if slots.get(&name).is_some_and(|slot| Arc::strong_count(slot) == 1 && lock(slot).is_none()) {
+                slots.remove(&name);
+            }
+        }
+        made
     }
 
     fn make(&self, copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>) -> Result<Copied, S3Error> {
@@ -317,6 +327,20 @@ mod tests {
         assert!(!path.exists() && first.path().exists() && third.path().exists());
         assert_eq!(lock(&mirrors.made).bytes, MAX_BYTES);
         assert_eq!(lock(&mirrors.slots).len(), 2);
+    }
+
+    #[test]
+    fn names_without_copies_are_not_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mirrors = Mirrors::new(Some(scratch.path()));
+        for key in 0..100 {
+            let missing = |_: &Path, _| Err(S3Error::Missing { at: At::new("b", "k") });
+            assert!(mirrors.get("b", &key.to_string(), missing).is_err());
+        }
+        assert_eq!(lock(&mirrors.slots).len(), 0);
+        let made = |directory: &Path, _| Ok((directory.to_owned(), 1));
+        mirrors.get("b", "k", made).unwrap();
+        assert_eq!(lock(&mirrors.slots).len(), 1);
     }
 
     #[test]
