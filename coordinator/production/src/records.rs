@@ -16,8 +16,8 @@ use std::time::SystemTime;
 /// Last part of the names of manifests.
 const SUFFIX: &str = ".manifest.jsonl";
 
-/// Largest manifest that is read, in bytes: of some ten million granules.
-const LARGEST: u64 = 4 << 30;
+/// Largest manifest that is read, in bytes: of some four million granules.
+const LARGEST: u64 = 1 << 30;
 
 /// Why records cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
