@@ -4,12 +4,13 @@ use edp_engine::granule::error::MakeError;
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::Stages;
 use edp_engine::resources::Cache;
-use edp_protocol::Digest;
 use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::{Digest, GridKind};
 use edp_tests::{Fixture, coordinator, count, expect, files, json, program, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 const SIZE: usize = 8;
@@ -123,6 +124,36 @@ fn granules_that_need_too_much_memory_are_refused_before_they_take_it() {
         assert!(reason.contains("a slot may have 1 MiB: raise run.memory"), "{reason}");
     }
     assert!(files(&out).is_empty());
+}
+
+/// Recipes may name one directory in any number of ways: what is in it is loaded and kept once.
+#[test]
+fn what_is_shared_is_known_by_its_content_whatever_its_names() {
+    let fixture = Fixture::new(SIZE);
+    let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
+    let recipes = recipe::parse_list("tasks.json", &fs::read(&list).unwrap()).unwrap();
+    let recipe = recipes.iter().find(|recipe| recipe.granule.contains("/latlon/")).unwrap();
+    let (cache, cancel) = (Cache::default(), AtomicBool::new(false));
+    let load = |recipe: &Recipe| cache.resources(recipe, GridKind::Latlon, &cancel).unwrap();
+    let first = load(recipe);
+    let open = || fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let before = open();
+    for slashes in 2..100 {
+        let mut spelled = recipe.clone();
+        for place in [
+            &mut spelled.ecco_cfg_loc,
+            &mut spelled.ecco_grid_loc,
+            &mut spelled.ecco_metadata_loc,
+            &mut spelled.ecco_mapping_factors_loc,
+        ] {
+            *place = place.as_deref().map(|place| place.replacen('/', &"/".repeat(slashes), 1));
+        }
+        let again = load(&spelled);
+        assert!(Arc::ptr_eq(&first.grid, &again.grid) && Arc::ptr_eq(&first.texts, &again.texts));
+        assert!(Arc::ptr_eq(first.target.as_ref().unwrap(), again.target.as_ref().unwrap()));
+    }
+    // Tests of this process may have a few files open.
+    assert!(open() < before + 20, "{} open files, {before} before", open());
 }
 
 /// With just enough memory for one slab at a time, the same bytes come out as with room for several; with one byte less,

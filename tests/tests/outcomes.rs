@@ -1,8 +1,8 @@
 //! What workers report of granules: all of it is so.
 
-use edp_protocol::queue::{Link, Queue};
+use edp_protocol::queue::{Link, Message, Queue};
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Report};
+use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
 use edp_protocol::{Digest, GridKind, Location, name};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
@@ -31,6 +31,18 @@ fn served(
     slots: usize,
     deadline: Duration,
 ) -> BTreeMap<String, Result<Done, Failed>> {
+    let messages = recipes.iter().map(edp_tests::order).collect();
+    served_with(fixture, messages, recipes.len(), slots, deadline)
+}
+
+/// Gives these messages to a serving worker; gives so many outcomes, by the ids of their recipes.
+fn served_with(
+    fixture: &Fixture,
+    messages: Vec<Message>,
+    wanted: usize,
+    slots: usize,
+    deadline: Duration,
+) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
         reach: Some(Reach::beneath([&Location::Local(fixture.path(""))]).unwrap()),
@@ -44,8 +56,8 @@ fn served(
         let link = Link::embedded().unwrap();
         link.declare().await.unwrap();
         let orders = link.publisher(Queue::Recipes, 100);
-        for recipe in recipes {
-            orders.publish(edp_tests::order(recipe)).await.unwrap();
+        for message in messages {
+            orders.publish(message).await.unwrap();
         }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let worker = tokio::spawn({
@@ -54,7 +66,7 @@ fn served(
         });
         let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
         let mut all = BTreeMap::new();
-        while all.len() < recipes.len() {
+        while all.len() < wanted {
             let delivery = reports.next().await.unwrap().unwrap();
             let report = Report::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
             delivery.ack();
@@ -238,6 +250,47 @@ fn failures_tell_their_causes() {
     assert!(conflict.reason[0].contains("something else is there"), "{conflict:?}");
     assert_eq!(missing.kind, edp_protocol::message::FailureKind::NotFound);
     assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
+}
+
+/// An order is about the recipe that is in it. One that says something else is no order: nothing is loaded for it, and
+/// nothing is said of the recipe that it names.
+#[test]
+fn orders_that_name_another_recipe_are_refused() {
+    let fixture = Fixture::new(SIZE);
+    let recipes = planned(&fixture, "out");
+    let [good, named, inside] = [0, 1, 2].map(|n| &recipes[n]);
+    let order = |recipe: &Recipe, id: &str| {
+        let order = Order {
+            production: "default".into(),
+            recipe_id: id.into(),
+            attempt: 1,
+            alone: false,
+            deadline: 0,
+            look: Look::Content,
+            recipe: wire::json(recipe).unwrap(),
+        };
+        Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, "")
+    };
+    let mut edited = inside.clone();
+    edited.dynamic_metadata.summary = "another".into();
+    let mut bare = inside.clone();
+    bare.recipe = None;
+    let hostile = vec![
+        Message::new("nonsense", "text/plain", ""),
+        order(inside, ""),
+        order(inside, id(named)),
+        order(inside, &id(inside).to_uppercase()),
+        order(&edited, id(inside)),
+        order(&bare, ""),
+        order(&bare, id(named)),
+        Message::new(serde_json::to_vec(&bare).unwrap(), wire::JSON, ""),
+        Message::new(serde_json::to_vec(&edited).unwrap(), wire::JSON, ""),
+    ];
+    // The worker has one slot: when the good one is done, the others are behind it.
+    let messages = hostile.into_iter().chain([edp_tests::order(good)]).collect();
+    let outcomes = done(served_with(&fixture, messages, 1, 1, PATIENCE));
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), [id(good)]);
+    assert_eq!(files(&fixture.path("out")).len(), 1);
 }
 
 /// Whatever the moment at which the time is over: a granule is reported as made exactly if it is there.

@@ -72,6 +72,31 @@ fn texts_of_gigabytes_are_not_read() {
     }
 }
 
+/// Files of grids and factors are hashed as a whole, which takes as long as their sizes say.
+#[test]
+fn files_of_terabytes_are_not_hashed() {
+    let production = Production::small();
+    let demo = &production.fixture.demo;
+    let geometry = |word: &str| -> PathBuf {
+        let mut names = fs::read_dir(&demo.grid).unwrap().map(|entry| entry.unwrap().path());
+        names.find(|path| path.to_str().is_some_and(|name| name.ends_with(".nc") && name.contains(word))).unwrap()
+    };
+    let grid = ["XC.data", "XC.meta", "RC.data", "available_diagnostics.log"].map(|name| demo.grid.join(name));
+    let factors = ["sparse/sparse_matrix_0.npz", "land_mask/ecco_latlon_land_mask_0.xz", "latlon_grid/latlon_grid.xz"];
+    let factors = factors.map(|name| demo.factors.join(name));
+    let mut tried = 0;
+    for path in grid.into_iter().chain([geometry("native"), geometry("latlon")]).chain(factors) {
+        let Ok(sound) = fs::read(&path) else { continue };
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let said = production.try_plan(2);
+        assert!(said.contains(&shown(&path)) && said.contains("1099511627776 bytes"), "{said}");
+        fs::write(&path, sound).unwrap();
+        tried += 1;
+    }
+    assert!(tried >= 7, "{tried}");
+    production.plan();
+}
+
 #[test]
 fn a_configuration_that_unfolds_without_end_is_refused() {
     let production = Production::small();
