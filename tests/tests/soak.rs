@@ -1,11 +1,13 @@
-//! A worker that serves for long: thousands of granules of many sets of resources, and it does not grow.
+//! A worker that serves for long: thousands of granules of many sets of resources, and as many hostile orders between them,
+//! and it does not grow.
 
 use edp_engine::resources;
 use edp_protocol::Location;
-use edp_protocol::queue::{Link, Publisher, Queue};
+use edp_protocol::message::FailureKind;
+use edp_protocol::queue::{Link, Message, Publisher, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::store::Stores;
-use edp_protocol::wire::{Event, Report};
+use edp_protocol::wire::{self, Event, Failed, Look, Order, Report};
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;
@@ -119,8 +121,51 @@ impl Set {
     }
 }
 
-async fn send(orders: &Publisher, recipe: &Recipe) {
+/// Sends the order of a recipe, and before it one that is hostile, the like of which nobody sends who is a coordinator.
+async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
+    orders.publish(hostile(recipe, number)).await.unwrap();
     orders.publish(edp_tests::order(recipe)).await.unwrap();
+}
+
+/// What somebody may publish who has seen a good recipe.
+fn hostile(good: &Recipe, number: usize) -> Message {
+    let order = |recipe: &Recipe, id: &str| {
+        let order = Order {
+            production: "default".into(),
+            recipe_id: id.into(),
+            attempt: 1,
+            alone: false,
+            deadline: 0,
+            look: Look::Content,
+            recipe: wire::json(recipe).unwrap(),
+        };
+        Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, "")
+    };
+    let mut outside = good.clone();
+    outside.granule = "/nowhere/granule.nc".into();
+    outside.dynamic_metadata.summary = format!("hostile {number}");
+    outside.change(|plan| plan.roots.destination = "/nowhere".into()).unwrap();
+    match number % 7 {
+        0 => Message::new(vec![b'x'; number % 5000], "text/plain", ""),
+        1 => order(good, ""),
+        2 => order(good, &format!("{number:064x}")),
+        3 => {
+            let mut json = serde_json::to_value(good).unwrap();
+            // At most once in a while: it is as large as a message may be.
+            json["recipe"]["digests"]["grid"] = "a".repeat(if number % 700 == 3 { 3_900_000 } else { 3900 }).into();
+            Message::new(serde_json::to_vec(&json).unwrap(), wire::JSON, "")
+        }
+        4 => {
+            let good = edp_tests::order(good);
+            Message::new(good.body[..good.body.len() - 1].to_vec(), wire::CONTENT_TYPE, "")
+        }
+        5 => {
+            let mut message = edp_tests::order(&outside);
+            message.headers.insert(wire::BUILD_HEADER.into(), format!("of {number}"));
+            message
+        }
+        _ => edp_tests::order(&outside),
+    }
 }
 
 /// Has one worker make granules; gives what this process takes after the first `warm` of them, and then every hundred.
@@ -143,11 +188,15 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     });
     let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
     let mut recipes = recipes;
-    let mut under_way = 0;
+    // The first one shows the worker that it is of use here.
+    let first = recipes.next().unwrap();
+    orders.publish(edp_tests::order(&first)).await.unwrap();
+    let (mut sent, mut refused) = (1, 0);
     for recipe in recipes.by_ref().take(WINDOW) {
-        send(&orders, &recipe).await;
-        under_way += 1;
+        send(&orders, &recipe, sent).await;
+        sent += 1;
     }
+    let mut under_way = sent;
     let (mut made, mut taken) = (0, Vec::new());
     while under_way > 0 {
         let delivery = reports.next().await.unwrap().unwrap();
@@ -156,6 +205,11 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
         let done = match report.event {
             Event::Started => continue,
             Event::Done(done) => done,
+            // Recipes outside of its roots, and of another build: it says so, and goes on.
+            Event::Failed(Failed { kind: FailureKind::Denied | FailureKind::Returned, .. }) => {
+                refused += 1;
+                continue;
+            }
             Event::Failed(failed) => panic!("{}", failed.reason()),
         };
         assert!(!done.already);
@@ -165,10 +219,11 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
             taken.push(Taken::now());
         }
         if let Some(recipe) = recipes.next() {
-            send(&orders, &recipe).await;
-            under_way += 1;
+            send(&orders, &recipe, sent).await;
+            (sent, under_way) = (sent + 1, under_way + 1);
         }
     }
+    assert!(refused >= sent / 7, "{refused} of {sent} hostile orders were answered");
     drop(stop);
     assert_eq!(worker.await.unwrap().unwrap(), Ended::Stopped);
     taken
