@@ -117,9 +117,9 @@ impl Outcomes {
         let mut counted = self.known(said).await?;
         self.look(&mut counted).await;
         let mut events = Vec::with_capacity(counted.len());
-        for (one, _) in counted {
-            events.push(match one {
-                Said::Report(report) => self.event(report).await?,
+        for one in counted {
+            events.push(match one.said {
+                Said::Report(report) => self.event(report, one.told).await?,
                 Said::Dropped { id, attempt, reason } => Event::Dropped { id, attempt, reason },
             });
         }
@@ -159,9 +159,9 @@ impl Outcomes {
         Some(Said::Report(report))
     }
 
-    /// Those that count, each with the place of its granule: they are about a recipe that the production has, and an
+    /// Those that count: they are about a recipe that the production has, and an
     /// attempt that was published. From others nothing follows.
-    async fn known(&mut self, said: Vec<Said>) -> Result<Vec<(Said, String)>, DeskError> {
+    async fn known(&mut self, said: Vec<Said>) -> Result<Vec<Counted>, DeskError> {
         let about: Vec<_> = said.iter().map(Said::about).collect();
         let claims = self.desk.ask(move |ledger| ledger.claims(&about)).await?;
         let mut counted = Vec::with_capacity(said.len());
@@ -170,11 +170,11 @@ impl Outcomes {
             let why = match claim {
                 // Whoever says so: the granule is looked for.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
-                    counted.push((one, granule));
+                    counted.push(Counted { said: one, granule, told: false });
                     continue;
                 }
-                Claim::Published { granule } => {
-                    counted.push((one, granule));
+                Claim::Published { granule, told } => {
+                    counted.push(Counted { said: one, granule, told });
                     continue;
                 }
                 Claim::Unknown => "about a recipe that this production does not have",
@@ -189,17 +189,19 @@ impl Outcomes {
 
     /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another worker
     /// perhaps, and only so often.
-    async fn look(&mut self, counted: &mut [(Said, String)]) {
+    async fn look(&mut self, counted: &mut [Counted]) {
         let Some(arrivals) = &mut self.arrivals else { return };
         let (mut places, mut looks) = (Vec::new(), Vec::new());
-        for (at, (one, granule)) in counted.iter().enumerate() {
-            if let Said::Report(Report { event: wire::Event::Done(done), .. }) = one {
+        for (at, Counted { said, granule, .. }) in counted.iter().enumerate() {
+            if let Said::Report(Report { event: wire::Event::Done(done), .. }) = said {
                 places.push(at);
                 looks.push(Arrival { granule: granule.clone(), size: done.size });
             }
         }
         for (at, why) in places.into_iter().zip(arrivals.missing(looks).await) {
-            let (Some(why), (Said::Report(report), granule)) = (why, &mut counted[at]) else { continue };
+            let (Some(why), Counted { said: Said::Report(report), granule, .. }) = (why, &mut counted[at]) else {
+                continue;
+            };
             let reason = format!("{granule}: worker {} says that it is done, but it {why}", report.worker);
             report.event = wire::Event::Failed(Failed::because(FailureKind::Transient, reason.clone()));
             self.refuse("about a granule that is not there", &reason);
@@ -221,9 +223,12 @@ impl Outcomes {
         }
     }
 
-    /// What a report that counts says to the ledger.
-    async fn event(&mut self, mut report: Report) -> Result<Event, DeskError> {
-        self.weigh(&mut report).await?;
+    /// What a report that counts says to the ledger. One that was told before is not weighed again: that costs a look at all
+    /// inputs.
+    async fn event(&mut self, mut report: Report, told: bool) -> Result<Event, DeskError> {
+        if !told {
+            self.weigh(&mut report).await?;
+        }
         if self.mixed_builds {
             return Ok(reported(report));
         }
@@ -306,6 +311,16 @@ impl Said {
             Said::Dropped { id, attempt, .. } => (id.clone(), *attempt, WORKER.into()),
         }
     }
+}
+
+/// What is said about an order of this production.
+#[derive(Debug)]
+struct Counted {
+    said: Said,
+    /// Where the granule is to be.
+    granule: String,
+    /// Whether the worker has said before how it ended.
+    told: bool,
 }
 
 /// The beginning of an id that may be anything, without control characters.

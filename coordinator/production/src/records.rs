@@ -16,7 +16,7 @@ use std::time::SystemTime;
 /// Last part of the names of manifests.
 const SUFFIX: &str = ".manifest.jsonl";
 
-/// Largest manifest that is read, in bytes: of some four million granules.
+/// Bytes that the manifests of a list may have together: of some four million granules.
 const LARGEST: u64 = 1 << 30;
 
 /// Why records cannot be kept or used.
@@ -136,7 +136,7 @@ impl Manifest {
             return Ok(());
         }
         let before = match stores.head(&self.0)? {
-            Some(_) => read(&self.0, stores)?,
+            Some(_) => read(&self.0, stores, &mut { LARGEST })?,
             None => Records::default(),
         };
         let mut all = before.clone();
@@ -167,9 +167,9 @@ pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> 
         }
     }
     manifests.sort_by_cached_key(|(written, at)| (*written, at.to_string()));
-    let mut records = Records::default();
+    let (mut records, mut left) = (Records::default(), LARGEST);
     for (_, at) in manifests {
-        records.extend(read(&at, stores)?);
+        records.extend(read(&at, stores, &mut left)?);
     }
     Ok(records)
 }
@@ -233,8 +233,10 @@ fn named(at: &Location, end: &str) -> Location {
     }
 }
 
-fn read(at: &Location, stores: &Stores) -> Result<Records, RecordError> {
-    let text = stores.read(at, LARGEST)?;
+/// Reads a manifest of at most as many bytes as are left, and takes its own off.
+fn read(at: &Location, stores: &Stores, left: &mut u64) -> Result<Records, RecordError> {
+    let text = stores.read(at, *left)?;
+    *left = left.saturating_sub(text.len() as u64);
     let mut records = Records::default();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {

@@ -13,6 +13,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default)]
 pub struct Files(Option<Arc<Beneath>>);
 
+/// Entries of a directory whose names are read at most: some 100 MB.
+const MOST_NAMES: usize = 1_000_000;
+
 impl Files {
     /// Those beneath some directories; see [`super::beneath`] for what that guarantees.
     pub fn beneath(beneath: Arc<Beneath>) -> Files {
@@ -64,7 +67,11 @@ impl Files {
         let held = self.0.as_ref().map(|beneath| beneath.directory(directory)).transpose()?;
         let held = Pin { handle: held, name: directory.into() };
         let names = fs::read_dir(held.path())?.map(|entry| entry.map(|entry| entry.file_name()));
-        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        let mut names = names.take(MOST_NAMES + 1).collect::<io::Result<Vec<_>>>()?;
+        if names.len() > MOST_NAMES {
+            let why = format!("it has more than {MOST_NAMES} entries");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         names.sort();
         Ok(names)
     }

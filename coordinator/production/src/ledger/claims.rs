@@ -23,6 +23,8 @@ pub enum Claim {
     Published {
         /// Where the granule of the recipe is to be.
         granule: String,
+        /// Whether the worker has said before how this attempt ended.
+        told: bool,
     },
 }
 
@@ -60,11 +62,13 @@ impl Ledger {
         if attempt == 0 || (attempt > sent && !is_offered()) {
             return Ok(Claim::Unpublished);
         }
-        let query = "SELECT count(*) FROM attempt JOIN worker ON worker.number = attempt.worker
-                     WHERE attempt.number = ?1 AND attempt = ?2 AND name != ?3";
+        let query = "SELECT count(*) FILTER (WHERE name != ?3), count(ended) FILTER (WHERE name = ?3)
+                     FROM attempt JOIN worker ON worker.number = attempt.worker
+                     WHERE attempt.number = ?1 AND attempt = ?2";
         let row = params![number, attempt, worker];
-        let others: i64 = self.connection.prepare_cached(query)?.query_row(row, |row| row.get(0))?;
-        Ok(if others < WORKERS { Claim::Published { granule } } else { Claim::Crowded { granule } })
+        let (others, ended): (i64, i64) =
+            self.connection.prepare_cached(query)?.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(if others < WORKERS { Claim::Published { granule, told: ended > 0 } } else { Claim::Crowded { granule } })
     }
 }
 
@@ -72,8 +76,9 @@ impl Ledger {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::Event;
-    use super::super::tests::{id, listed, recipes, send, started};
+    use super::super::tests::{failed, id, listed, recipes, send, started};
     use super::*;
+    use edp_protocol::message::FailureKind;
 
     fn claim(ledger: &Ledger, id: &str, attempt: u32, worker: &str) -> Claim {
         ledger.claims(&[(id.to_owned(), attempt, worker.to_owned())]).unwrap().remove(0)
@@ -84,7 +89,7 @@ mod tests {
         let recipes = recipes();
         let mut ledger = listed(&recipes);
         let [first, last] = [id(&recipes[0]), id(&recipes[3])];
-        let published = || Claim::Published { granule: recipes[0].granule.clone() };
+        let published = || Claim::Published { granule: recipes[0].granule.clone(), told: false };
         assert_eq!(claim(&ledger, &"0".repeat(64), 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, "", 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished, "it was not sent yet");
@@ -96,6 +101,10 @@ mod tests {
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished);
         ledger.write(&[Event::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
         assert_eq!(claim(&ledger, &first, 1, "w"), published());
+        // Who has told how it ended is known to have.
+        ledger.write(&[started(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Transient)], 0).unwrap();
+        let told = |worker| matches!(claim(&ledger, &first, 1, worker), Claim::Published { told: true, .. });
+        assert_eq!(["w", "v", "u"].map(told), [false, true, false]);
         for attempt in [0, 2, u32::MAX] {
             assert_eq!(claim(&ledger, &first, attempt, "w"), Claim::Unpublished, "{attempt}");
         }

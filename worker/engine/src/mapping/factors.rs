@@ -346,9 +346,10 @@ pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
     Ok(found)
 }
 
-/// Whether the text is a level as it stands in file names: digits without leading zeros.
+/// Whether the text is a level as it stands in file names: digits without leading zeros, of no more levels than there may
+/// be.
 fn is_level_number(text: &str) -> bool {
-    text.parse::<usize>().is_ok_and(|number| number.to_string() == text)
+    text.parse::<usize>().is_ok_and(|number| number < MAX_LEVELS && number.to_string() == text)
 }
 
 const LAND_MASK: &str = "ecco_latlon_land_mask_";

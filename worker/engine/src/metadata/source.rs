@@ -29,6 +29,12 @@ pub enum MetadataError {
         /// The file.
         path: PathBuf,
     },
+    /// The files are more than any metadata.
+    #[error("{directory}: its files have more than {MAX_FILE_BYTES} bytes together, or are more than {MOST}")]
+    TooMuch {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Roles without file.
     #[error("{directory}: no file like {}; is this a metadata directory of EDP?", patterns.join(", "))]
     Missing {
@@ -116,23 +122,35 @@ impl Metadata {
     }
 }
 
+/// Files of a metadata directory at most.
+const MOST: usize = 256;
+
 /// Every `*.json` and `*.csv` file of a metadata directory, in the order of names. Links are followed,
 /// directories below are not.
 ///
 /// # Errors
-/// The directory cannot be read.
+/// The directory cannot be read; a file, or all together, are larger than metadata may be; there are too many.
 pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataError> {
     let names = files.names(directory).map_err(|source| MetadataError::Read { path: directory.into(), source })?;
-    let mut wanted = Vec::new();
+    let (mut wanted, mut bytes) = (Vec::new(), 0_u64);
     for path in names.into_iter().map(|name| directory.join(name)) {
         if path.extension().is_some_and(|end| end == OsStr::new("json") || end == OsStr::new("csv")) {
             match files.metadata(&path) {
-                Ok(found) if found.is_file() => wanted.push(path),
+                Ok(found) if found.is_file() && found.len() > MAX_FILE_BYTES as u64 => {
+                    return Err(MetadataError::TooLarge { path });
+                }
+                Ok(found) if found.is_file() => {
+                    bytes += found.len();
+                    wanted.push(path);
+                }
                 Ok(_) => {}
                 Err(error) if leads_nowhere(&error) => {}
                 // Left out, it would look as if the metadata had been changed.
                 Err(source) => return Err(MetadataError::Read { path, source }),
             }
+        }
+        if bytes > MAX_FILE_BYTES as u64 || wanted.len() > MOST {
+            return Err(MetadataError::TooMuch { directory: directory.into() });
         }
     }
     Ok(wanted)
@@ -241,6 +259,24 @@ mod tests {
     use edp_protocol::Frequency;
     use edp_protocol::name::{GranuleName, period};
     use std::fs;
+
+    #[test]
+    fn a_directory_of_too_much_is_refused_before_it_is_read() {
+        let directory = release("", "");
+        // Sparse: no file has any bytes on the disk.
+        let put = |name: &str, size| fs::File::create(directory.path().join(name)).unwrap().set_len(size).unwrap();
+        let list = || files(directory.path(), &Files::default());
+        put("a.json", 40 << 20);
+        assert!(list().is_ok());
+        put("b.csv", 40 << 20);
+        let message = list().unwrap_err().to_string();
+        assert!(message.contains("more than 67108864 bytes together"), "{message}");
+        put("b.csv", 65 << 20);
+        assert!(matches!(list(), Err(MetadataError::TooLarge { path }) if path.ends_with("b.csv")));
+        fs::remove_file(directory.path().join("b.csv")).unwrap();
+        (0..MOST).for_each(|n| put(&format!("{n}.json"), 1));
+        assert!(matches!(list(), Err(MetadataError::TooMuch { .. })));
+    }
 
     /// A directory as the releases have it, one entry in each file.
     fn release(prefix: &str, spatial: &str) -> tempfile::TempDir {
