@@ -1,19 +1,14 @@
-//! What coordinator and workers must do alike: the recipe and its identity, times and granule names,
-//! where things are stored and how a finished granule is committed, settings and logging.
+//! What coordinator and workers must do alike: the recipe and its identity, times, granule names and locations, and what
+//! is in the messages between them.
 //!
-//! Nothing here computes on ocean data; see the worker crate for that.
+//! Nothing here reads or writes anything, and nothing computes on ocean data.
 
 pub mod calendar;
-pub mod complete;
 pub mod digest;
 pub mod location;
 pub mod message;
 pub mod name;
-pub mod queue;
 pub mod recipe;
-pub mod settings;
-pub mod store;
-pub mod telemetry;
 pub mod vocabulary;
 pub mod wire;
 

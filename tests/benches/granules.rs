@@ -18,7 +18,7 @@ use edp_production::verify::{Check, Depth, verify};
 use edp_protocol::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use edp_tests::{coordinator, count, expect, program};
 use edp_worker::service::Worker;
 use rayon::prelude::*;

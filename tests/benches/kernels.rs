@@ -86,7 +86,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let stem = month.join(format!("{name}_mon_mean.0000000732"));
         let read = |end: &str| std::fs::read(stem.with_extension(format!("0000000732.{end}"))).expect("model output");
         let (header, data) = (Header::parse("header", &read("meta")).expect("a header"), read("data"));
-        let input: Box<dyn edp_protocol::store::ReadAt> = Box::new(data);
+        let input: Box<dyn edp_files::ReadAt> = Box::new(data);
         Record { input: MdsFile::open("data", header, input).expect("a pair"), number: 0, header: Default::default() }
     };
     // The weights of the uppermost level serve them all.

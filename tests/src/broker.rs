@@ -3,7 +3,7 @@
 //! It is the RabbitMQ that is installed, or that in the directory that EDP_RABBITMQ_ROOT names; see
 //! `deploy/rabbitmq-4.sh`.
 
-use edp_protocol::queue::topology::Production;
+use edp_queue::topology::Production;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

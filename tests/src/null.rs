@@ -3,9 +3,9 @@
 
 use edp_protocol::Digest;
 use edp_protocol::Mode;
-use edp_protocol::queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
 use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, output_version};
 use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Order, Report};
+use edp_queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;

@@ -11,7 +11,7 @@ pub use manner::Manner;
 pub use shelf::Object;
 
 use edp_protocol::Digest;
-use edp_protocol::settings::{S3Settings, StoreSettings};
+use edp_store::{S3Settings, StoreSettings};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;

@@ -1,8 +1,8 @@
 //! How workers end: told to, since their machine ends, with nothing to do, where nothing can be made. Whatever they had
 //! is made by others, to the byte.
 
+use edp_program::settings::{NoticeSources, ServeSettings};
 use edp_protocol::Digest;
-use edp_protocol::settings::{NoticeSources, ServeSettings};
 use edp_tests::broker::Broker;
 use edp_tests::{Fixture, Started, coordinator, expect, files, program, until};
 use edp_worker::notice;

@@ -1,6 +1,6 @@
 //! What workers report of granules: all of it is so.
 
-use edp_protocol::queue::{Link, Message, Queue};
+use edp_queue::{Link, Message, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
 use edp_protocol::{Digest, GridKind, Location, name};

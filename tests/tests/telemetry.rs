@@ -1,7 +1,7 @@
 //! Traces, metrics and logs of productions, as a collector gets them; and productions whose collector is not there.
 
+use edp_program::telemetry::trace::recipe_trace;
 use edp_protocol::Digest;
-use edp_protocol::telemetry::trace::recipe_trace;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span, SpanKind};
 use edp_tests::proxy::{Mode, Proxy};
@@ -371,7 +371,7 @@ fn retried(fixture: &Fixture, broker: &Broker, collector: &Collector) {
 
 /// A recipe that somebody publishes without a context has a trace of its own, up to the coordinator.
 fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
-    use edp_protocol::queue::{Link, Message, Options, Queue};
+    use edp_queue::{Link, Message, Options, Queue};
     let mut production = Production::new("hand", fixture, broker, collector);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let url = broker.url("guest", "guest").parse().unwrap();

@@ -3,8 +3,8 @@
 
 use edp_production::ledger::{Ledger, State};
 use edp_production::retries::Policy;
-use edp_protocol::queue::{Link, Options};
-use edp_protocol::settings::QueueSettings;
+use edp_queue::QueueSettings;
+use edp_queue::{Link, Options};
 use edp_tests::broker::Broker;
 use edp_tests::null::{self, Tally};
 use std::io::{BufRead as _, BufReader};

@@ -5,7 +5,7 @@ use crate::destination;
 use edp_engine::granule::inspect::{self, Identity};
 use edp_protocol::Location;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 

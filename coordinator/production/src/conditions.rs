@@ -5,7 +5,7 @@ use crate::destination::Listings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{S3Error, StoreError, Stores};
+use edp_store::{S3Error, StoreError, Stores};
 use std::collections::BTreeSet;
 
 /// Tries the destinations on S3 of recipes whose granules are not all there; `destination` is that of a list which is

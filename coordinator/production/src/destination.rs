@@ -3,7 +3,7 @@
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{S3Error, StoreError, Stores};
+use edp_store::{S3Error, StoreError, Stores};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The names in directories on S3.
@@ -39,7 +39,7 @@ impl<'a> Listings<'a> {
         let place = (bucket.to_owned(), directory.to_owned());
         let listed = self.directories.entry(place).or_insert_with(|| {
             let mut names = BTreeSet::new();
-            let mut see = |object: edp_protocol::store::Object| {
+            let mut see = |object: edp_store::Object| {
                 // What is further down belongs to other directories.
                 if !object.path.is_empty() && !object.path.contains('/') {
                     names.insert(object.path);

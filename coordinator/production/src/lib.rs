@@ -6,6 +6,7 @@
 
 pub mod adoption;
 mod arrivals;
+pub mod complete;
 pub mod conditions;
 pub mod desk;
 pub mod destination;

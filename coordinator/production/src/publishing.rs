@@ -4,11 +4,11 @@
 use super::desk::Desk;
 use super::director::{BATCH, BUILD, DriveError, Plan, ROUND, halt};
 use super::ledger::{self, Due, Event, Settled};
+use edp_program::telemetry::metrics::metrics;
+use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
-use edp_protocol::queue::{Destination, Message, PublishError, Publisher};
-use edp_protocol::telemetry::metrics::metrics;
-use edp_protocol::telemetry::trace;
 use edp_protocol::wire::{self, BUILD_HEADER, Failed, Look, Order, Report, UNFIT_HEADER, WireError};
+use edp_queue::{Destination, Message, PublishError, Publisher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};

@@ -7,8 +7,8 @@
 
 use super::ledger::Settled;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{StoreError, Stores};
 use edp_protocol::{Digest, Location};
+use edp_store::{StoreError, Stores};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -201,7 +201,7 @@ fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, Recor
         }
         Location::S3 { bucket, key } => {
             let mut found = Vec::new();
-            let mut see = |object: edp_protocol::store::Object| {
+            let mut see = |object: edp_store::Object| {
                 if is_end_of_manifest(&object.path) {
                     found.push(Location::S3 { bucket: bucket.clone(), key: format!("{key}{}", object.path) });
                 }

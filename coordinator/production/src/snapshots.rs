@@ -3,10 +3,11 @@
 
 use super::desk::{Desk, DeskError};
 use super::ledger::{LedgerError, View};
+use edp_files::ReadAt as _;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{ReadAt as _, StoreError, Stores};
+use edp_store::{StoreError, Stores};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};

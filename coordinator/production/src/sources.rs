@@ -2,7 +2,7 @@
 
 use edp_protocol::Location;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::path::Path;

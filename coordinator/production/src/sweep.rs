@@ -1,9 +1,10 @@
 //! Removing what workers left of granules that they did not finish.
 
+use edp_files::commit;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{StoreError, Stores, commit};
+use edp_store::{StoreError, Stores};
 use std::collections::{BTreeMap, HashSet};
 
 /// Removes the temporary files beside the granules of `recipes`, except for those of workers that may be `at_work`,

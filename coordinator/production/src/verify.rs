@@ -8,8 +8,8 @@ pub use edp_engine::granule::inspect::Depth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::{Checksum, StoreError, Stores};
 use edp_protocol::{Digest, Location};
+use edp_store::{Checksum, StoreError, Stores};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -375,7 +375,7 @@ fn readable(path: &Path) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use edp_protocol::settings::StoreSettings;
+    use edp_store::StoreSettings;
     use std::os::unix::fs::symlink;
 
     fn recipe(granule: &str) -> Recipe {

@@ -6,8 +6,8 @@
 use super::desk::Desk;
 use super::director::DriveError;
 use super::ledger::{self, Settled};
-use edp_protocol::queue::{Link, Queue, QueueError, State};
-use edp_protocol::telemetry::metrics::metrics;
+use edp_program::telemetry::metrics::metrics;
+use edp_queue::{Link, Queue, QueueError, State};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;

@@ -11,9 +11,9 @@ mod status;
 mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use edp_protocol::settings::Settings;
-use edp_protocol::store::check_profile;
-use edp_protocol::telemetry::{self, Program};
+use edp_program::settings::Settings;
+use edp_program::telemetry::{self, Program};
+use edp_store::check_profile;
 use edp_worker::console::{Ending, named};
 use edp_worker::service::new_name;
 use std::path::PathBuf;

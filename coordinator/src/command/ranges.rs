@@ -5,11 +5,11 @@ use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::ranges::{self, Pass};
+use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::Mode;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::settings::Settings;
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use edp_worker::console::{self, Counter, Ending, Usage, note};
 use std::io::Write as _;
 

@@ -4,7 +4,7 @@ use super::cluster::ledger_path;
 use super::{Output, status, usage};
 use clap::{Args, ValueEnum};
 use edp_production::ledger::{Ledger, LedgerError, Settled, State, View};
-use edp_protocol::queue::topology::Production;
+use edp_queue::topology::Production;
 use edp_worker::console::{Ending, Usage, note, out};
 use std::path::PathBuf;
 

@@ -3,10 +3,10 @@
 
 use super::fixture::{Production, digests, job};
 use super::plan;
-use edp_protocol::complete::{CompleteError, Completion, complete};
+use edp_production::complete::{CompleteError, Completion, complete};
 use edp_protocol::recipe::{Digests, Recipe, Version};
-use edp_protocol::store::Stores;
 use edp_protocol::{Frequency, GridKind, Mode};
+use edp_store::Stores;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;

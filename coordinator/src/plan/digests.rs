@@ -5,11 +5,12 @@
 //! object, or from reading the input once. Workers compare all of them with what they read.
 
 use super::{Note, few};
+use edp_files::ReadAt;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::{Recipe, RecipeError, Version};
-use edp_protocol::store::{Checksum, ReadAt, StoreError, Stores};
 use edp_protocol::{Digest, Location};
+use edp_store::{Checksum, StoreError, Stores};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@ use super::{Note, few};
 use edp_protocol::Location;
 use edp_protocol::name::split_period;
 use edp_protocol::recipe::Version;
-use edp_protocol::store::{Object, StoreError, Stores, local};
+use edp_store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -5,9 +5,9 @@ use edp_production::desk::Desk;
 use edp_production::director::{self, Budget, Left, Plan};
 use edp_production::ledger::{Ledger, State};
 use edp_production::retries::Policy;
-use edp_protocol::queue::{Link, Options};
-use edp_protocol::settings::QueueSettings;
-use edp_protocol::store::Stores;
+use edp_queue::QueueSettings;
+use edp_queue::{Link, Options};
+use edp_store::Stores;
 use edp_tests::null;
 use std::time::Instant;
 

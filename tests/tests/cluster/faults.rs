@@ -7,7 +7,7 @@ use crate::policies;
 use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
 use crate::steps;
 use crate::store;
-use edp_protocol::queue::{Link, Options, Queue};
+use edp_queue::{Link, Options, Queue};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use edp_tests::until;

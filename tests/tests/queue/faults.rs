@@ -1,7 +1,7 @@
 //! What happens to a broker, to the ways to it, and to whoever uses them.
 
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
-use edp_protocol::queue::{Death, Link, PublishError, Queue, State};
+use edp_queue::{Death, Link, PublishError, Queue, State};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use std::sync::Arc;
@@ -294,7 +294,7 @@ pub(super) async fn dead_queues(broker: &Broker) -> Check {
                 let number = number(&delivery.message);
                 delivery.ack();
                 if number == 2 {
-                    return Ok::<_, edp_protocol::queue::QueueError>(());
+                    return Ok::<_, edp_queue::QueueError>(());
                 }
             }
         };

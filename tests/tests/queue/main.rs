@@ -4,8 +4,8 @@
 
 mod faults;
 
-use edp_protocol::queue::topology::Production;
-use edp_protocol::queue::{Depth, Link, Message, Options, Publisher, Queue, QueueError, State, Tls, TlsError};
+use edp_queue::topology::Production;
+use edp_queue::{Depth, Link, Message, Options, Publisher, Queue, QueueError, State, Tls, TlsError};
 use edp_tests::broker::Broker;
 use edp_tests::certificates::Certificates;
 use edp_tests::proxy::{Mode, Proxy};

@@ -3,10 +3,11 @@
 mod manners;
 mod puts;
 
+use edp_files::ReadAt as _;
+use edp_files::commit::Committed;
 use edp_protocol::Location;
-use edp_protocol::settings::StoreSettings;
-use edp_protocol::store::commit::Committed;
-use edp_protocol::store::{Object, ReadAt as _, S3, S3Error, StoreError, Stores};
+use edp_store::StoreSettings;
+use edp_store::{Object, S3, S3Error, StoreError, Stores};
 use edp_tests::proxy::{Mode, Proxy};
 use edp_tests::s3::{Call, Effect, Fault, S3Server};
 use std::fs;
@@ -429,7 +430,7 @@ fn the_usual_places_are_used_and_no_other_is_waited_for() {
     const MARK: &str = "EDP_TESTS_S3_CHILD";
     if std::env::var_os(MARK).is_some() {
         let environment = std::env::vars().filter(|(name, _)| name.starts_with("EDP_STORE__"));
-        let settings = edp_protocol::settings::Settings::parse(None, environment).unwrap().store;
+        let settings = edp_program::settings::Settings::parse(None, environment).unwrap().store;
         let s3 = S3::start(&settings).unwrap();
         assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content");
         return;

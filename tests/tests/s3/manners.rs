@@ -1,9 +1,9 @@
 //! Stores that differ from a plain bucket: each works, or the error names the cause and the setting.
 
 use super::{MIB, bytes, client, file, paths, quick, server};
-use edp_protocol::settings::StoreSettings;
-use edp_protocol::store::commit::Committed;
-use edp_protocol::store::{S3, S3Error};
+use edp_files::commit::Committed;
+use edp_store::StoreSettings;
+use edp_store::{S3, S3Error};
 use edp_tests::s3::{Call, Manner, S3Server};
 
 /// A client with settings of its own, that uploads in parts from 5 MiB on.

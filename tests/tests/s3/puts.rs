@@ -1,9 +1,9 @@
 //! Putting granules, and what is left of uploads.
 
 use super::{MIB, bytes, client, file, quick, server};
+use edp_files::commit::Committed;
 use edp_protocol::Location;
-use edp_protocol::store::commit::Committed;
-use edp_protocol::store::{S3, S3Error, Stores};
+use edp_store::{S3, S3Error, Stores};
 use edp_tests::s3::{Call, Effect, Fault, S3Server};
 use std::fs;
 use std::os::unix::fs::FileExt as _;

@@ -6,8 +6,8 @@
 //! that afterwards.
 
 use crate::cancel;
+use edp_files::{Files, Pin, Stamp};
 use edp_protocol::Digest;
-use edp_protocol::store::{Files, Pin, Stamp};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};

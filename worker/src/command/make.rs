@@ -3,10 +3,10 @@
 use clap::{Args, ValueEnum};
 use edp_production::director::Budget;
 use edp_production::session;
+use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
-use edp_protocol::settings::Settings;
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
 use edp_worker::drive::{Drive, Listed, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};

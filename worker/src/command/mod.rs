@@ -5,9 +5,9 @@ mod make;
 mod serve;
 
 use clap::{Parser, Subcommand};
-use edp_protocol::settings::Settings;
-use edp_protocol::store::check_profile;
-use edp_protocol::telemetry::{self, Program};
+use edp_program::settings::Settings;
+use edp_program::telemetry::{self, Program};
+use edp_store::check_profile;
 use edp_worker::console::{Ending, Usage};
 use edp_worker::service::new_name;
 use std::path::PathBuf;

@@ -2,12 +2,12 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
-use edp_protocol::queue::topology::Production;
-use edp_protocol::queue::{Address, Link, Options as QueueOptions};
-use edp_protocol::settings::Settings;
-use edp_protocol::store::Stores;
+use edp_queue::topology::Production;
+use edp_queue::{Address, Link, Options as QueueOptions};
+use edp_store::Stores;
 use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;

@@ -2,8 +2,8 @@
 
 use super::{Ending, leave, note};
 use clap::Parser;
+use edp_program::telemetry::{Format, lines};
 use edp_protocol::message::chain;
-use edp_protocol::telemetry::{Format, lines};
 
 /// Parses the command line, runs the command, and ends the process.
 pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {

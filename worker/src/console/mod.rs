@@ -17,10 +17,11 @@ use edp_engine::resources::Cache;
 use edp_production::verify::Depth;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
-use edp_protocol::queue::QueueError;
+use edp_queue::QueueError;
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::settings::Settings;
-use edp_protocol::store::{StoreError, Stores, commit};
+use edp_program::settings::Settings;
+use edp_store::{StoreError, Stores};
+use edp_files::commit;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -233,7 +234,7 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use edp_protocol::settings::RunSettings;
+    use edp_program::settings::RunSettings;
     use std::sync::{Arc, Barrier};
 
     #[test]

@@ -3,8 +3,8 @@
 use super::pulse::Pulse;
 use edp_production::ledger::State;
 use edp_production::report::{Entry, Report};
+use edp_program::telemetry::lines;
 use edp_protocol::name::base_name;
-use edp_protocol::telemetry::lines;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};

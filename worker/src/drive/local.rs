@@ -3,7 +3,7 @@
 use crate::service::Worker;
 use crate::service::serve::{Ended, Service, serve};
 use edp_protocol::message::chain;
-use edp_protocol::queue::Link;
+use edp_queue::Link;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};

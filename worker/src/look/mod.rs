@@ -17,7 +17,7 @@ pub use colour::Palette;
 use canvas::Canvas;
 use colour::{INK, LAND};
 use edp_engine::reader::ReadError;
-use edp_protocol::store::output;
+use edp_files::output;
 use field::{Field, Kind, Panel};
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,7 @@
 mod ec2;
 mod slurm;
 
-use edp_protocol::settings::{NoticeSources, ServeSettings};
+use edp_program::settings::{NoticeSources, ServeSettings};
 use jiff::Timestamp;
 use std::fmt;
 use std::time::{Duration, SystemTime};

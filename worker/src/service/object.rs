@@ -4,12 +4,13 @@ use super::{Worker, failure, may_be_at_work, returned};
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
+use edp_files::Files;
+use edp_files::commit::{CommitError, Committed, Part, parts_of};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::commit::{CommitError, Committed, Part, parts_of};
-use edp_protocol::store::{Checksum, Files, Head, StoreError, Stores};
 use edp_protocol::wire::{Done, Failed, Look};
+use edp_store::{Checksum, Head, StoreError, Stores};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,11 +1,11 @@
 //! What recipes from a queue may read and write.
 
+use edp_files::Files;
+use edp_files::beneath::{Beneath, RootError};
 use edp_protocol::Location;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::store::Files;
-use edp_protocol::store::beneath::{Beneath, RootError};
 use std::sync::Arc;
 
 /// Directories and prefixes on S3 beneath which everything that a recipe names must lie. Recipes come over the network;

@@ -12,7 +12,7 @@ use crate::resources::ResourceError;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::NameError;
 use edp_protocol::recipe::RecipeError;
-use edp_protocol::store::StoreError;
+use edp_store::StoreError;
 use std::io;
 
 /// Why a granule could not be made.

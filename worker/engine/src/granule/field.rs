@@ -12,7 +12,7 @@ use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
 use crate::mds::{MdsError, MdsFile, Plane};
-use edp_protocol::store::ReadAt;
+use edp_files::ReadAt;
 use edp_protocol::wire;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -4,9 +4,10 @@
 use super::error::MakeError;
 use super::inputs::{InOrder, Output, wanted_tag};
 use super::stages::{Stage, Stages};
+use edp_files::ReadAt;
 use edp_protocol::recipe::Version;
-use edp_protocol::store::{ReadAt, Stores};
 use edp_protocol::{Digest, Location};
+use edp_store::Stores;
 use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};

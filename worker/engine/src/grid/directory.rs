@@ -6,7 +6,7 @@ use super::{MAX_LEVELS, MAX_N};
 use crate::held::Held;
 use crate::mds::compact::TILES;
 use crate::mds::{Header, MAX_HEADER, MdsError, MdsFile};
-use edp_protocol::store::Files;
+use edp_files::Files;
 use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use edp_files::Files;
 use edp_protocol::Digest;
-use edp_protocol::store::Files;
 
 use super::pickle::{Document, Value};
 use super::xz::Sealed;

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use edp_protocol::store::output;
+use edp_files::output;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
@@ -257,7 +257,7 @@ mod tests {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write_all(first.path());
         write_all(second.path());
-        let files = super::super::files(first.path(), &edp_protocol::store::Files::default()).unwrap();
+        let files = super::super::files(first.path(), &edp_files::Files::default()).unwrap();
         assert_eq!(files.len(), 5);
         for file in files {
             let other = second.path().join(file.strip_prefix(first.path()).unwrap());

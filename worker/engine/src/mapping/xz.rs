@@ -3,8 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use edp_files::Files;
 use edp_protocol::Digest;
-use edp_protocol::store::Files;
 use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 
 use super::MappingError;

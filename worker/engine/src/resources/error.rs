@@ -10,7 +10,7 @@ use crate::metadata::source::MetadataError;
 use edp_protocol::Digest;
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::RecipeError;
-use edp_protocol::store::StoreError;
+use edp_store::StoreError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -24,7 +24,7 @@ use crate::mapping::{Factors, Level, MappingError};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
 use crate::metadata::source::Metadata;
-use edp_protocol::store::Mirror;
+use edp_store::Mirror;
 use load_once::LoadOnce;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};

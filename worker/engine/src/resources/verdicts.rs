@@ -5,7 +5,8 @@
 
 use super::ResourceError;
 use edp_protocol::message::chain;
-use edp_protocol::store::{Files, Stamp, Stores};
+use edp_files::{Files, Stamp};
+use edp_store::Stores;
 use edp_protocol::{Digest, Location};
 use std::collections::VecDeque;
 use std::io;

@@ -1,0 +1,67 @@
+//! Reading at offsets.
+
+use crate::Stamp;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Something of known length that can be read at any offset, by several threads at once.
+pub trait ReadAt: Send + Sync {
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// The length cannot be found out.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `buffer` from `offset`; bytes beyond the end are an error of kind `UnexpectedEof`.
+    ///
+    /// # Errors
+    /// The read fails or ends early.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// What tells whether it has changed, if it is a file of this machine.
+    fn stamp(&self) -> Option<Stamp> {
+        None
+    }
+}
+
+impl ReadAt for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, buffer, offset)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.metadata().ok().map(|metadata| Stamp::of(&metadata))
+    }
+}
+
+impl ReadAt for Box<dyn ReadAt> {
+    fn length(&self) -> io::Result<u64> {
+        (**self).length()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        (**self).stamp()
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).ok();
+        let part = start.and_then(|start| self.get(start..start.checked_add(buffer.len())?));
+        buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,4 @@
+//! What both programs need besides their work: settings, and what they tell of themselves.
+
+pub mod settings;
+pub mod telemetry;

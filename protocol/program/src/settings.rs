@@ -1,0 +1,383 @@
+//! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
+
+mod problem;
+
+use config::{Config, Environment, File, FileFormat};
+use edp_queue::QueueSettings;
+use edp_store::StoreSettings;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The file that is read if it is there and no other is named.
+pub const FILE: &str = "edp.toml";
+
+/// Largest settings file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
+const FROM_ENVIRONMENT: [&str; 7] =
+    ["EDP_LOG", "EDP_LOG_FORMAT", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
+
+/// Effective settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter in the form of RUST_LOG.
+    pub log: Option<String>,
+    /// Form of the log: `human` (the default) or `json`.
+    pub log_format: Option<String>,
+    /// For planning.
+    pub plan: PlanSettings,
+    /// For making granules.
+    pub run: RunSettings,
+    /// For the broker.
+    pub queue: QueueSettings,
+    /// For long-lived workers.
+    pub serve: ServeSettings,
+    /// For S3.
+    pub store: StoreSettings,
+    /// What is odd about the settings, to be shown once logging has started.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// Section `plan`: what the options of the same names say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct PlanSettings {
+    pub jobs: Option<String>,
+    pub config: Option<String>,
+    pub source: Option<String>,
+    pub destination: Option<String>,
+    pub grid: Option<String>,
+    pub mapping_factors: Option<String>,
+    pub metadata: Option<String>,
+    pub compatibility: Option<String>,
+    /// Seconds between two scans of a growing run (60).
+    pub follow_interval: Option<u32>,
+}
+
+/// Section `run`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSettings {
+    /// Granules made at once.
+    pub slots: Option<u16>,
+    /// MiB that a granule may take while it is made, beside the shared grid and weights.
+    pub memory: Option<u32>,
+    /// MiB that a task list may have (4096), and as many recipes as KiB.
+    pub list_size: Option<u32>,
+    /// Failed recipes beyond which a production with a ledger is given up.
+    pub max_failures: Option<u64>,
+    /// The same as per cent of those that are settled (50) ...
+    pub max_failure_share: Option<u8>,
+    /// ... once so many are (100).
+    pub failure_sample: Option<u64>,
+    /// Seconds between copies of the ledger to the destination (600); 0: none.
+    pub snapshot: Option<u32>,
+}
+
+/// Section `serve`. Times are in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServeSettings {
+    /// Directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:` as in PATH.
+    pub roots: Option<String>,
+    /// Time that a granule may take.
+    pub deadline: Option<u32>,
+    /// Time that granules under way have to end when the worker is told to stop.
+    pub grace: Option<u32>,
+    /// Who is listened to about the end of the machine.
+    pub notices: Option<NoticeSources>,
+    /// Where the metadata service of EC2 is, if not at its well-known address; to set it is to ask for its notices.
+    pub imds: Option<String>,
+}
+
+/// Who is listened to about the end of the machine that a worker is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeSources {
+    /// The Slurm job, and EC2 if the machine says that it is one of its instances.
+    #[default]
+    Auto,
+    /// The Slurm job and EC2, whatever the machine says.
+    Ec2,
+    /// Nobody.
+    Off,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read, or is no text.
+    #[error("settings: {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is no TOML.
+    #[error("settings: {path}, line {line}: {what} (the line is not shown: it may hold a password)")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A key is unknown, or its value of the wrong type. No value is repeated: it may be a password.
+    #[error("settings, from {from}: {what}")]
+    Content {
+        /// Where they come from.
+        from: String,
+        /// Which key, and what is wrong.
+        what: String,
+    },
+}
+
+impl Settings {
+    /// Reads the settings of this process.
+    ///
+    /// # Errors
+    /// The named file is not there or no text, or a key is unknown or of the wrong type.
+    pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
+        let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        let path = file.unwrap_or(Path::new(FILE));
+        let mut settings = match read(path) {
+            Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
+                Settings::parse(None, environment)
+            }
+            text => {
+                let text = text?;
+                let mut settings = Settings::parse(Some((path, &text)), environment)?;
+                settings.warnings.extend(exposed(path, &text));
+                Ok(settings)
+            }
+        }?;
+        let exposed: Vec<_> = settings.exposed_secrets().collect();
+        settings.warnings.extend(exposed);
+        Ok(settings)
+    }
+
+    /// Puts settings together from the text of a file (with its path, for messages) and variables of an environment.
+    ///
+    /// # Errors
+    /// A key is unknown or of the wrong type.
+    pub fn parse(
+        file: Option<(&Path, &str)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Settings, SettingsError> {
+        // Other programs' variables may begin like ours.
+        let ours = |name: &str| {
+            FROM_ENVIRONMENT.iter().any(|start| name == *start || (start.ends_with('_') && name.starts_with(start)))
+        };
+        let environment: HashMap<String, String> = environment.into_iter().filter(|(name, _)| ours(name)).collect();
+        let environment =
+            Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
+        if let Some((path, text)) = file
+            && let Some((line, what)) = problem::syntax(text)
+        {
+            return Err(SettingsError::Syntax { path: path.into(), line, what });
+        }
+        let text = file.map(|(_, text)| File::from_str(text, FileFormat::Toml));
+        let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build();
+        all.and_then(Config::try_deserialize).map_err(|error| SettingsError::Content {
+            from: file.map_or("the environment".into(), |(path, _)| format!("{} and the environment", path.display())),
+            what: problem::content(&error),
+        })
+    }
+
+    /// Warnings of files with a password that everybody on this machine may read.
+    fn exposed_secrets(&self) -> impl Iterator<Item = String> {
+        let files = [&self.queue.url_file, &self.queue.password_file];
+        files
+            .into_iter()
+            .flatten()
+            .filter(|path| is_open(path))
+            .map(|path| format!("{}: holds a password and may be read by everybody: chmod o-r", path.display()))
+    }
+}
+
+/// Whether everybody on this machine may read a file.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
+}
+
+/// A warning if a file has a password in it and everybody on this machine may read it.
+fn exposed(path: &Path, text: &str) -> Option<String> {
+    let settings = Settings::parse(Some((path, text)), []).ok()?;
+    let warn = || format!("{}: has a password and may be read by everybody: chmod o-r", path.display());
+    (is_open(path) && settings.queue.url?.has_password()).then(warn)
+}
+
+/// The text of a settings file.
+fn read(path: &Path) -> Result<String, SettingsError> {
+    let fail = |source| SettingsError::Read { path: path.into(), source };
+    let mut text = String::new();
+    std::fs::File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(fail(io::Error::other(format!("larger than the {MAX_FILE_BYTES} bytes that settings may have"))));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::parse(Some((Path::new("edp.toml"), text)), environment)
+    }
+
+    #[test]
+    fn the_environment_stands_above_the_file() {
+        let text = "log = 'info'\n[run]\nslots = 2\n[plan]\ngrid = 'g'\nmapping_factors = 'f'\n";
+        let settings = load(text, &[("EDP_RUN__SLOTS", "4"), ("EDP_PLAN__GRID", "h"), ("EDP_REAL_DATA", "x")]).unwrap();
+        assert_eq!((settings.run.slots, settings.log.as_deref()), (Some(4), Some("info")));
+        assert_eq!(settings.plan.grid.as_deref(), Some("h"));
+        assert_eq!(settings.plan.mapping_factors.as_deref(), Some("f"));
+        assert_eq!(load("", &[("EDP_LOG_FORMAT", "json")]).unwrap().log_format.as_deref(), Some("json"));
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_named() {
+        for (text, part) in
+            [("[run]\nslotz = 2\n", "slotz"), ("[run]\nslots = 'two'\n", "slots"), ("colour = 1", "colour")]
+        {
+            let error = load(text, &[]).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("edp.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "[queue]\nurl = 'amqp://u:s3cret@h/'\npatience = 9\nca = 'ca.pem'\n";
+        let settings = load(text, &[("EDP_QUEUE__HEARTBEAT", "5")]).unwrap();
+        assert_eq!((settings.queue.patience, settings.queue.heartbeat), (Some(9), Some(5)));
+        assert_eq!(settings.queue.ca.as_deref(), Some(Path::new("ca.pem")));
+        assert!(format!("{settings:?}").contains("amqp://u@h:5672/"), "{settings:?}");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        for url in ["http://u:s3cret@h/", "s3cret", "amqp://u:s3cret@h:x"] {
+            let error = load("", &[("EDP_QUEUE__URL", url)]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+            let error = load(&format!("[queue]\nurl = ['{url}']"), &[]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_and_values_are_not_shown() {
+        for (text, parts) in [
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\n", &["line 2"][..]),
+            ("[queue]\n\nurl = amqp://u:s3cret@h/v\n", &["line 3"]),
+            ("[queue]\nurl = [\"amqp://u:s3cret@h/v\"]\n", &["queue.url", "a list", "a text"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\" x\n", &["line 2"]),
+            ("[queue]\nurl = \"a\"\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 3"]),
+            ("[queue]\nurll = \"amqp://u:s3cret@h/v\"\n", &["urll", "url, "]),
+            ("[queue]\n\"amqp://u:s3cret@h/v\" = 1\n", &["no key"]),
+            ("queue = \"amqp://u:s3cret@h/v\"\n", &["queue", "a section"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h:99999/v\"\n", &["amqp://user:password"]),
+            ("[queue]\npatience = \"amqp://u:s3cret@h/v\"\n", &["queue.patience", "whole number"]),
+            ("[queue]\npassword_command = 7\n", &["password_command", "a program"]),
+            ("[queue]\npassword_command = [['s3cret']]\n", &["password_command", "a program"]),
+            ("[serve]\nnotices = \"s3cret\"\n", &["serve.notices", "none of those"]),
+            ("[store.s3]\nanonymous = \"s3cret\"\n", &["store.s3.anonymous"]),
+            ("[run]\nslots = 70000\n", &["run.slots"]),
+            ("log = { s3cret = 1 }\n", &["log", "a section", "a text"]),
+            ("[\"amqp://u:s3cret@h\"]\n", &["no key"]),
+            ("[[queue]]\nurl = \"amqp://u:s3cret@h/v\"\n", &["queue"]),
+        ] {
+            let error = load(text, &[]).unwrap_err();
+            let shown = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+            assert!(!shown.contains("s3cret"), "{text}: {shown}");
+            for part in parts {
+                assert!(error.to_string().contains(part), "{text}: {error}");
+            }
+        }
+        for (name, part) in [
+            ("EDP_QUEUE__URL__X", "queue.url"),
+            ("EDP_QUEUE__PATIENCE", "queue.patience"),
+            ("EDP_QUEUE__URLL", "urll"),
+            ("EDP_RUN__SLOTS", "run.slots"),
+        ] {
+            let error = load("", &[(name, "amqp://u:s3cret@h/v")]).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret") && error.to_string().contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn files_and_programs_give_passwords() {
+        let text = "[queue]\nurl_file = 'u'\npassword_command = 'pass show edp'\n";
+        let queue = load(text, &[]).unwrap().queue;
+        assert_eq!(queue.password_command.clone().unwrap(), ["pass", "show", "edp"]);
+        let list = "[queue]\npassword_command = ['/a b/pass', 'x y']\n";
+        assert_eq!(load(list, &[]).unwrap().queue.password_command.unwrap(), ["/a b/pass", "x y"]);
+        let queue = load("", &[("EDP_QUEUE__PASSWORD_COMMAND", "pass show"), ("EDP_QUEUE__URL_FILE", "/run/url")]);
+        let queue = queue.unwrap().queue;
+        assert_eq!(queue.password_command.unwrap(), ["pass", "show"]);
+        assert_eq!(queue.url_file.unwrap(), Path::new("/run/url"));
+        let mut queue = load(text, &[]).unwrap().queue;
+        queue.name("amqp://h".parse().ok());
+        assert_eq!((queue.url.unwrap().to_string().as_str(), queue.url_file), ("amqp://guest@h:5672/", None));
+    }
+
+    #[test]
+    fn a_password_that_everybody_may_read_is_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("edp.toml");
+        let warned = |text: &str, mode| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let warnings = Settings::load(Some(&path)).unwrap().warnings;
+            assert!(warnings.iter().all(|warning| !warning.contains("s3cret")), "{warnings:?}");
+            warnings.len()
+        };
+        let secret = "[queue]\nurl = 'amqp://u:s3cret@h/'";
+        assert_eq!((warned(secret, 0o644), warned(secret, 0o640)), (1, 0));
+        assert_eq!(warned("[queue]\nurl = 'amqp://h/'", 0o644), 0);
+        let secret = dir.path().join("password");
+        std::fs::write(&secret, "s3cret").unwrap();
+        for (mode, warnings) in [(0o644, 1), (0o600, 0)] {
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(warned(&format!("[queue]\npassword_file = '{}'", secret.display()), 0o644), warnings);
+        }
+    }
+
+    #[test]
+    fn endpoints_of_stores_hold_no_passwords() {
+        let settings = load("[store.s3]\nendpoint = 'http://h:9000'\nmultipart = 64\n", &[]).unwrap();
+        assert_eq!(settings.store.s3.endpoint.as_deref(), Some("http://h:9000"));
+        for endpoint in ["https://u:s3cret@h", "s3cret"] {
+            let error = load("", &[("EDP_STORE__S3__ENDPOINT", endpoint)]).unwrap_err();
+            assert!(error.to_string().contains("endpoint"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_are_not_there_or_no_text_are_named() {
+        assert!(Settings::load(Some(Path::new("/nowhere/edp.toml"))).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("latin.toml");
+        std::fs::write(&path, b"log = 'caf\xe9'").unwrap();
+        let error = Settings::load(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("latin.toml") && error.contains("UTF-8"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC*", line in "[a-z.\\[\\]=\"'{}, 0-9\n]{0,60}", value in "\\PC*") {
+            let _ = load(&text, &[("EDP_LOG", &value), ("EDP_PLAN__GRID", &value), ("EDP_RUN__SLOTS", &value)]);
+            let _ = load(&line, &[("EDP_PLAN__", &value), ("EDP_RUN__SLOTS__X", "1")]);
+        }
+    }
+}

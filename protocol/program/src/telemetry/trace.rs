@@ -1,0 +1,219 @@
+//! Spans that lead through the queues, and their context in the headers of messages.
+//!
+//! Each recipe of a production has one trace, whoever handles it and however often: its id is the first half of the
+//! SHA-256 of the production's name and the recipe's id. So attempts after a failure, a lost worker or a restart of the
+//! coordinator are found together, with nothing to remember:
+//!
+//! ```text
+//! publish edp.default.recipes       coordinator: the order is with the broker
+//!   process edp.default.recipes     worker: from delivery to acknowledgement
+//!     fetch, read, ... commit       its stages
+//!     publish edp.default.results   worker: begun, and how it ended
+//!       settle edp.default.results  coordinator: written down and acknowledged
+//! publish edp.default.recipes       the next attempt
+//! ```
+//!
+//! The context travels as W3C `traceparent` and `tracestate`. Consumers are children of the producer's span and linked to
+//! it. A message without context begins a trace of its own.
+
+use edp_protocol::message::FailureKind;
+use edp_protocol::wire::{Done, Event, Failed};
+use edp_queue::{Destination, Message};
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{TraceContextExt as _, TraceId};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use sha2::{Digest as _, Sha256};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use tracing::field::Empty;
+use tracing::{Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+/// Target of the spans of this module.
+pub(super) const TARGET: &str = module_path!();
+
+/// Longest `tracestate` that is taken over and passed on, in bytes: what W3C asks for. Longer ones are left out, since
+/// they come from anybody and would be carried on in every message.
+const MAX_STATE: usize = 512;
+
+/// The span of publishing an order, the beginning of an attempt. The message carries its context from now on.
+pub fn publish_order(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
+    let none = Context::new().attach();
+    let span = producer(to, message);
+    if !span.is_disabled() {
+        span.record("edp.attempt", attempt);
+        NEXT.set(Some(recipe_trace(production, &message.message_id)));
+        inject(&span, message);
+        NEXT.set(None);
+    }
+    drop(none);
+    span
+}
+
+/// The span of publishing a report, below the current one. The message carries its context from now on.
+pub fn publish_report(to: &Destination, event: &Event, message: &mut Message) -> Span {
+    let span = producer(to, message);
+    if !span.is_disabled() {
+        span.record("edp.outcome", outcome(event.ended()));
+        inject(&span, message);
+    }
+    span
+}
+
+fn producer(to: &Destination, message: &Message) -> Span {
+    info_span!(
+        "publish",
+        otel.name = format!("publish {}", to.name),
+        otel.kind = "producer",
+        messaging.system = to.system,
+        messaging.operation.name = "publish",
+        messaging.operation.type = "send",
+        messaging.destination.name = to.name,
+        messaging.message.id = message.message_id,
+        messaging.message.body.size = message.body.len(),
+        edp.attempt = Empty,
+        edp.outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.type = Empty,
+    )
+}
+
+/// The span of handling a delivery, called `process` or `settle`: child of the span that published it, and linked to
+/// it.
+pub fn consume(operation: &'static str, from: &Destination, message: &Message, redelivered: bool) -> Span {
+    let none = Context::new().attach();
+    let span = info_span!(
+        "consume",
+        otel.name = format!("{operation} {}", from.name),
+        otel.kind = "consumer",
+        messaging.system = from.system,
+        messaging.operation.name = operation,
+        messaging.operation.type = "process",
+        messaging.destination.name = from.name,
+        messaging.message.id = message.message_id,
+        messaging.message.body.size = message.body.len(),
+        edp.redelivered = redelivered,
+        edp.granule = Empty,
+        edp.attempt = Empty,
+        edp.worker = Empty,
+        edp.outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.type = Empty,
+    );
+    if !span.is_disabled() {
+        let context = TraceContextPropagator::new().extract(&Headers(&message.headers));
+        let producer = context.span().span_context().clone();
+        if producer.is_valid() {
+            // Refused where nobody makes traces.
+            let _ = span.set_parent(context);
+            span.add_link(producer);
+        }
+    }
+    drop(none);
+    span
+}
+
+/// The span of making a granule without a queue: a trace of its own.
+pub fn make(granule: &str, attempt: u32) -> Span {
+    info_span!(
+        "make",
+        edp.granule = granule,
+        edp.attempt = attempt,
+        edp.outcome = Empty,
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        error.type = Empty,
+    )
+}
+
+/// Writes into a span how an order ended, if it has.
+pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
+    if span.is_disabled() {
+        return;
+    }
+    let outcome = outcome(ended);
+    span.record("edp.outcome", outcome);
+    if let Some(Err(failed)) = ended {
+        span.record("otel.status_code", "ERROR");
+        span.record("otel.status_description", failed.reason());
+        span.record("error.type", outcome);
+    }
+}
+
+/// A word for how an order ended.
+fn outcome(ended: Option<Result<&Done, &Failed>>) -> &'static str {
+    match ended {
+        None => "started",
+        Some(Ok(done)) if done.already => "present",
+        Some(Ok(_)) => "made",
+        Some(Err(failed)) => match failed.kind {
+            FailureKind::Permanent => "permanent",
+            FailureKind::Transient => "transient",
+            FailureKind::Held => "held",
+            FailureKind::Conflict => "conflict",
+            FailureKind::Returned => "returned",
+            FailureKind::Lost => "lost",
+            FailureKind::NotFound => "not found",
+            FailureKind::Denied => "denied",
+        },
+    }
+}
+
+/// Puts the context of a span into a message.
+fn inject(span: &Span, message: &mut Message) {
+    TraceContextPropagator::new().inject_context(&span.context(), &mut HeadersMut(&mut message.headers));
+}
+
+struct Headers<'a>(&'a BTreeMap<String, String>);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str).filter(|value| value.len() <= MAX_STATE)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}
+
+struct HeadersMut<'a>(&'a mut BTreeMap<String, String>);
+
+impl Injector for HeadersMut<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if !value.is_empty() {
+            self.0.insert(key.to_owned(), value);
+        }
+    }
+}
+
+thread_local! {
+    /// The trace that the next span without parent begins on this thread.
+    static NEXT: Cell<Option<TraceId>> = const { Cell::new(None) };
+}
+
+/// Ids of spans and traces: random, but for traces that [`publish_order`] begins.
+#[derive(Debug)]
+pub(super) struct Ids;
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        NEXT.take().unwrap_or_else(|| RandomIdGenerator::default().new_trace_id())
+    }
+
+    fn new_span_id(&self) -> opentelemetry::trace::SpanId {
+        RandomIdGenerator::default().new_span_id()
+    }
+}
+
+/// The trace of a recipe in a production.
+pub fn recipe_trace(production: &str, recipe_id: &str) -> TraceId {
+    // Names of productions have no line breaks, so no two pairs give one text.
+    let digest = Sha256::new().chain_update(production).chain_update("\n").chain_update(recipe_id).finalize();
+    let mut half = [0; 16];
+    half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    TraceId::from_bytes(half)
+}

@@ -1,0 +1,441 @@
+//! One connection, and everything that must be there before it is of use.
+
+use super::cause;
+use super::{Half, Shared};
+use crate::{Address, Depth, Queue, QueueError, Secrets};
+use futures_util::{Stream, StreamExt};
+use lapin::options::{
+    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, TLSConfig};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, Error, ErrorKind, Event, ExchangeKind};
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the broker may take to end a connection that is of no use any more.
+pub(super) const HANG_UP: Duration = Duration::from_secs(2);
+
+/// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that is
+/// declared within milliseconds of the deletion of its predecessor.
+const REST_BEFORE_DECLARING: Duration = Duration::from_secs(1);
+
+/// What a link does about its queues whenever it connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nothing.
+    Looks,
+    /// Waits until they are there.
+    Awaits,
+    /// Makes them.
+    Declares,
+}
+
+/// Why an attempt failed.
+pub(super) enum Failure {
+    /// It may succeed later.
+    Passing(String),
+    /// It will not.
+    Final(QueueError),
+    /// Another coordinator of this production is at work; that may last, and is no fault.
+    Taken,
+}
+
+/// A connection that is up.
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    socket: Socket,
+}
+
+/// A second handle on a connection's socket. A connection whose orderly end the broker does not answer is ended by it:
+/// left to itself, it would live on with its heartbeats and keep the coordinator's place.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<Option<TcpStream>>>);
+
+impl Socket {
+    fn hold(&self, stream: TcpStream) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
+
+    /// Ends the connection at once, whatever state it is in.
+    fn cut(&self) {
+        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = stream.shutdown(Shutdown::Both); // fails if the other side has ended it
+        }
+    }
+}
+
+impl Session {
+    /// Waits for something that has happened to the connection: it was lost (nothing), blocked or unblocked.
+    pub(super) async fn event(&mut self) -> Result<Event, String> {
+        match self.events.next().await {
+            // An error of a channel, which whoever uses that channel gets to know: the connection lives on.
+            Some(event @ Event::Error(_)) if is_of_a_channel(&event) => Ok(event),
+            Some(Event::Error(error)) => Err(error.to_string()),
+            Some(event) => Ok(event),
+            None => Err("the connection has ended".into()),
+        }
+    }
+
+    /// Ends the connection, if it still lives: in order if the broker answers within `limit`, else by its socket.
+    pub(super) async fn hang_up(&mut self, shared: &Shared, half: Half, limit: Duration) {
+        let mut orderly = false;
+        if self.connection.status().connected() {
+            let closing = self.connection.close(200, ShortString::from("OK"));
+            orderly = matches!(tokio::time::timeout(limit, closing).await, Ok(Ok(())));
+        }
+        self.socket.cut();
+        if !orderly && half == Half::Consuming && shared.role() == Role::Declares {
+            shared.abandoned();
+        }
+    }
+}
+
+fn is_of_a_channel(event: &Event) -> bool {
+    matches!(event, Event::Error(error) if error.is_amqp_soft_error())
+}
+
+/// What is said while the broker still has the last connection of this very coordinator.
+const OWN_PLACE: &str = "the broker has not ended the last connection of this coordinator yet";
+
+/// Connects once and does what the role asks for.
+pub(super) async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Failure> {
+    let socket = Socket::default();
+    let connected = within(shared, "connecting", connect(shared, half, socket.clone())).await;
+    let connection = connected.map_err(|failure| {
+        socket.cut();
+        match failure {
+            // what refuses us later may be a broker that is just starting
+            Trouble::Amqp(error) if first && is_refusal(&error) => {
+                Failure::Final(shared.refused(cause::of(&error, &shared.options.address)))
+            }
+            Trouble::Amqp(error) => Failure::Passing(cause::of(&error, &shared.options.address)),
+            Trouble::Late(why) => Failure::Passing(why),
+        }
+    })?;
+    let events = Box::pin(connection.events_listener());
+    let mut session = Session { connection, events, socket };
+    if let Err(failure) = prepare(shared, half, &session.connection).await {
+        session.hang_up(shared, half, HANG_UP).await;
+        return Err(failure);
+    }
+    Ok(session)
+}
+
+/// Does on a new connection what the role asks for.
+async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result<(), Failure> {
+    match shared.role() {
+        Role::Looks => Ok(()),
+        Role::Awaits => check(shared, connection).await.map_err(|failure| match failure {
+            Failure::Final(absent @ QueueError::Absent { .. }) => Failure::Passing(absent.to_string()),
+            failure => failure,
+        }),
+        Role::Declares => {
+            if half == Half::Consuming {
+                take_seat(shared, connection).await?;
+                revive(shared, connection).await?;
+            }
+            declare(shared, connection).await
+        }
+    }
+}
+
+async fn connect(shared: &Shared, half: Half, socket: Socket) -> Result<Connection, Error> {
+    let options = &shared.options;
+    let address = current(&options.secrets, &options.address).await?;
+    let mut uri = address.uri().clone();
+    uri.query.heartbeat = Some(options.heartbeat.as_secs().clamp(1, u16::MAX.into()) as u16);
+    let host = uri.authority.host.clone();
+    let connector = match uri.scheme {
+        AMQPScheme::AMQP => None,
+        AMQPScheme::AMQPS => Some(options.tls.connector()?),
+    };
+    let deadline = options.confirm;
+    // the encryption is ours, so that a given authority replaces those of the system
+    uri.scheme = AMQPScheme::AMQP;
+    let purpose = match half {
+        Half::Publishing => "publishing",
+        Half::Consuming => "consuming",
+    };
+    let properties = ConnectionProperties::default()
+        .with_connection_name(format!("{} ({}, {purpose})", options.name, options.production).into());
+    // Written out where it is used, for the type of its stream.
+    Connection::connector(
+        uri,
+        lapin::runtime::default_runtime()?,
+        async move |uri: AMQPUri, runtime| {
+            let open = async {
+                let plain = uri.connect_with_config_async(TLSConfig::default(), &runtime).await?;
+                if let AsyncTcpStream::Plain(stream) = &plain {
+                    socket.hold(stream.get_ref().as_fd().try_clone_to_owned()?.into());
+                }
+                match &connector {
+                    Some(connector) => plain.into_rustls(connector, &host).await,
+                    None => Ok(plain),
+                }
+            };
+            Ok(tokio::time::timeout(deadline, open).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)
+        },
+        properties,
+    )
+    .await
+}
+
+/// The address of now: files and programs that give it or its password are asked at each connection.
+async fn current(secrets: &Secrets, named: &Address) -> Result<Address, Error> {
+    if secrets.is_empty() {
+        return Ok(named.clone());
+    }
+    let (secrets, named) = (secrets.clone(), named.clone());
+    let asked = tokio::task::spawn_blocking(move || secrets.address(Some(&named)).map(|found| found.unwrap_or(named)));
+    let address = asked.await.map_err(io::Error::other).and_then(|found| found.map_err(io::Error::other));
+    Ok(address?)
+}
+
+/// Makes exchanges and queues, or finds them as they must be.
+pub(super) async fn declare(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+    let options = &shared.options;
+    let channel = channel(shared, connection).await?;
+    // the dead first: the others name them
+    for queue in [Queue::Dead, Queue::Recipes, Queue::Results] {
+        let name = ShortString::from(options.production.queue(queue));
+        let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
+        let exchange = channel.exchange_declare(name.clone(), ExchangeKind::Fanout, durable, FieldTable::default());
+        within(shared, "declaring an exchange", exchange).await.map_err(|trouble| trouble.about(shared, &name))?;
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        let arguments = options.production.arguments(queue, options.consumer_timeout);
+        let declared = channel.queue_declare(name.clone(), durable, arguments);
+        within(shared, "declaring a queue", declared).await.map_err(|trouble| trouble.about(shared, &name))?;
+        let key = ShortString::from("");
+        let bound =
+            channel.queue_bind(name.clone(), name.clone(), key, QueueBindOptions::default(), FieldTable::default());
+        within(shared, "binding a queue", bound).await.map_err(|trouble| trouble.about(shared, &name))?;
+    }
+    close(shared, &channel).await;
+    Ok(())
+}
+
+/// Takes the place of the one coordinator, for as long as the connection lasts.
+pub(super) async fn take_seat(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+    let name = ShortString::from(shared.options.production.seat());
+    let channel = channel(shared, connection).await?;
+    let seat = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let taken = within(
+        shared,
+        "taking the coordinator's place",
+        channel.queue_declare(name.clone(), seat, FieldTable::default()),
+    );
+    match taken.await {
+        Ok(found) if found.consumer_count() > 0 => {
+            close(shared, &channel).await;
+            Ok(())
+        }
+        Ok(_) => {
+            // A queue that nobody uses is deleted where a policy lets queues expire, and the place would be free.
+            let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+            let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
+            let consuming = within(shared, "holding the coordinator's place", consuming);
+            let mut consumer = consuming.await.map_err(|trouble| trouble.about(shared, &name))?;
+            tokio::spawn(async move {
+                // Nothing ever comes; it ends with the connection.
+                while let Some(Ok(_)) = consumer.next().await {}
+                drop(channel);
+            });
+            Ok(())
+        }
+        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) && shared.may_be_own() => {
+            Err(Failure::Passing(OWN_PLACE.into()))
+        }
+        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) => Err(Failure::Taken),
+        Err(trouble) => Err(trouble.about(shared, &name)),
+    }
+}
+
+/// Deletes queues that the broker has and does not serve, so that they are declared anew: RabbitMQ 3.10 leaves such
+/// quorum queues behind if it is killed soon after their first declaration. Their messages are lost with them; leases
+/// and the destination make up for that.
+///
+/// A queue is deleted if it was found not to serve again and again, and with it those that are empty, since what made
+/// one useless has often made the others so. None that somebody consumes from is touched: it serves.
+async fn revive(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+    if !Queue::ALL.into_iter().any(|queue| shared.is_dead(queue)) {
+        return Ok(());
+    }
+    let mut deleted = Vec::new();
+    for queue in Queue::ALL {
+        let looked = tokio::time::timeout(shared.serving(), look(shared, connection, queue)).await;
+        let useless = match looked.unwrap_or_else(|_| Err(Failure::Passing("no answer".into()))) {
+            Ok(depth) => depth.consumers == 0 && (depth.messages == 0 || shared.is_dead(queue)),
+            Err(Failure::Final(_)) => false, // it is not there, or not ours to look at
+            Err(_) if !connection.status().connected() => {
+                return Err(Failure::Passing("the connection is gone".into()));
+            }
+            Err(_) => shared.is_dead(queue),
+        };
+        if useless {
+            let name = ShortString::from(shared.options.production.queue(queue));
+            let channel = channel(shared, connection).await?;
+            let deletion = channel.queue_delete(name.clone(), QueueDeleteOptions::default());
+            within(shared, "deleting a queue", deletion).await.map_err(|trouble| trouble.about(shared, &name))?;
+            close(shared, &channel).await;
+            deleted.push(name.to_string());
+        }
+    }
+    shared.revived(!deleted.is_empty());
+    if !deleted.is_empty() {
+        let queues = deleted.join(", ");
+        tracing::warn!(%queues, "the broker did not serve queues that it has; they are deleted and declared anew");
+        tokio::time::sleep(REST_BEFORE_DECLARING).await;
+    }
+    Ok(())
+}
+
+/// Whether the queues of recipes and results are there.
+pub(super) async fn check(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+    for queue in [Queue::Recipes, Queue::Results] {
+        look(shared, connection, queue).await?;
+    }
+    Ok(())
+}
+
+/// What is in a queue.
+pub(super) async fn look(shared: &Shared, connection: &Connection, queue: Queue) -> Result<Depth, Failure> {
+    let name = ShortString::from(shared.options.production.queue(queue));
+    // of its own: an error closes it
+    let channel = channel(shared, connection).await?;
+    let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+    let found =
+        within(shared, "looking at a queue", channel.queue_declare(name.clone(), passive, FieldTable::default()))
+            .await
+            .map_err(|trouble| trouble.about(shared, &name))?;
+    close(shared, &channel).await;
+    Ok(Depth { messages: found.message_count().into(), consumers: found.consumer_count().into() })
+}
+
+pub(super) async fn channel(shared: &Shared, connection: &Connection) -> Result<Channel, Failure> {
+    within(shared, "opening a channel", connection.create_channel())
+        .await
+        .map_err(|trouble| Failure::Passing(trouble.to_string()))
+}
+
+async fn close(shared: &Shared, channel: &Channel) {
+    // whatever goes wrong here shows at the next use
+    let _ = within(shared, "closing a channel", channel.close(200, ShortString::from("OK"))).await;
+}
+
+/// What can go wrong with one step.
+pub(super) enum Trouble {
+    Amqp(Error),
+    Late(String),
+}
+
+impl Trouble {
+    /// Sorts the errors of the broker about a queue.
+    pub(super) fn about(self, shared: &Shared, queue: &ShortString) -> Failure {
+        let address = || shared.options.address.to_string();
+        let error = match self {
+            Trouble::Late(why) => return Failure::Passing(why),
+            Trouble::Amqp(error) => error,
+        };
+        match reply_code(&error) {
+            Some(403) => Failure::Final(shared.refused(cause::of(&error, &shared.options.address))),
+            Some(404) => Failure::Final(QueueError::Absent { address: address(), queue: queue.to_string() }),
+            Some(406) => Failure::Final(QueueError::Different { address: address(), why: error.to_string().into() }),
+            _ => Failure::Passing(error.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Amqp(error) => error.fmt(f),
+            Trouble::Late(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Does one step no longer than the broker may take to answer.
+pub(super) async fn within<T>(
+    shared: &Shared,
+    what: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
+    limited(shared.options.confirm, what, step).await
+}
+
+/// Does one step within a limit of its own.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    what: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(limit, step).await {
+        Ok(result) => result.map_err(Trouble::Amqp),
+        Err(_) => Err(Trouble::Late(format!("{what}: no answer within {} s", limit.as_secs_f32()))),
+    }
+}
+
+/// The number that the broker gives with an error.
+pub(super) fn reply_code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// Whether the broker knows us and does not want us (403: user or password, 530: virtual host), or one side does not
+/// trust the other's certificate. A limit of connections (530 too) is no refusal: others end theirs.
+fn is_refusal(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::IOError(error) => error.kind() == io::ErrorKind::InvalidData,
+        // what answers is no broker, or one that wants TLS
+        ErrorKind::ParsingError(_) => true,
+        _ => matches!(reply_code(error), Some(403 | 530)) && !is_limit(&error.to_string()),
+    }
+}
+
+/// Whether the broker says that a limit of connections or channels is reached: of the virtual host, the user or the node.
+fn is_limit(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("limit") && (text.contains("connection") || text.contains("channel"))
+}
+
+/// Texts among the headers of a message.
+pub(super) fn texts(table: &FieldTable) -> impl Iterator<Item = (String, String)> {
+    table.inner().iter().filter_map(|(name, value)| match value {
+        AMQPValue::LongString(text) => Some((name.to_string(), text.to_string())),
+        AMQPValue::ShortString(text) => Some((name.to_string(), text.to_string())),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_from_refusals() {
+        for text in [
+            "NOT_ALLOWED - access to vhost '/' refused for user 'edp': connection limit (3) is reached",
+            "NOT_ALLOWED - access to vhost 'v' refused for user 'edp': vhost connection limit is reached",
+            "NOT_ALLOWED - Connection refused for user 'edp': user connection limit (1) is reached",
+            "NOT_ALLOWED - number of channels opened for user 'edp' has reached the maximum allowed user limit of (2)",
+        ] {
+            assert!(is_limit(text), "{text}");
+        }
+        for text in [
+            "NOT_ALLOWED - vhost nosuch not found",
+            "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN",
+        ] {
+            assert!(!is_limit(text), "{text}");
+        }
+    }
+}

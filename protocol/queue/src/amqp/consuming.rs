@@ -1,0 +1,360 @@
+//! The actor that declares, looks and consumes.
+
+use super::attempts::{Attempts, TAKEN};
+use super::connection::{
+    Failure, HANG_UP, Role, Session, Trouble, channel, check, declare, limited, look, reply_code, take_seat, texts,
+    within,
+};
+use super::{Half, Shared};
+use crate::consumer::{self, Settle, Source, Subscription, carry};
+use crate::{Message, Queue, QueueError, Reply, Request};
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Connection, Consumer};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// How often it is looked whether the connection is there.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Runs until the link is over.
+pub(super) async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
+    let mut actor = Actor {
+        shared: shared.clone(),
+        subscriptions: Vec::new(),
+        waiting: VecDeque::new(),
+        carriers: JoinSet::new(),
+        of_use: false,
+    };
+    tokio::select! {
+        result = actor.run(&mut requests) => match result {
+            Ok(Some(done)) => drop(done.send(())),
+            Ok(None) => {}
+            Err(error) => shared.fail(Half::Consuming, error),
+        },
+        () = shared.over() => {}
+    }
+    // only now, so that those who wait for the actor find out why it ended
+    drop(actor);
+}
+
+struct Actor {
+    shared: Arc<Shared>,
+    /// Consumers without a carrier.
+    subscriptions: Vec<Subscription>,
+    /// Requests that need a connection.
+    waiting: VecDeque<Request>,
+    /// The tasks that serve consumers on this connection; they give their subscription back if it is lost.
+    carriers: JoinSet<Result<(), (Option<Subscription>, String)>>,
+    /// Whether everything that was asked for was begun or answered on the present connection.
+    of_use: bool,
+}
+
+/// How a connection ended.
+enum End {
+    Lost(String),
+    /// By this program, which may want to hear of it.
+    Closed(Option<oneshot::Sender<()>>),
+}
+
+impl Actor {
+    async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<Option<oneshot::Sender<()>>, QueueError> {
+        match requests.recv().await {
+            None => return Ok(None),
+            Some(Request::Close(done)) => return Ok(Some(done)),
+            Some(request) => self.keep(request),
+        }
+        let mut attempts = Attempts::new(Half::Consuming);
+        let shared = self.shared.clone();
+        loop {
+            let session = {
+                let connecting = attempts.connect(&shared);
+                tokio::pin!(connecting);
+                loop {
+                    tokio::select! {
+                        session = &mut connecting => break session?,
+                        request = requests.recv() => match request {
+                            None => return Ok(None),
+                            Some(Request::Close(done)) => return Ok(Some(done)),
+                            Some(request) => self.keep(request),
+                        },
+                    }
+                }
+            };
+            let end = self.serve(session, requests).await;
+            match end {
+                Ok(End::Closed(done)) => return Ok(done),
+                Ok(End::Lost(why)) | Err(Failure::Passing(why)) => attempts.lost(&shared, why, self.of_use),
+                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
+                Err(Failure::Final(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Notes a request that comes while there is no connection.
+    fn keep(&mut self, request: Request) {
+        match request {
+            Request::Consume(subscription) => self.subscriptions.push(subscription),
+            Request::Unsubscribed => self.subscriptions.retain(|subscription| !subscription.ended()),
+            request => self.waiting.push_back(request),
+        }
+    }
+
+    /// Does everything on one connection, until it ends.
+    async fn serve(&mut self, mut session: Session, requests: &mut mpsc::Receiver<Request>) -> Result<End, Failure> {
+        // a carrier whose connection is lost may wait for it: it ends, and hands its subscription back
+        let (lost, over) = watch::channel(false);
+        let mut settlers = Vec::new();
+        self.of_use = false;
+        let end = self.attend(&mut session, requests, &over, &mut settlers).await;
+        if let Ok(End::Closed(_)) = &end {
+            flush(&settlers).await;
+            session.hang_up(&self.shared, Half::Consuming, self.shared.options.confirm).await;
+        }
+        lost.send_replace(true);
+        while let Some(carried) = self.carriers.join_next().await {
+            self.take_back(carried.unwrap_or(Ok(())));
+        }
+        session.hang_up(&self.shared, Half::Consuming, HANG_UP).await;
+        end
+    }
+
+    async fn attend(
+        &mut self,
+        session: &mut Session,
+        requests: &mut mpsc::Receiver<Request>,
+        over: &watch::Receiver<bool>,
+        settlers: &mut Vec<mpsc::WeakUnboundedSender<Settle>>,
+    ) -> Result<End, Failure> {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            while let Some(subscription) = self.subscriptions.pop() {
+                if !subscription.ended() {
+                    settlers.retain(|settler: &mpsc::WeakUnboundedSender<_>| settler.strong_count() > 0);
+                    settlers.push(self.consume(&session.connection, subscription, over.clone()).await?);
+                }
+            }
+            if let Some(request) = self.waiting.pop_front()
+                && let Some(done) = self.answer(&session.connection, request).await?
+            {
+                return Ok(End::Closed(Some(done)));
+            }
+            if !self.waiting.is_empty() {
+                continue;
+            }
+            self.of_use = true;
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.keep(request),
+                    None => return Ok(End::Closed(None)),
+                },
+                Some(carried) = self.carriers.join_next() => {
+                    if let Some(why) = self.take_back(carried.unwrap_or_else(|_| Err((None, "a task has ended".into())))) {
+                        return Ok(End::Lost(why));
+                    }
+                }
+                event = session.event() => drop(event.map_err(Failure::Passing)?),
+                _ = tick.tick() => {
+                    if !session.connection.status().connected() {
+                        return Ok(End::Lost("the connection is gone".into()));
+                    }
+                    // Whoever publishes has found it out; the next connection declares them anew.
+                    let dead = Queue::ALL.into_iter().find(|queue| self.shared.is_dead(*queue));
+                    if let Some(queue) = dead.filter(|_| self.shared.role() == Role::Declares) {
+                        let queue = self.shared.options.production.queue(queue);
+                        return Ok(End::Lost(format!("the broker has the queue {queue}, and does not serve it")));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps the subscription of a carrier that was lost; gives the reason.
+    fn take_back(&mut self, carried: Result<(), (Option<Subscription>, String)>) -> Option<String> {
+        let (subscription, why) = carried.err()?;
+        // One that has ended needs no other connection, and whoever has ended it waits for it.
+        self.subscriptions.extend(subscription.filter(|subscription| !subscription.ended()));
+        Some(why)
+    }
+
+    /// Answers a request; gives the answer to a request to close, for later.
+    async fn answer(
+        &mut self,
+        connection: &Connection,
+        request: Request,
+    ) -> Result<Option<oneshot::Sender<()>>, Failure> {
+        let shared = &self.shared;
+        let unanswered = match request {
+            Request::Declare(reply) => {
+                let declared = match take_seat(shared, connection).await {
+                    Ok(()) => declare(shared, connection).await,
+                    taken => taken,
+                };
+                respond(reply, declared).map_err(|(reply, why)| (Request::Declare(reply), why))
+            }
+            Request::Check(reply) => {
+                respond(reply, check(shared, connection).await).map_err(|(reply, why)| (Request::Check(reply), why))
+            }
+            Request::Depth(queue, reply) => {
+                let depth = look(shared, connection, queue).await;
+                respond(reply, depth).map_err(|(reply, why)| (Request::Depth(queue, reply), why))
+            }
+            Request::Close(done) => return Ok(Some(done)),
+            Request::Consume(_) | Request::Unsubscribed => Ok(()), // kept elsewhere
+        };
+        let Err((request, why)) = unanswered else { return Ok(None) };
+        self.waiting.push_front(request);
+        Err(why)
+    }
+
+    /// Begins to consume for a subscription.
+    async fn consume(
+        &mut self,
+        connection: &Connection,
+        subscription: Subscription,
+        mut over: watch::Receiver<bool>,
+    ) -> Result<mpsc::WeakUnboundedSender<Settle>, Failure> {
+        let source = match Channelled::open(&self.shared, connection, &subscription).await {
+            Ok(source) => source,
+            Err(failure) => {
+                self.subscriptions.push(subscription);
+                return Err(failure);
+            }
+        };
+        let (settle, settled) = consumer::settling();
+        let weak = settle.downgrade();
+        self.carriers.spawn(async move {
+            let mut subscription = Some(subscription);
+            let carried = tokio::select! {
+                carried = carry(source, &mut subscription, settle, settled) => carried,
+                _ = over.wait_for(|over| *over) => Err("the connection is lost".into()),
+            };
+            carried.map_err(|why| (subscription, why))
+        });
+        Ok(weak)
+    }
+}
+
+/// Waits until everything acknowledged so far is written.
+async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settle>]) {
+    for settler in settlers {
+        let (done, flushed) = oneshot::channel();
+        if let Some(settler) = settler.upgrade()
+            && settler.send(Settle::Flush(done)).is_ok()
+        {
+            drop(settler);
+            let _ = flushed.await;
+        }
+    }
+}
+
+/// Answers a request. What has to do with the connection is no answer: the request waits for the next one.
+fn respond<T>(reply: Reply<T>, result: Result<T, Failure>) -> Result<(), (Reply<T>, Failure)> {
+    match result {
+        Ok(value) => drop(reply.send(Ok(value))),
+        Err(Failure::Final(error)) => drop(reply.send(Err(error))),
+        Err(passing) => return Err((reply, passing)),
+    }
+    Ok(())
+}
+
+/// A consumer on a channel of its own.
+struct Channelled {
+    shared: Arc<Shared>,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl Channelled {
+    async fn open(
+        shared: &Arc<Shared>,
+        connection: &Connection,
+        subscription: &Subscription,
+    ) -> Result<Channelled, Failure> {
+        let name = ShortString::from(shared.options.production.queue(subscription.queue));
+        let silent = |trouble: &Trouble| match trouble {
+            Trouble::Late(_) => true,
+            // INTERNAL_ERROR: the queue's process is gone.
+            Trouble::Amqp(error) => reply_code(error) == Some(541),
+        };
+        let failed = |trouble: Trouble| match trouble.about(shared, &name) {
+            Failure::Final(error @ QueueError::Refused { .. }) => Failure::Final(error),
+            // gone since it was looked for, or in trouble
+            Failure::Final(error) => Failure::Passing(error.to_string()),
+            passing => passing,
+        };
+        loop {
+            let channel = channel(shared, connection).await?;
+            let qos = channel.basic_qos(subscription.prefetch, BasicQosOptions::default());
+            within(shared, "setting the prefetch", qos).await.map_err(failed)?;
+            let tag = ShortString::from(""); // the broker makes one
+            let options = BasicConsumeOptions::default();
+            let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
+            match limited(shared.serving(), "beginning to consume", consuming).await {
+                Ok(consumer) => {
+                    shared.trust(subscription.queue);
+                    return Ok(Channelled { shared: shared.clone(), channel, consumer });
+                }
+                Err(trouble) if silent(&trouble) => {
+                    shared.suspect(subscription.queue);
+                    if shared.is_dead(subscription.queue) || !connection.status().connected() {
+                        return Err(failed(trouble));
+                    }
+                }
+                Err(trouble) => return Err(failed(trouble)),
+            }
+        }
+    }
+
+    async fn step(&self, what: &str, step: impl Future<Output = lapin::Result<()>>) -> Result<(), String> {
+        within(&self.shared, what, step).await.map_err(|trouble| trouble.to_string())
+    }
+}
+
+impl Source for Channelled {
+    async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
+        match self.consumer.next().await {
+            Some(Ok(delivery)) => {
+                let (redelivered, tag) = (delivery.redelivered, delivery.delivery_tag);
+                Ok(Some((message(delivery), redelivered, tag)))
+            }
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(None),
+        }
+    }
+
+    async fn ack(&mut self, tag: u64) -> Result<(), String> {
+        self.step("acknowledging", self.channel.basic_ack(tag, BasicAckOptions::default())).await
+    }
+
+    async fn give_back(&mut self, tag: u64) -> Result<(), String> {
+        let back = BasicNackOptions { requeue: true, ..Default::default() };
+        self.step("giving back", self.channel.basic_nack(tag, back)).await
+    }
+
+    async fn cancel(&mut self) -> Result<(), String> {
+        let cancel = self.channel.basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
+        self.step("ending a consumer", cancel).await
+    }
+
+    async fn close(self) -> Result<(), String> {
+        self.step("closing a channel", self.channel.close(200, ShortString::from("OK"))).await
+    }
+}
+
+fn message(delivery: Delivery) -> Message {
+    let properties = delivery.properties;
+    let text = |text: &Option<ShortString>| text.as_ref().map(ToString::to_string).unwrap_or_default();
+    Message {
+        body: delivery.data.into(),
+        content_type: text(properties.content_type()),
+        message_id: text(properties.message_id()),
+        headers: properties.headers().iter().flat_map(texts).collect(),
+    }
+}

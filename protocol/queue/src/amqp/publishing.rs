@@ -1,0 +1,251 @@
+//! The actor that publishes.
+
+use super::attempts::{Attempts, TAKEN};
+use super::connection::{Failure, HANG_UP, Role, Session, channel, look, reply_code, within};
+use super::{Half, Shared};
+use crate::publisher::Publication;
+use crate::{PublishError, Queue, QueueError, State};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Error, Event};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Most unconfirmed messages of all publishers together.
+const WINDOW: usize = 4096;
+
+/// How often deadlines are looked at, and refused messages sent again.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Runs until the link is over.
+pub(super) async fn run(shared: Arc<Shared>, mut outbox: mpsc::Receiver<Publication>) {
+    let mut waiting = VecDeque::new();
+    let work = async {
+        // most links that only look never publish
+        waiting.extend(outbox.recv().await);
+        let mut attempts = Attempts::new(Half::Publishing);
+        loop {
+            let mut session = attempts.connect(&shared).await?;
+            // Where nothing waits to be published, a connection is all that is wanted.
+            let mut of_use = waiting.is_empty();
+            let ended = publish(&shared, &mut session, &mut outbox, &mut waiting, &mut of_use).await;
+            session.hang_up(&shared, Half::Publishing, HANG_UP).await;
+            match ended {
+                Ok(()) => return Ok(()),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(why)) => attempts.lost(&shared, why, of_use),
+                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
+            }
+        }
+    };
+    tokio::select! {
+        result = work => if let Err(error) = result {
+            shared.fail(Half::Publishing, error);
+        },
+        () = shared.over() => {}
+    }
+}
+
+/// A message that the broker has not confirmed yet.
+struct Flight {
+    publication: Publication,
+    /// When it was sent.
+    sent: Instant,
+}
+
+/// Publishes on one connection until it is lost; what was not confirmed is then waiting again, in order.
+async fn publish(
+    shared: &Shared,
+    session: &mut Session,
+    outbox: &mut mpsc::Receiver<Publication>,
+    waiting: &mut VecDeque<Publication>,
+    of_use: &mut bool,
+) -> Result<(), Failure> {
+    let mut flights = BTreeMap::new();
+    let result = fly(shared, session, outbox, waiting, &mut flights, of_use).await;
+    for flight in flights.into_values().rev() {
+        waiting.push_front(flight.publication);
+    }
+    result
+}
+
+async fn fly(
+    shared: &Shared,
+    session: &mut Session,
+    outbox: &mut mpsc::Receiver<Publication>,
+    waiting: &mut VecDeque<Publication>,
+    flights: &mut BTreeMap<u64, Flight>,
+    of_use: &mut bool,
+) -> Result<(), Failure> {
+    let (options, begun) = (&shared.options, Instant::now());
+    let channel = channel(shared, &session.connection).await?;
+    within(shared, "asking for confirmations", channel.confirm_select(ConfirmSelectOptions::default()))
+        .await
+        .map_err(|trouble| Failure::Passing(trouble.to_string()))?;
+    let mut confirms = FuturesUnordered::new();
+    let mut refused = VecDeque::new();
+    // Queues that take nothing, and since when.
+    let mut nacked = BTreeMap::new();
+    let mut number = 0;
+    let mut blocked = session.connection.status().blocked();
+    // a blocked connection owes no confirmations
+    let mut unblocked = Instant::now();
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        while flights.len() < WINDOW
+            && let Some(publication) = waiting.pop_front()
+        {
+            number += 1;
+            confirms.push(send(&channel, shared, &publication, number));
+            flights.insert(number, Flight { publication, sent: Instant::now() });
+        }
+        tokio::select! {
+            Some((number, confirmed)) = confirms.next() => {
+                let confirmed = confirmed.map_err(|error| sort(shared, error))?;
+                // not there any more: it was given up
+                let Some(flight) = flights.remove(&number) else { continue };
+                match confirmed {
+                    Confirmation::Nack(None) => drop(nacked.entry(flight.publication.queue).or_insert_with(Instant::now)),
+                    _ => {
+                        *of_use = true;
+                        nacked.remove(&flight.publication.queue);
+                        shared.trust(flight.publication.queue);
+                    }
+                }
+                match confirmed {
+                    Confirmation::Ack(None) => drop(flight.publication.reply.send(Ok(()))),
+                    Confirmation::Nack(None) | Confirmation::NotRequested if flight.publication.insists => {
+                        refused.push_back(flight.publication);
+                    }
+                    Confirmation::Nack(None) | Confirmation::NotRequested => {
+                        let queue = options.production.queue(flight.publication.queue);
+                        let _ = flight.publication.reply.send(Err(PublishError::Full { queue }));
+                    }
+                    Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
+                        let queue = options.production.queue(flight.publication.queue);
+                        waiting.push_front(flight.publication);
+                        return Err(Failure::Passing(format!("no queue {queue}: {}", returned.reply_text)));
+                    }
+                }
+            }
+            publication = outbox.recv(), if flights.len() < WINDOW => match publication {
+                Some(publication) => waiting.push_back(publication),
+                // nobody is left to publish, nor to wait for what is under way
+                None => return Ok(()),
+            },
+            event = session.event() => match event.map_err(Failure::Passing)? {
+                Event::ConnectionBlocked(why) => {
+                    tracing::warn!(%why, "the broker takes no messages for now");
+                    blocked = true;
+                    shared.report(Half::Publishing, State::Blocked { since: Instant::now(), why });
+                }
+                Event::ConnectionUnblocked => {
+                    tracing::info!("the broker takes messages again");
+                    (blocked, unblocked) = (false, Instant::now());
+                    shared.report(Half::Publishing, State::Up);
+                }
+                _ => {}
+            },
+            _ = tick.tick() => {
+                if !session.connection.status().connected() {
+                    return Err(Failure::Passing("the connection is gone".into()));
+                }
+                let why = if blocked { "the broker takes no messages" } else { "the broker refuses the message" };
+                give_up(shared, begun, flights, &mut refused, why);
+                waiting.append(&mut refused);
+                let is_due = |(_, since): &(&Queue, &Instant)| since.elapsed() > shared.serving();
+                if shared.role() == Role::Declares
+                    && let Some(queue) = nacked.iter().find(is_due).map(|(queue, _)| *queue)
+                {
+                    nacked.insert(queue, Instant::now());
+                    doubt(shared, &session.connection, queue).await;
+                }
+                let late = |flight: &Flight| flight.sent.max(unblocked).elapsed() > options.confirm;
+                if !blocked && flights.values().any(late) {
+                    // One and the same silence counts once for each queue.
+                    for queue in Queue::ALL {
+                        let is_silent = |flight: &Flight| flight.publication.queue == queue && late(flight);
+                        if shared.role() == Role::Declares && flights.values().any(is_silent) {
+                            shared.suspect(queue);
+                        }
+                    }
+                    let limit = options.confirm.as_secs_f32();
+                    return Err(Failure::Passing(format!("no confirmation within {limit} s")));
+                }
+            }
+        }
+    }
+}
+
+/// Looks at a queue that takes nothing. A full one has something in it; one without any message does not work.
+async fn doubt(shared: &Shared, connection: &Connection, queue: Queue) {
+    let is_empty = matches!(look(shared, connection, queue).await, Ok(depth) if depth.messages == 0);
+    if is_empty { shared.suspect(queue) } else { shared.trust(queue) }
+}
+
+/// Answers those that have waited longer than the patience since the connection was made.
+fn give_up(
+    shared: &Shared,
+    begun: Instant,
+    flights: &mut BTreeMap<u64, Flight>,
+    refused: &mut VecDeque<Publication>,
+    why: &str,
+) {
+    let patience = shared.options.patience;
+    let old = |publication: &Publication| publication.since.max(begun).elapsed() > patience;
+    let given_up = flights.extract_if(.., |_, flight| old(&flight.publication)).map(|(_, flight)| flight.publication);
+    let mut given_up: Vec<_> = given_up.collect();
+    let (late, early) = std::mem::take(refused).into_iter().partition(|publication| old(publication));
+    *refused = early;
+    given_up.extend::<VecDeque<_>>(late);
+    for publication in given_up {
+        let error = shared.unreachable(publication.since, why);
+        let _ = publication.reply.send(Err(PublishError::Queue(error)));
+    }
+}
+
+/// Errors of a channel that publishes.
+fn sort(shared: &Shared, error: Error) -> Failure {
+    match reply_code(&error) {
+        Some(403) => Failure::Final(QueueError::Refused {
+            address: shared.options.address.to_string(),
+            why: error.to_string().into(),
+        }),
+        _ => Failure::Passing(error.to_string()),
+    }
+}
+
+/// Sends a message and waits for its confirmation.
+fn send(
+    channel: &Channel,
+    shared: &Shared,
+    publication: &Publication,
+    number: u64,
+) -> impl Future<Output = (u64, Result<Confirmation, Error>)> + Send + use<> {
+    let message = &publication.message;
+    let mut headers = FieldTable::default();
+    for (name, value) in &message.headers {
+        headers.insert(ShortString::from(name.as_str()), AMQPValue::LongString(LongString::from(value.as_str())));
+    }
+    let properties = BasicProperties::default()
+        .with_delivery_mode(2) // kept on disk
+        .with_content_type(ShortString::from(message.content_type.as_str()))
+        .with_message_id(ShortString::from(message.message_id.as_str()))
+        .with_headers(headers);
+    let exchange = ShortString::from(shared.options.production.queue(publication.queue));
+    let (channel, body) = (channel.clone(), message.body.clone());
+    async move {
+        let mandatory = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let sent = channel.basic_publish(exchange, ShortString::from(""), mandatory, &body, properties).await;
+        let confirmed = match sent {
+            Ok(confirm) => confirm.await,
+            Err(error) => Err(error),
+        };
+        (number, confirmed)
+    }
+}

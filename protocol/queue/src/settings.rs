@@ -1,0 +1,74 @@
+//! Section `queue` of the settings.
+
+use crate::{Address, Secrets};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Section `queue`; times in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueSettings {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    pub url: Option<Address>,
+    /// A file with the address instead, read at each connection.
+    pub url_file: Option<PathBuf>,
+    /// A file with the password, read at each connection.
+    pub password_file: Option<PathBuf>,
+    /// A program that prints the password, with its arguments, started at each connection without a shell.
+    #[serde(deserialize_with = "words")]
+    pub password_command: Option<Vec<String>>,
+    /// How long a broker that is away is waited for (600).
+    pub patience: Option<u32>,
+    /// After how long a silent connection is lost (30).
+    pub heartbeat: Option<u16>,
+    /// How long the broker may take to confirm or answer (30).
+    pub confirm: Option<u32>,
+    /// PEM file of the authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our own certificate, with its chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key: Option<PathBuf>,
+    /// Recipes in the queue and with workers at once (1000).
+    pub window: Option<u32>,
+}
+
+impl QueueSettings {
+    /// Takes an address from the command line, which comes before all others.
+    pub fn name(&mut self, option: Option<Address>) {
+        if let Some(address) = option {
+            self.url = Some(address);
+            self.url_file = None;
+        }
+    }
+
+    /// Where passwords come from at each connection.
+    pub fn secrets(&self) -> Secrets {
+        Secrets {
+            url_file: self.url_file.clone(),
+            password_file: self.password_file.clone(),
+            password_command: self.password_command.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// A program and its arguments: a list, or words separated by white space. No shell sees them.
+fn words<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        Text(String),
+        List(Vec<String>),
+    }
+    let words = match Option::<Words>::deserialize(value) {
+        Ok(None) => return Ok(None),
+        Ok(Some(Words::Text(text))) => text.split_whitespace().map(str::to_owned).collect(),
+        Ok(Some(Words::List(words))) => words,
+        Err(_) => Vec::new(),
+    };
+    if words.first().is_none_or(String::is_empty) {
+        let what = "write a program and its arguments, as a list of texts or with white space between them";
+        return Err(serde::de::Error::custom(what));
+    }
+    Ok(Some(words))
+}

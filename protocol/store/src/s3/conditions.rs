@@ -1,0 +1,40 @@
+//! Whether a store heeds conditions of writes.
+
+use super::error::S3Error;
+use super::folder;
+use super::link::{Call, Link};
+use crate::base64;
+use aws_sdk_s3::primitives::ByteStream;
+use md5::{Digest as _, Md5};
+
+/// The object by which it is found out, below the prefix that is asked about.
+const OBJECT: &str = ".edp/conditions";
+
+/// What it says to people who find it.
+const CONTENT: &[u8] = b"Coordinators find out by this object whether the store heeds conditions of writes. \
+It holds no data, and may be removed.\n";
+
+impl Link {
+    /// Finds out whether a store heeds conditions: of two conditional puts of one object the second must be refused.
+    /// The object stays, so that nothing need ever be deleted, and one put is enough the next time.
+    pub(super) async fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {
+        let key = format!("{}{OBJECT}", folder(prefix));
+        let call = Call { action: "try conditions", permission: "s3:PutObject", bucket, key: &key, bytes: 0 };
+        for _ in 0..2 {
+            let put = self.call(call, async |client| {
+                let request = self.put_object(&client, bucket, &key, true);
+                let request = request.content_type("text/plain").content_md5(base64::encode(&Md5::digest(CONTENT)));
+                request.body(ByteStream::from_static(CONTENT)).send().await?;
+                Ok(())
+            });
+            match put.await {
+                Ok(()) => {}
+                // 412, also if the reply to our own put was lost; 409 if others are under way
+                Err(error) if matches!(error.status(), Some(409 | 412)) => return Ok(()),
+                Err(error) if error.refuses_conditions() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(S3Error::IgnoresConditions { bucket: bucket.into() })
+    }
+}

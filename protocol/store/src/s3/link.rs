@@ -1,0 +1,271 @@
+//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired, and
+//! in the region of the bucket when the store names another one than ours.
+
+use super::advice;
+use super::client::client;
+use super::error::{At, Failure, Remedy, S3Error, Tried};
+use super::writing::Writing;
+use crate::S3Settings;
+use aws_config::Region;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::RequestPayer;
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, Semaphore};
+
+/// Calls under way at once, of all threads.
+const CALLS: usize = 64;
+
+/// The first pause between two tries; each is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
+
+/// Bytes that come through in a second at least; who is slower is given up.
+const MIN_RATE: u64 = 64 << 10;
+
+/// What is called, for deadlines and messages.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) action: &'static str,
+    pub(super) permission: &'static str,
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    /// How many bytes go over the line.
+    pub(super) bytes: u64,
+}
+
+impl Call<'_> {
+    pub(super) fn at(&self) -> At {
+        At::new(self.bucket, self.key)
+    }
+
+    /// The error for an answer of no use, that another try would not better.
+    pub(super) fn failed(&self, what: impl Into<String>) -> S3Error {
+        S3Error::Failed {
+            at: self.at(),
+            action: self.action,
+            status: None,
+            what: what.into(),
+            tries: Tried(1),
+            elapsed: Duration::ZERO,
+            transient: false,
+        }
+    }
+}
+
+/// The tries of one call.
+pub(super) struct Tries {
+    began: Instant,
+    made: u32,
+    /// Which client the last one was made with.
+    generation: u64,
+    /// The store has named another region before.
+    redirected: bool,
+}
+
+impl Tries {
+    pub(super) fn new() -> Tries {
+        Tries { began: Instant::now(), made: 0, generation: 0, redirected: false }
+    }
+}
+
+/// Clients with the credentials of one time.
+struct Clients {
+    /// How often they were made anew.
+    generation: u64,
+    /// For the region of the settings.
+    usual: Client,
+    /// For buckets that turned out to be in other regions.
+    elsewhere: HashMap<String, Client>,
+}
+
+impl Clients {
+    fn of(&self, bucket: &str) -> &Client {
+        self.elsewhere.get(bucket).unwrap_or(&self.usual)
+    }
+
+    /// Sends what concerns a bucket to a region from now on; says from which one it was moved, if from another.
+    fn redirect(&mut self, bucket: &str, region: &str) -> Option<String> {
+        let before = self.of(bucket).config().region().map(ToString::to_string).unwrap_or_default();
+        if before == region {
+            return None;
+        }
+        let config = self.usual.config().to_builder().region(Region::new(region.to_owned())).build();
+        self.elsewhere.insert(bucket.to_owned(), Client::from_conf(config));
+        Some(before)
+    }
+}
+
+/// The client, whoever uses it.
+pub(super) struct Link {
+    settings: S3Settings,
+    /// What is said of objects that are written.
+    pub(super) writing: Writing,
+    timeout: Duration,
+    attempts: u32,
+    clients: RwLock<Clients>,
+    /// Held while it is made anew.
+    renewal: Mutex<()>,
+    calls: Semaphore,
+}
+
+impl Link {
+    pub(super) async fn connect(settings: &S3Settings) -> Result<Link, S3Error> {
+        let timeout = Duration::from_secs(u64::from(settings.timeout.unwrap_or(30).max(1)));
+        let attempts = settings.attempts.unwrap_or(5).max(1);
+        let writing = Writing::new(settings)?;
+        let usual = within(timeout, client(settings, timeout)).await?;
+        Ok(Link {
+            settings: settings.clone(),
+            writing,
+            timeout,
+            attempts,
+            clients: RwLock::new(Clients { generation: 0, usual, elsewhere: HashMap::new() }),
+            renewal: Mutex::new(()),
+            calls: Semaphore::new(CALLS),
+        })
+    }
+
+    pub(super) fn payer(&self) -> Option<RequestPayer> {
+        self.settings.requester_pays.unwrap_or(false).then_some(RequestPayer::Requester)
+    }
+
+    /// Makes a call until it succeeds or there is no sense in going on.
+    pub(super) async fn call<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        call: Call<'_>,
+        request: impl Fn(Client) -> F,
+    ) -> Result<T, S3Error> {
+        let mut tries = Tries::new();
+        loop {
+            match self.once(&call, &mut tries, &request).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => self.again(&call, &mut tries, failure).await?,
+            }
+        }
+    }
+
+    /// Makes a call once. Whatever it waits for is within its deadline: connecting, sending, checksums, the answer.
+    pub(super) async fn once<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        call: &Call<'_>,
+        tries: &mut Tries,
+        request: impl FnOnce(Client) -> F,
+    ) -> Result<T, Failure> {
+        let _one_of_few = self.calls.acquire().await; // never closed
+        let (generation, client) = {
+            let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
+            (clients.generation, clients.of(call.bucket).clone())
+        };
+        tries.generation = generation;
+        let deadline = self.timeout + Duration::from_secs(call.bytes / MIN_RATE);
+        let result = tokio::time::timeout(deadline, request(client)).await;
+        result.unwrap_or_else(|_| Err(Failure::broken(format!("no answer within {deadline:?}"))))
+    }
+
+    /// The beginning of an answer, whose body may take longer.
+    pub(super) async fn begun<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    where
+        Failure: From<E>,
+    {
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Failure::broken(format!("no answer within {:?}", self.timeout))),
+        }
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// There is no sense in another one.
+    pub(super) async fn again(&self, call: &Call<'_>, tries: &mut Tries, failure: Failure) -> Result<(), S3Error> {
+        tries.made += 1;
+        let (remedy, status, code, what, region) = match failure {
+            Failure::Final(error) => return Err(error),
+            Failure::Call { remedy, status, code, what, region } => (remedy, status, code, what, region),
+        };
+        if let Some(region) = &region
+            && !std::mem::replace(&mut tries.redirected, true)
+            && self.redirect(call.bucket, region)
+        {
+            return Ok(());
+        }
+        let mut failed = S3Error::Failed {
+            at: call.at(),
+            action: call.action,
+            status,
+            what: what.clone(),
+            tries: Tried(tries.made),
+            elapsed: tries.began.elapsed(),
+            transient: remedy != Remedy::None,
+        };
+        if remedy == Remedy::None {
+            return Err(match (status, code.as_str()) {
+                (_, "NoSuchBucket") => S3Error::NoBucket { bucket: call.bucket.into() },
+                (Some(404), "NoSuchKey" | "NotFound" | "") => S3Error::Missing { at: call.at() },
+                (Some(401 | 403), _) if code != "RequestTimeTooSkewed" => S3Error::Denied {
+                    at: call.at(),
+                    action: call.action,
+                    permission: call.permission,
+                    advice: advice::denied(call, &code, &what, &self.settings).into(),
+                    code: what.into(),
+                },
+                (status, code) => {
+                    let advice = advice::failed(status, code, &what, region.as_deref());
+                    if let (S3Error::Failed { what, .. }, Some(advice)) = (&mut failed, advice) {
+                        what.push_str("; ");
+                        what.push_str(&advice);
+                    }
+                    failed
+                }
+            });
+        }
+        if tries.made >= self.attempts {
+            return Err(failed);
+        }
+        tracing::debug!(%what, at = %call.at(), "trying again to {}", call.action);
+        let pause = PAUSE.saturating_mul(1 << (tries.made - 1).min(16)).min(MAX_PAUSE);
+        tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * (random() as f64 / u64::MAX as f64))).await;
+        if remedy == Remedy::Renew {
+            self.renew(tries.generation).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the client anew, with the credentials that the usual places have now; once for all whose calls failed
+    /// with the same one.
+    async fn renew(&self, generation: u64) -> Result<(), S3Error> {
+        let _alone = self.renewal.lock().await;
+        if self.clients.read().unwrap_or_else(PoisonError::into_inner).generation == generation {
+            let usual = within(self.timeout, client(&self.settings, self.timeout)).await?;
+            // Where buckets are is found out again.
+            let new = Clients { generation: generation + 1, usual, elsewhere: HashMap::new() };
+            *self.clients.write().unwrap_or_else(PoisonError::into_inner) = new;
+        }
+        Ok(())
+    }
+
+    /// Sends what concerns a bucket to another region from now on. False if it is sent there already.
+    fn redirect(&self, bucket: &str, region: &str) -> bool {
+        let moved = self.clients.write().unwrap_or_else(PoisonError::into_inner).redirect(bucket, region);
+        if let Some(before) = &moved {
+            tracing::info!("s3://{bucket} is in region {region}, not {before}: it is asked there");
+        }
+        moved.is_some()
+    }
+}
+
+/// A number that is another one each time.
+pub(super) fn random() -> u64 {
+    RandomState::new().hash_one(0_u8)
+}
+
+async fn within(time: Duration, client: impl Future<Output = Result<Client, S3Error>>) -> Result<Client, S3Error> {
+    let slow = |_| Err(S3Error::NoCredentials(format!("the usual places did not give them within {time:?}")));
+    tokio::time::timeout(time, client).await.unwrap_or_else(slow)
+}

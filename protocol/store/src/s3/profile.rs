@@ -1,0 +1,38 @@
+//! Profiles of the AWS configuration files.
+
+use super::error::S3Error;
+use crate::S3Settings;
+use aws_config::profile::load;
+use aws_types::os_shim_internal::{Env, Fs};
+
+/// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
+/// otherwise, and nobody would notice.
+///
+/// # Errors
+/// It is not, or the files cannot be read.
+#[allow(deprecated)] // the names that replace these are in a crate that the SDK does not hand on
+pub fn check_profile(settings: &S3Settings) -> Result<(), S3Error> {
+    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+    let Some(name) = &settings.profile else { return Ok(()) };
+    let fail = |what: String| Err(S3Error::Settings { key: "profile", what });
+    let files = match &settings.credentials {
+        Some(file) => ProfileFiles::builder().with_file(ProfileFileKind::Credentials, file).build(),
+        None => ProfileFiles::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|source| S3Error::Io { path: "thread of S3".into(), source })?;
+    match runtime.block_on(load(&Fs::real(), &Env::real(), &files, None)) {
+        Ok(profiles) if profiles.get_profile(name).is_some() => Ok(()),
+        Ok(_) => {
+            let places = match &settings.credentials {
+                Some(file) => file.display().to_string(),
+                None => "the AWS configuration files (~/.aws/config and ~/.aws/credentials, or AWS_CONFIG_FILE and \
+                         AWS_SHARED_CREDENTIALS_FILE)"
+                    .into(),
+            };
+            fail(format!("there is no profile '{}' in {places}", name.escape_debug()))
+        }
+        // the message may show a line, and a secret with it
+        Err(_) => fail("the AWS configuration files cannot be read".into()),
+    }
+}

@@ -1,0 +1,271 @@
+//! Putting granules: once, whoever else puts them and however often a reply is lost.
+
+use super::error::{Failure, S3Error};
+use super::link::{Call, Link, Tries};
+use super::writing::Checksums;
+use crate::base64;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::{ByteStream, Length};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use edp_files::commit::Committed;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use md5::Md5;
+use sha2::Sha256;
+use sha2::digest::DynDigest;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// From this size on, in MiB, a granule is uploaded in parts.
+const MULTIPART: u32 = 256;
+
+/// Bytes of a part: 10,000 of them are the most that an upload may have.
+const PART: u64 = 16 << 20;
+
+/// Parts of one upload that are under way at once.
+const AT_ONCE: usize = 4;
+
+/// What an object's metadata call the id of its recipe.
+pub(super) const RECIPE_ID: &str = "recipe-id";
+
+const TYPE: &str = "application/x-netcdf";
+
+/// A file to be put.
+pub(super) struct Upload<'a> {
+    file: &'a Path,
+    bucket: &'a str,
+    key: &'a str,
+    recipe_id: &'a str,
+    /// The object must not be there yet.
+    conditional: bool,
+    size: u64,
+    kind: Checksums,
+    /// Checksum (in base64) of the file, or of each of its parts.
+    checksums: Vec<String>,
+    /// Bytes of each part; none if it is put whole.
+    part: Option<u64>,
+}
+
+impl<'a> Upload<'a> {
+    /// Reads the file once, for its checksums: they are sent before the bytes, so that the store can refuse what was
+    /// damaged on the way, and so that nothing has to be computed while the line waits.
+    pub(super) fn new(
+        file: &'a Path,
+        [bucket, key]: [&'a str; 2],
+        recipe_id: &'a str,
+        multipart: Option<u32>,
+        kind: Checksums,
+    ) -> Result<Upload<'a>, S3Error> {
+        let fail = |source| S3Error::Io { path: file.into(), source };
+        let mut content = File::open(file).map_err(fail)?;
+        let size = content.metadata().map_err(fail)?.len();
+        let part = (size >= u64::from(multipart.unwrap_or(MULTIPART)) << 20).then(|| PART.max(size.div_ceil(10_000)));
+        let mut checksums = Vec::new();
+        let mut hash: Box<dyn DynDigest> = match kind {
+            Checksums::Sha256 => Box::new(Sha256::default()),
+            Checksums::Md5 => Box::new(Md5::default()),
+        };
+        let mut left = size;
+        let mut buffer = vec![0; 1 << 18];
+        while left > 0 || checksums.is_empty() {
+            let mut of_part = part.unwrap_or(size).min(left);
+            left -= of_part;
+            while of_part > 0 {
+                let most = buffer.len().min(usize::try_from(of_part).unwrap_or(usize::MAX));
+                match content.read(&mut buffer[..most]) {
+                    Ok(0) => return Err(fail(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(n) => {
+                        hash.update(&buffer[..n]);
+                        of_part -= n as u64;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(fail(e)),
+                }
+            }
+            checksums.push(base64::encode(&hash.finalize_reset()));
+        }
+        Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
+    }
+
+    /// A checksum as the header of SHA-256, or as that of MD5.
+    fn headers(&self, checksum: &str) -> (Option<String>, Option<String>) {
+        match self.kind {
+            Checksums::Sha256 => (Some(checksum.to_owned()), None),
+            Checksums::Md5 => (None, Some(checksum.to_owned())),
+        }
+    }
+
+    fn call(&self, action: &'static str, bytes: u64) -> Call<'a> {
+        Call { action, permission: "s3:PutObject", bucket: self.bucket, key: self.key, bytes }
+    }
+
+    /// A stretch of the file, read as it is sent.
+    async fn body(&self, offset: u64, length: u64) -> Result<ByteStream, Failure> {
+        let body = ByteStream::read_from().path(self.file).offset(offset).length(Length::Exact(length)).build().await;
+        body.map_err(|error| {
+            let source = io::Error::other(error);
+            Failure::Final(S3Error::Io { path: PathBuf::from(self.file), source })
+        })
+    }
+}
+
+impl Link {
+    /// Puts a file if nothing is there, or in any case if `replace`; `conditions` says whether the store may be told
+    /// the condition, or has to be asked before.
+    pub(super) async fn put(
+        &self,
+        mut upload: Upload<'_>,
+        replace: bool,
+        conditions: bool,
+    ) -> Result<Committed, S3Error> {
+        upload.conditional = conditions && !replace;
+        if !conditions && !replace && self.head(upload.bucket, upload.key).await?.is_some() {
+            return Ok(Committed::AlreadyThere);
+        }
+        let call = upload.call("upload it", upload.size);
+        let mut tries = Tries::new();
+        loop {
+            let put = match upload.part {
+                None => self.put_whole(&upload).await,
+                Some(part) => self.put_parts(&upload, part).await,
+            };
+            match put {
+                Ok(()) => return Ok(Committed::New),
+                Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
+                // somebody else writes the same key right now: whoever is later finds out by trying again
+                Err(S3Error::Failed { status: Some(409), what, .. }) => {
+                    self.again(&call, &mut tries, Failure::conflict(what)).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The request for a whole object, but for its content and what is said of that.
+    pub(super) fn put_object(
+        &self,
+        client: &Client,
+        bucket: &str,
+        key: &str,
+        conditional: bool,
+    ) -> PutObjectFluentBuilder {
+        client
+            .put_object()
+            .bucket(bucket)
+            .key(key)
+            .set_if_none_match(conditional.then(|| "*".into()))
+            .set_server_side_encryption(self.writing.sse.clone())
+            .set_ssekms_key_id(self.writing.kms_key.clone())
+            .set_storage_class(self.writing.storage_class.clone())
+            .set_acl(self.writing.acl.clone())
+            .set_request_payer(self.payer())
+    }
+
+    async fn put_whole(&self, upload: &Upload<'_>) -> Result<(), S3Error> {
+        self.call(upload.call("upload it", upload.size), async |client| {
+            let (sha256, md5) = upload.headers(&upload.checksums[0]);
+            let request = self
+                .put_object(&client, upload.bucket, upload.key, upload.conditional)
+                .set_checksum_sha256(sha256)
+                .set_content_md5(md5)
+                .content_type(TYPE)
+                .metadata(RECIPE_ID, upload.recipe_id)
+                .body(upload.body(0, upload.size).await?);
+            request.send().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn put_parts(&self, upload: &Upload<'_>, part: u64) -> Result<(), S3Error> {
+        let begun = self.call(upload.call("begin its upload", 0), async |client| {
+            let request = client
+                .create_multipart_upload()
+                .bucket(upload.bucket)
+                .key(upload.key)
+                .set_checksum_algorithm((upload.kind == Checksums::Sha256).then_some(ChecksumAlgorithm::Sha256))
+                .set_server_side_encryption(self.writing.sse.clone())
+                .set_ssekms_key_id(self.writing.kms_key.clone())
+                .set_storage_class(self.writing.storage_class.clone())
+                .set_acl(self.writing.acl.clone())
+                .content_type(TYPE)
+                .metadata(RECIPE_ID, upload.recipe_id)
+                .set_request_payer(self.payer());
+            Ok(request.send().await?)
+        });
+        let id = begun.await?.upload_id.unwrap_or_default();
+        let result = self.send_and_complete(upload, part, &id).await;
+        if result.is_err() {
+            // as good as we can: what stays is aborted by the coordinator, or by a rule of the bucket
+            if let Err(error) = self.abort(upload.bucket, upload.key, &id).await {
+                tracing::warn!("an upload of s3://{}/{} stays: {error}", upload.bucket, upload.key);
+            }
+        }
+        result
+    }
+
+    async fn send_and_complete(&self, upload: &Upload<'_>, part: u64, id: &str) -> Result<(), S3Error> {
+        let parts = stream::iter(upload.checksums.iter().zip(1_i32..))
+            .map(|(checksum, number)| async move {
+                let offset = (number as u64 - 1) * part;
+                let length = part.min(upload.size - offset);
+                let (sha256, md5) = upload.headers(checksum);
+                let sent = self.call(upload.call("upload a part of it", length), async |client| {
+                    let request = client
+                        .upload_part()
+                        .bucket(upload.bucket)
+                        .key(upload.key)
+                        .upload_id(id)
+                        .part_number(number)
+                        .set_checksum_sha256(sha256.clone())
+                        .set_content_md5(md5.clone())
+                        .set_request_payer(self.payer())
+                        .body(upload.body(offset, length).await?);
+                    Ok(request.send().await?)
+                });
+                let etag = sent.await?.e_tag;
+                Ok(CompletedPart::builder().part_number(number).set_checksum_sha256(sha256).set_e_tag(etag).build())
+            })
+            .buffered(AT_ONCE)
+            .try_collect::<Vec<_>>()
+            .await?;
+        // putting the parts together takes a store some time
+        let completed = self.call(upload.call("complete its upload", upload.size / 16), async |client| {
+            let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
+            let request = client
+                .complete_multipart_upload()
+                .bucket(upload.bucket)
+                .key(upload.key)
+                .upload_id(id)
+                .set_if_none_match(upload.conditional.then(|| "*".into()))
+                .set_request_payer(self.payer())
+                .multipart_upload(parts);
+            request.send().await?;
+            Ok(())
+        });
+        match completed.await {
+            // The reply to a completion that took place was lost, or somebody aborted the upload.
+            Err(error) if error.status() == Some(404) => match self.head(upload.bucket, upload.key).await? {
+                Some(head) if head.size == upload.size && head.recipe_id.as_deref() == Some(upload.recipe_id) => Ok(()),
+                _ => Err(error),
+            },
+            completed => completed,
+        }
+    }
+
+    /// Forgets an upload in parts; one that is not there any more is forgotten.
+    pub(super) async fn abort(&self, bucket: &str, key: &str, id: &str) -> Result<(), S3Error> {
+        let call =
+            Call { action: "abort an upload of it", permission: "s3:AbortMultipartUpload", bucket, key, bytes: 0 };
+        let aborted = self.call(call, async |client| {
+            let request = client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id);
+            request.set_request_payer(self.payer()).send().await?;
+            Ok(())
+        });
+        match aborted.await {
+            Err(error) if error.is_missing() || error.status() == Some(404) => Ok(()),
+            aborted => aborted,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Local files that stand for objects for a while.
+
+use super::s3::Copied;
+use super::{StoreError, Stores};
+use edp_files::{Pin, output};
+use edp_protocol::Location;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A local path where a file or an object can be read. What was made for that is removed when this is dropped; until then
+/// it is held open, and the path leads to it whatever has its name.
+#[derive(Debug)]
+pub struct LocalCopy {
+    path: PathBuf,
+    made: Option<Pin>,
+}
+
+impl LocalCopy {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LocalCopy {
+    fn drop(&mut self) {
+        if let Some(made) = &self.made {
+            let _ = fs::remove_file(made.name());
+        }
+    }
+}
+
+/// A local file or directory, or a copy of what is on S3, which is there as long as this.
+#[derive(Debug, Clone)]
+pub struct Mirror(Mirrored);
+
+#[derive(Debug, Clone)]
+enum Mirrored {
+    Itself(PathBuf),
+    Copy(Arc<Copied>),
+}
+
+impl Mirror {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        match &self.0 {
+            Mirrored::Itself(path) => path,
+            Mirrored::Copy(copied) => copied.path(),
+        }
+    }
+}
+
+impl Stores {
+    /// Directory for local files that stand for objects.
+    pub fn scratch(&self) -> PathBuf {
+        self.settings.scratch.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
+    /// A local path of a file, which is itself, or of a copy of an object.
+    ///
+    /// # Errors
+    /// The object is not there, is larger than `limit` bytes, or cannot be copied.
+    pub fn local_copy(&self, at: &Location, limit: u64) -> Result<LocalCopy, StoreError> {
+        match at {
+            Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: None }),
+            Location::S3 { .. } => self.passing(&self.read(at, limit)?),
+        }
+    }
+
+    /// What [`Stores::mirror`] gives, given up once `cancel` is set; a copy need not stay for longer than the result.
+    ///
+    /// # Errors
+    /// It is not there, cannot be copied, or `cancel` was set.
+    pub fn mirror_unless(&self, at: &Location, cancel: &AtomicBool) -> Result<Mirror, StoreError> {
+        Ok(Mirror(match at {
+            Location::Local(path) => Mirrored::Itself(path.clone()),
+            Location::S3 { bucket, key } => Mirrored::Copy(self.s3()?.mirror_unless(bucket, key, cancel)?),
+        }))
+    }
+
+    /// Writes a small file or object that a user named. A regular file and an object appear complete or not at all, and
+    /// replace what was there; devices, FIFOs and descriptors are written to (see [`output::write`]).
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, at: &Location, bytes: &[u8]) -> Result<(), StoreError> {
+        match at {
+            Location::Local(path) => {
+                output::write(path, bytes).map_err(|source| StoreError::Io { path: path.clone(), source })
+            }
+            Location::S3 { .. } => self.put(self.passing(bytes)?.path(), at, "", true).map(drop),
+        }
+    }
+
+    /// A file in the scratch directory that nobody else has.
+    fn passing(&self, bytes: &[u8]) -> Result<LocalCopy, StoreError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let scratch = self.scratch();
+        let (path, mut file) = loop {
+            let name = format!(".edp-{:x}-{}.copy", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = scratch.join(name);
+            let made = fs::create_dir_all(&scratch).and_then(|()| File::create_new(&path));
+            match made {
+                Ok(file) => break (path, file),
+                // Left by an earlier process of this number.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(StoreError::Io { path, source }),
+            }
+        };
+        let written = file.write_all(bytes);
+        let made = Pin::new(file, &path);
+        let copy = LocalCopy { path: made.path(), made: Some(made) };
+        written.map(|()| copy).map_err(|source| StoreError::Io { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::StoreSettings;
+
+    #[test]
+    fn copies_are_gone_with_their_last_user_and_files_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let scratch = directory.path().join("scratch");
+        let stores = Stores::new(&StoreSettings { scratch: Some(scratch.clone()), ..StoreSettings::default() });
+        let (one, two) = (stores.passing(b"one").unwrap(), stores.passing(b"two").unwrap());
+        assert_eq!((fs::read(one.path()).unwrap(), fs::read(two.path()).unwrap()), (b"one".to_vec(), b"two".to_vec()));
+        drop((one, two));
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+        let file = Location::Local(directory.path().join("file"));
+        stores.write(&file, b"old").unwrap();
+        stores.write(&file, b"new").unwrap();
+        let copy = stores.local_copy(&file, 0).unwrap();
+        assert_eq!(fs::read(copy.path()).unwrap(), b"new");
+        drop(copy);
+        assert_eq!(stores.read(&file, 3).unwrap(), b"new");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "scratch and file");
+    }
+}
