@@ -4,7 +4,7 @@
 //! later: until then nothing may follow from a granule that is not there.
 
 use edp_protocol::Location;
-use edp_protocol::store::Stores;
+use edp_store::Stores;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use crate::destination::Listings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_store::{S3Error, StoreError, Stores};
+use edp_store::{StoreError, Stores};
 use std::collections::BTreeSet;
 
 /// Tries the destinations on S3 of recipes whose granules are not all there; `destination` is that of a list which is
@@ -31,11 +31,7 @@ pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> 
         let Ok(location) = root.parse::<Location>() else { continue };
         match stores.check_conditions(&location) {
             Ok(()) => {}
-            Err(StoreError::S3(error))
-                if matches!(error, S3Error::IgnoresConditions { .. }) || error.is_of_settings() =>
-            {
-                return Err(StoreError::S3(error));
-            }
+            Err(error) if error.forbids_commits() => return Err(error),
             Err(error) => warnings.push(format!(
                 "whether the store of {root} heeds conditions of writes could not be found out: {}",
                 chain(&error)

@@ -3,7 +3,7 @@
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_store::{S3Error, StoreError, Stores};
+use edp_store::Stores;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The names in directories on S3.
@@ -46,10 +46,7 @@ impl<'a> Listings<'a> {
                 }
             };
             let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
-            listed.map(|()| names).map_err(|error| Unlisted {
-                may_be_read: matches!(error, StoreError::S3(S3Error::Denied { .. })),
-                why: chain(&error),
-            })
+            listed.map(|()| names).map_err(|error| Unlisted { may_be_read: error.is_denied(), why: chain(&error) })
         });
         listed.as_ref().map(|names| names.contains(name)).map_err(Clone::clone)
     }

@@ -413,7 +413,7 @@ mod tests {
         assert!(long.has_unknown() && !long.is_complete());
         let mut settings = StoreSettings::default();
         settings.s3.endpoint = Some("no address".into());
-        let refused = present(&[recipe("s3://bucket/a/g.nc")], &Stores::new(&settings));
+        let refused = present(&[recipe("s3://bucket/a/g.nc")], &edp_s3::stores(&settings));
         assert!(refused.has_unknown(), "{:?}", refused.problems);
     }
 }

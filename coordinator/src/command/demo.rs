@@ -14,7 +14,6 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
-use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, Usage, note, out, table};
 use edp_worker::drive::{Drive, Driven, Listed, Workers};
 use edp_worker::look;
@@ -43,7 +42,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let made = demo::generate(&options.out, options.size).map_err(usage)?;
     let granules = options.out.join("granules");
     let sources = sources(&made, &granules);
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let recipes = sources.plan(settings, &stores)?;
     let tasks = options.out.join("tasks.json");
     write_list(&Location::Local(tasks.clone()), &recipe::format_list(&recipes)?, &stores)?;

@@ -13,7 +13,7 @@ mod verify;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
-use edp_store::check_profile;
+use edp_s3::check_profile;
 use edp_worker::console::{Ending, named};
 use edp_worker::service::new_name;
 use std::path::PathBuf;

@@ -150,7 +150,7 @@ impl Selected {
 
 /// Runs the command.
 pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let recipes = options.sources.plan(settings, &stores)?;
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {

@@ -34,7 +34,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     if options.sources.valid_range.is_some() {
         return Err(Usage("--valid-range is what `ranges` makes: leave the option out".into()).into());
     }
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let recipes = recipes(options, settings, &stores)?;
     if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode == Mode::Edp2024))
     {

@@ -58,7 +58,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let follower = match options.growing.follow {
         true => Some(Follower::new(&options.growing, options.sources.prepare(settings, &stores)?, settings)?),
         false => None,

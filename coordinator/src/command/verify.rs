@@ -50,7 +50,7 @@ enum DepthOption {
 
 /// Runs the command.
 pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let recipes = read_list(&options.tasks, &stores, settings)?;
     for recipe in &recipes {
         recipe.plan().map_err(usage)?;

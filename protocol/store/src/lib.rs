@@ -1,15 +1,17 @@
 //! Reading at offsets, listing, and committing what must not exist yet.
 
-mod base64;
 pub mod local;
-mod s3;
+mod objects;
+mod s3_error;
 mod scratch;
 mod settings;
 
-pub use s3::{At, Copied, Entry as Object, S3, S3Error, Tried, check_profile};
+pub use objects::{Begin, Copied, Object, ObjectStore};
+pub use s3_error::{At, S3Error, Tried};
 pub use scratch::{LocalCopy, Mirror};
 pub use settings::{S3Settings, StoreSettings};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_files::commit::{CommitError, Committed};
 use edp_files::{Files, ReadAt};
 use edp_protocol::location::LocationError;
@@ -49,7 +51,8 @@ impl Checksum {
         if text.contains('-') {
             return (text.len() <= 64).then(|| Checksum::OfParts(text.to_owned()));
         }
-        Some(Checksum::Whole(Digest::from_bytes(&base64::decode(text)?)))
+        let bytes = BASE64_STANDARD.decode(text).ok()?;
+        Some(Checksum::Whole(Digest::from_bytes(&bytes.try_into().ok()?)))
     }
 
     /// The digest of the whole, if it is that.
@@ -133,6 +136,12 @@ impl StoreError {
         }
     }
 
+    /// Whether granules cannot be written there once and for all: the store does not heed conditions, or its settings
+    /// cannot be used.
+    pub fn forbids_commits(&self) -> bool {
+        matches!(self, StoreError::S3(error) if matches!(error, S3Error::IgnoresConditions { .. }) || error.is_of_settings())
+    }
+
     /// Whether it concerns everything in this store, not what was asked for: without settings or credentials that can
     /// be used, nothing else is given out either.
     pub fn is_of_access(&self) -> bool {
@@ -154,18 +163,26 @@ impl StoreError {
 
 /// All places that locations name: file systems of this machine, and S3. Clones share connections. Every call blocks,
 /// has a deadline, and must not be made from within an asynchronous task.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Stores {
     settings: StoreSettings,
     files: Files,
+    begin: Begin,
     /// Begun with the first location on S3.
-    s3: Arc<OnceLock<Result<S3, Arc<S3Error>>>>,
+    s3: Arc<OnceLock<Result<Box<dyn ObjectStore>, Arc<S3Error>>>>,
+}
+
+/// Files of this machine alone.
+impl Default for Stores {
+    fn default() -> Stores {
+        Stores::new(&StoreSettings::default(), |_| Err(S3Error::NoClient))
+    }
 }
 
 impl Stores {
-    /// Stores as the settings have them. Nothing is connected to before it is needed.
-    pub fn new(settings: &StoreSettings) -> Stores {
-        Stores { settings: settings.clone(), ..Stores::default() }
+    /// Stores as the settings have them; `begin` gives the client of S3 when it is first needed.
+    pub fn new(settings: &StoreSettings, begin: Begin) -> Stores {
+        Stores { settings: settings.clone(), files: Files::default(), begin, s3: Arc::default() }
     }
 
     /// The same stores with these files of this machine alone.
@@ -182,9 +199,12 @@ impl Stores {
     ///
     /// # Errors
     /// Its settings cannot be used, now or at the first call.
-    pub fn s3(&self) -> Result<&S3, StoreError> {
-        let s3 = self.s3.get_or_init(|| S3::start(&self.settings).map_err(Arc::new));
-        s3.as_ref().map_err(|error| StoreError::S3(S3Error::Start(error.clone())))
+    pub fn s3(&self) -> Result<&dyn ObjectStore, StoreError> {
+        let s3 = self.s3.get_or_init(|| (self.begin)(&self.settings).map_err(Arc::new));
+        match s3 {
+            Ok(s3) => Ok(&**s3),
+            Err(error) => Err(StoreError::S3(S3Error::Start(error.clone()))),
+        }
     }
 
     /// What is at a location; none if nothing is.

@@ -1,7 +1,6 @@
 //! Local files that stand for objects for a while.
 
-use super::s3::Copied;
-use super::{StoreError, Stores};
+use super::{Copied, StoreError, Stores};
 use edp_files::{Pin, output};
 use edp_protocol::Location;
 use std::fs::{self, File};
@@ -40,7 +39,7 @@ pub struct Mirror(Mirrored);
 #[derive(Debug, Clone)]
 enum Mirrored {
     Itself(PathBuf),
-    Copy(Arc<Copied>),
+    Copy(Arc<dyn Copied>),
 }
 
 impl Mirror {
@@ -127,7 +126,10 @@ mod tests {
     fn copies_are_gone_with_their_last_user_and_files_stay() {
         let directory = tempfile::tempdir().unwrap();
         let scratch = directory.path().join("scratch");
-        let stores = Stores::new(&StoreSettings { scratch: Some(scratch.clone()), ..StoreSettings::default() });
+        let stores = Stores {
+            settings: StoreSettings { scratch: Some(scratch.clone()), ..StoreSettings::default() },
+            ..Stores::default()
+        };
         let (one, two) = (stores.passing(b"one").unwrap(), stores.passing(b"two").unwrap());
         assert_eq!((fs::read(one.path()).unwrap(), fs::read(two.path()).unwrap()), (b"one".to_vec(), b"two".to_vec()));
         drop((one, two));

@@ -6,8 +6,9 @@ mod puts;
 use edp_files::ReadAt as _;
 use edp_files::commit::Committed;
 use edp_protocol::Location;
+use edp_s3::S3;
 use edp_store::StoreSettings;
-use edp_store::{Object, S3, S3Error, StoreError, Stores};
+use edp_store::{Object, ObjectStore as _, S3Error, StoreError};
 use edp_tests::proxy::{Mode, Proxy};
 use edp_tests::s3::{Call, Effect, Fault, S3Server};
 use std::fs;
@@ -147,7 +148,7 @@ fn reads_are_in_parts_of_one_version() {
     server.put("bkt", "big", content.clone());
     server.put("bkt", "empty", "");
     let etag = server.get("bkt", "big").unwrap().etag;
-    let stores = Stores::new(&quick(&server));
+    let stores = edp_s3::stores(&quick(&server));
     let at: Location = "s3://bkt/big".parse().unwrap();
     let read = stores.open(&at, Some(&etag), u64::MAX).unwrap();
     let mut all = vec![0; content.len()];
@@ -314,7 +315,7 @@ fn copies_are_made_once_and_removed_with_the_last_clone() {
     server.put("bkt", "grid/b.txt", "b");
     server.put("bkt", "grid/empty", "");
     server.put("bkt", "grid.nc", "single");
-    let stores = Stores::new(&quick(&server));
+    let stores = edp_s3::stores(&quick(&server));
     let at: Location = "s3://bkt/grid".parse().unwrap();
     let copies: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| stores.mirror(&at).unwrap())).collect();
@@ -402,7 +403,7 @@ fn open_buckets_are_read_without_credentials_and_payers_pay() {
 fn secrets_appear_nowhere() {
     let server = server();
     let secret = server.secret();
-    let stores = Stores::new(&quick(&server));
+    let stores = edp_s3::stores(&quick(&server));
     let s3 = stores.s3().unwrap();
     let mut said = format!("{stores:?} {s3:?}");
     server.deny("bkt/closed");
@@ -417,7 +418,7 @@ fn secrets_appear_nowhere() {
     assert!(!said.contains(&secret), "{said}");
     let mut settings = server.settings();
     settings.s3.credentials = Some("/nowhere/credentials".into());
-    let stores = Stores::new(&settings);
+    let stores = edp_s3::stores(&settings);
     for _ in 0..2 {
         let error = stores.head(&"s3://bkt/x".parse().unwrap()).unwrap_err();
         assert!(error.to_string().contains("no credentials for S3"), "{error}");

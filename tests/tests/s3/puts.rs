@@ -3,7 +3,8 @@
 use super::{MIB, bytes, client, file, quick, server};
 use edp_files::commit::Committed;
 use edp_protocol::Location;
-use edp_store::{S3, S3Error, Stores};
+use edp_s3::S3;
+use edp_store::{ObjectStore as _, S3Error};
 use edp_tests::s3::{Call, Effect, Fault, S3Server};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -15,7 +16,7 @@ fn a_granule_is_put_once_with_its_id() {
     let server = server();
     let directory = tempfile::tempdir().unwrap();
     let content = bytes(MIB);
-    let stores = Stores::new(&quick(&server));
+    let stores = edp_s3::stores(&quick(&server));
     let at: Location = "s3://bkt/out/g.nc".parse().unwrap();
     assert_eq!(stores.head(&at).unwrap(), None);
     let one = file(directory.path(), "one", &content);

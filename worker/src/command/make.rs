@@ -6,7 +6,6 @@ use edp_production::session;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
-use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
 use edp_worker::drive::{Drive, Listed, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
@@ -84,7 +83,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         return Err(Usage(text).into());
     }
     let path = options.tasks.as_ref().or(options.tasklist.as_ref());
-    let stores = Stores::new(&settings.store);
+    let stores = edp_s3::stores(&settings.store);
     let mut list = path.map(|path| console::read_list(path, &stores, settings)).transpose()?.unwrap_or_default();
     let name = path.map(ToString::to_string).unwrap_or_default();
     check_versions(&name, &list).map_err(|e| Usage::from_error(&e))?;

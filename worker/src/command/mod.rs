@@ -7,7 +7,7 @@ mod serve;
 use clap::{Parser, Subcommand};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
-use edp_store::check_profile;
+use edp_s3::check_profile;
 use edp_worker::console::{Ending, Usage};
 use edp_worker::service::new_name;
 use std::path::PathBuf;

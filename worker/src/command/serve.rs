@@ -7,7 +7,6 @@ use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_queue::topology::Production;
 use edp_queue::{Address, Link, Options as QueueOptions};
-use edp_store::Stores;
 use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
@@ -78,7 +77,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
         ReachError::None | ReachError::Location(_) => usage(&error).into(),
     })?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
-    let stores = Stores::new(&settings.store).confined(reach.files());
+    let stores = edp_s3::stores(&settings.store).confined(reach.files());
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),

@@ -1,9 +1,9 @@
 //! Profiles of the AWS configuration files.
 
-use super::error::S3Error;
-use crate::S3Settings;
 use aws_config::profile::load;
 use aws_types::os_shim_internal::{Env, Fs};
+use edp_store::S3Error;
+use edp_store::S3Settings;
 
 /// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
 /// otherwise, and nobody would notice.

@@ -1,14 +1,15 @@
 //! Putting granules: once, whoever else puts them and however often a reply is lost.
 
-use super::error::{Failure, S3Error};
+use super::error::Failure;
 use super::link::{Call, Link, Tries};
 use super::writing::Checksums;
-use crate::base64;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_files::commit::Committed;
+use edp_store::S3Error;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use md5::Md5;
 use sha2::Sha256;
@@ -83,7 +84,7 @@ impl<'a> Upload<'a> {
                     Err(e) => return Err(fail(e)),
                 }
             }
-            checksums.push(base64::encode(&hash.finalize_reset()));
+            checksums.push(BASE64_STANDARD.encode(&hash.finalize_reset()));
         }
         Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
     }

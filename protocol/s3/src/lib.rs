@@ -1,4 +1,7 @@
-//! Objects on S3.
+//! The client of S3, and of stores that speak as S3 does.
+//!
+//! Everything else reaches objects through the trait [`ObjectStore`] and [`edp_store::Stores`]; [`stores`] puts the two
+//! together, and is what a program calls.
 
 mod advice;
 mod client;
@@ -12,14 +15,10 @@ mod put;
 mod read;
 mod writing;
 
-pub use error::{At, S3Error, Tried};
-
-use super::{Checksum, Head};
-use crate::StoreSettings;
 use aws_sdk_s3::types::ChecksumMode;
 use edp_files::commit::Committed;
+use edp_store::{At, Checksum, Copied, Head, Object, ObjectStore, S3Error, StoreSettings, Stores};
 use link::{Call, Link};
-pub use mirror::Copied;
 use mirror::Mirrors;
 pub use profile::check_profile;
 use put::{RECIPE_ID, Upload};
@@ -33,19 +32,13 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use writing::Checksums;
 
+/// Stores as the settings have them. Nothing is connected to before it is needed.
+pub fn stores(settings: &StoreSettings) -> Stores {
+    Stores::new(settings, |settings| Ok(Box::new(S3::start(settings)?)))
+}
+
 /// Threads that serve the connections; what is read is handled by the callers' threads.
 const THREADS: usize = 2;
-
-/// An object that was listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its key below the prefix that was listed, without a slash at the beginning.
-    pub path: String,
-    /// Size in bytes.
-    pub size: u64,
-    /// Entity tag, without quotes.
-    pub etag: String,
-}
 
 /// Ready soon after a flag is set.
 async fn set(flag: &AtomicBool) {
@@ -62,7 +55,7 @@ pub struct S3 {
     link: Arc<Link>,
     mirrors: Mirrors,
     /// Copies that stay as long as this client, by their paths.
-    pinned: Mutex<BTreeMap<PathBuf, Arc<Copied>>>,
+    pinned: Mutex<BTreeMap<PathBuf, Arc<dyn Copied>>>,
     /// Whether puts are told their condition; otherwise it is only looked before whether something is there.
     conditions: bool,
     /// MiB from which on granules are put in parts.
@@ -113,28 +106,18 @@ impl S3 {
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.handle.block_on(work)
     }
+}
 
-    /// What is said of an object; none if there is none (or no such bucket: S3 does not tell which here).
-    ///
-    /// # Errors
-    /// It may not be read, or the store does not answer.
-    pub fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+impl ObjectStore for S3 {
+    fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         self.wait(self.link.head(bucket, key))
     }
 
-    /// The same, with the checksum that the store keeps.
-    ///
-    /// # Errors
-    /// It may not be read, or the store does not answer.
-    pub fn head_with_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+    fn head_with_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         self.wait(self.link.look(bucket, key, Some(ChecksumMode::Enabled)))
     }
 
-    /// The same, without the checksum where the store refuses to give it out, or does not know such requests.
-    ///
-    /// # Errors
-    /// It may not be read, or the store does not answer.
-    pub fn head_with_any_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
+    fn head_with_any_checksum(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         if self.no_checksums.load(Ordering::Relaxed) {
             return self.head(bucket, key);
         }
@@ -151,51 +134,26 @@ impl S3 {
         Ok(found)
     }
 
-    /// The whole object, in memory, read in parts of one version. With an entity tag, that version or none.
-    ///
-    /// # Errors
-    /// It is not there, another version, larger than `limit` bytes, may not be read, or the store does not answer.
-    pub fn read(&self, bucket: &str, key: &str, etag: Option<&str>, limit: u64) -> Result<Vec<u8>, S3Error> {
+    fn read(&self, bucket: &str, key: &str, etag: Option<&str>, limit: u64) -> Result<Vec<u8>, S3Error> {
         self.wait(self.link.read(bucket, key, etag, limit))
     }
 
-    /// Visits all objects below a prefix (all keys that begin with it and a slash), in the order of their keys. Keys
-    /// that end in a slash are folders of the console, and left out.
-    ///
-    /// # Errors
-    /// There is no such bucket, it may not be listed, or the store does not answer; not if there are no such objects.
-    pub fn list(&self, bucket: &str, prefix: &str, visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
+    fn list(&self, bucket: &str, prefix: &str, visit: &mut dyn FnMut(Object)) -> Result<(), S3Error> {
         self.wait(self.link.list(bucket, &folder(prefix), visit))
     }
 
-    /// Visits all objects whose keys begin with a text, in the order of their keys; their paths are what follows it.
-    ///
-    /// # Errors
-    /// As [`S3::list`].
-    pub fn list_beginning(&self, bucket: &str, text: &str, visit: &mut dyn FnMut(Entry)) -> Result<(), S3Error> {
+    fn list_beginning(&self, bucket: &str, text: &str, visit: &mut dyn FnMut(Object)) -> Result<(), S3Error> {
         self.wait(self.link.list(bucket, text, visit))
     }
 
-    /// The path of a local copy of an object, or of all objects below a prefix. It is made at the first call (others
-    /// who ask meanwhile wait for it), given again by later ones without a look at the store, and removed with this
-    /// client. All copies of a client may have 8 GiB.
-    ///
-    /// # Errors
-    /// Nothing is there, it may not be read, is too large, changes under way, or has keys that are no paths; the disk
-    /// is full, or the store does not answer.
-    pub fn mirror(&self, bucket: &str, key: &str) -> Result<PathBuf, S3Error> {
+    fn mirror(&self, bucket: &str, key: &str) -> Result<PathBuf, S3Error> {
         let copied = self.mirror_unless(bucket, key, &AtomicBool::new(false))?;
         let path = copied.path().to_owned();
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), copied);
         Ok(path)
     }
 
-    /// The same, given up once `cancel` is set. The copy may be removed when the result is dropped, if there is no room
-    /// for others.
-    ///
-    /// # Errors
-    /// Those of [`S3::mirror`], and [`S3Error::Cancelled`].
-    pub fn mirror_unless(&self, bucket: &str, key: &str, cancel: &AtomicBool) -> Result<Arc<Copied>, S3Error> {
+    fn mirror_unless(&self, bucket: &str, key: &str, cancel: &AtomicBool) -> Result<Arc<dyn Copied>, S3Error> {
         let copy = |into: &Path, limit| {
             self.wait(async {
                 tokio::select! {
@@ -204,70 +162,39 @@ impl S3 {
                 }
             })
         };
-        self.mirrors.get(bucket, key, copy)
+        Ok(self.mirrors.get(bucket, key, copy)?)
     }
 
-    /// Lets the next call of [`S3::mirror`] make a new copy, because this one is not what was expected; it stays for
-    /// those who use it. Of many who say so of the same copy, one has it made anew.
-    pub fn forget(&self, bucket: &str, key: &str, copy: &Path) {
+    fn forget(&self, bucket: &str, key: &str, copy: &Path) {
         self.mirrors.forget(bucket, key, copy);
     }
 
-    /// Puts a local file, the granule of the recipe `recipe_id`, if there is no such object yet, or in any case if
-    /// `replace`. It appears whole or not at all.
-    ///
-    /// [`Committed::AlreadyThere`] says that something is there, which may be this very file: if the reply to a put is
-    /// lost, the next try finds what it put. Its recipe's id tells, by [`S3::head`].
-    ///
-    /// Whether the store heeds conditions at all is not found out here, but by [`S3::check_conditions`]. With
-    /// `store.s3.unconditional` it is only looked whether something is there. SHA-256 goes with the bytes; to a store
-    /// that refuses its headers, MD5 does.
-    ///
-    /// # Errors
-    /// The file cannot be read, the store refuses conditions, it may not be written to, or does not answer.
-    pub fn put(
-        &self,
-        file: &Path,
-        bucket: &str,
-        key: &str,
-        recipe_id: &str,
-        replace: bool,
-    ) -> Result<Committed, S3Error> {
+    fn put(&self, file: &Path, bucket: &str, key: &str, recipe_id: &str, replace: bool) -> Result<Committed, S3Error> {
         let put = |checksums| {
             let upload = Upload::new(file, [bucket, key], recipe_id, self.multipart, checksums)?;
             self.wait(self.link.put(upload, replace, self.conditions))
         };
         let checksums = self.link.writing.checksums();
         let mut result = put(checksums);
-        if checksums == Checksums::Sha256 && result.as_ref().is_err_and(S3Error::refuses_checksums) {
+        if checksums == Checksums::Sha256 && result.as_ref().is_err_and(error::refuses_checksums) {
             result = put(Checksums::Md5);
             if result.is_ok() {
                 self.link.writing.use_md5();
             }
         }
         match result {
-            Err(error) if self.conditions && !replace && error.refuses_conditions() => {
+            Err(error) if self.conditions && !replace && error::refuses_conditions(&error) => {
                 Err(S3Error::IgnoresConditions { bucket: bucket.into() })
             }
             result => result,
         }
     }
 
-    /// Finds out whether the store heeds conditions of writes below a prefix, by an object `.edp/conditions` there. With
-    /// `store.s3.unconditional` that does not matter, and nothing is done.
-    ///
-    /// # Errors
-    /// The store ignores or refuses conditions, may not be written to, or does not answer.
-    pub fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {
+    fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {
         if self.conditions { self.wait(self.link.check_conditions(bucket, prefix)) } else { Ok(()) }
     }
 
-    /// Aborts uploads in parts below a prefix that were begun and never ended, by whomever, of keys that are wanted
-    /// gone; says how many.
-    ///
-    /// # Errors
-    /// They may not be listed or aborted, or the store does not answer.
-    pub fn abort_uploads(&self, bucket: &str, prefix: &str, keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {
+    fn abort_uploads(&self, bucket: &str, prefix: &str, keys: &dyn Fn(&str) -> bool) -> Result<usize, S3Error> {
         self.wait(self.link.abort_uploads(bucket, prefix, keys))
     }
 }

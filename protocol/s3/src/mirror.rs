@@ -1,9 +1,10 @@
 //! Copies of resources on local disk, for code that needs paths.
 
-use super::error::{At, S3Error};
+use super::folder;
 use super::link::{Link, random};
 use super::read::PART;
-use super::{Entry, folder};
+use edp_store::Object;
+use edp_store::{At, Copied, S3Error};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -25,7 +26,7 @@ const AT_ONCE: usize = 8;
 const NAME: &str = "edp-copies-";
 
 /// A copy; none before it is made. Locked while it is made.
-type Slot = Arc<Mutex<Option<Arc<Copied>>>>;
+type Slot = Arc<Mutex<Option<Arc<Copy>>>>;
 
 /// All copies of a process.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Mirrors {
 
 /// A copy on the disk. It is removed when `Mirrors` has forgotten it and nobody uses it.
 #[derive(Debug)]
-pub struct Copied {
+pub(super) struct Copy {
     /// Its path, in a directory of its own.
     path: PathBuf,
     directory: PathBuf,
@@ -45,14 +46,13 @@ pub struct Copied {
     made: Arc<Mutex<Made>>,
 }
 
-impl Copied {
-    /// The file, or the directory with the files.
-    pub fn path(&self) -> &Path {
+impl Copied for Copy {
+    fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Copied {
+impl Drop for Copy {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.directory);
         let mut made = lock(&self.made);
@@ -80,7 +80,7 @@ impl Mirrors {
         bucket: &str,
         key: &str,
         copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>,
-    ) -> Result<Arc<Copied>, S3Error> {
+    ) -> Result<Arc<Copy>, S3Error> {
         let name = [bucket.to_owned(), key.to_owned()];
         let slot = lock(&self.slots).entry(name.clone()).or_default().clone();
         let made = {
@@ -105,7 +105,7 @@ impl Mirrors {
         made
     }
 
-    fn make(&self, copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>) -> Result<Copied, S3Error> {
+    fn make(&self, copy: impl Fn(&Path, u64) -> Result<(PathBuf, u64), S3Error>) -> Result<Copy, S3Error> {
         let (directory, left) = {
             let mut made = lock(&self.made);
             if made.directory.is_none() {
@@ -121,7 +121,7 @@ impl Mirrors {
         match copy(&directory, left) {
             Ok((path, bytes)) => {
                 lock(&self.made).bytes += bytes;
-                Ok(Copied { path, directory, bytes, made: self.made.clone() })
+                Ok(Copy { path, directory, bytes, made: self.made.clone() })
             }
             Err(error) => {
                 let _ = fs::remove_dir_all(&directory);
@@ -244,7 +244,7 @@ impl Link {
             {
                 return Err(error);
             }
-            let mut found: Result<Vec<Entry>, S3Error> = Ok(Vec::new());
+            let mut found: Result<Vec<Object>, S3Error> = Ok(Vec::new());
             self.list(bucket, &folder(key), &mut |entry| {
                 if let Ok(entries) = &mut found {
                     entries.push(entry);

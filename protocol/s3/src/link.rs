@@ -3,12 +3,13 @@
 
 use super::advice;
 use super::client::client;
-use super::error::{At, Failure, Remedy, S3Error, Tried};
+use super::error::{Failure, Remedy};
 use super::writing::Writing;
-use crate::S3Settings;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::RequestPayer;
+use edp_store::S3Settings;
+use edp_store::{At, S3Error, Tried};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,10 +1,11 @@
 //! Reading objects, in parts of one version.
 
 use super::bare;
-use super::error::{At, Failure, S3Error};
+use super::error::Failure;
 use super::link::{Call, Link, Tries};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
+use edp_store::{At, S3Error};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Bytes of a part.

@@ -1,7 +1,6 @@
 //! The SDK's client, from our settings and those of AWS programs.
 
-use super::error::{S3Error, causes};
-use crate::S3Settings;
+use super::error::causes;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
@@ -13,6 +12,8 @@ use aws_sdk_s3::config::{
     ProvideCredentials as _, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_types::service_config::ServiceConfigKey;
+use edp_store::S3Error;
+use edp_store::S3Settings;
 use std::path::Path;
 use std::time::Duration;
 

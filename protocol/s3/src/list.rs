@@ -1,9 +1,10 @@
 //! Listing: many prefixes at once, yet in the order of keys.
 
-use super::error::S3Error;
+use super::bare;
 use super::link::{Call, Link};
-use super::{Entry, bare};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use edp_store::Object;
+use edp_store::S3Error;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ const PAGES: usize = 2;
 
 /// What is still to be visited, in the order of keys.
 enum Ahead {
-    Object(Entry),
+    Object(Object),
     /// Not begun with.
     Prefix(String),
     /// Its pages come from a task.
@@ -31,7 +32,7 @@ impl Link {
         self: &Arc<Link>,
         bucket: &str,
         root: &str,
-        visit: &mut dyn FnMut(Entry),
+        visit: &mut dyn FnMut(Object),
     ) -> Result<(), S3Error> {
         let mut tasks = JoinSet::new(); // all end when this is dropped
         let mut ahead = VecDeque::from([Ahead::Prefix(root.to_owned())]);
@@ -119,7 +120,7 @@ fn sorted(root: &str, page: ListObjectsV2Output) -> Vec<Ahead> {
         let path = key.strip_prefix(root).unwrap_or(&key).to_owned();
         let etag = bare(object.e_tag.as_deref().unwrap_or_default()).to_owned();
         let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-        found.push((key, Ahead::Object(Entry { path, size, etag })));
+        found.push((key, Ahead::Object(Object { path, size, etag })));
     }
     for prefix in page.common_prefixes.unwrap_or_default().into_iter().filter_map(|found| found.prefix) {
         found.push((prefix.clone(), Ahead::Prefix(prefix)));

@@ -1,7 +1,7 @@
 //! What users can do about answers that another try would not change.
 
 use super::link::Call;
-use crate::S3Settings;
+use edp_store::S3Settings;
 
 /// Codes of answers that are about the credentials themselves, whatever they were used for.
 const OF_CREDENTIALS: [&str; 4] = ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AccountProblem"];

@@ -1,10 +1,10 @@
 //! Whether a store heeds conditions of writes.
 
-use super::error::S3Error;
 use super::folder;
 use super::link::{Call, Link};
-use crate::base64;
 use aws_sdk_s3::primitives::ByteStream;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use edp_store::S3Error;
 use md5::{Digest as _, Md5};
 
 /// The object by which it is found out, below the prefix that is asked about.
@@ -23,7 +23,8 @@ impl Link {
         for _ in 0..2 {
             let put = self.call(call, async |client| {
                 let request = self.put_object(&client, bucket, &key, true);
-                let request = request.content_type("text/plain").content_md5(base64::encode(&Md5::digest(CONTENT)));
+                let request =
+                    request.content_type("text/plain").content_md5(BASE64_STANDARD.encode(&Md5::digest(CONTENT)));
                 request.body(ByteStream::from_static(CONTENT)).send().await?;
                 Ok(())
             });
@@ -31,7 +32,7 @@ impl Link {
                 Ok(()) => {}
                 // 412, also if the reply to our own put was lost; 409 if others are under way
                 Err(error) if matches!(error.status(), Some(409 | 412)) => return Ok(()),
-                Err(error) if error.refuses_conditions() => break,
+                Err(error) if super::error::refuses_conditions(&error) => break,
                 Err(error) => return Err(error),
             }
         }

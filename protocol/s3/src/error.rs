@@ -1,0 +1,138 @@
+//! Which of what goes wrong with S3 may be tried again.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use edp_store::S3Error;
+use std::error::Error;
+
+/// Whether the store may have refused a header with a checksum: it names it, or says of some header that it does
+/// not know it.
+pub(super) fn refuses_checksums(error: &S3Error) -> bool {
+    match error {
+        S3Error::Failed { status: Some(400), what, .. } => {
+            let what = what.to_ascii_lowercase();
+            what.contains("x-amz-checksum") || what.contains("x-amz-sdk-checksum")
+        }
+        error => error.status() == Some(501),
+    }
+}
+
+/// Whether the store has refused a header with a condition.
+pub(super) fn refuses_conditions(error: &S3Error) -> bool {
+    match error {
+        S3Error::Failed { status: Some(400), what, .. } => what.to_ascii_lowercase().contains("if-none-match"),
+        error => error.status() == Some(501),
+    }
+}
+
+/// What may be done about a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// The same again, later.
+    Again,
+    /// The same again, with new credentials.
+    Renew,
+    /// Nothing.
+    None,
+}
+
+/// One try of a call that failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// It was answered otherwise, or not at all; `region` is the one of the bucket, if the answer was that it is
+    /// another one.
+    Call { remedy: Remedy, status: Option<u16>, code: String, what: String, region: Option<String> },
+    /// It was answered, but with what is of no use.
+    Final(S3Error),
+}
+
+impl Failure {
+    /// Somebody else wrote at the same time.
+    pub(super) fn conflict(what: impl Into<String>) -> Failure {
+        Failure::Call { remedy: Remedy::Again, status: Some(409), code: String::new(), what: what.into(), region: None }
+    }
+
+    /// Something that happened to a connection.
+    pub(super) fn broken(what: impl Into<String>) -> Failure {
+        Failure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into(), region: None }
+    }
+}
+
+/// Codes of answers that are different a little later.
+const PASSING: [&str; 8] = [
+    "SlowDown",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "OperationAborted",
+    "InternalError",
+];
+
+/// Codes of answers to credentials that have expired.
+const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"];
+
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Failure {
+    fn from(error: SdkError<E>) -> Failure {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let (code, message) = match &error {
+            SdkError::ServiceError(error) => (error.err().code(), error.err().message()),
+            _ => (None, None),
+        };
+        let code = code.unwrap_or_default().to_owned();
+        let remedy = match (&error, status) {
+            // the answer to HEAD has no body that could say so
+            (SdkError::ServiceError(_), Some(400)) if code.is_empty() || EXPIRED.contains(&code.as_str()) => {
+                Remedy::Renew
+            }
+            (SdkError::ServiceError(_), Some(status))
+                if status >= 500 && status != 501 || status == 429 || PASSING.contains(&code.as_str()) =>
+            {
+                Remedy::Again
+            }
+            (SdkError::ServiceError(_), Some(status)) if status == 403 && EXPIRED.contains(&code.as_str()) => {
+                Remedy::Renew
+            }
+            (SdkError::TimeoutError(_) | SdkError::ResponseError(_), _) => Remedy::Again,
+            (SdkError::DispatchFailure(failure), _) if failure.is_io() || failure.is_timeout() => Remedy::Again,
+            // the connection that carried it, or a server whose answer is no HTTP
+            (SdkError::DispatchFailure(failure), _) if !failure.is_user() => Remedy::Again,
+            _ => Remedy::None,
+        };
+        let what = match (status, message) {
+            (Some(status), message) if !code.is_empty() => {
+                format!("HTTP {status} {code}{}", message.map(|m| format!(", {m}")).unwrap_or_default())
+            }
+            (Some(status), _) if matches!(error, SdkError::ServiceError(_)) => format!("HTTP {status}"),
+            _ => causes(&error),
+        };
+        let region = region(&error, status, message);
+        Failure::Call { remedy, status, code, what, region }
+    }
+}
+
+/// The region of the bucket, if an answer says that the request was sent to another one. Headers name it also in
+/// answers to HEAD, which have no body, and in answers that have nothing to do with regions.
+fn region<E>(error: &SdkError<E>, status: Option<u16>, message: Option<&str>) -> Option<String> {
+    if !matches!(status, Some(301 | 307 | 400)) {
+        return None;
+    }
+    let header = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
+    let named = || message?.split_once("expecting '")?.1.split_once('\'').map(|(region, _)| region);
+    let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    header.or_else(named).filter(|text| !text.is_empty()).filter(is_name).map(str::to_owned)
+}
+
+/// An error with its causes in one line, without the debugging output that the SDK adds to them.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
