@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::configuration`]
+//! [`edp_parsers::configuration`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::configuration(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::configuration(input));

@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::groupings`]
+//! [`edp_parsers::groupings`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::groupings(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::groupings(input));

@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::location`]
+//! [`edp_parsers::location`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::location(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::location(input));

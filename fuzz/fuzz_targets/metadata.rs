@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::metadata`]
+//! [`edp_parsers::metadata`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::metadata(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::metadata(input));

@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::name`]
+//! [`edp_parsers::name`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::name(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::name(input));

@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::podaac`]
+//! [`edp_parsers::podaac`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::podaac(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::podaac(input));

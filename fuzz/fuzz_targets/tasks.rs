@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::tasks`]
+//! [`edp_parsers::tasks`]
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::tasks(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::tasks(input));

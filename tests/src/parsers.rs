@@ -1,148 +1,17 @@
-//! Every parser of untrusted input behind one signature, for the replay of the corpus and for the fuzz targets.
-//!
-//! A parser may refuse whatever it likes. It must not panic, and what it accepts must keep the promises checked here.
+//! The parsers of untrusted input that the programs have beside those of [`edp_parsers`].
 
 use edp_coordinator::plan::jobfile;
-use edp_engine::grid::Diagnostics;
-use edp_engine::mapping::pickle::Document;
-use edp_engine::mapping::{check_matrix, unpack_pickle};
-use edp_engine::mds::{Header, MdsFile};
-use edp_engine::metadata::configuration::Configuration;
-use edp_engine::metadata::entry::{Entries, GlobalEntry};
-use edp_engine::metadata::groupings;
-use edp_engine::metadata::podaac::Table;
-use edp_engine::metadata::variable;
+pub use edp_parsers::Parser;
+use edp_parsers::{FILE, names_it};
 use edp_program::settings::Settings;
-use edp_protocol::name::GranuleName;
-use edp_protocol::recipe;
-use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, Order, Report};
-use edp_protocol::{GridKind, Location};
-use std::io::{Cursor, Write as _};
 use std::path::Path;
 
-/// Name of a fuzz target, which is also that of its part of the corpus, and what it runs.
-pub type Parser = (&'static str, fn(&[u8]));
-
-/// All of them.
-pub const ALL: [Parser; 15] = [
-    ("arrays", arrays),
-    ("configuration", configuration),
-    ("diagnostics", diagnostics),
-    ("frame", frame),
-    ("groupings", groupings),
-    ("header", header),
-    ("jobs", jobs),
-    ("location", location),
-    ("metadata", metadata),
-    ("name", name),
-    ("npz", npz),
-    ("pickle", pickle),
-    ("podaac", podaac),
-    ("settings", settings),
-    ("tasks", tasks),
-];
-
-/// The name that appears in errors; each of them must say it.
-const FILE: &str = "input";
-
-fn names_it(error: &impl std::fmt::Display) {
-    let text = error.to_string();
-    assert!(text.contains(FILE), "does not name its file: {text}");
-}
-
-/// Rows and columns of the matrices: those of the seeds.
-const MATRIX: [usize; 2] = [2, 3];
-
-/// The four arrays of a matrix of weights, one behind the other with `----` between them, in a sound archive. Changed
-/// bytes of a real archive would nearly all end at its check sums.
-///
-/// # Panics
-/// A promise is broken.
-pub fn arrays(input: &[u8]) {
-    let mut rest = Some(input);
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
-    for entry in ["shape.npy", "indptr.npy", "indices.npy", "data.npy"] {
-        let Some(all) = rest else { break };
-        let at = all.windows(4).position(|four| four == b"----");
-        let (array, more) = at.map_or((all, None), |at| (&all[..at], Some(&all[at + 4..])));
-        rest = more;
-        archive.start_file(entry, options).and_then(|()| Ok(archive.write_all(array)?)).expect("a zip file in memory");
-    }
-    npz(archive.finish().expect("a zip file in memory").get_ref());
-}
-
-/// A configuration.
-///
-/// # Panics
-/// A promise is broken.
-pub fn configuration(input: &[u8]) {
-    match Configuration::parse(FILE, input) {
-        Ok((_, warnings)) => warnings.iter().for_each(names_it),
-        Err(error) => names_it(&error),
-    }
-}
-
-/// The model's list of diagnostics.
-///
-/// # Panics
-/// A promise is broken.
-pub fn diagnostics(input: &[u8]) {
-    match Diagnostics::parse(FILE, input) {
-        Ok(list) => drop(list.placement("THETA")),
-        Err(error) => names_it(&error),
-    }
-}
-
-/// A message's body: what is understood is written the same way, or larger, and understood again.
-///
-/// # Panics
-/// A promise is broken.
-pub fn frame(input: &[u8]) {
-    if let Ok(order) = Order::decode(CONTENT_TYPE, input) {
-        assert!(order.recipe.len() <= MAX_RECIPE && order.attempt > 0);
-        let body = order.encode().expect("an order that was read");
-        assert_eq!(Order::decode(CONTENT_TYPE, &body).expect("an order that was written"), order);
-        drop(order.recipe());
-    }
-    if let Ok(report) = Report::decode(CONTENT_TYPE, input) {
-        let body = report.encode().expect("a report that was read");
-        assert_eq!(Report::decode(CONTENT_TYPE, &body).expect("a report that was written"), report);
-    }
-}
-
-/// Groupings.
-///
-/// # Panics
-/// A promise is broken.
-pub fn groupings(input: &[u8]) {
-    match groupings::parse(FILE, input) {
-        Ok((_, warnings)) => warnings.iter().for_each(names_it),
-        Err(error) => names_it(&error),
-    }
-}
-
-/// A `.meta` header; some data of the size that it asks for, if that is small, can then be read.
-///
-/// # Panics
-/// A promise is broken.
-pub fn header(input: &[u8]) {
-    let header = match Header::parse(FILE, input) {
-        Ok(header) => header,
-        Err(error) => return names_it(&error),
-    };
-    assert!(header.records >= 1 && header.plane() >= 1);
-    assert!(header.fields.is_empty() || header.fields.len() == header.records);
-    if let Ok(n) = header.llc_size() {
-        assert_eq!(header.plane(), 13 * n * n);
-    }
-    let length = header.byte_length();
-    if length <= 1 << 20 {
-        let (records, levels, plane) = (header.records, header.levels().unwrap_or(1), header.plane());
-        let data = MdsFile::open(FILE, header, vec![0; length as usize]).expect("data of the header's size");
-        let last = data.read_plane(records - 1, levels - 1).expect("the last level of the last record");
-        assert_eq!(last.len(), plane);
-    }
+/// All of them, also those of [`edp_parsers`], by name.
+pub fn all() -> Vec<Parser> {
+    let mut all = edp_parsers::ALL.to_vec();
+    all.extend([("jobs", jobs as fn(&[u8])), ("settings", settings)]);
+    all.sort_by_key(|(name, _)| *name);
+    all
 }
 
 /// A job file.
@@ -162,112 +31,6 @@ pub fn jobs(input: &[u8]) {
     }
 }
 
-/// A location.
-///
-/// # Panics
-/// A promise is broken.
-pub fn location(input: &[u8]) {
-    let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(location) = text.parse::<Location>() {
-        assert_eq!(location.to_string().parse(), Ok(location));
-    }
-}
-
-/// Entries of variables, coordinates and global attributes.
-///
-/// # Panics
-/// A promise is broken.
-pub fn metadata(input: &[u8]) {
-    let mut all = edp_engine::metadata::source::Metadata::default();
-    match Entries::parse(FILE, input) {
-        Ok((entries, warnings)) => {
-            warnings.iter().for_each(names_it);
-            all.variables = entries;
-            for grid in [GridKind::Native, GridKind::Latlon] {
-                drop(variable::describe(&all, grid, "THETA"));
-            }
-        }
-        Err(error) => names_it(&error),
-    }
-    if let Err(error) = GlobalEntry::parse_list(FILE, input) {
-        names_it(&error);
-    }
-}
-
-/// Name of a granule.
-///
-/// # Panics
-/// A promise is broken.
-pub fn name(input: &[u8]) {
-    let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(name) = GranuleName::parse(text) {
-        assert_eq!(name.to_string(), text);
-        assert!(name.path().ends_with(text));
-    }
-}
-
-/// A matrix of weights as it is stored.
-///
-/// # Panics
-/// A promise is broken.
-pub fn npz(input: &[u8]) {
-    let [rows, columns] = MATRIX;
-    if let Err(error) = check_matrix(Path::new(FILE), input, 0, rows, columns) {
-        names_it(&error);
-    }
-}
-
-/// A pickle, plain or in an XZ file.
-///
-/// # Panics
-/// A promise is broken.
-pub fn pickle(input: &[u8]) {
-    /// Far above the seeds, so that only damage runs into it.
-    const LIMIT: usize = 1 << 20;
-    match unpack_pickle(Path::new(FILE), input, LIMIT) {
-        Ok(unpacked) => {
-            assert!(unpacked.len() <= LIMIT);
-            look(&unpacked);
-        }
-        Err(error) => names_it(&error),
-    }
-    look(input);
-}
-
-/// Reads a pickle and looks at all of it that factors are made of.
-fn look(bytes: &[u8]) {
-    let Ok(document) = Document::parse(bytes) else { return };
-    let mut seen = vec![document.root()];
-    seen.extend(document.items(document.root()).unwrap_or_default());
-    seen.extend(document.pairs(document.root()).unwrap_or_default().iter().map(|(_, value)| *value));
-    for value in seen {
-        assert_ne!(value.kind(), "");
-        if let Some(array) = document.array(value) {
-            assert!(array.floats().is_none_or(|floats| floats.len() == array.len()));
-            assert!(array.integers().is_none_or(|integers| integers.len() == array.len()));
-            assert!(document.objects(value).is_none_or(|objects| objects.len() == array.len()));
-        }
-    }
-}
-
-/// A PO.DAAC table.
-///
-/// # Panics
-/// A promise is broken.
-pub fn podaac(input: &[u8]) {
-    let name = "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_DEMO_latlon_6p00deg.nc";
-    let name = GranuleName::parse(name).expect("a granule's name");
-    match Table::parse(FILE, input) {
-        Ok((table, warnings)) => {
-            warnings.iter().for_each(names_it);
-            if let Err(error) = table.find(&name) {
-                names_it(&error);
-            }
-        }
-        Err(error) => names_it(&error),
-    }
-}
-
 /// A settings file.
 ///
 /// # Panics
@@ -280,25 +43,4 @@ pub fn settings(input: &[u8]) {
     // Variables have no line ends of their own to keep apart from.
     let variables = ["EDP_LOG", "EDP_PLAN__GRID", "EDP_RUN__SLOTS"].into_iter().zip(text.split('\0'));
     drop(Settings::parse(None, variables.map(|(name, value)| (name.to_owned(), value.to_owned()))));
-}
-
-/// A task list, EDP's or ours.
-///
-/// # Panics
-/// A promise is broken.
-pub fn tasks(input: &[u8]) {
-    let recipes = match recipe::parse_list(FILE, input) {
-        Ok(recipes) => recipes,
-        Err(recipe::RecipeError::Duplicate { .. }) => return,
-        Err(error) => return names_it(&error),
-    };
-    for recipe in &recipes {
-        if recipe.check_identity().is_ok() {
-            let plan = recipe.plan().expect("a recipe with an id has a plan");
-            assert_eq!(recipe.computed_id().expect("an id"), plan.id);
-            assert!(!recipe.granule_below_root().expect("a path").split('/').any(|part| part == ".."));
-        }
-    }
-    let text = recipe::format_list(&recipes).expect("a list as text");
-    assert_eq!(recipe::parse_list(FILE, text.as_bytes()).expect("our own list"), recipes);
 }

@@ -26,6 +26,7 @@ mod serve;
 mod session;
 mod wire;
 
+pub use opened::examine;
 pub use session::{Number, Session};
 pub use wire::Described;
 

@@ -3,8 +3,9 @@
 use super::image::Image;
 use super::wire::{Answer, Ask, Described, MAX_VALUES};
 use crate::granule::file::attribute_from;
-use crate::granule::inspect;
+use crate::granule::inspect::{self, Depth};
 use crate::metadata::attribute::Value;
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Most variables of a file, and most dimensions of a variable, that are described.
@@ -122,5 +123,32 @@ impl<'i> Opened<'i> {
         let variable = file.variable(name).ok_or_else(|| format!("{name}: missing"))?;
         let values = if start.is_empty() { variable.get_values(..) } else { variable.get_values((start, count)) };
         values.map_err(|error| error.to_string())
+    }
+}
+
+/// Most values of a variable that [`examine`] reads.
+const MOST_VALUES: usize = 1 << 16;
+
+/// Asks about a file, in this process, what a helper is asked: its variables, how they are stored, and the values of those
+/// that have few. This is for fuzzing, which has to see what the libraries do with a file. Whatever brings them down brings
+/// this process down.
+///
+/// # Errors
+/// The file cannot be mapped, or is damaged.
+pub fn examine(file: &File) -> Result<(), String> {
+    let image = Image::map(file).map_err(|error| error.to_string())?;
+    let mut opened = Opened::new(&image);
+    let found = opened.describe().map_err(|error| error.to_string())?;
+    let mut answers = vec![opened.answer(&Ask::Look { recipe: None, depth: Depth::Structure, places: true }).0];
+    for variable in found {
+        let values = variable.shape().iter().try_fold(1, |all: usize, length| all.checked_mul(*length));
+        if values.is_some_and(|values| values <= MOST_VALUES) {
+            let (variable, start, count) = (variable.name, Vec::new(), Vec::new());
+            answers.push(opened.answer(&Ask::Values { variable, start, count, double: true }).0);
+        }
+    }
+    match answers.into_iter().find_map(|answer| if let Answer::Damaged(why) = answer { Some(why) } else { None }) {
+        Some(why) => Err(why),
+        None => Ok(()),
     }
 }
