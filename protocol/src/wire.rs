@@ -282,7 +282,7 @@ fn shortened(text: &str) -> String {
 }
 
 /// What a message of this content type is kept as, if its body of `size` bytes is too large to be kept.
-pub(crate) fn not_kept(size: usize) -> String {
+pub fn not_kept(size: usize) -> String {
     format!("{NOT_KEPT}{size}")
 }
 

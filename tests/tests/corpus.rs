@@ -43,7 +43,10 @@ fn every_parser_has_its_corpus_and_its_fuzz_target() {
     for package in ["..", "../programs"].map(|package| corpus().join(package)) {
         let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap();
         for target in names(&package.join("fuzz_targets")) {
-            assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}\"")), "{target} is not in its Cargo.toml");
+            assert!(
+                manifest.contains(&format!("path = \"fuzz_targets/{target}\"")),
+                "{target} is not in its Cargo.toml"
+            );
             targets.push(target.trim_end_matches(".rs").to_owned());
         }
     }

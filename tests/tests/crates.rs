@@ -13,10 +13,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("edp-queue", &["edp-protocol"]),
     ("edp-program", &["edp-files", "edp-protocol", "edp-queue", "edp-store"]),
     ("edp-engine", &["edp-files", "edp-protocol", "edp-store"]),
-    (
-        "edp-production",
-        &["edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"],
-    ),
+    ("edp-production", &["edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"]),
     ("edp-parsers", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
 ];
 

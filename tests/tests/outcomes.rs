@@ -1,9 +1,9 @@
 //! What workers report of granules: all of it is so.
 
-use edp_queue::{Link, Message, Queue};
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
 use edp_protocol::{Digest, GridKind, Location, name};
+use edp_queue::{Link, Message, Queue};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;

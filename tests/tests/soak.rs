@@ -4,10 +4,10 @@
 use edp_engine::resources;
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
-use edp_queue::{Link, Message, Publisher, Queue};
 use edp_protocol::recipe::{self, Recipe};
-use edp_store::Stores;
 use edp_protocol::wire::{self, Event, Failed, Look, Order, Report};
+use edp_queue::{Link, Message, Publisher, Queue};
+use edp_store::Stores;
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::reach::Reach;

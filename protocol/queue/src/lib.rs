@@ -27,8 +27,8 @@ pub use publisher::Publisher;
 pub use secrets::{SecretError, Secrets};
 pub use settings::QueueSettings;
 
-use edp_protocol::wire;
 use bytes::Bytes;
+use edp_protocol::wire;
 use engine::Engine;
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,10 +4,10 @@
 //! file that is put back or mended has another stamp, so that it is read again. Errors of reading are no verdicts.
 
 use super::ResourceError;
-use edp_protocol::message::chain;
 use edp_files::{Files, Stamp};
-use edp_store::Stores;
+use edp_protocol::message::chain;
 use edp_protocol::{Digest, Location};
+use edp_store::Stores;
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
