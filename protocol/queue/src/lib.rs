@@ -467,3 +467,21 @@ impl fmt::Debug for Link {
         f.debug_struct("Link").field("state", &*self.state.borrow()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_body_that_is_too_large_the_size_is_kept() {
+        let message = |size: usize| Message::new(vec![0; size], wire::CONTENT_TYPE, "7");
+        for queue in Queue::ALL {
+            let largest = queue.largest();
+            assert_eq!(message(largest).bounded(largest), message(largest));
+            let kept = message(largest + 1).bounded(largest);
+            assert!(kept.body.is_empty() && kept.message_id == "7", "{kept:?}");
+            let error = wire::Report::decode(&kept.content_type, &kept.body).err().map(|error| error.to_string());
+            assert!(error.is_some_and(|error| error.starts_with(&format!("a body of {} bytes", largest + 1))));
+        }
+    }
+}

@@ -15,7 +15,7 @@ use edp_engine::metadata::variable;
 use edp_engine::reader::{self, ReadError, Session};
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe;
-use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, Order, Report};
+use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, MAX_REPORT, MAX_WORKER, Order, Report};
 use edp_protocol::{GridKind, Location};
 use std::fs::File;
 use std::io::{Cursor, Write as _};
@@ -136,9 +136,13 @@ pub fn frame(input: &[u8]) {
         let body = order.encode().expect("an order that was read");
         assert_eq!(Order::decode(CONTENT_TYPE, &body).expect("an order that was written"), order);
         drop(order.recipe());
+        if let Ok(recipe) = order.identified() {
+            assert_eq!(recipe.computed_id().expect("an id"), order.recipe_id);
+        }
     }
     if let Ok(report) = Report::decode(CONTENT_TYPE, input) {
         let body = report.encode().expect("a report that was read");
+        assert!(body.len() <= MAX_REPORT && (1..=MAX_WORKER).contains(&report.worker.len()));
         assert_eq!(Report::decode(CONTENT_TYPE, &body).expect("a report that was written"), report);
     }
 }
@@ -291,8 +295,16 @@ pub fn tasks(input: &[u8]) {
     let recipes = match recipe::parse_list(FILE, input) {
         Ok(recipes) => recipes,
         Err(recipe::RecipeError::Duplicate { .. }) => return,
-        Err(error) => return names_it(&error),
+        Err(error) => {
+            assert!(recipe::read_list(FILE, input, u64::MAX).is_err(), "read as it comes, it is no list either");
+            return names_it(&error);
+        }
     };
+    match recipe::read_list(FILE, input, input.len() as u64) {
+        Ok(read) => assert_eq!(read, recipes),
+        // Shorter recipes than lists may have so many of.
+        Err(error) => assert!(matches!(error, recipe::RecipeError::TooLarge { .. }), "{error}"),
+    }
     for recipe in &recipes {
         if recipe.check_identity().is_ok() {
             let plan = recipe.plan().expect("a recipe with an id has a plan");
