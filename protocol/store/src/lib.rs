@@ -169,8 +169,11 @@ pub struct Stores {
     files: Files,
     begin: Begin,
     /// Begun with the first location on S3.
-    s3: Arc<OnceLock<Result<Box<dyn ObjectStore>, Arc<S3Error>>>>,
+    s3: Arc<OnceLock<Begun>>,
 }
+
+/// The client of S3, or why there is none.
+type Begun = Result<Box<dyn ObjectStore>, Arc<S3Error>>;
 
 /// Files of this machine alone.
 impl Default for Stores {
