@@ -24,7 +24,7 @@ impl Link {
             let put = self.call(call, async |client| {
                 let request = self.put_object(&client, bucket, &key, true);
                 let request =
-                    request.content_type("text/plain").content_md5(BASE64_STANDARD.encode(&Md5::digest(CONTENT)));
+                    request.content_type("text/plain").content_md5(BASE64_STANDARD.encode(Md5::digest(CONTENT)));
                 request.body(ByteStream::from_static(CONTENT)).send().await?;
                 Ok(())
             });

@@ -84,7 +84,7 @@ impl<'a> Upload<'a> {
                     Err(e) => return Err(fail(e)),
                 }
             }
-            checksums.push(BASE64_STANDARD.encode(&hash.finalize_reset()));
+            checksums.push(BASE64_STANDARD.encode(hash.finalize_reset()));
         }
         Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
     }
