@@ -9,6 +9,7 @@ pub mod location;
 pub mod message;
 pub mod name;
 pub mod recipe;
+pub mod text;
 pub mod vocabulary;
 pub mod wire;
 

@@ -14,7 +14,8 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
-use edp_worker::console::{self, Ending, Progress, Usage, note, out, table};
+use edp_protocol::text::line;
+use edp_worker::console::{self, Ending, Progress, Usage, note, out, out_json, table};
 use edp_worker::drive::{Drive, Driven, Listed, Workers};
 use edp_worker::look;
 use edp_worker::tasks::date_text;
@@ -73,7 +74,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         Output::Human => out(&describe(&report, &verified, &pictures, &tasks))?,
         Output::Json => {
             let value = serde_json::json!({ "production": report, "verified": verified, "pictures": pictures });
-            out(&(serde_json::to_string_pretty(&value)? + "\n"))?;
+            out_json(&serde_json::to_string_pretty(&value)?)?;
         }
     }
     Ok(ending)
@@ -118,8 +119,8 @@ fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
 
 fn describe(report: &Report, verified: &Verified, pictures: &[String], tasks: &Path) -> String {
     let mut lines = vec![table(report) + &report.to_string(), verified.to_string()];
-    lines.extend(pictures.iter().map(|picture| format!("picture: {picture}")));
-    lines.push(format!("again: {} run {}", own_name(), tasks.display()));
+    lines.extend(pictures.iter().map(|picture| format!("picture: {}", line(picture))));
+    lines.push(format!("again: {} run {}", own_name(), line(&tasks.display().to_string())));
     lines.join("\n") + "\n"
 }
 

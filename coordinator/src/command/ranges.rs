@@ -10,8 +10,7 @@ use edp_protocol::Location;
 use edp_protocol::Mode;
 use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
-use edp_worker::console::{self, Counter, Ending, Usage, note};
-use std::io::Write as _;
+use edp_worker::console::{self, Counter, Ending, Usage, note, out_data};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -58,7 +57,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let text = table.format().context("writing the table of ranges")?;
     match &options.ranges_out {
         Some(path) => write_list(path, &text, &stores)?,
-        None => std::io::stdout().write_all(text.as_bytes()).context("writing the table to standard output")?,
+        None => out_data(&text)?,
     }
     note(&format!("{} collections, {} granules", table.collections.len(), recipes.len() - failures.len()));
     Ok(if failures.is_empty() { Ending::Done } else { Ending::Incomplete })

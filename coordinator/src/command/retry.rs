@@ -4,8 +4,9 @@ use super::cluster::ledger_path;
 use super::{Output, status, usage};
 use clap::{Args, ValueEnum};
 use edp_production::ledger::{Ledger, LedgerError, Settled, State, View};
+use edp_protocol::text::line;
 use edp_queue::topology::Production;
-use edp_worker::console::{Ending, Usage, note, out};
+use edp_worker::console::{Ending, Usage, note, out, out_json};
 use std::path::PathBuf;
 
 /// Options of the command.
@@ -73,11 +74,11 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
             let report = serde_json::json!({
                 "retried": granules, "dry_run": options.dry_run, "coordinator_at_work": at_work,
             });
-            out(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+            out_json(&serde_json::to_string_pretty(&report)?)?;
         }
         Output::Human => {
             for one in &chosen {
-                out(&format!("{}\n", one.granule))?;
+                out(&format!("{}\n", line(&one.granule)))?;
             }
         }
     }

@@ -9,9 +9,10 @@ use edp_production::session;
 use edp_production::verify::{Check, Depth, Finding};
 use edp_program::settings::Settings;
 use edp_protocol::recipe::{self, Plan, Recipe};
+use edp_protocol::text::line;
 use edp_protocol::{Location, Mode};
 use edp_store::Stores;
-use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
+use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, Listed};
 use edp_worker::tasks::{Places, Tasks};
 
@@ -99,7 +100,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     progress.finish();
     driven.refuse(refused, &progress);
     match options.output {
-        Output::Json => out(&(driven.json()? + "\n"))?,
+        Output::Json => out_json(&driven.json()?)?,
         Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
     Ok(driven.ending())
@@ -111,7 +112,7 @@ fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Re
     let check = Check { depth: Depth::Present, records: &records, read: false, known: &known };
     let verified = edp_production::verify::verify(recipes, check, stores);
     if options.output == Output::Json {
-        out(&(serde_json::to_string_pretty(&verified)? + "\n"))?;
+        out_json(&serde_json::to_string_pretty(&verified)?)?;
         return Ok(Ending::Done);
     }
     let (mut missing, mut taken) = (0, 0);
@@ -124,7 +125,7 @@ fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Re
         };
         if again {
             missing += 1;
-            out(&format!("{granule}\n"))?;
+            out(&format!("{}\n", line(granule)))?;
         } else {
             taken += 1;
             note(&format!("conflict: {granule}: something else is there; --replace overwrites it"));

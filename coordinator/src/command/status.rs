@@ -8,9 +8,10 @@ use edp_production::ledger::{self, Granule, LedgerError, Overview, Problem, Stat
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
 use edp_protocol::name::base_name;
+use edp_protocol::text;
 use edp_queue::topology::Production;
 use edp_queue::{Depth, Link, Options as QueueOptions, Queue, QueueError};
-use edp_worker::console::{self, Ending, Usage, out};
+use edp_worker::console::{self, Ending, Usage, out, out_anew, out_json};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -62,11 +63,10 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     same_production(&view, &path, &options.production)?;
     if let Some(text) = &options.granule {
         let granule = view.granule(find(&view, text)?)?;
-        let text = match options.output {
-            Output::Json => serde_json::to_string_pretty(&granule_json(&granule))? + "\n",
-            Output::Human => describe(&granule),
-        };
-        out(&text)?;
+        match options.output {
+            Output::Json => out_json(&serde_json::to_string_pretty(&granule_json(&granule))?)?,
+            Output::Human => out(&describe(&granule))?,
+        }
         return Ok(Ending::Done);
     }
     let queue = broker(options.queue.as_deref(), &options.production, settings)?;
@@ -79,17 +79,18 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         let took = begun.elapsed();
         let depths = queue.clone().map(depths).transpose()?;
         let text = match options.output {
-            Output::Json if options.watch => overview_json(&overview, depths.as_deref(), now).to_string() + "\n",
-            Output::Json => serde_json::to_string_pretty(&overview_json(&overview, depths.as_deref(), now))? + "\n",
-            Output::Human if options.watch && !redraw => line(&overview, now),
+            Output::Json if options.watch => overview_json(&overview, depths.as_deref(), now).to_string(),
+            Output::Json => serde_json::to_string_pretty(&overview_json(&overview, depths.as_deref(), now))?,
+            Output::Human if options.watch && !redraw => counts(&overview, now) + "\n",
             Output::Human => table(&overview, depths.as_deref(), now),
         };
-        if redraw {
-            // Clears the screen and goes to its beginning.
-            out(&format!("\x1b[2J\x1b[H{text}"))?;
-        } else if before.as_ref() != Some(&overview.states) {
-            // A line for what happened, not for the time that goes by.
-            out(&text)?;
+        // A line for what happened, not for the time that goes by.
+        let is_new = before.as_ref() != Some(&overview.states);
+        match options.output {
+            Output::Human if redraw => out_anew(&text)?,
+            Output::Human if is_new => out(&text)?,
+            Output::Json if is_new => out_json(&text)?,
+            Output::Human | Output::Json => {}
         }
         let open = overview.count(|state| !state.is_settled());
         if !options.watch {
@@ -169,7 +170,7 @@ fn estimate(overview: &Overview, now: i64) -> Option<i64> {
 }
 
 /// The counts in one line.
-fn line(overview: &Overview, now: i64) -> String {
+fn counts(overview: &Overview, now: i64) -> String {
     let (settled, all) = (overview.count(State::is_settled), overview.count(|_| true));
     let states = overview.states.iter().map(|(state, count)| format!("{count} {}", state.as_str()));
     let mut text = format!("{settled} of {all} settled: {}", states.collect::<Vec<_>>().join(", "));
@@ -179,63 +180,66 @@ fn line(overview: &Overview, now: i64) -> String {
     if let Some(end) = estimate(overview, now) {
         text += &format!(", all by {}", time(end));
     }
-    text + "\n"
+    text
 }
 
 fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>)]>, now: i64) -> String {
-    let mut text = format!("production {}, begun {}\n", overview.production, time(overview.begun));
-    text += &line(overview, now);
+    let mut lines = vec![format!("production {}, begun {}", overview.production, time(overview.begun))];
+    lines.push(counts(overview, now));
     if let Some(reason) = &overview.given_up {
-        text += &format!("given up: {reason}\n");
+        lines.push(format!("given up: {reason}"));
     }
     for (queue, depth) in depths.into_iter().flatten() {
-        text += &match depth {
-            Ok(depth) => format!("queue {queue}: {} messages, {} consumers\n", depth.messages, depth.consumers),
-            Err(error) => format!("queue {queue}: {}\n", chain(error)),
-        };
+        lines.push(match depth {
+            Ok(depth) => format!("queue {queue}: {} messages, {} consumers", depth.messages, depth.consumers),
+            Err(error) => format!("queue {queue}: {}", chain(error)),
+        });
     }
     let width = overview.datasets.iter().map(|one| one.name.len()).max().unwrap_or(0).max("dataset".len());
-    text += &format!("\n{:<width$}", "dataset");
-    State::ALL.iter().for_each(|state| text += &format!("  {:>9}", state.as_str()));
-    text += "\n";
+    let row = |name: &str, cell: &dyn Fn(State) -> String| {
+        let cells: String = State::ALL.into_iter().map(|state| format!("  {:>9}", cell(state))).collect();
+        format!("{name:<width$}{cells}")
+    };
+    lines.extend([String::new(), row("dataset", &|state| state.as_str().to_owned())]);
     for dataset in &overview.datasets {
-        text += &format!("{:<width$}", dataset.name);
-        for state in State::ALL {
-            text += &format!("  {:>9}", dataset.states.get(&state).copied().unwrap_or_default());
-        }
-        text += "\n";
+        let count = |state| dataset.states.get(&state).copied().unwrap_or_default().to_string();
+        lines.push(row(&dataset.name, &count));
     }
     if !overview.workers.is_empty() {
         let width = overview.workers.iter().map(|one| one.name.len()).max().unwrap_or(0).max("worker".len());
-        text += &format!(
-            "\n{:<width$}  {:<20}  {:>7}  {:>7}  {:>9}\n",
+        let title = format!(
+            "{:<width$}  {:<20}  {:>7}  {:>7}  {:>9}",
             "worker", "last heard of", "at work", "done", "not done"
         );
+        lines.extend([String::new(), title]);
         for worker in overview.workers.iter().take(WORKERS) {
             let (name, last) = (&worker.name, time(worker.last));
-            text += &format!(
-                "{name:<width$}  {last:<20}  {:>7}  {:>7}  {:>9}\n",
-                worker.at_work, worker.done, worker.failed
-            );
+            let [at_work, done, failed] = [worker.at_work, worker.done, worker.failed];
+            lines.push(format!("{name:<width$}  {last:<20}  {at_work:>7}  {done:>7}  {failed:>9}"));
         }
     }
     if overview.workers.len() > WORKERS {
-        text += &format!("and {} that were heard of before\n", overview.workers.len() - WORKERS);
+        lines.push(format!("and {} that were heard of before", overview.workers.len() - WORKERS));
     }
     if !overview.problems.is_empty() || !overview.delayed.is_empty() {
-        text += "\n";
+        lines.push(String::new());
     }
     for problem in &overview.problems {
-        text += &format!("{}: {}: {}\n", problem.state.as_str(), base_name(&problem.granule), problem.reason);
+        lines.push(format!("{}: {}: {}", problem.state.as_str(), base_name(&problem.granule), problem.reason));
     }
     for one in &overview.delayed {
-        text += &format!("to be sent again: {}: {}\n", base_name(&one.granule), one.reason);
+        lines.push(format!("to be sent again: {}: {}", base_name(&one.granule), one.reason));
     }
     let bad = overview.count(|state| state.is_settled() && state != State::Done);
     if bad > overview.problems.len() as u64 {
-        text += &format!("and {} more\n", bad - overview.problems.len() as u64);
+        lines.push(format!("and {} more", bad - overview.problems.len() as u64));
     }
-    text
+    page(&lines)
+}
+
+/// Lines in which nothing of outside can look like a line of its own.
+fn page(lines: &[String]) -> String {
+    lines.iter().map(|line| text::line(line).into_owned() + "\n").collect()
 }
 
 /// Counts by state, all states.
@@ -321,24 +325,24 @@ fn granule_json(granule: &Granule) -> Value {
 
 fn describe(granule: &Granule) -> String {
     let Granule { settled, due, alone, attempts, made, recipe } = granule;
-    let mut text = format!("{}\nrecipe {}\n", settled.granule, settled.id);
-    text += &match (settled.state, &settled.reason) {
-        (State::Waiting, None) => format!("waiting, due {}\n", time(*due)),
-        (State::Waiting, Some(reason)) => format!("to be sent again, due {}: {reason}\n", time(*due)),
-        (State::UnderWay, _) => format!("under way, until {} at the latest\n", time(*due)),
-        (State::Done, _) if settled.made.already => format!("done: it stood there, {} bytes\n", settled.made.bytes),
-        (State::Done, _) => format!("done: {} bytes in {:.3} s\n", settled.made.bytes, settled.made.seconds),
-        (state, reason) => format!("{}: {}\n", state.as_str(), reason.as_deref().unwrap_or_default()),
-    };
+    let mut lines = vec![settled.granule.clone(), format!("recipe {}", settled.id)];
+    lines.push(match (settled.state, &settled.reason) {
+        (State::Waiting, None) => format!("waiting, due {}", time(*due)),
+        (State::Waiting, Some(reason)) => format!("to be sent again, due {}: {reason}", time(*due)),
+        (State::UnderWay, _) => format!("under way, until {} at the latest", time(*due)),
+        (State::Done, _) if settled.made.already => format!("done: it stood there, {} bytes", settled.made.bytes),
+        (State::Done, _) => format!("done: {} bytes in {:.3} s", settled.made.bytes, settled.made.seconds),
+        (state, reason) => format!("{}: {}", state.as_str(), reason.as_deref().unwrap_or_default()),
+    });
     if *alone {
-        text += "to be made with nothing else in its worker: it may have brought workers down\n";
+        lines.push("to be made with nothing else in its worker: it may have brought workers down".to_owned());
     }
     if !settled.made.sha256.is_empty() {
-        text += &format!("sha256 {}\n", settled.made.sha256);
+        lines.push(format!("sha256 {}", settled.made.sha256));
     }
-    settled.made.warnings.iter().for_each(|warning| text += &format!("warning: {warning}\n"));
+    settled.made.warnings.iter().for_each(|warning| lines.push(format!("warning: {warning}")));
     if attempts.is_empty() {
-        text += "no attempts\n";
+        lines.push("no attempts".to_owned());
     }
     for one in attempts {
         let end = match (one.ended, one.lost, one.outcome) {
@@ -346,21 +350,27 @@ fn describe(granule: &Granule) -> String {
             (None, Some(lost), _) => format!("lost, given up {}", time(lost)),
             (None, None, _) => "not ended".to_owned(),
         };
-        text += &format!("attempt {} by {} ({}): {} to {end}\n", one.attempt, one.worker, one.build, time(one.started));
-        one.reason.iter().for_each(|cause| text += &format!("    {cause}\n"));
+        lines.push(format!(
+            "attempt {} by {} ({}): {} to {end}",
+            one.attempt,
+            one.worker,
+            one.build,
+            time(one.started)
+        ));
+        one.reason.iter().for_each(|cause| lines.push(format!("    {cause}")));
     }
     if let Some(made) = made {
         for stage in &made.stages {
-            text += &format!("stage {}: {:.3} s, {} bytes\n", stage.name, stage.seconds, stage.bytes);
+            lines.push(format!("stage {}: {:.3} s, {} bytes", stage.name, stage.seconds, stage.bytes));
         }
         for input in &made.inputs {
-            text += &format!("input {}: {} bytes {}\n", input.path, input.size, input.sha256).replace(" \n", "\n");
+            lines.push(format!("input {}: {} bytes {}", input.path, input.size, input.sha256).trim_end().to_owned());
         }
         for chunks in &made.chunks {
-            text += &format!("chunks of {}: {}\n", chunks.variable, chunks.places.len());
+            lines.push(format!("chunks of {}: {}", chunks.variable, chunks.places.len()));
         }
     }
     let recipe = serde_json::from_slice::<Value>(recipe).ok();
     let pretty = recipe.and_then(|recipe| serde_json::to_string_pretty(&recipe).ok()).unwrap_or_default();
-    text + &pretty + "\n"
+    page(&lines) + &text::json(&pretty) + "\n"
 }

@@ -10,7 +10,7 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
-use edp_worker::console::{Ending, note, out, read_list};
+use edp_worker::console::{Ending, note, out, out_json, read_list};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -76,7 +76,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         write_list(path, &recipe::format_list(&again)?, &stores)?;
     }
     match options.output {
-        Output::Json => out(&(serde_json::to_string_pretty(&verified)? + "\n"))?,
+        Output::Json => out_json(&serde_json::to_string_pretty(&verified)?)?,
         Output::Human => {
             problems(&verified).iter().for_each(|problem| note(problem));
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));

@@ -10,6 +10,7 @@ use edp_engine::metadata::variable;
 use edp_protocol::Mode;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
+use edp_protocol::text::line;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
@@ -54,7 +55,7 @@ impl fmt::Display for ArchiveError {
     /// One problem a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.0.iter().enumerate() {
-            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+            write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line(&problem.to_string()))?;
         }
         Ok(())
     }

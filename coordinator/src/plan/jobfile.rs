@@ -2,6 +2,7 @@
 
 use super::Note;
 use super::literal::{Literal, NoLiteral, parse as literal};
+use edp_protocol::text::line;
 use edp_protocol::vocabulary::UnknownWord;
 use edp_protocol::{Frequency, GridKind};
 use std::fmt;
@@ -125,7 +126,7 @@ pub struct JobErrors(pub Vec<JobError>);
 impl fmt::Display for JobErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if i == 0 { "" } else { "\n" })?;
+            write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line(&error.to_string()))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::inventory::Twice;
 use edp_protocol::GridKind;
 use edp_protocol::calendar::CalendarError;
 use edp_protocol::recipe::RecipeError;
+use edp_protocol::text::line;
 use std::fmt;
 
 /// One thing that stands in the way of a plan. `place` is the job, such as `jobs.txt line 3`.
@@ -148,7 +149,7 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         for (i, problem) in self.problems.iter().take(SHOWN).enumerate() {
-            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+            write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line(&problem.to_string()))?;
         }
         match self.problems.len().saturating_sub(SHOWN) {
             0 => Ok(()),

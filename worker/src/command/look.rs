@@ -1,6 +1,7 @@
 //! `look`: a quick-look picture.
 
 use clap::Args;
+use edp_protocol::text::line;
 use edp_worker::console::{Ending, out};
 use edp_worker::look;
 use std::path::PathBuf;
@@ -26,6 +27,6 @@ pub(crate) struct Options {
 pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
     let picture = options.out.clone().unwrap_or_else(|| options.granule.with_extension("png"));
     look::render(&options.granule, options.variable.as_deref(), options.level, &picture)?;
-    out(&format!("{}\n", picture.display()))?;
+    out(&format!("{}\n", line(&picture.display().to_string())))?;
     Ok(Ending::Done)
 }

@@ -6,7 +6,7 @@ use edp_production::session;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
-use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out};
+use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, Listed, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
 
@@ -125,7 +125,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     progress.finish();
     driven.refuse(tasks.refused, &progress);
     match options.output {
-        Output::Json => out(&(driven.json()? + "\n"))?,
+        Output::Json => out_json(&driven.json()?)?,
         Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
     Ok(driven.ending())

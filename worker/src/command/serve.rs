@@ -6,7 +6,7 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_queue::topology::Production;
-use edp_queue::{Address, Link, Options as QueueOptions};
+use edp_queue::{Address, AddressError, Link, Options as QueueOptions};
 use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub(crate) struct Options {
     /// The broker: amqp://user@host/vhost or amqps://... (give passwords by EDP_QUEUE__URL, not here)
     #[arg(long, value_name = "URL")]
-    queue: Option<Address>,
+    queue: Option<String>,
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
     production: Production,
@@ -62,12 +62,15 @@ const GRACE: u32 = 60;
 pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
-    if options.queue.as_ref().is_some_and(Address::has_password) {
+    // Parsed here: a value that the parser of the command line refuses is repeated, with the password in it.
+    let queue: Option<Address> =
+        options.queue.as_deref().map(str::parse).transpose().map_err(|e: AddressError| usage(&e))?;
+    if queue.as_ref().is_some_and(Address::has_password) {
         note(
             "warning: everybody on this machine sees the password in --queue: give it by EDP_QUEUE__URL or the settings",
         );
     }
-    at.name(options.queue.clone());
+    at.name(queue);
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
     let set = Reach::split(settings.serve.roots.as_deref().unwrap_or_default());
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;

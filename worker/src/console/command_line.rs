@@ -4,6 +4,7 @@ use super::{Ending, leave, note};
 use clap::Parser;
 use edp_program::telemetry::{Format, lines};
 use edp_protocol::message::chain;
+use edp_protocol::text;
 
 /// Parses the command line, runs the command, and ends the process.
 pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
@@ -12,6 +13,7 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
     if asks_for_json(&words, std::env::var("EDP_LOG_FORMAT").ok().as_deref()) {
         lines::set(Format::Json);
     }
+    lines::take_panics();
     let cli = match C::try_parse() {
         Ok(cli) => cli,
         // help and version go to standard output
@@ -19,11 +21,16 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
             note(error.to_string().trim_end());
             leave(Ending::Usage)
         }
+        // what a script has put there may be of outside
+        Err(error) if error.use_stderr() && words.iter().any(|word| word.contains(text::is_unsafe)) => {
+            lines::write_all(&error.to_string());
+            leave(Ending::Usage)
+        }
         Err(error) => error.exit(),
     };
     edp_engine::granule::chunks::silence_hdf5();
     let ending = execute(cli).unwrap_or_else(|error| {
-        note(&format!("error: {}", chain(&*error)));
+        lines::write_all(&format!("error: {}", chain(&*error)));
         Ending::of(&error)
     });
     leave(ending)

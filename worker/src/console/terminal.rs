@@ -5,6 +5,7 @@ use edp_production::ledger::State;
 use edp_production::report::{Entry, Report};
 use edp_program::telemetry::lines;
 use edp_protocol::name::base_name;
+use edp_protocol::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -15,11 +16,42 @@ pub fn note(text: &str) {
     lines::write(text);
 }
 
-/// What was asked for, on standard output. A reader that went away (`| head`) has had enough: that is no failure.
+/// What was asked for, on standard output, made safe to be shown (see [`text::page`]): names and reasons that come from
+/// outside go through [`text::line`] before they are put into lines. A reader that went away (`| head`) has had enough:
+/// that is no failure.
 ///
 /// # Errors
 /// Standard output cannot be written for another reason, such as a full disk.
 pub fn out(text: &str) -> io::Result<()> {
+    print(&text::page(text))
+}
+
+/// The same in the place of what is on the terminal.
+///
+/// # Errors
+/// Those of [`out`].
+pub fn out_anew(text: &str) -> io::Result<()> {
+    // Clears the screen and goes to its beginning.
+    print(&format!("\x1b[2J\x1b[H{}", text::page(text)))
+}
+
+/// A report as JSON, on standard output, with a line break at its end.
+///
+/// # Errors
+/// Those of [`out`].
+pub fn out_json(json: &str) -> io::Result<()> {
+    print(&(text::json(json).into_owned() + "\n"))
+}
+
+/// JSON for programs, which is the same to the last character when it is read: a task list, a table.
+///
+/// # Errors
+/// Those of [`out`].
+pub fn out_data(json: &str) -> io::Result<()> {
+    print(&text::data(json))
+}
+
+fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -124,12 +156,13 @@ impl Counter {
 
 /// A table of the granules of a production, by name.
 pub fn table(report: &Report) -> String {
-    let mut entries: Vec<&Entry> = report.entries.iter().collect();
-    entries.sort_by_key(|entry| base_name(&entry.granule));
-    let width = entries.iter().map(|entry| base_name(&entry.granule).len()).max().unwrap_or(0).max("granule".len());
+    let named = |entry: &'_ Entry| text::line(base_name(&entry.granule)).into_owned();
+    let mut entries: Vec<(String, &Entry)> = report.entries.iter().map(|entry| (named(entry), entry)).collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("granule".len());
     let mut text = format!("{:<width$}  {:<8}  {:>9}  {:>7}\n", "granule", "state", "kB", "seconds");
-    for entry in entries {
-        let (name, state) = (base_name(&entry.granule), entry.standing.word());
+    for (name, entry) in entries {
+        let state = entry.standing.word();
         let kilobytes = entry.bytes as f64 / 1000.0;
         text += &format!("{name:<width$}  {state:<8}  {kilobytes:>9.1}  {:>7.3}\n", entry.seconds);
     }

@@ -1,5 +1,6 @@
 //! The log as JSON lines.
 
+use edp_protocol::text;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
@@ -37,7 +38,7 @@ where
         if !fields.others.is_empty() {
             line.insert("fields".into(), fields.others.into());
         }
-        writeln!(writer, "{}", Value::Object(line))
+        writeln!(writer, "{}", text::json(&Value::Object(line).to_string()))
     }
 }
 
@@ -88,23 +89,9 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::kept::Kept;
     use super::*;
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
     use tracing_subscriber::layer::SubscriberExt as _;
-
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn lines_are_objects_whatever_is_in_them() {
@@ -112,14 +99,15 @@ mod tests {
         let writer = kept.clone();
         let log = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).event_format(Lines);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
-            let text = "two\nlines, a \"quote\" and \u{1b}[31m";
+            let text = "two\nlines, a \"quote\" and \u{1b}[31m\u{9b}\u{202e}";
             tracing::warn!(text, number = 7_u64, share = 0.5, yes = true, path = ?"p", "said {text}");
             tracing::info!("plain");
         });
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let text = kept.text();
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [first, second] = &lines[..] else { unreachable!("{text}") };
-        assert_eq!(first["message"], "said two\nlines, a \"quote\" and \u{1b}[31m");
+        assert_eq!(first["message"], "said two\nlines, a \"quote\" and \u{1b}[31m\u{9b}\u{202e}");
+        assert!(text.lines().all(|line| !line.contains(edp_protocol::text::is_unsafe)), "{text}");
         assert_eq!((&first["level"], &first["fields"]["number"]), (&"WARN".into(), &7.into()));
         assert_eq!((&first["fields"]["share"], &first["fields"]["yes"]), (&0.5.into(), &true.into()));
         assert_eq!(second["message"], "plain");

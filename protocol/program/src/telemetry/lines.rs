@@ -1,21 +1,33 @@
 //! Lines on standard error that are not of the log: notices of a program, and its last error. Where the log is JSON they
-//! are, too, so that every line there is an object.
+//! are, too, so that every line there is an object. Whatever of outside is in them is made safe to be shown, see
+//! [`edp_protocol::text`].
 
 use super::Format;
+use edp_protocol::text;
 use serde_json::{Map, Value};
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether lines are JSON. Until it is set they are not.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// Sets the form of the lines of this process; that of panics too.
+/// Sets the form of the lines of this process.
 pub fn set(format: Format) {
-    let json = format == Format::Json;
-    if json && !JSON.swap(json, Ordering::Relaxed) {
-        std::panic::set_hook(Box::new(|panic| write(&format!("error: {panic}; please report this"))));
-    }
-    JSON.store(json, Ordering::Relaxed);
+    JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// Lets panics be told like errors: what they say may be of outside, too. With a backtrace where RUST_BACKTRACE asks for
+/// one.
+pub fn take_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let told = match backtrace.status() {
+            BacktraceStatus::Captured => format!("\n{backtrace}"),
+            _ => String::new(),
+        };
+        write_all(&format!("error: {panic}; please report this{told}"));
+    }));
 }
 
 /// Whether lines are JSON.
@@ -26,8 +38,21 @@ pub fn is_json() -> bool {
 /// Writes a line. It is of level `ERROR` or `WARN` if it begins with `error: ` or `warning: `, else of level `INFO`; the
 /// log's filter does not matter. Nobody may be listening any more: that is no reason to fail.
 pub fn write(text: &str) {
-    let line = if is_json() { object(text) } else { text.to_owned() };
+    let line = if is_json() { object(text) } else { text::line(text).into_owned() };
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Writes a text that may have several lines. All but the first are indented, so that none of them can pretend to be a
+/// notice of its own.
+pub fn write_all(text: &str) {
+    if is_json() {
+        return write(text);
+    }
+    let _ = writeln!(io::stderr(), "{}", indented(text));
+}
+
+fn indented(text: &str) -> String {
+    text.trim_end().split('\n').map(text::line).collect::<Vec<_>>().join("\n  ")
 }
 
 /// A line as an object with the keys that lines of the log have.
@@ -40,7 +65,7 @@ fn object(text: &str) -> String {
     line.insert("level".into(), level.into());
     line.insert("target".into(), "edp".into());
     line.insert("message".into(), message.into());
-    Value::Object(line).to_string()
+    text::json(&Value::Object(line).to_string()).into_owned()
 }
 
 #[cfg(test)]
@@ -54,11 +79,17 @@ mod tests {
             ("error: no \"file\"\nat all", "ERROR", "no \"file\"\nat all"),
             ("warning: odd", "WARN", "odd"),
             ("worker serves", "INFO", "worker serves"),
+            ("\u{9b}2J \u{202e} amqp://u:s3cret@h", "INFO", "\u{9b}2J \u{202e} amqp://u:***@h"),
         ] {
             let line = object(text);
             let value: Value = serde_json::from_str(&line).unwrap();
-            assert!(!line.contains('\n'), "{line}");
+            assert!(!line.contains(text::is_unsafe), "{line}");
             assert_eq!((&value["level"], &value["message"]), (&level.into(), &message.into()));
         }
+    }
+
+    #[test]
+    fn further_lines_are_indented() {
+        assert_eq!(indented("error: a\r\nerror: b\u{1b}\n"), "error: a\\r\n  error: b\\u{1b}");
     }
 }

@@ -8,6 +8,7 @@
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] holds all instruments.
 
 mod http;
+mod human;
 mod json;
 mod levels;
 pub mod lines;
@@ -119,7 +120,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = fmt::layer().with_writer(std::io::stderr);
     let log = match format {
-        Format::Human => log.with_ansi(color).with_filter(filter).boxed(),
+        Format::Human => log.with_ansi(false).event_format(human::Lines::new(color)).with_filter(filter).boxed(),
         Format::Json => log.with_ansi(false).event_format(json::Lines).with_filter(filter).boxed(),
     };
     let (export, problems) = Export::start(program, &|name| std::env::var(name).ok());
@@ -151,6 +152,33 @@ fn ours() -> Targets {
 fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     const TALKATIVE: [&str; 5] = ["lapin", "amq_protocol", "aws_", "hyper", "h2"];
     filter_fn(|of| *of.level() < tracing::Level::TRACE || !TALKATIVE.iter().any(|name| of.target().starts_with(name)))
+}
+
+#[cfg(test)]
+mod kept {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    /// What is logged in a test.
+    #[derive(Clone, Default)]
+    pub(super) struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Kept {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
