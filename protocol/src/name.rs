@@ -1,5 +1,6 @@
 //! Names of granules: `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`.
 
+use crate::text::is_unsafe;
 use crate::vocabulary::{Frequency, GridKind, Mode};
 use std::fmt;
 
@@ -70,11 +71,33 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
 }
 
 impl GranuleName {
-    /// Takes the base name of a granule apart.
+    /// Takes the base name of a granule apart. What is understood is printed as it was: the name that a granule has inside
+    /// is that of its file.
     ///
     /// # Errors
-    /// [`NameError`] saying which part is missing.
+    /// [`NameError`] saying which part is missing, or is no such part.
     pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
+        let fail = |why| Err(NameError { name: base_name.into(), why });
+        let name = GranuleName::apart(base_name, GridKind::of_name)?;
+        if base_name.contains(|c| c == '/' || is_unsafe(c)) {
+            return fail("it has a character that is not to be seen, or a '/'");
+        }
+        if !is_date(&name.date) {
+            return fail("the date is none: YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThhmmss");
+        }
+        Ok(name)
+    }
+
+    /// The same for the name that a table has as an example: whatever stands there for the date, and however the grid is
+    /// written.
+    ///
+    /// # Errors
+    /// Those of [`GranuleName::parse`].
+    pub fn parse_example(base_name: &str) -> Result<GranuleName, NameError> {
+        GranuleName::apart(base_name, |word| word.parse().ok())
+    }
+
+    fn apart(base_name: &str, grid_of: impl Fn(&str) -> Option<GridKind>) -> Result<GranuleName, NameError> {
         let fail = |why| NameError { name: base_name.into(), why };
         let (start, word, frequency) = PERIODS
             .iter()
@@ -93,7 +116,7 @@ impl GranuleName {
             frequency,
             date: date.into(),
             version: version.into(),
-            grid: grid.parse().map_err(|_| fail("the grid is neither native nor latlon"))?,
+            grid: grid_of(grid).ok_or_else(|| fail("the grid is neither native nor latlon"))?,
             label: label.into(),
         })
     }
@@ -104,6 +127,28 @@ impl GranuleName {
         let directory: Vec<_> = directory.into_iter().filter(|part| !part.is_empty()).collect();
         format!("{}/{self}", directory.join("/"))
     }
+}
+
+/// Whether a text is a date of the calendar, as names have them.
+fn is_date(text: &str) -> bool {
+    let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i16>().ok())?;
+    let part = |at: usize, length: usize| text.get(at..at + length).and_then(number);
+    let byte = |at: usize| text.as_bytes().get(at).copied();
+    let day = if text.len() == 7 { Some(1) } else { part(8, 2) };
+    let (Some(year), Some(month), Some(day)) = (part(0, 4), part(5, 2), day) else { return false };
+    let (Ok(month), Ok(day)) = (month.try_into(), day.try_into()) else { return false };
+    let time = || {
+        let [hour, minute, second] = [part(11, 2)?, part(13, 2)?, part(15, 2)?].map(i8::try_from);
+        jiff::civil::Time::new(hour.ok()?, minute.ok()?, second.ok()?, 0).ok()
+    };
+    let marks = byte(4) == Some(b'-') && (text.len() == 7 || byte(7) == Some(b'-'));
+    marks
+        && jiff::civil::Date::new(year, month, day).is_ok()
+        && match text.len() {
+            7 | 10 => true,
+            17 => byte(10) == Some(b'T') && time().is_some(),
+            _ => false,
+        }
 }
 
 impl fmt::Display for GranuleName {
@@ -153,6 +198,19 @@ mod tests {
             ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.h5", ".nc"),
             ("A_mon_mean_1992-01_V4r4_latlon_0p50deg.nc", "follows"),
             ("A_mon_mean_1992-01_ECCO_V4r4_polar_0p50deg.nc", "grid"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_NaTiVe_llc0090.nc", "grid"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_Latlon_0p50deg.nc", "grid"),
+            ("A_mon_mean_1992-13_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_day_mean_1992-02-30_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_day_mean_+992-02-03_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_snap_1992-01-01T240000_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_snap_1992-01-01 000000_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_mon_mean_soon_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A_mon_mean_1992-é_ECCO_V4r4_native_llc0090.nc", "date"),
+            ("A\u{1b}[2J_mon_mean_1992-01_ECCO_V4r4_native_llc0090.nc", "seen"),
+            ("A_mon_mean_1992-01_ECCO_V4\nr4_native_llc0090.nc", "seen"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_native_\u{202e}0900cll.nc", "seen"),
+            ("../A_mon_mean_1992-01_ECCO_V4r4_native_llc0090.nc", "'/'"),
         ] {
             assert!(GranuleName::parse(name).unwrap_err().why.contains(why), "{name}");
         }
@@ -164,13 +222,40 @@ mod tests {
             text in "\\PC*",
             start in "[A-Z_]{0,12}(_mon_mean_|_day_snap_|_snap_|é)?",
             rest in "[0-9_-]{0,10}_ECCO_(V4r4|é)?_(native|latlon|x)_[a-z0-9]{0,8}(.nc)?",
+            dated in "[12][0-9]{3}-[01][0-9](-[0-3][0-9](T[0-2][0-9][0-5][0-9][0-5][0-9])?)?",
+            grid in "[Nn][Aa]tiv[Ee]|[Ll]at[Ll]on",
+            label in "[a-zA-Z0-9 \u{0}-\u{1f}\u{80}-\u{9f}\u{202a}-\u{202e}]{0,3}",
         ) {
-            for name in [text, format!("{start}_mon_mean_{rest}"), format!("{start}{rest}"), rest] {
+            let whole = format!("{start}_mon_mean_{dated}_ECCO_V4r4_{grid}_{label}.nc");
+            for name in [text, format!("{start}_mon_mean_{rest}"), format!("{start}{rest}"), rest, whole] {
                 if let Ok(parsed) = GranuleName::parse(&name) {
                     prop_assert_eq!(parsed.to_string(), name.clone());
                     prop_assert!(parsed.path().ends_with(&name));
+                    prop_assert!(!name.contains(is_unsafe));
                 }
             }
+        }
+
+        #[test]
+        fn what_is_put_together_is_understood(
+            dataset in "[A-Z]{1,4}(_[A-Z0-9]{1,4}){0,2}",
+            (year, month, day, seconds) in (0_i16..=9999, 1_i8..=12, 1_i8..=28, 0_i64..86_400),
+            frequency in prop::sample::select(vec![Frequency::Day, Frequency::Month, Frequency::Snapshot]),
+            mode in prop::sample::select(vec![Mode::Corrected, Mode::Edp2024]),
+            grid in prop::sample::select(vec![GridKind::Native, GridKind::Latlon]),
+        ) {
+            let center = jiff::civil::date(year, month, day).at(0, 0, 0, 0) + jiff::SignedDuration::from_secs(seconds);
+            let period = crate::calendar::Period { start: center, center, end: center };
+            let name = GranuleName {
+                dataset,
+                period: self::period(frequency, mode),
+                frequency,
+                date: crate::calendar::name_date(mode, frequency, &period),
+                version: "V4r4".into(),
+                grid,
+                label: "llc0090".into(),
+            };
+            prop_assert_eq!(GranuleName::parse(&name.to_string()), Ok(name));
         }
     }
 }

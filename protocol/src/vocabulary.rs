@@ -36,6 +36,13 @@ impl GridKind {
     }
 }
 
+impl GridKind {
+    /// The kind of a word as this system writes it: in names, a word in other letters is not the same name.
+    pub fn of_name(word: &str) -> Option<GridKind> {
+        [GridKind::Native, GridKind::Latlon].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
 impl fmt::Display for GridKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -8,7 +8,7 @@ use edp_engine::resources::{self, ResourceError};
 use edp_production::complete::{Completion, complete};
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
-use edp_protocol::recipe::{Digests, Recipe};
+use edp_protocol::recipe::{Digests, Recipe, is_production_date};
 use edp_store::Stores;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
@@ -193,7 +193,12 @@ pub fn production_date(given: Option<&str>) -> Result<Option<String>, DateError>
             }
         },
     };
-    Ok(time.map(date_text))
+    match time.map(date_text) {
+        Some(text) if !is_production_date(&text) => {
+            Err(DateError::Option { text, why: "it is not within the years 0000 to 9999".into() })
+        }
+        text => Ok(text),
+    }
 }
 
 /// A time as production dates are written: whole seconds, UTC.

@@ -1,5 +1,7 @@
 //! Why recipes and lists cannot be used, and what to do about it.
 
+use crate::text::line;
+
 /// Why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -113,6 +115,15 @@ pub enum RecipeError {
         /// Output version of this program.
         made: u32,
     },
+    /// The path of the granule has characters that nobody sees.
+    #[error(
+        "recipe {}: the granule's path has control characters, or marks of writing direction: no file gets such a name",
+        printable(.granule)
+    )]
+    Unseen {
+        /// The granule.
+        granule: String,
+    },
     /// The date of the production is none.
     #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
     Date {
@@ -135,5 +146,5 @@ fn advice(found: u32, made: u32) -> &'static str {
 
 /// Text of a list as it may be shown on a terminal: control characters escaped, and cut.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
+    line(text.chars().take(100).collect::<String>().as_str()).into_owned()
 }

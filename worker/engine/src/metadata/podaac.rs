@@ -115,7 +115,7 @@ impl Table {
                 long_name: cell(long_name).into(),
                 persistent_id: cell(persistent_id).into(),
                 line,
-                parsed: GranuleName::parse(cell(filename).trim()).ok(),
+                parsed: GranuleName::parse_example(cell(filename).trim()).ok(),
             });
         }
         Ok((Table { file: file.into(), rows }, warnings))
