@@ -1,10 +1,10 @@
 //! The coordinator's own look at what a recipe is made of, and what follows from it for workers that do not find it.
 
+use edp_files::regular;
 use edp_protocol::Location;
 use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ fn look_at(path: &Path) -> Sight {
     let is_empty = |directory: &Path| !std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() && is_empty(path) => Sight::Unknown,
-        Ok(found) if found.is_dir() || File::open(path).is_ok() => Sight::There,
+        Ok(found) if found.is_dir() || regular::open(path).is_ok() => Sight::There,
         // An empty directory above it says that something is not mounted here.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match path.parent() {
             Some(parent) if !is_empty(parent) => Sight::Absent(path.display().to_string()),

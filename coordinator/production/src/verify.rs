@@ -6,13 +6,13 @@ use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
 pub use edp_engine::granule::inspect::Depth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
+use edp_files::regular;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
 use edp_store::{Checksum, StoreError, Stores};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -359,7 +359,7 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
 
 /// Digest and size of a file.
 fn digest(path: &Path) -> io::Result<(Digest, u64)> {
-    Digest::of_reader(File::open(path)?)
+    Digest::of_reader(regular::open(path)?)
 }
 
 fn is_loop(error: &io::Error) -> bool {
@@ -368,7 +368,7 @@ fn is_loop(error: &io::Error) -> bool {
 
 /// Whether the system gives out every byte of a file.
 fn readable(path: &Path) -> io::Result<()> {
-    io::copy(&mut File::open(path)?, &mut io::sink()).map(drop)
+    io::copy(&mut regular::open(path)?, &mut io::sink()).map(drop)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Digests, Recipe, Roots};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_store::Stores;
-use edp_worker::console::{Ending, Usage, note, out};
+use edp_worker::console::{Ending, Usage, note, out_data};
 use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -155,7 +155,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {
         Some(path) => write_list(path, &text, &stores)?,
-        None => out(&text)?,
+        None => out_data(&text)?,
     }
     note(&format!("{} recipes", recipes.len()));
     Ok(Ending::Done)
@@ -288,7 +288,7 @@ impl Sources {
         if selected.dataset.is_empty() {
             let path = Self::needed(&self.jobs, &settings.plan.jobs, "jobs (or --dataset)")?;
             let at = path.parse().map_err(|e: LocationError| usage(e))?;
-            let text = resources::read(&at, stores).map_err(usage)?;
+            let text = resources::read_list(&at, stores).map_err(usage)?;
             let text = String::from_utf8(text).map_err(|error| {
                 let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&b| b == b'\n').count();
                 Usage(format!("{path}: line {line}: is not UTF-8 text: save it as UTF-8"))

@@ -6,9 +6,10 @@
 
 use super::inventory::{Inventory, Pair};
 use edp_engine::mds::{Header, MAX_HEADER};
+use edp_files::regular;
 use edp_protocol::Location;
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
 use std::io::Read as _;
 use std::time::SystemTime;
@@ -72,7 +73,7 @@ fn stamp(pair: &Pair) -> Option<Stamp> {
 fn fits(pair: &Pair) -> bool {
     let mut text = Vec::new();
     let limit = MAX_HEADER as u64 + 1;
-    let read = File::open(&pair.meta).and_then(|file| file.take(limit).read_to_end(&mut text));
+    let read = regular::open(pair.meta.as_ref()).and_then(|file| file.take(limit).read_to_end(&mut text));
     let header = read.ok().and_then(|_| Header::parse(&pair.meta, &text).ok());
     header.is_some_and(|header| header.byte_length() == pair.data_version.size)
 }
@@ -120,7 +121,7 @@ mod tests {
         write(4, "meta", META.as_bytes());
         write(4, "data", &[0; WHOLE]);
         assert!(scan(root.path(), &mut growth).1);
-        let file = File::options().write(true).open(root.path().join("SSH_snap.0000000004.data")).unwrap();
+        let file = fs::File::options().write(true).open(root.path().join("SSH_snap.0000000004.data")).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(scan(root.path(), &mut growth), (vec![1, 2], true));
         assert_eq!(scan(root.path(), &mut growth), (vec![1, 2, 4], false));

@@ -192,13 +192,20 @@ impl Inventory {
         };
         let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
+        // Sockets and the like are no business of ours, unless they have the name of a result.
+        let concerns = |skipped: &&local::Skipped| match skipped {
+            local::Skipped::NoFile { path, .. } => {
+                path.file_name().and_then(|name| Name::parse(name.to_str()?)).is_some()
+            }
+            _ => true,
+        };
         // What could not be seen may hold results: a plan without them would leave variables out.
         let note = |skipped: &local::Skipped| match skipped {
             // A link that leads nowhere, or to itself, holds none.
             local::Skipped::Unreadable { path, .. } if !path.is_symlink() => Note::error(skipped.to_string()),
             _ => Note::warning(skipped.to_string()),
         };
-        let mut notes: Vec<Note> = skipped.iter().map(note).collect();
+        let mut notes: Vec<Note> = skipped.iter().filter(concerns).map(note).collect();
         notes.append(&mut scan.notes());
         Ok((scan.inventory, notes))
     }

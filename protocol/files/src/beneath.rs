@@ -10,6 +10,7 @@
 //! What is not: [`Beneath::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
 //! directory count as beneath it: only who may write there can make them.
 
+use super::regular::{self, WITHOUT_WAITING};
 use rustix::fs::{CWD, Mode, OFlags, fsync, mkdirat, openat};
 use rustix::io::Errno;
 use std::fs::{File, Metadata};
@@ -41,8 +42,8 @@ pub struct RootError {
     pub source: io::Error,
 }
 
-/// For files: a pipe must not keep us waiting for its other end, and a terminal not become ours.
-const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+/// For files.
+const FILE: OFlags = OFlags::RDONLY.union(WITHOUT_WAITING).union(OFlags::CLOEXEC);
 
 /// For whatever is only looked at.
 #[cfg(target_os = "linux")]
@@ -78,10 +79,11 @@ impl Beneath {
     /// It is not there, not regular, not beneath a directory, or was replaced by a link meanwhile.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         let (root, below) = self.find(path)?;
-        let file = File::from(open_below(&root.directory, &below, FILE).map_err(|e| changed(path, e))?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
+        let by = |flags| open_below(&root.directory, &below, flags).map(File::from).map_err(|e| changed(path, e));
+        // Looked at before it is opened, as in `regular`; where that cannot be, this opens it twice without waiting.
+        regular::check(&by(LOOK)?.metadata()?)?;
+        let file = by(FILE)?;
+        regular::check(&file.metadata()?)?;
         Ok(file)
     }
 

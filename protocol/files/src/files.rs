@@ -1,6 +1,7 @@
 //! Files of this machine, by path: all of them, or those beneath some directories alone.
 
 use super::beneath::Beneath;
+use super::regular;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -29,11 +30,7 @@ impl Files {
     pub fn open(&self, path: &Path) -> io::Result<File> {
         match &self.0 {
             Some(beneath) => beneath.open(path),
-            // Opening a pipe would wait for somebody to write into it.
-            None if !fs::metadata(path)?.is_file() => {
-                Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-            }
-            None => File::open(path),
+            None => regular::open(path),
         }
     }
 
@@ -83,7 +80,7 @@ impl Files {
     pub fn pin(&self, path: &Path) -> io::Result<Option<Pin>> {
         let found = match &self.0 {
             Some(beneath) => beneath.open(path).map(Some),
-            None => fs::metadata(path).map(|_| None),
+            None => fs::metadata(path).and_then(|found| regular::check(&found)).map(|()| None),
         };
         match found {
             Ok(handle) => Ok(Some(Pin { handle, name: path.into() })),

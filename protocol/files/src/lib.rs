@@ -4,6 +4,7 @@
 //!   ([`beneath`]). A [`Pin`] is a file or directory that is held open, with a path to it for libraries that take paths.
 //! * [`commit`] writes a granule beside its target and makes it the target in one step, once.
 //! * [`output`] writes a file that a user named.
+//! * [`regular`] opens regular files without waiting for what may stand in their place.
 //! * [`ReadAt`] is whatever can be read at any offset: a file, bytes in memory, an object that is on its way.
 //! * [`Stamp`] tells whether a file is still what it was.
 //!
@@ -14,6 +15,7 @@ pub mod commit;
 mod files;
 pub mod output;
 mod read_at;
+pub mod regular;
 mod stamp;
 
 pub use files::{Files, Pin};

@@ -72,6 +72,19 @@ fn target(path: &Path) -> io::Result<Target> {
     Err(Errno::LOOP.into())
 }
 
+/// Whether a path is, or leads by links to, what this process has open: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.
+pub(super) fn is_own_descriptor(path: &Path) -> bool {
+    // Elsewhere than on Linux these are no links.
+    let by_name = path == Path::new("/dev/stdin") || path.parent() == Some(Path::new("/dev/fd"));
+    by_name || matches!(target(path), Ok(Target::Descriptor(link)) if is_own(&link))
+}
+
+/// Whether a path in a process' directory of descriptors is in that of this process.
+fn is_own(link: &Path) -> bool {
+    let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
+    link.parent().and_then(|parent| parent.canonicalize().ok()) == Some(own)
+}
+
 /// Whether a path is in a process' directory of descriptors.
 fn is_descriptor(path: &Path) -> bool {
     let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
@@ -81,8 +94,7 @@ fn is_descriptor(path: &Path) -> bool {
 /// Writes to a descriptor. What this process calls its output and its error stream is written where these stand; a file
 /// behind another descriptor is appended to, since nobody can tell where its owner is in it.
 fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
-    let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
-    let is_own = link.parent().and_then(|parent| parent.canonicalize().ok()) == Some(own);
+    let is_own = is_own(link);
     match link.file_name().and_then(OsStr::to_str) {
         Some("1") if is_own => {
             let mut stdout = io::stdout().lock();

@@ -1,13 +1,14 @@
 //! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
 
+mod file;
 mod problem;
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat};
 use edp_queue::QueueSettings;
 use edp_store::StoreSettings;
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -121,20 +122,33 @@ pub enum SettingsError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file of the current directory belongs to somebody else, or others may change it.
+    #[error(
+        "settings: {path}, which was found in the current directory, {why}: whoever can write it decides where data and \
+         passwords go; {remedy}, or name it if it is to be used nevertheless: --settings {path}"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is, or who may write it.
+        why: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// The file is no TOML.
-    #[error("settings: {path}, line {line}: {what} (the line is not shown: it may hold a password)")]
+    #[error("settings: {path}, {place}: {what} (the line is not shown: it may hold a password)")]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line.
-        line: usize,
+        /// Line, column and key.
+        place: String,
         /// What is wrong.
         what: String,
     },
     /// A key is unknown, or its value of the wrong type. No value is repeated: it may be a password.
-    #[error("settings, from {from}: {what}")]
+    #[error("settings: {from}: {what}")]
     Content {
-        /// Where they come from.
+        /// Where it is: file, line and column, or the variable of the environment.
         from: String,
         /// Which key, and what is wrong.
         what: String,
@@ -145,21 +159,22 @@ impl Settings {
     /// Reads the settings of this process.
     ///
     /// # Errors
-    /// The named file is not there or no text, or a key is unknown or of the wrong type.
+    /// The named file is not there or no text; the one of the current directory may be written by others; or a key is
+    /// unknown or of the wrong type.
     pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-        let path = file.unwrap_or(Path::new(FILE));
-        let mut settings = match read(path) {
-            Err(SettingsError::Read { source, .. }) if file.is_none() && source.kind() == io::ErrorKind::NotFound => {
-                Settings::parse(None, environment)
-            }
-            text => {
-                let text = text?;
+        let (path, read) = match file {
+            Some(path) => (path, Some(file::read_named(path)?)),
+            None => (Path::new(FILE), file::read_found(Path::new(FILE))?.map(|text| (text, None))),
+        };
+        let mut settings = match read {
+            None => Settings::parse(None, environment)?,
+            Some((text, warning)) => {
                 let mut settings = Settings::parse(Some((path, &text)), environment)?;
-                settings.warnings.extend(exposed(path, &text));
-                Ok(settings)
+                settings.warnings.extend(warning.into_iter().chain(exposed(path, &text)));
+                settings
             }
-        }?;
+        };
         let exposed: Vec<_> = settings.exposed_secrets().collect();
         settings.warnings.extend(exposed);
         Ok(settings)
@@ -178,18 +193,24 @@ impl Settings {
             FROM_ENVIRONMENT.iter().any(|start| name == *start || (start.ends_with('_') && name.starts_with(start)))
         };
         let environment: HashMap<String, String> = environment.into_iter().filter(|(name, _)| ours(name)).collect();
-        let environment =
-            Environment::with_prefix("EDP").prefix_separator("_").separator("__").source(Some(environment));
         if let Some((path, text)) = file
-            && let Some((line, what)) = problem::syntax(text)
+            && let Some((place, what)) = problem::syntax(text)
         {
-            return Err(SettingsError::Syntax { path: path.into(), line, what });
+            return Err(SettingsError::Syntax { path: path.into(), place, what });
         }
-        let text = file.map(|(_, text)| File::from_str(text, FileFormat::Toml));
-        let all = Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build();
-        all.and_then(Config::try_deserialize).map_err(|error| SettingsError::Content {
-            from: file.map_or("the environment".into(), |(path, _)| format!("{} and the environment", path.display())),
-            what: problem::content(&error),
+        let text = file.map(|(_, text)| text);
+        composed(text, &environment).map_err(|error| {
+            let found = problem::content(&error);
+            // The environment stands above the file: where both are wrong, it is what was used.
+            let alone = composed(None, &environment).err().map(|error| problem::content(&error));
+            let from = match file {
+                Some((path, text)) if alone.is_none_or(|alone| !alone.is_of_the_same_key(&found)) => {
+                    let place = problem::place(text, &found).map(|place| format!(", {place}"));
+                    format!("{}{}", path.display(), place.unwrap_or_default())
+                }
+                _ => problem::variable(environment.keys(), &found),
+            };
+            SettingsError::Content { from, what: found.to_string() }
         })
     }
 
@@ -216,15 +237,12 @@ fn exposed(path: &Path, text: &str) -> Option<String> {
     (is_open(path) && settings.queue.url?.has_password()).then(warn)
 }
 
-/// The text of a settings file.
-fn read(path: &Path) -> Result<String, SettingsError> {
-    let fail = |source| SettingsError::Read { path: path.into(), source };
-    let mut text = String::new();
-    std::fs::File::open(path).map_err(fail)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(fail)?;
-    if text.len() as u64 > MAX_FILE_BYTES {
-        return Err(fail(io::Error::other(format!("larger than the {MAX_FILE_BYTES} bytes that settings may have"))));
-    }
-    Ok(text)
+/// Settings of a text in TOML, with variables of the environment above it.
+fn composed(text: Option<&str>, environment: &HashMap<String, String>) -> Result<Settings, ConfigError> {
+    let text = text.map(|text| File::from_str(text, FileFormat::Toml));
+    let variables = Environment::with_prefix("EDP").prefix_separator("_").separator("__");
+    let environment = variables.source(Some(environment.clone()));
+    Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build()?.try_deserialize()
 }
 
 #[cfg(test)]
@@ -277,24 +295,30 @@ mod tests {
     #[test]
     fn mistakes_are_named_and_values_are_not_shown() {
         for (text, parts) in [
-            ("[queue]\nurl = \"amqp://u:s3cret@h/v\n", &["line 2"][..]),
-            ("[queue]\n\nurl = amqp://u:s3cret@h/v\n", &["line 3"]),
-            ("[queue]\nurl = [\"amqp://u:s3cret@h/v\"]\n", &["queue.url", "a list", "a text"]),
-            ("[queue]\nurl = \"amqp://u:s3cret@h/v\" x\n", &["line 2"]),
-            ("[queue]\nurl = \"a\"\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 3"]),
-            ("[queue]\nurll = \"amqp://u:s3cret@h/v\"\n", &["urll", "url, "]),
-            ("[queue]\n\"amqp://u:s3cret@h/v\" = 1\n", &["no key"]),
-            ("queue = \"amqp://u:s3cret@h/v\"\n", &["queue", "a section"]),
-            ("[queue]\nurl = \"amqp://u:s3cret@h:99999/v\"\n", &["amqp://user:password"]),
-            ("[queue]\npatience = \"amqp://u:s3cret@h/v\"\n", &["queue.patience", "whole number"]),
-            ("[queue]\npassword_command = 7\n", &["password_command", "a program"]),
-            ("[queue]\npassword_command = [['s3cret']]\n", &["password_command", "a program"]),
-            ("[serve]\nnotices = \"s3cret\"\n", &["serve.notices", "none of those"]),
-            ("[store.s3]\nanonymous = \"s3cret\"\n", &["store.s3.anonymous"]),
-            ("[run]\nslots = 70000\n", &["run.slots"]),
-            ("log = { s3cret = 1 }\n", &["log", "a section", "a text"]),
-            ("[\"amqp://u:s3cret@h\"]\n", &["no key"]),
-            ("[[queue]]\nurl = \"amqp://u:s3cret@h/v\"\n", &["queue"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\n", &["edp.toml, line 2, column 27, queue.url: "][..]),
+            ("[queue]\n\nurl = amqp://u:s3cret@h/v\n", &["edp.toml, line 3, column 7, queue.url: "]),
+            ("[queue]\nurl = [\"amqp://u:s3cret@h/v\"]\n", &["line 2, column 7: queue.url: ", "a list", "a text"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h/v\" x\n", &["line 2, column 29, queue.url: "]),
+            ("[queue]\nurl = \"a\"\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 3, column 1"]),
+            ("[queue]\nca = \"\"\"\ns3cret = amqp://u:s3cret@h\n", &["line "]),
+            ("[queue]\nurll = \"amqp://u:s3cret@h/v\"\n", &["line 2, column 1: queue: ", "urll", "url, "]),
+            ("[queue]\n\"amqp://u:s3cret@h/v\" = 1\n", &["line 2, column 1", "no key"]),
+            ("queue = \"amqp://u:s3cret@h/v\"\n", &["line 1, column 9: queue: ", "a section"]),
+            ("[queue]\nurl = \"amqp://u:s3cret@h:99999/v\"\n", &["line 2, column 7", "amqp://user:password"]),
+            (
+                "[queue]\npatience = \"amqp://u:s3cret@h/v\"\n",
+                &["edp.toml, line 2, column 12: queue.patience: a text, where a whole number"],
+            ),
+            ("[queue]\npassword_command = 7\n", &["line 2, column 20", "password_command", "a program"]),
+            ("[queue]\npassword_command = [['s3cret']]\n", &["line 2", "password_command", "a program"]),
+            ("[serve]\nnotices = \"s3cret\"\n", &["line 2, column 11", "serve.notices", "none of those"]),
+            ("é = 1\n[store.s3]\nanonymous = \"s3cret\"\n", &["line 1, column 1"]),
+            ("[store.s3]\nanonymous = \"s3cret\"\n", &["line 2, column 13: store.s3.anonymous"]),
+            ("store.s3 = { anonymous = 's3cret' }\n", &["line 1, column 26: store.s3.anonymous"]),
+            ("[run]\nslots = 70000\n", &["line 2, column 9: run.slots", "from 0 to 65535"]),
+            ("log = { s3cret = 1 }\n", &["line 1, column 7: log", "a section", "a text"]),
+            ("[\"amqp://u:s3cret@h\"]\n", &["line 1, column 2", "no key"]),
+            ("[[queue]]\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 1, column ", "queue"]),
         ] {
             let error = load(text, &[]).unwrap_err();
             let shown = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
@@ -308,10 +332,20 @@ mod tests {
             ("EDP_QUEUE__PATIENCE", "queue.patience"),
             ("EDP_QUEUE__URLL", "urll"),
             ("EDP_RUN__SLOTS", "run.slots"),
+            ("EDP_STORE__S3__TIMEOUT", "store.s3.timeout"),
         ] {
-            let error = load("", &[(name, "amqp://u:s3cret@h/v")]).unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("s3cret") && error.to_string().contains(part), "{error}");
+            // whatever the file has there, and elsewhere
+            for text in ["", "[run]\nslots = 1\n[queue]\npatience = 1\n"] {
+                let error = load(text, &[(name, "amqp://u:s3cret@h/v"), ("EDP_LOG", "info")]).unwrap_err();
+                assert!(
+                    !format!("{error} {error:?}").contains("s3cret") && error.to_string().contains(part),
+                    "{error}"
+                );
+                assert!(error.to_string().contains(&format!("settings: the variable {name}: ")), "{error}");
+            }
         }
+        let error = load("queue = 's3cret'\n", &[("EDP_LOG", "info"), ("EDP_RUN__SLOTS", "2")]).unwrap_err();
+        assert!(error.to_string().contains("edp.toml, line 1, column 9: queue: "), "{error}");
     }
 
     #[test]

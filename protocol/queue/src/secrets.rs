@@ -1,7 +1,8 @@
 //! Addresses and passwords from files and programs: read at each connection, since they may have been changed.
 
 use super::{Address, AddressError};
-use std::fs::{self, File};
+use edp_files::regular;
+use edp_protocol::text::Named;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,7 +33,7 @@ pub struct Secrets {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// A file cannot be read.
-    #[error("queue.{key}: {path}: {source}")]
+    #[error("queue.{key}: {}: {source}", Named(.path))]
     Read {
         /// The setting.
         key: &'static str,
@@ -50,7 +51,7 @@ pub enum SecretError {
         what: String,
     },
     /// What was read is no address.
-    #[error("queue.url_file: {path}: {source}")]
+    #[error("queue.url_file: {}: {source}", Named(.path))]
     Address {
         /// The file.
         path: PathBuf,
@@ -105,14 +106,15 @@ impl Secrets {
 
 /// The bytes of a small regular file. A FIFO would give them once, and block the next time.
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
-    let fail = |source| SecretError::Read { key, path: path.into(), source };
-    if !fs::metadata(path).map_err(fail)?.is_file() {
-        let what = "is no regular file, and could not be read again at the next connection; use queue.password_command";
-        return Err(fail(io::Error::other(what)));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(fail)?;
-    Ok(bytes)
+    regular::read(path, MAX_BYTES as u64).map_err(|source| {
+        let source = match source.kind() {
+            io::ErrorKind::InvalidInput => io::Error::other(format!(
+                "{source}, and could not be read again at the next connection; use queue.password_command"
+            )),
+            _ => source,
+        };
+        SecretError::Read { key, path: path.into(), source }
+    })
 }
 
 /// A text without the line break that editors and programs put at its end.
@@ -148,7 +150,14 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     let end = Instant::now() + deadline;
     let mut started = Command::new(program);
     started.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = Ended(started.spawn().map_err(|error| fail(format!("it cannot be started: {error}")))?);
+    let mut child = Ended(started.spawn().map_err(|error| match error.kind() {
+        // A name alone that is no program may be the password itself.
+        io::ErrorKind::NotFound if !program.contains('/') => SecretError::Program {
+            program: "its first word".into(),
+            what: "there is no such program (the word is not shown: it may be a password)".into(),
+        },
+        _ => fail(format!("it cannot be started: {error}")),
+    })?);
     let Some(output) = child.0.stdout.take() else { return Err(fail("it has no output".into())) };
     let (printed, all) = mpsc::channel();
     // On a thread of its own: who else has the output, such as a process that the program left behind, may keep it open.
@@ -192,13 +201,14 @@ impl Drop for Ended {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs;
 
     fn command(script: &str) -> Vec<String> {
         ["sh", "-c", script].map(str::to_owned).to_vec()
     }
 
     fn given(secrets: &Secrets, named: &str) -> Result<Option<Address>, String> {
-        secrets.address(named.parse().ok().as_ref()).map_err(|error| format!("{error} {error:?}"))
+        secrets.address(named.parse().ok().as_ref()).map_err(|error| error.to_string())
     }
 
     fn password_of(secrets: &Secrets) -> String {
@@ -237,13 +247,15 @@ mod tests {
         let url = directory.path().join("url");
         fs::write(&url, "amqp://u:s3cret/x@h").unwrap();
         let none = directory.path().join("none");
+        let bare = Secrets { password_file: Some("s3cret-itself".into()), ..Secrets::default() };
+        assert!(!given(&bare, "amqp://u@h").unwrap_err().contains("s3cret"));
         for (secrets, part) in [
             (file("two", b"s3cret\ntwo"), "more than one line"),
             (file("empty", b"\n"), "empty"),
             (file("latin", b"s3cret\xe9"), "UTF-8"),
-            (file("huge", &[b'x'; MAX_BYTES + 1]), "more than the"),
+            (file("huge", &[b'x'; MAX_BYTES + 1]), "larger than the"),
             (Secrets { password_file: Some(none), ..Secrets::default() }, "none"),
-            (Secrets { password_file: Some(directory.path().into()), ..Secrets::default() }, "no regular file"),
+            (Secrets { password_file: Some(directory.path().into()), ..Secrets::default() }, "not a regular file"),
             (Secrets { url_file: Some(url), ..Secrets::default() }, "percent-encode"),
             (program("echo s3cret; echo s3cret >&2; exit 3"), "exit status: 3"),
             (program("while echo s3cret; do :; done"), "more than the"),
@@ -251,6 +263,8 @@ mod tests {
                 Secrets { password_command: vec!["/nowhere/pass".into(), "s3cret".into()], ..Secrets::default() },
                 "/nowhere/pass",
             ),
+            (Secrets { password_command: vec!["s3cret".into()], ..Secrets::default() }, "no such program"),
+            (Secrets { url_file: Some("amqp://u:s3cret@h/v".into()), ..Secrets::default() }, "queue.url_file"),
         ] {
             let error = given(&secrets, "amqp://u@h").unwrap_err();
             assert!(error.contains(part), "{error}");

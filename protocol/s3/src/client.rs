@@ -1,6 +1,7 @@
 //! The SDK's client, from our settings and those of AWS programs.
 
 use super::error::causes;
+use super::profile::check_credentials;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
@@ -60,6 +61,7 @@ pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<C
     if anonymous {
         loader = loader.no_credentials();
     } else if let Some(file) = &settings.credentials {
+        check_credentials(settings)?;
         loader = loader.credentials_provider(credentials_in(file, settings.profile.as_deref()));
     }
     let config = loader.load().await;

@@ -3,6 +3,7 @@
 use super::folder;
 use super::link::{Link, random};
 use super::read::PART;
+use edp_files::regular;
 use edp_store::Object;
 use edp_store::{At, Copied, S3Error};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -200,7 +201,7 @@ fn sweep(scratch: &Path) {
         let name = mark.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(NAME)
             && name.ends_with(".lock")
-            && let Ok(file) = File::open(&mark)
+            && let Ok(file) = regular::open(&mark)
             && !matches!(file.try_lock(), Err(TryLockError::WouldBlock | TryLockError::Error(_)))
         {
             let _ = fs::remove_dir_all(mark.with_extension(""));

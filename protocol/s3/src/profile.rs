@@ -2,8 +2,21 @@
 
 use aws_config::profile::load;
 use aws_types::os_shim_internal::{Env, Fs};
+use edp_files::regular;
+use edp_protocol::text::Named;
 use edp_store::S3Error;
 use edp_store::S3Settings;
+
+/// Refuses a file of credentials that cannot be opened, or is no regular file: the SDK would wait for whoever opens the
+/// other end of a FIFO.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
+    let Some(file) = &settings.credentials else { return Ok(()) };
+    let refused = |error| S3Error::Settings { key: "credentials", what: format!("{}: {error}", Named(file)) };
+    regular::open(file).map(drop).map_err(refused)
+}
 
 /// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
 /// otherwise, and nobody would notice.
@@ -15,6 +28,7 @@ pub fn check_profile(settings: &S3Settings) -> Result<(), S3Error> {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
     let Some(name) = &settings.profile else { return Ok(()) };
     let fail = |what: String| Err(S3Error::Settings { key: "profile", what });
+    check_credentials(settings)?;
     let files = match &settings.credentials {
         Some(file) => ProfileFiles::builder().with_file(ProfileFileKind::Credentials, file).build(),
         None => ProfileFiles::default(),

@@ -293,6 +293,19 @@ impl Stores {
         Ok(bytes)
     }
 
+    /// The same of a list that the user names: it may also come through a pipe, as [`edp_files::regular::read_named`] says. What a
+    /// recipe names is never read by this.
+    ///
+    /// # Errors
+    /// Those of [`Stores::read`].
+    pub fn read_list(&self, at: &Location, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let Location::Local(path) = at else { return self.read(at, limit) };
+        edp_files::regular::read_named(path, limit).map_err(|source| match source.kind() {
+            io::ErrorKind::FileTooLarge => StoreError::TooLarge { location: at.clone(), limit },
+            _ => StoreError::Io { path: path.clone(), source },
+        })
+    }
+
     /// A local path where the file, or everything below the directory, at a location can be read: itself if it is
     /// local, to be read through [`Stores::files`]; on S3 a copy of it, made at the first call and removed with the last
     /// clone of these stores.

@@ -1,5 +1,6 @@
 //! Files of this machine.
 
+use edp_files::regular;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -58,6 +59,14 @@ pub enum Skipped {
     /// A link to a directory in which it lies itself.
     #[error("{}: the link leads back to a directory above it; not followed", .0.display())]
     Loop(PathBuf),
+    /// A FIFO, a socket or a device, which nobody reads.
+    #[error("{}: {source}; it was left out", path.display())]
+    NoFile {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        source: io::Error,
+    },
     /// A directory that many links lead to.
     #[error("{}: the same directory was listed {VISITS} times under other names; not listed again", .0.display())]
     TooManyLinks(PathBuf),
@@ -123,6 +132,8 @@ pub fn list(root: &Path, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Vec<Ski
                     Err(source) => skipped.push(Skipped::Unreadable { path: full, source }),
                 }
             }
+        } else if let Err(source) = regular::check(&found) {
+            skipped.push(Skipped::NoFile { path: full, source });
         }
     }
     Ok(skipped)

@@ -4,6 +4,7 @@ mod changes;
 mod destination;
 mod factors;
 mod inputs;
+mod special;
 mod texts;
 
 use edp_protocol::recipe::{self, Recipe};

@@ -6,6 +6,7 @@
 //! that afterwards.
 
 use crate::cancel;
+use edp_files::regular;
 use edp_files::{Files, Pin, Stamp};
 use edp_protocol::Digest;
 use std::collections::BTreeMap;
@@ -103,7 +104,7 @@ impl Held {
     /// # Errors
     /// It cannot be opened, or others are held but not this one.
     pub fn reader(&self, path: &Path) -> io::Result<File> {
-        File::open(self.path(path)?)
+        regular::open(&self.path(path)?)
     }
 
     /// Whether a file is among those held, or there at all if none is.
@@ -150,7 +151,7 @@ impl Held {
     /// One cannot be read or has another digest, or `cancel` was set.
     pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), HeldError> {
         for (path, OneHeld { pin, digest, .. }) in &self.0 {
-            let read = File::open(pin.path()).and_then(|file| cancel::digest(file, cancel));
+            let read = regular::open(&pin.path()).and_then(|file| cancel::digest(file, cancel));
             let found = read.and_then(|found| if found == *digest { Ok(()) } else { Err(changed()) });
             found.map_err(|source| HeldError { path: path.clone(), source })?;
         }

@@ -9,12 +9,13 @@ mod terminal;
 pub use command_line::main;
 pub use ending::{leave, shut_down};
 pub use signals::Stop;
-pub use terminal::{Counter, Progress, note, out, table};
+pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};
 
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
 use edp_files::commit;
+use edp_files::regular;
 use edp_production::verify::Depth;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
@@ -218,7 +219,7 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
     let read = match at {
         Location::Local(path) => {
             let unread = |source| StoreError::Io { path: path.clone(), source };
-            let file = stores.files().open(path).map_err(|source| named(&unread(source)))?;
+            let file = regular::open_named(path).map_err(|source| named(&unread(source)))?;
             recipe::read_list(&name, file, limit)
         }
         // An object comes as a whole; its size is looked at before.

@@ -269,9 +269,9 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
             console::of_queue(error)
         }
         Some(SessionError::Destination(error)) => console::named(error),
-        Some(SessionError::Ledger(error @ (LedgerError::Production { .. } | LedgerError::Layout { .. }))) => {
-            Usage(chain(error)).into()
-        }
+        Some(SessionError::Ledger(
+            error @ (LedgerError::Production { .. } | LedgerError::Layout { .. } | LedgerError::NoFile { .. }),
+        )) => Usage(chain(error)).into(),
         _ => error,
     }
 }

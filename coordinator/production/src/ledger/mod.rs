@@ -27,6 +27,7 @@ pub use state::{Counts, Due, Event, Made, Settled, State};
 pub use view::{Attempt, Dataset, Granule, Overview, Problem, View, WorkerSeen};
 
 use super::retries::Policy;
+use edp_files::regular;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use schema::{LAYOUT, TABLES, is_remote};
 use std::collections::HashMap;
@@ -89,6 +90,14 @@ pub enum LedgerError {
         found: String,
         /// Ours.
         wanted: String,
+    },
+    /// It, or what is kept beside it, is a FIFO, a device or the like.
+    #[error("ledger {path}: {source}; move it away, or name another ledger by --ledger")]
+    NoFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        source: std::io::Error,
     },
     /// The file, the lock beside it or a copy of it cannot be used.
     #[error("ledger {path}: {source}")]
@@ -179,6 +188,7 @@ impl Ledger {
         if !path.try_exists().map_err(io)? {
             fetch(path)?;
         }
+        check_files(path)?;
         let connection = connect(path, exclusive).map_err(|source| sqlite(path, source))?;
         let ledger =
             Ledger { path: path.into(), connection, policy, exclusive, offered: HashMap::new(), _lock: Some(lock) };
@@ -302,12 +312,37 @@ fn lock(path: &Path) -> Result<Option<File>, LedgerError> {
     let io = |source| LedgerError::Io { path: path.into(), source };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&beside).map_err(io)?;
+    let beside = Path::new(&beside);
+    let lock = regular::open_or_create(beside).map_err(|source| unopened(beside, source))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => Err(io(source)),
     }
+}
+
+/// Why a file cannot be opened.
+fn unopened(path: &Path, source: std::io::Error) -> LedgerError {
+    let path = path.to_owned();
+    match source.kind() {
+        std::io::ErrorKind::InvalidInput => LedgerError::NoFile { path, source },
+        _ => LedgerError::Io { path, source },
+    }
+}
+
+/// Refuses a ledger that is no regular file, or has a FIFO or the like in the place of a file that SQLite keeps beside it:
+/// SQLite would wait for whoever opens the other end.
+fn check_files(path: &Path) -> Result<(), LedgerError> {
+    for end in ["", "-journal", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        let file = PathBuf::from(file);
+        match std::fs::metadata(&file).and_then(|found| regular::check(&found)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            checked => checked.map_err(|source| unopened(&file, source))?,
+        }
+    }
+    Ok(())
 }
 
 /// Opens the file for writing. Write-ahead logs need memory that processes share, which network file systems have not:

@@ -4,7 +4,7 @@ use super::known::DONE;
 use super::reading::{SETTLED, counts, settled};
 use super::schema::{LAYOUT, PACE, is_remote};
 use super::state::{Settled, State};
-use super::{LedgerError, copy, detail, sqlite};
+use super::{LedgerError, check_files, copy, detail, sqlite};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::base_name;
 use edp_protocol::wire::Done;
@@ -172,8 +172,7 @@ impl View {
         match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(absent("there is none")),
             Err(source) => return Err(LedgerError::Io { path: path.into(), source }),
-            Ok(found) if !found.is_file() => return Err(absent("is no file")),
-            Ok(_) => {}
+            Ok(_) => check_files(path)?,
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;

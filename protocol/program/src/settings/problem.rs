@@ -1,39 +1,133 @@
-//! What is wrong with settings, said without any of their values: one of them may be a password in the wrong place.
+//! What is wrong with settings, and where, said without any of their values: one of them may be a password in the wrong
+//! place.
 
 use config::ConfigError;
-use toml::de::DeTable;
+use std::fmt;
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
 
-/// The line where a text is no TOML, and why; none if it is.
-pub(super) fn syntax(text: &str) -> Option<(usize, String)> {
-    let error = DeTable::parse(text).err()?;
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-    let line = 1 + before.matches('\n').count();
-    // The parser says what it expects, and not what is there. Should it ever do, that is not passed on.
-    let mut words = text.lines().nth(line - 1).unwrap_or("").split(|c: char| !c.is_alphanumeric());
-    let tells = words.any(|word| word.len() > 3 && error.message().contains(word));
-    Some((line, if tells { "it is no TOML".to_owned() } else { error.message().to_owned() }))
+/// A key or a value that cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// Sections and key.
+    path: Vec<String>,
+    /// Whether the key itself is what is wrong.
+    is_unknown: bool,
+    /// What is wrong.
+    what: String,
 }
 
-/// What is wrong with a key or a value.
-pub(super) fn content(error: &ConfigError) -> String {
-    match error {
-        ConfigError::Type { unexpected, expected, key, .. } => {
-            let found = kind(&unexpected.to_string());
-            format!("{}{found}, where {} is expected", of_key(key.as_deref()), plain(expected))
-        }
-        ConfigError::At { error, key, .. } => format!("{}{}", of_key(key.as_deref()), content(error)),
-        ConfigError::NotFound(key) => format!("{}is missing", of_key(Some(key))),
-        ConfigError::Message(text) => message(text),
-        _ => "it cannot be understood".to_owned(),
+impl Problem {
+    /// Whether two are about the same key.
+    pub(super) fn is_of_the_same_key(&self, other: &Problem) -> bool {
+        self.path == other.path
     }
 }
 
-/// The name of a key before what is wrong with it.
-fn of_key(key: Option<&str>) -> String {
-    match key {
-        None => String::new(),
-        Some(key) if is_name(key) => format!("{key}: "),
-        Some(_) => "a key with an odd name: ".to_owned(),
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = if self.is_unknown { &self.path[..self.path.len().saturating_sub(1)] } else { &self.path[..] };
+        match known.join(".") {
+            name if name.is_empty() => f.write_str(&self.what),
+            name if is_name(&name) => write!(f, "{name}: {}", self.what),
+            _ => write!(f, "a key with an odd name: {}", self.what),
+        }
+    }
+}
+
+/// Line and column, with the key if it is one of ours, where a text is no TOML; and why. None if it is.
+pub(super) fn syntax(text: &str) -> Option<(String, String)> {
+    let error = DeTable::parse(text).err()?;
+    let at = error.span().map_or(0, |span| span.start);
+    let (line, column) = line_and_column(text, at);
+    // The parser says what it expects, and not what is there. Should it ever do, that is not passed on.
+    let mut words = text.lines().nth(line - 1).unwrap_or("").split(|c: char| !c.is_alphanumeric());
+    let tells = words.any(|word| word.len() > 3 && error.message().contains(word));
+    let what = if tells { "it is no TOML".to_owned() } else { error.message().to_owned() };
+    let key = key_of_line(text, line).map(|key| format!(", {key}")).unwrap_or_default();
+    Some((format!("line {line}, column {column}{key}"), what))
+}
+
+/// The key of a line of a text that may be no TOML. Only one that there is: anything else may be a part of a value that
+/// has more than one line.
+fn key_of_line(text: &str, line: usize) -> Option<String> {
+    let lines: Vec<&str> = text.lines().take(line).map(str::trim).collect();
+    let (last, before) = lines.split_last()?;
+    let (key, _) = last.split_once('=')?;
+    let section = before.iter().rev().find_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+    let path: Vec<&str> = section.into_iter().flat_map(|name| name.split('.')).chain(key.split('.')).collect();
+    let path: Vec<&str> = path.into_iter().map(str::trim).collect();
+    let name = path.join(".");
+    let is_known = |name: &str| match super::composed(Some(&format!("{name} = 0")), &Default::default()) {
+        Ok(_) => true,
+        Err(error) => !content(&error).is_unknown,
+    };
+    (is_name(&name) && is_known(&name)).then_some(name)
+}
+
+/// Line and column of a byte of a text, from 1.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or("");
+    (1 + before.matches('\n').count(), 1 + line.chars().count())
+}
+
+/// Where a problem is in a text: line and column. None if the text is not to blame.
+pub(super) fn place(text: &str, problem: &Problem) -> Option<String> {
+    let root = DeTable::parse(text).ok()?;
+    let mut found: Option<(Range<usize>, Range<usize>)> = None;
+    let mut table = Some(root.get_ref());
+    for name in &problem.path {
+        let (key, value) = table?.iter().find(|(key, _)| key.get_ref() == name)?;
+        found = Some((key.span(), value.span()));
+        table = match value.get_ref() {
+            DeValue::Table(inner) => Some(inner),
+            _ => None,
+        };
+    }
+    let (key, value) = found?;
+    let (line, column) = line_and_column(text, if problem.is_unknown { key.start } else { value.start });
+    Some(format!("line {line}, column {column}"))
+}
+
+/// The variable of the environment that a problem is about.
+pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &Problem) -> String {
+    let parts = |name: &str| -> Vec<String> {
+        let name = name.strip_prefix("EDP_").unwrap_or(name).to_ascii_lowercase();
+        name.split("__").map(str::to_owned).collect()
+    };
+    // A variable beneath the key makes a section of it.
+    let mut found: Vec<&String> = names.filter(|name| parts(name).starts_with(&problem.path)).collect();
+    found.sort();
+    match found.first() {
+        Some(name) if is_name(name) => format!("the variable {name}"),
+        _ => "the environment".to_owned(),
+    }
+}
+
+/// What is wrong with a key or a value.
+pub(super) fn content(error: &ConfigError) -> Problem {
+    let path = |key: Option<&str>| -> Vec<String> {
+        let names = key.unwrap_or_default().split('.').filter(|name| !name.is_empty());
+        // elements of lists belong to their key
+        names.map(|name| name.split('[').next().unwrap_or(name).to_owned()).collect()
+    };
+    match error {
+        ConfigError::Type { unexpected, expected, key, .. } => {
+            let found = kind(&unexpected.to_string());
+            let what = format!("{found}, where {} is expected", plain(expected));
+            Problem { path: path(key.as_deref()), is_unknown: false, what }
+        }
+        ConfigError::At { error, key, .. } => {
+            let inner = content(error);
+            let path = path(key.as_deref()).into_iter().chain(inner.path).collect();
+            Problem { path, ..inner }
+        }
+        ConfigError::NotFound(key) => {
+            Problem { path: path(Some(key)), is_unknown: false, what: "it is missing".into() }
+        }
+        ConfigError::Message(text) => message(text),
+        _ => Problem { path: Vec::new(), is_unknown: false, what: "it cannot be understood".into() },
     }
 }
 
@@ -59,35 +153,44 @@ fn kind(described: &str) -> &'static str {
 }
 
 /// What was expected, in the words of people.
-fn plain(expected: &str) -> &str {
+fn plain(expected: &str) -> String {
+    if let Some(bits) = expected.strip_prefix("an unsigned ").and_then(|rest| rest.strip_suffix(" bit integer")) {
+        return match bits.trim_start_matches('u').parse::<u32>() {
+            Ok(bits @ 1..=32) => format!("a whole number from 0 to {}", (1_u64 << bits) - 1),
+            _ => "a whole number, not below 0,".to_owned(),
+        };
+    }
     match expected {
         _ if expected.starts_with("struct ") || expected == "a map" => "a section with keys",
         "a string" => "a text",
         "an integer" | "a signed 64 bit or less integer" | "an unsigned 64 bit or less integer" => "a whole number",
         other => other,
     }
+    .to_owned()
 }
 
 /// A message of the reading of one value.
-fn message(text: &str) -> String {
+fn message(text: &str) -> Problem {
+    let of_value = |what: String| Problem { path: Vec::new(), is_unknown: false, what };
     let after = |start: &str| text.strip_prefix(start)?.split_once('`');
     if let Some((name, rest)) = after("unknown field `") {
-        let name = if is_name(name) { format!("'{name}'") } else { "of that name".to_owned() };
-        return format!("there is no key {name}{}", known(rest));
+        let shown = if is_name(name) { format!("'{name}'") } else { "of that name".to_owned() };
+        let what = format!("there is no key {shown}{}", known(rest));
+        return Problem { path: vec![name.to_owned()], is_unknown: true, what };
     }
     if text.contains("does not have variant constructor") {
-        return "its value is none of those that there are".to_owned();
+        return of_value("its value is none of those that there are".to_owned());
     }
     if let Some((_, rest)) = after("unknown variant `") {
-        return format!("its value is none of those that there are{}", known(rest));
+        return of_value(format!("its value is none of those that there are{}", known(rest)));
     }
     // of other values, all that is told is what they should have been
     if text.starts_with("invalid ") {
         let expected =
             text.rsplit_once(", expected ").map(|(_, expected)| format!(": {} is expected", plain(expected)));
-        return format!("its value cannot be used{}", expected.unwrap_or_default());
+        return of_value(format!("its value cannot be used{}", expected.unwrap_or_default()));
     }
-    without_values(text)
+    of_value(without_values(text))
 }
 
 /// The names that there are, which the library lists.

@@ -1,5 +1,7 @@
 //! What both sides of an encrypted connection must prove.
 
+use edp_files::regular;
+use edp_protocol::text::Named;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -22,7 +24,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {}: {source}", Named(.path))]
     Read {
         /// What it is for.
         what: &'static str,
@@ -32,7 +34,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file holds nothing of the kind in PEM form.
-    #[error("{what} {path}: it holds none in PEM form, or a damaged one")]
+    #[error("{what} {}: it holds none in PEM form, or a damaged one", Named(.path))]
     Content {
         /// What it is for.
         what: &'static str,
@@ -99,8 +101,5 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    use io::Read as _;
-    let mut content = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut content));
-    read.map(|_| content).map_err(|source| TlsError::Read { what, path: path.into(), source })
+    regular::read(path, MAX_FILE).map_err(|source| TlsError::Read { what, path: path.into(), source })
 }

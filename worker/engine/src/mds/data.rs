@@ -3,6 +3,7 @@
 use super::error::MdsError;
 use super::header::{Header, MAX_HEADER, Precision};
 use edp_files::ReadAt;
+use edp_files::regular;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -58,7 +59,7 @@ impl MdsFile<File> {
     /// # Errors
     /// One of the files cannot be read, or they do not fit together.
     pub fn open_pair(stem: &Path) -> Result<MdsFile<File>, MdsError> {
-        Self::open_pair_by(stem, |path| File::open(path))
+        Self::open_pair_by(stem, regular::open)
     }
 
     /// The same, with the files opened by `open`.

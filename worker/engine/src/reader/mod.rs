@@ -30,10 +30,10 @@ pub use opened::examine;
 pub use session::{Number, Session};
 pub use wire::Described;
 
+use edp_files::regular;
 use helper::Helper;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -75,13 +75,10 @@ pub enum ReadError {
 /// It cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> Result<File, ReadError> {
     let fail = |source| ReadError::Io { path: path.into(), source };
-    // Looked at before it is opened, since opening a device may do something; and after, since it may be another by then.
-    if !fs::metadata(path).map_err(fail)?.is_file() {
-        return Err(ReadError::NoFile { path: path.into() });
-    }
-    let now = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(now).open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_file() { Ok(file) } else { Err(ReadError::NoFile { path: path.into() }) }
+    regular::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => ReadError::NoFile { path: path.into() },
+        _ => fail(error),
+    })
 }
 
 /// The helper processes of a program.

@@ -26,11 +26,24 @@ use std::sync::{Arc, OnceLock};
 /// # Errors
 /// It cannot be read, or is larger than [`MAX_FILE_BYTES`]: then it is something else, and not read to its end.
 pub fn read(location: &Location, stores: &Stores) -> Result<Vec<u8>, ResourceError> {
-    stores.read(location, MAX_FILE_BYTES as u64).map_err(|error| match (error, location) {
+    stores.read(location, MAX_FILE_BYTES as u64).map_err(|error| unread_text(error, location))
+}
+
+/// The same of a list that the user names, such as a job file: it may also come through a pipe, see
+/// [`Stores::read_list`].
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_list(location: &Location, stores: &Stores) -> Result<Vec<u8>, ResourceError> {
+    stores.read_list(location, MAX_FILE_BYTES as u64).map_err(|error| unread_text(error, location))
+}
+
+fn unread_text(error: StoreError, location: &Location) -> ResourceError {
+    match (error, location) {
         (StoreError::Io { path, source }, _) => ResourceError::Read { path, source },
         (StoreError::TooLarge { .. }, Location::Local(path)) => ResourceError::TooLarge { path: path.clone() },
         (error, _) => ResourceError::Store(error),
-    })
+    }
 }
 
 /// A local directory with what a location holds.

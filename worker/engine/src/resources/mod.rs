@@ -14,7 +14,7 @@ mod verdicts;
 pub use cache::{Cache, MEMORY};
 pub use error::ResourceError;
 pub use load::{
-    codec, configuration_digest, directory, factors_digest, grid_digest, load_table, metadata_digest, read,
+    codec, configuration_digest, directory, factors_digest, grid_digest, load_table, metadata_digest, read, read_list,
 };
 
 use crate::granule::coordinates::Static;
