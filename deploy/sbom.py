@@ -22,7 +22,9 @@ PROGRAMS = ["edp-coordinator", "edp-worker"]
 
 
 def cargo(*words):
-    return subprocess.run(["cargo", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    # The features are those of the programs alone, whatever somebody has cargo unify.
+    env = {name: value for name, value in os.environ.items() if name != "CARGO_RESOLVER_FEATURE_UNIFICATION"}
+    return subprocess.run(["cargo", *words], cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def host():

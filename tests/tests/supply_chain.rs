@@ -23,7 +23,8 @@ fn printed(command: &mut Command) -> String {
 }
 
 fn cargo(words: &[&str]) -> String {
-    printed(Command::new(env!("CARGO")).args(words).current_dir(root()))
+    let mut command = Command::new(env!("CARGO"));
+    printed(command.args(words).current_dir(root()).env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION"))
 }
 
 /// A row of the table of C libraries.
