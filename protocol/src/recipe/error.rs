@@ -124,6 +124,14 @@ pub enum RecipeError {
         /// The granule.
         granule: String,
     },
+    /// Something is wrong with a recipe of a list.
+    #[error("{list}: {error}")]
+    Listed {
+        /// The list.
+        list: String,
+        /// What is wrong.
+        error: Box<RecipeError>,
+    },
     /// The date of the production is none.
     #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
     Date {

@@ -12,11 +12,12 @@ use std::io::{self, BufReader, Read};
 /// The text is no JSON array of recipes, a production date is none, or two recipes make the same granule.
 pub fn parse_list(list: &str, text: &[u8]) -> Result<Vec<Recipe>, RecipeError> {
     let recipes = serde_json::from_slice(text).map_err(|source| RecipeError::Json { list: list.into(), source })?;
-    checked(recipes)
+    checked(list, recipes)
 }
 
-fn checked(recipes: Vec<Recipe>) -> Result<Vec<Recipe>, RecipeError> {
-    recipes.iter().try_for_each(Recipe::check_date)?;
+fn checked(list: &str, recipes: Vec<Recipe>) -> Result<Vec<Recipe>, RecipeError> {
+    let listed = |error| RecipeError::Listed { list: list.into(), error: Box::new(error) };
+    recipes.iter().try_for_each(Recipe::check_date).map_err(listed)?;
     check_unique(&recipes)?;
     Ok(recipes)
 }
@@ -38,7 +39,7 @@ pub fn read_list(list: &str, reader: impl Read, limit: u64) -> Result<Vec<Recipe
     let read = text.deserialize_seq(Recipes { most: limit / RECIPE, crowded: &mut crowded });
     let read = read.and_then(|recipes| text.end().map(|()| recipes));
     match (read, bounded.failed) {
-        (Ok(recipes), _) => checked(recipes),
+        (Ok(recipes), _) => checked(list, recipes),
         (Err(_), _) if crowded => Err(too_large()),
         (Err(_), Some(None)) => Err(too_large()),
         (Err(_), Some(Some(source))) => Err(RecipeError::Read { list: list.into(), source }),
