@@ -10,7 +10,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("edp-files", &[]),
     ("edp-store", &["edp-files", "edp-protocol"]),
     ("edp-s3", &["edp-files", "edp-protocol", "edp-store"]),
-    ("edp-queue", &["edp-protocol"]),
+    ("edp-queue", &["edp-files", "edp-protocol"]),
     ("edp-program", &["edp-files", "edp-protocol", "edp-queue", "edp-store"]),
     ("edp-engine", &["edp-files", "edp-protocol", "edp-store"]),
     ("edp-production", &["edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"]),
