@@ -6,6 +6,7 @@ use edp_files::regular;
 use edp_protocol::text::Named;
 use edp_store::S3Error;
 use edp_store::S3Settings;
+use std::io;
 
 /// Refuses a file of credentials that cannot be opened, or is no regular file: the SDK would wait for whoever opens the
 /// other end of a FIFO.
@@ -14,8 +15,14 @@ use edp_store::S3Settings;
 /// What is wrong with it.
 pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
     let Some(file) = &settings.credentials else { return Ok(()) };
-    let refused = |error| S3Error::Settings { key: "credentials", what: format!("{}: {error}", Named(file)) };
-    regular::open(file).map(drop).map_err(refused)
+    regular::open(file).map(drop).map_err(|error| {
+        let what = format!("{}: {error}", Named(file));
+        match error.kind() {
+            // It may come later, as the secrets of a container do.
+            io::ErrorKind::NotFound => S3Error::NoCredentials(format!("store.s3.credentials: {what}")),
+            _ => S3Error::Settings { key: "credentials", what },
+        }
+    })
 }
 
 /// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
