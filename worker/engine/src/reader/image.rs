@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use crate::granule::chunks::{self, ChunkError, Layout};
+use std::cell::OnceCell;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -12,6 +13,8 @@ use std::io;
 pub(crate) struct Image {
     start: *mut c_void,
     length: usize,
+    /// Whether it leads to no other file, once that was asked.
+    within: OnceCell<Result<(), ChunkError>>,
 }
 
 impl Image {
@@ -24,12 +27,12 @@ impl Image {
         let length =
             usize::try_from(file.metadata()?.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         if length == 0 {
-            return Ok(Image { start: std::ptr::null_mut(), length });
+            return Ok(Image { start: std::ptr::null_mut(), length, within: OnceCell::new() });
         }
         // SAFETY: the system chooses the place, so that nothing else is mapped over.
         let start =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }?;
-        Ok(Image { start, length })
+        Ok(Image { start, length, within: OnceCell::new() })
     }
 
     /// All bytes.
@@ -52,7 +55,7 @@ impl Image {
         }
         // Opening alone makes the library follow links. Files in the classic format have none.
         if !self.bytes().starts_with(b"CDF") {
-            chunks::refuse_outside(self.bytes()).map_err(|error| error.what())?;
+            self.refuse_outside().map_err(|error| error.what())?;
         }
         netcdf::open_mem(None, self.bytes())
     }
@@ -60,9 +63,15 @@ impl Image {
     /// How variables are stored.
     ///
     /// # Errors
-    /// It is no HDF5 file, a variable is missing, or an index is damaged.
+    /// It is no HDF5 file, leads to other files, a variable is missing, or an index is damaged.
     pub(crate) fn layouts(&self, variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
+        self.refuse_outside()?;
         chunks::layouts_of(self.bytes(), variables)
+    }
+
+    /// [`chunks::refuse_outside`], for which the file is gone through only once.
+    fn refuse_outside(&self) -> Result<(), ChunkError> {
+        self.within.get_or_init(|| chunks::refuse_outside(self.bytes())).clone()
     }
 }
 

@@ -111,15 +111,15 @@ fn link_name(group: &Id, number: u64) -> Option<CString> {
     CString::new(&bytes[..length]).ok()
 }
 
-/// [`super::layouts`] of a file whose bytes are in memory. It has no name, so that errors name none either.
+/// [`super::layouts`] of a file whose bytes are in memory, and which was not refused by [`refuse_outside`]. It has no name, so
+/// that errors name none either.
 ///
 /// # Errors
-/// Those of [`super::layouts`] and of [`refuse_outside`].
+/// Those of [`super::layouts`].
 pub(crate) fn layouts_of(image: &[u8], variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     let path = Path::new("");
     let id = open_image(path, image)?; // closed before the lock is released
-    check_group(&File { id: &id, path }, &id, &mut Vec::new(), &mut 0)?;
     variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
