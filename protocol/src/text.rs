@@ -45,8 +45,13 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// The same value as JSON, without passwords, and without the unsafe characters that JSON permits within its texts. Breaks between its lines
-/// stay.
+/// The beginning of a text, for messages that name what they refuse: control characters are escaped here already.
+pub fn shortened(text: &str) -> String {
+    text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+/// The same value as JSON, without passwords, and without the unsafe characters that JSON permits within its texts. Line
+/// breaks between its values stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, |c| c == '"' || c.is_whitespace()), is_unsafe_in_page, escape_json)
 }

@@ -11,6 +11,7 @@ mod frame;
 
 use crate::message::{FailureKind, causes};
 use crate::recipe::{Recipe, RecipeError};
+use crate::text::shortened;
 use frame::{Frame as _, decode, encode, list};
 use serde::{Deserialize, Serialize};
 
@@ -274,11 +275,6 @@ pub enum WireError {
     /// The recipe is not the one that its id is of, or has none.
     #[error(transparent)]
     Identity(RecipeError),
-}
-
-/// The beginning of a text that comes from outside, without control characters, for messages.
-fn shortened(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 /// What a message of this content type is kept as, if its body of `size` bytes is too large to be kept.

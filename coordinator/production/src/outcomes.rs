@@ -8,6 +8,7 @@ use super::sources::{Sight, Sources, Witnesses};
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
+use edp_protocol::text::shortened;
 use edp_protocol::wire::{self, Failed, Order, Report};
 use edp_queue::topology::DELIVERY_LIMIT;
 use edp_queue::{Consumer, Death, Delivery, Destination, Message};
@@ -321,11 +322,6 @@ struct Counted {
     granule: String,
     /// Whether the worker has said before how it ended.
     told: bool,
-}
-
-/// The beginning of an id that may be anything, without control characters.
-fn shortened(id: &str) -> String {
-    id.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 fn reported(report: Report) -> Event {

@@ -2,9 +2,10 @@
 
 use super::{
     Done, Event, Look, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_PLACE, MAX_RECIPE, MAX_REPORT, MAX_STAGES,
-    MAX_WORKER, NOT_KEPT, Order, Report, VERSION, WireError, shortened,
+    MAX_WORKER, NOT_KEPT, Order, Report, VERSION, WireError,
 };
 use crate::digest::Digest;
+use crate::text::shortened;
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
