@@ -117,19 +117,6 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
     span
 }
 
-/// The span of making a granule without a queue: a trace of its own.
-pub fn make(granule: &str, attempt: u32) -> Span {
-    info_span!(
-        "make",
-        edp.granule = granule,
-        edp.attempt = attempt,
-        edp.outcome = Empty,
-        otel.status_code = Empty,
-        otel.status_description = Empty,
-        error.type = Empty,
-    )
-}
-
 /// Writes into a span how an order ended, if it has.
 pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     if span.is_disabled() {
