@@ -146,16 +146,23 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 /// It cannot be written.
 pub fn order(recipe: &Recipe) -> Message {
     let id = &recipe.plan().expect("a plan").id;
-    let order = Order {
+    Message::new(order_naming(recipe, id).encode().expect("an order"), wire::CONTENT_TYPE, id)
+}
+
+/// The first order of a recipe, with any text in the place of the recipe's id.
+///
+/// # Panics
+/// The recipe cannot be written.
+pub fn order_naming(recipe: &Recipe, id: &str) -> Order {
+    Order {
         production: "default".into(),
-        recipe_id: id.clone(),
+        recipe_id: id.into(),
         attempt: 1,
         alone: false,
         deadline: 0,
         look: Look::Content,
         recipe: wire::json(recipe).expect("a recipe"),
-    };
-    Message::new(order.encode().expect("an order"), wire::CONTENT_TYPE, id)
+    }
 }
 
 /// Changes an input and keeps its time of modification, by which a change after planning is noticed.

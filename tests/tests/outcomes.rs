@@ -1,7 +1,7 @@
 //! What workers report of granules: all of it is so.
 
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Look, Order, Report};
+use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Report};
 use edp_protocol::{Digest, GridKind, Location, name};
 use edp_queue::{Link, Message, Queue};
 use edp_tests::{Fixture, files};
@@ -260,16 +260,7 @@ fn orders_that_name_another_recipe_are_refused() {
     let recipes = planned(&fixture, "out");
     let [good, named, inside] = [0, 1, 2].map(|n| &recipes[n]);
     let order = |recipe: &Recipe, id: &str| {
-        let order = Order {
-            production: "default".into(),
-            recipe_id: id.into(),
-            attempt: 1,
-            alone: false,
-            deadline: 0,
-            look: Look::Content,
-            recipe: wire::json(recipe).unwrap(),
-        };
-        Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, "")
+        Message::new(edp_tests::order_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
     };
     let mut edited = inside.clone();
     edited.dynamic_metadata.summary = "another".into();

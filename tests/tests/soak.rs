@@ -5,7 +5,7 @@ use edp_engine::resources;
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Event, Failed, Look, Order, Report};
+use edp_protocol::wire::{self, Event, Failed, Report};
 use edp_queue::{Link, Message, Publisher, Queue};
 use edp_store::Stores;
 use edp_tests::Fixture;
@@ -130,16 +130,7 @@ async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
 /// What somebody may publish who has seen a good recipe.
 fn hostile(good: &Recipe, number: usize) -> Message {
     let order = |recipe: &Recipe, id: &str| {
-        let order = Order {
-            production: "default".into(),
-            recipe_id: id.into(),
-            attempt: 1,
-            alone: false,
-            deadline: 0,
-            look: Look::Content,
-            recipe: wire::json(recipe).unwrap(),
-        };
-        Message::new(order.encode().unwrap(), wire::CONTENT_TYPE, "")
+        Message::new(edp_tests::order_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
     };
     let mut outside = good.clone();
     outside.granule = "/nowhere/granule.nc".into();

@@ -367,8 +367,8 @@ fn only_what_is_about_orders_of_this_production_counts() {
             };
             results.publish(Message::new(report.encode().unwrap(), CONTENT_TYPE, ""))
         };
-        let failed = || Event::Failed(Failed::because(FailureKind::Permanent, "said by nobody"));
-        let missed = || Event::Failed(Failed::because(FailureKind::NotFound, "said by nobody"));
+        let failed = || Event::Failed(Failed::because(FailureKind::Permanent, "forged"));
+        let missed = || Event::Failed(Failed::because(FailureKind::NotFound, "forged"));
         for event in [Event::Started, done(), failed(), missed()] {
             say(&"0".repeat(64), 1, event.clone()).await.unwrap();
             say("", 1, event.clone()).await.unwrap();

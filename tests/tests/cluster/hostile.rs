@@ -5,9 +5,9 @@ use crate::scenario::{Dice, Outcome};
 use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, CONTENT_TYPE, Done, Event, Failed, JSON, Look, Order, Report};
+use edp_protocol::wire::{self, CONTENT_TYPE, Done, Event, Failed, JSON, Order, Report};
 use edp_tests::broker::Broker;
-use edp_tests::until;
+use edp_tests::{order_naming, until};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
@@ -163,17 +163,20 @@ impl Forger {
             0 => to(orders, "text/plain", b"nonsense".to_vec()),
             1 => to(reports, CONTENT_TYPE, (0..200).map(|_| dice.below(256) as u8).collect()),
             2 => {
-                let mut body = of(good, &good.plan().unwrap().id).encode().unwrap();
+                let mut body = order_naming(good, &good.plan().unwrap().id).encode().unwrap();
                 body[4] = 1;
                 to(if number.is_multiple_of(40) { orders } else { reports }, CONTENT_TYPE, body)
             }
             // Orders that name no recipe, or another one than they have.
-            3 => order(of(good, "")),
-            4 => order(of(good, &self.recipes[dice.below(self.recipes.len())].plan().unwrap().id.replace('a', "b"))),
+            3 => order(order_naming(good, "")),
+            4 => order(order_naming(
+                good,
+                &self.recipes[dice.below(self.recipes.len())].plan().unwrap().id.replace('a', "b"),
+            )),
             5 => {
                 let mut edited = good.clone();
                 edited.dynamic_metadata.summary = format!("of message {number}");
-                order(of(&edited, &good.plan().unwrap().id))
+                order(order_naming(&edited, &good.plan().unwrap().id))
             }
             // Orders that nobody has planned: outside of the roots, within them, of another build.
             6 | 7 => order(own(&other(good, number, Path::new("/nowhere")))),
@@ -208,26 +211,14 @@ impl Forger {
                 }
                 Err(_) => said("", 1, number, Event::Started),
             }),
-            18 => to(dead, CONTENT_TYPE, of(good, &"0".repeat(64)).encode().unwrap()),
+            18 => to(dead, CONTENT_TYPE, order_naming(good, &"0".repeat(64)).encode().unwrap()),
             _ => to(dead, JSON, serde_json::to_vec(&other(good, number, Path::new("/nowhere"))).unwrap()),
         }
     }
 }
 
-fn of(recipe: &Recipe, id: &str) -> Order {
-    Order {
-        production: "default".into(),
-        recipe_id: id.into(),
-        attempt: 1,
-        alone: false,
-        deadline: 0,
-        look: Look::Content,
-        recipe: wire::json(recipe).unwrap(),
-    }
-}
-
 fn own(recipe: &Recipe) -> Order {
-    of(recipe, &recipe.plan().unwrap().id)
+    order_naming(recipe, &recipe.plan().unwrap().id)
 }
 
 /// A good recipe of its own, for another place.
@@ -250,7 +241,7 @@ fn done(size: u64) -> Event {
 }
 
 fn failed() -> Event {
-    Event::Failed(Failed::because(FailureKind::Permanent, "said by nobody"))
+    Event::Failed(Failed::because(FailureKind::Permanent, "forged"))
 }
 
 /// A recipe with a digest that is none.
