@@ -13,8 +13,7 @@ use aws_sdk_s3::config::{
     ProvideCredentials as _, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_types::service_config::ServiceConfigKey;
-use edp_store::S3Error;
-use edp_store::S3Settings;
+use edp_store::{S3Error, S3Settings};
 use std::path::Path;
 use std::time::Duration;
 

@@ -3,8 +3,7 @@
 use super::bare;
 use super::link::{Call, Link};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use edp_store::Object;
-use edp_store::S3Error;
+use edp_store::{Object, S3Error};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;

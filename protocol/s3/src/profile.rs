@@ -4,8 +4,7 @@ use aws_config::profile::load;
 use aws_types::os_shim_internal::{Env, Fs};
 use edp_files::regular;
 use edp_protocol::text::Named;
-use edp_store::S3Error;
-use edp_store::S3Settings;
+use edp_store::{S3Error, S3Settings};
 use std::io;
 
 /// Refuses a file of credentials that cannot be opened, or is no regular file: the SDK would wait for whoever opens the

@@ -1,8 +1,7 @@
 //! What is said of objects when they are written, beside their content.
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
-use edp_store::S3Error;
-use edp_store::S3Settings;
+use edp_store::{S3Error, S3Settings};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Checksums that go with bytes to a store, so that it can refuse what was damaged on the way.

@@ -3,8 +3,7 @@
 use super::{MIB, bytes, client, file, paths, quick, server};
 use edp_files::commit::Committed;
 use edp_s3::S3;
-use edp_store::StoreSettings;
-use edp_store::{ObjectStore as _, S3Error};
+use edp_store::{ObjectStore as _, S3Error, StoreSettings};
 use edp_tests::s3::{Call, Manner, S3Server};
 
 /// A client with settings of its own, that uploads in parts from 5 MiB on.

@@ -1,8 +1,7 @@
 //! Digests of inputs that this process has hashed: native and latlon granules are made of the same files, and SHA-256
 //! is a tenth of what making a native granule takes.
 
-use edp_files::ReadAt;
-use edp_files::Stamp;
+use edp_files::{ReadAt, Stamp};
 use edp_protocol::Digest;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

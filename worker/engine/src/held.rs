@@ -6,8 +6,7 @@
 //! that afterwards.
 
 use crate::cancel;
-use edp_files::regular;
-use edp_files::{Files, Pin, Stamp};
+use edp_files::{Files, Pin, Stamp, regular};
 use edp_protocol::Digest;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

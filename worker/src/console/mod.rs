@@ -14,8 +14,7 @@ pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, t
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
-use edp_files::commit;
-use edp_files::regular;
+use edp_files::{commit, regular};
 use edp_production::verify::Depth;
 use edp_program::settings::Settings;
 use edp_protocol::Location;

@@ -2,8 +2,7 @@
 
 use super::error::MdsError;
 use super::header::{Header, MAX_HEADER, Precision};
-use edp_files::ReadAt;
-use edp_files::regular;
+use edp_files::{ReadAt, regular};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
