@@ -97,8 +97,8 @@ fn missing(arrival: &Arrival, stores: &Stores) -> Option<String> {
     let at = arrival.granule.parse::<Location>().ok()?;
     let first = seen(&at, arrival, stores)?;
     let Location::Local(path) = &at else { return Some(first) };
-    // A client of a network file system may remember what was there before. Whoever opens a directory or a file is told
-    // what is there now.
+    // The client of a network file system may answer from its cache. Opening the directory or the file makes it ask the
+    // server for the present state.
     let _ = path.parent().map(fs::read_dir);
     let _ = open(path, stores);
     seen(&at, arrival, stores)
