@@ -111,8 +111,10 @@ fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize)
         let out = &out;
         recipes.iter().map(move |recipe| {
             let mut recipe = recipe.clone();
-            recipe.granule = out.join(format!("{copy}/{}", base_name(&recipe.granule))).display().to_string();
-            // Where a granule lies is part of its identity, so the copies get theirs as lists of EDP do.
+            // The name is part of the identity, the destination is not; the copies get theirs as lists of EDP do.
+            let mut name = GranuleName::parse(base_name(&recipe.granule)).expect("a name");
+            name.dataset.push_str(&format!("_{copy}"));
+            recipe.granule = out.join(name.to_string()).display().to_string();
             recipe.recipe = None;
             recipe
         })

@@ -111,6 +111,21 @@ fn lists_of_edp_are_completed() {
     fs::write(&broken, "model_timestep: [\n").unwrap();
     let output = expect(worker(&list).arg("--config").arg(&broken), 2);
     assert!(text(&output).contains("broken.yaml"), "{}", text(&output));
+    // One of its recipes with a second destination has one id twice, which only completing it shows.
+    let granule = tasks[0]["granule"].as_str().unwrap();
+    let below = Path::new(granule).strip_prefix(&out).unwrap();
+    let mut second = tasks[0].clone();
+    second["granule"] = fixture.path("second").join(below).display().to_string().into();
+    fs::write(&list, serde_json::to_vec(&[&tasks[0], &second]).unwrap()).unwrap();
+    for mut command in [worker(&list), {
+        let mut run = coordinator();
+        run.arg("run").arg(&list);
+        run
+    }] {
+        let output = expect(command.arg("--config").arg(configuration), 2);
+        assert!(text(&output).contains("two destinations"), "{}", text(&output));
+        assert!(!fixture.path("second").exists());
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use edp_engine::resources::{self, ResourceError};
 use edp_production::complete::{Completion, complete};
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
-use edp_protocol::recipe::{Digests, Recipe, is_production_date};
+use edp_protocol::recipe::{Digests, Recipe, RecipeError, check_unique, is_production_date};
 use edp_store::Stores;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
@@ -48,6 +48,9 @@ pub enum TaskError {
     /// The metadata cannot be used.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// Two entries of the list are one recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
     /// The metadata have no units of time.
     #[error("{metadata}: no units of 'time' there")]
     NoTimeUnits {
@@ -79,7 +82,7 @@ impl Tasks {
     /// refused one by one. `date` is that of the production, if one was asked for.
     ///
     /// # Errors
-    /// What recipes share is not named or cannot be read.
+    /// What recipes share is not named or cannot be read, or two entries are one recipe for two destinations.
     pub fn ready(
         mut recipes: Vec<Recipe>,
         places: &Places,
@@ -127,6 +130,7 @@ impl Tasks {
                 refused.push((granule, chain(&error)));
             }
         }
+        check_unique(&recipes)?;
         recipes.retain(|recipe| recipe.recipe.is_some());
         Ok(Tasks { recipes, refused, warnings })
     }

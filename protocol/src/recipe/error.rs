@@ -74,6 +74,21 @@ pub enum RecipeError {
         /// Position of the second, from 1.
         second: usize,
     },
+    /// One recipe has two destinations.
+    #[error(
+        "entries {first} and {second} of the list are one recipe for two destinations, {granule} and {other}: give each \
+         destination a list of its own"
+    )]
+    Destinations {
+        /// The granule of the first.
+        granule: String,
+        /// Position of the first, from 1.
+        first: usize,
+        /// The granule of the second.
+        other: String,
+        /// Position of the second, from 1.
+        second: usize,
+    },
     /// The recipe has an option that this program does not know.
     #[error(
         "recipe {granule}: it has the option '{option}', which this program does not know; make it by the program that planned it"

@@ -3,6 +3,7 @@
 use super::{Recipe, RecipeError, output_version};
 use serde::Serialize as _;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
@@ -115,19 +116,23 @@ pub fn check_versions(list: &str, recipes: &[Recipe]) -> Result<(), RecipeError>
     }
 }
 
-/// Refuses a list in which two recipes make the same granule.
+/// Refuses a list in which two recipes make the same granule, or one recipe has two destinations: an id does not cover
+/// the destination, and what is known of a recipe is known by its id.
 ///
 /// # Errors
-/// [`RecipeError::Duplicate`] naming both entries.
+/// [`RecipeError::Duplicate`] or [`RecipeError::Destinations`], naming both entries.
 pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
-    let mut seen = std::collections::HashMap::new();
+    let (mut granules, mut ids) = (HashMap::new(), HashMap::new());
     for (position, recipe) in recipes.iter().enumerate() {
-        if let Some(first) = seen.insert(recipe.granule.as_str(), position) {
-            return Err(RecipeError::Duplicate {
-                granule: recipe.granule.clone(),
-                first: first + 1,
-                second: position + 1,
-            });
+        let granule = || recipe.granule.clone();
+        if let Some(first) = granules.insert(recipe.granule.as_str(), position) {
+            return Err(RecipeError::Duplicate { granule: granule(), first: first + 1, second: position + 1 });
+        }
+        let Some(plan) = &recipe.recipe else { continue };
+        if let Some(first) = ids.insert(plan.id.as_str(), position) {
+            let other = recipes[first].granule.clone();
+            let (first, second) = (first + 1, position + 1);
+            return Err(RecipeError::Destinations { granule: other, first, other: granule(), second });
         }
     }
     Ok(())

@@ -182,6 +182,20 @@ fn lists_survive_a_round_trip_with_the_order_of_variables() {
     assert!(matches!(parse_list("x", twice.as_bytes()), Err(RecipeError::Duplicate { first: 1, second: 2, .. })));
 }
 
+#[test]
+fn a_recipe_for_two_destinations_is_refused() {
+    let mut elsewhere = recipe();
+    let plan = elsewhere.recipe.as_mut().unwrap();
+    let below = elsewhere.granule.strip_prefix(&plan.roots.destination).unwrap().to_owned();
+    plan.roots.destination = "elsewhere".into();
+    elsewhere.granule = format!("elsewhere{below}");
+    assert_eq!(elsewhere.computed_id().unwrap(), recipe().computed_id().unwrap());
+    let list = format_list(&[recipe(), elsewhere]).unwrap();
+    let error = parse_list("x", list.as_bytes()).unwrap_err();
+    assert!(matches!(error, RecipeError::Destinations { first: 1, second: 2, .. }), "{error}");
+    assert!(error.to_string().contains("elsewhere/"), "{error}");
+}
+
 proptest! {
     #[test]
     fn no_list_makes_it_panic(bytes: Vec<u8>, at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {

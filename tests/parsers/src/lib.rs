@@ -296,7 +296,7 @@ pub fn podaac(input: &[u8]) {
 pub fn tasks(input: &[u8]) {
     let recipes = match recipe::parse_list(FILE, input) {
         Ok(recipes) => recipes,
-        Err(recipe::RecipeError::Duplicate { .. }) => return,
+        Err(recipe::RecipeError::Duplicate { .. } | recipe::RecipeError::Destinations { .. }) => return,
         Err(error) => {
             assert!(recipe::read_list(FILE, input, u64::MAX).is_err(), "read as it comes, it is no list either");
             return names_it(&error);
