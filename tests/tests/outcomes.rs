@@ -6,7 +6,7 @@ use edp_protocol::{Digest, GridKind, Location, name};
 use edp_queue::{Link, Message, Queue};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
-use edp_worker::service::reach::Reach;
+use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,7 +45,7 @@ fn served_with(
 ) -> BTreeMap<String, Result<Done, Failed>> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
-        reach: Some(Reach::beneath([&Location::Local(fixture.path(""))]).unwrap()),
+        roots: Some(AllowedRoots::open([&Location::Local(fixture.path(""))]).unwrap()),
         deadline,
         grace: PATIENCE,
         idle: None,

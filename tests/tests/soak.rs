@@ -10,7 +10,7 @@ use edp_queue::{Link, Message, Publisher, Queue};
 use edp_store::Stores;
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
-use edp_worker::service::reach::Reach;
+use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,7 @@ fn hostile(good: &Recipe, number: usize) -> Message {
 async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, warm: usize) -> Vec<Taken> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
-        reach: Some(Reach::beneath([&Location::Local(root.to_owned())]).unwrap()),
+        roots: Some(AllowedRoots::open([&Location::Local(root.to_owned())]).unwrap()),
         deadline: PATIENCE,
         grace: PATIENCE,
         idle: None,

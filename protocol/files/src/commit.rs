@@ -8,7 +8,7 @@
 //! and no other file is written to. (Without `/proc`, and on systems other than Linux, libraries and the commit have to use
 //! the name.)
 
-use crate::{Files, Pin};
+use crate::{Files, PathHandle};
 use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -42,23 +42,23 @@ pub enum Committed {
 
 /// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is removed.
 #[derive(Debug)]
-pub struct Part {
-    directory: Pin,
+pub struct PartialFile {
+    directory: PathHandle,
     name: OsString,
     /// The part itself, whatever has its name by now.
-    file: Pin,
+    file: PathHandle,
     /// Its name in the directory.
     path: PathBuf,
     target: PathBuf,
 }
 
-impl Part {
+impl PartialFile {
     /// Makes the target's directories and an empty part. One left by an earlier life of this worker is removed. That a
     /// part cannot be created is known before anybody computes for nothing.
     ///
     /// # Errors
     /// The target has no file name, or its directory cannot be made or written.
-    pub fn new(target: &Path, worker: &str, files: &Files) -> Result<Part, CommitError> {
+    pub fn new(target: &Path, worker: &str, files: &Files) -> Result<PartialFile, CommitError> {
         let fail = |action| move |source| CommitError { path: target.into(), action, source };
         let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
@@ -71,8 +71,8 @@ impl Part {
             _ => {}
         }
         let file = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = Pin::new(file.map_err(fail("write into its directory"))?, &directory.name().join(part));
-        Ok(Part { directory, name: name.into(), file, path, target: target.into() })
+        let file = PathHandle::new(file.map_err(fail("write into its directory"))?, &directory.name().join(part));
+        Ok(PartialFile { directory, name: name.into(), file, path, target: target.into() })
     }
 
     /// Where to write: a path that leads to the part that is held.
@@ -160,9 +160,9 @@ impl Part {
 /// Finds out whether granules can be committed below a directory, which is made if it is not there.
 ///
 /// # Errors
-/// As [`Part::new`] and [`Part::check_commit`].
+/// As [`PartialFile::new`] and [`PartialFile::check_commit`].
 pub fn check(directory: &Path, worker: &str, files: &Files) -> Result<(), CommitError> {
-    Part::new(&directory.join("edp"), worker, files)?.check_commit()
+    PartialFile::new(&directory.join("edp"), worker, files)?.check_commit()
 }
 
 /// File systems that are remembered as good for commits; a destination lies on a few.
@@ -211,7 +211,7 @@ fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::Unsupported, NO_COMMIT))
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path); // it may be gone: renamed, or swept
     }
@@ -275,8 +275,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     use std::os::unix::fs::symlink;
 
-    fn part(target: &Path, worker: &str, text: &str) -> Part {
-        let part = Part::new(target, worker, &Files::default()).unwrap();
+    fn part(target: &Path, worker: &str, text: &str) -> PartialFile {
+        let part = PartialFile::new(target, worker, &Files::default()).unwrap();
         fs::write(part.path(), text).unwrap();
         part
     }
@@ -383,7 +383,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         check(&dir.path().join("new/deeper"), "w", &Files::default()).unwrap();
         assert!(files(&dir.path().join("new/deeper")).is_empty());
-        let part = Part::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
+        let part = PartialFile::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
         part.check_commit().unwrap();
         assert_eq!(files(dir.path()), [".g.nc.w.part", "new"]);
         drop(part);
@@ -397,7 +397,7 @@ mod tests {
     fn a_destination_that_is_a_file_is_named() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("out"), "").unwrap();
-        let error = Part::new(&dir.path().join("out/g.nc"), "w", &Files::default()).unwrap_err();
+        let error = PartialFile::new(&dir.path().join("out/g.nc"), "w", &Files::default()).unwrap_err();
         assert!(error.to_string().contains("out/g.nc: could not make its directory"), "{error}");
     }
 }

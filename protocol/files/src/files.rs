@@ -1,7 +1,7 @@
 //! Files of this machine, by path: all of them, or those beneath some directories alone.
 
-use super::beneath::Beneath;
 use super::regular;
+use super::rooted::RootedDirs;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -12,15 +12,15 @@ use std::sync::Arc;
 /// Whatever a recipe names on this machine is opened, listed and written through one of these. The default has all
 /// files, as a user has them who makes his own recipes.
 #[derive(Debug, Clone, Default)]
-pub struct Files(Option<Arc<Beneath>>);
+pub struct Files(Option<Arc<RootedDirs>>);
 
 /// Entries of a directory whose names are read at most: some 100 MB.
 const MOST_NAMES: usize = 1_000_000;
 
 impl Files {
-    /// Those beneath some directories; see [`super::beneath`] for what that guarantees.
-    pub fn beneath(beneath: Arc<Beneath>) -> Files {
-        Files(Some(beneath))
+    /// Those beneath some directories; see [`super::rooted`] for what that guarantees.
+    pub fn rooted(roots: Arc<RootedDirs>) -> Files {
+        Files(Some(roots))
     }
 
     /// Opens a regular file for reading.
@@ -29,7 +29,7 @@ impl Files {
     /// It is not there, no regular file, or beyond the directories.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         match &self.0 {
-            Some(beneath) => beneath.open(path),
+            Some(roots) => roots.open(path),
             None => regular::open(path),
         }
     }
@@ -40,7 +40,7 @@ impl Files {
     /// It is not there, or beyond the directories.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         match &self.0 {
-            Some(beneath) => beneath.metadata(path),
+            Some(roots) => roots.metadata(path),
             None => fs::metadata(path),
         }
     }
@@ -51,7 +51,7 @@ impl Files {
     /// It cannot be followed, or is beyond the directories.
     pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         match &self.0 {
-            Some(beneath) => beneath.resolve(path),
+            Some(roots) => roots.resolve(path),
             None => path.canonicalize(),
         }
     }
@@ -61,8 +61,8 @@ impl Files {
     /// # Errors
     /// It is not there, or beyond the directories.
     pub fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        let held = self.0.as_ref().map(|beneath| beneath.directory(directory)).transpose()?;
-        let held = Pin { handle: held, name: directory.into() };
+        let held = self.0.as_ref().map(|roots| roots.directory(directory)).transpose()?;
+        let held = PathHandle { file: held, name: directory.into() };
         let names = fs::read_dir(held.path())?.map(|entry| entry.map(|entry| entry.file_name()));
         let mut names = names.take(MOST_NAMES + 1).collect::<io::Result<Vec<_>>>()?;
         if names.len() > MOST_NAMES {
@@ -77,13 +77,13 @@ impl Files {
     ///
     /// # Errors
     /// It is no regular file, or beyond the directories.
-    pub fn pin(&self, path: &Path) -> io::Result<Option<Pin>> {
+    pub fn handle(&self, path: &Path) -> io::Result<Option<PathHandle>> {
         let found = match &self.0 {
-            Some(beneath) => beneath.open(path).map(Some),
+            Some(roots) => roots.open(path).map(Some),
             None => fs::metadata(path).and_then(|found| regular::check(&found)).map(|()| None),
         };
         match found {
-            Ok(handle) => Ok(Some(Pin { handle, name: path.into() })),
+            Ok(file) => Ok(Some(PathHandle { file, name: path.into() })),
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(e) => Err(e),
         }
@@ -94,35 +94,35 @@ impl Files {
     ///
     /// # Errors
     /// It cannot be made, or is beyond the directories.
-    pub fn make_directory(&self, path: &Path) -> io::Result<Pin> {
-        let handle = match &self.0 {
-            Some(beneath) => Some(beneath.make_directory(path)?),
+    pub fn make_directory(&self, path: &Path) -> io::Result<PathHandle> {
+        let file = match &self.0 {
+            Some(roots) => Some(roots.make_directory(path)?),
             None => {
                 make_directory(path)?;
                 None
             }
         };
-        Ok(Pin { handle, name: path.into() })
+        Ok(PathHandle { file, name: path.into() })
     }
 }
 
 /// A file or directory, and a path to it for libraries that take paths. Where it is held open, that path leads to the
 /// very one that is held, whatever lies under its name by now. (Only Linux has such paths; elsewhere it is the name.)
 #[derive(Debug)]
-pub struct Pin {
-    handle: Option<File>,
+pub struct PathHandle {
+    file: Option<File>,
     name: PathBuf,
 }
 
-impl Pin {
+impl PathHandle {
     /// A file that is held open, under the name that people know it by.
-    pub fn new(file: File, name: &Path) -> Pin {
-        Pin { handle: Some(file), name: name.into() }
+    pub fn new(file: File, name: &Path) -> PathHandle {
+        PathHandle { file: Some(file), name: name.into() }
     }
 
     /// The file, if it is held.
     pub fn file(&self) -> Option<&File> {
-        self.handle.as_ref()
+        self.file.as_ref()
     }
 
     /// The name that people know it by.
@@ -132,7 +132,7 @@ impl Pin {
 
     /// The path to open it by; good as long as this lives.
     pub fn path(&self) -> PathBuf {
-        let path = self.handle.as_ref().map(|handle| PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd())));
+        let path = self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
         path.filter(|path| path.exists()).unwrap_or_else(|| self.name.clone())
     }
 
@@ -173,7 +173,7 @@ fn make_directory(path: &Path) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::commit::{Committed, Part};
+    use crate::commit::{Committed, PartialFile};
     use std::io::Read as _;
     use std::os::unix::fs::symlink;
 
@@ -186,7 +186,7 @@ mod tests {
             fs::write(base.join(name).join("file"), text).unwrap();
         }
         symlink(base.join("out"), base.join("in/link")).unwrap();
-        let files = Files::beneath(Arc::new(Beneath::hold([base.join("in").as_path()]).unwrap()));
+        let files = Files::rooted(Arc::new(RootedDirs::hold([base.join("in").as_path()]).unwrap()));
         (directory, base, files)
     }
 
@@ -201,20 +201,20 @@ mod tests {
         let (_directory, base, files) = place();
         assert_eq!(files.names(&base.join("in")).unwrap(), ["file", "link"]);
         assert_eq!(files.metadata(&base.join("in/file")).unwrap().len(), 6);
-        assert!(files.pin(&base.join("in/none")).unwrap().is_none());
-        assert!(files.pin(&base.join("in/file/none")).unwrap().is_none());
+        assert!(files.handle(&base.join("in/none")).unwrap().is_none());
+        assert!(files.handle(&base.join("in/file/none")).unwrap().is_none());
         for outside in ["out", "in/link", "in/link/new/newer"] {
             let outside = base.join(outside);
             assert!(files.names(&outside).is_err(), "{}", outside.display());
             assert!(files.metadata(&outside).is_err(), "{}", outside.display());
             assert!(files.make_directory(&outside).is_err(), "{}", outside.display());
-            assert!(files.pin(&outside.join("file")).is_err(), "{}", outside.display());
-            assert!(Part::new(&outside.join("g.nc"), "w", &files).is_err(), "{}", outside.display());
+            assert!(files.handle(&outside.join("file")).is_err(), "{}", outside.display());
+            assert!(PartialFile::new(&outside.join("g.nc"), "w", &files).is_err(), "{}", outside.display());
         }
         assert_eq!(fs::read_dir(base.join("out")).unwrap().count(), 1);
         let all = Files::default();
         assert_eq!(all.names(&base.join("in/link")).unwrap(), ["file"]);
-        assert_eq!(all.pin(&base.join("in/link/file")).unwrap().unwrap().path(), base.join("in/link/file"));
+        assert_eq!(all.handle(&base.join("in/link/file")).unwrap().unwrap().path(), base.join("in/link/file"));
     }
 
     #[test]
@@ -236,16 +236,16 @@ mod tests {
         fs::create_dir(base.join("in/a")).unwrap();
         fs::rename(base.join("in/file"), base.join("in/a/file")).unwrap();
         let name = base.join("in/a/file");
-        let (pin, other) = (files.pin(&name).unwrap().unwrap(), files.pin(&name).unwrap().unwrap());
+        let (handle, other) = (files.handle(&name).unwrap().unwrap(), files.handle(&name).unwrap().unwrap());
         swap(&base, "in/a");
         assert_eq!(fs::read_to_string(&name).unwrap(), "secret");
         let mut text = String::new();
-        File::open(pin.path()).unwrap().read_to_string(&mut text).unwrap();
+        File::open(handle.path()).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "inside");
-        assert!(files.pin(&name).is_err());
-        let (path, name) = (pin.path(), name.display().to_string());
+        assert!(files.handle(&name).is_err());
+        let (path, name) = (handle.path(), name.display().to_string());
         let message = format!("{0}: no; {0}9: other; {1}", path.display(), other.path().display());
-        let named = pin.named(&message);
+        let named = handle.named(&message);
         assert!(named.starts_with(&format!("{name}: no; {}9: other;", path.display())), "{named}");
     }
 
@@ -257,7 +257,7 @@ mod tests {
         for replace in [false, true] {
             let (_directory, base, files) = place();
             let target = base.join("in/a/file");
-            let part = Part::new(&target, "w", &files).unwrap();
+            let part = PartialFile::new(&target, "w", &files).unwrap();
             swap(&base, "in/a");
             fs::write(part.path(), "granule").unwrap();
             assert_eq!(

@@ -1,7 +1,7 @@
 //! Regular files, and what is in their place at times: FIFOs, devices, sockets, directories.
 //!
 //! Opening a FIFO waits for somebody to open its other end, and opening a device may do something. So every file that a
-//! user or a recipe names is opened by this module, or by [`super::beneath`] in the same way: it is looked at, opened
+//! user or a recipe names is opened by this module, or by [`super::rooted`] in the same way: it is looked at, opened
 //! without waiting and without becoming the terminal of the process, and looked at once more. Whatever is no regular file
 //! is refused, with an error of kind [`io::ErrorKind::InvalidInput`] that says what it is. Links are followed.
 

@@ -1,7 +1,7 @@
 //! Local files that stand for objects for a while.
 
 use super::{Copied, StoreError, Stores};
-use edp_files::{Pin, output};
+use edp_files::{PathHandle, output};
 use edp_protocol::Location;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
-    made: Option<Pin>,
+    made: Option<PathHandle>,
 }
 
 impl LocalCopy {
@@ -110,7 +110,7 @@ impl Stores {
             }
         };
         let written = file.write_all(bytes);
-        let made = Pin::new(file, &path);
+        let made = PathHandle::new(file, &path);
         let copy = LocalCopy { path: made.path(), made: Some(made) };
         written.map(|()| copy).map_err(|source| StoreError::Io { path, source })
     }

@@ -6,7 +6,7 @@
 //! that afterwards.
 
 use crate::cancel;
-use edp_files::{Files, Pin, Stamp, regular};
+use edp_files::{Files, PathHandle, Stamp, regular};
 use edp_protocol::Digest;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub struct Held(BTreeMap<PathBuf, OneHeld>);
 /// A held file, and what it was when its digest was taken.
 #[derive(Debug)]
 struct OneHeld {
-    pin: Pin,
+    handle: PathHandle,
     stamp: Stamp,
     digest: Digest,
 }
@@ -62,7 +62,7 @@ impl Held {
                 check_size(&found, largest(&path))?;
                 let stamp = Stamp::of(&found);
                 let digest = cancel::digest(&file, cancel)?;
-                Ok(OneHeld { pin: Pin::new(file, &path), stamp, digest })
+                Ok(OneHeld { handle: PathHandle::new(file, &path), stamp, digest })
             });
             match opened {
                 Ok(one) => {
@@ -81,7 +81,7 @@ impl Held {
     /// Others are held, but not this one.
     pub fn path(&self, path: &Path) -> io::Result<PathBuf> {
         match self.0.get(path) {
-            Some(one) => Ok(one.pin.path()),
+            Some(one) => Ok(one.handle.path()),
             None if self.0.is_empty() => Ok(path.to_owned()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
@@ -132,9 +132,9 @@ impl Held {
     /// # Errors
     /// One is not.
     pub fn are_unchanged(&self) -> Result<(), HeldError> {
-        for (path, OneHeld { pin, stamp, .. }) in &self.0 {
+        for (path, OneHeld { handle, stamp, .. }) in &self.0 {
             let fail = |source| HeldError { path: path.clone(), source };
-            let Some(file) = pin.file() else { continue };
+            let Some(file) = handle.file() else { continue };
             let (held, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
             if Stamp::of(&held) != *stamp || Stamp::of(&named).file() != stamp.file() {
                 return Err(fail(changed()));
@@ -149,8 +149,8 @@ impl Held {
     /// # Errors
     /// One cannot be read or has another digest, or `cancel` was set.
     pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), HeldError> {
-        for (path, OneHeld { pin, digest, .. }) in &self.0 {
-            let read = regular::open(&pin.path()).and_then(|file| cancel::digest(file, cancel));
+        for (path, OneHeld { handle, digest, .. }) in &self.0 {
+            let read = regular::open(&handle.path()).and_then(|file| cancel::digest(file, cancel));
             let found = read.and_then(|found| if found == *digest { Ok(()) } else { Err(changed()) });
             found.map_err(|source| HeldError { path: path.clone(), source })?;
         }

@@ -10,7 +10,7 @@ use edp_queue::{Address, AddressError, Link, Options as QueueOptions};
 use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
-use edp_worker::service::reach::{Reach, ReachError};
+use edp_worker::service::allowed_roots::{AllowedRoots, AllowedRootsError};
 use edp_worker::service::serve::{Ended, Service, serve};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,22 +72,22 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     }
     at.name(queue);
     let queue = QueueOptions::from_settings(&at, options.production.clone()).map_err(|e| usage(&e))?;
-    let set = Reach::split(settings.serve.roots.as_deref().unwrap_or_default());
+    let set = AllowedRoots::split(settings.serve.roots.as_deref().unwrap_or_default());
     let set = set.map_err(|e| Usage(format!("serve.roots: {}", chain(&e))))?;
-    let reach = Reach::beneath(options.root.iter().chain(&set)).map_err(|error| match error {
+    let roots = AllowedRoots::open(options.root.iter().chain(&set)).map_err(|error| match error {
         // Another node may have it.
-        ReachError::Root(_) => anyhow::Error::new(Unreachable(chain(&error))),
-        ReachError::None | ReachError::Location(_) => usage(&error).into(),
+        AllowedRootsError::Root(_) => anyhow::Error::new(Unreachable(chain(&error))),
+        AllowedRootsError::None | AllowedRootsError::Location(_) => usage(&error).into(),
     })?;
     let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
-    let stores = edp_s3::stores(&settings.store).confined(reach.files());
+    let stores = edp_s3::stores(&settings.store).confined(roots.files());
     let service = Service {
         worker: Arc::new(Worker {
             id: name.to_owned(),
             replace_older: options.replace_older,
             ..console::worker(options.slots, options.replace, settings, &stores)
         }),
-        reach: Some(reach),
+        roots: Some(roots),
         deadline: seconds(settings.serve.deadline, DEADLINE),
         grace: seconds(settings.serve.grace, GRACE),
         idle: options.exit_when_idle,

@@ -37,7 +37,7 @@ impl LocalWorker {
         let service = Service {
             worker: Arc::new(worker),
             // The recipes are the user's own.
-            reach: None,
+            roots: None,
             deadline,
             grace: Duration::ZERO,
             idle: None,

@@ -1,11 +1,11 @@
 //! Job slots: recipes in, outcomes out, several granules at once. [`serve`] takes them from a queue.
 
+pub mod allowed_roots;
 mod fitness;
+pub mod granule_locks;
 mod identity;
 pub mod object;
-pub mod reach;
 pub mod serve;
-pub mod turns;
 
 pub use identity::{may_be_at_work, new_name};
 
@@ -15,18 +15,18 @@ use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::reader::ReadError;
 use edp_engine::resources::{self, Cache};
-use edp_files::Pin;
-use edp_files::commit::{CommitError, Committed, Part};
+use edp_files::PathHandle;
+use edp_files::commit::{CommitError, Committed, PartialFile};
 use edp_program::telemetry::metrics::metrics;
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{Done, Failed, Look};
+use granule_locks::GranuleLocks;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use turns::Turns;
 
 /// A worker: what its slots share.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub struct Worker {
     /// Loaded resources.
     pub cache: Cache,
     /// Keeps slots from making the same granule at once.
-    pub turns: Turns,
+    pub granule_locks: GranuleLocks,
 }
 
 impl Worker {
@@ -60,7 +60,7 @@ impl Worker {
             replace_older: false,
             memory: Worker::MEMORY,
             cache: Cache::default(),
-            turns: Turns::default(),
+            granule_locks: GranuleLocks::default(),
         }
     }
 
@@ -81,14 +81,14 @@ impl Worker {
             let held = MakeError::Held { granule: recipe.granule.clone(), missing };
             return Err(Failed::by(FailureKind::Held, &held));
         }
-        let _turn = self.turns.take(&recipe.granule, cancel).ok_or_else(returned)?;
+        let _turn = self.granule_locks.take(&recipe.granule, cancel).ok_or_else(returned)?;
         let target = match &location {
             Location::Local(path) => path,
             Location::S3 { .. } => return self.put(recipe, &location, look, cancel, &stages),
         };
         let files = self.cache.stores().files();
         let mut replace = self.replace;
-        if let Some(there) = files.pin(target).transpose() {
+        if let Some(there) = files.handle(target).transpose() {
             match self.existing(there, recipe, look, &stages) {
                 // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
@@ -97,7 +97,7 @@ impl Worker {
             }
         }
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
-        let part = Part::new(target, &self.id, files).map_err(unwritten)?;
+        let part = PartialFile::new(target, &self.id, files).map_err(unwritten)?;
         if !replace {
             part.check_commit().map_err(unwritten)?;
         }
@@ -107,7 +107,7 @@ impl Worker {
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(replace)).map_err(unwritten)? {
             Committed::New => Ok(made.done(recipe, &stages)),
-            Committed::AlreadyThere => match files.pin(target).transpose() {
+            Committed::AlreadyThere => match files.handle(target).transpose() {
                 Some(there) => self.existing(there, recipe, look, &stages),
                 None if target.is_symlink() => Err(conflict(recipe, "a link that leads nowhere is there")),
                 None => {
@@ -125,7 +125,13 @@ impl Worker {
 
     /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there. One
     /// that is damaged counts as something else.
-    fn existing(&self, there: io::Result<Pin>, recipe: &Recipe, look: &Look, stages: &Stages) -> Result<Done, Failed> {
+    fn existing(
+        &self,
+        there: io::Result<PathHandle>,
+        recipe: &Recipe,
+        look: &Look,
+        stages: &Stages,
+    ) -> Result<Done, Failed> {
         let conflict = |reason: String| conflict(recipe, &reason);
         let read = |e: io::Error| Failed {
             kind: unreadable(&e),
@@ -178,7 +184,7 @@ fn returned() -> Failed {
 }
 
 /// What an error of making means; `unwritable` knows it of errors of writing.
-fn failure(part: &Part, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
+fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
         (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,

@@ -5,7 +5,7 @@ use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_engine::granule::make::{self, Means};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_files::Files;
-use edp_files::commit::{CommitError, Committed, Part, parts_of};
+use edp_files::commit::{CommitError, Committed, PartialFile, parts_of};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
@@ -38,7 +38,7 @@ impl Worker {
         let no_scratch = |e: CommitError| Failed::by(FailureKind::Returned, &e);
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
-        let part = Part::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
+        let part = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
         let means = Means { cache: &self.cache, memory: self.memory, cancel, stages };
         let made =
             make::make(recipe, means, &part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;

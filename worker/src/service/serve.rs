@@ -16,8 +16,8 @@
 //! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
 //! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
+use super::allowed_roots::AllowedRoots;
 use super::fitness::Fitness;
-use super::reach::Reach;
 use super::{Worker, tell};
 use crate::notice::MARGIN;
 use edp_program::telemetry::metrics::metrics;
@@ -41,7 +41,7 @@ pub struct Service {
     /// The worker.
     pub worker: Arc<Worker>,
     /// What recipes may read and write; none if they are the user's own, who may do what he may.
-    pub reach: Option<Reach>,
+    pub roots: Option<AllowedRoots>,
     /// Time that a granule may take, unless its order says less.
     pub deadline: Duration,
     /// Time that granules under way have to end once the worker is told to stop; then they are returned. Shorter where
@@ -247,8 +247,8 @@ async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) 
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
         return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
     }
-    let admitted = look(&bench, move |reach| match reach {
-        Some(reach) => reach.admit(recipe),
+    let admitted = look(&bench, move |roots| match roots {
+        Some(roots) => roots.admit(recipe),
         None => Ok(recipe),
     })
     .await;
@@ -311,14 +311,14 @@ async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) 
 /// error says that nothing can be made here.
 async fn look<T: Send + 'static>(
     bench: &Bench,
-    what: impl FnOnce(Option<&Reach>) -> T + Send + 'static,
+    what: impl FnOnce(Option<&AllowedRoots>) -> T + Send + 'static,
 ) -> Result<T, String> {
-    let reach = bench.service.reach.clone();
+    let roots = bench.service.roots.clone();
     let looking = tokio::task::spawn_blocking(move || {
-        if let Some(reach) = &reach {
-            reach.is_there().map_err(|error| format!("root {error}"))?;
+        if let Some(roots) = &roots {
+            roots.is_there().map_err(|error| format!("root {error}"))?;
         }
-        Ok(what(reach.as_ref()))
+        Ok(what(roots.as_ref()))
     });
     match timeout(STUCK, looking).await {
         Ok(Ok(seen)) => seen,

@@ -1,13 +1,13 @@
 //! Opening files beneath directories that are held open, so that nothing outside of them can be had.
 //!
-//! What is guaranteed: a file or directory that [`Beneath`] gives lay beneath one of the directories when it was opened,
+//! What is guaranteed: a file or directory that [`RootedDirs`] gives lay beneath one of the directories when it was opened,
 //! whatever anybody did to links and directories meanwhile. The path is first resolved as the system would resolve it,
 //! links and all; the result must lie beneath a directory, and is then opened from that directory's handle without
 //! following any link. Whoever puts a link between these two steps gets an error, never the link's target. Libraries
-//! that take paths, and everything that is written, go through such handles too ([`super::Pin`]); only systems that
+//! that take paths, and everything that is written, go through such handles too ([`super::PathHandle`]); only systems that
 //! have no paths for handles (all but Linux) get the resolved path a moment later.
 //!
-//! What is not: [`Beneath::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
+//! What is not: [`RootedDirs::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
 //! directory count as beneath it: only who may write there can make them.
 
 use super::regular::{self, WITHOUT_WAITING};
@@ -21,12 +21,12 @@ use std::path::{Component, Path, PathBuf};
 
 /// Directories that are held open.
 #[derive(Debug)]
-pub struct Beneath {
-    roots: Vec<Root>,
+pub struct RootedDirs {
+    roots: Vec<RootedDir>,
 }
 
 #[derive(Debug)]
-struct Root {
+struct RootedDir {
     /// Without links.
     path: PathBuf,
     directory: File,
@@ -57,20 +57,20 @@ const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC)
 #[cfg(not(target_os = "linux"))]
 const WAY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-impl Beneath {
+impl RootedDirs {
     /// Holds directories from now on.
     ///
     /// # Errors
     /// One of them is not there, or is no directory.
-    pub fn hold<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<Beneath, RootError> {
+    pub fn hold<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<RootedDirs, RootError> {
         let hold = |directory: &Path| {
             let held = directory.canonicalize().and_then(|path| {
                 let directory = File::from(openat(CWD, &path, WAY, Mode::empty())?);
-                Ok(Root { path, directory })
+                Ok(RootedDir { path, directory })
             });
             held.map_err(|source| RootError { path: directory.into(), source })
         };
-        Ok(Beneath { roots: directories.into_iter().map(hold).collect::<Result<_, _>>()? })
+        Ok(RootedDirs { roots: directories.into_iter().map(hold).collect::<Result<_, _>>()? })
     }
 
     /// Opens a regular file for reading.
@@ -108,7 +108,7 @@ impl Beneath {
     /// The same, with directories made that are not there yet, each on the disk before the next.
     ///
     /// # Errors
-    /// As [`Beneath::directory`], or one cannot be made.
+    /// As [`RootedDirs::directory`], or one cannot be made.
     pub fn make_directory(&self, path: &Path) -> io::Result<File> {
         let (root, below) = self.find(path)?;
         match open_below(&root.directory, &below, WAY) {
@@ -158,7 +158,7 @@ impl Beneath {
     }
 
     /// The directory that a path lies beneath, and its path below that.
-    fn find(&self, path: &Path) -> io::Result<(&Root, PathBuf)> {
+    fn find(&self, path: &Path) -> io::Result<(&RootedDir, PathBuf)> {
         let refuse = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why);
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(refuse("recipes from a queue name absolute paths without '..'"));
@@ -176,7 +176,7 @@ impl Beneath {
                 Err(e) => return Err(e),
             }
         };
-        let beneath = |root: &'_ Root| Some(resolved.strip_prefix(&root.path).ok()?.to_owned());
+        let beneath = |root: &'_ RootedDir| Some(resolved.strip_prefix(&root.path).ok()?.to_owned());
         let found = self.roots.iter().find_map(|root| Some((root, beneath(root)?)));
         found.ok_or_else(|| refuse("lies outside of what this worker may read and write (--root)"))
     }
@@ -230,13 +230,13 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    struct Place {
+    struct Fixture {
         _directory: tempfile::TempDir,
         base: PathBuf,
-        beneath: Beneath,
+        beneath: RootedDirs,
     }
 
-    fn place() -> Place {
+    fn place() -> Fixture {
         let directory = tempfile::tempdir().unwrap();
         let base = directory.path().canonicalize().unwrap();
         let (inside, outside) = (base.join("in"), base.join("out"));
@@ -250,8 +250,8 @@ mod tests {
         symlink(inside.join("a"), inside.join("friend")).unwrap();
         symlink("b/file", inside.join("a/near")).unwrap();
         symlink(outside.join("later"), inside.join("dangling")).unwrap();
-        let beneath = Beneath::hold([inside.as_path()]).unwrap();
-        Place { _directory: directory, base, beneath }
+        let beneath = RootedDirs::hold([inside.as_path()]).unwrap();
+        Fixture { _directory: directory, base, beneath }
     }
 
     fn text(mut file: File) -> String {
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn links_that_stay_inside_are_followed_and_others_are_not() {
-        let Place { base, beneath, .. } = &place();
+        let Fixture { base, beneath, .. } = &place();
         for good in ["in/a/b/file", "in/friend/b/file", "in/a/near", "in/friend/near"] {
             assert_eq!(text(beneath.open(&base.join(good)).unwrap()), "inside", "{good}");
             assert_eq!(beneath.resolve(&base.join(good)).unwrap(), base.join("in/a/b/file"), "{good}");
@@ -281,7 +281,7 @@ mod tests {
     /// Both ways to open follow no link, whatever the path was resolved to before.
     #[test]
     fn no_link_is_followed_when_opening() {
-        let Place { base, .. } = &place();
+        let Fixture { base, .. } = &place();
         let root = File::open(base.join("in")).unwrap();
         for open in [open_below, step_below] {
             assert_eq!(text(open(&root, Path::new("a/b/file"), FILE).unwrap().into()), "inside");
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn pipes_keep_nobody_waiting() {
-        let Place { base, beneath, .. } = &place();
+        let Fixture { base, beneath, .. } = &place();
         let pipe = base.join("in/pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         assert_eq!(beneath.open(&pipe).unwrap_err().kind(), io::ErrorKind::InvalidInput);
@@ -304,20 +304,20 @@ mod tests {
 
     #[test]
     fn a_directory_that_was_replaced_is_noticed() {
-        let Place { base, beneath, .. } = &place();
+        let Fixture { base, beneath, .. } = &place();
         beneath.are_there().unwrap();
         fs::rename(base.join("in"), base.join("moved")).unwrap();
         assert!(beneath.are_there().is_err());
         fs::create_dir(base.join("in")).unwrap();
         assert!(beneath.are_there().unwrap_err().to_string().contains("unmounted or replaced"));
-        assert!(Beneath::hold([base.join("out/file").as_path()]).is_err());
-        assert!(Beneath::hold([base.join("nowhere").as_path()]).is_err());
+        assert!(RootedDirs::hold([base.join("out/file").as_path()]).is_err());
+        assert!(RootedDirs::hold([base.join("nowhere").as_path()]).is_err());
     }
 
     /// One thread exchanges a file and a directory for links to the secret as fast as it can, while another opens them.
     #[test]
     fn exchanged_links_never_give_the_secret() {
-        let Place { base, beneath, .. } = &place();
+        let Fixture { base, beneath, .. } = &place();
         let inside = base.join("in");
         // each of these names is now one thing, now the other
         fs::write(inside.join("a/0"), "inside").unwrap();

@@ -1,7 +1,7 @@
 //! What recipes from a queue may read and write.
 
 use edp_files::Files;
-use edp_files::beneath::{Beneath, RootError};
+use edp_files::rooted::{RootError, RootedDirs};
 use edp_protocol::Location;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 /// Directories and prefixes on S3 beneath which everything that a recipe names must lie. Recipes come over the network;
 /// without this, one could have any file of the machine read or written.
 #[derive(Debug, Clone)]
-pub struct Reach {
-    beneath: Arc<Beneath>,
+pub struct AllowedRoots {
+    directories: Arc<RootedDirs>,
     /// Bucket and key, the latter without a slash at its end.
     objects: Vec<(String, String)>,
 }
 
 /// Why a root cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ReachError {
+pub enum AllowedRootsError {
     /// Nothing may be reached.
     #[error("no root: say with --root (repeatable), or serve.roots in the settings, what recipes may read and write")]
     None,
@@ -31,12 +31,12 @@ pub enum ReachError {
     Location(#[from] LocationError),
 }
 
-impl Reach {
+impl AllowedRoots {
     /// Everything beneath some directories, which are held open from now on, and prefixes on S3.
     ///
     /// # Errors
     /// There are none, or one of the directories is not there.
-    pub fn beneath<'a>(roots: impl IntoIterator<Item = &'a Location>) -> Result<Reach, ReachError> {
+    pub fn open<'a>(roots: impl IntoIterator<Item = &'a Location>) -> Result<AllowedRoots, AllowedRootsError> {
         let (mut directories, mut objects) = (Vec::new(), Vec::new());
         for root in roots {
             match root {
@@ -45,9 +45,9 @@ impl Reach {
             }
         }
         if directories.is_empty() && objects.is_empty() {
-            return Err(ReachError::None);
+            return Err(AllowedRootsError::None);
         }
-        Ok(Reach { beneath: Arc::new(Beneath::hold(directories)?), objects })
+        Ok(AllowedRoots { directories: Arc::new(RootedDirs::hold(directories)?), objects })
     }
 
     /// Roots as a setting has them: separated by `:` as in PATH, where `s3://` is no separator.
@@ -71,7 +71,7 @@ impl Reach {
 
     /// The files beneath the directories.
     pub fn files(&self) -> Files {
-        Files::beneath(self.beneath.clone())
+        Files::rooted(self.directories.clone())
     }
 
     /// Whether the directories are still those that they were.
@@ -79,7 +79,7 @@ impl Reach {
     /// # Errors
     /// One that is not, or that cannot be looked at.
     pub fn is_there(&self) -> Result<(), RootError> {
-        self.beneath.are_there()
+        self.directories.are_there()
     }
 
     /// Lets a recipe in if all that it names is within reach.
@@ -99,7 +99,7 @@ impl Reach {
 
     fn check(&self, text: &str) -> Result<(), String> {
         match text.parse::<Location>().map_err(|e| chain(&e))? {
-            Location::Local(path) => self.beneath.resolve(&path).map(drop).map_err(|e| e.to_string()),
+            Location::Local(path) => self.directories.resolve(&path).map(drop).map_err(|e| e.to_string()),
             // Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same,
             // since copies of objects lie under paths.
             Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
@@ -125,9 +125,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn roots(texts: &[&str]) -> Result<Reach, ReachError> {
+    fn roots(texts: &[&str]) -> Result<AllowedRoots, AllowedRootsError> {
         let roots: Vec<Location> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        Reach::beneath(&roots)
+        AllowedRoots::open(&roots)
     }
 
     #[test]
@@ -141,8 +141,8 @@ mod tests {
         std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
         std::os::unix::fs::symlink(inside.join("a"), inside.join("friend")).unwrap();
         std::os::unix::fs::symlink(outside.join("later"), inside.join("dangling")).unwrap();
-        let reach = roots(&[inside.to_str().unwrap()]).unwrap();
-        let check = |below: &str| reach.check(&format!("{}/{below}", base.display()));
+        let allowed = roots(&[inside.to_str().unwrap()]).unwrap();
+        let check = |below: &str| allowed.check(&format!("{}/{below}", base.display()));
         for good in ["in/a", "in/a/b/c.nc", "in/friend/new.nc", "in/x"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
@@ -151,17 +151,17 @@ mod tests {
             assert!(check(bad).is_err(), "{bad}");
         }
         for bad in ["a", "in/a", "s3://bucket/x", "/etc/passwd"] {
-            assert!(reach.check(bad).is_err(), "{bad}");
+            assert!(allowed.check(bad).is_err(), "{bad}");
         }
-        assert!(matches!(roots(&[]), Err(ReachError::None)));
-        assert!(matches!(roots(&["/nowhere/at/all"]), Err(ReachError::Root(_))));
+        assert!(matches!(roots(&[]), Err(AllowedRootsError::None)));
+        assert!(matches!(roots(&["/nowhere/at/all"]), Err(AllowedRootsError::Root(_))));
     }
 
     #[test]
     fn no_other_bucket_is_reached() {
-        let reach = roots(&["s3://model/v4", "s3://all"]).unwrap();
+        let allowed = roots(&["s3://model/v4", "s3://all"]).unwrap();
         for good in ["s3://model/v4", "s3://model/v4/a/b.data", "s3://all/x"] {
-            assert_eq!(reach.check(good), Ok(()), "{good}");
+            assert_eq!(allowed.check(good), Ok(()), "{good}");
         }
         for bad in [
             "s3://model",
@@ -172,16 +172,16 @@ mod tests {
             "s3://alla/x",
             "/etc/passwd",
         ] {
-            assert!(reach.check(bad).is_err(), "{bad}");
+            assert!(allowed.check(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn roots_of_a_setting_are_split() {
-        let split = |text: &str| Reach::split(text).unwrap().iter().map(Location::to_string).collect::<Vec<_>>();
+        let split = |text: &str| AllowedRoots::split(text).unwrap().iter().map(Location::to_string).collect::<Vec<_>>();
         assert_eq!(split("/a:/b"), ["/a", "/b"]);
         assert_eq!(split("s3://x/y:/b::s3://z"), ["s3://x/y", "/b", "s3://z"]);
         assert_eq!(split(":"), Vec::<String>::new());
-        assert!(Reach::split("s3://:/b").is_err());
+        assert!(AllowedRoots::split("s3://:/b").is_err());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Granules that slots of this worker are at. An order may come twice, and both would write the same part: whoever is
 /// second waits, and finds the granule there.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub struct GranuleLocks {
     taken: Mutex<HashSet<String>>,
     free: Condvar,
 }
@@ -19,14 +19,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A turn; it ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
-pub struct Turn<'a> {
-    turns: &'a Turns,
+pub struct GranuleLock<'a> {
+    locks: &'a GranuleLocks,
     granule: String,
 }
 
-impl Turns {
+impl GranuleLocks {
     /// Waits for the turn of a granule; none once `cancel` is set.
-    pub fn take(&self, granule: &str, cancel: &AtomicBool) -> Option<Turn<'_>> {
+    pub fn take(&self, granule: &str, cancel: &AtomicBool) -> Option<GranuleLock<'_>> {
         let mut taken = self.taken();
         while taken.contains(granule) {
             if cancel.load(Ordering::Relaxed) {
@@ -35,7 +35,7 @@ impl Turns {
             taken = self.free.wait_timeout(taken, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
         taken.insert(granule.to_owned());
-        Some(Turn { turns: self, granule: granule.to_owned() })
+        Some(GranuleLock { locks: self, granule: granule.to_owned() })
     }
 
     /// A panic leaves the set as it was: whole.
@@ -44,10 +44,10 @@ impl Turns {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for GranuleLock<'_> {
     fn drop(&mut self) {
-        self.turns.taken().remove(&self.granule);
-        self.turns.free.notify_all();
+        self.locks.taken().remove(&self.granule);
+        self.locks.free.notify_all();
     }
 }
 
@@ -59,14 +59,14 @@ mod tests {
 
     #[test]
     fn two_are_never_at_the_same_granule() {
-        let (turns, never) = (Turns::default(), AtomicBool::new(false));
+        let (locks, never) = (GranuleLocks::default(), AtomicBool::new(false));
         let at = [AtomicUsize::new(0), AtomicUsize::new(0)];
         std::thread::scope(|scope| {
             for thread in 0..8 {
-                let (turns, never, at) = (&turns, &never, &at[thread % 2]);
+                let (locks, never, at) = (&locks, &never, &at[thread % 2]);
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        let _turn = turns.take(["a.nc", "b.nc"][thread % 2], never).unwrap();
+                        let _turn = locks.take(["a.nc", "b.nc"][thread % 2], never).unwrap();
                         assert_eq!(at.fetch_add(1, Ordering::SeqCst), 0);
                         std::thread::yield_now();
                         at.fetch_sub(1, Ordering::SeqCst);
@@ -74,16 +74,16 @@ mod tests {
                 });
             }
         });
-        assert!(turns.taken().is_empty());
+        assert!(locks.taken().is_empty());
     }
 
     #[test]
     fn who_is_told_to_stop_does_not_wait() {
-        let (turns, never) = (Turns::default(), AtomicBool::new(false));
-        let turn = turns.take("a.nc", &never).unwrap();
-        assert!(turns.take("a.nc", &AtomicBool::new(true)).is_none());
-        assert!(turns.take("b.nc", &AtomicBool::new(true)).is_some(), "nothing to wait for");
-        drop(turn);
-        assert!(turns.take("a.nc", &never).is_some());
+        let (locks, never) = (GranuleLocks::default(), AtomicBool::new(false));
+        let lock = locks.take("a.nc", &never).unwrap();
+        assert!(locks.take("a.nc", &AtomicBool::new(true)).is_none());
+        assert!(locks.take("b.nc", &AtomicBool::new(true)).is_some(), "nothing to wait for");
+        drop(lock);
+        assert!(locks.take("a.nc", &never).is_some());
     }
 }
