@@ -1,6 +1,6 @@
 //! What travels between coordinator and workers, and how it is written.
 //!
-//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`Order`] or [`Report`]. These types
+//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`] or [`Outcome`]. These types
 //! are the format: changing a field here means raising [`VERSION`]. A recipe travels inside an order as JSON,
 //! keys in its own order. An order may also be a bare recipe in JSON, published by hand.
 //!
@@ -39,7 +39,7 @@ pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
 
 /// Largest report in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The coordinator
 /// holds some hundred of them at once.
-pub const MAX_REPORT: usize = 1 << 20;
+pub const MAX_OUTCOME: usize = 1 << 20;
 
 /// Most entries in a list of a report.
 pub const MAX_ENTRIES: usize = 1 << 16;
@@ -64,7 +64,7 @@ const NOT_KEPT: &str = "application/vnd.edp.not-kept; size=";
 
 /// A granule to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Order {
+pub struct TaskMessage {
     /// Name of the production; empty in a recipe published by hand.
     pub production: String,
     /// Id of the recipe; empty in a recipe published by hand that no plan has completed.
@@ -76,14 +76,14 @@ pub struct Order {
     /// Seconds that making it may take; 0 leaves it to the worker.
     pub deadline: u32,
     /// What is looked at of a granule that stands there already.
-    pub look: Look,
+    pub look: ExistingCheck,
     /// The recipe: JSON, keys in the recipe's order.
     pub recipe: Vec<u8>,
 }
 
 /// What a worker looks at of a granule that stands at its destination already, before it says that it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Look {
+pub enum ExistingCheck {
     /// Whose it is.
     Identity,
     /// Its content too: every chunk is inflated.
@@ -95,7 +95,7 @@ pub enum Look {
 
 /// What a worker says about an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct Outcome {
     /// Id of the recipe.
     pub recipe_id: String,
     /// The order's attempt.
@@ -105,12 +105,12 @@ pub struct Report {
     /// What decides the bytes of a granule besides its recipe: our version, and those of netCDF, HDF5 and libdeflate.
     pub build: String,
     /// What happened.
-    pub event: Event,
+    pub event: TaskEvent,
 }
 
 /// What happened to an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Event {
+pub enum TaskEvent {
     /// The worker begins to make it.
     Started,
     /// The granule stands at its destination.
@@ -119,13 +119,13 @@ pub enum Event {
     Failed(Failed),
 }
 
-impl Event {
+impl TaskEvent {
     /// How it ended, if it has.
     pub fn ended(&self) -> Option<Result<&Done, &Failed>> {
         match self {
-            Event::Started => None,
-            Event::Done(done) => Some(Ok(done)),
-            Event::Failed(failed) => Some(Err(failed)),
+            TaskEvent::Started => None,
+            TaskEvent::Done(done) => Some(Ok(done)),
+            TaskEvent::Failed(failed) => Some(Err(failed)),
         }
     }
 }
@@ -145,13 +145,13 @@ pub struct Done {
     pub sha256: String,
     /// What each stage took; first the whole, by the clock on the wall.
     #[serde(deserialize_with = "list")]
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTotal>,
     /// What was read.
     #[serde(deserialize_with = "list")]
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<InputRead>,
     /// Where the chunks of each variable are in the file.
     #[serde(deserialize_with = "list")]
-    pub chunks: Vec<Chunks>,
+    pub chunks: Vec<ChunkPlaces>,
     /// What is odd about the granule.
     #[serde(deserialize_with = "list")]
     pub warnings: Vec<String>,
@@ -159,7 +159,7 @@ pub struct Done {
 
 /// One stage of making a granule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
+pub struct StageTotal {
     /// Its name, such as `read` or `compress`.
     pub name: String,
     /// Seconds that it took; finite and not negative.
@@ -170,7 +170,7 @@ pub struct Stage {
 
 /// One input file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Input {
+pub struct InputRead {
     /// Path below the source root.
     pub path: String,
     /// Size in bytes.
@@ -181,7 +181,7 @@ pub struct Input {
 
 /// Where the chunks of one variable are in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Chunks {
+pub struct ChunkPlaces {
     /// Name of the variable.
     pub variable: String,
     /// Offset and size in bytes, in the order of the chunks' indices.
@@ -282,7 +282,7 @@ pub fn not_kept(size: usize) -> String {
     format!("{NOT_KEPT}{size}")
 }
 
-impl Order {
+impl TaskMessage {
     /// The order as a frame.
     ///
     /// # Errors
@@ -296,7 +296,7 @@ impl Order {
     ///
     /// # Errors
     /// The body is no order, or larger than the limits.
-    pub fn decode(content_type: &str, body: &[u8]) -> Result<Order, WireError> {
+    pub fn decode(content_type: &str, body: &[u8]) -> Result<TaskMessage, WireError> {
         if content_type != JSON && body.first() != Some(&b'{') {
             return decode(content_type, body);
         }
@@ -304,17 +304,17 @@ impl Order {
             return Err(WireError::RecipeSize { size: body.len() });
         }
         let recipe: Recipe = serde_json::from_slice(body).map_err(WireError::Recipe)?;
-        let order = Order {
+        let task = TaskMessage {
             production: String::new(),
             recipe_id: recipe.plan().map(|plan| plan.id.clone()).unwrap_or_default(),
             attempt: 1,
             alone: false,
             deadline: 0,
-            look: Look::default(),
+            look: ExistingCheck::default(),
             recipe: json(&recipe)?,
         };
-        order.check()?;
-        Ok(order)
+        task.check()?;
+        Ok(task)
     }
 
     /// The recipe.
@@ -342,11 +342,11 @@ impl Order {
     }
 }
 
-impl Report {
+impl Outcome {
     /// The report as a frame.
     ///
     /// # Errors
-    /// It is larger than [`MAX_REPORT`], a name is too long, a digest is none, or the seconds of a stage are no duration.
+    /// It is larger than [`MAX_OUTCOME`], a name is too long, a digest is none, or the seconds of a stage are no duration.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(self)
     }
@@ -355,7 +355,7 @@ impl Report {
     ///
     /// # Errors
     /// The body is no report, or larger than the limits.
-    pub fn decode(content_type: &str, body: &[u8]) -> Result<Report, WireError> {
+    pub fn decode(content_type: &str, body: &[u8]) -> Result<Outcome, WireError> {
         decode(content_type, body)
     }
 }
@@ -377,22 +377,26 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    fn order() -> Order {
-        Order {
+    fn task() -> TaskMessage {
+        TaskMessage {
             production: "default".into(),
             recipe_id: "00ff".into(),
             attempt: 2,
             alone: true,
             deadline: 900,
-            look: Look::Bytes("0a".repeat(32)),
+            look: ExistingCheck::Bytes("0a".repeat(32)),
             recipe: b"{}".to_vec(),
         }
     }
 
-    fn orders() -> impl Strategy<Value = Order> {
-        let look = proptest::sample::select(vec![Look::Identity, Look::Content, Look::Bytes("0a".repeat(32))]);
+    fn orders() -> impl Strategy<Value = TaskMessage> {
+        let look = proptest::sample::select(vec![
+            ExistingCheck::Identity,
+            ExistingCheck::Content,
+            ExistingCheck::Bytes("0a".repeat(32)),
+        ]);
         ("[a-z]{0,9}", ".{0,70}", 1..u32::MAX, any::<bool>(), any::<u32>(), look, vec(any::<u8>(), 0..200)).prop_map(
-            |(production, recipe_id, attempt, alone, deadline, look, recipe)| Order {
+            |(production, recipe_id, attempt, alone, deadline, look, recipe)| TaskMessage {
                 production,
                 recipe_id,
                 attempt,
@@ -404,16 +408,19 @@ mod tests {
         )
     }
 
-    fn events() -> impl Strategy<Value = Event> {
+    fn events() -> impl Strategy<Value = TaskEvent> {
         let stage =
-            (".{0,9}", 0.0..1e9, any::<u64>()).prop_map(|(name, seconds, bytes)| Stage { name, seconds, bytes });
-        let input =
-            (".{0,9}", any::<u64>(), "([0-9a-f]{64})?").prop_map(|(path, size, sha256)| Input { path, size, sha256 });
+            (".{0,9}", 0.0..1e9, any::<u64>()).prop_map(|(name, seconds, bytes)| StageTotal { name, seconds, bytes });
+        let input = (".{0,9}", any::<u64>(), "([0-9a-f]{64})?").prop_map(|(path, size, sha256)| InputRead {
+            path,
+            size,
+            sha256,
+        });
         let chunks =
-            (".{0,9}", vec(any::<(u64, u64)>(), 0..9)).prop_map(|(variable, places)| Chunks { variable, places });
+            (".{0,9}", vec(any::<(u64, u64)>(), 0..9)).prop_map(|(variable, places)| ChunkPlaces { variable, places });
         let done = (any::<bool>(), ".{0,9}", vec(stage, 0..4), vec(input, 0..4), vec(chunks, 0..4), vec(".*", 0..3))
             .prop_map(|(already, location, stages, inputs, chunks, warnings)| {
-                Event::Done(Done {
+                TaskEvent::Done(Done {
                     already,
                     older: 1,
                     location,
@@ -436,40 +443,40 @@ mod tests {
             FailureKind::Denied,
         ];
         let failed = (proptest::sample::select(kinds.to_vec()), vec(".*", 0..4))
-            .prop_map(|(kind, reason)| Event::Failed(Failed { kind, reason }));
-        prop_oneof![Just(Event::Started), done, failed]
+            .prop_map(|(kind, reason)| TaskEvent::Failed(Failed { kind, reason }));
+        prop_oneof![Just(TaskEvent::Started), done, failed]
     }
 
     proptest! {
         #[test]
-        fn orders_come_back(order in orders()) {
-            prop_assert_eq!(Order::decode(CONTENT_TYPE, &order.encode().unwrap()).unwrap(), order);
+        fn orders_come_back(task in orders()) {
+            prop_assert_eq!(TaskMessage::decode(CONTENT_TYPE, &task.encode().unwrap()).unwrap(), task);
         }
 
         #[test]
         fn reports_come_back(event in events(), recipe_id in ".{0,64}", attempt: u32, worker in "[-_.a-zA-Z0-9]{1,128}") {
-            let report = Report { recipe_id, attempt, worker, build: "edp 0.1".into(), event };
-            prop_assert_eq!(Report::decode(CONTENT_TYPE, &report.encode().unwrap()).unwrap(), report);
+            let outcome = Outcome { recipe_id, attempt, worker, build: "edp 0.1".into(), event };
+            prop_assert_eq!(Outcome::decode(CONTENT_TYPE, &outcome.encode().unwrap()).unwrap(), outcome);
         }
 
         #[test]
         fn no_body_makes_it_panic(body in vec(any::<u8>(), 0..400), kind in 1_u8..3, content_type in ".{0,200}") {
-            let _ = Order::decode(&content_type, &body);
-            let _ = Order::decode(JSON, &body);
+            let _ = TaskMessage::decode(&content_type, &body);
+            let _ = TaskMessage::decode(JSON, &body);
             let framed: Vec<u8> = [&MAGIC[..], &[VERSION, kind], &body].concat();
-            let _ = Order::decode(CONTENT_TYPE, &framed);
-            let _ = Report::decode(CONTENT_TYPE, &framed);
+            let _ = TaskMessage::decode(CONTENT_TYPE, &framed);
+            let _ = Outcome::decode(CONTENT_TYPE, &framed);
         }
 
         #[test]
         fn damage_is_found_or_harmless(event in events(), place: prop::sample::Index, byte: u8) {
-            let report =
-                Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
-            let mut body = report.encode().unwrap();
+            let outcome =
+                Outcome { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
+            let mut body = outcome.encode().unwrap();
             let place = place.index(body.len());
             body[place] = byte;
-            let _ = Report::decode(CONTENT_TYPE, &body);
-            prop_assert!(Report::decode(CONTENT_TYPE, &body[..place]).is_err());
+            let _ = Outcome::decode(CONTENT_TYPE, &body);
+            prop_assert!(Outcome::decode(CONTENT_TYPE, &body[..place]).is_err());
         }
     }
 
@@ -479,17 +486,17 @@ mod tests {
             "ecco_cfg_loc": "c", "ecco_grid_loc": "g", "ecco_mapping_factors_loc": "f", "ecco_metadata_loc": "m",
             "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"}}"#;
         for content_type in [JSON, "", "text/plain"] {
-            let order = Order::decode(content_type, recipe.as_bytes()).unwrap();
-            assert_eq!((order.attempt, order.recipe_id.as_str()), (1, ""));
-            assert!(order.recipe.starts_with(b"{\"granule\":"));
-            assert_eq!(order.recipe().unwrap().granule, "out/a.nc");
-            assert_eq!(Order::decode(CONTENT_TYPE, &order.encode().unwrap()).unwrap(), order);
+            let task = TaskMessage::decode(content_type, recipe.as_bytes()).unwrap();
+            assert_eq!((task.attempt, task.recipe_id.as_str()), (1, ""));
+            assert!(task.recipe.starts_with(b"{\"granule\":"));
+            assert_eq!(task.recipe().unwrap().granule, "out/a.nc");
+            assert_eq!(TaskMessage::decode(CONTENT_TYPE, &task.encode().unwrap()).unwrap(), task);
         }
     }
 
     #[test]
     fn frames_keep_their_bytes() {
-        let frame = order().encode().unwrap();
+        let frame = task().encode().unwrap();
         assert_eq!(
             frame,
             [b"EDPW\x02\x01\x07default\x0400ff\x02\x01\xfb\x84\x03\x02\x40", "0a".repeat(32).as_bytes(), b"\x02{}"]
@@ -510,11 +517,11 @@ mod tests {
             (FailureKind::NotFound, 6),
             (FailureKind::Denied, 7),
         ] {
-            let event = Event::Failed(Failed { kind, reason: Vec::new() });
-            let report = Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
+            let event = TaskEvent::Failed(Failed { kind, reason: Vec::new() });
+            let outcome = Outcome { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
             let body = [b"EDPW\x02\x02\x011\x01\x01w\x01b\x02".as_slice(), &[number, 0]].concat();
-            assert_eq!(report.encode().unwrap(), body);
-            assert_eq!(Report::decode(CONTENT_TYPE, &body).unwrap(), report);
+            assert_eq!(outcome.encode().unwrap(), body);
+            assert_eq!(Outcome::decode(CONTENT_TYPE, &body).unwrap(), outcome);
         }
     }
 
@@ -524,47 +531,49 @@ mod tests {
         for lie in [&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0x80][..], &[0, 1, 0, 0, 2, 0, 0xfd, 0, 0, 0, 0, 1, 0, 0, 0]] {
             for kind in [1, 2] {
                 let body = [&MAGIC[..], &[VERSION, kind], lie].concat();
-                assert!(Order::decode(CONTENT_TYPE, &body).is_err() && Report::decode(CONTENT_TYPE, &body).is_err());
+                assert!(
+                    TaskMessage::decode(CONTENT_TYPE, &body).is_err() && Outcome::decode(CONTENT_TYPE, &body).is_err()
+                );
             }
         }
         let event =
-            Event::Failed(Failed { kind: FailureKind::Permanent, reason: vec![String::new(); MAX_ENTRIES + 1] });
-        let report = Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
-        let error = Report::decode(CONTENT_TYPE, &report.encode().unwrap()).unwrap_err().to_string();
+            TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason: vec![String::new(); MAX_ENTRIES + 1] });
+        let outcome = Outcome { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: "b".into(), event };
+        let error = Outcome::decode(CONTENT_TYPE, &outcome.encode().unwrap()).unwrap_err().to_string();
         assert!(error.contains("65536"), "{error}");
     }
 
     #[test]
     fn what_is_not_ours_is_named() {
-        let mut frame = order().encode().unwrap();
-        assert!(matches!(Report::decode(CONTENT_TYPE, &frame), Err(WireError::Kind { found: 1, expected: 2 })));
+        let mut frame = task().encode().unwrap();
+        assert!(matches!(Outcome::decode(CONTENT_TYPE, &frame), Err(WireError::Kind { found: 1, expected: 2 })));
         frame.push(0);
-        assert!(Order::decode(CONTENT_TYPE, &frame).unwrap_err().to_string().contains("1 bytes too many"));
+        assert!(TaskMessage::decode(CONTENT_TYPE, &frame).unwrap_err().to_string().contains("1 bytes too many"));
         frame[4] = 9;
-        assert!(matches!(Order::decode(CONTENT_TYPE, &frame), Err(WireError::Version { found: 9 })));
-        assert!(matches!(Order::decode("text/plain", b"hello world"), Err(WireError::Foreign { .. })));
-        assert!(matches!(Order::decode("", &vec![0; MAX_BODY + 1]), Err(WireError::BodySize { .. })));
-        let large = Order { recipe: vec![b' '; MAX_RECIPE + 1], ..order() };
+        assert!(matches!(TaskMessage::decode(CONTENT_TYPE, &frame), Err(WireError::Version { found: 9 })));
+        assert!(matches!(TaskMessage::decode("text/plain", b"hello world"), Err(WireError::Foreign { .. })));
+        assert!(matches!(TaskMessage::decode("", &vec![0; MAX_BODY + 1]), Err(WireError::BodySize { .. })));
+        let large = TaskMessage { recipe: vec![b' '; MAX_RECIPE + 1], ..task() };
         assert!(matches!(large.encode(), Err(WireError::RecipeSize { .. })));
-        assert!(matches!(Order::decode(JSON, &large.recipe), Err(WireError::RecipeSize { .. })));
-        assert!(Order { attempt: 0, ..order() }.encode().is_err());
-        assert!(Order { recipe_id: "x".repeat(MAX_NAME + 1), ..order() }.encode().is_err());
-        assert!(matches!(Order::decode("", b"{\"granule\": 1}"), Err(WireError::Recipe(_))));
+        assert!(matches!(TaskMessage::decode(JSON, &large.recipe), Err(WireError::RecipeSize { .. })));
+        assert!(TaskMessage { attempt: 0, ..task() }.encode().is_err());
+        assert!(TaskMessage { recipe_id: "x".repeat(MAX_NAME + 1), ..task() }.encode().is_err());
+        assert!(matches!(TaskMessage::decode("", b"{\"granule\": 1}"), Err(WireError::Recipe(_))));
     }
 
     #[test]
     fn reports_say_nothing_without_bounds() {
-        let report = |done: Done| Report {
+        let outcome = |done: Done| Outcome {
             recipe_id: "1".into(),
             attempt: 1,
             worker: "w".into(),
             build: "b".into(),
-            event: Event::Done(done),
+            event: TaskEvent::Done(done),
         };
         let digest = |sha256: String| Done { sha256, ..Done::default() };
-        assert!(report(digest("0a".repeat(32))).encode().is_ok() && report(Done::default()).encode().is_ok());
-        let input = |path: &str, sha256: &str| Input { path: path.into(), size: 1, sha256: sha256.into() };
-        let stage = Stage { name: "make".into(), seconds: 1.0, bytes: 1 };
+        assert!(outcome(digest("0a".repeat(32))).encode().is_ok() && outcome(Done::default()).encode().is_ok());
+        let input = |path: &str, sha256: &str| InputRead { path: path.into(), size: 1, sha256: sha256.into() };
+        let stage = StageTotal { name: "make".into(), seconds: 1.0, bytes: 1 };
         let [long, place] = ["x".repeat(MAX_NAME + 1), "x".repeat(MAX_PLACE + 1)];
         for done in [
             digest("ab".into()),
@@ -574,29 +583,29 @@ mod tests {
             Done { inputs: vec![input(&place, "")], ..Done::default() },
             Done { location: place.clone(), ..Done::default() },
             Done { stages: vec![stage.clone(); MAX_STAGES + 1], ..Done::default() },
-            Done { stages: vec![Stage { name: long.clone(), ..stage.clone() }], ..Done::default() },
-            Done { stages: vec![Stage { seconds: f64::NAN, ..stage.clone() }], ..Done::default() },
-            Done { chunks: vec![Chunks { variable: long.clone(), places: Vec::new() }], ..Done::default() },
+            Done { stages: vec![StageTotal { name: long.clone(), ..stage.clone() }], ..Done::default() },
+            Done { stages: vec![StageTotal { seconds: f64::NAN, ..stage.clone() }], ..Done::default() },
+            Done { chunks: vec![ChunkPlaces { variable: long.clone(), places: Vec::new() }], ..Done::default() },
         ] {
-            assert!(report(done).encode().is_err());
+            assert!(outcome(done).encode().is_err());
         }
-        let good = report(Done::default());
+        let good = outcome(Done::default());
         for worker in ["", "a,b", "a b", "a\u{1b}[2J", "ä", &"x".repeat(MAX_WORKER + 1)] {
-            assert!(Report { worker: worker.into(), ..good.clone() }.encode().is_err(), "{worker}");
+            assert!(Outcome { worker: worker.into(), ..good.clone() }.encode().is_err(), "{worker}");
         }
         for build in ["\u{7}", &"x".repeat(MAX_BUILD + 1)] {
-            assert!(Report { build: build.into(), ..good.clone() }.encode().is_err(), "{build}");
+            assert!(Outcome { build: build.into(), ..good.clone() }.encode().is_err(), "{build}");
         }
-        let reason = vec!["x".repeat(MAX_REPORT)];
-        let large = Event::Failed(Failed { kind: FailureKind::Permanent, reason });
-        assert!(matches!(Report { event: large, ..good }.encode(), Err(WireError::BodySize { .. })));
+        let reason = vec!["x".repeat(MAX_OUTCOME)];
+        let large = TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
+        assert!(matches!(Outcome { event: large, ..good }.encode(), Err(WireError::BodySize { .. })));
     }
 
     #[test]
     fn a_body_that_was_not_kept_is_told_by_its_size() {
-        let error = Report::decode(&not_kept(5 << 20), b"").unwrap_err();
-        assert!(matches!(error, WireError::BodySize { size: 5_242_880, limit: MAX_REPORT }), "{error}");
-        assert!(matches!(Order::decode(&not_kept(5 << 20), b""), Err(WireError::BodySize { .. })));
+        let error = Outcome::decode(&not_kept(5 << 20), b"").unwrap_err();
+        assert!(matches!(error, WireError::BodySize { size: 5_242_880, limit: MAX_OUTCOME }), "{error}");
+        assert!(matches!(TaskMessage::decode(&not_kept(5 << 20), b""), Err(WireError::BodySize { .. })));
     }
 
     #[test]
@@ -609,7 +618,8 @@ mod tests {
         let mut recipe: Recipe = serde_json::from_str(&text.replace('C', &"c".repeat(64))).unwrap();
         let id = recipe.computed_id().unwrap();
         recipe.recipe.as_mut().unwrap().id.clone_from(&id);
-        let of = |recipe: &Recipe, id: &str| Order { recipe_id: id.into(), recipe: json(recipe).unwrap(), ..order() };
+        let of =
+            |recipe: &Recipe, id: &str| TaskMessage { recipe_id: id.into(), recipe: json(recipe).unwrap(), ..task() };
         assert_eq!(of(&recipe, &id).identified().unwrap(), recipe);
         for other in ["", "0", &"0".repeat(64)] {
             assert!(matches!(of(&recipe, other).identified(), Err(WireError::OtherRecipe { .. })), "{other}");

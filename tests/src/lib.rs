@@ -16,7 +16,7 @@ use edp_coordinator::demo::{self, Demo};
 use edp_production::snapshots;
 use edp_protocol::Digest;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, Look, Order};
+use edp_protocol::wire::{self, ExistingCheck, TaskMessage};
 use edp_queue::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -121,8 +121,8 @@ pub fn json(output: &Output) -> serde_json::Value {
 }
 
 /// How many granules of a report are in a state.
-pub fn count(report: &serde_json::Value, state: &str) -> usize {
-    report["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
+pub fn count(outcome: &serde_json::Value, state: &str) -> usize {
+    outcome["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
 }
 
 /// How long anything may take on a busy machine before it counts as hanging.
@@ -144,23 +144,23 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 ///
 /// # Panics
 /// It cannot be written.
-pub fn order(recipe: &Recipe) -> Message {
+pub fn task(recipe: &Recipe) -> Message {
     let id = &recipe.plan().expect("a plan").id;
-    Message::new(order_naming(recipe, id).encode().expect("an order"), wire::CONTENT_TYPE, id)
+    Message::new(task_naming(recipe, id).encode().expect("an order"), wire::CONTENT_TYPE, id)
 }
 
 /// The first order of a recipe, with any text in the place of the recipe's id.
 ///
 /// # Panics
 /// The recipe cannot be written.
-pub fn order_naming(recipe: &Recipe, id: &str) -> Order {
-    Order {
+pub fn task_naming(recipe: &Recipe, id: &str) -> TaskMessage {
+    TaskMessage {
         production: "default".into(),
         recipe_id: id.into(),
         attempt: 1,
         alone: false,
         deadline: 0,
-        look: Look::Content,
+        look: ExistingCheck::Content,
         recipe: wire::json(recipe).expect("a recipe"),
     }
 }

@@ -4,7 +4,7 @@
 use edp_protocol::Digest;
 use edp_protocol::Mode;
 use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, output_version};
-use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Order, Report};
+use edp_protocol::wire::{CONTENT_TYPE, Done, Outcome, TaskEvent, TaskMessage};
 use edp_queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -113,15 +113,15 @@ pub async fn work(
 }
 
 async fn attend(delivery: Delivery, reports: Publisher, worker: String, tally: &Tally) {
-    let order = Order::decode(&delivery.message.content_type, &delivery.message.body).expect("an order");
-    for event in [Event::Started, Event::Done(Done { size: 1, ..Done::default() })] {
-        if event != Event::Started {
-            tally.made(&order.recipe_id);
+    let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body).expect("an order");
+    for event in [TaskEvent::Started, TaskEvent::Done(Done { size: 1, ..Done::default() })] {
+        if event != TaskEvent::Started {
+            tally.made(&task.recipe_id);
         }
-        let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
-        let report = Report { recipe_id, attempt, worker: worker.clone(), build: BUILD.into(), event };
-        let body = report.encode().expect("a report");
-        reports.publish(Message::new(body, CONTENT_TYPE, &order.recipe_id)).await.expect("the queue of results");
+        let (recipe_id, attempt) = (task.recipe_id.clone(), task.attempt);
+        let outcome = Outcome { recipe_id, attempt, worker: worker.clone(), build: BUILD.into(), event };
+        let body = outcome.encode().expect("a report");
+        reports.publish(Message::new(body, CONTENT_TYPE, &task.recipe_id)).await.expect("the queue of results");
     }
     delivery.ack();
 }

@@ -1,13 +1,13 @@
 //! What workers report of granules: all of it is so.
 
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Chunks, Done, Event, Failed, Report};
+use edp_protocol::wire::{self, ChunkPlaces, Done, Failed, Outcome, TaskEvent};
 use edp_protocol::{Digest, GridKind, Location, name};
 use edp_queue::{Link, Message, Queue};
 use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
-use edp_worker::service::serve::{Ended, Service, serve};
+use edp_worker::service::serve::{Service, WorkerEnd, serve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn served(
     slots: usize,
     deadline: Duration,
 ) -> BTreeMap<String, Result<Done, Failed>> {
-    let messages = recipes.iter().map(edp_tests::order).collect();
+    let messages = recipes.iter().map(edp_tests::task).collect();
     served_with(fixture, messages, recipes.len(), slots, deadline)
 }
 
@@ -68,17 +68,17 @@ fn served_with(
         let mut all = BTreeMap::new();
         while all.len() < wanted {
             let delivery = reports.next().await.unwrap().unwrap();
-            let report = Report::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
+            let report = Outcome::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
             delivery.ack();
             let outcome = match report.event {
-                Event::Started => continue,
-                Event::Done(done) => Ok(done),
-                Event::Failed(failed) => Err(failed),
+                TaskEvent::Started => continue,
+                TaskEvent::Done(done) => Ok(done),
+                TaskEvent::Failed(failed) => Err(failed),
             };
             assert_eq!(all.insert(report.recipe_id, outcome), None, "one outcome for each");
         }
         drop(stop);
-        assert_eq!(worker.await.unwrap().unwrap(), Ended::Stopped);
+        assert_eq!(worker.await.unwrap().unwrap(), WorkerEnd::Stopped);
         all
     });
     runtime.shutdown_background();
@@ -97,7 +97,7 @@ fn length(path: &str) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-fn stage<'a>(done: &'a Done, name: &str) -> &'a wire::Stage {
+fn stage<'a>(done: &'a Done, name: &str) -> &'a wire::StageTotal {
     done.stages.iter().find(|stage| stage.name == name).unwrap()
 }
 
@@ -186,7 +186,7 @@ fn values(granule: &str, recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
 }
 
 /// The values of a variable of one chunk, from the bytes of the file alone.
-fn unpacked(granule: &str, of: &Chunks, count: usize) -> Vec<f32> {
+fn unpacked(granule: &str, of: &ChunkPlaces, count: usize) -> Vec<f32> {
     let [(offset, size)] = of.places[..] else { panic!("{of:?}") };
     let file = fs::read(granule).unwrap();
     let packed = &file[offset as usize..][..size as usize];
@@ -260,7 +260,7 @@ fn orders_that_name_another_recipe_are_refused() {
     let recipes = planned(&fixture, "out");
     let [good, named, inside] = [0, 1, 2].map(|n| &recipes[n]);
     let order = |recipe: &Recipe, id: &str| {
-        Message::new(edp_tests::order_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
+        Message::new(edp_tests::task_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
     };
     let mut edited = inside.clone();
     edited.dynamic_metadata.summary = "another".into();
@@ -278,7 +278,7 @@ fn orders_that_name_another_recipe_are_refused() {
         Message::new(serde_json::to_vec(&edited).unwrap(), wire::JSON, ""),
     ];
     // The worker has one slot: when the good one is done, the others are behind it.
-    let messages = hostile.into_iter().chain([edp_tests::order(good)]).collect();
+    let messages = hostile.into_iter().chain([edp_tests::task(good)]).collect();
     let outcomes = done(served_with(&fixture, messages, 1, 1, PATIENCE));
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), [id(good)]);
     assert_eq!(files(&fixture.path("out")).len(), 1);

@@ -5,13 +5,13 @@ use edp_engine::resources;
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, Event, Failed, Report};
+use edp_protocol::wire::{self, Failed, Outcome, TaskEvent};
 use edp_queue::{Link, Message, Publisher, Queue};
 use edp_store::Stores;
 use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
-use edp_worker::service::serve::{Ended, Service, serve};
+use edp_worker::service::serve::{Service, WorkerEnd, serve};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,13 +124,13 @@ impl Set {
 /// Sends the order of a recipe, and before it one that is hostile, the like of which nobody sends who is a coordinator.
 async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
     orders.publish(hostile(recipe, number)).await.unwrap();
-    orders.publish(edp_tests::order(recipe)).await.unwrap();
+    orders.publish(edp_tests::task(recipe)).await.unwrap();
 }
 
 /// What somebody may publish who has seen a good recipe.
 fn hostile(good: &Recipe, number: usize) -> Message {
-    let order = |recipe: &Recipe, id: &str| {
-        Message::new(edp_tests::order_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
+    let task = |recipe: &Recipe, id: &str| {
+        Message::new(edp_tests::task_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
     };
     let mut outside = good.clone();
     outside.granule = "/nowhere/granule.nc".into();
@@ -138,8 +138,8 @@ fn hostile(good: &Recipe, number: usize) -> Message {
     outside.change(|plan| plan.roots.destination = "/nowhere".into()).unwrap();
     match number % 7 {
         0 => Message::new(vec![b'x'; number % 5000], "text/plain", ""),
-        1 => order(good, ""),
-        2 => order(good, &format!("{number:064x}")),
+        1 => task(good, ""),
+        2 => task(good, &format!("{number:064x}")),
         3 => {
             let mut json = serde_json::to_value(good).unwrap();
             // At most once in a while: it is as large as a message may be.
@@ -147,15 +147,15 @@ fn hostile(good: &Recipe, number: usize) -> Message {
             Message::new(serde_json::to_vec(&json).unwrap(), wire::JSON, "")
         }
         4 => {
-            let good = edp_tests::order(good);
+            let good = edp_tests::task(good);
             Message::new(good.body[..good.body.len() - 1].to_vec(), wire::CONTENT_TYPE, "")
         }
         5 => {
-            let mut message = edp_tests::order(&outside);
+            let mut message = edp_tests::task(&outside);
             message.headers.insert(wire::BUILD_HEADER.into(), format!("of {number}"));
             message
         }
-        _ => edp_tests::order(&outside),
+        _ => edp_tests::task(&outside),
     }
 }
 
@@ -181,7 +181,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     let mut recipes = recipes;
     // The first one shows the worker that it is of use here.
     let first = recipes.next().unwrap();
-    orders.publish(edp_tests::order(&first)).await.unwrap();
+    orders.publish(edp_tests::task(&first)).await.unwrap();
     let (mut sent, mut refused) = (1, 0);
     for recipe in recipes.by_ref().take(WINDOW) {
         send(&orders, &recipe, sent).await;
@@ -191,17 +191,17 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     let (mut made, mut taken) = (0, Vec::new());
     while under_way > 0 {
         let delivery = reports.next().await.unwrap().unwrap();
-        let report = Report::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
+        let outcome = Outcome::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
         delivery.ack();
-        let done = match report.event {
-            Event::Started => continue,
-            Event::Done(done) => done,
+        let done = match outcome.event {
+            TaskEvent::Started => continue,
+            TaskEvent::Done(done) => done,
             // Recipes outside of its roots, and of another build: it says so, and goes on.
-            Event::Failed(Failed { kind: FailureKind::Denied | FailureKind::Returned, .. }) => {
+            TaskEvent::Failed(Failed { kind: FailureKind::Denied | FailureKind::Returned, .. }) => {
                 refused += 1;
                 continue;
             }
-            Event::Failed(failed) => panic!("{}", failed.reason()),
+            TaskEvent::Failed(failed) => panic!("{}", failed.reason()),
         };
         assert!(!done.already);
         fs::remove_file(&done.location).unwrap();
@@ -216,7 +216,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     }
     assert!(refused >= sent / 7, "{refused} of {sent} hostile orders were answered");
     drop(stop);
-    assert_eq!(worker.await.unwrap().unwrap(), Ended::Stopped);
+    assert_eq!(worker.await.unwrap().unwrap(), WorkerEnd::Stopped);
     taken
 }
 

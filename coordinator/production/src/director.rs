@@ -3,13 +3,13 @@
 //! `Publishing` sends what is due, `Outcomes` hears what became of it and has it written down before anything is
 //! acknowledged. They share nothing but the ledger: what one writes down the other finds there.
 //!
-//! When a production stops, orders stay in the queue: workers go on with them, and the next start finds their reports.
+//! When a production stops, orders stay in the queue: workers go on with them, and the next start finds their results.
 //! Orders of an earlier list that are still there are made too, as they were asked for; they take no room in the
 //! window, and their outcomes are written down if the ledger knows them.
 
 use super::arrivals::Arrivals;
-use super::desk::{Desk, DeskError};
 use super::ledger::{Settled, State};
+use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
 use super::report::Standing;
@@ -47,7 +47,7 @@ const ENDING: Duration = Duration::from_secs(30);
 
 /// How a production is driven.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct DriveOptions {
     /// Its name.
     pub production: String,
     /// Orders in the queue and with workers at once: enough to keep workers busy, few enough for broker and memory.
@@ -111,7 +111,7 @@ pub enum DriveError {
     Publish(#[from] PublishError),
     /// The ledger.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    LedgerHandle(#[from] LedgerHandleError),
     /// An actor panicked.
     #[error("part of the coordinator has ended ({0}); please report this")]
     Actor(tokio::task::JoinError),
@@ -162,8 +162,8 @@ impl Tally {
 /// The queue cannot be reached for longer than its patience, or the ledger cannot be written: what was not written
 /// down is not acknowledged.
 pub async fn drive(
-    plan: &Plan,
-    desk: &Desk,
+    plan: &DriveOptions,
+    ledger: &LedgerHandle,
     link: &Link,
     stores: &Stores,
     mut progress: impl FnMut(&Settled),
@@ -175,10 +175,10 @@ pub async fn drive(
         link.declare().await?;
         let depth = link.depth(Queue::Recipes).await?;
         metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
-        let reports = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
-        Ok::<_, QueueError>((reports, link.consumer(Queue::Dead, DEAD).await?))
+        let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
+        Ok::<_, QueueError>((results, link.consumer(Queue::Dead, DEAD).await?))
     };
-    let (reports, dead) = tokio::select! {
+    let (results, dead) = tokio::select! {
         biased;
         () = &mut stop => return Ok(Left::Stopped),
         begun = begin => begun?,
@@ -189,8 +189,8 @@ pub async fn drive(
     let (unfit, named) = watch::channel(Vec::new());
     let publishing = Publishing {
         plan: plan.clone(),
-        desk: desk.clone(),
-        orders: link.publisher(Queue::Recipes, BATCH),
+        ledger: ledger.clone(),
+        tasks: link.publisher(Queue::Recipes, BATCH),
         to: link.destination(Queue::Recipes),
         room: room.clone(),
         news: mailbox.clone(),
@@ -199,8 +199,8 @@ pub async fn drive(
     let (mixed_builds, local) = (plan.mixed_builds, plan.local);
     let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
     let outcomes = Outcomes {
-        desk: desk.clone(),
-        reports,
+        ledger: ledger.clone(),
+        results,
         dead,
         from,
         mixed_builds,
@@ -219,7 +219,7 @@ pub async fn drive(
     actors.spawn(publishing.run(halted.clone()));
     actors.spawn(outcomes.run(halted));
 
-    let mut watch = Watch::new(desk.clone(), link.clone(), plan.production.clone());
+    let mut watch = Watch::new(ledger.clone(), link.clone(), plan.production.clone());
     let mut tally = Tally::default();
     let mut growing = true;
     let mut round = interval(ROUND);
@@ -258,7 +258,7 @@ pub async fn drive(
             },
         }
         if !growing {
-            match desk.ask(|ledger| ledger.next()).await {
+            match ledger.ask(|ledger| ledger.next()).await {
                 Ok(None) => break Ok(Left::Settled),
                 Ok(Some(_)) => {}
                 Err(error) => break Err(error.into()),
@@ -273,7 +273,7 @@ pub async fn drive(
             tally.add(&batch, &mut progress);
         }
         while let Some(ended) = actors.join_next().await {
-            if let Ok(Err(error @ DriveError::Desk(_))) = ended {
+            if let Ok(Err(error @ DriveError::LedgerHandle(_))) = ended {
                 unwritten = Some(error);
             }
         }
@@ -289,10 +289,15 @@ pub async fn drive(
 ///
 /// # Errors
 /// The ledger cannot be written.
-pub async fn reopen(desk: &Desk, missing: Vec<String>, damaged: Vec<String>) -> Result<(), DeskError> {
-    desk.ask(move |ledger| {
-        missing.iter().try_for_each(|id| ledger.reopen(id))?;
-        damaged.iter().try_for_each(|id| ledger.mend(id))
-    })
-    .await
+pub async fn reopen(
+    ledger: &LedgerHandle,
+    missing: Vec<String>,
+    damaged: Vec<String>,
+) -> Result<(), LedgerHandleError> {
+    ledger
+        .ask(move |ledger| {
+            missing.iter().try_for_each(|id| ledger.reopen(id))?;
+            damaged.iter().try_for_each(|id| ledger.mend(id))
+        })
+        .await
 }

@@ -1,15 +1,15 @@
 //! The director and its actors, over queues of this process.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::desk::Desk;
-use super::director::{Budget, DriveError, Left, Plan, drive};
+use super::director::{Budget, DriveError, DriveOptions, Left, drive};
 use super::ledger::{Ledger, LedgerError, Settled, State};
+use super::ledger_handle::LedgerHandle;
 use super::retries::Policy;
 use crate::fixture;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{CONTENT_TYPE, Done, Event, Failed, Order, Report, UNFIT_HEADER};
+use edp_protocol::wire::{CONTENT_TYPE, Done, Failed, Outcome, TaskEvent, TaskMessage, UNFIT_HEADER};
 use edp_queue::QueueSettings;
 use edp_queue::{Delivery, Link, Message, Options, Queue};
 use edp_store::Stores;
@@ -29,9 +29,9 @@ fn id(recipe: &Recipe) -> &str {
     &recipe.plan().unwrap().id
 }
 
-fn plan() -> Plan {
+fn plan() -> DriveOptions {
     let budget = Budget { failures: Some(0), ..Budget::default() };
-    Plan {
+    DriveOptions {
         production: "p".into(),
         window: 10,
         deadline: 900,
@@ -43,15 +43,15 @@ fn plan() -> Plan {
     }
 }
 
-fn desk(recipes: &[Recipe]) -> Desk {
+fn ledger(recipes: &[Recipe]) -> LedgerHandle {
     let policy = Policy { first_wait: Duration::ZERO, longest_wait: Duration::ZERO, attempts: 2, ..Policy::default() };
     let mut ledger = Ledger::in_memory("p", policy).unwrap();
     ledger.list(recipes).unwrap();
-    Desk::open(ledger).unwrap()
+    LedgerHandle::open(ledger).unwrap()
 }
 
-async fn standing(desk: &Desk) -> Vec<Settled> {
-    let all = desk.ask(|ledger| {
+async fn standing(ledger: &LedgerHandle) -> Vec<Settled> {
+    let all = ledger.ask(|ledger| {
         let mut all = Vec::new();
         ledger.each::<LedgerError>(&State::ALL, |one| {
             all.push(one);
@@ -62,28 +62,28 @@ async fn standing(desk: &Desk) -> Vec<Settled> {
     all.await.unwrap()
 }
 
-async fn say(link: &Link, queue: Queue, order: &Order, build: &str, event: Event) {
-    let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
-    let report = Report { recipe_id, attempt, worker: "w".into(), build: build.into(), event };
-    let message = Message::new(report.encode().unwrap(), CONTENT_TYPE, "");
+async fn say(link: &Link, queue: Queue, task: &TaskMessage, build: &str, event: TaskEvent) {
+    let (recipe_id, attempt) = (task.recipe_id.clone(), task.attempt);
+    let outcome = Outcome { recipe_id, attempt, worker: "w".into(), build: build.into(), event };
+    let message = Message::new(outcome.encode().unwrap(), CONTENT_TYPE, "");
     link.publisher(queue, 1).publish(message).await.unwrap();
 }
 
 /// Answers every order by what `answer` makes of it, until it is dropped.
-async fn serve(link: Link, build: &'static str, answer: impl Fn(&Order) -> Option<Event>) {
+async fn serve(link: Link, build: &'static str, answer: impl Fn(&TaskMessage) -> Option<TaskEvent>) {
     let mut orders = link.consumer(Queue::Recipes, 10).await.unwrap();
     while let Some(delivery) = orders.next().await.unwrap() {
-        let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
-        say(&link, Queue::Results, &order, build, Event::Started).await;
-        if let Some(event) = answer(&order) {
-            say(&link, Queue::Results, &order, build, event).await;
+        let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+        say(&link, Queue::Results, &task, build, TaskEvent::Started).await;
+        if let Some(event) = answer(&task) {
+            say(&link, Queue::Results, &task, build, event).await;
         }
         Delivery::ack(delivery);
     }
 }
 
-fn done() -> Event {
-    Event::Done(Done { size: 7, ..Done::default() })
+fn done() -> TaskEvent {
+    TaskEvent::Done(Done { size: 7, ..Done::default() })
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -95,10 +95,10 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 fn a_stop_writes_down_and_acknowledges_what_was_heard() {
     run(async {
         let all = recipes();
-        let (desk, link) = (desk(&all), Link::embedded().unwrap());
+        let (ledger, link) = (ledger(&all), Link::embedded().unwrap());
         let (last, others) = all.split_last().unwrap();
         let last = id(last).to_owned();
-        tokio::spawn(serve(link.clone(), "b", move |order| (order.recipe_id != last).then(done)));
+        tokio::spawn(serve(link.clone(), "b", move |task| (task.recipe_id != last).then(done)));
         let (stop, stopped) = oneshot::channel::<()>();
         let (mut stop, mut heard) = (Some(stop), 0);
         let stopping = async {
@@ -110,9 +110,9 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
                 let _ = stop.take().unwrap().send(());
             }
         };
-        let left = drive(&plan(), &desk, &link, &Stores::default(), progress, ready(Ok(())), stopping).await.unwrap();
+        let left = drive(&plan(), &ledger, &link, &Stores::default(), progress, ready(Ok(())), stopping).await.unwrap();
         assert_eq!((left, heard), (Left::Stopped, others.len()));
-        let states: Vec<State> = standing(&desk).await.into_iter().map(|one| one.state).collect();
+        let states: Vec<State> = standing(&ledger).await.into_iter().map(|one| one.state).collect();
         assert_eq!(states, [State::Done, State::Done, State::Done, State::UnderWay]);
         // A consumer that begins now would get what was not acknowledged.
         let mut left_over = link.consumer(Queue::Results, 10).await.unwrap();
@@ -125,13 +125,13 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
 fn giving_up_leaves_the_rest_for_the_next_time() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all);
+        let ledger = ledger(&all);
         let bad = id(&all[0]).to_owned();
-        let failed = Event::Failed(Failed { kind: FailureKind::Permanent, reason: vec!["why".into()] });
-        tokio::spawn(serve(link.clone(), "b", move |order| (order.recipe_id == bad).then(|| failed.clone())));
-        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let failed = TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason: vec!["why".into()] });
+        tokio::spawn(serve(link.clone(), "b", move |task| (task.recipe_id == bad).then(|| failed.clone())));
+        let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert!(matches!(left, Left::GivenUp(reason) if reason.contains("1 recipes failed")));
-        let standing = standing(&desk).await;
+        let standing = standing(&ledger).await;
         assert_eq!(standing[0].reason.as_deref(), Some("why"));
         assert!(standing[1..].iter().all(|one| !one.state.is_settled()));
     });
@@ -141,18 +141,19 @@ fn giving_up_leaves_the_rest_for_the_next_time() {
 fn the_list_is_not_settled_while_it_may_grow() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all[..1]);
+        let ledger = ledger(&all[..1]);
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let growth = async {
-            while desk.ask(|ledger| ledger.next()).await?.is_some() {
+            while ledger.ask(|ledger| ledger.next()).await?.is_some() {
                 tokio::task::yield_now().await;
             }
             let more = all.clone();
-            desk.ask(move |ledger| ledger.add(&more)).await?;
+            ledger.ask(move |ledger| ledger.add(&more)).await?;
             Ok::<_, DriveError>(())
         };
         let mut settled = 0;
-        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| settled += 1, growth, pending()).await.unwrap();
+        let left =
+            drive(&plan(), &ledger, &link, &Stores::default(), |_| settled += 1, growth, pending()).await.unwrap();
         assert_eq!((left, settled), (Left::Settled, all.len()));
     });
 }
@@ -161,11 +162,11 @@ fn the_list_is_not_settled_while_it_may_grow() {
 fn granules_of_a_second_build_are_conflicts() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all);
-        desk.ask(|ledger| ledger.fix_fact("build", "a")).await.unwrap();
+        let ledger = ledger(&all);
+        ledger.ask(|ledger| ledger.fix_fact("build", "a")).await.unwrap();
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
-        drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        for one in standing(&desk).await {
+        drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        for one in standing(&ledger).await {
             assert!(one.state == State::Conflict && one.reason.clone().unwrap().contains("'a'"), "{one:?}");
         }
     });
@@ -175,16 +176,16 @@ fn granules_of_a_second_build_are_conflicts() {
 fn dead_letters_are_collected() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all[..2]);
+        let ledger = ledger(&all[..2]);
         let [dead, late] = [0, 1].map(|i| id(&all[i]).to_owned());
         // Of the one recipe every order is dead, of the other the report that it is done.
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
             while let Some(delivery) = orders.next().await.unwrap() {
-                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
-                if order.recipe_id == late {
-                    say(&letters, Queue::Dead, &order, "b", done()).await;
+                let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                if task.recipe_id == late {
+                    say(&letters, Queue::Dead, &task, "b", done()).await;
                 } else {
                     letters.publisher(Queue::Dead, 1).publish(delivery.message.clone()).await.unwrap();
                 }
@@ -193,10 +194,10 @@ fn dead_letters_are_collected() {
         });
         letters_of_nobody(&link).await;
         let budget = Budget { failures: None, ..Budget::default() };
-        drive(&Plan { budget, ..plan() }, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending())
+        drive(&DriveOptions { budget, ..plan() }, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending())
             .await
             .unwrap();
-        for one in standing(&desk).await {
+        for one in standing(&ledger).await {
             let expected = if one.id == dead { State::Failed } else { State::Done };
             assert_eq!(one.state, expected, "{one:?}");
             assert!(expected == State::Done || one.reason.unwrap().contains("delivered 50 times"));
@@ -209,28 +210,28 @@ fn dead_letters_are_collected() {
 fn what_a_policy_drops_is_no_failure() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all[..2]);
+        let ledger = ledger(&all[..2]);
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
             while let Some(delivery) = orders.next().await.unwrap() {
-                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
-                if order.attempt < 9 {
+                let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                if task.attempt < 9 {
                     let mut message = delivery.message.clone();
-                    let reason = if order.attempt.is_multiple_of(2) { "maxlen" } else { "expired" };
+                    let reason = if task.attempt.is_multiple_of(2) { "maxlen" } else { "expired" };
                     for (name, text) in [("x-first-death-reason", reason), ("x-first-death-queue", "edp.p.recipes")] {
                         message.headers.insert(name.into(), text.into());
                     }
                     letters.publisher(Queue::Dead, 1).publish(message).await.unwrap();
                 } else {
-                    say(&letters, Queue::Dead, &order, "b", done()).await;
+                    say(&letters, Queue::Dead, &task, "b", done()).await;
                 }
                 delivery.ack();
             }
         });
-        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        for one in standing(&desk).await {
+        for one in standing(&ledger).await {
             assert_eq!((one.state, one.attempts, one.reason), (State::Done, 9, None));
         }
     });
@@ -241,31 +242,31 @@ fn what_a_policy_drops_is_no_failure() {
 fn who_does_not_find_what_others_find_is_told_to_end() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all);
+        let ledger = ledger(&all);
         let (answer, (heard, mut named)) = (link.clone(), mpsc::unbounded_channel());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
             while let Some(delivery) = orders.next().await.unwrap() {
-                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 heard.send(delivery.message.headers.get(UNFIT_HEADER).cloned()).unwrap();
                 // Of each recipe, one worker says that something is not there; then another one makes it.
                 let kinds = [FailureKind::NotFound, FailureKind::Denied];
-                let (worker, event) = match order.attempt {
-                    1 => ("astray", Event::Failed(Failed::because(kinds[order.recipe_id.len() % 2], "not there"))),
+                let (worker, event) = match task.attempt {
+                    1 => ("astray", TaskEvent::Failed(Failed::because(kinds[task.recipe_id.len() % 2], "not there"))),
                     _ => ("w", done()),
                 };
-                let (recipe_id, attempt) = (order.recipe_id.clone(), order.attempt);
-                let report = Report { recipe_id, attempt, worker: worker.into(), build: "b".into(), event };
-                let message = Message::new(report.encode().unwrap(), CONTENT_TYPE, "");
+                let (recipe_id, attempt) = (task.recipe_id.clone(), task.attempt);
+                let outcome = Outcome { recipe_id, attempt, worker: worker.into(), build: "b".into(), event };
+                let message = Message::new(outcome.encode().unwrap(), CONTENT_TYPE, "");
                 answer.publisher(Queue::Results, 1).publish(message).await.unwrap();
                 delivery.ack();
             }
         });
         // One order at a time: what is learnt from the first three is known to the last.
-        let plan = Plan { window: 1, local: false, ..plan() };
-        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let plan = DriveOptions { window: 1, local: false, ..plan() };
+        let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        assert!(standing(&desk).await.iter().all(|one| one.state == State::Done && one.attempts == 2));
+        assert!(standing(&ledger).await.iter().all(|one| one.state == State::Done && one.attempts == 2));
         let mut orders = Vec::new();
         while let Ok(unfit) = named.try_recv() {
             orders.push(unfit);
@@ -291,13 +292,14 @@ fn what_nobody_finds_fails_at_once() {
                 std::fs::create_dir_all(file.parent().unwrap()).unwrap();
                 std::fs::write(file.with_extension("neighbour"), "x").unwrap();
             }
-            let desk = desk(&all);
-            let failed = Event::Failed(Failed::because(FailureKind::NotFound, "not there"));
+            let ledger = ledger(&all);
+            let failed = TaskEvent::Failed(Failed::because(FailureKind::NotFound, "not there"));
             tokio::spawn(serve(link.clone(), "b", move |_| Some(failed.clone())));
-            let plan = Plan { local, budget: Budget::NONE, ..plan() };
-            let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+            let plan = DriveOptions { local, budget: Budget::NONE, ..plan() };
+            let left =
+                drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
             assert_eq!(left, Left::Settled);
-            let one = standing(&desk).await.remove(0);
+            let one = standing(&ledger).await.remove(0);
             assert_eq!((one.state, one.attempts), (State::Failed, 1));
             assert_eq!(one.reason.unwrap().contains("the coordinator does not find it either"), !local);
         });
@@ -307,16 +309,16 @@ fn what_nobody_finds_fails_at_once() {
 /// Something that is neither a report nor an order, and a report that nobody asked for.
 async fn letters_of_nobody(link: &Link) {
     link.publisher(Queue::Dead, 1).publish(Message::new("nonsense", "text/plain", "")).await.unwrap();
-    let order = Order {
+    let task = TaskMessage {
         production: "q".into(),
         recipe_id: "of another list".into(),
         attempt: 1,
         alone: false,
         deadline: 0,
-        look: edp_protocol::wire::Look::default(),
+        look: edp_protocol::wire::ExistingCheck::default(),
         recipe: Vec::new(),
     };
-    say(link, Queue::Results, &order, "b", done()).await;
+    say(link, Queue::Results, &task, "b", done()).await;
 }
 
 #[test]
@@ -324,12 +326,12 @@ fn a_recipe_too_large_to_send_costs_only_itself() {
     run(async {
         let (mut all, link) = (recipes(), Link::embedded().unwrap());
         all[0].dynamic_metadata.summary = "x".repeat(edp_protocol::wire::MAX_RECIPE);
-        let desk = desk(&all);
+        let ledger = ledger(&all);
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
-        let plan = Plan { budget: Budget::default(), ..plan() };
-        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let plan = DriveOptions { budget: Budget::default(), ..plan() };
+        let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        let standing = standing(&desk).await;
+        let standing = standing(&ledger).await;
         assert!(standing[0].state == State::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent"));
         assert!(standing[1..].iter().all(|one| one.state == State::Done));
     });
@@ -343,9 +345,9 @@ fn a_stop_is_heard_while_the_broker_is_away() {
         let url = Some(format!("amqp://guest@{address}/").parse().unwrap());
         let settings = QueueSettings { url, ..QueueSettings::default() };
         let link = Link::amqp(Options::from_settings(&settings, "p".parse().unwrap()).unwrap()).unwrap();
-        let desk = desk(&recipes());
+        let ledger = ledger(&recipes());
         let stop = tokio::time::sleep(Duration::from_millis(100));
-        let left = drive(&plan(), &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
+        let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
         assert_eq!(left, Left::Stopped);
     });
 }
@@ -355,21 +357,21 @@ fn a_stop_is_heard_while_the_broker_is_away() {
 fn only_what_is_about_orders_of_this_production_counts() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
-        let desk = desk(&all);
+        let ledger = ledger(&all);
         let results = link.publisher(Queue::Results, 1);
-        let say = |recipe_id: &str, attempt: u32, event: Event| {
-            let report = Report {
+        let say = |recipe_id: &str, attempt: u32, event: TaskEvent| {
+            let outcome = Outcome {
                 recipe_id: recipe_id.into(),
                 attempt,
                 worker: "forger".into(),
                 build: "of the forger".into(),
                 event,
             };
-            results.publish(Message::new(report.encode().unwrap(), CONTENT_TYPE, ""))
+            results.publish(Message::new(outcome.encode().unwrap(), CONTENT_TYPE, ""))
         };
-        let failed = || Event::Failed(Failed::because(FailureKind::Permanent, "forged"));
-        let missed = || Event::Failed(Failed::because(FailureKind::NotFound, "forged"));
-        for event in [Event::Started, done(), failed(), missed()] {
+        let failed = || TaskEvent::Failed(Failed::because(FailureKind::Permanent, "forged"));
+        let missed = || TaskEvent::Failed(Failed::because(FailureKind::NotFound, "forged"));
+        for event in [TaskEvent::Started, done(), failed(), missed()] {
             say(&"0".repeat(64), 1, event.clone()).await.unwrap();
             say("", 1, event.clone()).await.unwrap();
             for (recipe, attempt) in all.iter().zip([0, 2, 7, u32::MAX]) {
@@ -378,11 +380,11 @@ fn only_what_is_about_orders_of_this_production_counts() {
         }
         // Of the only order in the queue that the window lets in, the outcome comes last.
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
-        let plan = Plan { window: 1, local: false, ..plan() };
-        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let plan = DriveOptions { window: 1, local: false, ..plan() };
+        let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        assert!(standing(&desk).await.iter().all(|one| one.state == State::Done && one.attempts == 1));
-        assert_eq!(desk.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
+        assert!(standing(&ledger).await.iter().all(|one| one.state == State::Done && one.attempts == 1));
+        assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
     });
 }
 
@@ -393,35 +395,35 @@ fn what_is_not_there_is_not_done() {
         let directory = tempfile::tempdir().unwrap();
         let (mut all, link) = (recipes(), Link::embedded().unwrap());
         all.iter_mut().for_each(|recipe| recipe.make_absolute(directory.path()));
-        let desk = desk(&all);
+        let ledger = ledger(&all);
         let places: Vec<(String, String)> = all.iter().map(|one| (id(one).into(), one.granule.clone())).collect();
         let never = places[0].clone();
         let (answer, of) = (link.clone(), places.clone());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
             while let Some(delivery) = orders.next().await.unwrap() {
-                let order = Order::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
-                let place = &of.iter().find(|(id, _)| *id == order.recipe_id).unwrap().1;
+                let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                let place = &of.iter().find(|(id, _)| *id == task.recipe_id).unwrap().1;
                 // The first worker lies; what the second one says is so, but for one granule.
-                let build = if order.attempt == 1 { "of the liar" } else { "b" };
-                if order.attempt > 1 && *place != never.1 {
+                let build = if task.attempt == 1 { "of the liar" } else { "b" };
+                if task.attempt > 1 && *place != never.1 {
                     std::fs::create_dir_all(std::path::Path::new(place).parent().unwrap()).unwrap();
                     std::fs::write(place, "seven b").unwrap();
                 }
-                say(&answer, Queue::Results, &order, build, done()).await;
+                say(&answer, Queue::Results, &task, build, done()).await;
                 delivery.ack();
             }
         });
-        let plan = Plan { look: true, local: false, budget: Budget::NONE, ..plan() };
-        let left = drive(&plan, &desk, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        let plan = DriveOptions { look: true, local: false, budget: Budget::NONE, ..plan() };
+        let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        for one in standing(&desk).await {
+        for one in standing(&ledger).await {
             let expected = if one.id == places[0].0 { State::Failed } else { State::Done };
             assert_eq!((one.state, one.attempts), (expected, 2), "{one:?}");
             assert!(
                 expected == State::Done || one.reason.unwrap().contains("says that it is done, but it is not there")
             );
         }
-        assert_eq!(desk.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
+        assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
     });
 }

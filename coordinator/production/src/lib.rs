@@ -8,7 +8,6 @@ pub mod adoption;
 mod arrivals;
 pub mod complete;
 pub mod conditions;
-pub mod desk;
 pub mod destination;
 pub mod director;
 #[cfg(test)]
@@ -16,6 +15,7 @@ mod director_tests;
 #[cfg(test)]
 mod fixture;
 pub mod ledger;
+pub mod ledger_handle;
 mod outcomes;
 mod publishing;
 pub mod records;

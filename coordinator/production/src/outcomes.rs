@@ -1,15 +1,15 @@
 //! The actor that hears what workers report, has it written down, and only then acknowledges it.
 
 use super::arrivals::{Arrival, Arrivals};
-use super::desk::{Desk, DeskError};
 use super::director::{BATCH, BUILD, DriveError, halt};
-use super::ledger::{self, Claim, Event, Settled};
+use super::ledger::{self, Claim, LedgerEvent, Settled};
+use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::sources::{Sight, Sources, Witnesses};
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::text::shortened;
-use edp_protocol::wire::{self, Failed, Order, Report};
+use edp_protocol::wire::{self, Failed, Outcome, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
 use edp_queue::{Consumer, Death, Delivery, Destination, Message};
 use std::collections::BTreeSet;
@@ -34,8 +34,8 @@ const WORKER: &str = "broker";
 
 /// The actor.
 pub(super) struct Outcomes {
-    pub(super) desk: Desk,
-    pub(super) reports: Consumer,
+    pub(super) ledger: LedgerHandle,
+    pub(super) results: Consumer,
     /// What was delivered too often: orders, and reports too.
     pub(super) dead: Consumer,
     /// What traces call both queues.
@@ -64,13 +64,13 @@ impl Outcomes {
     /// Takes reports batch by batch until it is told to end, or the queue is gone; what was heard by then is still
     /// written down.
     pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
-        self.build = self.desk.ask(|ledger| ledger.fact(BUILD)).await?;
+        self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
         loop {
             let (mut heard, mut bytes) = (Vec::new(), 0);
             let mut gathered = None;
             let mut over = None;
             while over.is_none() && heard.len() < BATCH && bytes < BATCH_BYTES {
-                let [reports, dead] = &self.from;
+                let [results, dead] = &self.from;
                 let local = self.local;
                 let ending = async {
                     halt(&mut halted).await;
@@ -80,8 +80,8 @@ impl Outcomes {
                 };
                 let (from, next) = tokio::select! {
                     biased;
-                    () = ending => (reports, Ok(None)),
-                    next = self.reports.next() => (reports, next),
+                    () = ending => (results, Ok(None)),
+                    next = self.results.next() => (results, next),
                     next = self.dead.next() => (dead, next),
                     () = sleep_until(gathered.unwrap_or_else(Instant::now)), if gathered.is_some() => break,
                 };
@@ -102,7 +102,7 @@ impl Outcomes {
             }
             if let Some(over) = over {
                 // What was fetched ahead goes back to the queue.
-                self.reports.stop().await;
+                self.results.stop().await;
                 self.dead.stop().await;
                 self.tell();
                 return over;
@@ -110,21 +110,21 @@ impl Outcomes {
         }
     }
 
-    async fn write(&mut self, heard: Vec<(Delivery, Span)>) -> Result<(), DeskError> {
-        let mut said = Vec::with_capacity(heard.len());
+    async fn write(&mut self, heard: Vec<(Delivery, Span)>) -> Result<(), LedgerHandleError> {
+        let mut content = Vec::with_capacity(heard.len());
         for (delivery, span) in &heard {
-            said.extend(self.understand(&delivery.message, span));
+            content.extend(self.understand(&delivery.message, span));
         }
-        let mut counted = self.known(said).await?;
+        let mut counted = self.known(content).await?;
         self.look(&mut counted).await;
         let mut events = Vec::with_capacity(counted.len());
         for one in counted {
-            events.push(match one.said {
-                Said::Report(report) => self.event(report, one.told).await?,
-                Said::Dropped { id, attempt, reason } => Event::Dropped { id, attempt, reason },
+            events.push(match one.content {
+                MessageContent::Outcome(outcome) => self.event(outcome, one.told).await?,
+                MessageContent::Dropped { id, attempt, reason } => LedgerEvent::Dropped { id, attempt, reason },
             });
         }
-        let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
+        let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
         // Only now: what is written down need not come again.
         heard.into_iter().for_each(|(delivery, _)| delivery.ack());
         self.room.notify_one();
@@ -136,46 +136,46 @@ impl Outcomes {
     }
 
     /// What a message says, if it can be understood.
-    fn understand(&mut self, message: &Message, span: &Span) -> Option<Said> {
+    fn understand(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
         let (kind, body) = (&message.content_type, &message.body);
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
-        let report = match Report::decode(kind, body) {
-            Ok(report) => report,
+        let outcome = match Outcome::decode(kind, body) {
+            Ok(outcome) => outcome,
             Err(error) => {
                 // An order that came back. It is about the recipe that is in it, whatever else it says.
-                let order = Order::decode(kind, body).ok().filter(|order| order.identified().is_ok());
-                let Some(order) = order else {
+                let task = TaskMessage::decode(kind, body).ok().filter(|task| task.identified().is_ok());
+                let Some(task) = task else {
                     span.in_scope(|| self.refuse("neither a report nor an order", &chain(&error)));
                     return None;
                 };
                 return Some(match policy {
-                    Some(reason) => Said::Dropped { id: order.recipe_id, attempt: order.attempt, reason },
-                    None => Said::Report(dead(order)),
+                    Some(reason) => MessageContent::Dropped { id: task.recipe_id, attempt: task.attempt, reason },
+                    None => MessageContent::Outcome(dead(task)),
                 });
             }
         };
-        span.record("edp.attempt", report.attempt);
-        span.record("edp.worker", &report.worker);
-        trace::ended(span, report.event.ended());
-        Some(Said::Report(report))
+        span.record("edp.attempt", outcome.attempt);
+        span.record("edp.worker", &outcome.worker);
+        trace::ended(span, outcome.event.ended());
+        Some(MessageContent::Outcome(outcome))
     }
 
     /// Those that count: they are about a recipe that the production has, and an
     /// attempt that was published. From others nothing follows.
-    async fn known(&mut self, said: Vec<Said>) -> Result<Vec<Counted>, DeskError> {
-        let about: Vec<_> = said.iter().map(Said::about).collect();
-        let claims = self.desk.ask(move |ledger| ledger.claims(&about)).await?;
-        let mut counted = Vec::with_capacity(said.len());
-        for (one, claim) in said.into_iter().zip(claims) {
-            let is_done = matches!(&one, Said::Report(Report { event: wire::Event::Done(_), .. }));
+    async fn known(&mut self, content: Vec<MessageContent>) -> Result<Vec<CountedMessage>, LedgerHandleError> {
+        let about: Vec<_> = content.iter().map(MessageContent::about).collect();
+        let claims = self.ledger.ask(move |ledger| ledger.claims(&about)).await?;
+        let mut counted = Vec::with_capacity(content.len());
+        for (one, claim) in content.into_iter().zip(claims) {
+            let is_done = matches!(&one, MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(_), .. }));
             let why = match claim {
                 // Whoever says so: the granule is looked for.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
-                    counted.push(Counted { said: one, granule, told: false });
+                    counted.push(CountedMessage { content: one, granule, told: false });
                     continue;
                 }
                 Claim::Published { granule, told } => {
-                    counted.push(Counted { said: one, granule, told });
+                    counted.push(CountedMessage { content: one, granule, told });
                     continue;
                 }
                 Claim::Unknown => "about a recipe that this production does not have",
@@ -190,21 +190,23 @@ impl Outcomes {
 
     /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another worker
     /// perhaps, and only so often.
-    async fn look(&mut self, counted: &mut [Counted]) {
+    async fn look(&mut self, counted: &mut [CountedMessage]) {
         let Some(arrivals) = &mut self.arrivals else { return };
         let (mut places, mut looks) = (Vec::new(), Vec::new());
-        for (at, Counted { said, granule, .. }) in counted.iter().enumerate() {
-            if let Said::Report(Report { event: wire::Event::Done(done), .. }) = said {
+        for (at, CountedMessage { content, granule, .. }) in counted.iter().enumerate() {
+            if let MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(done), .. }) = content {
                 places.push(at);
                 looks.push(Arrival { granule: granule.clone(), size: done.size });
             }
         }
         for (at, why) in places.into_iter().zip(arrivals.missing(looks).await) {
-            let (Some(why), Counted { said: Said::Report(report), granule, .. }) = (why, &mut counted[at]) else {
+            let (Some(why), CountedMessage { content: MessageContent::Outcome(outcome), granule, .. }) =
+                (why, &mut counted[at])
+            else {
                 continue;
             };
-            let reason = format!("{granule}: worker {} says that it is done, but it {why}", report.worker);
-            report.event = wire::Event::Failed(Failed::because(FailureKind::Transient, reason.clone()));
+            let reason = format!("{granule}: worker {} says that it is done, but it {why}", outcome.worker);
+            outcome.event = wire::TaskEvent::Failed(Failed::because(FailureKind::Transient, reason.clone()));
             self.refuse("about a granule that is not there", &reason);
         }
     }
@@ -226,36 +228,36 @@ impl Outcomes {
 
     /// What a report that counts says to the ledger. One that was told before is not weighed again: that costs a look at all
     /// inputs.
-    async fn event(&mut self, mut report: Report, told: bool) -> Result<Event, DeskError> {
+    async fn event(&mut self, mut outcome: Outcome, told: bool) -> Result<LedgerEvent, LedgerHandleError> {
         if !told {
-            self.weigh(&mut report).await?;
+            self.weigh(&mut outcome).await?;
         }
         if self.mixed_builds {
-            return Ok(reported(report));
+            return Ok(reported(outcome));
         }
-        if self.build.is_none() && !matches!(report.event, wire::Event::Failed(_)) {
-            let own = report.build.clone();
-            self.build = Some(self.desk.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
+        if self.build.is_none() && !matches!(outcome.event, wire::TaskEvent::Failed(_)) {
+            let own = outcome.build.clone();
+            self.build = Some(self.ledger.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(reported(judged(report, self.build.as_deref())))
+        Ok(reported(judged(outcome, self.build.as_deref())))
     }
 
     /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself. If
     /// it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the worker.
-    async fn weigh(&mut self, report: &mut Report) -> Result<(), DeskError> {
-        let unfit = match &mut report.event {
-            wire::Event::Done(done) if !done.already => self.witnesses.made(&report.worker, &report.recipe_id),
-            wire::Event::Failed(failed) if matches!(failed.kind, FailureKind::NotFound | FailureKind::Denied) => {
+    async fn weigh(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
+        let unfit = match &mut outcome.event {
+            wire::TaskEvent::Done(done) if !done.already => self.witnesses.made(&outcome.worker, &outcome.recipe_id),
+            wire::TaskEvent::Failed(failed) if matches!(failed.kind, FailureKind::NotFound | FailureKind::Denied) => {
                 if self.local {
                     // This process is the worker, and there is no other.
                     failed.kind = FailureKind::Permanent;
                     return Ok(());
                 }
-                let id = report.recipe_id.clone();
-                let Some(recipe) = self.desk.ask(move |ledger| ledger.recipe(&id)).await? else { return Ok(()) };
-                self.witnesses.missed(&report.worker, &report.recipe_id);
+                let id = outcome.recipe_id.clone();
+                let Some(recipe) = self.ledger.ask(move |ledger| ledger.recipe(&id)).await? else { return Ok(()) };
+                self.witnesses.missed(&outcome.worker, &outcome.recipe_id);
                 match self.sources.look(recipe).await {
-                    Sight::There => self.witnesses.found(&report.recipe_id),
+                    Sight::There => self.witnesses.found(&outcome.recipe_id),
                     Sight::Absent(what) => {
                         failed.kind = FailureKind::Permanent;
                         failed.reason.push(format!("{what}: the coordinator does not find it either"));
@@ -297,43 +299,43 @@ impl Outcomes {
 
 /// What a message says. Whether it counts is not known yet.
 #[derive(Debug)]
-enum Said {
+enum MessageContent {
     /// What a worker reports, or the broker by an order that it gives up.
-    Report(Report),
+    Outcome(Outcome),
     /// A policy of the broker has dropped an order.
     Dropped { id: String, attempt: u32, reason: String },
 }
 
-impl Said {
+impl MessageContent {
     /// The recipe and the attempt that it is about, and who says it.
     fn about(&self) -> (String, u32, String) {
         match self {
-            Said::Report(report) => (report.recipe_id.clone(), report.attempt, report.worker.clone()),
-            Said::Dropped { id, attempt, .. } => (id.clone(), *attempt, WORKER.into()),
+            MessageContent::Outcome(outcome) => (outcome.recipe_id.clone(), outcome.attempt, outcome.worker.clone()),
+            MessageContent::Dropped { id, attempt, .. } => (id.clone(), *attempt, WORKER.into()),
         }
     }
 }
 
 /// What is said about an order of this production.
 #[derive(Debug)]
-struct Counted {
-    said: Said,
+struct CountedMessage {
+    content: MessageContent,
     /// Where the granule is to be.
     granule: String,
     /// Whether the worker has said before how it ended.
     told: bool,
 }
 
-fn reported(report: Report) -> Event {
-    Event::Reported(Box::new(report))
+fn reported(outcome: Outcome) -> LedgerEvent {
+    LedgerEvent::Reported(Box::new(outcome))
 }
 
 /// The report about an order that was delivered as often as the broker does it, and never answered.
-fn dead(order: Order) -> Report {
+fn dead(task: TaskMessage) -> Outcome {
     let reason =
         vec![format!("its order was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
-    let event = wire::Event::Failed(Failed { kind: FailureKind::Transient, reason });
-    Report { recipe_id: order.recipe_id, attempt: order.attempt, worker: WORKER.into(), build: String::new(), event }
+    let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Transient, reason });
+    Outcome { recipe_id: task.recipe_id, attempt: task.attempt, worker: WORKER.into(), build: String::new(), event }
 }
 
 /// A report as it counts in a production of a build.
@@ -342,19 +344,19 @@ fn dead(order: Order) -> Report {
 /// worker can only have begun before the build was known, since orders name it from then on. The granule stands in the
 /// place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there counts,
 /// whoever the worker is.
-fn judged(mut report: Report, build: Option<&str>) -> Report {
-    if let (wire::Event::Done(done), Some(ours)) = (&report.event, build)
-        && report.build != ours
+fn judged(mut outcome: Outcome, build: Option<&str>) -> Outcome {
+    if let (wire::TaskEvent::Done(done), Some(ours)) = (&outcome.event, build)
+        && outcome.build != ours
         && !done.already
     {
         let reason = format!(
             "{}: was made by a worker of build '{}', the production is of '{ours}': remove it and send it again, or \
              allow --mixed-builds",
-            done.location, report.build
+            done.location, outcome.build
         );
-        report.event = wire::Event::Failed(Failed { kind: FailureKind::Conflict, reason: vec![reason] });
+        outcome.event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Conflict, reason: vec![reason] });
     }
-    report
+    outcome
 }
 
 #[cfg(test)]
@@ -362,14 +364,14 @@ mod tests {
     #![allow(clippy::panic)]
     use super::*;
 
-    fn done(already: bool, build: &str) -> Report {
-        let event = wire::Event::Done(wire::Done { already, location: "out/g.nc".into(), ..wire::Done::default() });
-        Report { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: build.into(), event }
+    fn done(already: bool, build: &str) -> Outcome {
+        let event = wire::TaskEvent::Done(wire::Done { already, location: "out/g.nc".into(), ..wire::Done::default() });
+        Outcome { recipe_id: "1".into(), attempt: 1, worker: "w".into(), build: build.into(), event }
     }
 
     #[test]
     fn granules_of_another_build_are_conflicts_unless_they_were_there() {
-        let wire::Event::Failed(failed) = judged(done(false, "b"), Some("a")).event else { panic!("no conflict") };
+        let wire::TaskEvent::Failed(failed) = judged(done(false, "b"), Some("a")).event else { panic!("no conflict") };
         assert_eq!(failed.kind, FailureKind::Conflict);
         let reason = failed.reason.join(": ");
         assert!(reason.contains("out/g.nc") && reason.contains("'b'") && reason.contains("--mixed-builds"), "{reason}");

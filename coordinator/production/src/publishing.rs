@@ -1,13 +1,13 @@
 //! The actor that publishes: takes what is due from the ledger, as much as the window has room for, and has the ledger
 //! know what the broker has confirmed.
 
-use super::desk::Desk;
-use super::director::{BATCH, BUILD, DriveError, Plan, ROUND, halt};
-use super::ledger::{self, Due, Event, Settled};
+use super::director::{BATCH, BUILD, DriveError, DriveOptions, ROUND, halt};
+use super::ledger::{self, Due, LedgerEvent, Settled};
+use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
-use edp_protocol::wire::{self, BUILD_HEADER, Failed, Look, Order, Report, UNFIT_HEADER, WireError};
+use edp_protocol::wire::{self, BUILD_HEADER, ExistingCheck, Failed, Outcome, TaskMessage, UNFIT_HEADER, WireError};
 use edp_queue::{Destination, Message, PublishError, Publisher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +28,9 @@ const WORKER: &str = "coordinator";
 
 /// The actor.
 pub(super) struct Publishing {
-    pub(super) plan: Plan,
-    pub(super) desk: Desk,
-    pub(super) orders: Publisher,
+    pub(super) plan: DriveOptions,
+    pub(super) ledger: LedgerHandle,
+    pub(super) tasks: Publisher,
     /// What traces call their queue.
     pub(super) to: Destination,
     /// Told when the window may have room.
@@ -52,7 +52,7 @@ impl Publishing {
                 let room = window.saturating_sub(ledger.under_way()?).min(most);
                 Ok((ledger.take(ledger::now(), room)?, ledger.fact(BUILD)?))
             };
-            let (due, build) = self.desk.ask(take).await?;
+            let (due, build) = self.ledger.ask(take).await?;
             if due.is_empty() {
                 tokio::select! {
                     () = halt(&mut halted) => {}
@@ -64,7 +64,7 @@ impl Publishing {
             let offered = due.len();
             let (events, failure) = self.send(due, build.as_deref(), &mut halted).await;
             let accepted = events.len();
-            let settled = self.desk.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
+            let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
             if !settled.is_empty() {
                 let _ = self.news.send(settled).await;
             }
@@ -98,7 +98,7 @@ impl Publishing {
         due: Vec<Due>,
         build: Option<&str>,
         halted: &mut watch::Receiver<bool>,
-    ) -> (Vec<Event>, Option<PublishError>) {
+    ) -> (Vec<LedgerEvent>, Option<PublishError>) {
         let mut events = Vec::with_capacity(due.len());
         let mut failure = None;
         let mut sending = JoinSet::new();
@@ -112,9 +112,9 @@ impl Publishing {
                     if due.attempt > 1 {
                         metrics().retried();
                     }
-                    let span = trace::publish_order(&self.to, &self.plan.production, due.attempt, &mut message);
-                    let orders = self.orders.clone();
-                    sending.spawn(async move { (orders.offer(message).await, due) }.instrument(span));
+                    let span = trace::publish_task(&self.to, &self.plan.production, due.attempt, &mut message);
+                    let tasks = self.tasks.clone();
+                    sending.spawn(async move { (tasks.offer(message).await, due) }.instrument(span));
                 }
                 Err(error) => events.push(unsendable(due, &error)),
             }
@@ -123,7 +123,9 @@ impl Publishing {
             let confirmed = async {
                 while let Some(sent) = sending.join_next().await {
                     match sent {
-                        Ok((Ok(()), due)) => events.push(Event::Sent { number: due.number, attempt: due.attempt }),
+                        Ok((Ok(()), due)) => {
+                            events.push(LedgerEvent::Sent { number: due.number, attempt: due.attempt })
+                        }
                         Ok((Err(error @ PublishError::Size { .. }), due)) => events.push(unsendable(due, &error)),
                         // Others may have been taken.
                         Ok((Err(error @ PublishError::Full { .. }), _)) => failure = Some(error),
@@ -152,31 +154,31 @@ impl Publishing {
 }
 
 /// A recipe that no message can hold fails, and costs nobody else anything.
-fn unsendable(due: Due, error: &dyn std::error::Error) -> Event {
+fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
     let reason = vec![format!("its order cannot be sent: {}", chain(error))];
-    let event = wire::Event::Failed(Failed { kind: FailureKind::Permanent, reason });
+    let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
     let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
-    Event::Reported(Box::new(Report { recipe_id, attempt, worker, build: String::new(), event }))
+    LedgerEvent::Reported(Box::new(Outcome { recipe_id, attempt, worker, build: String::new(), event }))
 }
 
 /// The order of a recipe.
-fn message(plan: &Plan, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
-    let order = Order {
+fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
+    let task = TaskMessage {
         production: plan.production.clone(),
         recipe_id: due.id.clone(),
         attempt: due.attempt,
         alone: due.alone,
         deadline: plan.deadline,
         look: match (plan.content, due.sha256.is_empty()) {
-            (false, _) => Look::Identity,
-            (true, true) => Look::Content,
-            (true, false) => Look::Bytes(due.sha256.clone()),
+            (false, _) => ExistingCheck::Identity,
+            (true, true) => ExistingCheck::Content,
+            (true, false) => ExistingCheck::Bytes(due.sha256.clone()),
         },
         recipe: due.recipe.clone(),
     };
-    let mut message = Message::new(order.encode()?, wire::CONTENT_TYPE, &due.id);
+    let mut message = Message::new(task.encode()?, wire::CONTENT_TYPE, &due.id);
     // Workers refuse any other, and blame nobody for it.
-    order.identified()?;
+    task.identified()?;
     if let Some(build) = build.filter(|_| !plan.mixed_builds) {
         message.headers.insert(BUILD_HEADER.into(), build.into());
     }

@@ -1,7 +1,7 @@
 //! What became of a production, granule by granule.
 
 use super::ledger::{Settled, State};
-use edp_protocol::wire::Stage;
+use edp_protocol::wire::StageTotal;
 use serde::{Serialize, Serializer};
 
 /// One granule of a production.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub sha256: String,
     /// What each stage of making it took; none if that is unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTotal>,
     /// What is odd about it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,

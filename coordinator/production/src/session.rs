@@ -10,13 +10,13 @@
 //!                                    +---- done, but not there <-------+
 //! ```
 //!
-//! While it is under way it publishes one stream of [`Event`]s; bars, logs and pages listen to that.
+//! While it is under way it publishes one stream of [`SessionEvent`]s; bars, logs and pages listen to that.
 
 use super::adoption::{self, AdoptionError};
 use super::conditions;
-use super::desk::{Desk, DeskError};
 use super::director::{self, Budget, DriveError, Left};
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State};
+use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::records::{Record, Records};
 use super::report::{Entry, Report};
 use super::retries::Policy;
@@ -55,9 +55,9 @@ pub enum LedgerPlace {
 
 /// What a session is to do.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SessionOptions {
     /// How the production is driven.
-    pub plan: director::Plan,
+    pub plan: director::DriveOptions,
     /// How often and when recipes are sent again.
     pub policy: Policy,
     /// Where it is written down.
@@ -84,10 +84,10 @@ pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
 /// Orders in the queue and with workers at once, unless set.
 pub const WINDOW: u32 = 1000;
 
-impl Options {
+impl SessionOptions {
     /// A session within one process, written down nowhere.
-    pub fn in_memory(budget: Budget) -> Options {
-        let plan = director::Plan {
+    pub fn in_memory(budget: Budget) -> SessionOptions {
+        let plan = director::DriveOptions {
             production: "default".into(),
             window: WINDOW as usize,
             deadline: OWN_DEADLINE,
@@ -98,7 +98,7 @@ impl Options {
             // The worker is this process.
             look: false,
         };
-        Options {
+        SessionOptions {
             policy: Policy::with_deadline(plan.deadline),
             plan,
             ledger: LedgerPlace::Memory,
@@ -115,7 +115,7 @@ impl Options {
 
 /// Something that people may want to know while a session is under way.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum SessionEvent<'a> {
     /// Another coordinator has the ledger, says this text; the session waits for its end.
     StandingBy(&'a str),
     /// The production goes on from the copy of its ledger, since the ledger itself is not there.
@@ -146,7 +146,7 @@ pub enum SessionError {
     Ledger(#[from] LedgerError),
     /// The ledger does not answer.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    LedgerHandle(#[from] LedgerHandleError),
     /// The destination cannot be compared with the ledger.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
@@ -163,7 +163,7 @@ pub enum SessionError {
 
 /// How a session ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct SessionEnd {
     /// Every granule.
     pub report: Report,
     /// What the closing check found.
@@ -175,7 +175,7 @@ pub struct Ended {
 /// Takes recipes into a session that is under way.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    desk: Desk,
+    ledger: LedgerHandle,
     base: Option<PathBuf>,
     records: Arc<Records>,
 }
@@ -185,12 +185,12 @@ impl Feed {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub async fn add(&self, mut recipes: Vec<Recipe>) -> Result<(), DeskError> {
+    pub async fn add(&self, mut recipes: Vec<Recipe>) -> Result<(), LedgerHandleError> {
         if let Some(base) = &self.base {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
         }
         let records = self.records.clone();
-        self.desk
+        self.ledger
             .ask(move |ledger| {
                 ledger.add(&recipes)?;
                 ledger.record(records.each(&recipes))
@@ -202,17 +202,17 @@ impl Feed {
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub async fn is_busy(&self) -> Result<bool, DeskError> {
-        Ok(self.desk.ask(|ledger| ledger.next()).await?.is_some())
+    pub async fn is_busy(&self) -> Result<bool, LedgerHandleError> {
+        Ok(self.ledger.ask(|ledger| ledger.next()).await?.is_some())
     }
 }
 
 /// One run of a production.
 #[derive(Debug)]
 pub struct Session {
-    options: Options,
+    options: SessionOptions,
     stores: Stores,
-    desk: Desk,
+    ledger: LedgerHandle,
     begun: Instant,
     /// Ids of recipes whose granules were there when the session began.
     before: HashSet<String>,
@@ -231,10 +231,10 @@ impl Session {
     /// # Errors
     /// The ledger is of another production or cannot be used, or the destination cannot be looked at.
     pub async fn open(
-        options: Options,
+        options: SessionOptions,
         mut recipes: Vec<Recipe>,
         stores: &Stores,
-        listen: &(dyn Fn(Event<'_>) + Sync),
+        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
         shutdown: &CancellationToken,
     ) -> Result<Option<Session>, SessionError> {
         let begun = Instant::now();
@@ -261,29 +261,29 @@ impl Session {
             Ok::<_, SessionError>((ledger, warnings))
         });
         let (ledger, warnings) = preparing.await.map_err(|e| SessionError::Thread("preparing the ledger", e))??;
-        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
+        warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
         let failed = ledger.counts()?.of(State::Failed);
         if failed > 0 {
-            listen(Event::FailedBefore(failed));
+            listen(SessionEvent::FailedBefore(failed));
         }
         let mut before = HashSet::new();
         ledger.each::<LedgerError>(&[State::Done, State::Held, State::Failed, State::Conflict], |one| {
             if one.state == State::Done {
                 before.insert(one.id.clone());
             }
-            listen(Event::Ended(&entry(one, true)));
+            listen(SessionEvent::Ended(&entry(one, true)));
             Ok(())
         })?;
-        let desk = Desk::open(ledger)?;
+        let ledger = LedgerHandle::open(ledger)?;
         let every = options.snapshot;
         let keeping = snapshots.map(|snapshots| {
             let (ending, ended) = oneshot::channel();
-            (ending, tokio::spawn(snapshots.keep(desk.clone(), every, ended)))
+            (ending, tokio::spawn(snapshots.keep(ledger.clone(), every, ended)))
         });
         Ok(Some(Session {
             options,
             stores: stores.clone(),
-            desk,
+            ledger,
             begun,
             before,
             verified: Verified::default(),
@@ -295,7 +295,7 @@ impl Session {
 
     /// A way to add recipes while the session is driven.
     pub fn feed(&self) -> Feed {
-        Feed { desk: self.desk.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
+        Feed { ledger: self.ledger.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
     }
 
     /// Drives the recipes to their end with whoever serves the queue, and checks the destination. Granules that are
@@ -309,7 +309,7 @@ impl Session {
         &mut self,
         link: &Link,
         growth: impl Future<Output = Result<Vec<Entry>, DriveError>>,
-        listen: &(dyn Fn(Event<'_>) + Sync),
+        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         let mut growth = Some(growth);
@@ -321,11 +321,11 @@ impl Session {
                 }
                 Ok(())
             };
-            let ended = |one: &Settled| listen(Event::Ended(&entry(one.clone(), false)));
+            let ended = |one: &Settled| listen(SessionEvent::Ended(&entry(one.clone(), false)));
             let stop = shutdown.cancelled();
             let plan = &self.options.plan;
-            self.left = director::drive(plan, &self.desk, link, &self.stores, ended, growth, stop).await?;
-            let recipes = self.desk.ask(|ledger| ledger.recipes()).await?;
+            self.left = director::drive(plan, &self.ledger, link, &self.stores, ended, growth, stop).await?;
+            let recipes = self.ledger.ask(|ledger| ledger.recipes()).await?;
             let recipes = self.check(recipes, listen).await?;
             if self.left != Left::Settled {
                 break;
@@ -338,9 +338,9 @@ impl Session {
             if missing.is_empty() && damaged.is_empty() {
                 break;
             }
-            listen(Event::Missing(missing.len() + damaged.len()));
+            listen(SessionEvent::Missing(missing.len() + damaged.len()));
             self.before.retain(|id| !missing.contains(id) && !damaged.contains(id));
-            director::reopen(&self.desk, missing, damaged).await?;
+            director::reopen(&self.ledger, missing, damaged).await?;
         }
         Ok(())
     }
@@ -351,12 +351,12 @@ impl Session {
     async fn check(
         &mut self,
         recipes: Vec<Recipe>,
-        listen: &(dyn Fn(Event<'_>) + Sync),
+        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
     ) -> Result<Vec<Recipe>, SessionError> {
         let (stores, sweeping, depth) = (self.stores.clone(), self.left == Left::Settled, self.options.verify);
         let before = self.before.clone();
         // What was made by this session was hashed when it was written, and what workers found they have read.
-        let (records, known) = self.desk.ask(move |ledger| recorded(ledger, &before)).await?;
+        let (records, known) = self.ledger.ask(move |ledger| recorded(ledger, &before)).await?;
         let checking = tokio::task::spawn_blocking(move || {
             let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
             let verified =
@@ -365,25 +365,25 @@ impl Session {
         });
         let (recipes, verified, warnings) =
             checking.await.map_err(|e| SessionError::Thread("checking the destination", e))?;
-        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
+        warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
         self.verified = verified;
         let read = std::mem::take(&mut self.verified.read);
         if !read.is_empty() {
             let of = recipes.clone();
-            self.desk.ask(move |ledger| ledger.record(read.each(&of))).await?;
+            self.ledger.ask(move |ledger| ledger.record(read.each(&of))).await?;
         }
         Ok(recipes)
     }
 
     /// Ids of recipes that the ledger has as done, and of whose granules the closing check says something else.
-    async fn done(&self, recipes: &[Recipe], is: fn(&Finding) -> bool) -> Result<Vec<String>, DeskError> {
+    async fn done(&self, recipes: &[Recipe], is: fn(&Finding) -> bool) -> Result<Vec<String>, LedgerHandleError> {
         let problems = self.verified.problems.iter();
         let found: HashSet<&str> =
             problems.filter(|(_, finding)| is(finding)).map(|(granule, _)| granule.as_str()).collect();
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let done = self.desk.ask(|ledger| adoption::ids(ledger, State::Done)).await?;
+        let done = self.ledger.ask(|ledger| adoption::ids(ledger, State::Done)).await?;
         let ids = recipes.iter().filter(|recipe| found.contains(recipe.granule.as_str()));
         Ok(ids
             .filter_map(|recipe| recipe.recipe.as_ref().map(|plan| plan.id.clone()))
@@ -400,17 +400,17 @@ impl Session {
         &mut self,
         worker: String,
         at_work: fn(&str) -> bool,
-        listen: &(dyn Fn(Event<'_>) + Sync),
+        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
     ) -> Result<(), SessionError> {
         let release = move |ledger: &mut Ledger| {
             ledger.dismiss(&worker, ledger::now())?;
             ledger.recall(ledger::now())?;
             ledger.recipes()
         };
-        let (recipes, stores) = (self.desk.ask(release).await?, self.stores.clone());
+        let (recipes, stores) = (self.ledger.ask(release).await?, self.stores.clone());
         let sweeping = tokio::task::spawn_blocking(move || sweep(&recipes, at_work, &stores));
         let warnings = sweeping.await.map_err(|e| SessionError::Thread("sweeping the destination", e))?;
-        warnings.iter().for_each(|warning| listen(Event::Warning(warning)));
+        warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
         Ok(())
     }
 
@@ -418,10 +418,10 @@ impl Session {
     ///
     /// # Errors
     /// The ledger cannot be used.
-    pub async fn end(self) -> Result<Ended, SessionError> {
-        let Session { options, desk, begun, before, verified, left, others, keeping, .. } = self;
+    pub async fn end(self) -> Result<SessionEnd, SessionError> {
+        let Session { options, ledger, begun, before, verified, left, others, keeping, .. } = self;
         if let Left::GivenUp(reason) = left.clone() {
-            desk.ask(move |ledger| ledger.set_fact(GIVEN_UP, Some(&reason))).await?;
+            ledger.ask(move |ledger| ledger.set_fact(GIVEN_UP, Some(&reason))).await?;
         }
         if let Some((ending, keeping)) = keeping {
             drop(ending);
@@ -429,7 +429,7 @@ impl Session {
         }
         let is_file = options.ledger != LedgerPlace::Memory;
         let content = options.verify == Depth::Content;
-        let mut entries = desk
+        let mut entries = ledger
             .ask(move |ledger| {
                 if is_file {
                     ledger.gather()?;
@@ -457,7 +457,7 @@ impl Session {
             Left::Settled | Left::Stopped => None,
         };
         let report = Report { entries, stopped, seconds: begun.elapsed().as_secs_f64() };
-        Ok(Ended { report, verified, left })
+        Ok(SessionEnd { report, verified, left })
     }
 }
 
@@ -487,10 +487,10 @@ fn entry(one: Settled, before: bool) -> Entry {
 /// Opens the ledger; stands by while another coordinator has it. Where there is no file yet, the copy at the
 /// destination is fetched, if that is of these recipes. None if `shutdown` is requested meanwhile.
 async fn open(
-    options: &Options,
+    options: &SessionOptions,
     snapshots: Option<&Snapshots>,
     recipes: &Arc<Vec<Recipe>>,
-    listen: &(dyn Fn(Event<'_>) + Sync),
+    listen: &(dyn Fn(SessionEvent<'_>) + Sync),
     shutdown: &CancellationToken,
 ) -> Result<Option<Ledger>, SessionError> {
     let (production, policy) = (&options.plan.production, options.policy);
@@ -513,9 +513,9 @@ async fn open(
         let (opened, fetched) = opening.await.map_err(|e| SessionError::Thread("opening the ledger", e))?;
         let at = snapshots.map(|snapshots| snapshots.location().to_string()).unwrap_or_default();
         match fetched {
-            Some(Ok(true)) => listen(Event::Resumed { ledger: path, copy: &at }),
+            Some(Ok(true)) => listen(SessionEvent::Resumed { ledger: path, copy: &at }),
             Some(Err(error)) => {
-                listen(Event::Warning(&format!("the copy of the ledger {at} is not used: {}", chain(&error))));
+                listen(SessionEvent::Warning(&format!("the copy of the ledger {at} is not used: {}", chain(&error))));
             }
             Some(Ok(false)) | None => {}
         }
@@ -523,7 +523,7 @@ async fn open(
             Ok(ledger) => return Ok(Some(ledger)),
             Err(error @ LedgerError::InUse { .. }) => {
                 if !said {
-                    listen(Event::StandingBy(&chain(&error)));
+                    listen(SessionEvent::StandingBy(&chain(&error)));
                 }
                 said = true;
             }
@@ -537,7 +537,12 @@ async fn open(
 }
 
 /// Enters the recipes, and compares the ledger with the destination, which outranks it.
-fn prepare(ledger: &mut Ledger, recipes: &[Recipe], options: &Options, stores: &Stores) -> Result<(), AdoptionError> {
+fn prepare(
+    ledger: &mut Ledger,
+    recipes: &[Recipe],
+    options: &SessionOptions,
+    stores: &Stores,
+) -> Result<(), AdoptionError> {
     let fresh = ledger.counts()?.all() == 0;
     ledger.list(recipes)?;
     ledger.record(options.records.each(recipes))?;

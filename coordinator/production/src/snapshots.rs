@@ -1,8 +1,8 @@
 //! Copies of the ledger at the destination, `.edp/PRODUCTION.ledger`: where the granules survive, what became of their
 //! recipes does too. An old copy does no harm, since the destination outranks it.
 
-use super::desk::{Desk, DeskError};
 use super::ledger::{LedgerError, View};
+use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use edp_files::ReadAt as _;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
@@ -41,7 +41,7 @@ pub struct Snapshots {
 pub enum SnapshotError {
     /// The ledger.
     #[error(transparent)]
-    Desk(#[from] DeskError),
+    LedgerHandle(#[from] LedgerHandleError),
     /// A local file.
     #[error("{path}: {source}")]
     Io {
@@ -57,7 +57,7 @@ pub enum SnapshotError {
 
 impl From<LedgerError> for SnapshotError {
     fn from(error: LedgerError) -> SnapshotError {
-        SnapshotError::Desk(error.into())
+        SnapshotError::LedgerHandle(error.into())
     }
 }
 
@@ -118,15 +118,15 @@ impl Snapshots {
     ///
     /// # Errors
     /// The ledger cannot be read, or the copy not be written; the one before stays.
-    pub async fn take(&self, desk: &Desk) -> Result<(), SnapshotError> {
-        let (path, exclusive) = desk.ask(|ledger| Ok((ledger.path().to_owned(), ledger.is_exclusive()))).await?;
+    pub async fn take(&self, ledger: &LedgerHandle) -> Result<(), SnapshotError> {
+        let (path, exclusive) = ledger.ask(|ledger| Ok((ledger.path().to_owned(), ledger.is_exclusive()))).await?;
         let part = self.scratch.join(format!(".{}.ledger.{}.part", self.production, std::process::id()));
         let io = |source| SnapshotError::Io { path: part.clone(), source };
         fs::create_dir_all(&self.scratch).map_err(io)?;
         self.sweep(&part).map_err(io)?;
         let to = part.clone();
         let copied = if exclusive {
-            desk.ask(move |ledger| ledger.copy(&to)).await.map_err(SnapshotError::from)
+            ledger.ask(move |ledger| ledger.copy(&to)).await.map_err(SnapshotError::from)
         } else {
             blocking(move || Ok(View::open(&path)?.copy(&to)?)).await
         };
@@ -171,12 +171,12 @@ impl Snapshots {
 
     /// Copies the ledger again and again, until `stop` is told or dropped, and then once more. What goes wrong is
     /// said and costs nothing but the copy.
-    pub async fn keep(self, desk: Desk, every: Duration, mut stop: oneshot::Receiver<()>) {
+    pub async fn keep(self, ledger: LedgerHandle, every: Duration, mut stop: oneshot::Receiver<()>) {
         let mut pause = every;
         loop {
             let over = tokio::time::timeout(pause, &mut stop).await.is_ok();
             let begun = Instant::now();
-            if let Err(error) = self.take(&desk).await {
+            if let Err(error) = self.take(&ledger).await {
                 tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
             }
             if over {
@@ -191,7 +191,7 @@ impl Snapshots {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, SnapshotError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SnapshotError::Desk(DeskError::Gone)))
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(SnapshotError::LedgerHandle(LedgerHandleError::Gone)))
 }
 
 #[cfg(test)]
@@ -215,16 +215,16 @@ mod tests {
         let path = directory.path().join("p.ledger");
         let mut ledger = Ledger::open(&path, "p", Policy::default()).unwrap();
         ledger.list(&recipes).unwrap();
-        let desk = Desk::open(ledger).unwrap();
+        let ledger = LedgerHandle::open(ledger).unwrap();
         let (root, nowhere) = (out.to_str().unwrap(), Path::new("/nowhere"));
         let of = |name: &str| Snapshots::new(name, root, &Stores::default(), nowhere).unwrap();
         let snapshots = of("p");
         let fetched = directory.path().join("fetched.ledger");
         assert!(!snapshots.fetch(&fetched, &recipes).unwrap());
-        snapshots.take(&desk).await.unwrap();
-        desk.ask(|ledger| ledger.set_fact("x", Some("y"))).await.unwrap();
+        snapshots.take(&ledger).await.unwrap();
+        ledger.ask(|ledger| ledger.set_fact("x", Some("y"))).await.unwrap();
         fs::write(out.join(".edp/.p.ledger.123456789.part"), "cut short").unwrap();
-        snapshots.take(&desk).await.unwrap();
+        snapshots.take(&ledger).await.unwrap();
         let names: Vec<_> = fs::read_dir(out.join(".edp")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["p.ledger"]);
         assert!(snapshots.fetch(&fetched, &recipes).unwrap());
@@ -245,10 +245,10 @@ mod tests {
     async fn the_last_copy_is_made_at_the_end() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().to_str().unwrap();
-        let desk = Desk::open(Ledger::in_memory("p", Policy::default()).unwrap()).unwrap();
+        let ledger = LedgerHandle::open(Ledger::in_memory("p", Policy::default()).unwrap()).unwrap();
         let snapshots = Snapshots::new("p", root, &Stores::default(), directory.path()).unwrap();
         let (stop, stopped) = oneshot::channel();
-        let keeping = tokio::spawn(snapshots.keep(desk, Duration::from_secs(3600), stopped));
+        let keeping = tokio::spawn(snapshots.keep(ledger, Duration::from_secs(3600), stopped));
         drop(stop);
         keeping.await.unwrap();
         assert!(View::open(&directory.path().join(".edp/p.ledger")).is_ok());

@@ -3,9 +3,9 @@
 //! A lease tells late that an order is lost. Most losses are seen much earlier: the queue is not there, it was made
 //! anew, or it is empty although nobody has begun what should be in it (somebody has purged it).
 
-use super::desk::Desk;
 use super::director::DriveError;
 use super::ledger::{self, Settled};
+use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::{Link, Queue, QueueError, State};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const TRIAL: Duration = Duration::from_secs(60);
 
 /// What was seen so far.
 pub(super) struct Watch {
-    desk: Desk,
+    ledger: LedgerHandle,
     link: Link,
     /// Name of the production.
     production: String,
@@ -58,10 +58,10 @@ impl Since {
 }
 
 impl Watch {
-    pub(super) fn new(desk: Desk, link: Link, production: String) -> Watch {
+    pub(super) fn new(ledger: LedgerHandle, link: Link, production: String) -> Watch {
         let renewals = link.renewals();
         let (empty, unserved) = Default::default();
-        Watch { desk, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
+        Watch { ledger, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
     }
 
     /// Looks once. Ends the leases that are over, unless the broker is away: nobody could have told us then.
@@ -87,7 +87,7 @@ impl Watch {
                     declared?;
                     self.resend(Duration::ZERO, &format!("the queue {queue} was gone")).await?;
                 }
-                return Ok(self.desk.ask(move |ledger| ledger.expire(ledger::now(), false)).await?);
+                return Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), false)).await?);
             }
             _ => return Ok(Vec::new()),
         };
@@ -104,7 +104,7 @@ impl Watch {
             }
         }
         let queued = depth.messages > 0;
-        Ok(self.desk.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
+        Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
     }
 
     /// Sends orders again that nobody has begun, of those that were sent so long ago or longer.
@@ -115,7 +115,7 @@ impl Watch {
             let now = ledger::now();
             ledger.resend(now.saturating_sub(sent), solitary, now)
         };
-        let orders = self.desk.ask(resend).await?;
+        let orders = self.ledger.ask(resend).await?;
         if orders > 0 {
             tracing::warn!(orders, why, "orders are lost; they are sent again");
         }

@@ -50,16 +50,16 @@ impl Cluster {
         settings: &Settings,
         worker: Worker,
         destination: Option<String>,
-    ) -> anyhow::Result<(session::Options, Workers)> {
+    ) -> anyhow::Result<(session::SessionOptions, Workers)> {
         let queue = self.broker(settings)?;
         let budget = self.budget(settings)?;
         if queue.is_none() && self.ledger.is_none() {
-            let options = session::Options { destination, ..session::Options::in_memory(budget) };
+            let options = session::SessionOptions { destination, ..session::SessionOptions::in_memory(budget) };
             return Ok((options, Workers::Here(Box::new(worker))));
         }
         let deadline = settings.serve.deadline.unwrap_or(if queue.is_some() { DEADLINE } else { OWN_DEADLINE });
-        let options = session::Options {
-            plan: director::Plan {
+        let options = session::SessionOptions {
+            plan: director::DriveOptions {
                 production: self.production.to_string(),
                 window: settings.queue.window.unwrap_or(WINDOW).max(1) as usize,
                 deadline,

@@ -50,9 +50,9 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
     let drive = Drive {
-        options: session::Options {
+        options: session::SessionOptions {
             stages: options.output == Output::Json,
-            ..session::Options::in_memory(Budget::NONE)
+            ..session::SessionOptions::in_memory(Budget::NONE)
         },
         recipes: recipes.clone(),
         stores: stores.clone(),

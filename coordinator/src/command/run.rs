@@ -83,7 +83,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     };
     let (session, workers) = options.cluster.session(settings, worker, destination)?;
     let json = options.output == Output::Json;
-    let session = session::Options { stages: json, verify: options.verify.into(), ..session };
+    let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
     let list = list.filter(|_| follower.is_none()).map(|at| Listed { at: at.clone(), part: None });
     let drive = Drive { options: session, recipes, stores, workers, list };

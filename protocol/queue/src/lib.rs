@@ -56,7 +56,7 @@ impl Queue {
     pub const fn largest(self) -> usize {
         match self {
             Queue::Recipes | Queue::Dead => wire::MAX_BODY,
-            Queue::Results => wire::MAX_REPORT,
+            Queue::Results => wire::MAX_OUTCOME,
         }
     }
 }
@@ -480,7 +480,7 @@ mod tests {
             assert_eq!(message(largest).bounded(largest), message(largest));
             let kept = message(largest + 1).bounded(largest);
             assert!(kept.body.is_empty() && kept.message_id == "7", "{kept:?}");
-            let error = wire::Report::decode(&kept.content_type, &kept.body).err().map(|error| error.to_string());
+            let error = wire::Outcome::decode(&kept.content_type, &kept.body).err().map(|error| error.to_string());
             assert!(error.is_some_and(|error| error.starts_with(&format!("a body of {} bytes", largest + 1))));
         }
     }

@@ -1,8 +1,8 @@
 //! How orders and reports are written as frames, and what is checked before memory is taken for what is read.
 
 use super::{
-    Done, Event, Look, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_PLACE, MAX_RECIPE, MAX_REPORT, MAX_STAGES,
-    MAX_WORKER, NOT_KEPT, Order, Report, VERSION, WireError,
+    Done, ExistingCheck, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_OUTCOME, MAX_PLACE, MAX_RECIPE, MAX_STAGES,
+    MAX_WORKER, NOT_KEPT, Outcome, TaskEvent, TaskMessage, VERSION, WireError,
 };
 use crate::digest::Digest;
 use crate::text::shortened;
@@ -24,7 +24,7 @@ pub(super) trait Frame: Serialize + DeserializeOwned {
     fn check(&self) -> Result<(), WireError>;
 }
 
-impl Frame for Order {
+impl Frame for TaskMessage {
     const KIND: u8 = 1;
     const NAME: &'static str = "order";
     const LARGEST: usize = MAX_BODY;
@@ -36,7 +36,7 @@ impl Frame for Order {
         if self.attempt == 0 {
             return Err(content::<Self>("attempts count from 1"));
         }
-        if let Look::Bytes(digest) = &self.look
+        if let ExistingCheck::Bytes(digest) = &self.look
             && Digest::from_hex(digest).is_none()
         {
             return Err(content::<Self>("what the granule had is no SHA-256"));
@@ -45,10 +45,10 @@ impl Frame for Order {
     }
 }
 
-impl Frame for Report {
+impl Frame for Outcome {
     const KIND: u8 = 2;
     const NAME: &'static str = "report";
-    const LARGEST: usize = MAX_REPORT;
+    const LARGEST: usize = MAX_OUTCOME;
 
     fn check(&self) -> Result<(), WireError> {
         // Names go into headers of orders, into the ledger and into files.
@@ -60,7 +60,7 @@ impl Frame for Report {
         if self.build.len() > MAX_BUILD || self.build.chars().any(char::is_control) {
             return Err(content::<Self>(format!("the build has more than {MAX_BUILD} bytes, or control characters")));
         }
-        if let Event::Done(done) = &self.event {
+        if let TaskEvent::Done(done) = &self.event {
             check_done(done).map_err(content::<Self>)?;
         }
         names::<Self>([&self.recipe_id])
@@ -143,8 +143,8 @@ pub(super) fn decode<T: Frame>(content_type: &str, body: &[u8]) -> Result<T, Wir
 
 /// Reads a list of at most [`MAX_ENTRIES`]: an entry takes far more memory than the byte that may announce it.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
-    struct Entries<T>(PhantomData<T>);
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+    struct ListVisitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -162,5 +162,5 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
             Ok(read)
         }
     }
-    deserializer.deserialize_seq(Entries(PhantomData))
+    deserializer.deserialize_seq(ListVisitor(PhantomData))
 }

@@ -17,7 +17,7 @@ use edp_engine::metadata::variable;
 use edp_engine::reader::{self, ReadError, Session};
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe;
-use edp_protocol::wire::{CONTENT_TYPE, MAX_RECIPE, MAX_REPORT, MAX_WORKER, Order, Report};
+use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskMessage};
 use edp_protocol::{GridKind, Location};
 use std::fs::File;
 use std::io::{Cursor, Write as _};
@@ -133,19 +133,19 @@ pub fn diagnostics(input: &[u8]) {
 /// # Panics
 /// A promise is broken.
 pub fn frame(input: &[u8]) {
-    if let Ok(order) = Order::decode(CONTENT_TYPE, input) {
-        assert!(order.recipe.len() <= MAX_RECIPE && order.attempt > 0);
-        let body = order.encode().expect("an order that was read");
-        assert_eq!(Order::decode(CONTENT_TYPE, &body).expect("an order that was written"), order);
-        drop(order.recipe());
-        if let Ok(recipe) = order.identified() {
-            assert_eq!(recipe.computed_id().expect("an id"), order.recipe_id);
+    if let Ok(task) = TaskMessage::decode(CONTENT_TYPE, input) {
+        assert!(task.recipe.len() <= MAX_RECIPE && task.attempt > 0);
+        let body = task.encode().expect("an order that was read");
+        assert_eq!(TaskMessage::decode(CONTENT_TYPE, &body).expect("an order that was written"), task);
+        drop(task.recipe());
+        if let Ok(recipe) = task.identified() {
+            assert_eq!(recipe.computed_id().expect("an id"), task.recipe_id);
         }
     }
-    if let Ok(report) = Report::decode(CONTENT_TYPE, input) {
-        let body = report.encode().expect("a report that was read");
-        assert!(body.len() <= MAX_REPORT && (1..=MAX_WORKER).contains(&report.worker.len()));
-        assert_eq!(Report::decode(CONTENT_TYPE, &body).expect("a report that was written"), report);
+    if let Ok(outcome) = Outcome::decode(CONTENT_TYPE, input) {
+        let body = outcome.encode().expect("a report that was read");
+        assert!(body.len() <= MAX_OUTCOME && (1..=MAX_WORKER).contains(&outcome.worker.len()));
+        assert_eq!(Outcome::decode(CONTENT_TYPE, &body).expect("a report that was written"), outcome);
     }
 }
 

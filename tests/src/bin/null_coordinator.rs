@@ -1,9 +1,9 @@
 //! Drives a production of recipes that nobody can make, and says what memory it takes: `null_coordinator URL
 //! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
 
-use edp_production::desk::Desk;
-use edp_production::director::{self, Budget, Left, Plan};
+use edp_production::director::{self, Budget, DriveOptions, Left};
 use edp_production::ledger::{Ledger, State};
+use edp_production::ledger_handle::LedgerHandle;
 use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, Options};
@@ -28,7 +28,7 @@ fn main() {
     println!("listed {before} done, after {:.2} s", begun.elapsed().as_secs_f64());
     let settings = QueueSettings { url: Some(url.parse().expect("an address")), ..QueueSettings::default() };
     let options = Options::from_settings(&settings, production.parse().expect("a name")).expect("settings");
-    let plan = Plan {
+    let plan = DriveOptions {
         production: production.clone(),
         window: 1000,
         deadline: 900,
@@ -54,11 +54,11 @@ fn main() {
         }
     };
     let left = runtime.block_on(async {
-        let desk = Desk::open(ledger).expect("the ledger's thread");
+        let ledger = LedgerHandle::open(ledger).expect("the ledger's thread");
         let link = Link::amqp(options).expect("a link");
         let growth = std::future::ready(Ok(()));
         let stores = Stores::default();
-        let left = director::drive(&plan, &desk, &link, &stores, progress, growth, std::future::pending()).await;
+        let left = director::drive(&plan, &ledger, &link, &stores, progress, growth, std::future::pending()).await;
         link.close().await;
         left.expect("a production that ends")
     });

@@ -2,7 +2,7 @@
 
 use crate::faults::{clock, settle_queues, through_proxy};
 use crate::fleet::{Fleet, Process};
-use crate::scenario::{Dice, Outcome, until_made};
+use crate::scenario::{Dice, ScenarioEnd, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use edp_tests::until;
@@ -43,7 +43,7 @@ pub(crate) fn combination(
     fleet: &mut Fleet<'_>,
     broker: &mut Broker,
     dice: &mut Dice,
-) -> Result<Outcome, &'static str> {
+) -> Result<ScenarioEnd, &'static str> {
     let mut coordinator = fleet.coordinator();
     settle_queues(fleet, broker);
     let proxy = through_proxy(fleet, broker);
@@ -65,7 +65,7 @@ pub(crate) fn combination(
         worker.signal("CONT");
     }
     fleet.until_ended(&mut coordinator);
-    Outcome::good(coordinator, faults.len()).map(|outcome| Outcome { keep: Some(Box::new(proxy)), ..outcome })
+    ScenarioEnd::good(coordinator, faults.len()).map(|outcome| ScenarioEnd { keep: Some(Box::new(proxy)), ..outcome })
 }
 
 fn happen(

@@ -4,7 +4,7 @@ use crate::combination;
 use crate::fleet::{Beneath, Fleet, Process, writer};
 use crate::hostile;
 use crate::policies;
-use crate::scenario::{Dice, Outcome, Scenario, begin, until_made};
+use crate::scenario::{Dice, Scenario, ScenarioEnd, begin, until_made};
 use crate::steps;
 use crate::store;
 use edp_queue::{Link, Options, Queue};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-type Ran = Result<Outcome, &'static str>;
+type Ran = Result<ScenarioEnd, &'static str>;
 
 /// The first is what the others are measured by.
 pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
@@ -63,7 +63,7 @@ pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
 ];
 
 fn undisturbed(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
-    Outcome::good(begin(fleet), 0)
+    ScenarioEnd::good(begin(fleet), 0)
 }
 
 /// SIGKILL of whoever writes, at whatever moment it is by then; each time another granule.
@@ -86,7 +86,7 @@ fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran
         kills += 1;
     }
     fleet.refill();
-    Outcome::good(coordinator, kills)
+    ScenarioEnd::good(coordinator, kills)
 }
 
 fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
@@ -102,7 +102,7 @@ fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) ->
         kills += 1;
         coordinator = fleet.coordinator();
     }
-    Outcome::good(coordinator, kills)
+    ScenarioEnd::good(coordinator, kills)
 }
 
 /// RabbitMQ 3.10 keeps the names of quorum queues in a table that it saves every few minutes and when it stops: of a
@@ -122,7 +122,7 @@ fn broker_killed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) ->
     broker.kill();
     broker.run();
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 fn broker_stopped(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
@@ -131,7 +131,7 @@ fn broker_stopped(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -
     broker.stop();
     broker.run();
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// Everybody's way to the broker leads through a proxy.
@@ -158,7 +158,7 @@ fn connections_cut(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> 
 }
 
 fn kept(coordinator: Process, faults: usize, proxy: Proxy) -> Ran {
-    Outcome::good(coordinator, faults).map(|outcome| Outcome { keep: Some(Box::new(proxy)), ..outcome })
+    ScenarioEnd::good(coordinator, faults).map(|outcome| ScenarioEnd { keep: Some(Box::new(proxy)), ..outcome })
 }
 
 /// Everything is late, then nothing arrives for longer than connections live, then all is well.
@@ -195,7 +195,7 @@ fn memory_alarm(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> 
     });
     broker.alarm(false);
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// First one queue of both, then the other.
@@ -211,7 +211,7 @@ fn queues_deleted(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -
         faults += 1;
     }
     fleet.refill();
-    Outcome::good(coordinator, faults)
+    ScenarioEnd::good(coordinator, faults)
 }
 
 /// A worker that says nothing for longer than its connection lives, and then goes on as if nothing had happened.
@@ -222,7 +222,7 @@ fn worker_frozen(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran 
     let all = fleet.model.granules();
     until("the others go on", || coordinator.ended().is_some() || fleet.made() >= all - 2);
     fleet.workers[0].signal("CONT");
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// Workers come and go in order, as on an autoscaling group.
@@ -243,7 +243,7 @@ fn workers_dismissed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> 
         dismissed += 1;
     }
     fleet.refill();
-    Outcome::good(coordinator, dismissed)
+    ScenarioEnd::good(coordinator, dismissed)
 }
 
 /// A small file system, until it is dropped.
@@ -281,7 +281,7 @@ fn disk_full(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     assert!(fleet.logs().contains("No space left"), "{}", fleet.logs());
     std::mem::forget(Disk::mount(fleet.out(), 1 << 30, "remount,").expect("more room"));
     fleet.until_ended(&mut coordinator);
-    Outcome::good(coordinator, unfit).map(|outcome| Outcome { keep: Some(Box::new(disk)), ..outcome })
+    ScenarioEnd::good(coordinator, unfit).map(|outcome| ScenarioEnd { keep: Some(Box::new(disk)), ..outcome })
 }
 
 /// Every order and every report comes twice: whatever is sent to a queue goes to another one too, from where it is
@@ -332,7 +332,7 @@ fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     }
     // Each recipe has an order, a beginning and an end at least.
     assert!(faults >= 2 * fleet.model.granules(), "{faults} copies");
-    Outcome::good(coordinator, faults)
+    ScenarioEnd::good(coordinator, faults)
 }
 
 /// An input that is not any more what was planned with: changed after its order was published.
@@ -345,7 +345,7 @@ fn input_changed(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ra
     std::fs::write(&input, bytes).unwrap();
     fleet.until_ended(&mut coordinator);
     assert!(coordinator.said("plan again"), "{}", coordinator.log());
-    Outcome::without(coordinator, 1, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+    ScenarioEnd::without(coordinator, 1, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
 /// What gives a process another clock; none without faketime. Its library alone: the program would stand between the
@@ -369,7 +369,7 @@ fn clocks_differ(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran 
     until_made(fleet, &mut coordinator, 1 + dice.below(fleet.model.granules() / 2));
     coordinator.kill();
     let coordinator = fleet.coordinator_beneath(&at("-2d"));
-    Outcome::good(coordinator, 5)
+    ScenarioEnd::good(coordinator, 5)
 }
 
 /// What the ledger has as done, and somebody has taken away.
@@ -381,5 +381,5 @@ fn destination_emptied(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> R
         std::fs::remove_file(fleet.out().join(name)).unwrap();
         taken += 1;
     }
-    Outcome::good(fleet.coordinator(), taken)
+    ScenarioEnd::good(fleet.coordinator(), taken)
 }

@@ -1,13 +1,13 @@
 //! Somebody who may publish sends what means nothing, and what is not so, between the good messages.
 
 use crate::fleet::Fleet;
-use crate::scenario::{Dice, Outcome};
+use crate::scenario::{Dice, ScenarioEnd};
 use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::{self, Recipe};
-use edp_protocol::wire::{self, CONTENT_TYPE, Done, Event, Failed, JSON, Order, Report};
+use edp_protocol::wire::{self, CONTENT_TYPE, Done, Failed, JSON, Outcome, TaskEvent, TaskMessage};
 use edp_tests::broker::Broker;
-use edp_tests::{order_naming, until};
+use edp_tests::{task_naming, until};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, PublisherConfirm};
@@ -16,7 +16,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-type Ran = Result<Outcome, &'static str>;
+type Ran = Result<ScenarioEnd, &'static str>;
 
 /// Messages in `make test`, and in `make chaos`.
 const FEW: usize = 200;
@@ -88,7 +88,7 @@ fn hostile(fleet: &mut Fleet<'_>, broker: &Broker, dice: &mut Dice, count: usize
     }
     // Each kind is counted, and few messages are spoken of.
     assert!(log.lines().count() < 200, "{log}");
-    Outcome::good(coordinator, sent)
+    ScenarioEnd::good(coordinator, sent)
 }
 
 /// Resident memory of processes in KiB, by their ids: when it was looked at first, and at most.
@@ -157,32 +157,32 @@ impl Forger {
             headers: Vec::new(),
             body,
         };
-        let order = |order: Order| to(orders, CONTENT_TYPE, order.encode().unwrap());
-        let report = |report: Report| to(reports, CONTENT_TYPE, report.encode().unwrap());
+        let task = |task: TaskMessage| to(orders, CONTENT_TYPE, task.encode().unwrap());
+        let outcome = |outcome: Outcome| to(reports, CONTENT_TYPE, outcome.encode().unwrap());
         match number % 20 {
             0 => to(orders, "text/plain", b"nonsense".to_vec()),
             1 => to(reports, CONTENT_TYPE, (0..200).map(|_| dice.below(256) as u8).collect()),
             2 => {
-                let mut body = order_naming(good, &good.plan().unwrap().id).encode().unwrap();
+                let mut body = task_naming(good, &good.plan().unwrap().id).encode().unwrap();
                 body[4] = 1;
                 to(if number.is_multiple_of(40) { orders } else { reports }, CONTENT_TYPE, body)
             }
             // Orders that name no recipe, or another one than they have.
-            3 => order(order_naming(good, "")),
-            4 => order(order_naming(
+            3 => task(task_naming(good, "")),
+            4 => task(task_naming(
                 good,
                 &self.recipes[dice.below(self.recipes.len())].plan().unwrap().id.replace('a', "b"),
             )),
             5 => {
                 let mut edited = good.clone();
                 edited.dynamic_metadata.summary = format!("of message {number}");
-                order(order_naming(&edited, &good.plan().unwrap().id))
+                task(task_naming(&edited, &good.plan().unwrap().id))
             }
             // Orders that nobody has planned: outside of the roots, within them, of another build.
-            6 | 7 => order(own(&other(good, number, Path::new("/nowhere")))),
+            6 | 7 => task(own(&other(good, number, Path::new("/nowhere")))),
             8 => {
-                let order = order(own(&other(good, number, &self.directory)));
-                Forged { headers: vec![(wire::BUILD_HEADER, "another".into())], ..order }
+                let task = task(own(&other(good, number, &self.directory)));
+                Forged { headers: vec![(wire::BUILD_HEADER, "another".into())], ..task }
             }
             9 if number.is_multiple_of(200) => {
                 let mut spelled = other(good, number, &self.directory.join(number.to_string()));
@@ -190,35 +190,35 @@ impl Forger {
                 for place in [&mut spelled.ecco_grid_loc, &mut spelled.ecco_metadata_loc] {
                     *place = place.as_deref().map(|place| place.replacen("/model/", &format!("/model{slashes}"), 1));
                 }
-                order(own(&spelled))
+                task(own(&spelled))
             }
             // Digests as large as a body lets them be. Few, since the broker takes its time for them.
             10 if number % 400 == 10 => to(orders, JSON, with_digest(good)),
             11 if number % 400 == 11 => to(reports, CONTENT_TYPE, large_report(good)),
             // Outcomes of recipes that nobody has, of attempts that nobody was sent, and of granules that are not there.
-            12 => report(said(&format!("{:064x}", number), 1, number, Event::Started)),
-            13 => report(said(&format!("{:064x}", number), 1, number, done(7))),
-            14 => report(said(&good.plan().unwrap().id, 1000 + number as u32, number, failed())),
-            15 => report(said(&good.plan().unwrap().id, 900, number, done(7))),
-            16 => report(said(&good.plan().unwrap().id, 1, 0, done(7))),
+            12 => outcome(said(&format!("{:064x}", number), 1, number, TaskEvent::Started)),
+            13 => outcome(said(&format!("{:064x}", number), 1, number, done(7))),
+            14 => outcome(said(&good.plan().unwrap().id, 1000 + number as u32, number, failed())),
+            15 => outcome(said(&good.plan().unwrap().id, 900, number, done(7))),
+            16 => outcome(said(&good.plan().unwrap().id, 1, 0, done(7))),
             // What is so, told once more by somebody else.
-            17 => report(match fs::read(&good.granule) {
+            17 => outcome(match fs::read(&good.granule) {
                 Ok(bytes) => {
                     let sha256 = Digest::of(&bytes).as_str().to_owned();
                     let (location, size) = (good.granule.clone(), bytes.len() as u64);
                     let done = Done { already: true, location, size, sha256, ..Done::default() };
-                    said(&good.plan().unwrap().id, 1, 0, Event::Done(done))
+                    said(&good.plan().unwrap().id, 1, 0, TaskEvent::Done(done))
                 }
-                Err(_) => said("", 1, number, Event::Started),
+                Err(_) => said("", 1, number, TaskEvent::Started),
             }),
-            18 => to(dead, CONTENT_TYPE, order_naming(good, &"0".repeat(64)).encode().unwrap()),
+            18 => to(dead, CONTENT_TYPE, task_naming(good, &"0".repeat(64)).encode().unwrap()),
             _ => to(dead, JSON, serde_json::to_vec(&other(good, number, Path::new("/nowhere"))).unwrap()),
         }
     }
 }
 
-fn own(recipe: &Recipe) -> Order {
-    order_naming(recipe, &recipe.plan().unwrap().id)
+fn own(recipe: &Recipe) -> TaskMessage {
+    task_naming(recipe, &recipe.plan().unwrap().id)
 }
 
 /// A good recipe of its own, for another place.
@@ -231,17 +231,17 @@ fn other(good: &Recipe, number: usize, root: &Path) -> Recipe {
     other
 }
 
-fn said(recipe_id: &str, attempt: u32, worker: usize, event: Event) -> Report {
+fn said(recipe_id: &str, attempt: u32, worker: usize, event: TaskEvent) -> Outcome {
     let build = edp_engine::libraries::fingerprint().to_string();
-    Report { recipe_id: recipe_id.into(), attempt, worker: format!("forger-{worker}"), build, event }
+    Outcome { recipe_id: recipe_id.into(), attempt, worker: format!("forger-{worker}"), build, event }
 }
 
-fn done(size: u64) -> Event {
-    Event::Done(Done { size, sha256: "0a".repeat(32), ..Done::default() })
+fn done(size: u64) -> TaskEvent {
+    TaskEvent::Done(Done { size, sha256: "0a".repeat(32), ..Done::default() })
 }
 
-fn failed() -> Event {
-    Event::Failed(Failed::because(FailureKind::Permanent, "forged"))
+fn failed() -> TaskEvent {
+    TaskEvent::Failed(Failed::because(FailureKind::Permanent, "forged"))
 }
 
 /// A recipe with a digest that is none.

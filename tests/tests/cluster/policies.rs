@@ -2,12 +2,12 @@
 //! broker does to its queues by itself.
 
 use crate::fleet::Fleet;
-use crate::scenario::{Dice, Outcome, begin, until_made};
+use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::until;
 use std::process::Command;
 
-type Ran = Result<Outcome, &'static str>;
+type Ran = Result<ScenarioEnd, &'static str>;
 
 /// Sets a policy for the queues of a production. It stays: no other production has such names.
 fn set(fleet: &Fleet<'_>, broker: &Broker, definition: &str) {
@@ -21,7 +21,7 @@ pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
     let coordinator = fleet.coordinator();
     until("the coordinator names the policy", || coordinator.said("message-ttl"));
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// The queue is to take fewer orders than the coordinator would send. How many more than that the broker lets in depends on
@@ -32,7 +32,7 @@ pub(crate) fn queues_are_short(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &m
     let coordinator = fleet.coordinator();
     until("orders are in the queue", || fleet.depth(broker) > 0);
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// Queues that nobody uses for a second are deleted: that of the orders, as long as there are no workers.
@@ -42,7 +42,7 @@ pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
     set(fleet, broker, "{\"expires\": 1000}");
     until("they are lost", || coordinator.said("orders are lost"));
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// Somebody purges the queue before anybody has begun anything.
@@ -54,7 +54,7 @@ pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut D
     broker.control(["purge_queue", queue.as_str()]);
     fleet.refill();
     until("the coordinator has noticed", || coordinator.said("orders are lost"));
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }
 
 /// The broker has a queue and does not serve it any more; first that of the outcomes, then that of the orders.
@@ -70,7 +70,7 @@ pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice:
         broker.paralyse(&fleet.queue(queue));
         faults += 1;
     }
-    Outcome::good(coordinator, faults)
+    ScenarioEnd::good(coordinator, faults)
 }
 
 /// On the machine of one worker the results are not mounted: what it does not find is made by others, and it is told to
@@ -91,5 +91,5 @@ pub(crate) fn worker_misplaced(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Di
     let status = misplaced.ended().and_then(|status| status.code());
     assert!(status == Some(4) && misplaced.said("check its roots"), "{status:?}: {}", misplaced.log());
     fleet.refill();
-    Outcome::good(coordinator, 1)
+    ScenarioEnd::good(coordinator, 1)
 }

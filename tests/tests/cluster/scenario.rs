@@ -9,9 +9,9 @@ use std::time::Instant;
 /// Begins and disturbs a production with three workers, and says how many faults it made. The coordinator that it
 /// returns must end with the status beside it, and leave all granules but those named. None: it cannot be had here, for
 /// a reason.
-pub(crate) type Scenario = fn(&mut Fleet<'_>, &mut Broker, &mut Dice) -> Result<Outcome, &'static str>;
+pub(crate) type Scenario = fn(&mut Fleet<'_>, &mut Broker, &mut Dice) -> Result<ScenarioEnd, &'static str>;
 
-pub(crate) struct Outcome {
+pub(crate) struct ScenarioEnd {
     pub(crate) coordinator: Process,
     pub(crate) faults: usize,
     pub(crate) status: i32,
@@ -20,14 +20,18 @@ pub(crate) struct Outcome {
     pub(crate) keep: Option<Box<dyn std::any::Any>>,
 }
 
-impl Outcome {
-    pub(crate) fn good(coordinator: Process, faults: usize) -> Result<Outcome, &'static str> {
-        Ok(Outcome { coordinator, faults, status: 0, failed: Vec::new(), keep: None })
+impl ScenarioEnd {
+    pub(crate) fn good(coordinator: Process, faults: usize) -> Result<ScenarioEnd, &'static str> {
+        Ok(ScenarioEnd { coordinator, faults, status: 0, failed: Vec::new(), keep: None })
     }
 
     /// One granule, and no other, fails.
-    pub(crate) fn without(coordinator: Process, faults: usize, failed: &'static str) -> Result<Outcome, &'static str> {
-        Ok(Outcome { coordinator, faults, status: 3, failed: vec![failed], keep: None })
+    pub(crate) fn without(
+        coordinator: Process,
+        faults: usize,
+        failed: &'static str,
+    ) -> Result<ScenarioEnd, &'static str> {
+        Ok(ScenarioEnd { coordinator, faults, status: 3, failed: vec![failed], keep: None })
     }
 }
 

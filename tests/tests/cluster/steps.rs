@@ -6,12 +6,12 @@
 //! these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
 
 use crate::fleet::{Beneath, Fleet, Process};
-use crate::scenario::{Dice, Outcome, begin, until_made};
+use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::{strace, until};
 use std::path::{Path, PathBuf};
 
-type Ran = Result<Outcome, &'static str>;
+type Ran = Result<ScenarioEnd, &'static str>;
 
 const NO_STRACE: &str = strace::NONE;
 
@@ -67,7 +67,7 @@ pub(crate) fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut D
     let killed = killed(fleet);
     // Some of the later calls are never made, when the production ends before.
     assert!(2 * killed > planned, "{killed} of {planned} workers were killed");
-    Outcome::good(coordinator, killed)
+    ScenarioEnd::good(coordinator, killed)
 }
 
 fn killed(fleet: &mut Fleet<'_>) -> usize {
@@ -100,7 +100,7 @@ pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &m
     }
     assert!(2 * killed > planned, "{killed} of {planned} coordinators were killed");
     let coordinator = last.unwrap_or_else(|| fleet.coordinator());
-    Outcome::good(coordinator, killed)
+    ScenarioEnd::good(coordinator, killed)
 }
 
 /// Whoever reads one input dies of it. Its granule fails, and nothing else does.
@@ -114,7 +114,7 @@ pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice)
     fleet.until_ended(&mut coordinator);
     let killed = killed(fleet);
     assert!(coordinator.said("workers were lost while they made it"), "{}", coordinator.log());
-    Outcome::without(coordinator, killed, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+    ScenarioEnd::without(coordinator, killed, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
 /// Reading one input takes longer than a granule may.
@@ -128,7 +128,7 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     let mut coordinator = begin(fleet);
     fleet.until_ended(&mut coordinator);
     assert!(coordinator.said("took longer than 2 s"), "{}", coordinator.log());
-    Outcome::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+    ScenarioEnd::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
 /// Reading one input does not return, as on a file system that hangs. Only the end of the process ends such a thread: the
@@ -154,7 +154,7 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     let codes: Vec<_> = fleet.gone.iter().map(std::process::ExitStatus::code).collect();
     assert!(!codes.is_empty() && codes.iter().all(|code| *code == Some(4)), "{codes:?}\n{}", fleet.logs());
     assert!(fleet.logs().contains("stopped, since nothing can be made here"), "{}", fleet.logs());
-    Outcome::without(coordinator, codes.len(), "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
+    ScenarioEnd::without(coordinator, codes.len(), "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
 /// Transient failures after which a recipe fails.
@@ -195,7 +195,7 @@ pub(crate) fn disk_flaky(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) ->
     let injected = |log: &PathBuf| std::fs::read_to_string(log).unwrap_or_default().contains("(INJECTED)");
     let failed = logs.iter().filter(|log| injected(log)).count();
     assert!(failed >= 2, "{failed} workers met with an error: {}", fleet.logs());
-    Outcome::good(coordinator, failed)
+    ScenarioEnd::good(coordinator, failed)
 }
 
 /// The broker takes deliveries back before their granules are done.
@@ -213,5 +213,5 @@ pub(crate) fn consumer_timeout(fleet: &mut Fleet<'_>, broker: &mut Broker, dice:
     broker.consumer_timeout(24 * 60 * 60 * 1000);
     let lost = fleet.logs().matches("PRECONDITION").count();
     assert!(lost > 0, "no delivery was taken back: {}", fleet.logs());
-    Outcome::good(coordinator, lost)
+    ScenarioEnd::good(coordinator, lost)
 }

@@ -1,7 +1,7 @@
 //! Granules that go to S3, while the store does what stores do.
 
 use crate::fleet::Fleet;
-use crate::scenario::{Dice, Outcome, begin, until_made};
+use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
 use edp_tests::broker::Broker;
 use edp_tests::s3::{Call, Effect, Fault};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How often each of them happens.
 const TIMES: usize = 2;
 
-pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Result<Outcome, &'static str> {
+pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Result<ScenarioEnd, &'static str> {
     let effects = [
         Effect::Answer(500, "InternalError"),
         Effect::Answer(503, "SlowDown"),
@@ -32,5 +32,5 @@ pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice
     fleet.until_ended(&mut coordinator);
     let injected = fleet.store.as_ref().expect("a store").injected();
     assert!(injected >= planned / 2, "{injected} of {planned} faults");
-    Outcome::good(coordinator, injected + 1)
+    ScenarioEnd::good(coordinator, injected + 1)
 }

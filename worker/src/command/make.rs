@@ -107,11 +107,11 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let json = options.output == Output::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many fail.
-        options: session::Options {
+        options: session::SessionOptions {
             stages: json,
             replace: options.replace,
             verify: options.verify.into(),
-            ..session::Options::in_memory(Budget::NONE)
+            ..session::SessionOptions::in_memory(Budget::NONE)
         },
         recipes: tasks.recipes,
         stores,

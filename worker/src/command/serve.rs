@@ -11,7 +11,7 @@ use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::{AllowedRoots, AllowedRootsError};
-use edp_worker::service::serve::{Ended, Service, serve};
+use edp_worker::service::serve::{Service, WorkerEnd, serve};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,9 +113,9 @@ pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> any
     })?;
     console::shut_down(runtime);
     Ok(match ended {
-        Ok(Ended::Idle) => Ending::Done,
-        Ok(Ended::Stopped) => stop.signal().map_or(Ending::Done, Ending::Stopped),
-        Ok(Ended::Unfit(reason)) => {
+        Ok(WorkerEnd::Idle) => Ending::Done,
+        Ok(WorkerEnd::Stopped) => stop.signal().map_or(Ending::Done, Ending::Stopped),
+        Ok(WorkerEnd::Unfit(reason)) => {
             note(&format!("stopped, since nothing can be made here: {reason}"));
             Ending::Unreachable
         }

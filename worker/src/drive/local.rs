@@ -1,7 +1,7 @@
 //! A worker in the process of the session, on the same queue.
 
 use crate::service::Worker;
-use crate::service::serve::{Ended, Service, serve};
+use crate::service::serve::{Service, WorkerEnd, serve};
 use edp_protocol::message::chain;
 use edp_queue::Link;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ impl LocalWorker {
                 None
             };
             let why = match serve(service, &link, stopped).await {
-                Ok(Ended::Unfit(reason)) => Some(reason),
-                Ok(Ended::Stopped | Ended::Idle) => None,
+                Ok(WorkerEnd::Unfit(reason)) => Some(reason),
+                Ok(WorkerEnd::Stopped | WorkerEnd::Idle) => None,
                 Err(error) => Some(chain(&error)),
             };
             says.send_replace(Some(why));

@@ -10,7 +10,7 @@ use edp_production::director::{DriveError, Left};
 use edp_production::ledger::{LedgerError, State};
 use edp_production::records::{self, Manifest, Record, Records};
 use edp_production::report::{Entry, Report};
-use edp_production::session::{Ended, Event, Feed, LedgerPlace, Options, Session, SessionError};
+use edp_production::session::{Feed, LedgerPlace, Session, SessionEnd, SessionError, SessionEvent, SessionOptions};
 use edp_production::verify::{Depth, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -36,7 +36,7 @@ pub enum Workers {
 #[derive(Debug)]
 pub struct Drive {
     /// What the session is to do.
-    pub options: Options,
+    pub options: SessionOptions,
     /// The recipes, as far as they are known.
     pub recipes: Vec<Recipe>,
     /// Where everything is read and written.
@@ -168,11 +168,11 @@ impl Drive {
         growth: impl FnOnce(Feed) -> G,
         progress: &Progress,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Option<(Ended, bool)>>
+    ) -> anyhow::Result<Option<(SessionEnd, bool)>>
     where
         G: Future<Output = Result<Vec<Entry>, DriveError>>,
     {
-        let listen = |event: Event<'_>| tell(&event, progress);
+        let listen = |event: SessionEvent<'_>| tell(&event, progress);
         let Drive { mut options, recipes, stores, workers, .. } = self;
         options.plan.content = options.verify == Depth::Content;
         let deadline = Duration::from_secs(options.plan.deadline.into());
@@ -244,21 +244,21 @@ fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
 }
 
 /// Tells people what happens.
-fn tell(event: &Event<'_>, progress: &Progress) {
+fn tell(event: &SessionEvent<'_>, progress: &Progress) {
     match event {
-        Event::StandingBy(why) => note(&format!("standing by: {why}")),
-        Event::Resumed { ledger, copy } => {
+        SessionEvent::StandingBy(why) => note(&format!("standing by: {why}")),
+        SessionEvent::Resumed { ledger, copy } => {
             note(&format!("no ledger {}: going on from its copy {copy}", ledger.display()));
         }
-        Event::Planned(recipes) => progress.more(*recipes),
-        Event::FailedBefore(recipes) => {
+        SessionEvent::Planned(recipes) => progress.more(*recipes),
+        SessionEvent::FailedBefore(recipes) => {
             note(&format!("{recipes} recipes failed before; `edp-coordinator retry` sends them out again"));
         }
-        Event::Ended(entry) => progress.ended(entry),
-        Event::Missing(granules) => {
+        SessionEvent::Ended(entry) => progress.ended(entry),
+        SessionEvent::Missing(granules) => {
             note(&format!("{granules} granules are said to be done, but are not there or damaged: making them again"));
         }
-        Event::Warning(text) => note(&format!("warning: {text}")),
+        SessionEvent::Warning(text) => note(&format!("warning: {text}")),
     }
 }
 

@@ -21,7 +21,7 @@ use edp_program::telemetry::metrics::metrics;
 use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{Done, Failed, Look};
+use edp_protocol::wire::{Done, ExistingCheck, Failed};
 use granule_locks::GranuleLocks;
 use rustix::io::Errno;
 use std::io;
@@ -71,7 +71,7 @@ impl Worker {
     ///
     /// # Errors
     /// Why the granule does not stand there now.
-    pub fn produce(&self, recipe: &Recipe, look: &Look, cancel: &AtomicBool) -> Result<Done, Failed> {
+    pub fn produce(&self, recipe: &Recipe, look: &ExistingCheck, cancel: &AtomicBool) -> Result<Done, Failed> {
         let stages = Stages::begin();
         let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
         wanted()?;
@@ -129,7 +129,7 @@ impl Worker {
         &self,
         there: io::Result<PathHandle>,
         recipe: &Recipe,
-        look: &Look,
+        look: &ExistingCheck,
         stages: &Stages,
     ) -> Result<Done, Failed> {
         let conflict = |reason: String| conflict(recipe, &reason);
@@ -145,11 +145,11 @@ impl Worker {
         let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
         // In one go: each look opens the file in the process that reads it.
         let depth = match look {
-            Look::Content => Depth::Content,
-            Look::Bytes(_) | Look::Identity if self.replace => Depth::Structure,
-            Look::Bytes(_) | Look::Identity => Depth::Present,
+            ExistingCheck::Content => Depth::Content,
+            ExistingCheck::Bytes(_) | ExistingCheck::Identity if self.replace => Depth::Structure,
+            ExistingCheck::Bytes(_) | ExistingCheck::Identity => Depth::Present,
         };
-        let looked = match look_at(&path, recipe, depth, *look != Look::Identity).map_err(read)? {
+        let looked = match look_at(&path, recipe, depth, *look != ExistingCheck::Identity).map_err(read)? {
             Ok(looked) => looked,
             Err(error) => return Err(conflict(there.named(&something(&error)))),
         };
@@ -162,11 +162,11 @@ impl Worker {
         if !looked.problems.is_empty() {
             return Err(conflict(there.named(&format!("it is damaged ({})", looked.problems.join("; ")))));
         }
-        if *look != Look::Identity {
+        if *look != ExistingCheck::Identity {
             done.sha256 = make::digest(&path, done.size, stages).map_err(read)?.as_str().to_owned();
             done.chunks = looked.places;
         }
-        if let Look::Bytes(recorded) = look
+        if let ExistingCheck::Bytes(recorded) = look
             && *recorded != done.sha256
         {
             return Err(conflict(format!(

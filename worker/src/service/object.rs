@@ -9,7 +9,7 @@ use edp_files::commit::{CommitError, Committed, PartialFile, parts_of};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{Done, Failed, Look};
+use edp_protocol::wire::{Done, ExistingCheck, Failed};
 use edp_store::{Checksum, Head, StoreError, Stores};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ impl Worker {
         &self,
         recipe: &Recipe,
         at: &Location,
-        look: &Look,
+        look: &ExistingCheck,
         cancel: &AtomicBool,
         stages: &Stages,
     ) -> Result<Done, Failed> {
@@ -64,7 +64,7 @@ impl Worker {
         recipe: &Recipe,
         at: &Location,
         head: &Head,
-        look: &Look,
+        look: &ExistingCheck,
         stages: &Stages,
     ) -> Result<Option<Done>, Failed> {
         let stores = self.cache.stores();
@@ -81,10 +81,10 @@ impl Worker {
 }
 
 /// What a store says about an object, with the checksum that it keeps if more than its identity is looked at.
-fn head(stores: &Stores, at: &Location, look: &Look) -> Result<Option<Head>, StoreError> {
+fn head(stores: &Stores, at: &Location, look: &ExistingCheck) -> Result<Option<Head>, StoreError> {
     match look {
-        Look::Identity => stores.head(at),
-        Look::Content | Look::Bytes(_) => stores.head_with_any_checksum(at),
+        ExistingCheck::Identity => stores.head(at),
+        ExistingCheck::Content | ExistingCheck::Bytes(_) => stores.head_with_any_checksum(at),
     }
 }
 
@@ -94,7 +94,7 @@ fn existing(
     recipe: &Recipe,
     at: &Location,
     head: &Head,
-    look: &Look,
+    look: &ExistingCheck,
     stores: &Stores,
     stages: &Stages,
 ) -> Result<Result<Done, Failed>, Failed> {
@@ -107,11 +107,11 @@ fn existing(
     };
     Ok(match inspect::identify_object(at, head, recipe, stores) {
         Ok(Identity::Same) => match (look, head.checksum.as_ref().and_then(Checksum::whole)) {
-            (Look::Bytes(recorded), Some(stored)) if stored.as_str() != recorded => {
+            (ExistingCheck::Bytes(recorded), Some(stored)) if stored.as_str() != recorded => {
                 let reason = format!("it is damaged: its SHA-256 is {stored}, and was {recorded} when it was made");
                 Err(super::conflict(recipe, &reason))
             }
-            (Look::Bytes(recorded), Some(_)) => {
+            (ExistingCheck::Bytes(recorded), Some(_)) => {
                 done.sha256.clone_from(recorded);
                 Ok(done)
             }

@@ -25,7 +25,7 @@ use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, BUILD_HEADER, Done, Event, Failed, Order, Report, UNFIT_HEADER};
+use edp_protocol::wire::{self, BUILD_HEADER, Done, Failed, Outcome, TaskEvent, TaskMessage, UNFIT_HEADER};
 use edp_queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use std::future::Future;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct Service {
 
 /// Why a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// It was told to.
     Stopped,
     /// There was nothing to do.
@@ -65,7 +65,7 @@ pub enum Ended {
 }
 
 /// How a slot ended.
-enum Slot {
+enum SlotEnd {
     /// The delivery is settled.
     Settled,
     /// Nothing can be made here.
@@ -78,9 +78,9 @@ enum Slot {
 
 /// What a slot works with.
 #[derive(Clone)]
-struct Bench {
+struct SlotContext {
     service: Service,
-    reports: Publisher,
+    results: Publisher,
     /// What traces call the queues of orders and of reports.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
@@ -98,42 +98,42 @@ pub async fn serve(
     service: Service,
     link: &Link,
     stop: impl Future<Output = Option<SystemTime>>,
-) -> Result<Ended, QueueError> {
+) -> Result<WorkerEnd, QueueError> {
     tokio::pin!(stop);
     tokio::select! {
         biased;
-        _ = &mut stop => return Ok(Ended::Stopped),
+        _ = &mut stop => return Ok(WorkerEnd::Stopped),
         declared = link.await_declared(service.patience) => declared?,
     }
     let slots = service.worker.slots;
-    let mut orders = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
-    let bench = Bench {
-        reports: link.publisher(Queue::Results, 4 * slots),
+    let mut tasks = link.consumer(Queue::Recipes, u16::try_from(slots).unwrap_or(u16::MAX)).await?;
+    let slot = SlotContext {
+        results: link.publisher(Queue::Results, 4 * slots),
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: edp_engine::libraries::fingerprint().into(),
         cancel: Arc::new(AtomicBool::new(false)),
         fitness: Arc::default(),
         service,
     };
-    let mut busy: JoinSet<Slot> = JoinSet::new();
+    let mut busy: JoinSet<SlotEnd> = JoinSet::new();
     // An order that is to run with nothing else in the process, waiting for that, or running.
-    let mut alone: Option<(Delivery, Task)> = None;
+    let mut alone: Option<(Delivery, IdentifiedTask)> = None;
     let mut refusals = Refusals::default();
     let mut solitary = false;
     let mut since = Instant::now();
     let mut ended = None;
-    let mut grace = bench.service.grace;
+    let mut grace = slot.service.grace;
     loop {
         if busy.is_empty() {
             solitary = false;
-            if let Some((delivery, task)) = alone.take() {
+            if let Some((delivery, identified)) = alone.take() {
                 solitary = true;
-                busy.spawn(traced(bench.clone(), delivery, task));
+                busy.spawn(traced(slot.clone(), delivery, identified));
             }
         }
         metrics().slots(busy.len(), slots);
         let free = alone.is_none() && !solitary && busy.len() < slots;
-        let idle_end = bench.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
+        let idle_end = slot.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
             biased;
             end = &mut stop => {
@@ -141,26 +141,26 @@ pub async fn serve(
                     let left = end.duration_since(SystemTime::now()).unwrap_or_default();
                     grace = grace.min(left.saturating_sub(MARGIN));
                 }
-                ended = Some(Ended::Stopped);
+                ended = Some(WorkerEnd::Stopped);
             }
-            Some(slot) = busy.join_next(), if !busy.is_empty() => {
+            Some(end) = busy.join_next(), if !busy.is_empty() => {
                 since = Instant::now();
-                match slot {
-                    Ok(Slot::Settled) => {}
-                    Ok(Slot::Unfit(reason) | Slot::Stuck(reason)) => ended = Some(Ended::Unfit(reason)),
-                    Ok(Slot::Cut(PublishError::Queue(error))) => return Err(error),
-                    Ok(Slot::Cut(error @ (PublishError::Size { .. } | PublishError::Full { .. }))) => ended = Some(Ended::Unfit(chain(&error))),
+                match end {
+                    Ok(SlotEnd::Settled) => {}
+                    Ok(SlotEnd::Unfit(reason) | SlotEnd::Stuck(reason)) => ended = Some(WorkerEnd::Unfit(reason)),
+                    Ok(SlotEnd::Cut(PublishError::Queue(error))) => return Err(error),
+                    Ok(SlotEnd::Cut(error @ (PublishError::Size { .. } | PublishError::Full { .. }))) => ended = Some(WorkerEnd::Unfit(chain(&error))),
                     // Slots turn panics of the computation into outcomes; they do not panic themselves.
-                    Err(error) => ended = Some(Ended::Unfit(error.to_string())),
+                    Err(error) => ended = Some(WorkerEnd::Unfit(error.to_string())),
                 }
             }
-            next = orders.next(), if free => match next? {
-                None => ended = Some(Ended::Stopped),
+            next = tasks.next(), if free => match next? {
+                None => ended = Some(WorkerEnd::Stopped),
                 Some(delivery) => match read(&delivery) {
-                    Ok(task) if task.order.alone && !busy.is_empty() => alone = Some((delivery, task)),
-                    Ok(task) => {
-                        solitary = task.order.alone;
-                        busy.spawn(traced(bench.clone(), delivery, task));
+                    Ok(identified) if identified.task.alone && !busy.is_empty() => alone = Some((delivery, identified)),
+                    Ok(identified) => {
+                        solitary = identified.task.alone;
+                        busy.spawn(traced(slot.clone(), delivery, identified));
                     }
                     Err(error) => {
                         // Nobody can make anything of it, and nobody asked for it by an id.
@@ -172,45 +172,45 @@ pub async fn serve(
                     }
                 },
             },
-            () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(Ended::Idle),
+            () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(WorkerEnd::Idle),
         }
         if let Some(ended) = ended {
-            if let Some((delivery, task)) = alone {
-                busy.spawn(give_back(bench.clone(), delivery, task.order));
+            if let Some((delivery, identified)) = alone {
+                busy.spawn(give_back(slot.clone(), delivery, identified.task));
             }
-            drain(&bench, &mut orders, busy, grace).await;
+            drain(&slot, &mut tasks, busy, grace).await;
             return Ok(ended);
         }
     }
 }
 
 /// An order, and the recipe that it is of.
-struct Task {
-    order: Order,
+struct IdentifiedTask {
+    task: TaskMessage,
     recipe: Recipe,
 }
 
 /// Reads an order. What becomes of it is told by the id of its recipe, so an order that names another one is none.
-fn read(delivery: &Delivery) -> Result<Task, wire::WireError> {
-    let order = Order::decode(&delivery.message.content_type, &delivery.message.body)?;
-    let recipe = order.identified()?;
-    Ok(Task { order, recipe })
+fn read(delivery: &Delivery) -> Result<IdentifiedTask, wire::WireError> {
+    let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body)?;
+    let recipe = task.identified()?;
+    Ok(IdentifiedTask { task, recipe })
 }
 
 /// Attends to an order within a span that follows that of its sending.
-async fn traced(bench: Bench, delivery: Delivery, task: Task) -> Slot {
-    let span = trace::consume("process", &bench.names[0], &delivery.message, delivery.redelivered);
-    span.record("edp.attempt", task.order.attempt);
-    attend(bench, delivery, task).instrument(span).await
+async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTask) -> SlotEnd {
+    let span = trace::consume("process", &slot.names[0], &delivery.message, delivery.redelivered);
+    span.record("edp.attempt", identified.task.attempt);
+    attend(slot, delivery, identified).instrument(span).await
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
-async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, grace: Duration) {
-    orders.stop().await;
+async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotEnd>, grace: Duration) {
+    tasks.stop().await;
     let ends = async { while busy.join_next().await.is_some() {} };
     tokio::pin!(ends);
     if timeout(grace, &mut ends).await.is_err() {
-        bench.cancel.store(true, Ordering::Relaxed);
+        slot.cancel.store(true, Ordering::Relaxed);
         // A slot that does not heed this is stuck; its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
     }
@@ -220,34 +220,34 @@ async fn drain(bench: &Bench, orders: &mut Consumer, mut busy: JoinSet<Slot>, gr
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
-async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) -> Slot {
-    let report = |event| report(&bench, &order, event);
-    let is_named = |names: &String| names.split(',').any(|name| name == bench.service.worker.id);
+async fn attend(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
+    let outcome = |event| outcome(&slot, &task, event);
+    let is_named = |names: &String| names.split(',').any(|name| name == slot.service.worker.id);
     if delivery.message.headers.get(UNFIT_HEADER).is_some_and(is_named) {
         let reason = "others find inputs that this worker did not find or may not touch: check its roots (--root, \
                       serve.roots), mounts and permissions"
             .to_owned();
-        return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
-            Ok(()) => Slot::Unfit(reason),
-            Err(error) => Slot::Cut(error),
+        return match settle(&slot, delivery, outcome(failed(FailureKind::Returned, reason.clone()))).await {
+            Ok(()) => SlotEnd::Unfit(reason),
+            Err(error) => SlotEnd::Cut(error),
         };
     }
-    let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *bench.build);
+    let wanted = delivery.message.headers.get(BUILD_HEADER).filter(|wanted| ***wanted != *slot.build);
     if let Some(wanted) = wanted {
-        let reason = format!("this worker is of build '{}', the production of '{wanted}'", bench.build);
+        let reason = format!("this worker is of build '{}', the production of '{wanted}'", slot.build);
         let event = failed(FailureKind::Returned, reason.clone());
-        let is_unfit = bench.fitness.other_build(&order.recipe_id);
-        return match settle(&bench, delivery, report(event)).await {
-            Ok(()) if is_unfit => Slot::Unfit(reason),
+        let is_unfit = slot.fitness.other_build(&task.recipe_id);
+        return match settle(&slot, delivery, outcome(event)).await {
+            Ok(()) if is_unfit => SlotEnd::Unfit(reason),
             settled => done(settled),
         };
     }
     if delivery.redelivered {
         // Whatever it is that brings workers down, one message brings down one.
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
-        return done(settle(&bench, delivery, report(failed(FailureKind::Lost, reason))).await);
+        return done(settle(&slot, delivery, outcome(failed(FailureKind::Lost, reason))).await);
     }
-    let admitted = look(&bench, move |roots| match roots {
+    let admitted = look(&slot, move |roots| match roots {
         Some(roots) => roots.admit(recipe),
         None => Ok(recipe),
     })
@@ -256,34 +256,34 @@ async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) 
         Ok(Ok(recipe)) => recipe,
         Ok(Err(reason)) => {
             // Other workers may have other roots. One that may touch nothing of what is asked for is of no use.
-            let is_unfit = bench.fitness.outside(&order.recipe_id);
+            let is_unfit = slot.fitness.outside(&task.recipe_id);
             let kind = if is_unfit { FailureKind::Returned } else { FailureKind::Denied };
-            return match settle(&bench, delivery, report(failed(kind, reason.clone()))).await {
-                Ok(()) if is_unfit => Slot::Unfit(reason),
+            return match settle(&slot, delivery, outcome(failed(kind, reason.clone()))).await {
+                Ok(()) if is_unfit => SlotEnd::Unfit(reason),
                 settled => done(settled),
             };
         }
         Err(reason) => {
-            return match settle(&bench, delivery, report(failed(FailureKind::Returned, reason.clone()))).await {
-                Ok(()) => Slot::Stuck(reason),
-                Err(error) => Slot::Cut(error),
+            return match settle(&slot, delivery, outcome(failed(FailureKind::Returned, reason.clone()))).await {
+                Ok(()) => SlotEnd::Stuck(reason),
+                Err(error) => SlotEnd::Cut(error),
             };
         }
     };
-    bench.fitness.is_of_use();
+    slot.fitness.is_of_use();
     Span::current().record("edp.granule", &recipe.granule);
-    if let Err(error) = publish(&bench, &report(Event::Started)).await {
-        return Slot::Cut(error);
+    if let Err(error) = publish(&slot, &outcome(TaskEvent::Started)).await {
+        return SlotEnd::Cut(error);
     }
-    let deadline = match order.deadline {
-        0 => bench.service.deadline,
-        seconds => Duration::from_secs(seconds.into()).min(bench.service.deadline),
+    let deadline = match task.deadline {
+        0 => slot.service.deadline,
+        seconds => Duration::from_secs(seconds.into()).min(slot.service.deadline),
     };
     let granule = recipe.granule.clone();
-    let (mut result, stuck) = make(&bench, recipe, order.look.clone(), deadline).await;
+    let (mut result, stuck) = make(&slot, recipe, task.look.clone(), deadline).await;
     use FailureKind::{Denied, NotFound, Permanent, Transient};
-    if let Event::Failed(Failed { kind: Permanent | Transient | NotFound | Denied, .. }) = &result
-        && let Err(reason) = look(&bench, |_| ()).await
+    if let TaskEvent::Failed(Failed { kind: Permanent | Transient | NotFound | Denied, .. }) = &result
+        && let Err(reason) = look(&slot, |_| ()).await
     {
         // What was not found may well be where it ought to be.
         result = failed(FailureKind::Returned, reason);
@@ -292,17 +292,19 @@ async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) 
         tell(&granule, result);
     }
     let unfit = match &result {
-        Event::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !bench.cancel.load(Ordering::Relaxed) => {
+        TaskEvent::Failed(failed @ Failed { kind: FailureKind::Returned, .. })
+            if !slot.cancel.load(Ordering::Relaxed) =>
+        {
             Some(failed.reason())
         }
         _ => None,
     };
-    match settle(&bench, delivery, report(result)).await {
-        Err(error) => Slot::Cut(error),
+    match settle(&slot, delivery, outcome(result)).await {
+        Err(error) => SlotEnd::Cut(error),
         Ok(()) => match (stuck, unfit) {
-            (Some(reason), _) => Slot::Stuck(reason),
-            (None, Some(reason)) => Slot::Unfit(reason),
-            (None, None) => Slot::Settled,
+            (Some(reason), _) => SlotEnd::Stuck(reason),
+            (None, Some(reason)) => SlotEnd::Unfit(reason),
+            (None, None) => SlotEnd::Settled,
         },
     }
 }
@@ -310,10 +312,10 @@ async fn attend(bench: Bench, delivery: Delivery, Task { order, recipe }: Task) 
 /// Looks at the file systems of the roots, where they are still what they were. If not, or if they do not answer, the
 /// error says that nothing can be made here.
 async fn look<T: Send + 'static>(
-    bench: &Bench,
+    slot: &SlotContext,
     what: impl FnOnce(Option<&AllowedRoots>) -> T + Send + 'static,
 ) -> Result<T, String> {
-    let roots = bench.service.roots.clone();
+    let roots = slot.service.roots.clone();
     let looking = tokio::task::spawn_blocking(move || {
         if let Some(roots) = &roots {
             roots.is_there().map_err(|error| format!("root {error}"))?;
@@ -329,55 +331,55 @@ async fn look<T: Send + 'static>(
 
 /// Returns an order that was never begun. Left to the broker it would come to the next worker as one that may have
 /// brought this one down.
-async fn give_back(bench: Bench, delivery: Delivery, order: Order) -> Slot {
+async fn give_back(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
     let reason = "the worker was stopped before it was made".to_owned();
-    let report = report(&bench, &order, failed(FailureKind::Returned, reason));
-    done(settle(&bench, delivery, report).await)
+    let outcome = outcome(&slot, &task, failed(FailureKind::Returned, reason));
+    done(settle(&slot, delivery, outcome).await)
 }
 
-fn report(bench: &Bench, order: &Order, event: Event) -> Report {
-    Report {
-        recipe_id: order.recipe_id.clone(),
-        attempt: order.attempt,
-        worker: bench.service.worker.id.clone(),
-        build: bench.build.to_string(),
+fn outcome(slot: &SlotContext, task: &TaskMessage, event: TaskEvent) -> Outcome {
+    Outcome {
+        recipe_id: task.recipe_id.clone(),
+        attempt: task.attempt,
+        worker: slot.service.worker.id.clone(),
+        build: slot.build.to_string(),
         event,
     }
 }
 
-fn failed(kind: FailureKind, reason: String) -> Event {
-    Event::Failed(Failed::because(kind, reason))
+fn failed(kind: FailureKind, reason: String) -> TaskEvent {
+    TaskEvent::Failed(Failed::because(kind, reason))
 }
 
-fn done(settled: Result<(), PublishError>) -> Slot {
-    settled.map_or_else(Slot::Cut, |()| Slot::Settled)
+fn done(settled: Result<(), PublishError>) -> SlotEnd {
+    settled.map_or_else(SlotEnd::Cut, |()| SlotEnd::Settled)
 }
 
 /// Publishes the outcome, and only then acknowledges the delivery.
-async fn settle(bench: &Bench, delivery: Delivery, report: Report) -> Result<(), PublishError> {
-    trace::ended(&Span::current(), report.event.ended());
-    publish(bench, &report).await?;
+async fn settle(slot: &SlotContext, delivery: Delivery, outcome: Outcome) -> Result<(), PublishError> {
+    trace::ended(&Span::current(), outcome.event.ended());
+    publish(slot, &outcome).await?;
     delivery.ack();
     Ok(())
 }
 
-async fn publish(bench: &Bench, report: &Report) -> Result<(), PublishError> {
-    let body = match report.encode() {
+async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishError> {
+    let body = match outcome.encode() {
         Ok(body) => body,
         Err(error) => {
             // Too large to travel: what matters does, without its details.
             let reason = vec![format!("its report cannot be sent: {}", chain(&error))];
-            let event = match &report.event {
-                Event::Done(done) => Event::Done(wire::Done { warnings: reason, ..brief(done) }),
-                Event::Failed(failed) => Event::Failed(Failed { kind: failed.kind, reason }),
-                Event::Started => Event::Started,
+            let event = match &outcome.event {
+                TaskEvent::Done(done) => TaskEvent::Done(wire::Done { warnings: reason, ..brief(done) }),
+                TaskEvent::Failed(failed) => TaskEvent::Failed(Failed { kind: failed.kind, reason }),
+                TaskEvent::Started => TaskEvent::Started,
             };
-            Report { event, ..report.clone() }.encode().unwrap_or_default()
+            Outcome { event, ..outcome.clone() }.encode().unwrap_or_default()
         }
     };
-    let mut message = Message::new(body, wire::CONTENT_TYPE, &report.recipe_id);
-    let span = trace::publish_report(&bench.names[1], &report.event, &mut message);
-    bench.reports.publish(message).instrument(span).await
+    let mut message = Message::new(body, wire::CONTENT_TYPE, &outcome.recipe_id);
+    let span = trace::publish_outcome(&slot.names[1], &outcome.event, &mut message);
+    slot.results.publish(message).instrument(span).await
 }
 
 fn brief(done: &wire::Done) -> wire::Done {
@@ -392,10 +394,15 @@ fn brief(done: &wire::Done) -> wire::Done {
 }
 
 /// Makes the granule on a thread for computing. Also says whether that thread does not end.
-async fn make(bench: &Bench, recipe: Recipe, look_at: wire::Look, deadline: Duration) -> (Event, Option<String>) {
+async fn make(
+    slot: &SlotContext,
+    recipe: Recipe,
+    look_at: wire::ExistingCheck,
+    deadline: Duration,
+) -> (TaskEvent, Option<String>) {
     let started = Instant::now();
     let cancel = Arc::new(AtomicBool::new(false));
-    let (worker, own, recipe) = (bench.service.worker.clone(), cancel.clone(), Arc::new(recipe));
+    let (worker, own, recipe) = (slot.service.worker.clone(), cancel.clone(), Arc::new(recipe));
     let its = recipe.clone();
     let span = Span::current();
     let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &look_at, &own)));
@@ -405,7 +412,7 @@ async fn make(bench: &Bench, recipe: Recipe, look_at: wire::Look, deadline: Dura
         tokio::select! {
             made = &mut making => break Some(made),
             () = sleep_until(end) => break None,
-            _ = look.tick() => cancel.fetch_or(bench.cancel.load(Ordering::Relaxed), Ordering::Relaxed),
+            _ = look.tick() => cancel.fetch_or(slot.cancel.load(Ordering::Relaxed), Ordering::Relaxed),
         };
     };
     match result {
@@ -423,14 +430,14 @@ async fn make(bench: &Bench, recipe: Recipe, look_at: wire::Look, deadline: Dura
     }
 }
 
-fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinError>) -> Event {
+fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinError>) -> TaskEvent {
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
             // A library may have failed for a reason that passes, and its wrapper not have borne it.
             failed(FailureKind::Transient, text)
         }
-        Ok(Err(failed)) => Event::Failed(failed),
-        Ok(Ok(done)) => Event::Done(done),
+        Ok(Err(failed)) => TaskEvent::Failed(failed),
+        Ok(Ok(done)) => TaskEvent::Done(done),
     }
 }

@@ -75,7 +75,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::Event;
+    use super::super::LedgerEvent;
     use super::super::tests::{failed, id, listed, recipes, send, started};
     use super::*;
     use edp_protocol::message::FailureKind;
@@ -99,7 +99,7 @@ mod tests {
         // The queue was full; now others are sent.
         ledger.take(0, 0).unwrap();
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished);
-        ledger.write(&[Event::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
+        ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
         assert_eq!(claim(&ledger, &first, 1, "w"), published());
         // Who has told how it ended is known to have.
         ledger.write(&[started(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Transient)], 0).unwrap();

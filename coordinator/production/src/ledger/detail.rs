@@ -4,7 +4,7 @@
 //! A blob is the length of a JSON text (4 bytes, little endian) and that text deflated. Chunks mostly follow each
 //! other in a file, so each is written as the gap before it and its size.
 
-use edp_protocol::wire::{Chunks, Done, Input, Stage};
+use edp_protocol::wire::{ChunkPlaces, Done, InputRead, StageTotal};
 use serde::{Deserialize, Serialize};
 
 /// Largest blob in bytes; what would be larger goes without its chunks, then without its inputs.
@@ -50,13 +50,17 @@ pub(super) fn unpack(blob: &[u8]) -> Option<Done> {
     let mut json = vec![0; length];
     let written = libdeflater::Decompressor::new().deflate_decompress(deflated, &mut json).ok()?;
     let text: Text = serde_json::from_slice(json.get(..written)?).ok()?;
-    let stage = |(name, seconds, bytes)| Stage { name, seconds, bytes };
-    let input = |(path, size, sha256)| Input { path, size, sha256 };
+    let stage = |(name, seconds, bytes)| StageTotal { name, seconds, bytes };
+    let input = |(path, size, sha256)| InputRead { path, size, sha256 };
     Some(Done {
         location: text.location,
         stages: text.stages.into_iter().map(stage).collect(),
         inputs: text.inputs.into_iter().map(input).collect(),
-        chunks: text.chunks.into_iter().map(|(variable, gaps)| Chunks { variable, places: places(&gaps) }).collect(),
+        chunks: text
+            .chunks
+            .into_iter()
+            .map(|(variable, gaps)| ChunkPlaces { variable, places: places(&gaps) })
+            .collect(),
         ..Done::default()
     })
 }
@@ -111,9 +115,9 @@ mod tests {
         ) {
             let done = Done {
                 location,
-                stages: stages.into_iter().map(|(name, seconds, bytes)| Stage { name, seconds, bytes }).collect(),
-                inputs: inputs.into_iter().map(|(path, size, sha256)| Input { path, size, sha256 }).collect(),
-                chunks: chunks.into_iter().map(|(variable, places)| Chunks { variable, places }).collect(),
+                stages: stages.into_iter().map(|(name, seconds, bytes)| StageTotal { name, seconds, bytes }).collect(),
+                inputs: inputs.into_iter().map(|(path, size, sha256)| InputRead { path, size, sha256 }).collect(),
+                chunks: chunks.into_iter().map(|(variable, places)| ChunkPlaces { variable, places }).collect(),
                 ..Done::default()
             };
             prop_assert_eq!(unpack(&pack(&done)).unwrap(), done);
@@ -135,7 +139,7 @@ mod tests {
                 offset += size;
                 (offset - size, size)
             };
-            Chunks { variable: variable.into(), places: (0..650).map(place).collect() }
+            ChunkPlaces { variable: variable.into(), places: (0..650).map(place).collect() }
         };
         let done = Done { chunks: vec![chunks("THETA"), chunks("SALT")], ..Done::default() };
         let blob = pack(&done);
@@ -150,7 +154,7 @@ mod tests {
             digest = digest.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             format!("{digest:016x}{:016x}", digest.rotate_left(17) ^ 0x5bd1_e995_aaaa_5555)
         };
-        let input = |_| Input { path: hexadecimal(), size: 7, sha256: hexadecimal() };
+        let input = |_| InputRead { path: hexadecimal(), size: 7, sha256: hexadecimal() };
         let done = Done { location: "x".into(), inputs: (0..60_000).map(input).collect(), ..Done::default() };
         let kept = unpack(&pack(&done)).unwrap();
         assert_eq!((kept.location.as_str(), kept.inputs.len()), ("x", 0));

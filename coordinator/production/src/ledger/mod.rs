@@ -9,12 +9,12 @@
 
 mod claims;
 mod detail;
-mod known;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 mod random_tests;
 mod reading;
+mod recipe_row;
 mod schema;
 mod state;
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod view;
 mod writing;
 
 pub use claims::Claim;
-pub use state::{Counts, Due, Event, Made, Settled, State};
+pub use state::{Counts, Due, LedgerEvent, Made, Settled, State};
 pub use view::{Attempt, Dataset, Granule, Overview, Problem, View, WorkerSeen};
 
 use super::retries::Policy;

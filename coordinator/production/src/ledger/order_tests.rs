@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{done, failed, id, listed, recipes, send, started};
-use super::{Event, LedgerError, State};
+use super::{LedgerError, LedgerEvent, State};
 use crate::records::Record;
 use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
@@ -66,7 +66,8 @@ fn a_worker_alone_is_asked_three_times_over_the_back_off() {
 fn dropped_orders_are_sent_again_and_count_for_nothing() {
     let recipes = recipes();
     let mut ledger = listed(&recipes[..2]);
-    let dropped = |recipe: &Recipe, attempt| Event::Dropped { id: id(recipe), attempt, reason: "a policy".into() };
+    let dropped =
+        |recipe: &Recipe, attempt| LedgerEvent::Dropped { id: id(recipe), attempt, reason: "a policy".into() };
     send(&mut ledger, 0);
     ledger.write(&[started(&recipes[1], 1, "w")], 1).unwrap();
     let mut now = 0;

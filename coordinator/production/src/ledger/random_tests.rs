@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{POLICY, done, failed, id, recipes, started};
-use super::{Event, Ledger, State};
+use super::{Ledger, LedgerEvent, State};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use proptest::prelude::*;
@@ -72,10 +72,10 @@ struct World {
     /// Orders in the queue: recipe, attempt.
     queue: Vec<(usize, u32)>,
     /// Confirmations on their way.
-    confirmations: Vec<Event>,
+    confirmations: Vec<LedgerEvent>,
     /// Reports on their way, and those that were heard.
-    said: Vec<Event>,
-    heard: Vec<Event>,
+    said: Vec<LedgerEvent>,
+    heard: Vec<LedgerEvent>,
     /// Where settled recipes stood.
     ended: BTreeMap<String, State>,
 }
@@ -85,7 +85,7 @@ impl World {
         self.ledger.as_mut().unwrap()
     }
 
-    fn write(&mut self, events: &[Event]) {
+    fn write(&mut self, events: &[LedgerEvent]) {
         let now = self.now;
         for one in self.ledger().write(events, now).unwrap() {
             let before = self.ended.insert(one.id.clone(), one.state);
@@ -114,12 +114,15 @@ impl World {
         let now = self.now;
         for due in self.ledger().due(now, 100).unwrap() {
             let recipe = self.recipes.iter().position(|recipe| id(recipe) == due.id).unwrap();
-            if self.confirmations.iter().any(|sent| matches!(sent, Event::Sent { number, .. } if *number == due.number))
+            if self
+                .confirmations
+                .iter()
+                .any(|sent| matches!(sent, LedgerEvent::Sent { number, .. } if *number == due.number))
             {
                 continue;
             }
             self.queue.push((recipe, due.attempt));
-            self.confirmations.push(Event::Sent { number: due.number, attempt: due.attempt });
+            self.confirmations.push(LedgerEvent::Sent { number: due.number, attempt: due.attempt });
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the ledger says and is told: where recipes stand, what is due, what happened.
 
-use edp_protocol::wire::Report;
+use edp_protocol::wire::Outcome;
 
 /// Where a recipe stands. The numbers are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,7 +65,7 @@ pub struct Due {
 
 /// Something to be written down.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Event {
+pub enum LedgerEvent {
     /// The broker has confirmed an order.
     Sent {
         /// The recipe's number.
@@ -74,7 +74,7 @@ pub enum Event {
         attempt: u32,
     },
     /// A worker has said something.
-    Reported(Box<Report>),
+    Reported(Box<Outcome>),
     /// The broker has dropped an order, by a policy of its administrator.
     Dropped {
         /// The recipe's id.

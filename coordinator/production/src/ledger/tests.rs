@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use super::reading::{COUNTS, DUE, NEXT, UNDER_WAY};
-use super::{Event, Ledger, LedgerError, State, View};
+use super::{Ledger, LedgerError, LedgerEvent, State, View};
 use crate::fixture;
 use crate::retries::Policy;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, Done, Failed, Input, Report, Stage};
+use edp_protocol::wire::{self, Done, Failed, InputRead, Outcome, StageTotal};
 use std::time::Duration;
 
 pub(super) const POLICY: Policy = Policy {
@@ -28,8 +28,8 @@ pub(super) fn id(recipe: &Recipe) -> String {
     recipe.plan().unwrap().id.clone()
 }
 
-fn report(recipe: &Recipe, attempt: u32, worker: &str, event: wire::Event) -> Event {
-    Event::Reported(Box::new(Report {
+fn outcome(recipe: &Recipe, attempt: u32, worker: &str, event: wire::TaskEvent) -> LedgerEvent {
+    LedgerEvent::Reported(Box::new(Outcome {
         recipe_id: id(recipe),
         attempt,
         worker: worker.into(),
@@ -38,25 +38,30 @@ fn report(recipe: &Recipe, attempt: u32, worker: &str, event: wire::Event) -> Ev
     }))
 }
 
-pub(super) fn started(recipe: &Recipe, attempt: u32, worker: &str) -> Event {
-    report(recipe, attempt, worker, wire::Event::Started)
+pub(super) fn started(recipe: &Recipe, attempt: u32, worker: &str) -> LedgerEvent {
+    outcome(recipe, attempt, worker, wire::TaskEvent::Started)
 }
 
-pub(super) fn failed(recipe: &Recipe, attempt: u32, worker: &str, kind: FailureKind) -> Event {
-    report(recipe, attempt, worker, wire::Event::Failed(Failed { kind, reason: vec!["why".into(), "since".into()] }))
+pub(super) fn failed(recipe: &Recipe, attempt: u32, worker: &str, kind: FailureKind) -> LedgerEvent {
+    outcome(
+        recipe,
+        attempt,
+        worker,
+        wire::TaskEvent::Failed(Failed { kind, reason: vec!["why".into(), "since".into()] }),
+    )
 }
 
-pub(super) fn done(recipe: &Recipe, attempt: u32, worker: &str) -> Event {
+pub(super) fn done(recipe: &Recipe, attempt: u32, worker: &str) -> LedgerEvent {
     let done = Done {
         location: recipe.granule.clone(),
         size: 7,
         sha256: "ab".into(),
-        stages: vec![Stage { name: "read".into(), seconds: 0.5, bytes: 9 }],
-        inputs: vec![Input { path: "a.data".into(), size: 9, sha256: "cd".into() }],
+        stages: vec![StageTotal { name: "read".into(), seconds: 0.5, bytes: 9 }],
+        inputs: vec![InputRead { path: "a.data".into(), size: 9, sha256: "cd".into() }],
         warnings: vec!["odd".into(), "odder".into()],
         ..Done::default()
     };
-    report(recipe, attempt, worker, wire::Event::Done(done))
+    outcome(recipe, attempt, worker, wire::TaskEvent::Done(done))
 }
 
 pub(super) fn listed(recipes: &[Recipe]) -> Ledger {
@@ -68,7 +73,8 @@ pub(super) fn listed(recipes: &[Recipe]) -> Ledger {
 /// Sends what is due, and says the attempts.
 pub(super) fn send(ledger: &mut Ledger, now: i64) -> Vec<(i64, u32, bool)> {
     let due = ledger.due(now, 100).unwrap();
-    let sent: Vec<Event> = due.iter().map(|due| Event::Sent { number: due.number, attempt: due.attempt }).collect();
+    let sent: Vec<LedgerEvent> =
+        due.iter().map(|due| LedgerEvent::Sent { number: due.number, attempt: due.attempt }).collect();
     assert!(ledger.write(&sent, now).unwrap().is_empty());
     due.into_iter().map(|due| (due.number, due.attempt, due.alone)).collect()
 }
@@ -114,7 +120,7 @@ fn news_may_come_in_any_order() {
     let due = ledger.due(0, 1).unwrap().remove(0);
     let settled = ledger.write(&[done(&recipes[0], 1, "w")], 1).unwrap();
     assert_eq!(settled[0].state, State::Done);
-    ledger.write(&[Event::Sent { number: due.number, attempt: 1 }, started(&recipes[0], 1, "w")], 2).unwrap();
+    ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: 1 }, started(&recipes[0], 1, "w")], 2).unwrap();
     assert_eq!(ledger.counts().unwrap().of(State::Done), 1);
 }
 
@@ -304,7 +310,7 @@ fn an_outcome_before_the_confirmation_leaves_no_lease() {
     let mut ledger = listed(&recipes[..1]);
     let due = ledger.due(0, 1).unwrap().remove(0);
     ledger.write(&[failed(&recipes[0], 1, "w", FailureKind::Returned)], 0).unwrap();
-    ledger.write(&[Event::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
+    ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
     assert_eq!(ledger.next().unwrap(), Some(1000));
     assert_eq!(send(&mut ledger, 1000), [(1, 2, false)]);
 }
@@ -368,7 +374,7 @@ fn leases_begin_anew_with_a_coordinator() {
         ledger.list(&recipes[..2]).unwrap();
         ledger.recall(clock).unwrap();
         for due in ledger.due(clock, 1).unwrap() {
-            ledger.write(&[Event::Sent { number: due.number, attempt: due.attempt }], clock).unwrap();
+            ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: due.attempt }], clock).unwrap();
         }
         drop(ledger);
         let mut ledger = Ledger::open(&path, "p", POLICY).unwrap();
@@ -531,7 +537,7 @@ fn a_recipe_takes_little_more_than_its_text() {
     let text: usize = many.iter().map(|recipe| serde_json::to_vec(recipe).unwrap().len()).sum();
     let mut ledger = Ledger::open(&path, "p", POLICY).unwrap();
     ledger.list(&many).unwrap();
-    let events: Vec<Event> =
+    let events: Vec<LedgerEvent> =
         many.iter().flat_map(|recipe| [started(recipe, 1, "worker"), done(recipe, 1, "worker")]).collect();
     assert_eq!(ledger.write(&events, 0).unwrap().len(), 2000);
     drop(ledger);

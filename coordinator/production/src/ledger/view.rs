@@ -1,7 +1,7 @@
 //! The ledger for whoever only wants to see where a production stands, also while a coordinator is at work on it.
 
-use super::known::DONE;
 use super::reading::{SETTLED, counts, settled};
+use super::recipe_row::DONE;
 use super::schema::{LAYOUT, PACE, is_remote};
 use super::state::{Settled, State};
 use super::{LedgerError, check_files, copy, detail, sqlite};

@@ -3,15 +3,15 @@
 //! Every message may come twice, late, or in another order than it was sent. A failure is news only if it is about the
 //! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
 
-use super::known::{DONE, Known, NOBODY, kind};
-use super::state::{Event, Made, Settled, State};
+use super::recipe_row::{DONE, NOBODY, RecipeRow, kind};
+use super::state::{LedgerEvent, Made, Settled, State};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
 use crate::records::Record;
 use crate::retries::{Policy, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, Done, Failed, Report};
+use edp_protocol::wire::{self, Done, Failed, Outcome};
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 use std::collections::{HashMap, HashSet};
 
@@ -138,14 +138,14 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be written; nothing is then.
-    pub fn write(&mut self, events: &[Event], now: i64) -> Result<Vec<Settled>, LedgerError> {
+    pub fn write(&mut self, events: &[LedgerEvent], now: i64) -> Result<Vec<Settled>, LedgerError> {
         self.transact(|transaction, policy| {
-            let mut clerk = Clerk { transaction, policy, now, workers: HashMap::new(), made: (0, 0) };
+            let mut writer = LedgerWriter { transaction, policy, now, workers: HashMap::new(), made: (0, 0) };
             let mut settled = Vec::new();
             for event in events {
-                settled.extend(clerk.write(event)?);
+                settled.extend(writer.write(event)?);
             }
-            clerk.finish()?;
+            writer.finish()?;
             Ok(settled)
         })
     }
@@ -171,7 +171,7 @@ impl Ledger {
             };
             let mut settled = Vec::new();
             for number in over {
-                let Some(recipe) = Known::find(transaction, "number = ?1", &number)? else { continue };
+                let Some(recipe) = RecipeRow::find(transaction, "number = ?1", &number)? else { continue };
                 recipe.lose(transaction, recipe.attempt, NOBODY, now)?;
                 let standing = recipe.standing(transaction, None, now)?;
                 settled.extend(recipe.follow(transaction, policy.after_loss(&standing), None, now)?);
@@ -274,7 +274,7 @@ impl Ledger {
     pub fn adopt(&mut self, found: &[(String, u64)]) -> Result<(), LedgerError> {
         self.transact(|transaction, _| {
             for (id, bytes) in found {
-                let Some(recipe) = Known::find(transaction, "id = ?1", id)? else { continue };
+                let Some(recipe) = RecipeRow::find(transaction, "id = ?1", id)? else { continue };
                 recipe.done(transaction, &Made { already: true, bytes: *bytes, ..Made::default() })?;
             }
             Ok(())
@@ -298,7 +298,7 @@ fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, reci
 }
 
 /// Writes one batch of events.
-struct Clerk<'a> {
+struct LedgerWriter<'a> {
     transaction: &'a Transaction<'a>,
     policy: &'a Policy,
     now: i64,
@@ -308,22 +308,22 @@ struct Clerk<'a> {
     made: (i64, i64),
 }
 
-impl<'a> Clerk<'a> {
+impl<'a> LedgerWriter<'a> {
     fn lease(&self) -> i64 {
         self.now.saturating_add(millis(self.policy.lease))
     }
 
-    fn write(&mut self, event: &'a Event) -> rusqlite::Result<Option<Settled>> {
+    fn write(&mut self, event: &'a LedgerEvent) -> rusqlite::Result<Option<Settled>> {
         match event {
-            Event::Sent { number, attempt } => {
+            LedgerEvent::Sent { number, attempt } => {
                 // An outcome may be here before the news that the order was sent.
                 let update = "UPDATE recipe SET attempt = ?1, due = ?2, state = 1
                               WHERE number = ?3 AND state IN (0, 1) AND attempt < ?1";
                 self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), number])?;
                 Ok(None)
             }
-            Event::Reported(report) => self.report(report),
-            Event::Dropped { id, attempt, reason } => self.dropped(id, *attempt, reason),
+            LedgerEvent::Reported(outcome) => self.outcome(outcome),
+            LedgerEvent::Dropped { id, attempt, reason } => self.dropped(id, *attempt, reason),
         }
     }
 
@@ -337,17 +337,17 @@ impl<'a> Clerk<'a> {
         self.transaction.prepare_cached(&update)?.execute(params![due, reason, id, attempt]).map(|_| None)
     }
 
-    fn report(&mut self, report: &'a Report) -> rusqlite::Result<Option<Settled>> {
-        let Report { recipe_id, attempt, worker, build, event } = report;
-        let Some(recipe) = Known::find(self.transaction, "id = ?1", recipe_id)? else { return Ok(None) };
+    fn outcome(&mut self, outcome: &'a Outcome) -> rusqlite::Result<Option<Settled>> {
+        let Outcome { recipe_id, attempt, worker, build, event } = outcome;
+        let Some(recipe) = RecipeRow::find(self.transaction, "id = ?1", recipe_id)? else { return Ok(None) };
         if *attempt > MAX_ATTEMPT {
             return Ok(None);
         }
         let worker = self.worker(worker, build)?;
         match event {
-            wire::Event::Started => self.started(&recipe, *attempt, worker),
-            wire::Event::Done(done) => self.done(&recipe, *attempt, worker, done),
-            wire::Event::Failed(failed) => self.failed(&recipe, *attempt, worker, failed),
+            wire::TaskEvent::Started => self.started(&recipe, *attempt, worker),
+            wire::TaskEvent::Done(done) => self.done(&recipe, *attempt, worker, done),
+            wire::TaskEvent::Failed(failed) => self.failed(&recipe, *attempt, worker, failed),
         }
     }
 
@@ -364,7 +364,7 @@ impl<'a> Clerk<'a> {
         Ok(number)
     }
 
-    fn started(&self, recipe: &Known, attempt: u32, worker: i64) -> rusqlite::Result<Option<Settled>> {
+    fn started(&self, recipe: &RecipeRow, attempt: u32, worker: i64) -> rusqlite::Result<Option<Settled>> {
         let insert = "INSERT INTO attempt (number, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)
                       ON CONFLICT DO NOTHING";
         let row = params![recipe.number, attempt, worker, self.now];
@@ -379,7 +379,7 @@ impl<'a> Clerk<'a> {
     /// An attempt has ended. Says whether that was not known yet.
     fn ended(
         &mut self,
-        recipe: &Known,
+        recipe: &RecipeRow,
         attempt: u32,
         worker: i64,
         kind: i64,
@@ -397,7 +397,13 @@ impl<'a> Clerk<'a> {
         Ok(is_news)
     }
 
-    fn done(&mut self, recipe: &Known, attempt: u32, worker: i64, done: &Done) -> rusqlite::Result<Option<Settled>> {
+    fn done(
+        &mut self,
+        recipe: &RecipeRow,
+        attempt: u32,
+        worker: i64,
+        done: &Done,
+    ) -> rusqlite::Result<Option<Settled>> {
         self.ended(recipe, attempt, worker, DONE, None)?;
         let made = Made {
             already: done.already,
@@ -422,7 +428,7 @@ impl<'a> Clerk<'a> {
 
     fn failed(
         &mut self,
-        recipe: &Known,
+        recipe: &RecipeRow,
         attempt: u32,
         worker: i64,
         failed: &Failed,
@@ -471,7 +477,7 @@ impl<'a> Clerk<'a> {
     /// which every attempt outlives its lease would be sent for ever. The other one goes on, if there may be another.
     fn failed_late(
         &self,
-        recipe: &Known,
+        recipe: &RecipeRow,
         attempt: u32,
         worker: i64,
         causes: &[String],

@@ -17,7 +17,7 @@
 //! it. A message without context begins a trace of its own.
 
 use edp_protocol::message::FailureKind;
-use edp_protocol::wire::{Done, Event, Failed};
+use edp_protocol::wire::{Done, Failed, TaskEvent};
 use edp_queue::{Destination, Message};
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
@@ -39,7 +39,7 @@ pub(super) const TARGET: &str = module_path!();
 const MAX_STATE: usize = 512;
 
 /// The span of publishing an order, the beginning of an attempt. The message carries its context from now on.
-pub fn publish_order(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
+pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
     let none = Context::new().attach();
     let span = producer(to, message);
     if !span.is_disabled() {
@@ -53,7 +53,7 @@ pub fn publish_order(to: &Destination, production: &str, attempt: u32, message: 
 }
 
 /// The span of publishing a report, below the current one. The message carries its context from now on.
-pub fn publish_report(to: &Destination, event: &Event, message: &mut Message) -> Span {
+pub fn publish_outcome(to: &Destination, event: &TaskEvent, message: &mut Message) -> Span {
     let span = producer(to, message);
     if !span.is_disabled() {
         span.record("edp.outcome", outcome(event.ended()));
@@ -182,7 +182,7 @@ thread_local! {
     static NEXT: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// Ids of spans and traces: random, but for traces that [`publish_order`] begins.
+/// Ids of spans and traces: random, but for traces that [`publish_task`] begins.
 #[derive(Debug)]
 pub(super) struct Ids;
 

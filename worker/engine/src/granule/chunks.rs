@@ -117,11 +117,11 @@ pub struct Layout {
 
 impl Layout {
     /// Where the chunks of this variable are, by the position of their values.
-    pub fn places(&self, variable: &str) -> wire::Chunks {
+    pub fn places(&self, variable: &str) -> wire::ChunkPlaces {
         let mut chunks: Vec<&Stored> = self.chunks.iter().collect();
         chunks.sort_by_key(|chunk| &chunk.offset);
         let places = chunks.into_iter().map(|chunk| (chunk.address, chunk.size)).collect();
-        wire::Chunks { variable: variable.to_owned(), places }
+        wire::ChunkPlaces { variable: variable.to_owned(), places }
     }
 
     /// What the shape of the variable asks for and is not among its chunks, in words; none if all are there, once each.

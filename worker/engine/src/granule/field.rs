@@ -127,7 +127,7 @@ pub struct Record {
     /// Its record, from 0.
     pub number: usize,
     /// Its header's file, as outcomes tell of it.
-    pub header: wire::Input,
+    pub header: wire::InputRead,
 }
 
 impl Record {

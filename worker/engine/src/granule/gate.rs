@@ -43,7 +43,7 @@ pub enum GateError {
 ///
 /// # Errors
 /// The file cannot be read, or [`GateError::Violations`] with all that differs.
-pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wire::Chunks>, GateError> {
+pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wire::ChunkPlaces>, GateError> {
     let mut violations = Vec::new();
     let read = |source| GateError::Read { path: path.into(), source };
     {

@@ -216,7 +216,7 @@ impl Assembly<'_> {
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
         let header = Header::parse(meta_path, &text)?;
         let below = self.recipe.input_below_root(meta_path)?.to_owned();
-        let meta = wire::Input { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() };
+        let meta = wire::InputRead { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() };
         let data = self.open_data(data_path, remotes)?;
         let input: Input = MdsFile::open(data_path, header, data)?;
         let stem = base_name(data_path).split('.').next().unwrap_or_default();
@@ -242,7 +242,7 @@ impl Assembly<'_> {
         outputs: &[Output<'_>],
         spare: Receiver<()>,
         over: &AtomicBool,
-    ) -> Result<Vec<wire::Input>, MakeError> {
+    ) -> Result<Vec<wire::InputRead>, MakeError> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
         let (mut found, mut whole) = (BTreeMap::new(), BTreeMap::new());
         for record in outputs.iter().flat_map(|output| output.source.records()) {
@@ -253,7 +253,7 @@ impl Assembly<'_> {
                 whole.insert(path.clone(), record); // both components of a vector may read it
             }
             found.insert(record.header.path.clone(), record.header.clone());
-            let input = wire::Input { path: path.clone(), size: header.byte_length(), sha256: String::new() };
+            let input = wire::InputRead { path: path.clone(), size: header.byte_length(), sha256: String::new() };
             found.insert(path, input);
         }
         let mut whole = whole.into_iter().peekable();
@@ -281,7 +281,7 @@ impl Assembly<'_> {
     }
 
     /// Refuses inputs whose content is not the one that was recorded when the recipe was planned.
-    pub(super) fn check_content(&self, inputs: &[wire::Input]) -> Result<(), MakeError> {
+    pub(super) fn check_content(&self, inputs: &[wire::InputRead]) -> Result<(), MakeError> {
         for (path, version) in &self.plan.inputs {
             let Some(planned) = &version.sha256 else { continue };
             let Some(input) = inputs.iter().find(|input| input.path == *path) else { continue };
@@ -295,7 +295,7 @@ impl Assembly<'_> {
     }
 
     /// Adds the SHA-256 of what was fetched from S3.
-    pub(super) fn add_fetched(&self, outputs: &[Output<'_>], inputs: &mut [wire::Input]) -> Result<(), MakeError> {
+    pub(super) fn add_fetched(&self, outputs: &[Output<'_>], inputs: &mut [wire::InputRead]) -> Result<(), MakeError> {
         for remote in outputs.iter().flat_map(|output| &output.remotes) {
             let path = self.recipe.input_below_root(remote.path())?;
             if let (Some(input), Some(digest)) = (inputs.iter_mut().find(|input| input.path == path), remote.digest()) {

@@ -80,7 +80,7 @@ pub struct Looked {
     /// What is wrong with it, as far as it was looked at.
     pub problems: Vec<String>,
     /// Where the chunks of every variable are that has any, if that was asked for.
-    pub places: Vec<wire::Chunks>,
+    pub places: Vec<wire::ChunkPlaces>,
 }
 
 /// Looks at a file in one go: whose granule it is, what is wrong with it, and where its chunks are.
@@ -137,7 +137,7 @@ pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError
 ///
 /// # Errors
 /// The file is not readable.
-pub fn places(path: &Path) -> Result<Vec<wire::Chunks>, InspectError> {
+pub fn places(path: &Path) -> Result<Vec<wire::ChunkPlaces>, InspectError> {
     Ok(Session::open(path)?.look(None, Depth::Present, true)?.places)
 }
 

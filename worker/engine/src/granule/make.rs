@@ -38,9 +38,9 @@ pub struct Made {
     /// Digest of its bytes.
     pub digest: Digest,
     /// What was read, by path.
-    pub inputs: Vec<wire::Input>,
+    pub inputs: Vec<wire::InputRead>,
     /// Where the chunks are in it, variable by variable in file order.
-    pub chunks: Vec<wire::Chunks>,
+    pub chunks: Vec<wire::ChunkPlaces>,
     /// What is odd but did not stop it.
     pub warnings: Vec<String>,
 }
@@ -121,7 +121,7 @@ fn finish(
     dataset: &Dataset,
     written: &Written,
     stages: &Stages,
-) -> Result<(u64, Digest, Vec<wire::Chunks>), MakeError> {
+) -> Result<(u64, Digest, Vec<wire::ChunkPlaces>), MakeError> {
     let fail = |source| FileError::Io { path: path.into(), source };
     let size = std::fs::metadata(path).map_err(fail)?.len();
     let (checked, hashed, synced) = stages.time(Stage::Gate, size, || {

@@ -137,8 +137,8 @@ impl Stages {
     }
 
     /// The whole so far ([`WHOLE`]) with the size of the granule, then each stage that was entered.
-    pub fn report(&self, size: u64) -> Vec<wire::Stage> {
-        let entry = |name: &str, taken: Duration, bytes| wire::Stage {
+    pub fn report(&self, size: u64) -> Vec<wire::StageTotal> {
+        let entry = |name: &str, taken: Duration, bytes| wire::StageTotal {
             name: name.to_owned(),
             seconds: taken.as_secs_f64(),
             bytes,

@@ -3,17 +3,17 @@
 use super::ledger::{Ledger, LedgerError};
 use tokio::sync::{mpsc, oneshot};
 
-type Job = Box<dyn FnOnce(&mut Ledger) + Send>;
+type LedgerCall = Box<dyn FnOnce(&mut Ledger) + Send>;
 
 /// A handle on the ledger's thread. The ledger is closed when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub struct Desk {
-    jobs: mpsc::Sender<Job>,
+pub struct LedgerHandle {
+    calls: mpsc::Sender<LedgerCall>,
 }
 
 /// Why the ledger did not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum LedgerHandleError {
     /// It cannot do what was asked.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -22,20 +22,20 @@ pub enum DeskError {
     Gone,
 }
 
-impl Desk {
+impl LedgerHandle {
     /// Puts a ledger at work.
     ///
     /// # Errors
-    /// [`DeskError::Gone`] if the thread cannot be started.
-    pub fn open(mut ledger: Ledger) -> Result<Desk, DeskError> {
-        let (jobs, mut mailbox) = mpsc::channel::<Job>(16);
+    /// [`LedgerHandleError::Gone`] if the thread cannot be started.
+    pub fn open(mut ledger: Ledger) -> Result<LedgerHandle, LedgerHandleError> {
+        let (calls, mut mailbox) = mpsc::channel::<LedgerCall>(16);
         let work = move || {
-            while let Some(job) = mailbox.blocking_recv() {
-                job(&mut ledger);
+            while let Some(call) = mailbox.blocking_recv() {
+                call(&mut ledger);
             }
         };
-        std::thread::Builder::new().name("ledger".into()).spawn(work).map_err(|_| DeskError::Gone)?;
-        Ok(Desk { jobs })
+        std::thread::Builder::new().name("ledger".into()).spawn(work).map_err(|_| LedgerHandleError::Gone)?;
+        Ok(LedgerHandle { calls })
     }
 
     /// Has something done, in the order of asking. It is done even if nobody waits for the answer any more.
@@ -44,11 +44,11 @@ impl Desk {
     /// What the ledger says.
     pub async fn ask<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Ledger) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, DeskError> {
+        call: impl FnOnce(&mut Ledger) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerHandleError> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |ledger| drop(reply.send(job(ledger))));
-        self.jobs.send(job).await.map_err(|_| DeskError::Gone)?;
-        Ok(answer.await.map_err(|_| DeskError::Gone)??)
+        let call: LedgerCall = Box::new(move |ledger| drop(reply.send(call(ledger))));
+        self.calls.send(call).await.map_err(|_| LedgerHandleError::Gone)?;
+        Ok(answer.await.map_err(|_| LedgerHandleError::Gone)??)
     }
 }

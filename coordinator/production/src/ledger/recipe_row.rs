@@ -21,7 +21,7 @@ pub(super) fn kind(kind: FailureKind) -> i64 {
 }
 
 /// A recipe as the ledger has it.
-pub(super) struct Known {
+pub(super) struct RecipeRow {
     pub(super) number: i64,
     pub(super) state: State,
     pub(super) attempt: u32,
@@ -30,15 +30,15 @@ pub(super) struct Known {
     pub(super) sha256: String,
 }
 
-impl Known {
+impl RecipeRow {
     pub(super) fn find(
         transaction: &Transaction<'_>,
         which: &'static str,
         key: &dyn rusqlite::ToSql,
-    ) -> rusqlite::Result<Option<Known>> {
+    ) -> rusqlite::Result<Option<RecipeRow>> {
         let query = format!("SELECT number, state, attempt, base, failures, sha256 FROM recipe WHERE {which}");
         let read = |row: &rusqlite::Row<'_>| {
-            Ok(Known {
+            Ok(RecipeRow {
                 number: row.get(0)?,
                 state: State::of(row.get(1)?),
                 attempt: row.get(2)?,
