@@ -1,8 +1,8 @@
 //! What travels between coordinator and workers, and how it is written.
 //!
-//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`] or [`Outcome`]. These types
-//! are the format: changing a field here means raising [`VERSION`]. A recipe travels inside an order as JSON,
-//! keys in its own order. An order may also be a bare recipe in JSON, published by hand.
+//! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`] or [`Outcome`]. These
+//! types are the format: changing a field here means raising [`VERSION`]. A recipe travels inside a task message as
+//! JSON, keys in its own order. A task message may also be a bare recipe in JSON, published by hand.
 //!
 //! Bodies come from the network and may hold anything: sizes are checked before memory is taken, and nothing here
 //! panics on any input.
@@ -18,11 +18,11 @@ use serde::{Deserialize, Serialize};
 /// Content type of frames.
 pub const CONTENT_TYPE: &str = "application/vnd.edp.work";
 
-/// Header of an order: the build that the production was begun with.
+/// Header of a task message: the build that the production was begun with.
 pub const BUILD_HEADER: &str = "edp-build";
 
-/// Header of an order: names of workers, separated by commas, that have said of inputs that they are not there, which
-/// others have found. A worker that finds itself there is to end.
+/// Header of a task message: names of workers, separated by commas, that have said of inputs that they are not there,
+/// which others have found. A worker that finds itself there is to end.
 pub const UNFIT_HEADER: &str = "edp-unfit";
 
 /// Content type of a bare recipe.
@@ -34,23 +34,23 @@ pub const VERSION: u8 = 2;
 /// Largest recipe in bytes of its JSON.
 pub const MAX_RECIPE: usize = 4 << 20;
 
-/// Largest body in bytes: an order with the largest recipe.
+/// Largest body in bytes: a task message with the largest recipe.
 pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
 
-/// Largest report in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The coordinator
+/// Largest outcome in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The coordinator
 /// holds some hundred of them at once.
 pub const MAX_OUTCOME: usize = 1 << 20;
 
-/// Most entries in a list of a report.
+/// Most entries in a list of an outcome.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
 /// Most bytes of an id, the name of a production, or the name of a variable.
 pub const MAX_NAME: usize = 1024;
 
-/// Most bytes of the name of a worker: orders name up to twenty workers in a header.
+/// Most bytes of the name of a worker: task messages name up to twenty workers in a header.
 pub const MAX_WORKER: usize = 128;
 
-/// Most bytes of the name of a build, which orders carry in a header.
+/// Most bytes of the name of a build, which task messages carry in a header.
 pub const MAX_BUILD: usize = 512;
 
 /// Most bytes of a path or an address.
@@ -93,12 +93,12 @@ pub enum ExistingCheck {
     Bytes(String),
 }
 
-/// What a worker says about an order.
+/// What a worker says about a task message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Id of the recipe.
     pub recipe_id: String,
-    /// The order's attempt.
+    /// The task message's attempt.
     pub attempt: u32,
     /// Id of the worker, new with each start.
     pub worker: String,
@@ -108,7 +108,7 @@ pub struct Outcome {
     pub event: TaskEvent,
 }
 
-/// What happened to an order.
+/// What happened to a task message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TaskEvent {
     /// The worker begins to make it.
@@ -246,7 +246,7 @@ pub enum WireError {
         found: u8,
     },
     /// A frame of the wrong kind for its queue.
-    #[error("a frame of kind {found} where kind {expected} is expected (1: order, 2: report)")]
+    #[error("a frame of kind {found} where kind {expected} is expected (1: task message, 2: outcome)")]
     Kind {
         /// Kind of the frame.
         found: u8,
@@ -254,7 +254,7 @@ pub enum WireError {
         expected: u8,
     },
     /// The content of the frame is damaged, or cannot be written.
-    #[error("a frame with a content that is no {what}: {reason}")]
+    #[error("a frame with a content that is not a valid {what}: {reason}")]
     Content {
         /// What should be there.
         what: &'static str,
@@ -262,12 +262,12 @@ pub enum WireError {
         reason: String,
     },
     /// The recipe is no recipe.
-    #[error("the recipe of an order: {0}")]
+    #[error("the recipe of a task message: {0}")]
     Recipe(#[source] serde_json::Error),
-    /// The order says of which recipe it is, and has another one in it, or does not say it.
-    #[error("an order of the recipe '{claimed}' with the recipe '{found}' in it: it comes from no coordinator")]
+    /// The task message says of which recipe it is, and has another one in it, or does not say it.
+    #[error("a task message of the recipe '{claimed}' with the recipe '{found}' in it: it comes from no coordinator")]
     OtherRecipe {
-        /// The id that the order names, shortened.
+        /// The id that the task message names, shortened.
         claimed: String,
         /// The id that the recipe in it has, shortened.
         found: String,
@@ -283,7 +283,7 @@ pub fn not_kept(size: usize) -> String {
 }
 
 impl TaskMessage {
-    /// The order as a frame.
+    /// The task message as a frame.
     ///
     /// # Errors
     /// The recipe is larger than [`MAX_RECIPE`], an id is too long, or the attempt is 0.
@@ -295,7 +295,7 @@ impl TaskMessage {
     /// becomes attempt 1, with the id that its plan recorded.
     ///
     /// # Errors
-    /// The body is no order, or larger than the limits.
+    /// The body is no task message, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<TaskMessage, WireError> {
         if content_type != JSON && body.first() != Some(&b'{') {
             return decode(content_type, body);
@@ -325,8 +325,8 @@ impl TaskMessage {
         serde_json::from_slice(&self.recipe).map_err(WireError::Recipe)
     }
 
-    /// The recipe, if it is the one that the order says that it is of: by the id that it carries, and by the id of what
-    /// it holds. So whatever becomes of an order is about its own recipe, whoever has sent it.
+    /// The recipe, if it is the one that the task message says that it is of: by the id that it carries, and by the id
+    /// of what it holds. So whatever becomes of a task message is about its own recipe, whoever has sent it.
     ///
     /// # Errors
     /// There is no recipe in it, or another one, or one without id or with another content than its id is of.
@@ -343,10 +343,11 @@ impl TaskMessage {
 }
 
 impl Outcome {
-    /// The report as a frame.
+    /// The outcome as a frame.
     ///
     /// # Errors
-    /// It is larger than [`MAX_OUTCOME`], a name is too long, a digest is none, or the seconds of a stage are no duration.
+    /// It is larger than [`MAX_OUTCOME`], a name is too long, a digest is none, or the seconds of a stage are no
+    /// duration.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(self)
     }
@@ -354,7 +355,7 @@ impl Outcome {
     /// Reads a frame.
     ///
     /// # Errors
-    /// The body is no report, or larger than the limits.
+    /// The body is no outcome, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<Outcome, WireError> {
         decode(content_type, body)
     }

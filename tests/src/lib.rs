@@ -140,16 +140,16 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The first order of a recipe that a plan has completed.
+/// The first task message of a recipe that a plan has completed.
 ///
 /// # Panics
 /// It cannot be written.
 pub fn task(recipe: &Recipe) -> Message {
     let id = &recipe.plan().expect("a plan").id;
-    Message::new(task_naming(recipe, id).encode().expect("an order"), wire::CONTENT_TYPE, id)
+    Message::new(task_naming(recipe, id).encode().expect("a task message"), wire::CONTENT_TYPE, id)
 }
 
-/// The first order of a recipe, with any text in the place of the recipe's id.
+/// The first task message of a recipe, with any text in the place of the recipe's id.
 ///
 /// # Panics
 /// The recipe cannot be written.

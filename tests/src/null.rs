@@ -92,13 +92,13 @@ pub async fn work(
 ) -> Result<(), QueueError> {
     link.await_declared(std::time::Duration::from_secs(60)).await?;
     let mut orders = link.consumer(Queue::Recipes, slots).await?;
-    let reports = link.publisher(Queue::Results, 2 * usize::from(slots));
+    let results = link.publisher(Queue::Results, 2 * usize::from(slots));
     let mut busy = JoinSet::new();
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
             next = orders.next() => match next? {
-                Some(delivery) => drop(busy.spawn(attend(delivery, reports.clone(), name.clone(), tally))),
+                Some(delivery) => drop(busy.spawn(attend(delivery, results.clone(), name.clone(), tally))),
                 None => break,
             },
             Some(ended) = busy.join_next() => ended.expect("a slot that does not panic"),
@@ -112,16 +112,16 @@ pub async fn work(
     Ok(())
 }
 
-async fn attend(delivery: Delivery, reports: Publisher, worker: String, tally: &Tally) {
-    let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body).expect("an order");
+async fn attend(delivery: Delivery, results: Publisher, worker: String, tally: &Tally) {
+    let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body).expect("a task message");
     for event in [TaskEvent::Started, TaskEvent::Done(Done { size: 1, ..Done::default() })] {
         if event != TaskEvent::Started {
             tally.made(&task.recipe_id);
         }
         let (recipe_id, attempt) = (task.recipe_id.clone(), task.attempt);
         let outcome = Outcome { recipe_id, attempt, worker: worker.clone(), build: BUILD.into(), event };
-        let body = outcome.encode().expect("a report");
-        reports.publish(Message::new(body, CONTENT_TYPE, &task.recipe_id)).await.expect("the queue of results");
+        let body = outcome.encode().expect("an outcome");
+        results.publish(Message::new(body, CONTENT_TYPE, &task.recipe_id)).await.expect("the queue of results");
     }
     delivery.ack();
 }

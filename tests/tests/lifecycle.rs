@@ -219,7 +219,7 @@ impl Production<'_> {
         said
     }
 
-    /// How many orders a queue of the production has, waiting or with workers.
+    /// How many task messages a queue of the production has, waiting or with workers.
     fn orders(&self, state: &str) -> u64 {
         let listed = self.site.broker.control(["list_queues", "--no-table-headers", "name", state]);
         let queue = format!("edp.{}.recipes\t", self.name);
@@ -316,12 +316,12 @@ fn end_of_a_slurm_job(site: &Site) {
 fn second_signal(site: &Site) {
     let production = site.production("twice");
     let coordinator = production.coordinator();
-    until("orders are in the queue", || production.orders("messages") > 0);
+    until("task messages are in the queue", || production.orders("messages") > 0);
     site.broker.alarm(true);
     let worker = production.worker("first.log", |command| {
         command.env("EDP_SERVE__GRACE", "100000");
     });
-    until("it has taken an order", || production.orders("messages_unacknowledged") > 0);
+    until("it has taken a task message", || production.orders("messages_unacknowledged") > 0);
     worker.signal("TERM");
     worker.says("terminated: finishing what is under way");
     worker.signal("TERM");

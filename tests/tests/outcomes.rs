@@ -1,4 +1,4 @@
-//! What workers report of granules: all of it is so.
+//! What outcomes say of granules holds for the files.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::wire::{self, ChunkPlaces, Done, Failed, Outcome, TaskEvent};
@@ -64,18 +64,18 @@ fn served_with(
             let link = link.clone();
             async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
         });
-        let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
+        let mut results = link.consumer(Queue::Results, 10).await.unwrap();
         let mut all = BTreeMap::new();
         while all.len() < wanted {
-            let delivery = reports.next().await.unwrap().unwrap();
-            let report = Outcome::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
+            let delivery = results.next().await.unwrap().unwrap();
+            let message = Outcome::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
             delivery.ack();
-            let outcome = match report.event {
+            let outcome = match message.event {
                 TaskEvent::Started => continue,
                 TaskEvent::Done(done) => Ok(done),
                 TaskEvent::Failed(failed) => Err(failed),
             };
-            assert_eq!(all.insert(report.recipe_id, outcome), None, "one outcome for each");
+            assert_eq!(all.insert(message.recipe_id, outcome), None, "one outcome for each");
         }
         drop(stop);
         assert_eq!(worker.await.unwrap().unwrap(), WorkerEnd::Stopped);
@@ -252,8 +252,8 @@ fn failures_tell_their_causes() {
     assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
 }
 
-/// An order is about the recipe that is in it. One that says something else is no order: nothing is loaded for it, and
-/// nothing is said of the recipe that it names.
+/// A task message is about the recipe that is in it. One that says something else is no task message: nothing is loaded
+/// for it, and nothing is said of the recipe that it names.
 #[test]
 fn orders_that_name_another_recipe_are_refused() {
     let fixture = Fixture::new(SIZE);

@@ -1,5 +1,5 @@
-//! A worker that serves for long: thousands of granules of many sets of resources, and as many hostile orders between them,
-//! and it does not grow.
+//! A worker that serves for long: thousands of granules of many sets of resources, and as many hostile task messages
+//! between them, and it does not grow.
 
 use edp_engine::resources;
 use edp_protocol::Location;
@@ -20,7 +20,7 @@ use std::time::Duration;
 /// How long a granule may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Orders in the queue and with the worker at once.
+/// Task messages in the queue and with the worker at once.
 const WINDOW: usize = 16;
 
 /// What this process takes.
@@ -121,7 +121,8 @@ impl Set {
     }
 }
 
-/// Sends the order of a recipe, and before it one that is hostile, the like of which nobody sends who is a coordinator.
+/// Sends the task message of a recipe, and before it one that is hostile, the like of which nobody sends who is a
+/// coordinator.
 async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
     orders.publish(hostile(recipe, number)).await.unwrap();
     orders.publish(edp_tests::task(recipe)).await.unwrap();
@@ -177,7 +178,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
         let link = link.clone();
         async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
     });
-    let mut reports = link.consumer(Queue::Results, 10).await.unwrap();
+    let mut results = link.consumer(Queue::Results, 10).await.unwrap();
     let mut recipes = recipes;
     // The first one shows the worker that it is of use here.
     let first = recipes.next().unwrap();
@@ -190,7 +191,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     let mut under_way = sent;
     let (mut made, mut taken) = (0, Vec::new());
     while under_way > 0 {
-        let delivery = reports.next().await.unwrap().unwrap();
+        let delivery = results.next().await.unwrap().unwrap();
         let outcome = Outcome::decode(&delivery.message.content_type, &delivery.message.body).unwrap();
         delivery.ack();
         let done = match outcome.event {
@@ -214,14 +215,14 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
             (sent, under_way) = (sent + 1, under_way + 1);
         }
     }
-    assert!(refused >= sent / 7, "{refused} of {sent} hostile orders were answered");
+    assert!(refused >= sent / 7, "{refused} of {sent} hostile task messages were answered");
     drop(stop);
     assert_eq!(worker.await.unwrap().unwrap(), WorkerEnd::Stopped);
     taken
 }
 
-/// Makes granules from sets of resources, three of which are in use at any time. After the first fifth everything that a
-/// worker keeps has been there, and some of it has made room for something else: from then on nothing grows.
+/// Makes granules from sets of resources, three of which are in use at any time. After the first fifth everything that
+/// a worker keeps has been there, and some of it has made room for something else: from then on nothing grows.
 fn stays_flat(granules: usize, sets: usize) {
     // Without a runner that gives each test a process of its own, they would measure each other.
     static ALONE: Mutex<()> = Mutex::new(());
@@ -246,7 +247,8 @@ fn stays_flat(granules: usize, sets: usize) {
     // An open file of a grid for each set would be hundreds; granules under way have a few.
     let most = taken.iter().map(|taken| taken.descriptors).max().unwrap();
     assert!(most <= first.descriptors + 24, "descriptors: {taken:?}");
-    // Threads that block are ended when they were idle for ten seconds, and started when they are needed: two for a slot.
+    // Threads that block are ended when they were idle for ten seconds, and started when they are needed: two for a
+    // slot.
     let most = taken.iter().map(|taken| taken.threads).max().unwrap();
     assert!(most <= first.threads + 8, "threads: {taken:?}");
     // Memory that is freed stays with the process to some degree. What one of these sets takes is some 300 KiB: if all

@@ -120,10 +120,10 @@ fn produce(recipes: usize) {
         }
     });
     let (distinct, orders) = tally.counts();
-    println!("{WORKERS} workers of {SLOTS} slots: {orders} orders for {distinct} recipes");
+    println!("{WORKERS} workers of {SLOTS} slots: {orders} task messages for {distinct} recipes");
     // None lost; and made twice at most what was on its way when the coordinator was killed.
     assert_eq!(distinct, recipes);
-    assert!(orders <= recipes as u64 + 256, "{orders} orders");
+    assert!(orders <= recipes as u64 + 256, "{orders} task messages");
     assert!(second.before >= recipes / 2 && second.before < recipes);
     let done = Ledger::open(&ledger, "null", Policy::default()).unwrap().counts().unwrap();
     assert_eq!((done.of(State::Done), done.all()), (recipes as u64, recipes as u64));

@@ -3,9 +3,9 @@
 //! `Publishing` sends what is due, `Outcomes` hears what became of it and has it written down before anything is
 //! acknowledged. They share nothing but the ledger: what one writes down the other finds there.
 //!
-//! When a production stops, orders stay in the queue: workers go on with them, and the next start finds their results.
-//! Orders of an earlier list that are still there are made too, as they were asked for; they take no room in the
-//! window, and their outcomes are written down if the ledger knows them.
+//! When a production stops, task messages stay in the queue: workers go on with them, and the next start finds their
+//! results. Task messages of an earlier list that are still there are made too, as they were asked for; they take no
+//! room in the window, and their outcomes are written down if the ledger knows them.
 
 use super::arrivals::Arrivals;
 use super::ledger::{Settled, State};
@@ -50,7 +50,8 @@ const ENDING: Duration = Duration::from_secs(30);
 pub struct DriveOptions {
     /// Its name.
     pub production: String,
-    /// Orders in the queue and with workers at once: enough to keep workers busy, few enough for broker and memory.
+    /// Task messages in the queue and with workers at once: enough to keep workers busy, few enough for broker and
+    /// memory.
     pub window: usize,
     /// Seconds that a granule may take.
     pub deadline: u32,

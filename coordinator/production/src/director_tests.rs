@@ -178,7 +178,7 @@ fn dead_letters_are_collected() {
         let (all, link) = (recipes(), Link::embedded().unwrap());
         let ledger = ledger(&all[..2]);
         let [dead, late] = [0, 1].map(|i| id(&all[i]).to_owned());
-        // Of the one recipe every order is dead, of the other the report that it is done.
+        // Of the one recipe every task message is dead, of the other the outcome that it is done.
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
@@ -205,7 +205,7 @@ fn dead_letters_are_collected() {
     });
 }
 
-/// Orders and reports that a policy of the broker has taken out of their queues are no failures.
+/// Task messages and outcomes that a policy of the broker has taken out of their queues are no failures.
 #[test]
 fn what_a_policy_drops_is_no_failure() {
     run(async {
@@ -237,7 +237,8 @@ fn what_a_policy_drops_is_no_failure() {
     });
 }
 
-/// A worker that does not find what others find again and again is named in orders, so that it ends; no granule fails.
+/// A worker that does not find what others find again and again is named in task messages, so that it ends; no granule
+/// fails.
 #[test]
 fn who_does_not_find_what_others_find_is_told_to_end() {
     run(async {
@@ -262,7 +263,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
                 delivery.ack();
             }
         });
-        // One order at a time: what is learnt from the first three is known to the last.
+        // One task message at a time: what is learnt from the first three is known to the last.
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
@@ -277,8 +278,8 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
     });
 }
 
-/// An input that the coordinator does not find either fails the recipe at once; so does one that the only process does not
-/// find.
+/// An input that the coordinator does not find either fails the recipe at once; so does one that the only process does
+/// not find.
 #[test]
 fn what_nobody_finds_fails_at_once() {
     for local in [true, false] {
@@ -306,7 +307,7 @@ fn what_nobody_finds_fails_at_once() {
     }
 }
 
-/// Something that is neither a report nor an order, and a report that nobody asked for.
+/// Something that is neither an outcome nor a task message, and an outcome that nobody asked for.
 async fn letters_of_nobody(link: &Link) {
     link.publisher(Queue::Dead, 1).publish(Message::new("nonsense", "text/plain", "")).await.unwrap();
     let task = TaskMessage {
@@ -378,7 +379,7 @@ fn only_what_is_about_orders_of_this_production_counts() {
                 say(id(recipe), attempt, event.clone()).await.unwrap();
             }
         }
-        // Of the only order in the queue that the window lets in, the outcome comes last.
+        // Of the only task message in the queue that the window lets in, the outcome comes last.
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();

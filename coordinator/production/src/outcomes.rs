@@ -1,4 +1,4 @@
-//! The actor that hears what workers report, has it written down, and only then acknowledges it.
+//! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
 use super::arrivals::{Arrival, Arrivals};
 use super::director::{BATCH, BUILD, DriveError, halt};
@@ -19,24 +19,24 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
-/// How long the first report of a batch waits for others.
+/// How long the first outcome of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Bytes of the bodies of a batch, after which no other message is waited for.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// A queue of this process ends with it, so what is in it when the production ends would be lost: reports are taken
+/// A queue of this process ends with it, so what is in it when the production ends would be lost: outcomes are taken
 /// until none has come for so long. Those of a broker stay there for the next coordinator.
 const LAST: Duration = Duration::from_millis(100);
 
-/// Who ends an order that came back dead.
+/// Who ends a task message that came back dead.
 const WORKER: &str = "broker";
 
 /// The actor.
 pub(super) struct Outcomes {
     pub(super) ledger: LedgerHandle,
     pub(super) results: Consumer,
-    /// What was delivered too often: orders, and reports too.
+    /// What was delivered too often: task messages, and outcomes too.
     pub(super) dead: Consumer,
     /// What traces call both queues.
     pub(super) from: [Destination; 2],
@@ -56,12 +56,12 @@ pub(super) struct Outcomes {
     pub(super) arrivals: Option<Arrivals>,
     /// Messages that do not count.
     pub(super) refusals: Refusals,
-    /// Workers that are not to go on; orders name them.
+    /// Workers that are not to go on; task messages name them.
     pub(super) unfit: watch::Sender<Vec<String>>,
 }
 
 impl Outcomes {
-    /// Takes reports batch by batch until it is told to end, or the queue is gone; what was heard by then is still
+    /// Takes outcomes batch by batch until it is told to end, or the queue is gone; what was heard by then is still
     /// written down.
     pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
         self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
@@ -87,7 +87,7 @@ impl Outcomes {
                 };
                 match next {
                     Ok(Some(delivery)) => {
-                        // It ends when the report is written down and acknowledged.
+                        // It ends when the outcome is written down and acknowledged.
                         let span = trace::consume("settle", from, &delivery.message, delivery.redelivered);
                         bytes += delivery.message.body.len();
                         heard.push((delivery, span));
@@ -142,10 +142,10 @@ impl Outcomes {
         let outcome = match Outcome::decode(kind, body) {
             Ok(outcome) => outcome,
             Err(error) => {
-                // An order that came back. It is about the recipe that is in it, whatever else it says.
+                // A task message that came back. It is about the recipe that is in it, whatever else it says.
                 let task = TaskMessage::decode(kind, body).ok().filter(|task| task.identified().is_ok());
                 let Some(task) = task else {
-                    span.in_scope(|| self.refuse("neither a report nor an order", &chain(&error)));
+                    span.in_scope(|| self.refuse("neither an outcome nor a task message", &chain(&error)));
                     return None;
                 };
                 return Some(match policy {
@@ -188,8 +188,8 @@ impl Outcomes {
         Ok(counted)
     }
 
-    /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another worker
-    /// perhaps, and only so often.
+    /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another
+    /// worker perhaps, and only so often.
     async fn look(&mut self, counted: &mut [CountedMessage]) {
         let Some(arrivals) = &mut self.arrivals else { return };
         let (mut places, mut looks) = (Vec::new(), Vec::new());
@@ -226,8 +226,8 @@ impl Outcomes {
         }
     }
 
-    /// What a report that counts says to the ledger. One that was told before is not weighed again: that costs a look at all
-    /// inputs.
+    /// What an outcome that counts says to the ledger. One that was told before is not weighed again: that costs a look
+    /// at all inputs.
     async fn event(&mut self, mut outcome: Outcome, told: bool) -> Result<LedgerEvent, LedgerHandleError> {
         if !told {
             self.weigh(&mut outcome).await?;
@@ -242,8 +242,9 @@ impl Outcomes {
         Ok(reported(judged(outcome, self.build.as_deref())))
     }
 
-    /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself. If
-    /// it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the worker.
+    /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself.
+    /// If it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the
+    /// worker.
     async fn weigh(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
         let unfit = match &mut outcome.event {
             wire::TaskEvent::Done(done) if !done.already => self.witnesses.made(&outcome.worker, &outcome.recipe_id),
@@ -293,16 +294,16 @@ impl Outcomes {
                  fails by it, but it costs time: take the queues of EDP out of that policy (rabbitmqctl list_policies)"
             );
         }
-        Some(format!("its order was in the queue {queue} {what}, by a policy of the broker ({policy})"))
+        Some(format!("its task message was in the queue {queue} {what}, by a policy of the broker ({policy})"))
     }
 }
 
 /// What a message says. Whether it counts is not known yet.
 #[derive(Debug)]
 enum MessageContent {
-    /// What a worker reports, or the broker by an order that it gives up.
+    /// What a worker reports, or the broker by a task message that it gives up.
     Outcome(Outcome),
-    /// A policy of the broker has dropped an order.
+    /// A policy of the broker has dropped a task message.
     Dropped { id: String, attempt: u32, reason: String },
 }
 
@@ -316,7 +317,7 @@ impl MessageContent {
     }
 }
 
-/// What is said about an order of this production.
+/// What is said about a task message of this production.
 #[derive(Debug)]
 struct CountedMessage {
     content: MessageContent,
@@ -330,20 +331,20 @@ fn reported(outcome: Outcome) -> LedgerEvent {
     LedgerEvent::Reported(Box::new(outcome))
 }
 
-/// The report about an order that was delivered as often as the broker does it, and never answered.
+/// The outcome about a task message that was delivered as often as the broker does it, and never answered.
 fn dead(task: TaskMessage) -> Outcome {
     let reason =
-        vec![format!("its order was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
+        vec![format!("its task message was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
     let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Transient, reason });
     Outcome { recipe_id: task.recipe_id, attempt: task.attempt, worker: WORKER.into(), build: String::new(), event }
 }
 
-/// A report as it counts in a production of a build.
+/// An outcome as it counts in a production of a build.
 ///
 /// A granule that a worker of another build has made is no granule of this production: its bytes may differ. Such a
-/// worker can only have begun before the build was known, since orders name it from then on. The granule stands in the
-/// place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there counts,
-/// whoever the worker is.
+/// worker can only have begun before the build was known, since task messages name it from then on. The granule stands
+/// in the place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there
+/// counts, whoever the worker is.
 fn judged(mut outcome: Outcome, build: Option<&str>) -> Outcome {
     if let (wire::TaskEvent::Done(done), Some(ours)) = (&outcome.event, build)
         && outcome.build != ours

@@ -44,7 +44,8 @@ impl Publishing {
     /// Publishes batch by batch until it is told to end. Workers have the rest of the window to go on with while a
     /// batch is confirmed and written down.
     pub(super) async fn run(self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
-        // A queue whose length a policy limits gets as much at once as it took the last time, and more while it takes it.
+        // A queue whose length a policy limits gets as much at once as it took the last time, and more while it takes
+        // it.
         let (mut most, mut pause, mut said) = (BATCH, FULL.0, false);
         while !*halted.borrow() {
             let window = self.plan.window;
@@ -73,7 +74,7 @@ impl Publishing {
                     if !std::mem::replace(&mut said, true) {
                         tracing::warn!(
                             queue,
-                            "a policy of the broker (max-length) limits the length of the queue; orders are sent as it \
+                            "a policy of the broker (max-length) limits the length of the queue; task messages are sent as it \
                              empties"
                         );
                     }
@@ -92,7 +93,8 @@ impl Publishing {
         Ok(())
     }
 
-    /// Publishes orders; says what has become of each whose end is known, and what keeps the others from being sent.
+    /// Publishes task messages; says what has become of each whose end is known, and what keeps the others from being
+    /// sent.
     async fn send(
         &self,
         due: Vec<Due>,
@@ -155,13 +157,13 @@ impl Publishing {
 
 /// A recipe that no message can hold fails, and costs nobody else anything.
 fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
-    let reason = vec![format!("its order cannot be sent: {}", chain(error))];
+    let reason = vec![format!("its task message cannot be sent: {}", chain(error))];
     let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
     let (recipe_id, attempt, worker) = (due.id, due.attempt, WORKER.to_owned());
     LedgerEvent::Reported(Box::new(Outcome { recipe_id, attempt, worker, build: String::new(), event }))
 }
 
-/// The order of a recipe.
+/// The task message of a recipe.
 fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
     let task = TaskMessage {
         production: plan.production.clone(),

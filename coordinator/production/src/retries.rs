@@ -14,7 +14,7 @@ pub struct Policy {
     pub first_wait: Duration,
     /// The longest such wait.
     pub longest_wait: Duration,
-    /// Time that an order has from being sent, or begun, to its outcome.
+    /// Time that a task message has from being sent, or begun, to its outcome.
     pub lease: Duration,
     /// Workers lost while they made a recipe, after which it is made with nothing else in its worker.
     pub lost_until_alone: usize,
@@ -38,7 +38,7 @@ impl Default for Policy {
 /// Reports of one worker alone that something is not there, or not permitted, after which the recipe fails.
 const ALONE: usize = 3;
 
-/// Such reports after which it fails whoever they come from.
+/// Such outcomes after which it fails whoever they come from.
 const MOST: usize = 10;
 
 /// What is known about a recipe when it is decided how it goes on.
@@ -48,14 +48,14 @@ pub struct Standing {
     pub failures: u32,
     /// Workers that began it and never said how it ended.
     pub lost: Vec<String>,
-    /// Who did not find, or may not touch, something that it names: a worker for each report, this one included.
+    /// Who did not find, or may not touch, something that it names: a worker for each outcome, this one included.
     pub unreached: Vec<String>,
     /// Other workers that were heard of lately.
     pub others: Vec<String>,
 }
 
-/// Where a worker runs, by its name (`HOST-SPACE-PID-UNIQUE`): what one worker of a machine or container cannot see, the
-/// next one there cannot see either.
+/// Where a worker runs, by its name (`HOST-SPACE-PID-UNIQUE`): what one worker of a machine or container cannot see,
+/// the next one there cannot see either.
 fn node(worker: &str) -> &str {
     worker.rsplitn(3, '-').nth(2).unwrap_or(worker)
 }
@@ -135,12 +135,12 @@ impl Policy {
         }
     }
 
-    /// The wait of an order that the broker has dropped, by a policy, before anybody had begun it.
+    /// The wait of a task message that the broker has dropped, by a policy, before anybody had begun it.
     pub fn after_drop(&self) -> Duration {
         self.wait(1)
     }
 
-    /// After a worker was lost with an order, or an order was lost with its queue.
+    /// After a worker was lost with a task message, or a task message was lost with its queue.
     pub fn after_loss(&self, standing: &Standing) -> Verdict {
         if standing.lost.len() >= self.lost_until_failed {
             let workers = standing.lost.join(", ");

@@ -81,7 +81,7 @@ pub struct SessionOptions {
 /// Seconds that a granule may take in a process of its own: nobody else would make it faster.
 pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
 
-/// Orders in the queue and with workers at once, unless set.
+/// Task messages in the queue and with workers at once, unless set.
 pub const WINDOW: u32 = 1000;
 
 impl SessionOptions {
@@ -299,8 +299,8 @@ impl Session {
     }
 
     /// Drives the recipes to their end with whoever serves the queue, and checks the destination. Granules that are
-    /// said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends
-    /// with granules that never became complete. Ends early when `shutdown` is requested: orders then stay in the
+    /// said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends with
+    /// granules that never became complete. Ends early when `shutdown` is requested: task messages then stay in the
     /// queue, and outcomes that were received are written down.
     ///
     /// # Errors
@@ -461,8 +461,8 @@ impl Session {
     }
 }
 
-/// What the ledger knows of granules, by its own outcomes or from manifests, and the ids of those that are done and were
-/// not done `before`.
+/// What the ledger knows of granules, by its own outcomes or from manifests, and the ids of those that are done and
+/// were not done `before`.
 fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashSet<String>), LedgerError> {
     let (mut records, mut known) = (Records::default(), HashSet::new());
     ledger.each::<LedgerError>(&State::ALL, |one| {

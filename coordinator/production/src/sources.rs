@@ -67,7 +67,7 @@ const WRONG: usize = 3;
 /// Recipes and workers that are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Workers that are named in orders.
+/// Workers that are named in task messages.
 const NAMED: usize = 20;
 
 /// How long a look may take.
@@ -124,8 +124,8 @@ impl Witnesses {
         self.missed.entry(recipe.to_owned()).or_default().insert(worker.to_owned());
     }
 
-    /// What a recipe names is there: whoever has said otherwise was wrong. Gives all workers that are unfit by now, if one
-    /// has become so.
+    /// What a recipe names is there: whoever has said otherwise was wrong. Gives all workers that are unfit by now, if
+    /// one has become so.
     pub(super) fn found(&mut self, recipe: &str) -> Option<Vec<String>> {
         let mut is_news = false;
         for worker in self.missed.remove(recipe).unwrap_or_default() {

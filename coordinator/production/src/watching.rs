@@ -1,7 +1,8 @@
-//! The coordinator's look at its queue, twice a second, and what follows from it for the orders that are in there.
+//! The coordinator's look at its queue, twice a second, and what follows from it for the task messages that are in
+//! there.
 //!
-//! A lease tells late that an order is lost. Most losses are seen much earlier: the queue is not there, it was made
-//! anew, or it is empty although nobody has begun what should be in it (somebody has purged it).
+//! A lease tells late that a task message is lost. Most losses are seen much earlier: the queue is not there, it was
+//! made anew, or it is empty although nobody has begun what should be in it (somebody has purged it).
 
 use super::director::DriveError;
 use super::ledger::{self, Settled};
@@ -15,14 +16,14 @@ use tokio::time::timeout;
 /// How long the broker may take to say what is in a queue.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// An order that nobody has begun is lost when the queue has been empty for so long: a worker begins at once with what
-/// it is handed.
+/// A task message that nobody has begun is lost when the queue has been empty for so long: a worker begins at once with
+/// what it is handed.
 const EMPTY: Duration = Duration::from_secs(60);
 
-/// Orders that have been waiting for so long without any worker are spoken of.
+/// Task messages that have been waiting for so long without any worker are spoken of.
 const UNSERVED: Duration = Duration::from_secs(5);
 
-/// Time between two trials of a queue that nobody takes orders from.
+/// Time between two trials of a queue that nobody takes task messages from.
 const TRIAL: Duration = Duration::from_secs(60);
 
 /// What was seen so far.
@@ -82,7 +83,7 @@ impl Watch {
         let depth = match timeout(ANSWER, self.link.depth(Queue::Recipes)).await {
             Ok(Ok(depth)) => depth,
             Ok(Err(QueueError::Absent { queue, .. })) => {
-                // Workers wait for it. If others make it again meanwhile, orders come twice, which harms nobody.
+                // Workers wait for it. If others make it again meanwhile, task messages come twice, which harms nobody.
                 if let Ok(declared) = timeout(ANSWER, self.link.declare()).await {
                     declared?;
                     self.resend(Duration::ZERO, &format!("the queue {queue} was gone")).await?;
@@ -107,22 +108,22 @@ impl Watch {
         Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
     }
 
-    /// Sends orders again that nobody has begun, of those that were sent so long ago or longer.
+    /// Sends task messages again that nobody has begun, of those that were sent so long ago or longer.
     async fn resend(&self, sent: Duration, why: &str) -> Result<(), DriveError> {
-        // Without a queue, even the orders are lost that a worker keeps until it has nothing else to do.
+        // Without a queue, even the task messages are lost that a worker keeps until it has nothing else to do.
         let (sent, solitary) = (i64::try_from(sent.as_millis()).unwrap_or(i64::MAX), sent.is_zero());
         let resend = move |ledger: &mut ledger::Ledger| {
             let now = ledger::now();
             ledger.resend(now.saturating_sub(sent), solitary, now)
         };
-        let orders = self.ledger.ask(resend).await?;
-        if orders > 0 {
-            tracing::warn!(orders, why, "orders are lost; they are sent again");
+        let tasks = self.ledger.ask(resend).await?;
+        if tasks > 0 {
+            tracing::warn!(tasks, why, "task messages are lost; they are sent again");
         }
         Ok(())
     }
 
-    /// Says once that orders wait and nobody takes them, and tries whether they can be taken.
+    /// Says once that task messages wait and nobody takes them, and tries whether they can be taken.
     fn tell(&mut self, is_unserved: bool) {
         while self.trial.try_join_next().is_some() {}
         if !self.trial.is_empty() {
@@ -138,7 +139,7 @@ impl Watch {
             let (broker, production) = (self.link.address().unwrap_or_default(), &self.production);
             tracing::warn!(
                 queue = self.link.destination(Queue::Recipes).name,
-                "no worker takes orders: start `edp-worker serve --production {production}` at the broker {broker}; if \
+                "no worker takes task messages: start `edp-worker serve --production {production}` at the broker {broker}; if \
                  workers run, compare their production, broker and virtual host with these, and see what they say"
             );
         }
@@ -149,8 +150,8 @@ impl Watch {
     }
 }
 
-/// Takes an order as a worker would, and puts it back. A broker may have a queue, say how much is in it, and serve
-/// nobody: the link finds that out by this, and makes the queue anew.
+/// Takes a task message as a worker would, and puts it back. A broker may have a queue, say how much is in it, and
+/// serve nobody: the link finds that out by this, and makes the queue anew.
 async fn take_one(link: Link) {
     let Ok(mut consumer) = link.consumer(Queue::Recipes, 1).await else { return };
     if let Ok(Ok(Some(delivery))) = timeout(link.patience() / 2, consumer.next()).await {

@@ -1,14 +1,14 @@
 //! The queues between coordinator and workers: on RabbitMQ, or in this process. Both behave alike.
 //!
 //! A [`Link`] is a program's way to the queues of one production. [`Publisher`], [`Consumer`] and [`Delivery`] are
-//! mailboxes of the actors behind it. What is published is kept until a consumer has acknowledged it; a delivery that is
-//! never acknowledged is delivered again. So is one whose acknowledgement was lost: **everything may come twice**, and
-//! receivers must not mind.
+//! mailboxes of the actors behind it. What is published is kept until a consumer has acknowledged it; a delivery that
+//! is never acknowledged is delivered again. So is one whose acknowledgement was lost: **everything may come twice**,
+//! and receivers must not mind.
 //!
-//! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it
-//! likes. A lost connection, a broker that is away and a queue that is gone are no errors at first: publishers and
-//! consumers wait while it is all built anew, for as long as [`Options::patience`] says, counted from the last progress.
-//! Then every call ends with [`QueueError::Unreachable`].
+//! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it likes.
+//! A lost connection, a broker that is away and a queue that is gone are no errors at first: publishers and consumers
+//! wait while it is all built anew, for as long as [`Options::patience`] says, counted from the last progress. Then
+//! every call ends with [`QueueError::Unreachable`].
 
 mod address;
 mod amqp;
@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// One of the queues of a production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Queue {
-    /// Orders, from the coordinator to the workers.
+    /// Task messages, from the coordinator to the workers.
     Recipes,
     /// Reports, from the workers to the coordinator.
     Results,
@@ -227,8 +227,8 @@ pub enum PublishError {
         /// The limit.
         most: usize,
     },
-    /// The queue takes no more for now, as the broker says: a policy limits its length, or it does not work. It may take
-    /// more later.
+    /// The queue takes no more for now, as the broker says: a policy limits its length, or it does not work. It may
+    /// take more later.
     #[error("the queue {queue} takes no more for now: a policy of the broker limits its length (max-length)")]
     Full {
         /// Its name.

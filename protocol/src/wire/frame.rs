@@ -1,4 +1,4 @@
-//! How orders and reports are written as frames, and what is checked before memory is taken for what is read.
+//! How task messages and outcomes are written as frames, and what is checked before memory is taken for what is read.
 
 use super::{
     Done, ExistingCheck, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_OUTCOME, MAX_PLACE, MAX_RECIPE, MAX_STAGES,
@@ -26,7 +26,7 @@ pub(super) trait Frame: Serialize + DeserializeOwned {
 
 impl Frame for TaskMessage {
     const KIND: u8 = 1;
-    const NAME: &'static str = "order";
+    const NAME: &'static str = "task message";
     const LARGEST: usize = MAX_BODY;
 
     fn check(&self) -> Result<(), WireError> {
@@ -47,11 +47,11 @@ impl Frame for TaskMessage {
 
 impl Frame for Outcome {
     const KIND: u8 = 2;
-    const NAME: &'static str = "report";
+    const NAME: &'static str = "outcome";
     const LARGEST: usize = MAX_OUTCOME;
 
     fn check(&self) -> Result<(), WireError> {
-        // Names go into headers of orders, into the ledger and into files.
+        // Names go into headers of task messages, into the ledger and into files.
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !(1..=MAX_WORKER).contains(&self.worker.len()) || !is_plain(&self.worker) {
             let why = format!("the name of the worker has not 1 to {MAX_WORKER} letters, digits, '-', '_' or '.'");

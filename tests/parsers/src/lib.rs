@@ -1,5 +1,5 @@
-//! Every parser of untrusted input of the engine and of the protocol behind one signature, for the replay of the corpus and
-//! for the fuzz targets. A crate of its own, so that these are built without what reaches the network.
+//! Every parser of untrusted input of the engine and of the protocol behind one signature, for the replay of the corpus
+//! and for the fuzz targets. A crate of its own, so that these are built without what reaches the network.
 //!
 //! A parser may refuse whatever it likes. It must not panic, and what it accepts must keep the promises checked here.
 
@@ -69,8 +69,8 @@ pub fn netcdf(input: &[u8]) {
     }
 }
 
-/// A NetCDF file, read in this process by what the helper process does. What brings the libraries down is found here; the
-/// programs are protected from it by the helper.
+/// A NetCDF file, read in this process by what the helper process does. What brings the libraries down is found here;
+/// the programs are protected from it by the helper.
 ///
 /// # Panics
 /// There is no room for the file.
@@ -135,17 +135,17 @@ pub fn diagnostics(input: &[u8]) {
 pub fn frame(input: &[u8]) {
     if let Ok(task) = TaskMessage::decode(CONTENT_TYPE, input) {
         assert!(task.recipe.len() <= MAX_RECIPE && task.attempt > 0);
-        let body = task.encode().expect("an order that was read");
-        assert_eq!(TaskMessage::decode(CONTENT_TYPE, &body).expect("an order that was written"), task);
+        let body = task.encode().expect("a task message that was read");
+        assert_eq!(TaskMessage::decode(CONTENT_TYPE, &body).expect("a task message that was written"), task);
         drop(task.recipe());
         if let Ok(recipe) = task.identified() {
             assert_eq!(recipe.computed_id().expect("an id"), task.recipe_id);
         }
     }
     if let Ok(outcome) = Outcome::decode(CONTENT_TYPE, input) {
-        let body = outcome.encode().expect("a report that was read");
+        let body = outcome.encode().expect("an outcome that was read");
         assert!(body.len() <= MAX_OUTCOME && (1..=MAX_WORKER).contains(&outcome.worker.len()));
-        assert_eq!(Outcome::decode(CONTENT_TYPE, &body).expect("a report that was written"), outcome);
+        assert_eq!(Outcome::decode(CONTENT_TYPE, &body).expect("an outcome that was written"), outcome);
     }
 }
 

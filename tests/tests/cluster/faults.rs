@@ -284,8 +284,8 @@ fn disk_full(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     ScenarioEnd::good(coordinator, unfit).map(|outcome| ScenarioEnd { keep: Some(Box::new(disk)), ..outcome })
 }
 
-/// Every order and every report comes twice: whatever is sent to a queue goes to another one too, from where it is
-/// published once more.
+/// Every task message and every outcome comes twice: whatever is sent to a queue goes to another one too, from where it
+/// is published once more.
 fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let mut coordinator = fleet.coordinator();
     until("the queues are there", || fleet.depth(broker) > 0);
@@ -330,12 +330,12 @@ fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     for queue in ["recipes", "results", "dead"] {
         broker.delete(&format!("edp.{}-copies.{queue}", fleet.production()));
     }
-    // Each recipe has an order, a beginning and an end at least.
+    // Each recipe has a task message, a beginning and an end at least.
     assert!(faults >= 2 * fleet.model.granules(), "{faults} copies");
     ScenarioEnd::good(coordinator, faults)
 }
 
-/// An input that is not any more what was planned with: changed after its order was published.
+/// An input that is not any more what was planned with: changed after its task message was published.
 fn input_changed(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
     let mut coordinator = fleet.coordinator();

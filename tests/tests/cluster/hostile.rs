@@ -22,7 +22,8 @@ type Ran = Result<ScenarioEnd, &'static str>;
 const FEW: usize = 200;
 const MANY: usize = 10_000;
 
-/// What a process may take more than when a fifth of the granules was made, in KiB. One message of the largest has 4 MiB.
+/// What a process may take more than when a fifth of the granules was made, in KiB. One message of the largest has 4
+/// MiB.
 const GROWTH: u64 = 64 << 10;
 
 /// Bytes of a digest that is none: as large as a body lets it be.
@@ -80,10 +81,10 @@ fn hostile(fleet: &mut Fleet<'_>, broker: &Broker, dice: &mut Dice, count: usize
     for (first, most) in memory.0.values() {
         assert!(most <= &(first + GROWTH), "memory: {:?}", memory.0);
     }
-    // A worker that has not been of use yet may take such orders for its own fault, and ends in order.
+    // A worker that has not been of use yet may take such task messages for its own fault, and ends in order.
     assert!(fleet.gone.iter().all(|status| status.code() == Some(4)), "{:?}: {}", fleet.gone, fleet.logs());
     let log = coordinator.log();
-    for why in ["does not have", "was not published", "is not there", "neither a report nor an order"] {
+    for why in ["does not have", "was not published", "is not there", "neither an outcome nor a task message"] {
         assert!(log.contains(why), "{why}: {log}");
     }
     // Each kind is counted, and few messages are spoken of.
@@ -133,7 +134,7 @@ impl Forged {
 
 /// Makes up messages from what everybody can see of a production.
 struct Forger {
-    /// Its exchanges: of orders, of reports, and of what is dead.
+    /// Its exchanges: of task messages, of reports, and of what is dead.
     exchanges: [String; 3],
     recipes: Vec<Recipe>,
     directory: std::path::PathBuf,
@@ -150,24 +151,24 @@ impl Forger {
 
     fn message(&self, number: usize, dice: &mut Dice) -> Forged {
         let good = &self.recipes[dice.below(self.recipes.len())];
-        let [orders, reports, dead] = &self.exchanges;
+        let [tasks, results, dead] = &self.exchanges;
         let to = |exchange: &String, content_type, body| Forged {
             exchange: exchange.clone(),
             content_type,
             headers: Vec::new(),
             body,
         };
-        let task = |task: TaskMessage| to(orders, CONTENT_TYPE, task.encode().unwrap());
-        let outcome = |outcome: Outcome| to(reports, CONTENT_TYPE, outcome.encode().unwrap());
+        let task = |task: TaskMessage| to(tasks, CONTENT_TYPE, task.encode().unwrap());
+        let outcome = |outcome: Outcome| to(results, CONTENT_TYPE, outcome.encode().unwrap());
         match number % 20 {
-            0 => to(orders, "text/plain", b"nonsense".to_vec()),
-            1 => to(reports, CONTENT_TYPE, (0..200).map(|_| dice.below(256) as u8).collect()),
+            0 => to(tasks, "text/plain", b"nonsense".to_vec()),
+            1 => to(results, CONTENT_TYPE, (0..200).map(|_| dice.below(256) as u8).collect()),
             2 => {
                 let mut body = task_naming(good, &good.plan().unwrap().id).encode().unwrap();
                 body[4] = 1;
-                to(if number.is_multiple_of(40) { orders } else { reports }, CONTENT_TYPE, body)
+                to(if number.is_multiple_of(40) { tasks } else { results }, CONTENT_TYPE, body)
             }
-            // Orders that name no recipe, or another one than they have.
+            // Task messages that name no recipe, or another one than they have.
             3 => task(task_naming(good, "")),
             4 => task(task_naming(
                 good,
@@ -178,7 +179,7 @@ impl Forger {
                 edited.dynamic_metadata.summary = format!("of message {number}");
                 task(task_naming(&edited, &good.plan().unwrap().id))
             }
-            // Orders that nobody has planned: outside of the roots, within them, of another build.
+            // Task messages that nobody has planned: outside of the roots, within them, of another build.
             6 | 7 => task(own(&other(good, number, Path::new("/nowhere")))),
             8 => {
                 let task = task(own(&other(good, number, &self.directory)));
@@ -193,9 +194,10 @@ impl Forger {
                 task(own(&spelled))
             }
             // Digests as large as a body lets them be. Few, since the broker takes its time for them.
-            10 if number % 400 == 10 => to(orders, JSON, with_digest(good)),
-            11 if number % 400 == 11 => to(reports, CONTENT_TYPE, large_report(good)),
-            // Outcomes of recipes that nobody has, of attempts that nobody was sent, and of granules that are not there.
+            10 if number % 400 == 10 => to(tasks, JSON, with_digest(good)),
+            11 if number % 400 == 11 => to(results, CONTENT_TYPE, large_report(good)),
+            // Outcomes of recipes that nobody has, of attempts that nobody was sent, and of granules that are not
+            // there.
             12 => outcome(said(&format!("{:064x}", number), 1, number, TaskEvent::Started)),
             13 => outcome(said(&format!("{:064x}", number), 1, number, done(7))),
             14 => outcome(said(&good.plan().unwrap().id, 1000 + number as u32, number, failed())),
@@ -251,7 +253,7 @@ fn with_digest(good: &Recipe) -> Vec<u8> {
     serde_json::to_vec(&json).unwrap()
 }
 
-/// A report of a granule with a SHA-256 that is none, written by hand: the program writes none such.
+/// An outcome of a granule with a SHA-256 that is none, written by hand: the program writes none such.
 fn large_report(good: &Recipe) -> Vec<u8> {
     let text = |text: &str| {
         let mut bytes = vec![0xfc];

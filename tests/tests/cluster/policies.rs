@@ -1,5 +1,5 @@
-//! What administrators of brokers and machines do: policies, purged queues, file systems that are not mounted; and what a
-//! broker does to its queues by itself.
+//! What administrators of brokers and machines do: policies, purged queues, file systems that are not mounted; and what
+//! a broker does to its queues by itself.
 
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -15,7 +15,7 @@ fn set(fleet: &Fleet<'_>, broker: &Broker, definition: &str) {
     broker.control(["set_policy", "--apply-to", "queues", fleet.production(), &pattern, definition]);
 }
 
-/// Orders expire while there are no workers: no granule fails by it, however often it happens.
+/// Task messages expire while there are no workers: no granule fails by it, however often it happens.
 pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     set(fleet, broker, "{\"message-ttl\": 300}");
     let coordinator = fleet.coordinator();
@@ -24,23 +24,23 @@ pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// The queue is to take fewer orders than the coordinator would send. How many more than that the broker lets in depends on
-/// how fast they come, so that the warning may not be due.
+/// The queue is to take fewer task messages than the coordinator would send. How many more than that the broker lets in
+/// depends on how fast they come, so that the warning may not be due.
 pub(crate) fn queues_are_short(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     set(fleet, broker, "{\"max-length\": 2}");
     fleet.settings.insert("EDP_QUEUE__WINDOW".into(), fleet.model.granules().to_string());
     let coordinator = fleet.coordinator();
-    until("orders are in the queue", || fleet.depth(broker) > 0);
+    until("task messages are in the queue", || fleet.depth(broker) > 0);
     fleet.refill();
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// Queues that nobody uses for a second are deleted: that of the orders, as long as there are no workers.
+/// Queues that nobody uses for a second are deleted: that of the task messages, as long as there are no workers.
 pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let coordinator = fleet.coordinator();
-    until("orders are in the queue", || fleet.depth(broker) > 0);
+    until("task messages are in the queue", || fleet.depth(broker) > 0);
     set(fleet, broker, "{\"expires\": 1000}");
-    until("they are lost", || coordinator.said("orders are lost"));
+    until("they are lost", || coordinator.said("task messages are lost"));
     fleet.refill();
     ScenarioEnd::good(coordinator, 1)
 }
@@ -49,15 +49,15 @@ pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
 pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let coordinator = fleet.coordinator();
     until("the window is full", || fleet.depth(broker) >= 12);
-    until("somebody is told to start workers", || coordinator.said("no worker takes orders"));
+    until("somebody is told to start workers", || coordinator.said("no worker takes task messages"));
     let queue = fleet.queue("recipes");
     broker.control(["purge_queue", queue.as_str()]);
     fleet.refill();
-    until("the coordinator has noticed", || coordinator.said("orders are lost"));
+    until("the coordinator has noticed", || coordinator.said("task messages are lost"));
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// The broker has a queue and does not serve it any more; first that of the outcomes, then that of the orders.
+/// The broker has a queue and does not serve it any more; first that of the outcomes, then that of the task messages.
 pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
     fleet.settings.insert("EDP_QUEUE__CONFIRM".into(), "3".into());
     let mut coordinator = begin(fleet);

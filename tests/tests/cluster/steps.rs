@@ -1,9 +1,9 @@
 //! Faults at system calls, by strace: at every step of the order in which things must happen, without any hook in the
 //! programs.
 //!
-//! A worker writes the part, checks it, syncs it, links it, syncs the directory, unlinks the part, publishes the outcome,
-//! hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then acknowledges. Each of
-//! these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
+//! A worker writes the part, checks it, syncs it, links it, syncs the directory, unlinks the part, publishes the
+//! outcome, hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then acknowledges.
+//! Each of these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
 
 use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -29,9 +29,9 @@ fn death(calls: &str, n: usize) -> Beneath {
     at(calls, &format!("signal=KILL:when={n}"), None)
 }
 
-/// System calls of a worker, and how many of them one thread makes for its first granule and some more: opening the part,
-/// writing it, reading it at the gate, syncing it and its directory, linking, unlinking (an older part, a trial, the part
-/// itself), and speaking with the broker (orders, beginning, outcome, acknowledgement).
+/// System calls of a worker, and how many of them one thread makes for its first granule and some more: opening the
+/// part, writing it, reading it at the gate, syncing it and its directory, linking, unlinking (an older part, a trial,
+/// the part itself), and speaking with the broker (task messages, beginning, outcome, acknowledgement).
 const OF_WORKERS: [(&str, usize); 7] = [
     ("openat", 60),
     ("pwrite64,write", 60),
@@ -131,9 +131,9 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     ScenarioEnd::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Reading one input does not return, as on a file system that hangs. Only the end of the process ends such a thread: the
-/// worker says so, and ends itself long before the read does (after the deadline and half a minute). A tracer keeps the
-/// thread until its delay is over, so that has an end.
+/// Reading one input does not return, as on a file system that hangs. Only the end of the process ends such a thread:
+/// the worker says so, and ends itself long before the read does (after the deadline and half a minute). A tracer keeps
+/// the thread until its delay is over, so that has an end.
 pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -142,7 +142,7 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
     fleet.beneath = at("pread64", "delay_enter=40s", Some(&input));
     let mut coordinator = begin(fleet);
-    // The input is that of two granules, and an order whose lease has ended is sent to another worker.
+    // The input is that of two granules, and a task message whose lease has ended is sent to another worker.
     for ended in 1..=4 * ATTEMPTS {
         until("workers give up", || {
             fleet.refill();
@@ -160,8 +160,8 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
 /// Transient failures after which a recipe fails.
 const ATTEMPTS: usize = 5;
 
-/// Reading what many granules need fails once: the grid, its geometry, factors and metadata, each in a worker of its own.
-/// That is no fault of any recipe, and says nothing about what is read later.
+/// Reading what many granules need fails once: the grid, its geometry, factors and metadata, each in a worker of its
+/// own. That is no fault of any recipe, and says nothing about what is read later.
 pub(crate) fn disk_flaky(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);

@@ -1,4 +1,4 @@
-//! Whether a worker is of use to the orders that come, as far as the orders tell.
+//! Whether a worker is of use to the task messages that come, as far as the task messages tell.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -6,24 +6,24 @@ use std::sync::{Mutex, PoisonError};
 /// Recipes in a row outside of a worker's roots after which a worker is unfit that was never of use.
 const STRANGE: usize = 3;
 
-/// Orders in a row that are not for a worker which was of use before, after which it is unfit. Its roots and its build do
-/// not change: the orders do, or somebody who may publish sends what is meant for nobody.
+/// Task messages in a row that are not for a worker which was of use before, after which it is unfit. Its roots and its
+/// build do not change: the task messages do, or somebody who may publish sends what is meant for nobody.
 const HOSTILE: usize = 1000;
 
-/// What the orders that came say about the worker.
+/// What the task messages that came say about the worker.
 #[derive(Debug, Default)]
 pub(super) struct Fitness(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Whether an order was for this worker.
+    /// Whether a task message was for this worker.
     was_of_use: bool,
     /// Ids of the recipes that were not, since then.
     others: BTreeSet<String>,
 }
 
 impl Fitness {
-    /// An order is for this worker: of its build, and within its roots.
+    /// A task message is for this worker: of its build, and within its roots.
     pub(super) fn is_of_use(&self) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.was_of_use = true;
@@ -35,7 +35,7 @@ impl Fitness {
         self.count(recipe, STRANGE)
     }
 
-    /// An order is of another build. Says whether the worker is unfit.
+    /// A task message is of another build. Says whether the worker is unfit.
     pub(super) fn other_build(&self, recipe: &str) -> bool {
         self.count(recipe, 1)
     }

@@ -1,4 +1,4 @@
-//! A long-lived worker: orders from the queue, one in each slot, until it is told to stop.
+//! A long-lived worker: task messages from the queue, one in each slot, until it is told to stop.
 //!
 //! The order of things is what keeps data right: a granule is begun after the coordinator has been told, it is
 //! committed before its outcome is published, and a delivery is acknowledged only when the broker has confirmed the
@@ -10,7 +10,7 @@
 //! all slots share, so more slots than cores do not make more threads compute. With files at hand one slot for each
 //! core keeps that pool busy. Where inputs and granules travel, a slot waits for a part of its time, and it takes
 //! 1/(1 - that part) as many slots to keep the cores busy; each costs the memory of one granule. The prefetch of the
-//! queue is the number of slots, so that no order waits in a worker whose slots are full.
+//! queue is the number of slots, so that no task message waits in a worker whose slots are full.
 //!
 //! What ends a worker: the wish of somebody or the end of its machine (it drains), nothing to do for long, an
 //! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
@@ -42,7 +42,7 @@ pub struct Service {
     pub worker: Arc<Worker>,
     /// What recipes may read and write; none if they are the user's own, who may do what he may.
     pub roots: Option<AllowedRoots>,
-    /// Time that a granule may take, unless its order says less.
+    /// Time that a granule may take, unless its task message says less.
     pub deadline: Duration,
     /// Time that granules under way have to end once the worker is told to stop; then they are returned. Shorter where
     /// the machine ends before that.
@@ -81,7 +81,7 @@ enum SlotEnd {
 struct SlotContext {
     service: Service,
     results: Publisher,
-    /// What traces call the queues of orders and of reports.
+    /// What traces call the queues of task messages and of outcomes.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
     /// Set when the grace is over.
@@ -89,8 +89,8 @@ struct SlotContext {
     fitness: Arc<Fitness>,
 }
 
-/// Consumes orders until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives is the
-/// end of the machine, if that is why.
+/// Consumes task messages until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives
+/// is the end of the machine, if that is why.
 ///
 /// # Errors
 /// The queue cannot be reached for longer than its patience, or refuses us.
@@ -116,7 +116,7 @@ pub async fn serve(
         service,
     };
     let mut busy: JoinSet<SlotEnd> = JoinSet::new();
-    // An order that is to run with nothing else in the process, waiting for that, or running.
+    // A task message that is to run with nothing else in the process, waiting for that, or running.
     let mut alone: Option<(Delivery, IdentifiedTask)> = None;
     let mut refusals = Refusals::default();
     let mut solitary = false;
@@ -164,9 +164,9 @@ pub async fn serve(
                     }
                     Err(error) => {
                         // Nobody can make anything of it, and nobody asked for it by an id.
-                        if let Some(count) = refusals.count("no order") {
+                        if let Some(count) = refusals.count("no task message") {
                             let message_id = &delivery.message.message_id;
-                            tracing::error!(count, message_id, error = %chain(&error), "messages are refused that are no orders");
+                            tracing::error!(count, message_id, error = %chain(&error), "messages are refused that are not task messages");
                         }
                         delivery.ack();
                     }
@@ -184,20 +184,21 @@ pub async fn serve(
     }
 }
 
-/// An order, and the recipe that it is of.
+/// A task message, and the recipe that it is of.
 struct IdentifiedTask {
     task: TaskMessage,
     recipe: Recipe,
 }
 
-/// Reads an order. What becomes of it is told by the id of its recipe, so an order that names another one is none.
+/// Reads a task message. What becomes of it is told by the id of its recipe, so a task message that names another one
+/// is none.
 fn read(delivery: &Delivery) -> Result<IdentifiedTask, wire::WireError> {
     let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body)?;
     let recipe = task.identified()?;
     Ok(IdentifiedTask { task, recipe })
 }
 
-/// Attends to an order within a span that follows that of its sending.
+/// Attends to a task message within a span that follows that of its sending.
 async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTask) -> SlotEnd {
     let span = trace::consume("process", &slot.names[0], &delivery.message, delivery.redelivered);
     span.record("edp.attempt", identified.task.attempt);
@@ -329,8 +330,8 @@ async fn look<T: Send + 'static>(
     }
 }
 
-/// Returns an order that was never begun. Left to the broker it would come to the next worker as one that may have
-/// brought this one down.
+/// Returns a task message that was never begun. Left to the broker it would come to the next worker as one that may
+/// have brought this one down.
 async fn give_back(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
     let reason = "the worker was stopped before it was made".to_owned();
     let outcome = outcome(&slot, &task, failed(FailureKind::Returned, reason));
@@ -368,7 +369,7 @@ async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishErr
         Ok(body) => body,
         Err(error) => {
             // Too large to travel: what matters does, without its details.
-            let reason = vec![format!("its report cannot be sent: {}", chain(&error))];
+            let reason = vec![format!("its outcome cannot be sent: {}", chain(&error))];
             let event = match &outcome.event {
                 TaskEvent::Done(done) => TaskEvent::Done(wire::Done { warnings: reason, ..brief(done) }),
                 TaskEvent::Failed(failed) => TaskEvent::Failed(Failed { kind: failed.kind, reason }),

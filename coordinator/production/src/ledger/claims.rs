@@ -3,11 +3,11 @@
 use super::{Due, Ledger, LedgerError};
 use rusqlite::{OptionalExtension as _, params};
 
-/// Workers that may speak of one attempt. An order can come to several, since everything may come twice; each name that
-/// is written down takes room, and whoever can publish can invent as many as he likes.
+/// Workers that may speak of one attempt. A task message can come to several, since everything may come twice; each
+/// name that is written down takes room, and whoever can publish can invent as many as he likes.
 const WORKERS: i64 = 16;
 
-/// What the ledger knows of the order that a message speaks of.
+/// What the ledger knows of the task message that a message speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// No recipe of this production has the id.
@@ -19,7 +19,7 @@ pub enum Claim {
         /// Where the granule of the recipe is to be.
         granule: String,
     },
-    /// The order is one of this production.
+    /// The task message is one of this production.
     Published {
         /// Where the granule of the recipe is to be.
         granule: String,
@@ -30,7 +30,7 @@ pub enum Claim {
 
 impl Ledger {
     /// Up to `limit` recipes to be sent now, in the order of the list. From now on messages about these attempts count:
-    /// the outcome of an order may be here before the broker's confirmation is.
+    /// the outcome of a task message may be here before the broker's confirmation is.
     ///
     /// # Errors
     /// The ledger cannot be read.
@@ -41,7 +41,7 @@ impl Ledger {
         Ok(due)
     }
 
-    /// What is known of the orders that messages speak of: recipe, attempt, and the worker that speaks.
+    /// What is known of the task messages that messages speak of: recipe, attempt, and the worker that speaks.
     ///
     /// # Errors
     /// The ledger cannot be read.

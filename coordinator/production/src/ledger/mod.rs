@@ -10,11 +10,11 @@
 mod claims;
 mod detail;
 #[cfg(test)]
-mod order_tests;
-#[cfg(test)]
 mod random_tests;
 mod reading;
 mod recipe_row;
+#[cfg(test)]
+mod resend_tests;
 mod schema;
 mod state;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 enum Step {
     /// What is due is sent.
     Send,
-    /// A worker begins an order that is in the queue, and ends so; or dies, or is cut off.
+    /// A worker begins a task message that is in the queue, and ends so; or dies, or is cut off.
     Work { order: usize, end: End },
     /// A message that was said is heard: the oldest, or another.
     Hear { message: usize },
@@ -33,9 +33,9 @@ enum End {
     Done,
     Transient,
     Returned,
-    /// Dies before it begins; another is handed the order.
+    /// Dies before it begins; another is handed the task message.
     DiedBefore,
-    /// Is cut off after it has begun; another is handed the order; it ends all the same.
+    /// Is cut off after it has begun; another is handed the task message; it ends all the same.
     CutOff,
 }
 
@@ -69,7 +69,7 @@ struct World {
     workers: usize,
     /// Workers that were cut off, by recipe.
     cut: [usize; 4],
-    /// Orders in the queue: recipe, attempt.
+    /// Task messages in the queue: recipe, attempt.
     queue: Vec<(usize, u32)>,
     /// Confirmations on their way.
     confirmations: Vec<LedgerEvent>,
@@ -184,7 +184,7 @@ impl World {
                 self.check();
             }
             Step::Restart => {
-                // Confirmations that were not written down are forgotten; reports come again.
+                // Confirmations that were not written down are forgotten; outcomes come again.
                 self.confirmations.clear();
                 self.ledger = None;
                 self.ledger = Some(Ledger::open(&self.path, "p", POLICY).unwrap());

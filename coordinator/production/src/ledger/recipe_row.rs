@@ -127,8 +127,8 @@ impl RecipeRow {
         if self.state == State::Done {
             return self.compare(transaction, made);
         }
-        // A digest that was recorded before stays where the granule was only seen to be there: it is what tells later that
-        // its bytes have changed.
+        // A digest that was recorded before stays where the granule was only seen to be there: it is what tells later
+        // that its bytes have changed.
         let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ifnull(nullif(?3, ''), sha256),
                       seconds = ?4, reason = NULL, warnings = ?5 WHERE number = ?6";
         let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
@@ -146,7 +146,7 @@ impl RecipeRow {
             return Ok(None);
         }
         let reason = format!(
-            "two attempts report different granules (SHA-256 {} and {}): an input was changed in between; \
+            "two attempts made different granules (SHA-256 {} and {}): an input was changed in between; \
              plan again, and make it again with --replace",
             self.sha256, made.sha256
         );

@@ -66,20 +66,20 @@ pub struct Due {
 /// Something to be written down.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LedgerEvent {
-    /// The broker has confirmed an order.
+    /// The broker has confirmed a task message.
     Sent {
         /// The recipe's number.
         number: i64,
-        /// The order's attempt.
+        /// The task message's attempt.
         attempt: u32,
     },
     /// A worker has said something.
     Reported(Box<Outcome>),
-    /// The broker has dropped an order, by a policy of its administrator.
+    /// The broker has dropped a task message, by a policy of its administrator.
     Dropped {
         /// The recipe's id.
         id: String,
-        /// The order's attempt.
+        /// The task message's attempt.
         attempt: u32,
         /// Why.
         reason: String,

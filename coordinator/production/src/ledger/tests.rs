@@ -260,7 +260,7 @@ fn other_files_are_refused() {
     assert!(matches!(error, LedgerError::Layout { found: 99, .. }), "{error}");
 }
 
-/// A report that comes twice counts once, whatever comes between.
+/// An outcome that comes twice counts once, whatever comes between.
 #[test]
 fn duplicates_of_failures_count_once() {
     let recipes = recipes();
@@ -303,7 +303,8 @@ fn late_failures_count() {
     assert_eq!(ledger.write(&[done(&recipes[0], 3, "w3")], 140_000).unwrap()[0].state, State::Done);
 }
 
-/// The outcome of an order may be here before the broker's confirmation: then that comes too late to give a lease.
+/// The outcome of a task message may be here before the broker's confirmation: then that comes too late to give a
+/// lease.
 #[test]
 fn an_outcome_before_the_confirmation_leaves_no_lease() {
     let recipes = recipes();
@@ -350,7 +351,7 @@ fn a_worker_that_speaks_again_was_not_lost() {
     assert_eq!(send(&mut ledger, 100), [(1, 5, false)]);
 }
 
-/// Reports may say anything.
+/// Outcomes may say anything.
 #[test]
 fn attempts_that_no_order_had_are_of_no_account() {
     let recipes = recipes();
@@ -519,8 +520,8 @@ fn a_list_that_is_known_already_costs_nothing() {
     assert!(view.knows_any(["x", &id(&recipes[1])]).unwrap() && !view.knows_any(["x"]).unwrap());
 }
 
-/// What a recipe takes in the file once it is done, with one attempt and the details of its outcome: measured 2594 bytes,
-/// of which 1829 are the recipe's own text, so 2.6 GB for a million.
+/// What a recipe takes in the file once it is done, with one attempt and the details of its outcome: measured 2594
+/// bytes, of which 1829 are the recipe's own text, so 2.6 GB for a million.
 #[test]
 fn a_recipe_takes_little_more_than_its_text() {
     let directory = tempfile::tempdir().unwrap();

@@ -15,7 +15,8 @@ use edp_protocol::wire::{self, Done, Failed, Outcome};
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 use std::collections::{HashMap, HashSet};
 
-/// No order of ours has an attempt beyond this. Reports may say anything, and attempts are counted on from there.
+/// No task message of ours has an attempt beyond this. Outcomes may say anything, and attempts are counted on from
+/// there.
 const MAX_ATTEMPT: u32 = 1 << 30;
 
 /// Causes of a failure, and warnings of a granule, that are kept, and characters of each.
@@ -180,9 +181,10 @@ impl Ledger {
         })
     }
 
-    /// Sends orders again that were sent before a time, in ms since 1970, and that nobody has begun: they are not in the
-    /// queue any more. Says how many. One that is to run alone may be with a worker that has not begun it yet, since
-    /// other granules are under way there: such ones are left out, unless they are meant as well (`solitary`).
+    /// Sends task messages again that were sent before a time, in ms since 1970, and that nobody has begun: they are
+    /// not in the queue any more. Says how many. One that is to run alone may be with a worker that has not begun it
+    /// yet, since other granules are under way there: such ones are left out, unless they are meant as well
+    /// (`solitary`).
     ///
     /// # Errors
     /// The ledger cannot be written.
@@ -316,7 +318,7 @@ impl<'a> LedgerWriter<'a> {
     fn write(&mut self, event: &'a LedgerEvent) -> rusqlite::Result<Option<Settled>> {
         match event {
             LedgerEvent::Sent { number, attempt } => {
-                // An outcome may be here before the news that the order was sent.
+                // An outcome may be here before the news that the task message was sent.
                 let update = "UPDATE recipe SET attempt = ?1, due = ?2, state = 1
                               WHERE number = ?3 AND state IN (0, 1) AND attempt < ?1";
                 self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), number])?;
@@ -327,7 +329,7 @@ impl<'a> LedgerWriter<'a> {
         }
     }
 
-    /// The broker has dropped an order. If somebody has begun it all the same, it goes on.
+    /// The broker has dropped a task message. If somebody has begun it all the same, it goes on.
     fn dropped(&self, id: &str, attempt: u32, reason: &str) -> rusqlite::Result<Option<Settled>> {
         let update = format!(
             "UPDATE recipe SET state = 0, due = ?1, reason = ?2
@@ -482,7 +484,7 @@ impl<'a> LedgerWriter<'a> {
         worker: i64,
         causes: &[String],
     ) -> rusqlite::Result<Option<Settled>> {
-        // An order that came to two workers is one attempt.
+        // A task message that came to two workers is one attempt.
         let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker != ?3 AND kind = ?4";
         let row = params![recipe.number, attempt, worker, kind(FailureKind::Transient)];
         if recipe.state.is_settled() || attempt <= recipe.base || self.transaction.prepare_cached(query)?.exists(row)? {

@@ -5,7 +5,7 @@
 //! coordinator are found together, with nothing to remember:
 //!
 //! ```text
-//! publish edp.default.recipes       coordinator: the order is with the broker
+//! publish edp.default.recipes       coordinator: the task message is with the broker
 //!   process edp.default.recipes     worker: from delivery to acknowledgement
 //!     fetch, read, ... commit       its stages
 //!     publish edp.default.results   worker: begun, and how it ended
@@ -13,8 +13,8 @@
 //! publish edp.default.recipes       the next attempt
 //! ```
 //!
-//! The context travels as W3C `traceparent` and `tracestate`. Consumers are children of the producer's span and linked to
-//! it. A message without context begins a trace of its own.
+//! The context travels as W3C `traceparent` and `tracestate`. Consumers are children of the producer's span and linked
+//! to it. A message without context begins a trace of its own.
 
 use edp_protocol::message::FailureKind;
 use edp_protocol::wire::{Done, Failed, TaskEvent};
@@ -38,7 +38,7 @@ pub(super) const TARGET: &str = module_path!();
 /// they come from anybody and would be carried on in every message.
 const MAX_STATE: usize = 512;
 
-/// The span of publishing an order, the beginning of an attempt. The message carries its context from now on.
+/// The span of publishing a task message, the beginning of an attempt. The message carries its context from now on.
 pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
     let none = Context::new().attach();
     let span = producer(to, message);
@@ -52,7 +52,7 @@ pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &
     span
 }
 
-/// The span of publishing a report, below the current one. The message carries its context from now on.
+/// The span of publishing an outcome, below the current one. The message carries its context from now on.
 pub fn publish_outcome(to: &Destination, event: &TaskEvent, message: &mut Message) -> Span {
     let span = producer(to, message);
     if !span.is_disabled() {
@@ -117,7 +117,7 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
     span
 }
 
-/// Writes into a span how an order ended, if it has.
+/// Writes into a span how a task message ended, if it has.
 pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     if span.is_disabled() {
         return;
@@ -131,7 +131,7 @@ pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     }
 }
 
-/// A word for how an order ended.
+/// A word for how a task message ended.
 fn outcome(ended: Option<Result<&Done, &Failed>>) -> &'static str {
     match ended {
         None => "started",

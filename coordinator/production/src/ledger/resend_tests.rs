@@ -1,4 +1,4 @@
-//! Orders that were never begun, and recipes that a worker could not reach.
+//! Task messages that were never begun, and recipes that a worker could not reach.
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{done, failed, id, listed, recipes, send, started};
@@ -8,8 +8,8 @@ use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 
-/// An input that one worker does not find fails the recipe only once a second worker reports the same, however many other
-/// workers are there.
+/// An input that one worker does not find fails the recipe only once a second worker reports the same, however many
+/// other workers are there.
 #[test]
 fn what_one_worker_does_not_find_another_is_asked_for() {
     let recipes = recipes();
