@@ -11,10 +11,10 @@
 use edp_engine::granule::codec::{Block, Codec, chunk_shape};
 use edp_engine::granule::field::FILL;
 use edp_engine::granule::stages::{Stage, Stages};
-use edp_engine::granule::{chunks, make, make::Means};
+use edp_engine::granule::{chunks, make, make::MakeContext};
 use edp_engine::resources::Cache;
 use edp_production::records::{Record, Records};
-use edp_production::verify::{Check, Depth, verify};
+use edp_production::verify::{Check, InspectionDepth, verify};
 use edp_protocol::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
@@ -72,7 +72,7 @@ fn verification(directory: &Path) {
     let (mut hashing, mut verifying) = (Duration::MAX, Duration::MAX);
     for _ in 0..REPEAT {
         hashing = hashing.min(timed(|| hashed(&paths)).0);
-        let check = Check { depth: Depth::Content, records: &records, read: false, known: &known };
+        let check = Check { depth: InspectionDepth::Content, records: &records, read: false, known: &known };
         let (took, verified) = timed(|| verify(&recipes, check, &stores));
         assert_eq!(verified.good, recipes.len(), "{verified:?}");
         verifying = verifying.min(took);
@@ -212,8 +212,8 @@ fn row(recipe: &Recipe, directory: &Path) {
     let once = |cache: &Cache| {
         std::fs::File::create(&path).expect("an empty file");
         let stages = Stages::begin();
-        let means = Means { cache, memory: Worker::MEMORY, cancel: &cancel, stages: &stages };
-        let made = make::make(recipe, means, &path).expect("the granule");
+        let context = MakeContext { cache, memory: Worker::MEMORY, cancel: &cancel, stages: &stages };
+        let made = make::make(recipe, context, &path).expect("the granule");
         stages.report(made.size)
     };
     let (cold, _) = timed(|| once(&Cache::default()));

@@ -8,7 +8,7 @@
 
 use edp_coordinator::demo;
 use edp_engine::granule::codec::Element as _;
-use edp_engine::granule::field::{Field, Record, Route, Source, Vector};
+use edp_engine::granule::field::{Field, FieldSource, Record, Route, Vector};
 use edp_engine::granule::rotation::{Orientation, Staggering};
 use edp_engine::granule::stages::Stages;
 use edp_engine::grid::Native;
@@ -94,7 +94,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
         Route::Latlon { levels, shape, uncovered_zero: true }
     };
-    let ranges = |source: Source, levels: Option<usize>, route: Route<'_>| {
+    let ranges = |source: FieldSource, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();
         let field = Field { name: kernel, source: &source, grid: &grid, levels, route, stages: &stages };
         for _ in 0..repetitions {
@@ -103,18 +103,22 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     };
     match kernel {
         "native" => {
-            ranges(Source::Direct(Box::new(record("SSH"))), None, Route::Native(&grid.mask_c));
+            ranges(FieldSource::Direct(Box::new(record("SSH"))), None, Route::Native(&grid.mask_c));
             grid.plane()
         }
         "latlon" => {
-            ranges(Source::Direct(Box::new(record("SSH"))), None, latlon(1));
+            ranges(FieldSource::Direct(Box::new(record("SSH"))), None, latlon(1));
             targets
         }
         "rotated" => {
             let (x, y) = (record("UVEL"), record("VVEL"));
             let levels = x.input.header().levels().expect("a 3-D field");
             let (staggering, orientation) = (Staggering::Faces, Orientation::Zonal);
-            ranges(Source::Rotated(Box::new(Vector { x, y, staggering, orientation })), Some(levels), latlon(levels));
+            ranges(
+                FieldSource::Rotated(Box::new(Vector { x, y, staggering, orientation })),
+                Some(levels),
+                latlon(levels),
+            );
             targets * levels
         }
         "shuffle" => {

@@ -1,8 +1,8 @@
 //! Granules and geometry files that are damaged at any place: each is a finding that names the file, and no program dies.
 
-use edp_engine::granule::inspect::{self, Depth, Identity, InspectError};
+use edp_engine::granule::inspect::{self, Identity, InspectError, InspectionDepth};
 use edp_engine::grid::{Latlon, Native};
-use edp_engine::reader::{ReadError, Session};
+use edp_engine::reader::{ReadError, ReaderSession};
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{Fixture, coordinator, expect, program, text};
 use std::fs;
@@ -127,17 +127,18 @@ fn granule(fixture: &Fixture) -> (PathBuf, Recipe) {
 fn granules(count: usize) {
     let fixture = Fixture::new(8);
     let (path, recipe) = granule(&fixture);
-    let looked = inspect::look(&path, &recipe, Depth::Content, true).unwrap();
+    let looked = inspect::look(&path, &recipe, InspectionDepth::Content, true).unwrap();
     assert_eq!((looked.identity, looked.problems), (Identity::Same, Vec::new()));
     let places = looked.places.iter().flat_map(|chunks| &chunks.places);
     let values: Vec<_> = places.map(|(at, size)| *at as usize..(*at + *size) as usize).collect();
     assert!(!values.is_empty());
-    let found = mutations(count, &path, &values, |path| match inspect::look(path, &recipe, Depth::Content, true) {
-        Ok(looked) if looked.identity == Identity::Same && looked.problems.is_empty() => Ok(()),
-        Ok(looked) => Err(format!("{}: {:?} {:?}", path.display(), looked.identity, looked.problems)),
-        Err(InspectError::Read(error)) => Err(finding(error)),
-        Err(error) => panic!("{error:?}"),
-    });
+    let found =
+        mutations(count, &path, &values, |path| match inspect::look(path, &recipe, InspectionDepth::Content, true) {
+            Ok(looked) if looked.identity == Identity::Same && looked.problems.is_empty() => Ok(()),
+            Ok(looked) => Err(format!("{}: {:?} {:?}", path.display(), looked.identity, looked.problems)),
+            Err(InspectError::Read(error)) => Err(finding(error)),
+            Err(error) => panic!("{error:?}"),
+        });
     println!("{found} of {count} damaged granules were found");
     assert!(found * 2 > count, "{found} of {count}"); // what is left out is padding, texts, and numbers that nobody checks
 }
@@ -161,7 +162,7 @@ fn geometries(count: usize) {
             let directory = path.parent().unwrap();
             let loaded = if is_latlon { Latlon::load(directory).map(drop) } else { Native::load(directory).map(drop) };
             // Whatever is in it can be asked for, not only what the grid needs.
-            let read = Session::open(path).and_then(|mut session| {
+            let read = ReaderSession::open(path).and_then(|mut session| {
                 for variable in session.variables()? {
                     let shape = variable.shape();
                     session.each(&variable, &vec![0; shape.len()], &shape, |_: &[f64]| ())?;

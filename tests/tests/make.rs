@@ -1,7 +1,7 @@
 //! `edp-worker make`: granules without a queue, whole lists and shares of them.
 
 use edp_engine::granule::error::MakeError;
-use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::Stages;
 use edp_engine::resources::Cache;
 use edp_protocol::recipe::{self, Recipe};
@@ -182,9 +182,9 @@ fn memory_changes_how_a_granule_is_made_and_not_what_it_is() {
     let digest = |recipe: &Recipe, memory: u64| {
         let path = fixture.path("granule.nc");
         let stages = Stages::begin();
-        let means = Means { cache: &cache, memory, cancel: &cancel, stages: &stages };
+        let context = MakeContext { cache: &cache, memory, cancel: &cancel, stages: &stages };
         fs::File::create(&path).unwrap();
-        let made = make::make(recipe, means, &path).map(|made| made.digest).map_err(Box::new);
+        let made = make::make(recipe, context, &path).map(|made| made.digest).map_err(Box::new);
         let _ = fs::remove_file(&path);
         made
     };

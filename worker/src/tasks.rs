@@ -1,10 +1,10 @@
 //! Task lists of any origin, made ready for production.
 
-use edp_engine::held::Held;
 use edp_engine::metadata;
 use edp_engine::metadata::configuration::{Configuration, ConfigurationError};
 use edp_engine::metadata::source::{Metadata, MetadataError};
 use edp_engine::resources::{self, ResourceError};
+use edp_engine::verified_files::VerifiedFiles;
 use edp_production::complete::{Completion, complete};
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
@@ -149,7 +149,7 @@ impl Shared {
         let (parsed, odd) = Configuration::parse(configuration, &resources::read(&location, stores)?)?;
         let directory = resources::directory(metadata, stores)?;
         let (found, more) = Metadata::load(&directory)?;
-        let (_, table) = resources::load_table(&directory, &parsed, &Held::default())?;
+        let (_, table) = resources::load_table(&directory, &parsed, &VerifiedFiles::default())?;
         warnings.extend(odd.into_iter().chain(more).chain(table));
         let units = found.time_coordinates.find("time").and_then(|entry| entry.text("units"));
         let time_units = units.ok_or_else(|| TaskError::NoTimeUnits { metadata: metadata.to_owned() })?.to_owned();

@@ -22,7 +22,7 @@ use super::report::{Entry, Report};
 use super::retries::Policy;
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
-use super::verify::{self, Check, Depth, Finding, Verified};
+use super::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_queue::Link;
@@ -71,7 +71,7 @@ pub struct SessionOptions {
     /// Whether granules of other recipes may be overwritten; then conflicts of earlier sessions are tried again.
     pub replace: bool,
     /// How closely granules are looked at that stood at the destination before.
-    pub verify: Depth,
+    pub verify: InspectionDepth,
     /// What granules were when they were made or read last, as far as it is known.
     pub records: Arc<Records>,
     /// Whether the report has the stages of each granule.
@@ -106,7 +106,7 @@ impl SessionOptions {
             snapshot: Duration::ZERO,
             base: None,
             replace: false,
-            verify: Depth::Content,
+            verify: InspectionDepth::Content,
             records: Arc::default(),
             stages: false,
         }
@@ -428,7 +428,7 @@ impl Session {
             keeping.await.map_err(|e| SessionError::Thread("copying the ledger", e))?;
         }
         let is_file = options.ledger != LedgerPlace::Memory;
-        let content = options.verify == Depth::Content;
+        let content = options.verify == InspectionDepth::Content;
         let mut entries = ledger
             .ask(move |ledger| {
                 if is_file {

@@ -4,7 +4,7 @@ use crate::destination::{Listings, Unlisted};
 use crate::records::{Record, Records};
 use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
-pub use edp_engine::granule::inspect::Depth;
+pub use edp_engine::granule::inspect::InspectionDepth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_files::regular;
 use edp_protocol::message::chain;
@@ -22,22 +22,22 @@ use std::thread;
 #[derive(Debug, Clone, Copy)]
 pub struct Check<'a> {
     /// How closely.
-    pub depth: Depth,
+    pub depth: InspectionDepth,
     /// What granules were when they were made.
     pub records: &'a Records,
     /// Whether objects are downloaded where their stores keep no checksum that could be compared. Without it they are
     /// counted as not read.
     pub read: bool,
     /// Ids of recipes whose granules this program has made or had read, so that they need no closer look than
-    /// [`Depth::Present`].
+    /// [`InspectionDepth::Present`].
     pub known: &'a HashSet<String>,
 }
 
 impl<'a> Check<'a> {
     /// How closely the granule of a recipe is looked at.
-    fn depth(&self, recipe: &Recipe) -> Depth {
+    fn depth(&self, recipe: &Recipe) -> InspectionDepth {
         let is_known = recipe.recipe.as_ref().is_some_and(|plan| self.known.contains(&plan.id));
-        if is_known { Depth::Present } else { self.depth }
+        if is_known { InspectionDepth::Present } else { self.depth }
     }
 
     fn record(&self, recipe: &Recipe) -> Option<&'a Record> {
@@ -127,15 +127,15 @@ impl std::fmt::Display for Verified {
 }
 
 /// What one look has found.
-struct Looked {
+struct Checked {
     finding: Finding,
     /// Size and digest, if the bytes were read and nothing was recorded of them.
     read: Option<(u64, Digest)>,
 }
 
-impl From<Finding> for Looked {
-    fn from(finding: Finding) -> Looked {
-        Looked { finding, read: None }
+impl From<Finding> for Checked {
+    fn from(finding: Finding) -> Checked {
+        Checked { finding, read: None }
     }
 }
 
@@ -147,7 +147,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
     let mut named = HashSet::new();
     let mut directories = BTreeSet::new();
     let mut listings = Listings::new(stores);
-    let mut looks: Vec<Option<Looked>> = Vec::new();
+    let mut looks: Vec<Option<Checked>> = Vec::new();
     // What is to be looked at more closely than by a listing.
     let (mut files, mut objects) = (Vec::new(), Vec::new());
     for (at, recipe) in recipes.iter().enumerate() {
@@ -178,7 +178,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
     // A look at an object is a wait for an answer; one that is read is in memory.
-    let at_once = if check.depth == Depth::Structure || check.read { 2 } else { 16 };
+    let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 16 };
     for (places, threads) in [(files, cores), (objects, at_once)] {
         for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
             looks[at] = Some(looked);
@@ -224,7 +224,7 @@ fn look_at_all(
     recipes: &[Recipe],
     check: Check<'_>,
     stores: &Stores,
-) -> Vec<(usize, Looked)> {
+) -> Vec<(usize, Checked)> {
     let next = AtomicUsize::new(0);
     let work = || {
         silence_hdf5();
@@ -248,10 +248,10 @@ fn look_at_all(
     })
 }
 
-fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Stores) -> Looked {
+fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Stores) -> Checked {
     let unseen = |error: &StoreError| Finding::Unknown(vec![format!("cannot be looked at: {}", chain(error))]).into();
     let (depth, record) = (check.depth(recipe), check.record(recipe));
-    let head = if depth == Depth::Content { stores.head_with_any_checksum(at) } else { stores.head(at) };
+    let head = if depth == InspectionDepth::Content { stores.head_with_any_checksum(at) } else { stores.head(at) };
     let head = match head {
         Ok(Some(head)) => head,
         Ok(None) => return Finding::Missing.into(),
@@ -276,14 +276,14 @@ fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Sto
         }
         match head.checksum.as_ref().and_then(Checksum::whole) {
             Some(stored) if *stored != record.sha256 => return bytes_differ(stored, record).into(),
-            Some(_) if depth == Depth::Content => return Finding::Good.into(),
+            Some(_) if depth == InspectionDepth::Content => return Finding::Good.into(),
             _ => {}
         }
     }
     match depth {
-        Depth::Present => Finding::Good.into(),
-        Depth::Content if !check.read => Finding::Unread.into(),
-        Depth::Structure | Depth::Content => match stores.local_copy(at, MAX_COPY) {
+        InspectionDepth::Present => Finding::Good.into(),
+        InspectionDepth::Content if !check.read => Finding::Unread.into(),
+        InspectionDepth::Structure | InspectionDepth::Content => match stores.local_copy(at, MAX_COPY) {
             Ok(copy) => look(copy.path(), recipe, depth, record),
             Err(error) => unseen(&error),
         },
@@ -298,7 +298,7 @@ fn bytes_differ(found: &Digest, record: &Record) -> Finding {
     Finding::Damaged(vec![format!("its SHA-256 is {found}, and was {} when it was made", record.sha256)])
 }
 
-fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> Looked {
+fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Record>) -> Checked {
     let unseen = |error: io::Error| Finding::Unknown(vec![format!("cannot be looked at: {error}")]).into();
     let size = match path.metadata() {
         // Opening a pipe would wait for somebody to write into it.
@@ -317,7 +317,7 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
     };
     // The same bytes as recorded are the same granule: nothing else need be looked at.
     let hashed = match (depth, record) {
-        (Depth::Content, Some(record)) if record.bytes == size => match digest(path) {
+        (InspectionDepth::Content, Some(record)) if record.bytes == size => match digest(path) {
             Ok((found, _)) if found == record.sha256 => return Finding::Good.into(),
             Ok((found, _)) => Some(found),
             Err(error) => return unseen(error),
@@ -339,7 +339,7 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
         None => None,
     };
     // What is known to be another file may be another granule; more need not be known of it.
-    let depth = if known.is_some() { Depth::Present } else { depth };
+    let depth = if known.is_some() { InspectionDepth::Present } else { depth };
     let looked = match inspect::look(path, recipe, depth, false) {
         Err(error) => return unusable(error),
         Ok(looked) => looked,
@@ -349,8 +349,8 @@ fn look(path: &Path, recipe: &Recipe, depth: Depth, record: Option<&Record>) -> 
         (Identity::Older(version), _) => Finding::Older(version).into(),
         (Identity::Same, Some(finding)) => finding.into(),
         (Identity::Same, None) if !looked.problems.is_empty() => damaged(looked.problems),
-        (Identity::Same, None) if depth == Depth::Content => match digest(path) {
-            Ok((sha256, bytes)) => Looked { finding: Finding::Good, read: Some((bytes, sha256)) },
+        (Identity::Same, None) if depth == InspectionDepth::Content => match digest(path) {
+            Ok((sha256, bytes)) => Checked { finding: Finding::Good, read: Some((bytes, sha256)) },
             Err(error) => unseen(error),
         },
         (Identity::Same, None) => Finding::Good.into(),
@@ -386,7 +386,11 @@ mod tests {
 
     fn present(recipes: &[Recipe], stores: &Stores) -> Verified {
         let (records, known) = Default::default();
-        verify(recipes, Check { depth: Depth::Present, records: &records, read: false, known: &known }, stores)
+        verify(
+            recipes,
+            Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known },
+            stores,
+        )
     }
 
     fn finding(granule: &str, stores: &Stores) -> Finding {

@@ -5,7 +5,7 @@ use clap::Args;
 use edp_production::director::{self, Budget};
 use edp_production::retries::Policy;
 use edp_production::session::{self, LedgerPlace, OWN_DEADLINE, WINDOW};
-use edp_production::verify::Depth;
+use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
 use edp_queue::topology::Production;
@@ -75,7 +75,7 @@ impl Cluster {
             snapshot: Duration::from_secs(settings.run.snapshot.unwrap_or(SNAPSHOT).into()),
             base: Some(std::env::current_dir().context("finding the current directory")?),
             replace: worker.replace,
-            verify: Depth::Content,
+            verify: InspectionDepth::Content,
             records: Arc::default(),
             stages: false,
         };

@@ -9,7 +9,7 @@ use edp_production::director::Budget;
 use edp_production::ledger::State;
 use edp_production::report::Report;
 use edp_production::session;
-use edp_production::verify::{Check, Depth, Verified, verify};
+use edp_production::verify::{Check, InspectionDepth, Verified, verify};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
@@ -65,7 +65,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     };
     progress.finish();
     let (records, known) = Default::default();
-    let check = Check { depth: Depth::Structure, records: &records, read: false, known: &known };
+    let check = Check { depth: InspectionDepth::Structure, records: &records, read: false, known: &known };
     driven.verified = verify(&recipes, check, &stores);
     let ending = driven.ending();
     let Driven { report, verified, .. } = driven;

@@ -9,11 +9,11 @@ use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{self, Note, Planned, Request, Severity, archive, jobfile};
 use edp_coordinator::ranges::table::Table as RangeTable;
-use edp_engine::held::Held;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::source::Metadata;
 use edp_engine::resources;
+use edp_engine::verified_files::VerifiedFiles;
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
 use edp_protocol::name::{GranuleName, base_name};
@@ -192,7 +192,8 @@ impl Shared {
         let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
         let directory = resources::directory(&locations.metadata, stores).map_err(usage)?;
         let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
-        let (podaac, table) = resources::load_table(&directory, &configuration, &Held::default()).map_err(usage)?;
+        let (podaac, table) =
+            resources::load_table(&directory, &configuration, &VerifiedFiles::default()).map_err(usage)?;
         for warning in warnings.into_iter().chain(more).chain(table) {
             note(&format!("warning: {warning}"));
         }

@@ -6,7 +6,7 @@ use super::plan::{Sources, write_list};
 use super::{Output, usage};
 use clap::Args;
 use edp_production::session;
-use edp_production::verify::{Check, Depth, Finding};
+use edp_production::verify::{Check, Finding, InspectionDepth};
 use edp_program::settings::Settings;
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::text::line;
@@ -109,7 +109,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
 /// Says what would be made, and what stands in the way.
 fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Result<Ending> {
     let (records, known) = Default::default();
-    let check = Check { depth: Depth::Present, records: &records, read: false, known: &known };
+    let check = Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known };
     let verified = edp_production::verify::verify(recipes, check, stores);
     if options.output == Output::Json {
         out_json(&serde_json::to_string_pretty(&verified)?)?;

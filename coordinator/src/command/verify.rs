@@ -5,7 +5,7 @@ use super::{Output, usage};
 use clap::{Args, ValueEnum};
 use edp_production::ledger::{LedgerError, State, View};
 use edp_production::records::{self, Record, Records};
-use edp_production::verify::{self, Check, Depth, Finding, Verified};
+use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     output: Output,
 }
 
-/// [`Depth`] on the command line.
+/// [`InspectionDepth`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DepthOption {
     /// There, readable, of the right recipe
@@ -56,13 +56,13 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         recipe.plan().map_err(usage)?;
     }
     let depth = match options.depth {
-        DepthOption::Present => Depth::Present,
-        DepthOption::Structure => Depth::Structure,
-        DepthOption::Content => Depth::Content,
+        DepthOption::Present => InspectionDepth::Present,
+        DepthOption::Structure => InspectionDepth::Structure,
+        DepthOption::Content => InspectionDepth::Content,
     };
     let records = match depth {
-        Depth::Content => recorded(options, &stores)?,
-        Depth::Present | Depth::Structure => Records::default(),
+        InspectionDepth::Content => recorded(options, &stores)?,
+        InspectionDepth::Present | InspectionDepth::Structure => Records::default(),
     };
     let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
     let verified = verify::verify(&recipes, check, &stores);

@@ -5,7 +5,7 @@ use super::bathymetry::{self, LEVELS, Openness};
 use super::geometry::Geometry;
 use super::sphere::{Vector, point};
 use super::topology::cells;
-use edp_engine::mapping::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
+use edp_engine::mapping::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use std::path::Path;
 
@@ -99,7 +99,7 @@ pub(super) fn write(
     for k in 0..LEVELS {
         let Level { sources, wet, indptr, indices } = level(k, nearest, grid, open);
         write_land_mask(directory, k, &wet)?;
-        write_matrix(directory, k, (sources, wet.len()), &indptr, &indices, Weights::Unit)?;
+        write_matrix(directory, k, (sources, wet.len()), &indptr, &indices, MatrixWeights::Unit)?;
     }
     Ok(())
 }

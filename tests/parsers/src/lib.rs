@@ -6,7 +6,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a parser that breaks a promise ends its test
 
 use edp_engine::grid::Diagnostics;
-use edp_engine::mapping::pickle::Document;
+use edp_engine::mapping::pickle::PickleDocument;
 use edp_engine::mapping::{check_matrix, unpack_pickle};
 use edp_engine::mds::{Header, MdsFile};
 use edp_engine::metadata::configuration::Configuration;
@@ -14,7 +14,7 @@ use edp_engine::metadata::entry::{Entries, GlobalEntry};
 use edp_engine::metadata::groupings;
 use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::variable;
-use edp_engine::reader::{self, ReadError, Session};
+use edp_engine::reader::{self, ReadError, ReaderSession};
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe;
 use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskMessage};
@@ -62,7 +62,7 @@ pub fn names_it(error: &impl std::fmt::Display) {
 /// A promise is broken, or there is no room for the file.
 pub fn netcdf(input: &[u8]) {
     let path = Path::new(FILE);
-    let read = Session::with(written(input), path).and_then(|mut session| session.variables());
+    let read = ReaderSession::with(written(input), path).and_then(|mut session| session.variables());
     if let Err(error) = read {
         names_it(&error);
         assert!(matches!(error, ReadError::Damaged { .. }), "{error:?}");
@@ -257,7 +257,7 @@ pub fn pickle(input: &[u8]) {
 
 /// Reads a pickle and looks at all of it that factors are made of.
 fn look(bytes: &[u8]) {
-    let Ok(document) = Document::parse(bytes) else { return };
+    let Ok(document) = PickleDocument::parse(bytes) else { return };
     let mut seen = vec![document.root()];
     seen.extend(document.items(document.root()).unwrap_or_default());
     seen.extend(document.pairs(document.root()).unwrap_or_default().iter().map(|(_, value)| *value));

@@ -11,13 +11,13 @@ compile_error!("`system-libraries` excludes `static`, which is a default feature
 compile_error!("choose where netCDF-C and HDF5 come from: --features static, or --features system-libraries");
 
 mod cancel;
+pub mod digest_cache;
 pub mod granule;
 pub mod grid;
-pub mod hashed;
-pub mod held;
 pub mod libraries;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;
 pub mod reader;
 pub mod resources;
+pub mod verified_files;

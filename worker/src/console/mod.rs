@@ -15,7 +15,7 @@ use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
 use edp_files::{commit, regular};
-use edp_production::verify::Depth;
+use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
@@ -36,11 +36,11 @@ pub enum Verify {
     Content,
 }
 
-impl From<Verify> for Depth {
-    fn from(verify: Verify) -> Depth {
+impl From<Verify> for InspectionDepth {
+    fn from(verify: Verify) -> InspectionDepth {
         match verify {
-            Verify::Present => Depth::Present,
-            Verify::Content => Depth::Content,
+            Verify::Present => InspectionDepth::Present,
+            Verify::Content => InspectionDepth::Content,
         }
     }
 }

@@ -11,7 +11,7 @@ use edp_production::ledger::{LedgerError, State};
 use edp_production::records::{self, Manifest, Record, Records};
 use edp_production::report::{Entry, Report};
 use edp_production::session::{Feed, LedgerPlace, Session, SessionEnd, SessionError, SessionEvent, SessionOptions};
-use edp_production::verify::{Depth, Verified};
+use edp_production::verify::{InspectionDepth, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
@@ -122,7 +122,7 @@ impl Drive {
             let records = records::beside(&list.at, &stores).map_err(|e| console::named(&e))?;
             self.options.records = Arc::new(records);
         }
-        let content = self.options.verify == Depth::Content;
+        let content = self.options.verify == InspectionDepth::Content;
         // The date is in a granule's bytes, but no part of the id.
         let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
@@ -174,7 +174,7 @@ impl Drive {
     {
         let listen = |event: SessionEvent<'_>| tell(&event, progress);
         let Drive { mut options, recipes, stores, workers, .. } = self;
-        options.plan.content = options.verify == Depth::Content;
+        options.plan.content = options.verify == InspectionDepth::Content;
         let deadline = Duration::from_secs(options.plan.deadline.into());
         if let Workers::Here(worker) = &workers
             && !worker.replace

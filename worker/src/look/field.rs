@@ -1,7 +1,7 @@
 //! One level of one variable, read from a granule and brought to the size of a picture.
 
 use super::LookError;
-use edp_engine::reader::{Described, Session};
+use edp_engine::reader::{Described, ReaderSession};
 use std::path::Path;
 
 /// Number of tiles of a native granule.
@@ -48,7 +48,7 @@ impl Field {
     /// Reads a level of a variable, or of the file's first one; sides longer than `longest` cells (of all panels
     /// side by side) are shortened by averaging.
     pub(super) fn read(path: &Path, variable: Option<&str>, level: usize, longest: usize) -> Result<Field, LookError> {
-        let mut session = Session::open(path)?;
+        let mut session = ReaderSession::open(path)?;
         let variables = session.variables()?;
         let candidates: Vec<_> = variables.iter().filter(|v| kind(v).is_some()).collect();
         let chosen = match variable {
@@ -99,7 +99,7 @@ fn kind(variable: &Described) -> Option<Kind> {
 }
 
 /// Whether the rows of a map run from south to north, as they do unless `latitude` says otherwise.
-fn northward(session: &mut Session, variables: &[Described]) -> Result<bool, LookError> {
+fn northward(session: &mut ReaderSession, variables: &[Described]) -> Result<bool, LookError> {
     match variables.iter().find(|variable| variable.name == "latitude") {
         Some(latitude) => match latitude.shape()[..] {
             [rows] if rows >= 2 => {
@@ -114,7 +114,7 @@ fn northward(session: &mut Session, variables: &[Described]) -> Result<bool, Loo
 
 /// Reads panels of one level.
 struct Reader<'a> {
-    session: Session,
+    session: ReaderSession,
     variable: &'a Described,
     /// Start of the level: everything but panel, row, column.
     leading: Vec<usize>,
@@ -126,7 +126,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(session: Session, variable: &'a Described, level: usize) -> Result<Self, LookError> {
+    fn new(session: ReaderSession, variable: &'a Described, level: usize) -> Result<Self, LookError> {
         let (file, name) = (session.path().to_owned(), variable.name.clone());
         let tiled = kind(variable) == Some(Kind::Tiles);
         let dimensions = &variable.dimensions;

@@ -10,8 +10,8 @@ pub mod serve;
 pub use identity::{may_be_at_work, new_name};
 
 use edp_engine::granule::error::MakeError;
-use edp_engine::granule::inspect::{self, Depth, Identity, InspectError, Looked};
-use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::inspect::{self, Identity, InspectError, Inspected, InspectionDepth};
+use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::reader::ReadError;
 use edp_engine::resources::{self, Cache};
@@ -39,7 +39,7 @@ pub struct Worker {
     pub replace: bool,
     /// Whether granules of the same recipe that an earlier output version made are overwritten.
     pub replace_older: bool,
-    /// Bytes that a granule may take while it is made, beside the resources; see [`Means::memory`].
+    /// Bytes that a granule may take while it is made, beside the resources; see [`MakeContext::memory`].
     pub memory: u64,
     /// Loaded resources.
     pub cache: Cache,
@@ -101,8 +101,8 @@ impl Worker {
         if !replace {
             part.check_commit().map_err(unwritten)?;
         }
-        let means = Means { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
-        let made = make::make(recipe, means, &part.path())
+        let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
+        let made = make::make(recipe, context, &part.path())
             .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
         match stages.time(Stage::Commit, made.size, || part.commit(replace)).map_err(unwritten)? {
@@ -145,9 +145,9 @@ impl Worker {
         let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
         // In one go: each look opens the file in the process that reads it.
         let depth = match look {
-            ExistingCheck::Content => Depth::Content,
-            ExistingCheck::Bytes(_) | ExistingCheck::Identity if self.replace => Depth::Structure,
-            ExistingCheck::Bytes(_) | ExistingCheck::Identity => Depth::Present,
+            ExistingCheck::Content => InspectionDepth::Content,
+            ExistingCheck::Bytes(_) | ExistingCheck::Identity if self.replace => InspectionDepth::Structure,
+            ExistingCheck::Bytes(_) | ExistingCheck::Identity => InspectionDepth::Present,
         };
         let looked = match look_at(&path, recipe, depth, *look != ExistingCheck::Identity).map_err(read)? {
             Ok(looked) => looked,
@@ -206,7 +206,12 @@ fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error
 
 /// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds fault
 /// counts if it is given twice. The outer error says that the storage, not the file, is to blame.
-fn look_at(path: &Path, recipe: &Recipe, depth: Depth, places: bool) -> io::Result<Result<Looked, InspectError>> {
+fn look_at(
+    path: &Path,
+    recipe: &Recipe,
+    depth: InspectionDepth,
+    places: bool,
+) -> io::Result<Result<Inspected, InspectError>> {
     let first = inspect::look(path, recipe, depth, places);
     if matches!(&first, Ok(looked) if looked.identity == Identity::Same && looked.problems.is_empty()) {
         return Ok(first);

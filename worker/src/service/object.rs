@@ -2,7 +2,7 @@
 
 use super::{Worker, failure, may_be_at_work, returned};
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
-use edp_engine::granule::make::{self, Means};
+use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_files::Files;
 use edp_files::commit::{CommitError, Committed, PartialFile, parts_of};
@@ -39,9 +39,9 @@ impl Worker {
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
         let part = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
-        let means = Means { cache: &self.cache, memory: self.memory, cancel, stages };
+        let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages };
         let made =
-            make::make(recipe, means, &part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
+            make::make(recipe, context, &part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {
             return Err(returned());
         }

@@ -10,7 +10,7 @@ mod image;
 
 pub(crate) use image::{layouts_of, refuse_outside};
 
-use super::dataset::{Chunk, Value};
+use super::content::{Chunk, Value};
 use edp_protocol::wire;
 use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
 use std::ffi::{CStr, CString};

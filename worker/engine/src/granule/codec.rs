@@ -3,7 +3,7 @@
 //! What it writes is what HDF5's own filters would: bytes shuffled (all first bytes, then all second
 //! bytes ...), then a zlib stream. HDF5 reads it back with its standard filters.
 
-use super::dataset::{Chunk, Chunked, Type};
+use super::content::{Chunk, Chunked, Type};
 use super::stages::{Stage, Stages};
 use libdeflater::{CompressionLvl, Compressor};
 use rayon::prelude::*;
@@ -105,7 +105,7 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `dwindling` is called when
+    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `spare_cores` is called when
     /// the last one is begun: from then on there is nothing here for the other cores to do.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Codec {
     pub fn encode<T: Element>(
         &self,
         block: &Block<'_, T>,
-        dwindling: impl Fn() + Sync,
+        spare_cores: impl Fn() + Sync,
         stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
         let Block { values, shape, origin, chunk, pad } = *block;
@@ -142,7 +142,7 @@ impl Codec {
         let size = chunk.iter().product::<usize>() * T::SIZE;
         let timed = |compressor: &mut Option<Compressor>, index: usize| {
             if begun.fetch_add(1, Ordering::Relaxed) + 1 == total {
-                dwindling();
+                spare_cores();
             }
             stages.time(Stage::Compress, size as u64, || encode_one(compressor, index))
         };
@@ -230,10 +230,10 @@ mod tests {
         let codec = Codec { level: Some(5), shuffle: true };
         let block = Block { values: &values, shape: &shape, origin: &[6, 0, 0], chunk: &[2, 3, 4], pad: -1.0 };
         let called = AtomicUsize::new(0);
-        let dwindling = || {
+        let spare_cores = || {
             called.fetch_add(1, Ordering::Relaxed);
         };
-        let chunks = codec.encode(&block, dwindling, &Stages::begin()).unwrap();
+        let chunks = codec.encode(&block, spare_cores, &Stages::begin()).unwrap();
         assert_eq!(called.into_inner(), 1, "once, whatever order the chunks are begun in");
         let offsets: Vec<_> = chunks.iter().map(|c| c.offset.clone()).collect();
         assert_eq!(offsets, [[6, 0, 0], [6, 3, 0], [8, 0, 0], [8, 3, 0]]);

@@ -1,7 +1,7 @@
 //! Coordinates and bounds of a granule (specification 04, sections 7 and 9).
 
 use super::codec::{Codec, CodecError};
-use super::dataset::{Storage, Type, Values, Variable};
+use super::content::{Storage, Type, Values, Variable};
 use super::field::FILL;
 use super::time::EncodedTime;
 use crate::grid::Native;
@@ -38,13 +38,13 @@ pub struct Static {
 
 /// Which coordinates a granule has.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct CoordinateSelection<'a> {
     /// Whose rules apply.
     pub mode: Mode,
     /// Whether any variable has levels.
     pub three_d: bool,
     /// Which depths the variables of a latlon granule have; native ones get them all.
-    pub depths: Depths,
+    pub depths: VerticalAxis,
     /// Whether native coordinates of U points are wanted, and of V points.
     pub edges: [bool; 2],
     /// How static coordinates are compressed.
@@ -59,7 +59,7 @@ pub struct Wanted<'a> {
 
 /// Depths on the vertical axis of latlon granules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depths {
+pub struct VerticalAxis {
     /// Of the cell centres: `Z`, with bounds.
     pub centres: bool,
     /// Of the upper cell faces: `Zl`.
@@ -80,7 +80,7 @@ fn integers(values: impl Into<Arc<[i32]>>) -> Storage {
 }
 
 /// `time` and `time_bnds`.
-fn times(resources: &Resources, grid: GridKind, wanted: &Wanted<'_>) -> [Variable; 2] {
+fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>) -> [Variable; 2] {
     let metadata = &resources.texts.metadata;
     let long_name = wanted.dynamic.time_long_name.as_deref();
     let attributes = coordinate::describe_time(metadata, grid, long_name, wanted.time_units);
@@ -96,7 +96,7 @@ fn times(resources: &Resources, grid: GridKind, wanted: &Wanted<'_>) -> [Variabl
 ///
 /// # Errors
 /// The configured compression does not exist.
-pub fn native(resources: &Resources, wanted: &Wanted<'_>) -> Result<Coordinates, CodecError> {
+pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result<Coordinates, CodecError> {
     let (model, metadata) = (&*resources.grid, &resources.texts.metadata);
     let grid = &model.native;
     let [time, time_bounds] = times(resources, GridKind::Native, wanted);
@@ -168,7 +168,7 @@ pub fn native(resources: &Resources, wanted: &Wanted<'_>) -> Result<Coordinates,
 
 impl ModelGrid {
     /// A static horizontal coordinate: plain in EDP's files, one deflated chunk in ours, made at the first call.
-    fn horizontal(&self, name: &'static str, wanted: &Wanted<'_>) -> Result<Storage, CodecError> {
+    fn horizontal(&self, name: &'static str, wanted: &CoordinateSelection<'_>) -> Result<Storage, CodecError> {
         let codec = match wanted.mode {
             Mode::Edp2024 => Codec { level: None, shuffle: false },
             Mode::Corrected => wanted.codec,
@@ -213,7 +213,7 @@ fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
 }
 
 /// Coordinates of a latlon granule.
-pub fn latlon(resources: &Resources, target: &Target, wanted: &Wanted<'_>) -> Coordinates {
+pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelection<'_>) -> Coordinates {
     let metadata = &resources.texts.metadata;
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
     let describe = |name: &str| coordinate::describe(metadata, GridKind::Latlon, name);

@@ -4,7 +4,7 @@
 //! side by side on all cores, checked, and compressed before the next slab is touched.
 
 use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
-use super::dataset::{Chunk, Chunked, Value};
+use super::content::{Chunk, Chunked, Value};
 use super::rotation::{Orientation, Staggering, rotate};
 use super::stages::{Stage, Stages};
 use super::sums::{Sums, plain_range};
@@ -61,7 +61,7 @@ pub enum FieldError {
 }
 
 /// A value of the output: single or double precision.
-pub trait Output: Element + Real + PartialOrd {
+pub trait OutputValue: Element + Real + PartialOrd {
     /// The fill value.
     const FILL: Self;
     /// Whether it is a number and not infinite.
@@ -73,7 +73,7 @@ pub trait Output: Element + Real + PartialOrd {
     fn attribute(values: &[Self]) -> Value;
 }
 
-impl Output for f32 {
+impl OutputValue for f32 {
     const FILL: f32 = FILL as f32;
     #[inline]
     fn finite(self) -> bool {
@@ -89,7 +89,7 @@ impl Output for f32 {
     }
 }
 
-impl Output for f64 {
+impl OutputValue for f64 {
     const FILL: f64 = FILL;
     #[inline]
     fn finite(self) -> bool {
@@ -139,7 +139,7 @@ impl Record {
 }
 
 /// What the values of a field are made of.
-pub enum Source {
+pub enum FieldSource {
     /// One model variable as it is.
     Direct(Box<Record>),
     /// One component of a vector.
@@ -158,20 +158,20 @@ pub struct Vector {
     pub orientation: Orientation,
 }
 
-impl Source {
+impl FieldSource {
     /// Names of the input files, for messages.
     pub fn names(&self) -> String {
         match self {
-            Source::Direct(record) => record.input.name().to_owned(),
-            Source::Rotated(vector) => format!("{} or {}", vector.x.input.name(), vector.y.input.name()),
+            FieldSource::Direct(record) => record.input.name().to_owned(),
+            FieldSource::Rotated(vector) => format!("{} or {}", vector.x.input.name(), vector.y.input.name()),
         }
     }
 
     /// The records that are read.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let (first, second) = match self {
-            Source::Direct(record) => (&**record, None),
-            Source::Rotated(vector) => (&vector.x, Some(&vector.y)),
+            FieldSource::Direct(record) => (&**record, None),
+            FieldSource::Rotated(vector) => (&vector.x, Some(&vector.y)),
         };
         [first].into_iter().chain(second)
     }
@@ -182,7 +182,7 @@ pub struct Field<'a> {
     /// Name of the output variable.
     pub name: &'a str,
     /// Its inputs.
-    pub source: &'a Source,
+    pub source: &'a FieldSource,
     /// The model grid.
     pub grid: &'a Native,
     /// Its levels; none if it is 2-D.
@@ -195,27 +195,27 @@ pub struct Field<'a> {
 
 /// What was seen in some planes.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<O> {
+pub struct ValueSummary<O> {
     /// Smallest and largest value that is not fill; none if all is fill.
     pub range: Option<[O; 2]>,
     /// Wet target cells that no source covers, over all levels.
     pub uncovered: usize,
 }
 
-impl<O: Output> Seen<O> {
+impl<O: OutputValue> ValueSummary<O> {
     /// Before anything was seen.
-    pub fn nothing() -> Seen<O> {
-        Seen { range: None, uncovered: 0 }
+    pub fn nothing() -> ValueSummary<O> {
+        ValueSummary { range: None, uncovered: 0 }
     }
 
     /// What was seen in either.
     #[must_use]
-    pub fn and(self, other: Seen<O>) -> Seen<O> {
+    pub fn and(self, other: ValueSummary<O>) -> ValueSummary<O> {
         let range = match (self.range, other.range) {
             (Some([a, b]), Some([c, d])) => Some([if c < a { c } else { a }, if d > b { d } else { b }]),
             (a, b) => a.or(b),
         };
-        Seen { range, uncovered: self.uncovered + other.uncovered }
+        ValueSummary { range, uncovered: self.uncovered + other.uncovered }
     }
 }
 
@@ -242,9 +242,9 @@ impl Needs {
     }
 
     /// The most bytes at once, with so many slabs under way and the chunks of one more with the writer.
-    pub fn bytes(&self, lanes: usize, threads: usize) -> u64 {
-        let (lanes, threads) = (lanes as u64, threads as u64);
-        let slabs = lanes.saturating_mul(self.slab).saturating_add((lanes + 1).saturating_mul(self.chunks));
+    pub fn bytes(&self, in_flight: usize, threads: usize) -> u64 {
+        let (in_flight, threads) = (in_flight as u64, threads as u64);
+        let slabs = in_flight.saturating_mul(self.slab).saturating_add((in_flight + 1).saturating_mul(self.chunks));
         slabs.saturating_add(threads.saturating_mul(self.thread))
     }
 }
@@ -263,7 +263,7 @@ impl Field<'_> {
     ///
     /// # Errors
     /// As [`Field::fill`].
-    pub fn range<O: Output>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
+    pub fn range<O: OutputValue>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
         let seen = (0..self.levels.unwrap_or(1))
@@ -277,7 +277,7 @@ impl Field<'_> {
                     self.plane(level, &horizontal, out)
                 },
             )
-            .try_reduce(Seen::nothing, |a, b| Ok(a.and(b)))?;
+            .try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))?;
         Ok(seen.range)
     }
 
@@ -287,12 +287,12 @@ impl Field<'_> {
     }
 
     /// How the field lies in a file.
-    pub fn chunked<O: Output>(&self, codec: &Codec) -> Chunked {
+    pub fn chunked<O: OutputValue>(&self, codec: &Codec) -> Chunked {
         codec.chunked(chunk_shape(&self.shape(), O::SIZE))
     }
 
     /// The most bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
-    pub fn needs<O: Output>(&self) -> Needs {
+    pub fn needs<O: OutputValue>(&self) -> Needs {
         /// A deflate compressor, and what is small.
         const BESIDES: u64 = 2 << 20;
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
@@ -308,8 +308,8 @@ impl Field<'_> {
             None => product(&cover),
         } * size;
         let (read, rotated) = match self.source {
-            Source::Direct(record) => (record.input.plane_memory(), 0),
-            Source::Rotated(vector) => {
+            FieldSource::Direct(record) => (record.input.plane_memory(), 0),
+            FieldSource::Rotated(vector) => {
                 let plane = product(&[TILES, self.grid.n, self.grid.n]) * 4;
                 (vector.x.input.plane_memory() + vector.y.input.plane_memory(), 3 * plane)
             }
@@ -319,7 +319,7 @@ impl Field<'_> {
     }
 
     /// The levels of each slab, from above: as many as a chunk has. A field without levels is one slab.
-    pub fn slabs<O: Output>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
+    pub fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
         let levels = self.levels.unwrap_or(1);
         let depth = self.levels.map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
         (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))
@@ -329,12 +329,12 @@ impl Field<'_> {
     ///
     /// # Errors
     /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
-    pub fn fill<O: Output>(
+    pub fn fill<O: OutputValue>(
         &self,
         levels: Range<usize>,
         cancel: &AtomicBool,
         slab: &mut Vec<O>,
-    ) -> Result<Seen<O>, FieldError> {
+    ) -> Result<ValueSummary<O>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
         slab.resize(levels.len() * plane, O::FILL);
@@ -346,19 +346,19 @@ impl Field<'_> {
                 }
                 self.plane(levels.start + k, &horizontal, out)
             })
-            .try_reduce(Seen::nothing, |a, b| Ok(a.and(b)))
+            .try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))
     }
 
-    /// The chunks of a slab, in row-major order; `dwindling` as for [`Codec::encode`].
+    /// The chunks of a slab, in row-major order; `spare_cores` as for [`Codec::encode`].
     ///
     /// # Errors
     /// A deflate level that does not exist.
-    pub fn compress<O: Output>(
+    pub fn compress<O: OutputValue>(
         &self,
         codec: &Codec,
         levels: Range<usize>,
         slab: &[O],
-        dwindling: impl Fn() + Sync,
+        spare_cores: impl Fn() + Sync,
     ) -> Result<Vec<Chunk>, FieldError> {
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
@@ -368,17 +368,22 @@ impl Field<'_> {
             origin[1] = levels.start as u64;
         }
         let block = Block { values: slab, shape: &slab_shape, origin: &origin, chunk: &chunk, pad: O::FILL };
-        Ok(codec.encode(&block, dwindling, self.stages)?)
+        Ok(codec.encode(&block, spare_cores, self.stages)?)
     }
 
     /// Makes one level of the output.
-    fn plane<O: Output>(&self, level: usize, shape: &[usize], out: &mut [O]) -> Result<Seen<O>, FieldError> {
+    fn plane<O: OutputValue>(
+        &self,
+        level: usize,
+        shape: &[usize],
+        out: &mut [O],
+    ) -> Result<ValueSummary<O>, FieldError> {
         match self.source {
-            Source::Direct(record) => match record.plane(level, self.stages)? {
+            FieldSource::Direct(record) => match record.plane(level, self.stages)? {
                 Plane::F32(values) => self.route_plane(level, shape, &values, out),
                 Plane::F64(values) => self.route_plane(level, shape, &values, out),
             },
-            Source::Rotated(vector) => {
+            FieldSource::Rotated(vector) => {
                 let (x, y) = (vector.x.plane(level, self.stages)?, vector.y.plane(level, self.stages)?);
                 let bytes = (x.len() + y.len()) * size_of::<f32>();
                 let rotated = self.stages.time(Stage::Rotate, bytes as u64, || {
@@ -396,13 +401,13 @@ impl Field<'_> {
         }
     }
 
-    fn route_plane<I: Real, O: Output>(
+    fn route_plane<I: Real, O: OutputValue>(
         &self,
         level: usize,
         shape: &[usize],
         values: &[I],
         out: &mut [O],
-    ) -> Result<Seen<O>, FieldError> {
+    ) -> Result<ValueSummary<O>, FieldError> {
         let stage = match &self.route {
             Route::Native(_) => Stage::Mask,
             Route::Latlon { .. } => Stage::Regrid,
@@ -412,13 +417,13 @@ impl Field<'_> {
     }
 
     /// Puts a plane of the model where it goes.
-    fn put<I: Real, O: Output>(
+    fn put<I: Real, O: OutputValue>(
         &self,
         level: usize,
         shape: &[usize],
         values: &[I],
         out: &mut [O],
-    ) -> Result<Seen<O>, FieldError> {
+    ) -> Result<ValueSummary<O>, FieldError> {
         match &self.route {
             Route::Native(mask) => {
                 let wet = mask.level(level.min(mask.levels() - 1));
@@ -439,14 +444,14 @@ impl Field<'_> {
                 weights.apply(values, out, O::FILL, uncovered)?;
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
                 let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], fills)?;
-                Ok(Seen { uncovered: weights.uncovered(), ..seen })
+                Ok(ValueSummary { uncovered: weights.uncovered(), ..seen })
             }
         }
     }
 
     /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones. `dry` cells, which are
     /// those that are not `wet`, hold fill.
-    fn check<O: Output>(
+    fn check<O: OutputValue>(
         &self,
         level: usize,
         shape: &[usize],
@@ -454,14 +459,14 @@ impl Field<'_> {
         dry: usize,
         wet: impl Fn(usize) -> bool,
         uncovered: usize,
-    ) -> Result<Seen<O>, FieldError> {
+    ) -> Result<ValueSummary<O>, FieldError> {
         let good = out.len().saturating_sub(dry + uncovered);
         if let Some(range) = plain_range(out, good) {
-            return Ok(Seen { range: Some(range), uncovered: 0 });
+            return Ok(ValueSummary { range: Some(range), uncovered: 0 });
         }
         let sums = Sums::of(out);
         if sums.bad == 0 && sums.fills == dry + uncovered {
-            return Ok(Seen { range: sums.range, uncovered: 0 });
+            return Ok(ValueSummary { range: sums.range, uncovered: 0 });
         }
         // Something is wrong; now look for it.
         let (mut fills, mut first_bad, mut first_fill) = (0, None, None);

@@ -1,7 +1,7 @@
 //! Datasets to files: the netCDF library defines, we write the chunks.
 
 use super::chunks::{self, ChunkError, ChunkWriter};
-use super::dataset::{Attributes, Chunk, Dataset, Storage, Type, Value, Values, Variable};
+use super::content::{Attributes, Chunk, GranuleContent, Storage, Type, Value, Values, Variable};
 use crate::libraries;
 use netcdf::{AttributeValue, FileMut};
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ impl Writer {
     /// # Errors
     /// Something is in the file already, a definition is refused, or the disk is full or unwritable: then as the system's
     /// own error.
-    pub fn create(path: &Path, dataset: &Dataset) -> Result<Writer, FileError> {
+    pub fn create(path: &Path, dataset: &GranuleContent) -> Result<Writer, FileError> {
         chunks::silence_hdf5(); // whatever thread this is
         // A handle of our own gives the system's own words for what is wrong; a create that fails inside the netCDF library
         // leaves HDF5 with something it cannot close.
@@ -162,7 +162,7 @@ fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> File
 }
 
 /// Writes everything but chunks into an empty file.
-fn begin(path: &Path, dataset: &Dataset) -> Result<(), FileError> {
+fn begin(path: &Path, dataset: &GranuleContent) -> Result<(), FileError> {
     let fail = |action: &str| {
         let action = action.to_owned();
         move |source| FileError::Netcdf { path: path.into(), action, source }
@@ -272,12 +272,12 @@ pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribu
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::codec::{Block, Codec};
-    use super::super::dataset::Chunked;
+    use super::super::content::Chunked;
     use super::super::stages::Stages;
     use super::*;
 
     /// Writes a dataset all of whose chunks are made.
-    pub(in super::super) fn write(path: &Path, dataset: &Dataset) -> Result<Written, FileError> {
+    pub(in super::super) fn write(path: &Path, dataset: &GranuleContent) -> Result<Written, FileError> {
         File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
         let mut writer = Writer::create(path, dataset)?;
         for variable in &dataset.variables {
@@ -289,7 +289,7 @@ pub(super) mod tests {
     }
 
     /// A small file with everything in it that granules use.
-    pub(in super::super) fn sample() -> Dataset {
+    pub(in super::super) fn sample() -> GranuleContent {
         let codec = Codec { level: Some(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
         let (shape, chunk) = (&[1, 4, 6], &[1, 3, 4]);
@@ -298,7 +298,7 @@ pub(super) mod tests {
         let chunked = Chunked { chunks: Some(chunks.into()), ..codec.chunked(vec![1, 3, 4]) };
         let range = ("actual_range".to_owned(), Value::F32(vec![1.0, 23.0]));
         let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));
-        Dataset {
+        GranuleContent {
             dimensions: vec![("time".into(), 1), ("y".into(), 4), ("x".into(), 6)],
             variables: vec![
                 Variable {

@@ -4,7 +4,7 @@
 //! structure held against the dataset that it was written from.
 
 use super::chunks::{self, ChunkError};
-use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
+use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::file::{self, Written};
 use crate::libraries;
 use edp_protocol::wire;
@@ -43,7 +43,7 @@ pub enum GateError {
 ///
 /// # Errors
 /// The file cannot be read, or [`GateError::Violations`] with all that differs.
-pub fn check(path: &Path, dataset: &Dataset, written: &Written) -> Result<Vec<wire::ChunkPlaces>, GateError> {
+pub fn check(path: &Path, dataset: &GranuleContent, written: &Written) -> Result<Vec<wire::ChunkPlaces>, GateError> {
     let mut violations = Vec::new();
     let read = |source| GateError::Read { path: path.into(), source };
     {
@@ -124,8 +124,8 @@ fn check_variable(
     compare(violations, name, found.attributes(), &variable.attributes)?;
     if let Storage::Contiguous(values) = &variable.storage {
         let same = match values {
-            super::dataset::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
-            super::dataset::Values::F32(values) => {
+            super::content::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
+            super::content::Values::F32(values) => {
                 // Bits, so that a NaN in a coordinate compares equal to itself.
                 let found = found.get_values::<f32, _>(..)?;
                 found.len() == values.len() && found.iter().zip(values.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
@@ -233,12 +233,12 @@ fn check_chunks(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::super::dataset::Values;
+    use super::super::content::Values;
     use super::super::file::Writer;
     use super::super::file::tests::{sample, write};
     use super::*;
 
-    fn violations(path: &Path, dataset: &Dataset, written: &Written) -> Vec<String> {
+    fn violations(path: &Path, dataset: &GranuleContent, written: &Written) -> Vec<String> {
         match check(path, dataset, written) {
             Err(GateError::Violations { violations, .. }) => violations,
             other => panic!("{other:?}"),
@@ -262,7 +262,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.nc");
         let written = write(&path, &sample()).unwrap();
-        type Change = fn(&mut Dataset);
+        type Change = fn(&mut GranuleContent);
         let changes: [(&str, Change); 9] = [
             ("dimensions", |d| d.dimensions[1].1 = 5),
             ("global: attribute title", |d| d.attributes[0].1 = Value::from("other")),

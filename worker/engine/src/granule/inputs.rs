@@ -1,7 +1,7 @@
 //! Inputs of a recipe: opened, held against the recipe and the grid, and given their place on the grid.
 
 use super::error::MakeError;
-use super::field::{FieldError, Input, Record, Source, Vector};
+use super::field::{FieldError, FieldSource, Input, Record, Vector};
 use super::make::Assembly;
 use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
@@ -21,14 +21,14 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 
 /// A file from its beginning to its end, until somebody wants it to stop.
-pub(super) struct InOrder<'a> {
+pub(super) struct CancellableReader<'a> {
     pub(super) file: &'a dyn ReadAt,
     pub(super) at: u64,
     pub(super) size: u64,
     pub(super) stop: &'a [&'a AtomicBool],
 }
 
-impl Read for InOrder<'_> {
+impl Read for CancellableReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
             return Err(io::Error::other("stopped on request"));
@@ -46,7 +46,7 @@ pub(super) struct Output<'a> {
     /// Its name.
     pub(super) name: &'a str,
     /// What it is made of.
-    pub(super) source: Source,
+    pub(super) source: FieldSource,
     /// Where on the grid it lives.
     pub(super) placement: Placement,
     /// Its levels; none if it is 2-D.
@@ -127,7 +127,7 @@ impl Assembly<'_> {
                 let (record, field) = self.open(name, pair, &mut remotes)?;
                 let levels = self.levels(name, &record)?;
                 let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
-                (Source::Direct(Box::new(record)), placement, levels)
+                (FieldSource::Direct(Box::new(record)), placement, levels)
             }
             [first, second] => self.rotated(name, first, second, &mut remotes, warnings)?,
             _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
@@ -143,7 +143,7 @@ impl Assembly<'_> {
         second: &[String],
         remotes: &mut Vec<Remote>,
         warnings: &mut Vec<String>,
-    ) -> Result<(Source, Placement, Option<usize>), MakeError> {
+    ) -> Result<(FieldSource, Placement, Option<usize>), MakeError> {
         let dynamic = &self.recipe.dynamic_metadata;
         let components = dynamic.field_components.as_ref().and_then(|of| of.get(name));
         let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(name));
@@ -183,7 +183,7 @@ impl Assembly<'_> {
         };
         let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
         let vector = Vector { x: x.0, y: y.0, staggering, orientation };
-        Ok((Source::Rotated(Box::new(vector)), placement, levels))
+        Ok((FieldSource::Rotated(Box::new(vector)), placement, levels))
     }
 
     /// Levels of an input that fits the grid; none if it is 2-D.
@@ -271,10 +271,10 @@ impl Assembly<'_> {
     fn digest(&self, record: &Record, over: &AtomicBool) -> Result<Digest, MakeError> {
         let (file, size) = (record.input.data(), record.input.header().byte_length());
         let hash = || {
-            let pass = InOrder { file, at: 0, size, stop: &[self.cancel, over] };
+            let pass = CancellableReader { file, at: 0, size, stop: &[self.cancel, over] };
             self.stages.time(Stage::Hash, size, || Digest::of_reader(pass)).map(|(digest, _)| digest)
         };
-        self.hashed.digest(file, hash).map_err(|source| match self.cancel.load(Ordering::Relaxed) {
+        self.digest_cache.digest(file, hash).map_err(|source| match self.cancel.load(Ordering::Relaxed) {
             true => MakeError::Field(FieldError::Cancelled),
             false => MakeError::Mds(MdsError::Read { file: record.input.name().into(), source }),
         })

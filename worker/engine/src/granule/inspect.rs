@@ -4,13 +4,13 @@
 //! reads it is a finding about the file.
 
 use super::chunks::{self, Layout};
-use super::dataset::{Attributes, Value, get};
+use super::content::{Attributes, Value, get};
 use super::file;
 use super::inflate;
 use super::time;
 use crate::metadata::global::is_placeholder;
 use crate::reader::opened::Opened;
-use crate::reader::{ReadError, Session};
+use crate::reader::{ReadError, ReaderSession};
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
 use edp_protocol::{Location, Mode, wire};
@@ -63,7 +63,7 @@ pub enum Identity {
 
 /// How closely a file is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Depth {
+pub enum InspectionDepth {
     /// Whose it is.
     Present,
     /// Also its variables, fill values, time, bounds, and whether every chunk is there; see [`structure`].
@@ -74,7 +74,7 @@ pub enum Depth {
 
 /// What a look at a file has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looked {
+pub struct Inspected {
     /// Whose granule it is.
     pub identity: Identity,
     /// What is wrong with it, as far as it was looked at.
@@ -87,9 +87,9 @@ pub struct Looked {
 ///
 /// # Errors
 /// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
-pub fn look(path: &Path, recipe: &Recipe, depth: Depth, places: bool) -> Result<Looked, InspectError> {
+pub fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, places: bool) -> Result<Inspected, InspectError> {
     recipe.plan()?;
-    Ok(Session::open(path)?.look(Some(recipe), depth, places)?)
+    Ok(ReaderSession::open(path)?.look(Some(recipe), depth, places)?)
 }
 
 /// Holds the identity of an existing file against a recipe: by `recipe_id`, or by `uuid` where EDP's attributes are kept.
@@ -97,7 +97,7 @@ pub fn look(path: &Path, recipe: &Recipe, depth: Depth, places: bool) -> Result<
 /// # Errors
 /// The file is not readable, or the recipe has no plan.
 pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> {
-    Ok(look(path, recipe, Depth::Present, false)?.identity)
+    Ok(look(path, recipe, InspectionDepth::Present, false)?.identity)
 }
 
 /// [`identify`] for an object: by the id that its store has for it, else by what is in it.
@@ -120,7 +120,7 @@ pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Sto
 /// # Errors
 /// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
 pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
-    Ok(look(path, recipe, Depth::Structure, false)?.problems)
+    Ok(look(path, recipe, InspectionDepth::Structure, false)?.problems)
 }
 
 /// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated, to
@@ -130,7 +130,7 @@ pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectErr
 /// # Errors
 /// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
 pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
-    Ok(look(path, recipe, Depth::Content, false)?.problems)
+    Ok(look(path, recipe, InspectionDepth::Content, false)?.problems)
 }
 
 /// Where the chunks of every variable of a file are that has any.
@@ -138,7 +138,7 @@ pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError
 /// # Errors
 /// The file is not readable.
 pub fn places(path: &Path) -> Result<Vec<wire::ChunkPlaces>, InspectError> {
-    Ok(Session::open(path)?.look(None, Depth::Present, true)?.places)
+    Ok(ReaderSession::open(path)?.look(None, InspectionDepth::Present, true)?.places)
 }
 
 /// [`look`], where the file is open. Without a recipe, it is nobody's granule.
@@ -148,17 +148,17 @@ pub fn places(path: &Path) -> Result<Vec<wire::ChunkPlaces>, InspectError> {
 pub(crate) fn look_at(
     opened: &mut Opened<'_>,
     recipe: Option<&Recipe>,
-    depth: Depth,
+    depth: InspectionDepth,
     places: bool,
-) -> Result<Looked, String> {
-    let mut looked = Looked { identity: Identity::Other(Vec::new()), problems: Vec::new(), places: Vec::new() };
+) -> Result<Inspected, String> {
+    let mut looked = Inspected { identity: Identity::Other(Vec::new()), problems: Vec::new(), places: Vec::new() };
     if let Some(recipe) = recipe {
         looked.identity = identity(&globals(opened).map_err(in_words)?, recipe)?;
-        if depth > Depth::Present {
+        if depth > InspectionDepth::Present {
             looked.problems = structure_of(opened, recipe)?;
         }
     }
-    let inflated = depth == Depth::Content && looked.identity == Identity::Same;
+    let inflated = depth == InspectionDepth::Content && looked.identity == Identity::Same;
     if inflated || places {
         let names: Vec<String> = opened.file().map_err(in_words)?.variables().map(|variable| variable.name()).collect();
         let layouts = layouts(opened, &names.iter().map(String::as_str).collect::<Vec<_>>())?;

@@ -1,20 +1,20 @@
 //! One recipe in, one file out: reads, assembles, writes, and passes the gate.
 
-use super::coordinates::{self, Coordinates, Depths, Wanted};
-use super::dataset::{Attributes, Dataset, Storage, Type, Value, Variable};
+use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
+use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
 use super::field::{FILL, Field, Needs, Route};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
-use super::lanes::LANES;
-use super::pipeline::Lined;
+use super::ordered_steps::SLABS_IN_FLIGHT;
 use super::remote::held_at_once;
+use super::slab_pipeline::SlabPipeline;
 use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
+use crate::digest_cache::DigestCache;
 use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
-use crate::hashed::Hashed;
 use crate::metadata::attribute;
 use crate::metadata::configuration::Precision;
 use crate::metadata::global::{self, Sources};
@@ -32,7 +32,7 @@ use std::sync::{Arc, mpsc};
 
 /// What was made.
 #[derive(Debug, Clone)]
-pub struct Made {
+pub struct MadeFile {
     /// Size of the file in bytes.
     pub size: u64,
     /// Digest of its bytes.
@@ -45,7 +45,7 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
-impl Made {
+impl MadeFile {
     /// The outcome, once the granule stands at its place.
     pub fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
         wire::Done {
@@ -62,14 +62,14 @@ impl Made {
     }
 }
 
-/// What a worker makes granules with.
+/// Cache, limits and cancellation under which a granule is made.
 #[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
+pub struct MakeContext<'a> {
     /// Loaded resources.
     pub cache: &'a Cache,
     /// Bytes that a granule may take while it is made, beside the resources.
     pub memory: u64,
-    /// Set by somebody who wants it to be given up at the next level.
+    /// Cancellation flag; checked before each level.
     pub cancel: &'a AtomicBool,
     /// The clock of this granule.
     pub stages: &'a Stages,
@@ -79,13 +79,13 @@ pub struct Means<'a> {
 ///
 /// # Errors
 /// Anything that keeps the granule from being right; whatever stands at `path` then is to be removed.
-pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, MakeError> {
+pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<MadeFile, MakeError> {
     recipe.check_identity()?;
     let plan = recipe.plan()?;
     if plan.is_held() {
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
-    let Means { cache, cancel, stages, .. } = means;
+    let MakeContext { cache, cancel, stages, .. } = context;
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
     let mut warnings = Vec::new();
     let outputs = assembly.outputs(&mut warnings)?;
@@ -95,14 +95,14 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
         pairs.map(|(output, mask)| assembly.field(output, mask)).collect::<Result<Vec<_>, _>>()
     })?;
     let mut dataset = assembly.dataset(&outputs, &fields)?;
-    let lanes = assembly.lanes(&outputs, &fields, means.memory)?;
+    let in_flight = assembly.in_flight(&outputs, &fields, context.memory)?;
     stages.end_spans();
-    let plan = Lined { outputs: &outputs, fields: &fields, lanes };
-    let (dwindling, spare) = mpsc::channel();
+    let plan = SlabPipeline { outputs: &outputs, fields: &fields, in_flight };
+    let (spare_cores, spare) = mpsc::channel();
     let failed = AtomicBool::new(false);
     let (made, inputs) = std::thread::scope(|scope| {
         let hashing = scope.spawn(|| assembly.hash(&outputs, spare, &failed));
-        let written = assembly.write(&plan, &mut dataset, path, dwindling, &mut warnings);
+        let written = assembly.write(&plan, &mut dataset, path, spare_cores, &mut warnings);
         let made = written.and_then(|written| finish(path, &dataset, &written, stages));
         failed.store(made.is_err(), Ordering::Relaxed);
         (made, hashing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -111,14 +111,14 @@ pub fn make(recipe: &Recipe, means: Means<'_>, path: &Path) -> Result<Made, Make
     let ((size, digest, chunks), mut inputs) = (made?, inputs?);
     assembly.add_fetched(&outputs, &mut inputs)?;
     assembly.check_content(&inputs)?;
-    Ok(Made { size, digest, inputs, chunks, warnings })
+    Ok(MadeFile { size, digest, inputs, chunks, warnings })
 }
 
 /// Brings a file that is closed onto the disk, hashes it and holds it against its dataset, all at once: none needs
 /// anything of the others. Gives its size, its digest, and where its chunks are.
 fn finish(
     path: &Path,
-    dataset: &Dataset,
+    dataset: &GranuleContent,
     written: &Written,
     stages: &Stages,
 ) -> Result<(u64, Digest, Vec<wire::ChunkPlaces>), MakeError> {
@@ -161,7 +161,7 @@ pub(super) struct Assembly<'a> {
     pub(super) name: GranuleName,
     pub(super) resources: Resources,
     pub(super) stores: &'a Stores,
-    pub(super) hashed: &'a Hashed,
+    pub(super) digest_cache: &'a DigestCache,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
 }
@@ -177,14 +177,14 @@ impl<'a> Assembly<'a> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
-        let (stores, hashed) = (cache.stores(), cache.hashed());
-        Ok(Assembly { recipe, plan, name, resources, stores, hashed, cancel, stages })
+        let (stores, digest_cache) = (cache.stores(), cache.digest_cache());
+        Ok(Assembly { recipe, plan, name, resources, stores, digest_cache, cancel, stages })
     }
 }
 
 impl Assembly<'_> {
     /// Describes the whole file: everything but the values of the data variables, and what follows from them.
-    fn dataset(&self, outputs: &[Output<'_>], fields: &[Field<'_>]) -> Result<Dataset, MakeError> {
+    fn dataset(&self, outputs: &[Output<'_>], fields: &[Field<'_>]) -> Result<GranuleContent, MakeError> {
         let texts = &self.resources.texts;
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
@@ -192,10 +192,10 @@ impl Assembly<'_> {
         let time = time::encode(&self.recipe.dynamic_metadata, &self.plan.time_units)
             .map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
         let has = |point| outputs.iter().any(|output| output.placement.horizontal == point);
-        let wanted = Wanted {
+        let wanted = CoordinateSelection {
             mode: self.plan.mode,
             three_d: outputs.iter().any(|output| output.levels.is_some()),
-            depths: Depths {
+            depths: VerticalAxis {
                 centres: outputs.iter().any(|output| output.levels.is_some() && !self.keeps_faces(output)),
                 upper_faces: outputs.iter().any(|output| self.keeps_faces(output)),
             },
@@ -233,11 +233,11 @@ impl Assembly<'_> {
         }
         let variables =
             in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
-        Ok(Dataset { dimensions: coordinates.dimensions, variables, attributes })
+        Ok(GranuleContent { dimensions: coordinates.dimensions, variables, attributes })
     }
 
     /// How many slabs are under way at once: as many as do good, if the memory of a slot is enough for them.
-    fn lanes(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
+    fn in_flight(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
         let threads = rayon::current_num_threads();
         let needs: Vec<Needs> = fields
             .iter()
@@ -247,9 +247,9 @@ impl Assembly<'_> {
             })
             .collect();
         let all = needs.iter().copied().fold(Needs::default(), Needs::or);
-        let bytes = |lanes| all.bytes(lanes, threads).saturating_add(held_at_once(outputs, lanes));
-        if let Some(lanes) = (1..=LANES).rev().find(|lanes| bytes(*lanes) <= limit) {
-            return Ok(lanes);
+        let bytes = |in_flight| all.bytes(in_flight, threads).saturating_add(held_at_once(outputs, in_flight));
+        if let Some(in_flight) = (1..=SLABS_IN_FLIGHT).rev().find(|in_flight| bytes(*in_flight) <= limit) {
+            return Ok(in_flight);
         }
         let largest = outputs.iter().zip(&needs).max_by_key(|(_, needs)| needs.bytes(1, threads));
         let variable = largest.map_or_else(String::new, |(output, _)| output.name.to_owned());

@@ -2,8 +2,8 @@
 
 pub mod chunks;
 pub mod codec;
+pub mod content;
 pub mod coordinates;
-pub mod dataset;
 pub mod error;
 pub mod field;
 pub mod file;
@@ -11,12 +11,12 @@ pub mod gate;
 pub mod inflate;
 mod inputs;
 pub mod inspect;
-mod lanes;
 pub mod make;
-mod pipeline;
+mod ordered_steps;
 pub mod ranges;
 mod remote;
 pub mod rotation;
+mod slab_pipeline;
 pub mod stages;
 mod sums;
 pub mod time;

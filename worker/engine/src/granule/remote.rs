@@ -2,7 +2,7 @@
 //! after it: however many variables a granule has, those of few are in memory.
 
 use super::error::MakeError;
-use super::inputs::{InOrder, Output, wanted_tag};
+use super::inputs::{CancellableReader, Output, wanted_tag};
 use super::stages::{Stage, Stages};
 use edp_files::ReadAt;
 use edp_protocol::recipe::Version;
@@ -49,7 +49,7 @@ impl Remote {
             let difference = format!("has {found} bytes, but had {planned} when the recipe was planned");
             return Err(MakeError::InputChanged { path: self.path.clone(), difference });
         }
-        let pass = InOrder { file: &*object, at: 0, size: self.size, stop: &[] };
+        let pass = CancellableReader { file: &*object, at: 0, size: self.size, stop: &[] };
         let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;
         let _ = self.digest.set(digest); // fetched again, it is the same version
         *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(object);
@@ -100,11 +100,11 @@ impl Output<'_> {
     }
 }
 
-/// Most bytes of fetched objects that are in memory at once while outputs are made in so many lanes, and those of the
+/// Most bytes of fetched objects that are in memory at once while so many slabs are in flight, and those of the
 /// one after them are fetched.
-pub(super) fn held_at_once(outputs: &[Output<'_>], lanes: usize) -> u64 {
+pub(super) fn held_at_once(outputs: &[Output<'_>], in_flight: usize) -> u64 {
     let sum = |outputs: &[Output<'_>]| outputs.iter().map(Output::fetched).fold(0, u64::saturating_add);
-    outputs.windows((lanes + 1).min(outputs.len()).max(1)).map(sum).max().unwrap_or(0)
+    outputs.windows((in_flight + 1).min(outputs.len()).max(1)).map(sum).max().unwrap_or(0)
 }
 
 /// Fetches the inputs of outputs one after the other, in their order, on a thread of its own.

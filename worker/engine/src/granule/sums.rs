@@ -1,13 +1,13 @@
 //! What the values of a plane come to: its smallest and largest one, and how many are no good.
 
-use super::field::Output;
+use super::field::OutputValue;
 
 /// Values that are looked at side by side: the compiler turns these into vector instructions; sums of numbers it would
 /// otherwise have to form one by one.
 const LANES: usize = 16;
 
 /// Gives each value to `add`, with the lane that it falls into.
-fn in_lanes<O: Output>(values: &[O], mut add: impl FnMut(usize, O)) {
+fn in_lanes<O: OutputValue>(values: &[O], mut add: impl FnMut(usize, O)) {
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
         for (lane, value) in block.iter().enumerate() {
@@ -20,7 +20,7 @@ fn in_lanes<O: Output>(values: &[O], mut add: impl FnMut(usize, O)) {
 }
 
 /// The least of the lanes' least, and the most of their most.
-fn extremes<O: Output>(low: [O; LANES], high: [O; LANES]) -> [O; 2] {
+fn extremes<O: OutputValue>(low: [O; LANES], high: [O; LANES]) -> [O; 2] {
     let least = low.into_iter().fold(O::from_f64(f64::INFINITY), |a, b| if b < a { b } else { a });
     let most = high.into_iter().fold(O::from_f64(f64::NEG_INFINITY), |a, b| if b > a { b } else { a });
     [least, most]
@@ -40,7 +40,7 @@ pub(super) struct Sums<O> {
     pub(super) range: Option<[O; 2]>,
 }
 
-impl<O: Output> Sums<O> {
+impl<O: OutputValue> Sums<O> {
     pub(super) fn of(values: &[O]) -> Sums<O> {
         let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
         let (mut low, mut high) = ([infinite; LANES], [none; LANES]);
@@ -61,7 +61,7 @@ impl<O: Output> Sums<O> {
 
 /// Smallest and largest value of a plane with so many good values, if that is plain at first sight: so many are below
 /// the fill value, which neither it nor what is no number is, and none of these is infinite.
-pub(super) fn plain_range<O: Output>(values: &[O], good: usize) -> Option<[O; 2]> {
+pub(super) fn plain_range<O: OutputValue>(values: &[O], good: usize) -> Option<[O; 2]> {
     let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
     let (mut low, mut high, mut below) = ([infinite; LANES], [none; LANES], [0_u32; LANES]);
     in_lanes(values, |lane, value| {

@@ -1,6 +1,6 @@
 //! The valid range that a recipe carries: that of a whole collection, from a table made beforehand.
 
-use super::dataset::{Attributes, Type, Value};
+use super::content::{Attributes, Type, Value};
 use edp_protocol::recipe::Plan;
 
 /// Smallest and largest value that a variable has in its whole collection; none if it never has any.

@@ -2,7 +2,7 @@
 
 use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
-use crate::held::Held;
+use crate::verified_files::VerifiedFiles;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -66,13 +66,13 @@ impl Diagnostics {
     ///
     /// # Errors
     /// It is there but cannot be read or understood.
-    pub fn load(directory: &Path, held: &Held) -> Result<Option<Diagnostics>, GridError> {
+    pub fn load(directory: &Path, verified: &VerifiedFiles) -> Result<Option<Diagnostics>, GridError> {
         let path = directory.join(DIAGNOSTICS_FILE);
         let fail = |source| GridError::Read { path: path.clone(), source };
-        if !held.has(&path).map_err(fail)? {
+        if !verified.has(&path).map_err(fail)? {
             return Ok(None);
         }
-        let text = held.read(&path, MAX_LIST).map_err(fail)?; // what is larger, the parser refuses
+        let text = verified.read(&path, MAX_LIST).map_err(fail)?; // what is larger, the parser refuses
         Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
     }
 
@@ -205,15 +205,17 @@ mod tests {
     #[test]
     fn the_list_may_be_absent() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Diagnostics::load(dir.path(), &Held::default()).unwrap(), None);
+        assert_eq!(Diagnostics::load(dir.path(), &VerifiedFiles::default()).unwrap(), None);
         std::fs::write(dir.path().join(DIAGNOSTICS_FILE), LIST).unwrap();
-        assert!(Diagnostics::load(dir.path(), &Held::default()).unwrap().is_some());
+        assert!(Diagnostics::load(dir.path(), &VerifiedFiles::default()).unwrap().is_some());
     }
 
     #[test]
     fn real_list() {
         let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
-        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4"), &Held::default()).unwrap().unwrap();
+        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4"), &VerifiedFiles::default())
+            .unwrap()
+            .unwrap();
         assert_eq!(list.placements.len(), 320);
         assert!(list.placements.values().all(Option::is_some));
         for (names, horizontal, vertical) in [

@@ -3,9 +3,9 @@
 use super::diagnostics::{DIAGNOSTICS_FILE, MAX_LIST};
 use super::error::GridError;
 use super::{MAX_LEVELS, MAX_N};
-use crate::held::Held;
 use crate::mds::compact::TILES;
 use crate::mds::{Header, MAX_HEADER, MdsError, MdsFile};
+use crate::verified_files::VerifiedFiles;
 use edp_files::Files;
 use std::ffi::OsString;
 use std::io::{self, Read as _};
@@ -75,17 +75,22 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, GridError>
 }
 
 /// The native geometry.
-pub(super) fn native(directory: &Path, held: &Held) -> Result<PathBuf, GridError> {
-    one(directory, held, "native", "*native*.nc")
+pub(super) fn native(directory: &Path, verified: &VerifiedFiles) -> Result<PathBuf, GridError> {
+    one(directory, verified, "native", "*native*.nc")
 }
 
 /// The latlon geometry.
-pub(super) fn latlon(directory: &Path, held: &Held) -> Result<PathBuf, GridError> {
-    one(directory, held, "latlon", "*latlon*.nc")
+pub(super) fn latlon(directory: &Path, verified: &VerifiedFiles) -> Result<PathBuf, GridError> {
+    one(directory, verified, "latlon", "*latlon*.nc")
 }
 
-fn one(directory: &Path, held: &Held, what: &'static str, pattern: &'static str) -> Result<PathBuf, GridError> {
-    let names = held.names(directory).map_err(|source| GridError::Read { path: directory.to_owned(), source })?;
+fn one(
+    directory: &Path,
+    verified: &VerifiedFiles,
+    what: &'static str,
+    pattern: &'static str,
+) -> Result<PathBuf, GridError> {
+    let names = verified.names(directory).map_err(|source| GridError::Read { path: directory.to_owned(), source })?;
     find(directory, &names, what)?.ok_or_else(|| none(directory, what, pattern))
 }
 

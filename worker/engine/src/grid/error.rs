@@ -1,8 +1,8 @@
 //! What can be wrong with a grid directory.
 
 use super::diagnostics::DiagnosticsError;
-use crate::held::HeldError;
 use crate::mds::MdsError;
+use crate::verified_files::VerifiedFileError;
 use std::io;
 use std::path::PathBuf;
 
@@ -117,8 +117,8 @@ pub enum GridError {
     Diagnostics(#[from] DiagnosticsError),
 }
 
-impl From<HeldError> for GridError {
-    fn from(HeldError { path, source }: HeldError) -> GridError {
+impl From<VerifiedFileError> for GridError {
+    fn from(VerifiedFileError { path, source }: VerifiedFileError) -> GridError {
         GridError::Read { path, source }
     }
 }

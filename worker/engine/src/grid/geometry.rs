@@ -5,9 +5,9 @@
 
 use super::error::GridError;
 use super::mask::Mask;
-use crate::held::Held;
 use crate::mds::compact::TILES;
-use crate::reader::{self, Described, ReadError, Session};
+use crate::reader::{self, Described, ReadError, ReaderSession};
+use crate::verified_files::VerifiedFiles;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
@@ -17,16 +17,16 @@ const FILL: f32 = 1e30;
 pub(super) struct Geometry {
     path: PathBuf,
     variables: Vec<Described>,
-    session: RefCell<Session>,
+    session: RefCell<ReaderSession>,
 }
 
 impl Geometry {
     /// Opens a file, and if it is held the very one that is.
-    pub(super) fn open(path: &Path, held: &Held) -> Result<Geometry, GridError> {
-        let place = held.path(path).map_err(|source| GridError::Read { path: path.to_owned(), source })?;
+    pub(super) fn open(path: &Path, verified: &VerifiedFiles) -> Result<Geometry, GridError> {
+        let place = verified.path(path).map_err(|source| GridError::Read { path: path.to_owned(), source })?;
         // Its path is what people know it by, not that of the descriptor.
-        let begin = || Session::with(reader::open(&place)?, path);
-        let read = |mut session: Session| session.variables().map(|variables| (session, variables));
+        let begin = || ReaderSession::with(reader::open(&place)?, path);
+        let read = |mut session: ReaderSession| session.variables().map(|variables| (session, variables));
         let (session, variables) = begin().and_then(read).map_err(|source| error(path, "the file".into(), source))?;
         Ok(Geometry { path: path.to_owned(), variables, session: RefCell::new(session) })
     }

@@ -3,7 +3,7 @@
 use super::error::GridError;
 use super::geometry::Geometry;
 use super::{MAX_LEVELS, directory};
-use crate::held::Held;
+use crate::verified_files::VerifiedFiles;
 use std::path::Path;
 
 /// Most rows or columns that are accepted.
@@ -26,15 +26,15 @@ impl Latlon {
     /// # Errors
     /// There is none, or more than one; one of `latitude`, `longitude`, `Z` is missing or has more than one dimension.
     pub fn load(directory: &Path) -> Result<Latlon, GridError> {
-        Latlon::load_held(directory, &Held::default())
+        Latlon::load_verified(directory, &VerifiedFiles::default())
     }
 
     /// The same, of files that are held.
     ///
     /// # Errors
     /// Those of [`Latlon::load`].
-    pub fn load_held(directory: &Path, held: &Held) -> Result<Latlon, GridError> {
-        let geometry = Geometry::open(&directory::latlon(directory, held)?, held)?;
+    pub fn load_verified(directory: &Path, verified: &VerifiedFiles) -> Result<Latlon, GridError> {
+        let geometry = Geometry::open(&directory::latlon(directory, verified)?, verified)?;
         let axis = |name: &'static str, limit: usize| match geometry.shape(name)?[..] {
             [length] => {
                 geometry.check_size(name, length, limit)?;

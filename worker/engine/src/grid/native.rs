@@ -6,9 +6,9 @@ use super::error::GridError;
 use super::geometry::Geometry;
 use super::mask::Mask;
 use super::{MAX_LEVELS, MAX_N, topology};
-use crate::held::Held;
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
+use crate::verified_files::VerifiedFiles;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct Native {
     geometry: PathBuf,
-    held: Arc<Held>,
+    verified: Arc<VerifiedFiles>,
     /// Cells along the side of a tile, N.
     pub n: usize,
     /// Number of layers, nz.
@@ -65,16 +65,16 @@ impl Native {
     /// # Errors
     /// A file or variable is missing or unreadable, or its shape does not fit the shape of `hFacC`.
     pub fn load(directory: &Path) -> Result<Native, GridError> {
-        Native::load_held(directory, Arc::default(), u64::MAX)
+        Native::load_verified(directory, Arc::default(), u64::MAX)
     }
 
     /// The same, of files that are held, unless the grid would take more than `limit` bytes of memory.
     ///
     /// # Errors
     /// Those of [`Native::load`], and [`GridError::TooLarge`].
-    pub fn load_held(directory: &Path, held: Arc<Held>, limit: u64) -> Result<Native, GridError> {
-        let path = directory::native(directory, &held)?;
-        let geometry = Geometry::open(&path, &held)?;
+    pub fn load_verified(directory: &Path, verified: Arc<VerifiedFiles>, limit: u64) -> Result<Native, GridError> {
+        let path = directory::native(directory, &verified)?;
+        let geometry = Geometry::open(&path, &verified)?;
         let (n, levels) = match geometry.shape("hFacC")?[..] {
             [levels, TILES, j, i] if j == i => (i, levels),
             ref found => {
@@ -95,7 +95,7 @@ impl Native {
             return Err(GridError::TooLarge { file: path, n, levels, bytes, limit });
         }
         let grid = [TILES, n, n];
-        let source = Source { directory, geometry: &geometry, held: &held };
+        let source = ArraySource { directory, geometry: &geometry, verified: &verified };
         let mask = |name: &str, fraction: &str| {
             let name = if geometry.has(name) { name } else { fraction };
             geometry.mask(name, n, levels, false)
@@ -126,7 +126,7 @@ impl Native {
             mask_s: mask("maskS", "hFacS")?,
             edges,
             geometry: path,
-            held,
+            verified,
         })
     }
 
@@ -168,7 +168,7 @@ impl Native {
     /// # Errors
     /// There is no such variable, or it has another shape.
     pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
-        Geometry::open(&self.geometry, &self.held)?.mask(name, self.n, self.levels, true)
+        Geometry::open(&self.geometry, &self.verified)?.mask(name, self.n, self.levels, true)
     }
 
     /// Mask of the corners (k, tile, j_g, i_g): wet where any of the cells around a corner is. EDP has no mask for
@@ -225,7 +225,7 @@ impl Native {
         let (zero, bounds) = (vec![0.0; plane], vec![0.0; 4 * plane]);
         Native {
             geometry: PathBuf::new(),
-            held: Arc::default(),
+            verified: Arc::default(),
             n,
             levels: 1,
             xc: zero.clone(),
@@ -249,13 +249,13 @@ impl Native {
 }
 
 /// Where arrays come from that may lie in an MDS file or in the geometry file.
-struct Source<'a> {
+struct ArraySource<'a> {
     directory: &'a Path,
     geometry: &'a Geometry,
-    held: &'a Held,
+    verified: &'a VerifiedFiles,
 }
 
-impl Source<'_> {
+impl ArraySource<'_> {
     /// An array in tile order; in the geometry file it has the same name.
     fn horizontal(&self, name: &str, n: usize) -> Result<Vec<f32>, GridError> {
         let Some(compact) = self.mds(name, &[n, TILES * n])? else {
@@ -278,11 +278,12 @@ impl Source<'_> {
     fn mds(&self, name: &str, sizes: &[usize]) -> Result<Option<Vec<f32>>, GridError> {
         let stem = self.directory.join(name);
         let [meta, data] = MdsFile::pair(&stem);
-        let has = |path: &PathBuf| self.held.has(path).map_err(|source| GridError::Read { path: path.clone(), source });
+        let has =
+            |path: &PathBuf| self.verified.has(path).map_err(|source| GridError::Read { path: path.clone(), source });
         if !has(&meta)? && !has(&data)? {
             return Ok(None);
         }
-        let file = MdsFile::open_pair_by(&stem, |path| self.held.reader(path))?;
+        let file = MdsFile::open_pair_by(&stem, |path| self.verified.reader(path))?;
         // MITgcm can write a plane as 2-D or as one level
         let found = match file.header().sizes() {
             [x, y, 1] if sizes.len() == 2 => &[*x, *y],
@@ -404,7 +405,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), plain);
         let bytes = needed(N, NZ, false);
-        let load = |limit| Native::load_held(dir.path(), Arc::default(), limit);
+        let load = |limit| Native::load_verified(dir.path(), Arc::default(), limit);
         // Beside the arrays there are four small lists of dry cells.
         assert_eq!(load(bytes).unwrap().bytes() as u64, bytes + 4 * 8 * NZ as u64);
         let message = load(bytes - 1).unwrap_err().to_string();

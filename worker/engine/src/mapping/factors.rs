@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use edp_files::Files;
 use edp_protocol::Digest;
 
-use super::pickle::{Document, Value};
-use super::xz::Sealed;
+use super::pickle::{PickleDocument, PickleValue};
+use super::xz::ExpectedFile;
 use super::{Level, MappingError, npz, xz};
 
 /// Largest unpacked `latlon_grid.xz`. Nearly all of it are the index lists of the wet cells: 58 MB for LLC90, 520 MB
@@ -89,10 +89,11 @@ impl Factors {
         memory: u64,
     ) -> Result<Self, MappingError> {
         let file = latlon_grid(dir);
-        let source = Sealed { file: &file, files: &files, seal: seals.get(&file) };
+        let source = ExpectedFile { file: &file, files: &files, seal: seals.get(&file) };
         let largest = usize::try_from(memory).unwrap_or(usize::MAX).min(MAX_LATLON_GRID);
         let bytes = xz::read_pickle(source, largest)?;
-        let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
+        let document =
+            PickleDocument::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.clone(), source })?;
         let grid = LatlonGrid { file: &file, document: &document };
         let [bounds, depths, centres] = grid.parts()?;
 
@@ -212,8 +213,8 @@ impl Factors {
         }
     }
 
-    fn sealed<'a>(&'a self, file: &'a Path) -> Sealed<'a> {
-        Sealed { file, files: &self.files, seal: self.seals.get(file) }
+    fn sealed<'a>(&'a self, file: &'a Path) -> ExpectedFile<'a> {
+        ExpectedFile { file, files: &self.files, seal: self.seals.get(file) }
     }
 
     fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
@@ -228,7 +229,7 @@ impl Factors {
 /// `latlon_grid.xz`, unpacked: a list of bounds, depth bounds, centres and (not read) the wet cells.
 struct LatlonGrid<'f, 'a> {
     file: &'f Path,
-    document: &'f Document<'a>,
+    document: &'f PickleDocument<'a>,
 }
 
 impl<'a> LatlonGrid<'_, 'a> {
@@ -236,7 +237,7 @@ impl<'a> LatlonGrid<'_, 'a> {
         MappingError::Content { file: self.file.to_owned(), reason }
     }
 
-    fn parts(&self) -> Result<[Value<'a>; 3], MappingError> {
+    fn parts(&self) -> Result<[PickleValue<'a>; 3], MappingError> {
         match self.document.items(self.document.root()) {
             Some(&[bounds, depths, centres, _]) => Ok([bounds, depths, centres]),
             Some(items) => Err(self.bad(format!("a list of {} parts, expected 4", items.len()))),
@@ -244,13 +245,15 @@ impl<'a> LatlonGrid<'_, 'a> {
         }
     }
 
-    fn entry(&self, dict: Value<'a>, key: &str) -> Result<Value<'a>, MappingError> {
+    fn entry(&self, dict: PickleValue<'a>, key: &str) -> Result<PickleValue<'a>, MappingError> {
         self.document.get(dict, key).ok_or_else(|| self.bad(format!("{} without the key {key:?}", dict.kind())))
     }
 
-    fn shape(&self, value: Value<'a>) -> Result<(usize, usize), MappingError> {
+    fn shape(&self, value: PickleValue<'a>) -> Result<(usize, usize), MappingError> {
         let sizes = match self.document.items(value) {
-            Some(&[Value::Int(nlat), Value::Int(nlon)]) => usize::try_from(nlat).ok().zip(usize::try_from(nlon).ok()),
+            Some(&[PickleValue::Int(nlat), PickleValue::Int(nlon)]) => {
+                usize::try_from(nlat).ok().zip(usize::try_from(nlon).ok())
+            }
             _ => None,
         };
         match sizes {
@@ -262,7 +265,7 @@ impl<'a> LatlonGrid<'_, 'a> {
     }
 
     /// A one-dimensional float array of the given length.
-    fn centres(&self, value: Value<'a>, name: &str, count: usize) -> Result<Vec<f64>, MappingError> {
+    fn centres(&self, value: PickleValue<'a>, name: &str, count: usize) -> Result<Vec<f64>, MappingError> {
         let (shape, values) = self.floats(value, name)?;
         if shape != [count] {
             return Err(self.bad(format!("{name} has the shape {shape:?}, expected [{count}]")));
@@ -271,7 +274,7 @@ impl<'a> LatlonGrid<'_, 'a> {
     }
 
     /// A float array of shape (n, 2).
-    fn pairs(&self, value: Value<'a>, name: &str, count: Option<usize>) -> Result<Vec<[f64; 2]>, MappingError> {
+    fn pairs(&self, value: PickleValue<'a>, name: &str, count: Option<usize>) -> Result<Vec<[f64; 2]>, MappingError> {
         let (shape, values) = self.floats(value, name)?;
         match shape {
             &[rows, 2] if count.is_none_or(|count| rows == count) => Ok(values.as_chunks().0.to_vec()),
@@ -282,7 +285,7 @@ impl<'a> LatlonGrid<'_, 'a> {
         }
     }
 
-    fn floats(&self, value: Value<'a>, name: &str) -> Result<(&[usize], Vec<f64>), MappingError> {
+    fn floats(&self, value: PickleValue<'a>, name: &str) -> Result<(&[usize], Vec<f64>), MappingError> {
         let array = self.document.array(value);
         let Some((array, values)) = array.and_then(|array| Some((array, array.floats()?))) else {
             return Err(self.bad(format!("{name}: expected an array of floats")));
@@ -295,10 +298,11 @@ impl<'a> LatlonGrid<'_, 'a> {
 }
 
 /// Reads a land mask; true is land.
-fn read_land_mask(source: Sealed<'_>, cells: usize) -> Result<Vec<bool>, MappingError> {
+fn read_land_mask(source: ExpectedFile<'_>, cells: usize) -> Result<Vec<bool>, MappingError> {
     let file = source.file;
     let bytes = xz::read_pickle(source, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
-    let document = Document::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
+    let document =
+        PickleDocument::parse(&bytes).map_err(|source| MappingError::Pickle { file: file.to_owned(), source })?;
     let bad = |reason| MappingError::Content { file: file.to_owned(), reason };
     let array = document.array(document.root());
     let Some((array, values)) = array.and_then(|array| Some((array, array.floats()?))) else {

@@ -3,9 +3,9 @@
 use super::npz::Csr;
 use super::{MappingError, Real};
 
-/// In [`Sources::Nearest`]: a land cell. No plane is long enough to have this position.
+/// In [`CellSources::Nearest`]: a land cell. No plane is long enough to have this position.
 const LAND: u32 = u32::MAX;
-/// In [`Sources::Nearest`]: a wet cell without any weight.
+/// In [`CellSources::Nearest`]: a wet cell without any weight.
 const NONE: u32 = u32::MAX - 1;
 
 /// The weights from one level of the native grid to the target grid, and the land mask of the target grid.
@@ -18,7 +18,7 @@ pub struct Level {
     land: Vec<bool>,
     /// Land cells: every plane that is made is checked for them.
     dry: usize,
-    sources: Sources,
+    sources: CellSources,
     uncovered: usize,
     /// The least length of a plane: the largest source position and one.
     plane: usize,
@@ -26,7 +26,7 @@ pub struct Level {
 
 /// Where the value of each target cell comes from.
 #[derive(Debug)]
-enum Sources {
+enum CellSources {
     /// One source a target at most, always with weight 1 (all of EDP's own factors are like this): its position, or
     /// [`LAND`] or [`NONE`].
     Nearest(Vec<u32>),
@@ -86,9 +86,9 @@ impl Level {
                 (false, true) => sources[starts[m] as usize],
                 (false, false) => NONE,
             });
-            Sources::Nearest(nearest.collect())
+            CellSources::Nearest(nearest.collect())
         } else {
-            Sources::Weighted { starts, sources, weights }
+            CellSources::Weighted { starts, sources, weights }
         };
         let dry = land.iter().filter(|land| **land).count();
         Ok(Self { land, dry, sources, uncovered, plane })
@@ -97,8 +97,8 @@ impl Level {
     /// Bytes of memory that it takes.
     pub(super) fn bytes(&self) -> usize {
         let sources = match &self.sources {
-            Sources::Nearest(nearest) => size_of_val(&nearest[..]),
-            Sources::Weighted { starts, sources, weights } => {
+            CellSources::Nearest(nearest) => size_of_val(&nearest[..]),
+            CellSources::Weighted { starts, sources, weights } => {
                 size_of_val(&starts[..]) + size_of_val(&sources[..]) + size_of_val(&weights[..])
             }
         };
@@ -127,18 +127,18 @@ impl Level {
 
     /// Whether each target takes the value of one source as it is.
     pub fn is_nearest_neighbour(&self) -> bool {
-        matches!(self.sources, Sources::Nearest(_))
+        matches!(self.sources, CellSources::Nearest(_))
     }
 
     /// The sources of a target cell with their weights, in the order in which they are summed. Empty on land, for
     /// uncovered cells and beyond the grid.
     pub fn sources(&self, target: usize) -> Vec<(u32, f64)> {
         match &self.sources {
-            Sources::Nearest(nearest) => match nearest.get(target) {
+            CellSources::Nearest(nearest) => match nearest.get(target) {
                 Some(&source) if source < NONE => vec![(source, 1.0)],
                 _ => Vec::new(),
             },
-            Sources::Weighted { starts, sources, weights } => match starts.get(target..target.saturating_add(2)) {
+            CellSources::Weighted { starts, sources, weights } => match starts.get(target..target.saturating_add(2)) {
                 Some(&[start, end]) => {
                     let range = start as usize..end as usize;
                     sources[range.clone()].iter().copied().zip(weights[range].iter().copied()).collect()
@@ -174,7 +174,7 @@ impl Level {
         // Positions from NONE on mean something else.
         let plane = &plane[..plane.len().min(NONE as usize)];
         match &self.sources {
-            Sources::Nearest(nearest) => {
+            CellSources::Nearest(nearest) => {
                 for (value, &source) in out.iter_mut().zip(nearest) {
                     *value = match plane.get(source as usize) {
                         Some(found) => O::from_f64(0.0 + found.to_f64()),
@@ -183,7 +183,7 @@ impl Level {
                     };
                 }
             }
-            Sources::Weighted { starts, sources, weights } => {
+            CellSources::Weighted { starts, sources, weights } => {
                 let mut start = 0;
                 for ((value, &end), &land) in out.iter_mut().zip(&starts[1..]).zip(&self.land) {
                     let range = start..end as usize;

@@ -35,5 +35,5 @@ pub use factors::{Factors, files, largest};
 pub use level::Level;
 pub use npz::check_matrix;
 pub use real::Real;
-pub use write::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
+pub use write::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
 pub use xz::unpack_pickle;

@@ -11,21 +11,21 @@ const MAX_DIMENSIONS: usize = 8;
 /// An array: a checked header and the data behind it, borrowed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Npy<'a> {
-    pub(super) element: Element,
+    pub(super) element: NpyType,
     pub(super) shape: Vec<usize>,
     data: &'a [u8],
 }
 
 /// The element types that occur in factors, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Element {
+pub(super) enum NpyType {
     I32,
     I64,
     F32,
     F64,
 }
 
-impl Element {
+impl NpyType {
     fn from_descr(descr: &str) -> Option<Self> {
         match descr {
             "<i4" => Some(Self::I32),
@@ -67,8 +67,8 @@ impl<'a> Npy<'a> {
         }
         let (header, data) = rest.split_at_checked(size).ok_or(early)?;
         let header = std::str::from_utf8(header).map_err(|_| "the header is not text")?;
-        let Header { descr, fortran, shape } = Header::parse(header).ok_or("the header is malformed")?;
-        let element = Element::from_descr(descr)
+        let NpyHeader { descr, fortran, shape } = NpyHeader::parse(header).ok_or("the header is malformed")?;
+        let element = NpyType::from_descr(descr)
             .ok_or_else(|| format!("element type {descr:?} is not supported, only <i4, <i8, <f4, <f8"))?;
         if fortran && shape.len() > 1 {
             return Err("Fortran order is not supported".to_owned());
@@ -83,8 +83,8 @@ impl<'a> Npy<'a> {
     /// The integers; `None` for float data.
     pub(super) fn integers(&self) -> Option<impl ExactSizeIterator<Item = i64> + 'a> {
         let size = match self.element {
-            Element::I32 | Element::I64 => self.element.size(),
-            Element::F32 | Element::F64 => return None,
+            NpyType::I32 | NpyType::I64 => self.element.size(),
+            NpyType::F32 | NpyType::F64 => return None,
         };
         Some(self.data.chunks_exact(size).map(|bytes| match *bytes {
             [a, b, c, d] => i32::from_le_bytes([a, b, c, d]).into(),
@@ -98,23 +98,23 @@ impl<'a> Npy<'a> {
     pub(super) fn floats(&self) -> impl ExactSizeIterator<Item = f64> + 'a {
         let element = self.element;
         self.data.chunks_exact(element.size()).map(move |bytes| match (element, bytes) {
-            (Element::I32, &[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]).into(),
-            (Element::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).into(),
-            (Element::I64, &[a, b, c, d, e, f, g, h]) => i64::from_le_bytes([a, b, c, d, e, f, g, h]) as f64,
-            (Element::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            (NpyType::I32, &[a, b, c, d]) => i32::from_le_bytes([a, b, c, d]).into(),
+            (NpyType::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).into(),
+            (NpyType::I64, &[a, b, c, d, e, f, g, h]) => i64::from_le_bytes([a, b, c, d, e, f, g, h]) as f64,
+            (NpyType::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
             _ => 0.0,
         })
     }
 }
 
 /// The three entries of the header.
-struct Header<'a> {
+struct NpyHeader<'a> {
     descr: &'a str,
     fortran: bool,
     shape: Vec<usize>,
 }
 
-impl<'a> Header<'a> {
+impl<'a> NpyHeader<'a> {
     /// `{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }`, keys in any order.
     fn parse(text: &'a str) -> Option<Self> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
@@ -218,7 +218,7 @@ mod tests {
         let bytes = with_header(&header, &[3, 0, 0, 0, 0xfc, 0xff, 0xff, 0xff]);
         assert_eq!(bytes.len(), 136);
         let npy = Npy::parse(&bytes).unwrap();
-        assert_eq!((npy.element, npy.shape.as_slice()), (Element::I32, &[2][..]));
+        assert_eq!((npy.element, npy.shape.as_slice()), (NpyType::I32, &[2][..]));
         assert_eq!(npy.integers().unwrap().collect::<Vec<_>>(), [3, -4]);
         assert_eq!(npy.floats().collect::<Vec<_>>(), [3.0, -4.0]);
         assert_eq!(write("<i4", "(2,)", [3, 0, 0, 0, 0xfc, 0xff, 0xff, 0xff].into_iter()), bytes);

@@ -7,7 +7,7 @@ use zip::ZipArchive;
 
 use super::MappingError;
 use super::npy::Npy;
-use super::xz::{Sealed, read_file};
+use super::xz::{ExpectedFile, read_file};
 
 /// Largest matrix file.
 const MAX_FILE: usize = 1 << 30;
@@ -62,7 +62,7 @@ impl Csr {
 /// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
 /// damaged, larger than the matrix can be, or not a valid part of a matrix.
 pub(super) fn read(
-    source: Sealed<'_>,
+    source: ExpectedFile<'_>,
     level: usize,
     rows: usize,
     columns: usize,

@@ -35,7 +35,7 @@ pub enum PickleError {
     },
     /// A function or class that mapping factors do not need. It was not looked up.
     #[error("byte {at} of the pickle: the global {name:?} is not allowed in mapping factors; do not trust this file")]
-    Global {
+    PickleGlobal {
         /// Offset in the unpacked file.
         at: usize,
         /// Module and name, shortened.
@@ -61,9 +61,9 @@ pub enum PickleError {
     },
 }
 
-/// A Python value. Containers are numbers to look up in the [`Document`], so a value is small and can be copied.
+/// A Python value. Containers are numbers to look up in the [`PickleDocument`], so a value is small and can be copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value<'a> {
+pub enum PickleValue<'a> {
     /// `None`
     None,
     /// `True` or `False`
@@ -76,36 +76,36 @@ pub enum Value<'a> {
     Str(&'a str),
     /// Raw bytes.
     Bytes(&'a [u8]),
-    /// A list, see [`Document::items`].
+    /// A list, see [`PickleDocument::items`].
     List(ListId),
-    /// A tuple, see [`Document::items`].
+    /// A tuple, see [`PickleDocument::items`].
     Tuple(TupleId),
-    /// A dict, see [`Document::pairs`] and [`Document::get`].
+    /// A dict, see [`PickleDocument::pairs`] and [`PickleDocument::get`].
     Dict(DictId),
-    /// A numpy array, see [`Document::array`].
+    /// A numpy array, see [`PickleDocument::array`].
     Array(ArrayId),
     /// An element type of numpy.
     DType(DTypeId),
     /// One of the four known names; it cannot be called from outside.
-    Global(Global),
+    Global(PickleGlobal),
 }
 
-impl Value<'_> {
+impl PickleValue<'_> {
     /// What kind of value it is, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Value::None => "None",
-            Value::Bool(_) => "a truth value",
-            Value::Int(_) => "an integer",
-            Value::Float(_) => "a float",
-            Value::Str(_) => "text",
-            Value::Bytes(_) => "bytes",
-            Value::List(_) => "a list",
-            Value::Tuple(_) => "a tuple",
-            Value::Dict(_) => "a dict",
-            Value::Array(_) => "an array",
-            Value::DType(_) => "an element type",
-            Value::Global(_) => "a function or class",
+            PickleValue::None => "None",
+            PickleValue::Bool(_) => "a truth value",
+            PickleValue::Int(_) => "an integer",
+            PickleValue::Float(_) => "a float",
+            PickleValue::Str(_) => "text",
+            PickleValue::Bytes(_) => "bytes",
+            PickleValue::List(_) => "a list",
+            PickleValue::Tuple(_) => "a tuple",
+            PickleValue::Dict(_) => "a dict",
+            PickleValue::Array(_) => "an array",
+            PickleValue::DType(_) => "an element type",
+            PickleValue::Global(_) => "a function or class",
         }
     }
 }
@@ -131,7 +131,7 @@ pub struct DTypeId(u32);
 
 /// The globals that are understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Global {
+pub enum PickleGlobal {
     /// `numpy.core.multiarray._reconstruct`: begins an array.
     Reconstruct,
     /// `numpy.core.multiarray.scalar`: a single number.
@@ -142,7 +142,7 @@ pub enum Global {
     DType,
 }
 
-impl Global {
+impl PickleGlobal {
     fn find(module: &str, name: &str) -> Option<Self> {
         match (module, name) {
             ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Some(Self::Reconstruct),
@@ -156,22 +156,22 @@ impl Global {
 
 /// A pickle that has been read: its value and the containers it refers to. Borrows from the unpacked file.
 #[derive(Debug)]
-pub struct Document<'a> {
-    root: Value<'a>,
+pub struct PickleDocument<'a> {
+    root: PickleValue<'a>,
     store: Store<'a>,
 }
 
 /// The containers. Ids are handed out by this store only, so they are always in range.
 #[derive(Debug, Default)]
 struct Store<'a> {
-    lists: Vec<Vec<Value<'a>>>,
-    tuples: Vec<Value<'a>>,
-    dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    lists: Vec<Vec<PickleValue<'a>>>,
+    tuples: Vec<PickleValue<'a>>,
+    dicts: Vec<Vec<(PickleValue<'a>, PickleValue<'a>)>>,
     arrays: Vec<Option<Array<'a>>>,
     dtypes: Vec<DType>,
 }
 
-impl<'a> Document<'a> {
+impl<'a> PickleDocument<'a> {
     /// Reads one pickle of protocol 2 to 5 that fills `bytes` to the end. Arrays are understood as protocols 3 and 4
     /// write them; 2 and 5 use other globals for them.
     ///
@@ -184,52 +184,52 @@ impl<'a> Document<'a> {
     }
 
     /// The value as a whole.
-    pub fn root(&self) -> Value<'a> {
+    pub fn root(&self) -> PickleValue<'a> {
         self.root
     }
 
     /// The items of a list or tuple; `None` for anything else.
-    pub fn items(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+    pub fn items(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         match value {
-            Value::List(id) => self.store.lists.get(id.0 as usize).map(Vec::as_slice),
-            Value::Tuple(id) => self.store.tuples.get(id.start as usize..id.end as usize),
+            PickleValue::List(id) => self.store.lists.get(id.0 as usize).map(Vec::as_slice),
+            PickleValue::Tuple(id) => self.store.tuples.get(id.start as usize..id.end as usize),
             _ => None,
         }
     }
 
     /// The entries of a dict in the order of the file; `None` for anything else. A later entry outranks an earlier
     /// one of the same key.
-    pub fn pairs(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+    pub fn pairs(&self, value: PickleValue<'a>) -> Option<&[(PickleValue<'a>, PickleValue<'a>)]> {
         match value {
-            Value::Dict(id) => self.store.dicts.get(id.0 as usize).map(Vec::as_slice),
+            PickleValue::Dict(id) => self.store.dicts.get(id.0 as usize).map(Vec::as_slice),
             _ => None,
         }
     }
 
     /// The entry of a dict under a text key.
-    pub fn get(&self, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
-        self.pairs(dict)?.iter().rev().find(|(k, _)| *k == Value::Str(key)).map(|(_, v)| *v)
+    pub fn get(&self, dict: PickleValue<'a>, key: &str) -> Option<PickleValue<'a>> {
+        self.pairs(dict)?.iter().rev().find(|(k, _)| *k == PickleValue::Str(key)).map(|(_, v)| *v)
     }
 
     /// A numpy array; `None` for anything else, and for an array that the file began but never filled.
-    pub fn array(&self, value: Value<'a>) -> Option<&Array<'a>> {
+    pub fn array(&self, value: PickleValue<'a>) -> Option<&Array<'a>> {
         match value {
-            Value::Array(id) => self.store.arrays.get(id.0 as usize)?.as_ref(),
+            PickleValue::Array(id) => self.store.arrays.get(id.0 as usize)?.as_ref(),
             _ => None,
         }
     }
 
     /// The elements of an object array in the order of the file; `None` for anything else.
-    pub fn objects(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+    pub fn objects(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         let array = self.array(value)?;
-        let items = self.items(Value::List(array.object_list()?))?;
+        let items = self.items(PickleValue::List(array.object_list()?))?;
         // A list can grow after the array was made of it.
         items.get(..array.len())
     }
 }
 
 impl<'a> Store<'a> {
-    fn tuple(&self, id: TupleId) -> &[Value<'a>] {
+    fn tuple(&self, id: TupleId) -> &[PickleValue<'a>] {
         &self.tuples[id.start as usize..id.end as usize]
     }
 }

@@ -126,7 +126,7 @@ impl Pickler {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-    use super::super::pickle::{Document, Value};
+    use super::super::pickle::{PickleDocument, PickleValue};
     use super::*;
 
     #[test]
@@ -146,12 +146,12 @@ mod tests {
         pickler.end_list();
         let bytes = pickler.finish();
 
-        let document = Document::parse(&bytes).unwrap();
+        let document = PickleDocument::parse(&bytes).unwrap();
         let items = document.items(document.root()).unwrap();
         for (item, number) in items.iter().zip(numbers) {
-            assert_eq!(*item, Value::Int(number));
+            assert_eq!(*item, PickleValue::Int(number));
         }
-        assert_eq!(items[8], Value::Str("Tiefe, profondeur, 深さ"));
+        assert_eq!(items[8], PickleValue::Str("Tiefe, profondeur, 深さ"));
         let floats = document.array(items[9]).unwrap();
         assert_eq!(floats.shape(), [2, 2]);
         let values = floats.floats().unwrap();

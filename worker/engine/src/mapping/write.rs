@@ -37,7 +37,7 @@ pub struct TargetGrid<'a> {
 
 /// The weights of a matrix.
 #[derive(Debug, Clone, Copy)]
-pub enum Weights<'a> {
+pub enum MatrixWeights<'a> {
     /// All are 1; stored as integers.
     Unit,
     /// One number for each entry.
@@ -125,7 +125,7 @@ pub fn write_matrix(
     shape: (usize, usize),
     indptr: &[i32],
     indices: &[i32],
-    data: Weights<'_>,
+    data: MatrixWeights<'_>,
 ) -> Result<(), MappingError> {
     let file = factors::sparse_matrix(dir, k);
     if let Err(reason) = check_matrix(shape, indptr, indices, data) {
@@ -136,8 +136,8 @@ pub fn write_matrix(
         npy::write("<i4", &format!("({},)", values.len()), values.iter().flat_map(|value| value.to_le_bytes()))
     };
     let data = match data {
-        Weights::Unit => npy::write("<i8", &format!("({count},)"), (0..count).flat_map(|_| 1_i64.to_le_bytes())),
-        Weights::Float(weights) => {
+        MatrixWeights::Unit => npy::write("<i8", &format!("({count},)"), (0..count).flat_map(|_| 1_i64.to_le_bytes())),
+        MatrixWeights::Float(weights) => {
             npy::write("<f8", &format!("({count},)"), weights.iter().flat_map(|weight| weight.to_le_bytes()))
         }
     };
@@ -161,7 +161,7 @@ fn check_matrix(
     (rows, columns): (usize, usize),
     indptr: &[i32],
     indices: &[i32],
-    data: Weights<'_>,
+    data: MatrixWeights<'_>,
 ) -> Result<(), String> {
     if indptr.len() != rows + 1 {
         return Err(format!("{} row starts for {rows} rows, expected {}", indptr.len(), rows + 1));
@@ -174,10 +174,10 @@ fn check_matrix(
         return Err(format!("column {index} of {columns}"));
     }
     match data {
-        Weights::Float(weights) if weights.len() != indices.len() => {
+        MatrixWeights::Float(weights) if weights.len() != indices.len() => {
             Err(format!("{} weights for {} entries", weights.len(), indices.len()))
         }
-        Weights::Float(weights) if !weights.iter().all(|weight| weight.is_finite()) => {
+        MatrixWeights::Float(weights) if !weights.iter().all(|weight| weight.is_finite()) => {
             Err("a weight is not a finite number".to_owned())
         }
         _ => Ok(()),
@@ -225,9 +225,9 @@ mod tests {
         };
         write_latlon_grid(dir, &grid).unwrap();
         write_land_mask(dir, 0, &[true, true, false, true, true, true]).unwrap();
-        write_matrix(dir, 0, (5, 6), &[0, 1, 3, 3, 4, 5], &[0, 1, 5, 3, 4], Weights::Unit).unwrap();
+        write_matrix(dir, 0, (5, 6), &[0, 1, 3, 3, 4, 5], &[0, 1, 5, 3, 4], MatrixWeights::Unit).unwrap();
         write_land_mask(dir, 1, &[true, false, false, false, false, true]).unwrap();
-        write_matrix(dir, 1, (2, 6), &[0, 1, 3], &[0, 0, 5], Weights::Float(&[0.25, 0.75, 1.0])).unwrap();
+        write_matrix(dir, 1, (2, 6), &[0, 1, 3], &[0, 0, 5], MatrixWeights::Float(&[0.25, 0.75, 1.0])).unwrap();
     }
 
     #[test]
@@ -270,17 +270,17 @@ mod tests {
     #[test]
     fn what_is_no_matrix_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let write = |indptr: &[i32], indices: &[i32], data: Weights<'_>| {
+        let write = |indptr: &[i32], indices: &[i32], data: MatrixWeights<'_>| {
             write_matrix(dir.path(), 0, (2, 3), indptr, indices, data).map_err(|error| error.to_string())
         };
-        write(&[0, 1, 2], &[0, 2], Weights::Unit).unwrap();
-        assert!(write(&[0, 2], &[0, 2], Weights::Unit).unwrap_err().contains("2 row starts for 2 rows"));
-        assert!(write(&[0, 2, 1], &[0, 2], Weights::Unit).unwrap_err().contains("do not ascend"));
-        assert!(write(&[0, 1, 3], &[0, 2], Weights::Unit).unwrap_err().contains("do not ascend"));
-        assert!(write(&[0, 1, 2], &[0, 3], Weights::Unit).unwrap_err().contains("column 3 of 3"));
-        assert!(write(&[0, 1, 2], &[-1, 2], Weights::Unit).unwrap_err().contains("column -1"));
-        assert!(write(&[0, 1, 2], &[0, 2], Weights::Float(&[1.0])).unwrap_err().contains("1 weights for 2"));
-        assert!(write(&[0, 1, 2], &[0, 2], Weights::Float(&[1.0, f64::NAN])).unwrap_err().contains("finite"));
+        write(&[0, 1, 2], &[0, 2], MatrixWeights::Unit).unwrap();
+        assert!(write(&[0, 2], &[0, 2], MatrixWeights::Unit).unwrap_err().contains("2 row starts for 2 rows"));
+        assert!(write(&[0, 2, 1], &[0, 2], MatrixWeights::Unit).unwrap_err().contains("do not ascend"));
+        assert!(write(&[0, 1, 3], &[0, 2], MatrixWeights::Unit).unwrap_err().contains("do not ascend"));
+        assert!(write(&[0, 1, 2], &[0, 3], MatrixWeights::Unit).unwrap_err().contains("column 3 of 3"));
+        assert!(write(&[0, 1, 2], &[-1, 2], MatrixWeights::Unit).unwrap_err().contains("column -1"));
+        assert!(write(&[0, 1, 2], &[0, 2], MatrixWeights::Float(&[1.0])).unwrap_err().contains("1 weights for 2"));
+        assert!(write(&[0, 1, 2], &[0, 2], MatrixWeights::Float(&[1.0, f64::NAN])).unwrap_err().contains("finite"));
         let grid = TargetGrid {
             latitude_bounds: &[],
             longitude_bounds: &[],

@@ -8,7 +8,7 @@ use edp_protocol::Digest;
 use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 
 use super::MappingError;
-use super::pickle::{Document, PickleError};
+use super::pickle::{PickleDocument, PickleError};
 
 /// Memory the decoder may take: the dictionary of the highest preset (64 MiB) and some room.
 const DECODER_MEMORY: u64 = 96 << 20;
@@ -17,7 +17,7 @@ const STEP: usize = 1 << 16;
 
 /// A file of the factors, how it is opened, and the digest that it must have if that is known.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sealed<'a> {
+pub(super) struct ExpectedFile<'a> {
     pub(super) file: &'a Path,
     pub(super) files: &'a Files,
     pub(super) seal: Option<&'a Digest>,
@@ -28,8 +28,8 @@ pub(super) struct Sealed<'a> {
 /// # Errors
 ///
 /// The file cannot be read, or has more than `limit` bytes (found before anything of that size is allocated).
-pub(super) fn read_file(source: Sealed<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
-    let Sealed { file, files, seal } = source;
+pub(super) fn read_file(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
+    let ExpectedFile { file, files, seal } = source;
     let io = |action| move |source| MappingError::Io { file: file.to_owned(), action, source };
     let too_large =
         || MappingError::TooLarge { file: file.to_owned(), what: "the file".to_owned(), limit: limit as u64 };
@@ -107,7 +107,7 @@ pub(super) fn unpack(
 
 /// Reads an XZ file that holds a pickle, and unpacks it to at most `limit` bytes; no further than what comes out can
 /// be the beginning of a pickle.
-pub(super) fn read_pickle(source: Sealed<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
+pub(super) fn read_pickle(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
     let packed = read_file(source, limit.saturating_add(limit / 64).saturating_add(4096))?;
     unpack_pickle(source.file, &packed, limit)
@@ -120,7 +120,7 @@ pub(super) fn read_pickle(source: Sealed<'_>, limit: usize) -> Result<Vec<u8>, M
 /// The file is damaged, holds no pickle, or is larger than `limit` when unpacked.
 pub fn unpack_pickle(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>, MappingError> {
     // The beginning is read again whenever twice as much is there: raw data are skipped, so this costs next to nothing.
-    unpack(file, packed, limit, |beginning| match Document::parse(beginning) {
+    unpack(file, packed, limit, |beginning| match PickleDocument::parse(beginning) {
         Ok(_) | Err(PickleError::Truncated { .. }) => Ok(()),
         Err(source) => Err(MappingError::Pickle { file: file.to_owned(), source }),
     })
@@ -244,8 +244,8 @@ mod tests {
         ));
     }
 
-    fn plain<'a>(file: &'a Path, files: &'a Files) -> Sealed<'a> {
-        Sealed { file, files, seal: None }
+    fn plain<'a>(file: &'a Path, files: &'a Files) -> ExpectedFile<'a> {
+        ExpectedFile { file, files, seal: None }
     }
 
     /// Whatever comes out is taken.

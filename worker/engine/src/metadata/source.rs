@@ -3,7 +3,7 @@
 use super::entry::{Entries, EntryError, GlobalEntry};
 use super::groupings::{self, Grouping};
 use super::{MAX_FILE_BYTES, Warning};
-use crate::held::Held;
+use crate::verified_files::VerifiedFiles;
 use edp_files::Files;
 use edp_protocol::GridKind;
 use rustix::io::Errno;
@@ -85,19 +85,19 @@ impl Metadata {
     /// # Errors
     /// A role has no file (all such roles are named at once), or a file cannot be read or is broken.
     pub fn load(directory: &Path) -> Result<(Metadata, Vec<Warning>), MetadataError> {
-        Metadata::load_held(directory, files(directory, &Files::default())?, &Held::default())
+        Metadata::load_verified(directory, files(directory, &Files::default())?, &VerifiedFiles::default())
     }
 
     /// The same, of some of the directory's files, which are held.
     ///
     /// # Errors
     /// Those of [`Metadata::load`].
-    pub fn load_held(
+    pub fn load_verified(
         directory: &Path,
         files: Vec<PathBuf>,
-        held: &Held,
+        verified: &VerifiedFiles,
     ) -> Result<(Metadata, Vec<Warning>), MetadataError> {
-        let mut loader = Loader { directory, files: &files, held, missing: Vec::new(), warnings: Vec::new() };
+        let mut loader = Loader { directory, files: &files, verified, missing: Vec::new(), warnings: Vec::new() };
         let metadata = Metadata {
             groupings: BTreeMap::from([
                 (GridKind::Native, loader.groupings("native", true)?),
@@ -167,7 +167,7 @@ fn leads_nowhere(error: &io::Error) -> bool {
 struct Loader<'a> {
     directory: &'a Path,
     files: &'a [PathBuf],
-    held: &'a Held,
+    verified: &'a VerifiedFiles,
     missing: Vec<String>,
     warnings: Vec<Warning>,
 }
@@ -182,7 +182,7 @@ impl<'a> Loader<'a> {
     /// Reads a metadata file, but none that is too large.
     fn read(&self, path: &Path) -> Result<Vec<u8>, MetadataError> {
         let failed = |source| MetadataError::Read { path: path.into(), source };
-        let bytes = self.held.read(path, MAX_FILE_BYTES).map_err(failed)?;
+        let bytes = self.verified.read(path, MAX_FILE_BYTES).map_err(failed)?;
         if bytes.len() > MAX_FILE_BYTES { Err(MetadataError::TooLarge { path: path.into() }) } else { Ok(bytes) }
     }
 

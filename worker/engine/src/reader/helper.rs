@@ -1,7 +1,7 @@
 //! A helper process as the program sees it.
 
 use super::COMMAND;
-use super::wire::{self, Answer, Ask, Request};
+use super::wire::{self, Answer, Ask, HelperRequest};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -70,7 +70,7 @@ impl Helper {
     /// Asks something, and waits for the answer and its values, of which there are so many bytes at most.
     pub(super) fn ask(
         &mut self,
-        request: &Request,
+        request: &HelperRequest,
         file: Option<&File>,
         values: usize,
         deadline: Instant,
@@ -92,7 +92,7 @@ impl Helper {
     /// Lets it let go of its file; whether it is still of use.
     pub(super) fn close(&self) -> bool {
         let soon = Instant::now() + Duration::from_secs(1);
-        wire::send(&self.socket, &Request { seconds: 1, ask: Ask::Close }, &[], None, Some(soon)).is_ok()
+        wire::send(&self.socket, &HelperRequest { seconds: 1, ask: Ask::Close }, &[], None, Some(soon)).is_ok()
     }
 
     /// Its process.

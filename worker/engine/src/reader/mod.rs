@@ -27,7 +27,7 @@ mod session;
 mod wire;
 
 pub use opened::examine;
-pub use session::{Number, Session};
+pub use session::{Number, ReaderSession};
 pub use wire::Described;
 
 use edp_files::regular;
@@ -83,7 +83,7 @@ pub fn open(path: &Path) -> Result<File, ReadError> {
 
 /// The helper processes of a program.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub(crate) struct HelperPool {
     helpers: Mutex<Helpers>,
     returned: Condvar,
 }
@@ -94,12 +94,12 @@ struct Helpers {
     busy: usize,
 }
 
-static SHARED: OnceLock<Reader> = OnceLock::new();
+static SHARED: OnceLock<HelperPool> = OnceLock::new();
 
-impl Reader {
+impl HelperPool {
     /// The one of this process.
-    pub(crate) fn shared() -> &'static Reader {
-        SHARED.get_or_init(Reader::default)
+    pub(crate) fn shared() -> &'static HelperPool {
+        SHARED.get_or_init(HelperPool::default)
     }
 
     /// An idle helper, or a new one; waits until the deadline while too many are busy.
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_file_is_described_and_read() {
         let dir = tempfile::tempdir().unwrap();
-        let mut session = Session::open(&file(dir.path(), 1000)).unwrap();
+        let mut session = ReaderSession::open(&file(dir.path(), 1000)).unwrap();
         let variables = session.variables().unwrap();
         let [x] = &variables[..] else { panic!("{variables:?}") };
         assert_eq!((x.name.as_str(), x.shape()), ("x", vec![1000]));
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_helper_that_somebody_kills_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let mut session = Session::open(&file(dir.path(), 10)).unwrap();
+        let mut session = ReaderSession::open(&file(dir.path(), 10)).unwrap();
         let variables = session.variables().unwrap();
         let first = session.helper().unwrap().process();
         rustix::process::kill_process(first, rustix::process::Signal::KILL).unwrap();
@@ -217,7 +217,7 @@ mod tests {
     fn a_file_that_is_made_shorter_meanwhile_is_not_called_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let path = file(dir.path(), 100_000);
-        let mut session = Session::open(&path).unwrap();
+        let mut session = ReaderSession::open(&path).unwrap();
         let variables = session.variables().unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         let error = session.values::<f32>(&variables[0], &[0], &[100_000]).unwrap_err();
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn sizes_that_a_file_cannot_have_are_not_allocated() {
         let dir = tempfile::tempdir().unwrap();
-        let mut session = Session::open(&file(dir.path(), 10)).unwrap();
+        let mut session = ReaderSession::open(&file(dir.path(), 10)).unwrap();
         let mut variables = session.variables().unwrap();
         variables[0].dimensions[0].1 = 1 << 50;
         let error = session.values::<f32>(&variables[0], &[0], &[1 << 50]).unwrap_err();

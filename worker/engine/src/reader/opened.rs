@@ -3,7 +3,7 @@
 use super::image::Image;
 use super::wire::{Answer, Ask, Described, MAX_VALUES};
 use crate::granule::file::attribute_from;
-use crate::granule::inspect::{self, Depth};
+use crate::granule::inspect::{self, InspectionDepth};
 use crate::metadata::attribute::Value;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +59,7 @@ impl<'i> Opened<'i> {
         Ok(match ask {
             Ask::Close => (Answer::Values, none),
             Ask::Look { recipe, depth, places } => {
-                (Answer::Looked(inspect::look_at(self, recipe.as_deref(), *depth, *places)?), none)
+                (Answer::Inspected(inspect::look_at(self, recipe.as_deref(), *depth, *places)?), none)
             }
             Ask::Describe => (Answer::Described(self.describe().map_err(in_words)?), none),
             Ask::Values { variable, start, count, double: false } => {
@@ -139,7 +139,8 @@ pub fn examine(file: &File) -> Result<(), String> {
     let image = Image::map(file).map_err(|error| error.to_string())?;
     let mut opened = Opened::new(&image);
     let found = opened.describe().map_err(|error| error.to_string())?;
-    let mut answers = vec![opened.answer(&Ask::Look { recipe: None, depth: Depth::Structure, places: true }).0];
+    let mut answers =
+        vec![opened.answer(&Ask::Look { recipe: None, depth: InspectionDepth::Structure, places: true }).0];
     for variable in found {
         let values = variable.shape().iter().try_fold(1, |all: usize, length| all.checked_mul(*length));
         if values.is_some_and(|values| values <= MOST_VALUES) {

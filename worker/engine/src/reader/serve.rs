@@ -2,7 +2,7 @@
 
 use super::image::Image;
 use super::opened::Opened;
-use super::wire::{self, Answer, Ask, Request};
+use super::wire::{self, Answer, Ask, HelperRequest};
 use crate::granule::chunks::silence_hdf5;
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ pub(super) fn serve() -> i32 {
 }
 
 fn serve_all(socket: &UnixStream) -> io::Result<()> {
-    while let Some((request, _, file)) = wire::receive::<Request>(socket, 0, None)? {
+    while let Some((request, _, file)) = wire::receive::<HelperRequest>(socket, 0, None)? {
         match file {
             Some(file) => serve_file(socket, file, request)?,
             None if matches!(request.ask, Ask::Close) => {}
@@ -34,7 +34,7 @@ fn serve_all(socket: &UnixStream) -> io::Result<()> {
 }
 
 /// Answers requests about one file until it is closed.
-fn serve_file(socket: &UnixStream, file: File, first: Request) -> io::Result<()> {
+fn serve_file(socket: &UnixStream, file: File, first: HelperRequest) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     super::confine::limit_processor_time(first.seconds);
     let image = match Image::map(&file) {
@@ -52,7 +52,7 @@ fn serve_file(socket: &UnixStream, file: File, first: Request) -> io::Result<()>
         super::confine::limit_processor_time(request.seconds);
         let (said, values) = opened.answer(&request.ask);
         answer(socket, &said, &values)?;
-        next = wire::receive::<Request>(socket, 0, None)?.map(|(request, _, _)| request);
+        next = wire::receive::<HelperRequest>(socket, 0, None)?.map(|(request, _, _)| request);
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! One file, read by a helper process.
 
 use super::helper::{Fault, Helper};
-use super::wire::{Answer, Ask, Described, MAX_VALUES, Request};
-use super::{ReadError, Reader};
-use crate::granule::inspect::{Depth, Identity, Looked};
+use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
+use super::{HelperPool, ReadError};
+use crate::granule::inspect::{Identity, Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use std::fs::File;
 use std::io;
@@ -40,11 +40,11 @@ const FROM_OUTSIDE: [i32; 5] = [1, 2, 3, 9, 15];
 /// A file that is read by a helper process (see the [module](super)). The helper is kept until this is
 /// dropped.
 #[derive(Debug)]
-pub struct Session {
+pub struct ReaderSession {
     path: PathBuf,
     file: File,
     size: u64,
-    reader: &'static Reader,
+    reader: &'static HelperPool,
     helper: Option<Helper>,
     /// Whether one of the places for helpers is taken.
     placed: bool,
@@ -84,26 +84,35 @@ impl Number for f64 {
     }
 }
 
-impl Session {
+impl ReaderSession {
     /// A session with the file at a path.
     ///
     /// # Errors
     /// It cannot be opened, or is not a regular file.
-    pub fn open(path: &Path) -> Result<Session, ReadError> {
-        Session::with(super::open(path)?, path)
+    pub fn open(path: &Path) -> Result<ReaderSession, ReadError> {
+        ReaderSession::with(super::open(path)?, path)
     }
 
     /// A session with an open file. The path is what people know it by.
     ///
     /// # Errors
     /// It is not a regular file.
-    pub fn with(file: File, path: &Path) -> Result<Session, ReadError> {
+    pub fn with(file: File, path: &Path) -> Result<ReaderSession, ReadError> {
         let metadata = file.metadata().map_err(|source| ReadError::Io { path: path.into(), source })?;
         if !metadata.is_file() {
             return Err(ReadError::NoFile { path: path.into() });
         }
-        let (size, reader) = (metadata.len(), Reader::shared());
-        Ok(Session { path: path.into(), file, size, reader, helper: None, placed: false, fresh: false, begun: false })
+        let (size, reader) = (metadata.len(), HelperPool::shared());
+        Ok(ReaderSession {
+            path: path.into(),
+            file,
+            size,
+            reader,
+            helper: None,
+            placed: false,
+            fresh: false,
+            begun: false,
+        })
     }
 
     /// What people know the file by.
@@ -122,10 +131,15 @@ impl Session {
     }
 
     /// Whose granule it is, and whether it is whole; see [`crate::granule::inspect::look`].
-    pub(crate) fn look(&mut self, recipe: Option<&Recipe>, depth: Depth, places: bool) -> Result<Looked, ReadError> {
+    pub(crate) fn look(
+        &mut self,
+        recipe: Option<&Recipe>,
+        depth: InspectionDepth,
+        places: bool,
+    ) -> Result<Inspected, ReadError> {
         let recipe = recipe.map(|recipe| Box::new(recipe.clone()));
         match self.ask(Ask::Look { recipe, depth, places }, 0)? {
-            (Answer::Looked(mut looked), _) => {
+            (Answer::Inspected(mut looked), _) => {
                 let differs = match &mut looked.identity {
                     Identity::Other(differs) => differs.as_mut_slice(),
                     Identity::Same | Identity::Older(_) => &mut [],
@@ -215,7 +229,7 @@ impl Session {
     fn ask(&mut self, ask: Ask, values: usize) -> Result<(Answer, Vec<u8>), ReadError> {
         let of_size = Duration::from_secs((self.size + values as u64) / RATE);
         let (patience, work) = (PATIENCE + 2 * of_size, WORK + of_size);
-        let request = Request { seconds: work.as_secs(), ask };
+        let request = HelperRequest { seconds: work.as_secs(), ask };
         let mut ended = 0;
         loop {
             let mut helper = match self.helper.take() {
@@ -299,7 +313,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for ReaderSession {
     fn drop(&mut self) {
         match self.helper.take() {
             Some(helper) if helper.close() => self.reader.give_back(helper),

@@ -3,7 +3,7 @@
 //! A message is its length, the length of the plain values after it, a JSON text, and these values. Both lengths are
 //! held against limits before anything is allocated. A request that begins with a file has its descriptor with it.
 
-use crate::granule::inspect::{Depth, Looked};
+use crate::granule::inspect::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -25,7 +25,7 @@ pub(super) const MAX_VALUES: usize = 64 << 20;
 
 /// What is asked of a helper.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
+pub(super) struct HelperRequest {
     /// Processor time that it may take, in seconds.
     pub(super) seconds: u64,
     /// What is asked.
@@ -37,7 +37,7 @@ pub(super) enum Ask {
     /// The file may be let go. There is no answer.
     Close,
     /// Whose granule it is, and whether it is whole.
-    Look { recipe: Option<Box<Recipe>>, depth: Depth, places: bool },
+    Look { recipe: Option<Box<Recipe>>, depth: InspectionDepth, places: bool },
     /// The variables of a file.
     Describe,
     /// A part of a variable, as numbers of 4 or 8 bytes.
@@ -48,7 +48,7 @@ pub(super) enum Ask {
 pub(super) enum Answer {
     /// The helper has started; there was no question.
     Ready,
-    Looked(Looked),
+    Inspected(Inspected),
     Described(Vec<Described>),
     /// The values come after the text.
     Values,
@@ -206,8 +206,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::FileExt as _;
 
-    fn request() -> Request {
-        Request { seconds: 5, ask: Ask::Describe }
+    fn request() -> HelperRequest {
+        HelperRequest { seconds: 5, ask: Ask::Describe }
     }
 
     #[test]
@@ -217,15 +217,15 @@ mod tests {
         file.write_all(b"granule").unwrap();
         send(&here, &request(), &[], Some(&file), None).unwrap();
         send(&here, &request(), &[1, 2, 3], None, None).unwrap();
-        let (first, values, got) = receive::<Request>(&there, 0, None).unwrap().unwrap();
+        let (first, values, got) = receive::<HelperRequest>(&there, 0, None).unwrap().unwrap();
         assert_eq!((first.seconds, values.len()), (5, 0));
         let mut bytes = [0; 7];
         got.unwrap().read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!(&bytes, b"granule");
-        let (_, values, got) = receive::<Request>(&there, 3, None).unwrap().unwrap();
+        let (_, values, got) = receive::<HelperRequest>(&there, 3, None).unwrap().unwrap();
         assert_eq!((values, got.is_none()), (vec![1, 2, 3], true));
         drop(here);
-        assert!(receive::<Request>(&there, 0, None).unwrap().is_none());
+        assert!(receive::<HelperRequest>(&there, 0, None).unwrap().is_none());
     }
 
     #[test]
@@ -233,16 +233,19 @@ mod tests {
         for (text, plain) in [(u64::MAX, 0_u64), (MAX_TEXT as u64 + 1, 0), (2, 5)] {
             let (mut here, there) = UnixStream::pair().unwrap();
             here.write_all(&[text.to_le_bytes(), plain.to_le_bytes()].concat()).unwrap();
-            let error = receive::<Request>(&there, 4, None).unwrap_err();
+            let error = receive::<HelperRequest>(&there, 4, None).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text} {plain}");
         }
         let (mut here, there) = UnixStream::pair().unwrap();
         here.write_all(&[9]).unwrap();
         let soon = Some(Instant::now() + Duration::from_millis(20));
-        let error = receive::<Request>(&there, 0, soon).unwrap_err();
+        let error = receive::<HelperRequest>(&there, 0, soon).unwrap_err();
         assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
         here.write_all(&[9]).unwrap();
         drop(here);
-        assert_eq!(receive::<Request>(&there, 0, None).map(|_| ()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(
+            receive::<HelperRequest>(&there, 0, None).map(|_| ()).unwrap_err().kind(),
+            io::ErrorKind::UnexpectedEof
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::load::{load_grid, load_target, load_texts};
 use super::load_once::{Limit, LoadOnce, Unloaded};
 use super::verdicts::Verdicts;
 use super::{ModelGrid, ResourceError, Resources, Target, Texts};
-use crate::hashed::Hashed;
+use crate::digest_cache::DigestCache;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, GridKind, Location};
 use edp_store::Stores;
@@ -32,7 +32,7 @@ const LEAST: u64 = 256 << 20;
 
 /// Bytes that resources may take.
 #[derive(Debug, Clone, Copy)]
-struct Shared {
+struct CacheLimits {
     /// A grid, and all grids that are kept.
     grid: u64,
     /// The levels of mapping factors, and all mapping factors that are kept.
@@ -43,8 +43,8 @@ struct Shared {
 #[derive(Debug)]
 pub struct Cache {
     stores: Stores,
-    memory: Shared,
-    hashed: Hashed,
+    memory: CacheLimits,
+    digest_cache: DigestCache,
     verdicts: Verdicts,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
     grids: LoadOnce<Digest, Arc<ModelGrid>, ResourceError>,
@@ -69,11 +69,11 @@ impl Cache {
     /// much together is forgotten.
     pub fn with_memory(stores: Stores, memory: u64) -> Cache {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        let memory = Shared { grid: memory.saturating_mul(GRID).max(LEAST), factors: memory.max(LEAST) };
+        let memory = CacheLimits { grid: memory.saturating_mul(GRID).max(LEAST), factors: memory.max(LEAST) };
         Cache {
             stores,
             memory,
-            hashed: Hashed::default(),
+            digest_cache: DigestCache::default(),
             verdicts: Verdicts::default(),
             texts: LoadOnce::new(Limit { count: KEPT, bytes: usize::MAX, size: |_| 0 }),
             grids: LoadOnce::new(Limit { count: KEPT, bytes: bytes(memory.grid), size: |grid| grid.bytes() }),
@@ -91,8 +91,8 @@ impl Cache {
     }
 
     /// Digests of inputs that were made into granules before.
-    pub fn hashed(&self) -> &Hashed {
-        &self.hashed
+    pub fn digest_cache(&self) -> &DigestCache {
+        &self.digest_cache
     }
 
     /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest

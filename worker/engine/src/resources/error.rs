@@ -1,12 +1,12 @@
 //! Why a resource cannot be used.
 
 use crate::grid::GridError;
-use crate::held::HeldError;
 use crate::mapping::MappingError;
 use crate::metadata::MAX_FILE_BYTES;
 use crate::metadata::configuration::ConfigurationError;
 use crate::metadata::podaac::TableError;
 use crate::metadata::source::MetadataError;
+use crate::verified_files::VerifiedFileError;
 use edp_protocol::Digest;
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::RecipeError;
@@ -134,8 +134,8 @@ impl ResourceError {
     }
 }
 
-impl From<HeldError> for ResourceError {
-    fn from(HeldError { path, source }: HeldError) -> ResourceError {
+impl From<VerifiedFileError> for ResourceError {
+    fn from(VerifiedFileError { path, source }: VerifiedFileError) -> ResourceError {
         ResourceError::Read { path, source }
     }
 }

@@ -6,12 +6,12 @@ use crate::cancel;
 use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
 use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
-use crate::held::{self, Held};
 use crate::mapping::{self, Factors};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
 use crate::metadata::source::{self, Metadata};
 use crate::metadata::{self, MAX_FILE_BYTES};
+use crate::verified_files::{self, VerifiedFiles};
 use edp_files::Files;
 use edp_protocol::recipe::Digests;
 use edp_protocol::{Digest, Location};
@@ -98,13 +98,13 @@ fn unread(error: GridError) -> ResourceError {
 /// # Errors
 /// A file cannot be read or was changed, or its content cannot be used.
 pub(super) fn confirmed<T>(
-    held: &Held,
+    verified: &VerifiedFiles,
     cancel: &AtomicBool,
     load: impl Fn() -> Result<T, GridError>,
 ) -> Result<T, ResourceError> {
     match load() {
         Err(error) if !matches!(error, GridError::Read { .. }) => {
-            held.read_again(cancel)?;
+            verified.read_again(cancel)?;
             load().map_err(unread)
         }
         loaded => loaded.map_err(unread),
@@ -131,13 +131,13 @@ pub(super) fn load_texts(
     let (parsed, _) = Configuration::parse(configuration, &bytes)?;
     let look = |directory: &Path, files: &Files| {
         let paths = source::files(directory, files)?;
-        let (held, digests) = Held::open(paths.clone(), files, |_| MAX_FILE_BYTES as u64, cancel)?;
-        Ok((digest_of_set(directory, &digests), (paths, held)))
+        let (verified, digests) = VerifiedFiles::open(paths.clone(), files, |_| MAX_FILE_BYTES as u64, cancel)?;
+        Ok((digest_of_set(directory, &digests), (paths, verified)))
     };
-    let (copy, (paths, held)) = digested("metadata", metadata, &digests.metadata, stores, cancel, look)?;
-    let (loaded, _) = Metadata::load_held(copy.path(), paths, &held)?;
-    let (podaac, _) = load_table(copy.path(), &parsed, &held)?;
-    held.are_unchanged()?;
+    let (copy, (paths, verified)) = digested("metadata", metadata, &digests.metadata, stores, cancel, look)?;
+    let (loaded, _) = Metadata::load_verified(copy.path(), paths, &verified)?;
+    let (podaac, _) = load_table(copy.path(), &parsed, &verified)?;
+    verified.are_unchanged()?;
     Ok(Texts { configuration: parsed, metadata: loaded, podaac })
 }
 
@@ -148,14 +148,14 @@ pub(super) fn load_texts(
 pub fn load_table(
     metadata: &Path,
     configuration: &Configuration,
-    held: &Held,
+    verified: &VerifiedFiles,
 ) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
     // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
     if path.extension().is_none_or(|end| end != "csv") || path.parent() != Some(metadata) {
         return Err(ResourceError::TableName { path });
     }
-    let read = held.read(&path, MAX_FILE_BYTES);
+    let read = verified.read(&path, MAX_FILE_BYTES);
     let bytes = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;
     if bytes.len() > MAX_FILE_BYTES {
         return Err(ResourceError::TooLarge { path });
@@ -172,18 +172,19 @@ pub(super) fn load_grid(
     limit: u64,
 ) -> Result<ModelGrid, ResourceError> {
     let look = |directory: &Path, files: &Files| {
-        let (held, digests) = Held::open(grid::files(directory, files).map_err(unread)?, files, grid::largest, cancel)?;
-        Ok((digest_of_set(directory, &digests), held))
+        let (verified, digests) =
+            VerifiedFiles::open(grid::files(directory, files).map_err(unread)?, files, grid::largest, cancel)?;
+        Ok((digest_of_set(directory, &digests), verified))
     };
-    let (directory, held) = digested("grid", location, planned, stores, cancel, look)?;
-    let held = Arc::new(held);
-    let diagnostics = Diagnostics::load(directory.path(), &held).map_err(unread)?.unwrap_or_default();
-    let native = confirmed(&held, cancel, || Native::load_held(directory.path(), held.clone(), limit))?;
-    held.are_unchanged()?;
+    let (directory, verified) = digested("grid", location, planned, stores, cancel, look)?;
+    let verified = Arc::new(verified);
+    let diagnostics = Diagnostics::load(directory.path(), &verified).map_err(unread)?.unwrap_or_default();
+    let native = confirmed(&verified, cancel, || Native::load_verified(directory.path(), verified.clone(), limit))?;
+    verified.are_unchanged()?;
     let positions = vec![OnceLock::new(); native.levels];
     Ok(ModelGrid {
         directory,
-        held,
+        verified,
         native,
         diagnostics,
         statics: Static::default(),
@@ -212,8 +213,8 @@ pub(super) fn load_target(
     };
     let (at, (seals, files)) = digested("mapping factors", factors, planned, stores, cancel, look)?;
     // Where the digest was found to be the planned one: on S3 there may be another copy by now.
-    let latlon = confirmed(&model.held, cancel, || Latlon::load_held(model.directory.path(), &model.held))?;
-    model.held.are_unchanged()?;
+    let latlon = confirmed(&model.verified, cancel, || Latlon::load_verified(model.directory.path(), &model.verified))?;
+    model.verified.are_unchanged()?;
     let loaded = Factors::open_sealed(at.path(), seals, files, memory)?;
     let (found, wanted) = ([latlon.latitude.len(), latlon.longitude.len()], <[usize; 2]>::from(loaded.shape()));
     if found != wanted {
@@ -278,7 +279,7 @@ fn digests_of_files(
     let mut digests = BTreeMap::new();
     for path in paths {
         let read = files.open(&path).and_then(|file| {
-            held::check_size(&file.metadata()?, largest(&path))?;
+            verified_files::check_size(&file.metadata()?, largest(&path))?;
             cancel::digest(file, cancel)
         });
         let digest = read.map_err(|source| ResourceError::Read { path: path.clone(), source })?;

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// keep it until they are done with it.
 #[derive(Debug)]
 pub(crate) struct LoadOnce<K, V, E> {
-    state: Mutex<State<K, V, E>>,
+    state: Mutex<CacheState<K, V, E>>,
     /// Notified whenever a load has ended.
     ended: Condvar,
     limit: Limit<V>,
@@ -44,14 +44,14 @@ pub(crate) enum Unloaded<E> {
 }
 
 #[derive(Debug)]
-struct State<K, V, E> {
-    entries: HashMap<K, Entry<V, E>>,
+struct CacheState<K, V, E> {
+    entries: HashMap<K, CacheEntry<V, E>>,
     /// Counts the calls: the larger, the later.
     clock: u64,
 }
 
 #[derive(Debug)]
-enum Entry<V, E> {
+enum CacheEntry<V, E> {
     Loading(Arc<Load<V, E>>),
     Loaded { value: V, used: u64 },
 }
@@ -61,7 +61,7 @@ type Load<V, E> = OnceLock<Option<Result<V, Arc<E>>>>;
 
 impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
     pub(crate) fn new(limit: Limit<V>) -> LoadOnce<K, V, E> {
-        LoadOnce { state: Mutex::new(State { entries: HashMap::new(), clock: 0 }), ended: Condvar::new(), limit }
+        LoadOnce { state: Mutex::new(CacheState { entries: HashMap::new(), clock: 0 }), ended: Condvar::new(), limit }
     }
 
     /// The value of a key, loaded if it is not there.
@@ -79,14 +79,14 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
             state.clock += 1;
             let clock = state.clock;
             let under_way = match state.entries.get_mut(key) {
-                Some(Entry::Loaded { value, used }) => {
+                Some(CacheEntry::Loaded { value, used }) => {
                     *used = clock;
                     return Ok(value.clone());
                 }
-                Some(Entry::Loading(load)) => Arc::clone(load),
+                Some(CacheEntry::Loading(load)) => Arc::clone(load),
                 None => {
                     let under_way = Arc::new(Load::new());
-                    state.entries.insert(key.clone(), Entry::Loading(Arc::clone(&under_way)));
+                    state.entries.insert(key.clone(), CacheEntry::Loading(Arc::clone(&under_way)));
                     drop(state);
                     return self.load(key, under_way, cancel, load);
                 }
@@ -104,7 +104,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         cancel: &AtomicBool,
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, Unloaded<E>> {
-        let ending = Ending { of: self, key, load: &under_way };
+        let ending = LoadGuard { of: self, key, load: &under_way };
         match load() {
             // Whatever it failed with, it may have been because of that.
             Err(_) if cancel.load(Ordering::Relaxed) => Err(Unloaded::Cancelled),
@@ -120,7 +120,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
     /// How a load ended that another thread is at.
     fn wait(
         &self,
-        mut state: MutexGuard<'_, State<K, V, E>>,
+        mut state: MutexGuard<'_, CacheState<K, V, E>>,
         under_way: &Load<V, E>,
         cancel: &AtomicBool,
     ) -> Result<Option<Result<V, Arc<E>>>, Unloaded<E>> {
@@ -136,11 +136,11 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
     }
 
     /// Forgets what was not used the longest until the rest is within the limits.
-    fn trim(&self, state: &mut State<K, V, E>) {
+    fn trim(&self, state: &mut CacheState<K, V, E>) {
         loop {
             let (mut count, mut bytes, mut oldest) = (0, 0_usize, None);
             for (key, entry) in &state.entries {
-                if let Entry::Loaded { value, used } = entry {
+                if let CacheEntry::Loaded { value, used } = entry {
                     count += 1;
                     bytes = bytes.saturating_add((self.limit.size)(value));
                     if oldest.is_none_or(|(_, least)| *used < least) {
@@ -159,24 +159,24 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
     }
 
     /// Every change is made at once, so that a panic of a thread leaves the map good.
-    fn lock(&self) -> MutexGuard<'_, State<K, V, E>> {
+    fn lock(&self) -> MutexGuard<'_, CacheState<K, V, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a load, also when the loading thread gives up or panics.
-struct Ending<'a, K: Eq + Hash + Clone, V: Clone, E> {
+struct LoadGuard<'a, K: Eq + Hash + Clone, V: Clone, E> {
     of: &'a LoadOnce<K, V, E>,
     key: &'a K,
     load: &'a Load<V, E>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone, E> Drop for Ending<'_, K, V, E> {
+impl<K: Eq + Hash + Clone, V: Clone, E> Drop for LoadGuard<'_, K, V, E> {
     fn drop(&mut self) {
         let mut state = self.of.lock();
         match self.load.get_or_init(|| None) {
             Some(Ok(value)) => {
-                let entry = Entry::Loaded { value: value.clone(), used: state.clock };
+                let entry = CacheEntry::Loaded { value: value.clone(), used: state.clock };
                 state.entries.insert(self.key.clone(), entry);
                 self.of.trim(&mut state);
             }
@@ -265,7 +265,7 @@ mod tests {
                 texts.get(&0, &NO, || {
                     begun.wait();
                     // until the other thread waits: it holds the load, as this one and the map do
-                    while !matches!(texts.lock().entries.get(&0), Some(Entry::Loading(load)) if Arc::strong_count(load) > 2) {
+                    while !matches!(texts.lock().entries.get(&0), Some(CacheEntry::Loading(load)) if Arc::strong_count(load) > 2) {
                         thread::yield_now();
                     }
                     Err("no".into())

@@ -19,11 +19,11 @@ pub use load::{
 
 use crate::granule::coordinates::Static;
 use crate::grid::{Diagnostics, Latlon, Mask, Native};
-use crate::held::Held;
 use crate::mapping::{Factors, Level, MappingError};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
 use crate::metadata::source::Metadata;
+use crate::verified_files::VerifiedFiles;
 use edp_store::Mirror;
 use load_once::LoadOnce;
 use std::sync::atomic::AtomicBool;
@@ -45,7 +45,7 @@ pub struct Texts {
 pub struct ModelGrid {
     /// Where its files are, and they themselves.
     directory: Mirror,
-    held: Arc<Held>,
+    verified: Arc<VerifiedFiles>,
     /// The native geometry.
     pub native: Native,
     /// Places of the model's diagnostics; empty if the directory has no list.
@@ -68,7 +68,7 @@ impl ModelGrid {
     /// # Errors
     /// The native geometry has no such mask, it cannot be read, or `cancel` was set.
     pub fn named_mask(&self, name: &str, cancel: &AtomicBool) -> Result<Arc<Mask>, ResourceError> {
-        let read = || load::confirmed(&self.held, cancel, || self.native.read_mask(name)).map(Arc::new);
+        let read = || load::confirmed(&self.verified, cancel, || self.native.read_mask(name)).map(Arc::new);
         self.overrides.get(&name.to_owned(), cancel, read).map_err(ResourceError::from)
     }
 

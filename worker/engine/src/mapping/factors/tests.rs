@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::super::pickle_write::Pickler;
-use super::super::{TargetGrid, Weights, write_land_mask, write_latlon_grid, write_matrix};
+use super::super::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
 use super::*;
 
 const GRID: TargetGrid<'static> = TargetGrid {
@@ -20,7 +20,7 @@ fn made_up() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_latlon_grid(dir.path(), &GRID).unwrap();
     write_land_mask(dir.path(), 0, &[true, true]).unwrap();
-    write_matrix(dir.path(), 0, (2, 2), &[0, 1, 2], &[1, 0], Weights::Unit).unwrap();
+    write_matrix(dir.path(), 0, (2, 2), &[0, 1, 2], &[1, 0], MatrixWeights::Unit).unwrap();
     dir
 }
 
@@ -51,7 +51,7 @@ fn errors_are_not_remembered() {
     let error = factors.level(1, &[3]).unwrap_err();
     assert!(matches!(error, MappingError::Io { action: "open", .. }));
     assert!(error.to_string().contains("sparse_matrix_1.npz: cannot open"), "{error}");
-    write_matrix(dir.path(), 1, (1, 2), &[0, 1], &[1], Weights::Unit).unwrap();
+    write_matrix(dir.path(), 1, (1, 2), &[0, 1], &[1], MatrixWeights::Unit).unwrap();
     assert!(factors.level(1, &[3]).unwrap_err().to_string().contains("ecco_latlon_land_mask_1.xz: cannot open"));
     write_land_mask(dir.path(), 1, &[false, true]).unwrap();
     assert_eq!(factors.level(1, &[3]).unwrap().sources(1), [(3, 1.0)]);
@@ -62,7 +62,7 @@ fn levels_that_are_kept_have_a_bound() {
     let dir = made_up();
     write_land_mask(dir.path(), 1, &[true, true]).unwrap();
     for k in 0..2 {
-        write_matrix(dir.path(), k, (2, 2), &[0, 2, 4], &[0, 1, 0, 1], Weights::Float(&[0.5; 4])).unwrap();
+        write_matrix(dir.path(), k, (2, 2), &[0, 2, 4], &[0, 1, 0, 1], MatrixWeights::Float(&[0.5; 4])).unwrap();
     }
     let open = |memory| Factors::open_sealed(dir.path(), BTreeMap::new(), Files::default(), memory);
     let one = open(u64::MAX).unwrap();
@@ -242,15 +242,17 @@ fn files_are_those_that_production_reads() {
 /// `EDP_REAL_DATA` names the folder of real data.
 fn real() -> Option<(Factors, Vec<usize>)> {
     let dir = Path::new(&std::env::var_os("EDP_REAL_DATA")?).join("V4r4").join("mapping_factors");
-    let bytes =
-        xz::read_pickle(Sealed { file: &latlon_grid(&dir), files: &Files::default(), seal: None }, MAX_LATLON_GRID)
-            .unwrap();
+    let bytes = xz::read_pickle(
+        ExpectedFile { file: &latlon_grid(&dir), files: &Files::default(), seal: None },
+        MAX_LATLON_GRID,
+    )
+    .unwrap();
     assert_eq!(bytes.len(), 57_801_523);
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let wet = document.items(document.root()).unwrap()[3];
     let counts = (0..50)
         .map(|k| {
-            let (_, lists) = document.pairs(wet).unwrap().iter().find(|(key, _)| *key == Value::Int(k)).unwrap();
+            let (_, lists) = document.pairs(wet).unwrap().iter().find(|(key, _)| *key == PickleValue::Int(k)).unwrap();
             document.array(document.items(*lists).unwrap()[0]).unwrap().len()
         })
         .collect();
@@ -301,10 +303,11 @@ fn real_factors_of_v4r4() {
 fn real_mappings_are_within_what_pickles_may_hold() {
     let Some((factors, _)) = real() else { return };
     let file = factors.dir().join("ecco_latlon_grid_mappings_all.xz");
-    let bytes = xz::read_pickle(Sealed { file: &file, files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
-    let document = Document::parse(&bytes).unwrap();
+    let bytes =
+        xz::read_pickle(ExpectedFile { file: &file, files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let &[within, nearest] = document.items(document.root()).unwrap() else { panic!() };
-    assert!(document.objects(within).unwrap().iter().all(|value| *value == Value::Int(-1)));
+    assert!(document.objects(within).unwrap().iter().all(|value| *value == PickleValue::Int(-1)));
     let nearest = document.array(nearest).unwrap().integers().unwrap();
     assert_eq!((nearest.len(), nearest[0], nearest[129_600], nearest[259_199]), (259_200, 74_158, 68_234, 52_605));
 }

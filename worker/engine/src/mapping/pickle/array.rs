@@ -1,6 +1,6 @@
 //! Arrays of numpy inside a pickle.
 
-use super::{DTypeId, ListId, TupleId, Value};
+use super::{DTypeId, ListId, PickleValue, TupleId};
 
 /// Most dimensions of an array.
 const MAX_DIMENSIONS: usize = 8;
@@ -53,8 +53,16 @@ impl DType {
     }
 
     /// Takes the state `(3, order, subarray, names, fields, size, alignment, flags)`.
-    pub(super) fn set_state(&mut self, state: &[Value<'_>]) -> Result<(), String> {
-        let &[Value::Int(3), Value::Str(order), Value::None, Value::None, Value::None, ..] = state else {
+    pub(super) fn set_state(&mut self, state: &[PickleValue<'_>]) -> Result<(), String> {
+        let &[
+            PickleValue::Int(3),
+            PickleValue::Str(order),
+            PickleValue::None,
+            PickleValue::None,
+            PickleValue::None,
+            ..,
+        ] = state
+        else {
             return Err("the state of an element type is not that of a plain number".to_owned());
         };
         match (order, self.size, self.kind) {
@@ -67,14 +75,14 @@ impl DType {
     }
 
     /// One number of this type.
-    pub(super) fn scalar<'a>(self, bytes: &[u8]) -> Option<Value<'a>> {
+    pub(super) fn scalar<'a>(self, bytes: &[u8]) -> Option<PickleValue<'a>> {
         if bytes.len() != self.size || !self.little_endian {
             return None;
         }
         match self.kind {
-            ElementKind::Bool => Some(Value::Bool(bytes != [0])),
-            ElementKind::Float => Some(Value::Float(float(bytes)?)),
-            ElementKind::Int | ElementKind::Uint => Some(Value::Int(self.integer(bytes)?)),
+            ElementKind::Bool => Some(PickleValue::Bool(bytes != [0])),
+            ElementKind::Float => Some(PickleValue::Float(float(bytes)?)),
+            ElementKind::Int | ElementKind::Uint => Some(PickleValue::Int(self.integer(bytes)?)),
             ElementKind::Object => None,
         }
     }
@@ -117,19 +125,20 @@ impl<'a> Array<'a> {
     /// Takes the state `(1, shape, dtype, fortran, data)`. The product of the shape is checked against the raw data;
     /// the length of an object list is left to the caller, who can see it.
     pub(super) fn from_state<'s>(
-        state: &[Value<'a>],
-        tuple: impl Fn(TupleId) -> &'s [Value<'a>],
+        state: &[PickleValue<'a>],
+        tuple: impl Fn(TupleId) -> &'s [PickleValue<'a>],
         dtype: impl Fn(DTypeId) -> DType,
     ) -> Result<Self, String>
     where
         'a: 's,
     {
-        let &[Value::Int(1), Value::Tuple(shape), Value::DType(dtype_id), fortran, data] = state else {
+        let &[PickleValue::Int(1), PickleValue::Tuple(shape), PickleValue::DType(dtype_id), fortran, data] = state
+        else {
             return Err("the state of an array is not (1, shape, dtype, order, data)".to_owned());
         };
         let fortran = match fortran {
-            Value::Bool(fortran) => fortran,
-            Value::Int(fortran) => fortran != 0,
+            PickleValue::Bool(fortran) => fortran,
+            PickleValue::Int(fortran) => fortran != 0,
             other => return Err(format!("the order of an array is {}", other.kind())),
         };
         let shape = tuple(shape);
@@ -139,7 +148,7 @@ impl<'a> Array<'a> {
         let shape: Vec<usize> = shape
             .iter()
             .map(|&size| match size {
-                Value::Int(size) => {
+                PickleValue::Int(size) => {
                     usize::try_from(size).map_err(|_| format!("an array with {size} elements along a dimension"))
                 }
                 other => Err(format!("the shape of an array holds {}", other.kind())),
@@ -154,8 +163,8 @@ impl<'a> Array<'a> {
             return Err(format!("an array of impossible shape {shape:?}"));
         };
         let data = match (data, dtype.kind) {
-            (Value::List(list), ElementKind::Object) => Data::Objects(list),
-            (Value::Bytes(bytes), kind) if kind != ElementKind::Object => {
+            (PickleValue::List(list), ElementKind::Object) => Data::Objects(list),
+            (PickleValue::Bytes(bytes), kind) if kind != ElementKind::Object => {
                 if bytes.len() != size {
                     return Err(format!("an array of shape {shape:?} needs {size} bytes, there are {}", bytes.len()));
                 }

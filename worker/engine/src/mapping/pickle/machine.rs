@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Array, ArrayId, DType, DTypeId, DictId, Document, Global, ListId, PickleError, Store, TupleId, Value};
+use super::{
+    Array, ArrayId, DType, DTypeId, DictId, ListId, PickleDocument, PickleError, PickleGlobal, PickleValue, Store,
+    TupleId,
+};
 
 /// Most values that one file may put into containers and the memo. Target grids and masks have a few thousand, the
 /// complete mapping of a half-degree grid some hundred thousand.
@@ -18,10 +21,10 @@ pub(super) struct Machine<'a> {
     pos: usize,
     /// Where the current opcode is.
     at: usize,
-    stack: Vec<Value<'a>>,
+    stack: Vec<PickleValue<'a>>,
     /// Heights of the stack at the open MARKs.
     marks: Vec<usize>,
-    memo: Vec<Value<'a>>,
+    memo: Vec<PickleValue<'a>>,
     /// Values stored so far, anywhere.
     used: usize,
     store: Store<'a>,
@@ -41,7 +44,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Document<'a>, PickleError> {
+    pub(super) fn run(mut self) -> Result<PickleDocument<'a>, PickleError> {
         if self.byte()? != 0x80 {
             return self.malformed("this is not a pickle of protocol 2 or later");
         }
@@ -61,7 +64,7 @@ impl<'a> Machine<'a> {
             return self.malformed("other bytes follow the end of the pickle");
         }
         match (self.stack.as_slice(), self.marks.is_empty()) {
-            (&[root], true) => Ok(Document { root, store: self.store }),
+            (&[root], true) => Ok(PickleDocument { root, store: self.store }),
             _ => self.malformed("the pickle does not end with exactly one value"),
         }
     }
@@ -76,34 +79,34 @@ impl<'a> Machine<'a> {
                     _ => Err(PickleError::Truncated { at: self.at }),
                 }
             }
-            b'N' => self.push(Value::None),
-            0x88 => self.push(Value::Bool(true)),
-            0x89 => self.push(Value::Bool(false)),
+            b'N' => self.push(PickleValue::None),
+            0x88 => self.push(PickleValue::Bool(true)),
+            0x89 => self.push(PickleValue::Bool(false)),
             // BININT1, BININT2, BININT, LONG1
             b'K' => {
                 let value = self.byte()?;
-                self.push(Value::Int(value.into()))
+                self.push(PickleValue::Int(value.into()))
             }
             b'M' => {
                 let value = u16::from_le_bytes(self.fixed()?);
-                self.push(Value::Int(value.into()))
+                self.push(PickleValue::Int(value.into()))
             }
             b'J' => {
                 let value = i32::from_le_bytes(self.fixed()?);
-                self.push(Value::Int(value.into()))
+                self.push(PickleValue::Int(value.into()))
             }
             0x8a => {
                 let size = self.byte()?;
                 let digits = self.take(size.into())?;
                 match long(digits) {
-                    Some(value) => self.push(Value::Int(value)),
+                    Some(value) => self.push(PickleValue::Int(value)),
                     None => self.malformed(format!("an integer of {size} bytes is too large")),
                 }
             }
             // BINFLOAT is big-endian, unlike everything else
             b'G' => {
                 let value = f64::from_be_bytes(self.fixed()?);
-                self.push(Value::Float(value))
+                self.push(PickleValue::Float(value))
             }
             // SHORT_BINUNICODE, BINUNICODE, BINUNICODE8
             0x8c => {
@@ -156,7 +159,7 @@ impl<'a> Machine<'a> {
             b']' => {
                 self.charge(1)?;
                 self.store.lists.push(Vec::new());
-                self.push(Value::List(ListId(self.store.lists.len() as u32 - 1)))
+                self.push(PickleValue::List(ListId(self.store.lists.len() as u32 - 1)))
             }
             b'a' => {
                 let from = self.stack.len().saturating_sub(1);
@@ -170,7 +173,7 @@ impl<'a> Machine<'a> {
             b'}' => {
                 self.charge(1)?;
                 self.store.dicts.push(Vec::new());
-                self.push(Value::Dict(DictId(self.store.dicts.len() as u32 - 1)))
+                self.push(PickleValue::Dict(DictId(self.store.dicts.len() as u32 - 1)))
             }
             b's' => {
                 let from = self.stack.len().saturating_sub(2);
@@ -205,7 +208,7 @@ impl<'a> Machine<'a> {
                 self.global(module, name)
             }
             0x93 => match (self.pop()?, self.pop()?) {
-                (Value::Str(name), Value::Str(module)) => self.global(module, name),
+                (PickleValue::Str(name), PickleValue::Str(module)) => self.global(module, name),
                 _ => self.malformed("STACK_GLOBAL without two texts"),
             },
             b'R' => self.reduce(),
@@ -218,28 +221,32 @@ impl<'a> Machine<'a> {
     fn reduce(&mut self) -> Result<(), PickleError> {
         let args = self.pop()?;
         let callable = self.pop()?;
-        let (Value::Global(global), Value::Tuple(args)) = (callable, args) else {
+        let (PickleValue::Global(global), PickleValue::Tuple(args)) = (callable, args) else {
             return self.malformed(format!("a call of {} with {}", callable.kind(), args.kind()));
         };
-        let args: Vec<Value<'a>> = self.store.tuple(args).iter().take(4).copied().collect();
+        let args: Vec<PickleValue<'a>> = self.store.tuple(args).iter().take(4).copied().collect();
         match (global, args.as_slice()) {
             (
-                Global::Reconstruct,
-                &[Value::Global(Global::NdArray), Value::Tuple(_), Value::Bytes(b"b") | Value::Str("b")],
+                PickleGlobal::Reconstruct,
+                &[
+                    PickleValue::Global(PickleGlobal::NdArray),
+                    PickleValue::Tuple(_),
+                    PickleValue::Bytes(b"b") | PickleValue::Str("b"),
+                ],
             ) => {
                 self.charge(1)?;
                 self.store.arrays.push(None);
-                self.push(Value::Array(ArrayId(self.store.arrays.len() as u32 - 1)))
+                self.push(PickleValue::Array(ArrayId(self.store.arrays.len() as u32 - 1)))
             }
-            (Global::DType, &[Value::Str(code), _, _]) => {
+            (PickleGlobal::DType, &[PickleValue::Str(code), _, _]) => {
                 let Some(dtype) = DType::from_code(code) else {
                     return self.malformed(format!("element type {:?} is not supported", shortened(code)));
                 };
                 self.charge(1)?;
                 self.store.dtypes.push(dtype);
-                self.push(Value::DType(DTypeId(self.store.dtypes.len() as u32 - 1)))
+                self.push(PickleValue::DType(DTypeId(self.store.dtypes.len() as u32 - 1)))
             }
-            (Global::Scalar, &[Value::DType(dtype), Value::Bytes(bytes)]) => {
+            (PickleGlobal::Scalar, &[PickleValue::DType(dtype), PickleValue::Bytes(bytes)]) => {
                 match self.store.dtypes[dtype.0 as usize].scalar(bytes) {
                     Some(value) => self.push(value),
                     None => self.malformed("a scalar that does not fit its element type"),
@@ -252,7 +259,7 @@ impl<'a> Machine<'a> {
     /// BUILD: sets the state of an element type or an array.
     fn build(&mut self) -> Result<(), PickleError> {
         let state = self.pop()?;
-        let Value::Tuple(state) = state else {
+        let PickleValue::Tuple(state) = state else {
             return self.malformed(format!("BUILD with {}", state.kind()));
         };
         let target = match self.stack.last() {
@@ -261,11 +268,11 @@ impl<'a> Machine<'a> {
         };
         let state = self.store.tuple(state);
         let built = match target {
-            Value::DType(id) => {
+            PickleValue::DType(id) => {
                 let mut dtype = self.store.dtypes[id.0 as usize];
                 dtype.set_state(state).map(|()| self.store.dtypes[id.0 as usize] = dtype)
             }
-            Value::Array(id) => {
+            PickleValue::Array(id) => {
                 Array::from_state(state, |id| self.store.tuple(id), |id| self.store.dtypes[id.0 as usize]).and_then(
                     |array| {
                         let listed = array.object_list().map(|list| self.store.lists[list.0 as usize].len());
@@ -283,11 +290,12 @@ impl<'a> Machine<'a> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
-        match Global::find(module, name) {
-            Some(global) => self.push(Value::Global(global)),
-            None => {
-                Err(PickleError::Global { at: self.at, name: format!("{}.{}", shortened(module), shortened(name)) })
-            }
+        match PickleGlobal::find(module, name) {
+            Some(global) => self.push(PickleValue::Global(global)),
+            None => Err(PickleError::PickleGlobal {
+                at: self.at,
+                name: format!("{}.{}", shortened(module), shortened(name)),
+            }),
         }
     }
 
@@ -321,14 +329,14 @@ impl<'a> Machine<'a> {
         let start = self.store.tuples.len() as u32;
         self.store.tuples.extend(self.stack.drain(from..));
         let end = self.store.tuples.len() as u32;
-        self.push(Value::Tuple(TupleId { start, end }))
+        self.push(PickleValue::Tuple(TupleId { start, end }))
     }
 
     /// Moves the stack from `from` on into the list below it.
     fn append(&mut self, from: usize) -> Result<(), PickleError> {
         self.charge(self.stack.len() - from)?;
         match self.below(from) {
-            Some(Value::List(id)) => {
+            Some(PickleValue::List(id)) => {
                 self.store.lists[id.0 as usize].extend(self.stack.drain(from..));
                 Ok(())
             }
@@ -341,7 +349,7 @@ impl<'a> Machine<'a> {
         let count = self.stack.len() - from;
         self.charge(count)?;
         match self.below(from) {
-            Some(Value::Dict(id)) if count.is_multiple_of(2) => {
+            Some(PickleValue::Dict(id)) if count.is_multiple_of(2) => {
                 let (pairs, _) = self.stack[from..].as_chunks::<2>();
                 self.store.dicts[id.0 as usize].extend(pairs.iter().map(|&[key, value]| (key, value)));
                 self.stack.truncate(from);
@@ -352,7 +360,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The value below stack position `from`, unless a MARK lies between.
-    fn below(&self, from: usize) -> Option<Value<'a>> {
+    fn below(&self, from: usize) -> Option<PickleValue<'a>> {
         let below = from.checked_sub(1)?;
         (below >= self.floor()).then(|| self.stack[below])
     }
@@ -370,7 +378,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn push(&mut self, value: Value<'a>) -> Result<(), PickleError> {
+    fn push(&mut self, value: PickleValue<'a>) -> Result<(), PickleError> {
         if self.stack.len() == MAX_VALUES {
             return Err(PickleError::Limit { at: self.at, what: "values on the stack", limit: MAX_VALUES });
         }
@@ -378,7 +386,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn pop(&mut self) -> Result<Value<'a>, PickleError> {
+    fn pop(&mut self) -> Result<PickleValue<'a>, PickleError> {
         if self.stack.len() > self.floor()
             && let Some(value) = self.stack.pop()
         {
@@ -399,14 +407,14 @@ impl<'a> Machine<'a> {
     fn text(&mut self, size: u64) -> Result<(), PickleError> {
         let bytes = self.take(size)?;
         match std::str::from_utf8(bytes) {
-            Ok(text) => self.push(Value::Str(text)),
+            Ok(text) => self.push(PickleValue::Str(text)),
             Err(_) => self.malformed("text that is not UTF-8"),
         }
     }
 
     fn raw(&mut self, size: u64) -> Result<(), PickleError> {
         let bytes = self.take(size)?;
-        self.push(Value::Bytes(bytes))
+        self.push(PickleValue::Bytes(bytes))
     }
 
     /// The text up to the next line end.

@@ -50,7 +50,7 @@ fn f8s(values: &[f64]) -> Vec<u8> {
 }
 
 fn error(body: &[u8]) -> String {
-    Document::parse(&pickle(body)).expect_err("accepted").to_string()
+    PickleDocument::parse(&pickle(body)).expect_err("accepted").to_string()
 }
 
 /// What Python 3.11 and numpy 2.4 write for `{"depth": numpy.array([-5.0, -15.0]), "k": (0, -1, None)}`.
@@ -62,7 +62,7 @@ const BY_PYTHON: &[u8] = b"\x80\x04\x95\xb3\x00\x00\x00\x00\x00\x00\x00}\x94(\x8
 
 #[test]
 fn reads_what_python_writes() {
-    let document = Document::parse(BY_PYTHON).unwrap();
+    let document = PickleDocument::parse(BY_PYTHON).unwrap();
     let root = document.root();
     let depth = document.array(document.get(root, "depth").unwrap()).unwrap();
     assert_eq!((depth.shape(), depth.len(), depth.is_fortran()), (&[2][..], 2, false));
@@ -70,7 +70,7 @@ fn reads_what_python_writes() {
     assert_eq!(depth.floats().unwrap(), [-5.0, -15.0]);
     assert!(depth.integers().is_none());
     let k = document.items(document.get(root, "k").unwrap()).unwrap();
-    assert_eq!(k, [Value::Int(0), Value::Int(-1), Value::None]);
+    assert_eq!(k, [PickleValue::Int(0), PickleValue::Int(-1), PickleValue::None]);
     assert_eq!(document.get(root, "absent"), None);
     assert_eq!(document.pairs(root).unwrap().len(), 2);
 }
@@ -78,10 +78,10 @@ fn reads_what_python_writes() {
 #[test]
 fn every_cut_is_an_error() {
     for end in 0..BY_PYTHON.len() {
-        assert!(Document::parse(&BY_PYTHON[..end]).is_err(), "cut at {end}");
+        assert!(PickleDocument::parse(&BY_PYTHON[..end]).is_err(), "cut at {end}");
     }
     let longer = [BY_PYTHON, b"\n"].concat();
-    assert!(Document::parse(&longer).unwrap_err().to_string().contains("other bytes follow"));
+    assert!(PickleDocument::parse(&longer).unwrap_err().to_string().contains("other bytes follow"));
 }
 
 #[test]
@@ -98,25 +98,25 @@ fn plain_values() {
     ]
     .concat();
     let bytes = pickle(&body);
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let items = document.items(document.root()).unwrap();
     let expected = [
-        Value::None,
-        Value::Bool(true),
-        Value::Bool(false),
-        Value::Int(255),
-        Value::Int(65535),
-        Value::Int(i32::MIN.into()),
-        Value::Int(0),
-        Value::Int(-128),
-        Value::Int(i64::MAX),
-        Value::Float(-2.5),
-        Value::Str("a"),
-        Value::Str("b"),
-        Value::Str("c"),
-        Value::Bytes(b"a"),
-        Value::Bytes(b"b"),
-        Value::Bytes(b"c"),
+        PickleValue::None,
+        PickleValue::Bool(true),
+        PickleValue::Bool(false),
+        PickleValue::Int(255),
+        PickleValue::Int(65535),
+        PickleValue::Int(i32::MIN.into()),
+        PickleValue::Int(0),
+        PickleValue::Int(-128),
+        PickleValue::Int(i64::MAX),
+        PickleValue::Float(-2.5),
+        PickleValue::Str("a"),
+        PickleValue::Str("b"),
+        PickleValue::Str("c"),
+        PickleValue::Bytes(b"a"),
+        PickleValue::Bytes(b"b"),
+        PickleValue::Bytes(b"c"),
     ];
     assert_eq!(items[..16], expected);
     let lengths: Vec<_> = items[16..].iter().map(|&tuple| document.items(tuple).unwrap().len()).collect();
@@ -128,15 +128,15 @@ fn older_protocols_and_all_memo_opcodes() {
     let body =
         b"]q\x00(X\x01\x00\x00\x00ar\x01\x00\x00\x00h\x01j\x01\x00\x00\x00K\x05q\x01h\x01ecnumpy\ndtype\nq\x02\x86";
     let bytes = [&b"\x80\x02"[..], body, b"."].concat();
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let &[list, dtype] = document.items(document.root()).unwrap() else { panic!() };
-    let a = Value::Str("a");
-    assert_eq!(document.items(list).unwrap(), [a, a, a, Value::Int(5), Value::Int(5)]);
-    assert_eq!(dtype, Value::Global(Global::DType));
+    let a = PickleValue::Str("a");
+    assert_eq!(document.items(list).unwrap(), [a, a, a, PickleValue::Int(5), PickleValue::Int(5)]);
+    assert_eq!(dtype, PickleValue::Global(PickleGlobal::DType));
     // SETITEM and APPEND, one at a time; the later entry of a key counts.
     let bytes = pickle(b"}\x8c\x01aK\x01s\x8c\x01a]K\x09as");
-    let document = Document::parse(&bytes).unwrap();
-    assert_eq!(document.items(document.get(document.root(), "a").unwrap()).unwrap(), [Value::Int(9)]);
+    let document = PickleDocument::parse(&bytes).unwrap();
+    assert_eq!(document.items(document.get(document.root(), "a").unwrap()).unwrap(), [PickleValue::Int(9)]);
 }
 
 #[test]
@@ -151,17 +151,17 @@ fn arrays_of_all_kinds() {
     for (code, data, expected) in cases {
         let order = if code.ends_with('1') { "|" } else { "<" };
         let bytes = pickle(&array(b"K\x02\x85", &dtype(code, order), false, &bytes(data)));
-        let document = Document::parse(&bytes).unwrap();
+        let document = PickleDocument::parse(&bytes).unwrap();
         assert_eq!(document.array(document.root()).unwrap().integers().unwrap(), expected, "{code}");
     }
     let single = pickle(&array(b"K\x01\x85", &dtype("f4", "<"), false, &bytes(&0.5_f32.to_le_bytes())));
-    let document = Document::parse(&single).unwrap();
+    let document = PickleDocument::parse(&single).unwrap();
     assert_eq!(document.array(document.root()).unwrap().floats().unwrap(), [0.5]);
     // Newer writers name the module otherwise; no dimensions mean one element.
     let mut body = array(b")", &dtype("f8", "<"), false, &f8s(&[2.5]));
     body.splice(0..23, text("numpy._core.multiarray"));
     let bytes = pickle(&body);
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let array = document.array(document.root()).unwrap();
     assert_eq!((array.shape(), array.floats().unwrap()), (&[][..], vec![2.5]));
 }
@@ -171,7 +171,7 @@ fn fortran_order_is_turned() {
     // [[1, 2], [3, 4], [5, 6]], stored column by column
     let data = f8s(&[1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     let bytes = pickle(&array(b"K\x03K\x02\x86", &dtype("f8", "<"), true, &data));
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let array = document.array(document.root()).unwrap();
     assert!(array.is_fortran());
     assert_eq!(array.floats().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
@@ -186,13 +186,13 @@ fn object_arrays_and_scalars() {
     };
     let list = [&b"](J\xff\xff\xff\xff]("[..], &scalar(7), &scalar(9), b"ee"].concat();
     let bytes = pickle(&array(b"K\x02\x85", &dtype("O8", "|"), false, &list));
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let root = document.root();
     assert_eq!(document.array(root).unwrap().dtype().kind, ElementKind::Object);
     assert!(document.array(root).unwrap().raw().is_none());
     let objects = document.objects(root).unwrap();
-    assert_eq!(objects[0], Value::Int(-1));
-    assert_eq!(document.items(objects[1]).unwrap(), [Value::Int(7), Value::Int(9)]);
+    assert_eq!(objects[0], PickleValue::Int(-1));
+    assert_eq!(document.items(objects[1]).unwrap(), [PickleValue::Int(7), PickleValue::Int(9)]);
     assert_eq!(document.objects(objects[1]), None);
 }
 
@@ -231,7 +231,7 @@ fn arrays_that_do_not_fit_their_shape() {
     }
     // Begun but never filled
     let bytes = pickle(&begin_array());
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     assert!(document.array(document.root()).is_none());
     assert!(document.objects(document.root()).is_none());
 }
@@ -239,10 +239,10 @@ fn arrays_that_do_not_fit_their_shape() {
 #[test]
 fn other_globals_are_refused_by_name() {
     // cos\nsystem\n(S'...'\ntR. as protocol 0 has it, and the same in protocol 4
-    assert!(Document::parse(b"cos\nsystem\n(S'true'\ntR.").is_err());
+    assert!(PickleDocument::parse(b"cos\nsystem\n(S'true'\ntR.").is_err());
     let body = [global("os", "system"), text("true"), b"\x85R".to_vec()].concat();
-    let found = Document::parse(&pickle(&body)).unwrap_err();
-    assert_eq!(found, PickleError::Global { at: 14, name: "os.system".to_owned() });
+    let found = PickleDocument::parse(&pickle(&body)).unwrap_err();
+    assert_eq!(found, PickleError::PickleGlobal { at: 14, name: "os.system".to_owned() });
     assert_eq!(
         found.to_string(),
         "byte 14 of the pickle: the global \"os.system\" is not allowed in mapping factors; do not trust this file"
@@ -257,11 +257,11 @@ fn other_globals_are_refused_by_name() {
         ("", ""),
     ] {
         assert!(
-            matches!(Document::parse(&pickle(&global(module, name))), Err(PickleError::Global { .. })),
+            matches!(PickleDocument::parse(&pickle(&global(module, name))), Err(PickleError::PickleGlobal { .. })),
             "{module}.{name}"
         );
     }
-    assert!(matches!(Document::parse(&pickle(b"cos\nsystem\n")), Err(PickleError::Global { at: 2, .. })));
+    assert!(matches!(PickleDocument::parse(&pickle(b"cos\nsystem\n")), Err(PickleError::PickleGlobal { at: 2, .. })));
     let endless = "x".repeat(200);
     assert!(error(&global(&endless, "y")).len() < 200);
 }
@@ -295,15 +295,15 @@ fn calls_are_only_what_arrays_need() {
 fn other_opcodes_are_refused() {
     // INST, OBJ, NEWOBJ, NEWOBJ_EX, PERSID, BINPERSID, EXT1, POP, DUP, INT, STRING, FROZENSET, BYTEARRAY8, NEXT_BUFFER
     for opcode in *b"io\x81\x92PQ\x8202IS\x91\x96\x97" {
-        let found = Document::parse(&pickle(&[b'N', opcode])).unwrap_err();
+        let found = PickleDocument::parse(&pickle(&[b'N', opcode])).unwrap_err();
         assert_eq!(found, PickleError::Opcode { at: 3, opcode });
     }
     assert_eq!(
-        Document::parse(&pickle(b"\x81")).unwrap_err().to_string(),
+        PickleDocument::parse(&pickle(b"\x81")).unwrap_err().to_string(),
         "byte 2 of the pickle: opcode 0x81 is not allowed in mapping factors"
     );
     for start in [&b""[..], b"N.", b"\x80\x01N.", b"\x80\x06N.", b"\x80"] {
-        assert!(Document::parse(start).is_err());
+        assert!(PickleDocument::parse(start).is_err());
     }
 }
 
@@ -342,7 +342,7 @@ fn the_stack_is_guarded() {
         b"\x8c\x02\xff\xff",
     ] {
         let bytes = pickle(body);
-        let found = Document::parse(&bytes);
+        let found = PickleDocument::parse(&bytes);
         assert!(matches!(found, Err(PickleError::Malformed { .. })), "{body:?}: {found:?}");
     }
 }
@@ -359,7 +359,7 @@ fn huge_lengths_allocate_nothing() {
         b"\x8a\xff",
         b"cnumpy",
     ] {
-        assert_eq!(Document::parse(&pickle(body)).unwrap_err(), PickleError::Truncated { at: 2 });
+        assert_eq!(PickleDocument::parse(&pickle(body)).unwrap_err(), PickleError::Truncated { at: 2 });
     }
 }
 
@@ -376,42 +376,42 @@ fn sharing_and_cycles_cost_nothing() {
         body.extend(b"e\x94\x86");
     }
     let bytes = pickle(&body);
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let outer = document.items(document.root()).unwrap();
     assert_eq!(document.items(outer[1]).unwrap().len(), 2);
     // A list that holds itself, also as the elements of an array that the list then outgrows
     let body = [&begin_array()[..], b"\x94(K\x01K\x01\x85", &dtype("O8", "|"), b"\x89]\x94h\x01a\x94tbh\x01K\x05a\x86"]
         .concat();
     let bytes = pickle(&body);
-    let document = Document::parse(&bytes).unwrap();
+    let document = PickleDocument::parse(&bytes).unwrap();
     let &[array, list] = document.items(document.root()).unwrap() else { panic!() };
     assert_eq!(document.objects(array).unwrap(), [list]);
-    assert_eq!(document.items(list).unwrap(), [list, Value::Int(5)]);
+    assert_eq!(document.items(list).unwrap(), [list, PickleValue::Int(5)]);
     assert!(!format!("{document:?}").is_empty());
 }
 
 #[test]
 fn nesting_and_numbers_are_bounded() {
     let deep = [vec![b'('; 300], vec![b't'; 300]].concat();
-    let found = Document::parse(&pickle(&deep)).unwrap_err();
+    let found = PickleDocument::parse(&pickle(&deep)).unwrap_err();
     assert_eq!(found, PickleError::Limit { at: 2 + MAX_MARKS, what: "open containers", limit: MAX_MARKS });
     // A tuple in a tuple, a million deep, is read and dropped without recursion.
     let bytes = pickle(&[vec![b')'], vec![0x85; 1_000_000]].concat());
-    drop(Document::parse(&bytes).unwrap());
+    drop(PickleDocument::parse(&bytes).unwrap());
     // What is repeated, and how many values one round leaves behind
     for (flood, values) in
         [(&b"N"[..], 1), (b"](NNNNNNNNe\x85", 10), (b"}", 1), (b"]", 1), (b"N\x94", 1), (b"N\x85", 1)]
     {
         let bytes = pickle(&flood.repeat(MAX_VALUES / values + 1));
-        assert!(matches!(Document::parse(&bytes), Err(PickleError::Limit { .. })), "{flood:?}");
+        assert!(matches!(PickleDocument::parse(&bytes), Err(PickleError::Limit { .. })), "{flood:?}");
     }
 }
 
 #[test]
 fn values_of_another_document_are_harmless() {
     let bytes = pickle(b"]K\x01\x85}\x87");
-    let full = Document::parse(&bytes).unwrap();
-    let empty = Document::parse(b"\x80\x04N.").unwrap();
+    let full = PickleDocument::parse(&bytes).unwrap();
+    let empty = PickleDocument::parse(b"\x80\x04N.").unwrap();
     for &value in full.items(full.root()).unwrap() {
         assert!(empty.items(value).is_none() && empty.pairs(value).is_none() && empty.array(value).is_none());
     }
@@ -419,7 +419,7 @@ fn values_of_another_document_are_harmless() {
 }
 
 /// Looks at everything that can be looked at, without following references.
-fn inspect(document: &Document<'_>) {
+fn inspect(document: &PickleDocument<'_>) {
     let mut seen = vec![document.root()];
     seen.extend(document.items(document.root()).unwrap_or_default());
     seen.extend(document.pairs(document.root()).unwrap_or_default().iter().map(|pair| pair.1));
@@ -434,10 +434,10 @@ fn inspect(document: &Document<'_>) {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-        if let Ok(document) = Document::parse(&bytes) {
+        if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
         }
-        if let Ok(document) = Document::parse(&pickle(&bytes)) {
+        if let Ok(document) = PickleDocument::parse(&pickle(&bytes)) {
             inspect(&document);
         }
     }
@@ -445,12 +445,12 @@ proptest! {
     #[test]
     fn arbitrary_programs_never_panic(steps in prop::collection::vec(step(), 0..60)) {
         let bytes = pickle(&steps.concat());
-        if let Ok(document) = Document::parse(&bytes) {
+        if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
         }
         // Without the frame of protocol and STOP, so that more programs end well
         let bytes = pickle(&[&b"]("[..], &steps.concat(), b"e"].concat());
-        if let Ok(document) = Document::parse(&bytes) {
+        if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
         }
     }
@@ -462,7 +462,7 @@ proptest! {
         bytes[at] = byte;
         let other = other.index(bytes.len());
         bytes[other] = more;
-        if let Ok(document) = Document::parse(&bytes) {
+        if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
         }
     }

@@ -1,4 +1,4 @@
-//! Digests of inputs that this process has hashed: native and latlon granules are made of the same files, and SHA-256
+//! A cache of the digests of input files: native and latlon granules are made of the same files, and SHA-256
 //! is a tenth of what making a native granule takes.
 
 use edp_files::{ReadAt, Stamp};
@@ -14,22 +14,22 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// Digests that are kept, about 200 bytes each. When there are more, all are forgotten, and found anew as needed.
 const MOST: usize = 50_000;
 
-/// Digests of files, each with the stamp that the file had.
+/// Digests of files that this process has hashed, each with the stamp that the file had.
 #[derive(Debug)]
-pub struct Hashed {
+pub struct DigestCache {
     known: Mutex<HashMap<(u64, u64), (Stamp, Digest)>>,
     settled: Duration,
 }
 
-impl Default for Hashed {
-    fn default() -> Hashed {
-        Hashed { known: Mutex::default(), settled: SETTLED }
+impl Default for DigestCache {
+    fn default() -> DigestCache {
+        DigestCache { known: Mutex::default(), settled: SETTLED }
     }
 }
 
-impl Hashed {
-    /// The digest of a file as it is now: the one that is known, or the one that `hash` finds, which is kept if the file
-    /// did not change meanwhile. What is no file of this machine is always hashed.
+impl DigestCache {
+    /// The digest of a file as it is now: the one from the cache, or the one that `hash` finds, which is kept if the file
+    /// did not change meanwhile. Whatever is not a file of this machine is always hashed.
     ///
     /// # Errors
     /// Those of `hash`.
@@ -76,18 +76,18 @@ mod tests {
     }
 
     /// Hashes a file if that has to be; says whether it had to.
-    fn hash(hashed: &Hashed, path: &Path) -> (Digest, bool) {
+    fn hash(cache: &DigestCache, path: &Path) -> (Digest, bool) {
         let mut read = false;
         let file = File::open(path).unwrap();
-        let digest = hashed.digest(&file, || {
+        let digest = cache.digest(&file, || {
             read = true;
             Digest::of_reader(&file).map(|(digest, _)| digest)
         });
         (digest.unwrap(), read)
     }
 
-    fn at_once() -> Hashed {
-        Hashed { settled: Duration::ZERO, ..Hashed::default() }
+    fn at_once() -> DigestCache {
+        DigestCache { settled: Duration::ZERO, ..DigestCache::default() }
     }
 
     #[test]
@@ -95,56 +95,56 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [path, other] = ["a", "b"].map(|name| dir.path().join(name));
         fs::write(&path, "right").unwrap();
-        let hashed = at_once();
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"right"), true));
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"right"), false));
+        let cache = at_once();
+        assert_eq!(hash(&cache, &path), (Digest::of(b"right"), true));
+        assert_eq!(hash(&cache, &path), (Digest::of(b"right"), false));
         fs::write(&path, "much longer").unwrap();
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"much longer"), true));
+        assert_eq!(hash(&cache, &path), (Digest::of(b"much longer"), true));
         fs::write(&other, "another one").unwrap();
         fs::rename(&other, &path).unwrap();
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"another one"), true));
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"another one"), false));
+        assert_eq!(hash(&cache, &path), (Digest::of(b"another one"), true));
+        assert_eq!(hash(&cache, &path), (Digest::of(b"another one"), false));
     }
 
     #[test]
     fn a_file_that_was_just_written_is_hashed_again() {
         let (_dir, path) = one();
-        let hashed = Hashed { settled: Duration::from_secs(3600), ..Hashed::default() };
-        assert!(hash(&hashed, &path).1 && hash(&hashed, &path).1);
+        let cache = DigestCache { settled: Duration::from_secs(3600), ..DigestCache::default() };
+        assert!(hash(&cache, &path).1 && hash(&cache, &path).1);
     }
 
     #[test]
     fn one_that_changes_while_it_is_hashed_is_not_kept() {
         let (_dir, path) = one();
-        let (hashed, file) = (at_once(), File::open(&path).unwrap());
-        let digest = hashed.digest(&file, || fs::write(&path, "two and more").map(|()| Digest::of(b"one")));
+        let (cache, file) = (at_once(), File::open(&path).unwrap());
+        let digest = cache.digest(&file, || fs::write(&path, "two and more").map(|()| Digest::of(b"one")));
         assert_eq!(digest.unwrap(), Digest::of(b"one"));
-        assert_eq!(hash(&hashed, &path), (Digest::of(b"two and more"), true));
+        assert_eq!(hash(&cache, &path), (Digest::of(b"two and more"), true));
     }
 
     #[test]
     fn what_fails_and_what_is_no_file_is_not_kept() {
         let (_dir, path) = one();
-        let hashed = at_once();
-        assert!(hashed.digest(&File::open(&path).unwrap(), || Err(io::Error::other("no"))).is_err());
-        assert!(hash(&hashed, &path).1);
+        let cache = at_once();
+        assert!(cache.digest(&File::open(&path).unwrap(), || Err(io::Error::other("no"))).is_err());
+        assert!(hash(&cache, &path).1);
         let memory = b"bytes".to_vec();
         for digest in [Digest::of(b"bytes"), Digest::of(b"other")] {
-            assert_eq!(hashed.digest(&memory, || Ok::<_, io::Error>(digest.clone())).unwrap(), digest);
+            assert_eq!(cache.digest(&memory, || Ok::<_, io::Error>(digest.clone())).unwrap(), digest);
         }
     }
 
     #[test]
     fn their_number_is_bounded() {
         let (_dir, path) = one();
-        let hashed = at_once();
-        hash(&hashed, &path);
-        let (stamp, digest) = hashed.known().values().next().unwrap().clone();
+        let cache = at_once();
+        hash(&cache, &path);
+        let (stamp, digest) = cache.known().values().next().unwrap().clone();
         for inode in 0..MOST as u64 {
-            hashed.known().insert((0, inode), (stamp.clone(), digest.clone()));
+            cache.known().insert((0, inode), (stamp.clone(), digest.clone()));
         }
         fs::write(&path, "two and more").unwrap();
-        hash(&hashed, &path);
-        assert_eq!(hashed.known().len(), 1);
+        hash(&cache, &path);
+        assert_eq!(cache.known().len(), 1);
     }
 }

@@ -1,13 +1,13 @@
 //! A granule on its way into its file: slabs are made side by side and written in file order; what was seen of the
 //! values comes last.
 
-use super::dataset::{Chunk, Chunked, Dataset, Storage, Value};
+use super::content::{Chunk, Chunked, GranuleContent, Storage, Value};
 use super::error::MakeError;
 use super::field::{self, Field, FieldError};
 use super::file::{FileError, Writer, Written};
 use super::inputs::Output;
-use super::lanes;
 use super::make::{Assembly, range_attributes};
+use super::ordered_steps;
 use super::remote::Fetching;
 use super::stages::Stage;
 use crate::metadata::attribute;
@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 /// The outputs of a granule with their fields, and how many slabs are under way at once.
-pub(super) struct Lined<'a> {
+pub(super) struct SlabPipeline<'a> {
     pub(super) outputs: &'a [Output<'a>],
     pub(super) fields: &'a [Field<'a>],
-    pub(super) lanes: usize,
+    pub(super) in_flight: usize,
 }
 
 /// What was seen of a variable.
-struct Seen {
+struct VariableSummary {
     /// Its smallest and largest value, as an attribute with two values; none if all is fill.
     range: Option<Value>,
     /// Wet target cells that no source covers, over all levels.
@@ -42,33 +42,33 @@ enum Step<'a> {
 }
 
 /// Chunks on their way to the writer.
-enum Chunks {
+enum ChunkBatch {
     Own(Vec<Chunk>),
     Shared(Arc<Vec<Chunk>>),
 }
 
-impl AsRef<[Chunk]> for Chunks {
+impl AsRef<[Chunk]> for ChunkBatch {
     fn as_ref(&self) -> &[Chunk] {
         match self {
-            Chunks::Own(chunks) => chunks,
-            Chunks::Shared(chunks) => chunks,
+            ChunkBatch::Own(chunks) => chunks,
+            ChunkBatch::Shared(chunks) => chunks,
         }
     }
 }
 
 impl Assembly<'_> {
     /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Says by
-    /// `dwindling` when not all cores are needed for that any more, and drops it when none is.
+    /// `spare_cores` when not all cores are needed for that any more, and drops it when none is.
     pub(super) fn write(
         &self,
-        plan: &Lined<'_>,
-        dataset: &mut Dataset,
+        plan: &SlabPipeline<'_>,
+        dataset: &mut GranuleContent,
         path: &Path,
-        dwindling: mpsc::Sender<()>,
+        spare_cores: mpsc::Sender<()>,
         warnings: &mut Vec<String>,
     ) -> Result<Written, MakeError> {
         let (stages, outputs) = (self.stages, plan.outputs);
-        let (to_writer, chunks) = mpsc::sync_channel::<(&str, Chunks)>(0);
+        let (to_writer, chunks) = mpsc::sync_channel::<(&str, ChunkBatch)>(0);
         let variables: Vec<(String, Storage)> =
             dataset.variables.iter().map(|variable| (variable.name.clone(), variable.storage.clone())).collect();
         let (written, seen) = std::thread::scope(|scope| {
@@ -84,8 +84,8 @@ impl Assembly<'_> {
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, dwindling, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, dwindling, to_writer),
+                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, spare_cores, to_writer),
+                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, spare_cores, to_writer),
             };
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.
@@ -102,14 +102,14 @@ impl Assembly<'_> {
 
     /// Gives the chunks of all variables to the writer, in file order. Returns for each output the range of its values
     /// and how many wet target cells no source covers.
-    fn encode<'s, O: field::Output>(
+    fn encode<'s, O: field::OutputValue>(
         &self,
-        plan: &Lined<'_>,
+        plan: &SlabPipeline<'_>,
         variables: &'s [(String, Storage)],
         fetching: Fetching,
-        dwindling: mpsc::Sender<()>,
-        to_writer: mpsc::SyncSender<(&'s str, Chunks)>,
-    ) -> Result<Vec<Seen>, MakeError> {
+        spare_cores: mpsc::Sender<()>,
+        to_writer: mpsc::SyncSender<(&'s str, ChunkBatch)>,
+    ) -> Result<Vec<VariableSummary>, MakeError> {
         let codec = resources::codec(&self.resources.texts.configuration);
         let mut steps = Vec::new();
         for (name, storage) in variables {
@@ -126,18 +126,18 @@ impl Assembly<'_> {
         }
         let left: Vec<AtomicUsize> =
             plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
-        let mut seen = vec![field::Seen::<O>::nothing(); plan.fields.len()];
+        let mut seen = vec![field::ValueSummary::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
         let begin = move |step: usize| match &steps[step].1 {
             Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
             _ => Ok(()),
         };
         let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..)));
-        // One lane fills at a time. Otherwise all of them fill first, then all compress and come to their ends at once,
+        // One slab is filled at a time. Otherwise all of them fill first, then all compress and come to their ends at once,
         // where cores run out of work; so one is still compressing when another begins.
         let filling = Mutex::new(());
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
-            Step::Shared(chunks) => Ok((Chunks::Shared(Arc::clone(chunks)), field::Seen::nothing())),
+            Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), field::ValueSummary::nothing())),
             Step::Slab(at, levels) => {
                 let field = &plan.fields[*at];
                 let seen = {
@@ -147,23 +147,23 @@ impl Assembly<'_> {
                 if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
                     plan.outputs[*at].release();
                 }
-                let dwindling = || {
+                let spare_cores = || {
                     if last == Some(step) {
-                        let _ = dwindling.send(()); // who waited for it may have given up
+                        let _ = spare_cores.send(()); // who waited for it may have given up
                     }
                 };
-                Ok((Chunks::Own(field.compress(&codec, levels.clone(), slab, dwindling)?), seen))
+                Ok((ChunkBatch::Own(field.compress(&codec, levels.clone(), slab, spare_cores)?), seen))
             }
         };
-        let give = |step: usize, (chunks, found): (Chunks, field::Seen<O>)| {
+        let give = |step: usize, (chunks, found): (ChunkBatch, field::ValueSummary<O>)| {
             let (name, step) = &steps[step];
             if let Step::Slab(at, _) = step {
                 seen[*at] = seen[*at].and(found);
             }
             to_writer.send((name, chunks)).map_err(|mpsc::SendError(_)| FieldError::Cancelled.into())
         };
-        lanes::in_order(steps.len(), plan.lanes, begin, work, give)?;
-        let attribute = |seen: field::Seen<O>| Seen {
+        ordered_steps::in_order(steps.len(), plan.in_flight, begin, work, give)?;
+        let attribute = |seen: field::ValueSummary<O>| VariableSummary {
             range: seen.range.map(|range| O::attribute(&range)),
             uncovered: seen.uncovered,
         };
@@ -174,8 +174,8 @@ impl Assembly<'_> {
     fn settle(
         &self,
         output: &Output<'_>,
-        seen: &Seen,
-        dataset: &mut Dataset,
+        seen: &VariableSummary,
+        dataset: &mut GranuleContent,
         writer: &mut Writer,
         warnings: &mut Vec<String>,
     ) -> Result<(), MakeError> {

@@ -106,7 +106,7 @@ impl Variable {
 
 /// A whole file.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Dataset {
+pub struct GranuleContent {
     /// Name and length of the dimensions; none is unlimited.
     pub dimensions: Vec<(String, usize)>,
     /// The variables.
@@ -115,7 +115,7 @@ pub struct Dataset {
     pub attributes: Attributes,
 }
 
-impl Dataset {
+impl GranuleContent {
     /// Length of a dimension.
     pub fn length(&self, dimension: &str) -> Option<usize> {
         self.dimensions.iter().find(|(name, _)| name == dimension).map(|(_, length)| *length)

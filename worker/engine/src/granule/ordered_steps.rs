@@ -1,33 +1,33 @@
 //! Steps that are worked on side by side and handed over in their order.
 //!
 //! The slabs of a granule are such steps: each is filled and then compressed by all cores, and at the end of each some
-//! cores have nothing left to do while the last chunk is deflated. Another lane, one slab ahead, has work for them.
-//! Lanes are threads that wait; computing happens on the pool that all of them share.
+//! cores have nothing left to do while the last chunk is deflated. Another slab in flight, one step ahead, has work for
+//! them. Each slab in flight has a thread, which mostly waits; computing happens on the pool that all of them share.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Lanes of a granule, where memory allows: one computes while the other hands over.
-pub(super) const LANES: usize = 2;
+/// Slabs of a granule in flight at once, where memory allows: one is computed while the other is handed over.
+pub(super) const SLABS_IN_FLIGHT: usize = 2;
 
-struct State<E> {
+struct StepState<E> {
     /// The step that is handed over next.
     turn: usize,
     /// The first step that failed.
     failed: Option<(usize, E)>,
-    /// A lane ended in a panic, so its turn never comes.
+    /// A thread ended in a panic, so its step is never handed over.
     broken: bool,
 }
 
-/// Runs the steps `0..steps` on some lanes. Each is begun by `begin` and ended by `give`, both in the order of steps
-/// and one at a time; in between, `work` runs beside that of other steps, with something that its lane keeps. No more
-/// steps than lanes are ever between `begin` and the end of `give`.
+/// Runs the steps `0..steps` on `threads` threads. Each is begun by `begin` and ended by `give`, both in the order of steps
+/// and one at a time; in between, `work` runs beside that of other steps, with scratch space that its thread keeps. No more
+/// steps than threads are ever between `begin` and the end of `give`.
 ///
 /// # Errors
 /// That of the first step that fails. Steps after it may have been worked on, but are not handed over.
 pub(super) fn in_order<S, R, E>(
     steps: usize,
-    lanes: usize,
+    threads: usize,
     begin: impl FnMut(usize) -> Result<(), E> + Send,
     work: impl Fn(usize, &mut S) -> Result<R, E> + Sync,
     give: impl FnMut(usize, R) -> Result<(), E> + Send,
@@ -37,18 +37,18 @@ where
     E: Send,
 {
     let intake = Mutex::new((0, begin));
-    // Not within the state: handing over waits for whoever takes, and meanwhile other lanes begin their next steps.
+    // Not within the state: handing over waits for whoever takes, and meanwhile other threads begin their next steps.
     let give = Mutex::new(give);
-    let state = Mutex::new(State { turn: 0, failed: None, broken: false });
+    let state = Mutex::new(StepState { turn: 0, failed: None, broken: false });
     let changed = Condvar::new();
-    let lane = || {
-        let _guard = Guard { state: &state, changed: &changed };
+    let run = || {
+        let _guard = PanicGuard { state: &state, changed: &changed };
         let mut own = S::default();
         loop {
             let step = {
                 let mut intake = lock(&intake);
                 let (next, begin) = &mut *intake;
-                let over = |state: &State<_>| state.failed.is_some() || state.broken;
+                let over = |state: &StepState<_>| state.failed.is_some() || state.broken;
                 if *next == steps || over(&lock(&state)) {
                     return;
                 }
@@ -79,8 +79,8 @@ where
         }
     };
     thread::scope(|scope| {
-        let others: Vec<_> = (1..lanes.min(steps)).map(|_| scope.spawn(lane)).collect();
-        lane();
+        let others: Vec<_> = (1..threads.min(steps)).map(|_| scope.spawn(run)).collect();
+        run();
         for other in others {
             other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         }
@@ -89,7 +89,7 @@ where
     state.failed.map_or(Ok(()), |(_, error)| Err(error))
 }
 
-fn fail<E>(state: &Mutex<State<E>>, changed: &Condvar, step: usize, error: E) {
+fn fail<E>(state: &Mutex<StepState<E>>, changed: &Condvar, step: usize, error: E) {
     let mut state = lock(state);
     if state.failed.as_ref().is_none_or(|(failed, _)| step < *failed) {
         state.failed = Some((step, error));
@@ -102,13 +102,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes the other lanes when this one ends in a panic.
-struct Guard<'a, E> {
-    state: &'a Mutex<State<E>>,
+/// Wakes the other threads when this one ends in a panic.
+struct PanicGuard<'a, E> {
+    state: &'a Mutex<StepState<E>>,
     changed: &'a Condvar,
 }
 
-impl<E> Drop for Guard<'_, E> {
+impl<E> Drop for PanicGuard<'_, E> {
     fn drop(&mut self) {
         if thread::panicking() {
             lock(self.state).broken = true;
@@ -123,12 +123,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Runs steps that may fail, and gives what was begun and what was handed over.
-    fn run(steps: usize, lanes: usize, fails: &[usize]) -> (Vec<usize>, Vec<usize>, Result<(), usize>) {
+    fn run(steps: usize, threads: usize, fails: &[usize]) -> (Vec<usize>, Vec<usize>, Result<(), usize>) {
         let (mut begun, mut given) = (Vec::new(), Vec::new());
         let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let ended = in_order(
             steps,
-            lanes,
+            threads,
             |step| {
                 begun.push(step);
                 most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -147,39 +147,39 @@ mod tests {
                 Ok(())
             },
         );
-        assert!(most.into_inner() <= lanes);
+        assert!(most.into_inner() <= threads);
         (begun, given, ended)
     }
 
     #[test]
     fn steps_are_begun_and_handed_over_in_order() {
-        for lanes in 1..4 {
+        for threads in 1..4 {
             for steps in [0, 1, 2, 50] {
                 let all: Vec<usize> = (0..steps).collect();
-                assert_eq!(run(steps, lanes, &[]), (all.clone(), all, Ok(())), "{steps} steps, {lanes} lanes");
+                assert_eq!(run(steps, threads, &[]), (all.clone(), all, Ok(())), "{steps} steps, {threads} threads");
             }
         }
     }
 
     #[test]
     fn the_first_error_counts_and_nothing_after_it_is_handed_over() {
-        for lanes in 1..4 {
+        for threads in 1..4 {
             for fails in [vec![0], vec![7], vec![7, 8, 9], vec![8, 9]] {
-                let (_, given, ended) = run(20, lanes, &fails);
-                assert_eq!(ended, Err(fails[0]), "{lanes} lanes");
-                assert_eq!(given, (0..fails[0]).collect::<Vec<_>>(), "{lanes} lanes");
+                let (_, given, ended) = run(20, threads, &fails);
+                assert_eq!(ended, Err(fails[0]), "{threads} threads");
+                assert_eq!(given, (0..fails[0]).collect::<Vec<_>>(), "{threads} threads");
             }
         }
     }
 
     #[test]
     fn an_error_of_beginning_or_giving_ends_it() {
-        for lanes in 1..3 {
+        for threads in 1..3 {
             let begin = |step| if step == 3 { Err("begin") } else { Ok(()) };
-            let ended = in_order(9, lanes, begin, |_, (): &mut ()| Ok(()), |_, ()| Ok(()));
+            let ended = in_order(9, threads, begin, |_, (): &mut ()| Ok(()), |_, ()| Ok(()));
             assert_eq!(ended, Err("begin"));
             let give = |step, ()| if step == 3 { Err("give") } else { Ok(()) };
-            assert_eq!(in_order(9, lanes, |_| Ok(()), |_, (): &mut ()| Ok(()), give), Err("give"));
+            assert_eq!(in_order(9, threads, |_| Ok(()), |_, (): &mut ()| Ok(()), give), Err("give"));
         }
     }
 
@@ -203,13 +203,13 @@ mod tests {
 
     #[test]
     fn a_panic_is_passed_on_and_leaves_nobody_waiting() {
-        for lanes in 1..4 {
+        for threads in 1..4 {
             let work = |step: usize, (): &mut ()| {
                 assert!(step != 3, "three");
                 Ok::<_, ()>(())
             };
-            let run = || in_order(9, lanes, |_| Ok(()), work, |_, ()| Ok(()));
-            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "{lanes} lanes");
+            let run = || in_order(9, threads, |_| Ok(()), work, |_, ()| Ok(()));
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "{threads} threads");
         }
     }
 }

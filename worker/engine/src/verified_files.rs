@@ -1,8 +1,8 @@
-//! Files of a resource that are held open from the moment their digests are taken.
+//! Files of a resource, kept open from the moment their digests are taken.
 //!
 //! Between the digest and the reading a file could become another, and some are given by their paths to HDF5: a damaged
-//! or hostile HDF5 file is the last thing to be opened unseen. So what is read is the held file itself, under the name
-//! that the system has for it. What remains is writing into the file while it is read: [`Held::are_unchanged`] finds
+//! or hostile HDF5 file is the last thing to be opened unseen. So what is read is the open file itself, under the name
+//! that the system has for it. What remains is writing into the file while it is read: [`VerifiedFiles::are_unchanged`] finds
 //! that afterwards.
 
 use crate::cancel;
@@ -15,32 +15,32 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Held files by their paths. The default holds none: then everything is what lies under its path.
+/// Open files with their digests, by path. The default has none: then every path stands for what lies there.
 #[derive(Debug, Default)]
-pub struct Held(BTreeMap<PathBuf, OneHeld>);
+pub struct VerifiedFiles(BTreeMap<PathBuf, VerifiedFile>);
 
-/// A held file, and what it was when its digest was taken.
+/// An open file, and what it was when its digest was taken.
 #[derive(Debug)]
-struct OneHeld {
+struct VerifiedFile {
     handle: PathHandle,
     stamp: Stamp,
     digest: Digest,
 }
 
-/// Files that are held of one directory at most. Each is an open file.
+/// Maximum number of files of one directory. Each takes a file descriptor.
 const MOST: usize = 256;
 
-/// A file that cannot be held or read.
+/// A file that cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot be read: {source}", .path.display())]
-pub struct HeldError {
+pub struct VerifiedFileError {
     /// The file.
     pub path: PathBuf,
     /// What the system says.
     pub source: io::Error,
 }
 
-impl Held {
+impl VerifiedFiles {
     /// Opens files, and gives them together with their digests. A file of more bytes than `largest` says of it is not
     /// read: hashing would take as long as its size says, which costs whoever made it nothing.
     ///
@@ -51,10 +51,10 @@ impl Held {
         files: &Files,
         largest: impl Fn(&Path) -> u64,
         cancel: &AtomicBool,
-    ) -> Result<(Held, BTreeMap<PathBuf, Digest>), HeldError> {
-        let (mut held, mut digests) = (BTreeMap::new(), BTreeMap::new());
+    ) -> Result<(VerifiedFiles, BTreeMap<PathBuf, Digest>), VerifiedFileError> {
+        let (mut verified, mut digests) = (BTreeMap::new(), BTreeMap::new());
         if let Some(path) = paths.get(MOST).cloned() {
-            return Err(HeldError { path, source: invalid(format!("it is one of more than {MOST} files")) });
+            return Err(VerifiedFileError { path, source: invalid(format!("it is one of more than {MOST} files")) });
         }
         for path in paths {
             let opened = files.open(&path).and_then(|file| {
@@ -62,23 +62,23 @@ impl Held {
                 check_size(&found, largest(&path))?;
                 let stamp = Stamp::of(&found);
                 let digest = cancel::digest(&file, cancel)?;
-                Ok(OneHeld { handle: PathHandle::new(file, &path), stamp, digest })
+                Ok(VerifiedFile { handle: PathHandle::new(file, &path), stamp, digest })
             });
             match opened {
                 Ok(one) => {
                     digests.insert(path.clone(), one.digest.clone());
-                    held.insert(path, one);
+                    verified.insert(path, one);
                 }
-                Err(source) => return Err(HeldError { path, source }),
+                Err(source) => return Err(VerifiedFileError { path, source }),
             }
         }
-        Ok((Held(held), digests))
+        Ok((VerifiedFiles(verified), digests))
     }
 
-    /// A path to the very file that is held; the path itself if none is.
+    /// A path to the very file that was opened; the path itself if there are no verified files.
     ///
     /// # Errors
-    /// Others are held, but not this one.
+    /// This file is not among the verified ones.
     pub fn path(&self, path: &Path) -> io::Result<PathBuf> {
         match self.0.get(path) {
             Some(one) => Ok(one.handle.path()),
@@ -87,34 +87,33 @@ impl Held {
         }
     }
 
-    /// The bytes of a file, the one that is held: all of them, or one more than `limit`, so that whoever asks can refuse
-    /// it.
+    /// The bytes of a file: all of them, or one more than `limit`, so that the caller can refuse a larger file.
     ///
     /// # Errors
-    /// It cannot be read, or others are held but not this one.
+    /// It cannot be read, or is not among the verified files.
     pub fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Opens a file from its beginning: the one that is held.
+    /// Opens the verified file once more, from its beginning.
     ///
     /// # Errors
-    /// It cannot be opened, or others are held but not this one.
+    /// It cannot be opened, or is not among the verified files.
     pub fn reader(&self, path: &Path) -> io::Result<File> {
         regular::open(&self.path(path)?)
     }
 
-    /// Whether a file is among those held, or there at all if none is.
+    /// Whether a file is among the verified ones; without verified files, whether it exists.
     ///
     /// # Errors
-    /// That cannot be found out.
+    /// The file system does not tell.
     pub fn has(&self, path: &Path) -> io::Result<bool> {
         if self.0.is_empty() { path.try_exists() } else { Ok(self.0.contains_key(path)) }
     }
 
-    /// Names of the held files of a directory, sorted, or of all that it has if none is held.
+    /// Names of the verified files of a directory, sorted; without verified files, of all its entries.
     ///
     /// # Errors
     /// The directory cannot be listed.
@@ -131,28 +130,28 @@ impl Held {
     ///
     /// # Errors
     /// One is not.
-    pub fn are_unchanged(&self) -> Result<(), HeldError> {
-        for (path, OneHeld { handle, stamp, .. }) in &self.0 {
-            let fail = |source| HeldError { path: path.clone(), source };
+    pub fn are_unchanged(&self) -> Result<(), VerifiedFileError> {
+        for (path, VerifiedFile { handle, stamp, .. }) in &self.0 {
+            let fail = |source| VerifiedFileError { path: path.clone(), source };
             let Some(file) = handle.file() else { continue };
-            let (held, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
-            if Stamp::of(&held) != *stamp || Stamp::of(&named).file() != stamp.file() {
+            let (verified, named) = (file.metadata().map_err(fail)?, fs::metadata(path).map_err(fail)?);
+            if Stamp::of(&verified) != *stamp || Stamp::of(&named).file() != stamp.file() {
                 return Err(fail(changed()));
             }
         }
         Ok(())
     }
 
-    /// Reads all held files once more, from their beginning to their end: then what a library could not read of them was
+    /// Reads all verified files once more, from their beginning to their end: then what a library could not read of them was
     /// there to be read, and had the digest that was taken.
     ///
     /// # Errors
     /// One cannot be read or has another digest, or `cancel` was set.
-    pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), HeldError> {
-        for (path, OneHeld { handle, digest, .. }) in &self.0 {
+    pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), VerifiedFileError> {
+        for (path, VerifiedFile { handle, digest, .. }) in &self.0 {
             let read = regular::open(&handle.path()).and_then(|file| cancel::digest(file, cancel));
             let found = read.and_then(|found| if found == *digest { Ok(()) } else { Err(changed()) });
-            found.map_err(|source| HeldError { path: path.clone(), source })?;
+            found.map_err(|source| VerifiedFileError { path: path.clone(), source })?;
         }
         Ok(())
     }
@@ -198,18 +197,18 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
         fs::write(&a, "right").unwrap();
         fs::write(&b, "wrong").unwrap();
-        let (held, digests) = Held::open(vec![a.clone()], &Files::default(), few, &NO).unwrap();
+        let (verified, digests) = VerifiedFiles::open(vec![a.clone()], &Files::default(), few, &NO).unwrap();
         assert_eq!(digests[&a], Digest::of(b"right"));
-        held.are_unchanged().unwrap();
+        verified.are_unchanged().unwrap();
         fs::rename(&b, &a).unwrap();
         // another file has its name; under the name of the held one there is still the one whose digest was taken
         assert_eq!(
-            fs::read_to_string(held.path(&a).unwrap()).unwrap(),
+            fs::read_to_string(verified.path(&a).unwrap()).unwrap(),
             if cfg!(target_os = "linux") { "right" } else { "wrong" }
         );
-        assert!(held.are_unchanged().unwrap_err().to_string().contains("cannot be read"));
-        assert_eq!(held.path(&b).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert_eq!(Held::default().path(&b).unwrap(), b);
+        assert!(verified.are_unchanged().unwrap_err().to_string().contains("cannot be read"));
+        assert_eq!(verified.path(&b).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(VerifiedFiles::default().path(&b).unwrap(), b);
     }
 
     #[test]
@@ -217,12 +216,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         fs::write(&path, "right").unwrap();
-        let (held, _) = Held::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
-        held.read_again(&NO).unwrap();
-        assert!(held.read_again(&AtomicBool::new(true)).is_err(), "cancelled");
+        let (verified, _) = VerifiedFiles::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
+        verified.read_again(&NO).unwrap();
+        assert!(verified.read_again(&AtomicBool::new(true)).is_err(), "cancelled");
         fs::write(&path, "much longer").unwrap();
-        assert!(held.are_unchanged().is_err() && held.read_again(&NO).is_err());
-        assert!(Held::open(vec![dir.path().join("b")], &Files::default(), few, &NO).is_err());
+        assert!(verified.are_unchanged().is_err() && verified.read_again(&NO).is_err());
+        assert!(VerifiedFiles::open(vec![dir.path().join("b")], &Files::default(), few, &NO).is_err());
     }
 
     #[test]
@@ -231,13 +230,13 @@ mod tests {
         let path = dir.path().join("sparse");
         // Hashing it would take hours; it has no bytes at all.
         File::create(&path).unwrap().set_len(1 << 42).unwrap();
-        let open = |paths: Vec<PathBuf>| Held::open(paths, &Files::default(), few, &NO).unwrap_err();
+        let open = |paths: Vec<PathBuf>| VerifiedFiles::open(paths, &Files::default(), few, &NO).unwrap_err();
         let error = open(vec![path.clone()]);
         assert_eq!(error.source.kind(), io::ErrorKind::InvalidData);
         assert!(error.to_string().contains("larger than the 1000 that such a file may have"), "{error}");
         File::create(&path).unwrap().set_len(1000).unwrap();
-        let (held, _) = Held::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
-        held.are_unchanged().unwrap();
+        let (verified, _) = VerifiedFiles::open(vec![path.clone()], &Files::default(), few, &NO).unwrap();
+        verified.are_unchanged().unwrap();
         let error = open(vec![path; MOST + 1]).to_string();
         assert!(error.contains("more than 256 files"), "{error}");
     }
