@@ -13,7 +13,7 @@ use edp_engine::granule::field::FILL;
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::granule::{chunks, make, make::MakeContext};
 use edp_engine::resources::Cache;
-use edp_production::records::{Record, Records};
+use edp_production::records::{GranuleRecord, Records};
 use edp_production::verify::{Check, InspectionDepth, verify};
 use edp_protocol::Digest;
 use edp_protocol::name::{GranuleName, base_name};
@@ -66,7 +66,7 @@ fn verification(directory: &Path) {
     for ((recipe, path), sha256) in recipes.iter().zip(&paths).zip(digests) {
         let id = recipe.plan().expect("a plan").id.clone();
         let bytes = path.metadata().expect("a granule").len();
-        records.enter(Record { id, bytes, sha256, production_date: None, granule: recipe.granule.clone() });
+        records.enter(GranuleRecord { id, bytes, sha256, production_date: None, granule: recipe.granule.clone() });
     }
     let (stores, known) = (Stores::default(), HashSet::new());
     let (mut hashing, mut verifying) = (Duration::MAX, Duration::MAX);

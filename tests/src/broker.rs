@@ -3,7 +3,7 @@
 //! It is the RabbitMQ that is installed, or that in the directory that EDP_RABBITMQ_ROOT names; see
 //! `deploy/rabbitmq-4.sh`.
 
-use edp_queue::topology::Production;
+use edp_queue::topology::ProductionName;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -203,7 +203,7 @@ impl Broker {
     }
 
     /// The patterns for coordinator and worker of a production, as the documentation of the topology gives them.
-    pub fn patterns(production: &Production) -> ([String; 3], [String; 3]) {
+    pub fn patterns(production: &ProductionName) -> ([String; 3], [String; 3]) {
         let name = production.to_string().replace('.', "\\.");
         let all = format!("^edp\\.{name}\\.(recipes|results|dead|coordinator)$");
         let worker = ["^$".into(), format!("^edp\\.{name}\\.results$"), format!("^edp\\.{name}\\.recipes$")];

@@ -371,11 +371,11 @@ fn retried(fixture: &Fixture, broker: &Broker, collector: &Collector) {
 
 /// A recipe that somebody publishes without a context has a trace of its own, up to the coordinator.
 fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
-    use edp_queue::{Link, Message, Options, Queue};
+    use edp_queue::{Link, Message, Queue, QueueOptions};
     let mut production = Production::new("hand", fixture, broker, collector);
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let url = broker.url("guest", "guest").parse().unwrap();
-    let link = Link::amqp(Options::new(url, "hand".parse().unwrap())).unwrap();
+    let link = Link::amqp(QueueOptions::new(url, "hand".parse().unwrap())).unwrap();
     let list: Value = serde_json::from_slice(&fs::read(&production.list).unwrap()).unwrap();
     let recipe = list[0].to_string();
     tokio.block_on(async {

@@ -1,10 +1,10 @@
 //! Messages and ledger without granules: ten workers, many tiny recipes, a real broker, a ledger on disk, and a
 //! coordinator that is killed in the middle.
 
-use edp_production::ledger::{Ledger, State};
+use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
-use edp_queue::{Link, Options};
+use edp_queue::{Link, QueueOptions};
 use edp_tests::broker::Broker;
 use edp_tests::null::{self, Tally};
 use std::io::{BufRead as _, BufReader};
@@ -101,7 +101,7 @@ fn produce(recipes: usize) {
     let workers: Vec<_> = (0..WORKERS)
         .map(|i| {
             let settings = QueueSettings { url: Some(url.parse().unwrap()), ..QueueSettings::default() };
-            let link = Link::amqp(Options::from_settings(&settings, "null".parse().unwrap()).unwrap()).unwrap();
+            let link = Link::amqp(QueueOptions::from_settings(&settings, "null".parse().unwrap()).unwrap()).unwrap();
             runtime.spawn(null::work(link, format!("null-{i}"), SLOTS, tally, stopped.clone()))
         })
         .collect();
@@ -126,7 +126,7 @@ fn produce(recipes: usize) {
     assert!(orders <= recipes as u64 + 256, "{orders} task messages");
     assert!(second.before >= recipes / 2 && second.before < recipes);
     let done = Ledger::open(&ledger, "null", Policy::default()).unwrap().counts().unwrap();
-    assert_eq!((done.of(State::Done), done.all()), (recipes as u64, recipes as u64));
+    assert_eq!((done.of(RecipeState::Done), done.all()), (recipes as u64, recipes as u64));
     first.check_memory(recipes);
     second.check_memory(recipes);
 }

@@ -71,7 +71,7 @@ pub struct Tasks {
 }
 
 /// What an EDP list lacks, for all recipes that share it.
-struct Shared {
+struct ListCompletion {
     digests: Digests,
     time_units: String,
 }
@@ -90,7 +90,7 @@ impl Tasks {
         stores: &Stores,
     ) -> Result<Tasks, TaskError> {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
-        let mut loaded: HashMap<Places, Shared> = HashMap::new();
+        let mut loaded: HashMap<Places, ListCompletion> = HashMap::new();
         let options = BTreeMap::new();
         for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
             let granule = recipe.granule.clone();
@@ -115,7 +115,14 @@ impl Tasks {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
                     let factors = factors.as_deref();
-                    entry.insert(Shared::load(&configuration, &grid, &metadata, factors, stores, &mut warnings)?)
+                    entry.insert(ListCompletion::load(
+                        &configuration,
+                        &grid,
+                        &metadata,
+                        factors,
+                        stores,
+                        &mut warnings,
+                    )?)
                 }
             };
             let with = Completion {
@@ -136,7 +143,7 @@ impl Tasks {
     }
 }
 
-impl Shared {
+impl ListCompletion {
     fn load(
         configuration: &str,
         grid: &str,
@@ -144,7 +151,7 @@ impl Shared {
         factors: Option<&str>,
         stores: &Stores,
         warnings: &mut Vec<metadata::Warning>,
-    ) -> Result<Shared, TaskError> {
+    ) -> Result<ListCompletion, TaskError> {
         let location = configuration.parse().map_err(|e: LocationError| ResourceError::from(e))?;
         let (parsed, odd) = Configuration::parse(configuration, &resources::read(&location, stores)?)?;
         let directory = resources::directory(metadata, stores)?;
@@ -159,7 +166,7 @@ impl Shared {
             grid: resources::grid_digest(grid, stores)?,
             factors: factors.map(|factors| resources::factors_digest(factors, stores)).transpose()?,
         };
-        Ok(Shared { digests, time_units })
+        Ok(ListCompletion { digests, time_units })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The destination outranks the ledger: what is done but not there is made again, what stands there is done.
 
-use super::ledger::{Ledger, LedgerError, State};
+use super::ledger::{Ledger, LedgerError, RecipeState};
 use crate::destination;
 use edp_engine::granule::inspect::{self, Identity};
 use edp_protocol::Location;
@@ -27,7 +27,7 @@ const BATCH: usize = 256;
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub fn ids(ledger: &Ledger, state: State) -> Result<HashSet<String>, LedgerError> {
+pub fn ids(ledger: &Ledger, state: RecipeState) -> Result<HashSet<String>, LedgerError> {
     let mut ids = HashSet::new();
     ledger.each::<LedgerError>(&[state], |one| {
         ids.insert(one.id);
@@ -41,7 +41,7 @@ pub fn ids(ledger: &Ledger, state: State) -> Result<HashSet<String>, LedgerError
 /// # Errors
 /// The ledger cannot be written, or the destination not be looked at.
 pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Result<(), AdoptionError> {
-    let done = ids(ledger, State::Done)?;
+    let done = ids(ledger, RecipeState::Done)?;
     let is_done = |recipe: &&Recipe| recipe.recipe.as_ref().is_some_and(|plan| done.contains(&plan.id));
     let absent = destination::absent(recipes.iter().filter(is_done), stores);
     for id in absent.map_err(AdoptionError::Destination)? {
@@ -57,7 +57,7 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
 /// The ledger cannot be written.
 pub fn adopt(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores, limit: Duration) -> Result<usize, LedgerError> {
     let begun = Instant::now();
-    let waiting = ids(ledger, State::Waiting)?;
+    let waiting = ids(ledger, RecipeState::Waiting)?;
     let mut found = Vec::new();
     let mut count = 0;
     for recipe in recipes {

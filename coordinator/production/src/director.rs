@@ -8,12 +8,12 @@
 //! room in the window, and their outcomes are written down if the ledger knows them.
 
 use super::arrivals::Arrivals;
-use super::ledger::{Settled, State};
+use super::ledger::{RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
-use super::report::Standing;
-use super::sources::{Sources, Witnesses};
+use super::report::EntryState;
+use super::sources::{SourceInspector, Witnesses};
 use super::watching::Watch;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
@@ -144,9 +144,9 @@ struct Tally {
 impl Tally {
     fn add(&mut self, batch: &[Settled], progress: &mut impl FnMut(&Settled)) {
         for one in batch {
-            self.failed += u64::from(one.state == State::Failed);
+            self.failed += u64::from(one.state == RecipeState::Failed);
             self.settled += 1;
-            metrics().settled(&one.granule, Standing::of(one).word());
+            metrics().settled(&one.granule, EntryState::of(one).word());
             progress(one);
         }
     }
@@ -210,7 +210,7 @@ pub async fn drive(
         room,
         news: mailbox,
         policies: BTreeSet::new(),
-        sources: Sources::new(stores.clone()),
+        sources: SourceInspector::new(stores.clone()),
         witnesses: Witnesses::default(),
         arrivals: plan.look.then(|| Arrivals::new(stores.clone())),
         refusals: Refusals::default(),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::director::{Budget, DriveError, DriveOptions, Left, drive};
-use super::ledger::{Ledger, LedgerError, Settled, State};
+use super::ledger::{Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
 use super::retries::Policy;
 use crate::fixture;
@@ -11,7 +11,7 @@ use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{CONTENT_TYPE, Done, Failed, Outcome, TaskEvent, TaskMessage, UNFIT_HEADER};
 use edp_queue::QueueSettings;
-use edp_queue::{Delivery, Link, Message, Options, Queue};
+use edp_queue::{Delivery, Link, Message, Queue, QueueOptions};
 use edp_store::Stores;
 use std::future::{Future, pending, ready};
 use std::net::{Ipv4Addr, TcpListener};
@@ -53,7 +53,7 @@ fn ledger(recipes: &[Recipe]) -> LedgerHandle {
 async fn standing(ledger: &LedgerHandle) -> Vec<Settled> {
     let all = ledger.ask(|ledger| {
         let mut all = Vec::new();
-        ledger.each::<LedgerError>(&State::ALL, |one| {
+        ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
             all.push(one);
             Ok(())
         })?;
@@ -112,8 +112,8 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
         };
         let left = drive(&plan(), &ledger, &link, &Stores::default(), progress, ready(Ok(())), stopping).await.unwrap();
         assert_eq!((left, heard), (Left::Stopped, others.len()));
-        let states: Vec<State> = standing(&ledger).await.into_iter().map(|one| one.state).collect();
-        assert_eq!(states, [State::Done, State::Done, State::Done, State::UnderWay]);
+        let states: Vec<RecipeState> = standing(&ledger).await.into_iter().map(|one| one.state).collect();
+        assert_eq!(states, [RecipeState::Done, RecipeState::Done, RecipeState::Done, RecipeState::UnderWay]);
         // A consumer that begins now would get what was not acknowledged.
         let mut left_over = link.consumer(Queue::Results, 10).await.unwrap();
         let next = tokio::time::timeout(Duration::from_millis(200), left_over.next()).await;
@@ -167,7 +167,7 @@ fn granules_of_a_second_build_are_conflicts() {
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         for one in standing(&ledger).await {
-            assert!(one.state == State::Conflict && one.reason.clone().unwrap().contains("'a'"), "{one:?}");
+            assert!(one.state == RecipeState::Conflict && one.reason.clone().unwrap().contains("'a'"), "{one:?}");
         }
     });
 }
@@ -198,9 +198,9 @@ fn dead_letters_are_collected() {
             .await
             .unwrap();
         for one in standing(&ledger).await {
-            let expected = if one.id == dead { State::Failed } else { State::Done };
+            let expected = if one.id == dead { RecipeState::Failed } else { RecipeState::Done };
             assert_eq!(one.state, expected, "{one:?}");
-            assert!(expected == State::Done || one.reason.unwrap().contains("delivered 50 times"));
+            assert!(expected == RecipeState::Done || one.reason.unwrap().contains("delivered 50 times"));
         }
     });
 }
@@ -232,7 +232,7 @@ fn what_a_policy_drops_is_no_failure() {
         let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
         for one in standing(&ledger).await {
-            assert_eq!((one.state, one.attempts, one.reason), (State::Done, 9, None));
+            assert_eq!((one.state, one.attempts, one.reason), (RecipeState::Done, 9, None));
         }
     });
 }
@@ -267,7 +267,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        assert!(standing(&ledger).await.iter().all(|one| one.state == State::Done && one.attempts == 2));
+        assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 2));
         let mut orders = Vec::new();
         while let Ok(unfit) = named.try_recv() {
             orders.push(unfit);
@@ -301,7 +301,7 @@ fn what_nobody_finds_fails_at_once() {
                 drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
             assert_eq!(left, Left::Settled);
             let one = standing(&ledger).await.remove(0);
-            assert_eq!((one.state, one.attempts), (State::Failed, 1));
+            assert_eq!((one.state, one.attempts), (RecipeState::Failed, 1));
             assert_eq!(one.reason.unwrap().contains("the coordinator does not find it either"), !local);
         });
     }
@@ -333,8 +333,10 @@ fn a_recipe_too_large_to_send_costs_only_itself() {
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
         let standing = standing(&ledger).await;
-        assert!(standing[0].state == State::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent"));
-        assert!(standing[1..].iter().all(|one| one.state == State::Done));
+        assert!(
+            standing[0].state == RecipeState::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent")
+        );
+        assert!(standing[1..].iter().all(|one| one.state == RecipeState::Done));
     });
 }
 
@@ -345,7 +347,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
     run(async {
         let url = Some(format!("amqp://guest@{address}/").parse().unwrap());
         let settings = QueueSettings { url, ..QueueSettings::default() };
-        let link = Link::amqp(Options::from_settings(&settings, "p".parse().unwrap()).unwrap()).unwrap();
+        let link = Link::amqp(QueueOptions::from_settings(&settings, "p".parse().unwrap()).unwrap()).unwrap();
         let ledger = ledger(&recipes());
         let stop = tokio::time::sleep(Duration::from_millis(100));
         let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
@@ -384,7 +386,7 @@ fn only_what_is_about_orders_of_this_production_counts() {
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
-        assert!(standing(&ledger).await.iter().all(|one| one.state == State::Done && one.attempts == 1));
+        assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 1));
         assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
     });
 }
@@ -419,10 +421,11 @@ fn what_is_not_there_is_not_done() {
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, Left::Settled);
         for one in standing(&ledger).await {
-            let expected = if one.id == places[0].0 { State::Failed } else { State::Done };
+            let expected = if one.id == places[0].0 { RecipeState::Failed } else { RecipeState::Done };
             assert_eq!((one.state, one.attempts), (expected, 2), "{one:?}");
             assert!(
-                expected == State::Done || one.reason.unwrap().contains("says that it is done, but it is not there")
+                expected == RecipeState::Done
+                    || one.reason.unwrap().contains("says that it is done, but it is not there")
             );
         }
         assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));

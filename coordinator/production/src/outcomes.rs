@@ -4,7 +4,7 @@ use super::arrivals::{Arrival, Arrivals};
 use super::director::{BATCH, BUILD, DriveError, halt};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
-use super::sources::{Sight, Sources, Witnesses};
+use super::sources::{Sight, SourceInspector, Witnesses};
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
@@ -50,7 +50,7 @@ pub(super) struct Outcomes {
     pub(super) news: mpsc::Sender<Vec<Settled>>,
     /// Policies of the broker that were spoken of.
     pub(super) policies: BTreeSet<Death>,
-    pub(super) sources: Sources,
+    pub(super) sources: SourceInspector,
     pub(super) witnesses: Witnesses,
     /// Looks for granules that are said to be done; none if workers are believed.
     pub(super) arrivals: Option<Arrivals>,

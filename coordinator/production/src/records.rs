@@ -47,7 +47,7 @@ pub enum RecordError {
 
 /// What one granule was when it was made or read last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct GranuleRecord {
     /// Id of the recipe.
     pub id: String,
     /// Size in bytes.
@@ -63,29 +63,29 @@ pub struct Record {
     pub granule: String,
 }
 
-impl Record {
+impl GranuleRecord {
     /// What the ledger knows of a granule that is done; none where its bytes were not read.
-    pub fn of(one: &Settled) -> Option<Record> {
+    pub fn of(one: &Settled) -> Option<GranuleRecord> {
         let sha256 = Digest::from_hex(&one.made.sha256).filter(|_| one.made.older == 0)?;
         let (id, granule) = (one.id.clone(), one.granule.clone());
-        Some(Record { id, bytes: one.made.bytes, sha256, production_date: None, granule })
+        Some(GranuleRecord { id, bytes: one.made.bytes, sha256, production_date: None, granule })
     }
 }
 
 /// Records by the ids of recipes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Records(BTreeMap<String, Record>);
+pub struct Records(BTreeMap<String, GranuleRecord>);
 
 impl Records {
     /// The record of a recipe's granule.
-    pub fn of(&self, recipe: &Recipe) -> Option<&Record> {
+    pub fn of(&self, recipe: &Recipe) -> Option<&GranuleRecord> {
         let plan = recipe.recipe.as_ref()?;
         let record = self.0.get(&plan.id)?;
         record.production_date.as_ref().is_none_or(|date| *date == plan.production_date).then_some(record)
     }
 
     /// Enters a record; a later one of the same id takes its place.
-    pub fn enter(&mut self, record: Record) {
+    pub fn enter(&mut self, record: GranuleRecord) {
         self.0.insert(record.id.clone(), record);
     }
 
@@ -100,7 +100,7 @@ impl Records {
     }
 
     /// All records that are of these recipes.
-    pub fn each<'a>(&'a self, recipes: &'a [Recipe]) -> impl Iterator<Item = &'a Record> {
+    pub fn each<'a>(&'a self, recipes: &'a [Recipe]) -> impl Iterator<Item = &'a GranuleRecord> {
         recipes.iter().filter_map(|recipe| self.of(recipe))
     }
 }
@@ -257,8 +257,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn record(id: &str, content: &[u8], date: Option<&str>) -> Record {
-        Record {
+    fn record(id: &str, content: &[u8], date: Option<&str>) -> GranuleRecord {
+        GranuleRecord {
             id: id.into(),
             bytes: content.len() as u64,
             sha256: Digest::of(content),
@@ -267,7 +267,7 @@ mod tests {
         }
     }
 
-    fn records(of: impl IntoIterator<Item = Record>) -> Records {
+    fn records(of: impl IntoIterator<Item = GranuleRecord>) -> Records {
         let mut records = Records::default();
         of.into_iter().for_each(|record| records.enter(record));
         records

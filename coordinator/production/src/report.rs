@@ -1,19 +1,19 @@
 //! What became of a production, granule by granule.
 
-use super::ledger::{Settled, State};
+use super::ledger::{RecipeState, Settled};
 use edp_protocol::wire::StageTotal;
 use serde::{Serialize, Serializer};
 
 /// One granule of a production.
 #[derive(Debug, Clone, Serialize)]
-pub struct Entry {
+pub struct GranuleEntry {
     /// Full path or address.
     pub granule: String,
     /// The recipe's id.
     pub id: String,
     /// Where it stands, and whether it stood there before this run.
     #[serde(rename = "state", serialize_with = "word")]
-    pub standing: Standing,
+    pub standing: EntryState,
     /// Why, unless it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -36,53 +36,53 @@ pub struct Entry {
 
 /// State of a recipe in the ledger, and for granules that are done whether they were there before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Standing {
+pub struct EntryState {
     /// The state.
-    pub state: State,
+    pub state: RecipeState,
     /// Whether the granule was at its destination before this run.
     pub already: bool,
     /// Whether it was made by an earlier output version.
     pub older: bool,
 }
 
-impl Standing {
+impl EntryState {
     /// The words of reports, in the order in which they are counted.
     pub const WORDS: [&'static str; 7] = ["made", "present", "older", "held", "failed", "conflict", "left"];
 
     /// Where a recipe of the ledger stands.
-    pub fn of(one: &Settled) -> Standing {
-        Standing { state: one.state, already: one.made.already, older: one.made.older > 0 }
+    pub fn of(one: &Settled) -> EntryState {
+        EntryState { state: one.state, already: one.made.already, older: one.made.older > 0 }
     }
 
     /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output version
     /// before it, `held`, `failed`, `conflict`, or `left` where the production was stopped before.
     pub fn word(self) -> &'static str {
         match self.state {
-            State::Done if self.older => "older",
-            State::Done if self.already => "present",
-            State::Done => "made",
-            State::Held => "held",
-            State::Failed => "failed",
-            State::Conflict => "conflict",
-            State::Waiting | State::UnderWay => "left",
+            RecipeState::Done if self.older => "older",
+            RecipeState::Done if self.already => "present",
+            RecipeState::Done => "made",
+            RecipeState::Held => "held",
+            RecipeState::Failed => "failed",
+            RecipeState::Conflict => "conflict",
+            RecipeState::Waiting | RecipeState::UnderWay => "left",
         }
     }
 }
 
-impl From<State> for Standing {
-    fn from(state: State) -> Standing {
-        Standing { state, already: false, older: false }
+impl From<RecipeState> for EntryState {
+    fn from(state: RecipeState) -> EntryState {
+        EntryState { state, already: false, older: false }
     }
 }
 
-fn word<S: Serializer>(standing: &Standing, serializer: S) -> Result<S::Ok, S::Error> {
+fn word<S: Serializer>(standing: &EntryState, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(standing.word())
 }
 
-impl Entry {
+impl GranuleEntry {
     /// A granule without recipe in the ledger.
-    pub fn unlisted(granule: String, id: String, state: State, reason: String) -> Entry {
-        Entry {
+    pub fn unlisted(granule: String, id: String, state: RecipeState, reason: String) -> GranuleEntry {
+        GranuleEntry {
             granule,
             id,
             standing: state.into(),
@@ -97,14 +97,14 @@ impl Entry {
     }
 }
 
-impl From<Settled> for Entry {
-    fn from(one: Settled) -> Entry {
-        let standing = Standing::of(&one);
+impl From<Settled> for GranuleEntry {
+    fn from(one: Settled) -> GranuleEntry {
+        let standing = EntryState::of(&one);
         let reason = match one.state {
-            State::Waiting | State::UnderWay => Some("the production was stopped before".to_owned()),
+            RecipeState::Waiting | RecipeState::UnderWay => Some("the production was stopped before".to_owned()),
             _ => one.reason,
         };
-        Entry {
+        GranuleEntry {
             granule: one.granule,
             id: one.id,
             standing,
@@ -123,7 +123,7 @@ impl From<Settled> for Entry {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
     /// Every granule, in the order of the list.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<GranuleEntry>,
     /// Why the production ended early by itself, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
@@ -132,21 +132,21 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many granules a word of [`Standing::WORDS`] describes.
+    /// How many granules a word of [`EntryState::WORDS`] describes.
     pub fn count(&self, word: &str) -> usize {
         self.entries.iter().filter(|entry| entry.standing.word() == word).count()
     }
 
     /// Whether every granule stands at its destination.
     pub fn is_complete(&self) -> bool {
-        self.entries.iter().all(|entry| entry.standing.state == State::Done)
+        self.entries.iter().all(|entry| entry.standing.state == RecipeState::Done)
     }
 }
 
 impl std::fmt::Display for Report {
     /// The counts in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts = Standing::WORDS.map(|word| (self.count(word), word));
+        let counts = EntryState::WORDS.map(|word| (self.count(word), word));
         let shown = counts.iter().filter(|(count, word)| *count > 0 || *word == "made");
         let text: Vec<_> = shown.map(|(count, word)| format!("{count} {word}")).collect();
         write!(f, "{} of {} granules in {:.1} s", text.join(", "), self.entries.len(), self.seconds)
@@ -160,15 +160,15 @@ mod tests {
 
     #[test]
     fn a_report_counts_by_its_words() {
-        let entry = |state, already| Entry {
-            standing: Standing { state, already, older: false },
-            ..Entry::unlisted("out/a.nc".into(), "ab".into(), state, "why".into())
+        let entry = |state, already| GranuleEntry {
+            standing: EntryState { state, already, older: false },
+            ..GranuleEntry::unlisted("out/a.nc".into(), "ab".into(), state, "why".into())
         };
         let entries = vec![
-            entry(State::Done, false),
-            entry(State::Done, true),
-            entry(State::UnderWay, true),
-            entry(State::Held, false),
+            entry(RecipeState::Done, false),
+            entry(RecipeState::Done, true),
+            entry(RecipeState::UnderWay, true),
+            entry(RecipeState::Held, false),
         ];
         let mut report = Report { entries, stopped: None, seconds: 1.25 };
         assert_eq!(report.to_string(), "1 made, 1 present, 1 held, 1 left of 4 granules in 1.2 s");

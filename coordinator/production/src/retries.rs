@@ -1,6 +1,6 @@
 //! What becomes of a recipe that was not made: sent again, when, how; or given up.
 
-use super::ledger::State;
+use super::ledger::RecipeState;
 use edp_protocol::message::FailureKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -43,7 +43,7 @@ const MOST: usize = 10;
 
 /// What is known about a recipe when it is decided how it goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct RetryHistory {
     /// Transient failures so far.
     pub failures: u32,
     /// Workers that began it and never said how it ended.
@@ -60,7 +60,7 @@ fn node(worker: &str) -> &str {
     worker.rsplitn(3, '-').nth(2).unwrap_or(worker)
 }
 
-impl Standing {
+impl RetryHistory {
     /// Those who could not reach what it names, in words.
     fn sayers(&self) -> String {
         let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
@@ -93,7 +93,7 @@ pub enum Verdict {
     /// It is settled.
     End {
         /// So.
-        state: State,
+        state: RecipeState,
         /// Why.
         reason: String,
     },
@@ -106,14 +106,14 @@ impl Policy {
     }
 
     /// After a worker has reported a failure.
-    pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &Standing) -> Verdict {
+    pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &RetryHistory) -> Verdict {
         let end = |state| Verdict::End { state, reason: reason.to_owned() };
         match kind {
-            FailureKind::Permanent => end(State::Failed),
-            FailureKind::Held => end(State::Held),
-            FailureKind::Conflict => end(State::Conflict),
+            FailureKind::Permanent => end(RecipeState::Failed),
+            FailureKind::Held => end(RecipeState::Held),
+            FailureKind::Conflict => end(RecipeState::Conflict),
             FailureKind::Transient if standing.failures + 1 >= self.attempts => Verdict::End {
-                state: State::Failed,
+                state: RecipeState::Failed,
                 reason: format!("{reason} (given up after {} attempts)", standing.failures + 1),
             },
             FailureKind::Transient => {
@@ -124,7 +124,7 @@ impl Policy {
             }
             FailureKind::Lost => self.after_loss(standing),
             FailureKind::NotFound | FailureKind::Denied if standing.is_out_of_reach() => Verdict::End {
-                state: State::Failed,
+                state: RecipeState::Failed,
                 reason: format!("{reason} (said {} times, by {})", standing.unreached.len(), standing.sayers()),
             },
             FailureKind::NotFound | FailureKind::Denied => {
@@ -141,19 +141,19 @@ impl Policy {
     }
 
     /// After a worker was lost with a task message, or a task message was lost with its queue.
-    pub fn after_loss(&self, standing: &Standing) -> Verdict {
+    pub fn after_loss(&self, standing: &RetryHistory) -> Verdict {
         if standing.lost.len() >= self.lost_until_failed {
             let workers = standing.lost.join(", ");
             let reason = format!(
                 "{} workers were lost while they made it ({workers}): it may have brought them down",
                 standing.lost.len()
             );
-            return Verdict::End { state: State::Failed, reason };
+            return Verdict::End { state: RecipeState::Failed, reason };
         }
         Verdict::Again { wait: Duration::ZERO, counts: false, alone: self.is_alone(standing) }
     }
 
-    fn is_alone(&self, standing: &Standing) -> bool {
+    fn is_alone(&self, standing: &RetryHistory) -> bool {
         standing.lost.len() >= self.lost_until_alone
     }
 
@@ -176,8 +176,8 @@ mod tests {
     #![allow(clippy::panic)]
     use super::*;
 
-    fn lost(count: usize) -> Standing {
-        Standing { lost: (0..count).map(|i| format!("w{i}")).collect(), ..Standing::default() }
+    fn lost(count: usize) -> RetryHistory {
+        RetryHistory { lost: (0..count).map(|i| format!("w{i}")).collect(), ..RetryHistory::default() }
     }
 
     #[test]
@@ -192,12 +192,13 @@ mod tests {
     #[test]
     fn transient_failures_have_a_budget_and_returns_have_none() {
         let policy = Policy::default();
-        let after = |kind, failures| policy.after_failure(kind, "why", &Standing { failures, ..Standing::default() });
+        let after =
+            |kind, failures| policy.after_failure(kind, "why", &RetryHistory { failures, ..RetryHistory::default() });
         assert!(matches!(after(FailureKind::Transient, 3), Verdict::Again { counts: true, alone: false, .. }));
-        let Verdict::End { state: State::Failed, reason } = after(FailureKind::Transient, 4) else { panic!() };
+        let Verdict::End { state: RecipeState::Failed, reason } = after(FailureKind::Transient, 4) else { panic!() };
         assert_eq!(reason, "why (given up after 5 attempts)");
         assert!(matches!(after(FailureKind::Returned, 99), Verdict::Again { counts: false, .. }));
-        assert!(matches!(after(FailureKind::Permanent, 0), Verdict::End { state: State::Failed, .. }));
+        assert!(matches!(after(FailureKind::Permanent, 0), Verdict::End { state: RecipeState::Failed, .. }));
     }
 
     #[test]
@@ -205,14 +206,15 @@ mod tests {
         let policy = Policy::default();
         let fails = |unreached: &[&str], others: &[&str]| {
             let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-            let standing = Standing { unreached: texts(unreached), others: texts(others), ..Standing::default() };
+            let standing =
+                RetryHistory { unreached: texts(unreached), others: texts(others), ..RetryHistory::default() };
             [FailureKind::NotFound, FailureKind::Denied].map(|kind| {
                 match policy.after_failure(kind, "a.data: not there", &standing) {
                     Verdict::Again { wait, counts: false, .. } => {
                         assert!(wait <= Duration::from_secs(400), "{wait:?}");
                         false
                     }
-                    Verdict::End { state: State::Failed, reason } => {
+                    Verdict::End { state: RecipeState::Failed, reason } => {
                         assert!(reason.contains("a.data") && reason.contains(unreached[0]), "{reason}");
                         true
                     }
@@ -241,7 +243,7 @@ mod tests {
         assert!(matches!(policy.after_loss(&lost(0)), Verdict::Again { alone: false, .. }));
         assert!(matches!(policy.after_loss(&lost(1)), Verdict::Again { alone: false, .. }));
         assert!(matches!(policy.after_loss(&lost(2)), Verdict::Again { alone: true, .. }));
-        let Verdict::End { state: State::Failed, reason } = policy.after_loss(&lost(5)) else { panic!() };
+        let Verdict::End { state: RecipeState::Failed, reason } = policy.after_loss(&lost(5)) else { panic!() };
         assert!(reason.contains("w0, w1, w2, w3, w4"), "{reason}");
     }
 }

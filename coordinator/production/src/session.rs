@@ -15,10 +15,10 @@
 use super::adoption::{self, AdoptionError};
 use super::conditions;
 use super::director::{self, Budget, DriveError, Left};
-use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, Settled, State};
+use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
-use super::records::{Record, Records};
-use super::report::{Entry, Report};
+use super::records::{GranuleRecord, Records};
+use super::report::{GranuleEntry, Report};
 use super::retries::Policy;
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
@@ -130,7 +130,7 @@ pub enum SessionEvent<'a> {
     /// This many recipes failed in earlier sessions, and are not tried again unasked.
     FailedBefore(u64),
     /// A recipe has come to its end, or had before this session.
-    Ended(&'a Entry),
+    Ended(&'a GranuleEntry),
     /// This many granules are said to be done, but are not there, or are damaged and may be replaced: they are made
     /// again.
     Missing(usize),
@@ -219,7 +219,7 @@ pub struct Session {
     verified: Verified,
     left: Left,
     /// Granules that never became recipes of the ledger.
-    others: Vec<Entry>,
+    others: Vec<GranuleEntry>,
     /// The task that copies the ledger; it ends with one more copy when the sender is dropped.
     keeping: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -262,18 +262,21 @@ impl Session {
         });
         let (ledger, warnings) = preparing.await.map_err(|e| SessionError::Thread("preparing the ledger", e))??;
         warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
-        let failed = ledger.counts()?.of(State::Failed);
+        let failed = ledger.counts()?.of(RecipeState::Failed);
         if failed > 0 {
             listen(SessionEvent::FailedBefore(failed));
         }
         let mut before = HashSet::new();
-        ledger.each::<LedgerError>(&[State::Done, State::Held, State::Failed, State::Conflict], |one| {
-            if one.state == State::Done {
-                before.insert(one.id.clone());
-            }
-            listen(SessionEvent::Ended(&entry(one, true)));
-            Ok(())
-        })?;
+        ledger.each::<LedgerError>(
+            &[RecipeState::Done, RecipeState::Held, RecipeState::Failed, RecipeState::Conflict],
+            |one| {
+                if one.state == RecipeState::Done {
+                    before.insert(one.id.clone());
+                }
+                listen(SessionEvent::Ended(&entry(one, true)));
+                Ok(())
+            },
+        )?;
         let ledger = LedgerHandle::open(ledger)?;
         let every = options.snapshot;
         let keeping = snapshots.map(|snapshots| {
@@ -308,7 +311,7 @@ impl Session {
     pub async fn drive(
         &mut self,
         link: &Link,
-        growth: impl Future<Output = Result<Vec<Entry>, DriveError>>,
+        growth: impl Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
         listen: &(dyn Fn(SessionEvent<'_>) + Sync),
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
@@ -383,7 +386,7 @@ impl Session {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let done = self.ledger.ask(|ledger| adoption::ids(ledger, State::Done)).await?;
+        let done = self.ledger.ask(|ledger| adoption::ids(ledger, RecipeState::Done)).await?;
         let ids = recipes.iter().filter(|recipe| found.contains(recipe.granule.as_str()));
         Ok(ids
             .filter_map(|recipe| recipe.recipe.as_ref().map(|plan| plan.id.clone()))
@@ -435,7 +438,7 @@ impl Session {
                     ledger.gather()?;
                 }
                 let mut entries = Vec::new();
-                ledger.each::<LedgerError>(&State::ALL, |one| {
+                ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
                     let known = before.contains(&one.id);
                     let mut entry = entry(one, known);
                     // What a granule was when it was read once is no statement about what stands there now.
@@ -465,11 +468,11 @@ impl Session {
 /// were not done `before`.
 fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashSet<String>), LedgerError> {
     let (mut records, mut known) = (Records::default(), HashSet::new());
-    ledger.each::<LedgerError>(&State::ALL, |one| {
-        if one.state == State::Done && !before.contains(&one.id) {
+    ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
+        if one.state == RecipeState::Done && !before.contains(&one.id) {
             known.insert(one.id.clone());
         }
-        if let Some(record) = Record::of(&one) {
+        if let Some(record) = GranuleRecord::of(&one) {
             records.enter(record);
         }
         Ok(())
@@ -478,8 +481,8 @@ fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashS
 }
 
 /// A recipe's standing as reports have it; `before` this session or in it.
-fn entry(one: Settled, before: bool) -> Entry {
-    let mut entry = Entry::from(one);
+fn entry(one: Settled, before: bool) -> GranuleEntry {
+    let mut entry = GranuleEntry::from(one);
     entry.standing.already |= before;
     entry
 }
@@ -556,7 +559,7 @@ fn prepare(
         // What was under way in an earlier session ended with its queue.
         ledger.recall(ledger::now())?;
         if options.replace {
-            ledger.retry(State::Conflict)?;
+            ledger.retry(RecipeState::Conflict)?;
         }
     }
     if fresh {

@@ -78,14 +78,14 @@ const BLIND: Duration = Duration::from_secs(60);
 
 /// The coordinator's eyes.
 #[derive(Debug, Default)]
-pub(super) struct Sources {
+pub(super) struct SourceInspector {
     stores: Stores,
     blind_until: Option<Instant>,
 }
 
-impl Sources {
-    pub(super) fn new(stores: Stores) -> Sources {
-        Sources { stores, blind_until: None }
+impl SourceInspector {
+    pub(super) fn new(stores: Stores) -> SourceInspector {
+        SourceInspector { stores, blind_until: None }
     }
 
     /// Looks for everything that a recipe names.

@@ -1,7 +1,7 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
 use crate::destination::{Listings, Unlisted};
-use crate::records::{Record, Records};
+use crate::records::{GranuleRecord, Records};
 use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
 pub use edp_engine::granule::inspect::InspectionDepth;
@@ -40,7 +40,7 @@ impl<'a> Check<'a> {
         if is_known { InspectionDepth::Present } else { self.depth }
     }
 
-    fn record(&self, recipe: &Recipe) -> Option<&'a Record> {
+    fn record(&self, recipe: &Recipe) -> Option<&'a GranuleRecord> {
         self.records.of(recipe)
     }
 }
@@ -189,7 +189,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
         let looked = looked.unwrap_or_else(unseen);
         if let (Some((bytes, sha256)), Some(plan)) = (looked.read, &recipe.recipe) {
             let (id, production_date) = (plan.id.clone(), Some(plan.production_date.clone()));
-            verified.read.enter(Record { id, bytes, sha256, production_date, granule: recipe.granule.clone() });
+            verified.read.enter(GranuleRecord { id, bytes, sha256, production_date, granule: recipe.granule.clone() });
         }
         match looked.finding {
             Finding::Good => verified.good += 1,
@@ -290,15 +290,15 @@ fn look_at_object(at: &Location, recipe: &Recipe, check: Check<'_>, stores: &Sto
     }
 }
 
-fn size_differs(found: u64, record: &Record) -> Finding {
+fn size_differs(found: u64, record: &GranuleRecord) -> Finding {
     Finding::Damaged(vec![format!("it has {found} bytes, and had {} when it was made", record.bytes)])
 }
 
-fn bytes_differ(found: &Digest, record: &Record) -> Finding {
+fn bytes_differ(found: &Digest, record: &GranuleRecord) -> Finding {
     Finding::Damaged(vec![format!("its SHA-256 is {found}, and was {} when it was made", record.sha256)])
 }
 
-fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Record>) -> Checked {
+fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&GranuleRecord>) -> Checked {
     let unseen = |error: io::Error| Finding::Unknown(vec![format!("cannot be looked at: {error}")]).into();
     let size = match path.metadata() {
         // Opening a pipe would wait for somebody to write into it.

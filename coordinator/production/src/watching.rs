@@ -8,7 +8,7 @@ use super::director::DriveError;
 use super::ledger::{self, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
-use edp_queue::{Link, Queue, QueueError, State};
+use edp_queue::{Link, LinkState, Queue, QueueError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -71,7 +71,7 @@ impl Watch {
     /// The ledger cannot be written, or the queues cannot be made again.
     pub(super) async fn look(&mut self) -> Result<Vec<Settled>, DriveError> {
         let state = self.link.state().borrow().clone();
-        if matches!(state, State::Down { .. } | State::Failed(_)) {
+        if matches!(state, LinkState::Down { .. } | LinkState::Failed(_)) {
             (self.empty, self.unserved) = Default::default();
             return Ok(Vec::new());
         }
@@ -95,7 +95,7 @@ impl Watch {
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth.messages);
         self.tell(depth.messages > 0 && depth.consumers == 0);
         // Workers of a broker that takes no messages cannot say what they have begun.
-        let is_empty = depth.messages == 0 && matches!(state, State::Up);
+        let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
         if self.empty.lasts(is_empty, EMPTY, Instant::now()) {
             self.empty = Since::default();
             let results = timeout(ANSWER, self.link.depth(Queue::Results)).await;

@@ -8,8 +8,8 @@ use edp_production::session::{self, LedgerPlace, OWN_DEADLINE, WINDOW};
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
-use edp_queue::topology::Production;
-use edp_queue::{Address, AddressError, Options as QueueOptions};
+use edp_queue::topology::ProductionName;
+use edp_queue::{Address, AddressError, QueueOptions};
 use edp_worker::console::{Usage, note};
 use edp_worker::drive::Workers;
 use edp_worker::service::Worker;
@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) queue: Option<String>,
     /// Name of the production: its queues and its ledger
     #[arg(long, value_name = "NAME", default_value = "default")]
-    production: Production,
+    production: ProductionName,
     /// The ledger of the production [default: ./NAME.ledger with --queue, else none is kept]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -105,7 +105,7 @@ impl Cluster {
 /// The broker that an option (empty: the setting) and settings name.
 pub(crate) fn broker(
     queue: Option<&str>,
-    production: &Production,
+    production: &ProductionName,
     settings: &Settings,
 ) -> anyhow::Result<Option<QueueOptions>> {
     let Some(url) = queue else { return Ok(None) };
@@ -122,7 +122,7 @@ pub(crate) fn broker(
 }
 
 /// Where the ledger of a production is, unless it is named.
-pub(crate) fn ledger_path(named: Option<&Path>, production: &Production) -> PathBuf {
+pub(crate) fn ledger_path(named: Option<&Path>, production: &ProductionName) -> PathBuf {
     named.map_or_else(|| format!("{production}.ledger").into(), Path::to_owned)
 }
 

@@ -1,12 +1,12 @@
 //! `demo`: the main job with nothing at hand.
 
-use super::plan::{Sources, write_list};
-use super::{Output, usage};
+use super::plan::{PlanSourceOptions, write_list};
+use super::{ReportForm, usage};
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
 use edp_production::director::Budget;
-use edp_production::ledger::State;
+use edp_production::ledger::RecipeState;
 use edp_production::report::Report;
 use edp_production::session;
 use edp_production::verify::{Check, InspectionDepth, Verified, verify};
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// Directory for everything the demo makes
     #[arg(long, value_name = "DIR", default_value = "edp-demo")]
     out: PathBuf,
@@ -33,11 +33,11 @@ pub(crate) struct Options {
     size: usize,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Result<Ending> {
     std::fs::create_dir_all(&options.out).map_err(|e| Usage(format!("{}: {e}", options.out.display())))?;
     note(&format!("making a grid of 13 tiles of {0} x {0} cells and three months of model output", options.size));
     let made = demo::generate(&options.out, options.size).map_err(usage)?;
@@ -51,7 +51,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let progress = Progress::new(recipes.len());
     let drive = Drive {
         options: session::SessionOptions {
-            stages: options.output == Output::Json,
+            stages: options.output == ReportForm::Json,
             ..session::SessionOptions::in_memory(Budget::NONE)
         },
         recipes: recipes.clone(),
@@ -71,8 +71,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let Driven { report, verified, .. } = driven;
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {
-        Output::Human => out(&describe(&report, &verified, &pictures, &tasks))?,
-        Output::Json => {
+        ReportForm::Human => out(&describe(&report, &verified, &pictures, &tasks))?,
+        ReportForm::Json => {
             let value = serde_json::json!({ "production": report, "verified": verified, "pictures": pictures });
             out_json(&serde_json::to_string_pretty(&value)?)?;
         }
@@ -80,9 +80,9 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     Ok(ending)
 }
 
-fn sources(made: &Demo, granules: &Path) -> Sources {
+fn sources(made: &Demo, granules: &Path) -> PlanSourceOptions {
     let text = |path: &Path| Some(path.display().to_string());
-    Sources {
+    PlanSourceOptions {
         jobs: text(&made.jobs),
         config: text(&made.configuration),
         source: text(&made.results),
@@ -92,7 +92,7 @@ fn sources(made: &Demo, granules: &Path) -> Sources {
         metadata: text(&made.metadata),
         // One date for all runs, so that a demo made twice is the same to the last byte.
         production_date: Some(date_text(jiff::Timestamp::UNIX_EPOCH)),
-        ..Sources::default()
+        ..PlanSourceOptions::default()
     }
 }
 
@@ -100,7 +100,7 @@ fn sources(made: &Demo, granules: &Path) -> Sources {
 fn pictures(report: &Report, directory: &Path) -> anyhow::Result<Vec<String>> {
     std::fs::create_dir_all(directory).with_context(|| format!("{}", directory.display()))?;
     let mut firsts: BTreeMap<(String, &str), &str> = BTreeMap::new();
-    let there = report.entries.iter().filter(|entry| entry.standing.state == State::Done);
+    let there = report.entries.iter().filter(|entry| entry.standing.state == RecipeState::Done);
     let mut paths: Vec<&str> = there.map(|entry| entry.granule.as_str()).collect();
     paths.sort_unstable();
     for path in paths {

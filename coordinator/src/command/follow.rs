@@ -5,8 +5,8 @@ use clap::Args;
 use edp_coordinator::plan::growth::Growth;
 use edp_coordinator::plan::{Note, Severity};
 use edp_production::director::DriveError;
-use edp_production::ledger::State;
-use edp_production::report::Entry;
+use edp_production::ledger::RecipeState;
+use edp_production::report::GranuleEntry;
 use edp_production::session::Feed;
 use edp_program::settings::Settings;
 use edp_protocol::recipe::Recipe;
@@ -79,7 +79,7 @@ impl Follower {
     }
 
     /// What is there, but was never complete: granules that are held.
-    fn held(&self) -> anyhow::Result<Vec<Entry>> {
+    fn held(&self) -> anyhow::Result<Vec<GranuleEntry>> {
         let mut recipes = self.prepared.plan(|_| {}, |note| say(&self.said, note))?;
         recipes.retain(|recipe| id(recipe).is_some_and(|id| !self.known.contains(id)));
         Ok(recipes.iter().map(held).collect())
@@ -111,14 +111,14 @@ fn is_whole(recipe: &Recipe) -> bool {
     recipe.recipe.as_ref().is_some_and(|plan| plan.missing.is_empty())
 }
 
-fn held(recipe: &Recipe) -> Entry {
+fn held(recipe: &Recipe) -> GranuleEntry {
     let missing = recipe.recipe.as_ref().map(|plan| plan.missing.join(", ")).unwrap_or_default();
     let reason = match &*missing {
         "" => "an input was not whole, or came too late; run it again".to_owned(),
         missing => format!("no input for {missing}"),
     };
     let (granule, id) = (recipe.granule.clone(), id(recipe).unwrap_or_default().to_owned());
-    Entry::unlisted(granule, id, State::Held, reason)
+    GranuleEntry::unlisted(granule, id, RecipeState::Held, reason)
 }
 
 /// Scans again and again, away from the actors' threads; ends when it was idle for long enough.
@@ -166,7 +166,7 @@ impl Rounds {
 
 /// Adds recipes to a session as the model run grows; ends when it was idle for long enough. Gives what was never
 /// complete.
-pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) -> Result<Vec<Entry>, DriveError> {
+pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) -> Result<Vec<GranuleEntry>, DriveError> {
     let mut rounds = Rounds::new(follower);
     loop {
         let found = rounds.scan().await.map_err(DriveError::Actor)?;
@@ -186,12 +186,12 @@ pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) ->
 }
 
 /// What was never complete; if that cannot be found out, that.
-async fn held_at_the_end(rounds: Rounds) -> Result<Vec<Entry>, tokio::task::JoinError> {
+async fn held_at_the_end(rounds: Rounds) -> Result<Vec<GranuleEntry>, tokio::task::JoinError> {
     let Some(follower) = rounds.follower else { return Ok(Vec::new()) };
     let looking = tokio::task::spawn_blocking(move || {
         follower.held().unwrap_or_else(|error| {
             let source = follower.prepared.source().to_owned();
-            vec![Entry::unlisted(source, String::new(), State::Failed, format!("{error:#}"))]
+            vec![GranuleEntry::unlisted(source, String::new(), RecipeState::Failed, format!("{error:#}"))]
         })
     });
     looking.await

@@ -21,16 +21,16 @@ use std::path::PathBuf;
 /// Turns MITgcm output of ECCO ocean state estimates into self-describing NetCDF granules.
 #[derive(Debug, Parser)]
 #[command(name = "edp-coordinator", version, propagate_version = true, max_term_width = 110)]
-pub(crate) struct Cli {
+pub(crate) struct CoordinatorCli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalOptions,
     #[command(subcommand)]
-    command: Command,
+    command: CoordinatorCommand,
 }
 
 /// Options of every command.
 #[derive(Debug, Args)]
-struct Global {
+struct GlobalOptions {
     /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
@@ -46,39 +46,39 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CoordinatorCommand {
     /// The main job with nothing at hand: makes a small grid and model output, plans, produces and verifies
     #[command(after_help = "Example: edp-coordinator demo --out demo --size 30")]
-    Demo(demo::Options),
+    Demo(demo::DemoOptions),
     /// Scans model results and writes the task list: one recipe for each granule
     #[command(after_help = "Example: edp-coordinator plan --jobs jobs.txt --config config.yaml --source results \\
     --destination out --grid grid --mapping-factors factors --metadata metadata --tasks-out tasks.json")]
-    Plan(Box<plan::Options>),
+    Plan(Box<plan::PlanOptions>),
     /// Makes all granules of a task list, or of what the same options as for `plan` come to
     #[command(after_help = "Example: edp-coordinator run tasks.json")]
-    Run(Box<run::Options>),
+    Run(Box<run::RunOptions>),
     /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
     #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
-    Ranges(Box<ranges::Options>),
+    Ranges(Box<ranges::RangesOptions>),
     /// Says where a production, or one granule, stands, also while a coordinator is at work
     #[command(after_help = "Examples: edp-coordinator status --watch
           edp-coordinator status SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc --output json\n
 Looking succeeds whatever is seen: exit status 0. 2: there is no such ledger or granule. With --watch: 3 if the
 production ended, or was given up, with granules that are not done.")]
-    Status(status::Options),
+    Status(status::StatusOptions),
     /// Sends recipes of a ledger out again that failed
     #[command(after_help = "Examples: edp-coordinator retry
           edp-coordinator retry --state conflict --dry-run\n
 A coordinator that is at work on the ledger sends them at once; otherwise the next `run` does.")]
-    Retry(retry::Options),
+    Retry(retry::RetryOptions),
     /// Holds a task list against what stands at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
-    Verify(verify::Options),
+    Verify(verify::VerifyOptions),
 }
 
 /// Form of what is reported on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
+enum ReportForm {
     /// For people.
     #[default]
     Human,
@@ -92,7 +92,7 @@ fn usage(error: impl std::error::Error + 'static) -> anyhow::Error {
 }
 
 /// Runs the command that was asked for.
-pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
+pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
     settings.store.s3.profile = cli.global.aws_profile.or(settings.store.s3.profile);
     let level = cli.global.log.as_deref().or(settings.log.as_deref());
@@ -102,15 +102,15 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     check_profile(&settings.store.s3).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
-        Command::Demo(options) => demo::execute(&options, &settings),
-        Command::Plan(options) => plan::execute(&options, &settings),
-        Command::Ranges(options) => ranges::execute(&options, &settings),
-        Command::Retry(options) => retry::execute(&options),
-        Command::Status(options) => status::execute(&options, &settings),
-        Command::Run(options) => {
+        CoordinatorCommand::Demo(options) => demo::execute(&options, &settings),
+        CoordinatorCommand::Plan(options) => plan::execute(&options, &settings),
+        CoordinatorCommand::Ranges(options) => ranges::execute(&options, &settings),
+        CoordinatorCommand::Retry(options) => retry::execute(&options),
+        CoordinatorCommand::Status(options) => status::execute(&options, &settings),
+        CoordinatorCommand::Run(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);
             run::execute(*options, &settings)
         }
-        Command::Verify(options) => verify::execute(&options, &settings),
+        CoordinatorCommand::Verify(options) => verify::execute(&options, &settings),
     }
 }

@@ -8,7 +8,7 @@ use edp_coordinator::plan::inventory::Inventory;
 use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{self, Note, Planned, Request, Severity, archive, jobfile};
-use edp_coordinator::ranges::table::Table as RangeTable;
+use edp_coordinator::ranges::table::RangeTable;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::source::Metadata;
@@ -27,9 +27,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct PlanOptions {
     #[command(flatten)]
-    pub(crate) sources: Sources,
+    pub(crate) sources: PlanSourceOptions,
     /// Where the task list goes; standard output if absent
     #[arg(long, alias = "outfile", value_name = "FILE")]
     tasks_out: Option<Location>,
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 
 /// What to plan with; settings give what is not on the command line.
 #[derive(Debug, Args, Default, Clone)]
-pub(crate) struct Sources {
+pub(crate) struct PlanSourceOptions {
     /// Job file: lines like [0,'native','AVG_MON','all']
     #[arg(long, alias = "jobfile", value_name = "FILE")]
     pub(crate) jobs: Option<String>,
@@ -149,7 +149,7 @@ impl Selected {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let recipes = options.sources.plan(settings, &stores)?;
     let text = recipe::format_list(&recipes)?;
@@ -176,7 +176,7 @@ pub(crate) struct Locations {
 }
 
 /// What recipes share: read, and with the digests of it all.
-pub(crate) struct Shared {
+pub(crate) struct SharedInputs {
     pub(crate) locations: Locations,
     pub(crate) configuration: Configuration,
     pub(crate) metadata: Metadata,
@@ -184,9 +184,9 @@ pub(crate) struct Shared {
     pub(crate) digests: Digests,
 }
 
-impl Shared {
+impl SharedInputs {
     /// Loads what recipes share and reports what is odd about it.
-    pub(crate) fn load(locations: Locations, stores: &Stores) -> anyhow::Result<Shared> {
+    pub(crate) fn load(locations: Locations, stores: &Stores) -> anyhow::Result<SharedInputs> {
         let config = &locations.configuration;
         let bytes = resources::read(&config.parse().map_err(|e: LocationError| usage(e))?, stores).map_err(usage)?;
         let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
@@ -204,7 +204,7 @@ impl Shared {
             grid: resources::grid_digest(&locations.grid, stores).map_err(usage)?,
             factors: factors.transpose().map_err(usage)?,
         };
-        Ok(Shared { locations, configuration, metadata, podaac, digests })
+        Ok(SharedInputs { locations, configuration, metadata, podaac, digests })
     }
 
     /// Units of time as the metadata have them.
@@ -213,7 +213,7 @@ impl Shared {
     }
 }
 
-impl Sources {
+impl PlanSourceOptions {
     /// The option, else the setting, else an error naming the option.
     fn needed(option: &Option<String>, setting: &Option<String>, name: &str) -> anyhow::Result<String> {
         option.clone().or_else(|| setting.clone()).ok_or_else(|| Usage(format!("--{name} is needed")).into())
@@ -282,7 +282,7 @@ impl Sources {
     fn jobs(
         &self,
         settings: &Settings,
-        shared: &Shared,
+        shared: &SharedInputs,
         stores: &Stores,
     ) -> anyhow::Result<(String, Vec<Job>, Window)> {
         let selected = &self.selected;
@@ -342,7 +342,7 @@ impl Sources {
                 .map(|text| plain(text, mode))
                 .transpose()?,
         };
-        let shared = Shared::load(locations, stores)?;
+        let shared = SharedInputs::load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
         let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
@@ -381,12 +381,12 @@ fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
 
 /// All that a plan needs but for the results, which may grow between one plan and the next.
 pub(crate) struct Prepared {
-    sources: Sources,
+    sources: PlanSourceOptions,
     stores: Stores,
     roots: Roots,
     mode: Mode,
     ranges: Option<RangeTable>,
-    shared: Shared,
+    shared: SharedInputs,
     job_file: String,
     jobs: Vec<Job>,
     window: Window,
@@ -448,7 +448,7 @@ impl Prepared {
             usage(error)
         })?;
         notes.iter().for_each(&say);
-        let Shared { configuration, metadata, podaac, .. } = shared;
+        let SharedInputs { configuration, metadata, podaac, .. } = shared;
         let notes = archive::check(&recipes, configuration, metadata, podaac, sources.archive).map_err(usage)?;
         notes.iter().for_each(&say);
         if sources.vertical == Some(Vertical::Faces) {

@@ -1,6 +1,6 @@
 //! `ranges`: a table of record-wide ranges, for `plan --valid-range`.
 
-use super::plan::{Sources, write_list};
+use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
@@ -14,12 +14,12 @@ use edp_worker::console::{self, Counter, Ending, Usage, note, out_data};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct RangesOptions {
     /// Task list; without it, the options of `plan` say what to look at
     #[arg(value_name = "TASKS.json")]
     tasks: Option<Location>,
     #[command(flatten)]
-    sources: Sources,
+    sources: PlanSourceOptions,
     /// Where the table goes; standard output if absent
     #[arg(long, value_name = "FILE")]
     ranges_out: Option<Location>,
@@ -29,7 +29,7 @@ pub(crate) struct Options {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::Result<Ending> {
     if options.sources.valid_range.is_some() {
         return Err(Usage("--valid-range is what `ranges` makes: leave the option out".into()).into());
     }
@@ -63,7 +63,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     Ok(if failures.is_empty() { Ending::Done } else { Ending::Incomplete })
 }
 
-fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
+fn recipes(options: &RangesOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
     let Some(path) = &options.tasks else { return options.sources.plan(settings, stores) };
     options.sources.refuse_beside_list(path)?;
     let recipes = console::read_list(path, stores, settings)?;

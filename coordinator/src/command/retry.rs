@@ -1,17 +1,17 @@
 //! `retry`: recipes of a ledger go out again.
 
 use super::cluster::ledger_path;
-use super::{Output, status, usage};
+use super::{ReportForm, status, usage};
 use clap::{Args, ValueEnum};
-use edp_production::ledger::{Ledger, LedgerError, Settled, State, View};
+use edp_production::ledger::{Ledger, LedgerError, RecipeState, Settled, View};
 use edp_protocol::text::line;
-use edp_queue::topology::Production;
+use edp_queue::topology::ProductionName;
 use edp_worker::console::{Ending, Usage, note, out, out_json};
 use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct RetryOptions {
     /// Granules: names, paths, recipe ids, or parts of them that only one has
     #[arg(value_name = "GRANULE", conflicts_with = "state")]
     granules: Vec<String>,
@@ -20,7 +20,7 @@ pub(crate) struct Options {
     state: Option<StateOption>,
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
-    production: Production,
+    production: ProductionName,
     /// Its ledger [default: ./NAME.ledger]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     dry_run: bool,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// Where recipes stand that can go out again.
@@ -45,17 +45,17 @@ enum StateOption {
 }
 
 impl StateOption {
-    fn state(self) -> State {
+    fn state(self) -> RecipeState {
         match self {
-            StateOption::Failed => State::Failed,
-            StateOption::Conflict => State::Conflict,
-            StateOption::Held => State::Held,
+            StateOption::Failed => RecipeState::Failed,
+            StateOption::Conflict => RecipeState::Conflict,
+            StateOption::Held => RecipeState::Held,
         }
     }
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &RetryOptions) -> anyhow::Result<Ending> {
     let path = ledger_path(options.ledger.as_deref(), &options.production);
     let view = View::open(&path).map_err(usage)?;
     status::same_production(&view, &path, &options.production)?;
@@ -69,14 +69,14 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
         chosen.iter().try_for_each(|one| ledger.reopen(&one.id))?;
     }
     match options.output {
-        Output::Json => {
+        ReportForm::Json => {
             let granules: Vec<_> = chosen.iter().map(|one| &one.granule).collect();
             let report = serde_json::json!({
                 "retried": granules, "dry_run": options.dry_run, "coordinator_at_work": at_work,
             });
             out_json(&serde_json::to_string_pretty(&report)?)?;
         }
-        Output::Human => {
+        ReportForm::Human => {
             for one in &chosen {
                 out(&format!("{}\n", line(&one.granule)))?;
             }
@@ -98,7 +98,7 @@ pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
 }
 
 /// The recipes that are meant.
-fn chosen(view: &View, options: &Options) -> anyhow::Result<Vec<Settled>> {
+fn chosen(view: &View, options: &RetryOptions) -> anyhow::Result<Vec<Settled>> {
     if options.granules.is_empty() {
         let state = options.state.unwrap_or_default().state();
         let mut all = Vec::new();
@@ -111,7 +111,7 @@ fn chosen(view: &View, options: &Options) -> anyhow::Result<Vec<Settled>> {
     let mut chosen: Vec<Settled> = Vec::new();
     for text in &options.granules {
         let one = view.granule(status::find(view, text)?)?.settled;
-        if !matches!(one.state, State::Failed | State::Conflict | State::Held) {
+        if !matches!(one.state, RecipeState::Failed | RecipeState::Conflict | RecipeState::Held) {
             let text = format!(
                 "{}: is {}: only what failed, is held or in conflict goes out again",
                 one.granule,

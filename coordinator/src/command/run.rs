@@ -2,8 +2,8 @@
 
 use super::cluster::Cluster;
 use super::follow::{self, Follower, Growing};
-use super::plan::{Sources, write_list};
-use super::{Output, usage};
+use super::plan::{PlanSourceOptions, write_list};
+use super::{ReportForm, usage};
 use clap::Args;
 use edp_production::session;
 use edp_production::verify::{Check, Finding, InspectionDepth};
@@ -18,7 +18,7 @@ use edp_worker::tasks::{Places, Tasks};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct RunOptions {
     /// Task list; without it, the options of `plan` say what to make
     #[arg(value_name = "TASKS.json")]
     tasks: Option<Location>,
@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
     tasklist: Option<Location>,
     #[command(flatten)]
-    sources: Sources,
+    sources: PlanSourceOptions,
     /// Also writes the task list
     #[arg(long, alias = "outfile", value_name = "FILE")]
     tasks_out: Option<Location>,
@@ -54,11 +54,11 @@ pub(crate) struct Options {
     dry_run: bool,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let follower = match options.growing.follow {
         true => Some(Follower::new(&options.growing, options.sources.prepare(settings, &stores)?, settings)?),
@@ -82,7 +82,7 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
         None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),
     };
     let (session, workers) = options.cluster.session(settings, worker, destination)?;
-    let json = options.output == Output::Json;
+    let json = options.output == ReportForm::Json;
     let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
     let list = list.filter(|_| follower.is_none()).map(|at| Listed { at: at.clone(), part: None });
@@ -100,18 +100,18 @@ pub(crate) fn execute(options: Options, settings: &Settings) -> anyhow::Result<E
     progress.finish();
     driven.refuse(refused, &progress);
     match options.output {
-        Output::Json => out_json(&driven.json()?)?,
-        Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
+        ReportForm::Json => out_json(&driven.json()?)?,
+        ReportForm::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
     Ok(driven.ending())
 }
 
 /// Says what would be made, and what stands in the way.
-fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Result<Ending> {
+fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow::Result<Ending> {
     let (records, known) = Default::default();
     let check = Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known };
     let verified = edp_production::verify::verify(recipes, check, stores);
-    if options.output == Output::Json {
+    if options.output == ReportForm::Json {
         out_json(&serde_json::to_string_pretty(&verified)?)?;
         return Ok(Ending::Done);
     }
@@ -136,7 +136,7 @@ fn dry_run(recipes: &[Recipe], options: &Options, stores: &Stores) -> anyhow::Re
 }
 
 /// The recipes to make: a list as it is, an EDP list completed, or a new plan.
-fn recipes(options: &Options, settings: &Settings, stores: &Stores) -> anyhow::Result<Tasks> {
+fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<Tasks> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
         return Ok(Tasks {
             recipes: options.sources.plan(settings, stores)?,

@@ -1,16 +1,16 @@
 //! `status`: where a production, or one granule, stands.
 
 use super::cluster::{broker, ledger_path};
-use super::{Output, usage};
+use super::{ReportForm, usage};
 use anyhow::Context as _;
 use clap::Args;
-use edp_production::ledger::{self, Granule, LedgerError, Overview, Problem, State, View};
+use edp_production::ledger::{self, Granule, LedgerError, Overview, RecipeState, UnfinishedRecipe, View};
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
 use edp_protocol::name::base_name;
 use edp_protocol::text;
-use edp_queue::topology::Production;
-use edp_queue::{Depth, Link, Options as QueueOptions, Queue, QueueError};
+use edp_queue::topology::ProductionName;
+use edp_queue::{Link, Queue, QueueDepth, QueueError, QueueOptions};
 use edp_worker::console::{self, Ending, Usage, out, out_anew, out_json};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct StatusOptions {
     /// One granule: its name, path or recipe id, or a part of them that only it has
     #[arg(value_name = "GRANULE")]
     granule: Option<String>,
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
-    production: Production,
+    production: ProductionName,
     /// Its ledger, or a copy of it [default: ./NAME.ledger]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     problems: usize,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// Time between two looks, and so many times what a look takes: a large ledger is not read all the time.
@@ -57,20 +57,20 @@ const WORKERS: usize = 20;
 const NAMED: usize = 5;
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let path = ledger_path(options.ledger.as_deref(), &options.production);
     let view = View::open(&path).map_err(usage)?;
     same_production(&view, &path, &options.production)?;
     if let Some(text) = &options.granule {
         let granule = view.granule(find(&view, text)?)?;
         match options.output {
-            Output::Json => out_json(&serde_json::to_string_pretty(&granule_json(&granule))?)?,
-            Output::Human => out(&describe(&granule))?,
+            ReportForm::Json => out_json(&serde_json::to_string_pretty(&granule_json(&granule))?)?,
+            ReportForm::Human => out(&describe(&granule))?,
         }
         return Ok(Ending::Done);
     }
     let queue = broker(options.queue.as_deref(), &options.production, settings)?;
-    let redraw = options.watch && options.output == Output::Human && std::io::stdout().is_terminal();
+    let redraw = options.watch && options.output == ReportForm::Human && std::io::stdout().is_terminal();
     let mut before = None;
     loop {
         let begun = Instant::now();
@@ -79,25 +79,25 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         let took = begun.elapsed();
         let depths = queue.clone().map(depths).transpose()?;
         let text = match options.output {
-            Output::Json if options.watch => overview_json(&overview, depths.as_deref(), now).to_string(),
-            Output::Json => serde_json::to_string_pretty(&overview_json(&overview, depths.as_deref(), now))?,
-            Output::Human if options.watch && !redraw => counts(&overview, now) + "\n",
-            Output::Human => table(&overview, depths.as_deref(), now),
+            ReportForm::Json if options.watch => overview_json(&overview, depths.as_deref(), now).to_string(),
+            ReportForm::Json => serde_json::to_string_pretty(&overview_json(&overview, depths.as_deref(), now))?,
+            ReportForm::Human if options.watch && !redraw => counts(&overview, now) + "\n",
+            ReportForm::Human => table(&overview, depths.as_deref(), now),
         };
         // A line for what happened, not for the time that goes by.
         let is_new = before.as_ref() != Some(&overview.states);
         match options.output {
-            Output::Human if redraw => out_anew(&text)?,
-            Output::Human if is_new => out(&text)?,
-            Output::Json if is_new => out_json(&text)?,
-            Output::Human | Output::Json => {}
+            ReportForm::Human if redraw => out_anew(&text)?,
+            ReportForm::Human if is_new => out(&text)?,
+            ReportForm::Json if is_new => out_json(&text)?,
+            ReportForm::Human | ReportForm::Json => {}
         }
         let open = overview.count(|state| !state.is_settled());
         if !options.watch {
             return Ok(Ending::Done);
         }
         if open == 0 || overview.given_up.is_some() {
-            let whole = open == 0 && overview.count(|state| state != State::Done) == 0;
+            let whole = open == 0 && overview.count(|state| state != RecipeState::Done) == 0;
             return Ok(if whole { Ending::Done } else { Ending::Incomplete });
         }
         before = Some(overview.states);
@@ -106,7 +106,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
 }
 
 /// Refuses the ledger of another production.
-pub(crate) fn same_production(view: &View, path: &Path, production: &Production) -> anyhow::Result<()> {
+pub(crate) fn same_production(view: &View, path: &Path, production: &ProductionName) -> anyhow::Result<()> {
     let found = view.fact("production")?.unwrap_or_default();
     let wanted = production.to_string();
     // Whoever does not name one means whatever the ledger has.
@@ -137,10 +137,10 @@ pub(crate) fn find(view: &View, text: &str) -> anyhow::Result<i64> {
     }
 }
 
-type Depths = Vec<(Queue, Result<Depth, QueueError>)>;
+type QueueDepths = Vec<(Queue, Result<QueueDepth, QueueError>)>;
 
 /// What is in the queues.
-fn depths(mut queue: QueueOptions) -> anyhow::Result<Depths> {
+fn depths(mut queue: QueueOptions) -> anyhow::Result<QueueDepths> {
     queue.patience = PATIENCE;
     let runtime = console::runtime().context("starting the runtime")?;
     let depths = runtime.block_on(async {
@@ -171,7 +171,7 @@ fn estimate(overview: &Overview, now: i64) -> Option<i64> {
 
 /// The counts in one line.
 fn counts(overview: &Overview, now: i64) -> String {
-    let (settled, all) = (overview.count(State::is_settled), overview.count(|_| true));
+    let (settled, all) = (overview.count(RecipeState::is_settled), overview.count(|_| true));
     let states = overview.states.iter().map(|(state, count)| format!("{count} {}", state.as_str()));
     let mut text = format!("{settled} of {all} settled: {}", states.collect::<Vec<_>>().join(", "));
     if let Some(pace) = overview.pace {
@@ -183,7 +183,7 @@ fn counts(overview: &Overview, now: i64) -> String {
     text
 }
 
-fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>)]>, now: i64) -> String {
+fn table(overview: &Overview, depths: Option<&[(Queue, Result<QueueDepth, QueueError>)]>, now: i64) -> String {
     let mut lines = vec![format!("production {}, begun {}", overview.production, time(overview.begun))];
     lines.push(counts(overview, now));
     if let Some(reason) = &overview.given_up {
@@ -196,8 +196,8 @@ fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>
         });
     }
     let width = overview.datasets.iter().map(|one| one.name.len()).max().unwrap_or(0).max("dataset".len());
-    let row = |name: &str, cell: &dyn Fn(State) -> String| {
-        let cells: String = State::ALL.into_iter().map(|state| format!("  {:>9}", cell(state))).collect();
+    let row = |name: &str, cell: &dyn Fn(RecipeState) -> String| {
+        let cells: String = RecipeState::ALL.into_iter().map(|state| format!("  {:>9}", cell(state))).collect();
         format!("{name:<width$}{cells}")
     };
     lines.extend([String::new(), row("dataset", &|state| state.as_str().to_owned())]);
@@ -230,7 +230,7 @@ fn table(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>
     for one in &overview.delayed {
         lines.push(format!("to be sent again: {}: {}", base_name(&one.granule), one.reason));
     }
-    let bad = overview.count(|state| state.is_settled() && state != State::Done);
+    let bad = overview.count(|state| state.is_settled() && state != RecipeState::Done);
     if bad > overview.problems.len() as u64 {
         lines.push(format!("and {} more", bad - overview.problems.len() as u64));
     }
@@ -243,17 +243,17 @@ fn page(lines: &[String]) -> String {
 }
 
 /// Counts by state, all states.
-fn states_json(states: &std::collections::BTreeMap<State, u64>) -> Value {
-    let count = |state: State| (word(state), json!(states.get(&state).copied().unwrap_or_default()));
-    Value::Object(State::ALL.into_iter().map(count).collect())
+fn states_json(states: &std::collections::BTreeMap<RecipeState, u64>) -> Value {
+    let count = |state: RecipeState| (word(state), json!(states.get(&state).copied().unwrap_or_default()));
+    Value::Object(RecipeState::ALL.into_iter().map(count).collect())
 }
 
 /// A state as a key.
-fn word(state: State) -> String {
+fn word(state: RecipeState) -> String {
     state.as_str().replace(' ', "_")
 }
 
-fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, QueueError>)]>, now: i64) -> Value {
+fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<QueueDepth, QueueError>)]>, now: i64) -> Value {
     let datasets = overview.datasets.iter().map(|one| json!({"name": one.name, "states": states_json(&one.states)}));
     let workers = overview.workers.iter().map(|one| {
         json!({
@@ -261,8 +261,9 @@ fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, Que
             "at_work": one.at_work, "done": one.done, "not_done": one.failed,
         })
     });
-    let problems = |problems: &[Problem]| -> Value {
-        let problem = |one: &Problem| json!({"granule": one.granule, "state": word(one.state), "reason": one.reason});
+    let problems = |problems: &[UnfinishedRecipe]| -> Value {
+        let problem =
+            |one: &UnfinishedRecipe| json!({"granule": one.granule, "state": word(one.state), "reason": one.reason});
         problems.iter().map(problem).collect()
     };
     let mut value = json!({
@@ -270,7 +271,7 @@ fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, Que
         "begun": time(overview.begun),
         "now": time(now),
         "recipes": overview.count(|_| true),
-        "settled": overview.count(State::is_settled),
+        "settled": overview.count(RecipeState::is_settled),
         "states": states_json(&overview.states),
         "given_up": overview.given_up,
         "build": overview.build,
@@ -282,7 +283,7 @@ fn overview_json(overview: &Overview, depths: Option<&[(Queue, Result<Depth, Que
         "delayed": problems(&overview.delayed),
     });
     if let (Some(depths), Some(object)) = (depths, value.as_object_mut()) {
-        let depth = |(queue, depth): &(Queue, Result<Depth, QueueError>)| {
+        let depth = |(queue, depth): &(Queue, Result<QueueDepth, QueueError>)| {
             let depth = match depth {
                 Ok(depth) => json!({"messages": depth.messages, "consumers": depth.consumers}),
                 Err(error) => json!({"error": chain(error)}),
@@ -327,11 +328,11 @@ fn describe(granule: &Granule) -> String {
     let Granule { settled, due, alone, attempts, made, recipe } = granule;
     let mut lines = vec![settled.granule.clone(), format!("recipe {}", settled.id)];
     lines.push(match (settled.state, &settled.reason) {
-        (State::Waiting, None) => format!("waiting, due {}", time(*due)),
-        (State::Waiting, Some(reason)) => format!("to be sent again, due {}: {reason}", time(*due)),
-        (State::UnderWay, _) => format!("under way, until {} at the latest", time(*due)),
-        (State::Done, _) if settled.made.already => format!("done: it stood there, {} bytes", settled.made.bytes),
-        (State::Done, _) => format!("done: {} bytes in {:.3} s", settled.made.bytes, settled.made.seconds),
+        (RecipeState::Waiting, None) => format!("waiting, due {}", time(*due)),
+        (RecipeState::Waiting, Some(reason)) => format!("to be sent again, due {}: {reason}", time(*due)),
+        (RecipeState::UnderWay, _) => format!("under way, until {} at the latest", time(*due)),
+        (RecipeState::Done, _) if settled.made.already => format!("done: it stood there, {} bytes", settled.made.bytes),
+        (RecipeState::Done, _) => format!("done: {} bytes in {:.3} s", settled.made.bytes, settled.made.seconds),
         (state, reason) => format!("{}: {}", state.as_str(), reason.as_deref().unwrap_or_default()),
     });
     if *alone {

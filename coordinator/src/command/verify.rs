@@ -1,10 +1,10 @@
 //! `verify`: a task list against the destination.
 
 use super::plan::write_list;
-use super::{Output, usage};
+use super::{ReportForm, usage};
 use clap::{Args, ValueEnum};
-use edp_production::ledger::{LedgerError, State, View};
-use edp_production::records::{self, Record, Records};
+use edp_production::ledger::{LedgerError, RecipeState, View};
+use edp_production::records::{self, GranuleRecord, Records};
 use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct VerifyOptions {
     /// Task list with recipe ids, as `plan` writes it
     #[arg(value_name = "TASKS.json")]
     tasks: Location,
@@ -34,7 +34,7 @@ pub(crate) struct Options {
     redo: Option<Location>,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// [`InspectionDepth`] on the command line.
@@ -49,7 +49,7 @@ enum DepthOption {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let recipes = read_list(&options.tasks, &stores, settings)?;
     for recipe in &recipes {
@@ -76,8 +76,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
         write_list(path, &recipe::format_list(&again)?, &stores)?;
     }
     match options.output {
-        Output::Json => out_json(&serde_json::to_string_pretty(&verified)?)?,
-        Output::Human => {
+        ReportForm::Json => out_json(&serde_json::to_string_pretty(&verified)?)?,
+        ReportForm::Human => {
             problems(&verified).iter().for_each(|problem| note(problem));
             verified.extra.iter().for_each(|extra| note(&format!("extra: {extra}")));
             verified.unread.iter().for_each(|granule| note(&format!("not read: {granule}")));
@@ -98,12 +98,12 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
 }
 
 /// What is recorded of the granules of a list, beside it and in a ledger.
-fn recorded(options: &Options, stores: &Stores) -> anyhow::Result<Records> {
+fn recorded(options: &VerifyOptions, stores: &Stores) -> anyhow::Result<Records> {
     let mut records = records::beside(&options.tasks, stores).map_err(usage)?;
     if let Some(path) = &options.ledger {
         let entered = View::open(path).and_then(|ledger| {
-            ledger.each::<LedgerError>(State::Done, |one| {
-                if let Some(record) = Record::of(&one) {
+            ledger.each::<LedgerError>(RecipeState::Done, |one| {
+                if let Some(record) = GranuleRecord::of(&one) {
                     records.enter(record);
                 }
                 Ok(())

@@ -1,7 +1,7 @@
 //! Where the demo's ocean is, how deep, and how much of each cell is open.
 
 use super::coast::{LAND, Line, RIDGES};
-use super::geometry::Geometry;
+use super::geometry::DemoGeometry;
 use super::topology::{below, cells, index, left};
 
 /// Thickness of the levels from the top down, metres. Their number does not depend on N.
@@ -40,7 +40,7 @@ pub(super) struct Openness {
 
 impl Openness {
     /// Opens the cells of a grid down to the sea floor below their centres.
-    pub(super) fn new(grid: &Geometry) -> Self {
+    pub(super) fn new(grid: &DemoGeometry) -> Self {
         let n = grid.n;
         let plane = grid.centres.len();
         let columns: Vec<[f64; LEVELS]> = grid.centres.iter().map(|&(lon, lat)| column(depth(lon, lat))).collect();
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn openness_of_a_whole_grid() {
         for n in [6, 30] {
-            let grid = Geometry::new(n);
+            let grid = DemoGeometry::new(n);
             let open = Openness::new(&grid);
             let plane = 13 * n * n;
             let wet: f64 = open.c[..plane].iter().filter(|h| **h > 0.0).count() as f64 / plane as f64;

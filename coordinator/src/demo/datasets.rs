@@ -2,7 +2,7 @@
 
 /// Where in a cell a variable lies.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum CellPoint {
     /// Centre.
     C,
     /// West face.
@@ -14,10 +14,10 @@ pub(super) enum Place {
 }
 
 /// A variable that the model writes or a granule holds. Empty texts stand for nothing.
-pub(super) struct Variable {
+pub(super) struct DemoVariable {
     pub(super) name: &'static str,
     pub(super) three_d: bool,
-    pub(super) place: Place,
+    pub(super) place: CellPoint,
     pub(super) units: &'static str,
     pub(super) long_name: &'static str,
     pub(super) standard_name: &'static str,
@@ -31,11 +31,11 @@ const HEIGHT: &str = "EARTH SCIENCE > OCEANS > SEA SURFACE TOPOGRAPHY > SEA SURF
 const CURRENTS: &str = "EARTH SCIENCE > OCEANS > OCEAN CIRCULATION > OCEAN CURRENTS";
 
 /// What the model writes.
-pub(super) const MODEL: &[Variable] = &[
-    Variable {
+pub(super) const MODEL: &[DemoVariable] = &[
+    DemoVariable {
         name: "SSH",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "height of the sea surface, inverted barometer taken off",
         standard_name: "sea_surface_height_above_geoid",
@@ -43,10 +43,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: HEIGHT,
     },
-    Variable {
+    DemoVariable {
         name: "SSHIBC",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "answer of the sea surface to air pressure (inverted barometer)",
         standard_name: "",
@@ -54,10 +54,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: HEIGHT,
     },
-    Variable {
+    DemoVariable {
         name: "SSHNOIBC",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "height of the sea surface, inverted barometer included",
         standard_name: "sea_surface_height_above_geoid",
@@ -65,10 +65,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: HEIGHT,
     },
-    Variable {
+    DemoVariable {
         name: "ETAN",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "height of the liquid surface, pressed down by sea ice and snow",
         standard_name: "",
@@ -76,10 +76,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: HEIGHT,
     },
-    Variable {
+    DemoVariable {
         name: "SIarea",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "1",
         long_name: "part of the cell covered by sea ice",
         standard_name: "sea_ice_area_fraction",
@@ -87,10 +87,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: "EARTH SCIENCE > CRYOSPHERE > SEA ICE > SEA ICE CONCENTRATION",
     },
-    Variable {
+    DemoVariable {
         name: "SIheff",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "sea-ice thickness averaged over the whole cell",
         standard_name: "sea_ice_thickness",
@@ -98,10 +98,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: "EARTH SCIENCE > CRYOSPHERE > SEA ICE > ICE DEPTH/THICKNESS",
     },
-    Variable {
+    DemoVariable {
         name: "SIhsnow",
         three_d: false,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m",
         long_name: "thickness of snow on sea ice averaged over the whole cell",
         standard_name: "surface_snow_thickness",
@@ -109,10 +109,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: "EARTH SCIENCE > CRYOSPHERE > SEA ICE > SNOW DEPTH",
     },
-    Variable {
+    DemoVariable {
         name: "THETA",
         three_d: true,
-        place: Place::C,
+        place: CellPoint::C,
         units: "degree_C",
         long_name: "potential temperature",
         standard_name: "sea_water_potential_temperature",
@@ -120,10 +120,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: "EARTH SCIENCE > OCEANS > OCEAN TEMPERATURE > POTENTIAL TEMPERATURE",
     },
-    Variable {
+    DemoVariable {
         name: "SALT",
         three_d: true,
-        place: Place::C,
+        place: CellPoint::C,
         units: "1e-3",
         long_name: "salinity",
         standard_name: "sea_water_salinity",
@@ -131,10 +131,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "",
         keywords: "EARTH SCIENCE > OCEANS > SALINITY/DENSITY > SALINITY",
     },
-    Variable {
+    DemoVariable {
         name: "UVEL",
         three_d: true,
-        place: Place::U,
+        place: CellPoint::U,
         units: "m s-1",
         long_name: "velocity along the model's x axis",
         standard_name: "sea_water_x_velocity",
@@ -142,10 +142,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "positive along the x axis of the model",
         keywords: CURRENTS,
     },
-    Variable {
+    DemoVariable {
         name: "VVEL",
         three_d: true,
-        place: Place::V,
+        place: CellPoint::V,
         units: "m s-1",
         long_name: "velocity along the model's y axis",
         standard_name: "sea_water_y_velocity",
@@ -153,10 +153,10 @@ pub(super) const MODEL: &[Variable] = &[
         direction: "positive along the y axis of the model",
         keywords: CURRENTS,
     },
-    Variable {
+    DemoVariable {
         name: "WVELMASS",
         three_d: true,
-        place: Place::W,
+        place: CellPoint::W,
         units: "m s-1",
         long_name: "upward velocity",
         standard_name: "upward_sea_water_velocity",
@@ -167,11 +167,11 @@ pub(super) const MODEL: &[Variable] = &[
 ];
 
 /// What only latlon granules hold: the model's vectors turned to east and north.
-pub(super) const ROTATED: &[Variable] = &[
-    Variable {
+pub(super) const ROTATED: &[DemoVariable] = &[
+    DemoVariable {
         name: "EVEL",
         three_d: true,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m s-1",
         long_name: "eastward velocity",
         standard_name: "eastward_sea_water_velocity",
@@ -179,10 +179,10 @@ pub(super) const ROTATED: &[Variable] = &[
         direction: "positive eastwards",
         keywords: CURRENTS,
     },
-    Variable {
+    DemoVariable {
         name: "NVEL",
         three_d: true,
-        place: Place::C,
+        place: CellPoint::C,
         units: "m s-1",
         long_name: "northward velocity",
         standard_name: "northward_sea_water_velocity",
@@ -196,7 +196,7 @@ pub(super) const ROTATED: &[Variable] = &[
 pub(super) const RENAMED: (&str, &str) = ("WVELMASS", "WVEL");
 
 /// One dataset; with the same place in the groupings of both grids.
-pub(super) struct Dataset {
+pub(super) struct DemoDataset {
     pub(super) name: &'static str,
     pub(super) filename: &'static str,
     /// Short form for short names and identifiers.
@@ -209,8 +209,8 @@ pub(super) struct Dataset {
 }
 
 /// All of them, in the order of the groupings.
-pub(super) const DATASETS: &[Dataset] = &[
-    Dataset {
+pub(super) const DATASETS: &[DemoDataset] = &[
+    DemoDataset {
         name: "sea surface height",
         filename: "SEA_SURFACE_HEIGHT",
         code: "SSH",
@@ -220,7 +220,7 @@ pub(super) const DATASETS: &[Dataset] = &[
         native: &["SSH", "SSHIBC", "SSHNOIBC", "ETAN"],
         latlon: &["SSH", "SSHIBC", "SSHNOIBC"],
     },
-    Dataset {
+    DemoDataset {
         name: "sea-ice cover and thickness, and snow",
         filename: "SEA_ICE_CONC_THICKNESS",
         code: "ICE",
@@ -230,7 +230,7 @@ pub(super) const DATASETS: &[Dataset] = &[
         native: &["SIarea", "SIheff", "SIhsnow"],
         latlon: &["SIarea", "SIheff", "SIhsnow"],
     },
-    Dataset {
+    DemoDataset {
         name: "ocean temperature and salinity",
         filename: "OCEAN_TEMPERATURE_SALINITY",
         code: "TSA",
@@ -240,7 +240,7 @@ pub(super) const DATASETS: &[Dataset] = &[
         native: &["THETA", "SALT"],
         latlon: &["THETA", "SALT"],
     },
-    Dataset {
+    DemoDataset {
         name: "ocean velocity",
         filename: "OCEAN_VELOCITY",
         code: "VEL",

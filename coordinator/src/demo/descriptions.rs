@@ -1,7 +1,7 @@
 //! Descriptions of coordinates and of the fixed fields of the grid, for metadata and geometry files alike.
 
 /// A coordinate or fixed field. Empty texts stand for nothing.
-pub(super) struct Description {
+pub(super) struct FieldDescription {
     pub(super) name: &'static str,
     /// Dimensions in the geometry files, slowest first.
     pub(super) dimensions: &'static [&'static str],
@@ -24,8 +24,8 @@ const fn fixed(
     standard_name: &'static str,
     long_name: &'static str,
     comment: &'static str,
-) -> Description {
-    Description { name, dimensions, units, standard_name, long_name, comment, axis: "", positive: "", bounds: "" }
+) -> FieldDescription {
+    FieldDescription { name, dimensions, units, standard_name, long_name, comment, axis: "", positive: "", bounds: "" }
 }
 
 const fn index(
@@ -33,8 +33,8 @@ const fn index(
     dimensions: &'static [&'static str],
     axis: &'static str,
     long_name: &'static str,
-) -> Description {
-    Description { axis, ..fixed(name, dimensions, "", "", long_name, "") }
+) -> FieldDescription {
+    FieldDescription { axis, ..fixed(name, dimensions, "", "", long_name, "") }
 }
 
 const fn place(
@@ -44,8 +44,8 @@ const fn place(
     standard_name: &'static str,
     long_name: &'static str,
     bounds: &'static str,
-) -> Description {
-    Description { bounds, ..fixed(name, dimensions, units, standard_name, long_name, "") }
+) -> FieldDescription {
+    FieldDescription { bounds, ..fixed(name, dimensions, units, standard_name, long_name, "") }
 }
 
 const fn height(
@@ -54,8 +54,8 @@ const fn height(
     axis: &'static str,
     long_name: &'static str,
     bounds: &'static str,
-) -> Description {
-    Description { positive: "up", axis, ..place(name, dimensions, "m", "depth", long_name, bounds) }
+) -> FieldDescription {
+    FieldDescription { positive: "up", axis, ..place(name, dimensions, "m", "depth", long_name, bounds) }
 }
 
 const C: &[&str] = &["tile", "j", "i"];
@@ -65,7 +65,7 @@ const G: &[&str] = &["tile", "j_g", "i_g"];
 const CORNERS: &str = "Corners in the order (j, i), (j, i+1), (j+1, i+1), (j+1, i) of the model's own indices";
 
 /// Coordinates and bounds of native files.
-pub(super) const NATIVE_COORDINATES: &[Description] = &[
+pub(super) const NATIVE_COORDINATES: &[FieldDescription] = &[
     index("i", &["i"], "X", "index of cells along the x axis of a tile"),
     index("i_g", &["i_g"], "X", "index of western cell faces along the x axis of a tile"),
     index("j", &["j"], "Y", "index of cells along the y axis of a tile"),
@@ -89,13 +89,13 @@ pub(super) const NATIVE_COORDINATES: &[Description] = &[
 ];
 
 /// Coordinates and bounds of latlon files.
-pub(super) const LATLON_COORDINATES: &[Description] = &[
-    Description {
+pub(super) const LATLON_COORDINATES: &[FieldDescription] = &[
+    FieldDescription {
         axis: "Y",
         ..place("latitude", &["latitude"], "degrees_north", "latitude", "latitude of the cell centre", "latitude_bnds")
     },
     fixed("latitude_bnds", &["latitude", "nv"], "degrees_north", "", "latitudes of the cell edges", ""),
-    Description {
+    FieldDescription {
         axis: "X",
         ..place(
             "longitude",
@@ -112,7 +112,7 @@ pub(super) const LATLON_COORDINATES: &[Description] = &[
 ];
 
 /// Fixed fields of the native grid.
-pub(super) const NATIVE_FIELDS: &[Description] = &[
+pub(super) const NATIVE_FIELDS: &[FieldDescription] = &[
     fixed("CS", C, "1", "", "cosine of the angle from east to the x axis of the tile", TURN),
     fixed("SN", C, "1", "", "sine of the angle from east to the x axis of the tile", TURN),
     fixed("rA", C, "m2", "cell_area", "area of the cell", ""),
@@ -144,7 +144,7 @@ pub(super) const NATIVE_FIELDS: &[Description] = &[
 ];
 
 /// Fixed fields of the latlon grid.
-pub(super) const LATLON_FIELDS: &[Description] = &[
+pub(super) const LATLON_FIELDS: &[FieldDescription] = &[
     fixed("hFacC", &["Z", "latitude", "longitude"], "1", "", "open part of the cell", PARTS),
     fixed("Depth", &["latitude", "longitude"], "m", "sea_floor_depth_below_geoid", "depth of the sea floor", ""),
     fixed("area", &["latitude", "longitude"], "m2", "cell_area", "area of the cell", ""),

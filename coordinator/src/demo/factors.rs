@@ -2,8 +2,8 @@
 
 use super::DemoError;
 use super::bathymetry::{self, LEVELS, Openness};
-use super::geometry::Geometry;
-use super::sphere::{Vector, point};
+use super::geometry::DemoGeometry;
+use super::sphere::{SpaceVector, point};
 use super::topology::cells;
 use edp_engine::mapping::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
@@ -15,21 +15,21 @@ const RADIUS: f64 = 6_370_997.0;
 const SIDES: [f64; 9] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0];
 
 /// A regular grid of the whole Earth, rows from south to north, columns from 180 W eastwards.
-pub(super) struct Target {
+pub(super) struct RegularGrid {
     /// Side of a cell, degrees.
     pub(super) side: f64,
     pub(super) latitudes: Vec<f64>,
     pub(super) longitudes: Vec<f64>,
 }
 
-impl Target {
+impl RegularGrid {
     /// The grid about as fine as a source grid of `n` x `n` tiles: half a degree for 90.
     pub(super) fn new(n: usize) -> Self {
         let wanted = 45.0 / n as f64;
         let side = SIDES.into_iter().find(|side| *side >= wanted).unwrap_or(10.0);
         let centres = |start: f64, count: usize| (0..count).map(|at| start + (at as f64 + 0.5) * side).collect();
         let rows = (180.0 / side).round() as usize;
-        Target { side, latitudes: centres(-90.0, rows), longitudes: centres(-180.0, 2 * rows) }
+        RegularGrid { side, latitudes: centres(-90.0, rows), longitudes: centres(-180.0, 2 * rows) }
     }
 
     /// As file names call it: `0p50deg`.
@@ -50,7 +50,7 @@ impl Target {
 
 /// One level of the mapping: the source of each target, as a sparse matrix of ones.
 #[derive(Debug, PartialEq, Eq)]
-struct Level {
+struct FactorLevel {
     /// Number of wet source cells: rows of the matrix.
     sources: usize,
     /// Which targets are wet.
@@ -64,7 +64,7 @@ struct Level {
 /// The nearest of all source cells for each target cell, in tile, j, i order.
 ///
 /// A target farther from every source than the longest cell edge has none.
-pub(super) fn nearest(grid: &Geometry, target: &Target) -> Result<Vec<Option<usize>>, DemoError> {
+pub(super) fn nearest(grid: &DemoGeometry, target: &RegularGrid) -> Result<Vec<Option<usize>>, DemoError> {
     let sources = source_points(grid);
     let tree = ImmutableKdTree::<f64, 3>::new_from_slice(&sources).map_err(|e| DemoError::Search(format!("{e:?}")))?;
     let reach = reach(grid);
@@ -78,9 +78,9 @@ pub(super) fn nearest(grid: &Geometry, target: &Target) -> Result<Vec<Option<usi
 /// Writes the mapping factors: the target grid, and land mask and matrix of each level.
 pub(super) fn write(
     directory: &Path,
-    grid: &Geometry,
+    grid: &DemoGeometry,
     open: &Openness,
-    target: &Target,
+    target: &RegularGrid,
     nearest: &[Option<usize>],
 ) -> Result<(), DemoError> {
     let depth_bounds: Vec<[f64; 2]> = bathymetry::faces().windows(2).map(|pair| [pair[0], pair[1]]).collect();
@@ -97,7 +97,7 @@ pub(super) fn write(
         },
     )?;
     for k in 0..LEVELS {
-        let Level { sources, wet, indptr, indices } = level(k, nearest, grid, open);
+        let FactorLevel { sources, wet, indptr, indices } = level(k, nearest, grid, open);
         write_land_mask(directory, k, &wet)?;
         write_matrix(directory, k, (sources, wet.len()), &indptr, &indices, MatrixWeights::Unit)?;
     }
@@ -105,12 +105,12 @@ pub(super) fn write(
 }
 
 /// Unit vectors of the cell centres, from the positions that the grid files hold.
-fn source_points(grid: &Geometry) -> Vec<Vector> {
+fn source_points(grid: &DemoGeometry) -> Vec<SpaceVector> {
     grid.centres.iter().map(|&(lon, lat)| point(f64::from(lon as f32), f64::from(lat as f32))).collect()
 }
 
 /// Longest cell edge in whole metres.
-fn reach(grid: &Geometry) -> f64 {
+fn reach(grid: &DemoGeometry) -> f64 {
     grid.dxg.iter().chain(&grid.dyg).fold(0.0, |a: f64, b| a.max(*b)).floor()
 }
 
@@ -118,7 +118,7 @@ fn reach(grid: &Geometry) -> f64 {
 ///
 /// A target is wet where the nearest of all source cells is. That cell is then the nearest wet one, too, so
 /// one search serves all levels.
-fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: &Openness) -> Level {
+fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &Openness) -> FactorLevel {
     let plane = grid.centres.len();
     let fractions = &open.c[k * plane..][..plane];
     let mut row = vec![None; plane];
@@ -145,11 +145,11 @@ fn level(k: usize, nearest: &[Option<usize>], grid: &Geometry, open: &Openness) 
             next[row] += 1;
         }
     }
-    Level { sources, wet: rows.iter().map(Option::is_some).collect(), indptr, indices }
+    FactorLevel { sources, wet: rows.iter().map(Option::is_some).collect(), indptr, indices }
 }
 
 /// Tile, row and column of the wet cells of a level, in tile, j, i order.
-fn wet_cells(k: usize, grid: &Geometry, open: &Openness) -> [Vec<i64>; 3] {
+fn wet_cells(k: usize, grid: &DemoGeometry, open: &Openness) -> [Vec<i64>; 3] {
     let mut wet: [Vec<i64>; 3] = Default::default();
     for ((tile, j, i), open) in cells(grid.n).zip(&open.c[k * grid.centres.len()..]) {
         if *open > 0.0 {
@@ -176,7 +176,7 @@ mod tests {
             (90, 0.5, "0p50deg"),
             (270, 0.25, "0p25deg"),
         ] {
-            let target = Target::new(n);
+            let target = RegularGrid::new(n);
             assert_eq!((target.side, target.label().as_str()), (side, label));
             assert_eq!(target.bounds(&target.latitudes)[0], [-90.0, -90.0 + side]);
             assert_eq!(target.bounds(&target.longitudes).last().unwrap()[1], 180.0);
@@ -185,12 +185,12 @@ mod tests {
 
     #[test]
     fn every_wet_target_has_the_one_nearest_source() {
-        let grid = Geometry::new(6);
+        let grid = DemoGeometry::new(6);
         let open = Openness::new(&grid);
-        let target = Target::new(6);
+        let target = RegularGrid::new(6);
         let nearest = nearest(&grid, &target).unwrap();
         let sources = source_points(&grid);
-        let far = |a: Vector, b: Vector| dot(minus(a, b), minus(a, b));
+        let far = |a: SpaceVector, b: SpaceVector| dot(minus(a, b), minus(a, b));
         for k in 0..LEVELS {
             let level = level(k, &nearest, &grid, &open);
             let wet: Vec<usize> = (0..sources.len()).filter(|s| open.c[k * sources.len() + s] > 0.0).collect();
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn wet_cells_are_in_scan_order() {
-        let grid = Geometry::new(6);
+        let grid = DemoGeometry::new(6);
         let open = Openness::new(&grid);
         let [tile, j, i] = wet_cells(0, &grid, &open);
         let cells: Vec<_> = (0..tile.len()).map(|at| (tile[at], j[at], i[at])).collect();

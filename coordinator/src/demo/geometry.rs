@@ -5,7 +5,7 @@
 //! bend northwards between the four points where three faces meet (67 N), just so far that all angles there are
 //! 120 degrees. The cap fills the near-square that is left.
 
-use super::sphere::{self, Vector, arc, dot, minus, point};
+use super::sphere::{self, SpaceVector, arc, dot, minus, point};
 use super::topology::{self, TILES, below, cells, index, left};
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ const CAP: f64 = 67.0;
 const WEST: f64 = -38.0;
 
 /// A horizontal grid of 13 tiles of N x N cells; planes in tile, j, i order; degrees, metres, square metres.
-pub(super) struct Geometry {
+pub(super) struct DemoGeometry {
     pub(super) n: usize,
     /// Longitude and latitude of the corners, 13 x (N+1) x (N+1).
     pub(super) corners: Vec<(f64, f64)>,
@@ -37,17 +37,17 @@ pub(super) struct Geometry {
     pub(super) sn: Vec<f64>,
 }
 
-impl Geometry {
+impl DemoGeometry {
     /// The grid with tiles of `n` x `n` cells.
     pub(super) fn new(n: usize) -> Self {
         let corners = corners(n);
-        let vectors: Vec<Vector> = corners.iter().map(|&(lon, lat)| point(lon, lat)).collect();
+        let vectors: Vec<SpaceVector> = corners.iter().map(|&(lon, lat)| point(lon, lat)).collect();
         // Counter-clockwise from the corner at the cell's own indices.
         let around = |cell: topology::Cell| {
             let first = corner(n, cell);
             [vectors[first], vectors[first + 1], vectors[first + n + 2], vectors[first + n + 1]]
         };
-        let middles: Vec<Vector> = cells(n).map(|cell| sphere::middle(&around(cell))).collect();
+        let middles: Vec<SpaceVector> = cells(n).map(|cell| sphere::middle(&around(cell))).collect();
         let centres: Vec<_> = middles.iter().map(|&m| sphere::degrees(m)).collect();
         let rac: Vec<_> = cells(n)
             .map(|cell| {
@@ -84,7 +84,7 @@ impl Geometry {
             sn.push(y / libm::hypot(x, y));
         }
         let raz = vorticity_areas(n, &corners, &rac);
-        Geometry { n, corners, centres, rac, raw, ras, raz, dxc, dyc, dxg, dyg, cs, sn }
+        DemoGeometry { n, corners, centres, rac, raw, ras, raz, dxc, dyc, dxg, dyg, cs, sn }
     }
 
     /// The corner at a cell's own indices.
@@ -204,7 +204,7 @@ mod tests {
     use std::f64::consts::PI;
 
     /// Positive where `b`, `c` lie counter-clockwise around `a`, seen from outside.
-    fn turn(a: Vector, b: Vector, c: Vector) -> f64 {
+    fn turn(a: SpaceVector, b: SpaceVector, c: SpaceVector) -> f64 {
         dot(a, cross(minus(b, a), minus(c, a)))
     }
 
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn neighbours_share_two_corners() {
         let n = 6;
-        let grid = Geometry::new(n);
+        let grid = DemoGeometry::new(n);
         for cell in cells(n) {
             for other in [left(n, cell), below(n, cell)].into_iter().flatten() {
                 let mine = grid.cell_corners(cell);
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn no_cell_is_folded() {
         for n in [6, 30] {
-            let grid = Geometry::new(n);
+            let grid = DemoGeometry::new(n);
             for cell in cells(n) {
                 let c = grid.cell_corners(cell).map(|(lon, lat)| point(lon, lat));
                 for k in 0..4 {
@@ -267,7 +267,7 @@ mod tests {
     fn areas_sum_to_all_north_of_80_south() {
         let whole = 2.0 * PI * RADIUS * RADIUS * (1.0 - libm::sin(SOUTH.to_radians()));
         for (n, tolerance) in [(6, 2e-3), (30, 1e-4)] {
-            let grid = Geometry::new(n);
+            let grid = DemoGeometry::new(n);
             let sum: f64 = grid.rac.iter().sum();
             assert!((sum / whole - 1.0).abs() < tolerance, "{}", sum / whole - 1.0);
             // The quarters around corners on the southern edge of faces 4 and 5 are stored nowhere.
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn angles_follow_the_model_axes() {
         let n = 8;
-        let grid = Geometry::new(n);
+        let grid = DemoGeometry::new(n);
         for cell in cells(n) {
             let (cs, sn) = (grid.cs[index(n, cell)], grid.sn[index(n, cell)]);
             assert!((cs * cs + sn * sn - 1.0).abs() < 1e-12);
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn cells_are_about_as_tall_as_wide() {
-        let grid = Geometry::new(30);
+        let grid = DemoGeometry::new(30);
         for (x, y) in grid.dxg.iter().zip(&grid.dyg) {
             assert!(x / y > 0.4 && x / y < 2.5, "{x} {y}");
         }

@@ -2,9 +2,9 @@
 
 use super::DemoError;
 use super::bathymetry::{self, GRAVITY, LEVELS, Openness, THICKNESS};
-use super::descriptions::{Description, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
-use super::factors::Target;
-use super::geometry::Geometry;
+use super::descriptions::{FieldDescription, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
+use super::factors::RegularGrid;
+use super::geometry::DemoGeometry;
 use super::topology::{TILES, cells};
 use edp_engine::libraries;
 use netcdf::FileMut;
@@ -17,7 +17,7 @@ const FILL_DOUBLE: f64 = 9.969_209_968_386_869e36;
 const MEAN_RADIUS: f64 = 6_371_008.8;
 
 /// Values of a variable.
-enum Values {
+enum DemoValues {
     Index(usize),
     /// A coordinate: stored plainly.
     Plain(Vec<f32>),
@@ -43,9 +43,9 @@ pub(super) fn reference(heights: &[f64]) -> Vec<f64> {
 }
 
 /// Writes the native geometry.
-pub(super) fn write_native(path: &Path, grid: &Geometry, open: &Openness) -> Result<(), DemoError> {
+pub(super) fn write_native(path: &Path, grid: &DemoGeometry, open: &Openness) -> Result<(), DemoError> {
     let n = grid.n;
-    let mut file = Writer::create(path)?;
+    let mut file = GeometryWriter::create(path)?;
     for (name, length) in [
         ("tile", TILES),
         ("j", n),
@@ -64,17 +64,17 @@ pub(super) fn write_native(path: &Path, grid: &Geometry, open: &Openness) -> Res
     file.global("Geometry of the demo's lat-lon-cap grid")?;
     let faces = bathymetry::faces();
     let centres = bathymetry::centres();
-    let plain = |values: &[f64]| Values::Plain(single(values));
+    let plain = |values: &[f64]| DemoValues::Plain(single(values));
     let corners = |pick: fn(&(f64, f64)) -> f64| {
-        Values::Plain(cells(n).flat_map(|c| grid.cell_corners(c)).map(|c| pick(&c) as f32).collect())
+        DemoValues::Plain(cells(n).flat_map(|c| grid.cell_corners(c)).map(|c| pick(&c) as f32).collect())
     };
     for about in NATIVE_COORDINATES {
         let own = |pick: fn(&(f64, f64)) -> f64| {
-            Values::Plain(cells(n).map(|cell| pick(&grid.own_corner(cell)) as f32).collect())
+            DemoValues::Plain(cells(n).map(|cell| pick(&grid.own_corner(cell)) as f32).collect())
         };
         let values = match about.name {
-            "XC" => Values::Plain(grid.centres.iter().map(|c| c.0 as f32).collect()),
-            "YC" => Values::Plain(grid.centres.iter().map(|c| c.1 as f32).collect()),
+            "XC" => DemoValues::Plain(grid.centres.iter().map(|c| c.0 as f32).collect()),
+            "YC" => DemoValues::Plain(grid.centres.iter().map(|c| c.1 as f32).collect()),
             "XG" => own(|c| c.0),
             "YG" => own(|c| c.1),
             "XC_bnds" => corners(|c| c.0),
@@ -84,40 +84,40 @@ pub(super) fn write_native(path: &Path, grid: &Geometry, open: &Openness) -> Res
             "Zu" => plain(&faces[1..]),
             "Zl" => plain(&faces[..LEVELS]),
             "Z_bnds" => plain(&faces.windows(2).flatten().copied().collect::<Vec<_>>()),
-            "tile" => Values::Index(TILES),
-            "k" | "k_u" | "k_l" => Values::Index(LEVELS),
-            "k_p1" => Values::Index(LEVELS + 1),
-            _ => Values::Index(n),
+            "tile" => DemoValues::Index(TILES),
+            "k" | "k_u" | "k_l" => DemoValues::Index(LEVELS),
+            "k_p1" => DemoValues::Index(LEVELS + 1),
+            _ => DemoValues::Index(n),
         };
         file.variable(about, values, "coordinate")?;
     }
-    let mask = |fractions: &[f32]| Values::Mask {
+    let mask = |fractions: &[f32]| DemoValues::Mask {
         values: fractions.iter().map(|h| i8::from(*h > 0.0)).collect(),
         fill: false,
     };
     for about in NATIVE_FIELDS {
         let values = match about.name {
-            "CS" => Values::Single(single(&grid.cs)),
-            "SN" => Values::Single(single(&grid.sn)),
-            "rA" => Values::Single(single(&grid.rac)),
-            "rAs" => Values::Single(single(&grid.ras)),
-            "rAw" => Values::Single(single(&grid.raw)),
-            "rAz" => Values::Single(single(&grid.raz)),
-            "dxC" => Values::Single(single(&grid.dxc)),
-            "dyC" => Values::Single(single(&grid.dyc)),
-            "dxG" => Values::Single(single(&grid.dxg)),
-            "dyG" => Values::Single(single(&grid.dyg)),
-            "drC" => Values::Single(single(&steps_between())),
-            "drF" => Values::Single(single(&THICKNESS)),
-            "PHrefC" => Values::Single(single(&reference(&centres))),
-            "PHrefF" => Values::Single(single(&reference(&faces))),
-            "hFacC" => Values::Single(open.c.clone()),
-            "hFacW" => Values::Single(open.w.clone()),
-            "hFacS" => Values::Single(open.s.clone()),
+            "CS" => DemoValues::Single(single(&grid.cs)),
+            "SN" => DemoValues::Single(single(&grid.sn)),
+            "rA" => DemoValues::Single(single(&grid.rac)),
+            "rAs" => DemoValues::Single(single(&grid.ras)),
+            "rAw" => DemoValues::Single(single(&grid.raw)),
+            "rAz" => DemoValues::Single(single(&grid.raz)),
+            "dxC" => DemoValues::Single(single(&grid.dxc)),
+            "dyC" => DemoValues::Single(single(&grid.dyc)),
+            "dxG" => DemoValues::Single(single(&grid.dxg)),
+            "dyG" => DemoValues::Single(single(&grid.dyg)),
+            "drC" => DemoValues::Single(single(&steps_between())),
+            "drF" => DemoValues::Single(single(&THICKNESS)),
+            "PHrefC" => DemoValues::Single(single(&reference(&centres))),
+            "PHrefF" => DemoValues::Single(single(&reference(&faces))),
+            "hFacC" => DemoValues::Single(open.c.clone()),
+            "hFacW" => DemoValues::Single(open.w.clone()),
+            "hFacS" => DemoValues::Single(open.s.clone()),
             "maskC" => mask(&open.c),
             "maskW" => mask(&open.w),
             "maskS" => mask(&open.s),
-            _ => Values::Single(single(&open.depth)),
+            _ => DemoValues::Single(single(&open.depth)),
         };
         file.variable(about, values, "modelResult")?;
     }
@@ -127,18 +127,18 @@ pub(super) fn write_native(path: &Path, grid: &Geometry, open: &Openness) -> Res
 /// Writes the geometry of the regular grid; `nearest` is the source of each target cell.
 pub(super) fn write_latlon(
     path: &Path,
-    target: &Target,
+    target: &RegularGrid,
     nearest: &[Option<usize>],
     open: &Openness,
 ) -> Result<(), DemoError> {
-    let mut file = Writer::create(path)?;
+    let mut file = GeometryWriter::create(path)?;
     for (name, length) in
         [("Z", LEVELS), ("latitude", target.latitudes.len()), ("longitude", target.longitudes.len()), ("nv", 2)]
     {
         file.dimension(name, length)?;
     }
     file.global("Geometry of the demo's regular grid")?;
-    let plain = |values: &[f64]| Values::Plain(single(values));
+    let plain = |values: &[f64]| DemoValues::Plain(single(values));
     let bounds = |centres: &[f64]| plain(&target.bounds(centres).concat());
     for about in LATLON_COORDINATES {
         let values = match about.name {
@@ -158,14 +158,14 @@ pub(super) fn write_latlon(
     };
     for about in LATLON_FIELDS {
         let values = match about.name {
-            "hFacC" => Values::Double(mapped(&open.c)),
+            "hFacC" => DemoValues::Double(mapped(&open.c)),
             "Depth" => {
                 let depth = |source: &Option<usize>| source.map(|s| open.depth[s]).filter(|depth| *depth > 0.0);
-                Values::Double(nearest.iter().map(|s| depth(s).unwrap_or(FILL_DOUBLE)).collect())
+                DemoValues::Double(nearest.iter().map(|s| depth(s).unwrap_or(FILL_DOUBLE)).collect())
             }
-            "area" => Values::Double(target.centres().map(|(_, lat)| area(lat, target.side)).collect()),
-            "drF" => Values::Single(single(&THICKNESS)),
-            _ => Values::Mask { values: mapped(&open.c).iter().map(|h| i8::from(*h > 0.0)).collect(), fill: true },
+            "area" => DemoValues::Double(target.centres().map(|(_, lat)| area(lat, target.side)).collect()),
+            "drF" => DemoValues::Single(single(&THICKNESS)),
+            _ => DemoValues::Mask { values: mapped(&open.c).iter().map(|h| i8::from(*h > 0.0)).collect(), fill: true },
         };
         file.variable(about, values, "modelResult")?;
     }
@@ -183,15 +183,15 @@ fn single(values: &[f64]) -> Vec<f32> {
 }
 
 /// A NetCDF file, with errors that name it.
-struct Writer<'a> {
+struct GeometryWriter<'a> {
     path: &'a Path,
     file: FileMut,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> GeometryWriter<'a> {
     fn create(path: &'a Path) -> Result<Self, DemoError> {
         let file = libraries::create(path).map_err(|source| error(path, source))?;
-        Ok(Writer { path, file })
+        Ok(GeometryWriter { path, file })
     }
 
     fn dimension(&mut self, name: &str, length: usize) -> Result<(), DemoError> {
@@ -205,26 +205,26 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn variable(&mut self, about: &Description, values: Values, kind: &str) -> Result<(), DemoError> {
+    fn variable(&mut self, about: &FieldDescription, values: DemoValues, kind: &str) -> Result<(), DemoError> {
         let path = self.path;
         self.try_variable(about, values, kind).map_err(|source| error(path, source))
     }
 
-    fn try_variable(&mut self, about: &Description, values: Values, kind: &str) -> Result<(), netcdf::Error> {
+    fn try_variable(&mut self, about: &FieldDescription, values: DemoValues, kind: &str) -> Result<(), netcdf::Error> {
         let (name, dimensions) = (about.name, about.dimensions);
         let mut variable = match &values {
-            Values::Index(_) => self.file.add_variable::<i32>(name, dimensions)?,
-            Values::Plain(_) | Values::Single(_) => self.file.add_variable::<f32>(name, dimensions)?,
-            Values::Double(_) => self.file.add_variable::<f64>(name, dimensions)?,
-            Values::Mask { .. } => self.file.add_variable::<i8>(name, dimensions)?,
+            DemoValues::Index(_) => self.file.add_variable::<i32>(name, dimensions)?,
+            DemoValues::Plain(_) | DemoValues::Single(_) => self.file.add_variable::<f32>(name, dimensions)?,
+            DemoValues::Double(_) => self.file.add_variable::<f64>(name, dimensions)?,
+            DemoValues::Mask { .. } => self.file.add_variable::<i8>(name, dimensions)?,
         };
-        if !matches!(values, Values::Index(_) | Values::Plain(_)) {
+        if !matches!(values, DemoValues::Index(_) | DemoValues::Plain(_)) {
             variable.set_compression(5, true)?;
         }
         match &values {
-            Values::Single(_) => variable.set_fill_value(FILL)?,
-            Values::Double(_) => variable.set_fill_value(FILL_DOUBLE)?,
-            Values::Mask { fill: true, .. } => variable.set_fill_value(1i8)?,
+            DemoValues::Single(_) => variable.set_fill_value(FILL)?,
+            DemoValues::Double(_) => variable.set_fill_value(FILL_DOUBLE)?,
+            DemoValues::Mask { fill: true, .. } => variable.set_fill_value(1i8)?,
             _ => {}
         }
         for (key, text) in [
@@ -242,10 +242,10 @@ impl<'a> Writer<'a> {
             }
         }
         match values {
-            Values::Index(length) => variable.put_values(&(0..length as i32).collect::<Vec<_>>(), ..),
-            Values::Plain(values) | Values::Single(values) => variable.put_values(&values, ..),
-            Values::Double(values) => variable.put_values(&values, ..),
-            Values::Mask { values, .. } => {
+            DemoValues::Index(length) => variable.put_values(&(0..length as i32).collect::<Vec<_>>(), ..),
+            DemoValues::Plain(values) | DemoValues::Single(values) => variable.put_values(&values, ..),
+            DemoValues::Double(values) => variable.put_values(&values, ..),
+            DemoValues::Mask { values, .. } => {
                 variable.put_attribute("dtype", "bool")?;
                 variable.put_values(&values, ..)
             }
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn regular_cells_cover_the_globe() {
-        let target = Target::new(30);
+        let target = RegularGrid::new(30);
         let sum: f64 = target.centres().map(|(_, lat)| area(lat, target.side)).sum();
         let sphere = 4.0 * std::f64::consts::PI * MEAN_RADIUS * MEAN_RADIUS;
         assert!((sum / sphere - 1.0).abs() < 1e-12);

@@ -2,9 +2,9 @@
 
 use super::DemoError;
 use super::bathymetry::{self, LEVELS, Openness, THICKNESS};
-use super::datasets::{MODEL, Place, Variable};
-use super::factors::Target;
-use super::geometry::Geometry;
+use super::datasets::{CellPoint, DemoVariable, MODEL};
+use super::factors::RegularGrid;
+use super::geometry::DemoGeometry;
 use super::geometry_files::{self, reference, steps_between};
 use super::mds::{write_planes, write_profile};
 use super::metadata::{Names, save};
@@ -15,9 +15,9 @@ use std::path::Path;
 /// Writes all files of the grid directory.
 pub(super) fn write(
     directory: &Path,
-    grid: &Geometry,
+    grid: &DemoGeometry,
     open: &Openness,
-    target: &Target,
+    target: &RegularGrid,
     nearest: &[Option<usize>],
     names: &Names,
 ) -> Result<(), DemoError> {
@@ -82,20 +82,20 @@ fn diagnostics() -> String {
     );
     let number =
         |name: &str| MODEL.iter().position(|v| v.name == name).map_or(String::new(), |at| (at + 1).to_string());
-    for Variable { name, three_d, place, units, long_name, .. } in MODEL {
+    for DemoVariable { name, three_d, place, units, long_name, .. } in MODEL {
         let mate = match *name {
             "UVEL" => number("VVEL"),
             "VVEL" => number("UVEL"),
             _ => String::new(),
         };
         let code = match (place, three_d) {
-            (Place::C, false) => "SM      M1",
-            (Place::C, true) => "SMR     MR",
-            (Place::U, false) => "UU      M1",
-            (Place::U, true) => "UUR     MR",
-            (Place::V, false) => "VV      M1",
-            (Place::V, true) => "VVR     MR",
-            (Place::W, _) => "WM      LR",
+            (CellPoint::C, false) => "SM      M1",
+            (CellPoint::C, true) => "SMR     MR",
+            (CellPoint::U, false) => "UU      M1",
+            (CellPoint::U, true) => "UUR     MR",
+            (CellPoint::V, false) => "VV      M1",
+            (CellPoint::V, true) => "VVR     MR",
+            (CellPoint::W, _) => "WM      LR",
         };
         let levels = if *three_d { LEVELS } else { 1 };
         text += &format!("{:>6} |{name:8}|{levels:3} |{mate:>6} |{code}|{units:16}|{long_name}\n", number(name));

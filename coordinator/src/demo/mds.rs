@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 /// What a header says beyond the shape.
-pub(super) struct Output<'a> {
+pub(super) struct MdsField<'a> {
     /// Name of the one field.
     pub(super) field: &'a str,
     /// Model step at the end of the averaging period.
@@ -24,7 +24,7 @@ pub(super) fn write_planes(
     stem: &Path,
     n: usize,
     values: &[f32],
-    output: Option<&Output<'_>>,
+    output: Option<&MdsField<'_>>,
 ) -> Result<(), DemoError> {
     let plane = TILES * n * n;
     let mut compacted = vec![0.0; values.len()];
@@ -42,7 +42,7 @@ pub(super) fn write_profile(stem: &Path, values: &[f64]) -> Result<(), DemoError
     write(stem, &[1, 1, values.len()], &values, None)
 }
 
-fn write(stem: &Path, sizes: &[usize], values: &[f32], output: Option<&Output<'_>>) -> Result<(), DemoError> {
+fn write(stem: &Path, sizes: &[usize], values: &[f32], output: Option<&MdsField<'_>>) -> Result<(), DemoError> {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_be_bytes()).collect();
     for (path, content) in MdsFile::pair(stem).into_iter().zip([header(sizes, output).into_bytes(), bytes]) {
         fs::write(&path, content).map_err(|source| DemoError::Write { path, source })?;
@@ -50,7 +50,7 @@ fn write(stem: &Path, sizes: &[usize], values: &[f32], output: Option<&Output<'_
     Ok(())
 }
 
-fn header(sizes: &[usize], output: Option<&Output<'_>>) -> String {
+fn header(sizes: &[usize], output: Option<&MdsField<'_>>) -> String {
     let rows: Vec<_> = sizes.iter().map(|size| format!(" {size:5},{:5},{size:5}", 1)).collect();
     let mut text = format!(
         " nDims = [ {:3} ];\n dimList = [\n{}\n ];\n dataprec = [ 'float32' ];\n nrecords = [ {:5} ];\n",
@@ -58,7 +58,7 @@ fn header(sizes: &[usize], output: Option<&Output<'_>>) -> String {
         rows.join(",\n"),
         1
     );
-    if let Some(Output { field, step, interval: [start, end] }) = output {
+    if let Some(MdsField { field, step, interval: [start, end] }) = output {
         // Writing to a string cannot fail.
         let _ = write!(
             text,
@@ -79,7 +79,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let stem = dir.path().join("SSH_mon_mean.0000000732");
         let values: Vec<f32> = (0..2 * TILES * 9).map(|v| v as f32).collect();
-        let output = Output { field: "SSH", step: 732, interval: [0.0, 2_635_200.0] };
+        let output = MdsField { field: "SSH", step: 732, interval: [0.0, 2_635_200.0] };
         write_planes(&stem, 3, &values, Some(&output)).unwrap();
         let file = MdsFile::open_pair(&stem).unwrap();
         assert_eq!(file.header().sizes(), [3, 39, 2]);

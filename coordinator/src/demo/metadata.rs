@@ -2,8 +2,8 @@
 
 use super::DemoError;
 use super::calendar::{MODEL_END, MODEL_START};
-use super::datasets::{DATASETS, Dataset, MODEL, Place, RENAMED, ROTATED, Variable};
-use super::descriptions::{Description, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
+use super::datasets::{CellPoint, DATASETS, DemoDataset, DemoVariable, MODEL, RENAMED, ROTATED};
+use super::descriptions::{FieldDescription, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -29,12 +29,12 @@ pub(super) struct Names {
 
 /// Writes all files of the metadata directory.
 pub(super) fn write(directory: &Path, names: &Names) -> Result<(), DemoError> {
-    let all = |variables: &[Variable]| Value::from_iter(variables.iter().map(variable));
-    let coordinates = |list: &[Description]| {
+    let all = |variables: &[DemoVariable]| Value::from_iter(variables.iter().map(variable));
+    let coordinates = |list: &[FieldDescription]| {
         let first = time();
         Value::from_iter(first.into_iter().chain(list.iter().map(coordinate)))
     };
-    let fields = |list: &[Description]| Value::from_iter(list.iter().map(field));
+    let fields = |list: &[FieldDescription]| Value::from_iter(list.iter().map(field));
     let files = [
         ("groupings_for_native_datasets", Value::from_iter(DATASETS.iter().map(|d| grouping(d, false)))),
         ("groupings_for_latlon_datasets", Value::from_iter(DATASETS.iter().map(|d| grouping(d, true)))),
@@ -69,7 +69,7 @@ fn set(entry: &mut Map<String, Value>, pairs: &[(&str, &str)]) {
     }
 }
 
-fn grouping(dataset: &Dataset, latlon: bool) -> Value {
+fn grouping(dataset: &DemoDataset, latlon: bool) -> Value {
     let fields = if latlon { dataset.latlon } else { dataset.native };
     let mut entry = Map::new();
     set(
@@ -96,7 +96,7 @@ fn grouping(dataset: &Dataset, latlon: bool) -> Value {
 }
 
 /// Granules and with them the metadata know a renamed variable by its new name.
-fn variable(variable: &Variable) -> Value {
+fn variable(variable: &DemoVariable) -> Value {
     let name = if variable.name == RENAMED.0 { RENAMED.1 } else { variable.name };
     let mut entry = Map::new();
     set(
@@ -119,10 +119,10 @@ fn variable(variable: &Variable) -> Value {
             (
                 "grid_location",
                 match variable.place {
-                    Place::C => "c",
-                    Place::U => "u",
-                    Place::V => "v",
-                    Place::W => "w",
+                    CellPoint::C => "c",
+                    CellPoint::U => "u",
+                    CellPoint::V => "v",
+                    CellPoint::W => "w",
                 },
             ),
             ("coverage_content_type", "modelResult"),
@@ -131,7 +131,7 @@ fn variable(variable: &Variable) -> Value {
     Value::Object(entry)
 }
 
-fn field(field: &Description) -> Value {
+fn field(field: &FieldDescription) -> Value {
     let has = |name| field.dimensions.contains(&name);
     let mut entry = Map::new();
     set(
@@ -164,7 +164,7 @@ fn field(field: &Description) -> Value {
     Value::Object(entry)
 }
 
-fn coordinate(coordinate: &Description) -> Value {
+fn coordinate(coordinate: &FieldDescription) -> Value {
     let vertical = coordinate.dimensions.iter().any(|d| d.starts_with('k') || *d == "Z");
     let mut entry = Map::new();
     set(

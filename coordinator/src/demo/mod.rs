@@ -22,8 +22,8 @@ mod sphere;
 mod topology;
 
 use bathymetry::{LEVELS, Openness};
-use factors::Target;
-use geometry::Geometry;
+use factors::RegularGrid;
+use geometry::DemoGeometry;
 use metadata::Names;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -105,7 +105,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
         results: out.join("results"),
         jobs: out.join("jobs.txt"),
     };
-    let target = Target::new(n);
+    let target = RegularGrid::new(n);
     let names = Names {
         n,
         side: target.side,
@@ -118,7 +118,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
         fs::create_dir_all(directory).map_err(|source| DemoError::Write { path: directory.clone(), source })?;
     }
 
-    let grid = Geometry::new(n);
+    let grid = DemoGeometry::new(n);
     let open = Openness::new(&grid);
     let nearest = factors::nearest(&grid, &target)?;
     grid_files::write(&demo.grid, &grid, &open, &target, &nearest, &names)?;

@@ -1,7 +1,7 @@
 //! A made-up ocean: smooth fields with the large features of the real one. No physics is solved.
 
 use super::bathymetry::{GRAVITY, smooth};
-use super::sphere::{Vector, dot, point};
+use super::sphere::{SpaceVector, dot, point};
 use std::f64::consts::TAU;
 
 /// The state of one month, as functions of place. Degrees, metres; temperature in degrees Celsius.
@@ -124,7 +124,7 @@ fn soft_floor(value: f64, floor: f64) -> f64 {
 }
 
 /// A hill in longitude and latitude.
-struct Place {
+struct Hill {
     longitude: f64,
     latitude: f64,
     wide: f64,
@@ -132,11 +132,11 @@ struct Place {
     height: f64,
 }
 
-const fn place(longitude: f64, latitude: f64, wide: f64, tall: f64, height: f64) -> Place {
-    Place { longitude, latitude, wide, tall, height }
+const fn place(longitude: f64, latitude: f64, wide: f64, tall: f64, height: f64) -> Hill {
+    Hill { longitude, latitude, wide, tall, height }
 }
 
-impl Place {
+impl Hill {
     /// 1 in the middle, 0 far away.
     fn at(&self, longitude: f64, latitude: f64) -> f64 {
         let east = super::sphere::wrap(longitude - self.longitude) / self.wide;
@@ -146,7 +146,7 @@ impl Place {
 }
 
 /// Subtropical highs, subpolar lows and the Beaufort high; the western edges are the steep ones.
-const GYRES: &[Place] = &[
+const GYRES: &[Hill] = &[
     place(145.0, 29.0, 22.0, 9.0, 0.55),
     place(175.0, 25.0, 45.0, 13.0, 0.35),
     place(-70.0, 31.0, 14.0, 8.0, 0.35),
@@ -164,7 +164,7 @@ const GYRES: &[Place] = &[
 ];
 
 /// Warm and cold places of the surface: the North Atlantic drift, boundary currents, the cold tongue, the warm pool.
-const WARMTH: &[Place] = &[
+const WARMTH: &[Hill] = &[
     place(-15.0, 60.0, 25.0, 9.0, 6.0),
     place(15.0, 71.0, 25.0, 5.0, 5.5),
     place(-60.0, 38.0, 14.0, 6.0, 4.0),
@@ -179,7 +179,7 @@ const WARMTH: &[Place] = &[
 ];
 
 /// Salt and fresh places of the surface.
-const SALT: &[Place] = &[
+const SALT: &[Hill] = &[
     place(-40.0, 25.0, 32.0, 18.0, 1.0),
     place(-15.0, -18.0, 22.0, 12.0, 0.6),
     place(18.0, 37.0, 20.0, 5.0, 2.2),
@@ -193,7 +193,7 @@ const SALT: &[Place] = &[
 ];
 
 /// A sum of plane waves through the sphere, of about unit variance.
-struct Waves(Vec<(Vector, f64)>);
+struct Waves(Vec<(SpaceVector, f64)>);
 
 impl Waves {
     /// Waves in random directions, with wave numbers between two limits (cycles around the Earth).
@@ -216,7 +216,7 @@ impl Waves {
         Waves(waves.collect())
     }
 
-    fn at(&self, p: Vector) -> f64 {
+    fn at(&self, p: SpaceVector) -> f64 {
         let sum: f64 = self.0.iter().map(|(k, phase)| libm::cos(dot(*k, p) + phase)).sum();
         sum / (self.0.len() as f64 / 2.0).sqrt()
     }

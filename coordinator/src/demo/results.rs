@@ -3,9 +3,9 @@
 use super::DemoError;
 use super::bathymetry::{self, LEVELS, Openness};
 use super::calendar::{MONTHS, STEP_SECONDS};
-use super::datasets::{MODEL, Place, Variable};
-use super::geometry::{Geometry, corner};
-use super::mds::{self, Output};
+use super::datasets::{CellPoint, DemoVariable, MODEL};
+use super::geometry::{DemoGeometry, corner};
+use super::mds::{self, MdsField};
 use super::ocean::Ocean;
 use super::topology::{Cell, cells};
 use std::fs;
@@ -16,7 +16,7 @@ const ICE: f64 = 910.0 / 1027.0;
 const SNOW: f64 = 330.0 / 1027.0;
 
 /// Writes all output below `directory`, as the model lays it out: `diags_monthly/<name>_mon_mean/...`.
-pub(super) fn write(directory: &Path, grid: &Geometry, open: &Openness) -> Result<(), DemoError> {
+pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &Openness) -> Result<(), DemoError> {
     for variable in MODEL {
         let folder = directory.join("diags_monthly").join(format!("{}_mon_mean", variable.name));
         fs::create_dir_all(&folder).map_err(|source| DemoError::Write { path: folder.clone(), source })?;
@@ -25,27 +25,27 @@ pub(super) fn write(directory: &Path, grid: &Geometry, open: &Openness) -> Resul
             let stem = folder.join(format!("{}_mon_mean.{step:010}", variable.name));
             let values = values(variable, &Ocean::new(month.number), grid, open);
             let interval = month.steps.map(|step| (step * STEP_SECONDS) as f64);
-            mds::write_planes(&stem, grid.n, &values, Some(&Output { field: variable.name, step, interval }))?;
+            mds::write_planes(&stem, grid.n, &values, Some(&MdsField { field: variable.name, step, interval }))?;
         }
     }
     Ok(())
 }
 
 /// One variable of one month, level by level; 0 where there is no water.
-fn values(variable: &Variable, ocean: &Ocean, grid: &Geometry, open: &Openness) -> Vec<f32> {
+fn values(variable: &DemoVariable, ocean: &Ocean, grid: &DemoGeometry, open: &Openness) -> Vec<f32> {
     let plane = grid.centres.len();
     let fractions = match variable.place {
-        Place::C | Place::W => &open.c,
-        Place::U => &open.w,
-        Place::V => &open.s,
+        CellPoint::C | CellPoint::W => &open.c,
+        CellPoint::U => &open.w,
+        CellPoint::V => &open.s,
     };
     let levels = if variable.three_d { LEVELS } else { 1 };
     let middles = bathymetry::centres();
     let tops = bathymetry::faces();
     let flow = match variable.place {
-        Place::U => Some(along_x(ocean, grid)),
-        Place::V => Some(along_y(ocean, grid)),
-        Place::C | Place::W => None,
+        CellPoint::U => Some(along_x(ocean, grid)),
+        CellPoint::V => Some(along_y(ocean, grid)),
+        CellPoint::C | CellPoint::W => None,
     };
     let mut values = vec![0.0; plane * levels];
     for (at, &(lon, lat)) in grid.centres.iter().enumerate() {
@@ -54,7 +54,7 @@ fn values(variable: &Variable, ocean: &Ocean, grid: &Geometry, open: &Openness) 
         }
         let column = column(variable, ocean, (lon, lat), open.depth[at], flow.as_ref().map(|flow| flow[at]));
         for k in (0..levels).filter(|k| fractions[k * plane + at] > 0.0) {
-            let z = if variable.place == Place::W { tops[k] } else { middles[k] };
+            let z = if variable.place == CellPoint::W { tops[k] } else { middles[k] };
             values[k * plane + at] = column(z) as f32;
         }
     }
@@ -63,7 +63,7 @@ fn values(variable: &Variable, ocean: &Ocean, grid: &Geometry, open: &Openness) 
 
 /// One variable in one column, as a function of height below the surface.
 fn column<'a>(
-    variable: &Variable,
+    variable: &DemoVariable,
     ocean: &'a Ocean,
     (lon, lat): (f64, f64),
     depth: f64,
@@ -89,12 +89,12 @@ fn column<'a>(
 }
 
 /// Height of the surface and latitude at all corners.
-fn corners(ocean: &Ocean, grid: &Geometry) -> Vec<(f64, f64)> {
+fn corners(ocean: &Ocean, grid: &DemoGeometry) -> Vec<(f64, f64)> {
     grid.corners.iter().map(|&(lon, lat)| (ocean.height(lon, lat), lat)).collect()
 }
 
 /// Surface flow through the west faces, across the slope along them.
-fn along_x(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
+fn along_x(ocean: &Ocean, grid: &DemoGeometry) -> Vec<f64> {
     let corners = corners(ocean, grid);
     let face = |((t, j, i), dy): (Cell, &f64)| {
         let (low, high) = (corners[corner(grid.n, (t, j, i))], corners[corner(grid.n, (t, j + 1, i))]);
@@ -104,7 +104,7 @@ fn along_x(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
 }
 
 /// Surface flow through the south faces, across the slope along them.
-fn along_y(ocean: &Ocean, grid: &Geometry) -> Vec<f64> {
+fn along_y(ocean: &Ocean, grid: &DemoGeometry) -> Vec<f64> {
     let corners = corners(ocean, grid);
     let face = |((t, j, i), dx): (Cell, &f64)| {
         let (low, high) = (corners[corner(grid.n, (t, j, i))], corners[corner(grid.n, (t, j, i + 1))]);
@@ -118,13 +118,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn named(name: &str) -> &'static Variable {
+    fn named(name: &str) -> &'static DemoVariable {
         MODEL.iter().find(|v| v.name == name).unwrap()
     }
 
     #[test]
     fn land_is_zero_and_water_moves() {
-        let grid = Geometry::new(12);
+        let grid = DemoGeometry::new(12);
         let open = Openness::new(&grid);
         let ocean = Ocean::new(0);
         for (name, fractions) in [("THETA", &open.c), ("UVEL", &open.w), ("VVEL", &open.s)] {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn every_variable_has_a_field_of_its_own() {
-        let grid = Geometry::new(8);
+        let grid = DemoGeometry::new(8);
         let open = Openness::new(&grid);
         let ocean = Ocean::new(0);
         let all: Vec<_> = MODEL.iter().map(|v| values(v, &ocean, &grid, &open)).collect();
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_circumpolar_current_runs_east() {
-        let grid = Geometry::new(12);
+        let grid = DemoGeometry::new(12);
         let ocean = Ocean::new(0);
         let (u, v) = (along_x(&ocean, &grid), along_y(&ocean, &grid));
         for (at, ((tile, ..), &(_, lat))) in cells(grid.n).zip(&grid.centres).enumerate() {

@@ -1,17 +1,17 @@
 //! Points, distances and areas on the unit sphere.
 
 /// A vector in space; of unit length where it stands for a point of the sphere.
-pub(super) type Vector = [f64; 3];
+pub(super) type SpaceVector = [f64; 3];
 
 /// The unit vector of a point given in degrees.
-pub(super) fn point(longitude: f64, latitude: f64) -> Vector {
+pub(super) fn point(longitude: f64, latitude: f64) -> SpaceVector {
     let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
     let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());
     [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
 }
 
 /// Longitude in [-180, 180) and latitude, in degrees. The longitude of a pole is 0.
-pub(super) fn degrees(p: Vector) -> (f64, f64) {
+pub(super) fn degrees(p: SpaceVector) -> (f64, f64) {
     let across = libm::hypot(p[0], p[1]);
     if across < 1e-12 {
         return (0.0, 90f64.copysign(p[2]));
@@ -27,20 +27,20 @@ pub(super) fn wrap(longitude: f64) -> f64 {
     (longitude + 180.0).rem_euclid(360.0) - 180.0
 }
 
-pub(super) fn dot(a: Vector, b: Vector) -> f64 {
+pub(super) fn dot(a: SpaceVector, b: SpaceVector) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-pub(super) fn cross(a: Vector, b: Vector) -> Vector {
+pub(super) fn cross(a: SpaceVector, b: SpaceVector) -> SpaceVector {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
-pub(super) fn minus(a: Vector, b: Vector) -> Vector {
+pub(super) fn minus(a: SpaceVector, b: SpaceVector) -> SpaceVector {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
 /// The point in the middle of some points.
-pub(super) fn middle(points: &[Vector]) -> Vector {
+pub(super) fn middle(points: &[SpaceVector]) -> SpaceVector {
     let mut sum = [0.0; 3];
     for p in points {
         for (s, x) in sum.iter_mut().zip(p) {
@@ -51,24 +51,24 @@ pub(super) fn middle(points: &[Vector]) -> Vector {
 }
 
 /// The vector made one long; a null vector stays what it is.
-pub(super) fn unit(v: Vector) -> Vector {
+pub(super) fn unit(v: SpaceVector) -> SpaceVector {
     let length = dot(v, v).sqrt();
     if length > 0.0 { v.map(|x| x / length) } else { v }
 }
 
 /// Length of the great-circle arc between two points, in radians.
-pub(super) fn arc(a: Vector, b: Vector) -> f64 {
+pub(super) fn arc(a: SpaceVector, b: SpaceVector) -> f64 {
     let c = cross(a, b);
     libm::atan2(dot(c, c).sqrt(), dot(a, b))
 }
 
 /// Area of a triangle with great-circle sides, in steradians; positive if its corners run counter-clockwise.
-pub(super) fn triangle(a: Vector, b: Vector, c: Vector) -> f64 {
+pub(super) fn triangle(a: SpaceVector, b: SpaceVector, c: SpaceVector) -> f64 {
     2.0 * libm::atan2(dot(a, cross(b, c)), 1.0 + dot(a, b) + dot(b, c) + dot(c, a))
 }
 
 /// Unit vectors to the east and to the north at a point given in degrees.
-pub(super) fn east_north(longitude: f64, latitude: f64) -> (Vector, Vector) {
+pub(super) fn east_north(longitude: f64, latitude: f64) -> (SpaceVector, SpaceVector) {
     let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
     let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());
     ([-sin_lon, cos_lon, 0.0], [-sin_lat * cos_lon, -sin_lat * sin_lon, cos_lat])

@@ -186,7 +186,7 @@ impl Inventory {
         let trimmed = text.trim_end_matches('/');
         let text = if trimmed.is_empty() { text } else { trimmed };
         let mut scan = Scan { root: text, version, ..Scan::default() };
-        let half = |entry: &local::Entry<'_>| {
+        let half = |entry: &local::ListedFile<'_>| {
             let (size, modified) = entry.version()?;
             Ok(Half { size, seen: Seen::Modified(modified) })
         };

@@ -3,7 +3,7 @@
 
 pub mod table;
 
-use self::table::{Collection, Over, Table, VariableRange, type_name};
+use self::table::{Collection, Over, RangeTable, VariableRange, type_name};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::granule::ranges::{Ranges, ranges};
 use edp_engine::resources::Cache;
@@ -21,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pass {
     /// The ranges over all granules whose values could be computed.
-    pub table: Table,
+    pub table: RangeTable,
     /// The granules whose values could not, and why.
     pub failures: Vec<(String, String)>,
     /// What is odd.

@@ -20,7 +20,7 @@ const FORM: u32 = 1;
 /// Ranges of whole collections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Table {
+pub struct RangeTable {
     /// Version of the form, 1.
     pub valid_ranges: u32,
     /// Each dataset, grid and frequency once.
@@ -84,7 +84,7 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a table cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
-pub enum TableError {
+pub enum RangeTableError {
     /// It cannot be read.
     #[error("{0}")]
     Read(#[source] StoreError),
@@ -137,29 +137,29 @@ pub(super) fn type_name(precision: Precision) -> &'static str {
     }
 }
 
-impl Default for Table {
-    fn default() -> Table {
-        Table { valid_ranges: FORM, collections: Vec::new() }
+impl Default for RangeTable {
+    fn default() -> RangeTable {
+        RangeTable { valid_ranges: FORM, collections: Vec::new() }
     }
 }
 
-impl Table {
+impl RangeTable {
     /// Reads a table.
     ///
     /// # Errors
     /// The file cannot be read, or is no table.
-    pub fn read(at: &Location, stores: &Stores) -> Result<Table, TableError> {
-        Table::parse(&at.to_string(), &stores.read(at, MAX_BYTES).map_err(TableError::Read)?)
+    pub fn read(at: &Location, stores: &Stores) -> Result<RangeTable, RangeTableError> {
+        RangeTable::parse(&at.to_string(), &stores.read(at, MAX_BYTES).map_err(RangeTableError::Read)?)
     }
 
     /// Reads a table; `name` is its name in messages.
     ///
     /// # Errors
     /// The text is no table, a collection stands in it twice, or a range is none.
-    pub fn parse(name: &str, text: &[u8]) -> Result<Table, TableError> {
-        let table: Table =
-            serde_json::from_slice(text).map_err(|source| TableError::Json { table: name.into(), source })?;
-        let wrong = |place: String, why: String| TableError::Content { table: name.into(), place, why };
+    pub fn parse(name: &str, text: &[u8]) -> Result<RangeTable, RangeTableError> {
+        let table: RangeTable =
+            serde_json::from_slice(text).map_err(|source| RangeTableError::Json { table: name.into(), source })?;
+        let wrong = |place: String, why: String| RangeTableError::Content { table: name.into(), place, why };
         if table.valid_ranges != FORM {
             let why = format!("is {}, this program reads {FORM}", table.valid_ranges);
             return Err(wrong("valid_ranges".into(), why));
@@ -199,15 +199,15 @@ impl Table {
     /// # Errors
     /// A dataset or an output is not in the table, was computed with another grid, other mapping factors or in another
     /// precision, or a recipe is in the mode that has ranges of its own.
-    pub fn apply(&self, name: &str, precision: Precision, recipes: &mut [Recipe]) -> Result<(), TableError> {
+    pub fn apply(&self, name: &str, precision: Precision, recipes: &mut [Recipe]) -> Result<(), RangeTableError> {
         for recipe in recipes {
             let plan = recipe.plan()?;
             let granule = GranuleName::parse(base_name(&recipe.granule));
             let Ok(granule) = granule.as_ref() else { continue };
             if plan.mode == Mode::Edp2024 {
-                return Err(TableError::Mode { granule: granule.to_string() });
+                return Err(RangeTableError::Mode { granule: granule.to_string() });
             }
-            let unfit = |why: String| TableError::Unfit {
+            let unfit = |why: String| RangeTableError::Unfit {
                 table: name.into(),
                 dataset: label(&granule.dataset, granule.grid, granule.frequency),
                 why,
@@ -278,10 +278,10 @@ mod tests {
 
     #[test]
     fn a_table_survives_a_round_trip_to_the_last_bit() {
-        let table = Table::parse("t", text(HEIGHT).as_bytes()).unwrap();
+        let table = RangeTable::parse("t", text(HEIGHT).as_bytes()).unwrap();
         let ranges = &table.collections[0].variables["SSH"];
         assert_eq!(ranges.min, Some(f64::from(-1.731_275_8_f32)));
-        assert_eq!(Table::parse("t", table.format().unwrap().as_bytes()).unwrap(), table);
+        assert_eq!(RangeTable::parse("t", table.format().unwrap().as_bytes()).unwrap(), table);
     }
 
     #[test]
@@ -299,14 +299,14 @@ mod tests {
             (range(r#"{"min": 2, "max": null}"#), "ICE: min and max are both"),
             (range(r#"{"mean": 2}"#), "unknown field `mean`"),
         ] {
-            let error = Table::parse("t", text.as_bytes()).unwrap_err().to_string();
+            let error = RangeTable::parse("t", text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
     }
 
     #[test]
     fn recipes_get_the_ranges_of_their_outputs() {
-        let table = Table::parse("t", text(HEIGHT).as_bytes()).unwrap();
+        let table = RangeTable::parse("t", text(HEIGHT).as_bytes()).unwrap();
         let mut recipes = [recipe()];
         table.apply("t", Precision::Float32, &mut recipes).unwrap();
         let plan = recipes[0].plan().unwrap();
@@ -325,7 +325,7 @@ mod tests {
         let apply = |collection: &str, precision, change: fn(&mut Recipe)| {
             let mut recipe = recipe();
             change(&mut recipe);
-            let table = Table::parse("t", text(collection).as_bytes()).unwrap();
+            let table = RangeTable::parse("t", text(collection).as_bytes()).unwrap();
             table.apply("t", precision, &mut [recipe]).map_err(|error| error.to_string())
         };
         assert_eq!(apply(&good, Precision::Float32, |_| ()), Ok(()));

@@ -16,7 +16,7 @@ const TEMPORARY: (&str, &str) = (".edp-", ".part");
 
 /// Where a name leads.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+enum WriteTarget {
     /// A regular file, or a name that nothing has yet.
     File(PathBuf),
     /// A descriptor that a process has open: `/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/3`.
@@ -37,34 +37,34 @@ enum Target {
 /// still there then, unless it had to be overwritten in place.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match target(path)? {
-        Target::File(file) => replace(&file, bytes),
-        Target::Stream(stream) => OpenOptions::new().write(true).open(stream)?.write_all(bytes),
-        Target::Descriptor(link) => write_descriptor(&link, bytes),
+        WriteTarget::File(file) => replace(&file, bytes),
+        WriteTarget::Stream(stream) => OpenOptions::new().write(true).open(stream)?.write_all(bytes),
+        WriteTarget::Descriptor(link) => write_descriptor(&link, bytes),
     }
 }
 
 /// Follows links to what is meant.
-fn target(path: &Path) -> io::Result<Target> {
+fn target(path: &Path) -> io::Result<WriteTarget> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
             // a link may lead to what is not there yet
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Target::File(path)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(WriteTarget::File(path)),
             Err(e) => return Err(e),
         };
         let kind = found.file_type();
         if !kind.is_symlink() {
             return match kind {
-                _ if kind.is_file() => Ok(Target::File(path)),
-                _ if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => Ok(Target::Stream(path)),
+                _ if kind.is_file() => Ok(WriteTarget::File(path)),
+                _ if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => Ok(WriteTarget::Stream(path)),
                 _ if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
                 _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is a socket, which is no file to write to")),
             };
         }
         // What a link there says is no path: `pipe:[123]`, or a file that has another name by now.
         if is_descriptor(&path) {
-            return Ok(Target::Descriptor(path));
+            return Ok(WriteTarget::Descriptor(path));
         }
         let to = fs::read_link(&path)?;
         path = path.parent().unwrap_or(Path::new("")).join(to);
@@ -76,7 +76,7 @@ fn target(path: &Path) -> io::Result<Target> {
 pub(super) fn is_own_descriptor(path: &Path) -> bool {
     // Elsewhere than on Linux these are no links.
     let by_name = path == Path::new("/dev/stdin") || path.parent() == Some(Path::new("/dev/fd"));
-    by_name || matches!(target(path), Ok(Target::Descriptor(link)) if is_own(&link))
+    by_name || matches!(target(path), Ok(WriteTarget::Descriptor(link)) if is_own(&link))
 }
 
 /// Whether a path in a process' directory of descriptors is in that of this process.
@@ -269,7 +269,7 @@ mod tests {
         write(&link, b"nothing").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
-        assert_eq!(target(Path::new("/dev/full")).unwrap(), Target::Stream("/dev/full".into()));
+        assert_eq!(target(Path::new("/dev/full")).unwrap(), WriteTarget::Stream("/dev/full".into()));
         assert_eq!(Errno::from_io_error(&write(Path::new("/dev/full"), b"x").unwrap_err()), Some(Errno::NOSPC));
     }
 
@@ -284,11 +284,13 @@ mod tests {
         let link = directory.path().join("link");
         symlink(format!("/dev/fd/{number}"), &link).unwrap();
         for name in [format!("/dev/fd/{number}"), format!("/proc/self/fd/{number}"), link.display().to_string()] {
-            assert!(matches!(target(Path::new(&name)).unwrap(), Target::Descriptor(_)), "{name}");
+            assert!(matches!(target(Path::new(&name)).unwrap(), WriteTarget::Descriptor(_)), "{name}");
             write(Path::new(&name), b"line\n").unwrap();
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "before\nline\nline\nline\n");
-        assert!(matches!(target(Path::new("/dev/stdout")).unwrap(), Target::Descriptor(link) if link.ends_with("1")));
+        assert!(
+            matches!(target(Path::new("/dev/stdout")).unwrap(), WriteTarget::Descriptor(link) if link.ends_with("1"))
+        );
         assert_eq!(names(directory.path()), ["link", "log"]);
     }
 

@@ -1,6 +1,6 @@
 //! Consuming: deliveries, acknowledgements, and the task that carries them between a backend and its consumer.
 
-use super::{Link, Message, Queue, QueueError, Request, State};
+use super::{Link, LinkRequest, LinkState, Message, Queue, QueueError};
 use std::fmt;
 use std::future::Future;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -82,7 +82,7 @@ impl Consumer {
             }
         }
         match &*self.link.state.borrow() {
-            State::Failed(error) if !*self.stop.borrow() => Err(error.clone()),
+            LinkState::Failed(error) if !*self.stop.borrow() => Err(error.clone()),
             _ => Ok(None),
         }
     }
@@ -92,7 +92,7 @@ impl Consumer {
     pub async fn stop(&mut self) {
         self.stop.send_replace(true);
         // if there is no connection, its actor must hear that none is to be made for this consumer
-        let _ = self.link.requests.send(Request::Unsubscribed).await;
+        let _ = self.link.requests.send(LinkRequest::Unsubscribed).await;
         while self.inbox.recv().await.is_some() {}
     }
 }
@@ -119,8 +119,8 @@ pub(super) fn pair(link: Link, queue: Queue, prefetch: u16) -> (Consumer, Subscr
 }
 
 /// Where a backend's deliveries come from: one consumer on one connection.
-pub(super) trait Source: Send {
-    /// The next message with its tag and whether it is redelivered; nothing after [`Source::cancel`]. Cancel safe.
+pub(super) trait DeliverySource: Send {
+    /// The next message with its tag and whether it is redelivered; nothing after [`DeliverySource::cancel`]. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Result<Option<(Message, bool, u64)>, String>> + Send;
     /// Acknowledges a delivery.
     fn ack(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;
@@ -139,7 +139,7 @@ pub(super) trait Source: Send {
 /// # Errors
 /// How the source was lost.
 pub(super) async fn carry(
-    mut source: impl Source,
+    mut source: impl DeliverySource,
     subscription: &mut Option<Subscription>,
     settle: mpsc::UnboundedSender<Settle>,
     mut settled: mpsc::UnboundedReceiver<Settle>,
@@ -162,7 +162,7 @@ pub(super) async fn carry(
 
 /// Delivers until the consumer has ended.
 async fn deliver(
-    source: &mut impl Source,
+    source: &mut impl DeliverySource,
     subscription: &mut Subscription,
     settle: &mpsc::UnboundedSender<Settle>,
     settled: &mut mpsc::UnboundedReceiver<Settle>,
@@ -204,7 +204,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn apply(source: &mut impl Source, settle: Settle) -> Result<(), String> {
+async fn apply(source: &mut impl DeliverySource, settle: Settle) -> Result<(), String> {
     match settle {
         Settle::Ack(tag) => source.ack(tag).await,
         Settle::Return(tag) => source.give_back(tag).await,

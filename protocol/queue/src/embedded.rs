@@ -1,9 +1,9 @@
 //! Queues in this process, with the promises of the broker's: what is not acknowledged comes again.
 
-use super::consumer::{Source, carry};
+use super::consumer::{DeliverySource, carry};
 use super::engine::Engine;
 use super::publisher::Publication;
-use super::{Depth, MAILBOX, Message, Queue, Request, State, consumer, topology::DELIVERY_LIMIT};
+use super::{LinkRequest, LinkState, MAILBOX, Message, Queue, QueueDepth, consumer, topology::DELIVERY_LIMIT};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
@@ -14,36 +14,36 @@ const CAPACITY: usize = 1 << 16;
 
 /// What publishers need.
 #[derive(Clone)]
-pub(super) struct Handle {
-    shelves: Arc<Shelves>,
+pub(super) struct EmbeddedHandle {
+    queues: Arc<MemoryQueues>,
     /// True once the link is closed.
     closed: watch::Receiver<bool>,
 }
 
 /// The queues themselves. Locked for the time of a push or a pop, never across a wait.
 #[derive(Default)]
-struct Shelves {
-    shelves: Mutex<[Shelf; 3]>,
+struct MemoryQueues {
+    queues: Mutex<[MemoryQueue; 3]>,
     /// Something has been put down, taken away, or has a new owner.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Shelf {
-    ready: VecDeque<Entry>,
+struct MemoryQueue {
+    ready: VecDeque<QueuedMessage>,
     /// Ids of its consumers, in the order they came.
     consumers: Vec<u64>,
 }
 
-struct Entry {
+struct QueuedMessage {
     message: Message,
     deliveries: u32,
 }
 
-impl Shelves {
-    fn lock(&self) -> MutexGuard<'_, [Shelf; 3]> {
+impl MemoryQueues {
+    fn lock(&self) -> MutexGuard<'_, [MemoryQueue; 3]> {
         // nothing panics while it is held
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a message down as soon as there is room.
@@ -53,9 +53,9 @@ impl Shelves {
             tokio::pin!(changed);
             changed.as_mut().enable();
             {
-                let shelf = &mut self.lock()[queue as usize];
-                if shelf.ready.len() < CAPACITY {
-                    shelf.ready.push_back(Entry { message, deliveries: 0 });
+                let queue = &mut self.lock()[queue as usize];
+                if queue.ready.len() < CAPACITY {
+                    queue.ready.push_back(QueuedMessage { message, deliveries: 0 });
                     break;
                 }
             }
@@ -65,17 +65,17 @@ impl Shelves {
     }
 
     /// Puts deliveries back where they came from, the oldest first in line, or to the dead.
-    fn put_back(&self, queue: Queue, entries: impl DoubleEndedIterator<Item = Entry>) {
+    fn put_back(&self, queue: Queue, entries: impl DoubleEndedIterator<Item = QueuedMessage>) {
         {
-            let mut shelves = self.lock();
+            let mut queues = self.lock();
             for entry in entries.rev() {
                 if entry.deliveries > DELIVERY_LIMIT && queue != Queue::Dead {
-                    let mut dead = Entry { deliveries: 0, ..entry };
+                    let mut dead = QueuedMessage { deliveries: 0, ..entry };
                     dead.message.headers.insert("x-first-death-reason".into(), "delivery_limit".into());
                     dead.message.headers.insert("x-first-death-queue".into(), queue.to_string());
-                    shelves[Queue::Dead as usize].ready.push_back(dead);
+                    queues[Queue::Dead as usize].ready.push_back(dead);
                 } else {
-                    shelves[queue as usize].ready.push_front(entry);
+                    queues[queue as usize].ready.push_front(entry);
                 }
             }
         }
@@ -83,15 +83,15 @@ impl Shelves {
     }
 }
 
-impl Handle {
+impl EmbeddedHandle {
     /// The mailbox of a new publisher.
     pub(super) fn outbox(&self, engine: &Engine, queue: Queue) -> mpsc::Sender<Publication> {
         let (outbox, mut publications) = mpsc::channel::<Publication>(MAILBOX);
-        let Handle { shelves, mut closed } = self.clone();
+        let EmbeddedHandle { queues, mut closed } = self.clone();
         engine.spawn(async move {
             let publish = async {
                 while let Some(publication) = publications.recv().await {
-                    shelves.put(queue, publication.message).await;
+                    queues.put(queue, publication.message).await;
                     let _ = publication.reply.send(Ok(()));
                 }
             };
@@ -107,20 +107,20 @@ impl Handle {
 }
 
 /// Starts the actor; gives what publishers need, its mailbox, and its state.
-pub(super) fn start(engine: &Engine) -> (Handle, mpsc::Sender<Request>, watch::Receiver<State>) {
+pub(super) fn start(engine: &Engine) -> (EmbeddedHandle, mpsc::Sender<LinkRequest>, watch::Receiver<LinkState>) {
     let (sender, requests) = mpsc::channel(MAILBOX);
-    let (state, states) = watch::channel(State::Up);
+    let (state, states) = watch::channel(LinkState::Up);
     let (close, closed) = watch::channel(false);
-    let shelves = Arc::new(Shelves::default());
-    engine.spawn(run(shelves.clone(), requests, close, state));
-    (Handle { shelves, closed }, sender, states)
+    let queues = Arc::new(MemoryQueues::default());
+    engine.spawn(run(queues.clone(), requests, close, state));
+    (EmbeddedHandle { queues, closed }, sender, states)
 }
 
 async fn run(
-    shelves: Arc<Shelves>,
-    mut requests: mpsc::Receiver<Request>,
+    queues: Arc<MemoryQueues>,
+    mut requests: mpsc::Receiver<LinkRequest>,
     close: watch::Sender<bool>,
-    _state: watch::Sender<State>,
+    _state: watch::Sender<LinkState>,
 ) {
     let mut carriers = JoinSet::new();
     let mut consumers = 0;
@@ -130,20 +130,20 @@ async fn run(
             Some(_) = carriers.join_next() => continue,
         };
         match request {
-            Some(Request::Declare(reply) | Request::Check(reply)) => drop(reply.send(Ok(()))),
-            Some(Request::Depth(queue, reply)) => {
-                let shelf = &shelves.lock()[queue as usize];
-                let depth = Depth { messages: shelf.ready.len() as u64, consumers: shelf.consumers.len() as u64 };
+            Some(LinkRequest::Declare(reply) | LinkRequest::Check(reply)) => drop(reply.send(Ok(()))),
+            Some(LinkRequest::Depth(queue, reply)) => {
+                let queue = &queues.lock()[queue as usize];
+                let depth = QueueDepth { messages: queue.ready.len() as u64, consumers: queue.consumers.len() as u64 };
                 drop(reply.send(Ok(depth)));
             }
-            Some(Request::Consume(subscription)) => {
+            Some(LinkRequest::Consume(subscription)) => {
                 consumers += 1;
-                let source = Taking::new(shelves.clone(), consumers, subscription.queue, subscription.prefetch.into());
+                let source = Taking::new(queues.clone(), consumers, subscription.queue, subscription.prefetch.into());
                 let (settle, settled) = consumer::settling();
                 carriers.spawn(async move { carry(source, &mut Some(subscription), settle, settled).await });
             }
-            Some(Request::Unsubscribed) => {}
-            Some(Request::Close(done)) => {
+            Some(LinkRequest::Unsubscribed) => {}
+            Some(LinkRequest::Close(done)) => {
                 close.send_replace(true);
                 drop(carriers);
                 let _ = done.send(());
@@ -156,19 +156,19 @@ async fn run(
 
 /// One consumer's deliveries.
 struct Taking {
-    shelves: Arc<Shelves>,
+    queues: Arc<MemoryQueues>,
     id: u64,
     queue: Queue,
     prefetch: usize,
     cancelled: bool,
-    taken: BTreeMap<u64, Entry>,
+    taken: BTreeMap<u64, QueuedMessage>,
     tag: u64,
 }
 
 impl Taking {
-    fn new(shelves: Arc<Shelves>, id: u64, queue: Queue, prefetch: usize) -> Taking {
-        shelves.lock()[queue as usize].consumers.push(id);
-        Taking { shelves, id, queue, prefetch, cancelled: false, taken: BTreeMap::new(), tag: 0 }
+    fn new(queues: Arc<MemoryQueues>, id: u64, queue: Queue, prefetch: usize) -> Taking {
+        queues.lock()[queue as usize].consumers.push(id);
+        Taking { queues, id, queue, prefetch, cancelled: false, taken: BTreeMap::new(), tag: 0 }
     }
 
     fn take(&mut self) -> Option<(Message, bool, u64)> {
@@ -176,10 +176,10 @@ impl Taking {
             return None;
         }
         let mut entry = {
-            let shelf = &mut self.shelves.lock()[self.queue as usize];
-            shelf.ready.pop_front()?
+            let queue = &mut self.queues.lock()[self.queue as usize];
+            queue.ready.pop_front()?
         };
-        self.shelves.changed.notify_waiters();
+        self.queues.changed.notify_waiters();
         self.tag += 1;
         let message = entry.message.clone();
         let redelivered = entry.deliveries > 0;
@@ -189,19 +189,19 @@ impl Taking {
     }
 
     fn leave(&mut self) {
-        self.shelves.lock()[self.queue as usize].consumers.retain(|id| *id != self.id);
-        self.shelves.changed.notify_waiters();
+        self.queues.lock()[self.queue as usize].consumers.retain(|id| *id != self.id);
+        self.queues.changed.notify_waiters();
     }
 }
 
-impl Source for Taking {
+impl DeliverySource for Taking {
     async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
-        let shelves = self.shelves.clone();
+        let queues = self.queues.clone();
         loop {
             if self.cancelled {
                 return Ok(None);
             }
-            let changed = shelves.changed.notified();
+            let changed = queues.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(taken) = self.take() {
@@ -217,7 +217,7 @@ impl Source for Taking {
     }
 
     async fn give_back(&mut self, tag: u64) -> Result<(), String> {
-        self.shelves.put_back(self.queue, self.taken.remove(&tag).into_iter());
+        self.queues.put_back(self.queue, self.taken.remove(&tag).into_iter());
         Ok(())
     }
 
@@ -235,6 +235,6 @@ impl Source for Taking {
 impl Drop for Taking {
     fn drop(&mut self) {
         self.leave();
-        self.shelves.put_back(self.queue, std::mem::take(&mut self.taken).into_values());
+        self.queues.put_back(self.queue, std::mem::take(&mut self.taken).into_values());
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it likes.
 //! A lost connection, a broker that is away and a queue that is gone are no errors at first: publishers and consumers
-//! wait while it is all built anew, for as long as [`Options::patience`] says, counted from the last progress. Then
+//! wait while it is all built anew, for as long as [`QueueOptions::patience`] says, counted from the last progress. Then
 //! every call ends with [`QueueError::Unreachable`].
 
 mod address;
@@ -21,7 +21,7 @@ mod settings;
 pub mod topology;
 
 pub use address::{Address, AddressError};
-pub use amqp::{Options, OptionsError, Tls, TlsError};
+pub use amqp::{OptionsError, QueueOptions, Tls, TlsError};
 pub use consumer::{Consumer, Delivery};
 pub use publisher::Publisher;
 pub use secrets::{SecretError, Secrets};
@@ -130,7 +130,7 @@ impl Message {
 
 /// What is in a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueDepth {
     /// Messages that wait for a consumer; those delivered and not yet acknowledged are not among them.
     pub messages: u64,
     /// Consumers. A broker counts one that has ended as long as deliveries of its are unsettled.
@@ -148,7 +148,7 @@ pub struct Destination {
 
 /// How a link is.
 #[derive(Debug, Clone)]
-pub enum State {
+pub enum LinkState {
     /// Nothing hinders it.
     Up,
     /// The broker takes no messages for now, for lack of memory or disk. Deliveries go on.
@@ -247,24 +247,24 @@ pub const MAX_PROPERTIES: usize = 16 << 10;
 pub struct Link {
     engine: Arc<Engine>,
     /// The actor that declares, looks and consumes.
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<LinkRequest>,
     backend: Backend,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<LinkState>,
 }
 
 #[derive(Clone)]
 enum Backend {
-    Amqp(amqp::Handle),
-    Embedded(embedded::Handle),
+    Amqp(amqp::AmqpHandle),
+    Embedded(embedded::EmbeddedHandle),
 }
 
 /// What a link asks of its backend.
-enum Request {
+enum LinkRequest {
     /// Make the queues, or find them as they must be.
     Declare(Reply<()>),
     /// Whether the queues are there.
     Check(Reply<()>),
-    Depth(Queue, Reply<Depth>),
+    Depth(Queue, Reply<QueueDepth>),
     Consume(consumer::Subscription),
     /// A subscription has ended: do not renew it.
     Unsubscribed,
@@ -288,7 +288,7 @@ impl Link {
     ///
     /// # Errors
     /// The threads cannot be started.
-    pub fn amqp(options: Options) -> std::io::Result<Link> {
+    pub fn amqp(options: QueueOptions) -> std::io::Result<Link> {
         let engine = Arc::new(Engine::start(2)?);
         let (handle, requests, state) = amqp::start(&engine, options);
         Ok(Link { engine, requests, backend: Backend::Amqp(handle), state })
@@ -313,7 +313,7 @@ impl Link {
         if let Backend::Amqp(handle) = &self.backend {
             handle.declares();
         }
-        self.ask(Request::Declare).await
+        self.ask(LinkRequest::Declare).await
     }
 
     /// Waits until the coordinator has declared the queues: for workers, which may not. From now on this link waits
@@ -323,14 +323,14 @@ impl Link {
     /// [`QueueError::Absent`] if they are not there after `deadline`, [`QueueError::Unreachable`] if the broker is not,
     /// and those of every call.
     pub async fn await_declared(&self, deadline: Duration) -> Result<(), QueueError> {
-        let Backend::Amqp(handle) = &self.backend else { return self.ask(Request::Check).await };
+        let Backend::Amqp(handle) = &self.backend else { return self.ask(LinkRequest::Check).await };
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
         // What was heard last, if time is over before anything else is.
         let (mut last, mut said) = (None, false);
         loop {
             let left = deadline.saturating_sub(start.elapsed());
-            match self.engine.within(left, self.ask(Request::Check)).await {
+            match self.engine.within(left, self.ask(LinkRequest::Check)).await {
                 None => return Err(last.unwrap_or_else(|| handle.late(start, &self.state.borrow()))),
                 Some(Err(absent @ QueueError::Absent { .. })) if start.elapsed() + pause >= deadline => {
                     return Err(absent);
@@ -373,7 +373,7 @@ impl Link {
     /// The link is closed or has failed.
     pub async fn consumer(&self, queue: Queue, prefetch: u16) -> Result<Consumer, QueueError> {
         let (consumer, subscription) = consumer::pair(self.clone(), queue, prefetch.max(1));
-        self.requests.send(Request::Consume(subscription)).await.map_err(|_| self.over())?;
+        self.requests.send(LinkRequest::Consume(subscription)).await.map_err(|_| self.over())?;
         Ok(consumer)
     }
 
@@ -381,8 +381,8 @@ impl Link {
     ///
     /// # Errors
     /// [`QueueError::Absent`] if it is not there, and those of every call.
-    pub async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
-        self.ask(|reply| Request::Depth(queue, reply)).await
+    pub async fn depth(&self, queue: Queue) -> Result<QueueDepth, QueueError> {
+        self.ask(|reply| LinkRequest::Depth(queue, reply)).await
     }
 
     /// What a queue of this link is called in traces.
@@ -427,7 +427,7 @@ impl Link {
     }
 
     /// How the link is. The last value stays once the link is over.
-    pub fn state(&self) -> watch::Receiver<State> {
+    pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.clone()
     }
 
@@ -437,7 +437,7 @@ impl Link {
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         let ask = async {
-            if self.requests.send(Request::Close(done)).await.is_ok() {
+            if self.requests.send(LinkRequest::Close(done)).await.is_ok() {
                 let _ = closed.await;
             }
         };
@@ -447,7 +447,7 @@ impl Link {
         }
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, QueueError> {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> LinkRequest) -> Result<T, QueueError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| self.over())?;
         answer.await.unwrap_or_else(|_| Err(self.over()))
@@ -456,7 +456,7 @@ impl Link {
     /// Why the actors are gone.
     fn over(&self) -> QueueError {
         match &*self.state.borrow() {
-            State::Failed(error) => error.clone(),
+            LinkState::Failed(error) => error.clone(),
             _ => QueueError::Closed,
         }
     }

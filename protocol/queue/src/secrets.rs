@@ -150,7 +150,7 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     let end = Instant::now() + deadline;
     let mut started = Command::new(program);
     started.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = Ended(started.spawn().map_err(|error| match error.kind() {
+    let mut child = KilledOnDrop(started.spawn().map_err(|error| match error.kind() {
         // A name alone that is no program may be the password itself.
         io::ErrorKind::NotFound if !program.contains('/') => SecretError::Program {
             program: "its first word".into(),
@@ -186,9 +186,9 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
 }
 
 /// A program that is killed when this is dropped, unless it has ended.
-struct Ended(Child);
+struct KilledOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         if !matches!(self.0.try_wait(), Ok(Some(_))) {
             let _ = self.0.kill();

@@ -45,38 +45,38 @@ pub const MAX_PRODUCTION: usize = 64;
 
 /// Name of a production: letters, digits, `-`, `_` and `.` of ASCII, at most [`MAX_PRODUCTION`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Production(String);
+pub struct ProductionName(String);
 
 /// Why a text is no name of a production.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{}' is no name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
 pub struct ProductionError(String);
 
-impl FromStr for Production {
+impl FromStr for ProductionName {
     type Err = ProductionError;
 
-    fn from_str(name: &str) -> Result<Production, ProductionError> {
+    fn from_str(name: &str) -> Result<ProductionName, ProductionError> {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.len() > MAX_PRODUCTION || !name.chars().all(good) {
             return Err(ProductionError(name.chars().take(MAX_PRODUCTION + 1).collect()));
         }
-        Ok(Production(name.to_owned()))
+        Ok(ProductionName(name.to_owned()))
     }
 }
 
-impl Default for Production {
-    fn default() -> Production {
-        Production("default".into())
+impl Default for ProductionName {
+    fn default() -> ProductionName {
+        ProductionName("default".into())
     }
 }
 
-impl fmt::Display for Production {
+impl fmt::Display for ProductionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Production {
+impl ProductionName {
     /// Name of a queue, and of the exchange before it, on the broker.
     pub fn queue(&self, queue: Queue) -> String {
         format!("edp.{self}.{queue}")
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert_eq!("v4r4-a_1.b".parse::<Production>().unwrap().queue(Queue::Recipes), "edp.v4r4-a_1.b.recipes");
-        assert_eq!(Production::default().queue(Queue::Dead), "edp.default.dead");
+        assert_eq!("v4r4-a_1.b".parse::<ProductionName>().unwrap().queue(Queue::Recipes), "edp.v4r4-a_1.b.recipes");
+        assert_eq!(ProductionName::default().queue(Queue::Dead), "edp.default.dead");
         for name in ["", "a b", "a/b", "a*", "größe", "a\n", &"x".repeat(65)] {
-            assert!(name.parse::<Production>().is_err(), "{name:?}");
+            assert!(name.parse::<ProductionName>().is_err(), "{name:?}");
         }
     }
 }

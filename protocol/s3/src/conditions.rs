@@ -1,7 +1,7 @@
 //! Whether a store heeds conditions of writes.
 
 use super::folder;
-use super::link::{Call, Link};
+use super::link::{Call, SharedClient};
 use aws_sdk_s3::primitives::ByteStream;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_store::S3Error;
@@ -14,7 +14,7 @@ const OBJECT: &str = ".edp/conditions";
 const CONTENT: &[u8] = b"Coordinators find out by this object whether the store heeds conditions of writes. \
 It holds no data, and may be removed.\n";
 
-impl Link {
+impl SharedClient {
     /// Finds out whether a store heeds conditions: of two conditional puts of one object the second must be refused.
     /// The object stays, so that nothing need ever be deleted, and one put is enough the next time.
     pub(super) async fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {

@@ -37,7 +37,7 @@ pub(super) enum Remedy {
 
 /// One try of a call that failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CallFailure {
     /// It was answered otherwise, or not at all; `region` is the one of the bucket, if the answer was that it is
     /// another one.
     Call { remedy: Remedy, status: Option<u16>, code: String, what: String, region: Option<String> },
@@ -45,15 +45,21 @@ pub(super) enum Failure {
     Final(S3Error),
 }
 
-impl Failure {
+impl CallFailure {
     /// Somebody else wrote at the same time.
-    pub(super) fn conflict(what: impl Into<String>) -> Failure {
-        Failure::Call { remedy: Remedy::Again, status: Some(409), code: String::new(), what: what.into(), region: None }
+    pub(super) fn conflict(what: impl Into<String>) -> CallFailure {
+        CallFailure::Call {
+            remedy: Remedy::Again,
+            status: Some(409),
+            code: String::new(),
+            what: what.into(),
+            region: None,
+        }
     }
 
     /// Something that happened to a connection.
-    pub(super) fn broken(what: impl Into<String>) -> Failure {
-        Failure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into(), region: None }
+    pub(super) fn broken(what: impl Into<String>) -> CallFailure {
+        CallFailure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into(), region: None }
     }
 }
 
@@ -72,8 +78,8 @@ const PASSING: [&str; 8] = [
 /// Codes of answers to credentials that have expired.
 const EXPIRED: [&str; 4] = ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"];
 
-impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Failure {
-    fn from(error: SdkError<E>) -> Failure {
+impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for CallFailure {
+    fn from(error: SdkError<E>) -> CallFailure {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let (code, message) = match &error {
             SdkError::ServiceError(error) => (error.err().code(), error.err().message()),
@@ -107,7 +113,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for Failure {
             _ => causes(&error),
         };
         let region = region(&error, status, message);
-        Failure::Call { remedy, status, code, what, region }
+        CallFailure::Call { remedy, status, code, what, region }
     }
 }
 

@@ -18,7 +18,7 @@ mod writing;
 use aws_sdk_s3::types::ChecksumMode;
 use edp_files::commit::Committed;
 use edp_store::{At, Checksum, Copied, Head, Object, ObjectStore, S3Error, StoreSettings, Stores};
-use link::{Call, Link};
+use link::{Call, SharedClient};
 use mirror::Mirrors;
 pub use profile::check_profile;
 use put::{RECIPE_ID, Upload};
@@ -52,7 +52,7 @@ async fn set(flag: &AtomicBool) {
 /// Each call has a deadline (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to
 /// `store.s3.attempts` times while what fails is the connection, the store's load, or the age of the credentials.
 pub struct S3 {
-    link: Arc<Link>,
+    link: Arc<SharedClient>,
     mirrors: Mirrors,
     /// Copies that stay as long as this client, by their paths.
     pinned: Mutex<BTreeMap<PathBuf, Arc<dyn Copied>>>,
@@ -90,7 +90,7 @@ impl S3 {
     pub fn start(settings: &StoreSettings) -> Result<S3, S3Error> {
         let threads = Builder::new_multi_thread().worker_threads(THREADS).thread_name("edp-s3").enable_all().build();
         let runtime = threads.map_err(|source| S3Error::Io { path: "threads of S3".into(), source })?;
-        let link = Arc::new(runtime.block_on(Link::connect(&settings.s3))?);
+        let link = Arc::new(runtime.block_on(SharedClient::connect(&settings.s3))?);
         Ok(S3 {
             link,
             mirrors: Mirrors::new(settings.scratch.as_deref()),
@@ -199,7 +199,7 @@ impl ObjectStore for S3 {
     }
 }
 
-impl Link {
+impl SharedClient {
     async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, S3Error> {
         self.look(bucket, key, None).await
     }

@@ -3,7 +3,7 @@
 
 use super::advice;
 use super::client::client;
-use super::error::{Failure, Remedy};
+use super::error::{CallFailure, Remedy};
 use super::writing::Writing;
 use aws_config::Region;
 use aws_sdk_s3::Client;
@@ -102,7 +102,7 @@ impl Clients {
 }
 
 /// The client, whoever uses it.
-pub(super) struct Link {
+pub(super) struct SharedClient {
     settings: S3Settings,
     /// What is said of objects that are written.
     pub(super) writing: Writing,
@@ -114,13 +114,13 @@ pub(super) struct Link {
     calls: Semaphore,
 }
 
-impl Link {
-    pub(super) async fn connect(settings: &S3Settings) -> Result<Link, S3Error> {
+impl SharedClient {
+    pub(super) async fn connect(settings: &S3Settings) -> Result<SharedClient, S3Error> {
         let timeout = Duration::from_secs(u64::from(settings.timeout.unwrap_or(30).max(1)));
         let attempts = settings.attempts.unwrap_or(5).max(1);
         let writing = Writing::new(settings)?;
         let usual = within(timeout, client(settings, timeout)).await?;
-        Ok(Link {
+        Ok(SharedClient {
             settings: settings.clone(),
             writing,
             timeout,
@@ -136,7 +136,7 @@ impl Link {
     }
 
     /// Makes a call until it succeeds or there is no sense in going on.
-    pub(super) async fn call<T, F: Future<Output = Result<T, Failure>>>(
+    pub(super) async fn call<T, F: Future<Output = Result<T, CallFailure>>>(
         &self,
         call: Call<'_>,
         request: impl Fn(Client) -> F,
@@ -151,12 +151,12 @@ impl Link {
     }
 
     /// Makes a call once. Whatever it waits for is within its deadline: connecting, sending, checksums, the answer.
-    pub(super) async fn once<T, F: Future<Output = Result<T, Failure>>>(
+    pub(super) async fn once<T, F: Future<Output = Result<T, CallFailure>>>(
         &self,
         call: &Call<'_>,
         tries: &mut Tries,
         request: impl FnOnce(Client) -> F,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CallFailure> {
         let _one_of_few = self.calls.acquire().await; // never closed
         let (generation, client) = {
             let clients = self.clients.read().unwrap_or_else(PoisonError::into_inner);
@@ -165,17 +165,17 @@ impl Link {
         tries.generation = generation;
         let deadline = self.timeout + Duration::from_secs(call.bytes / MIN_RATE);
         let result = tokio::time::timeout(deadline, request(client)).await;
-        result.unwrap_or_else(|_| Err(Failure::broken(format!("no answer within {deadline:?}"))))
+        result.unwrap_or_else(|_| Err(CallFailure::broken(format!("no answer within {deadline:?}"))))
     }
 
     /// The beginning of an answer, whose body may take longer.
-    pub(super) async fn begun<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+    pub(super) async fn begun<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, CallFailure>
     where
-        Failure: From<E>,
+        CallFailure: From<E>,
     {
         match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(Failure::broken(format!("no answer within {:?}", self.timeout))),
+            Err(_) => Err(CallFailure::broken(format!("no answer within {:?}", self.timeout))),
         }
     }
 
@@ -183,11 +183,11 @@ impl Link {
     ///
     /// # Errors
     /// There is no sense in another one.
-    pub(super) async fn again(&self, call: &Call<'_>, tries: &mut Tries, failure: Failure) -> Result<(), S3Error> {
+    pub(super) async fn again(&self, call: &Call<'_>, tries: &mut Tries, failure: CallFailure) -> Result<(), S3Error> {
         tries.made += 1;
         let (remedy, status, code, what, region) = match failure {
-            Failure::Final(error) => return Err(error),
-            Failure::Call { remedy, status, code, what, region } => (remedy, status, code, what, region),
+            CallFailure::Final(error) => return Err(error),
+            CallFailure::Call { remedy, status, code, what, region } => (remedy, status, code, what, region),
         };
         if let Some(region) = &region
             && !std::mem::replace(&mut tries.redirected, true)

@@ -1,7 +1,7 @@
 //! Listing: many prefixes at once, yet in the order of keys.
 
 use super::bare;
-use super::link::{Call, Link};
+use super::link::{Call, SharedClient};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use edp_store::{Object, S3Error};
 use std::collections::VecDeque;
@@ -24,11 +24,11 @@ enum Ahead {
     Listing(mpsc::Receiver<Result<ListObjectsV2Output, S3Error>>),
 }
 
-impl Link {
+impl SharedClient {
     /// Visits all objects whose keys begin with `root`, by what follows it, in the order of their keys. Memory is bounded whatever the number of objects:
     /// on each level a few prefixes are listed ahead, and a task waits when some pages of it are not visited yet.
     pub(super) async fn list(
-        self: &Arc<Link>,
+        self: &Arc<SharedClient>,
         bucket: &str,
         root: &str,
         visit: &mut dyn FnMut(Object),
@@ -76,7 +76,7 @@ impl Link {
 
     /// Lists one prefix, page by page, as far as somebody wants to know.
     async fn pages(
-        self: Arc<Link>,
+        self: Arc<SharedClient>,
         bucket: String,
         prefix: String,
         to: mpsc::Sender<Result<ListObjectsV2Output, S3Error>>,

@@ -1,7 +1,7 @@
 //! Copies of resources on local disk, for code that needs paths.
 
 use super::folder;
-use super::link::{Link, random};
+use super::link::{SharedClient, random};
 use super::read::PART;
 use edp_files::regular;
 use edp_store::{At, Copied, Object, S3Error};
@@ -26,14 +26,14 @@ const AT_ONCE: usize = 8;
 const NAME: &str = "edp-copies-";
 
 /// A copy; none before it is made. Locked while it is made.
-type Slot = Arc<Mutex<Option<Arc<Copy>>>>;
+type CopySlot = Arc<Mutex<Option<Arc<Copy>>>>;
 
 /// All copies of a process.
 #[derive(Debug)]
 pub(super) struct Mirrors {
     scratch: PathBuf,
-    slots: Mutex<BTreeMap<[String; 2], Slot>>,
-    made: Arc<Mutex<Made>>,
+    slots: Mutex<BTreeMap<[String; 2], CopySlot>>,
+    made: Arc<Mutex<CopiesMade>>,
 }
 
 /// A copy on the disk. It is removed when `Mirrors` has forgotten it and nobody uses it.
@@ -43,7 +43,7 @@ pub(super) struct Copy {
     path: PathBuf,
     directory: PathBuf,
     bytes: u64,
-    made: Arc<Mutex<Made>>,
+    made: Arc<Mutex<CopiesMade>>,
 }
 
 impl Copied for Copy {
@@ -61,7 +61,7 @@ impl Drop for Copy {
 }
 
 #[derive(Debug, Default)]
-struct Made {
+struct CopiesMade {
     directory: Option<Directory>,
     copies: u64,
     bytes: u64,
@@ -221,10 +221,10 @@ fn below(directory: &Path, at: &At, path: &str) -> Result<PathBuf, S3Error> {
     Ok(file)
 }
 
-impl Link {
+impl SharedClient {
     /// Copies an object, or all objects below a prefix, into a directory; gives the path of the copy, and its bytes.
     pub(super) async fn copy(
-        self: &Arc<Link>,
+        self: &Arc<SharedClient>,
         bucket: &str,
         key: &str,
         into: &Path,

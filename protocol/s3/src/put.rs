@@ -1,7 +1,7 @@
 //! Putting granules: once, whoever else puts them and however often a reply is lost.
 
-use super::error::Failure;
-use super::link::{Call, Link, Tries};
+use super::error::CallFailure;
+use super::link::{Call, SharedClient, Tries};
 use super::writing::Checksums;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -102,16 +102,16 @@ impl<'a> Upload<'a> {
     }
 
     /// A stretch of the file, read as it is sent.
-    async fn body(&self, offset: u64, length: u64) -> Result<ByteStream, Failure> {
+    async fn body(&self, offset: u64, length: u64) -> Result<ByteStream, CallFailure> {
         let body = ByteStream::read_from().path(self.file).offset(offset).length(Length::Exact(length)).build().await;
         body.map_err(|error| {
             let source = io::Error::other(error);
-            Failure::Final(S3Error::Io { path: PathBuf::from(self.file), source })
+            CallFailure::Final(S3Error::Io { path: PathBuf::from(self.file), source })
         })
     }
 }
 
-impl Link {
+impl SharedClient {
     /// Puts a file if nothing is there, or in any case if `replace`; `conditions` says whether the store may be told
     /// the condition, or has to be asked before.
     pub(super) async fn put(
@@ -136,7 +136,7 @@ impl Link {
                 Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
                 // somebody else writes the same key right now: whoever is later finds out by trying again
                 Err(S3Error::Failed { status: Some(409), what, .. }) => {
-                    self.again(&call, &mut tries, Failure::conflict(what)).await?;
+                    self.again(&call, &mut tries, CallFailure::conflict(what)).await?;
                 }
                 Err(error) => return Err(error),
             }

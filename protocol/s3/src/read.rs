@@ -1,8 +1,8 @@
 //! Reading objects, in parts of one version.
 
 use super::bare;
-use super::error::Failure;
-use super::link::{Call, Link, Tries};
+use super::error::CallFailure;
+use super::link::{Call, SharedClient, Tries};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use edp_store::{At, S3Error};
@@ -22,7 +22,7 @@ struct First {
     etag: String,
 }
 
-impl Link {
+impl SharedClient {
     /// A whole object, in memory; with an entity tag, that version or none.
     pub(super) async fn read(
         &self,
@@ -42,13 +42,13 @@ impl Link {
                 .set_request_payer(self.payer());
             async move {
                 let mut answer = self.begun(request.send()).await?;
-                let total = total(&answer).ok_or_else(|| Failure::broken("an answer without the object's size"))?;
+                let total = total(&answer).ok_or_else(|| CallFailure::broken("an answer without the object's size"))?;
                 if total > limit {
-                    return Err(Failure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }));
+                    return Err(CallFailure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }));
                 }
                 let mut first = First {
                     buffer: reserve(total)
-                        .ok_or(Failure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }))?,
+                        .ok_or(CallFailure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }))?,
                     filled: 0,
                     etag: bare(answer.e_tag.as_deref().unwrap_or_default()).into(),
                 };
@@ -112,7 +112,7 @@ impl Link {
                     let mut answer = self.begun(request.send()).await?;
                     if answer.content_range.is_none() {
                         let what = "the store does not give parts of objects, or the object has shrunk";
-                        return Err(Failure::broken(what));
+                        return Err(CallFailure::broken(what));
                     }
                     fill(&mut answer.body, rest, more).await
                 }
@@ -167,16 +167,16 @@ fn reserve(length: u64) -> Option<Vec<u8>> {
 }
 
 /// Fills a buffer from a body, and says after each piece how much is there.
-async fn fill(body: &mut ByteStream, buffer: &mut [u8], filled: &mut usize) -> Result<(), Failure> {
+async fn fill(body: &mut ByteStream, buffer: &mut [u8], filled: &mut usize) -> Result<(), CallFailure> {
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|error| Failure::broken(super::error::causes(&error)))?;
+        let piece = piece.map_err(|error| CallFailure::broken(super::error::causes(&error)))?;
         let Some(space) = buffer.get_mut(*filled..*filled + piece.len()) else {
-            return Err(Failure::broken("more bytes than were asked for"));
+            return Err(CallFailure::broken("more bytes than were asked for"));
         };
         space.copy_from_slice(&piece);
         *filled += piece.len();
     }
-    if *filled < buffer.len() { Err(Failure::broken("the body ended early")) } else { Ok(()) }
+    if *filled < buffer.len() { Err(CallFailure::broken("the body ended early")) } else { Ok(()) }
 }
 
 /// An entity tag as a header has it.

@@ -13,14 +13,14 @@ const VISITS: u32 = 8;
 
 /// A file found by [`list`].
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub struct ListedFile<'a> {
     /// Path below the root, with `/` between its parts.
     pub path: &'a str,
     /// The same with the root before it, as the system is asked for it.
     file: &'a Path,
 }
 
-impl Entry<'_> {
+impl ListedFile<'_> {
     /// Size in bytes and time of the last modification, of what a link points to. Asked for only when needed: it costs
     /// one system call a file.
     ///
@@ -73,7 +73,7 @@ pub enum Skipped {
 }
 
 /// One directory on the way down.
-struct Level {
+struct DirectoryLevel {
     /// Device and inode: the directory itself, whatever the name it was reached by.
     identity: (u64, u64),
     /// Its entries, not visited yet, last name first.
@@ -88,12 +88,12 @@ struct Level {
 ///
 /// # Errors
 /// The root itself cannot be listed.
-pub fn list(root: &Path, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Vec<Skipped>> {
+pub fn list(root: &Path, mut visit: impl FnMut(ListedFile<'_>)) -> io::Result<Vec<Skipped>> {
     let mut skipped = Vec::new();
     let mut visits = HashMap::new();
     let mut below = String::new();
     let identity = identity(&fs::metadata(root)?);
-    let mut levels = vec![Level { identity, names: names(root, &mut skipped)?, length: 0 }];
+    let mut levels = vec![DirectoryLevel { identity, names: names(root, &mut skipped)?, length: 0 }];
     while let Some(level) = levels.last_mut() {
         below.truncate(level.length);
         let Some((name, kind)) = level.names.pop() else {
@@ -106,7 +106,7 @@ pub fn list(root: &Path, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Vec<Ski
         below.push_str(&name);
         let full = root.join(&below);
         if kind.is_file() {
-            visit(Entry { path: &below, file: &full });
+            visit(ListedFile { path: &below, file: &full });
             continue;
         }
         let found = match fs::metadata(&full) {
@@ -117,7 +117,7 @@ pub fn list(root: &Path, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Vec<Ski
             }
         };
         if found.is_file() {
-            visit(Entry { path: &below, file: &full });
+            visit(ListedFile { path: &below, file: &full });
         } else if found.is_dir() {
             let identity = self::identity(&found);
             let seen: &mut u32 = visits.entry(identity).or_default();
@@ -128,7 +128,7 @@ pub fn list(root: &Path, mut visit: impl FnMut(Entry<'_>)) -> io::Result<Vec<Ski
             } else {
                 *seen += 1;
                 match names(&full, &mut skipped) {
-                    Ok(names) => levels.push(Level { identity, names, length: below.len() }),
+                    Ok(names) => levels.push(DirectoryLevel { identity, names, length: below.len() }),
                     Err(source) => skipped.push(Skipped::Unreadable { path: full, source }),
                 }
             }

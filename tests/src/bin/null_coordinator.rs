@@ -2,11 +2,11 @@
 //! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
 
 use edp_production::director::{self, Budget, DriveOptions, Left};
-use edp_production::ledger::{Ledger, State};
+use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::ledger_handle::LedgerHandle;
 use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
-use edp_queue::{Link, Options};
+use edp_queue::{Link, QueueOptions};
 use edp_store::Stores;
 use edp_tests::null;
 use std::time::Instant;
@@ -20,14 +20,14 @@ fn main() {
     let [url, production, path, recipes] = &arguments[..] else { panic!("URL PRODUCTION LEDGER RECIPES") };
     let recipes: usize = recipes.parse().expect("a number of recipes");
     let mut ledger = Ledger::open(path.as_ref(), production, Policy::default()).expect("the ledger");
-    let before = ledger.counts().expect("its counts").of(State::Done) as usize;
+    let before = ledger.counts().expect("its counts").of(RecipeState::Done) as usize;
     for first in (0..recipes).step_by(PAGE) {
         let page: Vec<_> = (first..recipes.min(first + PAGE)).map(null::recipe).collect();
         ledger.add(&page).expect("the ledger takes the list");
     }
     println!("listed {before} done, after {:.2} s", begun.elapsed().as_secs_f64());
     let settings = QueueSettings { url: Some(url.parse().expect("an address")), ..QueueSettings::default() };
-    let options = Options::from_settings(&settings, production.parse().expect("a name")).expect("settings");
+    let options = QueueOptions::from_settings(&settings, production.parse().expect("a name")).expect("settings");
     let plan = DriveOptions {
         production: production.clone(),
         window: 1000,
@@ -42,7 +42,7 @@ fn main() {
     let runtime = edp_worker::console::runtime().expect("a runtime");
     let mut settled = before;
     let progress = |one: &edp_production::ledger::Settled| {
-        assert_eq!(one.state, State::Done, "{one:?}");
+        assert_eq!(one.state, RecipeState::Done, "{one:?}");
         if settled == before {
             println!("first outcome after {:.2} s", begun.elapsed().as_secs_f64());
         }

@@ -7,7 +7,7 @@ use crate::policies;
 use crate::scenario::{Dice, Scenario, ScenarioEnd, begin, until_made};
 use crate::steps;
 use crate::store;
-use edp_queue::{Link, Options, Queue};
+use edp_queue::{Link, Queue, QueueOptions};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use edp_tests::until;
@@ -290,7 +290,7 @@ fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let mut coordinator = fleet.coordinator();
     until("the queues are there", || fleet.depth(broker) > 0);
     let link = |production: &str| {
-        let options = Options::new(fleet.url.parse().unwrap(), production.parse().unwrap());
+        let options = QueueOptions::new(fleet.url.parse().unwrap(), production.parse().unwrap());
         Link::amqp(options).unwrap()
     };
     let (own, copies) = (link(fleet.production()), link(&format!("{}-copies", fleet.production())));

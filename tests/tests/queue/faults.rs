@@ -1,7 +1,7 @@
 //! What happens to a broker, to the ways to it, and to whoever uses them.
 
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
-use edp_queue::{Death, Link, PublishError, Queue, State};
+use edp_queue::{Death, Link, LinkState, PublishError, Queue};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Mode, Proxy};
 use std::sync::Arc;
@@ -59,12 +59,12 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     // no answer is a loss, and what was not confirmed is published again
     proxy.set(Mode::Swallow);
     let publishing = tokio::spawn(async move { publisher.publish(message(1)).await });
-    is(&link, |state| matches!(state, State::Down { .. })).await;
+    is(&link, |state| matches!(state, LinkState::Down { .. })).await;
     assert!(!publishing.is_finished());
     proxy.set(Mode::Pass);
     proxy.cut();
     soon(publishing).await??;
-    is(&link, |state| matches!(state, State::Up)).await;
+    is(&link, |state| matches!(state, LinkState::Up)).await;
 
     // slowness is none
     proxy.set(Mode::Delay(Duration::from_millis(100)));
@@ -80,7 +80,7 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     drop(soon(consumer.next()).await?.expect("a delivery"));
     proxy.set(Mode::Swallow);
     let stopping = tokio::spawn(async move { consumer.stop().await });
-    is(&link, |state| matches!(state, State::Down { .. })).await;
+    is(&link, |state| matches!(state, LinkState::Down { .. })).await;
     proxy.set(Mode::Refuse);
     proxy.cut();
     soon(stopping).await?;
@@ -147,7 +147,7 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
         let publisher = publisher.clone();
         tokio::spawn(async move { soon(publisher.publish(message(3))).await })
     };
-    is(&link, |state| matches!(state, State::Blocked { .. })).await;
+    is(&link, |state| matches!(state, LinkState::Blocked { .. })).await;
     // deliveries go on
     let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
     for n in 0..3 {
@@ -166,7 +166,7 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
 
     broker.alarm(false);
     soon(blocked).await??;
-    is(&link, |state| matches!(state, State::Up)).await;
+    is(&link, |state| matches!(state, LinkState::Up)).await;
     let delivery = soon(consumer.next()).await?.expect("a delivery");
     assert!([3, 9].contains(&number(&delivery.message)));
     Ok(())
@@ -184,7 +184,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
     let reasons = tokio::spawn(async move {
         let mut reasons = Vec::new();
         while states.changed().await.is_ok() {
-            if let State::Down { why, .. } = &*states.borrow_and_update() {
+            if let LinkState::Down { why, .. } = &*states.borrow_and_update() {
                 reasons.push(why.clone());
             }
         }
@@ -195,7 +195,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
         let link = link.clone();
         async move { link.depth(Queue::Recipes).await }
     });
-    is(&link, |state| matches!(state, State::Down { .. })).await;
+    is(&link, |state| matches!(state, LinkState::Down { .. })).await;
     // The connection is given up by now, or will be within the time that its orderly end may take.
     let given_up = async {
         while proxy.connections() < 2 {
@@ -221,7 +221,7 @@ pub(super) async fn limited(broker: &Broker) -> Check {
         let link = link.clone();
         async move { link.declare().await }
     });
-    is(&link, |state| matches!(state, State::Down { why, .. } if why.contains("limit"))).await;
+    is(&link, |state| matches!(state, LinkState::Down { why, .. } if why.contains("limit"))).await;
     assert!(!declaring.is_finished());
     broker.control(["clear_vhost_limits"]);
     soon(declaring).await??;
@@ -314,7 +314,7 @@ pub(super) async fn deleted(broker: &Broker) -> Check {
     let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
     let (orders, reports) = (coordinator.publisher(Queue::Recipes, 1), worker.publisher(Queue::Results, 1));
     let notices = [coordinator.state(), worker.state()].map(|mut state| {
-        tokio::spawn(async move { state.wait_for(|state| matches!(state, State::Down { .. })).await.map(drop) })
+        tokio::spawn(async move { state.wait_for(|state| matches!(state, LinkState::Down { .. })).await.map(drop) })
     });
     for queue in ["edp.deleted.recipes", "edp.deleted.results"] {
         broker.delete(queue);
@@ -366,7 +366,7 @@ pub(super) async fn stopped(broker: &Broker) -> Check {
     let publisher = link.publisher(Queue::Recipes, 10);
     soon(publisher.publish(message(1))).await?;
     broker.stop();
-    is(&link, |state| matches!(state, State::Down { .. })).await;
+    is(&link, |state| matches!(state, LinkState::Down { .. })).await;
     let publishing = tokio::spawn(async move { publisher.publish(message(2)).await });
     broker.run();
     soon(publishing).await??;

@@ -4,8 +4,8 @@
 
 mod faults;
 
-use edp_queue::topology::Production;
-use edp_queue::{Depth, Link, Message, Options, Publisher, Queue, QueueError, State, Tls, TlsError};
+use edp_queue::topology::ProductionName;
+use edp_queue::{Link, LinkState, Message, Publisher, Queue, QueueDepth, QueueError, QueueOptions, Tls, TlsError};
 use edp_tests::broker::Broker;
 use edp_tests::certificates::Certificates;
 use edp_tests::proxy::{Mode, Proxy};
@@ -36,15 +36,15 @@ fn number(message: &Message) -> usize {
 }
 
 /// The link of a program: as a coordinator's or a worker's, with deadlines for tests.
-fn options(url: &str, production: &str) -> Options {
-    let production: Production = production.parse().expect("a name");
-    let mut options = Options::new(url.parse().expect("an address"), production);
+fn options(url: &str, production: &str) -> QueueOptions {
+    let production: ProductionName = production.parse().expect("a name");
+    let mut options = QueueOptions::new(url.parse().expect("an address"), production);
     options.patience = SOON;
     options.confirm = Duration::from_secs(10);
     options
 }
 
-async fn is(link: &Link, wanted: impl Fn(&State) -> bool) {
+async fn is(link: &Link, wanted: impl Fn(&LinkState) -> bool) {
     soon(link.state().wait_for(|state| wanted(state))).await.expect("a link that lives");
 }
 
@@ -279,7 +279,7 @@ async fn declaring(broker: &Broker) -> Check {
     let waiting = tokio::spawn(async move { worker.await_declared(SOON).await.map(|()| worker) });
     soon(coordinator.declare()).await?;
     let worker = soon(waiting).await??;
-    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, Depth::default());
+    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, QueueDepth::default());
 
     broker.foreign("edp.foreign.recipes");
     let error = soon(Link::amqp(options(url, "foreign"))?.declare()).await.expect_err("the queue is another");
@@ -298,7 +298,7 @@ async fn standing_by(broker: &Broker) -> Check {
         let second = second.clone();
         tokio::spawn(async move { second.declare().await })
     };
-    let by = |state: &State| matches!(state, State::Down { why, .. } if why.starts_with("standing by"));
+    let by = |state: &LinkState| matches!(state, LinkState::Down { why, .. } if why.starts_with("standing by"));
     is(&second, by).await;
     // a worker is not kept out
     soon(link(broker.url("guest", "guest"))?.await_declared(SOON)).await?;
@@ -326,7 +326,7 @@ async fn refusals(broker: &Broker) -> Check {
     let also = soon(publisher.publish(message(1))).await.expect_err("the password is wrong").to_string();
     assert_eq!(error.to_string(), also);
     let state = link.state();
-    assert!(matches!(&*state.borrow(), State::Failed(_)));
+    assert!(matches!(&*state.borrow(), LinkState::Failed(_)));
     for text in [also, format!("{error:?} {link:?}"), format!("{:?}", options(&broker.url("a", "wr0ng-s3cret"), "b"))] {
         assert!(!text.contains("s3cret"), "{text}");
     }
@@ -353,7 +353,7 @@ async fn permissions(broker: &Broker) -> Check {
     let (coordinator, worker) = (link("coordinator", "one")?, link("worker", "two")?);
     soon(coordinator.declare()).await?;
     soon(worker.await_declared(SOON)).await?;
-    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, Depth::default());
+    assert_eq!(soon(worker.depth(Queue::Recipes)).await?, QueueDepth::default());
 
     // each does its part
     soon(coordinator.publisher(Queue::Recipes, 1).publish(message(1))).await?;

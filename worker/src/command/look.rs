@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct LookOptions {
     /// The granule
     #[arg(value_name = "GRANULE.nc")]
     granule: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &LookOptions) -> anyhow::Result<Ending> {
     let picture = options.out.clone().unwrap_or_else(|| options.granule.with_extension("png"));
     look::render(&options.granule, options.variable.as_deref(), options.level, &picture)?;
     out(&format!("{}\n", line(&picture.display().to_string())))?;

@@ -12,7 +12,7 @@ use edp_worker::tasks::{Places, Share, Tasks, production_date};
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct MakeOptions {
     /// Task list, ours or EDP's
     #[arg(value_name = "TASKS.json", required_unless_present = "tasklist")]
     tasks: Option<Location>,
@@ -58,12 +58,12 @@ pub(crate) struct Options {
     production_date: Option<String>,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    output: ReportForm,
 }
 
 /// Form of what is reported on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Output {
+enum ReportForm {
     /// For people.
     #[default]
     Human,
@@ -72,7 +72,7 @@ enum Output {
 }
 
 /// Runs the command.
-pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let share = match options.part {
         Some(share) => Some(share),
         None => Share::of_array(options.parts.map(|parts| parts as usize), |name| std::env::var(name).ok())
@@ -104,7 +104,7 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     let progress = Progress::new(tasks.recipes.len());
     let mut worker = console::worker(options.slots, options.replace, settings, &stores);
     worker.replace_older = options.replace_older;
-    let json = options.output == Output::Json;
+    let json = options.output == ReportForm::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many fail.
         options: session::SessionOptions {
@@ -125,8 +125,8 @@ pub(crate) fn execute(options: &Options, settings: &Settings) -> anyhow::Result<
     progress.finish();
     driven.refuse(tasks.refused, &progress);
     match options.output {
-        Output::Json => out_json(&driven.json()?)?,
-        Output::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
+        ReportForm::Json => out_json(&driven.json()?)?,
+        ReportForm::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
     Ok(driven.ending())
 }

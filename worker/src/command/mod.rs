@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Makes granules of ECCO ocean state estimates and looks at them.
 #[derive(Debug, Parser)]
 #[command(name = "edp-worker", version, propagate_version = true, max_term_width = 110)]
-pub(crate) struct Cli {
+pub(crate) struct WorkerCli {
     /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
@@ -29,26 +29,26 @@ pub(crate) struct Cli {
     #[arg(long, alias = "profile", global = true, value_name = "NAME")]
     aws_profile: Option<String>,
     #[command(subcommand)]
-    command: Command,
+    command: WorkerCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum WorkerCommand {
     /// Makes the granules of a task list here and now, or one share of them: array jobs without any queue
     #[command(after_help = "Examples: edp-worker make tasks.json
           edp-worker make tasks.json --part 2/8
           sbatch --array=1-8 --wrap 'edp-worker make tasks.json'")]
-    Make(make::Options),
+    Make(make::MakeOptions),
     /// Makes granules of recipes from a queue until told to stop
     #[command(after_help = "Example: EDP_QUEUE__URL=amqp://user:password@broker/edp edp-worker serve --root /data")]
-    Serve(serve::Options),
+    Serve(serve::ServeOptions),
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
-    Look(look::Options),
+    Look(look::LookOptions),
 }
 
 /// Runs the command that was asked for.
-pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
+pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
     settings.store.s3.profile = cli.aws_profile.or(settings.store.s3.profile);
     let level = cli.log.as_deref().or(settings.log.as_deref());
@@ -59,14 +59,14 @@ pub(crate) fn execute(cli: Cli) -> anyhow::Result<Ending> {
     check_profile(&settings.store.s3).map_err(|e| Usage::from_error(&e))?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
-        Command::Make(options) => {
+        WorkerCommand::Make(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);
             make::execute(&options, &settings)
         }
-        Command::Serve(options) => {
+        WorkerCommand::Serve(options) => {
             settings.store.s3.allow_unconditional(options.unconditional);
             serve::execute(&options, &settings, &name)
         }
-        Command::Look(options) => look::execute(&options),
+        WorkerCommand::Look(options) => look::execute(&options),
     }
 }

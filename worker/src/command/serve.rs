@@ -5,8 +5,8 @@ use clap::Args;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
-use edp_queue::topology::Production;
-use edp_queue::{Address, AddressError, Link, Options as QueueOptions};
+use edp_queue::topology::ProductionName;
+use edp_queue::{Address, AddressError, Link, QueueOptions};
 use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 /// Options of the command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct ServeOptions {
     /// The broker: amqp://user@host/vhost or amqps://... (give passwords by EDP_QUEUE__URL, not here)
     #[arg(long, value_name = "URL")]
     queue: Option<String>,
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
-    production: Production,
+    production: ProductionName,
     /// Directory or s3://bucket/prefix beneath which recipes may read and write (repeatable)
     #[arg(long, value_name = "LOCATION")]
     root: Vec<Location>,
@@ -59,7 +59,7 @@ const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
 /// Runs the command, as the worker of this name.
-pub(crate) fn execute(options: &Options, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     // Parsed here: a value that the parser of the command line refuses is repeated, with the password in it.

@@ -1,8 +1,8 @@
 //! What people see: notes, a bar, a table.
 
 use super::pulse::Pulse;
-use edp_production::ledger::State;
-use edp_production::report::{Entry, Report};
+use edp_production::ledger::RecipeState;
+use edp_production::report::{GranuleEntry, Report};
 use edp_program::telemetry::lines;
 use edp_protocol::name::base_name;
 use edp_protocol::text;
@@ -66,7 +66,7 @@ fn print(text: &str) -> io::Result<()> {
 pub struct Progress {
     bar: ProgressBar,
     _pulse: Option<Pulse>,
-    said: Mutex<Said>,
+    said: Mutex<ShownWarnings>,
 }
 
 impl Progress {
@@ -91,14 +91,16 @@ impl Progress {
     }
 
     /// One granule has come to an end; what went wrong is said at once, a warning once for each dataset.
-    pub fn ended(&self, entry: &Entry) {
+    pub fn ended(&self, entry: &GranuleEntry) {
         self.bar.inc(1);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let new = entry.warnings.iter().filter(|warning| said.is_new(&entry.granule, warning));
         let mut lines: Vec<String> = new.map(|warning| format!("warning: {warning}")).collect();
         drop(said);
         let standing = entry.standing;
-        if let (Some(reason), State::Held | State::Failed | State::Conflict) = (&entry.reason, standing.state) {
+        if let (Some(reason), RecipeState::Held | RecipeState::Failed | RecipeState::Conflict) =
+            (&entry.reason, standing.state)
+        {
             lines.push(format!("{}: {reason}", standing.word()));
         }
         self.bar.suspend(|| lines.iter().for_each(|line| note(line)));
@@ -116,14 +118,14 @@ impl Progress {
 
 /// Warnings that were shown. All granules of a dataset share most of theirs.
 #[derive(Debug, Default)]
-struct Said {
+struct ShownWarnings {
     /// Dataset and the rest of the text.
     texts: HashSet<(String, String)>,
     /// How many were like one before.
     repeated: usize,
 }
 
-impl Said {
+impl ShownWarnings {
     /// Whether a warning about a granule is the first such about its dataset, which is the granule's directory.
     fn is_new(&mut self, granule: &str, warning: &str) -> bool {
         let dataset = granule.strip_suffix(base_name(granule)).unwrap_or(granule);
@@ -156,8 +158,8 @@ impl Counter {
 
 /// A table of the granules of a production, by name.
 pub fn table(report: &Report) -> String {
-    let named = |entry: &'_ Entry| text::line(base_name(&entry.granule)).into_owned();
-    let mut entries: Vec<(String, &Entry)> = report.entries.iter().map(|entry| (named(entry), entry)).collect();
+    let named = |entry: &'_ GranuleEntry| text::line(base_name(&entry.granule)).into_owned();
+    let mut entries: Vec<(String, &GranuleEntry)> = report.entries.iter().map(|entry| (named(entry), entry)).collect();
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     let width = entries.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("granule".len());
     let mut text = format!("{:<width$}  {:<8}  {:>9}  {:>7}\n", "granule", "state", "kB", "seconds");
@@ -175,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_shown_once_for_each_dataset() {
-        let mut said = Said::default();
+        let mut said = ShownWarnings::default();
         let mut shown = |granule: &str, text: &str| said.is_new(granule, &format!("{granule}: {text}"));
         assert!(shown("out/A/A_1992-01.nc", "THETA: no entry"));
         assert!(shown("out/A/A_1992-01.nc", "SALT: no entry"));

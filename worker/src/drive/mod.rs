@@ -7,15 +7,15 @@ use crate::console::{self, Ending, Progress, Signal, Stop, Usage, note};
 use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, Left};
-use edp_production::ledger::{LedgerError, State};
-use edp_production::records::{self, Manifest, Record, Records};
-use edp_production::report::{Entry, Report};
+use edp_production::ledger::{LedgerError, RecipeState};
+use edp_production::records::{self, GranuleRecord, Manifest, Records};
+use edp_production::report::{GranuleEntry, Report};
 use edp_production::session::{Feed, LedgerPlace, Session, SessionEnd, SessionError, SessionEvent, SessionOptions};
 use edp_production::verify::{InspectionDepth, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
-use edp_queue::{Link, Options as QueueOptions, PublishError};
+use edp_queue::{Link, PublishError, QueueOptions};
 use edp_store::Stores;
 use local::LocalWorker;
 use std::collections::HashMap;
@@ -84,7 +84,7 @@ impl Driven {
     /// Adds granules whose recipes could not even be tried, with the reasons.
     pub fn refuse(&mut self, refused: Vec<(String, String)>, progress: &Progress) {
         for (granule, reason) in refused {
-            let entry = Entry::unlisted(granule, String::new(), State::Failed, reason);
+            let entry = GranuleEntry::unlisted(granule, String::new(), RecipeState::Failed, reason);
             progress.ended(&entry);
             self.report.entries.push(entry);
         }
@@ -115,7 +115,7 @@ impl Drive {
         progress: &Progress,
     ) -> anyhow::Result<Result<Driven, Ending>>
     where
-        G: Future<Output = Result<Vec<Entry>, DriveError>>,
+        G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
     {
         let (list, stores) = (self.list.take(), self.stores.clone());
         if let Some(list) = &list {
@@ -170,7 +170,7 @@ impl Drive {
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<(SessionEnd, bool)>>
     where
-        G: Future<Output = Result<Vec<Entry>, DriveError>>,
+        G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
     {
         let listen = |event: SessionEvent<'_>| tell(&event, progress);
         let Drive { mut options, recipes, stores, workers, .. } = self;
@@ -229,10 +229,10 @@ fn dated(recipe: &Recipe) -> Option<(String, String)> {
 /// What the granules of a report are, as far as they were hashed.
 fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
     let mut records = Records::default();
-    let is_its_own = |entry: &&Entry| entry.standing.state == State::Done && !entry.standing.older;
+    let is_its_own = |entry: &&GranuleEntry| entry.standing.state == RecipeState::Done && !entry.standing.older;
     for entry in report.entries.iter().filter(is_its_own) {
         let (Some(sha256), Some(date)) = (Digest::from_hex(&entry.sha256), dates.get(&entry.id)) else { continue };
-        records.enter(Record {
+        records.enter(GranuleRecord {
             id: entry.id.clone(),
             bytes: entry.bytes,
             sha256,

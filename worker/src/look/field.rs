@@ -32,7 +32,7 @@ pub(super) enum Kind {
 }
 
 /// One level of a variable.
-pub(super) struct Field {
+pub(super) struct FieldLevel {
     pub(super) name: String,
     pub(super) long_name: String,
     pub(super) units: String,
@@ -44,10 +44,15 @@ pub(super) struct Field {
     pub(super) range: Option<(f64, f64)>,
 }
 
-impl Field {
+impl FieldLevel {
     /// Reads a level of a variable, or of the file's first one; sides longer than `longest` cells (of all panels
     /// side by side) are shortened by averaging.
-    pub(super) fn read(path: &Path, variable: Option<&str>, level: usize, longest: usize) -> Result<Field, LookError> {
+    pub(super) fn read(
+        path: &Path,
+        variable: Option<&str>,
+        level: usize,
+        longest: usize,
+    ) -> Result<FieldLevel, LookError> {
         let mut session = ReaderSession::open(path)?;
         let variables = session.variables()?;
         let candidates: Vec<_> = variables.iter().filter(|v| kind(v).is_some()).collect();
@@ -70,14 +75,14 @@ impl Field {
             Some(Kind::Tiles) => Kind::Tiles,
             _ => Kind::Map { northward: northward(&mut session, &variables)? },
         };
-        let mut reader = Reader::new(session, chosen, level)?;
+        let mut reader = PanelReader::new(session, chosen, level)?;
         let sides = if kind == Kind::Tiles { 4 * reader.columns } else { reader.columns.max(reader.rows) };
         let block = sides.div_ceil(longest).max(1);
         let mut range = None;
         let panels = (0..if kind == Kind::Tiles { TILES } else { 1 })
             .map(|panel| reader.panel(panel, block, &mut range))
             .collect::<Result<_, _>>()?;
-        Ok(Field {
+        Ok(FieldLevel {
             name: chosen.name.clone(),
             long_name: chosen.long_name.clone(),
             units: chosen.units.clone(),
@@ -113,7 +118,7 @@ fn northward(session: &mut ReaderSession, variables: &[Described]) -> Result<boo
 }
 
 /// Reads panels of one level.
-struct Reader<'a> {
+struct PanelReader<'a> {
     session: ReaderSession,
     variable: &'a Described,
     /// Start of the level: everything but panel, row, column.
@@ -125,7 +130,7 @@ struct Reader<'a> {
     missing: Vec<f64>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PanelReader<'a> {
     fn new(session: ReaderSession, variable: &'a Described, level: usize) -> Result<Self, LookError> {
         let (file, name) = (session.path().to_owned(), variable.name.clone());
         let tiled = kind(variable) == Some(Kind::Tiles);
@@ -151,7 +156,7 @@ impl<'a> Reader<'a> {
             start[at] = level;
         }
         let (missing, layered) = (variable.missing(), vertical.is_some());
-        Ok(Reader { session, variable, leading: start, tiled, rows, columns, layered, missing })
+        Ok(PanelReader { session, variable, leading: start, tiled, rows, columns, layered, missing })
     }
 
     /// Reads a panel, averages blocks of `block` x `block` cells, and widens the range of values.

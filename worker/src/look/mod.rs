@@ -18,7 +18,7 @@ use canvas::Canvas;
 use colour::{INK, LAND};
 use edp_engine::reader::ReadError;
 use edp_files::output;
-use field::{Field, Kind, Panel};
+use field::{FieldLevel, Kind, Panel};
 use std::path::{Path, PathBuf};
 
 /// Widest map, pixels.
@@ -114,7 +114,7 @@ pub enum LookError {
 /// # Errors
 /// The granule cannot be read or has no such field or level, or the picture cannot be written.
 pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) -> Result<Picture, LookError> {
-    let field = Field::read(granule, variable, level, WIDEST)?;
+    let field = FieldLevel::read(granule, variable, level, WIDEST)?;
     let (scale, palette) = scale(&field);
     let map = layout(&field);
     let zoom = (WIDEST / map.columns.max(map.rows)).max(1);
@@ -126,9 +126,9 @@ pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) 
 
     for (at, cell) in map.cells.iter().enumerate() {
         let colour = match cell {
-            Cell::Outside => continue,
-            Cell::Value(value) if value.is_nan() => LAND,
-            Cell::Value(value) => colour_at(f64::from(*value)),
+            LayoutCell::Outside => continue,
+            LayoutCell::Value(value) if value.is_nan() => LAND,
+            LayoutCell::Value(value) => colour_at(f64::from(*value)),
         };
         page.fill(MARGIN + at % map.columns * zoom, top + at / map.columns * zoom, zoom, zoom, colour);
     }
@@ -139,13 +139,13 @@ pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) 
     bar(&mut page, top + height + MARGIN, scale, field.range, &colour_at);
 
     save(&page, out).map_err(|source| LookError::Write { file: out.to_owned(), source })?;
-    let Field { name, units, range, .. } = field;
+    let FieldLevel { name, units, range, .. } = field;
     Ok(Picture { variable: name, units, width: page.width, height: page.height, range, scale, palette })
 }
 
 /// One place of the layout.
 #[derive(Clone, Copy)]
-enum Cell {
+enum LayoutCell {
     /// No tile is here.
     Outside,
     /// NaN is land.
@@ -156,26 +156,27 @@ enum Cell {
 struct Map {
     rows: usize,
     columns: usize,
-    cells: Vec<Cell>,
+    cells: Vec<LayoutCell>,
     /// Column, row, columns, rows of the frames.
     frames: Vec<(usize, usize, usize, usize)>,
 }
 
 /// Lays the panels out.
-fn layout(field: &Field) -> Map {
+fn layout(field: &FieldLevel) -> Map {
     let Panel { rows, columns, values } = &field.panels[0];
     match field.kind {
         Kind::Map { northward } => {
             let lines = values.chunks_exact(*columns);
             let values: Vec<f32> =
                 if northward { lines.rev().flatten().copied().collect() } else { lines.flatten().copied().collect() };
-            let cells = values.into_iter().map(Cell::Value).collect();
+            let cells = values.into_iter().map(LayoutCell::Value).collect();
             Map { rows: *rows, columns: *columns, cells, frames: vec![(0, 0, *columns, *rows)] }
         }
         Kind::Tiles => {
             // Tiles are square, but a broken file need not be.
             let n = (*rows).max(*columns);
-            let mut map = Map { rows: 4 * n, columns: 4 * n, cells: vec![Cell::Outside; 16 * n * n], frames: vec![] };
+            let mut map =
+                Map { rows: 4 * n, columns: 4 * n, cells: vec![LayoutCell::Outside; 16 * n * n], frames: vec![] };
             for (tile, panel) in field.panels.iter().enumerate() {
                 let (left, top) = match tile {
                     0..=5 => (tile / 3 * n, (3 - tile % 3) * n),
@@ -187,7 +188,7 @@ fn layout(field: &Field) -> Map {
                     let (j, i) = (at / panel.columns, at % panel.columns);
                     // From tile 7 on, i runs southwards and j eastwards.
                     let (x, y) = if tile < 7 { (i, n - 1 - j) } else { (j, i) };
-                    map.cells[(top + y) * map.columns + left + x] = Cell::Value(*value);
+                    map.cells[(top + y) * map.columns + left + x] = LayoutCell::Value(*value);
                 }
             }
             map
@@ -196,7 +197,7 @@ fn layout(field: &Field) -> Map {
 }
 
 /// Ends of the colour bar and the palette.
-fn scale(field: &Field) -> ((f64, f64), Palette) {
+fn scale(field: &FieldLevel) -> ((f64, f64), Palette) {
     let mut values: Vec<f32> = field.panels.iter().flat_map(|p| &p.values).copied().filter(|v| v.is_finite()).collect();
     if values.is_empty() {
         return ((0.0, 1.0), Palette::Sequential);
@@ -216,7 +217,7 @@ fn scale(field: &Field) -> ((f64, f64), Palette) {
     }
 }
 
-fn titles(page: &mut Canvas, field: &Field, level: usize, granule: &Path) {
+fn titles(page: &mut Canvas, field: &FieldLevel, level: usize, granule: &Path) {
     let mut title = field.name.clone();
     if !field.units.is_empty() {
         title += &format!(" [{}]", field.units);

@@ -12,10 +12,10 @@ const HOSTILE: usize = 1000;
 
 /// What the task messages that came say about the worker.
 #[derive(Debug, Default)]
-pub(super) struct Fitness(Mutex<Seen>);
+pub(super) struct Fitness(Mutex<FitnessState>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct FitnessState {
     /// Whether a task message was for this worker.
     was_of_use: bool,
     /// Ids of the recipes that were not, since then.

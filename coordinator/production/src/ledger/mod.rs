@@ -23,8 +23,8 @@ mod view;
 mod writing;
 
 pub use claims::Claim;
-pub use state::{Counts, Due, LedgerEvent, Made, Settled, State};
-pub use view::{Attempt, Dataset, Granule, Overview, Problem, View, WorkerSeen};
+pub use state::{Counts, Due, LedgerEvent, MadeGranule, RecipeState, Settled};
+pub use view::{Attempt, DatasetProgress, Granule, Overview, UnfinishedRecipe, View, WorkerSeen};
 
 use super::retries::Policy;
 use edp_files::regular;

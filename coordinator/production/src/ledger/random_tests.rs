@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{POLICY, done, failed, id, recipes, started};
-use super::{Ledger, LedgerEvent, State};
+use super::{Ledger, LedgerEvent, RecipeState};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use proptest::prelude::*;
@@ -77,7 +77,7 @@ struct World {
     said: Vec<LedgerEvent>,
     heard: Vec<LedgerEvent>,
     /// Where settled recipes stood.
-    ended: BTreeMap<String, State>,
+    ended: BTreeMap<String, RecipeState>,
 }
 
 impl World {
@@ -90,7 +90,10 @@ impl World {
         for one in self.ledger().write(events, now).unwrap() {
             let before = self.ended.insert(one.id.clone(), one.state);
             // A granule that stands there is there, even if it had been given up.
-            assert!(before.is_none() || one.state == State::Done && before != Some(State::Done), "{before:?} {one:?}");
+            assert!(
+                before.is_none() || one.state == RecipeState::Done && before != Some(RecipeState::Done),
+                "{before:?} {one:?}"
+            );
         }
         self.check();
     }
@@ -101,12 +104,12 @@ impl World {
             states.insert(one.id, one.state);
             Ok(())
         };
-        self.ledger().each(&State::ALL, each).unwrap();
+        self.ledger().each(&RecipeState::ALL, each).unwrap();
         for (id, state) in &self.ended {
             assert_eq!(states[id], *state, "what is settled stays so");
         }
         for innocent in &self.recipes[2..] {
-            assert_ne!(states[&id(innocent)], State::Failed);
+            assert_ne!(states[&id(innocent)], RecipeState::Failed);
         }
     }
 
@@ -233,6 +236,6 @@ proptest! {
         }
         let counts = world.ledger().counts().unwrap();
         prop_assert_eq!(counts.settled(), 4, "{:?}", counts);
-        prop_assert_eq!((counts.of(State::Failed), counts.of(State::Done)), (2, 2));
+        prop_assert_eq!((counts.of(RecipeState::Failed), counts.of(RecipeState::Done)), (2, 2));
     }
 }

@@ -1,8 +1,8 @@
 //! What a coordinator asks its ledger.
 
-use super::state::{Counts, Due, Made, Settled, State};
+use super::state::{Counts, Due, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail};
-use crate::report::Entry;
+use crate::report::GranuleEntry;
 use edp_protocol::recipe::Recipe;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -75,7 +75,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be read.
-    pub fn add_stages(&self, entries: &mut [Entry]) -> Result<(), LedgerError> {
+    pub fn add_stages(&self, entries: &mut [GranuleEntry]) -> Result<(), LedgerError> {
         let mut read = || {
             let mut statement = self.connection.prepare(STAGES)?;
             let mut rows = statement.query([])?;
@@ -111,7 +111,7 @@ impl Ledger {
     /// The ledger cannot be read, or `each` fails.
     pub fn each<E: From<LedgerError>>(
         &self,
-        states: &[State],
+        states: &[RecipeState],
         mut each: impl FnMut(Settled) -> Result<(), E>,
     ) -> Result<(), E> {
         let fail = |source| E::from(self.fail(source));
@@ -154,7 +154,7 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     let mut counts = Counts::default();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        counts.0[State::of(row.get(0)?) as usize] += row.get::<_, i64>(1)?.unsigned_abs();
+        counts.0[RecipeState::of(row.get(0)?) as usize] += row.get::<_, i64>(1)?.unsigned_abs();
     }
     Ok(counts)
 }
@@ -166,10 +166,10 @@ pub(super) fn settled(row: &Row<'_>) -> rusqlite::Result<Settled> {
     Ok(Settled {
         granule: row.get(0)?,
         id: row.get(1)?,
-        state: State::of(row.get(2)?),
+        state: RecipeState::of(row.get(2)?),
         reason: row.get(3)?,
         attempts: row.get(4)?,
-        made: Made {
+        made: MadeGranule {
             already: already > 0,
             older: already.saturating_sub(1),
             bytes: row.get::<_, i64>(6)?.unsigned_abs(),

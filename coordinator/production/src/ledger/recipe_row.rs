@@ -2,8 +2,8 @@
 
 use super::millis;
 use super::reading::{SETTLED, settled};
-use super::state::{Made, Settled, State};
-use crate::retries::{Standing, Verdict};
+use super::state::{MadeGranule, RecipeState, Settled};
+use crate::retries::{RetryHistory, Verdict};
 use edp_protocol::message::FailureKind;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
@@ -23,7 +23,7 @@ pub(super) fn kind(kind: FailureKind) -> i64 {
 /// A recipe as the ledger has it.
 pub(super) struct RecipeRow {
     pub(super) number: i64,
-    pub(super) state: State,
+    pub(super) state: RecipeState,
     pub(super) attempt: u32,
     pub(super) base: u32,
     pub(super) failures: u32,
@@ -40,7 +40,7 @@ impl RecipeRow {
         let read = |row: &rusqlite::Row<'_>| {
             Ok(RecipeRow {
                 number: row.get(0)?,
-                state: State::of(row.get(1)?),
+                state: RecipeState::of(row.get(1)?),
                 attempt: row.get(2)?,
                 base: row.get(3)?,
                 failures: row.get(4)?,
@@ -71,13 +71,13 @@ impl RecipeRow {
         transaction: &Transaction<'_>,
         ended: Option<FailureKind>,
         now: i64,
-    ) -> rusqlite::Result<Standing> {
+    ) -> rusqlite::Result<RetryHistory> {
         let query = "SELECT DISTINCT name FROM attempt JOIN worker ON worker.number = attempt.worker
                      WHERE attempt.number = ?1 AND attempt > ?2 AND ended IS NULL AND last <= lost";
         let mut statement = transaction.prepare_cached(query)?;
         let lost = statement.query_map(params![self.number, self.base], |row| row.get(0))?;
         let mut standing =
-            Standing { failures: self.failures, lost: lost.collect::<Result<_, _>>()?, ..Standing::default() };
+            RetryHistory { failures: self.failures, lost: lost.collect::<Result<_, _>>()?, ..RetryHistory::default() };
         if let Some(FailureKind::NotFound | FailureKind::Denied) = ended {
             let query = "SELECT name FROM attempt JOIN worker ON worker.number = attempt.worker
                          WHERE attempt.number = ?1 AND attempt > ?2 AND kind IN (?3, ?4)";
@@ -116,15 +116,15 @@ impl RecipeRow {
     }
 
     /// It has come to its end without a granule that is its own.
-    fn end(&self, transaction: &Transaction<'_>, state: State, reason: &str) -> rusqlite::Result<Settled> {
+    fn end(&self, transaction: &Transaction<'_>, state: RecipeState, reason: &str) -> rusqlite::Result<Settled> {
         let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
         transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
         self.read(transaction)
     }
 
     /// The granule stands there, whatever was thought before.
-    pub(super) fn done(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
-        if self.state == State::Done {
+    pub(super) fn done(&self, transaction: &Transaction<'_>, made: &MadeGranule) -> rusqlite::Result<Option<Settled>> {
+        if self.state == RecipeState::Done {
             return self.compare(transaction, made);
         }
         // A digest that was recorded before stays where the granule was only seen to be there: it is what tells later
@@ -141,7 +141,7 @@ impl RecipeRow {
 
     /// Another attempt has made the granule that stands there, or has found it. The same recipe gives the same bytes,
     /// unless what it is made of was changed in between.
-    fn compare(&self, transaction: &Transaction<'_>, made: &Made) -> rusqlite::Result<Option<Settled>> {
+    fn compare(&self, transaction: &Transaction<'_>, made: &MadeGranule) -> rusqlite::Result<Option<Settled>> {
         if self.sha256.is_empty() || made.sha256.is_empty() || self.sha256 == made.sha256 {
             return Ok(None);
         }
@@ -150,7 +150,7 @@ impl RecipeRow {
              plan again, and make it again with --replace",
             self.sha256, made.sha256
         );
-        self.end(transaction, State::Conflict, &reason).map(Some)
+        self.end(transaction, RecipeState::Conflict, &reason).map(Some)
     }
 
     fn read(&self, transaction: &Transaction<'_>) -> rusqlite::Result<Settled> {

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{done, failed, id, listed, recipes, send, started};
-use super::{LedgerError, LedgerEvent, State};
-use crate::records::Record;
+use super::{LedgerError, LedgerEvent, RecipeState};
+use crate::records::GranuleRecord;
 use edp_protocol::Digest;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
@@ -28,7 +28,7 @@ fn what_one_worker_does_not_find_another_is_asked_for() {
     let mut waiting = ledger.write(&[missed(4, one)], now).unwrap();
     assert!(waiting.is_empty());
     ledger
-        .each::<LedgerError>(&[State::Waiting], |one| {
+        .each::<LedgerError>(&[RecipeState::Waiting], |one| {
             waiting.push(one);
             Ok(())
         })
@@ -38,7 +38,7 @@ fn what_one_worker_does_not_find_another_is_asked_for() {
     send(&mut ledger, now);
     let settled = ledger.write(&[missed(5, other)], now).unwrap();
     let reason = settled[0].reason.clone().unwrap();
-    assert!(settled[0].state == State::Failed && reason.contains(one) && reason.contains(other), "{reason}");
+    assert!(settled[0].state == RecipeState::Failed && reason.contains(one) && reason.contains(other), "{reason}");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_worker_alone_is_asked_three_times_over_the_back_off() {
     }
     send(&mut ledger, now);
     let settled = ledger.write(&[failed(&recipes[0], 3, "w", FailureKind::Denied)], now).unwrap();
-    assert_eq!((settled[0].state, settled[0].attempts), (State::Failed, 3));
+    assert_eq!((settled[0].state, settled[0].attempts), (RecipeState::Failed, 3));
     // Somebody who sends it again begins anew.
     ledger.reopen(&id(&recipes[0])).unwrap();
     send(&mut ledger, now);
@@ -84,7 +84,7 @@ fn dropped_orders_are_sent_again_and_count_for_nothing() {
         assert_eq!(ledger.under_way().unwrap(), 2);
     }
     let settled = ledger.write(&[done(&recipes[0], 20, "w"), done(&recipes[1], 1, "w")], now).unwrap();
-    assert!(settled.iter().all(|one| one.state == State::Done && one.reason.is_none()), "{settled:?}");
+    assert!(settled.iter().all(|one| one.state == RecipeState::Done && one.reason.is_none()), "{settled:?}");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
     let recipes = recipes();
     let mut ledger = listed(&recipes[..1]);
     let id = id(&recipes[0]);
-    let record = Record {
+    let record = GranuleRecord {
         id: id.clone(),
         bytes: 7,
         sha256: Digest::of(b"granule"),
@@ -122,7 +122,7 @@ fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
     };
     ledger.record([&record].into_iter()).unwrap();
     ledger.adopt(&[(id.clone(), 7)]).unwrap();
-    assert_eq!(ledger.counts().unwrap().of(State::Done), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 1);
     ledger.mend(&id).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, record.sha256.as_str());
     // but one that was read counts as it is

@@ -4,7 +4,7 @@ use edp_protocol::wire::Outcome;
 
 /// Where a recipe stands. The numbers are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
+pub enum RecipeState {
     /// To be sent when it is due.
     Waiting = 0,
     /// In the queue or with a worker, until its lease ends.
@@ -19,30 +19,36 @@ pub enum State {
     Conflict = 5,
 }
 
-impl State {
+impl RecipeState {
     /// All of them.
-    pub const ALL: [State; 6] =
-        [State::Waiting, State::UnderWay, State::Done, State::Held, State::Failed, State::Conflict];
+    pub const ALL: [RecipeState; 6] = [
+        RecipeState::Waiting,
+        RecipeState::UnderWay,
+        RecipeState::Done,
+        RecipeState::Held,
+        RecipeState::Failed,
+        RecipeState::Conflict,
+    ];
 
     /// Whether nothing more is going to happen.
     pub fn is_settled(self) -> bool {
-        !matches!(self, State::Waiting | State::UnderWay)
+        !matches!(self, RecipeState::Waiting | RecipeState::UnderWay)
     }
 
     /// The word for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Waiting => "waiting",
-            State::UnderWay => "under way",
-            State::Done => "done",
-            State::Held => "held",
-            State::Failed => "failed",
-            State::Conflict => "conflict",
+            RecipeState::Waiting => "waiting",
+            RecipeState::UnderWay => "under way",
+            RecipeState::Done => "done",
+            RecipeState::Held => "held",
+            RecipeState::Failed => "failed",
+            RecipeState::Conflict => "conflict",
         }
     }
 
-    pub(super) fn of(number: i64) -> State {
-        State::ALL.into_iter().find(|state| *state as i64 == number).unwrap_or(State::Waiting)
+    pub(super) fn of(number: i64) -> RecipeState {
+        RecipeState::ALL.into_iter().find(|state| *state as i64 == number).unwrap_or(RecipeState::Waiting)
     }
 }
 
@@ -88,7 +94,7 @@ pub enum LedgerEvent {
 
 /// A granule that stands at its destination.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Made {
+pub struct MadeGranule {
     /// Whether it stood there before.
     pub already: bool,
     /// The output version that made it, if that is an earlier one than the recipe's; else 0.
@@ -111,22 +117,22 @@ pub struct Settled {
     /// The recipe's id.
     pub id: String,
     /// Where it stands.
-    pub state: State,
+    pub state: RecipeState,
     /// Why, unless it is done; of one that waits, why it was not made the last time.
     pub reason: Option<String>,
     /// Attempts sent.
     pub attempts: u32,
     /// What was made.
-    pub made: Made,
+    pub made: MadeGranule,
 }
 
 /// How many recipes of the present list are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts(pub(super) [u64; State::ALL.len()]);
+pub struct Counts(pub(super) [u64; RecipeState::ALL.len()]);
 
 impl Counts {
     /// How many are in a state.
-    pub fn of(&self, state: State) -> u64 {
+    pub fn of(&self, state: RecipeState) -> u64 {
         self.0[state as usize]
     }
 
@@ -137,6 +143,6 @@ impl Counts {
 
     /// How many are settled.
     pub fn settled(&self) -> u64 {
-        State::ALL.into_iter().filter(|state| state.is_settled()).map(|state| self.of(state)).sum()
+        RecipeState::ALL.into_iter().filter(|state| state.is_settled()).map(|state| self.of(state)).sum()
     }
 }

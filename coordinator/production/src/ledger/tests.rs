@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::reading::{COUNTS, DUE, NEXT, UNDER_WAY};
-use super::{Ledger, LedgerError, LedgerEvent, State, View};
+use super::{Ledger, LedgerError, LedgerEvent, RecipeState, View};
 use crate::fixture;
 use crate::retries::Policy;
 use edp_protocol::GridKind;
@@ -96,16 +96,16 @@ fn recipes_are_sent_in_order_and_settled_once() {
     assert_eq!(ledger.next().unwrap(), Some(60_000), "the leases");
     let settled = ledger.write(&[started(&recipes[0], 1, "w"), done(&recipes[0], 1, "w")], 5).unwrap();
     assert_eq!(settled.len(), 1);
-    assert_eq!((settled[0].state, settled[0].made.bytes, settled[0].made.warnings.len()), (State::Done, 7, 2));
+    assert_eq!((settled[0].state, settled[0].made.bytes, settled[0].made.warnings.len()), (RecipeState::Done, 7, 2));
     // Duplicates of every message change nothing.
     let again =
         [started(&recipes[0], 1, "w"), done(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Permanent)];
     assert!(ledger.write(&again, 6).unwrap().is_empty());
     let counts = ledger.counts().unwrap();
-    assert_eq!((counts.of(State::Done), counts.of(State::UnderWay), counts.settled()), (1, 3, 1));
+    assert_eq!((counts.of(RecipeState::Done), counts.of(RecipeState::UnderWay), counts.settled()), (1, 3, 1));
     let mut all = Vec::new();
     ledger
-        .each::<LedgerError>(&[State::Done], |one| {
+        .each::<LedgerError>(&[RecipeState::Done], |one| {
             all.push(one);
             Ok(())
         })
@@ -119,9 +119,9 @@ fn news_may_come_in_any_order() {
     let mut ledger = listed(&recipes);
     let due = ledger.due(0, 1).unwrap().remove(0);
     let settled = ledger.write(&[done(&recipes[0], 1, "w")], 1).unwrap();
-    assert_eq!(settled[0].state, State::Done);
+    assert_eq!(settled[0].state, RecipeState::Done);
     ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: 1 }, started(&recipes[0], 1, "w")], 2).unwrap();
-    assert_eq!(ledger.counts().unwrap().of(State::Done), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 1);
 }
 
 #[test]
@@ -136,12 +136,12 @@ fn transient_failures_come_back_and_end() {
     assert_eq!(send(&mut ledger, due)[0].1, 2);
     // News of the first attempt say nothing about the second.
     assert!(ledger.write(&[failed(&recipes[0], 1, "w", FailureKind::Transient)], due).unwrap().is_empty());
-    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 1);
     let settled = ledger.write(&[failed(&recipes[0], 2, "v", FailureKind::Transient)], due).unwrap();
-    assert_eq!((settled[0].state, settled[0].attempts), (State::Failed, 2));
+    assert_eq!((settled[0].state, settled[0].attempts), (RecipeState::Failed, 2));
     // But a granule that stands there is there.
     let settled = ledger.write(&[done(&recipes[0], 1, "w")], due).unwrap();
-    assert_eq!((settled[0].state, settled[0].reason.as_deref()), (State::Done, None));
+    assert_eq!((settled[0].state, settled[0].reason.as_deref()), (RecipeState::Done, None));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn lost_workers_are_counted_against_what_they_had_begun() {
         let settled = ledger.write(&lost, 0).unwrap();
         assert_eq!(settled.len(), usize::from(attempt == 3));
         if let [settled] = &settled[..] {
-            assert_eq!((settled.state, &settled.id), (State::Failed, &id(&recipes[0])));
+            assert_eq!((settled.state, &settled.id), (RecipeState::Failed, &id(&recipes[0])));
             assert!(settled.reason.as_ref().unwrap().contains("3 workers were lost while they made it (a, b, c)"));
         }
     }
@@ -180,7 +180,7 @@ fn workers_that_come_back_are_not_lost() {
         // It was only cut off, and says so later.
         ledger.write(&[failed(&recipes[0], attempt, worker, FailureKind::Returned)], 0).unwrap();
     }
-    assert_eq!(ledger.counts().unwrap().of(State::Failed), 0);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 0);
 }
 
 #[test]
@@ -190,10 +190,10 @@ fn leases_end() {
     send(&mut ledger, 0);
     ledger.write(&[started(&recipes[0], 1, "a")], 30_000).unwrap();
     assert!(ledger.expire(59_999, false).unwrap().is_empty());
-    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 2);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 2);
     // In a queue that is there, what was not begun waits on.
     ledger.expire(60_000, true).unwrap();
-    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 2);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 2);
     ledger.expire(120_000, true).unwrap();
     assert_eq!(send(&mut ledger, 120_000), [(1, 2, false)]);
     ledger.expire(400_000, false).unwrap();
@@ -219,8 +219,11 @@ fn a_ledger_goes_on_where_it_was() {
     // The present list has one recipe less; what the others came to is known.
     ledger.list(&recipes[..3]).unwrap();
     let counts = ledger.counts().unwrap();
-    assert_eq!([State::Done, State::Failed, State::UnderWay].map(|state| counts.of(state)), [1, 1, 1]);
-    assert_eq!(ledger.retry(State::Failed).unwrap(), 1);
+    assert_eq!(
+        [RecipeState::Done, RecipeState::Failed, RecipeState::UnderWay].map(|state| counts.of(state)),
+        [1, 1, 1]
+    );
+    assert_eq!(ledger.retry(RecipeState::Failed).unwrap(), 1);
     ledger.reopen(&id(&recipes[0])).unwrap();
     let sent = send(&mut ledger, 0);
     assert_eq!(sent.iter().map(|sent| sent.1).collect::<Vec<_>>(), [2, 2]);
@@ -233,7 +236,7 @@ fn a_list_for_another_place_is_made_there() {
     ledger.write(&[done(&recipes[0], 1, "w")], 0).unwrap();
     recipes[0].granule = recipes[0].granule.replace("out/", "elsewhere/");
     ledger.list(&recipes).unwrap();
-    assert_eq!(ledger.counts().unwrap().of(State::Done), 0);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 0);
     assert_eq!(ledger.due(0, 9).unwrap().len(), recipes.len());
 }
 
@@ -243,7 +246,7 @@ fn held_recipes_are_not_sent() {
     recipes[0].recipe.as_mut().unwrap().missing = vec!["SSH".into()];
     let mut ledger = listed(&recipes);
     let counts = ledger.counts().unwrap();
-    assert_eq!((counts.of(State::Held), counts.of(State::Waiting)), (1, 3));
+    assert_eq!((counts.of(RecipeState::Held), counts.of(RecipeState::Waiting)), (1, 3));
     assert_eq!(send(&mut ledger, 0).len(), 3);
 }
 
@@ -273,7 +276,7 @@ fn duplicates_of_failures_count_once() {
     assert!(due <= 1500, "a late duplicate of `started` gives no lease: {due}");
     assert_eq!(send(&mut ledger, due)[0].1, 2);
     assert!(ledger.write(&[transient], due).unwrap().is_empty());
-    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 1);
 }
 
 /// Attempts that outlive their leases count when they fail at last, each once; or they would be repeated for ever.
@@ -293,14 +296,14 @@ fn late_failures_count() {
     let late = failed(&recipes[0], 1, "w1", FailureKind::Transient);
     let other = failed(&recipes[0], 1, "other", FailureKind::Transient);
     assert!(ledger.write(&[late.clone(), late, other], 70_000).unwrap().is_empty());
-    assert_eq!(ledger.counts().unwrap().of(State::UnderWay), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 1);
     assert!(ledger.expire(120_000, false).unwrap().is_empty());
     begin(&mut ledger, 3, 120_000);
     let settled = ledger.write(&[failed(&recipes[0], 2, "w2", FailureKind::Transient)], 130_000).unwrap();
     assert_eq!(settled.len(), 1);
-    assert_eq!(settled[0].state, State::Failed);
+    assert_eq!(settled[0].state, RecipeState::Failed);
     // what is under way may still succeed
-    assert_eq!(ledger.write(&[done(&recipes[0], 3, "w3")], 140_000).unwrap()[0].state, State::Done);
+    assert_eq!(ledger.write(&[done(&recipes[0], 3, "w3")], 140_000).unwrap()[0].state, RecipeState::Done);
 }
 
 /// The outcome of a task message may be here before the broker's confirmation: then that comes too late to give a
@@ -326,8 +329,8 @@ fn a_second_beginning_is_a_beginning() {
         let lost = [started(&recipes[0], attempt, worker), failed(&recipes[0], attempt, "x", FailureKind::Lost)];
         ledger.write(&lost, 0).unwrap();
     }
-    assert_eq!(ledger.counts().unwrap().of(State::Failed), 1);
-    assert_eq!(ledger.retry(State::Failed).unwrap(), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 1);
+    assert_eq!(ledger.retry(RecipeState::Failed).unwrap(), 1);
     let old = [failed(&recipes[0], 3, "c", FailureKind::Permanent), failed(&recipes[0], 2, "x", FailureKind::Lost)];
     assert!(ledger.write(&old, 1).unwrap().is_empty());
     assert_eq!(send(&mut ledger, 1), [(1, 4, false)]);
@@ -347,7 +350,7 @@ fn a_worker_that_speaks_again_was_not_lost() {
         ledger.write(&lost, now).unwrap();
         ledger.write(&[started(&recipes[1], 1, worker)], now + 1).unwrap();
     }
-    assert_eq!(ledger.counts().unwrap().of(State::Failed), 0);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 0);
     assert_eq!(send(&mut ledger, 100), [(1, 5, false)]);
 }
 
@@ -400,7 +403,7 @@ fn orders_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_order_is_n
         ledger.write(&[started(&recipes[0], attempt, &format!("w{attempt}"))], 0).unwrap();
         ledger.recall(0).unwrap();
     }
-    assert_eq!(ledger.counts().unwrap().of(State::Failed), 1);
+    assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 1);
 }
 
 /// All that a coordinator asks in its rounds goes by the index: no scan, no sorting.
@@ -445,7 +448,7 @@ fn others_may_read_and_put_back_meanwhile() {
     let view = View::open(&path).unwrap();
     let overview = view.overview(now + 20_000, 10).unwrap();
     assert_eq!(
-        (overview.production.as_str(), overview.count(|_| true), overview.count(State::is_settled)),
+        (overview.production.as_str(), overview.count(|_| true), overview.count(RecipeState::is_settled)),
         ("p", 4, 2)
     );
     assert_eq!(overview.datasets.iter().map(|one| one.states.values().sum::<u64>()).collect::<Vec<_>>(), [2, 2]);
@@ -463,7 +466,7 @@ fn others_may_read_and_put_back_meanwhile() {
     assert!(view.find("nothing of it").unwrap().is_empty());
     assert_eq!(view.near(&name.replace("native", "natal")).unwrap()[0], name);
     let granule = view.granule(1).unwrap();
-    assert_eq!(granule.settled.state, State::Done);
+    assert_eq!(granule.settled.state, RecipeState::Done);
     let made = granule.made.unwrap();
     assert_eq!((made.location.as_str(), made.inputs[0].sha256.as_str()), (recipes[0].granule.as_str(), "cd"));
     assert_eq!((granule.attempts.len(), granule.attempts[0].outcome), (1, Some("done")));
@@ -471,7 +474,7 @@ fn others_may_read_and_put_back_meanwhile() {
     // A failed one is put back beside the coordinator, and the coordinator sends it.
     let (mut beside, at_work) = Ledger::beside(&path).unwrap();
     assert!(at_work);
-    assert_eq!(beside.retry(State::Failed).unwrap(), 1);
+    assert_eq!(beside.retry(RecipeState::Failed).unwrap(), 1);
     drop(beside);
     assert_eq!(send(&mut ledger, now), [(2, 2, false)]);
     drop(ledger);

@@ -3,7 +3,7 @@
 use super::reading::{SETTLED, counts, settled};
 use super::recipe_row::DONE;
 use super::schema::{LAYOUT, PACE, is_remote};
-use super::state::{Settled, State};
+use super::state::{RecipeState, Settled};
 use super::{LedgerError, check_files, copy, detail, sqlite};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::base_name;
@@ -37,7 +37,7 @@ pub struct Overview {
     /// When it was begun, in ms since 1970.
     pub begun: i64,
     /// How many recipes of the present list are in which state.
-    pub states: BTreeMap<State, u64>,
+    pub states: BTreeMap<RecipeState, u64>,
     /// Why it was given up, if it was.
     pub given_up: Option<String>,
     /// The build of its granules, if it is fixed.
@@ -45,29 +45,29 @@ pub struct Overview {
     /// Granules a second lately; none if none were made lately.
     pub pace: Option<f64>,
     /// The same by dataset.
-    pub datasets: Vec<Dataset>,
+    pub datasets: Vec<DatasetProgress>,
     /// Workers that were heard of, the last ones first.
     pub workers: Vec<WorkerSeen>,
     /// The first of those that failed, are in conflict or held.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<UnfinishedRecipe>,
     /// The first of those that wait to be sent again, with what happened to them.
-    pub delayed: Vec<Problem>,
+    pub delayed: Vec<UnfinishedRecipe>,
 }
 
 impl Overview {
     /// How many recipes are in one of these states.
-    pub fn count(&self, is: impl Fn(State) -> bool) -> u64 {
+    pub fn count(&self, is: impl Fn(RecipeState) -> bool) -> u64 {
         self.states.iter().filter(|(state, _)| is(**state)).map(|(_, count)| count).sum()
     }
 }
 
 /// A dataset on its grid.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Dataset {
+pub struct DatasetProgress {
     /// Its name, with period and grid.
     pub name: String,
     /// How many recipes are in which state.
-    pub states: BTreeMap<State, u64>,
+    pub states: BTreeMap<RecipeState, u64>,
 }
 
 /// A worker that was heard of.
@@ -91,11 +91,11 @@ pub struct WorkerSeen {
 
 /// A recipe that was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct UnfinishedRecipe {
     /// The granule.
     pub granule: String,
     /// Where it stands.
-    pub state: State,
+    pub state: RecipeState,
     /// Why.
     pub reason: String,
 }
@@ -239,7 +239,7 @@ impl View {
     /// The ledger cannot be read, or `each` fails.
     pub fn each<E: From<LedgerError>>(
         &self,
-        state: State,
+        state: RecipeState,
         mut each: impl FnMut(Settled) -> Result<(), E>,
     ) -> Result<(), E> {
         let fail = |source| E::from(self.fail(source));
@@ -324,7 +324,8 @@ fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>>
 
 fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Result<Overview> {
     let all = counts(connection)?;
-    let states = State::ALL.into_iter().map(|state| (state, all.of(state))).filter(|(_, count)| *count > 0).collect();
+    let states =
+        RecipeState::ALL.into_iter().map(|state| (state, all.of(state))).filter(|(_, count)| *count > 0).collect();
     let number = |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
     Ok(Overview {
         production: fact(connection, "production")?.unwrap_or_default(),
@@ -335,8 +336,8 @@ fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Res
         pace: pace(connection, now)?,
         datasets: datasets(connection)?,
         workers: workers(connection)?,
-        problems: first(connection, &[State::Failed, State::Conflict, State::Held], problems)?,
-        delayed: first(connection, &[State::Waiting], problems)?,
+        problems: first(connection, &[RecipeState::Failed, RecipeState::Conflict, RecipeState::Held], problems)?,
+        delayed: first(connection, &[RecipeState::Waiting], problems)?,
     })
 }
 
@@ -350,19 +351,19 @@ fn pace(connection: &Connection, now: i64) -> rusqlite::Result<Option<f64>> {
     Ok(done.zip(span).map(|(done, span)| done as f64 / span))
 }
 
-fn datasets(connection: &Connection) -> rusqlite::Result<Vec<Dataset>> {
+fn datasets(connection: &Connection) -> rusqlite::Result<Vec<DatasetProgress>> {
     let query = "SELECT name, state, count(*) FROM recipe JOIN dataset ON dataset.number = recipe.dataset
                  WHERE listed = 1 GROUP BY recipe.dataset, state ORDER BY name, state";
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([])?;
-    let mut datasets: Vec<Dataset> = Vec::new();
+    let mut datasets: Vec<DatasetProgress> = Vec::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
         if datasets.last().is_none_or(|last| last.name != name) {
-            datasets.push(Dataset { name, ..Dataset::default() });
+            datasets.push(DatasetProgress { name, ..DatasetProgress::default() });
         }
         if let Some(last) = datasets.last_mut() {
-            last.states.insert(State::of(row.get(1)?), row.get::<_, i64>(2)?.unsigned_abs());
+            last.states.insert(RecipeState::of(row.get(1)?), row.get::<_, i64>(2)?.unsigned_abs());
         }
     }
     Ok(datasets)
@@ -390,7 +391,7 @@ fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerSeen>> {
 }
 
 /// The first in these states that have a reason, state by state.
-fn first(connection: &Connection, states: &[State], limit: usize) -> rusqlite::Result<Vec<Problem>> {
+fn first(connection: &Connection, states: &[RecipeState], limit: usize) -> rusqlite::Result<Vec<UnfinishedRecipe>> {
     let mut problems = Vec::new();
     for &state in states {
         let query = "SELECT granule, reason FROM recipe WHERE listed = 1 AND state = ?1
@@ -398,9 +399,9 @@ fn first(connection: &Connection, states: &[State], limit: usize) -> rusqlite::R
         let mut statement = connection.prepare_cached(query)?;
         let rows = statement.query_map(params![state as i64, (limit - problems.len()) as i64], |row| {
             let reason: Option<String> = row.get(1)?;
-            Ok(Problem { granule: row.get(0)?, state, reason: reason.unwrap_or_default() })
+            Ok(UnfinishedRecipe { granule: row.get(0)?, state, reason: reason.unwrap_or_default() })
         })?;
-        let rows: Vec<Problem> = rows.collect::<Result<_, _>>()?;
+        let rows: Vec<UnfinishedRecipe> = rows.collect::<Result<_, _>>()?;
         problems.extend(rows);
     }
     Ok(problems)

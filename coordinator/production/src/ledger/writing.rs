@@ -4,9 +4,9 @@
 //! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
 
 use super::recipe_row::{DONE, NOBODY, RecipeRow, kind};
-use super::state::{LedgerEvent, Made, Settled, State};
+use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
-use crate::records::Record;
+use crate::records::GranuleRecord;
 use crate::retries::{Policy, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::{GranuleName, base_name};
@@ -84,9 +84,9 @@ impl Ledger {
                     .map_err(|e| rusqlite::Error::ToSqlConversionFailure(format!("{}: {e}", recipe.granule).into()))?;
                 let (state, reason) = if plan.is_held() {
                     let missing = plan.missing.join(", ");
-                    (State::Held, Some(format!("no input for {missing}; plan with --allow-partial to make it without")))
+                    (RecipeState::Held, Some(format!("no input for {missing}; plan with --allow-partial to make it without")))
                 } else {
-                    (State::Waiting, None)
+                    (RecipeState::Waiting, None)
                 };
                 let known = transaction
                     .prepare_cached("SELECT number, granule, listed FROM recipe WHERE id = ?1")?
@@ -229,7 +229,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn retry(&mut self, state: State) -> Result<usize, LedgerError> {
+    pub fn retry(&mut self, state: RecipeState) -> Result<usize, LedgerError> {
         let reset = format!("{RESET} WHERE listed = 1 AND state = ?1");
         self.connection.execute(&reset, [state as i64]).map_err(|e| self.fail(e))
     }
@@ -257,7 +257,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be written; nothing is then.
-    pub fn record<'r>(&mut self, records: impl Iterator<Item = &'r Record>) -> Result<(), LedgerError> {
+    pub fn record<'r>(&mut self, records: impl Iterator<Item = &'r GranuleRecord>) -> Result<(), LedgerError> {
         self.transact(|transaction, _| {
             let update = "UPDATE recipe SET sha256 = ?1, bytes = ?2 WHERE id = ?3 AND sha256 = ''";
             for record in records {
@@ -277,7 +277,7 @@ impl Ledger {
         self.transact(|transaction, _| {
             for (id, bytes) in found {
                 let Some(recipe) = RecipeRow::find(transaction, "id = ?1", id)? else { continue };
-                recipe.done(transaction, &Made { already: true, bytes: *bytes, ..Made::default() })?;
+                recipe.done(transaction, &MadeGranule { already: true, bytes: *bytes, ..MadeGranule::default() })?;
             }
             Ok(())
         })
@@ -407,7 +407,7 @@ impl<'a> LedgerWriter<'a> {
         done: &Done,
     ) -> rusqlite::Result<Option<Settled>> {
         self.ended(recipe, attempt, worker, DONE, None)?;
-        let made = Made {
+        let made = MadeGranule {
             already: done.already,
             older: done.older,
             bytes: done.size,
@@ -456,7 +456,8 @@ impl<'a> LedgerWriter<'a> {
                 return self.failed_late(recipe, attempt, worker, &causes);
             }
         }
-        let under_way = attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == State::UnderWay);
+        let under_way =
+            attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == RecipeState::UnderWay);
         // An older attempt says nothing about the present one, unless that would end the same way.
         let is_news = attempt > recipe.base && (under_way || failed.kind == FailureKind::Permanent);
         if recipe.state.is_settled() || !is_news {

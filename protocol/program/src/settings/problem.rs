@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 /// A key or a value that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct SettingProblem {
     /// Sections and key.
     path: Vec<String>,
     /// Whether the key itself is what is wrong.
@@ -17,14 +17,14 @@ pub(super) struct Problem {
     what: String,
 }
 
-impl Problem {
+impl SettingProblem {
     /// Whether two are about the same key.
-    pub(super) fn is_of_the_same_key(&self, other: &Problem) -> bool {
+    pub(super) fn is_of_the_same_key(&self, other: &SettingProblem) -> bool {
         self.path == other.path
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for SettingProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = if self.is_unknown { &self.path[..self.path.len().saturating_sub(1)] } else { &self.path[..] };
         match known.join(".") {
@@ -73,7 +73,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// Where a problem is in a text: line and column. None if the text is not to blame.
-pub(super) fn place(text: &str, problem: &Problem) -> Option<String> {
+pub(super) fn place(text: &str, problem: &SettingProblem) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     let mut found: Option<(Range<usize>, Range<usize>)> = None;
     let mut table = Some(root.get_ref());
@@ -91,7 +91,7 @@ pub(super) fn place(text: &str, problem: &Problem) -> Option<String> {
 }
 
 /// The variable of the environment that a problem is about.
-pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &Problem) -> String {
+pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &SettingProblem) -> String {
     let parts = |name: &str| -> Vec<String> {
         let name = name.strip_prefix("EDP_").unwrap_or(name).to_ascii_lowercase();
         name.split("__").map(str::to_owned).collect()
@@ -106,7 +106,7 @@ pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &Pr
 }
 
 /// What is wrong with a key or a value.
-pub(super) fn content(error: &ConfigError) -> Problem {
+pub(super) fn content(error: &ConfigError) -> SettingProblem {
     let path = |key: Option<&str>| -> Vec<String> {
         let names = key.unwrap_or_default().split('.').filter(|name| !name.is_empty());
         // elements of lists belong to their key
@@ -116,18 +116,18 @@ pub(super) fn content(error: &ConfigError) -> Problem {
         ConfigError::Type { unexpected, expected, key, .. } => {
             let found = kind(&unexpected.to_string());
             let what = format!("{found}, where {} is expected", plain(expected));
-            Problem { path: path(key.as_deref()), is_unknown: false, what }
+            SettingProblem { path: path(key.as_deref()), is_unknown: false, what }
         }
         ConfigError::At { error, key, .. } => {
             let inner = content(error);
             let path = path(key.as_deref()).into_iter().chain(inner.path).collect();
-            Problem { path, ..inner }
+            SettingProblem { path, ..inner }
         }
         ConfigError::NotFound(key) => {
-            Problem { path: path(Some(key)), is_unknown: false, what: "it is missing".into() }
+            SettingProblem { path: path(Some(key)), is_unknown: false, what: "it is missing".into() }
         }
         ConfigError::Message(text) => message(text),
-        _ => Problem { path: Vec::new(), is_unknown: false, what: "it cannot be understood".into() },
+        _ => SettingProblem { path: Vec::new(), is_unknown: false, what: "it cannot be understood".into() },
     }
 }
 
@@ -170,13 +170,13 @@ fn plain(expected: &str) -> String {
 }
 
 /// A message of the reading of one value.
-fn message(text: &str) -> Problem {
-    let of_value = |what: String| Problem { path: Vec::new(), is_unknown: false, what };
+fn message(text: &str) -> SettingProblem {
+    let of_value = |what: String| SettingProblem { path: Vec::new(), is_unknown: false, what };
     let after = |start: &str| text.strip_prefix(start)?.split_once('`');
     if let Some((name, rest)) = after("unknown field `") {
         let shown = if is_name(name) { format!("'{name}'") } else { "of that name".to_owned() };
         let what = format!("there is no key {shown}{}", known(rest));
-        return Problem { path: vec![name.to_owned()], is_unknown: true, what };
+        return SettingProblem { path: vec![name.to_owned()], is_unknown: true, what };
     }
     if text.contains("does not have variant constructor") {
         return of_value("its value is none of those that there are".to_owned());

@@ -9,19 +9,19 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// One line an event, as `tracing` writes it: time, level, spans, target, message, fields. It is made safe to be shown as a
 /// whole, see [`text::line`], so that no field of any crate needs to be thought of; only the level has a colour then.
-pub(super) struct Lines {
+pub(super) struct HumanFormat {
     format: Format<Full>,
     color: bool,
 }
 
-impl Lines {
+impl HumanFormat {
     /// Lines with or without colour.
-    pub(super) fn new(color: bool) -> Lines {
-        Lines { format: Format::default().with_ansi(false), color }
+    pub(super) fn new(color: bool) -> HumanFormat {
+        HumanFormat { format: Format::default().with_ansi(false), color }
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for HumanFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -64,7 +64,7 @@ mod tests {
         let log = tracing_subscriber::fmt::layer()
             .with_writer(move || writer.clone())
             .with_ansi(false)
-            .event_format(Lines::new(color));
+            .event_format(HumanFormat::new(color));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
             let evil = "\u{1b}[2Jx\r\n24 made\u{9b}31m\u{202e}\u{7}\u{2028}";
             let span = tracing::info_span!("span", name = %evil);

@@ -13,9 +13,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// One object a line: `timestamp`, `level`, `target`, `message`, then `trace_id` and `span_id` if the event happened in
 /// a span, then the event's own fields under `fields`.
-pub(super) struct Lines;
+pub(super) struct JsonFormat;
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for JsonFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -97,7 +97,7 @@ mod tests {
     fn lines_are_objects_whatever_is_in_them() {
         let kept = Kept::default();
         let writer = kept.clone();
-        let log = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).event_format(Lines);
+        let log = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).event_format(JsonFormat);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
             let text = "two\nlines, a \"quote\" and \u{1b}[31m\u{9b}\u{202e}";
             tracing::warn!(text, number = 7_u64, share = 0.5, yes = true, path = ?"p", "said {text}");

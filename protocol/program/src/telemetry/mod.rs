@@ -120,8 +120,8 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = fmt::layer().with_writer(std::io::stderr);
     let log = match format {
-        Format::Human => log.with_ansi(false).event_format(human::Lines::new(color)).with_filter(filter).boxed(),
-        Format::Json => log.with_ansi(false).event_format(json::Lines).with_filter(filter).boxed(),
+        Format::Human => log.with_ansi(false).event_format(human::HumanFormat::new(color)).with_filter(filter).boxed(),
+        Format::Json => log.with_ansi(false).event_format(json::JsonFormat).with_filter(filter).boxed(),
     };
     let (export, problems) = Export::start(program, &|name| std::env::var(name).ok());
     // Lines in JSON name traces even if nobody collects these.

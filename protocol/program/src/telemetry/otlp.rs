@@ -92,7 +92,8 @@ impl Export {
                 Ok(exporter) => {
                     let losses = export.losses.clone();
                     let sender = BatchSpanProcessor::builder(Watched { exporter, losses: losses.clone() }).build();
-                    let provider = tracing_provider(&resource).with_span_processor(Counted { sender, losses }).build();
+                    let provider =
+                        tracing_provider(&resource).with_span_processor(CountingProcessor { sender, losses }).build();
                     opentelemetry::global::set_tracer_provider(provider.clone());
                     export.traces = Some(provider);
                 }
@@ -326,12 +327,12 @@ impl Losses {
 
 /// Counts spans that have ended, on their way into the queue.
 #[derive(Debug)]
-struct Counted {
+struct CountingProcessor {
     sender: BatchSpanProcessor,
     losses: Arc<Losses>,
 }
 
-impl SpanProcessor for Counted {
+impl SpanProcessor for CountingProcessor {
     fn on_start(&self, span: &mut Span, context: &opentelemetry::Context) {
         self.sender.on_start(span, context);
     }

@@ -1,8 +1,8 @@
 //! The attempts of one actor to be connected: pauses, patience, and what is said meanwhile.
 
-use super::connection::{Failure, Session, attempt};
-use super::{Half, Options, Shared};
-use crate::{QueueError, State};
+use super::connection::{AmqpSession, ConnectFailure, attempt};
+use super::{AmqpShared, Direction, QueueOptions};
+use crate::{LinkState, QueueError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,12 @@ const STANDBY: Duration = Duration::from_secs(2);
 /// How long a connection must have lasted for the next loss to be a new one, with short pauses again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What is said of [`Failure::Taken`].
+/// What is said of [`ConnectFailure::Taken`].
 pub(super) const TAKEN: &str = "standing by: another coordinator of this production is at work";
 
 /// The attempts of one actor to be connected.
 pub(super) struct Attempts {
-    half: Half,
+    direction: Direction,
     /// When something was last achieved: the patience counts from here.
     since: Instant,
     /// Whether the broker was reached again after an outage, but nothing achieved since. That counts once as progress:
@@ -39,14 +39,14 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new(half: Half) -> Attempts {
+    pub(super) fn new(direction: Direction) -> Attempts {
         let why = "not connected yet".into();
-        Attempts { half, since: Instant::now(), reached: false, pause: PAUSES.0, up: None, why, said: false }
+        Attempts { direction, since: Instant::now(), reached: false, pause: PAUSES.0, up: None, why, said: false }
     }
 
     /// The connection is lost; `of_use` says whether anything was achieved with it.
-    pub(super) fn lost(&mut self, shared: &Shared, why: String, of_use: bool) {
-        tracing::warn!(connection = ?self.half, %why, "connection to the queues lost, building it anew");
+    pub(super) fn lost(&mut self, shared: &AmqpShared, why: String, of_use: bool) {
+        tracing::warn!(connection = ?self.direction, %why, "connection to the queues lost, building it anew");
         if of_use {
             (self.since, self.reached) = (Instant::now(), false);
             if self.up.is_some_and(|up| up.elapsed() > STEADY) {
@@ -54,14 +54,14 @@ impl Attempts {
             }
         }
         self.why = why;
-        shared.report(self.half, State::Down { since: self.since, why: self.why.clone() });
+        shared.report(self.direction, LinkState::Down { since: self.since, why: self.why.clone() });
     }
 
     /// Connects and does what the role asks for, again and again, until it succeeds or the patience is over.
     ///
     /// # Errors
     /// Why it makes no sense to go on.
-    pub(super) async fn connect(&mut self, shared: &Shared) -> Result<Session, QueueError> {
+    pub(super) async fn connect(&mut self, shared: &AmqpShared) -> Result<AmqpSession, QueueError> {
         if self.up.is_none() {
             self.since = Instant::now();
         } else {
@@ -69,10 +69,10 @@ impl Attempts {
             self.rest(shared, PAUSES.1).await;
         }
         loop {
-            shared.report(self.half, State::Down { since: self.since, why: self.why.clone() });
+            shared.report(self.direction, LinkState::Down { since: self.since, why: self.why.clone() });
             let mut longest = PAUSES.1;
             let attempted = {
-                let attempt = attempt(shared, self.half, self.up.is_none());
+                let attempt = attempt(shared, self.direction, self.up.is_none());
                 tokio::pin!(attempt);
                 loop {
                     let silence = SILENCE.saturating_sub(self.since.elapsed());
@@ -84,7 +84,7 @@ impl Attempts {
             };
             match attempted {
                 Ok(session) => {
-                    tracing::info!(connection = ?self.half, address = %shared.options.address, "connected");
+                    tracing::info!(connection = ?self.direction, address = %shared.options.address, "connected");
                     if std::mem::take(&mut self.said) {
                         tracing::warn!(address = %shared.options.address, "the broker answers");
                     }
@@ -93,18 +93,18 @@ impl Attempts {
                         // What is wrong with a broker that answers again is found out soon.
                         (self.since, self.pause) = (Instant::now(), PAUSES.0);
                     }
-                    shared.report(self.half, State::Up);
+                    shared.report(self.direction, LinkState::Up);
                     return Ok(session);
                 }
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(why)) => {
-                    tracing::debug!(connection = ?self.half, %why, "not connected");
+                Err(ConnectFailure::Final(error)) => return Err(error),
+                Err(ConnectFailure::Passing(why)) => {
+                    tracing::debug!(connection = ?self.direction, %why, "not connected");
                     self.why = why;
                     if !self.said && self.since.elapsed() >= SILENCE {
                         self.say(shared);
                     }
                 }
-                Err(Failure::Taken) => {
+                Err(ConnectFailure::Taken) => {
                     if self.why != TAKEN {
                         tracing::warn!(production = %shared.options.production, "{TAKEN}");
                     }
@@ -119,16 +119,16 @@ impl Attempts {
 
     /// Says that the broker does not answer, and for how long it will be tried. Once in an outage, and by one of both
     /// connections.
-    fn say(&mut self, shared: &Shared) {
+    fn say(&mut self, shared: &AmqpShared) {
         self.said = true;
-        if self.half == Half::Consuming && self.why != TAKEN {
+        if self.direction == Direction::Consuming && self.why != TAKEN {
             let left = shared.options.patience.saturating_sub(self.since.elapsed()).as_secs();
-            let Options { address, .. } = &shared.options;
+            let QueueOptions { address, .. } = &shared.options;
             tracing::warn!(%address, why = %self.why, "the broker does not answer; trying for {left} s (queue.patience)");
         }
     }
 
-    fn is_in_time(&self, shared: &Shared) -> Result<(), QueueError> {
+    fn is_in_time(&self, shared: &AmqpShared) -> Result<(), QueueError> {
         if self.since.elapsed() >= shared.options.patience {
             return Err(shared.unreachable(self.since, &self.why));
         }
@@ -136,7 +136,7 @@ impl Attempts {
     }
 
     /// Pauses, twice as long each time, with some jitter so that many workers do not come back at once.
-    async fn rest(&mut self, shared: &Shared, longest: Duration) {
+    async fn rest(&mut self, shared: &AmqpShared, longest: Duration) {
         let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
         let left = shared.options.patience.saturating_sub(self.since.elapsed());
         tokio::time::sleep(self.pause.mul_f64(0.5 + random / 2.0).min(left)).await;

@@ -1,8 +1,8 @@
 //! One connection, and everything that must be there before it is of use.
 
 use super::cause;
-use super::{Half, Shared};
-use crate::{Address, Depth, Queue, QueueError, Secrets};
+use super::{AmqpShared, Direction};
+use crate::{Address, Queue, QueueDepth, QueueError, Secrets};
 use futures_util::{Stream, StreamExt};
 use lapin::options::{
     BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -38,7 +38,7 @@ pub(super) enum Role {
 }
 
 /// Why an attempt failed.
-pub(super) enum Failure {
+pub(super) enum ConnectFailure {
     /// It may succeed later.
     Passing(String),
     /// It will not.
@@ -48,7 +48,7 @@ pub(super) enum Failure {
 }
 
 /// A connection that is up.
-pub(super) struct Session {
+pub(super) struct AmqpSession {
     pub(super) connection: Connection,
     pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     socket: Socket,
@@ -72,7 +72,7 @@ impl Socket {
     }
 }
 
-impl Session {
+impl AmqpSession {
     /// Waits for something that has happened to the connection: it was lost (nothing), blocked or unblocked.
     pub(super) async fn event(&mut self) -> Result<Event, String> {
         match self.events.next().await {
@@ -85,14 +85,14 @@ impl Session {
     }
 
     /// Ends the connection, if it still lives: in order if the broker answers within `limit`, else by its socket.
-    pub(super) async fn hang_up(&mut self, shared: &Shared, half: Half, limit: Duration) {
+    pub(super) async fn hang_up(&mut self, shared: &AmqpShared, direction: Direction, limit: Duration) {
         let mut orderly = false;
         if self.connection.status().connected() {
             let closing = self.connection.close(200, ShortString::from("OK"));
             orderly = matches!(tokio::time::timeout(limit, closing).await, Ok(Ok(())));
         }
         self.socket.cut();
-        if !orderly && half == Half::Consuming && shared.role() == Role::Declares {
+        if !orderly && direction == Direction::Consuming && shared.role() == Role::Declares {
             shared.abandoned();
         }
     }
@@ -106,39 +106,43 @@ fn is_of_a_channel(event: &Event) -> bool {
 const OWN_PLACE: &str = "the broker has not ended the last connection of this coordinator yet";
 
 /// Connects once and does what the role asks for.
-pub(super) async fn attempt(shared: &Shared, half: Half, first: bool) -> Result<Session, Failure> {
+pub(super) async fn attempt(
+    shared: &AmqpShared,
+    direction: Direction,
+    first: bool,
+) -> Result<AmqpSession, ConnectFailure> {
     let socket = Socket::default();
-    let connected = within(shared, "connecting", connect(shared, half, socket.clone())).await;
+    let connected = within(shared, "connecting", connect(shared, direction, socket.clone())).await;
     let connection = connected.map_err(|failure| {
         socket.cut();
         match failure {
             // what refuses us later may be a broker that is just starting
             Trouble::Amqp(error) if first && is_refusal(&error) => {
-                Failure::Final(shared.refused(cause::of(&error, &shared.options.address)))
+                ConnectFailure::Final(shared.refused(cause::of(&error, &shared.options.address)))
             }
-            Trouble::Amqp(error) => Failure::Passing(cause::of(&error, &shared.options.address)),
-            Trouble::Late(why) => Failure::Passing(why),
+            Trouble::Amqp(error) => ConnectFailure::Passing(cause::of(&error, &shared.options.address)),
+            Trouble::Late(why) => ConnectFailure::Passing(why),
         }
     })?;
     let events = Box::pin(connection.events_listener());
-    let mut session = Session { connection, events, socket };
-    if let Err(failure) = prepare(shared, half, &session.connection).await {
-        session.hang_up(shared, half, HANG_UP).await;
+    let mut session = AmqpSession { connection, events, socket };
+    if let Err(failure) = prepare(shared, direction, &session.connection).await {
+        session.hang_up(shared, direction, HANG_UP).await;
         return Err(failure);
     }
     Ok(session)
 }
 
 /// Does on a new connection what the role asks for.
-async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result<(), Failure> {
+async fn prepare(shared: &AmqpShared, direction: Direction, connection: &Connection) -> Result<(), ConnectFailure> {
     match shared.role() {
         Role::Looks => Ok(()),
         Role::Awaits => check(shared, connection).await.map_err(|failure| match failure {
-            Failure::Final(absent @ QueueError::Absent { .. }) => Failure::Passing(absent.to_string()),
+            ConnectFailure::Final(absent @ QueueError::Absent { .. }) => ConnectFailure::Passing(absent.to_string()),
             failure => failure,
         }),
         Role::Declares => {
-            if half == Half::Consuming {
+            if direction == Direction::Consuming {
                 take_seat(shared, connection).await?;
                 revive(shared, connection).await?;
             }
@@ -147,7 +151,7 @@ async fn prepare(shared: &Shared, half: Half, connection: &Connection) -> Result
     }
 }
 
-async fn connect(shared: &Shared, half: Half, socket: Socket) -> Result<Connection, Error> {
+async fn connect(shared: &AmqpShared, direction: Direction, socket: Socket) -> Result<Connection, Error> {
     let options = &shared.options;
     let address = current(&options.secrets, &options.address).await?;
     let mut uri = address.uri().clone();
@@ -160,9 +164,9 @@ async fn connect(shared: &Shared, half: Half, socket: Socket) -> Result<Connecti
     let deadline = options.confirm;
     // the encryption is ours, so that a given authority replaces those of the system
     uri.scheme = AMQPScheme::AMQP;
-    let purpose = match half {
-        Half::Publishing => "publishing",
-        Half::Consuming => "consuming",
+    let purpose = match direction {
+        Direction::Publishing => "publishing",
+        Direction::Consuming => "consuming",
     };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("{} ({}, {purpose})", options.name, options.production).into());
@@ -200,7 +204,7 @@ async fn current(secrets: &Secrets, named: &Address) -> Result<Address, Error> {
 }
 
 /// Makes exchanges and queues, or finds them as they must be.
-pub(super) async fn declare(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+pub(super) async fn declare(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     let options = &shared.options;
     let channel = channel(shared, connection).await?;
     // the dead first: the others name them
@@ -223,7 +227,7 @@ pub(super) async fn declare(shared: &Shared, connection: &Connection) -> Result<
 }
 
 /// Takes the place of the one coordinator, for as long as the connection lasts.
-pub(super) async fn take_seat(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+pub(super) async fn take_seat(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     let name = ShortString::from(shared.options.production.seat());
     let channel = channel(shared, connection).await?;
     let seat = QueueDeclareOptions { exclusive: true, ..Default::default() };
@@ -251,9 +255,9 @@ pub(super) async fn take_seat(shared: &Shared, connection: &Connection) -> Resul
             Ok(())
         }
         Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) && shared.may_be_own() => {
-            Err(Failure::Passing(OWN_PLACE.into()))
+            Err(ConnectFailure::Passing(OWN_PLACE.into()))
         }
-        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) => Err(Failure::Taken),
+        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) => Err(ConnectFailure::Taken),
         Err(trouble) => Err(trouble.about(shared, &name)),
     }
 }
@@ -264,18 +268,18 @@ pub(super) async fn take_seat(shared: &Shared, connection: &Connection) -> Resul
 ///
 /// A queue is deleted if it was found not to serve again and again, and with it those that are empty, since what made
 /// one useless has often made the others so. None that somebody consumes from is touched: it serves.
-async fn revive(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+async fn revive(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     if !Queue::ALL.into_iter().any(|queue| shared.is_dead(queue)) {
         return Ok(());
     }
     let mut deleted = Vec::new();
     for queue in Queue::ALL {
         let looked = tokio::time::timeout(shared.serving(), look(shared, connection, queue)).await;
-        let useless = match looked.unwrap_or_else(|_| Err(Failure::Passing("no answer".into()))) {
+        let useless = match looked.unwrap_or_else(|_| Err(ConnectFailure::Passing("no answer".into()))) {
             Ok(depth) => depth.consumers == 0 && (depth.messages == 0 || shared.is_dead(queue)),
-            Err(Failure::Final(_)) => false, // it is not there, or not ours to look at
+            Err(ConnectFailure::Final(_)) => false, // it is not there, or not ours to look at
             Err(_) if !connection.status().connected() => {
-                return Err(Failure::Passing("the connection is gone".into()));
+                return Err(ConnectFailure::Passing("the connection is gone".into()));
             }
             Err(_) => shared.is_dead(queue),
         };
@@ -298,7 +302,7 @@ async fn revive(shared: &Shared, connection: &Connection) -> Result<(), Failure>
 }
 
 /// Whether the queues of recipes and results are there.
-pub(super) async fn check(shared: &Shared, connection: &Connection) -> Result<(), Failure> {
+pub(super) async fn check(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     for queue in [Queue::Recipes, Queue::Results] {
         look(shared, connection, queue).await?;
     }
@@ -306,7 +310,11 @@ pub(super) async fn check(shared: &Shared, connection: &Connection) -> Result<()
 }
 
 /// What is in a queue.
-pub(super) async fn look(shared: &Shared, connection: &Connection, queue: Queue) -> Result<Depth, Failure> {
+pub(super) async fn look(
+    shared: &AmqpShared,
+    connection: &Connection,
+    queue: Queue,
+) -> Result<QueueDepth, ConnectFailure> {
     let name = ShortString::from(shared.options.production.queue(queue));
     // of its own: an error closes it
     let channel = channel(shared, connection).await?;
@@ -316,16 +324,16 @@ pub(super) async fn look(shared: &Shared, connection: &Connection, queue: Queue)
             .await
             .map_err(|trouble| trouble.about(shared, &name))?;
     close(shared, &channel).await;
-    Ok(Depth { messages: found.message_count().into(), consumers: found.consumer_count().into() })
+    Ok(QueueDepth { messages: found.message_count().into(), consumers: found.consumer_count().into() })
 }
 
-pub(super) async fn channel(shared: &Shared, connection: &Connection) -> Result<Channel, Failure> {
+pub(super) async fn channel(shared: &AmqpShared, connection: &Connection) -> Result<Channel, ConnectFailure> {
     within(shared, "opening a channel", connection.create_channel())
         .await
-        .map_err(|trouble| Failure::Passing(trouble.to_string()))
+        .map_err(|trouble| ConnectFailure::Passing(trouble.to_string()))
 }
 
-async fn close(shared: &Shared, channel: &Channel) {
+async fn close(shared: &AmqpShared, channel: &Channel) {
     // whatever goes wrong here shows at the next use
     let _ = within(shared, "closing a channel", channel.close(200, ShortString::from("OK"))).await;
 }
@@ -338,17 +346,19 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// Sorts the errors of the broker about a queue.
-    pub(super) fn about(self, shared: &Shared, queue: &ShortString) -> Failure {
+    pub(super) fn about(self, shared: &AmqpShared, queue: &ShortString) -> ConnectFailure {
         let address = || shared.options.address.to_string();
         let error = match self {
-            Trouble::Late(why) => return Failure::Passing(why),
+            Trouble::Late(why) => return ConnectFailure::Passing(why),
             Trouble::Amqp(error) => error,
         };
         match reply_code(&error) {
-            Some(403) => Failure::Final(shared.refused(cause::of(&error, &shared.options.address))),
-            Some(404) => Failure::Final(QueueError::Absent { address: address(), queue: queue.to_string() }),
-            Some(406) => Failure::Final(QueueError::Different { address: address(), why: error.to_string().into() }),
-            _ => Failure::Passing(error.to_string()),
+            Some(403) => ConnectFailure::Final(shared.refused(cause::of(&error, &shared.options.address))),
+            Some(404) => ConnectFailure::Final(QueueError::Absent { address: address(), queue: queue.to_string() }),
+            Some(406) => {
+                ConnectFailure::Final(QueueError::Different { address: address(), why: error.to_string().into() })
+            }
+            _ => ConnectFailure::Passing(error.to_string()),
         }
     }
 }
@@ -364,7 +374,7 @@ impl std::fmt::Display for Trouble {
 
 /// Does one step no longer than the broker may take to answer.
 pub(super) async fn within<T>(
-    shared: &Shared,
+    shared: &AmqpShared,
     what: &str,
     step: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Trouble> {

@@ -2,12 +2,12 @@
 
 use super::attempts::{Attempts, TAKEN};
 use super::connection::{
-    Failure, HANG_UP, Role, Session, Trouble, channel, check, declare, limited, look, reply_code, take_seat, texts,
-    within,
+    AmqpSession, ConnectFailure, HANG_UP, Role, Trouble, channel, check, declare, limited, look, reply_code, take_seat,
+    texts, within,
 };
-use super::{Half, Shared};
-use crate::consumer::{self, Settle, Source, Subscription, carry};
-use crate::{Message, Queue, QueueError, Reply, Request};
+use super::{AmqpShared, Direction};
+use crate::consumer::{self, DeliverySource, Settle, Subscription, carry};
+use crate::{LinkRequest, Message, Queue, QueueError, Reply};
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Runs until the link is over.
-pub(super) async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
+pub(super) async fn run(shared: Arc<AmqpShared>, mut requests: mpsc::Receiver<LinkRequest>) {
     let mut actor = Actor {
         shared: shared.clone(),
         subscriptions: Vec::new(),
@@ -36,7 +36,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Reques
         result = actor.run(&mut requests) => match result {
             Ok(Some(done)) => drop(done.send(())),
             Ok(None) => {}
-            Err(error) => shared.fail(Half::Consuming, error),
+            Err(error) => shared.fail(Direction::Consuming, error),
         },
         () = shared.over() => {}
     }
@@ -45,11 +45,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Reques
 }
 
 struct Actor {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     /// Consumers without a carrier.
     subscriptions: Vec<Subscription>,
     /// Requests that need a connection.
-    waiting: VecDeque<Request>,
+    waiting: VecDeque<LinkRequest>,
     /// The tasks that serve consumers on this connection; they give their subscription back if it is lost.
     carriers: JoinSet<Result<(), (Option<Subscription>, String)>>,
     /// Whether everything that was asked for was begun or answered on the present connection.
@@ -64,13 +64,16 @@ enum End {
 }
 
 impl Actor {
-    async fn run(&mut self, requests: &mut mpsc::Receiver<Request>) -> Result<Option<oneshot::Sender<()>>, QueueError> {
+    async fn run(
+        &mut self,
+        requests: &mut mpsc::Receiver<LinkRequest>,
+    ) -> Result<Option<oneshot::Sender<()>>, QueueError> {
         match requests.recv().await {
             None => return Ok(None),
-            Some(Request::Close(done)) => return Ok(Some(done)),
+            Some(LinkRequest::Close(done)) => return Ok(Some(done)),
             Some(request) => self.keep(request),
         }
-        let mut attempts = Attempts::new(Half::Consuming);
+        let mut attempts = Attempts::new(Direction::Consuming);
         let shared = self.shared.clone();
         loop {
             let session = {
@@ -81,7 +84,7 @@ impl Actor {
                         session = &mut connecting => break session?,
                         request = requests.recv() => match request {
                             None => return Ok(None),
-                            Some(Request::Close(done)) => return Ok(Some(done)),
+                            Some(LinkRequest::Close(done)) => return Ok(Some(done)),
                             Some(request) => self.keep(request),
                         },
                     }
@@ -90,24 +93,28 @@ impl Actor {
             let end = self.serve(session, requests).await;
             match end {
                 Ok(End::Closed(done)) => return Ok(done),
-                Ok(End::Lost(why)) | Err(Failure::Passing(why)) => attempts.lost(&shared, why, self.of_use),
-                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
-                Err(Failure::Final(error)) => return Err(error),
+                Ok(End::Lost(why)) | Err(ConnectFailure::Passing(why)) => attempts.lost(&shared, why, self.of_use),
+                Err(ConnectFailure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
+                Err(ConnectFailure::Final(error)) => return Err(error),
             }
         }
     }
 
     /// Notes a request that comes while there is no connection.
-    fn keep(&mut self, request: Request) {
+    fn keep(&mut self, request: LinkRequest) {
         match request {
-            Request::Consume(subscription) => self.subscriptions.push(subscription),
-            Request::Unsubscribed => self.subscriptions.retain(|subscription| !subscription.ended()),
+            LinkRequest::Consume(subscription) => self.subscriptions.push(subscription),
+            LinkRequest::Unsubscribed => self.subscriptions.retain(|subscription| !subscription.ended()),
             request => self.waiting.push_back(request),
         }
     }
 
     /// Does everything on one connection, until it ends.
-    async fn serve(&mut self, mut session: Session, requests: &mut mpsc::Receiver<Request>) -> Result<End, Failure> {
+    async fn serve(
+        &mut self,
+        mut session: AmqpSession,
+        requests: &mut mpsc::Receiver<LinkRequest>,
+    ) -> Result<End, ConnectFailure> {
         // a carrier whose connection is lost may wait for it: it ends, and hands its subscription back
         let (lost, over) = watch::channel(false);
         let mut settlers = Vec::new();
@@ -115,23 +122,23 @@ impl Actor {
         let end = self.attend(&mut session, requests, &over, &mut settlers).await;
         if let Ok(End::Closed(_)) = &end {
             flush(&settlers).await;
-            session.hang_up(&self.shared, Half::Consuming, self.shared.options.confirm).await;
+            session.hang_up(&self.shared, Direction::Consuming, self.shared.options.confirm).await;
         }
         lost.send_replace(true);
         while let Some(carried) = self.carriers.join_next().await {
             self.take_back(carried.unwrap_or(Ok(())));
         }
-        session.hang_up(&self.shared, Half::Consuming, HANG_UP).await;
+        session.hang_up(&self.shared, Direction::Consuming, HANG_UP).await;
         end
     }
 
     async fn attend(
         &mut self,
-        session: &mut Session,
-        requests: &mut mpsc::Receiver<Request>,
+        session: &mut AmqpSession,
+        requests: &mut mpsc::Receiver<LinkRequest>,
         over: &watch::Receiver<bool>,
         settlers: &mut Vec<mpsc::WeakUnboundedSender<Settle>>,
-    ) -> Result<End, Failure> {
+    ) -> Result<End, ConnectFailure> {
         let mut tick = tokio::time::interval(TICK);
         loop {
             while let Some(subscription) = self.subscriptions.pop() {
@@ -159,7 +166,7 @@ impl Actor {
                         return Ok(End::Lost(why));
                     }
                 }
-                event = session.event() => drop(event.map_err(Failure::Passing)?),
+                event = session.event() => drop(event.map_err(ConnectFailure::Passing)?),
                 _ = tick.tick() => {
                     if !session.connection.status().connected() {
                         return Ok(End::Lost("the connection is gone".into()));
@@ -187,26 +194,26 @@ impl Actor {
     async fn answer(
         &mut self,
         connection: &Connection,
-        request: Request,
-    ) -> Result<Option<oneshot::Sender<()>>, Failure> {
+        request: LinkRequest,
+    ) -> Result<Option<oneshot::Sender<()>>, ConnectFailure> {
         let shared = &self.shared;
         let unanswered = match request {
-            Request::Declare(reply) => {
+            LinkRequest::Declare(reply) => {
                 let declared = match take_seat(shared, connection).await {
                     Ok(()) => declare(shared, connection).await,
                     taken => taken,
                 };
-                respond(reply, declared).map_err(|(reply, why)| (Request::Declare(reply), why))
+                respond(reply, declared).map_err(|(reply, why)| (LinkRequest::Declare(reply), why))
             }
-            Request::Check(reply) => {
-                respond(reply, check(shared, connection).await).map_err(|(reply, why)| (Request::Check(reply), why))
+            LinkRequest::Check(reply) => {
+                respond(reply, check(shared, connection).await).map_err(|(reply, why)| (LinkRequest::Check(reply), why))
             }
-            Request::Depth(queue, reply) => {
+            LinkRequest::Depth(queue, reply) => {
                 let depth = look(shared, connection, queue).await;
-                respond(reply, depth).map_err(|(reply, why)| (Request::Depth(queue, reply), why))
+                respond(reply, depth).map_err(|(reply, why)| (LinkRequest::Depth(queue, reply), why))
             }
-            Request::Close(done) => return Ok(Some(done)),
-            Request::Consume(_) | Request::Unsubscribed => Ok(()), // kept elsewhere
+            LinkRequest::Close(done) => return Ok(Some(done)),
+            LinkRequest::Consume(_) | LinkRequest::Unsubscribed => Ok(()), // kept elsewhere
         };
         let Err((request, why)) = unanswered else { return Ok(None) };
         self.waiting.push_front(request);
@@ -219,7 +226,7 @@ impl Actor {
         connection: &Connection,
         subscription: Subscription,
         mut over: watch::Receiver<bool>,
-    ) -> Result<mpsc::WeakUnboundedSender<Settle>, Failure> {
+    ) -> Result<mpsc::WeakUnboundedSender<Settle>, ConnectFailure> {
         let source = match Channelled::open(&self.shared, connection, &subscription).await {
             Ok(source) => source,
             Err(failure) => {
@@ -255,10 +262,10 @@ async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settle>]) {
 }
 
 /// Answers a request. What has to do with the connection is no answer: the request waits for the next one.
-fn respond<T>(reply: Reply<T>, result: Result<T, Failure>) -> Result<(), (Reply<T>, Failure)> {
+fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), (Reply<T>, ConnectFailure)> {
     match result {
         Ok(value) => drop(reply.send(Ok(value))),
-        Err(Failure::Final(error)) => drop(reply.send(Err(error))),
+        Err(ConnectFailure::Final(error)) => drop(reply.send(Err(error))),
         Err(passing) => return Err((reply, passing)),
     }
     Ok(())
@@ -266,17 +273,17 @@ fn respond<T>(reply: Reply<T>, result: Result<T, Failure>) -> Result<(), (Reply<
 
 /// A consumer on a channel of its own.
 struct Channelled {
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
     channel: Channel,
     consumer: Consumer,
 }
 
 impl Channelled {
     async fn open(
-        shared: &Arc<Shared>,
+        shared: &Arc<AmqpShared>,
         connection: &Connection,
         subscription: &Subscription,
-    ) -> Result<Channelled, Failure> {
+    ) -> Result<Channelled, ConnectFailure> {
         let name = ShortString::from(shared.options.production.queue(subscription.queue));
         let silent = |trouble: &Trouble| match trouble {
             Trouble::Late(_) => true,
@@ -284,9 +291,9 @@ impl Channelled {
             Trouble::Amqp(error) => reply_code(error) == Some(541),
         };
         let failed = |trouble: Trouble| match trouble.about(shared, &name) {
-            Failure::Final(error @ QueueError::Refused { .. }) => Failure::Final(error),
+            ConnectFailure::Final(error @ QueueError::Refused { .. }) => ConnectFailure::Final(error),
             // gone since it was looked for, or in trouble
-            Failure::Final(error) => Failure::Passing(error.to_string()),
+            ConnectFailure::Final(error) => ConnectFailure::Passing(error.to_string()),
             passing => passing,
         };
         loop {
@@ -317,7 +324,7 @@ impl Channelled {
     }
 }
 
-impl Source for Channelled {
+impl DeliverySource for Channelled {
     async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
         match self.consumer.next().await {
             Some(Ok(delivery)) => {

@@ -15,8 +15,8 @@ pub use tls::{Tls, TlsError};
 
 use super::engine::Engine;
 use super::publisher::Publication;
-use super::topology::{CONSUMER_TIMEOUT, Production};
-use super::{Address, MAILBOX, Queue, QueueError, Request, SecretError, Secrets, State};
+use super::topology::{CONSUMER_TIMEOUT, ProductionName};
+use super::{Address, LinkRequest, LinkState, MAILBOX, Queue, QueueError, SecretError, Secrets};
 use crate::settings::QueueSettings;
 use connection::Role;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,13 +26,13 @@ use tokio::sync::{mpsc, watch};
 
 /// How to reach a broker, and how long to wait for it.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct QueueOptions {
     /// Where it is.
     pub address: Address,
     /// Where address and password come from instead, at each connection.
     pub secrets: Secrets,
     /// Whose queues are meant.
-    pub production: Production,
+    pub production: ProductionName,
     /// What both sides must prove, for `amqps://`.
     pub tls: Tls,
     /// How long a broker, a queue or room in the broker's memory is waited for before it is all given up.
@@ -49,10 +49,10 @@ pub struct Options {
     pub name: String,
 }
 
-impl Options {
+impl QueueOptions {
     /// With the usual deadlines: patience 10 min, heartbeat 30 s, confirmations 30 s.
-    pub fn new(address: Address, production: Production) -> Options {
-        Options {
+    pub fn new(address: Address, production: ProductionName) -> QueueOptions {
+        QueueOptions {
             address,
             secrets: Secrets::default(),
             production,
@@ -89,12 +89,12 @@ pub enum OptionsError {
     Tls(#[from] TlsError),
 }
 
-impl Options {
+impl QueueOptions {
     /// What the settings say, with the usual deadlines where they say nothing. Reads the certificates.
     ///
     /// # Errors
     /// There is no address, a time is zero, or a certificate cannot be used.
-    pub fn from_settings(settings: &QueueSettings, production: Production) -> Result<Options, OptionsError> {
+    pub fn from_settings(settings: &QueueSettings, production: ProductionName) -> Result<QueueOptions, OptionsError> {
         let secrets = settings.secrets();
         for (one, both) in [
             (["url", "url_file"], settings.url.is_some() && settings.url_file.is_some()),
@@ -109,7 +109,7 @@ impl Options {
         }
         // Files that cannot be read now are a mistake; later they may just be being written.
         let address = secrets.address_from_files(settings.url.as_ref())?.ok_or(OptionsError::NoAddress)?;
-        let mut options = Options { secrets, ..Options::new(address, production) };
+        let mut options = QueueOptions { secrets, ..QueueOptions::new(address, production) };
         let heartbeat = settings.heartbeat.map(u32::from);
         for (key, value, option) in [
             ("patience", settings.patience, &mut options.patience),
@@ -130,12 +130,12 @@ impl Options {
 
 /// What the link keeps.
 #[derive(Clone)]
-pub(super) struct Handle {
+pub(super) struct AmqpHandle {
     outbox: mpsc::Sender<Publication>,
-    shared: Arc<Shared>,
+    shared: Arc<AmqpShared>,
 }
 
-impl Handle {
+impl AmqpHandle {
     pub(super) fn outbox(&self) -> mpsc::Sender<Publication> {
         self.outbox.clone()
     }
@@ -174,11 +174,11 @@ impl Handle {
     }
 
     /// The error of a call with a deadline of its own.
-    pub(super) fn late(&self, since: Instant, state: &State) -> QueueError {
+    pub(super) fn late(&self, since: Instant, state: &LinkState) -> QueueError {
         match state {
-            State::Failed(error) => error.clone(),
-            State::Down { why, .. } | State::Blocked { why, .. } => self.shared.unreachable(since, why),
-            State::Up => self.shared.unreachable(since, "no answer"),
+            LinkState::Failed(error) => error.clone(),
+            LinkState::Down { why, .. } | LinkState::Blocked { why, .. } => self.shared.unreachable(since, why),
+            LinkState::Up => self.shared.unreachable(since, "no answer"),
         }
     }
 
@@ -190,14 +190,17 @@ impl Handle {
 }
 
 /// Starts the actors; gives what the link keeps, the mailbox of the consuming actor, and the state of both.
-pub(super) fn start(engine: &Engine, options: Options) -> (Handle, mpsc::Sender<Request>, watch::Receiver<State>) {
+pub(super) fn start(
+    engine: &Engine,
+    options: QueueOptions,
+) -> (AmqpHandle, mpsc::Sender<LinkRequest>, watch::Receiver<LinkState>) {
     let (requests, asked) = mpsc::channel(MAILBOX);
     let (outbox, publications) = mpsc::channel(MAILBOX);
-    let (state, states) = watch::channel(State::Up);
-    let shared = Arc::new(Shared {
+    let (state, states) = watch::channel(LinkState::Up);
+    let shared = Arc::new(AmqpShared {
         options,
         role: Mutex::new(Role::Looks),
-        halves: Mutex::new([State::Up, State::Up]),
+        halves: Mutex::new([LinkState::Up, LinkState::Up]),
         state,
         over: watch::Sender::new(false),
         abandoned: Mutex::new(None),
@@ -206,17 +209,17 @@ pub(super) fn start(engine: &Engine, options: Options) -> (Handle, mpsc::Sender<
     });
     engine.spawn(consuming::run(shared.clone(), asked));
     engine.spawn(publishing::run(shared.clone(), publications));
-    (Handle { outbox, shared }, requests, states)
+    (AmqpHandle { outbox, shared }, requests, states)
 }
 
 /// What both actors know.
-struct Shared {
-    options: Options,
+struct AmqpShared {
+    options: QueueOptions,
     role: Mutex<Role>,
     /// State of each connection.
-    halves: Mutex<[State; 2]>,
+    halves: Mutex<[LinkState; 2]>,
     /// The worse of both.
-    state: watch::Sender<State>,
+    state: watch::Sender<LinkState>,
     /// True once the link is closed or has failed: the signal for both actors to end.
     over: watch::Sender<bool>,
     /// When the last connection that had the coordinator's place was given up without an answer of the broker.
@@ -235,12 +238,12 @@ const HEARTBEATS: u32 = 3;
 
 /// One of the two connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Half {
+enum Direction {
     Publishing,
     Consuming,
 }
 
-impl Shared {
+impl AmqpShared {
     fn role(&self) -> Role {
         *self.role.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,15 +252,15 @@ impl Shared {
         *self.role.lock().unwrap_or_else(PoisonError::into_inner) = role;
     }
 
-    fn report(&self, half: Half, state: State) {
+    fn report(&self, direction: Direction, state: LinkState) {
         let worst = {
             let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-            halves[half as usize] = state;
-            let rank = |state: &State| match state {
-                State::Up => 0,
-                State::Blocked { .. } => 1,
-                State::Down { .. } => 2,
-                State::Failed(_) => 3,
+            halves[direction as usize] = state;
+            let rank = |state: &LinkState| match state {
+                LinkState::Up => 0,
+                LinkState::Blocked { .. } => 1,
+                LinkState::Down { .. } => 2,
+                LinkState::Failed(_) => 3,
             };
             let [one, other] = &*halves;
             if rank(one) >= rank(other) { one.clone() } else { other.clone() }
@@ -266,9 +269,9 @@ impl Shared {
     }
 
     /// Ends both actors with an error, before their mailboxes close.
-    fn fail(&self, half: Half, error: QueueError) {
+    fn fail(&self, direction: Direction, error: QueueError) {
         tracing::error!(%error, "the queues are given up");
-        self.report(half, State::Failed(error));
+        self.report(direction, LinkState::Failed(error));
         self.over.send_replace(true);
     }
 
@@ -333,12 +336,12 @@ mod tests {
     #[test]
     fn settings_make_options() {
         let settings = |url: &str| QueueSettings { url: url.parse().ok(), patience: Some(5), ..Default::default() };
-        let options = Options::from_settings(&settings("amqp://h"), Production::default()).unwrap();
+        let options = QueueOptions::from_settings(&settings("amqp://h"), ProductionName::default()).unwrap();
         assert_eq!((options.patience, options.confirm), (Duration::from_secs(5), Duration::from_secs(30)));
-        let none = Options::from_settings(&settings(""), Production::default());
+        let none = QueueOptions::from_settings(&settings(""), ProductionName::default());
         assert!(matches!(none, Err(OptionsError::NoAddress)));
         let zero = QueueSettings { heartbeat: Some(0), ..settings("amqp://h") };
-        let error = Options::from_settings(&zero, Production::default()).unwrap_err().to_string();
+        let error = QueueOptions::from_settings(&zero, ProductionName::default()).unwrap_err().to_string();
         assert!(error.contains("queue.heartbeat"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
 //! The actor that publishes.
 
 use super::attempts::{Attempts, TAKEN};
-use super::connection::{Failure, HANG_UP, Role, Session, channel, look, reply_code, within};
-use super::{Half, Shared};
+use super::connection::{AmqpSession, ConnectFailure, HANG_UP, Role, channel, look, reply_code, within};
+use super::{AmqpShared, Direction};
 use crate::publisher::Publication;
-use crate::{PublishError, Queue, QueueError, State};
+use crate::{LinkState, PublishError, Queue, QueueError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -23,29 +23,29 @@ const WINDOW: usize = 4096;
 const TICK: Duration = Duration::from_millis(250);
 
 /// Runs until the link is over.
-pub(super) async fn run(shared: Arc<Shared>, mut outbox: mpsc::Receiver<Publication>) {
+pub(super) async fn run(shared: Arc<AmqpShared>, mut outbox: mpsc::Receiver<Publication>) {
     let mut waiting = VecDeque::new();
     let work = async {
         // most links that only look never publish
         waiting.extend(outbox.recv().await);
-        let mut attempts = Attempts::new(Half::Publishing);
+        let mut attempts = Attempts::new(Direction::Publishing);
         loop {
             let mut session = attempts.connect(&shared).await?;
             // Where nothing waits to be published, a connection is all that is wanted.
             let mut of_use = waiting.is_empty();
             let ended = publish(&shared, &mut session, &mut outbox, &mut waiting, &mut of_use).await;
-            session.hang_up(&shared, Half::Publishing, HANG_UP).await;
+            session.hang_up(&shared, Direction::Publishing, HANG_UP).await;
             match ended {
                 Ok(()) => return Ok(()),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(why)) => attempts.lost(&shared, why, of_use),
-                Err(Failure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
+                Err(ConnectFailure::Final(error)) => return Err(error),
+                Err(ConnectFailure::Passing(why)) => attempts.lost(&shared, why, of_use),
+                Err(ConnectFailure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
             }
         }
     };
     tokio::select! {
         result = work => if let Err(error) = result {
-            shared.fail(Half::Publishing, error);
+            shared.fail(Direction::Publishing, error);
         },
         () = shared.over() => {}
     }
@@ -60,12 +60,12 @@ struct Flight {
 
 /// Publishes on one connection until it is lost; what was not confirmed is then waiting again, in order.
 async fn publish(
-    shared: &Shared,
-    session: &mut Session,
+    shared: &AmqpShared,
+    session: &mut AmqpSession,
     outbox: &mut mpsc::Receiver<Publication>,
     waiting: &mut VecDeque<Publication>,
     of_use: &mut bool,
-) -> Result<(), Failure> {
+) -> Result<(), ConnectFailure> {
     let mut flights = BTreeMap::new();
     let result = fly(shared, session, outbox, waiting, &mut flights, of_use).await;
     for flight in flights.into_values().rev() {
@@ -75,18 +75,18 @@ async fn publish(
 }
 
 async fn fly(
-    shared: &Shared,
-    session: &mut Session,
+    shared: &AmqpShared,
+    session: &mut AmqpSession,
     outbox: &mut mpsc::Receiver<Publication>,
     waiting: &mut VecDeque<Publication>,
     flights: &mut BTreeMap<u64, Flight>,
     of_use: &mut bool,
-) -> Result<(), Failure> {
+) -> Result<(), ConnectFailure> {
     let (options, begun) = (&shared.options, Instant::now());
     let channel = channel(shared, &session.connection).await?;
     within(shared, "asking for confirmations", channel.confirm_select(ConfirmSelectOptions::default()))
         .await
-        .map_err(|trouble| Failure::Passing(trouble.to_string()))?;
+        .map_err(|trouble| ConnectFailure::Passing(trouble.to_string()))?;
     let mut confirms = FuturesUnordered::new();
     let mut refused = VecDeque::new();
     // Queues that take nothing, and since when.
@@ -129,7 +129,7 @@ async fn fly(
                     Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
                         let queue = options.production.queue(flight.publication.queue);
                         waiting.push_front(flight.publication);
-                        return Err(Failure::Passing(format!("no queue {queue}: {}", returned.reply_text)));
+                        return Err(ConnectFailure::Passing(format!("no queue {queue}: {}", returned.reply_text)));
                     }
                 }
             }
@@ -138,22 +138,22 @@ async fn fly(
                 // nobody is left to publish, nor to wait for what is under way
                 None => return Ok(()),
             },
-            event = session.event() => match event.map_err(Failure::Passing)? {
+            event = session.event() => match event.map_err(ConnectFailure::Passing)? {
                 Event::ConnectionBlocked(why) => {
                     tracing::warn!(%why, "the broker takes no messages for now");
                     blocked = true;
-                    shared.report(Half::Publishing, State::Blocked { since: Instant::now(), why });
+                    shared.report(Direction::Publishing, LinkState::Blocked { since: Instant::now(), why });
                 }
                 Event::ConnectionUnblocked => {
                     tracing::info!("the broker takes messages again");
                     (blocked, unblocked) = (false, Instant::now());
-                    shared.report(Half::Publishing, State::Up);
+                    shared.report(Direction::Publishing, LinkState::Up);
                 }
                 _ => {}
             },
             _ = tick.tick() => {
                 if !session.connection.status().connected() {
-                    return Err(Failure::Passing("the connection is gone".into()));
+                    return Err(ConnectFailure::Passing("the connection is gone".into()));
                 }
                 let why = if blocked { "the broker takes no messages" } else { "the broker refuses the message" };
                 give_up(shared, begun, flights, &mut refused, why);
@@ -175,7 +175,7 @@ async fn fly(
                         }
                     }
                     let limit = options.confirm.as_secs_f32();
-                    return Err(Failure::Passing(format!("no confirmation within {limit} s")));
+                    return Err(ConnectFailure::Passing(format!("no confirmation within {limit} s")));
                 }
             }
         }
@@ -183,14 +183,14 @@ async fn fly(
 }
 
 /// Looks at a queue that takes nothing. A full one has something in it; one without any message does not work.
-async fn doubt(shared: &Shared, connection: &Connection, queue: Queue) {
+async fn doubt(shared: &AmqpShared, connection: &Connection, queue: Queue) {
     let is_empty = matches!(look(shared, connection, queue).await, Ok(depth) if depth.messages == 0);
     if is_empty { shared.suspect(queue) } else { shared.trust(queue) }
 }
 
 /// Answers those that have waited longer than the patience since the connection was made.
 fn give_up(
-    shared: &Shared,
+    shared: &AmqpShared,
     begun: Instant,
     flights: &mut BTreeMap<u64, Flight>,
     refused: &mut VecDeque<Publication>,
@@ -210,20 +210,20 @@ fn give_up(
 }
 
 /// Errors of a channel that publishes.
-fn sort(shared: &Shared, error: Error) -> Failure {
+fn sort(shared: &AmqpShared, error: Error) -> ConnectFailure {
     match reply_code(&error) {
-        Some(403) => Failure::Final(QueueError::Refused {
+        Some(403) => ConnectFailure::Final(QueueError::Refused {
             address: shared.options.address.to_string(),
             why: error.to_string().into(),
         }),
-        _ => Failure::Passing(error.to_string()),
+        _ => ConnectFailure::Passing(error.to_string()),
     }
 }
 
 /// Sends a message and waits for its confirmation.
 fn send(
     channel: &Channel,
-    shared: &Shared,
+    shared: &AmqpShared,
     publication: &Publication,
     number: u64,
 ) -> impl Future<Output = (u64, Result<Confirmation, Error>)> + Send + use<> {
