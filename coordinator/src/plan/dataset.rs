@@ -47,7 +47,7 @@ pub enum DatasetError {
 
 /// One variable of a granule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Output {
+pub(super) struct PlannedVariable {
     /// Name in the granule.
     pub(super) name: String,
     /// Model variables: itself, or the x and the y component of a vector.
@@ -62,7 +62,7 @@ pub(super) struct Dataset<'a> {
     /// Whether vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
     pub(super) rotates: bool,
     /// Variables of the granule in file order, a renamed one last.
-    pub(super) outputs: Vec<Output>,
+    pub(super) outputs: Vec<PlannedVariable>,
 }
 
 impl<'a> Dataset<'a> {
@@ -75,7 +75,7 @@ impl<'a> Dataset<'a> {
             return Err(DatasetError::Filename { grouping: name(), filename: grouping.filename.clone() });
         }
         let components = grouping.components.as_ref().filter(|_| grid == GridKind::Latlon);
-        let mut outputs: Vec<Output> = Vec::new();
+        let mut outputs: Vec<PlannedVariable> = Vec::new();
         for field in &grouping.fields {
             if outputs.iter().any(|output| output.name == *field) {
                 continue;
@@ -90,7 +90,7 @@ impl<'a> Dataset<'a> {
                     vec![vector.x.clone(), vector.y.clone()]
                 }
             };
-            outputs.push(Output { name: field.clone(), sources });
+            outputs.push(PlannedVariable { name: field.clone(), sources });
         }
         if let Some((from, to)) = &grouping.rename {
             let fail = |why| DatasetError::Rename { grouping: name(), from: from.clone(), to: to.clone(), why };

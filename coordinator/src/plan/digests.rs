@@ -27,7 +27,7 @@ const OBJECTS_AT_ONCE: usize = 4;
 
 /// Why the digests of inputs cannot be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum DigestError {
+pub enum InputDigestError {
     /// An input, or a file of digests, cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,7 +82,7 @@ pub struct InputDigests {
 }
 
 /// An input whose digest is to be found.
-struct Wanted {
+struct PendingDigest {
     path: String,
     version: Version,
 }
@@ -98,7 +98,7 @@ impl InputDigests {
     ///
     /// # Errors
     /// An input cannot be read, or was changed after it was listed; a file of digests cannot be understood.
-    pub fn record(&mut self, recipes: &mut Vec<Recipe>, keep_going: bool) -> Result<Vec<Note>, DigestError> {
+    pub fn record(&mut self, recipes: &mut Vec<Recipe>, keep_going: bool) -> Result<Vec<Note>, InputDigestError> {
         let wanted = self.wanted(recipes)?;
         let failed = self.read(wanted);
         let mut notes = Vec::new();
@@ -106,7 +106,7 @@ impl InputDigests {
             let count = failed.len();
             if !keep_going {
                 let first = chain(first);
-                return Err(DigestError::Inputs { count, first });
+                return Err(InputDigestError::Inputs { count, first });
             }
             let (reason, names) = (chain(first), few(failed.keys()));
             let text = format!("the SHA-256 of {count} inputs cannot be found ({reason}): {names}");
@@ -118,7 +118,7 @@ impl InputDigests {
     }
 
     /// The inputs of recipes whose digest is neither known nor in a file of digests, each once.
-    fn wanted(&mut self, recipes: &[Recipe]) -> Result<Vec<Wanted>, DigestError> {
+    fn wanted(&mut self, recipes: &[Recipe]) -> Result<Vec<PendingDigest>, InputDigestError> {
         let mut wanted = BTreeMap::new();
         for recipe in recipes {
             let plan = recipe.plan()?;
@@ -135,11 +135,11 @@ impl InputDigests {
                 }
             }
         }
-        Ok(wanted.into_iter().map(|(path, version)| Wanted { path, version }).collect())
+        Ok(wanted.into_iter().map(|(path, version)| PendingDigest { path, version }).collect())
     }
 
     /// What the files of digests in the source root and in the directories below it say of an input.
-    fn listed(&mut self, root: &str, below: &str) -> Result<Option<Digest>, DigestError> {
+    fn listed(&mut self, root: &str, below: &str) -> Result<Option<Digest>, InputDigestError> {
         let ends = below.match_indices('/').map(|(at, _)| at + 1);
         for end in std::iter::once(0).chain(ends) {
             let (directory, name) = below.split_at(end);
@@ -156,7 +156,7 @@ impl InputDigests {
     }
 
     /// The file of digests of a directory; none if there is none.
-    fn sums_of(&self, directory: &str) -> Result<Option<BTreeMap<String, Digest>>, DigestError> {
+    fn sums_of(&self, directory: &str) -> Result<Option<BTreeMap<String, Digest>>, InputDigestError> {
         let file = format!("{directory}{SUMS}");
         let at: Location = file.parse()?;
         match self.stores.read(&at, MAX_SUMS) {
@@ -167,13 +167,13 @@ impl InputDigests {
     }
 
     /// Finds the digests of inputs: on S3 by the checksum that is kept there, else by reading. Gives what failed.
-    fn read(&mut self, wanted: Vec<Wanted>) -> BTreeMap<String, DigestError> {
-        let is_object = |wanted: &Wanted| wanted.path.starts_with("s3://");
+    fn read(&mut self, wanted: Vec<PendingDigest>) -> BTreeMap<String, InputDigestError> {
+        let is_object = |wanted: &PendingDigest| wanted.path.starts_with("s3://");
         let (objects, files): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_object);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut failed = BTreeMap::new();
         for (wanted, threads) in [(files, cores), (objects, OBJECTS_AT_ONCE)] {
-            for (Wanted { path, version }, found) in digests(&self.stores, wanted, threads) {
+            for (PendingDigest { path, version }, found) in digests(&self.stores, wanted, threads) {
                 match found {
                     Ok(digest) => drop(self.known.insert(path, (version, digest))),
                     Err(error) => drop(failed.insert(path, error)),
@@ -184,7 +184,7 @@ impl InputDigests {
     }
 
     /// Writes what is known into recipes.
-    fn enter(&self, recipes: &mut [Recipe]) -> Result<(), DigestError> {
+    fn enter(&self, recipes: &mut [Recipe]) -> Result<(), InputDigestError> {
         for recipe in recipes {
             let mut found = Vec::new();
             for path in inputs(recipe) {
@@ -203,9 +203,9 @@ impl InputDigests {
     }
 }
 
-fn unknown(path: &str) -> DigestError {
+fn unknown(path: &str) -> InputDigestError {
     let source = io::Error::other("its SHA-256 was not found; please report this");
-    DigestError::Read { path: path.into(), source }
+    InputDigestError::Read { path: path.into(), source }
 }
 
 /// All input files of a recipe.
@@ -214,7 +214,11 @@ fn inputs(recipe: &Recipe) -> impl Iterator<Item = &str> {
 }
 
 /// The digests of inputs, several at once.
-fn digests(stores: &Stores, wanted: Vec<Wanted>, threads: usize) -> Vec<(Wanted, Result<Digest, DigestError>)> {
+fn digests(
+    stores: &Stores,
+    wanted: Vec<PendingDigest>,
+    threads: usize,
+) -> Vec<(PendingDigest, Result<Digest, InputDigestError>)> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut found = Vec::new();
@@ -236,9 +240,9 @@ fn digests(stores: &Stores, wanted: Vec<Wanted>, threads: usize) -> Vec<(Wanted,
 }
 
 /// The digest of one input of a version.
-fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, DigestError> {
+fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, InputDigestError> {
     let at: Location = path.parse()?;
-    let changed = |difference| DigestError::Changed { path: path.into(), difference };
+    let changed = |difference| InputDigestError::Changed { path: path.into(), difference };
     if matches!(at, Location::S3 { .. })
         && let Some(head) = stores.head_with_checksum(&at)?
         && let Some(digest) = head.checksum.as_ref().and_then(Checksum::whole)
@@ -248,8 +252,8 @@ fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, Dige
         return version.difference(&found).map_or(Ok(digest), |difference| Err(changed(difference)));
     }
     let file = stores.open(&at, version.etag.as_deref(), u64::MAX)?;
-    let read = |source| DigestError::Read { path: path.into(), source };
-    let (digest, size) = Digest::of_reader(InOrder { file: &*file, at: 0 }).map_err(read)?;
+    let read = |source| InputDigestError::Read { path: path.into(), source };
+    let (digest, size) = Digest::of_reader(SequentialReader { file: &*file, at: 0 }).map_err(read)?;
     let found = match file.stamp() {
         Some(stamp) => Version::of_file(size, stamp.modified()),
         None => Version::of_object(size, None),
@@ -258,12 +262,12 @@ fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, Dige
 }
 
 /// A file from its beginning to its end.
-struct InOrder<'a> {
+struct SequentialReader<'a> {
     file: &'a dyn ReadAt,
     at: u64,
 }
 
-impl Read for InOrder<'_> {
+impl Read for SequentialReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.file.length()?.saturating_sub(self.at);
         let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -275,7 +279,7 @@ impl Read for InOrder<'_> {
 
 /// Reads the lines of `sha256sum`: a digest, a blank, a blank or `*`, a name; a backslash at the beginning says that the
 /// name has escapes.
-fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, DigestError> {
+fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, InputDigestError> {
     let mut sums = BTreeMap::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -291,7 +295,7 @@ fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, Diges
             let name = if escaped { name.replace("\\n", "\n").replace("\\\\", "\\") } else { name.to_owned() };
             Some((name, Digest::from_hex(digest)?))
         };
-        let (name, digest) = parse().ok_or_else(|| DigestError::Sums { file: file.into(), line: number })?;
+        let (name, digest) = parse().ok_or_else(|| InputDigestError::Sums { file: file.into(), line: number })?;
         sums.insert(name, digest);
     }
     Ok(sums)
@@ -322,7 +326,7 @@ mod tests {
         recipe.plan().unwrap().inputs[DATA].sha256.clone().unwrap()
     }
 
-    fn sums(lines: &str) -> Result<BTreeMap<String, Digest>, DigestError> {
+    fn sums(lines: &str) -> Result<BTreeMap<String, Digest>, InputDigestError> {
         parse_sums("SHA256SUMS", lines.as_bytes())
     }
 
@@ -384,7 +388,7 @@ mod tests {
         for odd in
             [format!("{a} x"), format!("{}  x", &a.as_str()[1..]), format!("{}é  x", &a.as_str()[1..]), "é".into()]
         {
-            assert!(matches!(sums(&format!("{a}  x\n{odd}")), Err(DigestError::Sums { line: 2, .. })), "{odd}");
+            assert!(matches!(sums(&format!("{a}  x\n{odd}")), Err(InputDigestError::Sums { line: 2, .. })), "{odd}");
         }
     }
 

@@ -4,7 +4,7 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::recipes::Request;
 use super::selection::Window;
-use edp_engine::metadata::configuration::{Compression, Configuration, Precision};
+use edp_engine::metadata::configuration::{Compression, Configuration, OutputPrecision};
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::recipe::{Components, Digests, Roots};
 use edp_protocol::{Digest, Frequency, GridKind, Mode};
@@ -18,7 +18,7 @@ pub(crate) fn configuration() -> Configuration {
         ecco_version: "V4r4".into(),
         product_version: "Version 4, Release 4".into(),
         grid_labels: [(GridKind::Native, "llc0090".into()), (GridKind::Latlon, "0p50deg".into())].into(),
-        precision: Precision::Float32,
+        precision: OutputPrecision::Float32,
         model_start: datetime(1992, 1, 1, 12, 0, 0, 0),
         model_end: datetime(2017, 12, 31, 12, 0, 0, 0),
         step_seconds: 3600,

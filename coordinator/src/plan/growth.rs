@@ -20,12 +20,12 @@ pub struct Growth {
     /// Pairs that were whole, with their sizes.
     whole: HashSet<u64>,
     /// The other pairs, as they were at the last scan.
-    growing: HashMap<u64, Stamp>,
+    growing: HashMap<u64, PairStamp>,
     hasher: RandomState,
 }
 
 /// Sizes and times of both files of a pair.
-type Stamp = [(u64, Option<SystemTime>); 2];
+type PairStamp = [(u64, Option<SystemTime>); 2];
 
 impl Growth {
     /// Takes out of an inventory what is not whole yet. Says whether any pair is new or has changed since the last scan.
@@ -63,7 +63,7 @@ impl Growth {
 }
 
 /// How a pair looks now, if it has not changed since it was scanned.
-fn stamp(pair: &Pair) -> Option<Stamp> {
+fn stamp(pair: &Pair) -> Option<PairStamp> {
     let look = |path: &str| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
     let stamp = [look(&pair.data)?, look(&pair.meta)?];
     (stamp[0].0 == pair.data_version.size && stamp[1].0 == pair.meta_version.size).then_some(stamp)

@@ -5,7 +5,7 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::problem::{PlanError, Problem};
 use super::selection::Window;
-use super::survey::{Record, Survey, gaps};
+use super::survey::{StepInputs, Survey, gaps};
 use super::{Note, few};
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
@@ -91,7 +91,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
 }
 
 /// A recipe and where it comes from.
-struct Made {
+struct PlannedRecipe {
     recipe: Recipe,
     place: String,
     step: u64,
@@ -100,7 +100,7 @@ struct Made {
 struct Planner<'a> {
     request: &'a Request<'a>,
     /// In order; empty where a later recipe took the granule over.
-    made: Vec<Option<Made>>,
+    made: Vec<Option<PlannedRecipe>>,
     by_granule: HashMap<String, usize>,
     notes: Vec<Note>,
     problems: Vec<Problem>,
@@ -346,7 +346,7 @@ impl<'a> Planner<'a> {
     fn recipe(
         &self,
         context: &Context<'_>,
-        record: Record,
+        record: StepInputs,
         period: &Period,
         time_units: String,
     ) -> Result<Recipe, RecipeError> {
@@ -434,7 +434,7 @@ impl<'a> Planner<'a> {
     /// Takes a recipe in, unless its granule is made already. EDP lets the later one overwrite the earlier.
     fn add(&mut self, recipe: Recipe, context: &Context<'_>, step: u64) {
         let index = self.made.len();
-        let made = Made { recipe, place: context.place.clone(), step };
+        let made = PlannedRecipe { recipe, place: context.place.clone(), step };
         let Some(&earlier) = self.by_granule.get(&made.recipe.granule) else {
             self.by_granule.insert(made.recipe.granule.clone(), index);
             self.made.push(Some(made));
@@ -504,7 +504,7 @@ impl<'a> Planner<'a> {
 
 /// A model variable for messages, with the outputs it is for where their names are others.
 fn describe(dataset: &Dataset<'_>, source: &str) -> String {
-    let of = |output: &&super::dataset::Output| output.sources.iter().any(|own| own == source);
+    let of = |output: &&super::dataset::PlannedVariable| output.sources.iter().any(|own| own == source);
     let outputs: Vec<&str> = dataset.outputs.iter().filter(of).map(|output| output.name.as_str()).collect();
     if outputs == [source] { source.to_owned() } else { format!("{source} (for {})", outputs.join(", ")) }
 }

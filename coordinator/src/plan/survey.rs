@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// The inputs of one granule.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct StepInputs {
     /// The model step.
     pub(super) step: u64,
     /// Of each output of the dataset its pairs (one, or x and y); `None` where any of them is absent.
@@ -27,7 +27,7 @@ pub(super) struct Lack<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Survey<'a> {
     /// Steps at which at least one output has all its inputs, ascending.
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<StepInputs>,
     /// Model variables without any file.
     pub(super) never: Vec<&'a str>,
     /// Model variables that are there at some of the steps only.
@@ -106,7 +106,7 @@ impl<'a> Survey<'a> {
         if inputs.iter().all(Option::is_none) {
             self.barren.push(step);
         } else {
-            self.records.push(Record { step, inputs });
+            self.records.push(StepInputs { step, inputs });
         }
     }
 }
@@ -136,7 +136,7 @@ mod tests {
         let (inventory, velocity) = (production.inventory(), velocity());
         let dataset = Dataset::new(&velocity, GridKind::Latlon).unwrap();
         let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::All, |_| true);
-        let made = |record: &Record| {
+        let made = |record: &StepInputs| {
             let counts = record.inputs.iter().map(|inputs| inputs.as_ref().map_or(0, Vec::len));
             (record.step, counts.collect::<Vec<_>>())
         };

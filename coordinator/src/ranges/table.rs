@@ -4,7 +4,7 @@
 //! and frequency. What is said of where the numbers come from may be left out of a table written by hand; where it
 //! is there, it is held against the plan.
 
-use edp_engine::metadata::configuration::Precision;
+use edp_engine::metadata::configuration::OutputPrecision;
 use edp_protocol::digest::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
@@ -130,10 +130,10 @@ pub enum RangeTableError {
 }
 
 /// Name of a precision in tables, which is that of the configuration.
-pub(super) fn type_name(precision: Precision) -> &'static str {
+pub(super) fn type_name(precision: OutputPrecision) -> &'static str {
     match precision {
-        Precision::Float32 => "float32",
-        Precision::Float64 => "float64",
+        OutputPrecision::Float32 => "float32",
+        OutputPrecision::Float64 => "float64",
     }
 }
 
@@ -199,7 +199,7 @@ impl RangeTable {
     /// # Errors
     /// A dataset or an output is not in the table, was computed with another grid, other mapping factors or in another
     /// precision, or a recipe is in the mode that has ranges of its own.
-    pub fn apply(&self, name: &str, precision: Precision, recipes: &mut [Recipe]) -> Result<(), RangeTableError> {
+    pub fn apply(&self, name: &str, precision: OutputPrecision, recipes: &mut [Recipe]) -> Result<(), RangeTableError> {
         for recipe in recipes {
             let plan = recipe.plan()?;
             let granule = GranuleName::parse(base_name(&recipe.granule));
@@ -308,7 +308,7 @@ mod tests {
     fn recipes_get_the_ranges_of_their_outputs() {
         let table = RangeTable::parse("t", text(HEIGHT).as_bytes()).unwrap();
         let mut recipes = [recipe()];
-        table.apply("t", Precision::Float32, &mut recipes).unwrap();
+        table.apply("t", OutputPrecision::Float32, &mut recipes).unwrap();
         let plan = recipes[0].plan().unwrap();
         assert_eq!(plan.options["valid_range"], serde_json::json!({"SSH": [-1.731_275_796_890_258_8, 1.5]}));
         recipes[0].check_identity().unwrap();
@@ -328,9 +328,9 @@ mod tests {
             let table = RangeTable::parse("t", text(collection).as_bytes()).unwrap();
             table.apply("t", precision, &mut [recipe]).map_err(|error| error.to_string())
         };
-        assert_eq!(apply(&good, Precision::Float32, |_| ()), Ok(()));
+        assert_eq!(apply(&good, OutputPrecision::Float32, |_| ()), Ok(()));
         let named = "t: AVG_MON of native SSH: ";
-        let error = apply(&good, Precision::Float64, |_| ()).unwrap_err();
+        let error = apply(&good, OutputPrecision::Float64, |_| ()).unwrap_err();
         assert!(error.starts_with(&format!("{named}its ranges are float32, the configuration asks for float64")));
         for (collection, why) in [
             (good.replace(&"e".repeat(64), &"a".repeat(64)), "computed with another grid"),
@@ -341,10 +341,10 @@ mod tests {
             (good.replace("AVG_MON", "SNAP"), "it is not in the table"),
             (good.replace(r#""SSH": {"#, r#""ETAN": {"#), "SSH is not in the table"),
         ] {
-            let error = apply(&collection, Precision::Float32, |_| ()).unwrap_err();
+            let error = apply(&collection, OutputPrecision::Float32, |_| ()).unwrap_err();
             assert!(error.starts_with(named) && error.contains(why), "{error}");
         }
-        let edp = apply(&good, Precision::Float32, |r| r.recipe.as_mut().unwrap().mode = Mode::Edp2024);
+        let edp = apply(&good, OutputPrecision::Float32, |r| r.recipe.as_mut().unwrap().mode = Mode::Edp2024);
         assert!(edp.unwrap_err().contains("edp-2024"));
     }
 }

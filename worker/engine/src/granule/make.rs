@@ -16,7 +16,7 @@ use super::valid_range::ValidRange;
 use crate::digest_cache::DigestCache;
 use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
 use crate::metadata::attribute;
-use crate::metadata::configuration::Precision;
+use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Sources};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
@@ -242,8 +242,8 @@ impl Assembly<'_> {
         let needs: Vec<Needs> = fields
             .iter()
             .map(|field| match self.resources.texts.configuration.precision {
-                Precision::Float32 => field.needs::<f32>(),
-                Precision::Float64 => field.needs::<f64>(),
+                OutputPrecision::Float32 => field.needs::<f32>(),
+                OutputPrecision::Float64 => field.needs::<f64>(),
             })
             .collect();
         let all = needs.iter().copied().fold(Needs::default(), Needs::or);
@@ -322,8 +322,8 @@ impl Assembly<'_> {
         let configuration = &self.resources.texts.configuration;
         let codec = resources::codec(configuration);
         let (data_type, chunked) = match configuration.precision {
-            Precision::Float32 => (Type::F32, field.chunked::<f32>(&codec)),
-            Precision::Float64 => (Type::F64, field.chunked::<f64>(&codec)),
+            OutputPrecision::Float32 => (Type::F32, field.chunked::<f32>(&codec)),
+            OutputPrecision::Float64 => (Type::F64, field.chunked::<f64>(&codec)),
         };
         let dimensions = self.dimensions(output);
         let any = match data_type {

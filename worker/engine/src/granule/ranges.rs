@@ -3,7 +3,7 @@
 use super::error::MakeError;
 use super::make::Assembly;
 use super::stages::Stages;
-use crate::metadata::configuration::Precision;
+use crate::metadata::configuration::OutputPrecision;
 use crate::resources::Cache;
 use edp_protocol::recipe::Recipe;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranges {
     /// Type of the values.
-    pub precision: Precision,
+    pub precision: OutputPrecision,
     /// Each output in file order, with its smallest and largest value; none if it has no valid value.
     pub outputs: Vec<(String, Option<[f64; 2]>)>,
     /// What is odd.
@@ -36,8 +36,8 @@ pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ran
         let mask = assembly.mask(&output)?;
         let field = assembly.field(&output, &mask)?;
         let range = match precision {
-            Precision::Float32 => field.range::<f32>(assembly.cancel)?.map(|range| range.map(f64::from)),
-            Precision::Float64 => field.range::<f64>(assembly.cancel)?,
+            OutputPrecision::Float32 => field.range::<f32>(assembly.cancel)?.map(|range| range.map(f64::from)),
+            OutputPrecision::Float64 => field.range::<f64>(assembly.cancel)?,
         };
         outputs.push((name.clone(), range));
     }

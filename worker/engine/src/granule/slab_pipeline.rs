@@ -11,7 +11,7 @@ use super::ordered_steps;
 use super::remote::Fetching;
 use super::stages::Stage;
 use crate::metadata::attribute;
-use crate::metadata::configuration::Precision;
+use crate::metadata::configuration::OutputPrecision;
 use crate::resources;
 use std::ops::Range;
 use std::path::Path;
@@ -84,8 +84,8 @@ impl Assembly<'_> {
             });
             let fetching = Fetching::begin(scope, outputs, self.stores, stages);
             let seen = match self.resources.texts.configuration.precision {
-                Precision::Float32 => self.encode::<f32>(plan, &variables, fetching, spare_cores, to_writer),
-                Precision::Float64 => self.encode::<f64>(plan, &variables, fetching, spare_cores, to_writer),
+                OutputPrecision::Float32 => self.encode::<f32>(plan, &variables, fetching, spare_cores, to_writer),
+                OutputPrecision::Float64 => self.encode::<f64>(plan, &variables, fetching, spare_cores, to_writer),
             };
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
             // by itself, and one that passes on goes to whoever called us.

@@ -5,7 +5,7 @@
 
 use super::Warning;
 use super::keys::{COMPRESSION, LABELS};
-use super::reader::Reader;
+use super::reader::KeyReader;
 use edp_protocol::GridKind;
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 
 /// Type of the data variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precision {
+pub enum OutputPrecision {
     /// IEEE single precision.
     Float32,
     /// IEEE double precision.
@@ -43,7 +43,7 @@ pub struct Configuration {
     /// `ecco_production_filestr_grid_label`: last part of file names, by grid kind.
     pub grid_labels: BTreeMap<GridKind, String>,
     /// `array_precision`.
-    pub precision: Precision,
+    pub precision: OutputPrecision,
     /// `model_start_time`: t0.
     pub model_start: DateTime,
     /// `model_end_time`.
@@ -132,7 +132,7 @@ impl Configuration {
     /// The text is no flat YAML mapping, a value does not fit its key, or keys without default are
     /// missing; the message names file, line and key.
     pub fn parse(name: &str, text: &[u8]) -> Result<(Configuration, Vec<Warning>), ConfigurationError> {
-        let mut reader = Reader::new(name, text)?;
+        let mut reader = KeyReader::new(name, text)?;
         let labels = reader.labels()?;
         let configuration = Configuration {
             ecco_version: reader.part_of_names("ecco_version")?,
@@ -168,7 +168,7 @@ impl Configuration {
     }
 }
 
-impl Reader<'_> {
+impl KeyReader<'_> {
     fn part_of_names(&mut self, key: &'static str) -> Result<String, ConfigurationError> {
         let text = self.required(key);
         if text.contains(['_', '/']) || text.contains(char::is_control) || matches!(text.as_str(), "." | "..") {
@@ -247,11 +247,11 @@ impl Reader<'_> {
         }
     }
 
-    fn precision(&self) -> Result<Precision, ConfigurationError> {
+    fn precision(&self) -> Result<OutputPrecision, ConfigurationError> {
         let key = "array_precision";
         match self.text(key).as_deref().map(str::trim) {
-            None | Some("" | "float64") => Ok(Precision::Float64),
-            Some("float32") => Ok(Precision::Float32),
+            None | Some("" | "float64") => Ok(OutputPrecision::Float64),
+            Some("float32") => Ok(OutputPrecision::Float32),
             Some(other) => Err(self.wrong(key, format!("'{other}'"), "float32 or float64")),
         }
     }
@@ -411,7 +411,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
             c.grid_labels,
             BTreeMap::from([(GridKind::Latlon, "0p50deg".into()), (GridKind::Native, "llc0090".into())])
         );
-        assert_eq!(c.precision, Precision::Float32);
+        assert_eq!(c.precision, OutputPrecision::Float32);
         assert_eq!(
             (c.model_start, c.model_end),
             (date(1992, 1, 1).at(12, 0, 0, 0), date(2017, 12, 31).at(12, 0, 0, 0))
@@ -451,7 +451,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
                 "c.yaml: key doi_prefix: missing; taken: 10.5067",
             ]
         );
-        assert_eq!((c.step_seconds, c.precision, c.summary.as_str()), (3600, Precision::Float64, "not used"));
+        assert_eq!((c.step_seconds, c.precision, c.summary.as_str()), (3600, OutputPrecision::Float64, "not used"));
         assert_eq!(c.compression, Compression { deflate: true, level: 5, shuffle: true });
         assert_eq!((c.doi_authority, c.metadata_link_root), (None, None));
     }
@@ -548,7 +548,10 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
             let name = format!("product_generation_config_{file}.yaml");
             let (c, warnings) = Configuration::parse(&name, &std::fs::read(directory.join(&name)).unwrap()).unwrap();
             assert_eq!(warnings.len(), expected, "{warnings:?}");
-            assert_eq!((c.precision, c.step_seconds, c.geospatial_vertical_min), (Precision::Float32, 3600, -6134.5));
+            assert_eq!(
+                (c.precision, c.step_seconds, c.geospatial_vertical_min),
+                (OutputPrecision::Float32, 3600, -6134.5)
+            );
             assert_eq!(c.grid_labels[&GridKind::Native], "llc0090");
             assert!(c.description_tails[&GridKind::Native].starts_with(" on the native"));
         }

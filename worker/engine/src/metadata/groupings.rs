@@ -59,20 +59,20 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Vec<Grouping>, Vec<Warning>), 
     let (objects, mut warnings) = entry::objects(file, bytes)?;
     let mut groupings = Vec::with_capacity(objects.len());
     for (index, keys) in objects.iter().enumerate() {
-        groupings.push(Reader { file, index, keys, warnings: &mut warnings }.grouping()?);
+        groupings.push(GroupingReader { file, index, keys, warnings: &mut warnings }.grouping()?);
     }
     Ok((groupings, warnings))
 }
 
 /// One entry while it is read.
-struct Reader<'a> {
+struct GroupingReader<'a> {
     file: &'a str,
     index: usize,
     keys: &'a Keys,
     warnings: &'a mut Vec<Warning>,
 }
 
-impl Reader<'_> {
+impl GroupingReader<'_> {
     fn grouping(mut self) -> Result<Grouping, EntryError> {
         for key in self.keys.keys().filter(|key| !KEYS.contains(&key.as_str())) {
             self.warn(key, "unknown key is ignored");

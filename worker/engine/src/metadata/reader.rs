@@ -2,26 +2,26 @@
 
 use super::configuration::{ConfigurationError, MAX_BYTES};
 use super::keys;
-use super::yaml::{self, Item, Shape, Value};
+use super::yaml::{self, Shape, YamlItem, YamlValue};
 use super::{Warning, without_mark};
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 /// The mapping while it is read: what is there, and what was missing so far.
-pub(super) struct Reader<'a> {
+pub(super) struct KeyReader<'a> {
     pub(super) file: &'a str,
-    items: BTreeMap<String, Item>,
+    items: BTreeMap<String, YamlItem>,
     pub(super) missing: Vec<&'static str>,
     pub(super) warnings: Vec<Warning>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> KeyReader<'a> {
     /// Reads the mapping and warns about keys that are unknown or repeated.
     ///
     /// # Errors
     /// The text is too large, or no YAML mapping with values of the right shapes.
-    pub(super) fn new(file: &'a str, bytes: &[u8]) -> Result<Reader<'a>, ConfigurationError> {
+    pub(super) fn new(file: &'a str, bytes: &[u8]) -> Result<KeyReader<'a>, ConfigurationError> {
         if bytes.len() > MAX_BYTES {
             return Err(ConfigurationError::TooLarge { file: file.into(), size: bytes.len() });
         }
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
             };
             ConfigurationError::Value { file: file.into(), place, found: defect.what, expected }
         })?;
-        let mut reader = Reader { file, items: BTreeMap::new(), missing: Vec::new(), warnings: Vec::new() };
+        let mut reader = KeyReader { file, items: BTreeMap::new(), missing: Vec::new(), warnings: Vec::new() };
         for item in items {
             reader.take(item);
         }
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Keeps an item, warns about keys that nobody knows or that come twice.
-    fn take(&mut self, item: Item) {
+    fn take(&mut self, item: YamlItem) {
         let place = format!("line {}", item.line);
         if !keys::known().any(|key| key == item.key) {
             let hint = keys::nearest(&item.key).map(|key| format!("; did you mean '{key}'?")).unwrap_or_default();
@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
     /// The value of a key; nothing where the key is missing or null.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match &self.items.get(key)?.value {
-            Value::Text(text) => text.clone(),
+            YamlValue::Text(text) => text.clone(),
             _ => None,
         }
     }
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
     /// The mapping under a key; an empty one where the key is missing or null.
     pub(super) fn mapping(&self, key: &str) -> IndexMap<String, Option<String>> {
         match self.items.get(key).map(|item| &item.value) {
-            Some(Value::Mapping(Some(mapping))) => mapping.clone(),
+            Some(YamlValue::Mapping(Some(mapping))) => mapping.clone(),
             _ => IndexMap::new(),
         }
     }

@@ -21,7 +21,7 @@ pub(super) enum Shape {
 
 /// The value of a key, in the shape that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub(super) enum YamlValue {
     /// A text, or nothing where the file says null.
     Text(Option<String>),
     /// A mapping, or nothing where the file says null.
@@ -32,13 +32,13 @@ pub(super) enum Value {
 
 /// One line of the mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Item {
+pub(super) struct YamlItem {
     /// The key.
     pub(super) key: String,
     /// Its line, from 1.
     pub(super) line: u64,
     /// Its value.
-    pub(super) value: Value,
+    pub(super) value: YamlValue,
 }
 
 /// Why a text is no such mapping.
@@ -57,7 +57,7 @@ pub(super) struct Defect {
 /// # Errors
 /// The text is no YAML mapping, a value has not the shape asked for, or aliases and nesting go
 /// beyond what a configuration needs.
-pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<Item>, Defect> {
+pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<YamlItem>, Defect> {
     let mut key = None;
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         Document { shape: &shape, key: &mut key }.deserialize(deserializer)
@@ -101,35 +101,35 @@ struct Document<'a, F> {
 }
 
 impl<'de, F: Fn(&str) -> Shape> DeserializeSeed<'de> for Document<'_, F> {
-    type Value = Vec<Item>;
+    type Value = Vec<YamlItem>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Item>, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<YamlItem>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de, F: Fn(&str) -> Shape> Visitor<'de> for Document<'_, F> {
-    type Value = Vec<Item>;
+    type Value = Vec<YamlItem>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a mapping of keys to values")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Item>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<YamlItem>, A::Error> {
         let mut items = Vec::new();
         loop {
             *self.key = None;
             let Some(key) = map.next_key::<Spanned<String>>()? else { return Ok(items) };
             *self.key = Some(key.value.clone());
             let value = match (self.shape)(&key.value) {
-                Shape::Text => Value::Text(map.next_value()?),
-                Shape::Mapping => Value::Mapping(map.next_value()?),
+                Shape::Text => YamlValue::Text(map.next_value()?),
+                Shape::Mapping => YamlValue::Mapping(map.next_value()?),
                 Shape::Skipped => {
                     map.next_value::<IgnoredAny>()?;
-                    Value::Skipped
+                    YamlValue::Skipped
                 }
             };
-            items.push(Item { key: key.value, line: key.referenced.line(), value });
+            items.push(YamlItem { key: key.value, line: key.referenced.line(), value });
         }
     }
 }
@@ -150,10 +150,16 @@ mod tests {
     #[test]
     fn numbers_keep_their_spelling_and_keys_their_lines() {
         let items = parse("# c\na: 1.10\nb:\nm: {p: 0x1, q: }\nx: [1, {y: 2}]\ne: ''\na: yes\n", shape).unwrap();
-        let text = |t: &str| Value::Text(Some(t.into()));
+        let text = |t: &str| YamlValue::Text(Some(t.into()));
         let mapping = IndexMap::from([("p".into(), Some("0x1".into())), ("q".into(), None)]);
-        let values =
-            [text("1.10"), Value::Text(None), Value::Mapping(Some(mapping)), Value::Skipped, text(""), text("yes")];
+        let values = [
+            text("1.10"),
+            YamlValue::Text(None),
+            YamlValue::Mapping(Some(mapping)),
+            YamlValue::Skipped,
+            text(""),
+            text("yes"),
+        ];
         assert_eq!(items.iter().map(|i| i.value.clone()).collect::<Vec<_>>(), values);
         assert_eq!(items.iter().map(|i| i.line).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
     }
