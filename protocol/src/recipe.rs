@@ -46,7 +46,7 @@ pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e42
 pub const OPTIONS: [&str; 3] = ["allow_partial", "valid_range", "vertical"];
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them.
-pub type Input = Vec<String>;
+pub type InputPaths = Vec<String>;
 
 /// One granule to be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct Recipe {
     pub granule: String,
     /// Output variable, in file order, to its inputs: one `[data, meta]` pair, or two (x then y) if rotated.
     #[serde(default)]
-    pub variables: IndexMap<String, Vec<Input>>,
+    pub variables: IndexMap<String, Vec<InputPaths>>,
     /// Location of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecco_cfg_loc: Option<String>,

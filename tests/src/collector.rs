@@ -28,13 +28,13 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 /// Attributes as texts.
-pub type Attributes = BTreeMap<String, String>;
+pub type AttributeTexts = BTreeMap<String, String>;
 
 /// A span that has arrived.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// Of the program that made it.
-    pub resource: Attributes,
+    pub resource: AttributeTexts,
     /// Hexadecimal.
     pub trace: String,
     /// Hexadecimal.
@@ -46,7 +46,7 @@ pub struct Span {
     /// What it does.
     pub kind: SpanKind,
     /// Its own attributes.
-    pub attributes: Attributes,
+    pub attributes: AttributeTexts,
     /// Trace and id of linked spans.
     pub links: Vec<(String, String)>,
     /// Whether its status is an error.
@@ -73,13 +73,13 @@ impl Span {
 #[derive(Debug, Clone)]
 pub struct Point {
     /// Of the program that measured.
-    pub resource: Attributes,
+    pub resource: AttributeTexts,
     /// The instrument.
     pub name: String,
     /// Its unit.
     pub unit: String,
     /// Attributes.
-    pub attributes: Attributes,
+    pub attributes: AttributeTexts,
     /// The value; the sum of a histogram.
     pub value: f64,
     /// How many values a histogram has seen.
@@ -87,7 +87,7 @@ pub struct Point {
 }
 
 #[derive(Default)]
-struct Kept {
+struct Collected {
     spans: Vec<Span>,
     /// By all that makes a series.
     points: BTreeMap<String, Point>,
@@ -97,7 +97,7 @@ struct Kept {
 /// The collector; it ends when this is dropped.
 pub struct Collector {
     address: SocketAddr,
-    kept: Arc<Mutex<Kept>>,
+    collected: Arc<Mutex<Collected>>,
     _runtime: Runtime,
 }
 
@@ -111,13 +111,13 @@ impl Collector {
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let kept = Arc::new(Mutex::new(Kept::default()));
+        let collected = Arc::new(Mutex::new(Collected::default()));
         let server = Server::builder()
-            .add_service(TraceServiceServer::new(Desk(kept.clone())))
-            .add_service(MetricsServiceServer::new(Desk(kept.clone())))
+            .add_service(TraceServiceServer::new(CollectorService(collected.clone())))
+            .add_service(MetricsServiceServer::new(CollectorService(collected.clone())))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);
-        Collector { address, kept, _runtime: runtime }
+        Collector { address, collected, _runtime: runtime }
     }
 
     /// Starts one that takes `http/protobuf`, on a port of its own.
@@ -129,19 +129,19 @@ impl Collector {
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let kept = Arc::new(Mutex::new(Kept::default()));
-        let shared = kept.clone();
+        let collected = Arc::new(Mutex::new(Collected::default()));
+        let shared = collected.clone();
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let kept = shared.clone();
+                let collected = shared.clone();
                 tokio::spawn(async move {
-                    let answer = service_fn(move |request| take(kept.clone(), request));
+                    let answer = service_fn(move |request| take(collected.clone(), request));
                     let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(socket), answer).await; // clients end when they like
                 });
             }
         });
-        Collector { address, kept, _runtime: runtime }
+        Collector { address, collected, _runtime: runtime }
     }
 
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -151,17 +151,17 @@ impl Collector {
 
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
-        lock(&self.kept).spans.clone()
+        lock(&self.collected).spans.clone()
     }
 
     /// The last values of all series.
     pub fn points(&self) -> Vec<Point> {
-        lock(&self.kept).points.values().cloned().collect()
+        lock(&self.collected).points.values().cloned().collect()
     }
 
     /// Values of the header `authorization` so far.
     pub fn authorizations(&self) -> Vec<String> {
-        lock(&self.kept).headers.clone()
+        lock(&self.collected).headers.clone()
     }
 
     /// Sum of an instrument's last values over all processes and sets of attributes that have these.
@@ -173,7 +173,7 @@ impl Collector {
     }
 }
 
-impl Kept {
+impl Collected {
     fn take_spans(&mut self, request: ExportTraceServiceRequest) {
         for group in request.resource_spans {
             let resource = of_resource(group.resource);
@@ -220,15 +220,15 @@ impl Kept {
     }
 }
 
-struct Desk(Arc<Mutex<Kept>>);
+struct CollectorService(Arc<Mutex<Collected>>);
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
+    collected.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes one request over HTTP.
 async fn take(
-    kept: Arc<Mutex<Kept>>,
+    collected: Arc<Mutex<Collected>>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -237,11 +237,11 @@ async fn take(
     let header = head.headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let taken = match head.uri.path() {
         _ if !is_protobuf || head.method != hyper::Method::POST => false,
-        "/v1/traces" => ExportTraceServiceRequest::decode(body).map(|all| lock(&kept).take_spans(all)).is_ok(),
-        "/v1/metrics" => ExportMetricsServiceRequest::decode(body).map(|all| lock(&kept).take_points(all)).is_ok(),
+        "/v1/traces" => ExportTraceServiceRequest::decode(body).map(|all| lock(&collected).take_spans(all)).is_ok(),
+        "/v1/metrics" => ExportMetricsServiceRequest::decode(body).map(|all| lock(&collected).take_points(all)).is_ok(),
         _ => false,
     };
-    lock(&kept).headers.extend(header);
+    lock(&collected).headers.extend(header);
     let mut response = hyper::Response::new(Full::default());
     if !taken {
         *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
@@ -250,27 +250,27 @@ async fn take(
 }
 
 #[tonic::async_trait]
-impl TraceService for Desk {
+impl TraceService for CollectorService {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut kept = lock(&self.0);
+        let mut collected = lock(&self.0);
         let header = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        kept.headers.extend(header);
-        kept.take_spans(request.into_inner());
+        collected.headers.extend(header);
+        collected.take_spans(request.into_inner());
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
 #[tonic::async_trait]
-impl MetricsService for Desk {
+impl MetricsService for CollectorService {
     async fn export(
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let mut kept = lock(&self.0);
-        kept.take_points(request.into_inner());
+        let mut collected = lock(&self.0);
+        collected.take_points(request.into_inner());
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }
@@ -284,11 +284,11 @@ fn number(point: opentelemetry_proto::tonic::metrics::v1::NumberDataPoint) -> (V
     (point.attributes, value, 1)
 }
 
-fn of_resource(resource: Option<Resource>) -> Attributes {
+fn of_resource(resource: Option<Resource>) -> AttributeTexts {
     attributes(resource.map(|resource| resource.attributes).unwrap_or_default())
 }
 
-fn attributes(list: Vec<KeyValue>) -> Attributes {
+fn attributes(list: Vec<KeyValue>) -> AttributeTexts {
     list.into_iter().map(|pair| (pair.key, pair.value.map(text).unwrap_or_default())).collect()
 }
 

@@ -64,9 +64,9 @@ pub fn recipe(number: usize) -> Recipe {
 
 /// How often each recipe was made, by id.
 #[derive(Default)]
-pub struct Tally(Mutex<HashMap<String, u32>>);
+pub struct TimesMade(Mutex<HashMap<String, u32>>);
 
-impl Tally {
+impl TimesMade {
     /// Recipes that were made, and how often any of them.
     pub fn counts(&self) -> (usize, u64) {
         let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +87,7 @@ pub async fn work(
     link: Link,
     name: String,
     slots: u16,
-    tally: &'static Tally,
+    tally: &'static TimesMade,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), QueueError> {
     link.await_declared(std::time::Duration::from_secs(60)).await?;
@@ -112,7 +112,7 @@ pub async fn work(
     Ok(())
 }
 
-async fn attend(delivery: Delivery, results: Publisher, worker: String, tally: &Tally) {
+async fn attend(delivery: Delivery, results: Publisher, worker: String, tally: &TimesMade) {
     let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body).expect("a task message");
     for event in [TaskEvent::Started, TaskEvent::Done(Done { size: 1, ..Done::default() })] {
         if event != TaskEvent::Started {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What happens to what goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ProxyMode {
     /// It is passed on.
     Pass,
     /// It is passed on later.
@@ -28,7 +28,7 @@ pub struct Proxy {
 }
 
 struct Shared {
-    mode: Mode,
+    mode: ProxyMode,
     /// Both ends of all connections.
     open: Vec<TcpStream>,
     /// Connections so far.
@@ -44,7 +44,7 @@ impl Proxy {
     pub fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let shared = Arc::new(Mutex::new(Shared { mode: Mode::Pass, open: Vec::new(), count: 0, over: false }));
+        let shared = Arc::new(Mutex::new(Shared { mode: ProxyMode::Pass, open: Vec::new(), count: 0, over: false }));
         let proxy = Proxy { address, shared: shared.clone() };
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -58,7 +58,7 @@ impl Proxy {
                     shared.mode
                 };
                 let server = match mode {
-                    Mode::Refuse => continue,
+                    ProxyMode::Refuse => continue,
                     _ => TcpStream::connect(target),
                 };
                 let Ok(server) = server else { continue };
@@ -79,7 +79,7 @@ impl Proxy {
     }
 
     /// Changes what happens from now on, on all connections.
-    pub fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: ProxyMode) {
         lock(&self.shared).mode = mode;
     }
 
@@ -113,15 +113,15 @@ fn carry(shared: &Mutex<Shared>, mut from: TcpStream, mut to: TcpStream) {
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         let mode = lock(shared).mode;
         match mode {
-            Mode::Swallow | Mode::Lose => continue,
-            Mode::Delay(time) => thread::sleep(time),
-            Mode::Pass | Mode::Refuse => {}
+            ProxyMode::Swallow | ProxyMode::Lose => continue,
+            ProxyMode::Delay(time) => thread::sleep(time),
+            ProxyMode::Pass | ProxyMode::Refuse => {}
         }
         if to.write_all(&buffer[..read]).is_err() {
             break;
         }
     }
-    if lock(shared).mode != Mode::Lose {
+    if lock(shared).mode != ProxyMode::Lose {
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
     }

@@ -4,7 +4,7 @@ use edp_program::telemetry::trace::recipe_trace;
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span, SpanKind};
-use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::proxy::{Proxy, ProxyMode};
 use edp_tests::{Fixture, Started, coordinator, expect, files, json, program, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -423,7 +423,7 @@ fn a_collector_that_is_not_there_costs_nothing_else() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let swallowing = Proxy::start(silent.local_addr().unwrap());
-    swallowing.set(Mode::Swallow);
+    swallowing.set(ProxyMode::Swallow);
     for (name, endpoint) in [
         ("closed", format!("http://{closed}")),
         ("silent", format!("http://{}", silent.local_addr().unwrap())),

@@ -6,7 +6,7 @@ use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_tests::broker::Broker;
-use edp_tests::null::{self, Tally};
+use edp_tests::null::{self, TimesMade};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use tokio::sync::watch;
@@ -94,7 +94,7 @@ fn produce(recipes: usize) {
         let output = BufReader::new(child.stdout.take().unwrap());
         (child, output)
     };
-    let tally: &'static Tally = Box::leak(Box::default());
+    let tally: &'static TimesMade = Box::leak(Box::default());
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut child, mut output) = start();

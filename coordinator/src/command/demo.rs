@@ -1,7 +1,7 @@
 //! `demo`: the main job with nothing at hand.
 
 use super::plan::{PlanSourceOptions, write_list};
-use super::{ReportForm, usage};
+use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_coordinator::demo::{self, Demo};
@@ -15,7 +15,7 @@ use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::text::line;
-use edp_worker::console::{self, Ending, Progress, Usage, note, out, out_json, table};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, note, out, out_json, table};
 use edp_worker::drive::{Drive, Driven, Listed, Workers};
 use edp_worker::look;
 use edp_worker::tasks::date_text;

@@ -10,7 +10,7 @@ mod run;
 mod status;
 mod verify;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
 use edp_s3::check_profile;
@@ -74,16 +74,6 @@ A coordinator that is at work on the ledger sends them at once; otherwise the ne
     /// Holds a task list against what stands at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::VerifyOptions),
-}
-
-/// Form of what is reported on standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum ReportForm {
-    /// For people.
-    #[default]
-    Human,
-    /// One JSON object.
-    Json,
 }
 
 /// Makes an error one that the user can mend, unless a store does not answer.

@@ -1,12 +1,12 @@
 //! `retry`: recipes of a ledger go out again.
 
 use super::cluster::ledger_path;
-use super::{ReportForm, status, usage};
+use super::{status, usage};
 use clap::{Args, ValueEnum};
 use edp_production::ledger::{Ledger, LedgerError, RecipeState, Settled, View};
 use edp_protocol::text::line;
 use edp_queue::topology::ProductionName;
-use edp_worker::console::{Ending, Usage, note, out, out_json};
+use edp_worker::console::{Ending, ReportForm, Usage, note, out, out_json};
 use std::path::PathBuf;
 
 /// Options of the command.

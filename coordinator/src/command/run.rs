@@ -3,7 +3,7 @@
 use super::cluster::Cluster;
 use super::follow::{self, Follower, Growing};
 use super::plan::{PlanSourceOptions, write_list};
-use super::{ReportForm, usage};
+use super::usage;
 use clap::Args;
 use edp_production::session;
 use edp_production::verify::{Check, Finding, InspectionDepth};
@@ -12,7 +12,7 @@ use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::text::line;
 use edp_protocol::{Location, Mode};
 use edp_store::Stores;
-use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out, out_json};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, Listed};
 use edp_worker::tasks::{Places, Tasks};
 

@@ -1,7 +1,7 @@
 //! `status`: where a production, or one granule, stands.
 
 use super::cluster::{broker, ledger_path};
-use super::{ReportForm, usage};
+use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_production::ledger::{self, Granule, LedgerError, Overview, RecipeState, UnfinishedRecipe, View};
@@ -11,7 +11,7 @@ use edp_protocol::name::base_name;
 use edp_protocol::text;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Link, Queue, QueueDepth, QueueError, QueueOptions};
-use edp_worker::console::{self, Ending, Usage, out, out_anew, out_json};
+use edp_worker::console::{self, Ending, ReportForm, Usage, out, out_anew, out_json};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `verify`: a task list against the destination.
 
 use super::plan::write_list;
-use super::{ReportForm, usage};
+use super::usage;
 use clap::{Args, ValueEnum};
 use edp_production::ledger::{LedgerError, RecipeState, View};
 use edp_production::records::{self, GranuleRecord, Records};
@@ -10,7 +10,7 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
-use edp_worker::console::{Ending, note, out, out_json, read_list};
+use edp_worker::console::{Ending, ReportForm, note, out, out_json, read_list};
 use std::collections::HashSet;
 use std::path::PathBuf;
 

@@ -1,6 +1,6 @@
 //! Ways of other stores, and of buckets with policies, in which they differ from a plain bucket.
 
-use super::Call;
+use super::S3Call;
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 use s3s::Body;
@@ -30,10 +30,10 @@ pub enum Manner {
 
 impl Manner {
     /// The answer to a request that is refused.
-    pub(super) fn refuse(&self, call: Call, headers: &HeaderMap) -> Option<Response<Body>> {
+    pub(super) fn refuse(&self, call: S3Call, headers: &HeaderMap) -> Option<Response<Body>> {
         let names =
             |start: &str| headers.keys().find(|name| name.as_str().starts_with(start)).map(|name| name.as_str());
-        let begins = matches!(call, Call::Put | Call::BeginUpload);
+        let begins = matches!(call, S3Call::Put | S3Call::BeginUpload);
         match self {
             Manner::NoChecksumHeaders(status) => {
                 let name = names("x-amz-checksum").or_else(|| names("x-amz-sdk-checksum"))?;
@@ -47,8 +47,8 @@ impl Manner {
                 let other = !signed.contains(&format!("/{region}/s3/"));
                 other.then(|| answer(call, 301, "PermanentRedirect", "use the specified endpoint", Some(region)))
             }
-            Manner::NoList => (call == Call::List).then(|| denied(call)),
-            Manner::NoDelete => (call == Call::Delete).then(|| denied(call)),
+            Manner::NoList => (call == S3Call::List).then(|| denied(call)),
+            Manner::NoDelete => (call == S3Call::Delete).then(|| denied(call)),
             Manner::RequesterPays => {
                 let pays = headers.get("x-amz-request-payer").is_some_and(|value| value == "requester");
                 (!pays).then(|| denied(call))
@@ -62,8 +62,8 @@ impl Manner {
     }
 
     /// What becomes of an answer.
-    pub(super) fn change(&self, call: Call, response: Response<Body>) -> Response<Body> {
-        let missing = response.status() == StatusCode::NOT_FOUND && matches!(call, Call::Head | Call::Get);
+    pub(super) fn change(&self, call: S3Call, response: Response<Body>) -> Response<Body> {
+        let missing = response.status() == StatusCode::NOT_FOUND && matches!(call, S3Call::Head | S3Call::Get);
         if *self == Manner::NoList && missing { denied(call) } else { response }
     }
 }
@@ -72,25 +72,25 @@ fn unknown(status: u16, header: &str) -> Response<Body> {
     match status {
         501 => {
             let text = "A header you provided implies functionality that is not implemented";
-            answer(Call::Put, status, "NotImplemented", text, None)
+            answer(S3Call::Put, status, "NotImplemented", text, None)
         }
         _ => {
             let text = format!("Unsupported header '{header}' received for this API call.");
-            answer(Call::Put, status, "InvalidArgument", &text, None)
+            answer(S3Call::Put, status, "InvalidArgument", &text, None)
         }
     }
 }
 
-fn denied(call: Call) -> Response<Body> {
+fn denied(call: S3Call) -> Response<Body> {
     answer(call, 403, "AccessDenied", "Access Denied", None)
 }
 
 /// An answer as S3 gives it: to HEAD without a body.
-fn answer(call: Call, status: u16, code: &str, message: &str, region: Option<&str>) -> Response<Body> {
+fn answer(call: S3Call, status: u16, code: &str, message: &str, region: Option<&str>) -> Response<Body> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
-    let mut response = Response::new(if call == Call::Head { Body::empty() } else { Body::from(text) });
+    let mut response = Response::new(if call == S3Call::Head { Body::empty() } else { Body::from(text) });
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Some(region) = region.and_then(|region| region.parse().ok()) {
         response.headers_mut().insert("x-amz-bucket-region", region);

@@ -4,7 +4,7 @@ use crate::faults::{clock, settle_queues, through_proxy};
 use crate::fleet::{Fleet, Process};
 use crate::scenario::{Dice, ScenarioEnd, until_made};
 use edp_tests::broker::Broker;
-use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::proxy::{Proxy, ProxyMode};
 use edp_tests::until;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub(crate) fn combination(
         std::fs::write(fleet.path("faults"), format!("{faults:?}")).unwrap();
         happen(fault, fleet, broker, &proxy, &mut coordinator, dice);
     }
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     for worker in fleet.workers.iter_mut().filter_map(|worker| worker.ended().is_none().then_some(worker)) {
         worker.signal("CONT");
     }
@@ -94,8 +94,8 @@ fn happen(
             broker.run();
         }
         Fault::Cut => proxy.cut(),
-        Fault::Delay => proxy.set(Mode::Delay(Duration::from_millis(dice.below(100) as u64))),
-        Fault::Pass => proxy.set(Mode::Pass),
+        Fault::Delay => proxy.set(ProxyMode::Delay(Duration::from_millis(dice.below(100) as u64))),
+        Fault::Pass => proxy.set(ProxyMode::Pass),
         Fault::Alarm => {
             broker.alarm(true);
             broker.alarm(false);

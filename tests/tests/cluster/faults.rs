@@ -9,7 +9,7 @@ use crate::steps;
 use crate::store;
 use edp_queue::{Link, Queue, QueueOptions};
 use edp_tests::broker::Broker;
-use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::proxy::{Proxy, ProxyMode};
 use edp_tests::until;
 use std::path::PathBuf;
 use std::process::Command;
@@ -167,17 +167,17 @@ fn connections_delayed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Di
     let mut coordinator = begin(fleet);
     let step = fleet.model.granules() / 4;
     let mut faults = 0;
-    let delay = Mode::Delay(Duration::from_millis(50 + dice.below(100) as u64));
-    for (time, mode) in [(1, delay), (2, Mode::Swallow), (3, Mode::Pass)] {
+    let delay = ProxyMode::Delay(Duration::from_millis(50 + dice.below(100) as u64));
+    for (time, mode) in [(1, delay), (2, ProxyMode::Swallow), (3, ProxyMode::Pass)] {
         if !until_made(fleet, &mut coordinator, time * step) {
             break;
         }
         proxy.set(mode);
         faults += 1;
-        if mode == Mode::Swallow {
+        if mode == ProxyMode::Swallow {
             let connections = proxy.connections();
             until("somebody gives its connection up", || proxy.connections() > connections);
-            proxy.set(Mode::Pass);
+            proxy.set(ProxyMode::Pass);
             proxy.cut();
         }
     }

@@ -3,7 +3,7 @@
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
 use edp_tests::broker::Broker;
-use edp_tests::s3::{Call, Effect, Fault};
+use edp_tests::s3::{FaultEffect, S3Call, S3Fault};
 use std::time::Duration;
 
 /// How often each of them happens.
@@ -11,19 +11,19 @@ const TIMES: usize = 2;
 
 pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Result<ScenarioEnd, &'static str> {
     let effects = [
-        Effect::Answer(500, "InternalError"),
-        Effect::Answer(503, "SlowDown"),
-        Effect::Answer(409, "ConditionalRequestConflict"),
-        Effect::LoseReply,
-        Effect::CutUpload(1000),
-        Effect::Delay(Duration::from_millis(500)),
-        Effect::Swallow,
+        FaultEffect::Answer(500, "InternalError"),
+        FaultEffect::Answer(503, "SlowDown"),
+        FaultEffect::Answer(409, "ConditionalRequestConflict"),
+        FaultEffect::LoseReply,
+        FaultEffect::CutUpload(1000),
+        FaultEffect::Delay(Duration::from_millis(500)),
+        FaultEffect::Swallow,
     ];
     let planned = TIMES * effects.len();
     let all = fleet.model.granules();
     let store = fleet.on_s3();
     for effect in effects {
-        store.inject(Fault::new(Call::Put, TIMES, effect).after(dice.below(all / 2)));
+        store.inject(S3Fault::new(S3Call::Put, TIMES, effect).after(dice.below(all / 2)));
     }
     let mut coordinator = begin(fleet);
     until_made(fleet, &mut coordinator, 1 + dice.below(all / 2));

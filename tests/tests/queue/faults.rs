@@ -3,7 +3,7 @@
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
 use edp_queue::{Death, Link, LinkState, PublishError, Queue};
 use edp_tests::broker::Broker;
-use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::proxy::{Proxy, ProxyMode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,19 +57,19 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     soon(publisher.publish(message(0))).await?;
 
     // no answer is a loss, and what was not confirmed is published again
-    proxy.set(Mode::Swallow);
+    proxy.set(ProxyMode::Swallow);
     let publishing = tokio::spawn(async move { publisher.publish(message(1)).await });
     is(&link, |state| matches!(state, LinkState::Down { .. })).await;
     assert!(!publishing.is_finished());
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     proxy.cut();
     soon(publishing).await??;
     is(&link, |state| matches!(state, LinkState::Up)).await;
 
     // slowness is none
-    proxy.set(Mode::Delay(Duration::from_millis(100)));
+    proxy.set(ProxyMode::Delay(Duration::from_millis(100)));
     soon(link.publisher(Queue::Recipes, 1).publish(message(2))).await?;
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     settles(&link, Queue::Recipes, 3).await;
 
     // a consumer that is stopped meanwhile waits for no other connection
@@ -78,20 +78,20 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     let link = Link::amqp(patient)?;
     let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
     drop(soon(consumer.next()).await?.expect("a delivery"));
-    proxy.set(Mode::Swallow);
+    proxy.set(ProxyMode::Swallow);
     let stopping = tokio::spawn(async move { consumer.stop().await });
     is(&link, |state| matches!(state, LinkState::Down { .. })).await;
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     proxy.cut();
     soon(stopping).await?;
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
 
     // until the patience is over
     options.patience = Duration::from_secs(2);
     let link = Link::amqp(options)?;
     let publisher = link.publisher(Queue::Recipes, 1);
     soon(publisher.publish(message(3))).await?;
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     proxy.cut();
     let error = soon(publisher.publish(message(4))).await.expect_err("the broker is away").to_string();
     assert!(error.contains("given up after"), "{error}");
@@ -190,7 +190,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
         }
         reasons
     });
-    proxy.set(Mode::Lose);
+    proxy.set(ProxyMode::Lose);
     let depth = tokio::spawn({
         let link = link.clone();
         async move { link.depth(Queue::Recipes).await }
@@ -203,7 +203,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
         }
     };
     soon(given_up).await;
-    proxy.set(Mode::Pass);
+    proxy.set(ProxyMode::Pass);
     soon(depth).await??;
     soon(link.close()).await;
     drop(link);

@@ -8,7 +8,7 @@ use edp_queue::topology::ProductionName;
 use edp_queue::{Link, LinkState, Message, Publisher, Queue, QueueDepth, QueueError, QueueOptions, Tls, TlsError};
 use edp_tests::broker::Broker;
 use edp_tests::certificates::Certificates;
-use edp_tests::proxy::{Mode, Proxy};
+use edp_tests::proxy::{Proxy, ProxyMode};
 use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -312,7 +312,7 @@ async fn standing_by(broker: &Broker) -> Check {
     };
     is(&third, by).await;
     assert!(!waiting.is_finished());
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     proxy.cut();
     soon(waiting).await??;
     Ok(())

@@ -8,8 +8,8 @@ use edp_files::commit::Committed;
 use edp_protocol::Location;
 use edp_s3::S3;
 use edp_store::{Object, ObjectStore as _, S3Error, StoreError, StoreSettings};
-use edp_tests::proxy::{Mode, Proxy};
-use edp_tests::s3::{Call, Effect, Fault, S3Server};
+use edp_tests::proxy::{Proxy, ProxyMode};
+use edp_tests::s3::{FaultEffect, S3Call, S3Fault, S3Server};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -100,9 +100,9 @@ fn prefixes_are_listed_side_by_side_and_not_all_at_once() {
     for i in 0..100 {
         server.put("bkt", &format!("p/{i:02}/x"), "x");
     }
-    server.inject(Fault::new(Call::List, usize::MAX, Effect::Delay(Duration::from_millis(20))));
+    server.inject(S3Fault::new(S3Call::List, usize::MAX, FaultEffect::Delay(Duration::from_millis(20))));
     assert_eq!(paths(&client(&server), "p").len(), 100);
-    let most = server.most_in_flight(Call::List);
+    let most = server.most_in_flight(S3Call::List);
     assert!((4..=20).contains(&most), "{most}");
 }
 
@@ -124,7 +124,7 @@ fn denied_is_not_empty_and_neither_is_a_bucket_that_is_not_there() {
     assert!(matches!(&error, S3Error::NoBucket { bucket } if bucket == "none"), "{error:?}");
     assert!(matches!(s3.head("bkt", "secret/x").unwrap_err(), S3Error::Denied { permission: "s3:GetObject", .. }));
     assert!(matches!(s3.read("bkt", "secret/x", None, 9).unwrap_err(), S3Error::Denied { .. }));
-    assert_eq!(server.count(Call::Get), 1, "what is denied is not tried again");
+    assert_eq!(server.count(S3Call::Get), 1, "what is denied is not tried again");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_list_that_breaks_in_the_middle_is_an_error() {
         server.put("bkt", &format!("{i:02}"), "x");
     }
     server.page(10);
-    server.inject(Fault::new(Call::List, usize::MAX, Effect::Answer(500, "InternalError")).after(2));
+    server.inject(S3Fault::new(S3Call::List, usize::MAX, FaultEffect::Answer(500, "InternalError")).after(2));
     let mut seen = 0;
     let error = client(&server).list("bkt", "", &mut |_| seen += 1).unwrap_err();
     assert!(error.is_transient() && seen == 20, "{seen} {error}");
@@ -154,7 +154,7 @@ fn reads_are_in_parts_of_one_version() {
     assert_eq!(read.length().unwrap(), content.len() as u64);
     read.read_exact_at(&mut all, 0).unwrap();
     assert!(all == content);
-    assert_eq!(server.count(Call::Get), 3);
+    assert_eq!(server.count(S3Call::Get), 3);
     assert!(stores.read(&"s3://bkt/empty".parse().unwrap(), 0).unwrap().is_empty());
     let error = stores.read(&at, content.len() as u64 - 1).unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { .. }), "{error:?}");
@@ -171,11 +171,11 @@ fn reads_are_in_parts_of_one_version() {
 fn an_object_that_changes_while_it_is_read_is_noticed() {
     let server = server();
     server.put("bkt", "big", bytes(30 * MIB));
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Delay(Duration::from_secs(1))).after(1));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::Delay(Duration::from_secs(1))).after(1));
     let s3 = client(&server);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| s3.read("bkt", "big", None, u64::MAX));
-        while server.count(Call::Get) < 2 && !reader.is_finished() {
+        while server.count(S3Call::Get) < 2 && !reader.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
         }
         server.put("bkt", "big", "changed");
@@ -189,16 +189,16 @@ fn cut_bodies_are_taken_up_where_they_ended() {
     let server = server();
     let content = bytes(9 * MIB);
     server.put("bkt", "big", content.clone());
-    server.inject(Fault::new(Call::Get, 1, Effect::CutDownload(3 * MIB)));
-    server.inject(Fault::new(Call::Get, 2, Effect::CutDownload(MIB)));
+    server.inject(S3Fault::new(S3Call::Get, 1, FaultEffect::CutDownload(3 * MIB)));
+    server.inject(S3Fault::new(S3Call::Get, 2, FaultEffect::CutDownload(MIB)));
     let s3 = client(&server);
     assert!(s3.read("bkt", "big", None, u64::MAX).unwrap() == content);
     assert_eq!(server.injected(), 3);
-    server.inject(Fault::new(Call::Get, 1, Effect::StallDownload(MIB)));
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Slow(Duration::from_millis(1))));
+    server.inject(S3Fault::new(S3Call::Get, 1, FaultEffect::StallDownload(MIB)));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::Slow(Duration::from_millis(1))));
     assert!(s3.read("bkt", "big", None, u64::MAX).unwrap() == content);
     server.heal();
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::CutDownload(0)));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::CutDownload(0)));
     let error = s3.read("bkt", "big", None, u64::MAX).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("tried 4 times"), "{error}");
 }
@@ -210,26 +210,26 @@ fn what_passes_is_tried_again_and_the_error_tells_of_it() {
     let s3 = client(&server);
     let answers = [(500, "InternalError"), (503, "SlowDown"), (429, "Throttling"), (400, "RequestTimeout")];
     for (status, code) in answers {
-        server.inject(Fault::new(Call::Get, 3, Effect::Answer(status, code)));
+        server.inject(S3Fault::new(S3Call::Get, 3, FaultEffect::Answer(status, code)));
         assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content", "{code}");
     }
-    for effect in [Effect::LoseReply, Effect::Answer(503, "SlowDown")] {
-        server.inject(Fault::new(Call::Head, 3, effect));
+    for effect in [FaultEffect::LoseReply, FaultEffect::Answer(503, "SlowDown")] {
+        server.inject(S3Fault::new(S3Call::Head, 3, effect));
         assert_eq!(s3.head("bkt", "x").unwrap().unwrap().size, 7);
     }
     assert_eq!(server.injected(), 18);
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(503, "SlowDown")).on("x"));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::Answer(503, "SlowDown")).on("x"));
     let error = s3.read("bkt", "x", None, 99).unwrap_err();
     let text = error.to_string();
     for part in ["s3://bkt/x", "read it", "503 SlowDown", "tried 4 times in ", "may succeed later"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(error.is_transient());
-    let before = server.count(Call::Get);
-    server.inject(Fault::new(Call::Get, 1, Effect::Answer(400, "InvalidRequest")).on("y"));
+    let before = server.count(S3Call::Get);
+    server.inject(S3Fault::new(S3Call::Get, 1, FaultEffect::Answer(400, "InvalidRequest")).on("y"));
     let error = s3.read("bkt", "y", None, 99).unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("InvalidRequest"), "{error}");
-    assert_eq!(server.count(Call::Get), before + 1);
+    assert_eq!(server.count(S3Call::Get), before + 1);
 }
 
 #[test]
@@ -242,7 +242,13 @@ fn every_call_ends_although_the_server_swallows_it() {
     settings.s3.attempts = Some(2);
     let s3 = S3::start(&settings).unwrap();
     let granule = file(directory.path(), "g.nc", &bytes(1000));
-    server.inject(Fault { call: None, key: String::new(), after: 0, times: usize::MAX, effect: Effect::Swallow });
+    server.inject(S3Fault {
+        call: None,
+        key: String::new(),
+        after: 0,
+        times: usize::MAX,
+        effect: FaultEffect::Swallow,
+    });
     let errors = [
         s3.read("bkt", "x", None, 99).unwrap_err(),
         s3.head("bkt", "x").unwrap_err(),
@@ -274,7 +280,7 @@ fn an_upload_into_a_line_that_takes_nothing_ends() {
     settings.s3.endpoint = Some(format!("http://{}", proxy.address()));
     let s3 = S3::start(&settings).unwrap();
     assert!(s3.head("bkt", "g.nc").unwrap().is_none());
-    proxy.set(Mode::Refuse);
+    proxy.set(ProxyMode::Refuse);
     proxy.cut();
     let error = s3.head("bkt", "g.nc").unwrap_err();
     assert!(error.is_transient(), "{error}");
@@ -287,21 +293,21 @@ fn expired_credentials_are_renewed() {
     let s3 = client(&server);
     s3.read("bkt", "x", None, 99).unwrap();
     // a HEAD has no body that could name the reason
-    for call in [Call::Get, Call::Head, Call::List] {
+    for call in [S3Call::Get, S3Call::Head, S3Call::List] {
         server.rotate();
         match call {
-            Call::Get => assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content"),
-            Call::Head => assert!(s3.head("bkt", "x").unwrap().is_some()),
+            S3Call::Get => assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content"),
+            S3Call::Head => assert!(s3.head("bkt", "x").unwrap().is_some()),
             _ => assert_eq!(paths(&s3, ""), ["x"]),
         }
     }
-    server.inject(Fault::new(Call::Get, 2, Effect::Answer(400, "ExpiredToken")));
+    server.inject(S3Fault::new(S3Call::Get, 2, FaultEffect::Answer(400, "ExpiredToken")));
     assert_eq!(s3.read("bkt", "x", None, 99).unwrap(), b"content");
     let directory = tempfile::tempdir().unwrap();
     let granule = file(directory.path(), "g.nc", b"granule");
     server.rotate();
     assert_eq!(s3.put(&granule, "bkt", "g.nc", "id", false).unwrap(), Committed::New);
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(400, "ExpiredToken")));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::Answer(400, "ExpiredToken")));
     let error = s3.read("bkt", "x", None, 99).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("ExpiredToken"), "{error}");
 }
@@ -322,7 +328,7 @@ fn copies_are_made_once_and_removed_with_the_last_clone() {
     });
     assert!(copies.iter().all(|copy| *copy == copies[0]), "{copies:?}");
     let copy = &copies[0];
-    assert_eq!(server.count(Call::Get), 3, "two parts and a small file, once");
+    assert_eq!(server.count(S3Call::Get), 3, "two parts and a small file, once");
     assert_eq!(edp_tests::files(copy), server.files("bkt", "grid"));
     assert!(copy.ends_with("grid"));
     let single = stores.mirror(&"s3://bkt/grid.nc".parse().unwrap()).unwrap();
@@ -364,7 +370,7 @@ fn copies_that_fail_leave_nothing_and_are_tried_anew() {
     server.put("bkt", "d/..", "evil");
     assert!(matches!(s3.mirror("bkt", "d/..").unwrap_err(), S3Error::Escapes { .. }));
     server.put("bkt", "x/good", "good");
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::Answer(500, "InternalError")));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::Answer(500, "InternalError")));
     assert!(s3.mirror("bkt", "x").unwrap_err().is_transient());
     server.heal();
     let copy = s3.mirror("bkt", "x").unwrap();
@@ -406,7 +412,7 @@ fn secrets_appear_nowhere() {
     let s3 = stores.s3().unwrap();
     let mut said = format!("{stores:?} {s3:?}");
     server.deny("bkt/closed");
-    server.inject(Fault::new(Call::Get, usize::MAX, Effect::LoseReply));
+    server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::LoseReply));
     for error in [
         s3.read("bkt", "x", None, 9).unwrap_err(),
         s3.head("bkt", "closed/x").unwrap_err(),
@@ -443,7 +449,7 @@ fn the_usual_places_are_used_and_no_other_is_waited_for() {
     child.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1/").env("EDP_STORE__S3__TIMEOUT", "1");
     let environment = server.environment().into_iter().filter(|(name, _)| name != "AWS_EC2_METADATA_DISABLED");
     edp_tests::expect(child.envs(environment), 0);
-    assert_eq!(server.count(Call::Get), 1);
+    assert_eq!(server.count(S3Call::Get), 1);
 }
 
 #[test]
@@ -457,5 +463,5 @@ fn what_begins_with_a_text_is_found_without_a_look_at_the_rest() {
     let mut found = Vec::new();
     client(&server).list_beginning("bkt", "a/tasks.json", &mut |entry| found.push(entry.path)).unwrap();
     assert_eq!(found, ends);
-    assert!(server.count(Call::List) <= ends.len() + 1, "{}", server.count(Call::List));
+    assert!(server.count(S3Call::List) <= ends.len() + 1, "{}", server.count(S3Call::List));
 }

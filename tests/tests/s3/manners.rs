@@ -4,7 +4,7 @@ use super::{MIB, bytes, client, file, paths, quick, server};
 use edp_files::commit::Committed;
 use edp_s3::S3;
 use edp_store::{ObjectStore as _, S3Error, StoreSettings};
-use edp_tests::s3::{Call, Manner, S3Server};
+use edp_tests::s3::{Manner, S3Call, S3Server};
 
 /// A client with settings of its own, that uploads in parts from 5 MiB on.
 fn with(server: &S3Server, change: impl FnOnce(&mut StoreSettings)) -> S3 {
@@ -29,10 +29,10 @@ fn stores_that_refuse_checksum_headers_get_md5() {
         s3.check_conditions("bkt", "").unwrap();
         assert_eq!(s3.put(&small, "bkt", "s.nc", "id", false).unwrap(), Committed::New);
         // what was found out is remembered
-        let puts = server.count(Call::Put);
+        let puts = server.count(S3Call::Put);
         assert_eq!(s3.put(&small, "bkt", "t.nc", "id", false).unwrap(), Committed::New);
         assert_eq!(s3.put(&small, "bkt", "t.nc", "id", false).unwrap(), Committed::AlreadyThere);
-        assert_eq!(server.count(Call::Put) - puts, 2);
+        assert_eq!(server.count(S3Call::Put) - puts, 2);
         assert_eq!(with(&server, |_| ()).put(&granule, "bkt", "l.nc", "id", false).unwrap(), Committed::New);
         assert!(server.get("bkt", "l.nc").unwrap().bytes == large && server.uploads().is_empty());
     }
@@ -40,7 +40,7 @@ fn stores_that_refuse_checksum_headers_get_md5() {
 
 #[test]
 fn without_checksum_headers_damage_on_the_way_is_still_refused() {
-    use edp_tests::s3::{Effect, Fault};
+    use edp_tests::s3::{FaultEffect, S3Fault};
     use std::os::unix::fs::FileExt as _;
     let server = server();
     server.adopt(Manner::NoChecksumHeaders(400));
@@ -50,11 +50,11 @@ fn without_checksum_headers_damage_on_the_way_is_still_refused() {
     let s3 = with(&server, |settings| settings.s3.timeout = None);
     s3.put(&small, "bkt", "s.nc", "id", false).unwrap();
     // a byte changes between checksum and sending: the first answer is late enough for that
-    server.inject(Fault::new(Call::BeginUpload, 1, Effect::Delay(std::time::Duration::from_secs(2))));
-    let before = server.count(Call::BeginUpload);
+    server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(std::time::Duration::from_secs(2))));
+    let before = server.count(S3Call::BeginUpload);
     std::thread::scope(|scope| {
         let put = scope.spawn(|| s3.put(&granule, "bkt", "g.nc", "id", true));
-        while server.count(Call::BeginUpload) == before && !put.is_finished() {
+        while server.count(S3Call::BeginUpload) == before && !put.is_finished() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let file = std::fs::File::options().write(true).open(&granule).unwrap();
@@ -113,9 +113,9 @@ fn buckets_in_other_regions_are_found() {
     let s3 = client(&server);
     assert_eq!(s3.put(&small, "bkt", "s.nc", "id", false).unwrap(), Committed::New);
     // one redirection is enough, until the credentials are renewed
-    let heads = server.count(Call::Head);
+    let heads = server.count(S3Call::Head);
     s3.head("bkt", "x").unwrap();
-    assert_eq!(server.count(Call::Head) - heads, 1);
+    assert_eq!(server.count(S3Call::Head) - heads, 1);
     server.rotate();
     assert_eq!(s3.read("bkt", "x", None, 9).unwrap(), b"content");
     // a store that sends everybody elsewhere is not followed round and round
@@ -149,7 +149,11 @@ fn what_is_not_there_is_told_from_what_is_denied() {
     let error = s3.head("bkt", "there").unwrap_err();
     assert!(matches!(error, S3Error::Denied { .. }), "{error:?}");
     server.heal();
-    server.inject(edp_tests::s3::Fault::new(Call::Head, 2, edp_tests::s3::Effect::Answer(403, "AccessDenied")));
+    server.inject(edp_tests::s3::S3Fault::new(
+        S3Call::Head,
+        2,
+        edp_tests::s3::FaultEffect::Answer(403, "AccessDenied"),
+    ));
     assert!(s3.head("bkt", "ther").unwrap().is_none());
     let error = s3.head("bkt", "there").unwrap_err().to_string();
     assert!(error.contains("s3:GetObject") && !error.contains("s3:ListBucket"), "{error}");

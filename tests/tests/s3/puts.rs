@@ -5,7 +5,7 @@ use edp_files::commit::Committed;
 use edp_protocol::Location;
 use edp_s3::S3;
 use edp_store::{ObjectStore as _, S3Error};
-use edp_tests::s3::{Call, Effect, Fault, S3Server};
+use edp_tests::s3::{FaultEffect, S3Call, S3Fault, S3Server};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn a_granule_is_put_once_with_its_id() {
     assert_eq!(stores.put(&empty, &at.join("empty"), "id-3", false).unwrap(), Committed::New);
     // nothing else was put, and nothing was deleted
     assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), ["out/g.nc", "out/g.nc/empty"]);
-    assert_eq!((server.count(Call::Put), server.count(Call::Delete)), (4, 0));
+    assert_eq!((server.count(S3Call::Put), server.count(S3Call::Delete)), (4, 0));
     let error = stores.put(&directory.path().join("none"), &at, "id", false).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }
@@ -100,36 +100,36 @@ fn puts_survive_cuts_conflicts_and_lost_replies() {
     let directory = tempfile::tempdir().unwrap();
     let (s3, large, content) = in_parts(&server, directory.path());
     let small = file(directory.path(), "small", &content[..MIB]);
-    let conflict = Effect::Answer(409, "ConditionalRequestConflict");
+    let conflict = FaultEffect::Answer(409, "ConditionalRequestConflict");
     let faults = [
-        (Call::Put, Effect::CutUpload(MIB / 2)),
-        (Call::Put, Effect::Answer(500, "InternalError")),
-        (Call::Put, conflict),
-        (Call::PutPart, Effect::CutUpload(MIB)),
-        (Call::PutPart, Effect::LoseReply),
-        (Call::PutPart, Effect::Answer(503, "SlowDown")),
-        (Call::BeginUpload, Effect::Answer(500, "InternalError")),
-        (Call::CompleteUpload, Effect::LoseReply),
-        (Call::CompleteUpload, conflict),
-        (Call::CompleteUpload, Effect::Answer(500, "InternalError")),
+        (S3Call::Put, FaultEffect::CutUpload(MIB / 2)),
+        (S3Call::Put, FaultEffect::Answer(500, "InternalError")),
+        (S3Call::Put, conflict),
+        (S3Call::PutPart, FaultEffect::CutUpload(MIB)),
+        (S3Call::PutPart, FaultEffect::LoseReply),
+        (S3Call::PutPart, FaultEffect::Answer(503, "SlowDown")),
+        (S3Call::BeginUpload, FaultEffect::Answer(500, "InternalError")),
+        (S3Call::CompleteUpload, FaultEffect::LoseReply),
+        (S3Call::CompleteUpload, conflict),
+        (S3Call::CompleteUpload, FaultEffect::Answer(500, "InternalError")),
     ];
     for (at, (call, effect)) in faults.into_iter().enumerate() {
         let key = format!("{at}.nc");
-        let whole = call == Call::Put;
-        server.inject(Fault::new(call, 2, effect).on(&key));
+        let whole = call == S3Call::Put;
+        server.inject(S3Fault::new(call, 2, effect).on(&key));
         let before = server.injected();
         let put = s3.put(if whole { &small } else { &large }, "bkt", &key, "id", false).unwrap();
         assert_eq!(put, Committed::New, "{call:?} {effect:?}");
         let object = server.get("bkt", &key).unwrap();
         assert!(object.bytes == content[..if whole { MIB } else { content.len() }], "{call:?} {effect:?}");
         // a completion that took place leaves nothing to complete
-        let hit = if (call, effect) == (Call::CompleteUpload, Effect::LoseReply) { 1..=2 } else { 2..=2 };
+        let hit = if (call, effect) == (S3Call::CompleteUpload, FaultEffect::LoseReply) { 1..=2 } else { 2..=2 };
         assert!(hit.contains(&(server.injected() - before)), "{call:?} {effect:?}");
         server.heal();
         assert!(server.uploads().is_empty(), "{call:?} {effect:?}");
     }
     // the reply to the put of the whole file: what is found then is its own
-    server.inject(Fault::new(Call::Put, 1, Effect::LoseReply).on("lost.nc"));
+    server.inject(S3Fault::new(S3Call::Put, 1, FaultEffect::LoseReply).on("lost.nc"));
     assert_eq!(s3.put(&small, "bkt", "lost.nc", "mine", false).unwrap(), Committed::AlreadyThere);
     assert_eq!(s3.head("bkt", "lost.nc").unwrap().unwrap().recipe_id.as_deref(), Some("mine"));
     assert!(server.get("bkt", "lost.nc").unwrap().bytes == content[..MIB]);
@@ -140,15 +140,16 @@ fn an_upload_that_fails_leaves_nothing() {
     let server = server();
     let directory = tempfile::tempdir().unwrap();
     let (s3, large, _) = in_parts(&server, directory.path());
-    for (call, code) in [(Call::PutPart, "SlowDown"), (Call::CompleteUpload, "InternalError")] {
-        server
-            .inject(Fault::new(call, usize::MAX, Effect::Answer(503, code)).after(usize::from(call == Call::PutPart)));
+    for (call, code) in [(S3Call::PutPart, "SlowDown"), (S3Call::CompleteUpload, "InternalError")] {
+        server.inject(
+            S3Fault::new(call, usize::MAX, FaultEffect::Answer(503, code)).after(usize::from(call == S3Call::PutPart)),
+        );
         let error = s3.put(&large, "bkt", "g.nc", "id", false).unwrap_err();
         assert!(error.is_transient() && error.to_string().contains(code), "{error}");
         server.heal();
     }
     assert!(server.uploads().is_empty() && server.files("bkt", "").is_empty());
-    assert_eq!(server.count(Call::AbortUpload), 2);
+    assert_eq!(server.count(S3Call::AbortUpload), 2);
 }
 
 #[test]
@@ -160,10 +161,10 @@ fn a_file_that_is_damaged_on_the_way_is_refused() {
     settings.s3.multipart = Some(5);
     let s3 = S3::start(&settings).unwrap();
     // a byte changes between checksum and sending: the first answer is late enough for that
-    server.inject(Fault::new(Call::BeginUpload, 1, Effect::Delay(Duration::from_secs(2))));
+    server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(Duration::from_secs(2))));
     std::thread::scope(|scope| {
         let put = scope.spawn(|| s3.put(&large, "bkt", "g.nc", "id", true));
-        while server.count(Call::BeginUpload) == 0 && !put.is_finished() {
+        while server.count(S3Call::BeginUpload) == 0 && !put.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let file = fs::File::options().write(true).open(&large).unwrap();
@@ -198,7 +199,7 @@ fn a_store_that_ignores_conditions_is_refused() {
     // a trial whose reply is lost, or that is forbidden, settles nothing wrongly
     server.ignore_conditions(false);
     let s3 = client(&server);
-    server.inject(Fault::new(Call::Put, 1, Effect::LoseReply).on(".edp/conditions"));
+    server.inject(S3Fault::new(S3Call::Put, 1, FaultEffect::LoseReply).on(".edp/conditions"));
     s3.check_conditions("bkt", "new").unwrap();
     assert_eq!(s3.put(&granule, "bkt", "h.nc", "id", false).unwrap(), Committed::New);
     server.deny("bkt/closed");
@@ -210,9 +211,9 @@ fn a_store_that_ignores_conditions_is_refused() {
         assert!(matches!(error, S3Error::Denied { permission: "s3:PutObject", .. }), "{error:?}");
     }
     // the object of the trial stays where it is, so that one put is enough the next time
-    let puts = server.count(Call::Put);
+    let puts = server.count(S3Call::Put);
     s3.check_conditions("bkt", "new").unwrap();
-    assert_eq!((server.count(Call::Put) - puts, server.count(Call::Delete)), (1, 0));
+    assert_eq!((server.count(S3Call::Put) - puts, server.count(S3Call::Delete)), (1, 0));
     let left = ["g.nc", "h.nc", "new/.edp/conditions", "there.nc"];
     assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), left);
 }
@@ -223,8 +224,8 @@ fn stale_uploads_of_wanted_keys_are_aborted() {
     let directory = tempfile::tempdir().unwrap();
     let (s3, large, _) = in_parts(&server, directory.path());
     // uploads whose abort fails too stay
-    server.inject(Fault::new(Call::CompleteUpload, usize::MAX, Effect::Answer(400, "InvalidRequest")));
-    server.inject(Fault::new(Call::AbortUpload, usize::MAX, Effect::Answer(400, "InvalidRequest")));
+    server.inject(S3Fault::new(S3Call::CompleteUpload, usize::MAX, FaultEffect::Answer(400, "InvalidRequest")));
+    server.inject(S3Fault::new(S3Call::AbortUpload, usize::MAX, FaultEffect::Answer(400, "InvalidRequest")));
     for key in ["out/a.nc", "out/b.nc", "out/c.nc", "other/d.nc"] {
         s3.put(&large, "bkt", key, "id", true).unwrap_err();
     }

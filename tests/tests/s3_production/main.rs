@@ -8,7 +8,7 @@ mod workers;
 use cloud::{Cloud, parts, reasons, recipes};
 use edp_protocol::Digest;
 use edp_protocol::recipe::Recipe;
-use edp_tests::s3::{Call, Effect, Fault, S3Server};
+use edp_tests::s3::{FaultEffect, S3Call, S3Fault, S3Server};
 use edp_tests::{count, expect, files, json, text};
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,11 +41,11 @@ fn everything_may_be_on_s3() {
 
     // What is there stays, whichever command meets it.
     let made = cloud.server.files("out", "granules");
-    let puts = cloud.server.count(Call::Put);
+    let puts = cloud.server.count(S3Call::Put);
     assert_eq!(count(&cloud.run(list, &[], 0), "present"), all.len());
     let made_again = json(&expect(&mut cloud.worker(&["make", list, "--output", "json"]), 0));
     assert_eq!(count(&made_again, "present"), all.len());
-    assert_eq!((cloud.server.count(Call::Put), cloud.server.files("out", "granules")), (puts, made));
+    assert_eq!((cloud.server.count(S3Call::Put), cloud.server.files("out", "granules")), (puts, made));
     let verified = json(&expect(&mut cloud.coordinator(&["verify", list, "--output", "json"]), 0));
     assert_eq!((verified["good"].as_u64(), verified["extra"].as_array().unwrap().len()), (Some(all.len() as u64), 0));
 
@@ -164,7 +164,7 @@ fn what_may_not_be_listed_is_not_empty() {
     let said = plan("s3://elsewhere/run", 4);
     assert!(said.contains("no such bucket"), "{said}");
     cloud.server.heal();
-    cloud.server.inject(Fault::new(Call::List, usize::MAX, Effect::Answer(503, "SlowDown")));
+    cloud.server.inject(S3Fault::new(S3Call::List, usize::MAX, FaultEffect::Answer(503, "SlowDown")));
     let mut busy = cloud.coordinator(&["plan", "--tasks-out", "s3://out/list.json"]);
     let said = text(&expect(busy.args(Cloud::options("s3://out/g")).env("EDP_STORE__S3__ATTEMPTS", "2"), 4));
     assert!(said.contains("SlowDown") && !said.contains(&cloud.server.secret()), "{said}");
@@ -203,10 +203,10 @@ fn a_store_that_fails_for_a_while_is_tried_again() {
     let cloud = Cloud::new();
     let list = cloud.plan("s3://out/g", "tasks.json");
     let (all, list) = (recipes(&list), list.to_str().unwrap());
-    let failing = |call, effect| cloud.server.inject(Fault::new(call, 3, effect));
-    failing(Call::Get, Effect::Answer(503, "SlowDown"));
-    failing(Call::Get, Effect::CutDownload(100));
-    failing(Call::Head, Effect::Answer(500, "InternalError"));
+    let failing = |call, effect| cloud.server.inject(S3Fault::new(call, 3, effect));
+    failing(S3Call::Get, FaultEffect::Answer(503, "SlowDown"));
+    failing(S3Call::Get, FaultEffect::CutDownload(100));
+    failing(S3Call::Head, FaultEffect::Answer(500, "InternalError"));
     let mut run = cloud.coordinator(&["run", list, "--output", "json"]);
     // One attempt of the store: the granules are tried again.
     let report = json(&expect(run.env("EDP_STORE__S3__ATTEMPTS", "1"), 0));
@@ -229,9 +229,9 @@ fn granules_on_s3_are_held_against_the_checksums_of_their_store() {
         json(&expect(&mut cloud.coordinator(&words), status))
     };
     // Nothing is downloaded but the list and its manifest.
-    let gets = cloud.server.count(Call::Get);
+    let gets = cloud.server.count(S3Call::Get);
     assert_eq!(verify(&[], 0)["good"], all.len());
-    assert_eq!(cloud.server.count(Call::Get) - gets, 2);
+    assert_eq!(cloud.server.count(S3Call::Get) - gets, 2);
 
     // Changed in its store, which notices that: another checksum. And one that keeps none.
     cloud.server.change("out", keys[0], |object| object.checksum = Some(S3Server::checksum(b"other")));

@@ -2,7 +2,7 @@
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
-use edp_tests::s3::{Call, Manner};
+use edp_tests::s3::{Manner, S3Call};
 use edp_tests::{Started, count, expect, json, text};
 use std::process::Stdio;
 
@@ -23,9 +23,9 @@ fn endpoints_of_aws_programs_are_used() {
         } else {
             command.env(variable, &endpoint);
         }
-        let before = cloud.server.count(Call::List);
+        let before = cloud.server.count(S3Call::List);
         let said = text(&expect(&mut command, 3));
-        assert!(said.contains("missing") && cloud.server.count(Call::List) > before, "{variable}: {said}");
+        assert!(said.contains("missing") && cloud.server.count(S3Call::List) > before, "{variable}: {said}");
     }
     let mut wrong = cloud.coordinator(&["run"]);
     wrong.arg(&list).env_remove("EDP_STORE__S3__ENDPOINT").env("AWS_ENDPOINT_URL", "localhost:9000");
@@ -82,10 +82,10 @@ fn the_coordinator_tries_conditions_and_workers_do_not_on_a_broker() {
     let granules = recipes(&list).len();
     assert_eq!(count(&run(), "made"), granules);
     // two puts of the trial, and one of each granule
-    assert_eq!(cloud.server.count(Call::Put), granules + 2);
+    assert_eq!(cloud.server.count(S3Call::Put), granules + 2);
     assert!(cloud.server.get("out", "g/.edp/conditions").is_some());
-    assert_eq!(cloud.server.count(Call::Delete), 0);
+    assert_eq!(cloud.server.count(S3Call::Delete), 0);
     // nothing is to be written, so nothing is tried
     run();
-    assert_eq!(cloud.server.count(Call::Put), granules + 2);
+    assert_eq!(cloud.server.count(S3Call::Put), granules + 2);
 }

@@ -2,7 +2,7 @@
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
-use edp_tests::s3::Call;
+use edp_tests::s3::S3Call;
 use edp_tests::{Started, count, expect, json, text, until};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -50,11 +50,11 @@ fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
     let victim = recipes(&list)[0].granule.clone();
     let (bucket, key) = super::parts(&victim);
     cloud.server.remove(bucket, key).unwrap();
-    let completed = cloud.server.count(Call::CompleteUpload);
+    let completed = cloud.server.count(S3Call::CompleteUpload);
     let workers = [serve("again", &all, "both", &three)];
     run(list.to_str().unwrap(), "both", 0);
     assert_eq!(cloud.server.files("out", "together"), cloud.server.files("out", "alone"));
-    assert_eq!(cloud.server.count(Call::CompleteUpload), completed + 1);
+    assert_eq!(cloud.server.count(S3Call::CompleteUpload), completed + 1);
     assert!(cloud.server.uploads().is_empty(), "{:?}", cloud.server.uploads());
     drop(workers);
 

@@ -1,12 +1,12 @@
 //! `make`: granules here and now, without a queue.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use edp_production::director::Budget;
 use edp_production::session;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
-use edp_worker::console::{self, Ending, Progress, Usage, Verify, note, out, out_json};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, Listed, Workers};
 use edp_worker::tasks::{Places, Share, Tasks, production_date};
 
@@ -59,16 +59,6 @@ pub(crate) struct MakeOptions {
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
     output: ReportForm,
-}
-
-/// Form of what is reported on standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum ReportForm {
-    /// For people.
-    #[default]
-    Human,
-    /// One JSON object.
-    Json,
 }
 
 /// Runs the command.

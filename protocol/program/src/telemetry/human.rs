@@ -53,13 +53,13 @@ fn color(level: &Level) -> u8 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::kept::Kept;
+    use super::super::kept::CapturedLog;
     use super::*;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     /// What is logged of an event with all that an attacker can put into it, in message, fields and span.
     fn logged(color: bool) -> String {
-        let kept = Kept::default();
+        let kept = CapturedLog::default();
         let writer = kept.clone();
         let log = tracing_subscriber::fmt::layer()
             .with_writer(move || writer.clone())

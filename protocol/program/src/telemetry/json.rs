@@ -89,13 +89,13 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::kept::Kept;
+    use super::super::kept::CapturedLog;
     use super::*;
     use tracing_subscriber::layer::SubscriberExt as _;
 
     #[test]
     fn lines_are_objects_whatever_is_in_them() {
-        let kept = Kept::default();
+        let kept = CapturedLog::default();
         let writer = kept.clone();
         let log = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).event_format(JsonFormat);
         tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {

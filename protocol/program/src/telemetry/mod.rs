@@ -162,15 +162,15 @@ mod kept {
 
     /// What is logged in a test.
     #[derive(Clone, Default)]
-    pub(super) struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 
-    impl Kept {
+    impl CapturedLog {
         pub(super) fn text(&self) -> String {
             String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
         }
     }
 
-    impl Write for Kept {
+    impl Write for CapturedLog {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }

@@ -20,7 +20,7 @@ const MIN_PART: usize = 5 << 20;
 
 /// An object.
 #[derive(Debug, Clone)]
-pub struct Object {
+pub struct TestObject {
     /// Its bytes.
     pub bytes: Bytes,
     /// Its entity tag, without quotes.
@@ -39,7 +39,7 @@ pub struct Object {
 
 /// Where an upload in parts leads, and the parts so far.
 #[derive(Debug)]
-pub(super) struct Upload {
+pub(super) struct TestUpload {
     bucket: String,
     key: String,
     metadata: HashMap<String, String>,
@@ -50,8 +50,8 @@ pub(super) struct Upload {
 
 #[derive(Debug, Default)]
 pub(super) struct Objects {
-    pub(super) buckets: BTreeMap<String, BTreeMap<String, Object>>,
-    pub(super) uploads: BTreeMap<String, Upload>,
+    pub(super) buckets: BTreeMap<String, BTreeMap<String, TestObject>>,
+    pub(super) uploads: BTreeMap<String, TestUpload>,
     pub(super) begun: usize,
     /// Writes happen whatever conditions they name.
     pub(super) ignore_conditions: bool,
@@ -60,16 +60,22 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    fn bucket(&mut self, name: &str) -> S3Result<&mut BTreeMap<String, Object>> {
+    fn bucket(&mut self, name: &str) -> S3Result<&mut BTreeMap<String, TestObject>> {
         self.buckets.get_mut(name).ok_or_else(|| s3_error!(NoSuchBucket))
     }
 
-    fn object(&mut self, bucket: &str, key: &str) -> S3Result<&Object> {
+    fn object(&mut self, bucket: &str, key: &str) -> S3Result<&TestObject> {
         self.bucket(bucket)?.get(key).ok_or_else(|| s3_error!(NoSuchKey))
     }
 
     /// Puts an object in its place, if the condition allows it.
-    fn write(&mut self, bucket: &str, key: &str, condition: Option<&ETagCondition>, object: Object) -> S3Result<()> {
+    fn write(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        condition: Option<&ETagCondition>,
+        object: TestObject,
+    ) -> S3Result<()> {
         let heeded = !self.ignore_conditions && condition.is_some_and(ETagCondition::is_any);
         let bucket = self.bucket(bucket)?;
         if heeded && bucket.contains_key(key) {
@@ -79,7 +85,7 @@ impl Objects {
         Ok(())
     }
 
-    fn upload(&mut self, bucket: &str, key: &str, id: &str) -> S3Result<&mut Upload> {
+    fn upload(&mut self, bucket: &str, key: &str, id: &str) -> S3Result<&mut TestUpload> {
         let upload = self.uploads.get_mut(id).filter(|upload| upload.bucket == bucket && upload.key == key);
         upload.ok_or_else(|| s3_error!(NoSuchUpload))
     }
@@ -92,18 +98,18 @@ impl Objects {
 
 /// The service, for all connections.
 #[derive(Debug, Clone)]
-pub(super) struct Shelf(pub(super) Arc<Mutex<Objects>>);
+pub(super) struct TestBuckets(pub(super) Arc<Mutex<Objects>>);
 
-impl Shelf {
+impl TestBuckets {
     pub(super) fn objects(&self) -> MutexGuard<'_, Objects> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An object of these bytes, written now.
-pub(super) fn object(bytes: Bytes) -> Object {
+pub(super) fn object(bytes: Bytes) -> TestObject {
     let etag = hex(Md5::checksum(&bytes).as_ref());
-    Object {
+    TestObject {
         bytes,
         etag,
         metadata: HashMap::new(),
@@ -163,7 +169,7 @@ fn length(bytes: &[u8]) -> Option<i64> {
 }
 
 #[async_trait::async_trait]
-impl S3 for Shelf {
+impl S3 for TestBuckets {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         let (sha256, md5) = (input.checksum_sha256.as_deref(), input.content_md5.as_deref());
@@ -175,7 +181,7 @@ impl S3 for Shelf {
             input.storage_class.map(|class| class.as_str().to_owned()),
             input.acl.map(|acl| acl.as_str().to_owned()),
         ];
-        let object = Object { metadata, content_type, placing, checksum: input.checksum_sha256, ..object(bytes) };
+        let object = TestObject { metadata, content_type, placing, checksum: input.checksum_sha256, ..object(bytes) };
         let etag = object.etag.clone();
         self.objects().write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }))
@@ -297,7 +303,7 @@ impl S3 for Shelf {
         objects.bucket(&input.bucket)?;
         objects.begun += 1;
         let id = format!("upload-{}", objects.begun);
-        let upload = Upload {
+        let upload = TestUpload {
             bucket: input.bucket.clone(),
             key: input.key.clone(),
             metadata: input.metadata.unwrap_or_default(),
@@ -364,7 +370,8 @@ impl S3 for Shelf {
         let (metadata, content_type) = (upload.metadata.clone(), upload.content_type.clone());
         let checksum = (!checksums.is_empty()).then(|| format!("{}-{}", sha256(&checksums), named.len()));
         let placing = upload.placing.clone();
-        let object = Object { etag: etag.clone(), metadata, content_type, placing, checksum, ..object(bytes.into()) };
+        let object =
+            TestObject { etag: etag.clone(), metadata, content_type, placing, checksum, ..object(bytes.into()) };
         objects.write(&input.bucket, &input.key, input.if_none_match.as_ref(), object)?;
         objects.uploads.remove(&input.upload_id);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
