@@ -1,7 +1,8 @@
-//! The crates keep their arrows: what a crate may depend on is said here, and held against what cargo resolves.
+//! The crates keep their arrows, and each name of a type has one meaning: what a crate may depend on is listed here and
+//! compared with what cargo resolves, and the names that the crates declare are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each crate of the workspace that others build on, with all of the workspace that it may depend on, directly or not.
@@ -80,4 +81,119 @@ fn what_makes_granules_does_not_reach_the_network() {
     }
     let reached = all_of("edp-worker", &needed);
     assert!(NETWORK.iter().all(|one| reached.contains(one)), "names have changed: nothing would be seen above");
+}
+
+/// Names that are declared more than once, each with a reason; `doc/glossary.md` lists them too.
+const DECLARED_TWICE: [&str; 1] = ["Sealed"];
+
+/// The files of the crates, without those of tests.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut directories: Vec<PathBuf> =
+        ["protocol", "worker", "coordinator", "tests/src", "tests/parsers/src"].map(|name| root.join(name)).into();
+    let mut files = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory of the workspace") {
+            let path = entry.expect("its entries").path();
+            if path.is_dir() && !path.ends_with("target") {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let tests: BTreeSet<PathBuf> = files.iter().flat_map(|file| test_modules(file)).collect();
+    files.retain(|file| !tests.contains(file) && !tests.iter().any(|of| file.starts_with(of.with_extension(""))));
+    files.sort();
+    files
+}
+
+/// Files of the modules that a file declares for tests alone (`#[cfg(test)] mod name;`).
+fn test_modules(file: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(file).expect("a source file");
+    let directory = file.parent().expect("its directory");
+    let is_root = ["mod.rs", "lib.rs", "main.rs"].iter().any(|name| file.ends_with(name));
+    let below = if is_root { directory.to_owned() } else { file.with_extension("") };
+    let (mut modules, mut is_test, mut named) = (Vec::new(), false, None);
+    for line in text.lines().map(str::trim) {
+        if line == "#[cfg(test)]" {
+            is_test = true;
+        } else if let Some(path) = line.strip_prefix("#[path = \"") {
+            named = Some(directory.join(path.trim_end_matches("\"]")));
+        } else if !line.starts_with("#[") {
+            let module = line.split_once("mod ").and_then(|(_, name)| name.strip_suffix(';'));
+            if let (true, Some(name)) = (is_test, module) {
+                modules.push(named.take().unwrap_or(below.join(name).with_extension("rs")));
+            }
+            (is_test, named) = (false, None);
+        }
+    }
+    modules
+}
+
+/// The name that a line declares: a structure, an enumeration, a trait, or an alias of a type. Associated types are
+/// indented, and have the names that their traits give them.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace().peekable();
+    words.next_if(|word| word.starts_with("pub"));
+    words.next_if(|word| *word == "unsafe");
+    let is_alias = match words.next()? {
+        "struct" | "enum" | "trait" | "union" => false,
+        "type" => true,
+        _ => return None,
+    };
+    let name = words.next()?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    (name.starts_with(char::is_uppercase) && !(is_alias && line.starts_with(' '))).then_some(name)
+}
+
+/// Where each name is declared.
+fn declarations() -> BTreeMap<String, Vec<String>> {
+    let mut names = BTreeMap::<String, Vec<String>>::new();
+    for file in sources() {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        // Tests stand at the end of a file.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            if let Some(name) = declared(line) {
+                names.entry(name.to_owned()).or_default().push(format!("{}:{}", file.display(), number + 1));
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn each_name_of_a_type_has_one_meaning() {
+    let names = declarations();
+    assert!(names.len() > 500 && names.contains_key("TaskMessage"), "{} names: the sources were not read", names.len());
+    let twice: BTreeMap<&str, &Vec<String>> =
+        names.iter().filter(|(_, places)| places.len() > 1).map(|(name, places)| (name.as_str(), places)).collect();
+    let glossary = include_str!("../../doc/glossary.md");
+    for (name, places) in &twice {
+        assert!(
+            DECLARED_TWICE.contains(name),
+            "{name} is declared more than once, give each its own name: {places:#?}"
+        );
+    }
+    for name in DECLARED_TWICE {
+        assert!(twice.contains_key(name), "{name} is not declared twice any more: take it off the list");
+        assert!(glossary.contains(&format!("`{name}`")), "doc/glossary.md gives no reason for {name}");
+    }
+}
+
+#[test]
+fn declarations_are_recognised() {
+    for (line, name) in [
+        ("pub struct Task<'a> {", Some("Task")),
+        ("    pub(super) enum State<E> {", Some("State")),
+        ("struct Ended(Child);", Some("Ended")),
+        ("pub trait Output: Element {", Some("Output")),
+        ("type Job = Box<dyn FnOnce()>;", Some("Job")),
+        ("    type Err = Error;", None),
+        ("/// struct Text {", None),
+        ("    let structure = 1;", None),
+        ("impl Trait for Type {", None),
+    ] {
+        assert_eq!(declared(line), name, "{line}");
+    }
 }
