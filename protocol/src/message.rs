@@ -16,8 +16,8 @@ pub enum FailureKind {
     /// Not tried to the end: the worker was told to stop, or can make nothing as things are (destination full or
     /// read-only, a root that is not mounted). Nothing is wrong with the recipe.
     Returned,
-    /// Not tried: it was delivered before, to a worker that did not say how it ended. Whoever owns the retries knows
-    /// what that means.
+    /// Not tried: it was delivered before, to a worker that did not say how it ended. The coordinator, which owns the
+    /// retries, knows what that means.
     Lost,
     /// Something that the recipe names is not there, as far as this worker can see. Another worker may find it.
     NotFound,

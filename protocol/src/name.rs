@@ -23,10 +23,10 @@ pub struct GranuleName {
     pub label: String,
 }
 
-/// Why a file name is no granule's.
+/// Why a file name is not a granule's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{name}' is no granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
+    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
 )]
 pub struct NameError {
     /// The name.
@@ -71,11 +71,11 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
 }
 
 impl GranuleName {
-    /// Takes the base name of a granule apart. What is understood is printed as it was: the name that a granule has inside
-    /// is that of its file.
+    /// Takes the base name of a granule apart. What is understood is printed as it was: the name that a granule has
+    /// inside is that of its file.
     ///
     /// # Errors
-    /// [`NameError`] saying which part is missing, or is no such part.
+    /// [`NameError`] saying which part is missing, or is not such a part.
     pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
         let fail = |why| Err(NameError { name: base_name.into(), why });
         let name = GranuleName::apart(base_name, GridKind::of_name)?;
@@ -88,8 +88,8 @@ impl GranuleName {
         Ok(name)
     }
 
-    /// The same for the name that a table has as an example: whatever stands there for the date, and however the grid is
-    /// written.
+    /// The same for the name that a table has as an example: whatever stands there for the date, and however the grid
+    /// is written.
     ///
     /// # Errors
     /// Those of [`GranuleName::parse`].

@@ -201,7 +201,7 @@ impl Recipe {
     /// The planner's part.
     ///
     /// # Errors
-    /// [`RecipeError::NoPlan`] where EDP wrote the recipe and nobody completed it.
+    /// [`RecipeError::NoPlan`] where EDP wrote the recipe and it was not completed.
     pub fn plan(&self) -> Result<&Plan, RecipeError> {
         self.recipe.as_ref().ok_or_else(|| RecipeError::NoPlan { granule: self.granule.clone() })
     }
@@ -227,8 +227,8 @@ impl Recipe {
     }
 
     /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the granule's content,
-    /// by the rule of the recipe's output version. Roots, dates, sizes, entity tags and times of inputs, and the recorded
-    /// id are no part of it.
+    /// by the rule of the recipe's output version. Roots, dates, sizes, entity tags and times of inputs, and the
+    /// recorded id are not part of it.
     ///
     /// # Errors
     /// The recipe has no plan, or paths outside its roots.
@@ -278,15 +278,16 @@ impl Recipe {
             "time_units": plan.time_units,
             "digests": plan.digests,
         });
-        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a canonical form.
+        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a
+        // canonical form.
         let bytes = serde_json_canonicalizer::to_vec(&content)
             .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
         Ok(Digest::of(&bytes).as_str().to_owned())
     }
 
-    /// Makes every relative local path absolute, beneath `base`, and resolves `..`: for recipes that go to other machines,
-    /// where workers do not follow paths out of their roots. A path with a `..` that leads nowhere keeps it. The id stays,
-    /// since it knows paths below the roots only.
+    /// Makes every relative local path absolute, beneath `base`, and resolves `..`: for recipes that go to other
+    /// machines, where workers do not follow paths out of their roots. A path with a `..` that leads nowhere keeps it.
+    /// The id stays, since it knows paths below the roots only.
     pub fn make_absolute(&mut self, base: &Path) {
         let absolute = |text: &mut String| {
             let Ok(Location::Local(path)) = text.parse::<Location>() else { return };

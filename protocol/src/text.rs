@@ -2,10 +2,10 @@
 //! answer.
 //!
 //! On a terminal, control characters move the cursor, clear the screen and paint whatever they like; a line break in a
-//! name pretends to be a line of the program; marks of writing direction change the order of what is read. All three are
-//! shown as `\u{1b}`, `\n` and the like. And passwords in addresses of brokers are left out, wherever such an address has
-//! got into a text: one that was written into the wrong setting is repeated by an error that looks for a file of that
-//! name.
+//! name pretends to be a line of the program; marks of writing direction change the order of what is read. All three
+//! are shown as `\u{1b}`, `\n` and the like. And passwords in addresses of brokers are left out, wherever such an
+//! address has got into a text: one that was written into the wrong setting is repeated by an error that looks for a
+//! file of that name.
 //!
 //! This happens where text leaves the program, and nowhere before: [`line`] for a notice, a line of the log, or a name
 //! within a table; [`page`] for text that has lines of its own; [`json`] and [`data`] for
@@ -23,18 +23,18 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, char::is_whitespace), is_unsafe, escape)
 }
 
-/// Several lines, whose breaks stay. Only for text that the program has put together itself: what of it comes from outside
-/// goes through [`line`] first.
+/// Several lines, whose breaks stay. Only for text that the program has put together itself: what of it comes from
+/// outside goes through [`line`] first.
 pub fn page(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, char::is_whitespace), is_unsafe_in_page, escape)
 }
 
-/// A file as messages about a setting name it. A name alone that leads to nothing may be a secret that was written in the
-/// place of the file which should hold it: it is not repeated.
+/// A file as messages about a setting name it. A name alone that leads to nothing may be a secret that was written in
+/// the place of the file which should hold it: it is not repeated.
 #[derive(Debug, Clone, Copy)]
-pub struct Named<'a>(pub &'a Path);
+pub struct NamedFile<'a>(pub &'a Path);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for NamedFile<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_path = self.0.is_absolute() || self.0.starts_with(".") || self.0.starts_with("..");
         if is_path || self.0.exists() {
@@ -50,8 +50,8 @@ pub fn shortened(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// The same value as JSON, without passwords, and without the unsafe characters that JSON permits within its texts. Line
-/// breaks between its values stay.
+/// The same value as JSON, without passwords, and without the unsafe characters that JSON permits within its texts.
+/// Line breaks between its values stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, |c| c == '"' || c.is_whitespace()), is_unsafe_in_page, escape_json)
 }
@@ -69,7 +69,7 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{2028}' | '\u{2029}')
         // marks, embeddings, overrides and isolates of writing direction, and old format characters beside them
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
-        // tags, which nobody sees
+        // tags, which are invisible
         || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
@@ -99,8 +99,9 @@ fn escaped(text: Cow<'_, str>, is_unsafe: fn(char) -> bool, escape: fn(char, &mu
     safe.into()
 }
 
-/// Leaves the passwords of addresses out; `ends` says which characters an address cannot have. In addresses of brokers a password may have characters that it should not have
-/// without being encoded, so that all up to the last `@` counts; in others it ends with the host.
+/// Leaves the passwords of addresses out; `ends` says which characters an address cannot have. In addresses of brokers
+/// a password may have characters that it should not have without being encoded, so that all up to the last `@` counts;
+/// in others it ends with the host.
 fn without_passwords(text: &str, ends: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !(text.contains("://") && text.contains('@')) {
         return text.into();
@@ -193,11 +194,11 @@ mod tests {
     fn files_are_named_unless_they_may_be_secrets() {
         let directory = tempfile::tempdir().unwrap();
         for path in ["/nowhere/password", "./password", "../s3cret"] {
-            assert_eq!(Named(Path::new(path)).to_string(), path);
+            assert_eq!(NamedFile(Path::new(path)).to_string(), path);
         }
-        assert_eq!(Named(directory.path()).to_string(), directory.path().display().to_string());
+        assert_eq!(NamedFile(directory.path()).to_string(), directory.path().display().to_string());
         for path in ["s3cret", "amqp://u:s3cret@h/v", "-----BEGIN PRIVATE KEY-----\ns3cret"] {
-            assert!(!Named(Path::new(path)).to_string().contains("s3cret"), "{path}");
+            assert!(!NamedFile(Path::new(path)).to_string().contains("s3cret"), "{path}");
         }
     }
 

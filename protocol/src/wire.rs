@@ -261,7 +261,7 @@ pub enum WireError {
         /// What the decoder says.
         reason: String,
     },
-    /// The recipe is no recipe.
+    /// The recipe is not a recipe.
     #[error("the recipe of a task message: {0}")]
     Recipe(#[source] serde_json::Error),
     /// The task message says of which recipe it is, and has another one in it, or does not say it.
@@ -295,7 +295,7 @@ impl TaskMessage {
     /// becomes attempt 1, with the id that its plan recorded.
     ///
     /// # Errors
-    /// The body is no task message, or larger than the limits.
+    /// The body is not a task message, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<TaskMessage, WireError> {
         if content_type != JSON && body.first() != Some(&b'{') {
             return decode(content_type, body);
@@ -326,7 +326,7 @@ impl TaskMessage {
     }
 
     /// The recipe, if it is the one that the task message says that it is of: by the id that it carries, and by the id
-    /// of what it holds. So whatever becomes of a task message is about its own recipe, whoever has sent it.
+    /// of what it holds. So the outcome of a task message is always about its own recipe, whatever its sender.
     ///
     /// # Errors
     /// There is no recipe in it, or another one, or one without id or with another content than its id is of.
@@ -355,7 +355,7 @@ impl Outcome {
     /// Reads a frame.
     ///
     /// # Errors
-    /// The body is no outcome, or larger than the limits.
+    /// The body is not an outcome, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<Outcome, WireError> {
         decode(content_type, body)
     }

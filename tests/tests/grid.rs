@@ -53,7 +53,7 @@ fn a_corner_is_where_the_bounds_of_its_cells_are() {
         }
     }
     // The southern ends of tiles 9 and 12 (but for the corner that tile 0 has too), and the corner where tile 3 meets
-    // tile 9. All others are where three faces meet, at 67 N.
+    // tile 9. All others are where three facets meet, at 67 N.
     let south = nowhere.iter().filter(|place| place[2] < -0.9).count();
     assert_eq!(south, (n + 1) + n + 1);
     let cap = 67_f64.to_radians().sin();

@@ -354,7 +354,8 @@ fn read_only_destination(site: &Site) {
     production.is_whole();
 }
 
-/// A root that is not any more what it was when the worker began: whatever is missing then is no fault of a recipe.
+/// A root that is not any more what it was when the worker began: whatever is missing then is not the fault of a
+/// recipe.
 fn root_replaced(site: &Site) {
     let production = site.production("replaced");
     let root = production.directory.join("mounted");

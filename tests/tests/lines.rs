@@ -51,7 +51,7 @@ fn every_line_is_json_if_that_is_asked_for() {
             assert!(said.contains(part), "{words:?}: {said}");
         }
     }
-    // help is no error
+    // help is not an error
     let help = expect(coordinator().args(["run", "--help", "--log-format", "json"]), 0);
     assert!(text(&help).contains("Usage:") && help.stderr.is_empty());
 }
@@ -83,7 +83,8 @@ fn what_cannot_be_a_level_or_a_profile_is_refused() {
     assert!(text(&worker).contains("there is no profile 'nosuch'"));
 }
 
-/// While a worker waits for its coordinator nothing is wrong, and nothing is called wrong; only the end of its patience is.
+/// While a worker waits for its coordinator nothing is wrong, and nothing is called wrong; only the end of its patience
+/// is.
 #[test]
 fn waiting_is_no_error_in_the_log_on_a_broker() {
     let broker = Broker::start();

@@ -252,8 +252,8 @@ fn failures_tell_their_causes() {
     assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
 }
 
-/// A task message is about the recipe that is in it. One that says something else is no task message: nothing is loaded
-/// for it, and nothing is said of the recipe that it names.
+/// A task message is about the recipe that is in it. One that says something else is not a task message: nothing is
+/// loaded for it, and nothing is said of the recipe that it names.
 #[test]
 fn orders_that_name_another_recipe_are_refused() {
     let fixture = Fixture::new(SIZE);

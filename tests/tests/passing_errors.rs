@@ -1,4 +1,4 @@
-//! Errors of a disk that pass: one read or write that fails is no fault of a recipe.
+//! Errors of a disk that pass: one read or write that fails is not the fault of a recipe.
 
 use edp_protocol::recipe;
 use edp_tests::{Fixture, coordinator, count, expect, files, json, strace, text};
@@ -82,8 +82,8 @@ fn no_recipe_fails_because_a_shared_resource_could_not_be_read_for_a_moment() {
     }
 }
 
-/// A library that lets one call of a kind fail in the whole process: strace counts by threads, and each granule is written
-/// by a thread of its own.
+/// A library that lets one call of a kind fail in the whole process: strace counts by threads, and each granule is
+/// written by a thread of its own.
 fn one_fault(fixture: &Fixture) -> PathBuf {
     let (source, library) = (fixture.path("fault.c"), fixture.path("fault.so"));
     let text = r#"

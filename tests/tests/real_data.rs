@@ -1,6 +1,6 @@
 //! Conformance: real model output in, and granules that agree with an independent computation and with EDP's own.
 //!
-//! The data are no part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the checking
+//! The data are not part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the checking
 //! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without data these tests have nothing to say.
 
 use edp_tests::{coordinator, expect, files, text};

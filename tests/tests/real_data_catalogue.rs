@@ -1,7 +1,7 @@
 //! Conformance of the whole catalogue: every time-varying dataset of the releases, on both grids and in both modes,
 //! against recipes and values that `conformance/catalogue.py` and the reference tools compute for themselves.
 //!
-//! The data are no part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the reference
+//! The data are not part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the reference
 //! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests have nothing to say. What takes
 //! many minutes is left to `make check-all`.
 

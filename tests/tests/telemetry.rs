@@ -381,7 +381,7 @@ fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     tokio.block_on(async {
         link.declare().await.unwrap();
         let mut message = Message::new(recipe, "application/json", "by hand");
-        // What is no context is none, and what is too long is not carried on.
+        // What is not a context is none, and what is too long is not carried on.
         message.headers.insert("traceparent".into(), "00-nonsense".into());
         message.headers.insert("tracestate".into(), "a=b,".repeat(2000));
         link.publisher(Queue::Recipes, 1).publish(message).await.unwrap();

@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 /// Where the things are that recipes share, as the user wrote it; for recipes that do not say it themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Places {
+pub struct SharedLocations {
     /// The configuration.
     pub configuration: Option<String>,
     /// The grid directory.
@@ -64,7 +64,7 @@ pub enum TaskError {
 pub struct Tasks {
     /// Recipes to make.
     pub recipes: Vec<Recipe>,
-    /// Granules of recipes that cannot be made sense of, and why; they keep nobody else from being made.
+    /// Granules of recipes that cannot be made sense of, and why; they do not keep others from being made.
     pub refused: Vec<(String, String)>,
     /// What is odd about what they share.
     pub warnings: Vec<metadata::Warning>,
@@ -85,12 +85,12 @@ impl Tasks {
     /// What recipes share is not named or cannot be read, or two entries are one recipe for two destinations.
     pub fn ready(
         mut recipes: Vec<Recipe>,
-        places: &Places,
+        places: &SharedLocations,
         date: Option<&str>,
         stores: &Stores,
     ) -> Result<Tasks, TaskError> {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
-        let mut loaded: HashMap<Places, ListCompletion> = HashMap::new();
+        let mut loaded: HashMap<SharedLocations, ListCompletion> = HashMap::new();
         let options = BTreeMap::new();
         for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
             let granule = recipe.granule.clone();
@@ -105,7 +105,7 @@ impl Tasks {
             recipe.ecco_grid_loc = Some(grid.clone());
             recipe.ecco_metadata_loc = Some(metadata.clone());
             recipe.ecco_mapping_factors_loc.clone_from(&factors);
-            let its = Places {
+            let its = SharedLocations {
                 configuration: Some(configuration.clone()),
                 grid: Some(grid.clone()),
                 metadata: Some(metadata.clone()),
@@ -173,7 +173,7 @@ impl ListCompletion {
 /// Why there is no such date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
-    /// The option is no time.
+    /// The option is not a time.
     #[error("--production-date '{text}': {why}; write YYYY-MM-DDThh:mm:ssZ")]
     Option {
         /// Its text.
@@ -181,15 +181,15 @@ pub enum DateError {
         /// What is wrong.
         why: String,
     },
-    /// The variable is no time.
-    #[error("SOURCE_DATE_EPOCH '{0}' is no number of seconds since 1970")]
+    /// The variable is not a time.
+    #[error("SOURCE_DATE_EPOCH '{0}' is not a number of seconds since 1970")]
     Epoch(String),
 }
 
 /// The date of a production: given, or by SOURCE_DATE_EPOCH, or none.
 ///
 /// # Errors
-/// It is no date.
+/// It is not a date.
 pub fn production_date(given: Option<&str>) -> Result<Option<String>, DateError> {
     let time = match given {
         Some(text) => {
@@ -230,10 +230,10 @@ pub struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
     /// Not a part and a number of parts.
-    #[error("'{0}' is no part of a list: write I/N with I from 1 to N, such as 1/4")]
+    #[error("'{0}' is not part of a list: write I/N with I from 1 to N, such as 1/4")]
     Text(String),
-    /// A variable of the environment is no number.
-    #[error("{name}='{value}' is no number: give --part I/N instead")]
+    /// A variable of the environment is not a number.
+    #[error("{name}='{value}' is not a number: give --part I/N instead")]
     Variable {
         /// The variable.
         name: &'static str,
@@ -265,7 +265,7 @@ pub enum ShareError {
     /// A task id without what Slurm says of the whole array.
     #[error(
         "SLURM_ARRAY_TASK_ID is {id}, but {missing} is not set, so that nothing tells how many tasks the array has: give \
-         --part {id}/N, or unset SLURM_ARRAY_TASK_ID if this is no array job"
+         --part {id}/N, or unset SLURM_ARRAY_TASK_ID if this is not an array job"
     )]
     Alone {
         /// The task.
@@ -323,8 +323,8 @@ impl Share {
     }
 
     /// The share that an array job has: by AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
-    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). None if this is no
-    /// array job.
+    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). None if this is
+    /// no array job.
     ///
     /// The ids of a Slurm array number the shares if they are the whole of a range, whatever its beginning and step. If
     /// some tasks of an earlier array are submitted again (`--array=3,6`), or if `parts` are given that the ids do not

@@ -159,7 +159,7 @@ fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     })?;
     let head = head.ok_or(io::ErrorKind::NotFound)?;
     if matches!(&location, Location::Local(path) if !path.is_file()) {
-        return Err(io::Error::other("it is no file"));
+        return Err(io::Error::other("it is not a file"));
     }
     let version = match location {
         Location::Local(_) => Version::of_file(head.size, head.modified),
@@ -187,7 +187,8 @@ fn period(recipe: &Recipe) -> Result<Period, CompleteError> {
     })
 }
 
-/// The granule's path without the last five parts if they are `<version>/<grid>/<period>/<filename>/<name>`, else its directory.
+/// The granule's path without the last five parts if they are `<version>/<grid>/<period>/<filename>/<name>`, else its
+/// directory.
 fn destination_root<'a>(granule: &'a str, name: &GranuleName) -> &'a str {
     let below = name.path();
     let root = match granule.strip_suffix(below.as_str()) {

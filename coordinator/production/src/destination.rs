@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 pub struct Listings<'a> {
     stores: &'a Stores,
     /// By bucket and directory; or why it could not be listed.
-    directories: BTreeMap<(String, String), Result<BTreeSet<String>, Unlisted>>,
+    directories: BTreeMap<(String, String), Result<BTreeSet<String>, UnlistedDirectory>>,
 }
 
 /// Why a directory could not be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unlisted {
+pub struct UnlistedDirectory {
     /// Whether objects in it may be there to be read all the same: only listing is not allowed.
     pub may_be_read: bool,
     /// Why, in words.
@@ -33,7 +33,7 @@ impl<'a> Listings<'a> {
     ///
     /// # Errors
     /// The directory cannot be listed.
-    pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, Unlisted> {
+    pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, UnlistedDirectory> {
         let (directory, name) = split(key);
         let stores = self.stores;
         let place = (bucket.to_owned(), directory.to_owned());
@@ -46,7 +46,9 @@ impl<'a> Listings<'a> {
                 }
             };
             let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
-            listed.map(|()| names).map_err(|error| Unlisted { may_be_read: error.is_denied(), why: chain(&error) })
+            listed
+                .map(|()| names)
+                .map_err(|error| UnlistedDirectory { may_be_read: error.is_denied(), why: chain(&error) })
         });
         listed.as_ref().map(|names| names.contains(name)).map_err(Clone::clone)
     }

@@ -120,7 +120,7 @@ pub enum DriveError {
 
 /// How a production was left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Left {
+pub enum ProductionEnd {
     /// Every recipe of the list is settled.
     Settled,
     /// It was told to stop.
@@ -153,7 +153,7 @@ impl Tally {
 }
 
 /// Drives the present list of a ledger until all is settled and `growth` has ended, which may add recipes to the list
-/// meanwhile. Whoever is second at the queue of results waits here until the first has gone.
+/// meanwhile. Only one coordinator may consume results: a second one waits here as a standby.
 ///
 /// In `stores` the coordinator looks for what workers do not find, and for what they say that they have made.
 ///
@@ -170,7 +170,7 @@ pub async fn drive(
     mut progress: impl FnMut(&Settled),
     growth: impl Future<Output = Result<(), DriveError>>,
     stop: impl Future<Output = ()>,
-) -> Result<Left, DriveError> {
+) -> Result<ProductionEnd, DriveError> {
     tokio::pin!(stop, growth);
     let begin = async {
         link.declare().await?;
@@ -181,11 +181,11 @@ pub async fn drive(
     };
     let (results, dead) = tokio::select! {
         biased;
-        () = &mut stop => return Ok(Left::Stopped),
+        () = &mut stop => return Ok(ProductionEnd::Stopped),
         begun = begin => begun?,
     };
     let (halting, halted) = watch::channel(false);
-    let (mailbox, mut news) = mpsc::channel(MAILBOX);
+    let (mailbox, mut settled) = mpsc::channel(MAILBOX);
     let room = Arc::new(Notify::new());
     let (unfit, named) = watch::channel(Vec::new());
     let publishing = Publishing {
@@ -194,7 +194,7 @@ pub async fn drive(
         tasks: link.publisher(Queue::Recipes, BATCH),
         to: link.destination(Queue::Recipes),
         room: room.clone(),
-        news: mailbox.clone(),
+        settled: mailbox.clone(),
         unfit: named,
     };
     let (mixed_builds, local) = (plan.mixed_builds, plan.local);
@@ -208,7 +208,7 @@ pub async fn drive(
         local,
         build: None,
         room,
-        news: mailbox,
+        settled: mailbox,
         policies: BTreeSet::new(),
         sources: SourceInspector::new(stores.clone()),
         witnesses: Witnesses::default(),
@@ -228,19 +228,19 @@ pub async fn drive(
     let left = loop {
         tokio::select! {
             biased;
-            () = &mut stop => break Ok(Left::Stopped),
+            () = &mut stop => break Ok(ProductionEnd::Stopped),
             Some(ended) = actors.join_next() => match ended {
                 // The link was closed.
-                Ok(Ok(())) => break Ok(Left::Stopped),
+                Ok(Ok(())) => break Ok(ProductionEnd::Stopped),
                 Ok(Err(error)) => break Err(error),
                 Err(error) => break Err(DriveError::Actor(error)),
             },
-            Some(batch) = news.recv() => {
+            Some(batch) = settled.recv() => {
                 tally.add(&batch, &mut progress);
                 if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
-                    break Ok(Left::GivenUp(reason));
+                    break Ok(ProductionEnd::GivenUp(reason));
                 }
-                if !news.is_empty() {
+                if !settled.is_empty() {
                     continue;
                 }
             }
@@ -252,7 +252,7 @@ pub async fn drive(
                 Ok(batch) => {
                     tally.add(&batch, &mut progress);
                     if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
-                        break Ok(Left::GivenUp(reason));
+                        break Ok(ProductionEnd::GivenUp(reason));
                     }
                 }
                 Err(error) => break Err(error),
@@ -260,7 +260,7 @@ pub async fn drive(
         }
         if !growing {
             match ledger.ask(|ledger| ledger.next()).await {
-                Ok(None) => break Ok(Left::Settled),
+                Ok(None) => break Ok(ProductionEnd::Settled),
                 Ok(Some(_)) => {}
                 Err(error) => break Err(error.into()),
             }
@@ -270,7 +270,7 @@ pub async fn drive(
     halting.send_replace(true);
     let mut unwritten = None;
     let ending = async {
-        while let Some(batch) = news.recv().await {
+        while let Some(batch) = settled.recv().await {
             tally.add(&batch, &mut progress);
         }
         while let Some(ended) = actors.join_next().await {

@@ -1,7 +1,7 @@
 //! The director and its actors, over queues of this process.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::director::{Budget, DriveError, DriveOptions, Left, drive};
+use super::director::{Budget, DriveError, DriveOptions, ProductionEnd, drive};
 use super::ledger::{Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
 use super::retries::Policy;
@@ -111,7 +111,7 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
             }
         };
         let left = drive(&plan(), &ledger, &link, &Stores::default(), progress, ready(Ok(())), stopping).await.unwrap();
-        assert_eq!((left, heard), (Left::Stopped, others.len()));
+        assert_eq!((left, heard), (ProductionEnd::Stopped, others.len()));
         let states: Vec<RecipeState> = standing(&ledger).await.into_iter().map(|one| one.state).collect();
         assert_eq!(states, [RecipeState::Done, RecipeState::Done, RecipeState::Done, RecipeState::UnderWay]);
         // A consumer that begins now would get what was not acknowledged.
@@ -130,7 +130,7 @@ fn giving_up_leaves_the_rest_for_the_next_time() {
         let failed = TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason: vec!["why".into()] });
         tokio::spawn(serve(link.clone(), "b", move |task| (task.recipe_id == bad).then(|| failed.clone())));
         let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert!(matches!(left, Left::GivenUp(reason) if reason.contains("1 recipes failed")));
+        assert!(matches!(left, ProductionEnd::GivenUp(reason) if reason.contains("1 recipes failed")));
         let standing = standing(&ledger).await;
         assert_eq!(standing[0].reason.as_deref(), Some("why"));
         assert!(standing[1..].iter().all(|one| !one.state.is_settled()));
@@ -154,7 +154,7 @@ fn the_list_is_not_settled_while_it_may_grow() {
         let mut settled = 0;
         let left =
             drive(&plan(), &ledger, &link, &Stores::default(), |_| settled += 1, growth, pending()).await.unwrap();
-        assert_eq!((left, settled), (Left::Settled, all.len()));
+        assert_eq!((left, settled), (ProductionEnd::Settled, all.len()));
     });
 }
 
@@ -205,7 +205,7 @@ fn dead_letters_are_collected() {
     });
 }
 
-/// Task messages and outcomes that a policy of the broker has taken out of their queues are no failures.
+/// Task messages and outcomes that a policy of the broker has taken out of their queues are not failures.
 #[test]
 fn what_a_policy_drops_is_no_failure() {
     run(async {
@@ -230,7 +230,7 @@ fn what_a_policy_drops_is_no_failure() {
             }
         });
         let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert_eq!(left, Left::Settled);
+        assert_eq!(left, ProductionEnd::Settled);
         for one in standing(&ledger).await {
             assert_eq!((one.state, one.attempts, one.reason), (RecipeState::Done, 9, None));
         }
@@ -266,7 +266,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
         // One task message at a time: what is learnt from the first three is known to the last.
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert_eq!(left, Left::Settled);
+        assert_eq!(left, ProductionEnd::Settled);
         assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 2));
         let mut orders = Vec::new();
         while let Ok(unfit) = named.try_recv() {
@@ -299,7 +299,7 @@ fn what_nobody_finds_fails_at_once() {
             let plan = DriveOptions { local, budget: Budget::NONE, ..plan() };
             let left =
                 drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-            assert_eq!(left, Left::Settled);
+            assert_eq!(left, ProductionEnd::Settled);
             let one = standing(&ledger).await.remove(0);
             assert_eq!((one.state, one.attempts), (RecipeState::Failed, 1));
             assert_eq!(one.reason.unwrap().contains("the coordinator does not find it either"), !local);
@@ -331,7 +331,7 @@ fn a_recipe_too_large_to_send_costs_only_itself() {
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let plan = DriveOptions { budget: Budget::default(), ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert_eq!(left, Left::Settled);
+        assert_eq!(left, ProductionEnd::Settled);
         let standing = standing(&ledger).await;
         assert!(
             standing[0].state == RecipeState::Failed && standing[0].reason.clone().unwrap().contains("cannot be sent")
@@ -351,7 +351,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
         let ledger = ledger(&recipes());
         let stop = tokio::time::sleep(Duration::from_millis(100));
         let left = drive(&plan(), &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), stop).await.unwrap();
-        assert_eq!(left, Left::Stopped);
+        assert_eq!(left, ProductionEnd::Stopped);
     });
 }
 
@@ -385,7 +385,7 @@ fn only_what_is_about_orders_of_this_production_counts() {
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert_eq!(left, Left::Settled);
+        assert_eq!(left, ProductionEnd::Settled);
         assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 1));
         assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
     });
@@ -419,7 +419,7 @@ fn what_is_not_there_is_not_done() {
         });
         let plan = DriveOptions { look: true, local: false, budget: Budget::NONE, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
-        assert_eq!(left, Left::Settled);
+        assert_eq!(left, ProductionEnd::Settled);
         for one in standing(&ledger).await {
             let expected = if one.id == places[0].0 { RecipeState::Failed } else { RecipeState::Done };
             assert_eq!((one.state, one.attempts), (expected, 2), "{one:?}");

@@ -38,7 +38,7 @@ impl LedgerHandle {
         Ok(LedgerHandle { calls })
     }
 
-    /// Has something done, in the order of asking. It is done even if nobody waits for the answer any more.
+    /// Has something done, in the order of asking. It is done even if the caller does not wait for the answer any more.
     ///
     /// # Errors
     /// What the ledger says.

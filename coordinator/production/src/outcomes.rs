@@ -4,14 +4,14 @@ use super::arrivals::{Arrival, Arrivals};
 use super::director::{BATCH, BUILD, DriveError, halt};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
-use super::sources::{Sight, SourceInspector, Witnesses};
+use super::sources::{SourceInspector, SourceState, Witnesses};
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::text::shortened;
 use edp_protocol::wire::{self, Failed, Outcome, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
-use edp_queue::{Consumer, Death, Delivery, Destination, Message};
+use edp_queue::{Consumer, DeadLetterReason, Delivery, Destination, Message};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +47,9 @@ pub(super) struct Outcomes {
     pub(super) build: Option<String>,
     /// Told when the window may have room.
     pub(super) room: Arc<Notify>,
-    pub(super) news: mpsc::Sender<Vec<Settled>>,
+    pub(super) settled: mpsc::Sender<Vec<Settled>>,
     /// Policies of the broker that were spoken of.
-    pub(super) policies: BTreeSet<Death>,
+    pub(super) policies: BTreeSet<DeadLetterReason>,
     pub(super) sources: SourceInspector,
     pub(super) witnesses: Witnesses,
     /// Looks for granules that are said to be done; none if workers are believed.
@@ -130,7 +130,7 @@ impl Outcomes {
         self.room.notify_one();
         if !settled.is_empty() {
             // The director may have gone; the ledger knows.
-            let _ = self.news.send(settled).await;
+            let _ = self.settled.send(settled).await;
         }
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Outcomes {
         for (one, claim) in content.into_iter().zip(claims) {
             let is_done = matches!(&one, MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(_), .. }));
             let why = match claim {
-                // Whoever says so: the granule is looked for.
+                // Whichever worker says so: the granule is looked for.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
                     counted.push(CountedMessage { content: one, granule, told: false });
                     continue;
@@ -258,13 +258,13 @@ impl Outcomes {
                 let Some(recipe) = self.ledger.ask(move |ledger| ledger.recipe(&id)).await? else { return Ok(()) };
                 self.witnesses.missed(&outcome.worker, &outcome.recipe_id);
                 match self.sources.look(recipe).await {
-                    Sight::There => self.witnesses.found(&outcome.recipe_id),
-                    Sight::Absent(what) => {
+                    SourceState::There => self.witnesses.found(&outcome.recipe_id),
+                    SourceState::Absent(what) => {
                         failed.kind = FailureKind::Permanent;
                         failed.reason.push(format!("{what}: the coordinator does not find it either"));
                         None
                     }
-                    Sight::Unknown => None,
+                    SourceState::Unknown => None,
                 }
             }
             _ => None,
@@ -281,11 +281,11 @@ impl Outcomes {
     }
 
     /// Why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of once.
-    fn policy(&mut self, death: Death, queue: &str) -> Option<String> {
+    fn policy(&mut self, death: DeadLetterReason, queue: &str) -> Option<String> {
         let (policy, what) = match death {
-            Death::DeliveryLimit => return None,
-            Death::Expired => ("message-ttl", "for longer than messages may stay there"),
-            Death::Length => ("max-length", "when it was longer than it may be"),
+            DeadLetterReason::DeliveryLimit => return None,
+            DeadLetterReason::Expired => ("message-ttl", "for longer than messages may stay there"),
+            DeadLetterReason::Length => ("max-length", "when it was longer than it may be"),
         };
         if self.policies.insert(death) {
             tracing::warn!(
@@ -308,7 +308,7 @@ enum MessageContent {
 }
 
 impl MessageContent {
-    /// The recipe and the attempt that it is about, and who says it.
+    /// The recipe and the attempt that it is about, and its sender.
     fn about(&self) -> (String, u32, String) {
         match self {
             MessageContent::Outcome(outcome) => (outcome.recipe_id.clone(), outcome.attempt, outcome.worker.clone()),
@@ -341,10 +341,10 @@ fn dead(task: TaskMessage) -> Outcome {
 
 /// An outcome as it counts in a production of a build.
 ///
-/// A granule that a worker of another build has made is no granule of this production: its bytes may differ. Such a
+/// A granule that a worker of another build has made is not a granule of this production: its bytes may differ. Such a
 /// worker can only have begun before the build was known, since task messages name it from then on. The granule stands
-/// in the place of ours: that is a conflict, which somebody has to decide. One that a worker has merely found there
-/// counts, whoever the worker is.
+/// in the place of ours: that is a conflict, which the operator has to decide. One that a worker has merely found there
+/// counts, whatever the worker's build.
 fn judged(mut outcome: Outcome, build: Option<&str>) -> Outcome {
     if let (wire::TaskEvent::Done(done), Some(ours)) = (&outcome.event, build)
         && outcome.build != ours

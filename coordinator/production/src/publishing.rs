@@ -35,7 +35,7 @@ pub(super) struct Publishing {
     pub(super) to: Destination,
     /// Told when the window may have room.
     pub(super) room: Arc<Notify>,
-    pub(super) news: mpsc::Sender<Vec<Settled>>,
+    pub(super) settled: mpsc::Sender<Vec<Settled>>,
     /// Workers that are not to go on.
     pub(super) unfit: watch::Receiver<Vec<String>>,
 }
@@ -67,7 +67,7 @@ impl Publishing {
             let accepted = events.len();
             let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
             if !settled.is_empty() {
-                let _ = self.news.send(settled).await;
+                let _ = self.settled.send(settled).await;
             }
             match failure {
                 Some(PublishError::Full { queue }) => {
@@ -155,7 +155,7 @@ impl Publishing {
     }
 }
 
-/// A recipe that no message can hold fails, and costs nobody else anything.
+/// A recipe that is too large for a message fails, and does not affect others.
 fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
     let reason = vec![format!("its task message cannot be sent: {}", chain(error))];
     let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
@@ -179,7 +179,7 @@ fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Messag
         recipe: due.recipe.clone(),
     };
     let mut message = Message::new(task.encode()?, wire::CONTENT_TYPE, &due.id);
-    // Workers refuse any other, and blame nobody for it.
+    // Workers refuse any other without an outcome.
     task.identified()?;
     if let Some(build) = build.filter(|_| !plan.mixed_builds) {
         message.headers.insert(BUILD_HEADER.into(), build.into());

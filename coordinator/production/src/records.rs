@@ -110,8 +110,8 @@ impl Records {
 pub struct Manifest(Location);
 
 impl Manifest {
-    /// The manifest of a list, or of a part of it: the number, and how many there are. None where the list is no file,
-    /// such as a pipe: nobody would find a manifest beside it.
+    /// The manifest of a list, or of a part of it: the number, and how many there are. None where the list is not a
+    /// file, such as a pipe: a manifest beside it would not be found.
     pub fn beside(list: &Location, part: Option<(usize, usize)>) -> Option<Manifest> {
         if let Location::Local(path) = list
             && !path.metadata().is_ok_and(|found| found.is_file())
@@ -158,7 +158,7 @@ impl Manifest {
 /// The records in all manifests beside a list; those of the manifest that was written last count most.
 ///
 /// # Errors
-/// A manifest cannot be read, or has a line that is no record.
+/// A manifest cannot be read, or has a line that is not a record.
 pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> {
     let mut manifests: Vec<(SystemTime, Location)> = Vec::new();
     for at in manifests_of(list, stores)? {

@@ -38,7 +38,7 @@ impl Default for Policy {
 /// Reports of one worker alone that something is not there, or not permitted, after which the recipe fails.
 const ALONE: usize = 3;
 
-/// Such outcomes after which it fails whoever they come from.
+/// Such outcomes after which it fails, whichever workers they come from.
 const MOST: usize = 10;
 
 /// What is known about a recipe when it is decided how it goes on.
@@ -67,7 +67,7 @@ impl RetryHistory {
         workers.into_iter().collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether nobody is left who may reach what the recipe names: a second machine says the same, or on the only
+    /// Whether no worker is left that may reach what the recipe names: a second machine says the same, or on the only
     /// machine a second worker, or the only worker again and again.
     fn is_out_of_reach(&self) -> bool {
         let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
@@ -128,7 +128,7 @@ impl Policy {
                 reason: format!("{reason} (said {} times, by {})", standing.unreached.len(), standing.sayers()),
             },
             FailureKind::NotFound | FailureKind::Denied => {
-                // Whoever has another view of the file systems may have it now: half of the usual waits.
+                // A worker with another view of the file systems may have it now: half of the usual waits.
                 let before = u32::try_from(standing.unreached.len()).unwrap_or(u32::MAX).saturating_sub(1);
                 Verdict::Again { wait: self.wait(before) / 2, counts: false, alone: self.is_alone(standing) }
             }

@@ -2,7 +2,7 @@
 //!
 //! A session is put together from parts: a ledger (in memory or a file), a connected queue (in this process or
 //! RabbitMQ), and recipes (a list, or a list that grows while a model runs). It does not know who makes the granules:
-//! whoever wants workers in this process starts them on the same queue.
+//! workers in this process are started on the same queue.
 //!
 //! ```text
 //!   recipes --> Session::open --> drive(queue) --> check destination --+--> end --> Report
@@ -14,7 +14,7 @@
 
 use super::adoption::{self, AdoptionError};
 use super::conditions;
-use super::director::{self, Budget, DriveError, Left};
+use super::director::{self, Budget, DriveError, ProductionEnd};
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::records::{GranuleRecord, Records};
@@ -78,7 +78,7 @@ pub struct SessionOptions {
     pub stages: bool,
 }
 
-/// Seconds that a granule may take in a process of its own: nobody else would make it faster.
+/// Seconds that a granule may take in a process of its own: another worker would not make it faster.
 pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
 
 /// Task messages in the queue and with workers at once, unless set.
@@ -169,7 +169,7 @@ pub struct SessionEnd {
     /// What the closing check found.
     pub verified: Verified,
     /// How the production was left.
-    pub left: Left,
+    pub left: ProductionEnd,
 }
 
 /// Takes recipes into a session that is under way.
@@ -217,7 +217,7 @@ pub struct Session {
     /// Ids of recipes whose granules were there when the session began.
     before: HashSet<String>,
     verified: Verified,
-    left: Left,
+    left: ProductionEnd,
     /// Granules that never became recipes of the ledger.
     others: Vec<GranuleEntry>,
     /// The task that copies the ledger; it ends with one more copy when the sender is dropped.
@@ -290,7 +290,7 @@ impl Session {
             begun,
             before,
             verified: Verified::default(),
-            left: Left::Stopped,
+            left: ProductionEnd::Stopped,
             others: Vec::new(),
             keeping,
         }))
@@ -301,10 +301,10 @@ impl Session {
         Feed { ledger: self.ledger.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
     }
 
-    /// Drives the recipes to their end with whoever serves the queue, and checks the destination. Granules that are
-    /// said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends with
-    /// granules that never became complete. Ends early when `shutdown` is requested: task messages then stay in the
-    /// queue, and outcomes that were received are written down.
+    /// Drives the recipes to their end with the workers that serve the queue, and checks the destination. Granules that
+    /// are said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends
+    /// with granules that never became complete. Ends early when `shutdown` is requested: task messages then stay in
+    /// the queue, and outcomes that were received are written down.
     ///
     /// # Errors
     /// The queue cannot be reached for longer than its patience, or the ledger cannot be used.
@@ -330,7 +330,7 @@ impl Session {
             self.left = director::drive(plan, &self.ledger, link, &self.stores, ended, growth, stop).await?;
             let recipes = self.ledger.ask(|ledger| ledger.recipes()).await?;
             let recipes = self.check(recipes, listen).await?;
-            if self.left != Left::Settled {
+            if self.left != ProductionEnd::Settled {
                 break;
             }
             let missing = self.done(&recipes, |finding| *finding == Finding::Missing).await?;
@@ -348,15 +348,15 @@ impl Session {
         Ok(())
     }
 
-    /// Compares the destination with the recipes, which come back. When every outcome is in nobody is at work any more,
-    /// and what workers left unfinished is removed before; whoever is at work nevertheless finds its temporary file
-    /// gone, and looks at the destination.
+    /// Compares the destination with the recipes, which come back. When every outcome is in no worker is at work any
+    /// more, and what workers left unfinished is removed before; a worker that is at work nevertheless finds its
+    /// temporary file gone, and looks at the destination.
     async fn check(
         &mut self,
         recipes: Vec<Recipe>,
         listen: &(dyn Fn(SessionEvent<'_>) + Sync),
     ) -> Result<Vec<Recipe>, SessionError> {
-        let (stores, sweeping, depth) = (self.stores.clone(), self.left == Left::Settled, self.options.verify);
+        let (stores, sweeping, depth) = (self.stores.clone(), self.left == ProductionEnd::Settled, self.options.verify);
         let before = self.before.clone();
         // What was made by this session was hashed when it was written, and what workers found they have read.
         let (records, known) = self.ledger.ask(move |ledger| recorded(ledger, &before)).await?;
@@ -423,7 +423,7 @@ impl Session {
     /// The ledger cannot be used.
     pub async fn end(self) -> Result<SessionEnd, SessionError> {
         let Session { options, ledger, begun, before, verified, left, others, keeping, .. } = self;
-        if let Left::GivenUp(reason) = left.clone() {
+        if let ProductionEnd::GivenUp(reason) = left.clone() {
             ledger.ask(move |ledger| ledger.set_fact(GIVEN_UP, Some(&reason))).await?;
         }
         if let Some((ending, keeping)) = keeping {
@@ -441,7 +441,7 @@ impl Session {
                 ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
                     let known = before.contains(&one.id);
                     let mut entry = entry(one, known);
-                    // What a granule was when it was read once is no statement about what stands there now.
+                    // What a granule was when it was read once is not a statement about what stands there now.
                     if !content && entry.standing.already {
                         entry.sha256.clear();
                     }
@@ -456,8 +456,8 @@ impl Session {
             .await?;
         entries.extend(others);
         let stopped = match &left {
-            Left::GivenUp(reason) => Some(reason.clone()),
-            Left::Settled | Left::Stopped => None,
+            ProductionEnd::GivenUp(reason) => Some(reason.clone()),
+            ProductionEnd::Settled | ProductionEnd::Stopped => None,
         };
         let report = Report { entries, stopped, seconds: begun.elapsed().as_secs_f64() };
         Ok(SessionEnd { report, verified, left })

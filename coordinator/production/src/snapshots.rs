@@ -62,7 +62,7 @@ impl From<LedgerError> for SnapshotError {
 }
 
 impl Snapshots {
-    /// Those of a production at its destination; none if that is no location. Copies on their way to S3 lie in
+    /// Those of a production at its destination; none if that is not a location. Copies on their way to S3 lie in
     /// `scratch`.
     pub fn new(production: &str, destination: &str, stores: &Stores, scratch: &Path) -> Option<Snapshots> {
         let root: Location = destination.parse().ok()?;
@@ -162,7 +162,7 @@ impl Snapshots {
                 fs::rename(part, path).map_err(io)
             }
             Location::S3 { .. } => {
-                // It is no granule; what stands for a recipe's id says so.
+                // It is not a granule; what stands for a recipe's id says so.
                 self.stores.put(part, &self.at, &format!("ledger:{}", self.production), true)?;
                 Ok(())
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// What the coordinator sees of the things that a recipe names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(super) enum SourceState {
     /// Everything is there and can be read.
     There,
     /// One of them is not there, while its neighbours are.
@@ -20,44 +20,44 @@ pub(super) enum Sight {
 }
 
 /// Looks for everything that a recipe names. Blocks as long as the file systems do.
-fn look(recipe: &Recipe, stores: &Stores) -> Sight {
+fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
     let inputs = recipe.variables.values().flatten().flatten();
     let shared =
         [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
     let shared = shared.into_iter().flatten();
-    let mut all = Sight::There;
+    let mut all = SourceState::There;
     for (text, is_input) in inputs.map(|text| (text, true)).chain(shared.map(|text| (text, false))) {
         let sight = match text.parse::<Location>() {
             Ok(Location::Local(path)) => look_at(&path),
             Ok(at @ Location::S3 { .. }) if is_input => match stores.head(&at) {
-                Ok(Some(_)) => Sight::There,
-                Ok(None) => Sight::Absent(text.clone()),
-                Err(_) => Sight::Unknown,
+                Ok(Some(_)) => SourceState::There,
+                Ok(None) => SourceState::Absent(text.clone()),
+                Err(_) => SourceState::Unknown,
             },
             // Directories on S3 are prefixes, of which nothing says whether they are whole.
-            Ok(Location::S3 { .. }) | Err(_) => Sight::Unknown,
+            Ok(Location::S3 { .. }) | Err(_) => SourceState::Unknown,
         };
         match sight {
-            Sight::There => {}
-            Sight::Absent(_) => return sight,
-            Sight::Unknown => all = Sight::Unknown,
+            SourceState::There => {}
+            SourceState::Absent(_) => return sight,
+            SourceState::Unknown => all = SourceState::Unknown,
         }
     }
     all
 }
 
 /// Looks for a file, or a directory with something in it.
-fn look_at(path: &Path) -> Sight {
+fn look_at(path: &Path) -> SourceState {
     let is_empty = |directory: &Path| !std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() && is_empty(path) => Sight::Unknown,
-        Ok(found) if found.is_dir() || regular::open(path).is_ok() => Sight::There,
+        Ok(found) if found.is_dir() && is_empty(path) => SourceState::Unknown,
+        Ok(found) if found.is_dir() || regular::open(path).is_ok() => SourceState::There,
         // An empty directory above it says that something is not mounted here.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match path.parent() {
-            Some(parent) if !is_empty(parent) => Sight::Absent(path.display().to_string()),
-            _ => Sight::Unknown,
+            Some(parent) if !is_empty(parent) => SourceState::Absent(path.display().to_string()),
+            _ => SourceState::Unknown,
         },
-        Ok(_) | Err(_) => Sight::Unknown,
+        Ok(_) | Err(_) => SourceState::Unknown,
     }
 }
 
@@ -89,17 +89,17 @@ impl SourceInspector {
     }
 
     /// Looks for everything that a recipe names.
-    pub(super) async fn look(&mut self, recipe: Recipe) -> Sight {
+    pub(super) async fn look(&mut self, recipe: Recipe) -> SourceState {
         if self.blind_until.is_some_and(|until| Instant::now() < until) {
-            return Sight::Unknown;
+            return SourceState::Unknown;
         }
         let stores = self.stores.clone();
         let looking = tokio::task::spawn_blocking(move || look(&recipe, &stores));
         match tokio::time::timeout(LOOK, looking).await {
-            Ok(sight) => sight.unwrap_or(Sight::Unknown),
+            Ok(sight) => sight.unwrap_or(SourceState::Unknown),
             Err(_) => {
                 self.blind_until = Some(Instant::now() + BLIND);
-                Sight::Unknown
+                SourceState::Unknown
             }
         }
     }
@@ -124,8 +124,8 @@ impl Witnesses {
         self.missed.entry(recipe.to_owned()).or_default().insert(worker.to_owned());
     }
 
-    /// What a recipe names is there: whoever has said otherwise was wrong. Gives all workers that are unfit by now, if
-    /// one has become so.
+    /// What a recipe names is there: workers that have said otherwise were wrong. Gives all workers that are unfit by
+    /// now, if one has become so.
     pub(super) fn found(&mut self, recipe: &str) -> Option<Vec<String>> {
         let mut is_news = false;
         for worker in self.missed.remove(recipe).unwrap_or_default() {
@@ -170,7 +170,7 @@ mod tests {
         recipe.make_absolute(directory.path());
         let inputs: Vec<String> = recipe.variables.values().flatten().flatten().cloned().collect();
         let stores = Stores::default();
-        assert_eq!(look(&recipe, &stores), Sight::Unknown, "nothing is mounted here");
+        assert_eq!(look(&recipe, &stores), SourceState::Unknown, "nothing is mounted here");
         for file in inputs.iter().chain(&recipe.ecco_cfg_loc) {
             std::fs::create_dir_all(Path::new(file).parent().unwrap()).unwrap();
             std::fs::write(file, "x").unwrap();
@@ -178,15 +178,15 @@ mod tests {
         let folders = [&recipe.ecco_metadata_loc, &recipe.ecco_grid_loc].map(|folder| folder.as_deref().unwrap());
         folders.iter().for_each(|folder| std::fs::create_dir_all(folder).unwrap());
         for folder in folders {
-            assert_eq!(look(&recipe, &stores), Sight::Unknown, "an empty directory");
+            assert_eq!(look(&recipe, &stores), SourceState::Unknown, "an empty directory");
             std::fs::write(Path::new(folder).join("x"), "x").unwrap();
         }
-        assert_eq!(look(&recipe, &stores), Sight::There);
+        assert_eq!(look(&recipe, &stores), SourceState::There);
         std::fs::remove_file(&inputs[0]).unwrap();
-        assert_eq!(look(&recipe, &stores), Sight::Absent(inputs[0].clone()));
+        assert_eq!(look(&recipe, &stores), SourceState::Absent(inputs[0].clone()));
         std::fs::remove_dir_all(Path::new(&inputs[0]).parent().unwrap()).unwrap();
-        // Nobody can say now whether the file is missing or the file system.
-        assert_eq!(look(&recipe, &stores), Sight::Unknown);
+        // It is not known whether the file or the whole file system is missing.
+        assert_eq!(look(&recipe, &stores), SourceState::Unknown);
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(witnesses.found("b"), None);
         assert_eq!(witnesses.found("b"), None, "the same once more");
         assert_eq!(witnesses.made("v", "c"), Some(vec!["w".to_owned()]));
-        // Whoever makes granules in between finds what there is.
+        // A worker that makes granules in between finds what there is.
         for recipe in ["a", "b", "c", "d"] {
             witnesses.missed("v", recipe);
             assert_eq!(witnesses.found(recipe), None);

@@ -1,6 +1,6 @@
 //! Recipes against what is there. Needs recipes and storage, nothing else.
 
-use crate::destination::{Listings, Unlisted};
+use crate::destination::{Listings, UnlistedDirectory};
 use crate::records::{GranuleRecord, Records};
 use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
@@ -53,7 +53,7 @@ pub enum Finding {
     Good,
     /// Nothing.
     Missing,
-    /// Something that is no granule, or is not whole.
+    /// Something that is not a granule, or is not whole.
     Damaged(Vec<String>),
     /// A granule of another recipe.
     Foreign(Vec<String>),
@@ -87,8 +87,8 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether every recipe's granule is as it should be, or was made by an earlier output version. Files that no recipe
-    /// names do not matter for that.
+    /// Whether every recipe's granule is as it should be, or was made by an earlier output version. Files that no
+    /// recipe names do not matter for that.
     pub fn is_complete(&self) -> bool {
         self.problems.iter().all(|(_, finding)| matches!(finding, Finding::Older(_)))
     }
@@ -167,8 +167,8 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
             Location::S3 { bucket, key } => match listings.holds(bucket, key) {
                 Ok(false) => Some(Finding::Missing.into()),
                 // A directory that may not be listed may still be read. What else hinders would hinder every look.
-                Err(Unlisted { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
-                Ok(true) | Err(Unlisted { may_be_read: true, .. }) => {
+                Err(UnlistedDirectory { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
+                Ok(true) | Err(UnlistedDirectory { may_be_read: true, .. }) => {
                     objects.push((at, location.clone()));
                     None
                 }
@@ -301,7 +301,7 @@ fn bytes_differ(found: &Digest, record: &GranuleRecord) -> Finding {
 fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&GranuleRecord>) -> Checked {
     let unseen = |error: io::Error| Finding::Unknown(vec![format!("cannot be looked at: {error}")]).into();
     let size = match path.metadata() {
-        // Opening a pipe would wait for somebody to write into it.
+        // Opening a pipe would wait for a writer.
         Ok(found) if !found.is_file() => return Finding::Damaged(vec!["it is not a regular file".into()]).into(),
         Ok(found) => found.len(),
         // The last one: no file can have a NUL in its name.

@@ -2,7 +2,7 @@
 //! there.
 //!
 //! A lease tells late that a task message is lost. Most losses are seen much earlier: the queue is not there, it was
-//! made anew, or it is empty although nobody has begun what should be in it (somebody has purged it).
+//! made anew, or it is empty although no worker has begun what should be in it (it was purged).
 
 use super::director::DriveError;
 use super::ledger::{self, Settled};
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 /// How long the broker may take to say what is in a queue.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A task message that nobody has begun is lost when the queue has been empty for so long: a worker begins at once with
-/// what it is handed.
+/// A task message that no worker has begun is lost when the queue has been empty for so long: a worker begins at once
+/// with what it is handed.
 const EMPTY: Duration = Duration::from_secs(60);
 
 /// Task messages that have been waiting for so long without any worker are spoken of.
 const UNSERVED: Duration = Duration::from_secs(5);
 
-/// Time between two trials of a queue that nobody takes task messages from.
+/// Time between two trials of a queue that has no consumer.
 const TRIAL: Duration = Duration::from_secs(60);
 
 /// What was seen so far.
@@ -34,8 +34,8 @@ pub(super) struct Watch {
     production: String,
     /// How often the link had made queues anew.
     renewals: u64,
-    empty: Since,
-    unserved: Since,
+    empty: ConditionTimer,
+    unserved: ConditionTimer,
     /// Whether it was said that there is no worker.
     said: bool,
     /// The trial of the queue, and when the last one began.
@@ -45,9 +45,9 @@ pub(super) struct Watch {
 
 /// For how long something has been so without a break.
 #[derive(Default)]
-struct Since(Option<Instant>);
+struct ConditionTimer(Option<Instant>);
 
-impl Since {
+impl ConditionTimer {
     /// It is so now, or not; says whether it has been so for `limit`.
     fn lasts(&mut self, is_so: bool, limit: Duration, now: Instant) -> bool {
         if !is_so {
@@ -65,7 +65,7 @@ impl Watch {
         Watch { ledger, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
     }
 
-    /// Looks once. Ends the leases that are over, unless the broker is away: nobody could have told us then.
+    /// Looks once. Ends the leases that are over, unless the broker is away: no outcome could have arrived then.
     ///
     /// # Errors
     /// The ledger cannot be written, or the queues cannot be made again.
@@ -83,7 +83,7 @@ impl Watch {
         let depth = match timeout(ANSWER, self.link.depth(Queue::Recipes)).await {
             Ok(Ok(depth)) => depth,
             Ok(Err(QueueError::Absent { queue, .. })) => {
-                // Workers wait for it. If others make it again meanwhile, task messages come twice, which harms nobody.
+                // Workers wait for it. If others make it again meanwhile, task messages come twice, which is harmless.
                 if let Ok(declared) = timeout(ANSWER, self.link.declare()).await {
                     declared?;
                     self.resend(Duration::ZERO, &format!("the queue {queue} was gone")).await?;
@@ -97,7 +97,7 @@ impl Watch {
         // Workers of a broker that takes no messages cannot say what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
         if self.empty.lasts(is_empty, EMPTY, Instant::now()) {
-            self.empty = Since::default();
+            self.empty = ConditionTimer::default();
             let results = timeout(ANSWER, self.link.depth(Queue::Results)).await;
             if matches!(results, Ok(Ok(depth)) if depth.messages == 0) {
                 self.resend(EMPTY, "they are not in the queue any more, and nobody has begun them (was it purged?)")
@@ -108,7 +108,7 @@ impl Watch {
         Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
     }
 
-    /// Sends task messages again that nobody has begun, of those that were sent so long ago or longer.
+    /// Sends task messages again that no worker has begun, of those that were sent so long ago or longer.
     async fn resend(&self, sent: Duration, why: &str) -> Result<(), DriveError> {
         // Without a queue, even the task messages are lost that a worker keeps until it has nothing else to do.
         let (sent, solitary) = (i64::try_from(sent.as_millis()).unwrap_or(i64::MAX), sent.is_zero());
@@ -123,11 +123,11 @@ impl Watch {
         Ok(())
     }
 
-    /// Says once that task messages wait and nobody takes them, and tries whether they can be taken.
+    /// Warns once that task messages wait without a consumer, and tries whether they can be consumed.
     fn tell(&mut self, is_unserved: bool) {
         while self.trial.try_join_next().is_some() {}
         if !self.trial.is_empty() {
-            return; // now there is a consumer, which is no worker
+            return; // now there is a consumer, which is not a worker
         }
         if !is_unserved {
             self.said &= self.tried.is_some_and(|tried| tried.elapsed() < TRIAL);
@@ -151,7 +151,7 @@ impl Watch {
 }
 
 /// Takes a task message as a worker would, and puts it back. A broker may have a queue, say how much is in it, and
-/// serve nobody: the link finds that out by this, and makes the queue anew.
+/// serve no consumer: the link finds that out by this, and declares the queue anew.
 async fn take_one(link: Link) {
     let Ok(mut consumer) = link.consumer(Queue::Recipes, 1).await else { return };
     if let Ok(Ok(Some(delivery))) = timeout(link.patience() / 2, consumer.next()).await {
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn only_what_lasts_without_a_break_counts() {
-        let (begin, mut since) = (Instant::now(), Since::default());
+        let (begin, mut since) = (Instant::now(), ConditionTimer::default());
         let at = |seconds| begin + Duration::from_secs(seconds);
         assert!(!since.lasts(true, EMPTY, at(0)));
         assert!(!since.lasts(true, EMPTY, at(59)));

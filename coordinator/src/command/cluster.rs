@@ -87,7 +87,7 @@ impl Cluster {
         let own = Budget::default();
         let share = self.max_failure_share.or(settings.run.max_failure_share);
         if let Some(share) = share.filter(|share| *share > 100) {
-            return Err(Usage(format!("run.max_failure_share: {share} is no share in per cent")).into());
+            return Err(Usage(format!("run.max_failure_share: {share} is not a share in per cent")).into());
         }
         Ok(Budget {
             failures: self.max_failures.or(settings.run.max_failures),

@@ -16,7 +16,7 @@ use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::text::line;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, note, out, out_json, table};
-use edp_worker::drive::{Drive, Driven, Listed, Workers};
+use edp_worker::drive::{Drive, DriveResult, TaskList, Workers};
 use edp_worker::look;
 use edp_worker::tasks::date_text;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
         recipes: recipes.clone(),
         stores: stores.clone(),
         workers: Workers::Here(Box::new(console::worker(None, false, settings, &stores))),
-        list: Some(Listed { at: Location::Local(tasks.clone()), part: None }),
+        list: Some(TaskList { at: Location::Local(tasks.clone()), part: None }),
     };
     let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
         Ok(driven) => driven,
@@ -68,7 +68,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
     let check = Check { depth: InspectionDepth::Structure, records: &records, read: false, known: &known };
     driven.verified = verify(&recipes, check, &stores);
     let ending = driven.ending();
-    let Driven { report, verified, .. } = driven;
+    let DriveResult { report, verified, .. } = driven;
     let pictures = if ending == Ending::Done { pictures(&report, &options.out.join("pictures"))? } else { Vec::new() };
     match options.output {
         ReportForm::Human => out(&describe(&report, &verified, &pictures, &tasks))?,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 /// Options of productions that grow.
 #[derive(Debug, Args)]
-pub(crate) struct Growing {
+pub(crate) struct FollowOptions {
     /// Keep looking for results while the model runs, and make what is complete; ends on SIGTERM or Ctrl-C
     #[arg(long, conflicts_with_all = ["tasks", "tasklist", "tasks_out", "dry_run", "allow_partial", "strict"])]
     pub(crate) follow: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Follower {
 }
 
 /// What a scan has come to.
-pub(crate) struct Found {
+pub(crate) struct ScanResult {
     /// Recipes that can be made now, and could not before.
     pub(crate) recipes: Vec<Recipe>,
     /// Whether the model has written anything since the last scan.
@@ -52,7 +52,7 @@ pub(crate) struct Found {
 
 impl Follower {
     /// Follows what is planned by `prepared`.
-    pub(crate) fn new(options: &Growing, prepared: Prepared, settings: &Settings) -> anyhow::Result<Follower> {
+    pub(crate) fn new(options: &FollowOptions, prepared: Prepared, settings: &Settings) -> anyhow::Result<Follower> {
         let idle = options.exit_when_idle.map(Duration::try_from_secs_f64).transpose();
         let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
         let seconds = settings.plan.follow_interval.unwrap_or(INTERVAL).max(1);
@@ -70,12 +70,12 @@ impl Follower {
 
     /// Looks at the results once. Recipes whose outputs have not all their inputs are held back: they become others,
     /// with other ids, when these are there.
-    fn scan(&mut self) -> anyhow::Result<Found> {
+    fn scan(&mut self) -> anyhow::Result<ScanResult> {
         let Follower { prepared, growth, said, .. } = self;
         let mut changed = false;
         let mut recipes = prepared.plan(|inventory| changed = growth.sift(inventory), |note| say(said, note))?;
         recipes.retain(|recipe| is_whole(recipe) && id(recipe).is_some_and(|id| self.known.insert(id.to_owned())));
-        Ok(Found { changed: changed || !recipes.is_empty(), recipes })
+        Ok(ScanResult { changed: changed || !recipes.is_empty(), recipes })
     }
 
     /// What is there, but was never complete: granules that are held.
@@ -134,7 +134,7 @@ impl Rounds {
     }
 
     /// The next scan. None if it failed; that was said.
-    async fn scan(&mut self) -> Result<Option<Found>, tokio::task::JoinError> {
+    async fn scan(&mut self) -> Result<Option<ScanResult>, tokio::task::JoinError> {
         let Some(mut follower) = self.follower.take() else { return Ok(None) };
         let scanning = tokio::task::spawn_blocking(move || {
             let found = follower.scan();

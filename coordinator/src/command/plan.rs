@@ -161,7 +161,7 @@ pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Res
     Ok(Ending::Done)
 }
 
-/// Writes a task list so that nobody ever sees half of one.
+/// Writes a task list in one step, so that half of one is never seen.
 pub(crate) fn write_list(at: &Location, text: &str, stores: &Stores) -> anyhow::Result<()> {
     stores.write(at, text.as_bytes()).with_context(|| format!("{at}: the task list cannot be written"))
 }
@@ -365,8 +365,8 @@ impl PlanSourceOptions {
     }
 }
 
-/// A location without `..`, which workers at a queue would not follow. Lists of mode `edp-2024` are EDP's to the letter:
-/// theirs are resolved when recipes go to a queue.
+/// A location without `..`, which workers at a queue would not follow. Lists of mode `edp-2024` are EDP's to the
+/// letter: theirs are resolved when recipes go to a queue.
 fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
     if mode == Mode::Edp2024 {
         return Ok(text);

@@ -4,7 +4,7 @@ use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::ranges::{self, Pass};
+use edp_coordinator::ranges::{self, RangesPass};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::Mode;
@@ -41,7 +41,7 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
         return Err(Usage(format!("{}: {text}", recipe.granule)).into());
     }
     let counter = Counter::new(recipes.len());
-    let Pass { table, failures, warnings } =
+    let RangesPass { table, failures, warnings } =
         ranges::compute(&recipes, console::slots(options.slots, settings), &stores, || counter.advance());
     counter.finish();
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));

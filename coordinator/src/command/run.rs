@@ -1,7 +1,7 @@
 //! `run`: makes granules until every recipe is settled.
 
 use super::cluster::Cluster;
-use super::follow::{self, Follower, Growing};
+use super::follow::{self, FollowOptions, Follower};
 use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use clap::Args;
@@ -13,8 +13,8 @@ use edp_protocol::text::line;
 use edp_protocol::{Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
-use edp_worker::drive::{Drive, Listed};
-use edp_worker::tasks::{Places, Tasks};
+use edp_worker::drive::{Drive, TaskList};
+use edp_worker::tasks::{SharedLocations, Tasks};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
-    growing: Growing,
+    growing: FollowOptions,
     /// Say what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
@@ -85,7 +85,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     let json = options.output == ReportForm::Json;
     let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
-    let list = list.filter(|_| follower.is_none()).map(|at| Listed { at: at.clone(), part: None });
+    let list = list.filter(|_| follower.is_none()).map(|at| TaskList { at: at.clone(), part: None });
     let drive = Drive { options: session, recipes, stores, workers, list };
     let growth = |feed| async {
         match follower {
@@ -165,7 +165,7 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
     }
     let (sources, plan) = (&options.sources, &settings.plan);
     let either = |option: &Option<String>, setting: &Option<String>| option.clone().or_else(|| setting.clone());
-    let places = Places {
+    let places = SharedLocations {
         configuration: either(&sources.config, &plan.config),
         grid: either(&sources.grid, &plan.grid),
         metadata: either(&sources.metadata, &plan.metadata),

@@ -109,7 +109,7 @@ pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::R
 pub(crate) fn same_production(view: &View, path: &Path, production: &ProductionName) -> anyhow::Result<()> {
     let found = view.fact("production")?.unwrap_or_default();
     let wanted = production.to_string();
-    // Whoever does not name one means whatever the ledger has.
+    // Without a name, the ledger's production is meant.
     if found != wanted && wanted != "default" {
         return Err(usage(LedgerError::Production { path: path.into(), found, wanted }));
     }

@@ -30,7 +30,7 @@ pub(super) fn centres() -> Vec<f64> {
 }
 
 /// The open part of the cells. 3-D fields are level by level, planes in tile, j, i order.
-pub(super) struct Openness {
+pub(super) struct OpenFractions {
     /// Depth of the sea floor as the cells hold it, metres; 0 on land.
     pub(super) depth: Vec<f64>,
     pub(super) c: Vec<f32>,
@@ -38,7 +38,7 @@ pub(super) struct Openness {
     pub(super) s: Vec<f32>,
 }
 
-impl Openness {
+impl OpenFractions {
     /// Opens the cells of a grid down to the sea floor below their centres.
     pub(super) fn new(grid: &DemoGeometry) -> Self {
         let n = grid.n;
@@ -57,7 +57,7 @@ impl Openness {
                 s.push(between(*here, below(n, cell)));
             }
         }
-        Openness { depth, c, w, s }
+        OpenFractions { depth, c, w, s }
     }
 }
 
@@ -103,7 +103,7 @@ pub(super) fn smooth(x: f64) -> f64 {
 
 /// Distance from a point to a line in degrees of arc, and whether a closed line goes around the point.
 ///
-/// The surroundings of the point are taken as flat; far away nobody asks for more than "far".
+/// The surroundings of the point are taken as flat; far away no more than "far" is needed.
 fn to_line(line: Line, closed: bool, longitude: f64, latitude: f64) -> (f64, bool) {
     let shrink = libm::cos(latitude.to_radians()).max(0.05);
     let (west, east) = line.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(w, e), p| (w.min(p.0), e.max(p.0)));
@@ -168,7 +168,7 @@ mod tests {
     fn openness_of_a_whole_grid() {
         for n in [6, 30] {
             let grid = DemoGeometry::new(n);
-            let open = Openness::new(&grid);
+            let open = OpenFractions::new(&grid);
             let plane = 13 * n * n;
             let wet: f64 = open.c[..plane].iter().filter(|h| **h > 0.0).count() as f64 / plane as f64;
             assert!((0.6..0.7).contains(&wet), "{wet}");

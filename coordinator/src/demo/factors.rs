@@ -1,7 +1,7 @@
 //! Mapping factors to a regular grid: every wet target cell takes the value of the nearest source cell.
 
 use super::DemoError;
-use super::bathymetry::{self, LEVELS, Openness};
+use super::bathymetry::{self, LEVELS, OpenFractions};
 use super::geometry::DemoGeometry;
 use super::sphere::{SpaceVector, point};
 use super::topology::cells;
@@ -79,7 +79,7 @@ pub(super) fn nearest(grid: &DemoGeometry, target: &RegularGrid) -> Result<Vec<O
 pub(super) fn write(
     directory: &Path,
     grid: &DemoGeometry,
-    open: &Openness,
+    open: &OpenFractions,
     target: &RegularGrid,
     nearest: &[Option<usize>],
 ) -> Result<(), DemoError> {
@@ -118,7 +118,7 @@ fn reach(grid: &DemoGeometry) -> f64 {
 ///
 /// A target is wet where the nearest of all source cells is. That cell is then the nearest wet one, too, so
 /// one search serves all levels.
-fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &Openness) -> FactorLevel {
+fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &OpenFractions) -> FactorLevel {
     let plane = grid.centres.len();
     let fractions = &open.c[k * plane..][..plane];
     let mut row = vec![None; plane];
@@ -149,7 +149,7 @@ fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &Openne
 }
 
 /// Tile, row and column of the wet cells of a level, in tile, j, i order.
-fn wet_cells(k: usize, grid: &DemoGeometry, open: &Openness) -> [Vec<i64>; 3] {
+fn wet_cells(k: usize, grid: &DemoGeometry, open: &OpenFractions) -> [Vec<i64>; 3] {
     let mut wet: [Vec<i64>; 3] = Default::default();
     for ((tile, j, i), open) in cells(grid.n).zip(&open.c[k * grid.centres.len()..]) {
         if *open > 0.0 {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn every_wet_target_has_the_one_nearest_source() {
         let grid = DemoGeometry::new(6);
-        let open = Openness::new(&grid);
+        let open = OpenFractions::new(&grid);
         let target = RegularGrid::new(6);
         let nearest = nearest(&grid, &target).unwrap();
         let sources = source_points(&grid);
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn wet_cells_are_in_scan_order() {
         let grid = DemoGeometry::new(6);
-        let open = Openness::new(&grid);
+        let open = OpenFractions::new(&grid);
         let [tile, j, i] = wet_cells(0, &grid, &open);
         let cells: Vec<_> = (0..tile.len()).map(|at| (tile[at], j[at], i[at])).collect();
         assert!(cells.is_sorted_by(|a, b| a < b));

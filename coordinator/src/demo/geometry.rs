@@ -1,8 +1,8 @@
 //! The horizontal grid: corners, centres, lengths, areas and angles.
 //!
-//! Four faces of 90 degrees of longitude reach from 80 S to the Arctic, a fifth one caps them. South of the
-//! subpolar seas the faces are Mercator grids, whose cells are about as tall as wide. Towards the cap their rows
-//! bend northwards between the four points where three faces meet (67 N), just so far that all angles there are
+//! Four facets of 90 degrees of longitude reach from 80 S to the Arctic, a fifth one caps them. South of the
+//! subpolar seas the facets are Mercator grids, whose cells are about as tall as wide. Towards the cap their rows
+//! bend northwards between the four points where three facets meet (67 N), just so far that all angles there are
 //! 120 degrees. The cap fills the near-square that is left.
 
 use super::sphere::{self, SpaceVector, arc, dot, minus, point};
@@ -15,7 +15,7 @@ pub(super) const RADIUS: f64 = 6_370_000.0;
 pub(super) const SOUTH: f64 = -80.0;
 /// Latitude of the four corners of the cap, degrees north.
 const CAP: f64 = 67.0;
-/// Western edge of face 1, degrees east.
+/// Western edge of facet 1, degrees east.
 const WEST: f64 = -38.0;
 
 /// A horizontal grid of 13 tiles of N x N cells; planes in tile, j, i order; degrees, metres, square metres.
@@ -109,7 +109,8 @@ fn ordinate(latitude: f64) -> f64 {
     libm::asinh(libm::tan(latitude.to_radians()))
 }
 
-/// A corner of one of the four outer faces: quarter 0 to 3 from the west, column from its western edge, row from the south.
+/// A corner of one of the four outer facets: quarter 0 to 3 from the west, column from its western edge, row from the
+/// south.
 fn outer(n: usize, quarter: usize, column: usize, row: usize) -> (f64, f64) {
     let across = column as f64 / n as f64;
     let up = row as f64 / (3 * n) as f64;
@@ -140,7 +141,7 @@ fn corners(n: usize) -> Vec<(f64, f64)> {
     all
 }
 
-/// A corner of the cap: its edge is that of the outer faces, its inside is blended from the four edges.
+/// A corner of the cap: its edge is that of the outer facets, its inside is blended from the four edges.
 fn cap(n: usize, j: usize, i: usize) -> (f64, f64) {
     let bottom = |i: usize| outer(n, 1, i, 3 * n);
     let right = |j: usize| outer(n, 2, j, 3 * n);
@@ -182,7 +183,7 @@ fn raised([x, y]: [f64; 2]) -> (f64, f64) {
     (sphere::wrap(libm::atan2(y, x).to_degrees()), 90.0 - 2.0 * libm::atan(r).to_degrees())
 }
 
-/// Areas around the corners: a quarter of each cell that touches, which are three where three faces meet.
+/// Areas around the corners: a quarter of each cell that touches, which are three where three facets meet.
 fn vorticity_areas(n: usize, corners: &[(f64, f64)], rac: &[f64]) -> Vec<f64> {
     let key = |at: usize| (corners[at].0.to_bits(), corners[at].1.to_bits());
     let mut areas: HashMap<(u64, u64), f64> = HashMap::with_capacity(corners.len());
@@ -270,7 +271,7 @@ mod tests {
             let grid = DemoGeometry::new(n);
             let sum: f64 = grid.rac.iter().sum();
             assert!((sum / whole - 1.0).abs() < tolerance, "{}", sum / whole - 1.0);
-            // The quarters around corners on the southern edge of faces 4 and 5 are stored nowhere.
+            // The quarters around corners on the southern edge of facets 4 and 5 are stored nowhere.
             let around: f64 = grid.raz.iter().sum();
             assert!(around < sum && around > 0.99 * sum);
         }

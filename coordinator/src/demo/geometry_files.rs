@@ -1,7 +1,7 @@
 //! The geometry of both grids as NetCDF files.
 
 use super::DemoError;
-use super::bathymetry::{self, GRAVITY, LEVELS, Openness, THICKNESS};
+use super::bathymetry::{self, GRAVITY, LEVELS, OpenFractions, THICKNESS};
 use super::descriptions::{FieldDescription, LATLON_COORDINATES, LATLON_FIELDS, NATIVE_COORDINATES, NATIVE_FIELDS};
 use super::factors::RegularGrid;
 use super::geometry::DemoGeometry;
@@ -43,7 +43,7 @@ pub(super) fn reference(heights: &[f64]) -> Vec<f64> {
 }
 
 /// Writes the native geometry.
-pub(super) fn write_native(path: &Path, grid: &DemoGeometry, open: &Openness) -> Result<(), DemoError> {
+pub(super) fn write_native(path: &Path, grid: &DemoGeometry, open: &OpenFractions) -> Result<(), DemoError> {
     let n = grid.n;
     let mut file = GeometryWriter::create(path)?;
     for (name, length) in [
@@ -129,7 +129,7 @@ pub(super) fn write_latlon(
     path: &Path,
     target: &RegularGrid,
     nearest: &[Option<usize>],
-    open: &Openness,
+    open: &OpenFractions,
 ) -> Result<(), DemoError> {
     let mut file = GeometryWriter::create(path)?;
     for (name, length) in

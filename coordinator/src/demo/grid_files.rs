@@ -1,7 +1,7 @@
 //! The grid directory: MDS files, the model's list of what it can write, geometry files.
 
 use super::DemoError;
-use super::bathymetry::{self, LEVELS, Openness, THICKNESS};
+use super::bathymetry::{self, LEVELS, OpenFractions, THICKNESS};
 use super::datasets::{CellPoint, DemoVariable, MODEL};
 use super::factors::RegularGrid;
 use super::geometry::DemoGeometry;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(super) fn write(
     directory: &Path,
     grid: &DemoGeometry,
-    open: &Openness,
+    open: &OpenFractions,
     target: &RegularGrid,
     nearest: &[Option<usize>],
     names: &Names,

@@ -21,7 +21,7 @@ mod results;
 mod sphere;
 mod topology;
 
-use bathymetry::{LEVELS, Openness};
+use bathymetry::{LEVELS, OpenFractions};
 use factors::RegularGrid;
 use geometry::DemoGeometry;
 use metadata::Names;
@@ -119,7 +119,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
     }
 
     let grid = DemoGeometry::new(n);
-    let open = Openness::new(&grid);
+    let open = OpenFractions::new(&grid);
     let nearest = factors::nearest(&grid, &target)?;
     grid_files::write(&demo.grid, &grid, &open, &target, &nearest, &names)?;
     factors::write(&demo.factors, &grid, &open, &target, &nearest)?;

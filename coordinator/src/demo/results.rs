@@ -1,7 +1,7 @@
 //! The model output: every variable, every month.
 
 use super::DemoError;
-use super::bathymetry::{self, LEVELS, Openness};
+use super::bathymetry::{self, LEVELS, OpenFractions};
 use super::calendar::{MONTHS, STEP_SECONDS};
 use super::datasets::{CellPoint, DemoVariable, MODEL};
 use super::geometry::{DemoGeometry, corner};
@@ -16,7 +16,7 @@ const ICE: f64 = 910.0 / 1027.0;
 const SNOW: f64 = 330.0 / 1027.0;
 
 /// Writes all output below `directory`, as the model lays it out: `diags_monthly/<name>_mon_mean/...`.
-pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &Openness) -> Result<(), DemoError> {
+pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &OpenFractions) -> Result<(), DemoError> {
     for variable in MODEL {
         let folder = directory.join("diags_monthly").join(format!("{}_mon_mean", variable.name));
         fs::create_dir_all(&folder).map_err(|source| DemoError::Write { path: folder.clone(), source })?;
@@ -32,7 +32,7 @@ pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &Openness) -> R
 }
 
 /// One variable of one month, level by level; 0 where there is no water.
-fn values(variable: &DemoVariable, ocean: &Ocean, grid: &DemoGeometry, open: &Openness) -> Vec<f32> {
+fn values(variable: &DemoVariable, ocean: &Ocean, grid: &DemoGeometry, open: &OpenFractions) -> Vec<f32> {
     let plane = grid.centres.len();
     let fractions = match variable.place {
         CellPoint::C | CellPoint::W => &open.c,
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn land_is_zero_and_water_moves() {
         let grid = DemoGeometry::new(12);
-        let open = Openness::new(&grid);
+        let open = OpenFractions::new(&grid);
         let ocean = Ocean::new(0);
         for (name, fractions) in [("THETA", &open.c), ("UVEL", &open.w), ("VVEL", &open.s)] {
             let values = values(named(name), &ocean, &grid, &open);
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn every_variable_has_a_field_of_its_own() {
         let grid = DemoGeometry::new(8);
-        let open = Openness::new(&grid);
+        let open = OpenFractions::new(&grid);
         let ocean = Ocean::new(0);
         let all: Vec<_> = MODEL.iter().map(|v| values(v, &ocean, &grid, &open)).collect();
         for (a, first) in all.iter().enumerate() {

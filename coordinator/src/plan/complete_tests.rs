@@ -76,7 +76,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
     let good = edp_recipe(&production, GridKind::Latlon);
     type Change = fn(&mut Recipe);
     let changes: [(Change, &str); 7] = [
-        (|r| r.granule = "out/x.nc".into(), "no granule name"),
+        (|r| r.granule = "out/x.nc".into(), "not a granule name"),
         (|r| r.variables.clear(), "no input files"),
         (|r| r.dynamic_metadata.time_coverage_center = None, "time_coverage_center is absent"),
         (|r| r.dynamic_metadata.time_coverage_end = Some("soon".into()), "time_coverage_end is 'soon'"),

@@ -95,7 +95,7 @@ impl<'a> Dataset<'a> {
         if let Some((from, to)) = &grouping.rename {
             let fail = |why| DatasetError::Rename { grouping: name(), from: from.clone(), to: to.clone(), why };
             let at = outputs.iter().position(|output| output.name == *from);
-            let mut renamed = outputs.remove(at.ok_or_else(|| fail("the old name is no field"))?);
+            let mut renamed = outputs.remove(at.ok_or_else(|| fail("the old name is not a field"))?);
             if outputs.iter().any(|output| output.name == *to) {
                 return Err(fail("the new name is a field already"));
             }
@@ -159,7 +159,7 @@ mod tests {
             (|g| g.fields.clear(), "no fields"),
             (|g| g.filename.clear(), "filename"),
             (|g| g.filename = "../x".into(), "without '/'"),
-            (|g| g.rename = Some(("NONE".into(), "X".into())), "the old name is no field"),
+            (|g| g.rename = Some(("NONE".into(), "X".into())), "the old name is not a field"),
             (|g| g.rename = Some(("WVELMASS".into(), "EVEL".into())), "the new name is a field"),
             (|g| g.orientations = None, "EVEL"),
             (|g| g.orientations.as_mut().unwrap()["NVEL"] = "up".into(), "NVEL"),

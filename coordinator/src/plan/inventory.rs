@@ -131,7 +131,7 @@ struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// Takes `<variable>_<word>.<10 digits>.<data|meta>` apart; anything else is no result file.
+    /// Takes `<variable>_<word>.<10 digits>.<data|meta>` apart; anything else is not a result file.
     fn parse(name: &'a str) -> Option<Name<'a>> {
         let (stem, meta) = match name.strip_suffix(".data") {
             Some(stem) => (stem, false),
@@ -299,7 +299,7 @@ impl Inventory {
         let real = |place: &Place| {
             std::fs::canonicalize(format!("{}.data", place.stem(name.variable, name.word, name.step))).ok()
         };
-        // one file that links show twice is no contradiction
+        // one file that links show twice is not a contradiction
         let (a, b) = (real(first), real(&place));
         if a.is_none() || a != b {
             series.again.entry(name.step).or_default().push(place);

@@ -51,7 +51,7 @@ pub enum JobError {
         /// What was found.
         why: String,
     },
-    /// The literal is no list of four elements.
+    /// The literal is not a list of four elements.
     #[error(
         "{file} line {line}: a job has four elements: grouping index, grid type, frequency, time steps; found {found}"
     )]
@@ -63,7 +63,7 @@ pub enum JobError {
         /// What was found.
         found: String,
     },
-    /// The grouping index is no number from 0.
+    /// The grouping index is not a number from 0.
     #[error("{file} line {line}: the grouping index is {found}; it is the position in the groupings file, from 0")]
     Grouping {
         /// The job file.
@@ -73,7 +73,7 @@ pub enum JobError {
         /// What was found.
         found: String,
     },
-    /// The grid type or the frequency is no known word.
+    /// The grid type or the frequency is not a known word.
     #[error("{file} line {line}: {source}")]
     Word {
         /// The job file.
@@ -83,7 +83,7 @@ pub enum JobError {
         /// The word.
         source: UnknownWord,
     },
-    /// The grid type or the frequency is no text at all.
+    /// The grid type or the frequency is not a text at all.
     #[error("{file} line {line}: the {what} is {found}; write it in quotes")]
     Unquoted {
         /// The job file.
@@ -138,7 +138,7 @@ impl std::error::Error for JobErrors {}
 /// With `keep_going` a bad line costs a warning and that line only.
 ///
 /// # Errors
-/// Every line that is no job.
+/// Every line that is not a job.
 pub fn parse(file: &str, text: &str, keep_going: bool) -> Result<(Vec<Job>, Vec<Note>), JobErrors> {
     let (mut jobs, mut errors) = (Vec::new(), Vec::new());
     // editors on Windows put a byte order mark first
@@ -275,7 +275,7 @@ mod tests {
             ("7", "found 7"),
             ("[-1,'latlon','AVG_MON','all']", "grouping index is -1"),
             ("['0','latlon','AVG_MON','all']", "grouping index is '0'"),
-            ("[1.5,'latlon','AVG_MON','all']", "'1.5' is no integer"),
+            ("[1.5,'latlon','AVG_MON','all']", "'1.5' is not an integer"),
             ("[99999999999999999999,'latlon','AVG_MON','all']", "too large"),
             ("[0,'polar','AVG_MON','all']", "unknown grid type 'polar'"),
             ("[0,'1D','AVG_MON','all']", "'1D' datasets are not part of this version"),

@@ -26,7 +26,7 @@ impl fmt::Display for Literal {
     }
 }
 
-/// Why a line is no literal.
+/// Why a line is not a literal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoLiteral {
     /// Character in the line where the trouble is, from 1.
@@ -186,7 +186,7 @@ impl Literals<'_> {
         let text = &rest[..sign + length]; // ASCII so far
         let digits = &text[sign..];
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(format!("'{text}' is no integer"));
+            return Err(format!("'{text}' is not an integer"));
         }
         if digits.len() > 1 && digits.starts_with('0') {
             return Err(format!("'{text}' has leading zeros; write the number without them"));

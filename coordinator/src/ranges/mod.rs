@@ -3,7 +3,7 @@
 
 pub mod table;
 
-use self::table::{Collection, Over, RangeTable, VariableRange, type_name};
+use self::table::{Collection, RangeBasis, RangeTable, VariableRange, type_name};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::granule::ranges::{Ranges, ranges};
 use edp_engine::resources::Cache;
@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What a pass comes to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Pass {
+pub struct RangesPass {
     /// The ranges over all granules whose values could be computed.
     pub table: RangeTable,
     /// The granules whose values could not, and why.
@@ -29,7 +29,7 @@ pub struct Pass {
 }
 
 /// Computes the ranges of all recipes, `slots` of them at once. `progress` is called, from any thread, after each.
-pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl Fn() + Sync) -> Pass {
+pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl Fn() + Sync) -> RangesPass {
     let (cache, cancel, next) = (Cache::new(stores.clone()), AtomicBool::new(false), AtomicUsize::new(0));
     let found: Vec<Mutex<Option<Result<Ranges, String>>>> = recipes.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
@@ -47,8 +47,8 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
             });
         }
     });
-    let mut pass = Pass::default();
-    let mut gathered: IndexMap<(String, &str, &str), Gathered> = IndexMap::new();
+    let mut pass = RangesPass::default();
+    let mut gathered: IndexMap<(String, &str, &str), CollectionRanges> = IndexMap::new();
     for (recipe, result) in recipes.iter().zip(found) {
         let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
         let named = GranuleName::parse(base_name(&recipe.granule)).map_err(|error| error.to_string());
@@ -57,7 +57,7 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
             (Ok((name, ranges)), Some(plan)) => {
                 pass.warnings.extend(ranges.warnings.iter().cloned());
                 let key = (name.dataset, name.grid.as_str(), name.frequency.job_word());
-                let fresh = || Gathered::new(name.grid, plan, &ranges);
+                let fresh = || CollectionRanges::new(name.grid, plan, &ranges);
                 gathered.entry(key).or_insert_with(fresh).add(recipe, plan, &ranges);
             }
             (Err(reason), _) => pass.failures.push((recipe.granule.clone(), reason)),
@@ -72,16 +72,16 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
 }
 
 /// A collection while its granules come in.
-struct Gathered {
+struct CollectionRanges {
     grid: edp_protocol::GridKind,
-    over: Over,
+    over: RangeBasis,
     inputs: BTreeMap<String, u64>,
     variables: IndexMap<String, VariableRange>,
 }
 
-impl Gathered {
-    fn new(grid: edp_protocol::GridKind, plan: &Plan, ranges: &Ranges) -> Gathered {
-        let over = Over {
+impl CollectionRanges {
+    fn new(grid: edp_protocol::GridKind, plan: &Plan, ranges: &Ranges) -> CollectionRanges {
+        let over = RangeBasis {
             data_type: type_name(ranges.precision).into(),
             granules: 0,
             time_coverage_start: None,
@@ -90,11 +90,11 @@ impl Gathered {
             inputs: Digest::of(b""),
             digests: plan.digests.clone(),
         };
-        Gathered { grid, over, inputs: BTreeMap::new(), variables: IndexMap::new() }
+        CollectionRanges { grid, over, inputs: BTreeMap::new(), variables: IndexMap::new() }
     }
 
     fn add(&mut self, recipe: &Recipe, plan: &Plan, ranges: &Ranges) {
-        let Gathered { over, inputs, variables, .. } = self;
+        let CollectionRanges { over, inputs, variables, .. } = self;
         let dynamic = &recipe.dynamic_metadata;
         over.granules += 1;
         // Times of one form: their texts sort as they do.
@@ -113,7 +113,7 @@ impl Gathered {
     }
 
     fn into_collection(self, dataset: String, frequency: &str) -> Collection {
-        let Gathered { grid, mut over, inputs, variables } = self;
+        let CollectionRanges { grid, mut over, inputs, variables } = self;
         let lines: String = inputs.iter().map(|(path, size)| format!("{path}\t{size}\n")).collect();
         over.files = inputs.len();
         over.inputs = Digest::of(lines.as_bytes());

@@ -39,7 +39,7 @@ pub struct Collection {
     pub frequency: String,
     /// What the ranges were computed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub over: Option<Over>,
+    pub over: Option<RangeBasis>,
     /// Outputs by name.
     pub variables: IndexMap<String, VariableRange>,
 }
@@ -47,7 +47,7 @@ pub struct Collection {
 /// What ranges were computed over: enough to tell whether they are still those of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Over {
+pub struct RangeBasis {
     /// Type of the values: `float32` or `float64`.
     #[serde(rename = "type")]
     pub data_type: String,
@@ -88,7 +88,7 @@ pub enum RangeTableError {
     /// It cannot be read.
     #[error("{0}")]
     Read(#[source] StoreError),
-    /// It is no table.
+    /// It is not a table.
     #[error("{table}: not a table of valid ranges: {source}; `edp-coordinator ranges` makes one")]
     Json {
         /// The file.
@@ -147,7 +147,7 @@ impl RangeTable {
     /// Reads a table.
     ///
     /// # Errors
-    /// The file cannot be read, or is no table.
+    /// The file cannot be read, or is not a table.
     pub fn read(at: &Location, stores: &Stores) -> Result<RangeTable, RangeTableError> {
         RangeTable::parse(&at.to_string(), &stores.read(at, MAX_BYTES).map_err(RangeTableError::Read)?)
     }
@@ -155,7 +155,7 @@ impl RangeTable {
     /// Reads a table; `name` is its name in messages.
     ///
     /// # Errors
-    /// The text is no table, a collection stands in it twice, or a range is none.
+    /// The text is not a table, a collection stands in it twice, or a range is none.
     pub fn parse(name: &str, text: &[u8]) -> Result<RangeTable, RangeTableError> {
         let table: RangeTable =
             serde_json::from_slice(text).map_err(|source| RangeTableError::Json { table: name.into(), source })?;

@@ -1,12 +1,12 @@
 //! Committing a granule on a local file system: a part beside the target becomes the target, once.
 //!
 //! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
-//! final name is complete, whatever happened and whoever made it.
+//! final name is complete, whatever happened and whichever worker made it.
 //!
-//! A part is held open from its creation to its commit, and everything is written, read and committed through this handle.
-//! Somebody else who may write into the directory can remove the part or put a link in its place; then the commit fails,
-//! and no other file is written to. (Without `/proc`, and on systems other than Linux, libraries and the commit have to use
-//! the name.)
+//! A part is held open from its creation to its commit, and everything is written, read and committed through this
+//! handle. Another user with the right to write into the directory can remove the partial file or put a link in its
+//! place; then the commit fails, and no other file is written to. (Without `/proc`, and on systems other than Linux,
+//! libraries and the commit have to use the name.)
 
 use crate::{Files, PathHandle};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -40,7 +40,8 @@ pub enum Committed {
     AlreadyThere,
 }
 
-/// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is removed.
+/// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is
+/// removed.
 #[derive(Debug)]
 pub struct PartialFile {
     directory: PathHandle,
@@ -124,11 +125,12 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the disk.
+    /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the
+    /// disk.
     ///
     /// # Errors
-    /// The part or its directory cannot be synced or linked, or somebody has removed or replaced the part. What then stands
-    /// at the target is not the part's doing, but for a replaced part that was renamed; the error says so.
+    /// The part or its directory cannot be synced or linked, or the partial file was removed or replaced. What then
+    /// stands at the target is not the part's doing, but for a replaced part that was renamed; the error says so.
     pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
         let shown = &self.target;
         let fail = |action| move |source| CommitError { path: shown.clone(), action, source };
@@ -148,7 +150,7 @@ impl PartialFile {
                 };
             }
         }
-        // A rename goes by the name, which somebody else may have given to another file a moment before.
+        // A rename goes by the name, which another process may have given to another file a moment before.
         if identity(&target) != Some(own) {
             return Err(fail("commit its part")(io::Error::other(REPLACED)));
         }
@@ -182,8 +184,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino())).ok()
 }
 
-/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had, `named`, which
-/// is used where the file system has no links. `held` is a path that leads to the file through its handle.
+/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had, `named`,
+/// which is used where the file system has no links. `held` is a path that leads to the file through its handle.
 fn put_new(held: &Path, named: &Path, to: &Path) -> io::Result<()> {
     match linkat(CWD, held, CWD, to, AtFlags::SYMLINK_FOLLOW) {
         Err(errno) if has_no_links(errno) => rename_new(named, to),
@@ -191,8 +193,8 @@ fn put_new(held: &Path, named: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an error of linking may mean that the file system has no hard links, or no more for this file. Where it means
-/// something else, such as no right to write, a rename says the same.
+/// Whether an error of linking may mean that the file system has no hard links, or no more for this file. Where it
+/// means something else, such as no right to write, a rename says the same.
 fn has_no_links(errno: Errno) -> bool {
     [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::INVAL].contains(&errno)
 }
@@ -331,8 +333,8 @@ mod tests {
         assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
     }
 
-    /// Somebody puts a link to a file of ours, or a file of his own, in the place of a part: nothing of it is written to,
-    /// and nothing but what was written counts as committed.
+    /// An attacker puts a link to a file of ours, or a file of their own, in the place of a partial file: nothing of it
+    /// is written to, and nothing but what was written counts as committed.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_part_is_held_whatever_has_its_name() {

@@ -76,7 +76,7 @@ impl Files {
     /// A file for a library that takes paths; none if nothing is there.
     ///
     /// # Errors
-    /// It is no regular file, or beyond the directories.
+    /// It is not a regular file, or beyond the directories.
     pub fn handle(&self, path: &Path) -> io::Result<Option<PathHandle>> {
         let found = match &self.0 {
             Some(roots) => roots.open(path).map(Some),

@@ -27,14 +27,14 @@ enum WriteTarget {
 
 /// Writes `bytes` to `path`.
 ///
-/// A regular file appears complete or not at all: the bytes are written beside it under a name that nobody else has,
+/// A regular file appears complete or not at all: the bytes are written beside it under a unique name,
 /// which then becomes the file; it keeps the permissions of the file before it. Symbolic links stay, and what they lead
 /// to is written. A device, a FIFO or an open descriptor is opened and written to, and is never replaced. A file in a
 /// directory in which nothing can be created, and one that is a mount point, is overwritten in place.
 ///
 /// # Errors
-/// It cannot be written, is a directory or a socket, or there are too many links. What stood in a regular file before is
-/// still there then, unless it had to be overwritten in place.
+/// It cannot be written, is a directory or a socket, or there are too many links. What stood in a regular file before
+/// is still there then, unless it had to be overwritten in place.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match target(path)? {
         WriteTarget::File(file) => replace(&file, bytes),
@@ -59,10 +59,10 @@ fn target(path: &Path) -> io::Result<WriteTarget> {
                 _ if kind.is_file() => Ok(WriteTarget::File(path)),
                 _ if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() => Ok(WriteTarget::Stream(path)),
                 _ if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-                _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is a socket, which is no file to write to")),
+                _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is a socket, which is not a file to write to")),
             };
         }
-        // What a link there says is no path: `pipe:[123]`, or a file that has another name by now.
+        // What a link there says is not a path: `pipe:[123]`, or a file that has another name by now.
         if is_descriptor(&path) {
             return Ok(WriteTarget::Descriptor(path));
         }
@@ -74,7 +74,7 @@ fn target(path: &Path) -> io::Result<WriteTarget> {
 
 /// Whether a path is, or leads by links to, what this process has open: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.
 pub(super) fn is_own_descriptor(path: &Path) -> bool {
-    // Elsewhere than on Linux these are no links.
+    // Elsewhere than on Linux these are not links.
     let by_name = path == Path::new("/dev/stdin") || path.parent() == Some(Path::new("/dev/fd"));
     by_name || matches!(target(path), Ok(WriteTarget::Descriptor(link)) if is_own(&link))
 }
@@ -92,7 +92,7 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 /// Writes to a descriptor. What this process calls its output and its error stream is written where these stand; a file
-/// behind another descriptor is appended to, since nobody can tell where its owner is in it.
+/// behind another descriptor is appended to, since the position of its owner is unknown.
 fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_own = is_own(link);
     match link.file_name().and_then(OsStr::to_str) {
@@ -113,7 +113,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(e) => return Err(e),
     };
     if before.is_some() {
-        // Whoever may not write the file may not replace it either, though the directory would allow it.
+        // A user who may not write the file may not replace it either, though the directory would allow it.
         OpenOptions::new().write(true).open(path)?;
     }
     let (temporary, file) = match temporary(path, before.is_some()) {
@@ -130,7 +130,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A new file beside another, that nobody else has. What is to have the permissions of a file before has none until
+/// A new file beside another, under a unique name. What is to have the permissions of a file before has none until
 /// then.
 fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
     loop {
@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(mode(&path), permissions);
         }
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        // whoever reads it meanwhile has the one before
+        // a reader that opened it before keeps the earlier one
         assert_eq!(io::read_to_string(open).unwrap(), "one");
         assert_eq!(names(directory.path()), ["other", "tasks.json"]);
     }

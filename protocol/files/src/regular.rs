@@ -1,9 +1,9 @@
 //! Regular files, and what is in their place at times: FIFOs, devices, sockets, directories.
 //!
-//! Opening a FIFO waits for somebody to open its other end, and opening a device may do something. So every file that a
-//! user or a recipe names is opened by this module, or by [`super::rooted`] in the same way: it is looked at, opened
-//! without waiting and without becoming the terminal of the process, and looked at once more. Whatever is no regular file
-//! is refused, with an error of kind [`io::ErrorKind::InvalidInput`] that says what it is. Links are followed.
+//! Opening a FIFO waits until its other end is opened, and opening a device may do something. So every file that a user
+//! or a recipe names is opened by this module, or by [`super::rooted`] in the same way: it is looked at, opened without
+//! waiting and without becoming the terminal of the process, and looked at once more. Whatever is not a regular file is
+//! refused, with an error of kind [`io::ErrorKind::InvalidInput`] that says what it is. Links are followed.
 
 use super::output::is_own_descriptor;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -18,7 +18,7 @@ pub(super) const WITHOUT_WAITING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// It cannot be opened, or is no regular file.
+/// It cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     open_by(path, OpenOptions::new().read(true))
 }
@@ -26,7 +26,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// Opens a regular file for writing, and makes it if it is not there; what is in it stays.
 ///
 /// # Errors
-/// It cannot be opened or made, or is no regular file.
+/// It cannot be opened or made, or is not a regular file.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     open_by(path, OpenOptions::new().write(true).create(true).truncate(false))
 }
@@ -34,14 +34,14 @@ pub fn open_or_create(path: &Path) -> io::Result<File> {
 /// The bytes of a small regular file.
 ///
 /// # Errors
-/// It cannot be read, is no regular file, or is larger than `limit` bytes.
+/// It cannot be read, is not a regular file, or is larger than `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_to_limit(open(path)?, limit)
 }
 
 /// Opens a file that the user has named, for reading from its beginning to its end: a regular one, or a pipe that this
-/// process has open since it was started. So `/dev/stdin`, and what a shell puts in the place of `<(command)`, can be read. A
-/// FIFO that has a name of its own is refused like everywhere else.
+/// process has open since it was started. So `/dev/stdin`, and what a shell puts in the place of `<(command)`, can be
+/// read. A FIFO that has a name of its own is refused like everywhere else.
 ///
 /// # Errors
 /// It cannot be opened, or is neither.
@@ -64,7 +64,7 @@ pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_to_limit(open_named(path)?, limit)
 }
 
-/// Refuses what is no regular file.
+/// Refuses what is not a regular file.
 ///
 /// # Errors
 /// An error of kind `InvalidInput` that says what it is.
@@ -84,7 +84,8 @@ pub fn check(found: &Metadata) -> io::Result<()> {
 }
 
 fn open_by(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Looked at before it is opened, since opening a device may do something; and after, since it may be another by then.
+    // Looked at before it is opened, since opening a device may do something; and after, since it may be another by
+    // then.
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {} // it may be there to be made
         found => check(&found?)?,
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(open(&at("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    /// A pipe of this process is read to its end, also when nobody has it open any more.
+    /// A pipe of this process is read to its end, also when its writers are gone.
     #[test]
     fn own_pipes_are_read_where_the_user_names_them() {
         use std::os::fd::AsRawFd as _;

@@ -1,14 +1,15 @@
 //! Opening files beneath directories that are held open, so that nothing outside of them can be had.
 //!
-//! What is guaranteed: a file or directory that [`RootedDirs`] gives lay beneath one of the directories when it was opened,
-//! whatever anybody did to links and directories meanwhile. The path is first resolved as the system would resolve it,
-//! links and all; the result must lie beneath a directory, and is then opened from that directory's handle without
-//! following any link. Whoever puts a link between these two steps gets an error, never the link's target. Libraries
-//! that take paths, and everything that is written, go through such handles too ([`super::PathHandle`]); only systems that
-//! have no paths for handles (all but Linux) get the resolved path a moment later.
+//! What is guaranteed: a file or directory that [`RootedDirs`] gives lay beneath one of the directories when it was
+//! opened, whatever anybody did to links and directories meanwhile. The path is first resolved as the system would
+//! resolve it, links and all; the result must lie beneath a directory, and is then opened from that directory's handle
+//! without following any link. If a link is put in place between these two steps, there is an error, and the link's
+//! target is not opened. Libraries that take paths, and everything that is written, go through such handles too
+//! ([`super::PathHandle`]); only systems that have no paths for handles (all but Linux) get the resolved path a moment
+//! later.
 //!
 //! What is not: [`RootedDirs::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
-//! directory count as beneath it: only who may write there can make them.
+//! directory count as beneath it: making them takes the right to write there.
 
 use super::regular::{self, WITHOUT_WAITING};
 use rustix::fs::{CWD, Mode, OFlags, fsync, mkdirat, openat};
@@ -61,7 +62,7 @@ impl RootedDirs {
     /// Holds directories from now on.
     ///
     /// # Errors
-    /// One of them is not there, or is no directory.
+    /// One of them is not there, or is not a directory.
     pub fn hold<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<RootedDirs, RootError> {
         let hold = |directory: &Path| {
             let held = directory.canonicalize().and_then(|path| {
@@ -141,7 +142,7 @@ impl RootedDirs {
     }
 
     /// Whether the directories are still those that are held, under their names. They are not where a file system was
-    /// unmounted or a directory replaced: then what recipes name is not what it was, and is no fault of theirs.
+    /// unmounted or a directory replaced: then what recipes name is not what it was, and is not their fault.
     ///
     /// # Errors
     /// A directory that is not, or cannot be looked at.
@@ -182,7 +183,7 @@ impl RootedDirs {
     }
 }
 
-/// A link where there was none a moment ago. Somebody is at work there: it may be all right later.
+/// A link where there was none a moment ago: the directory is being changed, and the next attempt may succeed.
 fn changed(path: &Path, error: Errno) -> io::Error {
     match error {
         Errno::LOOP | Errno::XDEV => io::Error::other(format!("{} was replaced while it was opened", path.display())),

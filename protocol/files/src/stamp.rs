@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
 /// What changes when a file is written to or another one takes its place: which it is, its size, and the times of its
-/// content and of its inode, the latter of which nobody can set.
+/// content and of its inode, the latter of which cannot be set by a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,

@@ -92,13 +92,13 @@ pub struct ServeSettings {
     pub deadline: Option<u32>,
     /// Time that granules under way have to end when the worker is told to stop.
     pub grace: Option<u32>,
-    /// Who is listened to about the end of the machine.
+    /// The source of notices that the machine is about to end.
     pub notices: Option<NoticeSources>,
     /// Where the metadata service of EC2 is, if not at its well-known address; to set it is to ask for its notices.
     pub imds: Option<String>,
 }
 
-/// Who is listened to about the end of the machine that a worker is on.
+/// The source of notices that the machine of a worker is about to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoticeSources {
@@ -107,14 +107,14 @@ pub enum NoticeSources {
     Auto,
     /// The Slurm job and EC2, whatever the machine says.
     Ec2,
-    /// Nobody.
+    /// No source.
     Off,
 }
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read, or is no text.
+    /// The file cannot be read, or is not a text.
     #[error("settings: {path}: {source}")]
     Read {
         /// The file.
@@ -122,7 +122,7 @@ pub enum SettingsError {
         /// What the system says.
         source: io::Error,
     },
-    /// The file of the current directory belongs to somebody else, or others may change it.
+    /// The file of the current directory belongs to another user, or others may change it.
     #[error(
         "settings: {path}, which was found in the current directory, {why}: whoever can write it decides where data and \
          passwords go; {remedy}, or name it if it is to be used nevertheless: --settings {path}"
@@ -130,7 +130,7 @@ pub enum SettingsError {
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Whose it is, or who may write it.
+        /// The owner, or the users who may write it.
         why: String,
         /// What to do.
         remedy: &'static str,

@@ -5,12 +5,12 @@ use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::str::FromStr;
 
-/// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Characters with a meaning in URLs are written as `%2F`
-/// and the like; without a virtual host it is `/`. It is shown without the password.
+/// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Characters with a meaning in URLs are written as
+/// `%2F` and the like; without a virtual host it is `/`. It is shown without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(AMQPUri);
 
-/// Why a text is no address of a broker. The text is not repeated: it may hold a password.
+/// Why a text is not an address of a broker. The text is not repeated: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address of the queue: {0}; write amqp://user:password@host:port/vhost, or amqps:// for TLS")]
 pub struct AddressError(&'static str);

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// Takes deliveries from one queue. When it is dropped, it stops like after [`Consumer::stop`].
 pub struct Consumer {
     link: Link,
-    inbox: mpsc::Receiver<Fetched>,
+    inbox: mpsc::Receiver<FetchedDelivery>,
     stop: watch::Sender<bool>,
 }
 
@@ -24,11 +24,11 @@ pub struct Delivery {
     pub redelivered: bool,
     tag: u64,
     /// The task that delivered it. Gone if the connection is: acknowledgements of the past mean nothing to a new one.
-    settle: mpsc::UnboundedSender<Settle>,
+    settle: mpsc::UnboundedSender<Settlement>,
 }
 
 /// What becomes of a delivery. The mailbox needs no bound: each delivery of the prefetch is settled once.
-pub(super) enum Settle {
+pub(super) enum Settlement {
     Ack(u64),
     /// Never seen by the caller: back to the queue.
     Return(u64),
@@ -37,7 +37,7 @@ pub(super) enum Settle {
 }
 
 /// The mailbox of one [`carry`].
-pub(super) fn settling() -> (mpsc::UnboundedSender<Settle>, mpsc::UnboundedReceiver<Settle>) {
+pub(super) fn settling() -> (mpsc::UnboundedSender<Settlement>, mpsc::UnboundedReceiver<Settlement>) {
     mpsc::unbounded_channel()
 }
 
@@ -45,17 +45,17 @@ impl Delivery {
     /// Acknowledges it: it will not come again. Does not wait. An acknowledgement is lost with its connection, and the
     /// delivery then does come again.
     pub fn ack(self) {
-        let _ = self.settle.send(Settle::Ack(self.tag));
+        let _ = self.settle.send(Settlement::Ack(self.tag));
     }
 }
 
 /// A delivery in the inbox of its consumer, which has not seen it yet: dropped, it goes back to its queue.
-struct Fetched(Option<Delivery>);
+struct FetchedDelivery(Option<Delivery>);
 
-impl Drop for Fetched {
+impl Drop for FetchedDelivery {
     fn drop(&mut self) {
         if let Some(Delivery { settle, tag, .. }) = self.0.take() {
-            let _ = settle.send(Settle::Return(tag));
+            let _ = settle.send(Settlement::Return(tag));
         }
     }
 }
@@ -101,7 +101,7 @@ impl Consumer {
 pub(super) struct Subscription {
     pub(super) queue: Queue,
     pub(super) prefetch: u16,
-    inbox: mpsc::Sender<Fetched>,
+    inbox: mpsc::Sender<FetchedDelivery>,
     stop: watch::Receiver<bool>,
 }
 
@@ -141,8 +141,8 @@ pub(super) trait DeliverySource: Send {
 pub(super) async fn carry(
     mut source: impl DeliverySource,
     subscription: &mut Option<Subscription>,
-    settle: mpsc::UnboundedSender<Settle>,
-    mut settled: mpsc::UnboundedReceiver<Settle>,
+    settle: mpsc::UnboundedSender<Settlement>,
+    mut settled: mpsc::UnboundedReceiver<Settlement>,
 ) -> Result<(), String> {
     if let Some(subscription) = subscription {
         deliver(&mut source, subscription, &settle, &mut settled).await?;
@@ -164,8 +164,8 @@ pub(super) async fn carry(
 async fn deliver(
     source: &mut impl DeliverySource,
     subscription: &mut Subscription,
-    settle: &mpsc::UnboundedSender<Settle>,
-    settled: &mut mpsc::UnboundedReceiver<Settle>,
+    settle: &mpsc::UnboundedSender<Settlement>,
+    settled: &mut mpsc::UnboundedReceiver<Settlement>,
 ) -> Result<(), String> {
     let Subscription { queue, inbox, stop, .. } = subscription;
     let largest = queue.largest();
@@ -187,7 +187,7 @@ async fn deliver(
                 next = source.next() => match next? {
                     Some((message, redelivered, tag)) => {
                         let (message, settle) = (message.bounded(largest), settle.clone());
-                        place.send(Fetched(Some(Delivery { message, redelivered, tag, settle })));
+                        place.send(FetchedDelivery(Some(Delivery { message, redelivered, tag, settle })));
                         break;
                     }
                     None => return Err("the broker has ended the consumer".into()),
@@ -204,11 +204,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn apply(source: &mut impl DeliverySource, settle: Settle) -> Result<(), String> {
+async fn apply(source: &mut impl DeliverySource, settle: Settlement) -> Result<(), String> {
     match settle {
-        Settle::Ack(tag) => source.ack(tag).await,
-        Settle::Return(tag) => source.give_back(tag).await,
-        Settle::Flush(done) => {
+        Settlement::Ack(tag) => source.ack(tag).await,
+        Settlement::Return(tag) => source.give_back(tag).await,
+        Settlement::Flush(done) => {
             let _ = done.send(());
             Ok(())
         }

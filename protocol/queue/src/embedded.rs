@@ -138,7 +138,8 @@ async fn run(
             }
             Some(LinkRequest::Consume(subscription)) => {
                 consumers += 1;
-                let source = Taking::new(queues.clone(), consumers, subscription.queue, subscription.prefetch.into());
+                let source =
+                    EmbeddedConsumer::new(queues.clone(), consumers, subscription.queue, subscription.prefetch.into());
                 let (settle, settled) = consumer::settling();
                 carriers.spawn(async move { carry(source, &mut Some(subscription), settle, settled).await });
             }
@@ -155,7 +156,7 @@ async fn run(
 }
 
 /// One consumer's deliveries.
-struct Taking {
+struct EmbeddedConsumer {
     queues: Arc<MemoryQueues>,
     id: u64,
     queue: Queue,
@@ -165,10 +166,10 @@ struct Taking {
     tag: u64,
 }
 
-impl Taking {
-    fn new(queues: Arc<MemoryQueues>, id: u64, queue: Queue, prefetch: usize) -> Taking {
+impl EmbeddedConsumer {
+    fn new(queues: Arc<MemoryQueues>, id: u64, queue: Queue, prefetch: usize) -> EmbeddedConsumer {
         queues.lock()[queue as usize].consumers.push(id);
-        Taking { queues, id, queue, prefetch, cancelled: false, taken: BTreeMap::new(), tag: 0 }
+        EmbeddedConsumer { queues, id, queue, prefetch, cancelled: false, taken: BTreeMap::new(), tag: 0 }
     }
 
     fn take(&mut self) -> Option<(Message, bool, u64)> {
@@ -194,7 +195,7 @@ impl Taking {
     }
 }
 
-impl DeliverySource for Taking {
+impl DeliverySource for EmbeddedConsumer {
     async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
         let queues = self.queues.clone();
         loop {
@@ -232,7 +233,7 @@ impl DeliverySource for Taking {
     }
 }
 
-impl Drop for Taking {
+impl Drop for EmbeddedConsumer {
     fn drop(&mut self) {
         self.leave();
         self.queues.put_back(self.queue, std::mem::take(&mut self.taken).into_values());

@@ -6,9 +6,9 @@
 //! and receivers must not mind.
 //!
 //! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it likes.
-//! A lost connection, a broker that is away and a queue that is gone are no errors at first: publishers and consumers
-//! wait while it is all built anew, for as long as [`QueueOptions::patience`] says, counted from the last progress. Then
-//! every call ends with [`QueueError::Unreachable`].
+//! A lost connection, a broker that is away and a queue that is gone are not errors at first: publishers and consumers
+//! wait while it is all built anew, for as long as [`QueueOptions::patience`] says, counted from the last progress.
+//! Then every call ends with [`QueueError::Unreachable`].
 
 mod address;
 mod amqp;
@@ -52,7 +52,7 @@ impl Queue {
     pub const ALL: [Queue; 3] = [Queue::Recipes, Queue::Results, Queue::Dead];
 
     /// Bytes of the largest body that a message of this queue has. The body of a larger one is dropped as it comes: a
-    /// consumer may hold some hundred messages, and whoever can publish may publish what the broker takes.
+    /// consumer may hold some hundred messages, and a hostile publisher may publish whatever the broker takes.
     pub const fn largest(self) -> usize {
         match self {
             Queue::Recipes | Queue::Dead => wire::MAX_BODY,
@@ -91,7 +91,7 @@ const DEATHS: [(&str, &str); 2] =
 
 /// Why the broker has taken a message out of its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Death {
+pub enum DeadLetterReason {
     /// It was delivered [`topology::DELIVERY_LIMIT`] times, and never acknowledged.
     DeliveryLimit,
     /// It was in the queue for longer than a policy lets messages live.
@@ -102,13 +102,13 @@ pub enum Death {
 
 impl Message {
     /// Why the message is dead, and the queue that it was in; none if it is not known to be.
-    pub fn death(&self) -> Option<(Death, &str)> {
+    pub fn death(&self) -> Option<(DeadLetterReason, &str)> {
         let (reason, queue) =
             DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
         let death = match reason.as_str() {
-            "expired" => Death::Expired,
-            "maxlen" => Death::Length,
-            _ => Death::DeliveryLimit,
+            "expired" => DeadLetterReason::Expired,
+            "maxlen" => DeadLetterReason::Length,
+            _ => DeadLetterReason::DeliveryLimit,
         };
         Some((death, self.headers.get(queue).map(String::as_str).unwrap_or_default()))
     }
@@ -201,7 +201,7 @@ pub enum QueueError {
         /// What the broker says.
         why: Arc<str>,
     },
-    /// A queue is not there; the coordinator has not declared it, or somebody has deleted it.
+    /// A queue is not there; the coordinator has not declared it, or it was deleted.
     #[error("{address}: there is no queue {queue}: is a coordinator running for this production?")]
     Absent {
         /// The broker, without password.
@@ -409,7 +409,7 @@ impl Link {
         }
     }
 
-    /// The error of whoever has waited in vain since then for what the queues should do.
+    /// The error of a caller that has waited since then, in vain, for an operation on the queues.
     pub fn given_up(&self, since: Instant, why: &str) -> QueueError {
         match &self.backend {
             Backend::Amqp(handle) => handle.unreachable(since, why),

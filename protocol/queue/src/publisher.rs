@@ -24,7 +24,7 @@ pub(super) struct Publication {
     /// Whether it is offered again when the queue is full.
     pub(super) insists: bool,
     pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
-    /// Kept until the message is confirmed or given up, even if nobody waits for that any more.
+    /// Kept until the message is confirmed or given up, even if the caller does not wait for that any more.
     pub(super) _place: OwnedSemaphorePermit,
 }
 

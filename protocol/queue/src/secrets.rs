@@ -2,7 +2,7 @@
 
 use super::{Address, AddressError};
 use edp_files::regular;
-use edp_protocol::text::Named;
+use edp_protocol::text::NamedFile;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +33,7 @@ pub struct Secrets {
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// A file cannot be read.
-    #[error("queue.{key}: {}: {source}", Named(.path))]
+    #[error("queue.{key}: {}: {source}", NamedFile(.path))]
     Read {
         /// The setting.
         key: &'static str,
@@ -42,7 +42,7 @@ pub enum SecretError {
         /// What the system says.
         source: io::Error,
     },
-    /// What was read is no password.
+    /// What was read is not a password.
     #[error("queue.{key}: {what}")]
     Content {
         /// The setting.
@@ -50,8 +50,8 @@ pub enum SecretError {
         /// What is wrong.
         what: String,
     },
-    /// What was read is no address.
-    #[error("queue.url_file: {}: {source}", Named(.path))]
+    /// What was read is not an address.
+    #[error("queue.url_file: {}: {source}", NamedFile(.path))]
     Address {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ impl Secrets {
         Ok(Some(address.with_password(password)))
     }
 
-    /// The same without the password of the program, which may ask somebody or something that takes its time.
+    /// The same without the password of the program, which may take its time.
     ///
     /// # Errors
     /// A file cannot be read, or there is no address in it.
@@ -151,7 +151,7 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     let mut started = Command::new(program);
     started.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = KilledOnDrop(started.spawn().map_err(|error| match error.kind() {
-        // A name alone that is no program may be the password itself.
+        // A name alone that is not a program may be the password itself.
         io::ErrorKind::NotFound if !program.contains('/') => SecretError::Program {
             program: "its first word".into(),
             what: "there is no such program (the word is not shown: it may be a password)".into(),
@@ -160,7 +160,8 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     })?);
     let Some(output) = child.0.stdout.take() else { return Err(fail("it has no output".into())) };
     let (printed, all) = mpsc::channel();
-    // On a thread of its own: who else has the output, such as a process that the program left behind, may keep it open.
+    // On a thread of its own: who else has the output, such as a process that the program left behind, may keep it
+    // open.
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = output.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes);

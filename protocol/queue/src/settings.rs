@@ -56,14 +56,14 @@ impl QueueSettings {
 fn words<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Words {
+    enum CommandLine {
         Text(String),
         List(Vec<String>),
     }
-    let words = match Option::<Words>::deserialize(value) {
+    let words = match Option::<CommandLine>::deserialize(value) {
         Ok(None) => return Ok(None),
-        Ok(Some(Words::Text(text))) => text.split_whitespace().map(str::to_owned).collect(),
-        Ok(Some(Words::List(words))) => words,
+        Ok(Some(CommandLine::Text(text))) => text.split_whitespace().map(str::to_owned).collect(),
+        Ok(Some(CommandLine::List(words))) => words,
         Err(_) => Vec::new(),
     };
     if words.first().is_none_or(String::is_empty) {

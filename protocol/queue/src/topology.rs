@@ -1,7 +1,8 @@
 //! Exchanges and queues of a production on the broker, and who needs which permissions.
 //!
-//! For each [`Queue`] there is an exchange (fanout) and a queue bound to it, both named `edp.<production>.<queue>`, both
-//! durable. Nobody publishes through the broker's default exchange: permissions could not tell its queues apart.
+//! For each [`Queue`] there is an exchange (fanout) and a queue bound to it, both named `edp.<production>.<queue>`,
+//! both durable. Nothing is published through the broker's default exchange: permissions could not tell its queues
+//! apart.
 //!
 //! The queues are quorum queues. A message that was delivered [`DELIVERY_LIMIT`] times and never acknowledged goes to
 //! `edp.<production>.dead`, at least once.
@@ -9,9 +10,9 @@
 //! `rabbitmq.conf` counts), and the queues stay the same when the broker is upgraded.
 //!
 //! One coordinator at a time: it holds the exclusive queue `edp.<production>.coordinator`, which nothing is ever sent
-//! to and which the broker removes with the connection that made it; a second one stands by until then. (A single active
-//! consumer on the results would do it too; but after a broker with RabbitMQ 3.10 was killed, nobody could consume from
-//! such a quorum queue any more.)
+//! to and which the broker removes with the connection that made it; a second one stands by until then. (A single
+//! active consumer on the results would do it too; but after a broker with RabbitMQ 3.10 was killed, no consumer could
+//! be added to such a quorum queue any more.)
 //!
 //! # Permissions
 //!
@@ -47,9 +48,9 @@ pub const MAX_PRODUCTION: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProductionName(String);
 
-/// Why a text is no name of a production.
+/// Why a text is not a name of a production.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
+#[error("'{}' is not a name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
 pub struct ProductionError(String);
 
 impl FromStr for ProductionName {
@@ -83,7 +84,7 @@ impl ProductionName {
     }
 
     /// Name of the queue that one coordinator at a time can have.
-    pub fn seat(&self) -> String {
+    pub fn coordinator_queue(&self) -> String {
         format!("edp.{self}.coordinator")
     }
 

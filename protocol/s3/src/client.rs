@@ -95,11 +95,11 @@ fn credentials_in(file: &Path, profile: Option<&str>) -> ProfileFileCredentialsP
     profile.into_iter().fold(provider, |provider, name| provider.profile_name(name)).build()
 }
 
-/// The service that is not that of AWS, if there is one: our setting, else as AWS programs are told, by AWS_ENDPOINT_URL_S3,
-/// AWS_ENDPOINT_URL, or the profile.
+/// The service that is not that of AWS, if there is one: our setting, else as AWS programs are told, by
+/// AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or the profile.
 ///
 /// # Errors
-/// It is no address.
+/// It is not an address.
 fn endpoint(settings: &S3Settings, config: &SdkConfig) -> Result<Option<String>, S3Error> {
     if settings.endpoint.is_some() {
         return Ok(settings.endpoint.clone());

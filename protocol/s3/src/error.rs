@@ -46,7 +46,7 @@ pub(super) enum CallFailure {
 }
 
 impl CallFailure {
-    /// Somebody else wrote at the same time.
+    /// Another client wrote at the same time.
     pub(super) fn conflict(what: impl Into<String>) -> CallFailure {
         CallFailure::Call {
             remedy: Remedy::Again,

@@ -1,5 +1,5 @@
-//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired, and
-//! in the region of the bucket when the store names another one than ours.
+//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired,
+//! and in the region of the bucket when the store names another one than ours.
 
 use super::advice;
 use super::client::client;
@@ -8,7 +8,7 @@ use super::writing::Writing;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::RequestPayer;
-use edp_store::{At, S3Error, S3Settings, Tried};
+use edp_store::{S3Error, S3Settings, StorePlace, TryCount};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// Bytes that come through in a second at least; who is slower is given up.
+/// Minimum throughput in bytes per second; a slower transfer is given up.
 const MIN_RATE: u64 = 64 << 10;
 
 /// What is called, for deadlines and messages.
@@ -40,8 +40,8 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(super) fn at(&self) -> At {
-        At::new(self.bucket, self.key)
+    pub(super) fn at(&self) -> StorePlace {
+        StorePlace::new(self.bucket, self.key)
     }
 
     /// The error for an answer of no use, that another try would not better.
@@ -51,7 +51,7 @@ impl Call<'_> {
             action: self.action,
             status: None,
             what: what.into(),
-            tries: Tried(1),
+            tries: TryCount(1),
             elapsed: Duration::ZERO,
             transient: false,
         }
@@ -59,7 +59,7 @@ impl Call<'_> {
 }
 
 /// The tries of one call.
-pub(super) struct Tries {
+pub(super) struct CallTries {
     began: Instant,
     made: u32,
     /// Which client the last one was made with.
@@ -68,9 +68,9 @@ pub(super) struct Tries {
     redirected: bool,
 }
 
-impl Tries {
-    pub(super) fn new() -> Tries {
-        Tries { began: Instant::now(), made: 0, generation: 0, redirected: false }
+impl CallTries {
+    pub(super) fn new() -> CallTries {
+        CallTries { began: Instant::now(), made: 0, generation: 0, redirected: false }
     }
 }
 
@@ -101,7 +101,7 @@ impl Clients {
     }
 }
 
-/// The client, whoever uses it.
+/// The client that all users of the store share.
 pub(super) struct SharedClient {
     settings: S3Settings,
     /// What is said of objects that are written.
@@ -141,7 +141,7 @@ impl SharedClient {
         call: Call<'_>,
         request: impl Fn(Client) -> F,
     ) -> Result<T, S3Error> {
-        let mut tries = Tries::new();
+        let mut tries = CallTries::new();
         loop {
             match self.once(&call, &mut tries, &request).await {
                 Ok(answer) => return Ok(answer),
@@ -154,7 +154,7 @@ impl SharedClient {
     pub(super) async fn once<T, F: Future<Output = Result<T, CallFailure>>>(
         &self,
         call: &Call<'_>,
-        tries: &mut Tries,
+        tries: &mut CallTries,
         request: impl FnOnce(Client) -> F,
     ) -> Result<T, CallFailure> {
         let _one_of_few = self.calls.acquire().await; // never closed
@@ -183,7 +183,12 @@ impl SharedClient {
     ///
     /// # Errors
     /// There is no sense in another one.
-    pub(super) async fn again(&self, call: &Call<'_>, tries: &mut Tries, failure: CallFailure) -> Result<(), S3Error> {
+    pub(super) async fn again(
+        &self,
+        call: &Call<'_>,
+        tries: &mut CallTries,
+        failure: CallFailure,
+    ) -> Result<(), S3Error> {
         tries.made += 1;
         let (remedy, status, code, what, region) = match failure {
             CallFailure::Final(error) => return Err(error),
@@ -200,7 +205,7 @@ impl SharedClient {
             action: call.action,
             status,
             what: what.clone(),
-            tries: Tried(tries.made),
+            tries: TryCount(tries.made),
             elapsed: tries.began.elapsed(),
             transient: remedy != Remedy::None,
         };

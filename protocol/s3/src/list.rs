@@ -16,7 +16,7 @@ const AT_ONCE: usize = 16;
 const PAGES: usize = 2;
 
 /// What is still to be visited, in the order of keys.
-enum Ahead {
+enum PendingPages {
     Object(Object),
     /// Not begun with.
     Prefix(String),
@@ -25,8 +25,9 @@ enum Ahead {
 }
 
 impl SharedClient {
-    /// Visits all objects whose keys begin with `root`, by what follows it, in the order of their keys. Memory is bounded whatever the number of objects:
-    /// on each level a few prefixes are listed ahead, and a task waits when some pages of it are not visited yet.
+    /// Visits all objects whose keys begin with `root`, by what follows it, in the order of their keys. Memory is
+    /// bounded whatever the number of objects: on each level a few prefixes are listed ahead, and a task waits when
+    /// some pages of it are not visited yet.
     pub(super) async fn list(
         self: &Arc<SharedClient>,
         bucket: &str,
@@ -34,19 +35,19 @@ impl SharedClient {
         visit: &mut dyn FnMut(Object),
     ) -> Result<(), S3Error> {
         let mut tasks = JoinSet::new(); // all end when this is dropped
-        let mut ahead = VecDeque::from([Ahead::Prefix(root.to_owned())]);
+        let mut ahead = VecDeque::from([PendingPages::Prefix(root.to_owned())]);
         let mut moved = true;
         loop {
             if std::mem::take(&mut moved) {
                 // those at the front are begun with, whatever is under way behind them
                 let mut open = 0;
                 for next in &mut ahead {
-                    if let Ahead::Prefix(prefix) = next {
+                    if let PendingPages::Prefix(prefix) = next {
                         let (pages, listing) = mpsc::channel(PAGES);
                         tasks.spawn(self.clone().pages(bucket.to_owned(), std::mem::take(prefix), pages));
-                        *next = Ahead::Listing(listing);
+                        *next = PendingPages::Listing(listing);
                     }
-                    open += usize::from(matches!(next, Ahead::Listing(_)));
+                    open += usize::from(matches!(next, PendingPages::Listing(_)));
                     if open == AT_ONCE {
                         break;
                     }
@@ -55,15 +56,15 @@ impl SharedClient {
             }
             match ahead.pop_front() {
                 None => return Ok(()),
-                Some(Ahead::Object(entry)) => visit(entry),
-                Some(prefix @ Ahead::Prefix(_)) => {
+                Some(PendingPages::Object(entry)) => visit(entry),
+                Some(prefix @ PendingPages::Prefix(_)) => {
                     ahead.push_front(prefix);
                     moved = true;
                 }
-                Some(Ahead::Listing(mut pages)) => {
+                Some(PendingPages::Listing(mut pages)) => {
                     if let Some(page) = pages.recv().await {
                         let found = sorted(root, page?);
-                        ahead.push_front(Ahead::Listing(pages));
+                        ahead.push_front(PendingPages::Listing(pages));
                         for next in found.into_iter().rev() {
                             ahead.push_front(next);
                         }
@@ -74,7 +75,7 @@ impl SharedClient {
         }
     }
 
-    /// Lists one prefix, page by page, as far as somebody wants to know.
+    /// Lists one prefix, page by page, as far as the caller asks.
     async fn pages(
         self: Arc<SharedClient>,
         bucket: String,
@@ -112,17 +113,17 @@ impl SharedClient {
 }
 
 /// Objects and prefixes of a page in the order of keys: all keys below a prefix are together, where the prefix is.
-fn sorted(root: &str, page: ListObjectsV2Output) -> Vec<Ahead> {
+fn sorted(root: &str, page: ListObjectsV2Output) -> Vec<PendingPages> {
     let mut found = Vec::new();
     for object in page.contents.unwrap_or_default() {
         let Some(key) = object.key.filter(|key| !key.ends_with('/')) else { continue }; // a folder of the console
         let path = key.strip_prefix(root).unwrap_or(&key).to_owned();
         let etag = bare(object.e_tag.as_deref().unwrap_or_default()).to_owned();
         let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-        found.push((key, Ahead::Object(Object { path, size, etag })));
+        found.push((key, PendingPages::Object(Object { path, size, etag })));
     }
     for prefix in page.common_prefixes.unwrap_or_default().into_iter().filter_map(|found| found.prefix) {
-        found.push((prefix.clone(), Ahead::Prefix(prefix)));
+        found.push((prefix.clone(), PendingPages::Prefix(prefix)));
     }
     found.sort_by(|(a, _), (b, _)| a.cmp(b));
     found.into_iter().map(|(_, next)| next).collect()

@@ -4,7 +4,7 @@ use super::folder;
 use super::link::{SharedClient, random};
 use super::read::PART;
 use edp_files::regular;
-use edp_store::{At, Copied, Object, S3Error};
+use edp_store::{Copied, Object, S3Error, StorePlace};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -36,7 +36,7 @@ pub(super) struct Mirrors {
     made: Arc<Mutex<CopiesMade>>,
 }
 
-/// A copy on the disk. It is removed when `Mirrors` has forgotten it and nobody uses it.
+/// A copy on the disk. It is removed when `Mirrors` has forgotten it and it is not in use.
 #[derive(Debug)]
 pub(super) struct Copy {
     /// Its path, in a directory of its own.
@@ -74,7 +74,7 @@ impl Mirrors {
     }
 
     /// The copy of a location, made by `copy` in a directory of its own if it is not there; others who ask for it wait.
-    /// Where there is no room for it, copies that nobody uses are removed first.
+    /// Where there is no room for it, unused copies are removed first.
     pub(super) fn get(
         &self,
         bucket: &str,
@@ -130,7 +130,7 @@ impl Mirrors {
         }
     }
 
-    /// Removes the copies that nobody uses; says whether there were any.
+    /// Removes unused copies; returns whether there were any.
     fn remove_unused(&self) -> bool {
         let mut unused = Vec::new();
         lock(&self.slots).retain(|_, slot| {
@@ -210,7 +210,7 @@ fn sweep(scratch: &Path) {
 }
 
 /// The path of an object below a directory.
-fn below(directory: &Path, at: &At, path: &str) -> Result<PathBuf, S3Error> {
+fn below(directory: &Path, at: &StorePlace, path: &str) -> Result<PathBuf, S3Error> {
     let mut file = directory.to_owned();
     for part in path.split('/') {
         if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
@@ -230,10 +230,10 @@ impl SharedClient {
         into: &Path,
         limit: u64,
     ) -> Result<(PathBuf, u64), S3Error> {
-        let at = At::new(bucket, key);
+        let at = StorePlace::new(bucket, key);
         let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
         let root = below(into, &at, if name.is_empty() { bucket } else { name })?;
-        // Whoever may read the object need not be allowed to list, and the other way round.
+        // The permission to read the object does not imply the one to list, nor the reverse.
         let single = if key.is_empty() { Ok(None) } else { self.head(bucket, key).await };
         let mut objects = Vec::new();
         if let Ok(Some(head)) = single {
@@ -256,7 +256,7 @@ impl SharedClient {
             .await?;
             for entry in found? {
                 let key = format!("{}{}", folder(key), entry.path);
-                let file = below(&root, &At::new(bucket, &key), &entry.path)?;
+                let file = below(&root, &StorePlace::new(bucket, &key), &entry.path)?;
                 objects.push((file, key, entry.size, entry.etag));
             }
         }
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn keys_that_lead_out_are_refused() {
-        let at = At::new("b", "k");
+        let at = StorePlace::new("b", "k");
         assert_eq!(below(Path::new("/d"), &at, "a/b.nc").unwrap(), Path::new("/d/a/b.nc"));
         for path in ["..", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/.", "x\0"] {
             assert!(matches!(below(Path::new("/d"), &at, path), Err(S3Error::Escapes { .. })), "{path:?}");
@@ -312,7 +312,7 @@ mod tests {
         let get = |key: &str| {
             mirrors.get("b", key, |directory, left| {
                 if left < MAX_BYTES / 2 {
-                    return Err(S3Error::TooLarge { at: At::new("b", key), limit: left });
+                    return Err(S3Error::TooLarge { at: StorePlace::new("b", key), limit: left });
                 }
                 fs::write(directory.join("x"), "x").unwrap();
                 Ok((directory.join("x"), MAX_BYTES / 2))
@@ -334,7 +334,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mirrors = Mirrors::new(Some(scratch.path()));
         for key in 0..100 {
-            let missing = |_: &Path, _| Err(S3Error::Missing { at: At::new("b", "k") });
+            let missing = |_: &Path, _| Err(S3Error::Missing { at: StorePlace::new("b", "k") });
             assert!(mirrors.get("b", &key.to_string(), missing).is_err());
         }
         assert_eq!(lock(&mirrors.slots).len(), 0);

@@ -3,19 +3,19 @@
 use aws_config::profile::load;
 use aws_types::os_shim_internal::{Env, Fs};
 use edp_files::regular;
-use edp_protocol::text::Named;
+use edp_protocol::text::NamedFile;
 use edp_store::{S3Error, S3Settings};
 use std::io;
 
-/// Refuses a file of credentials that cannot be opened, or is no regular file: the SDK would wait for whoever opens the
-/// other end of a FIFO.
+/// Refuses a file of credentials that cannot be opened, or is not a regular file: the SDK would wait for the process
+/// that opens the other end of a FIFO.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
     let Some(file) = &settings.credentials else { return Ok(()) };
     regular::open(file).map(drop).map_err(|error| {
-        let what = format!("{}: {error}", Named(file));
+        let what = format!("{}: {error}", NamedFile(file));
         match error.kind() {
             // It may come later, as the secrets of a container do.
             io::ErrorKind::NotFound => S3Error::NoCredentials(format!("store.s3.credentials: {what}")),
@@ -25,7 +25,7 @@ pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
 }
 
 /// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
-/// otherwise, and nobody would notice.
+/// otherwise, unnoticed.
 ///
 /// # Errors
 /// It is not, or the files cannot be read.

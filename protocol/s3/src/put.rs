@@ -1,7 +1,7 @@
-//! Putting granules: once, whoever else puts them and however often a reply is lost.
+//! Putting granules: exactly once, even if several workers put the same one and replies are lost.
 
 use super::error::CallFailure;
-use super::link::{Call, SharedClient, Tries};
+use super::link::{Call, CallTries, SharedClient};
 use super::writing::Checksums;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
@@ -125,7 +125,7 @@ impl SharedClient {
             return Ok(Committed::AlreadyThere);
         }
         let call = upload.call("upload it", upload.size);
-        let mut tries = Tries::new();
+        let mut tries = CallTries::new();
         loop {
             let put = match upload.part {
                 None => self.put_whole(&upload).await,
@@ -134,7 +134,7 @@ impl SharedClient {
             match put {
                 Ok(()) => return Ok(Committed::New),
                 Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
-                // somebody else writes the same key right now: whoever is later finds out by trying again
+                // another client writes the same key right now: trying again tells which one was first
                 Err(S3Error::Failed { status: Some(409), what, .. }) => {
                     self.again(&call, &mut tries, CallFailure::conflict(what)).await?;
                 }
@@ -246,7 +246,7 @@ impl SharedClient {
             Ok(())
         });
         match completed.await {
-            // The reply to a completion that took place was lost, or somebody aborted the upload.
+            // The reply to a completion that took place was lost, or the upload was aborted.
             Err(error) if error.status() == Some(404) => match self.head(upload.bucket, upload.key).await? {
                 Some(head) if head.size == upload.size && head.recipe_id.as_deref() == Some(upload.recipe_id) => Ok(()),
                 _ => Err(error),

@@ -2,10 +2,10 @@
 
 use super::bare;
 use super::error::CallFailure;
-use super::link::{Call, SharedClient, Tries};
+use super::link::{Call, CallTries, SharedClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use edp_store::{At, S3Error};
+use edp_store::{S3Error, StorePlace};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Bytes of a part.
@@ -15,7 +15,7 @@ pub(super) const PART: usize = 8 << 20;
 const AT_ONCE: usize = 4;
 
 /// The beginning of an object.
-struct First {
+struct ObjectStart {
     /// As long as the object; the beginning is filled.
     buffer: Vec<u8>,
     filled: usize,
@@ -44,11 +44,11 @@ impl SharedClient {
                 let mut answer = self.begun(request.send()).await?;
                 let total = total(&answer).ok_or_else(|| CallFailure::broken("an answer without the object's size"))?;
                 if total > limit {
-                    return Err(CallFailure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }));
+                    return Err(CallFailure::Final(S3Error::TooLarge { at: StorePlace::new(bucket, key), limit }));
                 }
-                let mut first = First {
+                let mut first = ObjectStart {
                     buffer: reserve(total)
-                        .ok_or(CallFailure::Final(S3Error::TooLarge { at: At::new(bucket, key), limit }))?,
+                        .ok_or(CallFailure::Final(S3Error::TooLarge { at: StorePlace::new(bucket, key), limit }))?,
                     filled: 0,
                     etag: bare(answer.e_tag.as_deref().unwrap_or_default()).into(),
                 };
@@ -95,7 +95,7 @@ impl SharedClient {
         buffer: &mut [u8],
     ) -> Result<(), S3Error> {
         let call = get(bucket, key, buffer.len() as u64);
-        let (mut tries, mut filled) = (Tries::new(), 0);
+        let (mut tries, mut filled) = (CallTries::new(), 0);
         while filled < buffer.len() {
             let range = format!("bytes={}-{}", offset + filled as u64, offset + buffer.len() as u64 - 1);
             let (rest, more) = (&mut buffer[filled..], &mut 0);
@@ -135,11 +135,11 @@ impl SharedClient {
     async fn changed(&self, bucket: &str, key: &str, planned: Option<&str>) -> S3Error {
         match self.head(bucket, key).await {
             Ok(Some(head)) => S3Error::Changed {
-                at: At::new(bucket, key),
+                at: StorePlace::new(bucket, key),
                 found: head.etag.unwrap_or_else(|| "unknown".into()),
                 planned: bare(planned.unwrap_or("unknown")).into(),
             },
-            Ok(None) => S3Error::Missing { at: At::new(bucket, key) },
+            Ok(None) => S3Error::Missing { at: StorePlace::new(bucket, key) },
             Err(error) => error,
         }
     }

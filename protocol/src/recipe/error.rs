@@ -130,7 +130,7 @@ pub enum RecipeError {
         /// Output version of this program.
         made: u32,
     },
-    /// The path of the granule has characters that nobody sees.
+    /// The path of the granule has invisible characters.
     #[error(
         "recipe {}: the granule's path has control characters, or marks of writing direction: no file gets such a name",
         printable(.granule)
@@ -148,7 +148,7 @@ pub enum RecipeError {
         error: Box<RecipeError>,
     },
     /// The date of the production is none.
-    #[error("recipe {granule}: its production_date '{}' is no time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
+    #[error("recipe {granule}: its production_date '{}' is not a time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
     Date {
         /// The granule.
         granule: String,

@@ -27,14 +27,14 @@ fn checked(list: &str, recipes: Vec<Recipe>) -> Result<Vec<Recipe>, RecipeError>
 /// however short its text is.
 const RECIPE: u64 = 1024;
 
-/// Reads a task list of at most `limit` bytes, recipe by recipe: what is no list is refused where it is found to be none,
-/// and its text is never in memory as a whole.
+/// Reads a task list of at most `limit` bytes, recipe by recipe: what is not a list is refused where it is found to be
+/// none, and its text is never in memory as a whole.
 ///
 /// # Errors
 /// It cannot be read, is larger, or has more recipes than one for each KiB of the limit; and those of [`parse_list`].
 pub fn read_list(list: &str, reader: impl Read, limit: u64) -> Result<Vec<Recipe>, RecipeError> {
     let too_large = || RecipeError::TooLarge { list: list.into(), limit, recipes: limit / RECIPE };
-    let mut bounded = Bounded { reader, left: limit, failed: None };
+    let mut bounded = LimitedReader { reader, left: limit, failed: None };
     let mut crowded = false;
     let mut text = serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 20, &mut bounded));
     let read = text.deserialize_seq(Recipes { most: limit / RECIPE, crowded: &mut crowded });
@@ -49,14 +49,14 @@ pub fn read_list(list: &str, reader: impl Read, limit: u64) -> Result<Vec<Recipe
 }
 
 /// A reader that ends with an error after so many bytes.
-struct Bounded<R> {
+struct LimitedReader<R> {
     reader: R,
     left: u64,
     /// Whether it has failed, and the system's error, if it was one.
     failed: Option<Option<io::Error>>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.reader.read(buffer) {
             Ok(count) if count as u64 > self.left => self.failed = Some(None),
@@ -206,7 +206,7 @@ mod tests {
             matches!(error, RecipeError::TooLarge { .. }) && error.to_string().contains("run.list_size"),
             "{error}"
         );
-        // Endless white space is no reason to read on.
+        // Endless white space is not a reason to read on.
         let mut read = 0;
         let error = read_list("l", Endless(b"[\n     ", &mut read), 10 << 20).unwrap_err();
         assert!(matches!(error, RecipeError::TooLarge { .. } | RecipeError::Json { .. }), "{error}");

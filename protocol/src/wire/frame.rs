@@ -79,7 +79,7 @@ fn check_done(done: &Done) -> Result<(), String> {
     }
     let is_odd = |seconds: f64| !seconds.is_finite() || seconds < 0.0;
     if done.stages.len() > MAX_STAGES || done.stages.iter().any(|stage| is_odd(stage.seconds)) {
-        return Err(format!("more than {MAX_STAGES} stages, or the seconds of a stage are no duration"));
+        return Err(format!("more than {MAX_STAGES} stages, or the seconds of a stage are not a duration"));
     }
     let names = done.stages.iter().map(|stage| &stage.name).chain(done.chunks.iter().map(|of| &of.variable));
     match names.into_iter().find(|name| name.len() > MAX_NAME) {

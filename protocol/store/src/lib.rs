@@ -6,8 +6,8 @@ mod s3_error;
 mod scratch;
 mod settings;
 
-pub use objects::{Begin, Copied, Object, ObjectStore};
-pub use s3_error::{At, S3Error, Tried};
+pub use objects::{ConnectClient, Copied, Object, ObjectStore};
+pub use s3_error::{S3Error, StorePlace, TryCount};
 pub use scratch::{LocalCopy, Mirror};
 pub use settings::{S3Settings, StoreSettings};
 
@@ -46,7 +46,7 @@ pub enum Checksum {
 }
 
 impl Checksum {
-    /// From base64 as S3 gives it; nothing if it is no such text.
+    /// From base64 as S3 gives it; nothing if it is not such a text.
     pub fn parse(text: &str) -> Option<Checksum> {
         if text.contains('-') {
             return (text.len() <= 64).then(|| Checksum::OfParts(text.to_owned()));
@@ -108,7 +108,7 @@ pub enum StoreError {
 
 impl From<S3Error> for StoreError {
     fn from(error: S3Error) -> StoreError {
-        let location = |At { bucket, key }| Location::S3 { bucket, key };
+        let location = |StorePlace { bucket, key }| Location::S3 { bucket, key };
         match error {
             S3Error::TooLarge { at, limit } => StoreError::TooLarge { location: location(at), limit },
             S3Error::Changed { at, found, planned } => StoreError::Changed { location: location(at), found, planned },
@@ -136,7 +136,7 @@ impl StoreError {
         }
     }
 
-    /// Whether granules cannot be written there once and for all: the store does not heed conditions, or its settings
+    /// Whether conditional writes are impossible there: the store ignores conditions, or its settings
     /// cannot be used.
     pub fn forbids_commits(&self) -> bool {
         matches!(self, StoreError::S3(error) if matches!(error, S3Error::IgnoresConditions { .. }) || error.is_of_settings())
@@ -167,13 +167,13 @@ impl StoreError {
 pub struct Stores {
     settings: StoreSettings,
     files: Files,
-    begin: Begin,
+    begin: ConnectClient,
     /// Begun with the first location on S3.
-    s3: Arc<OnceLock<Begun>>,
+    s3: Arc<OnceLock<LazyClient>>,
 }
 
 /// The client of S3, or why there is none.
-type Begun = Result<Box<dyn ObjectStore>, Arc<S3Error>>;
+type LazyClient = Result<Box<dyn ObjectStore>, Arc<S3Error>>;
 
 /// Files of this machine alone.
 impl Default for Stores {
@@ -184,7 +184,7 @@ impl Default for Stores {
 
 impl Stores {
     /// Stores as the settings have them; `begin` gives the client of S3 when it is first needed.
-    pub fn new(settings: &StoreSettings, begin: Begin) -> Stores {
+    pub fn new(settings: &StoreSettings, begin: ConnectClient) -> Stores {
         Stores { settings: settings.clone(), files: Files::default(), begin, s3: Arc::default() }
     }
 
@@ -245,8 +245,8 @@ impl Stores {
         }
     }
 
-    /// The same, without the checksum where the store does not give it out to us: what it is asked for costs rights that
-    /// a look at the object does not.
+    /// The same, without the checksum where the store does not give it out to us: what it is asked for costs rights
+    /// that a look at the object does not.
     ///
     /// # Errors
     /// It cannot be looked at.
@@ -293,8 +293,8 @@ impl Stores {
         Ok(bytes)
     }
 
-    /// The same of a list that the user names: it may also come through a pipe, as [`edp_files::regular::read_named`] says. What a
-    /// recipe names is never read by this.
+    /// The same of a list that the user names: it may also come through a pipe, as [`edp_files::regular::read_named`]
+    /// says. What a recipe names is never read by this.
     ///
     /// # Errors
     /// Those of [`Stores::read`].
@@ -307,8 +307,8 @@ impl Stores {
     }
 
     /// A local path where the file, or everything below the directory, at a location can be read: itself if it is
-    /// local, to be read through [`Stores::files`]; on S3 a copy of it, made at the first call and removed with the last
-    /// clone of these stores.
+    /// local, to be read through [`Stores::files`]; on S3 a copy of it, made at the first call and removed with the
+    /// last clone of these stores.
     ///
     /// # Errors
     /// It is not there, or cannot be copied.
@@ -343,7 +343,7 @@ impl Stores {
     /// case if `replace`. Local granules are committed by [`commit::Part`].
     ///
     /// # Errors
-    /// The object store refuses it, does not answer in time, or does not heed conditions.
+    /// The object store refuses it, does not answer in time, or ignores conditions.
     pub fn put(&self, file: &Path, at: &Location, recipe_id: &str, replace: bool) -> Result<Committed, StoreError> {
         let Location::S3 { bucket, key } = at else {
             let source = io::Error::other("a local granule is committed as a part beside it; please report this");

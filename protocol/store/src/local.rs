@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How often one directory is listed when several links lead to it; links in a knot could otherwise lead to it without end.
+/// How often one directory is listed when several links lead to it; links in a knot could otherwise lead to it without
+/// end.
 const VISITS: u32 = 8;
 
 /// A file found by [`list`].
@@ -59,7 +60,7 @@ pub enum Skipped {
     /// A link to a directory in which it lies itself.
     #[error("{}: the link leads back to a directory above it; not followed", .0.display())]
     Loop(PathBuf),
-    /// A FIFO, a socket or a device, which nobody reads.
+    /// A FIFO, a socket or a device: these are not read.
     #[error("{}: {source}; it was left out", path.display())]
     NoFile {
         /// Where.

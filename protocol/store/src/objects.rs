@@ -18,18 +18,18 @@ pub struct Object {
     pub etag: String,
 }
 
-/// A local copy of an object, or of all objects below a prefix. It may be removed when nobody has it any more.
+/// A local copy of an object, or of all objects below a prefix. It may be removed once its last user has dropped it.
 pub trait Copied: Debug + Send + Sync {
     /// The file, or the directory with the files.
     fn path(&self) -> &Path;
 }
 
 /// Connects to S3 as the settings have it.
-pub type Begin = fn(&StoreSettings) -> Result<Box<dyn ObjectStore>, S3Error>;
+pub type ConnectClient = fn(&StoreSettings) -> Result<Box<dyn ObjectStore>, S3Error>;
 
 /// A client of S3. Its calls block, and must not be made from within an asynchronous task; each has a deadline
-/// (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to `store.s3.attempts` times while what fails
-/// is the connection, the store's load, or the age of the credentials.
+/// (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to `store.s3.attempts` times while what
+/// fails is the connection, the store's load, or the age of the credentials.
 pub trait ObjectStore: Debug + Send + Sync {
     /// What is said of an object; none if there is none (or no such bucket: S3 does not tell which here).
     ///
@@ -73,7 +73,7 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// client. All copies of a client may have 8 GiB.
     ///
     /// # Errors
-    /// Nothing is there, it may not be read, is too large, changes under way, or has keys that are no paths; the disk
+    /// Nothing is there, it may not be read, is too large, changes under way, or has keys that are not paths; the disk
     /// is full, or the store does not answer.
     fn mirror(&self, bucket: &str, key: &str) -> Result<PathBuf, S3Error>;
 
@@ -84,8 +84,8 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// Those of [`ObjectStore::mirror`], and [`S3Error::Cancelled`].
     fn mirror_unless(&self, bucket: &str, key: &str, cancel: &AtomicBool) -> Result<Arc<dyn Copied>, S3Error>;
 
-    /// Lets the next call of [`ObjectStore::mirror`] make a new copy, because this one is not what was expected; it stays for
-    /// those who use it. Of many who say so of the same copy, one has it made anew.
+    /// Lets the next call of [`ObjectStore::mirror`] make a new copy, because this one is not what was expected; it
+    /// stays for those who use it. Of many who say so of the same copy, one has it made anew.
     fn forget(&self, bucket: &str, key: &str, copy: &Path);
 
     /// Puts a local file, the granule of the recipe `recipe_id`, if there is no such object yet, or in any case if
@@ -102,8 +102,8 @@ pub trait ObjectStore: Debug + Send + Sync {
     /// The file cannot be read, the store refuses conditions, it may not be written to, or does not answer.
     fn put(&self, file: &Path, bucket: &str, key: &str, recipe_id: &str, replace: bool) -> Result<Committed, S3Error>;
 
-    /// Finds out whether the store heeds conditions of writes below a prefix, by an object `.edp/conditions` there. With
-    /// `store.s3.unconditional` that does not matter, and nothing is done.
+    /// Finds out whether the store heeds conditions of writes below a prefix, by an object `.edp/conditions` there.
+    /// With `store.s3.unconditional` that does not matter, and nothing is done.
     ///
     /// # Errors
     /// The store ignores or refuses conditions, may not be written to, or does not answer.

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Why S3 did not do what was asked. Nothing in it is secret.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
-    /// Nobody has said how S3 is reached.
+    /// This program was not set up to reach S3.
     #[error("this program cannot reach S3")]
     NoClient,
     /// It could not be begun with.
@@ -40,13 +40,13 @@ pub enum S3Error {
     #[error("{at}: stopped before it was copied")]
     Cancelled {
         /// Where.
-        at: At,
+        at: StorePlace,
     },
     /// There is no such object.
     #[error("{at}: there is no such object")]
     Missing {
         /// Where.
-        at: At,
+        at: StorePlace,
     },
     /// There is no such bucket.
     #[error("s3://{bucket}: there is no such bucket; check its name, and the endpoint and region of store.s3")]
@@ -58,7 +58,7 @@ pub enum S3Error {
     #[error("{at}: not allowed to {action} ({code}): {advice}")]
     Denied {
         /// Where.
-        at: At,
+        at: StorePlace,
         /// What was tried.
         action: &'static str,
         /// The store's code and message.
@@ -72,7 +72,7 @@ pub enum S3Error {
     #[error("{at}: another version is there (entity tag {found}) than the one asked for ({planned})")]
     Changed {
         /// Where.
-        at: At,
+        at: StorePlace,
         /// Entity tag there.
         found: String,
         /// Entity tag that was asked for.
@@ -82,7 +82,7 @@ pub enum S3Error {
     #[error("{at}: larger than the {limit} bytes that it may have")]
     TooLarge {
         /// Where.
-        at: At,
+        at: StorePlace,
         /// The limit, in bytes.
         limit: u64,
     },
@@ -90,7 +90,7 @@ pub enum S3Error {
     #[error("{at}: more than the {limit} objects that a copy may have; name a smaller prefix")]
     TooMany {
         /// The prefix.
-        at: At,
+        at: StorePlace,
         /// The limit.
         limit: usize,
     },
@@ -98,7 +98,7 @@ pub enum S3Error {
     #[error("{at}: part '{part}' of the key would lead outside of the copy's directory; not copied")]
     Escapes {
         /// The object.
-        at: At,
+        at: StorePlace,
         /// The part of its key.
         part: String,
     },
@@ -115,7 +115,7 @@ pub enum S3Error {
     #[error("{at}: could not {action}: {what} (tried {tries} in {elapsed:.1?}){}", advice(*transient))]
     Failed {
         /// Where.
-        at: At,
+        at: StorePlace,
         /// What was tried.
         action: &'static str,
         /// Status of the answer, if there was one.
@@ -123,7 +123,7 @@ pub enum S3Error {
         /// The store's code and message, or what happened to the connection.
         what: String,
         /// How often it was tried.
-        tries: Tried,
+        tries: TryCount,
         /// For how long, with the pauses between.
         elapsed: Duration,
         /// Whether the same may succeed later.
@@ -137,21 +137,21 @@ fn advice(transient: bool) -> &'static str {
 
 /// A place in a store, as users write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct At {
+pub struct StorePlace {
     /// The bucket.
     pub bucket: String,
     /// Key, or prefix of keys.
     pub key: String,
 }
 
-impl At {
+impl StorePlace {
     /// A key in a bucket.
-    pub fn new(bucket: &str, key: &str) -> At {
-        At { bucket: bucket.into(), key: key.into() }
+    pub fn new(bucket: &str, key: &str) -> StorePlace {
+        StorePlace { bucket: bucket.into(), key: key.into() }
     }
 }
 
-impl std::fmt::Display for At {
+impl std::fmt::Display for StorePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "s3://{}/{}", self.bucket, self.key)
     }
@@ -159,9 +159,9 @@ impl std::fmt::Display for At {
 
 /// A number of tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tried(pub u32);
+pub struct TryCount(pub u32);
 
-impl std::fmt::Display for Tried {
+impl std::fmt::Display for TryCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             1 => write!(f, "once"),
@@ -185,7 +185,7 @@ impl S3Error {
         }
     }
 
-    /// Whether the store cannot be used as things are, whatever is asked for: nobody answers, or it refuses.
+    /// Whether the store cannot be used as things are, whatever the request: it does not answer, or it refuses.
     pub fn is_unusable(&self) -> bool {
         use S3Error::{Denied, Failed, IgnoresConditions, NoBucket, NoCredentials, Start};
         match self {

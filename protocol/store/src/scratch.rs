@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A local path where a file or an object can be read. What was made for that is removed when this is dropped; until then
-/// it is held open, and the path leads to it whatever has its name.
+/// A local path where a file or an object can be read. What was made for that is removed when this is dropped; until
+/// then it is held open, and the path leads to it whatever has its name.
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
@@ -94,7 +94,7 @@ impl Stores {
         }
     }
 
-    /// A file in the scratch directory that nobody else has.
+    /// A file in the scratch directory, under a unique name.
     fn passing(&self, bytes: &[u8]) -> Result<LocalCopy, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let scratch = self.scratch();

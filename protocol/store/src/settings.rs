@@ -31,7 +31,7 @@ pub struct S3Settings {
     pub path_style: Option<bool>,
     /// Reads without credentials, from buckets open to all.
     pub anonymous: Option<bool>,
-    /// Whoever reads pays, for buckets that ask for that.
+    /// The requester pays, for buckets that are set up so.
     pub requester_pays: Option<bool>,
     /// Seconds that one call may take, without the time for its bytes (30).
     pub timeout: Option<u32>,

@@ -298,7 +298,7 @@ pub fn tasks(input: &[u8]) {
         Ok(recipes) => recipes,
         Err(recipe::RecipeError::Duplicate { .. } | recipe::RecipeError::Destinations { .. }) => return,
         Err(error) => {
-            assert!(recipe::read_list(FILE, input, u64::MAX).is_err(), "read as it comes, it is no list either");
+            assert!(recipe::read_list(FILE, input, u64::MAX).is_err(), "read as it comes, it is not a list either");
             return names_it(&error);
         }
     };

@@ -1,7 +1,7 @@
 //! Drives a production of recipes that nobody can make, and says what memory it takes: `null_coordinator URL
 //! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
 
-use edp_production::director::{self, Budget, DriveOptions, Left};
+use edp_production::director::{self, Budget, DriveOptions, ProductionEnd};
 use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::ledger_handle::LedgerHandle;
 use edp_production::retries::Policy;
@@ -62,7 +62,7 @@ fn main() {
         link.close().await;
         left.expect("a production that ends")
     });
-    assert_eq!((left, settled), (Left::Settled, recipes));
+    assert_eq!((left, settled), (ProductionEnd::Settled, recipes));
 }
 
 /// Resident memory now, and at most so far, in KiB.

@@ -173,7 +173,7 @@ fn whatever_stands_on_land_does_not_matter() {
             set(&production, &production.data(variable, step), point, false, value);
         }
     }
-    // Times of modification are compared, but are no part of an id.
+    // Times of modification are compared, but are not part of an id.
     production.plan();
     production.run(0);
     assert_eq!(files(&production.out), clean);

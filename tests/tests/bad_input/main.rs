@@ -1,4 +1,5 @@
-//! Bad input of every kind, end to end: it is named, it costs its own granules and nothing else, and it leaves no trace.
+//! Bad input of every kind, end to end: it is named, it costs its own granules and nothing else, and it leaves no
+//! trace.
 
 mod changes;
 mod destination;
@@ -139,7 +140,7 @@ fn calm(output: &Output) {
     }
 }
 
-/// Files below a root that are no granules.
+/// Files below a root that are not granules.
 fn temporary(root: &Path) -> Vec<String> {
     files(root).into_keys().filter(|name| !name.ends_with(".nc")).collect()
 }

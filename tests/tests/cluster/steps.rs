@@ -161,7 +161,7 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
 const ATTEMPTS: usize = 5;
 
 /// Reading what many granules need fails once: the grid, its geometry, factors and metadata, each in a worker of its
-/// own. That is no fault of any recipe, and says nothing about what is read later.
+/// own. That is not the fault of any recipe, and says nothing about what is read later.
 pub(crate) fn disk_flaky(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);

@@ -1,7 +1,7 @@
 //! What happens to a broker, to the ways to it, and to whoever uses them.
 
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
-use edp_queue::{Death, Link, LinkState, PublishError, Queue};
+use edp_queue::{DeadLetterReason, Link, LinkState, PublishError, Queue};
 use edp_tests::broker::Broker;
 use edp_tests::proxy::{Proxy, ProxyMode};
 use std::sync::Arc;
@@ -213,7 +213,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// A limit of connections is no refusal: others end theirs.
+/// A limit of connections is not a refusal: others end theirs.
 pub(super) async fn limited(broker: &Broker) -> Check {
     broker.control(["set_vhost_limits", "{\"max-connections\": 0}"]);
     let link = Link::amqp(options(&broker.url("guest", "guest"), "limited"))?;
@@ -240,7 +240,7 @@ pub(super) async fn policies(broker: &Broker) -> Check {
     let mut dead = soon(link.consumer(Queue::Dead, 1)).await?;
     let delivery = soon(dead.next()).await?.expect("a delivery");
     assert_eq!(number(&delivery.message), 1);
-    assert_eq!(delivery.message.death(), Some((Death::Expired, "edp.brief.recipes")));
+    assert_eq!(delivery.message.death(), Some((DeadLetterReason::Expired, "edp.brief.recipes")));
     delivery.ack();
 
     let link = Link::amqp(options(&broker.url("guest", "guest"), "short"))?;

@@ -49,7 +49,7 @@ fn everything_may_be_on_s3() {
     let verified = json(&expect(&mut cloud.coordinator(&["verify", list, "--output", "json"]), 0));
     assert_eq!((verified["good"].as_u64(), verified["extra"].as_array().unwrap().len()), (Some(all.len() as u64), 0));
 
-    // The granules are those of a production on disks: where the results are is no part of an id.
+    // The granules are those of a production on disks: where the results are is not part of an id.
     let out = cloud.path("local");
     let local = recipes(&cloud.fixture.plan(&out, "local.json", &[]));
     expect(cloud.worker(&["make"]).arg(cloud.path("local.json")), 0);

@@ -3,8 +3,9 @@
 //! Three of their habits do harm in a production, and are switched off for whatever program contains this crate:
 //!
 //! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems know no locks, where
-//!   opening then fails; and a grid that somebody else has open for writing would fail the recipes that need it.
-//!   Granules are written under names of their own, and inputs are protected by their digests, so locks protect nothing.
+//!   opening then fails; and a grid that another process has open for writing would fail the recipes that need it.
+//!   Granules are written under names of their own, and inputs are protected by their digests, so locks protect
+//!   nothing.
 //! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag
 //!   afterwards, so that a program that is started later does not keep a file open.
 //! * **Messages on the terminal.** Callers get errors as values; see [`silence_hdf5`].
@@ -47,9 +48,9 @@ extern "C" fn switch_locks_off() {
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = switch_locks_off;
 
-/// What decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode, the two libraries that
-/// arrange the file, and the encoder. Two programs that agree in it make the same bytes of the same recipe, whatever
-/// versions they have themselves.
+/// What decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode, the two
+/// libraries that arrange the file, and the encoder. Two programs that agree in it make the same bytes of the same
+/// recipe, whatever versions they have themselves.
 pub fn fingerprint() -> String {
     // first of all: only the first call into the library can keep it from tidying up at the end of the process
     silence_hdf5();

@@ -2,8 +2,8 @@
 //!
 //! Between the digest and the reading a file could become another, and some are given by their paths to HDF5: a damaged
 //! or hostile HDF5 file is the last thing to be opened unseen. So what is read is the open file itself, under the name
-//! that the system has for it. What remains is writing into the file while it is read: [`VerifiedFiles::are_unchanged`] finds
-//! that afterwards.
+//! that the system has for it. What remains is writing into the file while it is read: [`VerifiedFiles::are_unchanged`]
+//! finds that afterwards.
 
 use crate::cancel;
 use edp_files::{Files, PathHandle, Stamp, regular};
@@ -42,7 +42,7 @@ pub struct VerifiedFileError {
 
 impl VerifiedFiles {
     /// Opens files, and gives them together with their digests. A file of more bytes than `largest` says of it is not
-    /// read: hashing would take as long as its size says, which costs whoever made it nothing.
+    /// read: hashing would take as long as its size says, while a sparse file costs an attacker nothing.
     ///
     /// # Errors
     /// There are too many, one of them is too large or cannot be opened or read, or `cancel` was set.
@@ -142,8 +142,8 @@ impl VerifiedFiles {
         Ok(())
     }
 
-    /// Reads all verified files once more, from their beginning to their end: then what a library could not read of them was
-    /// there to be read, and had the digest that was taken.
+    /// Reads all verified files once more, from their beginning to their end: then what a library could not read of
+    /// them was there to be read, and had the digest that was taken.
     ///
     /// # Errors
     /// One cannot be read or has another digest, or `cancel` was set.

@@ -7,8 +7,8 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
-use edp_worker::drive::{Drive, Listed, Workers};
-use edp_worker::tasks::{Places, Share, Tasks, production_date};
+use edp_worker::drive::{Drive, TaskList, Workers};
+use edp_worker::tasks::{Share, SharedLocations, Tasks, production_date};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -82,7 +82,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     }
     let plan = &settings.plan;
     let either = |option: &Option<String>, setting: &Option<String>| option.clone().or_else(|| setting.clone());
-    let places = Places {
+    let places = SharedLocations {
         configuration: either(&options.config, &plan.config),
         grid: either(&options.grid, &plan.grid),
         metadata: either(&options.metadata, &plan.metadata),
@@ -106,7 +106,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
         recipes: tasks.recipes,
         stores,
         workers: Workers::Here(Box::new(worker)),
-        list: path.map(|at| Listed { at: at.clone(), part: share.map(Share::numbers) }),
+        list: path.map(|at| TaskList { at: at.clone(), part: share.map(Share::numbers) }),
     };
     let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
         Ok(driven) => driven,

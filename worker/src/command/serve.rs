@@ -7,7 +7,7 @@ use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Address, AddressError, Link, QueueOptions};
-use edp_worker::console::{self, Ending, Stop, Unreachable, Usage, note};
+use edp_worker::console::{self, Ending, Shutdown, Unreachable, Usage, note};
 use edp_worker::notice;
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::{AllowedRoots, AllowedRootsError};
@@ -94,13 +94,13 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
         patience: queue.patience,
     };
     let runtime = console::runtime().context("starting the runtime")?;
-    let stop = Stop::default();
+    let stop = Shutdown::default();
     let notice = notice::first(&settings.serve, service.grace);
     let asked = {
         let _within = runtime.enter();
         stop.asked_or("finishing what is under way", notice)
     };
-    // Whoever reads this may tell us to stop from now on.
+    // From now on, signals end the worker in order.
     note(&format!(
         "worker {}: {} slots, {}, production {}",
         service.worker.id, service.worker.slots, queue.address, options.production

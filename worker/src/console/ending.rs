@@ -1,9 +1,10 @@
 //! How a process ends.
 //!
-//! The programs end by [`leave`], never by returning from `main`: that would run the handlers which libraries registered
-//! for the end of the process, while threads may still be ending. The one of libcrypto, which comes with the netCDF
-//! library, frees what ending threads still need: one of 130 ends was an abort. Nothing here depends on such handlers.
-//! What has to happen before the end is done by the commands: files are closed, telemetry is sent, copies are removed.
+//! The programs end by [`leave`], never by returning from `main`: that would run the handlers which libraries
+//! registered for the end of the process, while threads may still be ending. The one of libcrypto, which comes with the
+//! netCDF library, frees what ending threads still need: one of 130 ends was an abort. Nothing here depends on such
+//! handlers. What has to happen before the end is done by the commands: files are closed, telemetry is sent, copies are
+//! removed.
 
 use super::Ending;
 use std::io::{self, Write as _};
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 /// Time that the threads of a runtime have to end. They are idle by then, but for a computation that does not end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends a runtime, and waits for its threads. A computation that does not end keeps nobody waiting: it ends with the
+/// Ends a runtime, and waits for its threads. A computation that does not end is not waited for: it ends with the
 /// process.
 pub fn shut_down(runtime: Runtime) {
     runtime.shutdown_timeout(PATIENCE);
@@ -21,7 +22,7 @@ pub fn shut_down(runtime: Runtime) {
 
 /// Ends the process.
 pub fn leave(ending: Ending) -> ! {
-    let _ = io::stdout().flush(); // whoever read it may be gone
+    let _ = io::stdout().flush(); // its reader may be gone
     leave_at_once(ending)
 }
 

@@ -8,7 +8,7 @@ mod terminal;
 
 pub use command_line::main;
 pub use ending::{leave, shut_down};
-pub use signals::Stop;
+pub use signals::Shutdown;
 pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};
 
 use crate::service::{self, Worker};

@@ -12,25 +12,25 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// A thread that tells how far a production is; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct ProgressThread {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Pulse {
+impl ProgressThread {
     /// Begins to tell how many there are at their end, of how many. None if there are no threads.
     pub(super) fn start(
         count: impl Fn() -> (u64, u64) + Send + 'static,
         tell: impl Fn(String) + Send + 'static,
-    ) -> Option<Pulse> {
-        Pulse::every(FIRST, count, tell)
+    ) -> Option<ProgressThread> {
+        ProgressThread::every(FIRST, count, tell)
     }
 
     fn every(
         first: Duration,
         count: impl Fn() -> (u64, u64) + Send + 'static,
         tell: impl Fn(String) + Send + 'static,
-    ) -> Option<Pulse> {
+    ) -> Option<ProgressThread> {
         let (end, ended) = mpsc::channel();
         let begun = Instant::now();
         let work = move || {
@@ -42,11 +42,11 @@ impl Pulse {
             }
         };
         let thread = std::thread::Builder::new().name("edp-progress".into()).spawn(work).ok()?;
-        Some(Pulse { end: Some(end), thread: Some(thread) })
+        Some(ProgressThread { end: Some(end), thread: Some(thread) })
     }
 }
 
-impl Drop for Pulse {
+impl Drop for ProgressThread {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn it_tells_until_it_is_dropped() {
         let (tell, told) = mpsc::channel();
-        let pulse = Pulse::every(Duration::from_millis(1), || (3, 24), move |line| drop(tell.send(line))).unwrap();
+        let pulse =
+            ProgressThread::every(Duration::from_millis(1), || (3, 24), move |line| drop(tell.send(line))).unwrap();
         for _ in 0..3 {
             let line = told.recv_timeout(Duration::from_secs(30)).unwrap();
             assert!(line.starts_with("progress: 3 of 24 granules after "), "{line}");

@@ -1,20 +1,20 @@
 //! Requests to shut down.
 
 use super::{Ending, Signal, ending, note};
-use crate::notice::Notice;
+use crate::notice::TerminationNotice;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A shutdown request: a signal, or a notice that the machine ends.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub struct Shutdown {
     seen: Arc<Mutex<Option<Signal>>>,
 }
 
-impl Stop {
+impl Shutdown {
     /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
-    /// once: whoever asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from the
-    /// call on, which must be within a runtime.
+    /// once: a user who asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from
+    /// the call on, which must be within a runtime.
     pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
         let asked = self.asked_or(doing, std::future::pending());
         async move {
@@ -22,13 +22,13 @@ impl Stop {
         }
     }
 
-    /// The same, also ready with a `notice`, and then says what that says. A notice is no signal: the first signal after
-    /// it finds the process ending in order, only the second ends it at once.
-    pub fn asked_or<N: Future<Output = Notice>>(
+    /// The same, also ready with a `notice`, and then says what that says. A notice is not a signal: the first signal
+    /// after it finds the process ending in order, only the second ends it at once.
+    pub fn asked_or<N: Future<Output = TerminationNotice>>(
         &self,
         doing: &'static str,
         notice: N,
-    ) -> impl Future<Output = Option<Notice>> + use<N> {
+    ) -> impl Future<Output = Option<TerminationNotice>> + use<N> {
         self.clone().hear(Signals::new(), doing, notice)
     }
 
@@ -36,8 +36,8 @@ impl Stop {
         self,
         mut signals: Signals,
         doing: &'static str,
-        notice: impl Future<Output = Notice>,
-    ) -> Option<Notice> {
+        notice: impl Future<Output = TerminationNotice>,
+    ) -> Option<TerminationNotice> {
         let notice = tokio::select! {
             signal = signals.next() => {
                 self.heard(signal, doing);
@@ -110,9 +110,9 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, one bit each, the lowest for signal 1. A process inherits what whoever started
-/// it ignores: `nohup` ignores the hangup, shells ignore Ctrl-C for the background jobs of scripts. Only Linux tells
-/// without changing it; elsewhere none counts as ignored.
+/// The signals that this process ignores, one bit each, the lowest for signal 1. A process inherits what the process
+/// that started it ignores: `nohup` ignores the hangup, shells ignore Ctrl-C for the background jobs of scripts. Only
+/// Linux tells without changing it; elsewhere none counts as ignored.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     of_status(&status).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! What people see: notes, a bar, a table.
 
-use super::pulse::Pulse;
+use super::pulse::ProgressThread;
 use edp_production::ledger::RecipeState;
 use edp_production::report::{GranuleEntry, Report};
 use edp_program::telemetry::lines;
@@ -18,7 +18,7 @@ pub fn note(text: &str) {
 
 /// What was asked for, on standard output, made safe to be shown (see [`text::page`]): names and reasons that come from
 /// outside go through [`text::line`] before they are put into lines. A reader that went away (`| head`) has had enough:
-/// that is no failure.
+/// that is not a failure.
 ///
 /// # Errors
 /// Standard output cannot be written for another reason, such as a full disk.
@@ -65,7 +65,7 @@ fn print(text: &str) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    _pulse: Option<Pulse>,
+    _pulse: Option<ProgressThread>,
     said: Mutex<ShownWarnings>,
 }
 
@@ -81,7 +81,7 @@ impl Progress {
         }
         let counts = bar.clone();
         let count = move || (counts.position(), counts.length().unwrap_or_default());
-        let pulse = (!is_bar).then(|| Pulse::start(count, |line| note(&line)));
+        let pulse = (!is_bar).then(|| ProgressThread::start(count, |line| note(&line)));
         Progress { bar, _pulse: pulse.flatten(), said: Mutex::default() }
     }
 

@@ -3,10 +3,10 @@
 
 mod local;
 
-use crate::console::{self, Ending, Progress, Signal, Stop, Usage, note};
+use crate::console::{self, Ending, Progress, Shutdown, Signal, Usage, note};
 use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
-use edp_production::director::{DriveError, Left};
+use edp_production::director::{DriveError, ProductionEnd};
 use edp_production::ledger::{LedgerError, RecipeState};
 use edp_production::records::{self, GranuleRecord, Manifest, Records};
 use edp_production::report::{GranuleEntry, Report};
@@ -44,12 +44,12 @@ pub struct Drive {
     /// Who makes the granules.
     pub workers: Workers,
     /// The list that the recipes came from, if they did, beside which is recorded what was made.
-    pub list: Option<Listed>,
+    pub list: Option<TaskList>,
 }
 
 /// A task list, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct TaskList {
     /// Where it is.
     pub at: Location,
     /// The part: its number, and how many there are.
@@ -58,7 +58,7 @@ pub struct Listed {
 
 /// How a command that made granules has ended.
 #[derive(Debug)]
-pub struct Driven {
+pub struct DriveResult {
     /// What became of every granule.
     pub report: Report,
     /// What the closing check found.
@@ -69,7 +69,7 @@ pub struct Driven {
     pub signal: Option<Signal>,
 }
 
-impl Driven {
+impl DriveResult {
     /// The ending of the command: everything is done only if the closing check agrees with the outcomes.
     pub fn ending(&self) -> Ending {
         match self.signal {
@@ -113,7 +113,7 @@ impl Drive {
         mut self,
         growth: impl FnOnce(Feed) -> G,
         progress: &Progress,
-    ) -> anyhow::Result<Result<Driven, Ending>>
+    ) -> anyhow::Result<Result<DriveResult, Ending>>
     where
         G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
     {
@@ -126,7 +126,7 @@ impl Drive {
         // The date is in a granule's bytes, but no part of the id.
         let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
-        let stop = Stop::default();
+        let stop = Shutdown::default();
         let ended = runtime.block_on(async {
             let shutdown = CancellationToken::new();
             let asked = stop.asked(match self.options.ledger {
@@ -159,7 +159,7 @@ impl Drive {
                 note(&format!("warning: what was made is not recorded: {}", chain(&error)));
             }
         }
-        Ok(Ok(Driven { report: ended.report, verified: ended.verified, unfit, signal: stop.signal() }))
+        Ok(Ok(DriveResult { report: ended.report, verified: ended.verified, unfit, signal: stop.signal() }))
     }
 
     /// The session, and whether it ended since nothing can be made; none if it was told to end before it had begun.
@@ -208,7 +208,7 @@ impl Drive {
         }
         let mut ended = session.end().await?;
         let is_unfit = unfit.is_some();
-        if let Left::GivenUp(reason) = &ended.left {
+        if let ProductionEnd::GivenUp(reason) = &ended.left {
             note(&format!("given up: {reason}"));
         } else if let Some(why) = unfit {
             note(&format!("stopped, since nothing can be made: {why}; mend it, and run it again"));

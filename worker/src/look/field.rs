@@ -94,7 +94,7 @@ impl FieldLevel {
     }
 }
 
-/// The grid of a variable, by the names of its last dimensions; `None` if it is no field.
+/// The grid of a variable, by the names of its last dimensions; `None` if it is not a field.
 fn kind(variable: &Described) -> Option<Kind> {
     match variable.dimensions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()[..] {
         [.., "tile", "j" | "j_g", "i" | "i_g"] => Some(Kind::Tiles),

@@ -1,6 +1,6 @@
 //! A quick look at a granule: one level of one variable as a PNG.
 //!
-//! Latlon granules become a map with north up. The 13 tiles of native granules are laid out as two pairs of faces:
+//! Latlon granules become a map with north up. The 13 tiles of native granules are laid out as two pairs of facets:
 //! those of tiles 0 to 5 as they are, those of tiles 7 to 12 turned so that north is up, the Arctic tile above
 //! tile 5, where their axes run on.
 // Pictures only: no value from here reaches a granule.

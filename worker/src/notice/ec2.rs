@@ -1,6 +1,6 @@
 //! What an EC2 instance is told about its own end, by its metadata service (IMDSv2).
 
-use super::Notice;
+use super::TerminationNotice;
 use aws_config::BehaviorVersion;
 use aws_config::imds::client::{Client, error::ImdsError};
 use aws_config::provider_config::ProviderConfig;
@@ -16,22 +16,22 @@ const PERIOD: Duration = Duration::from_secs(5);
 /// Time that one question may take, and that connecting may: the service is on the same host.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Programs heed this everywhere: the metadata service is not to be asked.
+/// AWS's own variable: the metadata service is not to be asked.
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
 const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
 const SCALING: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 
-/// Whether this machine says that it is an EC2 instance. Asks nobody: elsewhere, the address of the metadata service may
-/// be somebody else's, or swallow what is sent to it.
+/// Whether this machine says that it is an EC2 instance. Sends no request: elsewhere, the address of the metadata
+/// service may belong to another service, or swallow what is sent to it.
 pub(super) fn is_here() -> bool {
     std::fs::read_to_string("/sys/class/dmi/id/sys_vendor").is_ok_and(|vendor| vendor.trim() == "Amazon EC2")
 }
 
 /// Ready when the instance is to be taken back or scaled in. The endpoint is that of the settings, else what AWS
 /// programs use: their environment variables and configuration files, and the well-known address.
-pub(super) async fn watch(endpoint: Option<&str>) -> Notice {
+pub(super) async fn watch(endpoint: Option<&str>) -> TerminationNotice {
     if std::env::var(DISABLED).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         tracing::info!("{DISABLED} is set: notices of EC2 are not waited for");
         return std::future::pending().await;
@@ -81,14 +81,14 @@ fn start(endpoint: Option<&str>) -> Result<Client, String> {
 }
 
 /// One round of questions.
-async fn ask(service: &Client, advised: &mut bool) -> Result<Option<Notice>, String> {
+async fn ask(service: &Client, advised: &mut bool) -> Result<Option<TerminationNotice>, String> {
     if let Some(text) = get(service, INTERRUPTION).await? {
         return Ok(Some(interruption(&text)));
     }
     if let Some(state) = get(service, SCALING).await?
         && ends(&state)
     {
-        return Ok(Some(Notice { reason: format!("scale-in ({})", state.trim()), end: None }));
+        return Ok(Some(TerminationNotice { reason: format!("scale-in ({})", state.trim()), end: None }));
     }
     // Only advice: many instances that get it live on for long.
     if !*advised && get(service, REBALANCE).await?.is_some() {
@@ -110,7 +110,7 @@ async fn get(service: &Client, path: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn interruption(text: &str) -> Notice {
+fn interruption(text: &str) -> TerminationNotice {
     #[derive(Deserialize)]
     struct Action {
         action: String,
@@ -121,7 +121,7 @@ fn interruption(text: &str) -> Notice {
     let action = said.as_ref().map_or("?", |said| said.action.as_str());
     let reason = format!("spot interruption ({})", action.escape_debug().take(40).collect::<String>());
     let end = said.and_then(|said| said.time?.parse::<Timestamp>().ok());
-    Notice { reason, end: end.map(SystemTime::from) }
+    TerminationNotice { reason, end: end.map(SystemTime::from) }
 }
 
 /// Whether an instance on its way to this state stops running.

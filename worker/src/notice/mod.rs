@@ -18,14 +18,14 @@ pub const MARGIN: Duration = Duration::from_secs(20);
 
 /// The end of the machine is near.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct TerminationNotice {
     /// Why.
     pub reason: String,
     /// When, if that is known.
     pub end: Option<SystemTime>,
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for TerminationNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)?;
         match self.end.map(Timestamp::try_from) {
@@ -35,9 +35,9 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Ready with the first notice; waits for ever where there is nobody to give one. What cannot be asked hurts nothing: it
-/// is logged, and asked again.
-pub async fn first(settings: &ServeSettings, grace: Duration) -> Notice {
+/// Ready with the first notice; waits for ever where there is no source of notices. What cannot be asked hurts nothing:
+/// it is logged, and asked again.
+pub async fn first(settings: &ServeSettings, grace: Duration) -> TerminationNotice {
     let sources = settings.notices.unwrap_or_default();
     if sources == NoticeSources::Off {
         return std::future::pending().await;

@@ -1,6 +1,6 @@
 //! The end of a Slurm job.
 
-use super::{MARGIN, Notice};
+use super::{MARGIN, TerminationNotice};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// When the job ends, in seconds since 1970; Slurm sets it since version 22.05.
@@ -10,7 +10,7 @@ const END: &str = "SLURM_JOB_END_TIME";
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Ready when the time left to the job is what draining takes; never outside of jobs that say when they end.
-pub(super) async fn watch(grace: Duration) -> Notice {
+pub(super) async fn watch(grace: Duration) -> TerminationNotice {
     let text = std::env::var(END).ok();
     let seconds = text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     let Some(end) = seconds.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
@@ -19,7 +19,7 @@ pub(super) async fn watch(grace: Duration) -> Notice {
     loop {
         let wait = wait(end, grace, SystemTime::now());
         if wait.is_zero() {
-            return Notice { reason: "the Slurm job ends".into(), end: Some(end) };
+            return TerminationNotice { reason: "the Slurm job ends".into(), end: Some(end) };
         }
         tokio::time::sleep(wait.min(PERIOD)).await;
     }

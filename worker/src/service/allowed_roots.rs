@@ -26,7 +26,7 @@ pub enum AllowedRootsError {
     /// It is not there.
     #[error("root {0}")]
     Root(#[from] RootError),
-    /// It is no location.
+    /// It is not a location.
     #[error("root {0}")]
     Location(#[from] LocationError),
 }
@@ -50,10 +50,10 @@ impl AllowedRoots {
         Ok(AllowedRoots { directories: Arc::new(RootedDirs::hold(directories)?), objects })
     }
 
-    /// Roots as a setting has them: separated by `:` as in PATH, where `s3://` is no separator.
+    /// Roots as a setting has them: separated by `:` as in PATH, where `s3://` is not a separator.
     ///
     /// # Errors
-    /// One of them is no location.
+    /// One of them is not a location.
     pub fn split(text: &str) -> Result<Vec<Location>, LocationError> {
         const SCHEME: &str = "s3://";
         let mut roots = Vec::new();
@@ -100,8 +100,8 @@ impl AllowedRoots {
     fn check(&self, text: &str) -> Result<(), String> {
         match text.parse::<Location>().map_err(|e| chain(&e))? {
             Location::Local(path) => self.directories.resolve(&path).map(drop).map_err(|e| e.to_string()),
-            // Keys are no paths: nothing is resolved. What would mean something else as a path is refused all the same,
-            // since copies of objects lie under paths.
+            // Keys are not paths: nothing is resolved. What would mean something else as a path is refused all the
+            // same, since copies of objects lie under paths.
             Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
                 Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 const STRANGE: usize = 3;
 
 /// Task messages in a row that are not for a worker which was of use before, after which it is unfit. Its roots and its
-/// build do not change: the task messages do, or somebody who may publish sends what is meant for nobody.
+/// build do not change: the task messages do, or a hostile publisher sends messages that no worker can use.
 const HOSTILE: usize = 1000;
 
 /// What the task messages that came say about the worker.

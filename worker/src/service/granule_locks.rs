@@ -6,14 +6,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Granules that slots of this worker are at. A task message may come twice, and both would write the same part:
-/// whoever is second waits, and finds the granule there.
+/// the second one waits, and finds the granule there.
 #[derive(Debug, Default)]
 pub struct GranuleLocks {
     taken: Mutex<HashSet<String>>,
     free: Condvar,
 }
 
-/// How often somebody who waits looks whether he still should.
+/// Time between two looks at the cancellation flag while waiting.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A turn; it ends when this is dropped.

@@ -1,8 +1,8 @@
 //! Names of workers, which parts of granules carry, and whether the worker of a name may be at work.
 //!
-//! A name is `HOST-SPACE-PID-UNIQUE`: the host's name, where its process ids count (a digest of the boot of the machine and
-//! the namespace of processes), the process id, and random digits. Containers may share the host's name, and in each the
-//! first process has the id 1: the space tells them apart, and the random digits make every name new.
+//! A name is `HOST-SPACE-PID-UNIQUE`: the host's name, where its process ids count (a digest of the boot of the machine
+//! and the namespace of processes), the process id, and random digits. Containers may share the host's name, and in
+//! each the first process has the id 1: the space tells them apart, and the random digits make every name new.
 
 use edp_protocol::Digest;
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ const DIGITS: usize = 16;
 
 /// A name for a worker, or another program, of this process: new at every call.
 pub fn new_name() -> String {
-    // Where nobody can say which processes can be seen from here, no other worker is in the same space either.
+    // Where the process space is unknown, no other worker is in the same space either.
     let space = space().map_or_else(random, str::to_owned);
     format!("{}-{space}-{:x}-{}", host(), std::process::id(), random())
 }
@@ -38,7 +38,7 @@ pub fn may_be_at_work(worker: &str) -> bool {
     match pid {
         None => true,
         Some(pid) if Some(pid.as_raw_nonzero().get()) == own => false,
-        // "Not permitted" says that it runs, as somebody else.
+        // "Not permitted" says that it runs, under another user.
         Some(pid) => !matches!(test_kill_process(pid), Err(Errno::SRCH)),
     }
 }
@@ -49,8 +49,8 @@ pub(super) fn host() -> String {
     name.chars().take(HOST).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-/// Which processes can be seen from here: those of one boot of one machine, in one namespace. None where the system does
-/// not say it (only Linux does).
+/// Which processes can be seen from here: those of one boot of one machine, in one namespace. None where the system
+/// does not say it (only Linux does).
 pub(super) fn space() -> Option<&'static str> {
     static SPACE: OnceLock<Option<String>> = OnceLock::new();
     let find = || {

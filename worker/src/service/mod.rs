@@ -66,7 +66,7 @@ impl Worker {
 
     /// Makes the granule of a recipe and commits it to its destination; what stands there already is looked at as
     /// `look` says, and kept. Gives up at
-    /// the next level once `cancel` is set, and commits nothing after that: whoever set it may have said already that
+    /// the next level once `cancel` is set, and commits nothing after that: the caller may have published already that
     /// the granule is not there.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error
         (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
         (error, Some(system)) if error.is_of_output() => unwritable(system),
-        // The disk failed for a moment, or somebody took the part away: another try tells.
+        // The disk failed for a moment, or the partial file was removed: another attempt tells.
         (error, None) if error.is_of_output() && error.may_pass() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
@@ -204,8 +204,8 @@ fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error
     Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
 }
 
-/// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds fault
-/// counts if it is given twice. The outer error says that the storage, not the file, is to blame.
+/// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds
+/// fault counts if it is given twice. The outer error says that the storage, not the file, is to blame.
 fn look_at(
     path: &Path,
     recipe: &Recipe,

@@ -143,7 +143,7 @@ pub fn sweep_scratch(scratch: &Path) {
         // Other programs' files may lie there too: ours are named by the recipe's id.
         let id = granule.strip_suffix(".nc").unwrap_or_default();
         if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
-            let _ = std::fs::remove_file(entry.path()); // whoever else sweeps may be faster
+            let _ = std::fs::remove_file(entry.path()); // another worker that sweeps may be faster
         }
     }
 }

@@ -12,7 +12,7 @@
 //! 1/(1 - that part) as many slots to keep the cores busy; each costs the memory of one granule. The prefetch of the
 //! queue is the number of slots, so that no task message waits in a worker whose slots are full.
 //!
-//! What ends a worker: the wish of somebody or the end of its machine (it drains), nothing to do for long, an
+//! What ends a worker: a shutdown request or the end of its machine (it drains), nothing to do for long, an
 //! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
 //! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
 
@@ -40,7 +40,7 @@ use tracing::{Instrument as _, Span};
 pub struct Service {
     /// The worker.
     pub worker: Arc<Worker>,
-    /// What recipes may read and write; none if they are the user's own, who may do what he may.
+    /// What recipes may read and write; none if they are the user's own, which need no limits.
     pub roots: Option<AllowedRoots>,
     /// Time that a granule may take, unless its task message says less.
     pub deadline: Duration,
@@ -163,7 +163,7 @@ pub async fn serve(
                         busy.spawn(traced(slot.clone(), delivery, identified));
                     }
                     Err(error) => {
-                        // Nobody can make anything of it, and nobody asked for it by an id.
+                        // It cannot be answered: it names no recipe.
                         if let Some(count) = refusals.count("no task message") {
                             let message_id = &delivery.message.message_id;
                             tracing::error!(count, message_id, error = %chain(&error), "messages are refused that are not task messages");
@@ -212,7 +212,7 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
     tokio::pin!(ends);
     if timeout(grace, &mut ends).await.is_err() {
         slot.cancel.store(true, Ordering::Relaxed);
-        // A slot that does not heed this is stuck; its delivery goes back when the connection ends.
+        // A slot that does not react to this is stuck; its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
     }
 }

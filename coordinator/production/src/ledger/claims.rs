@@ -4,7 +4,7 @@ use super::{Due, Ledger, LedgerError};
 use rusqlite::{OptionalExtension as _, params};
 
 /// Workers that may speak of one attempt. A task message can come to several, since everything may come twice; each
-/// name that is written down takes room, and whoever can publish can invent as many as he likes.
+/// name that is written down takes room, and a hostile publisher can invent as many as it likes.
 const WORKERS: i64 = 16;
 
 /// What the ledger knows of the task message that a message speaks of.
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished);
         ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
         assert_eq!(claim(&ledger, &first, 1, "w"), published());
-        // Who has told how it ended is known to have.
+        // The worker that has told how it ended is recorded.
         ledger.write(&[started(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Transient)], 0).unwrap();
         let told = |worker| matches!(claim(&ledger, &first, 1, worker), Claim::Published { told: true, .. });
         assert_eq!(["w", "v", "u"].map(told), [false, true, false]);

@@ -54,7 +54,7 @@ pub enum LedgerError {
         /// The file.
         path: PathBuf,
     },
-    /// Another coordinator has it, and nobody else can even read it.
+    /// Another coordinator has it under an exclusive lock, so that it cannot even be read.
     #[error(
         "ledger {path}: a coordinator is at work on it, and lies on a file system where nobody else can use it \
          meanwhile: read its copy below the destination (.edp/NAME.ledger), or wait for the coordinator's end"
@@ -140,7 +140,7 @@ pub struct Ledger {
 }
 
 /// Milliseconds since 1970. Goes on steadily from what the clock said when it was first asked for: leases do not end
-/// because somebody has set the clock.
+/// because the clock was set back.
 pub fn now() -> i64 {
     static BEGIN: OnceLock<(Instant, Duration)> = OnceLock::new();
     let (begin, clock) =
@@ -167,7 +167,7 @@ impl Ledger {
     /// Opens the ledger of a production, or begins it. Only one process can have it at a time.
     ///
     /// # Errors
-    /// It is in use, belongs to another production, or is no ledger.
+    /// It is in use, belongs to another production, or is not a ledger.
     pub fn open(path: &Path, production: &str, policy: Policy) -> Result<Ledger, LedgerError> {
         Ledger::open_or_fetch(path, production, policy, |_| Ok(()))
     }
@@ -289,8 +289,8 @@ impl Ledger {
         done.map(drop).map_err(|e| self.fail(e))
     }
 
-    /// Puts everything into the file itself: until then the last part is in the write-ahead log beside it, and whoever
-    /// takes the file alone elsewhere loses that.
+    /// Puts everything into the file itself: until then the last part is in the write-ahead log beside it, and a
+    /// program that takes the file alone elsewhere loses that.
     ///
     /// # Errors
     /// The ledger cannot be written.
@@ -330,8 +330,8 @@ fn unopened(path: &Path, source: std::io::Error) -> LedgerError {
     }
 }
 
-/// Refuses a ledger that is no regular file, or has a FIFO or the like in the place of a file that SQLite keeps beside it:
-/// SQLite would wait for whoever opens the other end.
+/// Refuses a ledger that is not a regular file, or has a FIFO or the like in the place of a file that SQLite keeps
+/// beside it: SQLite would wait for the process that opens the other end.
 fn check_files(path: &Path) -> Result<(), LedgerError> {
     for end in ["", "-journal", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();

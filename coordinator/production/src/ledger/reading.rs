@@ -58,7 +58,7 @@ impl Ledger {
     /// The present list, in order.
     ///
     /// # Errors
-    /// The ledger cannot be read, or holds what is no recipe.
+    /// The ledger cannot be read, or holds what is not a recipe.
     pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
         let read = || {
             let mut statement = self.connection.prepare_cached(RECIPES)?;
@@ -94,7 +94,7 @@ impl Ledger {
     /// The recipe with an id; none if it is not known.
     ///
     /// # Errors
-    /// The ledger cannot be read, or holds what is no recipe.
+    /// The ledger cannot be read, or holds what is not a recipe.
     pub fn recipe(&self, id: &str) -> Result<Option<Recipe>, LedgerError> {
         let read = || {
             let query = "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE id = ?1";

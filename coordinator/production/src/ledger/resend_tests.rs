@@ -72,8 +72,8 @@ fn dropped_orders_are_sent_again_and_count_for_nothing() {
     ledger.write(&[started(&recipes[1], 1, "w")], 1).unwrap();
     let mut now = 0;
     for attempt in 1..20 {
-        let news = [dropped(&recipes[0], attempt), dropped(&recipes[0], attempt), dropped(&recipes[1], 1)];
-        assert!(ledger.write(&news, now).unwrap().is_empty());
+        let events = [dropped(&recipes[0], attempt), dropped(&recipes[0], attempt), dropped(&recipes[1], 1)];
+        assert!(ledger.write(&events, now).unwrap().is_empty());
         assert_eq!(ledger.under_way().unwrap(), 1);
         assert!(ledger.due(now + 1999, 9).unwrap().is_empty(), "not at once");
         // Nor must whoever comes at last wait for long.

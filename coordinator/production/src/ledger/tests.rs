@@ -254,7 +254,8 @@ fn held_recipes_are_not_sent() {
 fn other_files_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("p.ledger");
-    std::fs::write(&path, "this is no ledger, but a text that is long enough to be looked at by a database").unwrap();
+    std::fs::write(&path, "this is not a ledger, but a text that is long enough to be looked at by a database")
+        .unwrap();
     assert!(matches!(Ledger::open(&path, "p", POLICY), Err(LedgerError::Sqlite { .. })));
     let connection = rusqlite::Connection::open(directory.path().join("q.ledger")).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();

@@ -1,4 +1,4 @@
-//! The ledger for whoever only wants to see where a production stands, also while a coordinator is at work on it.
+//! The ledger read-only, to see where a production stands, also while a coordinator is at work on it.
 
 use super::reading::{SETTLED, counts, settled};
 use super::recipe_row::DONE;
@@ -166,7 +166,7 @@ impl View {
         let absent = |why: &str| LedgerError::Absent { path: path.into(), why: why.into() };
         let fail = |source: rusqlite::Error| match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => LedgerError::Exclusive { path: path.into() },
-            Some(ErrorCode::NotADatabase) => absent("is no ledger"),
+            Some(ErrorCode::NotADatabase) => absent("is not a ledger"),
             _ => sqlite(path, source),
         };
         match std::fs::metadata(path) {
@@ -176,13 +176,13 @@ impl View {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        // Nobody ends an exclusive lock soon.
+        // An exclusive lock lasts.
         let remote = is_remote(path).map_err(|source| LedgerError::Io { path: path.into(), source })?;
         connection.busy_timeout(if remote { Duration::ZERO } else { BUSY }).map_err(fail)?;
         let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
         match found {
             LAYOUT => Ok(View { path: path.into(), connection }),
-            0 => Err(absent("is no ledger")),
+            0 => Err(absent("is not a ledger")),
             _ => Err(LedgerError::Layout { path: path.into(), found }),
         }
     }

@@ -102,7 +102,7 @@ impl Ledger {
                     }
                     Some((number, granule, listed)) => {
                         if granule != recipe.granule {
-                            // The roots are no part of the id: the list puts a known recipe elsewhere.
+                            // The roots are not part of the id: the list puts a known recipe elsewhere.
                             let update = format!("{RESET} WHERE number = ?1");
                             transaction.prepare_cached(&update)?.execute([number])?;
                             let update =
@@ -181,7 +181,7 @@ impl Ledger {
         })
     }
 
-    /// Sends task messages again that were sent before a time, in ms since 1970, and that nobody has begun: they are
+    /// Sends task messages again that were sent before a time, in ms since 1970, and that no worker has begun: they are
     /// not in the queue any more. Says how many. One that is to run alone may be with a worker that has not begun it
     /// yet, since other granules are under way there: such ones are left out, unless they are meant as well
     /// (`solitary`).
@@ -234,7 +234,7 @@ impl Ledger {
         self.connection.execute(&reset, [state as i64]).map_err(|e| self.fail(e))
     }
 
-    /// Puts one recipe back to the beginning, by its id: its granule is not where it should be, or somebody wants it.
+    /// Puts one recipe back to the beginning, by its id: its granule is not where it should be, or it was asked for.
     ///
     /// # Errors
     /// The ledger cannot be written.
@@ -329,7 +329,7 @@ impl<'a> LedgerWriter<'a> {
         }
     }
 
-    /// The broker has dropped a task message. If somebody has begun it all the same, it goes on.
+    /// The broker has dropped a task message. If a worker has begun it all the same, it goes on.
     fn dropped(&self, id: &str, attempt: u32, reason: &str) -> rusqlite::Result<Option<Settled>> {
         let update = format!(
             "UPDATE recipe SET state = 0, due = ?1, reason = ?2
@@ -370,8 +370,8 @@ impl<'a> LedgerWriter<'a> {
         let insert = "INSERT INTO attempt (number, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)
                       ON CONFLICT DO NOTHING";
         let row = params![recipe.number, attempt, worker, self.now];
-        let is_news = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
-        if is_news && !recipe.state.is_settled() && attempt >= recipe.attempt && attempt > recipe.base {
+        let is_new = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
+        if is_new && !recipe.state.is_settled() && attempt >= recipe.attempt && attempt > recipe.base {
             let update = "UPDATE recipe SET state = 1, attempt = ?1, due = ?2 WHERE number = ?3";
             self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), recipe.number])?;
         }
@@ -392,11 +392,11 @@ impl<'a> LedgerWriter<'a> {
                       ON CONFLICT DO UPDATE SET ended = excluded.ended, kind = excluded.kind, reason = excluded.reason
                       WHERE ended IS NULL";
         let row = params![recipe.number, attempt, worker, self.now, kind, reason];
-        let is_news = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
-        if is_news && let Some((_, done, failed)) = self.workers.values_mut().find(|(number, ..)| *number == worker) {
+        let is_new = self.transaction.prepare_cached(insert)?.execute(row)? > 0;
+        if is_new && let Some((_, done, failed)) = self.workers.values_mut().find(|(number, ..)| *number == worker) {
             *(if kind == DONE { done } else { failed }) += 1;
         }
-        Ok(is_news)
+        Ok(is_new)
     }
 
     fn done(
@@ -418,7 +418,7 @@ impl<'a> LedgerWriter<'a> {
         };
         let settled = recipe.done(self.transaction, &made)?;
         if settled.is_some() {
-            // Who finds a granule knows less of it than who made it.
+            // A worker that finds a granule knows less of it than the one that made it.
             let or = if done.already { "IGNORE" } else { "REPLACE" };
             let insert = format!("INSERT OR {or} INTO detail VALUES (?1, ?2)");
             self.transaction.prepare_cached(&insert)?.execute(params![recipe.number, detail::pack(done)])?;
@@ -437,7 +437,7 @@ impl<'a> LedgerWriter<'a> {
     ) -> rusqlite::Result<Option<Settled>> {
         let causes = kept(&failed.reason);
         if failed.kind == FailureKind::Lost {
-            // Said by who was handed it, about whoever had it before: that may be himself.
+            // Reported by the worker that was handed it, about the worker that had it before: that may be the same one.
             let insert =
                 "INSERT INTO attempt (number, attempt, worker, started, ended, kind) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
                           ON CONFLICT DO NOTHING";
@@ -451,16 +451,16 @@ impl<'a> LedgerWriter<'a> {
             }
         } else {
             let json = serde_json::to_string(&causes).unwrap_or_default();
-            let is_news = self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
-            if is_news && failed.kind == FailureKind::Transient && attempt < recipe.attempt {
+            let is_new = self.ended(recipe, attempt, worker, kind(failed.kind), Some(&json))?;
+            if is_new && failed.kind == FailureKind::Transient && attempt < recipe.attempt {
                 return self.failed_late(recipe, attempt, worker, &causes);
             }
         }
         let under_way =
             attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == RecipeState::UnderWay);
         // An older attempt says nothing about the present one, unless that would end the same way.
-        let is_news = attempt > recipe.base && (under_way || failed.kind == FailureKind::Permanent);
-        if recipe.state.is_settled() || !is_news {
+        let is_new = attempt > recipe.base && (under_way || failed.kind == FailureKind::Permanent);
+        if recipe.state.is_settled() || !is_new {
             return Ok(None);
         }
         if attempt > recipe.attempt {

@@ -1,7 +1,7 @@
 //! The settings file: what it may be, and whose.
 //!
-//! A file that somebody has named is read whoever it belongs to. The one that is found in the current directory is not:
-//! in a directory that others can write, anybody could put one there, which sends data, and the credentials that go with
+//! A file that the user has named is read whatever its owner. The one that is found in the current directory is not: in
+//! a directory that others can write, anybody could put one there, which sends data, and the credentials that go with
 //! them, elsewhere.
 
 use super::{MAX_FILE_BYTES, SettingsError};
@@ -19,7 +19,7 @@ pub(super) fn read_named(path: &Path) -> Result<(String, Option<String>), Settin
     Ok((read.map_err(|source| SettingsError::Read { path: path.into(), source })?, writable.then(warning)))
 }
 
-/// Text of a file that nobody has named; none if it is not there.
+/// Text of the file that was not named by the user; `None` if there is no such file.
 pub(super) fn read_found(path: &Path) -> Result<Option<String>, SettingsError> {
     let fail = |source| SettingsError::Read { path: path.into(), source };
     let file = match regular::open(path) {
@@ -27,7 +27,7 @@ pub(super) fn read_found(path: &Path) -> Result<Option<String>, SettingsError> {
         file => file.map_err(fail)?,
     };
     let user = rustix::process::geteuid().as_raw();
-    // Whoever has made a link chooses what is read.
+    // The owner of a link chooses what is read.
     let link = fs::symlink_metadata(path).map_err(fail)?;
     if let Some((why, remedy)) = distrust(&file.metadata().map_err(fail)?, &link, user) {
         return Err(SettingsError::Foreign { path: path.into(), why, remedy });
@@ -45,7 +45,7 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
 }
 
 /// Why a file is not to be trusted by a user, and what to do; none if it is: it and the link that leads to it belong to
-/// the user or to root, and nobody else may write it.
+/// the user or to root, and no other user may write it.
 fn distrust(file: &Metadata, link: &Metadata, user: u32) -> Option<(String, &'static str)> {
     let stranger = [link.uid(), file.uid()].into_iter().find(|owner| ![user, 0].contains(owner));
     if let Some(owner) = stranger {

@@ -199,7 +199,7 @@ fn known(rest: &str) -> String {
     names.map(|names| format!(" ({names})")).unwrap_or_default()
 }
 
-/// Our own texts, which show no value. Of the library's, nobody knows which do.
+/// Our own texts, which show no value. The library's texts may show values.
 fn without_values(text: &str) -> String {
     let ours = ["the address of the queue: ", "endpoint: ", "write a program and its arguments"];
     if ours.iter().any(|start| text.starts_with(start)) {

@@ -1,5 +1,5 @@
-//! Lines on standard error that are not of the log: notices of a program, and its last error. Where the log is JSON they
-//! are, too, so that every line there is an object. Whatever of outside is in them is made safe to be shown, see
+//! Lines on standard error that are not of the log: notices of a program, and its last error. Where the log is JSON
+//! they are, too, so that every line there is an object. Whatever of outside is in them is made safe to be shown, see
 //! [`edp_protocol::text`].
 
 use super::Format;
@@ -17,8 +17,8 @@ pub fn set(format: Format) {
     JSON.store(format == Format::Json, Ordering::Relaxed);
 }
 
-/// Lets panics be told like errors: what they say may be of outside, too. With a backtrace where RUST_BACKTRACE asks for
-/// one.
+/// Lets panics be told like errors: what they say may be of outside, too. With a backtrace where RUST_BACKTRACE asks
+/// for one.
 pub fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
@@ -35,8 +35,8 @@ pub fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Writes a line. It is of level `ERROR` or `WARN` if it begins with `error: ` or `warning: `, else of level `INFO`; the
-/// log's filter does not matter. Nobody may be listening any more: that is no reason to fail.
+/// Writes a line. It is of level `ERROR` or `WARN` if it begins with `error: ` or `warning: `, else of level `INFO`;
+/// the log's filter does not matter. The reader may be gone already: that is not a reason to fail.
 pub fn write(text: &str) {
     let line = if is_json() { object(text) } else { text::line(text).into_owned() };
     let _ = writeln!(io::stderr(), "{line}");

@@ -124,7 +124,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
         Format::Json => log.with_ansi(false).event_format(json::JsonFormat).with_filter(filter).boxed(),
     };
     let (export, problems) = Export::start(program, &|name| std::env::var(name).ok());
-    // Lines in JSON name traces even if nobody collects these.
+    // Lines in JSON name traces even if these are not collected.
     let tracer = if format == Format::Json { Some(export.tracer_or_ids()) } else { export.tracer() };
     let spans = tracer.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);

@@ -11,8 +11,8 @@
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who we are; above what we say ourselves |
 //!
 //! The libraries themselves read `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_INSECURE` (and by signal),
-//! `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT` and `OTEL_METRIC_EXPORT_INTERVAL`. For `https://`
-//! the system's authorities are trusted.
+//! `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT` and `OTEL_METRIC_EXPORT_INTERVAL`. For
+//! `https://` the system's authorities are trusted.
 //!
 //! Spans wait in a queue of 2048 (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full, they are
 //! dropped. Measurements are sums in memory, and a failed sending loses none.
@@ -91,7 +91,8 @@ impl Export {
             match spans(variables, &runtime) {
                 Ok(exporter) => {
                     let losses = export.losses.clone();
-                    let sender = BatchSpanProcessor::builder(Watched { exporter, losses: losses.clone() }).build();
+                    let sender =
+                        BatchSpanProcessor::builder(WatchedExporter { exporter, losses: losses.clone() }).build();
                     let provider =
                         tracing_provider(&resource).with_span_processor(CountingProcessor { sender, losses }).build();
                     opentelemetry::global::set_tracer_provider(provider.clone());
@@ -103,7 +104,8 @@ impl Export {
         if wanted[1] {
             match measurements(variables, &runtime) {
                 Ok(exporter) => {
-                    let reader = PeriodicReader::builder(Watched { exporter, losses: export.losses.clone() }).build();
+                    let reader =
+                        PeriodicReader::builder(WatchedExporter { exporter, losses: export.losses.clone() }).build();
                     let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
                     opentelemetry::global::set_meter_provider(provider.clone());
                     export.metrics = Some(provider);
@@ -270,8 +272,8 @@ fn resource(program: Program<'_>, variables: Variables<'_>) -> Resource {
         .build()
 }
 
-/// Attributes as `OTEL_RESOURCE_ATTRIBUTES` has them: pairs with commas between, percent-encoded. What is no pair is left
-/// out.
+/// Attributes as `OTEL_RESOURCE_ATTRIBUTES` has them: pairs with commas between, percent-encoded. What is not a pair is
+/// left out.
 fn attributes(text: &str) -> Vec<KeyValue> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     let decoded = pairs.map(|(key, value)| (decode(key.trim()), decode(value.trim())));
@@ -304,7 +306,7 @@ struct Losses {
 }
 
 impl Losses {
-    /// A sending has failed. The first is said, so that somebody can mend it; the others would only be noise.
+    /// An export has failed. The first failure is logged, so that it can be mended; the others would only be noise.
     fn failed(&self, result: &OTelSdkResult) {
         if let Err(error) = result
             && !self.said.swap(true, Ordering::Relaxed)
@@ -357,12 +359,12 @@ impl SpanProcessor for CountingProcessor {
 
 /// An exporter whose failures are noticed.
 #[derive(Debug)]
-struct Watched<E> {
+struct WatchedExporter<E> {
     exporter: E,
     losses: Arc<Losses>,
 }
 
-impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
+impl opentelemetry_sdk::trace::SpanExporter for WatchedExporter<SpanExporter> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let count = batch.len() as u64;
         let result = self.exporter.export(batch).await;
@@ -386,7 +388,7 @@ impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
     }
 }
 
-impl PushMetricExporter for Watched<MetricExporter> {
+impl PushMetricExporter for WatchedExporter<MetricExporter> {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         let result = self.exporter.export(metrics).await;
         self.losses.failed(&result);

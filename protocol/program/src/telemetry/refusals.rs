@@ -1,6 +1,6 @@
 //! Messages that are refused, counted by the reason.
 //!
-//! Whoever can publish can publish millions of messages that mean nothing. Each is counted; few of them are spoken of.
+//! A hostile publisher can publish millions of meaningless messages. Each is counted; few of them are logged.
 
 use super::metrics::metrics;
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 pub struct Refusals(BTreeMap<&'static str, u64>);
 
 impl Refusals {
-    /// Counts a message. Gives the number of messages that were refused for this reason, if this one is to be spoken of:
-    /// the first, the tenth, the hundredth, and so on.
+    /// Counts a message. Gives the number of messages that were refused for this reason, if this one is to be spoken
+    /// of: the first, the tenth, the hundredth, and so on.
     pub fn count(&mut self, reason: &'static str) -> Option<u64> {
         metrics().refused(reason);
         let count = self.0.entry(reason).or_default();

@@ -1,8 +1,8 @@
 //! Spans that lead through the queues, and their context in the headers of messages.
 //!
-//! Each recipe of a production has one trace, whoever handles it and however often: its id is the first half of the
-//! SHA-256 of the production's name and the recipe's id. So attempts after a failure, a lost worker or a restart of the
-//! coordinator are found together, with nothing to remember:
+//! Each recipe of a production has one trace, whichever program handles it and however often: its id is the first half
+//! of the SHA-256 of the production's name and the recipe's id. So attempts after a failure, a lost worker or a restart
+//! of the coordinator are found together, with nothing to remember:
 //!
 //! ```text
 //! publish edp.default.recipes       coordinator: the task message is with the broker
@@ -108,7 +108,7 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
         let context = TraceContextPropagator::new().extract(&Headers(&message.headers));
         let producer = context.span().span_context().clone();
         if producer.is_valid() {
-            // Refused where nobody makes traces.
+            // Refused where traces are switched off.
             let _ = span.set_parent(context);
             span.add_link(producer);
         }

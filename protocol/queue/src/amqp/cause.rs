@@ -90,7 +90,7 @@ mod tests {
             assert!(cause.contains(part) && !cause.contains("s3cret"), "{cause}");
             assert!(!cause.contains("check user"), "{cause}");
         }
-        // without TLS it is somebody else's text
+        // without TLS the text is about something else
         assert!(!said("amqp://h", "received corrupt message of type InvalidContentType").contains("write amqp://"));
     }
 }

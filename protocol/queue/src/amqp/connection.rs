@@ -22,8 +22,8 @@ use std::time::Duration;
 /// How long the broker may take to end a connection that is of no use any more.
 pub(super) const HANG_UP: Duration = Duration::from_secs(2);
 
-/// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that is
-/// declared within milliseconds of the deletion of its predecessor.
+/// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that
+/// is declared within milliseconds of the deletion of its predecessor.
 const REST_BEFORE_DECLARING: Duration = Duration::from_secs(1);
 
 /// What a link does about its queues whenever it connects.
@@ -76,7 +76,7 @@ impl AmqpSession {
     /// Waits for something that has happened to the connection: it was lost (nothing), blocked or unblocked.
     pub(super) async fn event(&mut self) -> Result<Event, String> {
         match self.events.next().await {
-            // An error of a channel, which whoever uses that channel gets to know: the connection lives on.
+            // An error of a channel, which the user of that channel is told: the connection stays up.
             Some(event @ Event::Error(_)) if is_of_a_channel(&event) => Ok(event),
             Some(Event::Error(error)) => Err(error.to_string()),
             Some(event) => Ok(event),
@@ -117,11 +117,11 @@ pub(super) async fn attempt(
         socket.cut();
         match failure {
             // what refuses us later may be a broker that is just starting
-            Trouble::Amqp(error) if first && is_refusal(&error) => {
+            StepError::Amqp(error) if first && is_refusal(&error) => {
                 ConnectFailure::Final(shared.refused(cause::of(&error, &shared.options.address)))
             }
-            Trouble::Amqp(error) => ConnectFailure::Passing(cause::of(&error, &shared.options.address)),
-            Trouble::Late(why) => ConnectFailure::Passing(why),
+            StepError::Amqp(error) => ConnectFailure::Passing(cause::of(&error, &shared.options.address)),
+            StepError::Late(why) => ConnectFailure::Passing(why),
         }
     })?;
     let events = Box::pin(connection.events_listener());
@@ -143,7 +143,7 @@ async fn prepare(shared: &AmqpShared, direction: Direction, connection: &Connect
         }),
         Role::Declares => {
             if direction == Direction::Consuming {
-                take_seat(shared, connection).await?;
+                claim_coordinator_queue(shared, connection).await?;
                 revive(shared, connection).await?;
             }
             declare(shared, connection).await
@@ -227,14 +227,17 @@ pub(super) async fn declare(shared: &AmqpShared, connection: &Connection) -> Res
 }
 
 /// Takes the place of the one coordinator, for as long as the connection lasts.
-pub(super) async fn take_seat(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
-    let name = ShortString::from(shared.options.production.seat());
+pub(super) async fn claim_coordinator_queue(
+    shared: &AmqpShared,
+    connection: &Connection,
+) -> Result<(), ConnectFailure> {
+    let name = ShortString::from(shared.options.production.coordinator_queue());
     let channel = channel(shared, connection).await?;
-    let seat = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
     let taken = within(
         shared,
         "taking the coordinator's place",
-        channel.queue_declare(name.clone(), seat, FieldTable::default()),
+        channel.queue_declare(name.clone(), exclusive, FieldTable::default()),
     );
     match taken.await {
         Ok(found) if found.consumer_count() > 0 => {
@@ -242,7 +245,7 @@ pub(super) async fn take_seat(shared: &AmqpShared, connection: &Connection) -> R
             Ok(())
         }
         Ok(_) => {
-            // A queue that nobody uses is deleted where a policy lets queues expire, and the place would be free.
+            // An unused queue is deleted where a policy lets queues expire, and the place would be free.
             let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
             let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
             let consuming = within(shared, "holding the coordinator's place", consuming);
@@ -254,10 +257,10 @@ pub(super) async fn take_seat(shared: &AmqpShared, connection: &Connection) -> R
             });
             Ok(())
         }
-        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) && shared.may_be_own() => {
+        Err(StepError::Amqp(error)) if reply_code(&error) == Some(405) && shared.may_be_own() => {
             Err(ConnectFailure::Passing(OWN_PLACE.into()))
         }
-        Err(Trouble::Amqp(error)) if reply_code(&error) == Some(405) => Err(ConnectFailure::Taken),
+        Err(StepError::Amqp(error)) if reply_code(&error) == Some(405) => Err(ConnectFailure::Taken),
         Err(trouble) => Err(trouble.about(shared, &name)),
     }
 }
@@ -267,7 +270,7 @@ pub(super) async fn take_seat(shared: &AmqpShared, connection: &Connection) -> R
 /// and the destination make up for that.
 ///
 /// A queue is deleted if it was found not to serve again and again, and with it those that are empty, since what made
-/// one useless has often made the others so. None that somebody consumes from is touched: it serves.
+/// one useless has often made the others so. A queue that has a consumer is left alone: it works.
 async fn revive(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     if !Queue::ALL.into_iter().any(|queue| shared.is_dead(queue)) {
         return Ok(());
@@ -339,18 +342,18 @@ async fn close(shared: &AmqpShared, channel: &Channel) {
 }
 
 /// What can go wrong with one step.
-pub(super) enum Trouble {
+pub(super) enum StepError {
     Amqp(Error),
     Late(String),
 }
 
-impl Trouble {
+impl StepError {
     /// Sorts the errors of the broker about a queue.
     pub(super) fn about(self, shared: &AmqpShared, queue: &ShortString) -> ConnectFailure {
         let address = || shared.options.address.to_string();
         let error = match self {
-            Trouble::Late(why) => return ConnectFailure::Passing(why),
-            Trouble::Amqp(error) => error,
+            StepError::Late(why) => return ConnectFailure::Passing(why),
+            StepError::Amqp(error) => error,
         };
         match reply_code(&error) {
             Some(403) => ConnectFailure::Final(shared.refused(cause::of(&error, &shared.options.address))),
@@ -363,11 +366,11 @@ impl Trouble {
     }
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for StepError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Trouble::Amqp(error) => error.fmt(f),
-            Trouble::Late(why) => f.write_str(why),
+            StepError::Amqp(error) => error.fmt(f),
+            StepError::Late(why) => f.write_str(why),
         }
     }
 }
@@ -377,7 +380,7 @@ pub(super) async fn within<T>(
     shared: &AmqpShared,
     what: &str,
     step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Trouble> {
+) -> Result<T, StepError> {
     limited(shared.options.confirm, what, step).await
 }
 
@@ -386,10 +389,10 @@ pub(super) async fn limited<T>(
     limit: Duration,
     what: &str,
     step: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Trouble> {
+) -> Result<T, StepError> {
     match tokio::time::timeout(limit, step).await {
-        Ok(result) => result.map_err(Trouble::Amqp),
-        Err(_) => Err(Trouble::Late(format!("{what}: no answer within {} s", limit.as_secs_f32()))),
+        Ok(result) => result.map_err(StepError::Amqp),
+        Err(_) => Err(StepError::Late(format!("{what}: no answer within {} s", limit.as_secs_f32()))),
     }
 }
 
@@ -402,17 +405,18 @@ pub(super) fn reply_code(error: &Error) -> Option<u16> {
 }
 
 /// Whether the broker knows us and does not want us (403: user or password, 530: virtual host), or one side does not
-/// trust the other's certificate. A limit of connections (530 too) is no refusal: others end theirs.
+/// trust the other's certificate. A limit of connections (530 too) is not a refusal: others end theirs.
 fn is_refusal(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::IOError(error) => error.kind() == io::ErrorKind::InvalidData,
-        // what answers is no broker, or one that wants TLS
+        // what answers is not a broker, or one that wants TLS
         ErrorKind::ParsingError(_) => true,
         _ => matches!(reply_code(error), Some(403 | 530)) && !is_limit(&error.to_string()),
     }
 }
 
-/// Whether the broker says that a limit of connections or channels is reached: of the virtual host, the user or the node.
+/// Whether the broker says that a limit of connections or channels is reached: of the virtual host, the user or the
+/// node.
 fn is_limit(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("limit") && (text.contains("connection") || text.contains("channel"))

@@ -2,11 +2,11 @@
 
 use super::attempts::{Attempts, TAKEN};
 use super::connection::{
-    AmqpSession, ConnectFailure, HANG_UP, Role, Trouble, channel, check, declare, limited, look, reply_code, take_seat,
-    texts, within,
+    AmqpSession, ConnectFailure, HANG_UP, Role, StepError, channel, check, claim_coordinator_queue, declare, limited,
+    look, reply_code, texts, within,
 };
 use super::{AmqpShared, Direction};
-use crate::consumer::{self, DeliverySource, Settle, Subscription, carry};
+use crate::consumer::{self, DeliverySource, Settlement, Subscription, carry};
 use crate::{LinkRequest, Message, Queue, QueueError, Reply};
 use futures_util::StreamExt;
 use lapin::message::Delivery;
@@ -57,7 +57,7 @@ struct Actor {
 }
 
 /// How a connection ended.
-enum End {
+enum ConnectionEnd {
     Lost(String),
     /// By this program, which may want to hear of it.
     Closed(Option<oneshot::Sender<()>>),
@@ -92,8 +92,10 @@ impl Actor {
             };
             let end = self.serve(session, requests).await;
             match end {
-                Ok(End::Closed(done)) => return Ok(done),
-                Ok(End::Lost(why)) | Err(ConnectFailure::Passing(why)) => attempts.lost(&shared, why, self.of_use),
+                Ok(ConnectionEnd::Closed(done)) => return Ok(done),
+                Ok(ConnectionEnd::Lost(why)) | Err(ConnectFailure::Passing(why)) => {
+                    attempts.lost(&shared, why, self.of_use)
+                }
                 Err(ConnectFailure::Taken) => attempts.lost(&shared, TAKEN.into(), true),
                 Err(ConnectFailure::Final(error)) => return Err(error),
             }
@@ -114,13 +116,13 @@ impl Actor {
         &mut self,
         mut session: AmqpSession,
         requests: &mut mpsc::Receiver<LinkRequest>,
-    ) -> Result<End, ConnectFailure> {
+    ) -> Result<ConnectionEnd, ConnectFailure> {
         // a carrier whose connection is lost may wait for it: it ends, and hands its subscription back
         let (lost, over) = watch::channel(false);
         let mut settlers = Vec::new();
         self.of_use = false;
         let end = self.attend(&mut session, requests, &over, &mut settlers).await;
-        if let Ok(End::Closed(_)) = &end {
+        if let Ok(ConnectionEnd::Closed(_)) = &end {
             flush(&settlers).await;
             session.hang_up(&self.shared, Direction::Consuming, self.shared.options.confirm).await;
         }
@@ -137,8 +139,8 @@ impl Actor {
         session: &mut AmqpSession,
         requests: &mut mpsc::Receiver<LinkRequest>,
         over: &watch::Receiver<bool>,
-        settlers: &mut Vec<mpsc::WeakUnboundedSender<Settle>>,
-    ) -> Result<End, ConnectFailure> {
+        settlers: &mut Vec<mpsc::WeakUnboundedSender<Settlement>>,
+    ) -> Result<ConnectionEnd, ConnectFailure> {
         let mut tick = tokio::time::interval(TICK);
         loop {
             while let Some(subscription) = self.subscriptions.pop() {
@@ -150,7 +152,7 @@ impl Actor {
             if let Some(request) = self.waiting.pop_front()
                 && let Some(done) = self.answer(&session.connection, request).await?
             {
-                return Ok(End::Closed(Some(done)));
+                return Ok(ConnectionEnd::Closed(Some(done)));
             }
             if !self.waiting.is_empty() {
                 continue;
@@ -159,23 +161,23 @@ impl Actor {
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.keep(request),
-                    None => return Ok(End::Closed(None)),
+                    None => return Ok(ConnectionEnd::Closed(None)),
                 },
                 Some(carried) = self.carriers.join_next() => {
                     if let Some(why) = self.take_back(carried.unwrap_or_else(|_| Err((None, "a task has ended".into())))) {
-                        return Ok(End::Lost(why));
+                        return Ok(ConnectionEnd::Lost(why));
                     }
                 }
                 event = session.event() => drop(event.map_err(ConnectFailure::Passing)?),
                 _ = tick.tick() => {
                     if !session.connection.status().connected() {
-                        return Ok(End::Lost("the connection is gone".into()));
+                        return Ok(ConnectionEnd::Lost("the connection is gone".into()));
                     }
-                    // Whoever publishes has found it out; the next connection declares them anew.
+                    // The publisher has found it out; the next connection declares them anew.
                     let dead = Queue::ALL.into_iter().find(|queue| self.shared.is_dead(*queue));
                     if let Some(queue) = dead.filter(|_| self.shared.role() == Role::Declares) {
                         let queue = self.shared.options.production.queue(queue);
-                        return Ok(End::Lost(format!("the broker has the queue {queue}, and does not serve it")));
+                        return Ok(ConnectionEnd::Lost(format!("the broker has the queue {queue}, and does not serve it")));
                     }
                 }
             }
@@ -185,7 +187,7 @@ impl Actor {
     /// Keeps the subscription of a carrier that was lost; gives the reason.
     fn take_back(&mut self, carried: Result<(), (Option<Subscription>, String)>) -> Option<String> {
         let (subscription, why) = carried.err()?;
-        // One that has ended needs no other connection, and whoever has ended it waits for it.
+        // One that has ended needs no other connection, and its owner waits for it.
         self.subscriptions.extend(subscription.filter(|subscription| !subscription.ended()));
         Some(why)
     }
@@ -199,7 +201,7 @@ impl Actor {
         let shared = &self.shared;
         let unanswered = match request {
             LinkRequest::Declare(reply) => {
-                let declared = match take_seat(shared, connection).await {
+                let declared = match claim_coordinator_queue(shared, connection).await {
                     Ok(()) => declare(shared, connection).await,
                     taken => taken,
                 };
@@ -226,8 +228,8 @@ impl Actor {
         connection: &Connection,
         subscription: Subscription,
         mut over: watch::Receiver<bool>,
-    ) -> Result<mpsc::WeakUnboundedSender<Settle>, ConnectFailure> {
-        let source = match Channelled::open(&self.shared, connection, &subscription).await {
+    ) -> Result<mpsc::WeakUnboundedSender<Settlement>, ConnectFailure> {
+        let source = match ChannelConsumer::open(&self.shared, connection, &subscription).await {
             Ok(source) => source,
             Err(failure) => {
                 self.subscriptions.push(subscription);
@@ -249,11 +251,11 @@ impl Actor {
 }
 
 /// Waits until everything acknowledged so far is written.
-async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settle>]) {
+async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settlement>]) {
     for settler in settlers {
         let (done, flushed) = oneshot::channel();
         if let Some(settler) = settler.upgrade()
-            && settler.send(Settle::Flush(done)).is_ok()
+            && settler.send(Settlement::Flush(done)).is_ok()
         {
             drop(settler);
             let _ = flushed.await;
@@ -261,7 +263,7 @@ async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settle>]) {
     }
 }
 
-/// Answers a request. What has to do with the connection is no answer: the request waits for the next one.
+/// Answers a request. What has to do with the connection is not an answer: the request waits for the next one.
 fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), (Reply<T>, ConnectFailure)> {
     match result {
         Ok(value) => drop(reply.send(Ok(value))),
@@ -272,25 +274,25 @@ fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), 
 }
 
 /// A consumer on a channel of its own.
-struct Channelled {
+struct ChannelConsumer {
     shared: Arc<AmqpShared>,
     channel: Channel,
     consumer: Consumer,
 }
 
-impl Channelled {
+impl ChannelConsumer {
     async fn open(
         shared: &Arc<AmqpShared>,
         connection: &Connection,
         subscription: &Subscription,
-    ) -> Result<Channelled, ConnectFailure> {
+    ) -> Result<ChannelConsumer, ConnectFailure> {
         let name = ShortString::from(shared.options.production.queue(subscription.queue));
-        let silent = |trouble: &Trouble| match trouble {
-            Trouble::Late(_) => true,
+        let silent = |trouble: &StepError| match trouble {
+            StepError::Late(_) => true,
             // INTERNAL_ERROR: the queue's process is gone.
-            Trouble::Amqp(error) => reply_code(error) == Some(541),
+            StepError::Amqp(error) => reply_code(error) == Some(541),
         };
-        let failed = |trouble: Trouble| match trouble.about(shared, &name) {
+        let failed = |trouble: StepError| match trouble.about(shared, &name) {
             ConnectFailure::Final(error @ QueueError::Refused { .. }) => ConnectFailure::Final(error),
             // gone since it was looked for, or in trouble
             ConnectFailure::Final(error) => ConnectFailure::Passing(error.to_string()),
@@ -306,7 +308,7 @@ impl Channelled {
             match limited(shared.serving(), "beginning to consume", consuming).await {
                 Ok(consumer) => {
                     shared.trust(subscription.queue);
-                    return Ok(Channelled { shared: shared.clone(), channel, consumer });
+                    return Ok(ChannelConsumer { shared: shared.clone(), channel, consumer });
                 }
                 Err(trouble) if silent(&trouble) => {
                     shared.suspect(subscription.queue);
@@ -324,7 +326,7 @@ impl Channelled {
     }
 }
 
-impl DeliverySource for Channelled {
+impl DeliverySource for ChannelConsumer {
     async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
         match self.consumer.next().await {
             Some(Ok(delivery)) => {

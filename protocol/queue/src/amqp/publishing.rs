@@ -52,7 +52,7 @@ pub(super) async fn run(shared: Arc<AmqpShared>, mut outbox: mpsc::Receiver<Publ
 }
 
 /// A message that the broker has not confirmed yet.
-struct Flight {
+struct UnconfirmedMessage {
     publication: Publication,
     /// When it was sent.
     sent: Instant,
@@ -79,7 +79,7 @@ async fn fly(
     session: &mut AmqpSession,
     outbox: &mut mpsc::Receiver<Publication>,
     waiting: &mut VecDeque<Publication>,
-    flights: &mut BTreeMap<u64, Flight>,
+    flights: &mut BTreeMap<u64, UnconfirmedMessage>,
     of_use: &mut bool,
 ) -> Result<(), ConnectFailure> {
     let (options, begun) = (&shared.options, Instant::now());
@@ -102,7 +102,7 @@ async fn fly(
         {
             number += 1;
             confirms.push(send(&channel, shared, &publication, number));
-            flights.insert(number, Flight { publication, sent: Instant::now() });
+            flights.insert(number, UnconfirmedMessage { publication, sent: Instant::now() });
         }
         tokio::select! {
             Some((number, confirmed)) = confirms.next() => {
@@ -135,7 +135,7 @@ async fn fly(
             }
             publication = outbox.recv(), if flights.len() < WINDOW => match publication {
                 Some(publication) => waiting.push_back(publication),
-                // nobody is left to publish, nor to wait for what is under way
+                // no publisher is left, and nothing waits for what is under way
                 None => return Ok(()),
             },
             event = session.event() => match event.map_err(ConnectFailure::Passing)? {
@@ -165,11 +165,11 @@ async fn fly(
                     nacked.insert(queue, Instant::now());
                     doubt(shared, &session.connection, queue).await;
                 }
-                let late = |flight: &Flight| flight.sent.max(unblocked).elapsed() > options.confirm;
+                let late = |flight: &UnconfirmedMessage| flight.sent.max(unblocked).elapsed() > options.confirm;
                 if !blocked && flights.values().any(late) {
                     // One and the same silence counts once for each queue.
                     for queue in Queue::ALL {
-                        let is_silent = |flight: &Flight| flight.publication.queue == queue && late(flight);
+                        let is_silent = |flight: &UnconfirmedMessage| flight.publication.queue == queue && late(flight);
                         if shared.role() == Role::Declares && flights.values().any(is_silent) {
                             shared.suspect(queue);
                         }
@@ -192,7 +192,7 @@ async fn doubt(shared: &AmqpShared, connection: &Connection, queue: Queue) {
 fn give_up(
     shared: &AmqpShared,
     begun: Instant,
-    flights: &mut BTreeMap<u64, Flight>,
+    flights: &mut BTreeMap<u64, UnconfirmedMessage>,
     refused: &mut VecDeque<Publication>,
     why: &str,
 ) {

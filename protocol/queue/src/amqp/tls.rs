@@ -1,7 +1,7 @@
 //! What both sides of an encrypted connection must prove.
 
 use edp_files::regular;
-use edp_protocol::text::Named;
+use edp_protocol::text::NamedFile;
 use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -24,7 +24,7 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{what} {}: {source}", Named(.path))]
+    #[error("{what} {}: {source}", NamedFile(.path))]
     Read {
         /// What it is for.
         what: &'static str,
@@ -34,7 +34,7 @@ pub enum TlsError {
         source: io::Error,
     },
     /// A file holds nothing of the kind in PEM form.
-    #[error("{what} {}: it holds none in PEM form, or a damaged one", Named(.path))]
+    #[error("{what} {}: it holds none in PEM form, or a damaged one", NamedFile(.path))]
     Content {
         /// What it is for.
         what: &'static str,

@@ -280,7 +280,7 @@ pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &[Variable]) -> 
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// The global `coordinates` attribute: every coordinate that is no axis and that no data variable names.
+/// The global `coordinates` attribute: every coordinate that is not an axis and that no data variable names.
 pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: &[Variable]) -> Option<String> {
     let named: Vec<&str> = data
         .iter()

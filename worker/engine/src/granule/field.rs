@@ -55,7 +55,7 @@ pub enum FieldError {
         /// The input.
         input: String,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("stopped on request")]
     Cancelled,
 }
@@ -221,7 +221,7 @@ impl<O: OutputValue> ValueSummary<O> {
 
 /// Bytes that making a field takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct FieldMemory {
     /// A slab of the output.
     pub slab: u64,
     /// Its chunks.
@@ -230,11 +230,11 @@ pub struct Needs {
     pub thread: u64,
 }
 
-impl Needs {
+impl FieldMemory {
     /// Enough for either of two fields.
     #[must_use]
-    pub fn or(self, other: Needs) -> Needs {
-        Needs {
+    pub fn or(self, other: FieldMemory) -> FieldMemory {
+        FieldMemory {
             slab: self.slab.max(other.slab),
             chunks: self.chunks.max(other.chunks),
             thread: self.thread.max(other.thread),
@@ -292,7 +292,7 @@ impl Field<'_> {
     }
 
     /// The most bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
-    pub fn needs<O: OutputValue>(&self) -> Needs {
+    pub fn needs<O: OutputValue>(&self) -> FieldMemory {
         /// A deflate compressor, and what is small.
         const BESIDES: u64 = 2 << 20;
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
@@ -315,7 +315,7 @@ impl Field<'_> {
             }
         };
         let encoding = 3 * product(&chunk) * size + BESIDES;
-        Needs { slab, chunks: padded + padded / 500, thread: (read + rotated).max(encoding) }
+        FieldMemory { slab, chunks: padded + padded / 500, thread: (read + rotated).max(encoding) }
     }
 
     /// The levels of each slab, from above: as many as a chunk has. A field without levels is one slab.
@@ -389,8 +389,8 @@ impl Field<'_> {
                 let rotated = self.stages.time(Stage::Rotate, bytes as u64, || {
                     let (mut x, mut y) = (x.into_f32(), y.into_f32());
                     if vector.staggering == Staggering::Faces {
-                        still(self.grid.n, &self.grid.mask_w, level, &mut x);
-                        still(self.grid.n, &self.grid.mask_s, level, &mut y);
+                        zero_closed_faces(self.grid.n, &self.grid.mask_w, level, &mut x);
+                        zero_closed_faces(self.grid.n, &self.grid.mask_s, level, &mut y);
                     }
                     let mut rotated = vec![0.0; x.len()];
                     rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
@@ -497,9 +497,9 @@ impl Field<'_> {
     }
 }
 
-/// Puts 0 on closed faces that hold no number: they take part in the averages onto their neighbours, and no water
-/// passes through them, whatever a model run has there. Numbers stay as they are.
-fn still(n: usize, mask: &Mask, level: usize, plane: &mut [f32]) {
+/// Puts 0 on closed cell faces that hold NaN or infinity: they take part in the averages onto their neighbours, and no
+/// water passes through them, whatever a model run has there. Numbers stay as they are.
+fn zero_closed_faces(n: usize, mask: &Mask, level: usize, plane: &mut [f32]) {
     let open = mask.level(level.min(mask.levels() - 1));
     for (line, open) in open.chunks_exact(n).enumerate() {
         let start = compact::row(n, line / n, line % n) * n;

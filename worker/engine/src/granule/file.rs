@@ -37,8 +37,8 @@ pub enum FileError {
 
 impl FileError {
     /// Whether the same may succeed later: where the storage layer of the libraries failed, and the system does not say
-    /// why (if it does, the error is [`FileError::Io`]). The libraries say the same of a disk that failed for a moment and
-    /// of what they cannot do; trying again costs little, and tells.
+    /// why (if it does, the error is [`FileError::Io`]). The libraries say the same of a disk that failed for a moment
+    /// and of what they cannot do; trying again costs little, and tells.
     pub fn may_pass(&self) -> bool {
         /// Codes of the netCDF library for what HDF5 could not do (`NC_EHDFERR` to `NC_EVARMETA`), for input and output
         /// (`NC_EIO`), and for memory (`NC_ENOMEM`).
@@ -79,12 +79,12 @@ impl Writer {
     /// asks for it, is empty, and is the one that `path` leads to as long as this lives.
     ///
     /// # Errors
-    /// Something is in the file already, a definition is refused, or the disk is full or unwritable: then as the system's
-    /// own error.
+    /// Something is in the file already, a definition is refused, or the disk is full or unwritable: then as the
+    /// system's own error.
     pub fn create(path: &Path, dataset: &GranuleContent) -> Result<Writer, FileError> {
         chunks::silence_hdf5(); // whatever thread this is
-        // A handle of our own gives the system's own words for what is wrong; a create that fails inside the netCDF library
-        // leaves HDF5 with something it cannot close.
+        // A handle of our own gives the system's own words for what is wrong; a create that fails inside the netCDF
+        // library leaves HDF5 with something it cannot close.
         let fail = |source| FileError::Io { path: path.into(), source };
         let file = File::options().read(true).write(true).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() > 0 {
@@ -139,8 +139,9 @@ impl Writer {
 }
 
 /// Puts the system's own words in the place of an error of the libraries, if it has any: they say that they could not
-/// write, rarely why. Adding as many plain bytes to the file, which is no good any more, brings it out where the reason
-/// lasts (no room, no more quota, a file system that became read-only). What does not last stays the libraries' error.
+/// write, rarely why. Adding as many plain bytes to the file, which is not valid any more, brings it out where the
+/// reason lasts (no room, no more quota, a file system that became read-only). What does not last stays the libraries'
+/// error.
 fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> FileError {
     let mut try_plainly = || {
         file.seek(SeekFrom::End(0))?;
@@ -417,7 +418,7 @@ pub(super) mod tests {
         let path = dir.path().join("a");
         let file = File::create_new(&path).unwrap();
         assert!(explain(&path, &file, error(13), FRAME).may_pass(), "a guess of the library");
-        // what does not last is not explained, and nobody else's file is written to
+        // what does not last is not explained, and no other file is written to
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
         std::fs::write(&path, "another").unwrap();
         assert!(explain(&path, &file, error(netcdf_sys::NC_EHDFERR), FRAME).may_pass());

@@ -37,9 +37,9 @@ pub enum GateError {
 }
 
 /// Opens a file and holds its structure against the dataset and the chunks it was written from: dimensions, types, fill
-/// values, filters, attributes, chunk index and sizes, whether there is a chunk wherever the shape of a variable asks for
-/// one (whoever wrote the chunks may have left some out), and the values of everything that is stored plainly (time,
-/// bounds, coordinates). Gives out where the chunks are.
+/// values, filters, attributes, chunk index and sizes, whether there is a chunk wherever the shape of a variable asks
+/// for one (the writer of the chunks may have left some out), and the values of everything that is stored plainly
+/// (time, bounds, coordinates). Gives out where the chunks are.
 ///
 /// # Errors
 /// The file cannot be read, or [`GateError::Violations`] with all that differs.

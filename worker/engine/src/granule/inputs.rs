@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-/// A file from its beginning to its end, until somebody wants it to stop.
+/// A file from its beginning to its end, unless one of the flags cancels it.
 pub(super) struct CancellableReader<'a> {
     pub(super) file: &'a dyn ReadAt,
     pub(super) at: u64,
@@ -227,16 +227,16 @@ impl Assembly<'_> {
     }
 
     /// What was read for some outputs, by path below the source root, with the SHA-256 of every file that was read
-    /// whole: all but those of several records, unless their content was recorded when planning. What is on S3 is hashed when it has been fetched, and added by
-    /// [`Assembly::add_fetched`]. Gives up when `over` is set.
+    /// whole: all but those of several records, unless their content was recorded when planning. What is on S3 is
+    /// hashed when it has been fetched, and added by [`Assembly::add_fetched`]. Gives up when `over` is set.
     ///
     /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
     /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
     /// files once more in their order, on a thread of its own. Who comes first brings them into memory; beyond that it
     /// costs processor time alone, which the stage of this name shows. What is known from another granule is not read.
     ///
-    /// The last file waits for `spare`, or for its other end to be dropped: when the last chunk is being compressed, and
-    /// then the granule hashed, each of which is one core's work, there is a core to spare for it.
+    /// The last file waits for `spare`, or for its other end to be dropped: when the last chunk is being compressed,
+    /// and then the granule hashed, each of which is one core's work, there is a core to spare for it.
     pub(super) fn hash(
         &self,
         outputs: &[Output<'_>],

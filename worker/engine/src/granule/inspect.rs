@@ -1,4 +1,5 @@
-//! Looking at granules that exist: whose they are, and whether they are whole. Needs a recipe and the file, nothing else.
+//! Looking at granules that exist: whose they are, and whether they are whole. Needs a recipe and the file, nothing
+//! else.
 //!
 //! They may be anything, so they are read by the [`reader`](crate::reader): whatever a file does to the process that
 //! reads it is a finding about the file.
@@ -9,7 +10,7 @@ use super::file;
 use super::inflate;
 use super::time;
 use crate::metadata::global::is_placeholder;
-use crate::reader::opened::Opened;
+use crate::reader::opened::OpenFile;
 use crate::reader::{ReadError, ReaderSession};
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Recipe, RecipeError};
@@ -57,7 +58,7 @@ pub enum Identity {
     Same,
     /// The same recipe's, made by this earlier output version.
     Older(u32),
-    /// Another recipe's, or nobody's: what differs, as `name: found, wanted`.
+    /// Of another recipe, or not a granule of ours: what differs, as `name: found, wanted`.
     Other(Vec<String>),
 }
 
@@ -92,7 +93,8 @@ pub fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, places: bool) 
     Ok(ReaderSession::open(path)?.look(Some(recipe), depth, places)?)
 }
 
-/// Holds the identity of an existing file against a recipe: by `recipe_id`, or by `uuid` where EDP's attributes are kept.
+/// Holds the identity of an existing file against a recipe: by `recipe_id`, or by `uuid` where EDP's attributes are
+/// kept.
 ///
 /// # Errors
 /// The file is not readable, or the recipe has no plan.
@@ -123,9 +125,9 @@ pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectErr
     Ok(look(path, recipe, InspectionDepth::Structure, false)?.problems)
 }
 
-/// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated, to
-/// exactly the size that it must have, and held against its own check sums. So whatever has happened to compressed data
-/// is found; what lies plainly in the file has no check sum there.
+/// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated,
+/// to exactly the size that it must have, and held against its own check sums. So whatever has happened to compressed
+/// data is found; what lies plainly in the file has no check sum there.
 ///
 /// # Errors
 /// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
@@ -141,12 +143,12 @@ pub fn places(path: &Path) -> Result<Vec<wire::ChunkPlaces>, InspectError> {
     Ok(ReaderSession::open(path)?.look(None, InspectionDepth::Present, true)?.places)
 }
 
-/// [`look`], where the file is open. Without a recipe, it is nobody's granule.
+/// [`look`], where the file is open. Without a recipe, the identity is not compared.
 ///
 /// # Errors
 /// The file is not readable, in words.
 pub(crate) fn look_at(
-    opened: &mut Opened<'_>,
+    opened: &mut OpenFile<'_>,
     recipe: Option<&Recipe>,
     depth: InspectionDepth,
     places: bool,
@@ -178,7 +180,7 @@ fn in_words(error: netcdf::Error) -> String {
     error.to_string()
 }
 
-fn layouts(opened: &Opened<'_>, names: &[&str]) -> Result<Vec<Layout>, String> {
+fn layouts(opened: &OpenFile<'_>, names: &[&str]) -> Result<Vec<Layout>, String> {
     opened.image().layouts(names).map_err(|error| error.what())
 }
 
@@ -214,7 +216,7 @@ fn identity(attributes: &Attributes, recipe: &Recipe) -> Result<Identity, String
     Ok(Identity::Other(differs.collect()))
 }
 
-fn globals(opened: &mut Opened<'_>) -> netcdf::Result<Attributes> {
+fn globals(opened: &mut OpenFile<'_>) -> netcdf::Result<Attributes> {
     // Files of other origin may hold attributes of types that granules never do: they are not looked at.
     let file = opened.file()?;
     let known = file.attributes().filter(|a| a.value().ok().and_then(file::attribute_from).is_some());
@@ -250,7 +252,7 @@ fn types_of(variable: &netcdf::Variable<'_>) -> Vec<String> {
     problems
 }
 
-fn structure_of(opened: &mut Opened<'_>, recipe: &Recipe) -> Result<Vec<String>, String> {
+fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String>, String> {
     let plan = recipe.plan().map_err(|error| error.to_string())?;
     let mut problems = Vec::new();
     let mut chunked = Vec::new();

@@ -3,7 +3,7 @@
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
-use super::field::{FILL, Field, Needs, Route};
+use super::field::{FILL, Field, FieldMemory, Route};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
@@ -239,14 +239,14 @@ impl Assembly<'_> {
     /// How many slabs are under way at once: as many as do good, if the memory of a slot is enough for them.
     fn in_flight(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
         let threads = rayon::current_num_threads();
-        let needs: Vec<Needs> = fields
+        let needs: Vec<FieldMemory> = fields
             .iter()
             .map(|field| match self.resources.texts.configuration.precision {
                 OutputPrecision::Float32 => field.needs::<f32>(),
                 OutputPrecision::Float64 => field.needs::<f64>(),
             })
             .collect();
-        let all = needs.iter().copied().fold(Needs::default(), Needs::or);
+        let all = needs.iter().copied().fold(FieldMemory::default(), FieldMemory::or);
         let bytes = |in_flight| all.bytes(in_flight, threads).saturating_add(held_at_once(outputs, in_flight));
         if let Some(in_flight) = (1..=SLABS_IN_FLIGHT).rev().find(|in_flight| bytes(*in_flight) <= limit) {
             return Ok(in_flight);

@@ -19,9 +19,9 @@ struct StepState<E> {
     broken: bool,
 }
 
-/// Runs the steps `0..steps` on `threads` threads. Each is begun by `begin` and ended by `give`, both in the order of steps
-/// and one at a time; in between, `work` runs beside that of other steps, with scratch space that its thread keeps. No more
-/// steps than threads are ever between `begin` and the end of `give`.
+/// Runs the steps `0..steps` on `threads` threads. Each is begun by `begin` and ended by `give`, both in the order of
+/// steps and one at a time; in between, `work` runs beside that of other steps, with scratch space that its thread
+/// keeps. No more steps than threads are ever between `begin` and the end of `give`.
 ///
 /// # Errors
 /// That of the first step that fails. Steps after it may have been worked on, but are not handed over.
@@ -37,7 +37,7 @@ where
     E: Send,
 {
     let intake = Mutex::new((0, begin));
-    // Not within the state: handing over waits for whoever takes, and meanwhile other threads begin their next steps.
+    // Not within the state: handing over waits for the receiver, and meanwhile other threads begin their next steps.
     let give = Mutex::new(give);
     let state = Mutex::new(StepState { turn: 0, failed: None, broken: false });
     let changed = Condvar::new();

@@ -2,7 +2,7 @@
 //! (specification 04, section 5).
 
 use crate::grid::Native;
-use crate::grid::topology::{self, Beyond, Join};
+use crate::grid::topology::{self, CellBeyondEdge, Join};
 use crate::mds::compact::{self, TILES};
 
 /// Which component of the rotated vector is wanted.
@@ -51,10 +51,10 @@ pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x
     };
     let (x, y) = (tiles(x), tiles(y));
     // Beyond a turned seam the other component continues.
-    let beyond = |same: &[f32], other: &[f32], cell: Option<Beyond>| match cell {
+    let beyond = |same: &[f32], other: &[f32], cell: Option<CellBeyondEdge>| match cell {
         None => 0.0,
-        Some(Beyond { index, join: Join::Straight }) => same[index],
-        Some(Beyond { index, join: Join::Turned }) => other[index],
+        Some(CellBeyondEdge { index, join: Join::Straight }) => same[index],
+        Some(CellBeyondEdge { index, join: Join::Turned }) => other[index],
     };
     // Row by row, so that the compiler can take several cells at once.
     let (mut u, mut v) = (vec![0.0; n], vec![0.0; n]);
@@ -162,16 +162,17 @@ mod tests {
         }
     }
 
-    /// Around the Earth: on faces 1 and 2 x points east, on faces 4 and 5 y does; the cap lies still. No seam may show.
+    /// Around the Earth: on facets 1 and 2 x points east, on facets 4 and 5 y does; the cap lies still. No seam may
+    /// show.
     #[test]
     fn eastward_flow_is_eastward_on_all_faces() {
         let n = 4;
-        let face = |tile: usize| match tile {
+        let facet = |tile: usize| match tile {
             0..=5 => (1.0, 0.0),
             6 => (0.0, 0.0),
             _ => (0.0, -1.0),
         };
-        let (cs, sn): (Vec<f32>, Vec<f32>) = (0..13 * n * n).map(|at| face(at / (n * n))).unzip();
+        let (cs, sn): (Vec<f32>, Vec<f32>) = (0..13 * n * n).map(|at| facet(at / (n * n))).unzip();
         let (x, y) = (cs.clone(), sn.iter().map(|sn| -sn).collect::<Vec<_>>());
         let still: Vec<f32> = (0..13 * n * n).map(|at| f32::from(u8::from(at / (n * n) != 6))).collect();
         let grid = Native::with_angles(n, cs, sn);

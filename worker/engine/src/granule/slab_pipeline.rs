@@ -88,7 +88,7 @@ impl Assembly<'_> {
                 OutputPrecision::Float64 => self.encode::<f64>(plan, &variables, fetching, spare_cores, to_writer),
             };
             // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
-            // by itself, and one that passes on goes to whoever called us.
+            // by itself, and one that passes on goes to the caller.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (written, seen)
         });
@@ -133,8 +133,8 @@ impl Assembly<'_> {
             _ => Ok(()),
         };
         let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..)));
-        // One slab is filled at a time. Otherwise all of them fill first, then all compress and come to their ends at once,
-        // where cores run out of work; so one is still compressing when another begins.
+        // One slab is filled at a time. Otherwise all of them fill first, then all compress and come to their ends at
+        // once, where cores run out of work; so one is still compressing when another begins.
         let filling = Mutex::new(());
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
             Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), field::ValueSummary::nothing())),
@@ -149,7 +149,7 @@ impl Assembly<'_> {
                 }
                 let spare_cores = || {
                     if last == Some(step) {
-                        let _ = spare_cores.send(()); // who waited for it may have given up
+                        let _ = spare_cores.send(()); // the receiver may have given up
                     }
                 };
                 Ok((ChunkBatch::Own(field.compress(&codec, levels.clone(), slab, spare_cores)?), seen))

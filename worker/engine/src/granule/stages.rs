@@ -78,12 +78,12 @@ pub const WHOLE: &str = "make";
 pub struct Stages {
     parent: Span,
     begun: Instant,
-    taken: [Taken; Stage::ALL.len()],
+    taken: [StageUsage; Stage::ALL.len()],
 }
 
 /// What a stage has taken so far.
 #[derive(Debug, Default)]
-struct Taken {
+struct StageUsage {
     /// Opened when the stage is entered; entered by its clones, and closed when it is taken out. With the nanoseconds
     /// and bytes before it.
     span: Mutex<Option<(Span, [u64; 2])>>,
@@ -92,7 +92,7 @@ struct Taken {
     bytes: AtomicU64,
 }
 
-impl Taken {
+impl StageUsage {
     /// Nanoseconds and bytes so far.
     fn sums(&self) -> [u64; 2] {
         [&self.nanoseconds, &self.bytes].map(|sum| sum.load(Ordering::Relaxed))
@@ -190,7 +190,7 @@ mod tests {
         assert!(report[0].seconds >= 0.002 && report[2].seconds >= 0.0159, "{report:?}");
     }
 
-    /// Remembers spans by name, and how many hold each of them; one that nobody holds has ended.
+    /// Remembers spans by name, and how many hold each of them; a span that is not held any more has ended.
     #[derive(Default, Clone)]
     struct Watcher(Arc<Mutex<Vec<(&'static str, i32)>>>);
 

@@ -1,4 +1,4 @@
-//! What the values of a plane come to: its smallest and largest one, and how many are no good.
+//! What the values of a plane come to: its smallest and largest one, and how many are unusable.
 
 use super::field::OutputValue;
 
@@ -60,7 +60,7 @@ impl<O: OutputValue> Sums<O> {
 }
 
 /// Smallest and largest value of a plane with so many good values, if that is plain at first sight: so many are below
-/// the fill value, which neither it nor what is no number is, and none of these is infinite.
+/// the fill value, which neither it nor what is not a number is, and none of these is infinite.
 pub(super) fn plain_range<O: OutputValue>(values: &[O], good: usize) -> Option<[O; 2]> {
     let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
     let (mut low, mut high, mut below) = ([infinite; LANES], [none; LANES], [0_u32; LANES]);

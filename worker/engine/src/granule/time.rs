@@ -20,8 +20,8 @@ pub enum TimeError {
     /// The recipe has no such time.
     #[error("the recipe has no {0}: plan it again")]
     Missing(&'static str),
-    /// The text is no time.
-    #[error("{key}: '{text}' is no time of the form YYYY-MM-DDThh:mm:ss")]
+    /// The text is not a time.
+    #[error("{key}: '{text}' is not a time of the form YYYY-MM-DDThh:mm:ss")]
     Time {
         /// The key of the recipe.
         key: &'static str,
@@ -31,7 +31,7 @@ pub enum TimeError {
     /// The units are none that CF knows in this form.
     #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (days, hours, minutes or seconds)")]
     Units(String),
-    /// The time is no whole number of units, or too many.
+    /// The time is not a whole number of units, or too many.
     #[error("{key} {text} is not a 32-bit whole number of '{units}'")]
     Inexact {
         /// The key of the recipe.
@@ -46,7 +46,7 @@ pub enum TimeError {
 /// Encodes the times of a recipe.
 ///
 /// # Errors
-/// A time or the units cannot be read, or a time is no whole 32-bit number of units.
+/// A time or the units cannot be read, or a time is not a whole 32-bit number of units.
 pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
     let (seconds, reference) = parse_units(units).ok_or_else(|| TimeError::Units(units.into()))?;
     let encode_one = |key: &'static str, text: &Option<String>| {

@@ -470,7 +470,7 @@ mod tests {
             // the southern end has no tile that stores its corners: tile 9 to the right, and where tile 3 meets it
             ((9, 1, last), &[(9, 1, last), (9, 2, last)]),
             ((3, 0, last), &[(3, 0, last), (3, 1, last), (9, 0, last)]),
-            // three faces meet at this end of tile 2, and no tile stores the point
+            // three facets meet at this end of tile 2, and no tile stores the point
             ((2, last, 0), &[(2, last, 0), (2, last, 1), (6, last, 0)]),
         ] {
             assert_eq!(touched(N, 1, 0, cell), corners, "{cell:?}");

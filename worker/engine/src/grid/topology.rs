@@ -68,7 +68,7 @@ pub const TOP: [Option<Neighbour>; TILES] = [
 
 /// A cell beyond an edge, as an index into an array (tile, j, i).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Beyond {
+pub struct CellBeyondEdge {
     /// Index (tile * N + j) * N + i.
     pub index: usize,
     /// How its tile joins.
@@ -79,14 +79,14 @@ pub struct Beyond {
 ///
 /// # Panics
 /// When `tile` is none of the 13, or (in debug builds) `j` is not below `n`.
-pub fn right(n: usize, tile: usize, j: usize) -> Option<Beyond> {
+pub fn right(n: usize, tile: usize, j: usize) -> Option<CellBeyondEdge> {
     debug_assert!(j < n);
     RIGHT[tile].map(|Neighbour { tile, join }| {
         let index = match join {
             Join::Straight => (tile * n + j) * n,
             Join::Turned => tile * n * n + (n - 1 - j),
         };
-        Beyond { index, join }
+        CellBeyondEdge { index, join }
     })
 }
 
@@ -94,21 +94,21 @@ pub fn right(n: usize, tile: usize, j: usize) -> Option<Beyond> {
 ///
 /// # Panics
 /// When `tile` is none of the 13, or (in debug builds) `i` is not below `n`.
-pub fn top(n: usize, tile: usize, i: usize) -> Option<Beyond> {
+pub fn top(n: usize, tile: usize, i: usize) -> Option<CellBeyondEdge> {
     debug_assert!(i < n);
     TOP[tile].map(|Neighbour { tile, join }| {
         let index = match join {
             Join::Straight => tile * n * n + i,
             Join::Turned => (tile * n + (n - 1 - i)) * n,
         };
-        Beyond { index, join }
+        CellBeyondEdge { index, join }
     })
 }
 
 /// The corner at (tile, j, i) with `j` and `i` up to `n`, as an index into an array (tile, j_g, i_g).
 ///
 /// A corner on the right or top edge is a corner of the neighbour, which stores it as the low corner of one of its
-/// cells. The corners where three faces meet around the Arctic cap, and those on the edge of Antarctica, are the low
+/// cells. The corners where three facets meet around the Arctic cap, and those on the edge of Antarctica, are the low
 /// corner of no cell: `None`.
 ///
 /// # Panics
@@ -149,7 +149,7 @@ pub struct Halo<T> {
 /// When the field does not hold 13 N² values.
 pub fn halo<T: Copy>(n: usize, field: &[T], outside: T) -> Halo<T> {
     assert_eq!(field.len(), TILES * n * n, "values of 13 tiles, N = {n}");
-    let edge = |beyond: fn(usize, usize, usize) -> Option<Beyond>| {
+    let edge = |beyond: fn(usize, usize, usize) -> Option<CellBeyondEdge>| {
         let cells = (0..TILES * n).map(|at| beyond(n, at / n, at % n));
         cells.map(|cell| cell.map_or(outside, |cell| field[cell.index])).collect()
     };

@@ -76,8 +76,8 @@ impl Factors {
     }
 
     /// Opens a directory of factors of which the digests of some files are known: these files are refused, whenever
-    /// they are read, if they hold anything else. Levels are read long after the directory was looked at. Those that are
-    /// kept may take `memory` bytes; one that would take more by itself is refused before that is allocated.
+    /// they are read, if they hold anything else. Levels are read long after the directory was looked at. Those that
+    /// are kept may take `memory` bytes; one that would take more by itself is refused before that is allocated.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl Factors {
 
     /// Bytes of memory that the levels take that are loaded by now.
     pub(crate) fn bytes(&self) -> usize {
-        // Nobody waits here for one that is being loaded.
+        // A level that is being loaded is not waited for.
         let loaded = self.levels.iter().filter_map(|slot| slot.try_lock().ok());
         loaded.filter_map(|slot| slot.as_ref().map(|loaded| loaded.level.bytes())).sum()
     }
@@ -197,13 +197,13 @@ impl Factors {
         Ok(level)
     }
 
-    /// Forgets levels until there is room for so many bytes more. Granules need the levels one after the other: those go
-    /// first that will be needed last.
+    /// Forgets levels until there is room for so many bytes more. Granules need the levels one after the other: those
+    /// go first that will be needed last.
     fn make_room(&self, k: usize, bytes: usize) {
         let all = self.levels.len();
         let room = |levels: usize| (levels.saturating_add(bytes)) as u64 <= self.memory;
         let mut loaded = self.bytes();
-        // The one at `k` is locked by whoever has loaded it.
+        // The one at `k` is locked by the thread that has loaded it.
         for other in (1..all).map(|back| (k + all - back) % all) {
             if room(loaded) {
                 return;
@@ -350,8 +350,8 @@ pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
     Ok(found)
 }
 
-/// Whether the text is a level as it stands in file names: digits without leading zeros, of no more levels than there may
-/// be.
+/// Whether the text is a level as it stands in file names: digits without leading zeros, of no more levels than there
+/// may be.
 fn is_level_number(text: &str) -> bool {
     text.parse::<usize>().is_ok_and(|number| number < MAX_LEVELS && number.to_string() == text)
 }

@@ -1,6 +1,6 @@
 //! The compact layout: how one plane of 13N rows by N columns holds the 13 tiles.
 //!
-//! Tiles 0 to 6 lie one below the other. The faces behind tiles 7 to 9 and 10 to 12 are N rows of 3N values that
+//! Tiles 0 to 6 lie one below the other. The facets behind tiles 7 to 9 and 10 to 12 are N rows of 3N values that
 //! are re-read as 3N rows of N, so that the rows of their three tiles take turns.
 
 /// Number of tiles of a lat-lon-cap grid.
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The faces as they are stored: first row and shape (rows, columns), in units of N.
+    /// The facets as they are stored: first row and shape (rows, columns), in units of N.
     const FACES: [(usize, usize, usize); 5] = [(0, 3, 1), (3, 3, 1), (6, 1, 1), (7, 1, 3), (10, 1, 3)];
 
     #[test]
@@ -89,7 +89,7 @@ mod tests {
             prop_assert_eq!(again, compact);
         }
 
-        // Seen from the faces: cut each into three tiles along its long side, keeping its own axes.
+        // Seen from the facets: cut each into three tiles along its long side, keeping its own axes.
         #[test]
         fn tiles_are_cut_from_faces(n in 1_usize..9) {
             let compact: Vec<usize> = (0..13 * n * n).collect();
@@ -97,11 +97,11 @@ mod tests {
             to_tiles(n, &compact, &mut tiles);
             let mut expected: Vec<usize> = Vec::new();
             for (first, rows, columns) in FACES {
-                let face = &compact[first * n * n..][..rows * columns * n * n];
+                let facet = &compact[first * n * n..][..rows * columns * n * n];
                 for part in 0..rows * columns {
                     for j in 0..n {
                         let (r, c) = if rows == 3 { (part * n + j, 0) } else { (j, part * n) };
-                        expected.extend(&face[r * columns * n + c..][..n]);
+                        expected.extend(&facet[r * columns * n + c..][..n]);
                     }
                 }
             }

@@ -45,7 +45,7 @@ pub enum MdsError {
         /// The key.
         key: String,
     },
-    /// A value that is no number, out of range, or not one of the known words.
+    /// A value that is not a number, out of range, or not one of the known words.
     #[error("{file}, line {line}: {key} = {value}: expected {expected}")]
     Value {
         /// Name of the `.meta` file.

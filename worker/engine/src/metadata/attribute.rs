@@ -25,7 +25,7 @@ impl Value {
         }
     }
 
-    /// A value from metadata: texts and numbers; lists, objects and nulls are no attribute values.
+    /// A value from metadata: texts and numbers; lists, objects and nulls are not attribute values.
     pub fn from_json(value: &serde_json::Value) -> Option<Value> {
         match value {
             serde_json::Value::String(text) => Some(Value::Text(text.clone())),

@@ -129,7 +129,7 @@ impl Configuration {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// The text is no flat YAML mapping, a value does not fit its key, or keys without default are
+    /// The text is not a flat YAML mapping, a value does not fit its key, or keys without default are
     /// missing; the message names file, line and key.
     pub fn parse(name: &str, text: &[u8]) -> Result<(Configuration, Vec<Warning>), ConfigurationError> {
         let mut reader = KeyReader::new(name, text)?;

@@ -5,7 +5,7 @@ use super::source::Metadata;
 use super::variable::overlay;
 use edp_protocol::GridKind;
 
-/// Keys of a coordinate's entry that are no attributes.
+/// Keys of a coordinate's entry that are not attributes.
 const NOT_WRITTEN: [&str; 2] = ["name", "grid_dimension"];
 
 /// Attributes that a bounds variable inherits from its parent, so that equal ones are not written twice.

@@ -30,7 +30,7 @@ pub enum EntryError {
         /// What should be there.
         expected: &'static str,
     },
-    /// An entry is no object.
+    /// An entry is not an object.
     #[error("{file}: entry {index}: not an object; expected {{ \"name\": ... }}")]
     NotAnObject {
         /// The file.
@@ -77,7 +77,7 @@ impl Entries {
     /// Reads one file.
     ///
     /// # Errors
-    /// The file is no list of objects with names.
+    /// The file is not a list of objects with names.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<(Entries, Vec<Warning>), EntryError> {
         let (objects, warnings) = objects(file, bytes)?;
         let entries = objects.into_iter().enumerate().map(|(index, keys)| {
@@ -119,7 +119,7 @@ impl GlobalEntry {
     /// Reads one file of global attributes.
     ///
     /// # Errors
-    /// The file is no list of objects with name, type and a value of that type.
+    /// The file is not a list of objects with name, type and a value of that type.
     pub fn parse_list(file: &str, bytes: &[u8]) -> Result<(Vec<GlobalEntry>, Vec<Warning>), EntryError> {
         let (objects, warnings) = objects(file, bytes)?;
         let entries = objects.iter().enumerate().map(|(index, keys)| {

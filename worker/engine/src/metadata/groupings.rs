@@ -54,7 +54,7 @@ const KEYS: [&str; 14] = [
 /// Reads a groupings file; the position in the list is the index that job files use.
 ///
 /// # Errors
-/// The file is no list of objects, or an entry is broken; the message names file, index and key.
+/// The file is not a list of objects, or an entry is broken; the message names file, index and key.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<(Vec<Grouping>, Vec<Warning>), EntryError> {
     let (objects, mut warnings) = entry::objects(file, bytes)?;
     let mut groupings = Vec::with_capacity(objects.len());

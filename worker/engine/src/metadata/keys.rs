@@ -87,7 +87,7 @@ pub(super) fn shape(key: &str) -> Shape {
     }
 }
 
-/// All keys that are no misspellings.
+/// All keys that are not misspellings.
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
     TEXTS.into_iter().chain([LABELS, COMPRESSION]).chain(OTHERS)
 }

@@ -46,7 +46,7 @@ pub enum TableError {
         /// Its size in bytes.
         size: usize,
     },
-    /// The text is no table.
+    /// The text is not a table.
     #[error("{file}: not a table of comma-separated values: {source}")]
     Csv {
         /// The file.
@@ -78,7 +78,7 @@ impl Table {
     /// Reads a table. A byte order mark, both kinds of line ends and quoted line breaks are understood.
     ///
     /// # Errors
-    /// The text is no table, or one of the four columns that are used is missing.
+    /// The text is not a table, or one of the four columns that are used is missing.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<(Table, Vec<Warning>), TableError> {
         if bytes.len() > MAX_FILE_BYTES {
             return Err(TableError::TooLarge { file: file.into(), size: bytes.len() });

@@ -139,7 +139,7 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataEr
                 Ok(found) if found.is_file() && found.len() > MAX_FILE_BYTES as u64 => {
                     return Err(MetadataError::TooLarge { path });
                 }
-                // what is no file either is refused when it is opened
+                // what is not a file either is refused when it is opened
                 Ok(found) if !found.is_dir() => {
                     bytes += found.len();
                     wanted.push(path);

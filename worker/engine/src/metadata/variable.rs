@@ -6,7 +6,7 @@ use super::source::Metadata;
 use edp_protocol::GridKind;
 use std::collections::BTreeSet;
 
-/// Keys of a metadata entry that are no attributes.
+/// Keys of a metadata entry that are not attributes.
 const NOT_WRITTEN: [&str; 10] = [
     "name",
     "grid_dimension",

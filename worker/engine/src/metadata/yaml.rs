@@ -11,7 +11,7 @@ use std::fmt;
 /// What is to be done with the value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Take it as text; null is no text.
+    /// Take it as text; null is not a text.
     Text,
     /// Take it as a mapping of texts.
     Mapping,
@@ -41,9 +41,9 @@ pub(super) struct YamlItem {
     pub(super) value: YamlValue,
 }
 
-/// Why a text is no such mapping.
+/// Why a text is not such a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Defect {
+pub(super) struct YamlError {
     /// Line, from 1, if it is known.
     pub(super) line: Option<u64>,
     /// Key whose value was being read.
@@ -57,7 +57,7 @@ pub(super) struct Defect {
 /// # Errors
 /// The text is no YAML mapping, a value has not the shape asked for, or aliases and nesting go
 /// beyond what a configuration needs.
-pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<YamlItem>, Defect> {
+pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<YamlItem>, YamlError> {
     let mut key = None;
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
         Document { shape: &shape, key: &mut key }.deserialize(deserializer)
@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<Yam
         let text = error.to_string();
         let what = text.lines().next().unwrap_or_default();
         let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what).into();
-        Defect { line, key, what }
+        YamlError { line, key, what }
     })
 }
 

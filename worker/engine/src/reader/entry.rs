@@ -2,7 +2,7 @@
 //!
 //! This happens before `main`, so that no program can forget it, and those of tests have it too, whose `main` is not
 //! ours: a program that contains this crate and is started with the one argument [`COMMAND`], and with a socket as its
-//! standard input, serves whoever started it, and ends.
+//! standard input, serves the program that started it, and ends.
 //!
 //! `unsafe` is needed to be called before `main`, and to close what was inherited, which only a process that owns no
 //! descriptor yet may do.
@@ -22,7 +22,7 @@ extern "C" fn become_helper() {
     }
     #[cfg(target_os = "linux")]
     // SAFETY: there is one thread, and nothing in this process has opened a file yet: what is open beyond the standard
-    // streams was inherited, and nobody will use it. Kernels before 5.9 refuse the call, which changes nothing.
+    // streams was inherited, and is not used. Kernels before 5.9 refuse the call, which changes nothing.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
     }

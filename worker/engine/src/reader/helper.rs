@@ -35,7 +35,7 @@ pub(super) enum Fault {
     Ended(ExitStatus),
     /// It took too long.
     Deadline,
-    /// What it sent is no answer.
+    /// What it sent is not an answer.
     Nonsense(io::Error),
 }
 
@@ -44,7 +44,8 @@ impl Helper {
     /// which may be secret, and no terminal.
     pub(super) fn start() -> io::Result<Helper> {
         let path = std::env::current_exe()?;
-        // The running program need not lie under its name any more; where the system has another one for it, that is taken.
+        // The running program need not lie under its name any more; where the system has another one for it, that is
+        // taken.
         let itself = Path::new("/proc/self/exe");
         let mut command = Command::new(if itself.exists() { itself } else { &path });
         command.arg0(path.file_name().unwrap_or(path.as_os_str())).arg(COMMAND).env_clear();

@@ -12,14 +12,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const MOST: usize = 10_000;
 
 /// A file that the libraries have opened, once something was asked that needs it.
-pub(crate) struct Opened<'i> {
+pub(crate) struct OpenFile<'i> {
     image: &'i Image,
     file: Option<netcdf::FileMem<'i>>,
 }
 
-impl<'i> Opened<'i> {
-    pub(super) fn new(image: &'i Image) -> Opened<'i> {
-        Opened { image, file: None }
+impl<'i> OpenFile<'i> {
+    pub(super) fn new(image: &'i Image) -> OpenFile<'i> {
+        OpenFile { image, file: None }
     }
 
     /// The bytes of the file.
@@ -137,7 +137,7 @@ const MOST_VALUES: usize = 1 << 16;
 /// The file cannot be mapped, or is damaged.
 pub fn examine(file: &File) -> Result<(), String> {
     let image = Image::map(file).map_err(|error| error.to_string())?;
-    let mut opened = Opened::new(&image);
+    let mut opened = OpenFile::new(&image);
     let found = opened.describe().map_err(|error| error.to_string())?;
     let mut answers =
         vec![opened.answer(&Ask::Look { recipe: None, depth: InspectionDepth::Structure, places: true }).0];

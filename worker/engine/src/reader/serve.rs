@@ -1,7 +1,7 @@
 //! The helper process.
 
 use super::image::Image;
-use super::opened::Opened;
+use super::opened::OpenFile;
 use super::wire::{self, Answer, Ask, HelperRequest};
 use crate::granule::chunks::silence_hdf5;
 use std::fs::File;
@@ -17,7 +17,7 @@ pub(super) fn serve() -> i32 {
     silence_hdf5();
     #[cfg(target_os = "linux")]
     super::confine::confine();
-    // What is wrong with the socket can be told to nobody: the program sees that it is closed.
+    // What is wrong with the socket cannot be reported: the program sees that it is closed.
     let served = answer(&socket, &Answer::Ready, &[]).and_then(|()| serve_all(&socket));
     i32::from(served.is_err())
 }
@@ -42,7 +42,7 @@ fn serve_file(socket: &UnixStream, file: File, first: HelperRequest) -> io::Resu
         Err(error) => return answer(socket, &Answer::Unread(error.to_string()), &[]),
     };
     drop(file); // what is mapped stays
-    let mut opened = Opened::new(&image);
+    let mut opened = OpenFile::new(&image);
     let mut next = Some(first);
     while let Some(request) = next {
         if matches!(request.ask, Ask::Close) {

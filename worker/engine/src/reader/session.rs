@@ -24,7 +24,7 @@ const WORK: Duration = Duration::from_secs(10);
 /// Bytes of a file that are read in a second even by slow storage, and even by a slow processor.
 const RATE: u64 = 4 << 20;
 
-/// How many helpers may be ended from outside at one file (by the kernel where there is no memory, by somebody with a
+/// How many helpers may be ended from outside at one file (by the kernel where there is no memory, by a user with a
 /// signal) before that is a finding about the file.
 const TRIES: usize = 3;
 
@@ -162,7 +162,8 @@ impl ReaderSession {
         }
     }
 
-    /// Values of a part of a variable, the last dimension the fastest: `count` of them in each dimension from `start` on.
+    /// Values of a part of a variable, the last dimension the fastest: `count` of them in each dimension from `start`
+    /// on.
     ///
     /// # Errors
     /// They cannot be read, there are not so many, or there is no memory for them.
@@ -279,7 +280,7 @@ impl ReaderSession {
         Ok(helper)
     }
 
-    /// An error about a file that is as it was when it was opened; somebody who writes to it meanwhile did not damage it.
+    /// An error about a file that is as it was when it was opened; it was not damaged by a writer meanwhile.
     fn unless_changed(&self, error: ReadError) -> ReadError {
         match self.file.metadata() {
             Ok(now) if now.len() == self.size => error,
@@ -332,8 +333,8 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// Parts of an array of at most so many values each, in the order of the values: together they are the whole. Where they
-/// can, they end where chunks do, which would be decompressed several times otherwise.
+/// Parts of an array of at most so many values each, in the order of the values: together they are the whole. Where
+/// they can, they end where chunks do, which would be decompressed several times otherwise.
 fn slabs(start: &[usize], count: &[usize], chunk: Option<&[usize]>, most: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
     let inner = |axis: usize| count[axis + 1..].iter().try_fold(1_usize, |all, length| all.checked_mul(*length));
     let Some(axis) = (0..count.len()).find(|axis| inner(*axis).is_some_and(|inner| inner <= most)) else {

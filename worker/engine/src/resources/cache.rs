@@ -1,7 +1,7 @@
 //! The resources of all recipes of a process.
 
 use super::load::{load_grid, load_target, load_texts};
-use super::load_once::{Limit, LoadOnce, Unloaded};
+use super::load_once::{Limit, LoadError, LoadOnce};
 use super::verdicts::Verdicts;
 use super::{ModelGrid, ResourceError, Resources, Target, Texts};
 use crate::digest_cache::DigestCache;
@@ -178,11 +178,11 @@ impl Cache {
     }
 }
 
-impl From<Unloaded<ResourceError>> for ResourceError {
-    fn from(unloaded: Unloaded<ResourceError>) -> ResourceError {
+impl From<LoadError<ResourceError>> for ResourceError {
+    fn from(unloaded: LoadError<ResourceError>) -> ResourceError {
         match unloaded {
-            Unloaded::Cancelled => ResourceError::Cancelled,
-            Unloaded::Failed(error) => Arc::try_unwrap(error).unwrap_or_else(ResourceError::Earlier),
+            LoadError::Cancelled => ResourceError::Cancelled,
+            LoadError::Failed(error) => Arc::try_unwrap(error).unwrap_or_else(ResourceError::Earlier),
         }
     }
 }

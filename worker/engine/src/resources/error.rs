@@ -44,7 +44,7 @@ pub enum ResourceError {
         /// What the system says.
         source: io::Error,
     },
-    /// It is no text that somebody wrote.
+    /// The file is too large for a text of its kind.
     #[error("{path}: larger than the {MAX_FILE_BYTES} bytes that such a file may have")]
     TooLarge {
         /// The file.
@@ -76,7 +76,7 @@ pub enum ResourceError {
     /// The PO.DAAC table.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// The PO.DAAC table is no file whose digest is taken.
+    /// The PO.DAAC table is not a file whose digest is taken.
     #[error("{}: podaac_metadata_filename must name a .csv file of the metadata directory", .path.display())]
     TableName {
         /// The file that the configuration names.

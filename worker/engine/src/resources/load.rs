@@ -144,7 +144,7 @@ pub(super) fn load_texts(
 /// Reads the PO.DAAC table that a configuration names, the one that is held if files are, and what is odd about it.
 ///
 /// # Errors
-/// The file is not in the metadata directory, or is no such table.
+/// The file is not in the metadata directory, or is not such a table.
 pub fn load_table(
     metadata: &Path,
     configuration: &Configuration,
@@ -198,7 +198,8 @@ pub(super) fn load_grid(
     })
 }
 
-/// Loads the target grid and the mapping factors, but for their levels. The levels that are kept may take `memory` bytes.
+/// Loads the target grid and the mapping factors, but for their levels. The levels that are kept may take `memory`
+/// bytes.
 pub(super) fn load_target(
     model: &ModelGrid,
     [grid, factors]: [&str; 2],
@@ -288,7 +289,7 @@ fn digests_of_files(
     Ok(digests)
 }
 
-/// Digest of files by their path below a directory; where the directory lies is no part of it.
+/// Digest of files by their path below a directory; where the directory lies is not part of it.
 fn digest_of_set(root: &Path, files: &BTreeMap<PathBuf, Digest>) -> Digest {
     let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let parts: Vec<(String, &Digest)> = files.iter().map(|(path, digest)| (name(path), digest)).collect();

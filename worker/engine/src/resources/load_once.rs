@@ -1,8 +1,9 @@
 //! A bounded map whose values are loaded when they are first asked for.
 //!
 //! The first thread that asks for a key loads its value, outside of the lock: threads that want other keys go on, those
-//! that want the same key wait for that one load. Whoever waits or loads can be cancelled; when the loading thread is
-//! cancelled, one of those who wait loads instead. An error is given to all who waited for it, and is not kept.
+//! that want the same key wait for that one load. Waiting and loading can be cancelled; when the loading thread is
+//! cancelled, one of the waiting threads loads instead. An error is returned to all threads that waited for it, and is
+//! not kept.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -36,7 +37,7 @@ pub(crate) struct Limit<V> {
 
 /// Why there is no value.
 #[derive(Debug)]
-pub(crate) enum Unloaded<E> {
+pub(crate) enum LoadError<E> {
     /// The cancellation flag of the thread that asked is set.
     Cancelled,
     /// It could not be loaded, by this thread or by the one that this thread waited for.
@@ -73,7 +74,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         key: &K,
         cancel: &AtomicBool,
         load: impl FnOnce() -> Result<V, E>,
-    ) -> Result<V, Unloaded<E>> {
+    ) -> Result<V, LoadError<E>> {
         loop {
             let mut state = self.lock();
             state.clock += 1;
@@ -92,7 +93,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
                 }
             };
             if let Some(ended) = self.wait(state, &under_way, cancel)? {
-                return ended.map_err(Unloaded::Failed);
+                return ended.map_err(LoadError::Failed);
             }
         }
     }
@@ -103,16 +104,16 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         under_way: Arc<Load<V, E>>,
         cancel: &AtomicBool,
         load: impl FnOnce() -> Result<V, E>,
-    ) -> Result<V, Unloaded<E>> {
+    ) -> Result<V, LoadError<E>> {
         let ending = LoadGuard { of: self, key, load: &under_way };
         match load() {
             // Whatever it failed with, it may have been because of that.
-            Err(_) if cancel.load(Ordering::Relaxed) => Err(Unloaded::Cancelled),
+            Err(_) if cancel.load(Ordering::Relaxed) => Err(LoadError::Cancelled),
             loaded => {
                 let loaded = loaded.map_err(Arc::new);
                 let _ = under_way.set(Some(loaded.clone()));
                 drop(ending);
-                loaded.map_err(Unloaded::Failed)
+                loaded.map_err(LoadError::Failed)
             }
         }
     }
@@ -123,13 +124,13 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         mut state: MutexGuard<'_, CacheState<K, V, E>>,
         under_way: &Load<V, E>,
         cancel: &AtomicBool,
-    ) -> Result<Option<Result<V, Arc<E>>>, Unloaded<E>> {
+    ) -> Result<Option<Result<V, Arc<E>>>, LoadError<E>> {
         loop {
             if let Some(ended) = under_way.get() {
                 return Ok(ended.clone());
             }
             if cancel.load(Ordering::Relaxed) {
-                return Err(Unloaded::Cancelled);
+                return Err(LoadError::Cancelled);
             }
             state = self.ended.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -257,7 +258,7 @@ mod tests {
     fn errors_reach_all_who_waited_and_are_not_kept() {
         let (texts, begun) = (texts(8, 1000), Barrier::new(2));
         let error = |unloaded| match unloaded {
-            Err(Unloaded::Failed(error)) => error,
+            Err(LoadError::Failed(error)) => error,
             other => unreachable!("{other:?}"),
         };
         thread::scope(|scope| {
@@ -300,10 +301,10 @@ mod tests {
             });
             begun.wait();
             of_waiting.store(true, Ordering::Relaxed);
-            assert!(matches!(waiting.join().unwrap(), Err(Unloaded::Cancelled)));
+            assert!(matches!(waiting.join().unwrap(), Err(LoadError::Cancelled)));
             let patient = scope.spawn(|| ask(&texts, 0, 1));
             of_loading.store(true, Ordering::Relaxed);
-            assert!(matches!(loading.join().unwrap(), Err(Unloaded::Cancelled)));
+            assert!(matches!(loading.join().unwrap(), Err(LoadError::Cancelled)));
             assert!(patient.join().unwrap(), "it loads what the other has given up");
         });
     }

@@ -1,7 +1,7 @@
 //! Verdicts on the content of resources, kept so that the same files are not read and refused again for every recipe.
 //!
 //! A verdict belongs to what was looked at, not to a name: its key is a digest of the stamps of all files involved. A
-//! file that is put back or mended has another stamp, so that it is read again. Errors of reading are no verdicts.
+//! file that is put back or mended has another stamp, so that it is read again. Errors of reading are not verdicts.
 
 use super::ResourceError;
 use edp_files::{Files, Stamp};
@@ -65,7 +65,7 @@ impl Verdicts {
     }
 
     /// Keeps a verdict. `before` is the evidence from before the files were read, `after` that from after it: if they
-    /// differ, somebody is writing, and the verdict is on neither of them.
+    /// differ, the files are being written, and the verdict is on neither of them.
     pub(super) fn keep(&self, before: &Evidence, after: Option<&Evidence>, error: &Arc<ResourceError>) {
         let is_short = || chain(error.as_ref()).len() <= LONGEST;
         if before.settled && after.is_some_and(|after| after.digest == before.digest) && is_short() {
