@@ -1,12 +1,12 @@
-//! Committing a granule on a local file system: a part beside the target becomes the target, once.
+//! Committing a granule on a local file system: a partial file beside the target becomes the target, once.
 //!
-//! The order is that of design: write the part, check it, commit it if nothing is there yet. A granule under its
-//! final name is complete, whatever happened and whichever worker made it.
+//! The order is that of design: write the partial file, check it, commit it if nothing is there yet. A granule under
+//! its final name is complete, whatever happened and whichever worker made it.
 //!
-//! A part is held open from its creation to its commit, and everything is written, read and committed through this
-//! handle. Another user with the right to write into the directory can remove the partial file or put a link in its
-//! place; then the commit fails, and no other file is written to. (Without `/proc`, and on systems other than Linux,
-//! libraries and the commit have to use the name.)
+//! A partial file is held open from its creation to its commit, and everything is written, read and committed through
+//! this handle. Another user with the right to write into the directory can remove the partial file or put a link in
+//! its place; then the commit fails, and no other file is written to. (Without `/proc`, and on systems other than
+//! Linux, libraries and the commit have to use the name.)
 
 use crate::{Files, PathHandle};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -36,7 +36,7 @@ pub struct CommitError {
 pub enum Committed {
     /// The target is what was written.
     New,
-    /// Something was there before; the part is gone and the target untouched.
+    /// Something was there before; the partial file is gone and the target untouched.
     AlreadyThere,
 }
 
@@ -46,7 +46,7 @@ pub enum Committed {
 pub struct PartialFile {
     directory: PathHandle,
     name: OsString,
-    /// The part itself, whatever has its name by now.
+    /// The partial file itself, whatever has its name by now.
     file: PathHandle,
     /// Its name in the directory.
     path: PathBuf,
@@ -54,8 +54,8 @@ pub struct PartialFile {
 }
 
 impl PartialFile {
-    /// Makes the target's directories and an empty part. One left by an earlier life of this worker is removed. That a
-    /// part cannot be created is known before anybody computes for nothing.
+    /// Makes the target's directories and an empty partial file. One left by an earlier life of this worker is removed.
+    /// That a partial file cannot be created is known before anything is computed in vain.
     ///
     /// # Errors
     /// The target has no file name, or its directory cannot be made or written.
@@ -65,29 +65,31 @@ impl PartialFile {
             return Err(fail("find a file name in it")(io::ErrorKind::InvalidInput.into()));
         };
         let directory = files.make_directory(directory).map_err(fail("make its directory"))?;
-        let part = part_name(&name.to_string_lossy(), worker);
-        let path = directory.path().join(&part);
+        let partial = partial_name(&name.to_string_lossy(), worker);
+        let path = directory.path().join(&partial);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail("remove an earlier part of it")(e)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(fail("remove an earlier partial file of it")(e));
+            }
             _ => {}
         }
         let file = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = PathHandle::new(file.map_err(fail("write into its directory"))?, &directory.name().join(part));
+        let file = PathHandle::new(file.map_err(fail("write into its directory"))?, &directory.name().join(partial));
         Ok(PartialFile { directory, name: name.into(), file, path, target: target.into() })
     }
 
-    /// Where to write: a path that leads to the part that is held.
+    /// Where to write: a path that leads to the partial file that is held.
     pub fn path(&self) -> PathBuf {
         self.file.path()
     }
 
-    /// A message with names that people know in the place of the part's path.
+    /// A message with names that people know in the place of the partial file's path.
     pub fn named(&self, message: &str) -> String {
         self.directory.named(&self.file.named(message))
     }
 
-    /// Finds out whether the part can be committed where nothing is yet, before anybody computes for nothing. Some file
-    /// systems (exFAT, some in user space or over SMB) have no way to do that.
+    /// Finds out whether the partial file can be committed where nothing is yet, before anything is computed in vain.
+    /// Some file systems (exFAT, some in user space or over SMB) have no way to do that.
     ///
     /// What is found is remembered for each file system, so that it costs something once.
     ///
@@ -104,7 +106,7 @@ impl PartialFile {
         let trial = self.path.with_extension("trial");
         let tried = put_new(&self.path(), &self.path, &trial);
         if tried.is_ok() {
-            // Where there are no links, the part has moved.
+            // Where there are no links, the partial file has moved.
             let back = match identity(&self.path) {
                 Some(_) => fs::remove_file(&trial),
                 None => fs::rename(&trial, &self.path),
@@ -125,20 +127,22 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Makes the part the target if there is none yet, or in any case if `replace`; when this returns, it is on the
-    /// disk.
+    /// Makes the partial file the target if there is none yet, or in any case if `replace`; when this returns, it is on
+    /// the disk.
     ///
     /// # Errors
-    /// The part or its directory cannot be synced or linked, or the partial file was removed or replaced. What then
-    /// stands at the target is not the part's doing, but for a replaced part that was renamed; the error says so.
+    /// The partial file or its directory cannot be synced or linked, or the partial file was removed or replaced. What
+    /// then stands at the target is not the partial file's doing, but for a replaced partial file that was renamed; the
+    /// error says so.
     pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
         let shown = &self.target;
         let fail = |action| move |source| CommitError { path: shown.clone(), action, source };
         let directory = self.directory.path();
         let target = directory.join(&self.name);
         let held = self.path();
-        File::open(&held).and_then(|file| file.sync_all()).map_err(fail("sync its part"))?;
-        let own = fs::metadata(&held).map(|found| (found.dev(), found.ino())).map_err(fail("look at its part"))?;
+        File::open(&held).and_then(|file| file.sync_all()).map_err(fail("sync its partial file"))?;
+        let own =
+            fs::metadata(&held).map(|found| (found.dev(), found.ino())).map_err(fail("look at its partial file"))?;
         if replace {
             fs::rename(&self.path, &target).map_err(fail("replace it"))?;
         } else if let Err(e) = put_new(&held, &self.path, &target) {
@@ -146,16 +150,16 @@ impl PartialFile {
             if identity(&target) != Some(own) {
                 return match e.kind() {
                     io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
-                    _ => Err(fail("link its part to it")(e)),
+                    _ => Err(fail("link its partial file to it")(e)),
                 };
             }
         }
         // A rename goes by the name, which another process may have given to another file a moment before.
         if identity(&target) != Some(own) {
-            return Err(fail("commit its part")(io::Error::other(REPLACED)));
+            return Err(fail("commit its partial file")(io::Error::other(REPLACED)));
         }
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail("sync its directory"))?;
-        Ok(Committed::New) // dropping self unlinks the part
+        Ok(Committed::New) // dropping self unlinks the partial file
     }
 }
 
@@ -176,7 +180,7 @@ const NO_COMMIT: &str = "this file system has neither hard links nor a rename th
                          or use --replace and make sure that each granule is made by one worker only";
 
 /// What is said when a granule is not what was written.
-const REPLACED: &str = "what stands there now is another file: somebody removed or replaced the part, or the granule, in \
+const REPLACED: &str = "what stands there now is another file: the partial file, or the granule, was removed or replaced in \
                         this moment";
 
 /// Device and inode of what is at a path; of a link itself, not of what it leads to.
@@ -219,16 +223,16 @@ impl Drop for PartialFile {
     }
 }
 
-/// Name of the part of a granule that a worker is writing.
-pub fn part_name(granule: &str, worker: &str) -> String {
+/// Name of the partial file of a granule that a worker is writing.
+pub fn partial_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 
-/// Removes the parts of granules that workers left behind, and says how many there were; those of workers that are
-/// `in_use` stay. Each directory is listed once.
+/// Removes the partial files of granules that workers left behind, and says how many there were; those of workers that
+/// are `in_use` stay. Each directory is listed once.
 ///
 /// # Errors
-/// A directory cannot be listed or a part not removed; a directory that does not exist has no parts.
+/// A directory cannot be listed or a partial file not removed; a directory that does not exist has no partial files.
 pub fn sweep<'a>(
     targets: impl IntoIterator<Item = &'a Path>,
     in_use: impl Fn(&str) -> bool,
@@ -241,7 +245,7 @@ pub fn sweep<'a>(
     }
     let mut swept = 0;
     for (directory, names) in names {
-        let fail = |source| CommitError { path: directory.into(), action: "sweep the parts in it", source };
+        let fail = |source| CommitError { path: directory.into(), action: "sweep the partial files in it", source };
         let entries = match fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
@@ -251,7 +255,7 @@ pub fn sweep<'a>(
             let entry = entry.map_err(fail)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let Some((granule, worker)) = parts_of(&name) else { continue };
+            let Some((granule, worker)) = granule_and_worker(&name) else { continue };
             if names.contains(OsStr::new(granule)) && !in_use(worker) {
                 match fs::remove_file(entry.path()) {
                     Ok(()) => swept += 1,
@@ -264,9 +268,9 @@ pub fn sweep<'a>(
     Ok(swept)
 }
 
-/// The granule and the worker that the name of a part, or of a trial to commit one, speaks of.
-pub fn parts_of(part: &str) -> Option<(&str, &str)> {
-    let name = part.strip_prefix('.')?;
+/// The granule and the worker that the name of a partial file, or of a trial to commit one, speaks of.
+pub fn granule_and_worker(partial: &str) -> Option<(&str, &str)> {
+    let name = partial.strip_prefix('.')?;
     name.strip_suffix(".part").or_else(|| name.strip_suffix(".trial"))?.rsplit_once('.')
 }
 
@@ -277,10 +281,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     use std::os::unix::fs::symlink;
 
-    fn part(target: &Path, worker: &str, text: &str) -> PartialFile {
-        let part = PartialFile::new(target, worker, &Files::default()).unwrap();
-        fs::write(part.path(), text).unwrap();
-        part
+    fn partial(target: &Path, worker: &str, text: &str) -> PartialFile {
+        let partial = PartialFile::new(target, worker, &Files::default()).unwrap();
+        fs::write(partial.path(), text).unwrap();
+        partial
     }
 
     fn files(dir: &Path) -> Vec<String> {
@@ -294,11 +298,11 @@ mod tests {
     fn the_first_commit_wins_and_no_part_stays() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("a/b/g.nc");
-        let (first, second) = (part(&target, "w1", "one"), part(&target, "w2", "two"));
+        let (first, second) = (partial(&target, "w1", "one"), partial(&target, "w2", "two"));
         assert_eq!(first.commit(false).unwrap(), Committed::New);
         assert_eq!(second.commit(false).unwrap(), Committed::AlreadyThere);
         assert_eq!(fs::read_to_string(&target).unwrap(), "one");
-        assert_eq!(part(&target, "w3", "three").commit(true).unwrap(), Committed::New);
+        assert_eq!(partial(&target, "w3", "three").commit(true).unwrap(), Committed::New);
         assert_eq!(fs::read_to_string(&target).unwrap(), "three");
         assert_eq!(files(target.parent().unwrap()), ["g.nc"]);
     }
@@ -310,7 +314,7 @@ mod tests {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let commit = |i: usize| {
                 let target = &target;
-                scope.spawn(move || part(target, &format!("w{i}"), &format!("{i}")).commit(false).unwrap())
+                scope.spawn(move || partial(target, &format!("w{i}"), &format!("{i}")).commit(false).unwrap())
             };
             let threads: Vec<_> = (0..16).map(commit).collect();
             threads.into_iter().map(|t| t.join().unwrap()).collect()
@@ -323,12 +327,12 @@ mod tests {
     fn a_dropped_part_is_removed_and_a_left_one_swept() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("g.nc");
-        drop(part(&target, "w", "x"));
+        drop(partial(&target, "w", "x"));
         assert!(files(dir.path()).is_empty());
-        fs::write(dir.path().join(part_name("g.nc", "dead")), "x").unwrap();
-        fs::write(dir.path().join(part_name("h.nc", "alive")), "x").unwrap();
+        fs::write(dir.path().join(partial_name("g.nc", "dead")), "x").unwrap();
+        fs::write(dir.path().join(partial_name("h.nc", "alive")), "x").unwrap();
         let nowhere = dir.path().join("none/g.nc");
-        fs::write(dir.path().join(part_name("g.nc", "alive")), "x").unwrap();
+        fs::write(dir.path().join(partial_name("g.nc", "alive")), "x").unwrap();
         assert_eq!(sweep([target.as_path(), &nowhere], |worker| worker == "alive").unwrap(), 1);
         assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
     }
@@ -346,7 +350,7 @@ mod tests {
             for swap in
                 [|victim: &Path, name: &Path| symlink(victim, name), |_: &Path, name: &Path| fs::write(name, "his")]
             {
-                let taken = part(&target, "w", "");
+                let taken = partial(&target, "w", "");
                 fs::remove_file(&taken.path).unwrap();
                 swap(&victim, &taken.path).unwrap();
                 fs::write(taken.path(), "granule").unwrap();
@@ -357,7 +361,7 @@ mod tests {
                 let _ = fs::remove_file(&target);
             }
             // and the next try has what it wants
-            assert_eq!(part(&target, "w", "granule").commit(replace).unwrap(), Committed::New);
+            assert_eq!(partial(&target, "w", "granule").commit(replace).unwrap(), Committed::New);
             assert_eq!(files(target.parent().unwrap()), ["g.nc"]);
         }
     }
@@ -385,10 +389,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         check(&dir.path().join("new/deeper"), "w", &Files::default()).unwrap();
         assert!(files(&dir.path().join("new/deeper")).is_empty());
-        let part = PartialFile::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
-        part.check_commit().unwrap();
+        let partial = PartialFile::new(&dir.path().join("g.nc"), "w", &Files::default()).unwrap();
+        partial.check_commit().unwrap();
         assert_eq!(files(dir.path()), [".g.nc.w.part", "new"]);
-        drop(part);
+        drop(partial);
         assert_eq!(files(dir.path()), ["new"]);
         // left by a process that was killed in between
         fs::write(dir.path().join(".g.nc.w.trial"), "").unwrap();

@@ -346,7 +346,8 @@ impl Stores {
     /// The object store refuses it, does not answer in time, or ignores conditions.
     pub fn put(&self, file: &Path, at: &Location, recipe_id: &str, replace: bool) -> Result<Committed, StoreError> {
         let Location::S3 { bucket, key } = at else {
-            let source = io::Error::other("a local granule is committed as a part beside it; please report this");
+            let source =
+                io::Error::other("a local granule is committed as a partial file beside it; please report this");
             return Err(StoreError::Io { path: file.into(), source });
         };
         Ok(self.s3()?.put(file, bucket, key, recipe_id, replace)?)

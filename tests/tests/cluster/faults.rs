@@ -72,7 +72,7 @@ fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran
     let mut kills = 0;
     for _ in 0..fleet.model.granules() / 8 {
         let mut victim = None;
-        until("a part is written", || {
+        until("a partial file is written", || {
             fleet.refill();
             // parts of those that are gone stay until the end
             let mut writers = fleet.parts().into_iter().filter_map(|part| writer(&part));

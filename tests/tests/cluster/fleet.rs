@@ -230,7 +230,8 @@ impl<'a> Fleet<'a> {
         self.path("out")
     }
 
-    /// A file of the model's results that this production alone may spoil: its recipes name it instead of the shared one.
+    /// A file of the model's results that this production alone may spoil: its recipes name it instead of the shared
+    /// one.
     pub(crate) fn own_input(&self, name: &str) -> PathBuf {
         let text = fs::read_to_string(&self.list).unwrap();
         let shared = self.model.fixture.demo.results.clone();
@@ -430,7 +431,7 @@ fn is_part(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "part")
 }
 
-/// The worker that writes a part: parts carry its name, which has its process id.
+/// The worker that writes a partial file: partial files carry its name, which has its process id.
 pub(crate) fn writer(part: &Path) -> Option<u32> {
     let name = part.file_name()?.to_str()?.strip_suffix(".part")?;
     u32::from_str_radix(name.rsplit('-').nth(1)?, 16).ok()

@@ -1,9 +1,9 @@
 //! Faults at system calls, by strace: at every step of the order in which things must happen, without any hook in the
 //! programs.
 //!
-//! A worker writes the part, checks it, syncs it, links it, syncs the directory, unlinks the part, publishes the
-//! outcome, hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then acknowledges.
-//! Each of these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
+//! A worker writes the partial file, checks it, syncs it, links it, syncs the directory, unlinks the partial file,
+//! publishes the outcome, hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then
+//! acknowledges. Each of these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
 
 use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -31,7 +31,7 @@ fn death(calls: &str, n: usize) -> Beneath {
 
 /// System calls of a worker, and how many of them one thread makes for its first granule and some more: opening the
 /// part, writing it, reading it at the gate, syncing it and its directory, linking, unlinking (an older part, a trial,
-/// the part itself), and speaking with the broker (task messages, beginning, outcome, acknowledgement).
+/// the partial file itself), and speaking with the broker (task messages, beginning, outcome, acknowledgement).
 const OF_WORKERS: [(&str, usize); 7] = [
     ("openat", 60),
     ("pwrite64,write", 60),

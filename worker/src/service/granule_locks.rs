@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Granules that slots of this worker are at. A task message may come twice, and both would write the same part:
-/// the second one waits, and finds the granule there.
+/// Granules that slots of this worker are at. A task message may come twice, and both would write the same partial
+/// file: the second one waits, and finds the granule there.
 #[derive(Debug, Default)]
 pub struct GranuleLocks {
     taken: Mutex<HashSet<String>>,

@@ -1,4 +1,4 @@
-//! Names of workers, which parts of granules carry, and whether the worker of a name may be at work.
+//! Names of workers, which partial files of granules carry, and whether the worker of a name may be at work.
 //!
 //! A name is `HOST-SPACE-PID-UNIQUE`: the host's name, where its process ids count (a digest of the boot of the machine
 //! and the namespace of processes), the process id, and random digits. Containers may share the host's name, and in

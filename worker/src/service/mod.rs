@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A worker: what its slots share.
 #[derive(Debug)]
 pub struct Worker {
-    /// Its name, new at every start; parts of granules carry it.
+    /// Its name, new at every start; partial files of granules carry it.
     pub id: String,
     /// Granules made at once.
     pub slots: usize,
@@ -97,15 +97,15 @@ impl Worker {
             }
         }
         let unwritten = |e: CommitError| Failed::by(unwritable(recipe, &e.source), &e);
-        let part = PartialFile::new(target, &self.id, files).map_err(unwritten)?;
+        let partial = PartialFile::new(target, &self.id, files).map_err(unwritten)?;
         if !replace {
-            part.check_commit().map_err(unwritten)?;
+            partial.check_commit().map_err(unwritten)?;
         }
         let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
-        let made = make::make(recipe, context, &part.path())
-            .map_err(|e| failure(&part, &e, |system| unwritable(recipe, system)))?;
+        let made = make::make(recipe, context, &partial.path())
+            .map_err(|e| failure(&partial, &e, |system| unwritable(recipe, system)))?;
         wanted()?;
-        match stages.time(Stage::Commit, made.size, || part.commit(replace)).map_err(unwritten)? {
+        match stages.time(Stage::Commit, made.size, || partial.commit(replace)).map_err(unwritten)? {
             Committed::New => Ok(made.done(recipe, &stages)),
             Committed::AlreadyThere => match files.handle(target).transpose() {
                 Some(there) => self.existing(there, recipe, look, &stages),
@@ -184,7 +184,7 @@ fn returned() -> Failed {
 }
 
 /// What an error of making means; `unwritable` knows it of errors of writing.
-fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
+fn failure(partial: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
         (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
@@ -201,7 +201,7 @@ fn failure(part: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error
         },
     };
     let failed = Failed::by(kind, error);
-    Failed { reason: failed.reason.iter().map(|reason| part.named(reason)).collect(), ..failed }
+    Failed { reason: failed.reason.iter().map(|reason| partial.named(reason)).collect(), ..failed }
 }
 
 /// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds

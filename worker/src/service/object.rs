@@ -5,7 +5,7 @@ use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
 use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_files::Files;
-use edp_files::commit::{CommitError, Committed, PartialFile, parts_of};
+use edp_files::commit::{CommitError, Committed, PartialFile, granule_and_worker};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
@@ -38,14 +38,14 @@ impl Worker {
         let no_scratch = |e: CommitError| Failed::by(FailureKind::Returned, &e);
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
-        let part = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
+        let partial = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
         let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages };
-        let made =
-            make::make(recipe, context, &part.path()).map_err(|e| failure(&part, &e, |_| FailureKind::Returned))?;
+        let made = make::make(recipe, context, &partial.path())
+            .map_err(|e| failure(&partial, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {
             return Err(returned());
         }
-        let put = || stores.put(&part.path(), at, &plan.id, replace).map_err(|e| unreachable(&e));
+        let put = || stores.put(&partial.path(), at, &plan.id, replace).map_err(|e| unreachable(&e));
         match stages.time(Stage::Upload, made.size, put)? {
             Committed::New => Ok(made.done(recipe, stages)),
             Committed::AlreadyThere => match head(stores, at, look).map_err(|e| unreachable(&e))? {
@@ -139,7 +139,7 @@ pub fn sweep_scratch(scratch: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let Some((granule, worker)) = parts_of(&name) else { continue };
+        let Some((granule, worker)) = granule_and_worker(&name) else { continue };
         // Other programs' files may lie there too: ours are named by the recipe's id.
         let id = granule.strip_suffix(".nc").unwrap_or_default();
         if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
