@@ -47,6 +47,8 @@ pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
 
 /// Somebody purges the queue before anybody has begun anything.
 pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+    // A lease of twice this time would tell as well, but much later than the empty queue does.
+    fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "900".into());
     let coordinator = fleet.coordinator();
     until("the window is full", || fleet.depth(broker) >= 12);
     until("somebody is told to start workers", || coordinator.said("no worker takes task messages"));
