@@ -62,7 +62,7 @@ pub struct Period {
 
 /// The period that step `step` stands for, of a model that runs from `t0` to `model_end`.
 ///
-/// In [`Mode::Edp2024`] the rules are EDP's, with what they do wrong on the last but one day.
+/// In the modes of EDP the rules are EDP's, with what they do wrong on the last but one day.
 ///
 /// # Errors
 /// The time cannot be written, or is a mean over nothing.
@@ -89,7 +89,7 @@ pub fn period(
             let start = if on_time { unit_before(frequency, end) } else { one_unit_back(frequency, end) };
             start.map(|start| start.max(t0))
         }
-        Mode::Edp2024 => edp_start(frequency, t0, model_end, end),
+        Mode::Edp2024 | Mode::Edp2026 => edp_start(frequency, t0, model_end, end),
     };
     let start = start.ok_or_else(beyond)?;
     if mode == Mode::Corrected && end <= t0 {
@@ -138,15 +138,17 @@ pub fn text(time: DateTime) -> String {
 
 /// The date in a granule's name.
 ///
-/// A mean is named by its centre, a snapshot by its time to the second. In [`Mode::Edp2024`] daily means and
-/// snapshots are named by the day on which they end.
+/// A mean is named by its centre, a snapshot by its time to the second. EDP names daily means by the day on which they
+/// end, and EDP of 2024 snapshots too.
 pub fn name_date(mode: Mode, frequency: Frequency, period: &Period) -> String {
     let format = |time: DateTime, format| time.strftime(format).to_string();
     match (frequency, mode) {
         (Frequency::Month, _) => format(period.center, "%Y-%m"),
         (Frequency::Day, Mode::Corrected) => format(period.center, "%Y-%m-%d"),
-        (Frequency::Snapshot, Mode::Corrected) => format(period.center, "%Y-%m-%dT%H%M%S"),
-        (Frequency::Day | Frequency::Snapshot, Mode::Edp2024) => format(period.end, "%Y-%m-%d"),
+        (Frequency::Snapshot, Mode::Corrected | Mode::Edp2026) => format(period.center, "%Y-%m-%dT%H%M%S"),
+        (Frequency::Day, Mode::Edp2024 | Mode::Edp2026) | (Frequency::Snapshot, Mode::Edp2024) => {
+            format(period.end, "%Y-%m-%d")
+        }
     }
 }
 

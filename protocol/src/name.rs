@@ -50,12 +50,12 @@ pub fn split_period(stem: &str) -> Option<(&str, &'static str)> {
     PERIODS.iter().find_map(|(word, _)| Some((stem.strip_suffix(word)?.strip_suffix('_')?, *word)))
 }
 
-/// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` now.
+/// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` since.
 pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
     match (frequency, mode) {
         (Frequency::Day, _) => "day_mean",
         (Frequency::Month, _) => "mon_mean",
-        (Frequency::Snapshot, Mode::Corrected) => "snap",
+        (Frequency::Snapshot, Mode::Corrected | Mode::Edp2026) => "snap",
         (Frequency::Snapshot, Mode::Edp2024) => "day_snap",
     }
 }
@@ -65,7 +65,7 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
     match (frequency, mode) {
         (Frequency::Day, _) => &["day_mean"],
         (Frequency::Month, _) => &["mon_mean"],
-        (Frequency::Snapshot, Mode::Corrected) => &["day_snap", "mon_snap", "snap"],
+        (Frequency::Snapshot, Mode::Corrected | Mode::Edp2026) => &["day_snap", "mon_snap", "snap"],
         (Frequency::Snapshot, Mode::Edp2024) => &["day_snap"],
     }
 }
@@ -241,7 +241,7 @@ mod tests {
             dataset in "[A-Z]{1,4}(_[A-Z0-9]{1,4}){0,2}",
             (year, month, day, seconds) in (0_i16..=9999, 1_i8..=12, 1_i8..=28, 0_i64..86_400),
             frequency in prop::sample::select(vec![Frequency::Day, Frequency::Month, Frequency::Snapshot]),
-            mode in prop::sample::select(vec![Mode::Corrected, Mode::Edp2024]),
+            mode in prop::sample::select(Mode::ALL.to_vec()),
             grid in prop::sample::select(vec![GridKind::Native, GridKind::Latlon]),
         ) {
             let center = jiff::civil::date(year, month, day).at(0, 0, 0, 0) + jiff::SignedDuration::from_secs(seconds);

@@ -26,10 +26,12 @@ use std::path::{Component, Path};
 /// releases. It is part of every recipe id.
 ///
 /// Version 1: the id covers the sizes and entity tags of inputs. Version 2: it covers their SHA-256 where the plan has
-/// recorded it, see [`Version`].
+/// recorded it, see [`Version`]. Version 3 of `corrected`: identifiers as the archive has had them since Release 6, and what the
+/// change log lists under it.
 pub const fn output_version(mode: Mode) -> u32 {
     match mode {
-        Mode::Corrected | Mode::Edp2024 => 2,
+        Mode::Corrected => 3,
+        Mode::Edp2024 | Mode::Edp2026 => 2,
     }
 }
 
@@ -224,6 +226,11 @@ impl Recipe {
     /// The input is not below the root, or has `..` in it.
     pub fn input_below_root<'a>(&self, input: &'a str) -> Result<&'a str, RecipeError> {
         below(&self.granule, input, &self.plan()?.roots.source)
+    }
+
+    /// The mode of a recipe without our key, by the year of the EDP that wrote it: the EDP of 2024 names no configuration.
+    pub fn generation(&self) -> Mode {
+        if self.ecco_cfg_loc.is_some() { Mode::Edp2026 } else { Mode::Edp2024 }
     }
 
     /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the granule's content,

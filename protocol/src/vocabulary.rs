@@ -114,6 +114,19 @@ pub enum Mode {
     /// The Python toolset of November 2024, for comparison with old collections.
     #[serde(rename = "edp-2024")]
     Edp2024,
+    /// The Python toolset of 2026, which makes Release 6.
+    #[serde(rename = "edp-2026")]
+    Edp2026,
+}
+
+impl Mode {
+    /// All modes.
+    pub const ALL: [Mode; 3] = [Mode::Corrected, Mode::Edp2024, Mode::Edp2026];
+
+    /// Whether granules are those of EDP, of whatever year, with what it does wrong.
+    pub fn is_edp(self) -> bool {
+        self != Mode::Corrected
+    }
 }
 
 impl fmt::Display for Mode {
@@ -121,6 +134,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Mode::Corrected => "corrected",
             Mode::Edp2024 => "edp-2024",
+            Mode::Edp2026 => "edp-2026",
         })
     }
 }
@@ -132,7 +146,10 @@ impl FromStr for Mode {
         match word {
             "corrected" => Ok(Mode::Corrected),
             "edp-2024" => Ok(Mode::Edp2024),
-            _ => Err(UnknownWord { what: "compatibility", word: word.into(), choices: "corrected, edp-2024" }),
+            "edp-2026" => Ok(Mode::Edp2026),
+            _ => {
+                Err(UnknownWord { what: "compatibility", word: word.into(), choices: "corrected, edp-2024, edp-2026" })
+            }
         }
     }
 }

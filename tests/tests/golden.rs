@@ -58,3 +58,9 @@ fn granules_of_mode_corrected_are_the_recorded_ones() {
 fn granules_of_mode_edp_2024_are_the_recorded_ones() {
     compare("edp-2024");
 }
+
+#[test]
+#[cfg_attr(not(feature = "static"), ignore = "bytes are fixed for the bundled libraries only")]
+fn granules_of_mode_edp_2026_are_the_recorded_ones() {
+    compare("edp-2026");
+}

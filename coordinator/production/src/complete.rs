@@ -3,7 +3,7 @@
 use edp_protocol::calendar::{self, CalendarError, Period};
 use edp_protocol::name::{GranuleName, NameError, base_name};
 use edp_protocol::recipe::{Digests, Plan, Recipe, RecipeError, Roots, Version, output_version};
-use edp_protocol::{GridKind, Location, Mode};
+use edp_protocol::{GridKind, Location};
 use edp_store::{StoreError, Stores};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -86,7 +86,7 @@ pub enum CompleteError {
 
 /// Completes a recipe without our key; one that has it stays as it is.
 ///
-/// Times and names are kept, the mode is [`Mode::Edp2024`]. All comes from the recipe itself and from `with`, so that
+/// Times and names are kept, the mode is that of the EDP that wrote it, see [`Recipe::generation`]. All comes from the recipe itself and from `with`, so that
 /// a recipe gets the same id in whatever list it stands.
 ///
 /// # Errors
@@ -123,14 +123,15 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         Some(date) => date.to_owned(),
         None => Timestamp::try_from(newest).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
+    let mode = recipe.generation();
     let mut completed = recipe.clone();
     if completed.ecco_cfg_loc.is_none() {
         completed.ecco_cfg_loc = with.configuration_location.map(str::to_owned);
     }
     let mut plan = Plan {
         id: String::new(),
-        format: output_version(Mode::Edp2024),
-        mode: Mode::Edp2024,
+        format: output_version(mode),
+        mode,
         options: with.options.clone(),
         time_units,
         digests,

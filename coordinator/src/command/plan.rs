@@ -61,7 +61,7 @@ pub(crate) struct PlanSourceOptions {
     /// Metadata directory
     #[arg(long, alias = "ecco_metadata_loc", value_name = "LOCATION")]
     pub(crate) metadata: Option<String>,
-    /// Whose results: corrected (default), or edp-2024 for comparison with old collections
+    /// Whose results: corrected (default), or those of EDP: edp-2024, or edp-2026 which makes Release 6
     #[arg(long, value_name = "MODE")]
     pub(crate) compatibility: Option<Mode>,
     /// Make granules without the variables that have no input
@@ -265,7 +265,7 @@ impl PlanSourceOptions {
         }
     }
 
-    /// Options of edp-2024 that would give something else than EDP.
+    /// Options that would make of a mode of EDP's something else than EDP.
     fn refuse_in_mode(&self, mode: Mode) -> anyhow::Result<()> {
         let option = match (&self.valid_range, self.vertical) {
             _ if mode == Mode::Corrected => None,
@@ -365,10 +365,10 @@ impl PlanSourceOptions {
     }
 }
 
-/// A location without `..`, which workers at a queue would not follow. Lists of mode `edp-2024` are EDP's to the
-/// letter: theirs are resolved when recipes go to a queue.
+/// A location without `..`, which workers at a queue would not follow. Lists of EDP's modes are EDP's to the letter:
+/// theirs are resolved when recipes go to a queue.
 fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
-    if mode == Mode::Edp2024 {
+    if mode.is_edp() {
         return Ok(text);
     }
     let Ok(Location::Local(path)) = text.parse::<Location>() else { return Ok(text) };

@@ -7,7 +7,6 @@ use clap::Args;
 use edp_coordinator::ranges::{self, RangesPass};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
-use edp_protocol::Mode;
 use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
 use edp_worker::console::{self, Counter, Ending, Usage, note, out_data};
@@ -35,9 +34,8 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
     }
     let stores = edp_s3::stores(&settings.store);
     let recipes = recipes(options, settings, &stores)?;
-    if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode == Mode::Edp2024))
-    {
-        let text = "granules of edp-2024 have ranges of their own, and other values: plan as corrected";
+    if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode.is_edp())) {
+        let text = "granules of EDP's modes have ranges of their own, and other values: plan as corrected";
         return Err(Usage(format!("{}: {text}", recipe.granule)).into());
     }
     let counter = Counter::new(recipes.len());

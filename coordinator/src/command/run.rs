@@ -8,9 +8,9 @@ use clap::Args;
 use edp_production::session;
 use edp_production::verify::{Check, Finding, InspectionDepth};
 use edp_program::settings::Settings;
+use edp_protocol::Location;
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::text::line;
-use edp_protocol::{Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList};
@@ -148,7 +148,7 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
     let recipes = console::read_list(path, stores, settings)?;
     recipe::check_versions(&path.to_string(), &recipes).map_err(usage)?;
     let asked = options.sources.mode(settings)?;
-    let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or(Mode::Edp2024, |plan| plan.mode);
+    let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or_else(|| recipe.generation(), |plan| plan.mode);
     if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, recipes.iter().find(|r| list_mode(r) != mode)?))) {
         let found = list_mode(recipe);
         return Err(Usage(format!(

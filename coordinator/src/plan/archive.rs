@@ -2,6 +2,7 @@
 //! nothing replaces. Asks the code that writes the attributes.
 
 use super::Note;
+use edp_engine::metadata::attribute;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::global::{self, Extent, Sources};
 use edp_engine::metadata::podaac::{Table, TableError};
@@ -26,6 +27,18 @@ pub enum ArchiveProblem {
         dataset: String,
         /// The table's file.
         table: String,
+    },
+    /// The archive's table knows the dataset in another release only.
+    #[error(
+        "{dataset}: {table} has a row for its release {other} only, whose identifiers are those of other granules; add a row for this release, or plan without --archive"
+    )]
+    OtherRelease {
+        /// The dataset.
+        dataset: String,
+        /// The table's file.
+        table: String,
+        /// The release of the row.
+        other: String,
     },
     /// Attributes for which there is nothing but a placeholder.
     #[error(
@@ -76,7 +89,7 @@ pub fn check(
     strictly: bool,
 ) -> Result<Vec<Note>, ArchiveError> {
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
-    let (mut datasets, mut unknown) = (HashSet::new(), HashSet::new());
+    let (mut datasets, mut unknown, mut unnamed) = (HashSet::new(), HashSet::new(), BTreeSet::new());
     for recipe in recipes {
         let (Ok(name), Some(plan)) = (GranuleName::parse(base_name(&recipe.granule)), &recipe.recipe) else { continue };
         let mut keywords = BTreeSet::new();
@@ -86,6 +99,9 @@ pub fn check(
         for output in recipe.variables.keys().chain(&plan.missing) {
             let described = variable::describe(metadata, name.grid, output);
             keywords.extend(described.keywords);
+            if described.known && attribute::get(&described.attributes, "standard_name").is_none() {
+                unnamed.insert(output.clone());
+            }
             if !described.known && unknown.insert((name.grid, output.clone())) {
                 let text = format!("{} {}: {output} has no entry in the variable metadata", name.grid, name.dataset);
                 notes.push(Note::warning(format!("{text}; it gets no attributes from there")));
@@ -115,13 +131,21 @@ pub fn check(
             Err(source) => problems.push(ArchiveProblem::Table { dataset, source }),
             Ok(lacking) => {
                 if lacking.row && strictly {
-                    problems.push(ArchiveProblem::NoRow { dataset: dataset.clone(), table: table.file.clone() });
+                    let (dataset, table) = (dataset.clone(), table.file.clone());
+                    problems.push(match lacking.other_release {
+                        Some(other) => ArchiveProblem::OtherRelease { dataset, table, other },
+                        None => ArchiveProblem::NoRow { dataset, table },
+                    });
                 } else if lacking.row {
                     let consequence = match plan.mode {
                         Mode::Corrected => "id, metadata_link and the DOI attributes are left out",
-                        Mode::Edp2024 => "the placeholders of its attributes stay",
+                        Mode::Edp2024 | Mode::Edp2026 => "the placeholders of its attributes stay",
                     };
-                    notes.push(Note::warning(format!("{dataset}: no row of {} is for it; {consequence}", table.file)));
+                    let lacks = match lacking.other_release {
+                        Some(other) => format!("{} has a row for its release {other} only", table.file),
+                        None => format!("no row of {} is for it", table.file),
+                    };
+                    notes.push(Note::warning(format!("{dataset}: {lacks}; {consequence}")));
                 }
                 if strictly && !lacking.placeholders.is_empty() {
                     problems.push(ArchiveProblem::Placeholders { dataset, attributes: lacking.placeholders });
@@ -129,6 +153,10 @@ pub fn check(
             }
         }
         datasets.insert((name.dataset, name.grid, name.frequency));
+    }
+    if !unnamed.is_empty() {
+        let names = unnamed.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(Note::info(format!("without standard_name in the variable metadata: {names}")));
     }
     if problems.is_empty() { Ok(notes) } else { Err(ArchiveError(problems)) }
 }

@@ -28,6 +28,7 @@ pub(crate) fn configuration() -> Configuration {
         references: String::new(),
         source: String::new(),
         summary: String::new(),
+        project_summary: None,
         compression: Compression { deflate: true, level: 5, shuffle: true },
         doi_prefix: "10.5067".into(),
         doi_authority: None,

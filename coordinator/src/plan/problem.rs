@@ -58,7 +58,7 @@ pub enum Problem {
         place: String,
     },
     /// EDP takes the units of time from the metadata.
-    #[error("edp-2024 needs the units of 'time' from the time coordinate metadata, which has none")]
+    #[error("the modes of EDP need the units of 'time' from the time coordinate metadata, which has none")]
     TimeUnits,
     /// Steps at impossible times.
     #[error("{place}: {source}{}", and_more(*.more))]

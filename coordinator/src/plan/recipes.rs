@@ -47,7 +47,7 @@ pub struct Request<'a> {
     pub options: BTreeMap<String, serde_json::Value>,
     /// Whose results are asked for.
     pub mode: Mode,
-    /// Units of `time` in the time coordinate metadata; only [`Mode::Edp2024`] uses them.
+    /// Units of `time` in the time coordinate metadata; only the modes of EDP use them.
     pub edp_time_units: Option<&'a str>,
     /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
     pub production_date: String,
@@ -76,7 +76,7 @@ pub struct Planned {
 pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     let mut planner =
         Planner { request, made: Vec::new(), by_granule: HashMap::new(), notes: Vec::new(), problems: Vec::new() };
-    if request.mode == Mode::Edp2024 && request.edp_time_units.is_none() {
+    if request.mode.is_edp() && request.edp_time_units.is_none() {
         planner.problems.push(Problem::TimeUnits);
         return Err(PlanError { problems: planner.problems, notes: planner.notes });
     }
@@ -221,7 +221,7 @@ impl<'a> Planner<'a> {
             GridKind::Latlon => {}
         }
         let time_units = match (request.mode, request.edp_time_units) {
-            (Mode::Edp2024, Some(units)) => units.to_owned(),
+            (mode, Some(units)) if mode.is_edp() => units.to_owned(),
             _ => calendar::time_units(
                 job.frequency,
                 configuration.model_start,
@@ -326,7 +326,7 @@ impl<'a> Planner<'a> {
     fn units(&self, context: &Context<'_>, period: &Period) -> Result<String, calendar::CalendarError> {
         match self.request.mode {
             Mode::Corrected => calendar::exact_units(&context.time_units, period),
-            Mode::Edp2024 => calendar::edp_time_units(&context.time_units, period),
+            Mode::Edp2024 | Mode::Edp2026 => calendar::edp_time_units(&context.time_units, period),
         }
     }
 
@@ -446,7 +446,7 @@ impl<'a> Planner<'a> {
             first: (first.place.clone(), first.step),
             second: (made.place.clone(), step),
         };
-        if self.request.keep_going && self.request.mode == Mode::Edp2024 {
+        if self.request.keep_going && self.request.mode.is_edp() {
             self.warn(format!("{problem}; the later one is kept"));
             self.made[earlier] = None;
             self.by_granule.insert(made.recipe.granule.clone(), index);

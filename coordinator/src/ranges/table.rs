@@ -8,7 +8,7 @@ use edp_engine::metadata::configuration::OutputPrecision;
 use edp_protocol::digest::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
-use edp_protocol::{Frequency, GridKind, Location, Mode};
+use edp_protocol::{Frequency, GridKind, Location};
 use edp_store::{StoreError, Stores};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ pub enum RangeTableError {
     },
     /// EDP's granules have ranges of their own.
     #[error(
-        "{granule}: valid ranges of whole collections are for corrected granules only; those of edp-2024 have their own"
+        "{granule}: valid ranges of whole collections are for corrected granules only; those of EDP's modes, such as edp-2024, have their own"
     )]
     Mode {
         /// The granule.
@@ -204,7 +204,7 @@ impl RangeTable {
             let plan = recipe.plan()?;
             let granule = GranuleName::parse(base_name(&recipe.granule));
             let Ok(granule) = granule.as_ref() else { continue };
-            if plan.mode == Mode::Edp2024 {
+            if plan.mode.is_edp() {
                 return Err(RangeTableError::Mode { granule: granule.to_string() });
             }
             let unfit = |why: String| RangeTableError::Unfit {
@@ -254,6 +254,7 @@ fn label(dataset: &str, grid: GridKind, frequency: Frequency) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use edp_protocol::Mode;
 
     fn text(collections: &str) -> String {
         format!(r#"{{"valid_ranges": 1, "collections": [{collections}]}}"#)
@@ -268,7 +269,7 @@ mod tests {
             "variables": {"SSH": [["in/a.data", "in/a.meta"]]},
             "dynamic_metadata": {"name": "n", "dimension": "2D", "summary": "s"},
             "recipe": {
-                "id": "", "format": 2, "mode": "corrected", "time_units": "hours since 1992-01-01",
+                "id": "", "format": 3, "mode": "corrected", "time_units": "hours since 1992-01-01",
                 "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"}, "inputs": {},
                 "roots": {"source": "in", "destination": "out"}, "production_date": "2020-01-01T00:00:00Z",
             },

@@ -9,7 +9,7 @@ fn recipe() -> Recipe {
         "variables": {"Z": [["res/d/Z.data", "res/d/Z.meta"]], "B": [["res/d/B.data", "res/d/B.meta"]]},
         "ecco_grid_loc": "grid", "ecco_mapping_factors_loc": null, "ecco_metadata_loc": "metadata",
         "dynamic_metadata": {"name": "a", "dimension": "2D", "summary": "s"},
-        "recipe": {"id": "", "format": 2, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
+        "recipe": {"id": "", "format": 3, "mode": "corrected", "options": {}, "time_units": "hours since 1992-01-01T12:00:00",
             "digests": {"configuration": "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc", "metadata": "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd", "grid": "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"},
             "inputs": {"d/Z.data": {"size": 8}}, "roots": {"source": "res", "destination": "out"},
             "production_date": "2020-01-01T00:00:00Z"}}"#;
@@ -79,7 +79,10 @@ fn recipes_of_an_earlier_output_version_keep_their_id() {
     plan_of(&mut old).format = 1;
     let id = old.computed_id().unwrap();
     assert_eq!(id, "7171a7eab05e4359e05f763ab63e69050c155b7b173af4f3905220396d09a109");
-    assert_eq!(recipe().earlier_ids().unwrap(), [(1, id.clone())]);
+    let mut second = recipe();
+    plan_of(&mut second).format = 2;
+    let of_second = second.computed_id().unwrap();
+    assert_eq!(recipe().earlier_ids().unwrap(), [(2, of_second), (1, id.clone())]);
     assert!(old.earlier_ids().unwrap().is_empty());
     plan_of(&mut old).inputs.get_mut("d/Z.data").unwrap().size = 9;
     assert_ne!(old.computed_id().unwrap(), id);
@@ -218,4 +221,12 @@ proptest! {
             prop_assert!(path.ends_with(rest));
         }
     }
+}
+
+#[test]
+fn the_mode_of_a_list_of_edp_shows_in_what_it_names() {
+    let mut written_by_edp = recipe();
+    assert_eq!(written_by_edp.generation(), Mode::Edp2024);
+    written_by_edp.ecco_cfg_loc = Some("config.yaml".into());
+    assert_eq!(written_by_edp.generation(), Mode::Edp2026);
 }

@@ -55,8 +55,8 @@ pub fn fingerprint() -> String {
     // first of all: only the first call into the library can keep it from tidying up at the end of the process
     silence_hdf5();
     let [netcdf, hdf5] = chunks::libraries();
-    let [corrected, edp] = [Mode::Corrected, Mode::Edp2024].map(output_version);
-    format!("output {corrected}/{edp}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
+    let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
+    format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
 }
 
 /// Opens a NetCDF file for reading.
@@ -111,8 +111,9 @@ mod tests {
     #[test]
     fn the_fingerprint_names_what_decides_bytes_and_nothing_else() {
         let [netcdf, hdf5] = chunks::libraries();
-        let [corrected, edp] = [Mode::Corrected, Mode::Edp2024].map(output_version);
-        let expected = format!("output {corrected}/{edp}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
+        let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
+        let expected =
+            format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
         assert_eq!(fingerprint(), expected);
         if BUNDLED {
             assert_eq!([netcdf.as_str(), &hdf5], ["4.10.1", "2.2.0"]);

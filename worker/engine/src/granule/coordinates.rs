@@ -13,7 +13,7 @@ use crate::resources::{ModelGrid, Resources, Target};
 use edp_protocol::recipe::DynamicMetadata;
 use edp_protocol::{GridKind, Mode};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Coordinates of one granule, in the three places of the file where they stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,10 +30,27 @@ pub struct Coordinates {
     pub extent: Extent,
 }
 
+impl Coordinates {
+    /// Describes them as the CF conventions want it, not as EDP does.
+    pub fn correct(&mut self) {
+        for bounds in self.last.iter_mut().chain([&mut self.time_bounds]) {
+            let corners = bounds.dimensions.last().is_some_and(|dimension| dimension == "nb");
+            let parent = bounds.name.strip_suffix("_bnds").filter(|_| corners);
+            let parent = self.first.iter_mut().find(|variable| Some(variable.name.as_str()) == parent);
+            coordinate::correct_bounds(&mut bounds.attributes, parent.map(|parent| &mut parent.attributes));
+        }
+        for variable in &mut self.first {
+            coordinate::correct(&variable.name, is_axis(variable), &mut variable.attributes);
+        }
+    }
+}
+
 /// Static horizontal coordinates of a grid, compressed once for all granules.
 #[derive(Debug, Default)]
 pub struct Static {
     prepared: Mutex<HashMap<(&'static str, Codec), Storage>>,
+    /// Latitudes and longitudes that the cells cover.
+    extent: OnceLock<[[f64; 2]; 2]>,
 }
 
 /// Which coordinates a granule has.
@@ -118,21 +135,16 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     let horizontal = |name, dimensions: &[&'static str], attributes| {
         Ok(variable(name, dimensions, attributes, model.horizontal(name, wanted)?))
     };
+    let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
+    let edges = [("XU", u, 0), ("YU", u, 0), ("XV", v, 1), ("YV", v, 1)];
+    let edges = || edges.into_iter().filter(|(_, _, kind)| wanted.edges[*kind]);
     let (center, corner) = (["tile", "j", "i"], ["tile", "j_g", "i_g"]);
     for (name, dimensions) in [("XC", center), ("YC", center), ("XG", corner), ("YG", corner)] {
         first.push(horizontal(name, &dimensions, describe(name))?);
     }
     if wanted.mode == Mode::Corrected {
-        let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
-        for (name, dimensions, present) in [
-            ("XU", u, wanted.edges[0]),
-            ("YU", u, wanted.edges[0]),
-            ("XV", v, wanted.edges[1]),
-            ("YV", v, wanted.edges[1]),
-        ] {
-            if present {
-                first.push(horizontal(name, &dimensions, coordinate::describe_edge(metadata, name))?);
-            }
+        for (name, dimensions, _) in edges() {
+            first.push(horizontal(name, &dimensions, coordinate::describe_edge(metadata, name))?);
         }
     }
     if wanted.three_d {
@@ -155,22 +167,49 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     if wanted.three_d {
         last.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), floats(&grid.z_bounds[..])));
     }
+    if wanted.mode == Mode::Edp2026 {
+        // Its metadata do not know them.
+        for (name, dimensions, _) in edges().filter(|(_, _, kind)| grid.edges[*kind].is_some()) {
+            last.push(horizontal(name, &dimensions, Vec::new())?);
+        }
+    }
     let lengths = indices.into_iter().chain([("time", 1), ("nv", 2), ("nb", 4)]);
-    let extent = Extent {
-        latitude: limits(grid.yc_bounds.iter().map(|v| f64::from(*v))),
-        longitude: limits(grid.xc_bounds.iter().map(|v| f64::from(*v))),
-        vertical: wanted.three_d.then(|| limits(grid.z_bounds.iter().map(|v| f64::from(*v)))),
-        resolution: None,
-    };
+    let [latitude, longitude] = model.extent();
+    let vertical = wanted.three_d.then(|| limits(grid.z_bounds.iter().map(|v| f64::from(*v))));
+    let extent = Extent { latitude, longitude, vertical, resolution: None };
     let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
 }
 
 impl ModelGrid {
+    /// Latitudes and longitudes that the cells cover, from their corners, computed at the first call. Where a cell lies across the
+    /// date line, all longitudes are covered as far as two limits can say; where a pole lies in a cell, it is the limit.
+    fn extent(&self) -> [[f64; 2]; 2] {
+        *self.statics.extent.get_or_init(|| {
+            let of = |bounds: &[f32]| limits(bounds.iter().map(|value| f64::from(*value)));
+            let (mut latitude, mut longitude) = (of(&self.native.yc_bounds), of(&self.native.xc_bounds));
+            let (xs, ys) = (self.native.xc_bounds.as_chunks::<4>().0, self.native.yc_bounds.as_chunks::<4>().0);
+            for (x, y) in xs.iter().zip(ys) {
+                let steps = [0, 1, 2, 3].map(|corner| f64::from(x[(corner + 1) % 4]) - f64::from(x[corner]));
+                if steps.iter().all(|step| step.abs() <= 180.0) {
+                    continue;
+                }
+                longitude = [-180.0, 180.0];
+                // The shorter ways round add up to a whole turn if the pole lies within.
+                let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
+                if turn.abs() > 180.0 {
+                    let north = y.iter().sum::<f32>() > 0.0;
+                    latitude[usize::from(north)] = if north { 90.0 } else { -90.0 };
+                }
+            }
+            [latitude, longitude]
+        })
+    }
+
     /// A static horizontal coordinate: plain in EDP's files, one deflated chunk in ours, made at the first call.
     fn horizontal(&self, name: &'static str, wanted: &CoordinateSelection<'_>) -> Result<Storage, CodecError> {
         let codec = match wanted.mode {
-            Mode::Edp2024 => Codec { level: None, shuffle: false },
+            Mode::Edp2024 | Mode::Edp2026 => Codec { level: None, shuffle: false },
             Mode::Corrected => wanted.codec,
         };
         let mut prepared = self.statics.prepared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,26 +296,37 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     Coordinates { dimensions, first, time_bounds, last, extent }
 }
 
+/// The smallest and the largest value, in millionths: computed bounds carry rounding errors, and -180.00000000000003 is no
+/// longitude to a catalogue.
 fn limits(values: impl Iterator<Item = f64>) -> [f64; 2] {
-    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)])
+    let limits =
+        values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)]);
+    limits.map(|limit| (limit * 1e6).round() / 1e6)
 }
 
 /// The `coordinates` attribute of a data variable; none if it has no coordinates to name.
 ///
-/// `corrected`: auxiliary coordinates all of whose dimensions the variable has; edp-2024: those of EDP's fixed set.
-pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &[Variable]) -> Option<String> {
+/// Auxiliary coordinates, bounds excepted, all of whose dimensions the variable has; in edp-2024 those of EDP's fixed set.
+/// Latlon granules of `corrected`, which have none, name their axes: without it, readers take the global attribute of
+/// this name for the variable's, and that one lists bounds.
+pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &Coordinates) -> Option<String> {
     const OF_EDP: [&str; 9] = ["XC", "YC", "XG", "YG", "Z", "Zp1", "Zu", "Zl", "time"];
     let within = |coordinate: &&Variable| coordinate.dimensions.iter().all(|d| dimensions.contains(d));
     let mut names: Vec<&str> = coordinates
+        .first
         .iter()
+        .chain(coordinates.last.iter().filter(|last| !last.name.ends_with("_bnds")))
         .filter(within)
         .filter(|coordinate| match mode {
-            Mode::Corrected => !is_axis(coordinate),
+            Mode::Corrected | Mode::Edp2026 => !is_axis(coordinate),
             Mode::Edp2024 => OF_EDP.contains(&coordinate.name.as_str()),
         })
         .map(|coordinate| coordinate.name.as_str())
         .collect();
     names.sort_unstable();
+    if mode == Mode::Corrected && dimensions.iter().any(|dimension| dimension == "latitude") {
+        names = dimensions.iter().map(String::as_str).collect();
+    }
     (!names.is_empty()).then(|| names.join(" "))
 }
 

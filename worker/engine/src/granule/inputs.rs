@@ -8,11 +8,12 @@ use super::rotation::{Orientation, Staggering};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::{Header, MdsError, MdsFile};
+use crate::metadata::attribute::Attributes;
 use crate::metadata::variable::{self, Description};
 use edp_files::ReadAt;
 use edp_protocol::name::{base_name, split_period};
 use edp_protocol::recipe::Version;
-use edp_protocol::{Digest, GridKind, Location, wire};
+use edp_protocol::{Digest, GridKind, Location, Mode, wire};
 use edp_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -53,6 +54,8 @@ pub(super) struct Output<'a> {
     pub(super) levels: Option<usize>,
     /// What the metadata say.
     pub(super) description: Description,
+    /// What EDP's reader says, as far as the mode keeps it: texts that the metadata replace in place, or not.
+    pub(super) of_reader: Attributes,
     /// What of its inputs is on S3.
     pub(super) remotes: Vec<Remote>,
 }
@@ -121,18 +124,21 @@ impl Assembly<'_> {
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }
-        let mut remotes = Vec::new();
+        let (mut remotes, mut of_reader) = (Vec::new(), Vec::new());
         let (source, placement, levels) = match inputs {
             [pair] => {
                 let (record, field) = self.open(name, pair, &mut remotes)?;
                 let levels = self.levels(name, &record)?;
                 let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
+                if self.plan.mode == Mode::Edp2026 && self.name.grid == GridKind::Native {
+                    of_reader = self.resources.grid.diagnostics.attributes(&field);
+                }
                 (FieldSource::Direct(Box::new(record)), placement, levels)
             }
             [first, second] => self.rotated(name, first, second, &mut remotes, warnings)?,
             _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
         };
-        Ok(Output { name, source, placement, levels, description, remotes })
+        Ok(Output { name, source, placement, levels, description, of_reader, remotes })
     }
 
     /// A component of a vector at cell centres, from the two components of the model.

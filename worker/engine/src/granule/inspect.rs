@@ -9,7 +9,7 @@ use super::content::{Attributes, Value, get};
 use super::file;
 use super::inflate;
 use super::time;
-use crate::metadata::global::is_placeholder;
+use crate::metadata::global::{is_placeholder, time_text};
 use crate::reader::opened::OpenFile;
 use crate::reader::{ReadError, ReaderSession};
 use edp_protocol::name::base_name;
@@ -189,7 +189,7 @@ fn identity(attributes: &Attributes, recipe: &Recipe) -> Result<Identity, String
     let uuid = Recipe::uuid_of(&plan.id);
     let (key, id) = match plan.mode {
         Mode::Corrected => ("recipe_id", plan.id.as_str()),
-        Mode::Edp2024 => ("uuid", uuid.as_str()),
+        Mode::Edp2024 | Mode::Edp2026 => ("uuid", uuid.as_str()),
     };
     let found = |name: &str| get(attributes, name).and_then(Value::text);
     if found(key) == Some(id) {
@@ -203,11 +203,13 @@ fn identity(attributes: &Attributes, recipe: &Recipe) -> Result<Identity, String
         }
     }
     let dynamic = &recipe.dynamic_metadata;
+    let time = |time: &Option<String>| time.as_deref().map(|time| time_text(time, plan.mode));
+    let (start, end) = (time(&dynamic.time_coverage_start), time(&dynamic.time_coverage_end));
     let wanted = [
         (key, Some(id)),
         ("product_name", Some(base_name(&recipe.granule))),
-        ("time_coverage_start", dynamic.time_coverage_start.as_deref()),
-        ("time_coverage_end", dynamic.time_coverage_end.as_deref()),
+        ("time_coverage_start", start.as_deref()),
+        ("time_coverage_end", end.as_deref()),
         ("date_created", Some(plan.production_date.as_str())),
     ];
     let differs = wanted.into_iter().filter(|(name, wanted)| found(name) != *wanted).map(|(name, wanted)| {

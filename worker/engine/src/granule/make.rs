@@ -21,7 +21,7 @@ use crate::metadata::global::{self, Sources};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
-use edp_protocol::{Digest, GridKind, Mode, wire};
+use edp_protocol::{Digest, Frequency, GridKind, Mode, wire};
 use edp_store::Stores;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -205,10 +205,13 @@ impl Assembly<'_> {
             time_units: &self.plan.time_units,
             dynamic: &self.recipe.dynamic_metadata,
         };
-        let coordinates = match &self.resources.target {
+        let mut coordinates = match &self.resources.target {
             None => coordinates::native(&self.resources, &wanted)?,
             Some(target) => coordinates::latlon(&self.resources, target, &wanted),
         };
+        if self.plan.mode == Mode::Corrected {
+            coordinates.correct();
+        }
         let mut data = Vec::new();
         for (output, field) in outputs.iter().zip(fields) {
             data.push(self.variable(output, field, &coordinates)?);
@@ -231,8 +234,14 @@ impl Assembly<'_> {
         if let Some(names) = coordinates::named_by_none(all, &data) {
             attribute::set(&mut attributes, "coordinates", names);
         }
-        let variables =
-            in_file_order(self.name.grid, coordinates.first, data, coordinates.time_bounds, coordinates.last);
+        let variables = in_file_order(
+            &self.name,
+            self.plan.mode,
+            coordinates.first,
+            data,
+            coordinates.time_bounds,
+            coordinates.last,
+        );
         Ok(GranuleContent { dimensions: coordinates.dimensions, variables, attributes })
     }
 
@@ -294,7 +303,7 @@ impl Assembly<'_> {
         };
         let levels: Vec<_> = (0..count).into_par_iter().map(level).collect();
         let levels = levels.into_iter().collect::<Result<_, _>>()?;
-        let uncovered_zero = self.plan.mode == Mode::Edp2024;
+        let uncovered_zero = self.plan.mode.is_edp();
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })
     }
 
@@ -331,12 +340,14 @@ impl Assembly<'_> {
             _ => Value::F32(vec![f32::NAN; 2]),
         };
         let ranges = range_attributes(self.plan.mode, data_type, Some(&any));
-        let mut attributes: Attributes =
-            ranges.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        let mut attributes = output.of_reader.clone();
+        attributes.extend(ranges.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         if let Some(valid) = self.valid_range(output)? {
             attributes.extend(valid.attributes(data_type));
         }
-        attributes.extend(output.description.attributes.iter().cloned());
+        for (name, value) in &output.description.attributes {
+            attribute::set(&mut attributes, name, value.clone());
+        }
         if self.plan.mode == Mode::Corrected
             && self.name.grid == GridKind::Latlon
             && output.placement.vertical == Some(VerticalPoint::Lower)
@@ -344,7 +355,15 @@ impl Assembly<'_> {
         {
             note_upper_faces(&mut attributes);
         }
-        if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, &coordinates.first) {
+        if self.plan.mode == Mode::Corrected {
+            attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+            let method = match self.name.frequency {
+                Frequency::Snapshot => "time: point",
+                Frequency::Day | Frequency::Month => "time: mean",
+            };
+            attribute::set(&mut attributes, "cell_methods", method);
+        }
+        if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, coordinates) {
             attribute::set(&mut attributes, "coordinates", names);
         }
         let storage = Storage::Chunked(data_type, chunked);
@@ -387,24 +406,21 @@ pub(super) fn range_attributes(
     };
     match mode {
         Mode::Corrected => vec![("actual_range", range.cloned())],
-        Mode::Edp2024 => vec![("valid_min", Some(single(0))), ("valid_max", Some(single(1)))],
+        Mode::Edp2024 | Mode::Edp2026 => vec![("valid_min", Some(single(0))), ("valid_max", Some(single(1)))],
     }
 }
 
 /// Says that values on cell faces are stored under the depths of cell centres.
 fn note_upper_faces(attributes: &mut Attributes) {
     const NOTE: &str = "Values lie at the upper faces of the cells whose centre depths Z gives.";
-    let comment = match attribute::get(attributes, "comment").and_then(attribute::Value::text) {
-        Some(comment) if comment.trim_end().ends_with('.') => format!("{} {NOTE}", comment.trim_end()),
-        Some(comment) => format!("{}. {NOTE}", comment.trim_end()),
-        None => NOTE.to_owned(),
-    };
-    attribute::set(attributes, "comment", comment);
+    attribute::append_sentence(attributes, "comment", NOTE);
 }
 
-/// The order in which EDP writes variables: it puts `time_bnds` after the first data variable of native granules.
+/// The order in which EDP writes variables: it puts `time_bnds` after the first data variable of native granules, but EDP
+/// of 2026 does so for means only.
 fn in_file_order(
-    grid: GridKind,
+    granule: &GranuleName,
+    mode: Mode,
     first: Vec<Variable>,
     data: Vec<Variable>,
     time_bounds: Variable,
@@ -412,13 +428,14 @@ fn in_file_order(
 ) -> Vec<Variable> {
     let mut variables = first;
     let mut data = data.into_iter();
-    match grid {
-        GridKind::Native => {
+    let late = mode == Mode::Edp2026 && granule.frequency == Frequency::Snapshot;
+    match granule.grid {
+        GridKind::Native if !late => {
             variables.extend(data.next());
             variables.push(time_bounds);
             variables.extend(data);
         }
-        GridKind::Latlon => {
+        GridKind::Native | GridKind::Latlon => {
             variables.extend(data);
             variables.push(time_bounds);
         }

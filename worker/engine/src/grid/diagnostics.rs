@@ -2,6 +2,7 @@
 
 use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
+use crate::metadata::attribute::{Attributes, Value};
 use crate::verified_files::VerifiedFiles;
 use std::collections::HashMap;
 use std::path::Path;
@@ -54,11 +55,23 @@ pub enum DiagnosticsError {
     },
 }
 
-/// Where each variable of the model lies on the grid.
+/// What the list says of each variable of the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    /// `None` for a variable whose code is not understood.
-    placements: HashMap<String, Option<Placement>>,
+    rows: HashMap<String, Row>,
+    /// Names by the numbers of the list.
+    names: HashMap<u32, String>,
+}
+
+/// What the list says of one variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    /// `None` if the code is not understood.
+    placement: Option<Placement>,
+    /// Number of the other component of a vector, or of a counter.
+    mate: Option<u32>,
+    units: String,
+    title: String,
 }
 
 impl Diagnostics {
@@ -85,7 +98,8 @@ impl Diagnostics {
         if text.len() > MAX_LIST {
             return Err(DiagnosticsError::TooLarge { file: file(), limit: MAX_LIST });
         }
-        let mut placements = HashMap::new();
+        let mut rows: HashMap<String, Row> = HashMap::new();
+        let mut names: HashMap<u32, String> = HashMap::new();
         for (line, row) in (1..).zip(text.split(|&c| c == b'\n')) {
             // a title may hold anything, also '|' and letters of any encoding
             let columns: Vec<&[u8]> = row.splitn(COLUMNS, |&c| c == b'|').collect();
@@ -93,24 +107,39 @@ impl Diagnostics {
             if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
                 continue;
             }
-            let [_, variable, levels, _mate, code, _units, _title] = columns[..] else {
+            let [_, variable, levels, mate, code, units, title] = columns[..] else {
                 return Err(DiagnosticsError::Columns { file: file(), line, found: columns.len() });
             };
-            let variable = String::from_utf8_lossy(variable).trim().to_owned();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            let whole = |bytes: &[u8]| std::str::from_utf8(bytes.trim_ascii()).ok()?.parse::<u32>().ok();
+            let variable = text(variable);
             let placement = placement(levels, code);
-            if *placements.entry(variable.clone()).or_insert(placement) != placement {
+            if rows.get(&variable).is_some_and(|earlier| earlier.placement != placement) {
                 return Err(DiagnosticsError::Contradiction { file: file(), line, variable });
             }
+            if let Some(number) = whole(number) {
+                names.insert(number, variable.clone());
+            }
+            rows.insert(variable, Row { placement, mate: whole(mate), units: text(units), title: text(title) });
         }
-        if placements.is_empty() {
+        if rows.is_empty() {
             return Err(DiagnosticsError::Empty { file: file() });
         }
-        Ok(Diagnostics { placements })
+        Ok(Diagnostics { rows, names })
     }
 
     /// Place of a variable; `None` if it is not in the list or its code says nothing.
     pub fn placement(&self, variable: &str) -> Option<Placement> {
-        self.placements.get(variable).copied().flatten()
+        self.rows.get(variable)?.placement
+    }
+
+    /// The attributes that EDP's reader gives a variable, and that EDP of 2026 keeps: `long_name`, `units` and, where there
+    /// is one, `mate`, the name of the other component of the vector. None if the variable is not in the list.
+    pub fn attributes(&self, variable: &str) -> Attributes {
+        let Some(row) = self.rows.get(variable) else { return Vec::new() };
+        let mate = row.mate.and_then(|number| self.names.get(&number));
+        let texts = [("long_name", Some(&row.title)), ("units", Some(&row.units)), ("mate", mate)];
+        texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?.as_str())))).collect()
     }
 }
 
@@ -184,6 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn describes_variables_as_the_reader_does() {
+        let list = Diagnostics::parse("list", LIST.as_bytes()).unwrap();
+        let text = |name: &str, text: &str| (name.to_owned(), Value::from(text));
+        let velocity =
+            [text("long_name", "Zonal Component of Velocity (m/s)"), text("units", "m/s"), text("mate", "VVEL")];
+        assert_eq!(list.attributes("UVEL"), velocity);
+        assert_eq!(list.attributes("ETAN"), [text("long_name", "Surface Height Anomaly"), text("units", "m")]);
+        let flux = [text("long_name", "Vertical Advective Flux | upward"), text("units", "degC.m^3/s")];
+        assert_eq!(list.attributes("ADVr_TH"), flux);
+        assert_eq!(list.attributes("oceTAUX").len(), 2, "its mate is not in the list");
+        assert!(list.attributes("DIFFKR").is_empty());
+    }
+
+    #[test]
     fn takes_titles_of_any_encoding() {
         let text = b"  1 |SST     |  1 |       |SM      M1|\xb0C              |Temp\xe9rature\r\n";
         assert!(Diagnostics::parse("list", text).unwrap().placement("SST").is_some());
@@ -216,8 +259,8 @@ mod tests {
         let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4"), &VerifiedFiles::default())
             .unwrap()
             .unwrap();
-        assert_eq!(list.placements.len(), 320);
-        assert!(list.placements.values().all(Option::is_some));
+        assert_eq!(list.rows.len(), 320);
+        assert!(list.rows.values().all(|row| row.placement.is_some()));
         for (names, horizontal, vertical) in [
             ("SSH ETAN EXFtaux EXFvwind SIfwThru", C, None),
             ("THETA SALT RHOAnoma PHIHYD PHIHYDcR oceSPtnd", C, Some(Center)),

@@ -9,7 +9,6 @@ use super::{MAX_LEVELS, MAX_N, topology};
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
 use crate::verified_files::VerifiedFiles;
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,8 +53,9 @@ pub struct Native {
     pub mask_w: Mask,
     /// Mask of V points (k, tile, j_g, i).
     pub mask_s: Mask,
-    /// U and V points, if the geometry has all of `XU`, `YU`, `XV`, `YV`; see [`Native::edge_points`].
-    pub edges: Option<EdgePoints>,
+    /// Longitudes and latitudes of the U points and of the V points, where the geometry has both of `XU` and `YU`, of `XV`
+    /// and `YV`; see [`Native::edge_points`].
+    pub edges: [Option<[Vec<f32>; 2]>; 2],
 }
 
 impl Native {
@@ -89,8 +89,8 @@ impl Native {
         for name in ["hFacC", "XC_bnds", "YC_bnds", "Z_bnds", "CS", "SN"] {
             geometry.shape(name)?;
         }
-        let has_edges = ["XU", "YU", "XV", "YV"].iter().all(|name| geometry.has(name));
-        let bytes = needed(n, levels, has_edges);
+        let pairs = [["XU", "YU"], ["XV", "YV"]].map(|pair| pair.iter().all(|name| geometry.has(name)).then_some(pair));
+        let bytes = needed(n, levels, pairs.iter().flatten().count());
         if bytes > limit {
             return Err(GridError::TooLarge { file: path, n, levels, bytes, limit });
         }
@@ -100,12 +100,11 @@ impl Native {
             let name = if geometry.has(name) { name } else { fraction };
             geometry.mask(name, n, levels, false)
         };
-        let edges = if has_edges {
-            let values = |name| geometry.values(name, &grid);
-            Some(EdgePoints { xu: values("XU")?, yu: values("YU")?, xv: values("XV")?, yv: values("YV")? })
-        } else {
-            None
+        let points = |pair: Option<[&str; 2]>| {
+            let Some([x, y]) = pair else { return Ok(None) };
+            Ok::<_, GridError>(Some([geometry.values(x, &grid)?, geometry.values(y, &grid)?]))
         };
+        let edges = [points(pairs[0])?, points(pairs[1])?];
         Ok(Native {
             n,
             levels,
@@ -133,7 +132,7 @@ impl Native {
     /// Bytes of memory that it takes.
     pub(crate) fn bytes(&self) -> usize {
         let own = [&self.xc, &self.yc, &self.xg, &self.yg, &self.xc_bounds, &self.yc_bounds, &self.cs, &self.sn];
-        let edges = self.edges.iter().flat_map(|edges| [&edges.xu, &edges.yu, &edges.xv, &edges.yv]);
+        let edges = self.edges.iter().flatten().flatten();
         let arrays: usize = own.into_iter().chain(edges).map(|values| size_of_val(&values[..])).sum();
         let masks = [&self.wet, &self.mask_c, &self.mask_w, &self.mask_s];
         arrays + masks.into_iter().map(Mask::bytes).sum::<usize>()
@@ -155,10 +154,13 @@ impl Native {
     }
 
     /// Longitude and latitude of the U and V points: the geometry's own, else the middles of the cell edges.
-    pub fn edge_points(&self) -> Cow<'_, EdgePoints> {
-        match &self.edges {
-            Some(points) => Cow::Borrowed(points),
-            None => Cow::Owned(EdgePoints::from_corners(&self.xc_bounds, &self.yc_bounds)),
+    pub fn edge_points(&self) -> EdgePoints {
+        let computed = || EdgePoints::from_corners(&self.xc_bounds, &self.yc_bounds);
+        match self.edges.clone() {
+            [Some([xu, yu]), Some([xv, yv])] => EdgePoints { xu, yu, xv, yv },
+            [Some([xu, yu]), None] => EdgePoints { xu, yu, ..computed() },
+            [None, Some([xv, yv])] => EdgePoints { xv, yv, ..computed() },
+            [None, None] => computed(),
         }
     }
 
@@ -209,9 +211,9 @@ impl Native {
 }
 
 /// Bytes of memory that a grid takes, by its shape: what [`Native::bytes`] says of it when it is there.
-fn needed(n: usize, levels: usize, has_edges: bool) -> u64 {
-    // Six arrays of values and two of four bounds each, perhaps four of edge points; four masks.
-    let each = 4 * (6 + 2 * 4 + if has_edges { 4 } else { 0 }) + 4 * levels as u64;
+fn needed(n: usize, levels: usize, pairs: usize) -> u64 {
+    // Six arrays of values and two of four bounds each, pairs of edge points; four masks.
+    let each = (4 * (6 + 2 * 4 + 2 * pairs) + 4 * levels) as u64;
     (TILES * n * n) as u64 * each
 }
 
@@ -243,7 +245,7 @@ impl Native {
             mask_c: sea.clone(),
             mask_w: sea.clone(),
             mask_s: sea,
-            edges: None,
+            edges: [None, None],
         }
     }
 }

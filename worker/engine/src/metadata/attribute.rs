@@ -71,6 +71,16 @@ pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
     attributes.iter().find(|(existing, _)| existing == name).map(|(_, value)| value)
 }
 
+/// Adds a sentence to a text, which is made one if it is none yet.
+pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) {
+    let text = match get(attributes, name).and_then(Value::text).map(str::trim_end) {
+        None | Some("") => sentence.to_owned(),
+        Some(text) if text.ends_with('.') => format!("{text} {sentence}"),
+        Some(text) => format!("{text}. {sentence}"),
+    };
+    set(attributes, name, text);
+}
+
 /// Removes an attribute.
 pub fn remove(attributes: &mut Attributes, name: &str) {
     attributes.retain(|(existing, _)| existing != name);

@@ -62,6 +62,8 @@ pub struct Configuration {
     pub source: String,
     /// `summary`, else `project_summary`.
     pub summary: String,
+    /// `project_summary`: all that EDP of 2026 looks at.
+    pub project_summary: Option<String>,
     /// `netcdf4_compression_encodings`.
     pub compression: Compression,
     /// `doi_prefix`.
@@ -148,6 +150,7 @@ impl Configuration {
             references: reader.required("references"),
             source: reader.required("source"),
             summary: reader.summary(),
+            project_summary: reader.text("project_summary"),
             compression: reader.compression()?,
             doi_prefix: reader.doi_prefix(),
             doi_authority: reader.text("doi_authority"),

@@ -110,6 +110,39 @@ pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     attributes
 }
 
+/// What `corrected` says otherwise than the metadata of EDP, so that granules follow the CF conventions:
+///
+/// * index coordinates have no unit, which is `1`; those of levels count downwards;
+/// * heights of cell centres and faces are positive upwards, which the standard name `depth` is not; of two coordinates of
+///   one dimension, only the one of its name, `is_axis`, is its axis;
+/// * an empty text is not written.
+pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
+    if !is_axis {
+        attribute::remove(attributes, "axis");
+    }
+    match name {
+        "i" | "j" | "i_g" | "j_g" | "tile" => attribute::set(attributes, "units", "1"),
+        "k" | "k_u" | "k_l" | "k_p1" => {
+            attribute::set(attributes, "units", "1");
+            attribute::set(attributes, "positive", "down");
+        }
+        "Z" | "Zl" | "Zu" | "Zp1" => attribute::set(attributes, "standard_name", "height_above_mean_sea_level"),
+        _ => {}
+    }
+    attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+}
+
+/// The same for bounds. They inherit the description of their parent, so that theirs are left out; what the comment of
+/// bounds with four corners says of the order of these goes to the parent.
+pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) {
+    let comment = attribute::get(bounds, "comment").and_then(Value::text).map(str::to_owned);
+    attribute::remove(bounds, "comment");
+    attribute::remove(bounds, "long_name");
+    bounds.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+    let (Some(comment), Some(parent)) = (comment.filter(|comment| !comment.is_empty()), parent) else { return };
+    attribute::append_sentence(parent, "comment", &comment);
+}
+
 /// Attributes of `Zl` in latlon granules: those of `Z`, with a long name of their own and no bounds.
 pub fn describe_upper_faces(metadata: &Metadata) -> Attributes {
     let mut attributes = describe(metadata, GridKind::Latlon, "Z");
@@ -217,6 +250,33 @@ mod tests {
         let bounds = describe_bounds(&metadata, GridKind::Native, "time_bnds", &time);
         assert_eq!(names(&bounds), ["comment", "coverage_content_type", "long_name"]);
         assert_eq!(bounds[0].1.text(), Some("Start and end."));
+    }
+
+    #[test]
+    fn corrected_coordinates_follow_the_conventions() {
+        let metadata = metadata();
+        let of = |name: &str| {
+            let mut attributes = describe(&metadata, GridKind::Native, name);
+            correct(name, name != "Z", &mut attributes);
+            attributes
+        };
+        let text = |attributes: &Attributes, name: &str| {
+            attribute::get(attributes, name).and_then(Value::text).map(str::to_owned)
+        };
+        assert_eq!(text(&of("i_g"), "units").as_deref(), Some("1"));
+        assert_eq!(text(&of("i_g"), "positive"), None);
+        assert_eq!(text(&of("k_p1"), "positive").as_deref(), Some("down"));
+        assert_eq!(text(&of("Z"), "standard_name").as_deref(), Some("height_above_mean_sea_level"));
+        let mut time = describe_time(&metadata, GridKind::Latlon, None, "hours since 1992-01-01T12:00:00");
+        assert!(attribute::get(&time, "comment").is_some());
+        correct("time", true, &mut time);
+        assert!(attribute::get(&time, "comment").is_none(), "an empty text");
+        let mut bounds =
+            vec![("comment".to_owned(), Value::from("Corners.")), ("long_name".to_owned(), Value::from("x"))];
+        let mut parent = of("XC");
+        correct_bounds(&mut bounds, Some(&mut parent));
+        assert!(bounds.is_empty());
+        assert_eq!(text(&parent, "comment").as_deref(), Some("uneven. Corners."));
     }
 
     #[test]

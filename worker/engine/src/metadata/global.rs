@@ -3,15 +3,22 @@
 use super::attribute::{self, Attributes, Value};
 use super::configuration::Configuration;
 use super::entry::GlobalValue;
-use super::podaac::{Row, Table, TableError};
+use super::podaac::{Found, Row, Table, TableError};
 use super::source::Metadata;
+use edp_protocol::calendar;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{DynamicMetadata, Recipe};
 use edp_protocol::{Frequency, GridKind, Mode};
+use jiff::civil::DateTime;
 use std::collections::BTreeSet;
 
 /// Texts that mark an attribute which somebody should have filled in.
 const PLACEHOLDERS: [&str; 2] = ["TBD_", "REPLACED_BY_"];
+
+/// Who resolves DOIs.
+const RESOLVER: &str = "https://doi.org/";
+
+const AUTHORITY: &str = "identifier_product_doi_authority";
 
 /// Space that a granule covers, from its cell bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +63,8 @@ pub struct Sources<'a> {
 pub struct Lacking {
     /// Whether the PO.DAAC table has no row for the dataset.
     pub row: bool,
+    /// The release whose row it has instead.
+    pub other_release: Option<String>,
     /// Attributes that nothing but a placeholder was found for, sorted.
     pub placeholders: Vec<String>,
 }
@@ -67,7 +76,7 @@ pub struct Lacking {
 pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
     let (mut attributes, _) = gather(sources)?;
     if sources.mode == Mode::Corrected {
-        attributes.retain(|(_, value)| !is_placeholder(value));
+        attributes.retain(|(_, value)| !is_placeholder(value) && !value.text().is_some_and(str::is_empty));
     }
     Ok(attributes)
 }
@@ -77,16 +86,23 @@ pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
 /// # Errors
 /// More than one row of the PO.DAAC table is this dataset's.
 pub fn lacking(sources: &Sources<'_>) -> Result<Lacking, TableError> {
-    let (attributes, row) = gather(sources)?;
+    let (attributes, found) = gather(sources)?;
     let placeholders = attributes.into_iter().filter(|(_, value)| is_placeholder(value)).map(|(name, _)| name);
-    Ok(Lacking { row: row.is_none(), placeholders: placeholders.collect() })
+    let other_release = match found {
+        Found::OtherRelease(version) => Some(version.to_owned()),
+        Found::Row(_) | Found::Nothing => None,
+    };
+    Ok(Lacking { row: !matches!(found, Found::Row(_)), other_release, placeholders: placeholders.collect() })
 }
 
-/// The attributes, sorted, with the placeholders that nothing replaced, and the row of the PO.DAAC table.
-fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Option<&'a Row>), TableError> {
+/// The attributes, sorted, with the placeholders that nothing replaced, and what the PO.DAAC table has.
+fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Found<'a>), TableError> {
     let corrected = sources.mode == Mode::Corrected;
     let mut attributes = Attributes::new();
     let mut keywords = sources.keywords.clone();
+    if sources.mode == Mode::Edp2026 {
+        identifiers_before_metadata(&mut attributes, sources.configuration);
+    }
     entries(&mut attributes, sources);
     if let Some(text) = attribute::get(&attributes, "keywords").and_then(Value::text) {
         keywords.extend(text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned));
@@ -96,7 +112,7 @@ fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Option<&'a Row>), Ta
     for name in ["date_created", "date_modified", "date_metadata_modified", "date_issued"] {
         attribute::set(&mut attributes, name, date);
     }
-    configured(&mut attributes, sources.configuration);
+    configured(&mut attributes, sources);
     if !keywords.is_empty() {
         attribute::set(&mut attributes, "keywords", keywords.into_iter().collect::<Vec<_>>().join(", "));
     }
@@ -118,24 +134,45 @@ fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Option<&'a Row>), Ta
         }
     }
     attribute::set(&mut attributes, "product_name", sources.name.to_string());
-    let summary = [dynamic.summary.as_str(), &sources.configuration.summary];
-    let summary: Vec<_> = summary.into_iter().filter(|part| !part.is_empty()).collect();
-    attribute::set(&mut attributes, "summary", summary.join(" "));
-    let row = if corrected {
-        extents(&mut attributes, &sources.extent);
-        attribute::set(&mut attributes, "recipe_id", sources.id);
-        let row = sources.podaac.find(sources.name)?;
-        archive(&mut attributes, sources, row);
-        row
-    } else {
-        let row = sources.podaac.find_edp2024(sources.name);
-        if let Some(row) = row {
-            archive_edp2024(&mut attributes, sources, row);
+    attribute::set(&mut attributes, "summary", summary(sources));
+    let found = match sources.mode {
+        Mode::Corrected => {
+            extents(&mut attributes, &sources.extent);
+            attribute::set(&mut attributes, "recipe_id", sources.id);
+            let found = sources.podaac.find(sources.name)?;
+            archive(&mut attributes, sources, found);
+            found
         }
-        row
+        Mode::Edp2024 => {
+            let row = sources.podaac.find_edp2024(sources.name);
+            row.inspect(|row| archive_edp2024(&mut attributes, sources, row)).map_or(Found::Nothing, Found::Row)
+        }
+        Mode::Edp2026 => {
+            let row = sources.podaac.find_edp2026(sources.name);
+            row.inspect(|row| archive_edp2026(&mut attributes, row)).map_or(Found::Nothing, Found::Row)
+        }
     };
     attributes.sort_by_key(|(name, _)| name.to_lowercase());
-    Ok((attributes, row))
+    Ok((attributes, found))
+}
+
+/// What the recipe says, and what the configuration says of all granules. EDP of 2026 puts a blank between them even if
+/// there is nothing behind it.
+fn summary(sources: &Sources<'_>) -> String {
+    let (own, configuration) = (sources.dynamic.summary.as_str(), sources.configuration);
+    if sources.mode == Mode::Edp2026 {
+        return format!("{own} {}", configuration.project_summary.as_deref().unwrap_or_default());
+    }
+    let parts = [own, &configuration.summary];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// What EDP of 2026 begins with, and keeps where neither the metadata nor the table say better.
+fn identifiers_before_metadata(attributes: &mut Attributes, configuration: &Configuration) {
+    attribute::set(attributes, "metadata_link", configuration.doi_prefix.as_str());
+    attribute::set(attributes, "identifier_product_doi", configuration.doi_prefix.as_str());
+    let authority = configuration.doi_authority.as_deref().unwrap_or_default();
+    attribute::set(attributes, "identifier_product_doi_authority", authority);
 }
 
 /// Whether an attribute still holds a text that somebody should have replaced.
@@ -165,20 +202,31 @@ fn coverage(attributes: &mut Attributes, sources: &Sources<'_>) {
     let times = match (snapshot, sources.mode) {
         (false, _) => [&dynamic.time_coverage_start, &dynamic.time_coverage_end],
         (true, Mode::Corrected) => [&dynamic.time_coverage_center, &dynamic.time_coverage_center],
-        (true, Mode::Edp2024) => return, // EDP leaves its placeholder there
+        (true, Mode::Edp2024 | Mode::Edp2026) => return, // EDP leaves its placeholder there
     };
     for (name, time) in ["time_coverage_start", "time_coverage_end"].into_iter().zip(times) {
         if let Some(time) = time {
-            attribute::set(attributes, name, time.as_str());
+            attribute::set(attributes, name, time_text(time, sources.mode));
         }
     }
 }
 
-fn configured(attributes: &mut Attributes, configuration: &Configuration) {
+/// A time `YYYY-MM-DDThh:mm:ss` as attributes have it: EDP leaves out that it is UTC.
+pub fn time_text(time: &str, mode: Mode) -> String {
+    format!("{time}{}", if mode.is_edp() { "" } else { "Z" })
+}
+
+fn configured(attributes: &mut Attributes, sources: &Sources<'_>) {
+    let configuration = sources.configuration;
+    if sources.mode == Mode::Edp2026 {
+        let project = configuration.project_summary.as_deref().unwrap_or_default();
+        attribute::set(attributes, "project_summary", project);
+    }
     attribute::set(attributes, "history", configuration.history.as_str());
     attribute::set(attributes, "geospatial_vertical_min", configuration.geospatial_vertical_min);
-    attribute::set(attributes, "product_time_coverage_start", configuration.model_start.to_string());
-    attribute::set(attributes, "product_time_coverage_end", configuration.model_end.to_string());
+    let time = |time: DateTime| time_text(&calendar::text(time), sources.mode);
+    attribute::set(attributes, "product_time_coverage_start", time(configuration.model_start));
+    attribute::set(attributes, "product_time_coverage_end", time(configuration.model_end));
     attribute::set(attributes, "product_version", configuration.product_version.as_str());
     attribute::set(attributes, "references", configuration.references.as_str());
     attribute::set(attributes, "source", configuration.source.as_str());
@@ -199,34 +247,77 @@ fn extents(attributes: &mut Attributes, extent: &Extent) {
         attribute::set(attributes, "geospatial_lat_resolution", latitude);
         attribute::set(attributes, "geospatial_lon_resolution", longitude);
     }
-    match extent.vertical {
-        Some([bottom, top]) => {
-            attribute::set(attributes, "geospatial_vertical_min", bottom);
-            attribute::set(attributes, "geospatial_vertical_max", top);
+    // What lies at the surface has a vertical extent too, and the texts that say how to read it.
+    let [bottom, top] = extent.vertical.unwrap_or([0.0; 2]);
+    attribute::set(attributes, "geospatial_vertical_min", bottom);
+    attribute::set(attributes, "geospatial_vertical_max", top);
+    for (name, value) in [("geospatial_vertical_positive", "up"), ("geospatial_vertical_units", "meter")] {
+        if attribute::get(attributes, name).is_none() {
+            attribute::set(attributes, name, value);
         }
-        None => attribute::remove(attributes, "geospatial_vertical_min"),
     }
+    // EPSG:4326 has the latitude first, EPSG:5829 is the height above the instantaneous sea level.
+    attribute::set(attributes, "geospatial_bounds_crs", "EPSG:4326");
+    attribute::set(attributes, "geospatial_bounds_vertical_crs", "EPSG:5829");
+    let corners = [(south, west), (south, east), (north, east), (north, west), (south, west)];
+    let ring: Vec<String> = corners.iter().map(|(latitude, longitude)| format!("{latitude} {longitude}")).collect();
+    attribute::set(attributes, "geospatial_bounds", format!("POLYGON (({}))", ring.join(", ")));
 }
 
-fn archive(attributes: &mut Attributes, sources: &Sources<'_>, row: Option<&Row>) {
+/// Identifiers: where the table has a DOI and the configuration no root for links, those that the archive has had since Release
+/// 6, else those of before.
+fn archive(attributes: &mut Attributes, sources: &Sources<'_>, found: Found<'_>) {
     let configuration = sources.configuration;
-    for name in ["id", "metadata_link", "identifier_product_doi", "identifier_product_doi_authority"] {
+    let given = attribute::get(attributes, AUTHORITY).filter(|given| !is_placeholder(given));
+    let given = given.and_then(Value::text).map(str::to_owned);
+    for name in ["id", "metadata_link", "identifier_product_doi", AUTHORITY] {
         attribute::remove(attributes, name);
     }
-    let Some(row) = row else {
+    let Found::Row(row) = found else {
         attribute::set(attributes, "title", sources.dynamic.name.as_str());
         return;
     };
-    if let Some(doi) = row.doi(&configuration.doi_prefix) {
-        let authority = configuration.doi_authority.as_deref().unwrap_or("https://doi.org/");
-        attribute::set(attributes, "id", doi.as_str());
-        attribute::set(attributes, "identifier_product_doi", doi);
-        attribute::set(attributes, "identifier_product_doi_authority", authority);
+    let doi = row.doi(&configuration.doi_prefix);
+    if doi.is_some() {
+        let authority = configuration.doi_authority.clone().or(given);
+        attribute::set(attributes, AUTHORITY, authority.unwrap_or_else(|| RESOLVER.into()));
     }
-    if let Some(root) = &configuration.metadata_link_root {
-        attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
+    match (doi, &configuration.metadata_link_root) {
+        (Some(doi), None) if is_bare_doi(&doi) => {
+            let link = format!("{RESOLVER}{doi}");
+            attribute::set(attributes, "id", row.short_name.as_str());
+            attribute::set(attributes, "identifier_product_doi", link.as_str());
+            attribute::set(attributes, "metadata_link", link);
+        }
+        (doi, root) => {
+            if let Some(doi) = doi {
+                attribute::set(attributes, "id", doi.as_str());
+                attribute::set(attributes, "identifier_product_doi", doi);
+            }
+            if let Some(root) = root {
+                attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
+            }
+        }
     }
     attribute::set(attributes, "title", row.long_name.as_str());
+}
+
+/// Whether an identifier is a DOI without resolver: `10.`, digits, a slash, and more.
+fn is_bare_doi(id: &str) -> bool {
+    let parts = id.strip_prefix("10.").and_then(|rest| rest.split_once('/'));
+    parts.is_some_and(|(registrant, suffix)| {
+        !registrant.is_empty() && registrant.bytes().all(|byte| byte.is_ascii_digit()) && !suffix.is_empty()
+    })
+}
+
+fn archive_edp2026(attributes: &mut Attributes, row: &Row) {
+    let link = format!("{RESOLVER}{}", row.persistent_id);
+    attribute::set(attributes, "id", row.short_name.as_str());
+    attribute::set(attributes, "metadata_link", link.as_str());
+    attribute::set(attributes, "identifier_product_doi", link);
+    attribute::set(attributes, "title", row.long_name.as_str());
+    let note = "The 'coordinates' attribute lists a subset of auxiliary coordinates. Created by xarray.to_netcdf().";
+    attribute::set(attributes, "coordinates_note", note);
 }
 
 fn archive_edp2024(attributes: &mut Attributes, sources: &Sources<'_>, row: &Row) {

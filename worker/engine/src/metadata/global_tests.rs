@@ -1,4 +1,4 @@
-//! Tests of the global attributes, in both modes.
+//! Tests of the global attributes, in all modes.
 
 use super::attribute::{Attributes, Value, get};
 use super::configuration::Configuration;
@@ -90,8 +90,9 @@ fn text<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn what_both_modes_have_in_common() {
+fn what_corrected_and_edp_2024_have_in_common() {
     for mode in [Mode::Corrected, Mode::Edp2024] {
+        let z = if mode == Mode::Corrected { "Z" } else { "" };
         let found = attributes(mode, MONTH, "2D");
         let names: Vec<_> = found.iter().map(|(name, _)| name.to_lowercase()).collect();
         assert!(names.is_sorted(), "{names:?}");
@@ -99,17 +100,76 @@ fn what_both_modes_have_in_common() {
             ("keywords", "B, M > N, Z > Y"),
             ("comment", "Of the grid. Of the dataset."),
             ("summary", "This dataset. The project."),
-            ("time_coverage_start", "1992-01-01T12:00:00"),
+            ("time_coverage_start", &format!("1992-01-01T12:00:00{z}")),
             ("product_name", MONTH),
-            ("product_time_coverage_end", "2017-12-31T12:00:00"),
+            ("product_time_coverage_end", &format!("2017-12-31T12:00:00{z}")),
             ("title", "A long name"),
             ("metadata_link", "https://example.org/?ShortName=SHORT"),
             ("id", "10.5067/ECG5M-SSH44"),
         ] {
             assert_eq!(text(&found, name), Some(want), "{mode}: {name}");
         }
-        assert_eq!(get(&found, "geospatial_vertical_max"), None);
     }
+}
+
+#[test]
+fn edp_2026_has_identifiers_of_its_own() {
+    let found = attributes(Mode::Edp2026, MONTH, "2D");
+    for (name, want) in [
+        ("id", "SHORT"),
+        ("metadata_link", "https://doi.org/PODAAC-ECG5M-SSH44"),
+        ("identifier_product_doi", "https://doi.org/PODAAC-ECG5M-SSH44"),
+        ("identifier_product_doi_authority", ""),
+        ("title", "A long name"),
+        ("project_summary", ""),
+        ("summary", "This dataset. "),
+        ("date_created", "2020-01-02T03:04:05"),
+        ("time_coverage_start", "1992-01-01T12:00:00"),
+    ] {
+        assert_eq!(text(&found, name), Some(want), "{name}");
+    }
+    assert!(text(&found, "coordinates_note").unwrap().starts_with("The 'coordinates' attribute"));
+    assert_eq!(text(&found, "coordinates_comment"), None);
+    let without_row = attributes(Mode::Edp2026, "OBP_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc", "2D");
+    assert_eq!(text(&without_row, "title"), Some("TBD_DATASET"));
+    assert_eq!(text(&without_row, "metadata_link"), Some("TBD_DATASET"));
+    assert_eq!(text(&without_row, "identifier_product_doi"), Some("10.5067"), "the metadata have none");
+    assert_eq!(text(&without_row, "coordinates_note"), None);
+}
+
+#[test]
+fn corrected_has_the_identifiers_of_release_6_where_no_root_for_links_is_configured() {
+    let without = |line: &str| CONFIGURATION.lines().filter(|l| !l.starts_with(line)).collect::<Vec<_>>().join("\n");
+    let configuration = Configuration::parse("c", without("metadata_link_root").as_bytes()).unwrap().0;
+    let of = |table: &str| {
+        let podaac = Table::parse("t", table.as_bytes()).unwrap().0;
+        with_sources(Mode::Corrected, MONTH, "2D", |sources| {
+            let Sources { metadata, name, mode, dynamic, id, production_date, extent, .. } = *sources;
+            let keywords = sources.keywords.clone();
+            let configuration = &configuration;
+            describe(&Sources {
+                configuration,
+                metadata,
+                podaac: &podaac,
+                name,
+                mode,
+                dynamic,
+                id,
+                production_date,
+                keywords,
+                extent,
+            })
+            .unwrap()
+        })
+    };
+    let found = of(TABLE);
+    assert_eq!(text(&found, "id"), Some("SHORT"));
+    for name in ["identifier_product_doi", "metadata_link"] {
+        assert_eq!(text(&found, name), Some("https://doi.org/10.5067/ECG5M-SSH44"), "a PODAAC id is made a DOI first");
+    }
+    let found = of(&TABLE.replace("PODAAC-ECG5M-SSH44", "10.x/ECG5M-SSH44"));
+    assert_eq!(text(&found, "id"), Some("10.x/ECG5M-SSH44"), "not a DOI");
+    assert_eq!(text(&found, "metadata_link"), None);
 }
 
 #[test]
@@ -141,7 +201,10 @@ fn corrected_computes_extents_and_leaves_no_placeholder() {
     for (name, want) in [("geospatial_lat_max", 90.0), ("geospatial_lon_resolution", 0.25)] {
         assert_eq!(get(&found, name), Some(&Value::F64(vec![want])), "{name}");
     }
-    assert_eq!(get(&found, "geospatial_vertical_min"), None);
+    assert_eq!(get(&found, "geospatial_vertical_min"), Some(&Value::F64(vec![0.0])));
+    assert_eq!(get(&found, "geospatial_vertical_max"), Some(&Value::F64(vec![0.0])));
+    let ring = "POLYGON ((-90 -180, -90 180, 90 180, 90 -180, -90 -180))";
+    assert_eq!(text(&found, "geospatial_bounds"), Some(ring));
     assert_eq!(text(&found, "left"), None);
     let deep = attributes(Mode::Corrected, MONTH, "3D");
     assert_eq!(get(&deep, "geospatial_vertical_min"), Some(&Value::F64(vec![-100.0])));
@@ -150,19 +213,24 @@ fn corrected_computes_extents_and_leaves_no_placeholder() {
     assert_eq!((text(&without_row, "id"), text(&without_row, "metadata_link")), (None, None));
     let snapshot = attributes(Mode::Corrected, "SSH_snap_1992-01-16T180000_ECCO_V4r4_latlon_0p50deg.nc", "2D");
     for name in ["time_coverage_start", "time_coverage_end"] {
-        assert_eq!(text(&snapshot, name), Some("1992-01-16T18:00:00"));
+        assert_eq!(text(&snapshot, name), Some("1992-01-16T18:00:00Z"));
     }
 }
 
 #[test]
 fn what_an_archive_would_miss_is_known_before() {
     let of = |mode, name: &str| with_sources(mode, name, "2D", |sources| lacking(sources).unwrap());
-    let lacks =
-        |row, placeholders: &[&str]| Lacking { row, placeholders: placeholders.iter().map(|&p| p.into()).collect() };
+    let lacks = |row, placeholders: &[&str]| Lacking {
+        row,
+        other_release: None,
+        placeholders: placeholders.iter().map(|&p| p.into()).collect(),
+    };
     assert_eq!(of(Mode::Corrected, MONTH), lacks(false, &["left"]));
     assert_eq!(of(Mode::Edp2024, MONTH), lacks(false, &["left"]));
     let other = "OBP_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc";
     assert_eq!(of(Mode::Corrected, other), lacks(true, &["left"]), "the attributes of a row are left out without one");
+    let of_release_5 = of(Mode::Corrected, &MONTH.replace("V4r4", "V4r5"));
+    assert_eq!((of_release_5.row, of_release_5.other_release.as_deref()), (true, Some("V4r4")));
     assert_eq!(of(Mode::Edp2024, other), lacks(true, &["id", "left", "metadata_link", "title"]));
     let snapshot = "SSH_day_snap_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc";
     assert!(of(Mode::Edp2024, snapshot).placeholders.contains(&"time_coverage_start".to_owned()));

@@ -35,6 +35,17 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
+/// What a table has for a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Its row.
+    Row(&'a Row),
+    /// Only the row of another release, whose name it is: the identifiers there are those of other granules.
+    OtherRelease(&'a str),
+    /// Nothing.
+    Nothing,
+}
+
 /// Why a table, or a row of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -121,19 +132,22 @@ impl Table {
         Ok((Table { file: file.into(), rows }, warnings))
     }
 
-    /// The row of a granule's dataset: same file name part, period class, grid and label. Dates and
-    /// versions differ from granule to granule, and all kinds of snapshots are one class.
+    /// The row of a granule's dataset: same file name part, period class, grid, label and release. Dates differ from
+    /// granule to granule, and all kinds of snapshots are one class. A granule without a release takes any.
     ///
     /// # Errors
     /// [`TableError::Ambiguous`] if two or more rows fit.
-    pub fn find(&self, name: &GranuleName) -> Result<Option<&Row>, TableError> {
+    pub fn find(&self, name: &GranuleName) -> Result<Found<'_>, TableError> {
         let key = |name: &GranuleName| (name.dataset.clone(), name.frequency, name.grid, name.label.clone());
         let wanted = key(name);
-        let fits: Vec<&Row> =
-            self.rows.iter().filter(|row| row.parsed.as_ref().map(key).as_ref() == Some(&wanted)).collect();
+        let parsed = self.rows.iter().filter_map(|row| Some((row, row.parsed.as_ref()?)));
+        let (fits, others): (Vec<_>, Vec<_>) = parsed
+            .filter(|(_, example)| key(example) == wanted)
+            .partition(|(_, example)| name.version.is_empty() || example.version == name.version);
+        let fits: Vec<&Row> = fits.into_iter().map(|(row, _)| row).collect();
         match fits[..] {
-            [] => Ok(None),
-            [row] => Ok(Some(row)),
+            [] => Ok(others.first().map_or(Found::Nothing, |(_, example)| Found::OtherRelease(&example.version))),
+            [row] => Ok(Found::Row(row)),
             _ => Err(TableError::Ambiguous {
                 file: self.file.clone(),
                 granule: name.to_string(),
@@ -145,15 +159,33 @@ impl Table {
     /// The row that EDP of 2024 finds: the one row whose example matches
     /// `<filename>_<period>_.*_ECCO_.*_<grid>_<label>\.nc` from its start on. Nothing if none or several do.
     pub fn find_edp2024(&self, name: &GranuleName) -> Option<&Row> {
+        // A match exists if it does with the first `_ECCO_`: later ones leave less room for the end.
+        self.find_like_edp(name, |rest| rest.split_once("_ECCO_").map(|(_, rest)| rest))
+    }
+
+    /// The row that EDP of 2026 finds, in the same way but for the date: `\d{4}-\d{2}` of months, `\d{4}-\d{2}-\d{2}` of
+    /// all else. So it never finds that of a snapshot, nor that of a month whose example has a day.
+    pub fn find_edp2026(&self, name: &GranuleName) -> Option<&Row> {
+        let form = if name.period.contains("mon") { "0000-00" } else { "0000-00-00" };
+        self.find_like_edp(name, |rest| {
+            let (date, rest) = rest.split_at_checked(form.len())?;
+            let is_date = date.bytes().zip(form.bytes()).all(|(byte, of_form)| match of_form {
+                b'0' => byte.is_ascii_digit(),
+                mark => byte == mark,
+            });
+            rest.strip_prefix("_ECCO_").filter(|_| is_date)
+        })
+    }
+
+    /// The one row whose example begins with file name and period, and has grid and label in what `after` leaves of the
+    /// rest: what stands behind the date and `_ECCO_`.
+    fn find_like_edp(&self, name: &GranuleName, after: impl Fn(&str) -> Option<&str>) -> Option<&Row> {
         let start = format!("{}_{}_", name.dataset, name.period);
         let end = format!("_{}_{}.nc", name.grid, name.label);
-        // A match exists if it does with the first `_ECCO_`: later ones leave less room for the end.
-        // `.` does not match line breaks, so all of it lies on the first line.
         let fits = |row: &&Row| {
+            // `.` does not match line breaks, so all of it lies on the first line.
             let line = row.filename.split('\n').next().unwrap_or_default();
-            line.strip_prefix(&start)
-                .and_then(|rest| rest.split_once("_ECCO_"))
-                .is_some_and(|(_, rest)| rest.contains(&end))
+            line.strip_prefix(&start).and_then(&after).is_some_and(|rest| rest.contains(&end))
         };
         let mut fitting = self.rows.iter().filter(fits);
         fitting.next().filter(|_| fitting.next().is_none())
@@ -210,7 +242,10 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
     }
 
     fn found(table: &Table, name: &str) -> Option<String> {
-        table.find(&granule(name)).unwrap().map(|row| row.short_name.clone())
+        match table.find(&granule(name)).unwrap() {
+            Found::Row(row) => Some(row.short_name.clone()),
+            Found::OtherRelease(_) | Found::Nothing => None,
+        }
     }
 
     #[test]
@@ -227,10 +262,10 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
     }
 
     #[test]
-    fn rows_are_found_whatever_date_and_version() {
+    fn rows_are_found_whatever_the_date_and_the_kind_of_snapshot() {
         let t = table(TABLE);
         let ssh = "SEA_SURFACE_HEIGHT";
-        assert_eq!(found(&t, &format!("{ssh}_mon_mean_2001-12_ECCO_V4r5_latlon_0p50deg.nc")).as_deref(), Some("SSH_M"));
+        assert_eq!(found(&t, &format!("{ssh}_mon_mean_2001-12_ECCO_V4r4_latlon_0p50deg.nc")).as_deref(), Some("SSH_M"));
         assert_eq!(
             found(&t, &format!("{ssh}_day_mean_2001-12-31_ECCO_V4r4_latlon_0p50deg.nc")).as_deref(),
             Some("SSH_D")
@@ -247,6 +282,42 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
             format!("{ssh}_snap_2001-12_ECCO_V4r4_latlon_0p50deg.nc"),
         ] {
             assert_eq!(found(&t, &none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_another_release_is_none() {
+        let t = table(TABLE);
+        let other = granule("SEA_SURFACE_HEIGHT_mon_mean_2001-12_ECCO_V4r5_latlon_0p50deg.nc");
+        assert_eq!(t.find(&other).unwrap(), Found::OtherRelease("V4r4"));
+        // with one of each the granule's own is taken
+        let row = TABLE.lines().nth(1).unwrap().replace("SSH_M", "SSH_5").replace("V4r4", "V4r5");
+        let both = table(&format!("{TABLE}{row}\n"));
+        assert_eq!(found(&both, &other.to_string()).as_deref(), Some("SSH_5"));
+        assert_eq!(found(&both, &other.to_string().replace("V4r5", "V4r4")).as_deref(), Some("SSH_M"));
+        let unnamed = GranuleName { version: String::new(), ..other };
+        assert!(matches!(t.find(&unnamed).unwrap(), Found::Row(_)), "a granule without a release takes any");
+    }
+
+    #[test]
+    fn the_rule_of_2026() {
+        let t = table(TABLE);
+        let found = |name: &str| t.find_edp2026(&granule(name)).map(|row| row.short_name.as_str());
+        assert_eq!(found("SEA_SURFACE_HEIGHT_mon_mean_1992-02_ECCO_V4r5_latlon_0p50deg.nc"), Some("SSH_M"));
+        assert_eq!(found("SEA_SURFACE_HEIGHT_snap_1992-02-01T000000_ECCO_V4r4_native_llc0090.nc"), None);
+        assert_eq!(found("ICE_FRONT_FLUX_mon_mean_1992-02_ECCO_V4r6_native_llc0090.nc"), None, "its row has a day");
+        for (example, fits) in [
+            ("A_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc", true),
+            ("A_day_mean_0000-99-00_ECCO__latlon_0p50deg.nc.md5", true),
+            ("A_day_mean_1992-01-01_ECCO_latlon_0p50deg.nc", false),
+            ("A_day_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc", false),
+            ("A_day_mean_1992-01-01T000000_ECCO_V4r4_latlon_0p50deg.nc", false),
+            ("A_day_mean_1992-01-é1_ECCO_V4r4_latlon_0p50deg.nc", false),
+            (" A_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc", false),
+        ] {
+            let t = table(&format!("{FILENAME},{SHORT_NAME},{LONG_NAME},{PERSISTENT_ID}\n{example},s,l,i\n"));
+            let name = granule("A_day_mean_1992-02-03_ECCO_V4r4_latlon_0p50deg.nc");
+            assert_eq!(t.find_edp2026(&name).is_some(), fits, "{example}");
         }
     }
 
