@@ -1,0 +1,241 @@
+//! Conformance: Release 6 as the EDP of 2026 makes it, held against what that program wrote of the same inputs.
+//!
+//! The data are no part of the project, see `real_data.rs`: `EDP_REAL_DATA`, `EDP_REAL_TOOLS`, `EDP_PYTHON`.
+
+use edp_protocol::Digest;
+use edp_tests::{coordinator, expect, files, text};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// SHA-256 of the made-up salinity from which the values of the reference come. Versions of numpy below 2 compute sums of
+/// waves with other last bits, in this field and in that of VVEL.
+const SALINITY: &str = "e6389f118427bbf2df6d7c09b1dde4f6719f87b0fba5662238357d2a7cba2723";
+
+/// Inputs of Release 6, laid out as its task list names them.
+struct Release {
+    directory: tempfile::TempDir,
+    data: PathBuf,
+    tools: PathBuf,
+}
+
+impl Release {
+    fn new() -> Option<Release> {
+        let data = PathBuf::from(std::env::var_os("EDP_REAL_DATA")?);
+        let tools = PathBuf::from(std::env::var_os("EDP_REAL_TOOLS").expect("EDP_REAL_TOOLS beside EDP_REAL_DATA"));
+        let directory = tempfile::tempdir().unwrap();
+        let release = Release { directory, data, tools };
+        let (path, data) = (|name: &str| release.path(name), |name: &str| release.data.join(name));
+        let results = path("results/V4r6");
+        fs::create_dir_all(results.join("diags_monthly")).unwrap();
+        for entry in fs::read_dir(data("V4r4/results/V4r4/diags_monthly")).unwrap() {
+            let entry = entry.unwrap();
+            symlink(entry.path(), results.join("diags_monthly").join(entry.file_name())).unwrap();
+        }
+        let heights = ["SSH:c2", "SSHIBC:c2", "SSHNOIBC:c2", "ETAN:c2"];
+        release.fields("1", "day_mean", "12,36", &heights);
+        release.fields("2", "mon_snap", "732", &heights);
+        let months = [
+            "THETA:c3",
+            "SALT:c3",
+            "UVEL:u3",
+            "VVEL:v3",
+            "WVELMASS:w3",
+            "EXFtaux:c2",
+            "EXFtauy:c2",
+            "oceTAUX:u2",
+            "oceTAUY:v2",
+            "botTauX:u2",
+            "botTauY:v2",
+        ];
+        release.fields("3", "mon_mean", "732", &months);
+        release.grid("grid");
+        for (name, target) in [
+            ("factors", "V4r4/mapping_factors"),
+            ("metadata", "metadata/V4r6"),
+            ("config.yaml", "config/product_generation_config_V4r6.yaml"),
+        ] {
+            symlink(data(target), path(name)).unwrap();
+        }
+        Some(release)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn expected(&self, name: &str) -> PathBuf {
+        self.data.join("V4r6/expected").join(name)
+    }
+
+    fn python(&self, tool: &str) -> Command {
+        let python = std::env::var_os("EDP_PYTHON").expect("EDP_PYTHON beside EDP_REAL_DATA");
+        let mut command = Command::new(python);
+        command.arg(self.tools.join(tool));
+        command
+    }
+
+    /// Made-up model output.
+    fn fields(&self, seed: &str, period: &str, steps: &str, fields: &[&str]) {
+        let mut command = self.python("make_fields.py");
+        command.arg("--grid").arg(self.data.join("V4r4/grid_ECCOV4r4"));
+        command.arg("--out").arg(self.path("results/V4r6")).args(["--seed", seed, "--period", period]);
+        expect(command.args(["--steps", steps]).args(fields), 0);
+    }
+
+    /// The grid of Release 4 with the list of diagnostics of Release 6.
+    fn grid(&self, name: &str) {
+        let grid = self.path(name);
+        fs::create_dir(&grid).unwrap();
+        for entry in fs::read_dir(self.data.join("V4r4/grid_ECCOV4r4")).unwrap() {
+            let entry = entry.unwrap();
+            symlink(entry.path(), grid.join(entry.file_name())).unwrap();
+        }
+        let list = grid.join("available_diagnostics.log");
+        fs::remove_file(&list).unwrap();
+        symlink(self.data.join("V4r6/available_diagnostics.log"), &list).unwrap();
+    }
+
+    fn plan(&self, mode: &str, grid: &str, list: &str) -> Command {
+        let mut plan = coordinator();
+        plan.current_dir(self.directory.path()).arg("plan").arg("--jobs").arg(self.expected("jobs_V4r6.txt"));
+        plan.args(["--source", "results", "--destination", "granules", "--grid", grid, "--metadata", "metadata"]);
+        plan.args(["--mapping-factors", "factors", "--config", "config.yaml", "--compatibility", mode]);
+        plan.args(["--tasks-out", list]);
+        plan
+    }
+
+    fn run(&self, list: &str) {
+        let _ = fs::remove_dir_all(self.path("granules"));
+        expect(coordinator().current_dir(self.directory.path()).args(["run", list]), 0);
+    }
+
+    /// Holds the granule whose name begins so against the file of that name, values included.
+    fn check(&self, granule: &str, grid: &str, expected: &str) {
+        let made = files(&self.path("granules"));
+        let path = made.keys().find(|path| {
+            let path = path.to_string();
+            path.contains(&format!("/{granule}")) && path.contains(&format!("_{grid}_"))
+        });
+        let path = self.path("granules").join(path.unwrap_or_else(|| panic!("no granule {granule} {grid}")));
+        let mut command = self.python("check_expected.py");
+        command.arg(path).arg(self.expected(&format!("{expected}.json")));
+        let salinity = self.path("results/V4r6/diags_monthly/SALT_mon_mean/SALT_mon_mean.0000000732.data");
+        let same_inputs = Digest::of(&fs::read(salinity).unwrap()).as_str() == SALINITY;
+        if same_inputs || !["OCEAN_TEMPERATURE", "OCEAN_VELOCITY"].iter().any(|dataset| expected.starts_with(dataset)) {
+            command.arg("--values").arg(self.expected("values_sha256.json"));
+        } else {
+            println!("{expected}: not held against values, which come from inputs of another numpy");
+        }
+        let output = expect(&mut command, 0);
+        assert!(text(&output).contains("as expected"), "{expected}: {}", text(&output));
+    }
+
+    /// Every time-varying granule of which there is one by EDP.
+    fn check_all(&self) {
+        for (granule, date, grids) in [
+            ("SEA_SURFACE_HEIGHT_mon_mean", "1992-01", &["native", "latlon"][..]),
+            ("SEA_SURFACE_HEIGHT_day_mean", "1992-01-03", &["latlon"]),
+            ("SEA_SURFACE_HEIGHT_snap", "1992-02-01T000000", &["native"]),
+            ("OCEAN_TEMPERATURE_SALINITY_mon_mean", "1992-01", &["native", "latlon"]),
+            ("OCEAN_VELOCITY_mon_mean", "1992-01", &["native", "latlon"]),
+            ("OCEAN_AND_ICE_SURFACE_STRESS_mon_mean", "1992-01", &["native"]),
+        ] {
+            let (dataset, period) = granule.split_at(granule.len() - if granule.ends_with("snap") { 5 } else { 9 });
+            for grid in grids {
+                self.check(&format!("{granule}_{date}_"), grid, &format!("{dataset}_{grid}{period}"));
+            }
+        }
+    }
+}
+
+fn list(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn real_data_release_6_is_planned_and_made_as_edp_2026_does() {
+    let Some(release) = Release::new() else { return };
+    let output = expect(&mut release.plan("edp-2026", "grid", "tasks.json"), 0);
+    assert!(text(&output).contains("17 recipes"), "{}", text(&output));
+    let mut ours = list(&release.path("tasks.json"));
+    for recipe in ours.as_array_mut().unwrap() {
+        assert!(recipe.as_object_mut().unwrap().remove("recipe").is_some());
+    }
+    // As text: the order of keys counts.
+    let theirs = list(&release.expected("tasks_V4r6.json"));
+    assert_eq!(ours.to_string(), theirs.to_string());
+    release.run("tasks.json");
+    release.check_all();
+    // EDP's own list, which names its configuration.
+    fs::copy(release.expected("tasks_V4r6.json"), release.path("theirs.json")).unwrap();
+    release.run("theirs.json");
+    release.check_all();
+    // Without the configuration it is one of 2024.
+    let mut older = theirs;
+    for recipe in older.as_array_mut().unwrap() {
+        recipe.as_object_mut().unwrap().remove("ecco_cfg_loc");
+    }
+    fs::write(release.path("older.json"), older.to_string()).unwrap();
+    let _ = fs::remove_dir_all(release.path("granules"));
+    let mut run = coordinator();
+    run.current_dir(release.directory.path()).args(["run", "older.json", "--config", "config.yaml"]);
+    expect(&mut run, 0);
+    for name in files(&release.path("granules")).into_keys().filter(|name| !name.to_string().contains("_snap_")) {
+        let granule = netcdf::open(release.path("granules").join(name)).unwrap();
+        assert!(granule.attribute("coordinates_comment").is_some() && granule.attribute("coordinates_note").is_none());
+    }
+}
+
+#[test]
+fn real_data_release_6_has_the_edge_points_of_its_geometry() {
+    let Some(release) = Release::new() else { return };
+    release.grid("gridx");
+    // The made-up edge points of the reference: those of the corners.
+    let geometry = release.path("gridx/GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc");
+    let original = fs::canonicalize(&geometry).unwrap();
+    fs::remove_file(&geometry).unwrap();
+    fs::copy(original, &geometry).unwrap();
+    let mut permissions = fs::metadata(&geometry).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(&geometry, permissions).unwrap();
+    let mut file = netcdf::append(&geometry).unwrap();
+    for (name, corner, dimensions) in [
+        ("XU", "XG", ["tile", "j", "i_g"]),
+        ("YU", "YG", ["tile", "j", "i_g"]),
+        ("XV", "XG", ["tile", "j_g", "i"]),
+        ("YV", "YG", ["tile", "j_g", "i"]),
+    ] {
+        let values: Vec<f32> = file.variable(corner).unwrap().get_values(..).unwrap();
+        file.add_variable::<f32>(name, &dimensions).unwrap().put_values(&values, ..).unwrap();
+    }
+    drop(file);
+    expect(&mut release.plan("edp-2026", "gridx", "tasks.json"), 0);
+    release.run("tasks.json");
+    let stress = "OCEAN_AND_ICE_SURFACE_STRESS_native_mon_mean_with_XU";
+    release.check("OCEAN_AND_ICE_SURFACE_STRESS_mon_mean_1992-01_", "native", stress);
+    // What has no variable at these points has none of them.
+    release.check("SEA_SURFACE_HEIGHT_mon_mean_1992-01_", "native", "SEA_SURFACE_HEIGHT_native_mon_mean");
+}
+
+#[test]
+fn real_data_release_6_corrected_has_the_identifiers_of_the_archive() {
+    let Some(release) = Release::new() else { return };
+    expect(release.plan("corrected", "grid", "tasks.json").arg("--allow-partial"), 0);
+    release.run("tasks.json");
+    let snapshot = files(&release.path("granules")).into_keys().find(|name| name.to_string().contains("_snap_"));
+    let granule = netcdf::open(release.path("granules").join(snapshot.unwrap())).unwrap();
+    for (name, expected) in [
+        ("id", "ECCO_L4_SSH_LLC0090GRID_SNAPSHOT_V4R6"),
+        ("metadata_link", "https://doi.org/10.5067/ECL5S-SSH46"),
+        ("identifier_product_doi", "https://doi.org/10.5067/ECL5S-SSH46"),
+        ("identifier_product_doi_authority", "org.doi"),
+        ("time_coverage_start", "1992-02-01T00:00:00Z"),
+        ("time_coverage_end", "1992-02-01T00:00:00Z"),
+    ] {
+        let found = granule.attribute(name).unwrap().value().unwrap();
+        assert!(matches!(&found, netcdf::AttributeValue::Str(text) if text == expected), "{name}: {found:?}");
+    }
+    assert!(granule.attribute("coordinates_note").is_none() && granule.attribute("project_summary").is_none());
+}
