@@ -6,7 +6,7 @@ use crate::{Frequency, Mode};
 use jiff::civil::{DateTime, Time};
 use jiff::{SignedDuration, Span};
 
-/// Why a step has no time.
+/// The reason why a step has no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
     /// The time is beyond the years 0 to 9999.

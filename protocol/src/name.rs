@@ -23,7 +23,7 @@ pub struct GranuleName {
     pub label: String,
 }
 
-/// Why a file name is not a granule's.
+/// The reason why a file name is not a granule's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
@@ -31,7 +31,7 @@ pub struct GranuleName {
 pub struct NameError {
     /// The name.
     pub name: String,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub why: &'static str,
 }
 

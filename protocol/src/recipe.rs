@@ -350,7 +350,7 @@ impl Recipe {
     /// Refuses a recipe that was edited after planning, planned for another output version, or with unknown options.
     ///
     /// # Errors
-    /// What is wrong.
+    /// Description of the problem.
     pub fn check_identity(&self) -> Result<(), RecipeError> {
         let plan = self.plan()?;
         let made = output_version(plan.mode);

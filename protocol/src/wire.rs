@@ -75,13 +75,13 @@ pub struct TaskMessage {
     pub alone: bool,
     /// Seconds that making it may take; 0 leaves it to the worker.
     pub deadline: u32,
-    /// What is looked at of a granule that stands there already.
+    /// How closely an existing granule is inspected.
     pub look: ExistingCheck,
     /// The recipe: JSON, keys in the recipe's order.
     pub recipe: Vec<u8>,
 }
 
-/// What a worker looks at of a granule that stands at its destination already, before it says that it does.
+/// How closely a worker inspects a granule that exists at its destination already, before it reports it as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExistingCheck {
     /// Whose it is.
@@ -93,7 +93,7 @@ pub enum ExistingCheck {
     Bytes(String),
 }
 
-/// What a worker says about a task message.
+/// A worker's message about an attempt: that it has begun, or how it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Id of the recipe.
@@ -104,11 +104,11 @@ pub struct Outcome {
     pub worker: String,
     /// What decides the bytes of a granule besides its recipe: our version, and those of netCDF, HDF5 and libdeflate.
     pub build: String,
-    /// What happened.
+    /// The event.
     pub event: TaskEvent,
 }
 
-/// What happened to a task message.
+/// Beginning or end of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TaskEvent {
     /// The worker begins to make it.
@@ -120,7 +120,7 @@ pub enum TaskEvent {
 }
 
 impl TaskEvent {
-    /// How it ended, if it has.
+    /// The end of the attempt, if it has ended.
     pub fn ended(&self) -> Option<Result<&Done, &Failed>> {
         match self {
             TaskEvent::Started => None,
@@ -143,16 +143,16 @@ pub struct Done {
     pub size: u64,
     /// SHA-256 of its bytes, hexadecimal; empty if it was not read.
     pub sha256: String,
-    /// What each stage took; first the whole, by the clock on the wall.
+    /// Time of each stage; the first entry is the total, by the wall clock.
     #[serde(deserialize_with = "list")]
     pub stages: Vec<StageTotal>,
-    /// What was read.
+    /// The input files that were read.
     #[serde(deserialize_with = "list")]
     pub inputs: Vec<InputRead>,
     /// Where the chunks of each variable are in the file.
     #[serde(deserialize_with = "list")]
     pub chunks: Vec<ChunkPlaces>,
-    /// What is odd about the granule.
+    /// Warnings about the granule.
     #[serde(deserialize_with = "list")]
     pub warnings: Vec<String>,
 }
@@ -192,7 +192,7 @@ pub struct ChunkPlaces {
 /// A granule does not stand at its destination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub kind: FailureKind,
     /// The error, then its causes.
     #[serde(deserialize_with = "list")]
@@ -216,7 +216,7 @@ impl Failed {
     }
 }
 
-/// Why a body cannot be written or understood.
+/// The reason why a body cannot be written or understood.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The body is larger than any of ours.
@@ -256,9 +256,9 @@ pub enum WireError {
     /// The content of the frame is damaged, or cannot be written.
     #[error("a frame with a content that is not a valid {what}: {reason}")]
     Content {
-        /// What should be there.
+        /// The expected kind of message.
         what: &'static str,
-        /// What the decoder says.
+        /// The decoder's message.
         reason: String,
     },
     /// The recipe is not a recipe.

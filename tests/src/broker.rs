@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a node may take to start or stop on a busy machine.
+/// Time that a node may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a program in another root directory, which sees the same processes, devices and temporary files.
@@ -161,8 +161,8 @@ impl Broker {
         let _ = self.controls(["delete_queue", queue]);
     }
 
-    /// Ends the process that serves a quorum queue and keeps the queue, as RabbitMQ 3.10 does by itself when it is killed
-    /// soon after the queue was declared.
+    /// Ends the process that serves a quorum queue and keeps the queue, as RabbitMQ 3.10 does by itself when it is
+    /// killed soon after the queue was declared.
     pub fn paralyse(&self, queue: &str) {
         let server = format!("{{'%2F_{queue}', node()}}");
         let stopped = self.control(["eval", &format!("ra:stop_server(quorum_queues, {server}).")]);

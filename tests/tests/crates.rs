@@ -182,6 +182,22 @@ fn each_name_of_a_type_has_one_meaning() {
 }
 
 #[test]
+fn the_glossary_names_types_that_there_are() {
+    let names = declarations();
+    let words = include_str!("../../doc/glossary.md").split("## Names of types").next().unwrap_or_default();
+    let types: Vec<&str> = words
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with(char::is_uppercase) && word.contains(char::is_lowercase))
+        .collect();
+    assert!(types.len() > 10, "{types:?}");
+    for name in types {
+        assert!(names.contains_key(name), "doc/glossary.md speaks of {name}, which is declared nowhere");
+    }
+}
+
+#[test]
 fn declarations_are_recognised() {
     for (line, name) in [
         ("pub struct Task<'a> {", Some("Task")),

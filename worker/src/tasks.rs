@@ -28,7 +28,7 @@ pub struct SharedLocations {
     pub factors: Option<String>,
 }
 
-/// Why a list cannot be made ready.
+/// The reason why a list cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// Neither the recipe nor anybody else says where something is.
@@ -77,7 +77,7 @@ struct ListCompletion {
 }
 
 impl Tasks {
-    /// Gives the recipes of a list that EDP wrote what they lack. The recipes say where things are; `places` says it
+    /// Completes the recipes of a list that EDP wrote. The recipes say where things are; `places` says it
     /// where they do not (EDP of 2024 has no configuration in its lists). Recipes that lack more than can be given are
     /// refused one by one. `date` is that of the production, if one was asked for.
     ///
@@ -170,7 +170,7 @@ impl ListCompletion {
     }
 }
 
-/// Why there is no such date.
+/// The reason why there is no such date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// The option is not a time.
@@ -178,7 +178,7 @@ pub enum DateError {
     Option {
         /// Its text.
         text: String,
-        /// What is wrong.
+        /// Description of the problem.
         why: String,
     },
     /// The variable is not a time.
@@ -222,11 +222,11 @@ pub fn date_text(time: Timestamp) -> String {
 pub struct Share {
     /// Its number, from 1.
     part: usize,
-    /// How many there are.
+    /// Their number.
     of: usize,
 }
 
-/// Why there is no such share.
+/// The reason why there is no such share.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
     /// Not a part and a number of parts.
@@ -294,7 +294,7 @@ pub enum ShareError {
     },
 }
 
-/// Why the task ids of an array do not tell a share.
+/// The reason why the task ids of an array do not tell a share.
 fn why(parts: Option<usize>) -> String {
     match parts {
         Some(parts) => {

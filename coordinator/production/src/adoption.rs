@@ -9,7 +9,7 @@ use edp_store::Stores;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// Why ledger and destination could not be held against each other.
+/// The reason why ledger and destination could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum AdoptionError {
     /// The ledger.
@@ -51,7 +51,7 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
 }
 
 /// Writes down granules of recipes that wait, and that stand at their destination already: for a ledger that was begun
-/// anew. Looks for so long at most, since looking takes milliseconds each; workers find the rest. Says how many.
+/// anew. Looks for so long at most, since looking takes milliseconds each; workers find the rest. Returns how many.
 ///
 /// # Errors
 /// The ledger cannot be written.

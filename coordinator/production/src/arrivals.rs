@@ -25,7 +25,7 @@ const AT_ONCE: usize = 16;
 /// Looks on one thread. On most file systems one takes microseconds; on NFS it waits for the server.
 const IN_A_ROW: usize = 32;
 
-/// How long the looks at all granules of a batch may take.
+/// Time that the looks at all granules of a batch may take.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// How long workers are believed after a look that took too long: what does not answer keeps threads. The closing check
@@ -92,7 +92,7 @@ fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
     all
 }
 
-/// Why a granule does not stand at its destination as it is said to.
+/// The reason why a granule does not stand at its destination as it is said to.
 fn missing(arrival: &Arrival, stores: &Stores) -> Option<String> {
     let at = arrival.granule.parse::<Location>().ok()?;
     let first = seen(&at, arrival, stores)?;

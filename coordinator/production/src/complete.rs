@@ -28,7 +28,7 @@ pub struct Completion<'a> {
     pub production_date: Option<&'a str>,
 }
 
-/// Why a recipe cannot be completed.
+/// The reason why a recipe cannot be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {
     /// Grid kind and period are learnt from the name.
@@ -36,7 +36,7 @@ pub enum CompleteError {
     Name {
         /// The granule.
         granule: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: NameError,
     },
     /// No input at all.
@@ -60,7 +60,7 @@ pub enum CompleteError {
     Units {
         /// The granule.
         granule: String,
-        /// What is wrong.
+        /// Description of the problem.
         source: CalendarError,
     },
     /// An input cannot be looked at.
@@ -70,7 +70,7 @@ pub enum CompleteError {
         granule: String,
         /// The input.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// Granules on the longitude-latitude grid need mapping factors.

@@ -9,7 +9,7 @@ use edp_store::{StoreError, Stores};
 use std::collections::BTreeSet;
 
 /// Tries the destinations on S3 of recipes whose granules are not all there; `destination` is that of a list which is
-/// still to come. Gives a warning for each place where it cannot be found out: those who write there are told why.
+/// still to come. Returns a warning for each place where it cannot be found out: those who write there are told why.
 ///
 /// # Errors
 /// A store ignores conditions, or its settings cannot be used.

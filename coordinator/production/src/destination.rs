@@ -14,7 +14,7 @@ pub struct Listings<'a> {
     directories: BTreeMap<(String, String), Result<BTreeSet<String>, UnlistedDirectory>>,
 }
 
-/// Why a directory could not be listed.
+/// The reason why a directory could not be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnlistedDirectory {
     /// Whether objects in it may be there to be read all the same: only listing is not allowed.

@@ -42,10 +42,10 @@ const DEAD: u16 = 16;
 /// Batches of outcomes that may wait for the director.
 const MAILBOX: usize = 16;
 
-/// How long the actors may take to end in order.
+/// Time that the actors may take to end in order.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// How a production is driven.
+/// Options of the director.
 #[derive(Debug, Clone)]
 pub struct DriveOptions {
     /// Its name.
@@ -61,7 +61,7 @@ pub struct DriveOptions {
     pub local: bool,
     /// When to give the production up.
     pub budget: Budget,
-    /// Whether workers read granules that stand there already, and hold them against what is recorded of them.
+    /// Whether workers read granules that stand there already, and compare them with what is recorded of them.
     pub content: bool,
     /// Whether a granule that a worker says is done is looked for before that counts.
     pub look: bool,
@@ -88,7 +88,7 @@ impl Budget {
     /// No number of failures ends the production.
     pub const NONE: Budget = Budget { failures: None, share: 1.0, sample: u64::MAX };
 
-    /// Why the production is given up, if it is.
+    /// The reason why the production is given up, if it is.
     fn exceeded(&self, failed: u64, settled: u64) -> Option<String> {
         if let Some(most) = self.failures.filter(|most| failed > *most) {
             return Some(format!("{failed} recipes failed, more than the {most} allowed"));
@@ -101,7 +101,7 @@ impl Budget {
     }
 }
 
-/// Why driving a production ended early.
+/// The reason why driving a production ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// The queue.
@@ -118,7 +118,7 @@ pub enum DriveError {
     Actor(tokio::task::JoinError),
 }
 
-/// How a production was left.
+/// The state in which a production was left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProductionEnd {
     /// Every recipe of the list is settled.

@@ -11,7 +11,7 @@ pub struct LedgerHandle {
     calls: mpsc::Sender<LedgerCall>,
 }
 
-/// Why the ledger did not answer.
+/// The reason why the ledger did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerHandleError {
     /// It cannot do what was asked.

@@ -29,7 +29,7 @@ const BATCH_BYTES: usize = 16 << 20;
 /// until none has come for so long. Those of a broker stay there for the next coordinator.
 const LAST: Duration = Duration::from_millis(100);
 
-/// Who ends a task message that came back dead.
+/// Name of the worker in outcomes of dead-lettered task messages.
 const WORKER: &str = "broker";
 
 /// The actor.
@@ -38,7 +38,7 @@ pub(super) struct Outcomes {
     pub(super) results: Consumer,
     /// What was delivered too often: task messages, and outcomes too.
     pub(super) dead: Consumer,
-    /// What traces call both queues.
+    /// Names of both queues in traces.
     pub(super) from: [Destination; 2],
     pub(super) mixed_builds: bool,
     /// Whether the queues are in this process.
@@ -66,10 +66,10 @@ impl Outcomes {
     pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
         self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
         loop {
-            let (mut heard, mut bytes) = (Vec::new(), 0);
+            let (mut deliveries, mut bytes) = (Vec::new(), 0);
             let mut gathered = None;
             let mut over = None;
-            while over.is_none() && heard.len() < BATCH && bytes < BATCH_BYTES {
+            while over.is_none() && deliveries.len() < BATCH && bytes < BATCH_BYTES {
                 let [results, dead] = &self.from;
                 let local = self.local;
                 let ending = async {
@@ -90,43 +90,43 @@ impl Outcomes {
                         // It ends when the outcome is written down and acknowledged.
                         let span = trace::consume("settle", from, &delivery.message, delivery.redelivered);
                         bytes += delivery.message.body.len();
-                        heard.push((delivery, span));
+                        deliveries.push((delivery, span));
                         gathered.get_or_insert_with(|| Instant::now() + GATHER);
                     }
                     Ok(None) => over = Some(Ok(())),
                     Err(error) => over = Some(Err(error.into())),
                 }
             }
-            if !heard.is_empty() {
-                self.write(heard).await?;
+            if !deliveries.is_empty() {
+                self.write(deliveries).await?;
             }
             if let Some(over) = over {
                 // What was fetched ahead goes back to the queue.
                 self.results.stop().await;
                 self.dead.stop().await;
-                self.tell();
+                self.log_refusals();
                 return over;
             }
         }
     }
 
-    async fn write(&mut self, heard: Vec<(Delivery, Span)>) -> Result<(), LedgerHandleError> {
-        let mut content = Vec::with_capacity(heard.len());
-        for (delivery, span) in &heard {
-            content.extend(self.understand(&delivery.message, span));
+    async fn write(&mut self, deliveries: Vec<(Delivery, Span)>) -> Result<(), LedgerHandleError> {
+        let mut content = Vec::with_capacity(deliveries.len());
+        for (delivery, span) in &deliveries {
+            content.extend(self.decode(&delivery.message, span));
         }
-        let mut counted = self.known(content).await?;
+        let mut counted = self.that_count(content).await?;
         self.look(&mut counted).await;
         let mut events = Vec::with_capacity(counted.len());
         for one in counted {
             events.push(match one.content {
-                MessageContent::Outcome(outcome) => self.event(outcome, one.told).await?,
+                MessageContent::Outcome(outcome) => self.event(outcome, one.reported_before).await?,
                 MessageContent::Dropped { id, attempt, reason } => LedgerEvent::Dropped { id, attempt, reason },
             });
         }
         let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
         // Only now: what is written down need not come again.
-        heard.into_iter().for_each(|(delivery, _)| delivery.ack());
+        deliveries.into_iter().for_each(|(delivery, _)| delivery.ack());
         self.room.notify_one();
         if !settled.is_empty() {
             // The director may have gone; the ledger knows.
@@ -135,8 +135,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// What a message says, if it can be understood.
-    fn understand(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
+    /// The content of a message, if it can be decoded.
+    fn decode(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
         let (kind, body) = (&message.content_type, &message.body);
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
         let outcome = match Outcome::decode(kind, body) {
@@ -162,7 +162,7 @@ impl Outcomes {
 
     /// Those that count: they are about a recipe that the production has, and an
     /// attempt that was published. From others nothing follows.
-    async fn known(&mut self, content: Vec<MessageContent>) -> Result<Vec<CountedMessage>, LedgerHandleError> {
+    async fn that_count(&mut self, content: Vec<MessageContent>) -> Result<Vec<CountedMessage>, LedgerHandleError> {
         let about: Vec<_> = content.iter().map(MessageContent::about).collect();
         let claims = self.ledger.ask(move |ledger| ledger.claims(&about)).await?;
         let mut counted = Vec::with_capacity(content.len());
@@ -171,11 +171,11 @@ impl Outcomes {
             let why = match claim {
                 // Whichever worker says so: the granule is looked for.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
-                    counted.push(CountedMessage { content: one, granule, told: false });
+                    counted.push(CountedMessage { content: one, granule, reported_before: false });
                     continue;
                 }
-                Claim::Published { granule, told } => {
-                    counted.push(CountedMessage { content: one, granule, told });
+                Claim::Published { granule, reported_before } => {
+                    counted.push(CountedMessage { content: one, granule, reported_before });
                     continue;
                 }
                 Claim::Unknown => "about a recipe that this production does not have",
@@ -218,8 +218,8 @@ impl Outcomes {
         }
     }
 
-    /// Says how many messages did not count.
-    fn tell(&self) {
+    /// Returns how many messages did not count.
+    fn log_refusals(&self) {
         let counts: Vec<String> = self.refusals.counts().map(|(why, count)| format!("{count} {why}")).collect();
         if !counts.is_empty() {
             tracing::warn!("messages that were left out, since they do not count: {}", counts.join("; "));
@@ -228,24 +228,24 @@ impl Outcomes {
 
     /// What an outcome that counts says to the ledger. One that was told before is not weighed again: that costs a look
     /// at all inputs.
-    async fn event(&mut self, mut outcome: Outcome, told: bool) -> Result<LedgerEvent, LedgerHandleError> {
-        if !told {
-            self.weigh(&mut outcome).await?;
+    async fn event(&mut self, mut outcome: Outcome, reported_before: bool) -> Result<LedgerEvent, LedgerHandleError> {
+        if !reported_before {
+            self.examine(&mut outcome).await?;
         }
         if self.mixed_builds {
-            return Ok(reported(outcome));
+            return Ok(ledger_event(outcome));
         }
         if self.build.is_none() && !matches!(outcome.event, wire::TaskEvent::Failed(_)) {
             let own = outcome.build.clone();
             self.build = Some(self.ledger.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(reported(judged(outcome, self.build.as_deref())))
+        Ok(ledger_event(checked_build(outcome, self.build.as_deref())))
     }
 
     /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself.
     /// If it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the
     /// worker.
-    async fn weigh(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
+    async fn examine(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
         let unfit = match &mut outcome.event {
             wire::TaskEvent::Done(done) if !done.already => self.witnesses.made(&outcome.worker, &outcome.recipe_id),
             wire::TaskEvent::Failed(failed) if matches!(failed.kind, FailureKind::NotFound | FailureKind::Denied) => {
@@ -280,7 +280,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// Why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of once.
+    /// The reason why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of
+    /// once.
     fn policy(&mut self, death: DeadLetterReason, queue: &str) -> Option<String> {
         let (policy, what) = match death {
             DeadLetterReason::DeliveryLimit => return None,
@@ -324,10 +325,10 @@ struct CountedMessage {
     /// Where the granule is to be.
     granule: String,
     /// Whether the worker has said before how it ended.
-    told: bool,
+    reported_before: bool,
 }
 
-fn reported(outcome: Outcome) -> LedgerEvent {
+fn ledger_event(outcome: Outcome) -> LedgerEvent {
     LedgerEvent::Reported(Box::new(outcome))
 }
 
@@ -345,7 +346,7 @@ fn dead(task: TaskMessage) -> Outcome {
 /// worker can only have begun before the build was known, since task messages name it from then on. The granule stands
 /// in the place of ours: that is a conflict, which the operator has to decide. One that a worker has merely found there
 /// counts, whatever the worker's build.
-fn judged(mut outcome: Outcome, build: Option<&str>) -> Outcome {
+fn checked_build(mut outcome: Outcome, build: Option<&str>) -> Outcome {
     if let (wire::TaskEvent::Done(done), Some(ours)) = (&outcome.event, build)
         && outcome.build != ours
         && !done.already
@@ -372,12 +373,14 @@ mod tests {
 
     #[test]
     fn granules_of_another_build_are_conflicts_unless_they_were_there() {
-        let wire::TaskEvent::Failed(failed) = judged(done(false, "b"), Some("a")).event else { panic!("no conflict") };
+        let wire::TaskEvent::Failed(failed) = checked_build(done(false, "b"), Some("a")).event else {
+            panic!("no conflict")
+        };
         assert_eq!(failed.kind, FailureKind::Conflict);
         let reason = failed.reason.join(": ");
         assert!(reason.contains("out/g.nc") && reason.contains("'b'") && reason.contains("--mixed-builds"), "{reason}");
         for (already, build) in [(true, Some("a")), (false, Some("b")), (false, None)] {
-            assert_eq!(judged(done(already, "b"), build), done(already, "b"));
+            assert_eq!(checked_build(done(already, "b"), build), done(already, "b"));
         }
     }
 }

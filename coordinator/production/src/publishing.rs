@@ -23,7 +23,7 @@ const LAST: Duration = Duration::from_secs(5);
 /// First and longest pause after the queue was full.
 const FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Who ends a recipe that cannot be sent.
+/// Name of the worker in outcomes of recipes that cannot be sent.
 const WORKER: &str = "coordinator";
 
 /// The actor.
@@ -31,7 +31,7 @@ pub(super) struct Publishing {
     pub(super) plan: DriveOptions,
     pub(super) ledger: LedgerHandle,
     pub(super) tasks: Publisher,
-    /// What traces call their queue.
+    /// Name of their queue in traces.
     pub(super) to: Destination,
     /// Told when the window may have room.
     pub(super) room: Arc<Notify>,

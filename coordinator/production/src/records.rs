@@ -19,7 +19,7 @@ const SUFFIX: &str = ".manifest.jsonl";
 /// Bytes that the manifests of a list may have together: of some four million granules.
 const LARGEST: u64 = 1 << 30;
 
-/// Why records cannot be kept or used.
+/// The reason why records cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// A manifest cannot be found, read or written.

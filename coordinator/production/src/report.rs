@@ -54,8 +54,8 @@ impl EntryState {
         EntryState { state: one.state, already: one.made.already, older: one.made.older > 0 }
     }
 
-    /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output version
-    /// before it, `held`, `failed`, `conflict`, or `left` where the production was stopped before.
+    /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output
+    /// version before it, `held`, `failed`, `conflict`, or `left` where the production was stopped before.
     pub fn word(self) -> &'static str {
         match self.state {
             RecipeState::Done if self.older => "older",
@@ -124,7 +124,7 @@ impl From<Settled> for GranuleEntry {
 pub struct Report {
     /// Every granule, in the order of the list.
     pub entries: Vec<GranuleEntry>,
-    /// Why the production ended early by itself, if it did.
+    /// The reason why the production ended early by itself, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
     /// Seconds from beginning to end.

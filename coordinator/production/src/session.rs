@@ -53,7 +53,7 @@ pub enum LedgerPlace {
     File(PathBuf),
 }
 
-/// What a session is to do.
+/// Options of a session.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
     /// How the production is driven.
@@ -138,7 +138,7 @@ pub enum SessionEvent<'a> {
     Warning(&'a str),
 }
 
-/// Why a session cannot go on.
+/// The reason why a session cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// The ledger.
@@ -161,7 +161,7 @@ pub enum SessionError {
     Thread(&'static str, #[source] tokio::task::JoinError),
 }
 
-/// How a session ended.
+/// The result of a session.
 #[derive(Debug)]
 pub struct SessionEnd {
     /// Every granule.

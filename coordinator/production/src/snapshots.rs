@@ -36,7 +36,7 @@ pub struct Snapshots {
     production: String,
 }
 
-/// Why a copy was not made.
+/// The reason why a copy was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The ledger.
@@ -47,7 +47,7 @@ pub enum SnapshotError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The object store.
@@ -80,7 +80,7 @@ impl Snapshots {
     }
 
     /// Puts the copy to `path`, if there is one, and if it is of a production of this name with at least one of these
-    /// recipes. Says whether it did.
+    /// recipes. Returns whether it did.
     ///
     /// # Errors
     /// There is one that cannot be read, or `path` cannot be written.

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the coordinator sees of the things that a recipe names.
+/// Whether the coordinator itself finds the files that a recipe names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SourceState {
     /// Everything is there and can be read.
@@ -70,7 +70,7 @@ const REMEMBERED: usize = 10_000;
 /// Workers that are named in task messages.
 const NAMED: usize = 20;
 
-/// How long a look may take.
+/// Time that a look may take.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// How long the coordinator looks at nothing after a look that took too long: file systems that hang keep threads.
@@ -108,7 +108,7 @@ impl SourceInspector {
 /// Compares what workers say of recipes' inputs with what the coordinator and other workers find.
 #[derive(Debug, Default)]
 pub(super) struct Witnesses {
-    /// Who did not find what recipes name, by the recipe's id.
+    /// Workers that did not find what recipes name, by the recipe's id.
     missed: HashMap<String, BTreeSet<String>>,
     /// Recipes whose inputs others have found, by the worker who did not, since it has last made a granule.
     wrong: HashMap<String, BTreeSet<String>>,
@@ -124,7 +124,7 @@ impl Witnesses {
         self.missed.entry(recipe.to_owned()).or_default().insert(worker.to_owned());
     }
 
-    /// What a recipe names is there: workers that have said otherwise were wrong. Gives all workers that are unfit by
+    /// What a recipe names is there: workers that have said otherwise were wrong. Returns all workers that are unfit by
     /// now, if one has become so.
     pub(super) fn found(&mut self, recipe: &str) -> Option<Vec<String>> {
         let mut is_news = false;

@@ -8,7 +8,7 @@ use edp_store::{StoreError, Stores};
 use std::collections::{BTreeMap, HashSet};
 
 /// Removes the temporary files beside the granules of `recipes`, except for those of workers that may be `at_work`,
-/// and aborts the granules' unfinished uploads on S3, whose owners are unknown. Gives a warning for each
+/// and aborts the granules' unfinished uploads on S3, whose owners are unknown. Returns a warning for each
 /// place that could not be swept.
 pub fn sweep(recipes: &[Recipe], at_work: impl Fn(&str) -> bool, stores: &Stores) -> Vec<String> {
     let granules: Vec<Location> = recipes.iter().filter_map(|recipe| recipe.granule.parse().ok()).collect();

@@ -18,12 +18,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// How granules are looked at.
+/// Options of a check of granules.
 #[derive(Debug, Clone, Copy)]
 pub struct Check<'a> {
-    /// How closely.
+    /// How closely granules are inspected.
     pub depth: InspectionDepth,
-    /// What granules were when they were made.
+    /// Recorded sizes and digests of granules.
     pub records: &'a Records,
     /// Whether objects are downloaded where their stores keep no checksum that could be compared. Without it they are
     /// counted as not read.
@@ -45,7 +45,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// What was found in the place of a granule.
+/// The finding about one granule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "finding", content = "detail")]
 pub enum Finding {
@@ -126,7 +126,7 @@ impl std::fmt::Display for Verified {
     }
 }
 
-/// What one look has found.
+/// The result of checking one granule.
 struct Checked {
     finding: Finding,
     /// Size and digest, if the bytes were read and nothing was recorded of them.

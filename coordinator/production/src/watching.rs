@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long the broker may take to say what is in a queue.
+/// Time that the broker may take to say what is in a queue.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A task message that no worker has begun is lost when the queue has been empty for so long: a worker begins at once
@@ -48,7 +48,7 @@ pub(super) struct Watch {
 struct ConditionTimer(Option<Instant>);
 
 impl ConditionTimer {
-    /// It is so now, or not; says whether it has been so for `limit`.
+    /// It is so now, or not; returns whether it has been so for `limit`.
     fn lasts(&mut self, is_so: bool, limit: Duration, now: Instant) -> bool {
         if !is_so {
             self.0 = None;

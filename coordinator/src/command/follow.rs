@@ -164,7 +164,7 @@ impl Rounds {
     }
 }
 
-/// Adds recipes to a session as the model run grows; ends when it was idle for long enough. Gives what was never
+/// Adds recipes to a session as the model run grows; ends when it was idle for long enough. Returns what was never
 /// complete.
 pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) -> Result<Vec<GranuleEntry>, DriveError> {
     let mut rounds = Rounds::new(follower);

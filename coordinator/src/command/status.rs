@@ -47,7 +47,7 @@ pub(crate) struct StatusOptions {
 const PAUSE: Duration = Duration::from_secs(2);
 const LEISURE: u32 = 10;
 
-/// How long the broker may take to answer.
+/// Time that the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Workers that are shown to people.

@@ -44,7 +44,7 @@ enum DepthOption {
     Present,
     /// Also whole: variables, chunks, fill values, time
     Structure,
-    /// Also read: held against recorded digests, or inflated where none is recorded
+    /// Also read: compared with recorded digests, or inflated where none is recorded
     Content,
 }
 

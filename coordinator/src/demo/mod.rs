@@ -53,7 +53,7 @@ pub struct Demo {
     pub jobs: PathBuf,
 }
 
-/// Why the demo's inputs could not be made.
+/// The reason why the demo's inputs could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// Too small to show anything, or too large for a demo.
@@ -67,7 +67,7 @@ pub enum DemoError {
     Write {
         /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// A geometry file cannot be written.

@@ -2,7 +2,7 @@
 //!
 //! One JSON object. `valid_ranges` is the version of the form, 1; `collections` has one entry for each dataset, grid
 //! and frequency. What is said of where the numbers come from may be left out of a table written by hand; where it
-//! is there, it is held against the plan.
+//! is there, it is compared with the plan.
 
 use edp_engine::metadata::configuration::OutputPrecision;
 use edp_protocol::digest::Digest;
@@ -82,7 +82,7 @@ pub struct VariableRange {
 /// Largest table that is read, in bytes.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Why a table cannot be used for a plan.
+/// The reason why a table cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeTableError {
     /// It cannot be read.
@@ -93,7 +93,7 @@ pub enum RangeTableError {
     Json {
         /// The file.
         table: String,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         source: serde_json::Error,
     },
     /// Something in it is wrong.
@@ -103,7 +103,7 @@ pub enum RangeTableError {
         table: String,
         /// Dataset, or version.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         why: String,
     },
     /// It does not fit what is planned.

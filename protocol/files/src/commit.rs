@@ -19,19 +19,19 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Why a granule could not be committed.
+/// The reason why a granule could not be committed.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: could not {action}: {source}")]
 pub struct CommitError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What was tried.
+    /// The operation that failed.
     pub action: &'static str,
-    /// What the system says.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
     /// The target is what was written.
@@ -228,8 +228,8 @@ pub fn partial_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 
-/// Removes the partial files of granules that workers left behind, and says how many there were; those of workers that
-/// are `in_use` stay. Each directory is listed once.
+/// Removes the partial files of granules that workers left behind, and returns how many there were; those of workers
+/// that are `in_use` stay. Each directory is listed once.
 ///
 /// # Errors
 /// A directory cannot be listed or a partial file not removed; a directory that does not exist has no partial files.

@@ -34,7 +34,7 @@ impl Files {
         }
     }
 
-    /// What is at a path; links are followed.
+    /// Metadata of the file at a path; links are followed.
     ///
     /// # Errors
     /// It is not there, or beyond the directories.

@@ -33,13 +33,13 @@ struct RootedDir {
     directory: File,
 }
 
-/// Why a directory cannot be held.
+/// The reason why a directory cannot be held.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
 pub struct RootError {
     /// The directory.
     pub path: PathBuf,
-    /// What the system says.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 
@@ -88,7 +88,7 @@ impl RootedDirs {
         Ok(file)
     }
 
-    /// What is at a path; links are followed as far as they stay beneath the directories.
+    /// Metadata of the file at a path; links are followed as far as they stay beneath the directories.
     ///
     /// # Errors
     /// It is not there, not beneath a directory, or was replaced by a link meanwhile.

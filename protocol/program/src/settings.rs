@@ -111,7 +111,7 @@ pub enum NoticeSources {
     Off,
 }
 
-/// Why settings cannot be used.
+/// The reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The file cannot be read, or is not a text.
@@ -119,7 +119,7 @@ pub enum SettingsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file of the current directory belongs to another user, or others may change it.
@@ -142,7 +142,7 @@ pub enum SettingsError {
         path: PathBuf,
         /// Line, column and key.
         place: String,
-        /// What is wrong.
+        /// Description of the problem.
         what: String,
     },
     /// A key is unknown, or its value of the wrong type. No value is repeated: it may be a password.

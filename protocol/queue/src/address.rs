@@ -10,7 +10,7 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(AMQPUri);
 
-/// Why a text is not an address of a broker. The text is not repeated: it may hold a password.
+/// The reason why a text is not an address of a broker. The text is not repeated: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address of the queue: {0}; write amqp://user:password@host:port/vhost, or amqps:// for TLS")]
 pub struct AddressError(&'static str);

@@ -120,7 +120,8 @@ pub(super) fn pair(link: Link, queue: Queue, prefetch: u16) -> (Consumer, Subscr
 
 /// Where a backend's deliveries come from: one consumer on one connection.
 pub(super) trait DeliverySource: Send {
-    /// The next message with its tag and whether it is redelivered; nothing after [`DeliverySource::cancel`]. Cancel safe.
+    /// The next message with its tag and whether it is redelivered; nothing after [`DeliverySource::cancel`]. Cancel
+    /// safe.
     fn next(&mut self) -> impl Future<Output = Result<Option<(Message, bool, u64)>, String>> + Send;
     /// Acknowledges a delivery.
     fn ack(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;
@@ -137,7 +138,7 @@ pub(super) trait DeliverySource: Send {
 /// lost, or the call dropped, before that.
 ///
 /// # Errors
-/// How the source was lost.
+/// The way in which the source was lost.
 pub(super) async fn carry(
     mut source: impl DeliverySource,
     subscription: &mut Option<Subscription>,

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 /// Messages that a queue takes before its publishers have to wait.
 const CAPACITY: usize = 1 << 16;
 
-/// What publishers need.
+/// State that publishers share with the queues.
 #[derive(Clone)]
 pub(super) struct EmbeddedHandle {
     queues: Arc<MemoryQueues>,

@@ -71,7 +71,7 @@ impl fmt::Display for Queue {
     }
 }
 
-/// What is published and delivered.
+/// A message as it is published and delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// See [`edp_protocol::wire`]; at most [`Queue::largest`] bytes.
@@ -89,7 +89,7 @@ pub struct Message {
 const DEATHS: [(&str, &str); 2] =
     [("x-last-death-reason", "x-last-death-queue"), ("x-first-death-reason", "x-first-death-queue")];
 
-/// Why the broker has taken a message out of its queue.
+/// The reason why the broker has taken a message out of its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeadLetterReason {
     /// It was delivered [`topology::DELIVERY_LIMIT`] times, and never acknowledged.
@@ -101,7 +101,7 @@ pub enum DeadLetterReason {
 }
 
 impl Message {
-    /// Why the message is dead, and the queue that it was in; none if it is not known to be.
+    /// The reason why the message is dead, and the queue that it was in; none if it is not known to be.
     pub fn death(&self) -> Option<(DeadLetterReason, &str)> {
         let (reason, queue) =
             DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
@@ -128,7 +128,7 @@ impl Message {
     }
 }
 
-/// What is in a queue.
+/// Numbers of messages and consumers of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Messages that wait for a consumer; those delivered and not yet acknowledged are not among them.
@@ -137,7 +137,7 @@ pub struct QueueDepth {
     pub consumers: u64,
 }
 
-/// What a queue is called in traces.
+/// The name of a queue in traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The messaging system: `rabbitmq`, or `edp` for queues in this process.
@@ -146,7 +146,7 @@ pub struct Destination {
     pub name: String,
 }
 
-/// How a link is.
+/// The state of a link.
 #[derive(Debug, Clone)]
 pub enum LinkState {
     /// Nothing hinders it.
@@ -155,21 +155,21 @@ pub enum LinkState {
     Blocked {
         /// Since when.
         since: Instant,
-        /// What the broker says.
+        /// The broker's message.
         why: String,
     },
     /// There is no connection, or a queue is gone; it is being built anew.
     Down {
         /// Since when.
         since: Instant,
-        /// What happened last.
+        /// The last error.
         why: String,
     },
     /// It is over: every call ends with this error.
     Failed(QueueError),
 }
 
-/// Why something cannot be done with a queue.
+/// The reason why something cannot be done with a queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// The broker could not be reached, a queue was away, or messages were not taken, for longer than the patience.
@@ -179,7 +179,7 @@ pub enum QueueError {
         address: String,
         /// For how long it was tried.
         after: Duration,
-        /// What happened last.
+        /// The last error.
         why: Arc<str>,
     },
     /// The broker does not let us: user, password, virtual host, certificate or permissions.
@@ -187,7 +187,7 @@ pub enum QueueError {
     Refused {
         /// The broker, without password.
         address: String,
-        /// What the broker says.
+        /// The broker's message.
         why: Arc<str>,
     },
     /// A queue is there with other properties.
@@ -198,7 +198,7 @@ pub enum QueueError {
     Different {
         /// The broker, without password.
         address: String,
-        /// What the broker says.
+        /// The broker's message.
         why: Arc<str>,
     },
     /// A queue is not there; the coordinator has not declared it, or it was deleted.
@@ -214,7 +214,7 @@ pub enum QueueError {
     Closed,
 }
 
-/// Why a message was not published.
+/// The reason why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// It is larger than any of ours.
@@ -258,7 +258,7 @@ enum Backend {
     Embedded(embedded::EmbeddedHandle),
 }
 
-/// What a link asks of its backend.
+/// A request of a link to its backend.
 enum LinkRequest {
     /// Make the queues, or find them as they must be.
     Declare(Reply<()>),
@@ -377,7 +377,7 @@ impl Link {
         Ok(consumer)
     }
 
-    /// What is in a queue.
+    /// Numbers of messages and consumers of a queue.
     ///
     /// # Errors
     /// [`QueueError::Absent`] if it is not there, and those of every call.
@@ -385,7 +385,7 @@ impl Link {
         self.ask(|reply| LinkRequest::Depth(queue, reply)).await
     }
 
-    /// What a queue of this link is called in traces.
+    /// The name of a queue of this link in traces.
     pub fn destination(&self, queue: Queue) -> Destination {
         match &self.backend {
             Backend::Amqp(handle) => Destination { system: "rabbitmq", name: handle.queue(queue) },
@@ -453,7 +453,7 @@ impl Link {
         answer.await.unwrap_or_else(|_| Err(self.over()))
     }
 
-    /// Why the actors are gone.
+    /// The reason why the actors are gone.
     fn over(&self) -> QueueError {
         match &*self.state.borrow() {
             LinkState::Failed(error) => error.clone(),

@@ -29,7 +29,7 @@ pub struct Secrets {
     pub password_command: Vec<String>,
 }
 
-/// Why an address or a password cannot be had. Nothing in it is secret.
+/// The reason why an address or a password is not available. Nothing in it is secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// A file cannot be read.
@@ -39,7 +39,7 @@ pub enum SecretError {
         key: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// What was read is not a password.
@@ -47,7 +47,7 @@ pub enum SecretError {
     Content {
         /// The setting.
         key: &'static str,
-        /// What is wrong.
+        /// Description of the problem.
         what: String,
     },
     /// What was read is not an address.
@@ -55,7 +55,7 @@ pub enum SecretError {
     Address {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         source: AddressError,
     },
     /// A program gives no password. What it printed is not repeated.
@@ -63,7 +63,7 @@ pub enum SecretError {
     Program {
         /// Its name, without its arguments.
         program: String,
-        /// What happened.
+        /// The event.
         what: String,
     },
 }

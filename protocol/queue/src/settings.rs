@@ -21,7 +21,7 @@ pub struct QueueSettings {
     pub patience: Option<u32>,
     /// After how long a silent connection is lost (30).
     pub heartbeat: Option<u16>,
-    /// How long the broker may take to confirm or answer (30).
+    /// Time that the broker may take to confirm or answer (30).
     pub confirm: Option<u32>,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,

@@ -48,7 +48,7 @@ pub const MAX_PRODUCTION: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProductionName(String);
 
-/// Why a text is not a name of a production.
+/// The reason why a text is not a name of a production.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{}' is not a name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
 pub struct ProductionError(String);

@@ -11,7 +11,7 @@ use std::io;
 /// that opens the other end of a FIFO.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Description of the problem.
 pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
     let Some(file) = &settings.credentials else { return Ok(()) };
     regular::open(file).map(drop).map_err(|error| {

@@ -1,8 +1,8 @@
-//! Why recipes and lists cannot be used, and what to do about it.
+//! The reason why recipes and lists cannot be used, and what to do about it.
 
 use crate::text::line;
 
-/// Why a recipe cannot be used.
+/// The reason why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The list is not JSON, or not a list of recipes.
@@ -10,7 +10,7 @@ pub enum RecipeError {
     Json {
         /// Where the text came from.
         list: String,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         source: serde_json::Error,
     },
     /// The list is larger than lists may be.
@@ -31,7 +31,7 @@ pub enum RecipeError {
     Read {
         /// Where it is.
         list: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The recipe has not been completed by a plan.
@@ -121,7 +121,7 @@ pub enum RecipeError {
     Versions {
         /// The list.
         list: String,
-        /// How many recipes.
+        /// Number of recipes.
         count: usize,
         /// Recipes in the list.
         all: usize,
@@ -144,7 +144,7 @@ pub enum RecipeError {
     Listed {
         /// The list.
         list: String,
-        /// What is wrong.
+        /// Description of the problem.
         error: Box<RecipeError>,
     },
     /// The date of the production is none.

@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Recipes<'_> {
 }
 
 /// Refuses a list with recipes of another output version than this program makes: nothing of them can be made. They can
-/// still be held against what stands at the destination.
+/// still be compared with what stands at the destination.
 ///
 /// # Errors
 /// [`RecipeError::Versions`] saying once for all of them what to do.

@@ -20,7 +20,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// What a store says about a file or an object without giving it out.
+/// Metadata of a file or an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Size in bytes.
@@ -64,7 +64,7 @@ impl Checksum {
     }
 }
 
-/// Why a store did not do what was asked.
+/// The reason why a store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The location cannot be understood.
@@ -75,7 +75,7 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A granule could not be committed to a local directory.
@@ -210,7 +210,7 @@ impl Stores {
         }
     }
 
-    /// What is at a location; none if nothing is.
+    /// Size and version of the file or object at a location; `None` if there is none.
     ///
     /// # Errors
     /// It cannot be looked at.

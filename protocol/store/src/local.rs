@@ -51,7 +51,7 @@ pub enum Skipped {
     Unreadable {
         /// Where.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A name that is no UTF-8 text: no task list can hold it.

@@ -31,7 +31,7 @@ pub type ConnectClient = fn(&StoreSettings) -> Result<Box<dyn ObjectStore>, S3Er
 /// (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to `store.s3.attempts` times while what
 /// fails is the connection, the store's load, or the age of the credentials.
 pub trait ObjectStore: Debug + Send + Sync {
-    /// What is said of an object; none if there is none (or no such bucket: S3 does not tell which here).
+    /// Metadata of an object; `None` if there is none (or no such bucket: S3 does not tell which here).
     ///
     /// # Errors
     /// It may not be read, or the store does not answer.
@@ -110,7 +110,7 @@ pub trait ObjectStore: Debug + Send + Sync {
     fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error>;
 
     /// Aborts uploads in parts below a prefix that were begun and never ended, by whomever, of keys that are wanted
-    /// gone; says how many.
+    /// gone; returns how many.
     ///
     /// # Errors
     /// They may not be listed or aborted, or the store does not answer.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why S3 did not do what was asked. Nothing in it is secret.
+/// The reason why S3 did not do what was asked. Nothing in it is secret.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
     /// This program was not set up to reach S3.
@@ -33,7 +33,7 @@ pub enum S3Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// It was given up on request.
@@ -59,7 +59,7 @@ pub enum S3Error {
     Denied {
         /// Where.
         at: StorePlace,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// The store's code and message.
         code: Box<str>,
@@ -116,7 +116,7 @@ pub enum S3Error {
     Failed {
         /// Where.
         at: StorePlace,
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
         /// Status of the answer, if there was one.
         status: Option<u16>,

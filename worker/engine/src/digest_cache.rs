@@ -28,8 +28,8 @@ impl Default for DigestCache {
 }
 
 impl DigestCache {
-    /// The digest of a file as it is now: the one from the cache, or the one that `hash` finds, which is kept if the file
-    /// did not change meanwhile. Whatever is not a file of this machine is always hashed.
+    /// The digest of a file as it is now: the one from the cache, or the one that `hash` finds, which is kept if the
+    /// file did not change meanwhile. Whatever is not a file of this machine is always hashed.
     ///
     /// # Errors
     /// Those of `hash`.
@@ -75,7 +75,7 @@ mod tests {
         (dir, path)
     }
 
-    /// Hashes a file if that has to be; says whether it had to.
+    /// Hashes a file if that has to be; returns whether it had to.
     fn hash(cache: &DigestCache, path: &Path) -> (Digest, bool) {
         let mut read = false;
         let file = File::open(path).unwrap();

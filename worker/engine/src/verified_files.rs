@@ -36,7 +36,7 @@ const MOST: usize = 256;
 pub struct VerifiedFileError {
     /// The file.
     pub path: PathBuf,
-    /// What the system says.
+    /// The error of the operating system.
     pub source: io::Error,
 }
 

@@ -31,7 +31,7 @@ use std::io;
 pub enum Verify {
     /// They are there, readable, and of the right recipe
     Present,
-    /// Also read: held against recorded digests, or inflated where none is recorded
+    /// Also read: compared with recorded digests, or inflated where none is recorded
     #[default]
     Content,
 }
@@ -154,7 +154,7 @@ impl Ending {
 }
 
 impl Usage {
-    /// What an error and its causes say.
+    /// The texts of an error and its causes.
     pub fn from_error(error: &dyn std::error::Error) -> Usage {
         Usage(chain(error))
     }

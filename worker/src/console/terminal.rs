@@ -61,7 +61,7 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// How far a command is: a bar on standard error, if that is a terminal; otherwise a line now and then.
+/// Progress of a command: a bar on standard error, if that is a terminal; otherwise a line now and then.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -121,7 +121,7 @@ impl Progress {
 struct ShownWarnings {
     /// Dataset and the rest of the text.
     texts: HashSet<(String, String)>,
-    /// How many were like one before.
+    /// Number of warnings that were like an earlier one.
     repeated: usize,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How long a worker may take to end; one that is stuck in a computation ends with the process.
+/// Time that a worker may take to end; one that is stuck in a computation ends with the process.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// How long the queue may be away; one in memory never is.

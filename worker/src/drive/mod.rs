@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Who makes the granules.
+/// The workers that make the granules.
 #[derive(Debug)]
 pub enum Workers {
     /// One worker in this process.
@@ -35,13 +35,13 @@ pub enum Workers {
 /// A session to be driven by a command.
 #[derive(Debug)]
 pub struct Drive {
-    /// What the session is to do.
+    /// Options of the session.
     pub options: SessionOptions,
     /// The recipes, as far as they are known.
     pub recipes: Vec<Recipe>,
     /// Where everything is read and written.
     pub stores: Stores,
-    /// Who makes the granules.
+    /// The workers that make the granules.
     pub workers: Workers,
     /// The list that the recipes came from, if they did, beside which is recorded what was made.
     pub list: Option<TaskList>,
@@ -59,7 +59,7 @@ pub struct TaskList {
 /// How a command that made granules has ended.
 #[derive(Debug)]
 pub struct DriveResult {
-    /// What became of every granule.
+    /// The result of every granule.
     pub report: Report,
     /// What the closing check found.
     pub verified: Verified,
@@ -172,7 +172,7 @@ impl Drive {
     where
         G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
     {
-        let listen = |event: SessionEvent<'_>| tell(&event, progress);
+        let listen = |event: SessionEvent<'_>| show(&event, progress);
         let Drive { mut options, recipes, stores, workers, .. } = self;
         options.plan.content = options.verify == InspectionDepth::Content;
         let deadline = Duration::from_secs(options.plan.deadline.into());
@@ -244,7 +244,7 @@ fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
 }
 
 /// Tells people what happens.
-fn tell(event: &SessionEvent<'_>, progress: &Progress) {
+fn show(event: &SessionEvent<'_>, progress: &Progress) {
     match event {
         SessionEvent::StandingBy(why) => note(&format!("standing by: {why}")),
         SessionEvent::Resumed { ledger, copy } => {

@@ -51,7 +51,7 @@ pub struct Picture {
     pub palette: Palette,
 }
 
-/// Why there is no picture.
+/// The reason why there is no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {
     /// The granule cannot be read.
@@ -100,7 +100,7 @@ pub enum LookError {
     Write {
         /// The picture.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

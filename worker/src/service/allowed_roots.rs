@@ -17,7 +17,7 @@ pub struct AllowedRoots {
     objects: Vec<(String, String)>,
 }
 
-/// Why a root cannot be used.
+/// The reason why a root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowedRootsError {
     /// Nothing may be reached.

@@ -30,12 +30,12 @@ impl Fitness {
         seen.others.clear();
     }
 
-    /// A recipe lies outside of its roots. Says whether the worker is unfit.
+    /// A recipe lies outside of its roots. Returns whether the worker is unfit.
     pub(super) fn outside(&self, recipe: &str) -> bool {
         self.count(recipe, STRANGE)
     }
 
-    /// A task message is of another build. Says whether the worker is unfit.
+    /// A task message is of another build. Returns whether the worker is unfit.
     pub(super) fn other_build(&self, recipe: &str) -> bool {
         self.count(recipe, 1)
     }

@@ -70,7 +70,7 @@ impl Worker {
     /// the granule is not there.
     ///
     /// # Errors
-    /// Why the granule does not stand there now.
+    /// The reason why the granule does not stand there now.
     pub fn produce(&self, recipe: &Recipe, look: &ExistingCheck, cancel: &AtomicBool) -> Result<Done, Failed> {
         let stages = Stages::begin();
         let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
@@ -288,7 +288,7 @@ fn something(error: &InspectError) -> String {
 }
 
 /// Says in log and measurements how a making ended.
-fn tell(granule: &str, result: Result<&Done, &Failed>) {
+fn log_end(granule: &str, result: Result<&Done, &Failed>) {
     match result {
         Ok(done) => {
             let seconds = done.stages.first().map(|whole| whole.seconds);

@@ -18,7 +18,7 @@
 
 use super::allowed_roots::AllowedRoots;
 use super::fitness::Fitness;
-use super::{Worker, tell};
+use super::{Worker, log_end};
 use crate::notice::MARGIN;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument as _, Span};
 
-/// How a worker serves.
+/// Limits and roots of a worker that serves a queue.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// The worker.
@@ -53,7 +53,7 @@ pub struct Service {
     pub patience: Duration,
 }
 
-/// Why a worker ended.
+/// The reason why a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerEnd {
     /// It was told to.
@@ -64,7 +64,7 @@ pub enum WorkerEnd {
     Unfit(String),
 }
 
-/// How a slot ended.
+/// The end of a slot's work on one task message.
 enum SlotEnd {
     /// The delivery is settled.
     Settled,
@@ -76,12 +76,12 @@ enum SlotEnd {
     Cut(PublishError),
 }
 
-/// What a slot works with.
+/// State that a job slot needs.
 #[derive(Clone)]
 struct SlotContext {
     service: Service,
     results: Publisher,
-    /// What traces call the queues of task messages and of outcomes.
+    /// Names of the queues of task messages and of outcomes in traces.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
     /// Set when the grace is over.
@@ -176,7 +176,7 @@ pub async fn serve(
         }
         if let Some(ended) = ended {
             if let Some((delivery, identified)) = alone {
-                busy.spawn(give_back(slot.clone(), delivery, identified.task));
+                busy.spawn(return_task(slot.clone(), delivery, identified.task));
             }
             drain(&slot, &mut tasks, busy, grace).await;
             return Ok(ended);
@@ -202,7 +202,7 @@ fn read(delivery: &Delivery) -> Result<IdentifiedTask, wire::WireError> {
 async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTask) -> SlotEnd {
     let span = trace::consume("process", &slot.names[0], &delivery.message, delivery.redelivered);
     span.record("edp.attempt", identified.task.attempt);
-    attend(slot, delivery, identified).instrument(span).await
+    process(slot, delivery, identified).instrument(span).await
 }
 
 /// Takes no more, and waits for what is under way; what does not end within the grace is returned.
@@ -221,7 +221,7 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Makes one granule, and tells the coordinator.
-async fn attend(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
+async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
     let outcome = |event| outcome(&slot, &task, event);
     let is_named = |names: &String| names.split(',').any(|name| name == slot.service.worker.id);
     if delivery.message.headers.get(UNFIT_HEADER).is_some_and(is_named) {
@@ -290,7 +290,7 @@ async fn attend(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, re
         result = failed(FailureKind::Returned, reason);
     }
     if let Some(result) = result.ended() {
-        tell(&granule, result);
+        log_end(&granule, result);
     }
     let unfit = match &result {
         TaskEvent::Failed(failed @ Failed { kind: FailureKind::Returned, .. })
@@ -332,7 +332,7 @@ async fn look<T: Send + 'static>(
 
 /// Returns a task message that was never begun. Left to the broker it would come to the next worker as one that may
 /// have brought this one down.
-async fn give_back(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
+async fn return_task(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
     let reason = "the worker was stopped before it was made".to_owned();
     let outcome = outcome(&slot, &task, failed(FailureKind::Returned, reason));
     done(settle(&slot, delivery, outcome).await)

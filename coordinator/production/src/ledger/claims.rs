@@ -24,7 +24,7 @@ pub enum Claim {
         /// Where the granule of the recipe is to be.
         granule: String,
         /// Whether the worker has said before how this attempt ended.
-        told: bool,
+        reported_before: bool,
     },
 }
 
@@ -68,7 +68,11 @@ impl Ledger {
         let row = params![number, attempt, worker];
         let (others, ended): (i64, i64) =
             self.connection.prepare_cached(query)?.query_row(row, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(if others < WORKERS { Claim::Published { granule, told: ended > 0 } } else { Claim::Crowded { granule } })
+        Ok(if others < WORKERS {
+            Claim::Published { granule, reported_before: ended > 0 }
+        } else {
+            Claim::Crowded { granule }
+        })
     }
 }
 
@@ -89,7 +93,7 @@ mod tests {
         let recipes = recipes();
         let mut ledger = listed(&recipes);
         let [first, last] = [id(&recipes[0]), id(&recipes[3])];
-        let published = || Claim::Published { granule: recipes[0].granule.clone(), told: false };
+        let published = || Claim::Published { granule: recipes[0].granule.clone(), reported_before: false };
         assert_eq!(claim(&ledger, &"0".repeat(64), 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, "", 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished, "it was not sent yet");
@@ -103,8 +107,9 @@ mod tests {
         assert_eq!(claim(&ledger, &first, 1, "w"), published());
         // The worker that has told how it ended is recorded.
         ledger.write(&[started(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Transient)], 0).unwrap();
-        let told = |worker| matches!(claim(&ledger, &first, 1, worker), Claim::Published { told: true, .. });
-        assert_eq!(["w", "v", "u"].map(told), [false, true, false]);
+        let reported_before =
+            |worker| matches!(claim(&ledger, &first, 1, worker), Claim::Published { reported_before: true, .. });
+        assert_eq!(["w", "v", "u"].map(reported_before), [false, true, false]);
         for attempt in [0, 2, u32::MAX] {
             assert_eq!(claim(&ledger, &first, attempt, "w"), Claim::Unpublished, "{attempt}");
         }

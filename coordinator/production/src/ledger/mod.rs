@@ -45,7 +45,7 @@ const BUSY: Duration = Duration::from_secs(30);
 /// Statements that are kept ready: more than there are in a round.
 const STATEMENTS: usize = 64;
 
-/// Why the ledger cannot be used.
+/// The reason why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// Another coordinator has it.
@@ -104,7 +104,7 @@ pub enum LedgerError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// SQLite refuses something.
@@ -120,7 +120,7 @@ pub enum LedgerError {
     Recipe {
         /// The granule.
         granule: String,
-        /// What is wrong.
+        /// Description of the problem.
         source: serde_json::Error,
     },
 }
@@ -321,7 +321,7 @@ fn lock(path: &Path) -> Result<Option<File>, LedgerError> {
     }
 }
 
-/// Why a file cannot be opened.
+/// The reason why a file cannot be opened.
 fn unopened(path: &Path, source: std::io::Error) -> LedgerError {
     let path = path.to_owned();
     match source.kind() {

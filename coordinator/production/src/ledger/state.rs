@@ -136,7 +136,7 @@ impl Counts {
         self.0[state as usize]
     }
 
-    /// How many there are.
+    /// Their number.
     pub fn all(&self) -> u64 {
         self.0.iter().sum()
     }

@@ -38,7 +38,7 @@ pub struct Overview {
     pub begun: i64,
     /// How many recipes of the present list are in which state.
     pub states: BTreeMap<RecipeState, u64>,
-    /// Why it was given up, if it was.
+    /// The reason why it was given up, if it was.
     pub given_up: Option<String>,
     /// The build of its granules, if it is fixed.
     pub build: Option<String>,

@@ -182,7 +182,7 @@ impl Ledger {
     }
 
     /// Sends task messages again that were sent before a time, in ms since 1970, and that no worker has begun: they are
-    /// not in the queue any more. Says how many. One that is to run alone may be with a worker that has not begun it
+    /// not in the queue any more. Returns how many. One that is to run alone may be with a worker that has not begun it
     /// yet, since other granules are under way there: such ones are left out, unless they are meant as well
     /// (`solitary`).
     ///
@@ -378,7 +378,7 @@ impl<'a> LedgerWriter<'a> {
         Ok(None)
     }
 
-    /// An attempt has ended. Says whether that was not known yet.
+    /// An attempt has ended. Returns whether that was not known yet.
     fn ended(
         &mut self,
         recipe: &RecipeRow,

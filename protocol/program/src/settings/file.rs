@@ -44,8 +44,8 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Why a file is not to be trusted by a user, and what to do; none if it is: it and the link that leads to it belong to
-/// the user or to root, and no other user may write it.
+/// The reason why a file is not to be trusted by a user, and what to do; none if it is: it and the link that leads to
+/// it belong to the user or to root, and no other user may write it.
 fn distrust(file: &Metadata, link: &Metadata, user: u32) -> Option<(String, &'static str)> {
     let stranger = [link.uid(), file.uid()].into_iter().find(|owner| ![user, 0].contains(owner));
     if let Some(owner) = stranger {

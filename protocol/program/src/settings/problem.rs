@@ -13,7 +13,7 @@ pub(super) struct SettingProblem {
     path: Vec<String>,
     /// Whether the key itself is what is wrong.
     is_unknown: bool,
-    /// What is wrong.
+    /// Description of the problem.
     what: String,
 }
 

@@ -40,7 +40,7 @@ const OWN: [&str; 9] = [
     "edp_protocol",
 ];
 
-/// Why logging could not be started.
+/// The reason why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No level.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub struct Refusals(BTreeMap<&'static str, u64>);
 
 impl Refusals {
-    /// Counts a message. Gives the number of messages that were refused for this reason, if this one is to be spoken
+    /// Counts a message. Returns the number of messages that were refused for this reason, if this one is to be spoken
     /// of: the first, the tenth, the hundredth, and so on.
     pub fn count(&mut self, reason: &'static str) -> Option<u64> {
         metrics().refused(reason);
@@ -19,7 +19,7 @@ impl Refusals {
         is_power_of_ten(*count).then_some(*count)
     }
 
-    /// How many messages were refused, by reason.
+    /// Numbers of refused messages, by reason.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(reason, count)| (*reason, *count))
     }

@@ -32,7 +32,7 @@ pub(super) struct Attempts {
     pause: Duration,
     /// When the last connection was up.
     up: Option<Instant>,
-    /// What happened last.
+    /// The last error.
     why: String,
     /// Whether it was said that the broker does not answer.
     said: bool,
@@ -60,7 +60,7 @@ impl Attempts {
     /// Connects and does what the role asks for, again and again, until it succeeds or the patience is over.
     ///
     /// # Errors
-    /// Why it makes no sense to go on.
+    /// The reason why it makes no sense to go on.
     pub(super) async fn connect(&mut self, shared: &AmqpShared) -> Result<AmqpSession, QueueError> {
         if self.up.is_none() {
             self.since = Instant::now();

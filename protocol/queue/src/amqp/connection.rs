@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long the broker may take to end a connection that is of no use any more.
+/// Time that the broker may take to end a connection that is of no use any more.
 pub(super) const HANG_UP: Duration = Duration::from_secs(2);
 
 /// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that
@@ -37,7 +37,7 @@ pub(super) enum Role {
     Declares,
 }
 
-/// Why an attempt failed.
+/// The reason why an attempt failed.
 pub(super) enum ConnectFailure {
     /// It may succeed later.
     Passing(String),
@@ -312,7 +312,7 @@ pub(super) async fn check(shared: &AmqpShared, connection: &Connection) -> Resul
     Ok(())
 }
 
-/// What is in a queue.
+/// Numbers of messages and consumers of a queue.
 pub(super) async fn look(
     shared: &AmqpShared,
     connection: &Connection,
@@ -341,7 +341,7 @@ async fn close(shared: &AmqpShared, channel: &Channel) {
     let _ = within(shared, "closing a channel", channel.close(200, ShortString::from("OK"))).await;
 }
 
-/// What can go wrong with one step.
+/// The ways in which one step can fail.
 pub(super) enum StepError {
     Amqp(Error),
     Late(String),

@@ -56,7 +56,7 @@ struct Actor {
     of_use: bool,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 enum ConnectionEnd {
     Lost(String),
     /// By this program, which may want to hear of it.

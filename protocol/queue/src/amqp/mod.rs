@@ -1,8 +1,9 @@
 //! The queues on a RabbitMQ broker.
 //!
 //! Two actors, each the owner of one connection: one publishes, the other declares, looks and consumes, since a broker
-//! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a channel
-//! or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is over.
+//! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a
+//! channel or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is
+//! over.
 
 mod attempts;
 mod cause;
@@ -40,7 +41,7 @@ pub struct QueueOptions {
     /// A connection on which nothing was heard for that long is lost; whole seconds, at least one. The broker may ask
     /// for less.
     pub heartbeat: Duration,
-    /// How long the broker may take to confirm a message, or to answer anything else.
+    /// Time that the broker may take to confirm a message, or to answer anything else.
     pub confirm: Duration,
     /// How long a delivery may stay unacknowledged, where the broker knows `x-consumer-timeout` (3.12 and newer). The
     /// queues are made with it: it must be the same as long as they live.
@@ -66,7 +67,7 @@ impl QueueOptions {
     }
 }
 
-/// Why settings give no options.
+/// The reason why settings give no options.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// No address.
@@ -128,7 +129,7 @@ impl QueueOptions {
     }
 }
 
-/// What the link keeps.
+/// The link's handle on its actors.
 #[derive(Clone)]
 pub(super) struct AmqpHandle {
     outbox: mpsc::Sender<Publication>,
@@ -212,7 +213,7 @@ pub(super) fn start(
     (AmqpHandle { outbox, shared }, requests, states)
 }
 
-/// What both actors know.
+/// State shared by both actors.
 struct AmqpShared {
     options: QueueOptions,
     role: Mutex<Role>,
@@ -308,7 +309,7 @@ impl AmqpShared {
         self.renewals.send_modify(|renewals| *renewals += u64::from(deleted));
     }
 
-    /// How long a queue may take to begin to serve, which includes the election of its leader. Two such waits leave
+    /// Time that a queue may take to begin to serve, which includes the election of its leader. Two such waits leave
     /// most of the patience for what is done about it.
     fn serving(&self) -> Duration {
         self.options.confirm.min((self.options.patience / 6).max(Duration::from_secs(2)))

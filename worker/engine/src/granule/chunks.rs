@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Why chunks could not be written or listed.
+/// The reason why chunks could not be written or listed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{path}: HDF5 could not {action}{detail}")]
 pub struct ChunkError {
@@ -375,8 +375,8 @@ pub fn layouts(path: &Path, variables: &[&str]) -> Result<Vec<Layout>, ChunkErro
 /// What is never done.
 const OUTSIDE: &str = "take values from another file, for ";
 
-/// Whether HDF5 would take the values of a dataset from other files: by its creation list. To be called while the lock is
-/// held.
+/// Whether HDF5 would take the values of a dataset from other files: by its creation list. To be called while the lock
+/// is held.
 fn is_elsewhere(list: &Id) -> bool {
     // SAFETY: the lock is held and the list is open.
     let (kind, files) = unsafe { (h5p::H5Pget_layout(list.0), h5p::H5Pget_external_count(list.0)) };

@@ -45,7 +45,7 @@ element!(f32, F32);
 element!(f64, F64);
 element!(i32, I32);
 
-/// Why values could not be compressed.
+/// The reason why values could not be compressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// The level is none that zlib knows.
@@ -105,8 +105,8 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `spare_cores` is called when
-    /// the last one is begun: from then on there is nothing here for the other cores to do.
+    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `spare_cores` is called
+    /// when the last one is begun: from then on there is nothing here for the other cores to do.
     ///
     /// # Errors
     /// A level that does not exist.

@@ -25,7 +25,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// How many there are.
+    /// Their number.
     pub fn len(&self) -> usize {
         match self {
             Values::I32(values) => values.len(),

@@ -1,4 +1,4 @@
-//! Why a granule could not be made.
+//! The reason why a granule could not be made.
 
 use super::codec::CodecError;
 use super::field::FieldError;
@@ -15,7 +15,7 @@ use edp_protocol::recipe::RecipeError;
 use edp_store::StoreError;
 use std::io;
 
-/// Why a granule could not be made.
+/// The reason why a granule could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
     /// The recipe is not usable.
@@ -31,7 +31,7 @@ pub enum MakeError {
         granule: String,
         /// The output variable.
         variable: String,
-        /// What is wrong.
+        /// Description of the problem.
         why: String,
     },
     /// Outputs of the dataset have no input.
@@ -65,7 +65,7 @@ pub enum MakeError {
     Input {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An input cannot be fetched, or is another version.
@@ -96,7 +96,7 @@ pub enum MakeError {
     Time {
         /// The granule.
         granule: String,
-        /// What is wrong.
+        /// Description of the problem.
         source: TimeError,
     },
     /// The PO.DAAC table.

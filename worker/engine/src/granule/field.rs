@@ -25,7 +25,7 @@ pub const FILL: f64 = 9.969_209_968_386_869e36;
 /// Input of a field: an MDS file, wherever it is kept.
 pub type Input = MdsFile<Box<dyn ReadAt>>;
 
-/// Why a field could not be made.
+/// The reason why a field could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FieldError {
     /// The input cannot be read.

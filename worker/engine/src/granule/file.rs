@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Why a file could not be written.
+/// The reason why a file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The netCDF library refused something.
@@ -17,7 +17,7 @@ pub enum FileError {
     Netcdf {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// The operation that failed.
         action: String,
         /// What the library says.
         source: netcdf::Error,

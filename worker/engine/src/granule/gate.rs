@@ -1,7 +1,7 @@
 //! The gate: what a closed file must look like before anybody may see it.
 //!
 //! Values are checked as they enter the codec (see [`super::field`]); here the file is opened again and its
-//! structure held against the dataset that it was written from.
+//! structure compared with the dataset that it was written from.
 
 use super::chunks::{self, ChunkError};
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
@@ -12,7 +12,7 @@ use netcdf::AttributeValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// Why a file does not pass.
+/// The reason why a file does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     /// It cannot be read.

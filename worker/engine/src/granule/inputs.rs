@@ -1,4 +1,4 @@
-//! Inputs of a recipe: opened, held against the recipe and the grid, and given their place on the grid.
+//! Inputs of a recipe: opened, compared with the recipe and the grid, and given their place on the grid.
 
 use super::error::MakeError;
 use super::field::{FieldError, FieldSource, Input, Record, Vector};

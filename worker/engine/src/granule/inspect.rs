@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-/// Why a granule could not be looked at.
+/// The reason why a granule could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// It cannot be read; [`ReadError`] says whether that is the fault of what is in it.
@@ -126,7 +126,7 @@ pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectErr
 }
 
 /// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated,
-/// to exactly the size that it must have, and held against its own check sums. So whatever has happened to compressed
+/// to exactly the size that it must have, and compared with its own check sums. So whatever has happened to compressed
 /// data is found; what lies plainly in the file has no check sum there.
 ///
 /// # Errors

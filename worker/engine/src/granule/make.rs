@@ -114,8 +114,8 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     Ok(MadeFile { size, digest, inputs, chunks, warnings })
 }
 
-/// Brings a file that is closed onto the disk, hashes it and holds it against its dataset, all at once: none needs
-/// anything of the others. Gives its size, its digest, and where its chunks are.
+/// Brings a file that is closed onto the disk, hashes it and compares it with its dataset, all at once: none needs
+/// anything of the others. Returns its size, its digest, and where its chunks are.
 fn finish(
     path: &Path,
     dataset: &GranuleContent,

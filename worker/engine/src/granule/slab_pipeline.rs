@@ -100,8 +100,8 @@ impl Assembly<'_> {
         Ok(stages.time(Stage::Write, 0, || writer.close())?)
     }
 
-    /// Gives the chunks of all variables to the writer, in file order. Returns for each output the range of its values
-    /// and how many wet target cells no source covers.
+    /// Hands the chunks of all variables to the writer, in file order. Returns for each output the range of its
+    /// values and how many wet target cells no source covers.
     fn encode<'s, O: field::OutputValue>(
         &self,
         plan: &SlabPipeline<'_>,

@@ -70,7 +70,7 @@ stages! {
 pub const WHOLE: &str = "make";
 
 /// The clock of one granule, for all threads that work on it. A stage takes the sum of what its threads take; only the
-/// whole is by the clock on the wall. Costs two looks at the clock for each level, chunk or file, nothing for a value.
+/// whole is by the wall clock. Costs two looks at the clock for each level, chunk or file, nothing for a value.
 ///
 /// Each stage has one span however often it is entered, so that a trace has a line for each stage, not for each level.
 /// It belongs to the span in which the clock was begun, whatever thread enters it.

@@ -14,7 +14,7 @@ pub struct EncodedTime {
     pub end: i32,
 }
 
-/// Why a time cannot be written.
+/// The reason why a time cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     /// The recipe has no such time.

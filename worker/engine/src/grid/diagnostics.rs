@@ -16,7 +16,7 @@ pub(super) const MAX_LIST: usize = 4 << 20;
 /// Number of columns: number, name, levels, mate, code, units, title.
 const COLUMNS: usize = 7;
 
-/// Why a list cannot be used.
+/// The reason why a list cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiagnosticsError {
     /// The file is larger than any real list.

@@ -6,7 +6,7 @@ use crate::verified_files::VerifiedFileError;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a grid cannot be used.
+/// The reason why a grid cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GridError {
     /// The directory or a file in it cannot be read.

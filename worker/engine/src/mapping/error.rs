@@ -70,7 +70,7 @@ pub enum MappingError {
         file: PathBuf,
         /// The name of the entry, or `(archive)` for the zip structure.
         entry: String,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
     /// A file is readable, but does not hold what it should.

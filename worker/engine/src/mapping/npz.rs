@@ -13,8 +13,8 @@ use super::xz::{ExpectedFile, read_file};
 const MAX_FILE: usize = 1 << 30;
 /// Most weights of one level, far above any set in use (LLC90 at half a degree has 169,137).
 const MAX_WEIGHTS: usize = 1 << 27;
-/// Bytes that a weight takes while a matrix is read and brought into the order that it is applied in: twice an index and
-/// a number.
+/// Bytes that a weight takes while a matrix is read and brought into the order that it is applied in: twice an index
+/// and a number.
 const WEIGHT: u64 = 2 * (4 + 8);
 /// Most bytes that one byte of a deflated stream can stand for.
 const DEFLATE_RATIO: u64 = 1032;
@@ -71,7 +71,7 @@ pub(super) fn read(
     parse(source.file, &read_file(source, MAX_FILE)?, level, rows, columns, memory)
 }
 
-/// Reads a matrix in memory as [`super::Factors::level`] does, and says how many weights it has. `file` and `level`
+/// Reads a matrix in memory as [`super::Factors::level`] does, and returns how many weights it has. `file` and `level`
 /// only name it in errors.
 ///
 /// # Errors

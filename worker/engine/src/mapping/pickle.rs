@@ -16,7 +16,7 @@ use machine::Machine;
 
 pub use array::{Array, DType, ElementKind};
 
-/// Why a pickle was refused. `at` is the offset of the opcode in the unpacked file.
+/// The reason why a pickle was refused. `at` is the offset of the opcode in the unpacked file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
     /// The data end within an opcode, or without STOP.
@@ -56,7 +56,7 @@ pub enum PickleError {
     Malformed {
         /// Offset in the unpacked file.
         at: usize,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
 }

@@ -12,10 +12,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a helper may take to start, on a machine that is busy and whose programs lie on slow storage.
+/// Time that a helper may take to start, on a machine that is busy and whose programs lie on slow storage.
 const START: Duration = Duration::from_secs(60);
 
-/// How long it may take to end after it has closed its socket.
+/// Time that it may take to end after it has closed its socket.
 const END: Duration = Duration::from_secs(10);
 
 /// A helper that is waiting for a request.
@@ -28,7 +28,7 @@ pub(super) struct Helper {
     pub(super) served: bool,
 }
 
-/// Why there is no answer. The helper is of no more use then.
+/// The reason why there is no answer. The helper is of no more use then.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// It ended.

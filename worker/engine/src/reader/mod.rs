@@ -7,14 +7,14 @@
 //!
 //! * The helper is started when it is first needed, and serves one file after the other. Another one is started while
 //!   all are busy, up to a small number, so that a file that takes long does not hold up the rest.
-//! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads the first one, it gives up
-//!   whatever it does not need (see `confine`): opening files, sockets, other processes, writing.
+//! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads the first one, it gives
+//!   up whatever it does not need (see `confine`): opening files, sockets, other processes, writing.
 //! * Each request has a limit of processor time, and a deadline after which the helper is ended.
 //! * A helper that died, or failed at a file, serves no other. A file is blamed only by a helper that had served no
-//!   other before: what one file has done to the memory of a helper is never held against the next.
+//!   other before: what one file has done to the memory of a helper never affects the next.
 //!
-//! Every program that contains this crate can be started as a helper, also those of tests and benchmarks, and none reads
-//! such files in itself: see `entry`.
+//! Every program that contains this crate can be started as a helper, also those of tests and benchmarks, and none
+//! reads such files in itself: see `entry`.
 
 #[cfg(target_os = "linux")]
 mod confine;
@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 /// The hidden command of both programs that makes them a helper process.
 pub const COMMAND: &str = "netcdf-reader";
 
-/// Why a file could not be read.
+/// The reason why a file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It is a directory, a pipe or a device: opening it could wait for ever.

@@ -1,7 +1,7 @@
 //! What a program and its helper process say to each other, over a pair of sockets.
 //!
 //! A message is its length, the length of the plain values after it, a JSON text, and these values. Both lengths are
-//! held against limits before anything is allocated. A request that begins with a file has its descriptor with it.
+//! compared with limits before anything is allocated. A request that begins with a file has its descriptor with it.
 
 use crate::granule::inspect::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;

@@ -22,12 +22,12 @@ const KEPT: usize = 8;
 /// Memory of a job slot unless something else is asked for, in bytes: enough for 3-D fields of LLC1080.
 pub const MEMORY: u64 = 4 << 30;
 
-/// A grid may take as much as so many job slots, and so may all grids that are kept: LLC1080 with 90 levels takes 6.4 GB,
-/// LLC90 some 30 MB.
+/// A grid may take as much as so many job slots, and so may all grids that are kept: LLC1080 with 90 levels takes 6.4
+/// GB, LLC90 some 30 MB.
 const GRID: u64 = 2;
 
-/// What grids, and mapping factors, may take in any case, however little a slot may take: more than LLC90 and half a degree
-/// need.
+/// What grids, and mapping factors, may take in any case, however little a slot may take: more than LLC90 and half a
+/// degree need.
 const LEAST: u64 = 256 << 20;
 
 /// Bytes that resources may take.
@@ -48,7 +48,8 @@ pub struct Cache {
     verdicts: Verdicts,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
     grids: LoadOnce<Digest, Arc<ModelGrid>, ResourceError>,
-    /// Levels of mapping factors are read as they are needed, from where the recipes find them: so the place counts too.
+    /// Levels of mapping factors are read as they are needed, from where the recipes find them: so the place counts
+    /// too.
     targets: LoadOnce<([Digest; 2], PathBuf), Arc<Target>, ResourceError>,
 }
 
@@ -64,9 +65,9 @@ impl Cache {
         Cache::with_memory(stores, MEMORY)
     }
 
-    /// The same; a grid may take twice as many bytes as `memory`, and so may all grids that are kept; mapping factors may
-    /// take as many; both may take 256 MiB in any case. What would take more is refused before it is allocated, what is too
-    /// much together is forgotten.
+    /// The same; a grid may take twice as many bytes as `memory`, and so may all grids that are kept; mapping factors
+    /// may take as many; both may take 256 MiB in any case. What would take more is refused before it is allocated,
+    /// what is too much together is forgotten.
     pub fn with_memory(stores: Stores, memory: u64) -> Cache {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let memory = CacheLimits { grid: memory.saturating_mul(GRID).max(LEAST), factors: memory.max(LEAST) };
@@ -138,7 +139,7 @@ impl Cache {
         Ok(Resources { texts, grid: model, target })
     }
 
-    /// Gives a resource, unless there is a verdict on the files at its locations.
+    /// Returns a resource, unless there is a verdict on the files at its locations.
     fn judged<K: Eq + Hash + Clone + Debug, V: Clone>(
         &self,
         kept: &LoadOnce<K, V, ResourceError>,

@@ -1,4 +1,4 @@
-//! Why a resource cannot be used.
+//! The reason why a resource cannot be used.
 
 use crate::grid::GridError;
 use crate::mapping::MappingError;
@@ -15,7 +15,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why a resource cannot be used.
+/// The reason why a resource cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// A recipe does not name it.
@@ -41,7 +41,7 @@ pub enum ResourceError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file is too large for a text of its kind.

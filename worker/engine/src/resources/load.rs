@@ -54,7 +54,7 @@ pub fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> 
     stores.mirror(&text.parse()?).map_err(ResourceError::Store)
 }
 
-/// Gives what a look at a directory finds if that has the digest that was planned with. On S3 it may be the copy that
+/// Returns what a look at a directory finds if that has the digest that was planned with. On S3 it may be the copy that
 /// has not: it is made once more then.
 fn digested<T>(
     what: &'static str,

@@ -35,7 +35,7 @@ pub(crate) struct Limit<V> {
     pub(crate) size: fn(&V) -> usize,
 }
 
-/// Why there is no value.
+/// The reason why there is no value.
 #[derive(Debug)]
 pub(crate) enum LoadError<E> {
     /// The cancellation flag of the thread that asked is set.
@@ -203,7 +203,7 @@ mod tests {
         LoadOnce::new(Limit { count, bytes, size: |text: &Arc<str>| text.len() })
     }
 
-    /// Asks for a key whose value is so many bytes; says whether it was loaded.
+    /// Asks for a key whose value is so many bytes; returns whether it was loaded.
     fn ask(texts: &Texts, key: u32, bytes: usize) -> bool {
         let mut loaded = false;
         let value = texts.get(&key, &NO, || {
