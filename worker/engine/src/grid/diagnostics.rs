@@ -58,14 +58,14 @@ pub enum DiagnosticsError {
 /// What the list says of each variable of the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
-    rows: HashMap<String, Row>,
+    rows: HashMap<String, DiagnosticRow>,
     /// Names by the numbers of the list.
     names: HashMap<u32, String>,
 }
 
 /// What the list says of one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Row {
+struct DiagnosticRow {
     /// `None` if the code is not understood.
     placement: Option<Placement>,
     /// Number of the other component of a vector, or of a counter.
@@ -98,7 +98,7 @@ impl Diagnostics {
         if text.len() > MAX_LIST {
             return Err(DiagnosticsError::TooLarge { file: file(), limit: MAX_LIST });
         }
-        let mut rows: HashMap<String, Row> = HashMap::new();
+        let mut rows: HashMap<String, DiagnosticRow> = HashMap::new();
         let mut names: HashMap<u32, String> = HashMap::new();
         for (line, row) in (1..).zip(text.split(|&c| c == b'\n')) {
             // a title may hold anything, also '|' and letters of any encoding
@@ -120,7 +120,10 @@ impl Diagnostics {
             if let Some(number) = whole(number) {
                 names.insert(number, variable.clone());
             }
-            rows.insert(variable, Row { placement, mate: whole(mate), units: text(units), title: text(title) });
+            rows.insert(
+                variable,
+                DiagnosticRow { placement, mate: whole(mate), units: text(units), title: text(title) },
+            );
         }
         if rows.is_empty() {
             return Err(DiagnosticsError::Empty { file: file() });
