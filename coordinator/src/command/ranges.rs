@@ -34,8 +34,9 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
     }
     let stores = edp_s3::stores(&settings.store);
     let recipes = recipes(options, settings, &stores)?;
-    if let Some(recipe) = recipes.iter().find(|recipe| recipe.recipe.as_ref().is_some_and(|p| p.mode.is_edp())) {
-        let text = "granules of EDP's modes have ranges of their own, and other values: plan as corrected";
+    let of_edp = |recipe: &Recipe| recipe.recipe.as_ref().map(|plan| plan.mode).filter(|mode| mode.is_edp());
+    if let Some((recipe, mode)) = recipes.iter().find_map(|recipe| Some((recipe, of_edp(recipe)?))) {
+        let text = format!("granules of {mode} have ranges of their own, and other values: plan as corrected");
         return Err(Usage(format!("{}: {text}", recipe.granule)).into());
     }
     let counter = Counter::new(recipes.len());

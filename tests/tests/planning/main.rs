@@ -415,7 +415,9 @@ fn daily_means_are_named_by_their_day_or_as_edp_does() {
             let values = |name: &str| file.variable(name).unwrap().get_values::<i32, _>(..).unwrap();
             assert_eq!((values("time"), values("time_bnds")), (vec![center], vec![start, end]));
             assert_eq!(attribute(&file, "time_coverage_duration").as_deref(), Some("P1D"));
-            assert_eq!(attribute(&file, "time_coverage_start"), recipe.dynamic_metadata.time_coverage_start);
+            let z = if mode == "corrected" { "Z" } else { "" };
+            let start = recipe.dynamic_metadata.time_coverage_start.as_ref().map(|start| format!("{start}{z}"));
+            assert_eq!(attribute(&file, "time_coverage_start"), start);
         }
         expect(coordinator().arg("verify").arg(&planned.list), 0);
         fs::remove_dir_all(run.fixture.path("out")).unwrap();
@@ -450,7 +452,7 @@ fn snapshots_are_found_under_three_names() {
             assert_eq!((values("time"), values("time_bnds")), (vec![*step], vec![*step, *step]));
             assert_eq!(attribute(&file, "time_coverage_duration").as_deref(), Some("PT0S"));
             let coverage = match mode {
-                "corrected" => recipe.dynamic_metadata.time_coverage_center.clone(),
+                "corrected" => recipe.dynamic_metadata.time_coverage_center.as_ref().map(|time| format!("{time}Z")),
                 _ => Some("TBD_DATASET".to_owned()),
             };
             assert_eq!(attribute(&file, "time_coverage_start"), coverage);
