@@ -44,8 +44,9 @@ pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e42
 ///
 /// `allow_partial` (`true`, only where outputs are missing): made without them; `valid_range` (object, output to the
 /// smallest and largest value of the whole collection, or `null` if it never has any): written, and held to;
-/// `vertical` (`faces`): variables at upper cell faces keep these depths on the longitude-latitude grid.
-pub const OPTIONS: [&str; 3] = ["allow_partial", "valid_range", "vertical"];
+/// `vectors` (`target`): rotated vectors get their direction at the cells of the longitude-latitude grid; `vertical`
+/// (`faces`): variables at upper cell faces keep these depths there.
+pub const OPTIONS: [&str; 4] = ["allow_partial", "valid_range", "vectors", "vertical"];
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them.
 pub type InputPaths = Vec<String>;
@@ -190,6 +191,11 @@ impl Plan {
     /// Whether the granule is held: outputs have no input, and it is not to be made without them.
     pub fn is_held(&self) -> bool {
         self.mode == Mode::Corrected && !self.missing.is_empty() && !self.allows_partial()
+    }
+
+    /// Whether rotated vectors get their direction at the cells of the longitude-latitude grid (option `vectors`).
+    pub fn projects_at_target(&self) -> bool {
+        self.options.get("vectors").is_some_and(|value| value == "target")
     }
 
     /// Whether variables at upper cell faces keep the depths of these on the longitude-latitude grid (option

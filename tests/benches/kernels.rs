@@ -92,7 +92,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     // The weights of the uppermost level serve them all.
     let latlon = |levels: usize| {
         let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
-        Route::Latlon { levels, shape, uncovered_zero: true }
+        Route::Latlon { levels, shape, uncovered_zero: true, directions: None }
     };
     let ranges = |source: FieldSource, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();

@@ -86,6 +86,9 @@ pub(crate) struct PlanSourceOptions {
     /// Depths of latlon variables that lie at upper cell faces [default: centres]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vertical: Option<Vertical>,
+    /// Where rotated vectors of latlon granules get their direction [default: source]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) vectors: Option<Vectors>,
     /// Date written into every granule, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else now]
     #[arg(long, value_name = "DATE")]
     pub(crate) production_date: Option<String>,
@@ -118,6 +121,15 @@ pub(crate) struct Selected {
     /// With --dataset: no granules with centres after this day
     #[arg(long, value_name = "DATE", value_parser = date)]
     to: Option<jiff::civil::Date>,
+}
+
+/// Where eastward and northward components of latlon granules are formed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Vectors {
+    /// At the cell of the native grid, as EDP does and all published products have it
+    Source,
+    /// At the cell of the latlon grid, which differs in the last degrees at the poles
+    Target,
 }
 
 /// Where on the vertical axis latlon variables at upper cell faces are put.
@@ -253,6 +265,7 @@ impl PlanSourceOptions {
             (self.archive, "--archive"),
             (self.valid_range.is_some(), "--valid-range"),
             (self.vertical.is_some(), "--vertical"),
+            (self.vectors.is_some(), "--vectors"),
             (self.digests, "--digests"),
         ];
         let given = options.into_iter().find(|(given, _)| *given).map(|(_, name)| name);
@@ -267,12 +280,13 @@ impl PlanSourceOptions {
 
     /// Options that would make of a mode of EDP's something else than EDP.
     fn refuse_in_mode(&self, mode: Mode) -> anyhow::Result<()> {
-        let option = match (&self.valid_range, self.vertical) {
-            _ if mode == Mode::Corrected => None,
-            (Some(_), _) => Some("--valid-range"),
-            (None, Some(Vertical::Faces)) => Some("--vertical faces"),
-            _ => None,
-        };
+        let options = [
+            (self.valid_range.is_some(), "--valid-range"),
+            (self.vertical == Some(Vertical::Faces), "--vertical faces"),
+            (self.vectors == Some(Vectors::Target), "--vectors target"),
+        ];
+        let given = options.into_iter().find(|(given, _)| *given && mode != Mode::Corrected);
+        let option = given.map(|(_, name)| name);
         let text =
             |option| format!("{option} is not for {mode}, whose granules are as EDP makes them; leave one of them out");
         option.map_or(Ok(()), |option| Err(Usage(text(option)).into()))
@@ -456,6 +470,11 @@ impl Prepared {
                 recipe.set_option("vertical", "faces".into()).map_err(usage)?;
             }
         }
+        if sources.vectors == Some(Vectors::Target) {
+            for recipe in recipes.iter_mut().filter(|recipe| has_rotated_vectors(recipe)) {
+                recipe.set_option("vectors", "target".into()).map_err(usage)?;
+            }
+        }
         if let (Some(table), Some(path)) = (&self.ranges, &sources.valid_range) {
             table.apply(&path.to_string(), configuration.precision, &mut recipes).map_err(usage)?;
         }
@@ -465,6 +484,11 @@ impl Prepared {
         }
         Ok(recipes)
     }
+}
+
+/// Whether `--vectors` can make a difference for a granule.
+fn has_rotated_vectors(recipe: &Recipe) -> bool {
+    recipe.dynamic_metadata.field_components.as_ref().is_some_and(|components| !components.is_empty())
 }
 
 /// Whether `--vertical` can make a difference for a granule.

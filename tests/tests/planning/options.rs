@@ -198,3 +198,48 @@ fn variables_at_upper_faces_may_have_depths_of_their_own() {
     let said = run.refused(&and(&VELOCITY, &["--vertical", "faces", "--compatibility", "edp-2024"]));
     assert!(said.contains("--vertical faces") && said.contains("edp-2024"), "{said}");
 }
+
+#[test]
+fn vectors_may_get_their_direction_where_they_are_shown() {
+    let run = Run::new();
+    let both = ["--dataset", "OCEAN_VELOCITY", "--dataset", "OCEAN_TEMPERATURE_SALINITY", "--frequency", "month"];
+    let plain = run.plan(&both);
+    assert_eq!(run.plan(&and(&both, &["--vectors", "source"])).recipes, plain.recipes);
+    let is_vector = |recipe: &&Recipe| recipe.granule.contains("/latlon/") && recipe.granule.contains("VELOCITY");
+    // Both components at once, and what is said of the first.
+    let velocity = |recipes: &[Recipe]| {
+        let file = netcdf::open(&recipes.iter().find(is_vector).unwrap().granule).unwrap();
+        let values = |name: &str| file.variable(name).unwrap().get_values::<f32, _>(..).unwrap();
+        let comment = format!("{:?}", file.variable("EVEL").unwrap().attribute_value("comment").unwrap().unwrap());
+        (values("EVEL"), values("NVEL"), values("WVEL"), comment)
+    };
+    produce(&plain, 0);
+    let (east, north, up, comment) = velocity(&plain.recipes);
+    assert!(comment.contains("at the cell of the native grid"), "{comment}");
+    fs::rename(run.fixture.path("out"), run.fixture.path("plain")).unwrap();
+    let target = run.plan(&and(&both, &["--vectors", "target"]));
+    for (with, without) in target.recipes.iter().zip(&plain.recipes) {
+        assert_eq!(with != without, is_vector(&with), "{}", with.granule);
+    }
+    produce(&target, 0);
+    expect(coordinator().arg("verify").arg(&target.list), 0);
+    let (turned_east, turned_north, same, comment) = velocity(&target.recipes);
+    assert!(comment.contains("at the cell of this grid"), "{comment}");
+    assert_eq!(same, up, "what is no component of a horizontal vector stays as it is");
+    // A nearest cell gives the vector, so its length stays, but not its direction.
+    let fill = edp_engine::granule::field::FILL as f32;
+    let mut different = 0;
+    for (at, (((e, n), turned_e), turned_n)) in east.iter().zip(&north).zip(&turned_east).zip(&turned_north).enumerate()
+    {
+        assert_eq!(*e == fill, *turned_e == fill, "cell {at}: land stays land");
+        if *e != fill {
+            // The part of the vector that leaves the tangential plane of the target is lost.
+            let square = |x: f32, y: f32| f64::from(x) * f64::from(x) + f64::from(y) * f64::from(y);
+            assert!(square(*turned_e, *turned_n) <= square(*e, *n) * 1.000_001 + 1e-18, "cell {at}");
+            different += usize::from(e != turned_e);
+        }
+    }
+    assert!(different > 0);
+    let said = run.refused(&and(&VELOCITY, &["--vectors", "target", "--compatibility", "edp-2026"]));
+    assert!(said.contains("--vectors target") && said.contains("edp-2026"), "{said}");
+}

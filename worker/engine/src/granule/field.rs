@@ -5,6 +5,7 @@
 
 use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
 use super::content::{Chunk, Chunked, Value};
+use super::projection::{self, Directions};
 use super::rotation::{Orientation, Staggering, rotate};
 use super::stages::{Stage, Stages};
 use super::sums::{Sums, plain_range};
@@ -117,6 +118,8 @@ pub enum Route<'a> {
         shape: [usize; 2],
         /// Whether wet target cells that no source covers become zero, as EDP has them, instead of fill.
         uncovered_zero: bool,
+        /// Directions at the target cells, if vectors are mapped without one and get it there.
+        directions: Option<Directions>,
     },
 }
 
@@ -310,8 +313,12 @@ impl Field<'_> {
         let (read, rotated) = match self.source {
             FieldSource::Direct(record) => (record.input.plane_memory(), 0),
             FieldSource::Rotated(vector) => {
-                let plane = product(&[TILES, self.grid.n, self.grid.n]) * 4;
-                (vector.x.input.plane_memory() + vector.y.input.plane_memory(), 3 * plane)
+                let plane = product(&[TILES, self.grid.n, self.grid.n]);
+                let projected = match &self.route {
+                    Route::Latlon { directions: Some(_), shape, .. } => 4 * plane + 3 * 8 * (plane + product(shape)),
+                    _ => 0,
+                };
+                (vector.x.input.plane_memory() + vector.y.input.plane_memory(), 3 * 4 * plane + projected)
             }
         };
         let encoding = 3 * product(&chunk) * size + BESIDES;
@@ -392,13 +399,56 @@ impl Field<'_> {
                         zero_closed_faces(self.grid.n, &self.grid.mask_w, level, &mut x);
                         zero_closed_faces(self.grid.n, &self.grid.mask_s, level, &mut y);
                     }
-                    let mut rotated = vec![0.0; x.len()];
-                    rotate(self.grid, vector.staggering, vector.orientation, &x, &y, &mut rotated);
-                    rotated
+                    let rotated = |orientation| {
+                        let mut rotated = vec![0.0; x.len()];
+                        rotate(self.grid, vector.staggering, orientation, &x, &y, &mut rotated);
+                        rotated
+                    };
+                    match &self.route {
+                        Route::Latlon { directions: Some(_), .. } => {
+                            let (east, north) = (rotated(Orientation::Zonal), rotated(Orientation::Meridional));
+                            Err(projection::cartesian(self.grid, &east, &north))
+                        }
+                        _ => Ok(rotated(vector.orientation)),
+                    }
                 });
-                self.route_plane(level, shape, &rotated, out)
+                match rotated {
+                    Ok(component) => self.route_plane(level, shape, &component, out),
+                    Err(vectors) => self.project(level, shape, &vectors, out),
+                }
             }
         }
+    }
+
+    /// Maps vectors and takes their component in the direction of each target cell.
+    fn project<O: OutputValue>(
+        &self,
+        level: usize,
+        shape: &[usize],
+        vectors: &[Vec<f64>; 3],
+        out: &mut [O],
+    ) -> Result<ValueSummary<O>, FieldError> {
+        let Route::Latlon { levels, directions: Some(directions), .. } = &self.route else {
+            return self.route_plane(level, shape, &vectors[0], out);
+        };
+        let weights = &levels[level];
+        self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
+            let mut mapped = [const { Vec::new() }; 3];
+            for (mapped, plane) in mapped.iter_mut().zip(vectors) {
+                mapped.resize(out.len(), 0.0);
+                weights.apply(plane, mapped, FILL, FILL)?;
+            }
+            let [x, y, z] = &mapped;
+            for (cell, out) in out.iter_mut().enumerate() {
+                *out = match [x[cell], y[cell], z[cell]] {
+                    [x, ..] if x == FILL => O::FILL,
+                    vector => O::from_f64(directions.component(cell, vector)),
+                };
+            }
+            let land = weights.land();
+            let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered())?;
+            Ok(ValueSummary { uncovered: weights.uncovered(), ..seen })
+        })
     }
 
     fn route_plane<I: Real, O: OutputValue>(

@@ -3,11 +3,12 @@
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
-use super::field::{FILL, Field, FieldMemory, Route};
+use super::field::{FILL, Field, FieldMemory, FieldSource, Route};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
 use super::ordered_steps::SLABS_IN_FLIGHT;
+use super::projection::Directions;
 use super::remote::held_at_once;
 use super::slab_pipeline::SlabPipeline;
 use super::stages::{Stage, Stages};
@@ -304,7 +305,13 @@ impl Assembly<'_> {
         let levels: Vec<_> = (0..count).into_par_iter().map(level).collect();
         let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode.is_edp();
-        Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero })
+        let directions = match &output.source {
+            FieldSource::Rotated(vector) if self.plan.projects_at_target() => {
+                Some(Directions::new(&target.latlon, vector.orientation))
+            }
+            _ => None,
+        };
+        Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero, directions })
     }
 
     /// Whether a variable of a latlon granule has the depths of upper cell faces.
@@ -354,6 +361,9 @@ impl Assembly<'_> {
             && !self.keeps_faces(output)
         {
             note_upper_faces(&mut attributes);
+        }
+        if self.plan.mode == Mode::Corrected && matches!(output.source, FieldSource::Rotated(_)) {
+            note_directions(&mut attributes, self.plan.projects_at_target());
         }
         if self.plan.mode == Mode::Corrected {
             attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
@@ -414,6 +424,18 @@ pub(super) fn range_attributes(
 fn note_upper_faces(attributes: &mut Attributes) {
     const NOTE: &str = "Values lie at the upper faces of the cells whose centre depths Z gives.";
     attribute::append_sentence(attributes, "comment", NOTE);
+}
+
+/// Says where the direction of a rotated vector is that of the cell.
+fn note_directions(attributes: &mut Attributes, at_target: bool) {
+    let note = match at_target {
+        false => {
+            "East and north are those at the cell of the native grid from which the value comes; close to the poles they \
+             differ from those at the cell of this grid."
+        }
+        true => "The vector was mapped in Cartesian components; east and north are those at the cell of this grid.",
+    };
+    attribute::append_sentence(attributes, "comment", note);
 }
 
 /// The order in which EDP writes variables: it puts `time_bnds` after the first data variable of native granules, but EDP

@@ -13,6 +13,7 @@ mod inputs;
 pub mod inspect;
 pub mod make;
 mod ordered_steps;
+pub mod projection;
 pub mod ranges;
 mod remote;
 pub mod rotation;
