@@ -74,12 +74,39 @@ pub fn period(
     step_seconds: i64,
     step: u64,
 ) -> Result<Period, CalendarError> {
+    period_until(mode, frequency, t0, model_end, end_of_step(t0, step_seconds, step)?, step)
+}
+
+/// The time of a step of a model that starts at `t0`.
+///
+/// # Errors
+/// It cannot be written.
+pub fn end_of_step(t0: DateTime, step_seconds: i64, step: u64) -> Result<DateTime, CalendarError> {
     let beyond = || CalendarError::Beyond { step, start: t0, step_seconds };
     let since_start = i64::try_from(step).ok().and_then(|step| step.checked_mul(step_seconds)).ok_or_else(beyond)?;
     let end = t0.checked_add(SignedDuration::from_secs(since_start)).map_err(|_| beyond())?;
-    if end.year() < 0 {
-        return Err(beyond());
-    }
+    if end.year() < 0 { Err(beyond()) } else { Ok(end) }
+}
+
+/// The period from one time to another.
+pub fn between(start: DateTime, end: DateTime) -> Period {
+    let half = SignedDuration::from_secs(end.duration_since(start).as_secs() / 2);
+    Period { start, end, center: start.checked_add(half).unwrap_or(end) }
+}
+
+/// The period that ends at a time, as [`period`]; `step` appears in errors.
+///
+/// # Errors
+/// It would be a mean over nothing, or its start cannot be written.
+pub fn period_until(
+    mode: Mode,
+    frequency: Frequency,
+    t0: DateTime,
+    model_end: DateTime,
+    end: DateTime,
+    step: u64,
+) -> Result<Period, CalendarError> {
+    let beyond = || CalendarError::Beyond { step, start: t0, step_seconds: 0 };
     if frequency == Frequency::Snapshot {
         return Ok(Period { start: end, end, center: end });
     }
@@ -95,9 +122,40 @@ pub fn period(
     if mode == Mode::Corrected && end <= t0 {
         return Err(CalendarError::Empty { step, frequency, end, start: t0 });
     }
-    let half = SignedDuration::from_secs(end.duration_since(start).as_secs() / 2);
-    let center = start.checked_add(half).map_err(|_| beyond())?;
-    Ok(Period { start, end, center })
+    Ok(between(start, end))
+}
+
+/// How the time that a header gives for its record fits to the time of its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockComparison {
+    /// They differ by half a step at most.
+    Agrees,
+    /// The step has had another length, at least for a while, or the model has started at another time.
+    Differs,
+    /// They have nothing to do with each other: the header was copied from another record.
+    Unrelated,
+}
+
+/// Compares the seconds since the model's start by step and by header.
+///
+/// No run changes the length of its steps by a factor of a hundred; a factor of 3600 or of 86400 is a slip of the unit,
+/// though.
+pub fn compare_clocks(by_step: i64, step_seconds: i64, by_header: f64) -> ClockComparison {
+    const MOST: f64 = 100.0;
+    let by_step = by_step as f64;
+    if (by_header - by_step).abs() <= step_seconds as f64 / 2.0 {
+        return ClockComparison::Agrees;
+    }
+    if by_step <= 0.0 || by_header <= 0.0 {
+        return ClockComparison::Differs;
+    }
+    let factor = (by_header / by_step).max(by_step / by_header);
+    let is_unit = |unit: f64| (factor / unit - 1.0).abs() < 1e-3;
+    if factor <= MOST || is_unit(3600.0) || is_unit(86_400.0) {
+        ClockComparison::Differs
+    } else {
+        ClockComparison::Unrelated
+    }
 }
 
 /// Start of the day or month in which the second before `end` lies.
@@ -174,29 +232,42 @@ pub fn unit_name(frequency: Frequency, number: i64) -> String {
 const UNITS: [(&str, i64); 4] = [("days", 24 * 3600), ("hours", 3600), ("minutes", 60), ("seconds", 1)];
 
 /// Units of time by configuration and frequency alone, so that they are the same in all granules of a dataset:
-/// hours since the model's start if all times fall on whole hours, else minutes, else seconds.
+/// hours since the model's start if all times that the frequency can have fall on whole hours, else minutes, else seconds.
 ///
-/// Of means the centre counts too, also those of a first and last period that the model's start and end cut short.
+/// Means end with days and months, whatever the length of a step is. Of means the centre counts too, also those of a first
+/// and last period that the model's start and end cut short.
 pub fn time_units(frequency: Frequency, t0: DateTime, model_end: DateTime, step_seconds: i64) -> String {
     let of_day = |time: DateTime| time.duration_since(time.start_of_day()).as_secs();
     let whole = |unit: i64| {
-        let steps = of_day(t0) % unit == 0 && step_seconds % unit == 0;
-        // half of a day or month is a multiple of 12 hours
-        let halves = frequency == Frequency::Snapshot
-            || ((24 * 3600 - of_day(t0)) % (2 * unit) == 0 && of_day(model_end) % (2 * unit) == 0);
-        steps && halves
+        let times = match frequency {
+            Frequency::Snapshot => step_seconds % unit == 0,
+            // half of a day or month is a multiple of 12 hours
+            _ => (24 * 3600 - of_day(t0)) % (2 * unit) == 0 && of_day(model_end) % (2 * unit) == 0,
+        };
+        of_day(t0) % unit == 0 && times
     };
     let (name, _) = UNITS.into_iter().skip(1).find(|&(_, unit)| whole(unit)).unwrap_or(("seconds", 1));
     format!("{name} since {}", text(t0))
 }
 
-/// `units`, or finer ones if start, centre or end are not exact in them.
+/// `units`, or finer ones if start, centre or end are not exact in them, of a model that runs until `model_end`.
 ///
 /// # Errors
-/// The units are not understood, or a time needs more than 32 bits.
-pub fn exact_units(units: &str, period: &Period) -> Result<String, CalendarError> {
-    let (name, reference) = finer(units, period)?;
-    Ok(format!("{name} since {}", text(reference)))
+/// The units are not understood, or a time needs more than 32 bits although the run is not long.
+pub fn exact_units(units: &str, period: &Period, model_end: DateTime) -> Result<String, CalendarError> {
+    let (name, unit, reference) = finer(units, period)?;
+    let exact = format!("{name} since {}", text(reference));
+    if !is_long(&exact, model_end) {
+        check_range(name, unit, reference, period)?;
+    }
+    Ok(exact)
+}
+
+/// Whether a model runs for so long that its end needs more than 32 bits in these units: then all its times are written
+/// as floating-point numbers, since CF knows no integers of 64 bits.
+pub fn is_long(units: &str, model_end: DateTime) -> bool {
+    parse_units(units)
+        .is_ok_and(|(unit, reference)| i32::try_from(model_end.duration_since(reference).as_secs() / unit).is_err())
 }
 
 /// The units that EDP's libraries write for one granule: those of the metadata if start, centre and end are exact in
@@ -205,22 +276,31 @@ pub fn exact_units(units: &str, period: &Period) -> Result<String, CalendarError
 /// # Errors
 /// The metadata's units are not understood, or a time needs more than 32 bits.
 pub fn edp_time_units(units: &str, period: &Period) -> Result<String, CalendarError> {
-    let (name, reference) = finer(units, period)?;
+    let (name, unit, reference) = finer(units, period)?;
+    check_range(name, unit, reference, period)?;
     let midnight = reference.time() == Time::midnight();
     let reference = if midnight { reference.strftime("%Y-%m-%d").to_string() } else { text(reference) };
     Ok(format!("{name} since {reference}"))
 }
 
-fn finer(units: &str, period: &Period) -> Result<(&'static str, DateTime), CalendarError> {
+/// Name and seconds of units that are fine enough, and the time since which they are.
+fn finer(units: &str, period: &Period) -> Result<(&'static str, i64, DateTime), CalendarError> {
     let (unit, reference) = parse_units(units)?;
     let times = [period.start, period.center, period.end].map(|time| (time, time.duration_since(reference).as_secs()));
     let (name, unit) = UNITS
         .into_iter()
         .find(|&(_, finer)| finer <= unit && times.iter().all(|(_, seconds)| seconds % finer == 0))
         .unwrap_or(("seconds", 1));
-    match times.into_iter().find(|(_, seconds)| i32::try_from(seconds / unit).is_err()) {
-        Some((time, _)) => Err(CalendarError::Range { time, units: format!("{name} since {}", text(reference)) }),
-        None => Ok((name, reference)),
+    Ok((name, unit, reference))
+}
+
+/// Refuses times that need more than 32 bits.
+fn check_range(name: &str, unit: i64, reference: DateTime, period: &Period) -> Result<(), CalendarError> {
+    let times = [period.start, period.center, period.end];
+    let far = |time: &DateTime| i32::try_from(time.duration_since(reference).as_secs() / unit).is_err();
+    match times.into_iter().find(far) {
+        Some(time) => Err(CalendarError::Range { time, units: format!("{name} since {}", text(reference)) }),
+        None => Ok(()),
     }
 }
 
@@ -270,6 +350,14 @@ mod tests {
                 assert_eq!(texts(mode, frequency, step), [start, end, center], "{mode} {frequency} {step}");
             }
         }
+    }
+
+    #[test]
+    fn the_last_days_of_release_6_have_names_of_their_own() {
+        let end = datetime(2025, 12, 31, 12, 0, 0, 0);
+        let name = |mode, step| name_date(mode, Day, &period(mode, Day, T0, end, 3600, step).unwrap());
+        assert_eq!([name(Corrected, 298_020), name(Corrected, 298_032)], ["2025-12-30", "2025-12-31"]);
+        assert_eq!([name(Edp2024, 298_020), name(Edp2024, 298_032)], ["2025-12-31", "2025-12-31"]);
     }
 
     #[test]
@@ -334,7 +422,9 @@ mod tests {
             (Day, at(0, 0, 0), 86_400, "hours since 1992-01-01T00:00:00"),
             (Snapshot, T0, 1200, "minutes since 1992-01-01T12:00:00"),
             (Day, at(12, 30, 0), 3600, "minutes since 1992-01-01T12:30:00"),
-            (Day, T0, 90, "seconds since 1992-01-01T12:00:00"),
+            (Day, T0, 90, "hours since 1992-01-01T12:00:00"),
+            (Month, T0, 450, "hours since 1992-01-01T12:00:00"),
+            (Snapshot, T0, 90, "seconds since 1992-01-01T12:00:00"),
             (Day, at(12, 0, 1), 3600, "seconds since 1992-01-01T12:00:01"),
             // the first mean lasts 11 hours: its centre is at a half hour
             (Day, at(13, 0, 0), 3600, "minutes since 1992-01-01T13:00:00"),
@@ -350,10 +440,32 @@ mod tests {
     fn units_are_refined_until_times_are_exact() {
         let units = "hours since 1992-01-01T12:00:00";
         let at = |step| period(Corrected, Day, T0, END, 3600, step).unwrap();
-        assert_eq!(exact_units(units, &at(36)).unwrap(), units);
-        assert_eq!(exact_units(units, &at(13)).unwrap(), "minutes since 1992-01-01T12:00:00");
+        assert_eq!(exact_units(units, &at(36), END).unwrap(), units);
+        assert_eq!(exact_units(units, &at(13), END).unwrap(), "minutes since 1992-01-01T12:00:00");
         let far = Period { start: T0, end: datetime(2200, 1, 1, 0, 0, 0, 0), center: datetime(2100, 1, 1, 0, 0, 1, 0) };
-        assert!(matches!(exact_units(units, &far), Err(CalendarError::Range { .. })));
+        assert!(matches!(exact_units(units, &far, END), Err(CalendarError::Range { .. })));
+        // A run that is itself so long has its times as floating-point numbers.
+        let long = datetime(2200, 1, 1, 0, 0, 0, 0);
+        assert_eq!(exact_units(units, &far, long).unwrap(), "seconds since 1992-01-01T12:00:00");
+        assert!(is_long("seconds since 1992-01-01T12:00:00", long) && !is_long(units, long));
+    }
+
+    #[test]
+    fn clocks_are_compared_to_half_a_step() {
+        for (by_step, by_header, clock) in [
+            (7200, 7200.0, ClockComparison::Agrees),
+            (7200, 9000.0, ClockComparison::Agrees),
+            (7200, 9001.0, ClockComparison::Differs),
+            (7_646_400, 5_140_800.0, ClockComparison::Differs),
+            (0, 7200.0, ClockComparison::Differs),
+            (7200, 0.0, ClockComparison::Differs),
+            (732, 2_635_200.0, ClockComparison::Differs),
+            (2_635_200, 732.0, ClockComparison::Differs),
+            (2_208_988_800, 2_635_200.0, ClockComparison::Unrelated),
+            (7200, f64::NAN, ClockComparison::Unrelated),
+        ] {
+            assert_eq!(compare_clocks(by_step, 3600, by_header), clock, "{by_step} {by_header}");
+        }
     }
 
     #[test]
@@ -394,7 +506,7 @@ mod tests {
             for frequency in [Day, Month] {
                 let p = period(Corrected, frequency, T0, END, 3600, step).unwrap();
                 prop_assert!(T0 <= p.start && p.start < p.center && p.center < p.end);
-                exact_units(&time_units(frequency, T0, END, 3600), &p).unwrap();
+                exact_units(&time_units(frequency, T0, END, 3600), &p, END).unwrap();
             }
         }
 

@@ -50,6 +50,46 @@ pub fn split_period(stem: &str) -> Option<(&str, &'static str)> {
     PERIODS.iter().find_map(|(word, _)| Some((stem.strip_suffix(word)?.strip_suffix('_')?, *word)))
 }
 
+/// What the name of a result file says: `<series>.<step>` and the number of a piece, if it is one, before `.data` or
+/// `.meta`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultName<'a> {
+    /// The first part, such as `SSH_mon_mean`, or the name of a stream.
+    pub series: &'a str,
+    /// The model step, ten digits in the name.
+    pub step: u64,
+    /// Numbers along x and y of a piece of an array, `.001.002`.
+    pub piece: Option<[u32; 2]>,
+    /// Whether it is the header, `.meta`.
+    pub meta: bool,
+}
+
+impl ResultName<'_> {
+    /// Takes the base name of a file apart; none if it is no result's.
+    pub fn parse(base_name: &str) -> Option<ResultName<'_>> {
+        let (stem, meta) = match base_name.strip_suffix(".data") {
+            Some(stem) => (stem, false),
+            None => (base_name.strip_suffix(".meta")?, true),
+        };
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let whole = |stem: &str| {
+            let (_, step) = stem.rsplit_once('.')?;
+            (step.len() == 10 && digits(step)).then(|| step.parse().ok())?
+        };
+        let (stem, piece) = match whole(stem) {
+            Some(_) => (stem, None),
+            None => {
+                let (rest, y) = stem.rsplit_once('.')?;
+                let (rest, x) = rest.rsplit_once('.')?;
+                let number = |text: &str| (text.len() >= 3 && digits(text)).then(|| text.parse().ok())?;
+                (rest, Some([number(x)?, number(y)?]))
+            }
+        };
+        let (series, _) = stem.rsplit_once('.')?;
+        Some(ResultName { series, step: whole(stem)?, piece, meta })
+    }
+}
+
 /// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` since.
 pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
     match (frequency, mode) {
@@ -167,6 +207,27 @@ pub fn base_name(path: &str) -> &str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn names_of_results_are_taken_apart() {
+        let name = |series, step, piece, meta| Some(ResultName { series, step, piece, meta });
+        for (text, want) in [
+            ("SSH_mon_mean.0000000732.data", name("SSH_mon_mean", 732, None, false)),
+            ("state_2d_set1.0000000732.meta", name("state_2d_set1", 732, None, true)),
+            ("SSH_snap.0000000012.003.010.meta", name("SSH_snap", 12, Some([3, 10]), true)),
+            ("SSH_snap.0000000012.1053.001.data", name("SSH_snap", 12, Some([1053, 1]), false)),
+            ("pickup.ckptA.0000000012.data", name("pickup.ckptA", 12, None, false)),
+            ("SSH_snap.0000000012.01.001.data", None),
+            ("SSH_snap.0000000012.001.data", None),
+            ("SSH_snap.000000012.data", None),
+            ("SSH_snap.00000000+2.data", None),
+            ("SSH_snap.0000000012.data.gz", None),
+            ("0000000012.data", None),
+            ("XC.data", None),
+        ] {
+            assert_eq!(ResultName::parse(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn names_survive_a_round_trip() {

@@ -42,13 +42,15 @@ pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e42
 /// The options that change content, by name. A program refuses recipes with any other: it would make something else
 /// than was asked for.
 ///
-/// `allow_partial` (`true`, only where outputs are missing): made without them; `valid_range` (object, output to the
+/// `allow_partial` (`true`, only where outputs are missing): made without them; `dates` (`header`, only where it makes a
+/// difference): the times are those of the headers, not those of the steps; `valid_range` (object, output to the
 /// smallest and largest value of the whole collection, or `null` if it never has any): written, and held to;
 /// `vectors` (`target`): rotated vectors get their direction at the cells of the longitude-latitude grid; `vertical`
 /// (`faces`): variables at upper cell faces keep these depths there.
-pub const OPTIONS: [&str; 4] = ["allow_partial", "valid_range", "vectors", "vertical"];
+pub const OPTIONS: [&str; 5] = ["allow_partial", "dates", "valid_range", "vectors", "vertical"];
 
-/// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them.
+/// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them; of an array in several pieces
+/// the two files of each piece.
 pub type InputPaths = Vec<String>;
 
 /// One granule to be made.
@@ -56,7 +58,7 @@ pub type InputPaths = Vec<String>;
 pub struct Recipe {
     /// Full path or `s3://` address of the granule.
     pub granule: String,
-    /// Output variable, in file order, to its inputs: one `[data, meta]` pair, or two (x then y) if rotated.
+    /// Output variable, in file order, to its inputs: one, or two (x then y) if rotated.
     #[serde(default)]
     pub variables: IndexMap<String, Vec<InputPaths>>,
     /// Location of the configuration.
@@ -152,6 +154,10 @@ pub struct Plan {
     pub inputs: BTreeMap<String, Version>,
     /// Source and destination root; not part of the id.
     pub roots: Roots,
+    /// Outputs whose inputs are files with other names than their variables: the model variable in each of the inputs,
+    /// by which its record is found. Part of the id where there are any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Vec<String>>,
     /// Outputs of the grouping that have no input at this time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -280,7 +286,7 @@ impl Recipe {
             let digest = |version: &Version| version.sha256.as_ref().map(|digest| digest.as_str().into());
             plan.inputs.iter().filter_map(|(path, version)| Some((path.clone(), digest(version)?))).collect()
         };
-        let content = serde_json::json!({
+        let mut content = serde_json::json!({
             "format": format,
             "granule": self.granule_below_root()?,
             "variables": variables,
@@ -291,8 +297,10 @@ impl Recipe {
             "time_units": plan.time_units,
             "digests": plan.digests,
         });
-        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a
-        // canonical form.
+        if !plan.fields.is_empty() {
+            content["fields"] = serde_json::json!(plan.fields);
+        }
+        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a canonical form.
         let bytes = serde_json_canonicalizer::to_vec(&content)
             .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
         Ok(Digest::of(&bytes).as_str().to_owned())

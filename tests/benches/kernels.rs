@@ -13,7 +13,7 @@ use edp_engine::granule::rotation::{Orientation, Staggering};
 use edp_engine::granule::stages::Stages;
 use edp_engine::grid::Native;
 use edp_engine::mapping::Factors;
-use edp_engine::mds::{Header, MdsFile};
+use edp_engine::mds::{FieldLocation, Header, MdsFile};
 use edp_tests::expect;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,9 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let read = |end: &str| std::fs::read(stem.with_extension(format!("0000000732.{end}"))).expect("model output");
         let (header, data) = (Header::parse("header", &read("meta")).expect("a header"), read("data"));
         let input: Box<dyn edp_files::ReadAt> = Box::new(data);
-        Record { input: MdsFile::open("data", header, input).expect("a pair"), number: 0, header: Default::default() }
+        let levels = header.levels();
+        let found = FieldLocation { record: 0, levels, by_records: false };
+        Record::new(MdsFile::open("data", header, input).expect("a pair"), found)
     };
     // The weights of the uppermost level serve them all.
     let latlon = |levels: usize| {

@@ -54,6 +54,7 @@ pub fn recipe(number: usize) -> Recipe {
             },
             inputs: BTreeMap::new(),
             roots: Roots { source: "/nowhere".into(), destination: "/nowhere".into() },
+            fields: BTreeMap::new(),
             missing: Vec::new(),
             production_date: "2020-01-01T00:00:00Z".into(),
         }),

@@ -60,7 +60,7 @@ pub enum TaskError {
 }
 
 /// A list whose recipes all have their identity.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tasks {
     /// Recipes to make.
     pub recipes: Vec<Recipe>,

@@ -137,6 +137,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         digests,
         inputs: BTreeMap::new(),
         roots: Roots { source: source.into(), destination: destination_root(&recipe.granule, &name).into() },
+        fields: BTreeMap::new(),
         missing: Vec::new(),
         production_date,
     };

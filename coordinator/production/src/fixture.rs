@@ -65,6 +65,7 @@ fn recipe(grid: GridKind, month: u32, step: u64) -> Recipe {
             },
             inputs,
             roots: Roots { source: "in".into(), destination: "out".into() },
+            fields: BTreeMap::new(),
             missing: Vec::new(),
             production_date: "2024-11-05T06:07:08Z".into(),
         }),

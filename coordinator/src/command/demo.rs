@@ -44,7 +44,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
     let granules = options.out.join("granules");
     let sources = sources(&made, &granules);
     let stores = edp_s3::stores(&settings.store);
-    let recipes = sources.plan(settings, &stores)?;
+    let recipes = sources.plan(settings, &stores)?.recipes;
     let tasks = options.out.join("tasks.json");
     write_list(&Location::Local(tasks.clone()), &recipe::format_list(&recipes)?, &stores)?;
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));

@@ -57,6 +57,7 @@ impl Follower {
         let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
         let seconds = settings.plan.follow_interval.unwrap_or(INTERVAL).max(1);
         let (growth, interval) = (Growth::default(), Duration::from_secs(seconds.into()));
+        let prepared = prepared.growing();
         let follower = Follower { prepared, growth, known: HashSet::new(), said: RefCell::default(), interval, idle };
         // What is wrong with the options shows now, and not again and again.
         follower.held()?;
@@ -73,14 +74,15 @@ impl Follower {
     fn scan(&mut self) -> anyhow::Result<ScanResult> {
         let Follower { prepared, growth, said, .. } = self;
         let mut changed = false;
-        let mut recipes = prepared.plan(|inventory| changed = growth.sift(inventory), |note| say(said, note))?;
+        let planned = prepared.plan(|inventory| changed = growth.sift(inventory), |note| say(said, note))?;
+        let mut recipes = planned.recipes;
         recipes.retain(|recipe| is_whole(recipe) && id(recipe).is_some_and(|id| self.known.insert(id.to_owned())));
         Ok(ScanResult { changed: changed || !recipes.is_empty(), recipes })
     }
 
     /// What is there, but was never complete: granules that are held.
     fn held(&self) -> anyhow::Result<Vec<GranuleEntry>> {
-        let mut recipes = self.prepared.plan(|_| {}, |note| say(&self.said, note))?;
+        let mut recipes = self.prepared.plan(|_| {}, |note| say(&self.said, note))?.recipes;
         recipes.retain(|recipe| id(recipe).is_some_and(|id| !self.known.contains(id)));
         Ok(recipes.iter().map(held).collect())
     }

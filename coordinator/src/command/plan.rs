@@ -4,10 +4,11 @@ use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use edp_coordinator::plan::digests::InputDigests;
+use edp_coordinator::plan::headers::HeaderCache;
 use edp_coordinator::plan::inventory::Inventory;
 use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
-use edp_coordinator::plan::{self, Note, Planned, Request, Severity, archive, jobfile};
+use edp_coordinator::plan::{self, DateSource, Note, Planned, Request, Severity, archive, asked, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::podaac::Table;
@@ -70,6 +71,9 @@ pub(crate) struct PlanSourceOptions {
     /// Variables and listed steps without input are errors
     #[arg(long)]
     pub(crate) strict: bool,
+    /// What is asked for by name or by a job line may have no results at all; otherwise the exit status is 3 then
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
     /// Leave out jobs that cannot be planned
     #[arg(long)]
     pub(crate) keep_going: bool,
@@ -89,6 +93,10 @@ pub(crate) struct PlanSourceOptions {
     /// Where rotated vectors of latlon granules get their direction [default: source]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vectors: Option<Vectors>,
+    /// Times of granules: by the steps in the names of results and model_timestep, or by the headers' timeInterval, for runs
+    /// that have changed the length of their steps [default: steps]
+    #[arg(long, value_enum, value_name = "SOURCE")]
+    pub(crate) dates: Option<DatesOption>,
     /// Date written into every granule, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else now]
     #[arg(long, value_name = "DATE")]
     pub(crate) production_date: Option<String>,
@@ -113,7 +121,7 @@ pub(crate) struct Selected {
     #[arg(long, value_name = "GRIDS", value_delimiter = ',')]
     on: Vec<GridKind>,
     /// With --dataset: day, month, snap [default: all that the dataset is offered at]
-    #[arg(long, value_name = "FREQUENCIES", value_delimiter = ',')]
+    #[arg(long, value_name = "FREQUENCIES", value_delimiter = ',', value_parser = frequency)]
     frequency: Vec<Frequency>,
     /// With --dataset: no granules with centres before this day, YYYY-MM-DD
     #[arg(long, value_name = "DATE", value_parser = date)]
@@ -141,12 +149,36 @@ pub(crate) enum Vertical {
     Faces,
 }
 
+/// Whose times granules get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatesOption {
+    /// The model's start and as many steps of the configured length; headers that say otherwise are an error
+    Steps,
+    /// The timeInterval of the headers
+    Header,
+}
+
+/// A frequency on the command line.
+fn frequency(text: &str) -> Result<Frequency, String> {
+    let meant = match text.to_ascii_lowercase().as_str() {
+        "daily" | "days" => "; did you mean day?",
+        "monthly" | "months" | "mon" => "; did you mean month?",
+        "snaps" | "snapshots" | "instantaneous" => "; did you mean snap?",
+        _ => "",
+    };
+    text.parse().map_err(|_| format!("there is no frequency '{text}'; write day, month or snap{meant}"))
+}
+
 /// A day on the command line.
 fn date(text: &str) -> Result<jiff::civil::Date, String> {
     jiff::civil::Date::strptime("%Y-%m-%d", text).map_err(|_| "write a day as YYYY-MM-DD".into())
 }
 
 impl Selected {
+    fn selection(&self) -> Selection {
+        Selection { datasets: self.dataset.clone(), grids: self.on.clone(), frequencies: self.frequency.clone() }
+    }
+
     /// The first of these options that is given.
     fn given(&self) -> Option<&'static str> {
         let options = [
@@ -163,14 +195,14 @@ impl Selected {
 /// Runs the command.
 pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
-    let recipes = options.sources.plan(settings, &stores)?;
+    let PlanOutcome { recipes, unanswered } = options.sources.plan(settings, &stores)?;
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {
         Some(path) => write_list(path, &text, &stores)?,
         None => out_data(&text)?,
     }
     note(&format!("{} recipes", recipes.len()));
-    Ok(Ending::Done)
+    Ok(if unanswered.is_empty() { Ending::Done } else { Ending::Incomplete })
 }
 
 /// Writes a task list in one step, so that half of one is never seen.
@@ -266,6 +298,8 @@ impl PlanSourceOptions {
             (self.valid_range.is_some(), "--valid-range"),
             (self.vertical.is_some(), "--vertical"),
             (self.vectors.is_some(), "--vectors"),
+            (self.dates.is_some(), "--dates"),
+            (self.allow_empty, "--allow-empty"),
             (self.digests, "--digests"),
         ];
         let given = options.into_iter().find(|(given, _)| *given).map(|(_, name)| name);
@@ -284,6 +318,7 @@ impl PlanSourceOptions {
             (self.valid_range.is_some(), "--valid-range"),
             (self.vertical == Some(Vertical::Faces), "--vertical faces"),
             (self.vectors == Some(Vectors::Target), "--vectors target"),
+            (self.dates == Some(DatesOption::Header), "--dates header"),
         ];
         let given = options.into_iter().find(|(given, _)| *given && mode != Mode::Corrected);
         let option = given.map(|(_, name)| name);
@@ -310,15 +345,16 @@ impl PlanSourceOptions {
             })?;
             let (jobs, notes) = jobfile::parse(&path, &text, self.keep_going).map_err(usage)?;
             notes.iter().for_each(|n| note(&n.to_string()));
+            if jobs.is_empty() {
+                return Err(Usage(format!(
+                    "{path}: there is no job in it; write lines like [0,'native','AVG_MON','all']"
+                ))
+                .into());
+            }
             return Ok((path, jobs, Window::default()));
         }
         let window = Window::new(selected.from, selected.to).map_err(usage)?;
-        let selection = Selection {
-            datasets: selected.dataset.clone(),
-            grids: selected.on.clone(),
-            frequencies: selected.frequency.clone(),
-        };
-        let jobs = selection.jobs(&shared.metadata.groupings).map_err(usage)?;
+        let jobs = selected.selection().jobs(&shared.metadata.groupings).map_err(usage)?;
         Ok((String::new(), jobs, window))
     }
 
@@ -334,14 +370,40 @@ impl PlanSourceOptions {
         Err(Usage(text).into())
     }
 
-    /// Plans by a job file or a selection.
-    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
-        self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()))
+    /// Plans by a job file or a selection. What was asked for and has no results at all is said.
+    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PlanOutcome> {
+        let outcome = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()))?;
+        if let [first, rest @ ..] = &outcome.unanswered[..] {
+            let all = rest.iter().fold(first.clone(), |all, one| format!("{all}, {one}"));
+            note(&format!("error: there are no results at any step for {all}; --allow-empty ends with 0 all the same"));
+        }
+        Ok(outcome)
+    }
+
+    /// Options that are missing, all of them at once.
+    fn refuse_missing(&self, settings: &Settings) -> anyhow::Result<()> {
+        let plan = &settings.plan;
+        let is_selected = !self.selected.dataset.is_empty();
+        let options = [
+            (is_selected || self.jobs.is_some() || plan.jobs.is_some(), "--jobs (or --dataset)"),
+            (self.config.is_some() || plan.config.is_some(), "--config"),
+            (self.source.is_some() || plan.source.is_some(), "--source"),
+            (self.destination.is_some() || plan.destination.is_some(), "--destination"),
+            (self.grid.is_some() || plan.grid.is_some(), "--grid"),
+            (self.metadata.is_some() || plan.metadata.is_some(), "--metadata"),
+        ];
+        let missing: Vec<&str> = options.into_iter().filter(|(given, _)| !given).map(|(_, name)| name).collect();
+        match &missing[..] {
+            [] => Ok(()),
+            [one] => Err(Usage(format!("{one} is needed")).into()),
+            [first @ .., last] => Err(Usage(format!("{} and {last} are needed", first.join(", "))).into()),
+        }
     }
 
     /// Reads all that a plan needs but for the results.
     pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
         self.refuse_two_selections()?;
+        self.refuse_missing(settings)?;
         let mode = self.mode(settings)?.unwrap_or_default();
         let source = plain(Self::needed(&self.source, &settings.plan.source, "source")?, mode)?;
         let destination = plain(Self::needed(&self.destination, &settings.plan.destination, "destination")?, mode)?;
@@ -362,10 +424,11 @@ impl PlanSourceOptions {
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
         let roots = Roots { source, destination };
         let digests = self.digests.then(|| Mutex::new(InputDigests::new(stores)));
-        let stores = stores.clone();
+        let (stores, headers) = (stores.clone(), HeaderCache::new(stores));
         Ok(Prepared {
             sources: self.clone(),
             stores,
+            headers,
             roots,
             mode,
             ranges,
@@ -374,9 +437,18 @@ impl PlanSourceOptions {
             jobs,
             window,
             production_date,
+            growing: false,
             digests,
         })
     }
+}
+
+/// What a plan has come to.
+#[derive(Debug, Default)]
+pub(crate) struct PlanOutcome {
+    pub(crate) recipes: Vec<Recipe>,
+    /// What was asked for by itself and has no input at any step; nothing if that is allowed.
+    pub(crate) unanswered: Vec<String>,
 }
 
 /// A location without `..`, which workers at a queue would not follow. Lists of EDP's modes are EDP's to the letter:
@@ -397,6 +469,7 @@ fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
 pub(crate) struct Prepared {
     sources: PlanSourceOptions,
     stores: Stores,
+    headers: HeaderCache,
     roots: Roots,
     mode: Mode,
     ranges: Option<RangeTable>,
@@ -405,6 +478,8 @@ pub(crate) struct Prepared {
     jobs: Vec<Job>,
     window: Window,
     production_date: String,
+    /// Whether the results are still to come.
+    growing: bool,
     /// Digests of inputs, if they are asked for; found once for all plans of a growing run.
     digests: Option<Mutex<InputDigests>>,
 }
@@ -420,13 +495,18 @@ impl Prepared {
         &self.roots.destination
     }
 
+    /// The same for results that are still to come: that there are none yet is no error.
+    pub(crate) fn growing(self) -> Prepared {
+        Prepared { growing: true, ..self }
+    }
+
     /// Plans with the results that are there now, but for those that `sift` takes out; `say` hears what is noticed.
-    pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<Vec<Recipe>> {
+    pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<PlanOutcome> {
         let Prepared { sources, shared, .. } = self;
         let source = &self.roots.source;
         let source_root = source.parse().map_err(|e: LocationError| usage(e))?;
         let (mut inventory, notes) =
-            Inventory::of(&source_root, &shared.configuration.ecco_version, &self.stores).map_err(usage)?;
+            Inventory::of(&source_root, &shared.configuration.ecco_version, self.mode, &self.stores).map_err(usage)?;
         notes.iter().for_each(&say);
         if notes.iter().any(|n| n.severity == Severity::Error) && !sources.keep_going {
             return Err(Usage(format!(
@@ -434,7 +514,12 @@ impl Prepared {
             ))
             .into());
         }
+        if inventory.seen() == 0 && !self.growing && !sources.allow_empty {
+            return Err(Usage(format!("{source}: there is nothing in it; give the root of the model results")).into());
+        }
         sift(&mut inventory);
+        let notes = plan::learn(&mut inventory, &self.jobs, &shared.metadata.groupings, self.mode, &self.headers);
+        notes.iter().for_each(&say);
         let locations = shared.locations.clone();
         let request = Request {
             job_file: &self.job_file,
@@ -452,12 +537,17 @@ impl Prepared {
             options: BTreeMap::new(),
             mode: self.mode,
             edp_time_units: shared.edp_time_units(),
+            headers: &self.headers,
+            dates: match sources.dates {
+                Some(DatesOption::Header) => DateSource::Header,
+                Some(DatesOption::Steps) | None => DateSource::Steps,
+            },
             production_date: self.production_date.clone(),
             keep_going: sources.keep_going,
             strict: sources.strict,
             allow_partial: sources.allow_partial,
         };
-        let Planned { mut recipes, notes } = plan::plan(&request).map_err(|error| {
+        let Planned { mut recipes, notes, without_input } = plan::plan(&request).map_err(|error| {
             error.notes.iter().for_each(&say);
             usage(error)
         })?;
@@ -482,7 +572,12 @@ impl Prepared {
             let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
             digests.record(&mut recipes, sources.keep_going).map_err(usage)?.iter().for_each(&say);
         }
-        Ok(recipes)
+        let (jobs, groupings, selection) = (&self.jobs, &metadata.groupings, sources.selected.selection());
+        let mut unanswered = asked::unanswered(jobs, &without_input, &self.job_file, &selection, groupings);
+        if sources.allow_empty {
+            unanswered.clear();
+        }
+        Ok(PlanOutcome { recipes, unanswered })
     }
 }
 

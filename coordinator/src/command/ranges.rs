@@ -63,7 +63,7 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
 }
 
 fn recipes(options: &RangesOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<Vec<Recipe>> {
-    let Some(path) = &options.tasks else { return options.sources.plan(settings, stores) };
+    let Some(path) = &options.tasks else { return Ok(options.sources.plan(settings, stores)?.recipes) };
     options.sources.refuse_beside_list(path)?;
     let recipes = console::read_list(path, stores, settings)?;
     for recipe in &recipes {

@@ -64,15 +64,16 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
         true => Some(Follower::new(&options.growing, options.sources.prepare(settings, &stores)?, settings)?),
         false => None,
     };
-    let (recipes, refused) = match &follower {
+    let (Tasks { recipes, refused, .. }, unanswered) = match &follower {
         Some(_) => Default::default(), // they come
-        None => recipes(&options, settings, &stores).map(|tasks| (tasks.recipes, tasks.refused))?,
+        None => recipes(&options, settings, &stores)?,
     };
     if let Some(path) = &options.tasks_out {
         write_list(path, &recipe::format_list(&recipes)?, &stores)?;
     }
     if options.dry_run {
-        return dry_run(&recipes, &options, &stores);
+        let ending = dry_run(&recipes, &options, &stores)?;
+        return Ok(if unanswered.is_empty() { ending } else { Ending::Incomplete });
     }
     let progress = Progress::new(recipes.len());
     let mut worker = console::worker(options.slots, options.replace, settings, &stores);
@@ -103,7 +104,10 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
         ReportForm::Json => out_json(&driven.json()?)?,
         ReportForm::Human => out(&format!("{}\n{}\n", driven.report, driven.verified))?,
     }
-    Ok(driven.ending())
+    Ok(match driven.ending() {
+        Ending::Done if !unanswered.is_empty() => Ending::Incomplete,
+        ending => ending,
+    })
 }
 
 /// Says what would be made, and what stands in the way.
@@ -135,14 +139,13 @@ fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow:
     Ok(Ending::Done)
 }
 
-/// The recipes to make: a list as it is, an EDP list completed, or a new plan.
-fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<Tasks> {
+/// The recipes to make: a list as it is, an EDP list completed, or a new plan; and what was asked for of a plan and has no
+/// results at all.
+fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<(Tasks, Vec<String>)> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
-        return Ok(Tasks {
-            recipes: options.sources.plan(settings, stores)?,
-            refused: Vec::new(),
-            warnings: Vec::new(),
-        });
+        let planned = options.sources.plan(settings, stores)?;
+        let tasks = Tasks { recipes: planned.recipes, refused: Vec::new(), warnings: Vec::new() };
+        return Ok((tasks, planned.unanswered));
     };
     options.sources.refuse_beside_list(path)?;
     let recipes = console::read_list(path, stores, settings)?;
@@ -173,5 +176,5 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
     };
     let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref(), stores).map_err(usage)?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
-    Ok(tasks)
+    Ok((tasks, Vec::new()))
 }

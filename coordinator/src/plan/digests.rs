@@ -370,7 +370,10 @@ mod tests {
             InputDigests::new(&Stores::default()).record(&mut recipes, false).unwrap();
             assert_eq!(recorded(&recipes[0]), digest);
             let other = DATA.replace("data", "meta");
-            assert_eq!(recipes[0].plan().unwrap().inputs[&other].sha256, Some(Digest::of(&[0; 5])));
+            assert_eq!(
+                recipes[0].plan().unwrap().inputs[&other].sha256,
+                Some(Digest::of(super::super::fixture::HEADER.as_bytes()))
+            );
             fs::write(&file, "no digest\n").unwrap();
             let error = InputDigests::new(&Stores::default()).record(&mut recipes, true).unwrap_err().to_string();
             assert!(error.contains(SUMS) && error.contains("line 1"), "{error}");

@@ -1,5 +1,7 @@
 //! A small production for the tests of the plan: two datasets and their results.
 
+use super::dates::DateSource;
+use super::headers::HeaderCache;
 use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::recipes::Request;
@@ -12,6 +14,9 @@ use jiff::civil::datetime;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+
+/// The header of results, without a time.
+pub(crate) const HEADER: &str = "nDims=[2];dimList=[2,1,2,2,1,2];dataprec=['float32'];nrecords=[1];";
 
 pub(crate) fn configuration() -> Configuration {
     Configuration {
@@ -79,6 +84,7 @@ pub(crate) struct Production {
     pub(crate) root: tempfile::TempDir,
     pub(crate) configuration: Configuration,
     pub(crate) groupings: BTreeMap<GridKind, Vec<Grouping>>,
+    pub(crate) headers: HeaderCache,
 }
 
 impl Production {
@@ -89,6 +95,7 @@ impl Production {
             root: tempfile::tempdir().unwrap(),
             configuration: configuration(),
             groupings: [(GridKind::Native, groupings.clone()), (GridKind::Latlon, groupings)].into(),
+            headers: HeaderCache::default(),
         };
         for variable in variables {
             for step in steps {
@@ -107,7 +114,13 @@ impl Production {
         let stem = self.stem(word, variable, step);
         fs::create_dir_all(Path::new(&stem).parent().unwrap()).unwrap();
         fs::write(format!("{stem}.data"), [0; 16]).unwrap();
-        fs::write(format!("{stem}.meta"), [0; 5]).unwrap();
+        fs::write(format!("{stem}.meta"), HEADER).unwrap();
+    }
+
+    /// Writes a pair whose header has more than the shape.
+    pub(crate) fn write_header(&self, word: &str, variable: &str, step: u64, more: &str) {
+        self.write(word, variable, step);
+        fs::write(format!("{}.meta", self.stem(word, variable, step)), format!("{HEADER}{more}")).unwrap();
     }
 
     pub(crate) fn remove(&self, word: &str, variable: &str, step: u64) {
@@ -136,6 +149,8 @@ impl Production {
             options: BTreeMap::new(),
             mode,
             edp_time_units: Some("hours since 1992-01-01 12:00:00"),
+            headers: &self.headers,
+            dates: DateSource::Steps,
             production_date: "2024-11-05T06:07:08Z".into(),
             keep_going: false,
             strict: false,

@@ -32,27 +32,34 @@ impl Growth {
     pub fn sift(&mut self, inventory: &mut Inventory) -> bool {
         let mut growing = HashMap::new();
         let mut changed = false;
-        inventory.retain(|pair| {
-            let whole = self.hash(|state| (&pair.data, pair.data_version.size, pair.meta_version.size).hash(state));
-            if self.whole.contains(&whole) {
-                return true;
-            }
-            if !matches!(pair.data.parse(), Ok(Location::Local(_))) {
-                changed = true;
-                return self.whole.insert(whole);
-            }
-            let path = self.hash(|state| pair.data.hash(state));
-            let stamp = stamp(pair);
-            let same = stamp.is_some() && self.growing.get(&path) == stamp.as_ref();
-            changed |= !same;
-            if same && fits(pair) {
-                return self.whole.insert(whole);
-            }
-            growing.extend(stamp.map(|stamp| (path, stamp)));
-            false
+        inventory.retain(|pairs| {
+            // All are looked at, so that all are known at the next scan.
+            let new = pairs.iter().filter(|pair| !self.is_whole(pair, &mut growing, &mut changed));
+            new.count() == 0
         });
         self.growing = growing;
         changed
+    }
+
+    /// Whether a pair is whole.
+    fn is_whole(&mut self, pair: &Pair, growing: &mut HashMap<u64, PairStamp>, changed: &mut bool) -> bool {
+        let whole = self.hash(|state| (&pair.data, pair.data_version.size, pair.meta_version.size).hash(state));
+        if self.whole.contains(&whole) {
+            return true;
+        }
+        if !matches!(pair.data.parse(), Ok(Location::Local(_))) {
+            *changed = true;
+            return self.whole.insert(whole);
+        }
+        let path = self.hash(|state| pair.data.hash(state));
+        let stamp = stamp(pair);
+        let same = stamp.is_some() && self.growing.get(&path) == stamp.as_ref();
+        *changed |= !same;
+        if same && fits(pair) {
+            return self.whole.insert(whole);
+        }
+        growing.extend(stamp.map(|stamp| (path, stamp)));
+        false
     }
 
     fn hash(&self, write: impl FnOnce(&mut <RandomState as BuildHasher>::Hasher)) -> u64 {
@@ -74,7 +81,7 @@ fn fits(pair: &Pair) -> bool {
     let mut text = Vec::new();
     let limit = MAX_HEADER as u64 + 1;
     let read = regular::open(pair.meta.as_ref()).and_then(|file| file.take(limit).read_to_end(&mut text));
-    let header = read.ok().and_then(|_| Header::parse(&pair.meta, &text).ok());
+    let header = read.ok().and_then(|_| Header::parse_any(&pair.meta, &text).ok());
     header.is_some_and(|header| header.byte_length() == pair.data_version.size)
 }
 
@@ -138,9 +145,9 @@ mod tests {
         for (kept, found) in [("a", true), ("b", true)] {
             let (mut inventory, _) = Inventory::scan(root.path(), "").unwrap();
             assert!(inventory.find("SSH", &["snap"], 1).is_err());
-            inventory.retain(|pair| pair.data.contains(&format!("/{kept}/")));
+            inventory.retain(|pairs| pairs[0].data.contains(&format!("/{kept}/")));
             let pair = inventory.find("SSH", &["snap"], 1).unwrap();
-            assert_eq!(pair.is_some_and(|pair| pair.data.contains(&format!("/{kept}/"))), found);
+            assert_eq!(pair.is_some_and(|found| found.pairs[0].data.contains(&format!("/{kept}/"))), found);
         }
     }
 }

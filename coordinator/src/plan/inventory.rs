@@ -1,9 +1,15 @@
-//! What a model run has left on disk: pairs of `.data` and `.meta` by variable, period word and step.
+//! What a model run has left on disk: the files of each series of results by step, and the variables in them.
+//!
+//! A series is named `<variable>_<period word>` as a rule. A variable without files of its own name may be in a series of
+//! another name, among others or alone: which, the headers say, of which [`Inventory::learn`] reads as few as it needs.
 
+use super::headers::HeaderCache;
+use super::scan::Scan;
 use super::{Note, few};
-use edp_protocol::Location;
-use edp_protocol::name::split_period;
+use edp_engine::mds::is_field;
+use edp_protocol::name::{ResultName, split_period};
 use edp_protocol::recipe::Version;
+use edp_protocol::{Location, Mode};
 use edp_store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -53,18 +59,35 @@ pub struct Pair {
     pub data_version: Version,
     /// Version of the `.meta` file.
     pub meta_version: Version,
-    /// Period word, such as `mon_mean`.
-    pub word: &'static str,
 }
 
-/// All pairs below a root. A million files take about 100 MB: paths are put together only when asked for.
+/// The files of a variable at one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFiles {
+    /// One pair, or those of all pieces of the array, in the order of their numbers.
+    pub pairs: Vec<Pair>,
+    /// Period word, such as `mon_mean`.
+    pub word: &'static str,
+    /// Whether the files have the name of the variable; else its record is found by its name in their headers.
+    pub own: bool,
+}
+
+/// All results below a root. A million files take about 100 MB: paths are put together only when asked for.
 #[derive(Debug, Default)]
 pub struct Inventory {
     variables: BTreeMap<String, BTreeMap<&'static str, Series>>,
+    /// Variables in files of other names, and where: only those that were looked for.
+    elsewhere: BTreeMap<String, Vec<FieldSeries>>,
+    /// Variables that were looked for there, with the period words.
+    looked_for: BTreeSet<(String, Vec<String>)>,
     files: usize,
+    seen: usize,
 }
 
-/// The records of one variable under one period word.
+/// Stands for the period word in series whose names have none.
+const NO_WORD: &str = "";
+
+/// The results of one name under one period word.
 #[derive(Debug, Default)]
 struct Series {
     pairs: BTreeMap<u64, Place>,
@@ -75,27 +98,56 @@ struct Series {
 #[derive(Debug, Clone)]
 struct Place {
     directory: Arc<str>,
-    data: Half,
-    meta: Half,
+    files: StepFiles,
+}
+
+/// The files of one step.
+#[derive(Debug, Clone)]
+enum StepFiles {
+    /// The whole array in one file.
+    Whole(FilePair),
+    /// Its pieces by their numbers, as the model writes it without `useSingleCpuIO`.
+    Pieces(BTreeMap<[u32; 2], FilePair>),
+}
+
+/// The `.data` file and the `.meta` file of a pair.
+#[derive(Debug, Clone)]
+pub(super) struct FilePair {
+    pub(super) data: FileVersion,
+    pub(super) meta: FileVersion,
 }
 
 /// What is known of one file of a pair.
 #[derive(Debug, Clone)]
-struct Half {
-    size: u64,
-    seen: Seen,
+pub(super) struct FileVersion {
+    pub(super) size: u64,
+    pub(super) seen: Seen,
 }
 
 /// What tells versions of a file of one size apart.
 #[derive(Debug, Clone)]
-enum Seen {
+pub(super) enum Seen {
     /// Time of the last modification of a local file.
     Modified(SystemTime),
     /// Entity tag of an object.
     Tagged(Box<str>),
 }
 
-impl Half {
+/// StepFiles that are alike, so that the header of one tells what is in all of them: directory, size of the `.data` and of
+/// the `.meta` file, number of pieces.
+type FilePattern = (Arc<str>, u64, u64, usize);
+
+/// A series with a variable in it that is not its name.
+#[derive(Debug)]
+struct FieldSeries {
+    name: String,
+    /// The period word in its name, or [`NO_WORD`].
+    key: &'static str,
+    /// The files that have the variable, and the period word that they stand for.
+    patterns: Vec<(FilePattern, &'static str)>,
+}
+
+impl FileVersion {
     fn version(&self) -> Version {
         match &self.seen {
             Seen::Modified(time) => Version::of_file(self.size, *time),
@@ -105,48 +157,54 @@ impl Half {
 }
 
 impl Place {
-    /// The pair without `.data` and `.meta`.
-    fn stem(&self, variable: &str, word: &str, step: u64) -> String {
-        join(&self.directory, &format!("{variable}_{word}.{step:010}"))
+    /// The path without `.data` and `.meta`.
+    fn stem(&self, name: &str, word: &str, step: u64, piece: Option<[u32; 2]>) -> String {
+        let series = if word == NO_WORD { name.to_owned() } else { format!("{name}_{word}") };
+        let piece = piece.map(|[x, y]| format!(".{x:03}.{y:03}")).unwrap_or_default();
+        join(&self.directory, &format!("{series}.{step:010}{piece}"))
     }
 
-    fn pair(&self, variable: &str, word: &'static str, step: u64) -> Pair {
-        let stem = self.stem(variable, word, step);
-        Pair {
-            data: format!("{stem}.data"),
-            meta: format!("{stem}.meta"),
-            data_version: self.data.version(),
-            meta_version: self.meta.version(),
-            word,
-        }
-    }
-}
-
-/// What a result file's name says.
-struct Name<'a> {
-    variable: &'a str,
-    word: &'static str,
-    step: u64,
-    meta: bool,
-}
-
-impl<'a> Name<'a> {
-    /// Takes `<variable>_<word>.<10 digits>.<data|meta>` apart; anything else is not a result file.
-    fn parse(name: &'a str) -> Option<Name<'a>> {
-        let (stem, meta) = match name.strip_suffix(".data") {
-            Some(stem) => (stem, false),
-            None => (name.strip_suffix(".meta")?, true),
+    fn pairs(&self, name: &str, word: &str, step: u64) -> Vec<Pair> {
+        let pair = |piece, both: &FilePair| {
+            let stem = self.stem(name, word, step, piece);
+            Pair {
+                data: format!("{stem}.data"),
+                meta: format!("{stem}.meta"),
+                data_version: both.data.version(),
+                meta_version: both.meta.version(),
+            }
         };
-        let (series, digits) = stem.rsplit_once('.')?;
-        if digits.len() != 10 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
+        match &self.files {
+            StepFiles::Whole(both) => vec![pair(None, both)],
+            StepFiles::Pieces(pieces) => pieces.iter().map(|(number, both)| pair(Some(*number), both)).collect(),
         }
-        let (variable, word) = split_period(series).filter(|(variable, _)| !variable.is_empty())?;
-        Some(Name { variable, word, step: digits.parse().ok()?, meta })
+    }
+
+    /// Number of pairs.
+    fn count(&self) -> usize {
+        match &self.files {
+            StepFiles::Whole(_) => 1,
+            StepFiles::Pieces(pieces) => pieces.len(),
+        }
+    }
+
+    fn pattern(&self) -> FilePattern {
+        let first = match &self.files {
+            StepFiles::Whole(both) => Some(both),
+            StepFiles::Pieces(pieces) => pieces.values().next(),
+        };
+        let (data, meta) = first.map_or((0, 0), |both| (both.data.size, both.meta.size));
+        (Arc::clone(&self.directory), data, meta, self.count())
     }
 }
 
-fn join(directory: &str, name: &str) -> String {
+/// The variable and the period word that the name of a result speaks of.
+fn series_of<'a>(name: &ResultName<'a>) -> Option<(&'a str, &'static str)> {
+    let (variable, word) = split_period(name.series).unwrap_or((name.series, NO_WORD));
+    (!variable.is_empty()).then_some((variable, word))
+}
+
+pub(super) fn join(directory: &str, name: &str) -> String {
     if directory.ends_with('/') { format!("{directory}{name}") } else { format!("{directory}/{name}") }
 }
 
@@ -154,48 +212,54 @@ impl Inventory {
     /// Looks for results at a location, local or on S3; see [`Inventory::scan`].
     ///
     /// # Errors
-    /// The root is not there or cannot be listed. On S3, what is not there is empty, and a note says so.
-    pub fn of(root: &Location, version: &str, stores: &Stores) -> Result<(Inventory, Vec<Note>), InventoryError> {
+    /// The root is not there or cannot be listed. On S3, what is not there is empty.
+    pub fn of(
+        root: &Location,
+        version: &str,
+        mode: Mode,
+        stores: &Stores,
+    ) -> Result<(Inventory, Vec<Note>), InventoryError> {
         let (bucket, key) = match root {
-            Location::Local(path) => return Inventory::scan(path, version),
+            Location::Local(path) => return Inventory::scan_as(path, version, mode),
             Location::S3 { bucket, key } => (bucket, key),
         };
         let text = root.to_string();
-        let mut scan = Scan { root: &text, version, ..Scan::default() };
-        let mut objects = 0_usize;
+        let mut scan = Scan::new(&text, version, mode);
         let mut see = |object: Object| {
-            objects += 1;
-            scan.see(&object.path, || Ok(Half { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) }));
+            scan.see(&object.path, || {
+                Ok(FileVersion { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) })
+            });
         };
         let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, key, &mut see)?));
         listed.map_err(InventoryError::Store)?;
-        let mut notes = scan.notes();
-        if objects == 0 {
-            notes.push(Note::warning(format!("{text}: there is nothing: give the root of the model results")));
-        }
-        Ok((scan.inventory, notes))
+        Ok(scan.end())
     }
 
-    /// Looks for results below `root`, in directories whose path (the root as given, and what is below it) contains
-    /// `version`; an empty version takes them all. Nothing is opened.
+    /// Looks for results below `root`, in directories whose path (the root as given, and what is below it) has the
+    /// version in it, see `is_of_version`; an empty version takes them all. Nothing is opened.
     ///
     /// # Errors
     /// The root is not there or cannot be listed. A directory below it that cannot be is a note of severity error.
     pub fn scan(root: &Path, version: &str) -> Result<(Inventory, Vec<Note>), InventoryError> {
+        Inventory::scan_as(root, version, Mode::Corrected)
+    }
+
+    /// The same, by the rule of a mode for what is of a version.
+    fn scan_as(root: &Path, version: &str, mode: Mode) -> Result<(Inventory, Vec<Note>), InventoryError> {
         let text = root.to_str().ok_or_else(|| InventoryError::NotUtf8(root.into()))?;
         let trimmed = text.trim_end_matches('/');
         let text = if trimmed.is_empty() { text } else { trimmed };
-        let mut scan = Scan { root: text, version, ..Scan::default() };
+        let mut scan = Scan::new(text, version, mode);
         let half = |entry: &local::ListedFile<'_>| {
             let (size, modified) = entry.version()?;
-            Ok(Half { size, seen: Seen::Modified(modified) })
+            Ok(FileVersion { size, seen: Seen::Modified(modified) })
         };
         let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
         // Sockets and the like are no business of ours, unless they have the name of a result.
         let concerns = |skipped: &&local::Skipped| match skipped {
             local::Skipped::NoFile { path, .. } => {
-                path.file_name().and_then(|name| Name::parse(name.to_str()?)).is_some()
+                path.file_name().and_then(|name| ResultName::parse(name.to_str()?)).is_some()
             }
             _ => true,
         };
@@ -206,57 +270,176 @@ impl Inventory {
             _ => Note::warning(skipped.to_string()),
         };
         let mut notes: Vec<Note> = skipped.iter().filter(concerns).map(note).collect();
-        notes.append(&mut scan.notes());
-        Ok((scan.inventory, notes))
+        let (inventory, mut more) = scan.end();
+        notes.append(&mut more);
+        Ok((inventory, notes))
     }
 
-    /// Number of `.data` and `.meta` files in pairs.
+    /// Number of `.data` and `.meta` files of results.
     pub fn files(&self) -> usize {
         self.files
     }
 
-    /// Variables and their period words, by name.
+    /// Number of files of any kind that were seen.
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+
+    /// Names of the series that are in pieces.
+    pub(super) fn in_pieces(&self) -> Vec<String> {
+        let is_in_pieces = |place: &Place| matches!(place.files, StepFiles::Pieces(_));
+        let all = self
+            .variables
+            .iter()
+            .flat_map(|(name, words)| words.iter().map(move |(word, series)| (name, word, series)));
+        let names = all.filter(|(.., series)| series.pairs.values().any(is_in_pieces));
+        names.map(|(name, word, _)| if *word == NO_WORD { name.clone() } else { format!("{name}_{word}") }).collect()
+    }
+
+    /// Counts a file of any kind.
+    pub(super) fn count(&mut self) {
+        self.seen += 1;
+    }
+
+    /// Names of series and their period words, by name.
     pub fn series(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.variables.iter().flat_map(|(variable, words)| words.keys().map(|word| (variable.as_str(), *word)))
     }
 
-    /// Steps at which a variable has a pair under any of the period words.
+    /// Steps at which a variable has files under any of the period words.
     pub fn steps(&self, variable: &str, words: &[&str]) -> BTreeSet<u64> {
-        self.places(variable, words).flat_map(|(_, series)| series.pairs.keys().copied()).collect()
+        let own = self.places(variable, words).flat_map(|(_, series)| series.pairs.keys().copied());
+        let others = self.streams(variable, words).map(|(step, ..)| step);
+        own.chain(others).collect()
     }
 
-    /// The period words under which a variable has any pair.
-    pub fn words(&self, variable: &str, words: &[&str]) -> Vec<&'static str> {
-        self.places(variable, words).map(|(word, _)| word).collect()
-    }
-
-    /// The pair of a variable at a step, under whichever of the period words it is.
+    /// The files of a variable at a step, under whichever of the period words they are: those of its own name, else those
+    /// that have it in them as far as is known, see [`Inventory::learn`].
     ///
     /// # Errors
     /// It is there more than once.
-    pub fn find(&self, variable: &str, words: &[&str], step: u64) -> Result<Option<Pair>, Twice> {
+    pub fn find(&self, variable: &str, words: &[&str], step: u64) -> Result<Option<InputFiles>, Twice> {
         let mut found = Vec::new();
         for (word, series) in self.places(variable, words) {
             let again = series.again.get(&step).into_iter().flatten();
             for place in series.pairs.get(&step).into_iter().chain(again) {
-                found.push(place.pair(variable, word, step));
+                found.push(InputFiles { pairs: place.pairs(variable, word, step), word, own: true });
+            }
+        }
+        if found.is_empty() {
+            for (_, word, stream, place) in self.streams(variable, words).filter(|(at, ..)| *at == step) {
+                let own = stream.name == variable;
+                found.push(InputFiles { pairs: place.pairs(&stream.name, stream.key, step), word, own });
             }
         }
         if found.len() > 1 {
-            let paths = found.into_iter().map(|pair| pair.data).collect();
+            let first = |found: InputFiles| found.pairs.into_iter().next().map(|pair| pair.data);
+            let paths = found.into_iter().filter_map(first).collect();
             return Err(Twice { variable: variable.into(), step, paths });
         }
         Ok(found.pop())
     }
 
-    /// Takes out the pairs that are not to be kept.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Pair) -> bool) {
+    /// Finds out in which files of other names variables are that have none of their own at steps at which another of
+    /// them has. Reads the header of one of all files that are alike, and none if nothing is missing.
+    pub fn learn(&mut self, wanted: &[&str], words: &[&str], headers: &HeaderCache) -> Vec<Note> {
+        let looked_for = |variable: &str| (variable.to_owned(), words.iter().map(|word| (*word).to_owned()).collect());
+        let own = |variable: &str| -> BTreeSet<u64> {
+            self.places(variable, words).flat_map(|(_, series)| series.pairs.keys().copied()).collect()
+        };
+        let own: Vec<(&str, BTreeSet<u64>)> = wanted.iter().map(|variable| (*variable, own(variable))).collect();
+        let all: BTreeSet<u64> = own.iter().flat_map(|(_, steps)| steps).copied().collect();
+        let missing: Vec<&str> = own
+            .iter()
+            .filter(|(_, steps)| steps.len() < all.len().max(1))
+            .map(|(variable, _)| *variable)
+            .filter(|variable| !self.looked_for.contains(&looked_for(variable)))
+            .collect();
+        if missing.is_empty() {
+            return Vec::new();
+        }
+        // Of files that are alike the one in the middle: at the ends of a run periods may be cut short.
+        let mut samples: Vec<(&str, &'static str, FilePattern, Pair)> = Vec::new();
+        for (name, series) in &self.variables {
+            for (word, series) in series.iter().filter(|(word, _)| **word == NO_WORD || words.contains(*word)) {
+                let mut alike: HashMap<FilePattern, Vec<(u64, &Place)>> = HashMap::new();
+                let again =
+                    series.again.iter().flat_map(|(step, places)| places.iter().map(move |place| (step, place)));
+                for (step, place) in series.pairs.iter().chain(again) {
+                    alike.entry(place.pattern()).or_default().push((*step, place));
+                }
+                for (pattern, places) in alike {
+                    let (step, place) = places[places.len() / 2];
+                    let pair = place.pairs(name, word, step).swap_remove(0);
+                    samples.push((name, word, pattern, pair));
+                }
+            }
+        }
+        headers.load(samples.iter().map(|(.., pair)| pair));
+        let (mut notes, mut found) = (Vec::new(), BTreeMap::<String, BTreeMap<(&str, &'static str), Vec<_>>>::new());
+        let mut others: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, key, pattern, pair) in &samples {
+            let header = match headers.of(pair) {
+                Ok(header) => header,
+                Err(error) => {
+                    notes.push(Note::warning(format!("{error}; it is not known which variables these results have")));
+                    continue;
+                }
+            };
+            let word = if *key == NO_WORD { header.period_word() } else { Some(*key) };
+            let Some(word) = word.filter(|word| words.contains(word)) else { continue };
+            let mut used = false;
+            for variable in &missing {
+                let named = *key == NO_WORD && name == variable && header.fields.is_empty();
+                if named || header.fields.iter().any(|field| is_field(field, variable)) {
+                    let streams = found.entry((*variable).to_owned()).or_default();
+                    streams.entry((*name, *key)).or_default().push((pattern.clone(), word));
+                    used = true;
+                }
+            }
+            if !used && !wanted.contains(name) && (*key == NO_WORD || header.fields.len() > 1) {
+                let series = pair.data.rsplit('/').next().and_then(|name| name.split('.').next());
+                let fields = others.entry(series.unwrap_or(name).to_owned()).or_default();
+                fields.extend(header.fields.iter().cloned());
+            }
+        }
+        let found: BTreeMap<String, Vec<FieldSeries>> = found
+            .into_iter()
+            .map(|(variable, streams)| {
+                let stream = |((name, key), patterns): ((&str, &'static str), Vec<_>)| FieldSeries {
+                    name: name.to_owned(),
+                    key,
+                    patterns,
+                };
+                (variable, streams.into_iter().map(stream).collect())
+            })
+            .collect();
+        if !others.is_empty() && missing.iter().any(|variable| !found.contains_key(*variable)) {
+            let text = |(series, fields): (&String, &BTreeSet<String>)| match fields.len() {
+                0 => format!("{series} (without names of fields)"),
+                _ => format!("{series} ({})", few(fields)),
+            };
+            let series = few(others.iter().map(text));
+            notes.push(Note::info(format!("also there are {series}; none of them has {}", few(&missing))));
+        }
+        self.looked_for.extend(missing.iter().map(|variable| looked_for(variable)));
+        for (variable, streams) in found {
+            self.elsewhere.entry(variable).or_default().extend(streams);
+        }
+        notes
+    }
+
+    /// Takes out the results that are not to be kept.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[Pair]) -> bool) {
         let mut taken = 0;
         for (variable, words) in &mut self.variables {
             for (word, series) in &mut *words {
+                // The model writes the pieces of a step one by one; a step with fewer than others has not all of them.
+                let most = series.pairs.values().map(Place::count).max().unwrap_or(0);
                 let mut keeps = |step: u64, place: &Place| {
-                    let kept = keep(&place.pair(variable, word, step));
-                    taken += 2 * usize::from(!kept);
+                    let in_pieces = matches!(place.files, StepFiles::Pieces(_));
+                    let kept = keep(&place.pairs(variable, word, step)) && (!in_pieces || place.count() == most);
+                    taken += 2 * usize::from(!kept) * place.count();
                     kept
                 };
                 series.again.retain(|step, places| {
@@ -284,256 +467,76 @@ impl Inventory {
         series.filter(|(word, _)| words.contains(*word)).map(|(word, series)| (*word, series))
     }
 
-    fn add(&mut self, name: &Name<'_>, place: Place) {
+    /// Steps, period words and places of a variable in files of other names.
+    fn streams(
+        &self,
+        variable: &str,
+        words: &[&str],
+    ) -> impl Iterator<Item = (u64, &'static str, &FieldSeries, &Place)> {
+        let streams = self.elsewhere.get(variable).into_iter().flatten();
+        streams.flat_map(move |stream| {
+            let series = self.variables.get(&stream.name).and_then(|series| series.get(stream.key));
+            let pairs = series.into_iter().flat_map(|series| &series.pairs);
+            let again = series.into_iter().flat_map(|series| &series.again);
+            let again = again.flat_map(|(step, places)| places.iter().map(move |place| (step, place)));
+            pairs.chain(again).filter_map(move |(step, place)| {
+                let pattern = place.pattern();
+                let (_, word) =
+                    stream.patterns.iter().find(|(known, word)| *known == pattern && words.contains(word))?;
+                Some((*step, *word, stream, place))
+            })
+        })
+    }
+
+    /// Takes a pair in. Says whether it was passed over, because the whole array is there as well.
+    pub(super) fn add(&mut self, name: &ResultName<'_>, directory: Arc<str>, both: FilePair) -> bool {
+        let Some((variable, word)) = series_of(name) else { return false };
         self.files += 2;
         // the name is copied only the first time
-        if !self.variables.contains_key(name.variable) {
-            self.variables.insert(name.variable.into(), BTreeMap::new());
+        if !self.variables.contains_key(variable) {
+            self.variables.insert(variable.into(), BTreeMap::new());
         }
-        let Some(words) = self.variables.get_mut(name.variable) else { return };
-        let series = words.entry(name.word).or_default();
-        let Some(first) = series.pairs.get(&name.step) else {
-            series.pairs.insert(name.step, place);
-            return;
+        let Some(words) = self.variables.get_mut(variable) else { return false };
+        let series = words.entry(word).or_default();
+        let new = |both| match name.piece {
+            None => StepFiles::Whole(both),
+            Some(number) => StepFiles::Pieces([(number, both)].into()),
         };
+        let Some(first) = series.pairs.get_mut(&name.step) else {
+            series.pairs.insert(name.step, Place { directory, files: new(both) });
+            return false;
+        };
+        let again = series.again.get_mut(&name.step).into_iter().flatten();
+        if let Some(place) = [&mut *first].into_iter().chain(again).find(|place| place.directory == directory) {
+            match (&mut place.files, name.piece) {
+                (StepFiles::Pieces(pieces), Some(number)) => {
+                    pieces.insert(number, both);
+                }
+                (StepFiles::Whole(_), _) => {
+                    self.files -= 2;
+                    return true;
+                }
+                (StepFiles::Pieces(pieces), None) => {
+                    self.files -= 2 * pieces.len();
+                    place.files = StepFiles::Whole(both);
+                    return true;
+                }
+            }
+            return false;
+        }
+        let place = Place { directory, files: new(both) };
         let real = |place: &Place| {
-            std::fs::canonicalize(format!("{}.data", place.stem(name.variable, name.word, name.step))).ok()
+            std::fs::canonicalize(format!("{}.data", place.stem(variable, word, name.step, name.piece))).ok()
         };
         // one file that links show twice is not a contradiction
         let (a, b) = (real(first), real(&place));
         if a.is_none() || a != b {
             series.again.entry(name.step).or_default().push(place);
         }
-    }
-}
-
-/// A scan under way.
-#[derive(Default)]
-struct Scan<'a> {
-    root: &'a str,
-    version: &'a str,
-    inventory: Inventory,
-    /// Halves that wait for the other one, by path without `.data` or `.meta`.
-    halves: HashMap<String, (bool, Half)>,
-    directory: Option<Arc<str>>,
-    elsewhere: usize,
-    notes: Vec<Note>,
-}
-
-impl Scan<'_> {
-    /// Takes a file in, by its path below the root.
-    fn see(&mut self, path: &str, half: impl FnOnce() -> io::Result<Half>) {
-        let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
-        let Some(name) = Name::parse(file) else { return };
-        let directory = match directory {
-            "" => self.root.to_owned(),
-            below => join(self.root, below),
-        };
-        if !directory.contains(self.version) {
-            self.elsewhere += 1;
-            return;
-        }
-        let stem = join(&directory, &file[..file.len() - ".data".len()]);
-        let this = match half() {
-            Ok(half) => half,
-            Err(error) => {
-                self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, path))));
-                return;
-            }
-        };
-        let Some((_, other)) = self.halves.remove(&stem) else {
-            self.halves.insert(stem, (name.meta, this));
-            return;
-        };
-        let shared = self.directory.take().filter(|known| **known == *directory);
-        let directory = shared.unwrap_or_else(|| directory.into());
-        self.directory = Some(directory.clone());
-        let (data, meta) = if name.meta { (other, this) } else { (this, other) };
-        self.inventory.add(&name, Place { directory, data, meta });
-    }
-
-    /// What the scan noticed, halves by directory.
-    fn notes(&mut self) -> Vec<Note> {
-        let mut notes = std::mem::take(&mut self.notes);
-        let mut halves: BTreeMap<(&str, bool), BTreeSet<&str>> = BTreeMap::new();
-        for (path, (meta, _)) in &self.halves {
-            let (directory, stem) = path.rsplit_once('/').unwrap_or(("", path));
-            halves.entry((directory, *meta)).or_default().insert(stem);
-        }
-        for ((directory, meta), stems) in halves {
-            let (there, absent) = if meta { (".meta", ".data") } else { (".data", ".meta") };
-            notes.push(Note::warning(format!("{directory}: {there} without {absent}: {}; left out", few(stems))));
-        }
-        if self.elsewhere > 0 {
-            let text = format!(
-                "{} result files below {} are in directories whose path does not contain the version '{}'; left out",
-                self.elsewhere, self.root, self.version
-            );
-            notes.push(if self.inventory.files == 0 { Note::warning(text) } else { Note::info(text) });
-        }
-        notes
+        false
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    fn tree(stems: &[&str]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for stem in stems {
-            for (extension, size) in [("data", 8), ("meta", 3)] {
-                write(root.path(), &format!("{stem}.{extension}"), size);
-            }
-        }
-        root
-    }
-
-    fn write(root: &Path, path: &str, size: usize) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, vec![0; size]).unwrap();
-    }
-
-    fn scan(root: &tempfile::TempDir, version: &str) -> (Inventory, Vec<Note>) {
-        Inventory::scan(root.path(), version).unwrap()
-    }
-
-    #[test]
-    fn names_are_taken_apart_from_the_period_word() {
-        for (name, want) in [
-            ("SSH_mon_mean.0000000732.data", Some(("SSH", "mon_mean", 732, false))),
-            ("ADVr_TH_day_mean.9999999999.meta", Some(("ADVr_TH", "day_mean", 9_999_999_999, true))),
-            ("SSH_day_snap.0000000000.data", Some(("SSH", "day_snap", 0, false))),
-            ("SSH_mon_snap.0000000012.data", Some(("SSH", "mon_snap", 12, false))),
-            ("SSH_snap.0000000012.data", Some(("SSH", "snap", 12, false))),
-            ("SSH_mon_mean_day_mean.0000000012.data", Some(("SSH_mon_mean", "day_mean", 12, false))),
-            ("_mon_mean.0000000012.data", None),
-            ("SSH.0000000012.data", None),
-            ("SSH_mon_mean.000000012.data", None),
-            ("SSH_mon_mean.00000000012.data", None),
-            ("SSH_mon_mean.00000000+2.data", None),
-            ("SSH_mon_mean.0000000012.data.gz", None),
-            ("SSH_mon_mean.0000000012.001.001.data", None),
-            ("SSH_mon_mean.0000000012", None),
-            ("SSH_year_mean.0000000012.data", None),
-        ] {
-            let parts = Name::parse(name).map(|n| (n.variable, n.word, n.step, n.meta));
-            assert_eq!(parts, want, "{name}");
-        }
-    }
-
-    #[test]
-    fn pairs_are_found_by_variable_word_and_step() {
-        let root = tree(&[
-            "V4r4/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000000732",
-            "V4r4/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000001428",
-            "V4r4/diags_monthly/xSSH_mon_mean/xSSH_mon_mean.0000002172",
-            "V4r5/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000002172",
-        ]);
-        write(root.path(), "V4r4/README", 1);
-        let (inventory, notes) = scan(&root, "V4r4");
-        assert_eq!(inventory.files(), 6);
-        assert_eq!(inventory.series().collect::<Vec<_>>(), [("SSH", "mon_mean"), ("xSSH", "mon_mean")]);
-        assert_eq!(inventory.steps("SSH", &["mon_mean"]), BTreeSet::from([732, 1428]));
-        assert!(inventory.steps("SSH", &["day_mean"]).is_empty());
-        let stem = format!("{}/V4r4/diags_monthly/SSH_mon_mean/SSH_mon_mean.0000000732", root.path().to_str().unwrap());
-        let version = |path: &str| {
-            let found = fs::metadata(path).unwrap();
-            Version::of_file(found.len(), found.modified().unwrap())
-        };
-        let want = Pair {
-            data: format!("{stem}.data"),
-            meta: format!("{stem}.meta"),
-            data_version: version(&format!("{stem}.data")),
-            meta_version: version(&format!("{stem}.meta")),
-            word: "mon_mean",
-        };
-        assert_eq!(inventory.find("SSH", &["mon_mean"], 732).unwrap(), Some(want));
-        assert_eq!(inventory.find("SSH", &["mon_mean"], 2172).unwrap(), None);
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].text.starts_with("2 result files") && notes[0].severity == crate::plan::Severity::Info);
-        assert_eq!(scan(&root, "").0.steps("SSH", &["mon_mean"]).len(), 3);
-        let (none, notes) = scan(&root, "V4r6");
-        assert_eq!(none.files(), 0);
-        assert_eq!(notes[0].severity, crate::plan::Severity::Warning);
-    }
-
-    #[test]
-    fn paths_begin_with_the_root_as_it_was_given() {
-        let root = tree(&["a/SSH_snap.0000000001", "SSH_snap.0000000002"]);
-        let text = root.path().to_str().unwrap();
-        for given in [text.to_owned(), format!("{text}/"), format!("{text}/.")] {
-            let (inventory, _) = Inventory::scan(Path::new(&given), "").unwrap();
-            let given = given.trim_end_matches('/');
-            let data = |step| inventory.find("SSH", &["snap"], step).unwrap().unwrap().data;
-            assert_eq!(data(1), format!("{given}/a/SSH_snap.0000000001.data"));
-            assert_eq!(data(2), format!("{given}/SSH_snap.0000000002.data"));
-        }
-    }
-
-    #[test]
-    fn missing_halves_are_reported_and_left_out() {
-        let root = tree(&["d/SSH_mon_mean.0000000003"]);
-        write(root.path(), "d/SSH_mon_mean.0000000001.data", 8);
-        write(root.path(), "d/SSH_mon_mean.0000000002.meta", 8);
-        // halves in different directories are no pair
-        write(root.path(), "e/SSH_mon_mean.0000000001.meta", 8);
-        let (inventory, notes) = scan(&root, "");
-        assert_eq!(inventory.steps("SSH", &["mon_mean"]), BTreeSet::from([3]));
-        let texts: Vec<_> = notes.iter().map(|note| note.text.rsplit('/').next().unwrap()).collect();
-        assert_eq!(
-            texts,
-            [
-                "d: .data without .meta: SSH_mon_mean.0000000001; left out",
-                "d: .meta without .data: SSH_mon_mean.0000000002; left out",
-                "e: .meta without .data: SSH_mon_mean.0000000001; left out",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_there_twice_is_an_error_naming_both() {
-        let root = tree(&["a/SSH_day_snap.0000000001", "b/SSH_day_snap.0000000001", "b/SSH_mon_snap.0000000002"]);
-        write(root.path(), "c/SSH_snap.0000000002.data", 8);
-        write(root.path(), "c/SSH_snap.0000000002.meta", 8);
-        let (inventory, _) = scan(&root, "");
-        let error = inventory.find("SSH", &["day_snap"], 1).unwrap_err();
-        assert!(error.paths[0].ends_with("a/SSH_day_snap.0000000001.data"));
-        assert!(error.paths[1].ends_with("b/SSH_day_snap.0000000001.data"));
-        let error = inventory.find("SSH", &["day_snap", "mon_snap", "snap"], 2).unwrap_err().to_string();
-        assert!(error.contains("b/SSH_mon_snap.0000000002.data and "), "{error}");
-        assert!(error.contains("c/SSH_snap.0000000002.data;"), "{error}");
-        assert!(inventory.find("SSH", &["mon_snap"], 2).unwrap().is_some());
-    }
-
-    #[test]
-    fn one_file_seen_twice_through_links_is_one_file() {
-        let root = tree(&["a/SSH_snap.0000000001"]);
-        symlink("a", root.path().join("b")).unwrap();
-        let (inventory, _) = scan(&root, "");
-        assert!(inventory.find("SSH", &["snap"], 1).unwrap().unwrap().data.ends_with("a/SSH_snap.0000000001.data"));
-    }
-
-    #[test]
-    fn results_behind_links_are_found() {
-        let other = tree(&["SSH_snap.0000000001"]);
-        let root = tree(&[]);
-        symlink(other.path(), root.path().join("V4r4")).unwrap();
-        let (inventory, _) = scan(&root, "V4r4");
-        assert_eq!(inventory.files(), 2);
-    }
-
-    #[test]
-    fn what_cannot_be_listed_is_a_note_and_a_root_that_cannot_is_an_error() {
-        let root = tree(&["a/SSH_snap.0000000001"]);
-        symlink("nowhere", root.path().join("SSH_snap.0000000002.data")).unwrap();
-        let (inventory, notes) = scan(&root, "");
-        assert_eq!((inventory.files(), notes.len()), (2, 1));
-        let error = Inventory::scan(&root.path().join("none"), "").unwrap_err().to_string();
-        assert!(error.contains("none") && error.contains("root directory"), "{error}");
-    }
-}
+#[path = "inventory_tests.rs"]
+mod tests;

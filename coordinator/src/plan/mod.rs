@@ -5,14 +5,17 @@
 //! Nothing here opens a `.data` file, but for [`digests`], if that is asked for.
 
 pub mod archive;
+pub mod asked;
 #[cfg(test)]
 mod complete_tests;
 mod dataset;
+mod dates;
 pub mod digests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
 pub mod growth;
+pub mod headers;
 pub mod inventory;
 pub mod jobfile;
 mod literal;
@@ -22,12 +25,14 @@ mod real_data_tests;
 mod recipes;
 #[cfg(test)]
 mod recipes_tests;
+mod scan;
 pub mod selection;
 mod survey;
 
 pub use dataset::DatasetError;
+pub use dates::DateSource;
 pub use problem::{PlanError, Problem};
-pub use recipes::{Planned, Request, plan};
+pub use recipes::{Planned, Request, learn, plan};
 
 use std::fmt;
 

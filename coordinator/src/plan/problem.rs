@@ -70,6 +70,32 @@ pub enum Problem {
         /// How many more there are.
         more: usize,
     },
+    /// The header of a result has another time than the configuration.
+    #[error(
+        "{place}: {file}: its header (timeInterval) ends at {header}, but by its step it ends at {planned}: {step} times model_timestep after model_start_time{}; correct these, or take the times of headers with --dates header", and_more(*.more)
+    )]
+    Dates {
+        /// The job.
+        place: String,
+        /// The header.
+        file: String,
+        /// Its time.
+        header: String,
+        /// Its step.
+        step: u64,
+        /// The time of the step.
+        planned: String,
+        /// How many more there are.
+        more: usize,
+    },
+    /// Times are to be those of headers, but some have none.
+    #[error("{place}: --dates header, but there is no time in their headers: {}", few(files))]
+    NoInterval {
+        /// The job.
+        place: String,
+        /// The headers.
+        files: Vec<String>,
+    },
     /// Results that are there more than once.
     #[error("{place}: {source}{}", and_more(*.more))]
     Twice {

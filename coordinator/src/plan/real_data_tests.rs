@@ -1,6 +1,8 @@
 //! The plan against the task list that EDP wrote for its own demonstration; runs where `EDP_REAL_DATA` names its files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::dates::DateSource;
+use super::headers::HeaderCache;
 use super::inventory::Inventory;
 use super::recipes::Request;
 use super::{fixture, jobfile, plan};
@@ -60,6 +62,7 @@ fn edps_own_list() {
     assert_eq!((inventory.files(), notes.len()), (24, 0));
     let text = fs::read_to_string(at("ssh.jobs.txt")).unwrap();
     let (jobs, _) = jobfile::parse("ssh.jobs.txt", &text, false).unwrap();
+    let headers = HeaderCache::default();
     let request = Request {
         job_file: "ssh.jobs.txt",
         jobs,
@@ -76,6 +79,8 @@ fn edps_own_list() {
         options: BTreeMap::new(),
         mode: Mode::Edp2024,
         edp_time_units: Some("hours since 1992-01-01 12:00:00"),
+        headers: &headers,
+        dates: DateSource::Steps,
         production_date: "2024-11-05T06:07:08Z".into(),
         keep_going: false,
         strict: true,

@@ -1,6 +1,8 @@
 //! Jobs and inventory in, recipes out.
 
 use super::dataset::Dataset;
+use super::dates::{DateRules, DateSource};
+use super::headers::HeaderCache;
 use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::problem::{PlanError, Problem};
@@ -14,7 +16,7 @@ use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, output_version};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// All that decides a plan.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// Units of `time` in the time coordinate metadata; only the modes of EDP use them.
     pub edp_time_units: Option<&'a str>,
+    /// HeaderCache of the results.
+    pub headers: &'a HeaderCache,
+    /// Whose times granules get; the modes of EDP take those of the steps.
+    pub dates: DateSource,
     /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
     pub production_date: String,
     /// Whether jobs and steps that cannot be planned are left out with a warning.
@@ -67,6 +73,8 @@ pub struct Planned {
     pub recipes: Vec<Recipe>,
     /// What was noticed.
     pub notes: Vec<Note>,
+    /// Places in the list of jobs of those that have no input at any step.
+    pub without_input: BTreeSet<usize>,
 }
 
 /// Makes one recipe for each job and step that has results.
@@ -74,20 +82,46 @@ pub struct Planned {
 /// # Errors
 /// Every job that cannot be planned; nothing is planned then.
 pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
-    let mut planner =
-        Planner { request, made: Vec::new(), by_granule: HashMap::new(), notes: Vec::new(), problems: Vec::new() };
+    let mut planner = Planner {
+        request,
+        made: Vec::new(),
+        by_granule: HashMap::new(),
+        notes: Vec::new(),
+        problems: Vec::new(),
+        without_input: BTreeSet::new(),
+    };
     if request.mode.is_edp() && request.edp_time_units.is_none() {
         planner.problems.push(Problem::TimeUnits);
         return Err(PlanError { problems: planner.problems, notes: planner.notes });
     }
-    for job in &request.jobs {
-        planner.job(job);
+    for (at, job) in request.jobs.iter().enumerate() {
+        if !planner.job(job) {
+            planner.without_input.insert(at);
+        }
     }
     if !planner.problems.is_empty() {
         return Err(PlanError { problems: planner.problems, notes: planner.notes });
     }
     let recipes = planner.made.into_iter().flatten().map(|made| made.recipe).collect();
-    Ok(Planned { recipes, notes: planner.notes })
+    Ok(Planned { recipes, notes: planner.notes, without_input: planner.without_input })
+}
+
+/// Finds out in which files the variables of jobs are that have none of their own name; see [`Inventory::learn`].
+pub fn learn(
+    inventory: &mut Inventory,
+    jobs: &[Job],
+    groupings: &BTreeMap<GridKind, Vec<Grouping>>,
+    mode: Mode,
+    headers: &HeaderCache,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for job in jobs {
+        let grouping = groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
+        // What is wrong with a job is said when it is planned.
+        let Some(Ok(dataset)) = grouping.map(|grouping| Dataset::new(grouping, job.grid)) else { continue };
+        notes.extend(inventory.learn(&dataset.sources(), name::input_periods(job.frequency, mode), headers));
+    }
+    notes
 }
 
 /// A recipe and where it comes from.
@@ -104,6 +138,7 @@ struct Planner<'a> {
     by_granule: HashMap<String, usize>,
     notes: Vec<Note>,
     problems: Vec<Problem>,
+    without_input: BTreeSet<usize>,
 }
 
 /// What all recipes of a job share.
@@ -148,7 +183,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn job(&mut self, job: &Job) {
+    /// Plans a job. Gives whether there is any input for it, as far as it could be planned.
+    fn job(&mut self, job: &Job) -> bool {
         let request = self.request;
         let place = match job.line {
             0 => {
@@ -160,19 +196,19 @@ impl<'a> Planner<'a> {
         };
         if matches!(&job.steps, Steps::Listed(steps) if steps.is_empty()) {
             self.warn(format!("{place}: the list of time steps is empty; nothing is made"));
-            return;
+            return true;
         }
         let groupings = request.groupings.get(&job.grid).map_or(&[][..], Vec::as_slice);
         let Some(grouping) = groupings.get(job.grouping) else {
             let (grid, index, count) = (job.grid, job.grouping, groupings.len());
             self.leave_out(Problem::Grouping { place, grid, index, count });
-            return;
+            return true;
         };
         let dataset = match Dataset::new(grouping, job.grid) {
             Ok(dataset) => dataset,
             Err(source) => {
                 self.leave_out(Problem::Dataset { place, source });
-                return;
+                return true;
             }
         };
         if !grouping.frequencies.is_empty() && !grouping.frequencies.contains(&job.frequency) {
@@ -183,14 +219,16 @@ impl<'a> Planner<'a> {
             Ok(context) => context,
             Err(problem) => {
                 self.leave_out(problem);
-                return;
+                return true;
             }
         };
         let words = name::input_periods(job.frequency, request.mode);
         let within = |step| self.within(job.frequency, step);
         let survey = Survey::new(&dataset, request.inventory, words, &job.steps, within);
         self.report(&context, &survey);
+        let has_input = survey.never.len() < dataset.sources().len();
         self.recipes(&context, survey);
+        has_input
     }
 
     /// Whether a step is in the window: by the centre of what it stands for, else by its own time. One without any time
@@ -200,7 +238,9 @@ impl<'a> Planner<'a> {
         let (start, end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
         let period = |frequency| calendar::period(*mode, frequency, start, end, seconds, step);
         let found = period(frequency).or_else(|_| period(Frequency::Snapshot));
-        window.is_open() || found.map_or(true, |period| window.contains(period.center))
+        // Times of headers are known only when these are read.
+        let known = self.request.dates == DateSource::Steps;
+        window.is_open() || !known || found.map_or(true, |period| window.contains(period.center))
     }
 
     fn context<'b>(&self, job: &'b Job, place: String, dataset: &'b Dataset<'b>) -> Result<Context<'b>, Problem>
@@ -272,16 +312,27 @@ impl<'a> Planner<'a> {
 
     fn recipes(&mut self, context: &Context<'_>, survey: Survey<'_>) {
         let configuration = self.request.configuration;
-        let (frequency, mode) = (context.job.frequency, self.request.mode);
+        let (frequency, mode, window) = (context.job.frequency, self.request.mode, self.request.window);
         let (start, end) = (configuration.model_start, configuration.model_end);
+        let (headers, source) = (self.request.headers, self.request.dates);
+        let clocks = DateRules { mode, frequency, configuration, headers, source, place: &context.place };
+        let dates = match clocks.dates(&survey.records) {
+            Ok((dates, warnings)) => {
+                warnings.into_iter().for_each(|text| self.warn(text));
+                dates
+            }
+            Err(problem) => {
+                self.leave_out(problem);
+                return;
+            }
+        };
         let mut impossible = Vec::new();
         let mut oddities = Oddities::default();
         let mut ends = Vec::new();
         let mut words: Vec<&str> = Vec::new();
         for record in survey.records {
             let step = record.step;
-            let timed = calendar::period(mode, frequency, start, end, configuration.step_seconds, step)
-                .and_then(|period| Ok((period, self.units(context, &period)?)));
+            let timed = dates.period(&clocks, step).and_then(|period| Ok((period, self.units(context, &period)?)));
             let (period, units) = match timed {
                 Ok(timed) => timed,
                 Err(error) => {
@@ -289,6 +340,9 @@ impl<'a> Planner<'a> {
                     continue;
                 }
             };
+            if source == DateSource::Header && !window.is_open() && !window.contains(period.center) {
+                continue;
+            }
             if period.start < start {
                 oddities.before_start.push(step);
             }
@@ -299,12 +353,12 @@ impl<'a> Planner<'a> {
                 oddities.finer_units.push(step);
             }
             ends.push(period.end);
-            for pair in record.inputs.iter().flatten().flatten() {
-                if !words.contains(&pair.word) {
-                    words.push(pair.word);
+            for found in record.inputs.iter().flatten().flatten() {
+                if !words.contains(&found.word) {
+                    words.push(found.word);
                 }
             }
-            match self.recipe(context, record, &period, units) {
+            match self.recipe(context, record, &period, units, dates.differs(&clocks, step)) {
                 Ok(recipe) => self.add(recipe, context, step),
                 Err(source) => {
                     // the same for all steps: roots that do not fit the inventory
@@ -325,7 +379,7 @@ impl<'a> Planner<'a> {
 
     fn units(&self, context: &Context<'_>, period: &Period) -> Result<String, calendar::CalendarError> {
         match self.request.mode {
-            Mode::Corrected => calendar::exact_units(&context.time_units, period),
+            Mode::Corrected => calendar::exact_units(&context.time_units, period, self.request.configuration.model_end),
             Mode::Edp2024 | Mode::Edp2026 => calendar::edp_time_units(&context.time_units, period),
         }
     }
@@ -349,6 +403,7 @@ impl<'a> Planner<'a> {
         record: StepInputs,
         period: &Period,
         time_units: String,
+        by_header: bool,
     ) -> Result<Recipe, RecipeError> {
         let request = self.request;
         let grouping = context.dataset.grouping;
@@ -364,22 +419,33 @@ impl<'a> Planner<'a> {
             _ => "center time of averaging period",
         };
         let (mut variables, mut missing, mut versions) = (IndexMap::new(), Vec::new(), Vec::new());
+        let mut fields = BTreeMap::new();
         for (output, inputs) in context.dataset.outputs.iter().zip(record.inputs) {
-            let Some(pairs) = inputs else {
+            let Some(inputs) = inputs else {
                 missing.push(output.name.clone());
                 continue;
             };
-            let mut paths = Vec::new();
-            for pair in pairs {
-                versions.push((pair.data.clone(), pair.data_version));
-                versions.push((pair.meta.clone(), pair.meta_version));
-                paths.push(vec![pair.data, pair.meta]);
+            if inputs.iter().any(|input| !input.own) {
+                fields.insert(output.name.clone(), output.sources.clone());
             }
-            variables.insert(output.name.clone(), paths);
+            let mut lists = Vec::new();
+            for input in inputs {
+                let mut paths = Vec::new();
+                for pair in input.pairs {
+                    versions.push((pair.data.clone(), pair.data_version));
+                    versions.push((pair.meta.clone(), pair.meta_version));
+                    paths.extend([pair.data, pair.meta]);
+                }
+                lists.push(paths);
+            }
+            variables.insert(output.name.clone(), lists);
         }
         let mut options = request.options.clone();
         if request.allow_partial && request.mode == Mode::Corrected && !missing.is_empty() {
             options.insert("allow_partial".into(), true.into());
+        }
+        if by_header {
+            options.insert("dates".into(), "header".into());
         }
         let mut recipe = Recipe {
             granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
@@ -413,6 +479,7 @@ impl<'a> Planner<'a> {
                 digests: context.digests.clone(),
                 inputs: BTreeMap::new(),
                 roots: request.roots.clone(),
+                fields,
                 missing,
                 production_date: request.production_date.clone(),
             }),

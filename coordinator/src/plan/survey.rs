@@ -1,7 +1,7 @@
 //! What the inventory has for one dataset: per step the inputs of each output, and all that is absent.
 
 use super::dataset::Dataset;
-use super::inventory::{Inventory, Pair, Twice};
+use super::inventory::{InputFiles, Inventory, Twice};
 use super::jobfile::Steps;
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 pub(super) struct StepInputs {
     /// The model step.
     pub(super) step: u64,
-    /// Of each output of the dataset its pairs (one, or x and y); `None` where any of them is absent.
-    pub(super) inputs: Vec<Option<Vec<Pair>>>,
+    /// Of each output of the dataset its inputs (one, or x and y); `None` where any of them is absent.
+    pub(super) inputs: Vec<Option<Vec<InputFiles>>>,
 }
 
 /// Where a model variable is absent although others are there.
@@ -146,7 +146,7 @@ mod tests {
         let lacks = [Lack { source: "VVEL", steps: vec![2, 3] }, Lack { source: "WVELMASS", steps: vec![3, 4] }];
         assert_eq!(survey.lacks, lacks);
         let pairs = survey.records[0].inputs[1].as_ref().unwrap();
-        assert!(pairs[0].data.contains("UVEL") && pairs[1].data.contains("VVEL"));
+        assert!(pairs[0].pairs[0].data.contains("UVEL") && pairs[1].pairs[0].data.contains("VVEL"));
         let survey = Survey::new(&dataset, &inventory, WORDS, &Steps::Listed(vec![1, 9]), |_| true);
         assert_eq!((survey.records.len(), survey.absent), (1, vec![9]));
         let survey = Survey::new(&dataset, &inventory, &["day_mean"], &Steps::All, |_| true);

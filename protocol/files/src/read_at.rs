@@ -4,6 +4,7 @@ use crate::Stamp;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Something of known length that can be read at any offset, by several threads at once.
 pub trait ReadAt: Send + Sync {
@@ -39,19 +40,27 @@ impl ReadAt for File {
     }
 }
 
-impl ReadAt for Box<dyn ReadAt> {
-    fn length(&self) -> io::Result<u64> {
-        (**self).length()
-    }
+/// Implements [`ReadAt`] for what points to something that can be read.
+macro_rules! through_pointer {
+    ($pointer:ty) => {
+        impl ReadAt for $pointer {
+            fn length(&self) -> io::Result<u64> {
+                (**self).length()
+            }
 
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
-    }
+            fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).read_exact_at(buffer, offset)
+            }
 
-    fn stamp(&self) -> Option<Stamp> {
-        (**self).stamp()
-    }
+            fn stamp(&self) -> Option<Stamp> {
+                (**self).stamp()
+            }
+        }
+    };
 }
+
+through_pointer!(Box<dyn ReadAt>);
+through_pointer!(Arc<dyn ReadAt>);
 
 impl ReadAt for Vec<u8> {
     fn length(&self) -> io::Result<u64> {

@@ -8,7 +8,7 @@
 use edp_engine::grid::Diagnostics;
 use edp_engine::mapping::pickle::PickleDocument;
 use edp_engine::mapping::{check_matrix, unpack_pickle};
-use edp_engine::mds::{Header, MdsFile};
+use edp_engine::mds::{Header, MdsFile, PiecedArray};
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::entry::{Entries, GlobalEntry};
 use edp_engine::metadata::groupings;
@@ -165,12 +165,28 @@ pub fn groupings(input: &[u8]) {
 /// # Panics
 /// A promise is broken.
 pub fn header(input: &[u8]) {
-    let header = match Header::parse(FILE, input) {
+    let header = match Header::parse_any(FILE, input) {
         Ok(header) => header,
         Err(error) => return names_it(&error),
     };
     assert!(header.records >= 1 && header.plane() >= 1);
-    assert!(header.fields.is_empty() || header.fields.len() == header.records);
+    assert!(header.fields.len() <= header.records);
+    for field in &header.fields {
+        match header.find(field, 50) {
+            Ok(found) => {
+                let records = if found.by_records { found.levels.unwrap_or(1) } else { 1 };
+                assert!(found.record + records <= header.records);
+            }
+            Err(error) => names_it(&error),
+        }
+    }
+    if header.piece().is_some() {
+        match Header::parse(FILE, input) {
+            Ok(_) => panic!("a piece passes for a whole array"),
+            Err(error) => names_it(&error),
+        }
+        return piece(header);
+    }
     if let Ok(n) = header.llc_size() {
         assert_eq!(header.plane(), 13 * n * n);
     }
@@ -180,6 +196,23 @@ pub fn header(input: &[u8]) {
         let data = MdsFile::open(FILE, header, vec![0; length as usize]).expect("data of the header's size");
         let last = data.read_plane(records - 1, levels - 1).expect("the last level of the last record");
         assert_eq!(last.len(), plane);
+    }
+}
+
+/// A piece of an array: some data of the size that its header asks for can be read as part of the whole, if both are small.
+fn piece(header: Header) {
+    const SMALL: u64 = 1 << 20;
+    if header.byte_length() > SMALL || header.plane() as u64 > SMALL {
+        return;
+    }
+    let data = vec![0; header.byte_length() as usize];
+    match PiecedArray::new(FILE, vec![(header, data)]) {
+        Ok(pieces) => {
+            let (header, plane) = (pieces.header().clone(), pieces.header().plane());
+            let whole = MdsFile::open(FILE, header, pieces).expect("an array of its header's size");
+            assert_eq!(whole.read_plane(0, 0).expect("the first level").len(), plane);
+        }
+        Err(error) => names_it(&error),
     }
 }
 

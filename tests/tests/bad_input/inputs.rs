@@ -132,7 +132,7 @@ fn data_that_do_not_fit_their_headers_cost_their_own_granules() {
             fs::write(path.with_extension("data"), vec![0; 13 * SIZE * SIZE * levels * 4]).unwrap();
         });
     }
-    damaged.spoil("THETA", 2172, "meta", "split over several files", header(&format!("{SIZE}, 1, 4, 104, 1, 104")));
+    damaged.spoil("THETA", 2172, "meta", "its header asks for exactly", header(&format!("{SIZE}, 1, 4, 104, 1, 104")));
     damaged.spoil("WVELMASS", 732, "meta", "no lat-lon-cap grid", |path| {
         header("104, 1, 104, 8, 1, 8")(path);
         fs::write(path.with_extension("data"), vec![0; 3328]).unwrap();

@@ -65,7 +65,11 @@ impl Run {
         let header = fs::read_to_string(self.file(variable, MONTHS[0], "meta")).unwrap();
         let number = MONTHS[0].to_string();
         assert!(header.contains(&number), "{header}");
-        fs::write(with(&to, "meta"), header.replacen(&number, &step.to_string(), 1)).unwrap();
+        let header = header.replacen(&number, &step.to_string(), 1);
+        // The time of the step, whatever it was.
+        let line = header.lines().find(|line| line.contains("timeInterval")).unwrap();
+        let header = header.replace(line, &format!(" timeInterval = [ {} ];", step * 3600));
+        fs::write(with(&to, "meta"), header).unwrap();
     }
 
     /// The options of `plan`, without the demo's job file.

@@ -22,6 +22,8 @@ pub enum Values {
     I32(Arc<[i32]>),
     /// Single precision numbers.
     F32(Arc<[f32]>),
+    /// Double precision numbers.
+    F64(Arc<[f64]>),
 }
 
 impl Values {
@@ -30,6 +32,7 @@ impl Values {
         match self {
             Values::I32(values) => values.len(),
             Values::F32(values) => values.len(),
+            Values::F64(values) => values.len(),
         }
     }
 
@@ -43,6 +46,7 @@ impl Values {
         match self {
             Values::I32(_) => Type::I32,
             Values::F32(_) => Type::F32,
+            Values::F64(_) => Type::F64,
         }
     }
 }

@@ -68,6 +68,8 @@ pub struct CoordinateSelection<'a> {
     pub codec: Codec,
     /// Times of the granule.
     pub time: EncodedTime,
+    /// Whether times are written as floating-point numbers, since the run is too long for 32 bits.
+    pub long_time: bool,
     /// Units of the times.
     pub time_units: &'a str,
     /// What the recipe says.
@@ -103,9 +105,13 @@ fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>
     let attributes = coordinate::describe_time(metadata, grid, long_name, wanted.time_units);
     let bounds = coordinate::describe_bounds(metadata, grid, "time_bnds", &attributes);
     let EncodedTime { start, center, end } = wanted.time;
+    let numbers = |times: &[i64]| match wanted.long_time {
+        true => Storage::Contiguous(Values::F64(times.iter().map(|time| *time as f64).collect())),
+        false => integers(times.iter().map(|time| *time as i32).collect::<Vec<_>>()),
+    };
     [
-        variable("time", &["time"], attributes, integers([center])),
-        variable("time_bnds", &["time", "nv"], bounds, integers([start, end])),
+        variable("time", &["time"], attributes, numbers(&[center])),
+        variable("time_bnds", &["time", "nv"], bounds, numbers(&[start, end])),
     ]
 }
 

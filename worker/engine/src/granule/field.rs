@@ -5,6 +5,7 @@
 
 use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
 use super::content::{Chunk, Chunked, Value};
+use super::holes::{self, MissingCells};
 use super::projection::{self, Directions};
 use super::rotation::{Orientation, Staggering, rotate};
 use super::stages::{Stage, Stages};
@@ -12,7 +13,7 @@ use super::sums::{Sums, plain_range};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
-use crate::mds::{MdsError, MdsFile, Plane};
+use crate::mds::{FieldLocation, MdsError, MdsFile, Plane, UncoveredCells};
 use edp_files::ReadAt;
 use edp_protocol::wire;
 use rayon::prelude::*;
@@ -123,21 +124,49 @@ pub enum Route<'a> {
     },
 }
 
-/// A record of an input.
+/// One model variable in an input.
 pub struct Record {
-    /// The file.
+    /// The file, or the pieces that are read like one.
     pub input: Input,
-    /// Its record, from 0.
-    pub number: usize,
-    /// Its header's file, as outcomes tell of it.
-    pub header: wire::InputRead,
+    /// Where the variable is in it.
+    pub found: FieldLocation,
+    /// The value that stands where there is none.
+    pub missing: Option<f64>,
+    /// Cells that are in no piece.
+    pub gaps: Vec<UncoveredCells>,
+    /// The data files.
+    pub files: Vec<InputDataFile>,
+    /// The files of its headers, as outcomes tell of them.
+    pub headers: Vec<wire::InputRead>,
+}
+
+/// A data file of an input, as outcomes tell of it.
+pub struct InputDataFile {
+    /// Its path as the recipe has it.
+    pub path: String,
+    /// Its bytes.
+    pub data: Arc<dyn ReadAt>,
+    /// How many they are.
+    pub size: u64,
 }
 
 impl Record {
+    /// A variable in a file of which outcomes tell nothing.
+    pub fn new(input: Input, found: FieldLocation) -> Record {
+        Record { input, found, missing: None, gaps: Vec::new(), files: Vec::new(), headers: Vec::new() }
+    }
+
     fn plane(&self, level: usize, stages: &Stages) -> Result<Plane, MdsError> {
         let header = self.input.header();
         let planes = (header.records * header.levels().unwrap_or(1)).max(1) as u64;
-        stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(self.number, level))
+        let FieldLocation { record, by_records, .. } = self.found;
+        let (record, level) = if by_records { (record + level, 0) } else { (record, level) };
+        stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(record, level))
+    }
+
+    /// Cells of a plane without a value, if there are any.
+    fn holes(&self, plane: &Plane) -> Option<MissingCells> {
+        holes::of_plane(plane, self.missing?)
     }
 }
 
@@ -180,6 +209,9 @@ impl FieldSource {
     }
 }
 
+/// A component of a vector on one level, and its cells without a value.
+type Component = (Vec<f32>, Option<MissingCells>);
+
 /// A field on its way: its name, what it is made of, and its route.
 pub struct Field<'a> {
     /// Name of the output variable.
@@ -203,12 +235,14 @@ pub struct ValueSummary<O> {
     pub range: Option<[O; 2]>,
     /// Wet target cells that no source covers, over all levels.
     pub uncovered: usize,
+    /// Wet cells for which the inputs have their missing value only, over all levels.
+    pub missing: usize,
 }
 
 impl<O: OutputValue> ValueSummary<O> {
     /// Before anything was seen.
     pub fn nothing() -> ValueSummary<O> {
-        ValueSummary { range: None, uncovered: 0 }
+        ValueSummary { range: None, uncovered: 0, missing: 0 }
     }
 
     /// What was seen in either.
@@ -218,7 +252,7 @@ impl<O: OutputValue> ValueSummary<O> {
             (Some([a, b]), Some([c, d])) => Some([if c < a { c } else { a }, if d > b { d } else { b }]),
             (a, b) => a.or(b),
         };
-        ValueSummary { range, uncovered: self.uncovered + other.uncovered }
+        ValueSummary { range, uncovered: self.uncovered + other.uncovered, missing: self.missing + other.missing }
     }
 }
 
@@ -386,35 +420,32 @@ impl Field<'_> {
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
         match self.source {
-            FieldSource::Direct(record) => match record.plane(level, self.stages)? {
-                Plane::F32(values) => self.route_plane(level, shape, &values, out),
-                Plane::F64(values) => self.route_plane(level, shape, &values, out),
-            },
+            FieldSource::Direct(record) => {
+                let plane = record.plane(level, self.stages)?;
+                let holes = record.holes(&plane);
+                match plane {
+                    Plane::F32(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
+                    Plane::F64(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
+                }
+            }
             FieldSource::Rotated(vector) => {
                 let (x, y) = (vector.x.plane(level, self.stages)?, vector.y.plane(level, self.stages)?);
                 let bytes = (x.len() + y.len()) * size_of::<f32>();
-                let rotated = self.stages.time(Stage::Rotate, bytes as u64, || {
-                    let (mut x, mut y) = (x.into_f32(), y.into_f32());
-                    if vector.staggering == Staggering::Faces {
-                        zero_closed_faces(self.grid.n, &self.grid.mask_w, level, &mut x);
-                        zero_closed_faces(self.grid.n, &self.grid.mask_s, level, &mut y);
-                    }
-                    let rotated = |orientation| {
-                        let mut rotated = vec![0.0; x.len()];
-                        rotate(self.grid, vector.staggering, orientation, &x, &y, &mut rotated);
-                        rotated
-                    };
-                    match &self.route {
-                        Route::Latlon { directions: Some(_), .. } => {
-                            let (east, north) = (rotated(Orientation::Zonal), rotated(Orientation::Meridional));
-                            Err(projection::cartesian(self.grid, &east, &north))
-                        }
-                        _ => Ok(rotated(vector.orientation)),
+                let directed = matches!(self.route, Route::Latlon { directions: Some(_), .. });
+                let (rotated, vectors, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
+                    let (x, y) = self.zero_closed_faces(vector, level, x, y);
+                    if directed {
+                        let (east, holes) = self.rotated(vector, Orientation::Zonal, &x, &y);
+                        let (north, _) = self.rotated(vector, Orientation::Meridional, &x, &y);
+                        (Vec::new(), Some(projection::cartesian(self.grid, &east, &north)), holes)
+                    } else {
+                        let (rotated, holes) = self.rotated(vector, vector.orientation, &x, &y);
+                        (rotated, None, holes)
                     }
                 });
-                match rotated {
-                    Ok(component) => self.route_plane(level, shape, &component, out),
-                    Err(vectors) => self.project(level, shape, &vectors, out),
+                match vectors {
+                    None => self.route_plane(level, shape, &rotated, holes.as_deref(), out),
+                    Some(vectors) => self.project(level, shape, &vectors, holes.as_deref(), out),
                 }
             }
         }
@@ -426,17 +457,20 @@ impl Field<'_> {
         level: usize,
         shape: &[usize],
         vectors: &[Vec<f64>; 3],
+        holes: Option<&[bool]>,
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
         let Route::Latlon { levels, directions: Some(directions), .. } = &self.route else {
-            return self.route_plane(level, shape, &vectors[0], out);
+            return self.route_plane(level, shape, &vectors[0], holes, out);
         };
         let weights = &levels[level];
         self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
             let mut mapped = [const { Vec::new() }; 3];
+            let mut missing = 0;
             for (mapped, plane) in mapped.iter_mut().zip(vectors) {
                 mapped.resize(out.len(), 0.0);
                 weights.apply(plane, mapped, FILL, FILL)?;
+                missing = holes.map_or(0, |holes| weights.apply_around(plane, holes, mapped, FILL));
             }
             let [x, y, z] = &mapped;
             for (cell, out) in out.iter_mut().enumerate() {
@@ -446,9 +480,48 @@ impl Field<'_> {
                 };
             }
             let land = weights.land();
-            let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered())?;
-            Ok(ValueSummary { uncovered: weights.uncovered(), ..seen })
+            let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered() + missing)?;
+            Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
         })
+    }
+
+    /// Both components of a vector, with 0 on closed faces that have no number or no value.
+    fn zero_closed_faces(&self, vector: &Vector, level: usize, x: Plane, y: Plane) -> (Component, Component) {
+        let (x_holes, y_holes) = (vector.x.holes(&x), vector.y.holes(&y));
+        let (mut x, mut y) = ((x.into_f32(), x_holes), (y.into_f32(), y_holes));
+        if vector.staggering == Staggering::Faces {
+            holes::zero_closed_faces(self.grid.n, &self.grid.mask_w, level, &mut x.0, &mut x.1);
+            holes::zero_closed_faces(self.grid.n, &self.grid.mask_s, level, &mut y.0, &mut y.1);
+        }
+        (x, y)
+    }
+
+    /// Rotates one level of a vector. A cell has no value where one of the faces that it is made of has none.
+    fn rotated(
+        &self,
+        vector: &Vector,
+        orientation: Orientation,
+        (x, x_holes): &Component,
+        (y, y_holes): &Component,
+    ) -> (Vec<f32>, Option<MissingCells>) {
+        let turn = |x: &[f32], y: &[f32]| {
+            let mut rotated = vec![0.0; x.len()];
+            rotate(self.grid, vector.staggering, orientation, x, y, &mut rotated);
+            rotated
+        };
+        if !holes::is_any(x_holes) && !holes::is_any(y_holes) {
+            return (turn(x, y), None);
+        }
+        let (mut x, mut y) = (x.clone(), y.clone());
+        holes::put(&mut x, x_holes, 0.0);
+        holes::put(&mut y, y_holes, 0.0);
+        let rotated = turn(&x, &y);
+        // What becomes no number by them, and by them alone, has no value.
+        holes::put(&mut x, x_holes, f32::NAN);
+        holes::put(&mut y, y_holes, f32::NAN);
+        let with = turn(&x, &y);
+        let holes = with.iter().zip(&rotated).map(|(with, without)| with.is_nan() && !without.is_nan()).collect();
+        (rotated, Some(holes))
     }
 
     fn route_plane<I: Real, O: OutputValue>(
@@ -456,6 +529,7 @@ impl Field<'_> {
         level: usize,
         shape: &[usize],
         values: &[I],
+        holes: Option<&[bool]>,
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
         let stage = match &self.route {
@@ -463,7 +537,7 @@ impl Field<'_> {
             Route::Latlon { .. } => Stage::Regrid,
         };
         let bytes = size_of_val(out) as u64;
-        self.stages.time(stage, bytes, || self.put(level, shape, values, out))
+        self.stages.time(stage, bytes, || self.put(level, shape, values, holes, out))
     }
 
     /// Puts a plane of the model where it goes.
@@ -472,6 +546,7 @@ impl Field<'_> {
         level: usize,
         shape: &[usize],
         values: &[I],
+        holes: Option<&[bool]>,
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
         match &self.route {
@@ -484,22 +559,32 @@ impl Field<'_> {
                         *out = O::from_f64(value.to_f64()).or_fill(*wet);
                     }
                 }
+                let mut missing = 0;
+                if let Some(holes) = holes {
+                    let is_hole = |at: usize| holes[compact::row(n, at / n / n, at / n % n) * n + at % n];
+                    for (_, out) in out.iter_mut().enumerate().filter(|(at, _)| wet[*at] && is_hole(*at)) {
+                        *out = O::FILL;
+                        missing += 1;
+                    }
+                }
                 let dry = mask.dry(level.min(mask.levels() - 1));
-                self.check(level, shape, out, dry, |at| wet[at], 0)
+                let seen = self.check(level, shape, out, dry, |at| wet[at], missing)?;
+                Ok(ValueSummary { missing, ..seen })
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
                 let weights = &levels[level];
                 let land = weights.land();
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;
+                let missing = holes.map_or(0, |holes| weights.apply_around(values, holes, out, O::FILL));
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
-                let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], fills)?;
-                Ok(ValueSummary { uncovered: weights.uncovered(), ..seen })
+                let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], fills + missing)?;
+                Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
             }
         }
     }
 
-    /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones. `dry` cells, which are
+    /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones, which hold fill. `dry` cells, which are
     /// those that are not `wet`, hold fill.
     fn check<O: OutputValue>(
         &self,
@@ -512,11 +597,11 @@ impl Field<'_> {
     ) -> Result<ValueSummary<O>, FieldError> {
         let good = out.len().saturating_sub(dry + uncovered);
         if let Some(range) = plain_range(out, good) {
-            return Ok(ValueSummary { range: Some(range), uncovered: 0 });
+            return Ok(ValueSummary { range: Some(range), ..ValueSummary::nothing() });
         }
         let sums = Sums::of(out);
         if sums.bad == 0 && sums.fills == dry + uncovered {
-            return Ok(ValueSummary { range: sums.range, uncovered: 0 });
+            return Ok(ValueSummary { range: sums.range, ..ValueSummary::nothing() });
         }
         // Something is wrong; now look for it.
         let (mut fills, mut first_bad, mut first_fill) = (0, None, None);
@@ -544,20 +629,6 @@ impl Field<'_> {
             return Err(fail(sums.bad, "are not finite numbers", first));
         }
         Err(fail(fills.abs_diff(uncovered), "hold the fill value", first_fill.unwrap_or(0)))
-    }
-}
-
-/// Puts 0 on closed cell faces that hold NaN or infinity: they take part in the averages onto their neighbours, and no
-/// water passes through them, whatever a model run has there. Numbers stay as they are.
-fn zero_closed_faces(n: usize, mask: &Mask, level: usize, plane: &mut [f32]) {
-    let open = mask.level(level.min(mask.levels() - 1));
-    for (line, open) in open.chunks_exact(n).enumerate() {
-        let start = compact::row(n, line / n, line % n) * n;
-        for (value, open) in plane[start..start + n].iter_mut().zip(open) {
-            if !open && !value.is_finite() {
-                *value = 0.0;
-            }
-        }
     }
 }
 

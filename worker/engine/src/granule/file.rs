@@ -217,6 +217,7 @@ fn put(file: &mut FileMut, name: &str, values: &Values) -> netcdf::Result<()> {
     match values {
         Values::I32(values) => variable.put_values(values, ..),
         Values::F32(values) => variable.put_values(values, ..),
+        Values::F64(values) => variable.put_values(values, ..),
     }
 }
 

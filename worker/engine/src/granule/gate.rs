@@ -125,6 +125,10 @@ fn check_variable(
     if let Storage::Contiguous(values) = &variable.storage {
         let same = match values {
             super::content::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
+            super::content::Values::F64(values) => {
+                let found = found.get_values::<f64, _>(..)?;
+                found.len() == values.len() && found.iter().zip(values.iter()).all(|(a, b)| a.to_bits() == b.to_bits())
+            }
             super::content::Values::F32(values) => {
                 // Bits, so that a NaN in a coordinate compares equal to itself.
                 let found = found.get_values::<f32, _>(..)?;

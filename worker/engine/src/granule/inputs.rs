@@ -1,20 +1,18 @@
 //! Inputs of a recipe: opened, compared with the recipe and the grid, and given their place on the grid.
 
 use super::error::MakeError;
-use super::field::{FieldError, FieldSource, Input, Record, Vector};
+use super::field::{FieldError, FieldSource, InputDataFile, Record, Vector};
 use super::make::Assembly;
 use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
-use crate::mds::{Header, MdsError, MdsFile};
+use crate::mds::MdsError;
 use crate::metadata::attribute::Attributes;
 use crate::metadata::variable::{self, Description};
 use edp_files::ReadAt;
-use edp_protocol::name::{base_name, split_period};
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, GridKind, Location, Mode, wire};
-use edp_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -126,10 +124,11 @@ impl Assembly<'_> {
         }
         let (mut remotes, mut of_reader) = (Vec::new(), Vec::new());
         let (source, placement, levels) = match inputs {
-            [pair] => {
-                let (record, field) = self.open(name, pair, &mut remotes)?;
-                let levels = self.levels(name, &record)?;
+            [files] => {
+                let (record, field) = self.open(name, 0, files, &mut remotes, warnings)?;
+                let levels = self.levels(name, &field, &record)?;
                 let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
+                self.check_gaps(name, &record, placement.horizontal, warnings)?;
                 if self.plan.mode == Mode::Edp2026 && self.name.grid == GridKind::Native {
                     of_reader = self.resources.grid.diagnostics.attributes(&field);
                 }
@@ -157,7 +156,8 @@ impl Assembly<'_> {
             return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
         };
         let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
-        let (first, second) = (self.open(name, first, remotes)?, self.open(name, second, remotes)?);
+        let first = self.open(name, 0, first, remotes, warnings)?;
+        let second = self.open(name, 1, second, remotes, warnings)?;
         let (x, y) = match (first.1 == components.x, second.1 == components.y) {
             (true, true) => (first, second),
             (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
@@ -169,8 +169,8 @@ impl Assembly<'_> {
                 return Err(self.fail(name, why));
             }
         };
-        let levels = self.levels(name, &x.0)?;
-        if self.levels(name, &y.0)? != levels {
+        let levels = self.levels(name, &x.1, &x.0)?;
+        if self.levels(name, &y.1, &y.0)? != levels {
             return Err(
                 self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name()))
             );
@@ -187,20 +187,25 @@ impl Assembly<'_> {
                 return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1)));
             }
         };
+        self.check_gaps(name, &x.0, of_x.horizontal, warnings)?;
+        self.check_gaps(name, &y.0, of_y.horizontal, warnings)?;
         let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
         let vector = Vector { x: x.0, y: y.0, staggering, orientation };
         Ok((FieldSource::Rotated(Box::new(vector)), placement, levels))
     }
 
-    /// Levels of an input that fits the grid; none if it is 2-D.
-    fn levels(&self, name: &str, record: &Record) -> Result<Option<usize>, MakeError> {
+    /// Levels of an input that fits the grid; none if it is 2-D. A third dimension of one is none, unless the grid has one
+    /// level only.
+    fn levels(&self, name: &str, field: &str, record: &Record) -> Result<Option<usize>, MakeError> {
         let (input, grid) = (&record.input, &self.resources.grid.native);
         let size = input.header().llc_size()?;
         if size != grid.n {
             return Err(self.fail(name, format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n)));
         }
-        let wanted = self.resources.target.as_ref().map_or(grid.levels, |target| target.latlon.z.len());
-        match input.header().levels() {
+        let wanted = self.levels_of_grid();
+        let is_flat = || self.resources.grid.diagnostics.placement(field).is_some_and(|place| place.vertical.is_none());
+        match record.found.levels {
+            Some(1) if wanted != 1 || is_flat() => Ok(None),
             Some(levels) if levels != wanted => {
                 Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted}", input.name())))
             }
@@ -208,28 +213,9 @@ impl Assembly<'_> {
         }
     }
 
-    /// Opens a pair of input files; also says which model variable its name speaks of.
-    fn open(&self, name: &str, pair: &[String], remotes: &mut Vec<Remote>) -> Result<(Record, String), MakeError> {
-        let file = |end: &str| {
-            let found = pair.iter().find(|path| path.ends_with(end));
-            found.ok_or_else(|| self.fail(name, format!("its input has no {end} file: {pair:?}")))
-        };
-        let (data_path, meta_path) = (file(".data")?, file(".meta")?);
-        let limit = crate::mds::MAX_HEADER as u64;
-        let meta = self.open_file(meta_path, limit)?;
-        let length = meta.length().map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
-        let mut text = vec![0; length.min(limit + 1) as usize];
-        meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: meta_path.clone(), source })?;
-        let header = Header::parse(meta_path, &text)?;
-        let below = self.recipe.input_below_root(meta_path)?.to_owned();
-        let meta = wire::InputRead { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() };
-        let data = self.open_data(data_path, remotes)?;
-        let input: Input = MdsFile::open(data_path, header, data)?;
-        let stem = base_name(data_path).split('.').next().unwrap_or_default();
-        let field = split_period(stem).map_or(stem, |(variable, _)| variable);
-        self.check_header(name, data_path, field, &input)?;
-        let number = input.record_of(field)?;
-        Ok((Record { input, number, header: meta }, field.to_owned()))
+    /// Levels that a 3-D variable has.
+    pub(super) fn levels_of_grid(&self) -> usize {
+        self.resources.target.as_ref().map_or(self.resources.grid.native.levels, |target| target.latlon.z.len())
     }
 
     /// What was read for some outputs, by path below the source root, with the SHA-256 of every file that was read
@@ -252,37 +238,39 @@ impl Assembly<'_> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
         let (mut found, mut whole) = (BTreeMap::new(), BTreeMap::new());
         for record in outputs.iter().flat_map(|output| output.source.records()) {
-            let (file, header) = (record.input.name(), record.input.header());
-            let path = self.recipe.input_below_root(file)?.to_owned();
-            let planned = self.plan.inputs.get(&path).is_some_and(|version| version.sha256.is_some());
-            if (header.records == 1 || planned) && !fetched.contains(file) {
-                whole.insert(path.clone(), record); // both components of a vector may read it
+            let records = record.input.header().records;
+            found.extend(record.headers.iter().map(|header| (header.path.clone(), header.clone())));
+            for file in &record.files {
+                let path = self.recipe.input_below_root(&file.path)?.to_owned();
+                let planned = self.plan.inputs.get(&path).is_some_and(|version| version.sha256.is_some());
+                if (records == 1 || planned) && !fetched.contains(file.path.as_str()) {
+                    whole.insert(path.clone(), file); // both components of a vector may read it
+                }
+                let input = wire::InputRead { path: path.clone(), size: file.size, sha256: String::new() };
+                found.insert(path, input);
             }
-            found.insert(record.header.path.clone(), record.header.clone());
-            let input = wire::InputRead { path: path.clone(), size: header.byte_length(), sha256: String::new() };
-            found.insert(path, input);
         }
         let mut whole = whole.into_iter().peekable();
-        while let Some((path, record)) = whole.next() {
+        while let Some((path, file)) = whole.next() {
             if whole.peek().is_none() {
                 let _ = spare.recv(); // an error says that the other end is gone
             }
-            let digest = self.digest(record, over)?;
+            let digest = self.digest(file, over)?;
             found.entry(path).and_modify(|input| input.sha256 = digest.as_str().to_owned());
         }
         Ok(found.into_values().collect())
     }
 
     /// SHA-256 of an input.
-    fn digest(&self, record: &Record, over: &AtomicBool) -> Result<Digest, MakeError> {
-        let (file, size) = (record.input.data(), record.input.header().byte_length());
+    fn digest(&self, file: &InputDataFile, over: &AtomicBool) -> Result<Digest, MakeError> {
+        let (data, size) = (&*file.data, file.size);
         let hash = || {
-            let pass = CancellableReader { file, at: 0, size, stop: &[self.cancel, over] };
+            let pass = CancellableReader { file: data, at: 0, size, stop: &[self.cancel, over] };
             self.stages.time(Stage::Hash, size, || Digest::of_reader(pass)).map(|(digest, _)| digest)
         };
-        self.digest_cache.digest(file, hash).map_err(|source| match self.cancel.load(Ordering::Relaxed) {
+        self.digest_cache.digest(data, hash).map_err(|source| match self.cancel.load(Ordering::Relaxed) {
             true => MakeError::Field(FieldError::Cancelled),
-            false => MakeError::Mds(MdsError::Read { file: record.input.name().into(), source }),
+            false => MakeError::Mds(MdsError::Read { file: file.path.clone(), source }),
         })
     }
 
@@ -309,78 +297,6 @@ impl Assembly<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Opens a data file; one on S3 is fetched later.
-    fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
-        let location = path.parse::<Location>()?;
-        if matches!(location, Location::Local(_)) {
-            return self.open_file(path, u64::MAX);
-        }
-        let version = match self.planned(path)? {
-            Some(version) => version.clone(),
-            None => {
-                let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
-                let head = self.stores.head(&location)?.ok_or_else(missing)?;
-                Version::of_object(head.size, head.etag)
-            }
-        };
-        let remote = Remote::new(path, location, &version);
-        remotes.push(remote.clone());
-        Ok(Box::new(remote))
-    }
-
-    /// Opens a file; an object of at most `limit` bytes is fetched at once.
-    fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
-        let fail = |source| MakeError::Input { path: path.into(), source };
-        let location = path.parse::<Location>()?;
-        let planned = self.planned(path)?;
-        let (etag, limit) = match location {
-            Location::Local(_) => (None, u64::MAX),
-            Location::S3 { .. } => (planned.and_then(wanted_tag), limit),
-        };
-        let size = planned.map_or(0, |version| version.size);
-        let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
-        let file = opened.map_err(|error| match error {
-            StoreError::Io { source, .. } => fail(source),
-            error => error.into(),
-        })?;
-        let size = file.length().map_err(fail)?;
-        let found = match file.stamp() {
-            Some(stamp) => Version::of_file(size, stamp.modified()),
-            None => Version::of_object(size, None),
-        };
-        match planned.and_then(|planned| planned.difference(&found)) {
-            Some(difference) => Err(MakeError::InputChanged { path: path.into(), difference }),
-            None => Ok(file),
-        }
-    }
-
-    /// Version of an input when the recipe was planned.
-    fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
-        Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
-    }
-
-    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
-    fn check_header(&self, name: &str, path: &str, field: &str, input: &Input) -> Result<(), MakeError> {
-        let header = input.header();
-        // The model's names have at most eight characters; longer file names are cut to that in headers.
-        let short = |text: &str| text.chars().take(8).collect::<String>();
-        if let [found] = &header.fields[..]
-            && short(found) != short(field)
-        {
-            let why =
-                format!("{path}: its header says that it holds {found}, its name says {field}: one of them is wrong");
-            return Err(self.fail(name, why));
-        }
-        let step = base_name(path).rsplit('.').nth(1).and_then(|digits| digits.parse::<u64>().ok());
-        match (step, header.step) {
-            (Some(named), Some(found)) if named != found => {
-                let why = format!("{path}: its header says step {found}, its name says {named}: one of them is wrong");
-                Err(self.fail(name, why))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// The point of a variable: from the model's list, else from the metadata.

@@ -273,17 +273,22 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
             Some(_) => chunked.push(name.as_str()),
         }
     }
-    match time::encode(&recipe.dynamic_metadata, &plan.time_units) {
+    match time::encode_long(&recipe.dynamic_metadata, &plan.time_units) {
         Err(error) => problems.push(error.to_string()),
         Ok(time) => {
             for (name, wanted) in [("time", vec![time.center]), ("time_bnds", vec![time.start, time.end])] {
                 let variable = file.variable(name);
-                let is_integer =
-                    |found: &netcdf::Variable<'_>| matches!(found.vartype(), NcVariableType::Int(IntType::I32));
-                if variable.as_ref().is_some_and(|found| !is_integer(found)) {
+                // Floating-point numbers where the whole run is longer than 32 bits hold.
+                let is_as_planned = |found: &netcdf::Variable<'_>| match found.vartype() {
+                    NcVariableType::Int(IntType::I32) => time.is_short(),
+                    NcVariableType::Float(FloatType::F64) => plan.mode == Mode::Corrected,
+                    _ => false,
+                };
+                if variable.as_ref().is_some_and(|found| !is_as_planned(found)) {
                     problems.push(format!("{name}: its type is not that of integers of 32 bits"));
                 }
-                match variable.filter(|found| found.len() == wanted.len()).map(|found| found.get_values::<i32, _>(..)) {
+                let wanted: Vec<f64> = wanted.into_iter().map(|time| time as f64).collect();
+                match variable.filter(|found| found.len() == wanted.len()).map(|found| found.get_values::<f64, _>(..)) {
                     None => problems.push(format!("{name}: missing, or not {} values", wanted.len())),
                     Some(Ok(found)) if found == wanted => {}
                     Some(Ok(found)) => problems.push(format!("{name}: {found:?}, planned {wanted:?}")),

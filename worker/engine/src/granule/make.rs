@@ -9,7 +9,7 @@ use super::gate::{self, GateError};
 use super::inputs::Output;
 use super::ordered_steps::SLABS_IN_FLIGHT;
 use super::projection::Directions;
-use super::remote::held_at_once;
+use super::remote::{Remote, held_at_once};
 use super::slab_pipeline::SlabPipeline;
 use super::stages::{Stage, Stages};
 use super::time;
@@ -22,14 +22,14 @@ use crate::metadata::global::{self, Sources};
 use crate::resources::{self, Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
-use edp_protocol::{Digest, Frequency, GridKind, Mode, wire};
+use edp_protocol::{Digest, Frequency, GridKind, Mode, calendar, wire};
 use edp_store::Stores;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 
 /// What was made.
 #[derive(Debug, Clone)]
@@ -165,6 +165,8 @@ pub(super) struct Assembly<'a> {
     pub(super) digest_cache: &'a DigestCache,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
+    /// Objects on S3 that its inputs are, by path.
+    pub(super) remotes: Mutex<HashMap<String, Remote>>,
 }
 
 impl<'a> Assembly<'a> {
@@ -179,7 +181,7 @@ impl<'a> Assembly<'a> {
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
         let (stores, digest_cache) = (cache.stores(), cache.digest_cache());
-        Ok(Assembly { recipe, plan, name, resources, stores, digest_cache, cancel, stages })
+        Ok(Assembly { recipe, plan, name, resources, stores, digest_cache, cancel, stages, remotes: Mutex::default() })
     }
 }
 
@@ -190,8 +192,10 @@ impl Assembly<'_> {
         if outputs.is_empty() {
             return Err(self.fail("-", "the recipe has no variables"));
         }
-        let time = time::encode(&self.recipe.dynamic_metadata, &self.plan.time_units)
-            .map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
+        let (dynamic, units) = (&self.recipe.dynamic_metadata, &self.plan.time_units);
+        let long_time = self.plan.mode == Mode::Corrected && calendar::is_long(units, texts.configuration.model_end);
+        let time = if long_time { time::encode_long(dynamic, units) } else { time::encode(dynamic, units) };
+        let time = time.map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
         let has = |point| outputs.iter().any(|output| output.placement.horizontal == point);
         let wanted = CoordinateSelection {
             mode: self.plan.mode,
@@ -203,6 +207,7 @@ impl Assembly<'_> {
             edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
             codec: resources::codec(&texts.configuration),
             time,
+            long_time,
             time_units: &self.plan.time_units,
             dynamic: &self.recipe.dynamic_metadata,
         };
@@ -281,12 +286,18 @@ impl Assembly<'_> {
             let mask = model.named_mask(name, self.cancel)?;
             return Ok(Masked::Named(mask));
         }
-        Ok(Masked::OfPoint(match output.placement.horizontal {
+        Ok(Masked::OfPoint(self.mask_of(output.placement.horizontal)))
+    }
+
+    /// The mask of a point of the grid.
+    pub(super) fn mask_of(&self, point: HorizontalPoint) -> &Mask {
+        let model = &self.resources.grid;
+        match point {
             HorizontalPoint::C => &model.native.mask_c,
             HorizontalPoint::U => &model.native.mask_w,
             HorizontalPoint::V => &model.native.mask_s,
             HorizontalPoint::Z => model.mask_z(),
-        }))
+        }
     }
 
     fn route<'m>(&self, output: &Output<'_>, mask: &'m Masked<'_>) -> Result<Route<'m>, MakeError> {

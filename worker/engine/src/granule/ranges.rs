@@ -39,6 +39,7 @@ pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ran
             OutputPrecision::Float32 => field.range::<f32>(assembly.cancel)?.map(|range| range.map(f64::from)),
             OutputPrecision::Float64 => field.range::<f64>(assembly.cancel)?,
         };
+        output.release();
         outputs.push((name.clone(), range));
     }
     Ok(Ranges { precision, outputs, warnings })

@@ -8,20 +8,30 @@ use edp_files::ReadAt;
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location};
 use edp_store::Stores;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, Scope};
 
-/// One object, of which size and version are known before it is fetched. Clones share what was fetched.
+/// One object, of which size and version are known before it is fetched. Clones share what was fetched: several outputs
+/// may be made of one object.
 #[derive(Clone)]
 pub(super) struct Remote {
     path: String,
     location: Location,
     etag: Option<String>,
     size: u64,
-    held: Arc<RwLock<Option<Box<dyn ReadAt>>>>,
+    held: Arc<RwLock<FetchedObject>>,
     digest: Arc<OnceLock<Digest>>,
+}
+
+/// An object in memory, as long as somebody needs it.
+#[derive(Default)]
+struct FetchedObject {
+    object: Option<Box<dyn ReadAt>>,
+    /// How often it was asked for and not yet let go.
+    users: usize,
 }
 
 impl Remote {
@@ -41,6 +51,12 @@ impl Remote {
     }
 
     fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
+        // Who asks for an object that is on its way waits for it here.
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if held.object.is_some() {
+            held.users += 1;
+            return Ok(());
+        }
         let fail = |source| MakeError::Input { path: self.path.clone(), source };
         let open = || stores.open(&self.location, self.etag.as_deref(), self.size);
         let object = stages.time(Stage::Fetch, self.size, open)?;
@@ -52,12 +68,16 @@ impl Remote {
         let pass = CancellableReader { file: &*object, at: 0, size: self.size, stop: &[] };
         let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;
         let _ = self.digest.set(digest); // fetched again, it is the same version
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = Some(object);
+        *held = FetchedObject { object: Some(object), users: 1 };
         Ok(())
     }
 
     fn release(&self) {
-        *self.held.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        held.users = held.users.saturating_sub(1);
+        if held.users == 0 {
+            held.object = None;
+        }
     }
 }
 
@@ -67,7 +87,7 @@ impl ReadAt for Remote {
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        match &*self.held.read().unwrap_or_else(PoisonError::into_inner) {
+        match &self.held.read().unwrap_or_else(PoisonError::into_inner).object {
             Some(object) => object.read_exact_at(buffer, offset),
             None => Err(io::Error::other("read before it was fetched; please report this")),
         }
@@ -93,17 +113,16 @@ impl Output<'_> {
     pub(super) fn release(&self) {
         self.remotes.iter().for_each(Remote::release);
     }
-
-    /// Bytes that are fetched for it.
-    fn fetched(&self) -> u64 {
-        self.remotes.iter().map(|remote| remote.size).fold(0, u64::saturating_add)
-    }
 }
 
 /// Most bytes of fetched objects that are in memory at once while so many slabs are in flight, and those of the
 /// one after them are fetched.
 pub(super) fn held_at_once(outputs: &[Output<'_>], in_flight: usize) -> u64 {
-    let sum = |outputs: &[Output<'_>]| outputs.iter().map(Output::fetched).fold(0, u64::saturating_add);
+    let sum = |outputs: &[Output<'_>]| {
+        let objects = outputs.iter().flat_map(|output| &output.remotes);
+        let sizes: BTreeMap<&str, u64> = objects.map(|remote| (remote.path(), remote.size)).collect();
+        sizes.into_values().fold(0, u64::saturating_add)
+    };
     outputs.windows((in_flight + 1).min(outputs.len()).max(1)).map(sum).max().unwrap_or(0)
 }
 

@@ -31,6 +31,8 @@ struct VariableSummary {
     range: Option<Value>,
     /// Wet target cells that no source covers, over all levels.
     uncovered: usize,
+    /// Wet cells for which the inputs have their missing value only, over all levels.
+    missing: usize,
 }
 
 /// What is handed to the writer at once.
@@ -166,6 +168,7 @@ impl Assembly<'_> {
         let attribute = |seen: field::ValueSummary<O>| VariableSummary {
             range: seen.range.map(|range| O::attribute(&range)),
             uncovered: seen.uncovered,
+            missing: seen.missing,
         };
         Ok(seen.into_iter().map(attribute).collect())
     }
@@ -182,6 +185,12 @@ impl Assembly<'_> {
         if seen.uncovered > 0 {
             let (granule, name, count) = (&self.recipe.granule, output.name, seen.uncovered);
             warnings.push(format!("{granule}: {name}: {count} wet target cells have no source in the mapping factors"));
+        }
+        if seen.missing > 0 {
+            let (granule, name, count) = (&self.recipe.granule, output.name, seen.missing);
+            let inputs = output.source.names();
+            warnings
+                .push(format!("{granule}: {name}: {count} wet cells have the missingValue of {inputs}: they are fill"));
         }
         if let Some(valid) = self.valid_range(output)? {
             valid.check(seen.range.as_ref()).map_err(|why| self.fail(output.name, why))?;

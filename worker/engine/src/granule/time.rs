@@ -7,11 +7,18 @@ use jiff::{SpanRound, Unit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedTime {
     /// Start of the period.
-    pub start: i32,
+    pub start: i64,
     /// Its middle.
-    pub center: i32,
+    pub center: i64,
     /// Its end.
-    pub end: i32,
+    pub end: i64,
+}
+
+impl EncodedTime {
+    /// Whether all three fit in 32 bits, as they are written unless the whole run is longer.
+    pub fn is_short(&self) -> bool {
+        [self.start, self.center, self.end].into_iter().all(|time| i32::try_from(time).is_ok())
+    }
 }
 
 /// The reason why a time cannot be written.
@@ -31,8 +38,8 @@ pub enum TimeError {
     /// The units are none that CF knows in this form.
     #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (days, hours, minutes or seconds)")]
     Units(String),
-    /// The time is not a whole number of units, or too many.
-    #[error("{key} {text} is not a 32-bit whole number of '{units}'")]
+    /// The time is no whole number of units, or too many.
+    #[error("{key} {text} is no whole number of '{units}' that can be written")]
     Inexact {
         /// The key of the recipe.
         key: &'static str,
@@ -48,6 +55,23 @@ pub enum TimeError {
 /// # Errors
 /// A time or the units cannot be read, or a time is not a whole 32-bit number of units.
 pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
+    encode_within(i64::from(i32::MIN)..=i64::from(i32::MAX), dynamic, units)
+}
+
+/// The same for the times of a long run, which are written as floating-point numbers.
+///
+/// # Errors
+/// A time or the units cannot be read, or a time is no whole number of units that these hold.
+pub fn encode_long(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
+    const MOST: i64 = 1 << 53;
+    encode_within(-MOST..=MOST, dynamic, units)
+}
+
+fn encode_within(
+    range: std::ops::RangeInclusive<i64>,
+    dynamic: &edp_protocol::recipe::DynamicMetadata,
+    units: &str,
+) -> Result<EncodedTime, TimeError> {
     let (seconds, reference) = parse_units(units).ok_or_else(|| TimeError::Units(units.into()))?;
     let encode_one = |key: &'static str, text: &Option<String>| {
         let text = text.as_deref().ok_or(TimeError::Missing(key))?;
@@ -57,7 +81,7 @@ pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> R
         if since % seconds != 0 {
             return Err(inexact());
         }
-        i32::try_from(since / seconds).map_err(|_| inexact())
+        Some(since / seconds).filter(|time| range.contains(time)).ok_or_else(inexact)
     };
     Ok(EncodedTime {
         start: encode_one("time_coverage_start", &dynamic.time_coverage_start)?,
@@ -119,6 +143,8 @@ mod tests {
         assert!(matches!(encode(&half, "hours since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
         let far = dynamic("1992-01-01T12:00:00", "2092-01-01T12:00:00", "2192-01-01T12:00:00");
         assert!(matches!(encode(&far, "seconds since 1992-01-01T12:00:00"), Err(TimeError::Inexact { .. })));
+        let long = encode_long(&far, "seconds since 1992-01-01T12:00:00").unwrap();
+        assert_eq!((long.start, long.end - long.center, long.is_short()), (0, 3_155_673_600, false));
         for units in ["weeks since 1992-01-01", "hours", "hours since then"] {
             assert_eq!(encode(&half, units), Err(TimeError::Units(units.into())));
         }

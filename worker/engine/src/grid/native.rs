@@ -299,7 +299,7 @@ impl ArraySource<'_> {
                 found: found.iter().rev().copied().collect(),
             });
         }
-        Ok(Some(file.read_record(file.record_of(name)?)?.into_f32()))
+        Ok(Some(file.read_record(file.find(name, 0)?.record)?.into_f32()))
     }
 }
 

@@ -205,6 +205,32 @@ impl Level {
     }
 }
 
+impl Level {
+    /// Corrects what [`Level::apply`] has made of a plane with cells without a value: the mean over the other sources of
+    /// a target cell, with their weights; `fill` where there is none. Gives the number of these.
+    pub fn apply_around<I: Real, O: Real>(&self, plane: &[I], holes: &[bool], out: &mut [O], fill: O) -> usize {
+        let mut missing = 0;
+        for (target, value) in out.iter_mut().enumerate() {
+            let sources = self.sources(target);
+            let is_hole = |source: u32| holes.get(source as usize).copied().unwrap_or_default();
+            if !sources.iter().any(|(source, _)| is_hole(*source)) {
+                continue;
+            }
+            let all: f64 = sources.iter().map(|(_, weight)| weight).sum();
+            let there = sources.iter().filter(|(source, _)| !is_hole(*source));
+            let weights: f64 = there.clone().map(|(_, weight)| weight).sum();
+            if weights == 0.0 {
+                *value = fill;
+                missing += 1;
+            } else {
+                let sum = there.fold(0.0, |sum, &(source, weight)| sum + weight * plane[source as usize].to_f64());
+                *value = O::from_f64(sum * (all / weights));
+            }
+        }
+        missing
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -241,6 +267,27 @@ mod tests {
         for without in [1, 3, 5, usize::MAX] {
             assert!(level.sources(without).is_empty());
         }
+    }
+
+    #[test]
+    fn sources_without_a_value_are_left_out() {
+        // Target 0 has one source, target 1 two, target 2 is land, target 3 uncovered.
+        let weighted = matrix(3, 4, &[(0, 0, 1.0), (1, 1, 0.25), (2, 1, 0.75)]);
+        let level = Level::new(&weighted, vec![false, false, true, false], &[0, 1, 2]).unwrap();
+        let plane = [1.0_f32, 2.0, -999.0];
+        let mut out = [0.0_f32; 4];
+        let mut around = |holes: [bool; 3]| {
+            level.apply(&plane, &mut out, 9.0, 8.0).unwrap();
+            (level.apply_around(&plane, &holes, &mut out, 9.0), out)
+        };
+        assert_eq!(around([false, false, true]), (0, [1.0, 2.0, 9.0, 8.0]));
+        assert_eq!(around([true, true, true]), (2, [9.0, 9.0, 9.0, 8.0]));
+        assert_eq!(around([false; 3]).1[1], 0.25 * 2.0 - 0.75 * 999.0);
+        let nearest = matrix(2, 2, &[(0, 1, 1.0), (1, 0, 1.0)]);
+        let level = Level::new(&nearest, vec![false; 2], &[0, 1]).unwrap();
+        let mut out = [0.0_f64; 2];
+        level.apply(&[-999.0_f32, 5.0], &mut out, 9.0, 8.0).unwrap();
+        assert_eq!((level.apply_around(&[-999.0_f32, 5.0], &[true, false], &mut out, 9.0), out), (1, [5.0, 9.0]));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The `.data` file: big-endian numbers, record by record and level by level.
 
+use super::byte_order;
 use super::error::MdsError;
-use super::header::{Header, MAX_HEADER, Precision};
+use super::header::{FieldLocation, Header, MAX_HEADER, Precision};
 use edp_files::{ReadAt, regular};
 use std::ffi::OsString;
 use std::fs::File;
@@ -118,30 +119,19 @@ impl<R: ReadAt> MdsFile<R> {
         &self.header
     }
 
-    /// The record that holds a field.
-    ///
-    /// The only record of a file is taken whatever it is called: file names say what such a file holds.
+    /// Where a field is in the file; see [`Header::find`].
     ///
     /// # Errors
-    /// There are several records, and none of that name.
-    pub fn record_of(&self, field: &str) -> Result<usize, MdsError> {
-        let (file, field) = (self.name.clone(), field.to_owned());
-        let header = &self.header;
-        if header.records == 1 {
-            return Ok(0);
-        }
-        if header.fields.is_empty() {
-            return Err(MdsError::NoFieldList { file, field, records: header.records });
-        }
-        let position = header.fields.iter().position(|name| *name == field);
-        position.ok_or_else(|| MdsError::NoField { file, field, fields: header.fields.clone() })
+    /// There are several records, and it cannot be said which of them it is.
+    pub fn find(&self, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
+        self.header.find_in(&self.name, field, levels)
     }
 
     /// Reads one level of one record, both counted from 0 (a 2-D file has level 0): the rows of the file one after
     /// the other, on a lat-lon-cap grid 13N rows of N values in the compact layout.
     ///
     /// # Errors
-    /// There is no such record or level, or the file cannot be read.
+    /// There is no such record or level, the file cannot be read, or it is little-endian as its values show.
     pub fn read_plane(&self, record: usize, level: usize) -> Result<Plane, MdsError> {
         let levels = self.header.levels().unwrap_or(1);
         self.check("level", level, levels)?;
@@ -163,7 +153,7 @@ impl<R: ReadAt> MdsFile<R> {
     /// Reads all levels of one record, counted from 0: levels, rows, columns, the last fastest.
     ///
     /// # Errors
-    /// There is no such record, or the file cannot be read.
+    /// There is no such record, the file cannot be read, or it is little-endian as its values show.
     pub fn read_record(&self, record: usize) -> Result<Plane, MdsError> {
         self.check("record", record, self.header.records)?;
         let count = self.header.levels().unwrap_or(1) * self.header.plane();
@@ -179,10 +169,12 @@ impl<R: ReadAt> MdsFile<R> {
 
     // The header guarantees that byte offsets within the file fit in an usize.
     fn read(&self, first: usize, count: usize) -> Result<Plane, MdsError> {
-        match self.header.precision {
-            Precision::F32 => self.numbers(first, count, f32::from_be_bytes).map(Plane::F32),
-            Precision::F64 => self.numbers(first, count, f64::from_be_bytes).map(Plane::F64),
-        }
+        let values = match self.header.precision {
+            Precision::F32 => Plane::F32(self.numbers(first, count, f32::from_be_bytes)?),
+            Precision::F64 => Plane::F64(self.numbers(first, count, f64::from_be_bytes)?),
+        };
+        byte_order::check(&self.name, &values)?;
+        Ok(values)
     }
 
     fn numbers<T, const B: usize>(
@@ -226,8 +218,8 @@ mod tests {
     fn reads_levels_of_records() {
         let header = header(3, "float32", 2, "fldList={'THETA   ' 'SALT    '};");
         let file = MdsFile::open("t.data", header, bytes(2 * 3 * 52)).unwrap();
-        let salt = file.record_of("SALT").unwrap();
-        assert_eq!((salt, file.record_of("THETA").unwrap()), (1, 0));
+        let salt = file.find("SALT", 3).unwrap().record;
+        assert_eq!((salt, file.find("THETA", 3).unwrap().record), (1, 0));
         let Plane::F32(plane) = file.read_plane(salt, 2).unwrap() else { panic!("precision") };
         assert_eq!(plane, (260..312).map(|v| v as f32).collect::<Vec<_>>());
         assert_eq!(file.read_record(1).unwrap(), Plane::F32((156..312).map(|v| v as f32).collect()));
@@ -237,7 +229,7 @@ mod tests {
         );
         assert!(file.read_plane(2, 0).is_err() && file.read_record(2).is_err());
         assert_eq!(
-            file.record_of("UVEL").unwrap_err().to_string(),
+            file.find("UVEL", 3).unwrap_err().to_string(),
             "t.data: no field 'UVEL' among 2 records: THETA, SALT"
         );
     }
@@ -246,10 +238,10 @@ mod tests {
     fn the_only_record_needs_no_name() {
         for fields in ["", "fldList={'OTHER   '};"] {
             let file = MdsFile::open("t.data", header(1, "float32", 1, fields), bytes(52)).unwrap();
-            assert_eq!(file.record_of("THETA").unwrap(), 0);
+            assert_eq!(file.find("THETA", 1).unwrap().record, 0);
         }
         let file = MdsFile::open("t.data", header(1, "float32", 2, ""), bytes(104)).unwrap();
-        assert!(file.record_of("THETA").unwrap_err().to_string().contains("which of 2 records is 'THETA'?"));
+        assert!(file.find("THETA", 1).unwrap_err().to_string().contains("which of 2 records is 'THETA'?"));
     }
 
     #[test]

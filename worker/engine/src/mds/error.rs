@@ -59,22 +59,61 @@ pub enum MdsError {
         /// What would be right.
         expected: String,
     },
-    /// The file holds only one piece of a larger array.
-    #[error(
-        "{file}: dimension {dimension} holds {first} to {last} of {size}: the array is split over several files; \
-         join them first (MITgcm writes whole arrays with useSingleCpuIO)"
-    )]
+    /// The file holds only one piece of a larger array, where a whole one is needed.
+    #[error("{file}: holds a piece of an array only; join the pieces (MITgcm writes whole arrays with useSingleCpuIO)")]
     Piece {
         /// Name of the `.meta` file.
         file: String,
-        /// Dimension, from 1, fastest first.
-        dimension: usize,
-        /// Size of the whole array.
-        size: usize,
-        /// First index in this file, from 1.
-        first: usize,
-        /// Last index in this file.
-        last: usize,
+    },
+    /// Pieces that do not belong together.
+    #[error("{file}: is no piece of the same array as {other}: {why}")]
+    Stranger {
+        /// Name of the `.meta` file.
+        file: String,
+        /// Name of another one.
+        other: String,
+        /// What differs.
+        why: &'static str,
+    },
+    /// Two pieces hold the same values.
+    #[error("{file}: holds cells that {other} holds too: row {row}, column {column} of the whole array")]
+    Overlap {
+        /// Name of a `.meta` file.
+        file: String,
+        /// Name of the other one.
+        other: String,
+        /// A row of the whole array, from 1.
+        row: usize,
+        /// A column of it, from 1.
+        column: usize,
+    },
+    /// Water is in none of the pieces.
+    #[error(
+        "{file}: {cells} cells are in none of its {pieces} pieces although there is water in some of them: {ranges}; \
+         a piece is missing"
+    )]
+    Missing {
+        /// Name of a `.meta` file.
+        file: String,
+        /// Cells that no piece has.
+        cells: usize,
+        /// How many pieces there are.
+        pieces: usize,
+        /// Where they are, and the numbers of the pieces that are not there.
+        ranges: String,
+    },
+    /// The values make sense only with their bytes the other way round.
+    #[error(
+        "{file}: its values are little-endian: {implausible} of {values} are no plausible numbers as they stand, but \
+         are with their bytes the other way round; MITgcm's files are big-endian: swap the bytes"
+    )]
+    ByteOrder {
+        /// Name of the `.data` file.
+        file: String,
+        /// Values of one level that are implausible as they stand.
+        implausible: usize,
+        /// Values of this level that are not 0.
+        values: usize,
     },
     /// The sizes multiply to more than can be addressed.
     #[error("{file}: {records} records of {sizes:?} values are more bytes than can be counted")]
@@ -114,8 +153,8 @@ pub enum MdsError {
         /// The names there are.
         fields: Vec<String>,
     },
-    /// Several records, but no names for them.
-    #[error("{file}: which of {records} records is '{field}'? The header has no fldList")]
+    /// Several records, but no names for them, or names from which it does not follow.
+    #[error("{file}: which of {records} records is '{field}'? The header has no fldList with a name for each")]
     NoFieldList {
         /// Name of the file.
         file: String,

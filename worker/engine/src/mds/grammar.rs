@@ -1,6 +1,7 @@
 //! The grammar of `.meta` files: items `key = [ values ];` or `key = { strings };`.
 
 use super::error::MdsError;
+use std::borrow::Cow;
 
 /// One `key = [ values ];`.
 #[derive(Debug)]
@@ -46,7 +47,8 @@ pub(super) struct Items<'a> {
 impl<'a> Items<'a> {
     /// Takes a text apart; `file` appears in errors.
     pub(super) fn read(file: &'a str, text: &[u8]) -> Result<Items<'a>, MdsError> {
-        let items = Reader { file, text, at: 0, line: 1 }.items()?;
+        let text = without_mark(text);
+        let items = Reader { file, text: &text, at: 0, line: 1 }.items()?;
         Ok(Items { file, items })
     }
 
@@ -66,7 +68,12 @@ impl<'a> Items<'a> {
 }
 
 /// Keys that may stand only once, since it would matter which of them holds.
-const SINGLE: [&str; 7] = ["nDims", "dimList", "dataprec", "format", "nrecords", "fldList", "timeStepNumber"];
+const SINGLE: [&str; 8] =
+    ["nDims", "dimList", "map2glob", "dataprec", "format", "nrecords", "fldList", "timeStepNumber"];
+
+/// Further keys that are read. The values of all others are passed over whatever they are: MITgcm writes the title of
+/// a run between apostrophes as it is, apostrophes included.
+const READ: [&str; 3] = ["nFlds", "timeInterval", "missingValue"];
 
 #[derive(Debug, PartialEq)]
 enum Token {
@@ -106,6 +113,10 @@ impl Reader<'_> {
                 return Err(MdsError::RepeatedKey { file: self.file.into(), line, key });
             }
             self.mark(b'=', "'=' after the key")?;
+            if !SINGLE.contains(&key.as_str()) && !READ.contains(&key.as_str()) {
+                self.pass_over()?;
+                continue;
+            }
             let close = match self.token()? {
                 Token::Mark(b'[') => b']',
                 Token::Mark(b'{') => b'}',
@@ -122,6 +133,39 @@ impl Reader<'_> {
             }
             self.mark(b';', "';' after the closing bracket")?;
             items.push(Item { key, line, values });
+        }
+    }
+
+    /// Passes over the value of a key that nobody reads, whatever stands in it: up to the first ';' that follows the
+    /// closing bracket of the value (if it has brackets) and comes before another key or the end of the file.
+    fn pass_over(&mut self) -> Result<(), MdsError> {
+        self.skip_blanks();
+        let close = match self.text.get(self.at) {
+            Some(b'[') => Some(b']'),
+            Some(b'{') => Some(b'}'),
+            _ => None,
+        };
+        let (begin, line) = (self.at, self.line);
+        while let Some(length) = self.text[self.at..].iter().position(|&c| c == b';') {
+            let value = self.text[begin..self.at + length].trim_ascii_end();
+            self.line += self.text[self.at..=self.at + length].iter().filter(|&&c| c == b'\n').count();
+            self.at += length + 1;
+            let closed = close.is_none_or(|close| value.len() > 1 && value.last() == Some(&close));
+            if closed && self.is_before_an_item() {
+                return Ok(());
+            }
+        }
+        (self.at, self.line) = (self.text.len(), line);
+        Err(self.error("';' after the value of this key", &Token::End))
+    }
+
+    /// Whether a key and '=' follow, or the end of the file.
+    fn is_before_an_item(&self) -> bool {
+        let mut ahead = Reader { file: self.file, text: self.text, at: self.at, line: self.line };
+        match ahead.token() {
+            Ok(Token::End) => true,
+            Ok(Token::Word(_)) => matches!(ahead.token(), Ok(Token::Mark(b'='))),
+            _ => false,
         }
     }
 
@@ -171,6 +215,21 @@ impl Reader<'_> {
             self.line += rest[..skip].iter().filter(|&&c| c == b'\n').count();
             self.at += skip;
         }
+    }
+}
+
+/// The text without the byte order mark that some editors put before it; one in UTF-16, as UTF-8.
+fn without_mark(text: &[u8]) -> Cow<'_, [u8]> {
+    let wide = |text: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = text.as_chunks().0.iter().map(|bytes| unit(*bytes));
+        let text: String = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        Cow::Owned(text.into_bytes())
+    };
+    match text {
+        [0xef, 0xbb, 0xbf, text @ ..] => Cow::Borrowed(text),
+        [0xff, 0xfe, text @ ..] => wide(text, u16::from_le_bytes),
+        [0xfe, 0xff, text @ ..] => wide(text, u16::from_be_bytes),
+        text => Cow::Borrowed(text),
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Header {
     file: String,
     sizes: Vec<usize>,
     length: u64,
+    piece: Option<ArrayPiece>,
     /// Element type.
     pub precision: Precision,
     /// Number of records, at least 1.
@@ -44,18 +45,56 @@ pub struct Header {
     pub interval: Vec<f64>,
     /// `missingValue`; `None` also if unreadable. Land is known from the grid, not from this value.
     pub missing: Option<f64>,
-    /// Names of the records, empty or one for each (`fldList`).
+    /// Names of the fields (`fldList`): none, one for each record, or fewer, where records are single levels
+    /// (see [`Header::find`]).
     pub fields: Vec<String>,
 }
 
+/// Where the values of a file lie in the array that it is a piece of. MITgcm writes such files, one for each tile,
+/// without `useSingleCpuIO`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayPiece {
+    /// First column and row of the whole array that are in this piece, from 0.
+    pub first: [usize; 2],
+    /// Columns and rows of this piece.
+    pub sizes: [usize; 2],
+    /// By how many columns and rows of the whole array each row of this piece lies further on than the one before
+    /// (`map2glob`): 0 and 1, but on the folded faces of a compact grid.
+    pub stride: [usize; 2],
+}
+
+/// Where a field is in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldLocation {
+    /// Its record, from 0; the first of them if its levels are records.
+    pub record: usize,
+    /// Its number of levels, none if it is 2-D.
+    pub levels: Option<usize>,
+    /// Whether its levels are records of a 2-D file, one after the other, as in pickups.
+    pub by_records: bool,
+}
+
 impl Header {
-    /// Reads the text of a `.meta` file; `name` appears in errors.
+    /// Reads the text of the `.meta` file of a whole array; `name` appears in errors.
     ///
     /// White space, comments and unknown keys do not matter.
     ///
     /// # Errors
-    /// The text does not follow the grammar, a required key is missing, or keys contradict each other.
+    /// The text does not follow the grammar, a required key is missing, keys contradict each other, or the file is only
+    /// a piece of an array.
     pub fn parse(name: &str, text: &[u8]) -> Result<Header, MdsError> {
+        let header = Header::parse_any(name, text)?;
+        match header.piece {
+            None => Ok(header),
+            Some(_) => Err(MdsError::Piece { file: name.into() }),
+        }
+    }
+
+    /// Reads the text of the `.meta` file of an array, or of a piece of one.
+    ///
+    /// # Errors
+    /// The text does not follow the grammar, a required key is missing, or keys contradict each other.
+    pub fn parse_any(name: &str, text: &[u8]) -> Result<Header, MdsError> {
         if text.len() > MAX_HEADER {
             let (size, limit) = (text.len() as u64, MAX_HEADER as u64);
             return Err(MdsError::TooLarge { file: name.into(), size, limit });
@@ -65,7 +104,7 @@ impl Header {
         let (count, nrecords) = (items.required("nDims")?, items.required("nrecords")?);
         let dimensions = count.number(name, 2..=3)?;
         let records = nrecords.number(name, 1..=usize::MAX)?;
-        let sizes = sizes(name, items.required("dimList")?, dimensions)?;
+        let (sizes, piece) = sizes(name, items.required("dimList")?, dimensions, items.get("map2glob"))?;
         let precision = match items.get("dataprec") {
             Some(item) => precision(name, item)?,
             None => match items.get("format") {
@@ -86,15 +125,20 @@ impl Header {
         {
             return Err(item.error(name, format!("{}, the number of names in fldList", fields.len())));
         }
-        let length = length(&sizes, records, precision).ok_or_else(|| MdsError::Overflow {
-            file: name.into(),
-            sizes: sizes.clone(),
-            records,
-        })?;
+        let overflow = || MdsError::Overflow { file: name.into(), sizes: sizes.clone(), records };
+        let whole = length(&sizes, records, precision).ok_or_else(overflow)?;
+        let length = match &piece {
+            None => whole,
+            Some(ArrayPiece { sizes: [columns, rows], .. }) => {
+                let own = [*columns, *rows].into_iter().chain(sizes.get(2).copied()).collect::<Vec<_>>();
+                length(&own, records, precision).ok_or_else(overflow)?
+            }
+        };
         Ok(Header {
             file: name.into(),
             sizes,
             length,
+            piece,
             precision,
             records,
             step,
@@ -104,7 +148,7 @@ impl Header {
         })
     }
 
-    /// Sizes of the dimensions, fastest first: columns, rows and, in 3-D files, levels.
+    /// Sizes of the dimensions of the whole array, fastest first: columns, rows and, in 3-D files, levels.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
@@ -135,6 +179,73 @@ impl Header {
     pub fn byte_length(&self) -> u64 {
         self.length
     }
+
+    /// Name of the file, as it appears in errors.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Where the values lie in the array, if they are only a piece of it.
+    pub fn piece(&self) -> Option<&ArrayPiece> {
+        self.piece.as_ref()
+    }
+
+    /// The header of the whole array; `None` if its size cannot be counted, which no header of a piece allows.
+    pub(super) fn whole(&self) -> Option<Header> {
+        let length = length(&self.sizes, self.records, self.precision)?;
+        Some(Header { piece: None, length, ..self.clone() })
+    }
+
+    /// Where a field is. `levels` is the number of levels of the grid, for files whose records are single levels: there
+    /// fields with levels come first, and 2-D ones after them.
+    ///
+    /// The only record of a file is taken whatever it is called: file names say what such a file holds.
+    ///
+    /// # Errors
+    /// No field has this name, or it cannot be said which of the records it is.
+    pub fn find(&self, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
+        self.find_in(&self.file, field, levels)
+    }
+
+    /// The same, with the name of the file in errors.
+    pub(super) fn find_in(&self, file: &str, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
+        let one = |record| FieldLocation { record, levels: self.levels(), by_records: false };
+        let names = self.fields.len();
+        if self.records == 1 {
+            return Ok(one(0));
+        }
+        let unclear = || MdsError::NoFieldList { file: file.into(), field: field.into(), records: self.records };
+        if names == 0 {
+            return Err(unclear());
+        }
+        let position = self.fields.iter().position(|name| is_field(name, field)).ok_or_else(|| MdsError::NoField {
+            file: file.into(),
+            field: field.into(),
+            fields: self.fields.clone(),
+        })?;
+        if names == self.records {
+            return Ok(one(position));
+        }
+        // So many more records than names there are, because fields have several levels.
+        let more = self.records.checked_sub(names).filter(|_| self.levels().is_none());
+        let with_levels = match (more, levels.checked_sub(1)) {
+            (Some(more), Some(below @ 1..)) if more % below == 0 && more / below <= names => more / below,
+            _ => return Err(unclear()),
+        };
+        Ok(if position < with_levels {
+            FieldLocation { record: position * levels, levels: Some(levels), by_records: true }
+        } else {
+            let record = with_levels * levels + (position - with_levels);
+            FieldLocation { record, levels: None, by_records: true }
+        })
+    }
+}
+
+/// Whether a name of a header stands for a variable: the model's names have at most eight characters, and longer ones
+/// are cut to that.
+pub fn is_field(name: &str, variable: &str) -> bool {
+    let short = |text: &str| text.chars().take(8).collect::<String>();
+    name == variable || short(name) == short(variable)
 }
 
 fn length(sizes: &[usize], records: usize, precision: Precision) -> Option<u64> {
@@ -144,23 +255,45 @@ fn length(sizes: &[usize], records: usize, precision: Precision) -> Option<u64> 
     (length <= usize::MAX / 2).then_some(length as u64)
 }
 
-fn sizes(file: &str, item: &Item, dimensions: usize) -> Result<Vec<usize>, MdsError> {
+/// Sizes of the whole array, and what of it is in the file, if not all.
+fn sizes(
+    file: &str,
+    item: &Item,
+    dimensions: usize,
+    map: Option<&Item>,
+) -> Result<(Vec<usize>, Option<ArrayPiece>), MdsError> {
     let numbers = item.numbers(file, 1..=usize::MAX)?;
     if numbers.len() != 3 * dimensions {
         return Err(item.error(file, format!("{dimensions} triples of size, first, last (nDims is {dimensions})")));
     }
-    let mut sizes = Vec::with_capacity(dimensions);
-    for (index, triple) in numbers.chunks_exact(3).enumerate() {
-        let (size, first, last) = (triple[0], triple[1], triple[2]);
-        if first > last || last > size {
-            return Err(item.error(file, "first <= last <= size in each triple".into()));
-        }
-        if (first, last) != (1, size) {
-            return Err(MdsError::Piece { file: file.into(), dimension: index + 1, size, first, last });
-        }
-        sizes.push(size);
+    let triples = numbers.as_chunks::<3>().0;
+    if triples.iter().any(|&[size, first, last]| first > last || last > size) {
+        return Err(item.error(file, "first <= last <= size in each triple".into()));
     }
-    Ok(sizes)
+    let sizes: Vec<usize> = triples.iter().map(|&[size, ..]| size).collect();
+    if triples.iter().all(|&[size, first, last]| (first, last) == (1, size)) {
+        return Ok((sizes, None));
+    }
+    if triples.iter().skip(2).any(|&[size, first, last]| (first, last) != (1, size)) {
+        return Err(item.error(file, "all levels in each piece".into()));
+    }
+    let mut stride = [0, 1];
+    if let Some(map) = map {
+        let numbers = map.numbers(file, 0..=sizes[0].max(sizes[1]))?;
+        stride = numbers.try_into().map_err(|_| map.error(file, "two integers".into()))?;
+    }
+    let [[_, first_column, last_column], [_, first_row, last_row]] = [triples[0], triples[1]];
+    let own = [last_column - first_column + 1, last_row - first_row + 1];
+    let piece = ArrayPiece { first: [first_column - 1, first_row - 1], sizes: own, stride };
+    // The last row is the furthest on; all are in the array if it is.
+    let end = |axis: usize, length: usize| {
+        let last = (own[1] - 1).checked_mul(stride[axis])?.checked_add(piece.first[axis])?.checked_add(length)?;
+        (last <= sizes[axis]).then_some(())
+    };
+    if end(0, own[0]).and(end(1, 1)).is_none() {
+        return Err(map.unwrap_or(item).error(file, format!("all rows of the piece within the sizes {sizes:?}")));
+    }
+    Ok((sizes, Some(piece)))
 }
 
 fn precision(file: &str, item: &Item) -> Result<Precision, MdsError> {
@@ -174,8 +307,8 @@ fn precision(file: &str, item: &Item) -> Result<Precision, MdsError> {
 
 /// Names are padded with blanks to 8 characters; only the leading word counts.
 fn fields(file: &str, item: &Item, records: usize) -> Result<Vec<String>, MdsError> {
-    if item.values.len() != records {
-        return Err(item.error(file, format!("{records} names, one for each record (nrecords is {records})")));
+    if item.values.len() > records {
+        return Err(item.error(file, format!("{records} names at most, the number of records (nrecords)")));
     }
     let word = |text: &String| -> String {
         text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
@@ -256,6 +389,92 @@ mod tests {
         let mut bytes = b"title = { 'Sch\xf6n' };".to_vec();
         bytes.extend(SURFACE.as_bytes());
         assert_eq!(Header::parse("x.meta", &bytes).unwrap(), parse(SURFACE).unwrap());
+        for title in [
+            "{ 'Menemenlis' run; v4r4 [b]' }",
+            "{ 'L'Atlantique' }",
+            "{ \"quoted\" and 'not }; closed }",
+            "[ 1, 'a' } ]",
+            "{ 'x = 1; y = 2' }",
+            "{ 'over\ntwo lines' }",
+            "12",
+            "{ }",
+        ] {
+            assert_eq!(
+                parse(&format!("simulation = {title};\n{SURFACE}")).unwrap(),
+                parse(SURFACE).unwrap(),
+                "{title}"
+            );
+        }
+        assert!(message(" title = { 'no end' ").contains("line 1: expected ';' after the value of this key"));
+    }
+
+    #[test]
+    fn editors_may_have_put_a_mark_before_it() {
+        let mut bytes = vec![0xef, 0xbb, 0xbf];
+        bytes.extend(SURFACE.replace('\n', "\r\n").into_bytes());
+        assert_eq!(Header::parse("x.meta", &bytes).unwrap(), parse(SURFACE).unwrap());
+        let units = || [0xfeff].into_iter().chain(SURFACE.encode_utf16());
+        let little: Vec<u8> = units().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = units().flat_map(u16::to_be_bytes).collect();
+        for wide in [little, big] {
+            assert_eq!(Header::parse("x.meta", &wide).unwrap(), parse(SURFACE).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_piece_says_where_it_lies() {
+        let piece = |dims: &str, map: &str| {
+            let text = SURFACE.replace("90,    1,   90,\n  1170,    1, 1170\n ];", &format!("{dims}];{map}"));
+            Header::parse_any("x.meta", text.as_bytes())
+        };
+        let header = piece("90, 1, 90, 1170, 586, 1170", "").unwrap();
+        let want = ArrayPiece { first: [0, 585], sizes: [90, 585], stride: [0, 1] };
+        assert_eq!((header.piece(), header.sizes()), (Some(&want), &[90, 1170][..]));
+        assert_eq!((header.byte_length(), header.llc_size().unwrap()), (210_600, 90));
+        assert_eq!(header.whole().unwrap(), parse(SURFACE).unwrap());
+        // a tile of face 4: 30 x 30 cells, of which each row lies three rows below the one before
+        let header = piece("90, 31, 60, 1170, 632, 661", " map2glob = [ 0, 3 ];").unwrap();
+        assert_eq!(header.piece(), Some(&ArrayPiece { first: [30, 631], sizes: [30, 30], stride: [0, 3] }));
+        for (dims, map, expected) in [
+            ("90, 1, 90, 1170, 1100, 1129", " map2glob = [ 0, 3 ];", "map2glob = 0, 3: expected all rows"),
+            ("90, 61, 90, 1170, 1, 2", " map2glob = [ 30, 0 ];", "map2glob = 30, 0: expected all rows"),
+            ("90, 1, 30, 1170, 1, 30", " map2glob = [ 3 ];", "map2glob = 3: expected two integers"),
+        ] {
+            let message = piece(dims, map).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+        let levels = THREE.replace("50 1 50", "50 1 25");
+        assert!(message(&levels).contains("expected all levels in each piece"));
+    }
+
+    #[test]
+    fn levels_may_be_records() {
+        // a pickup of the model: four fields of 23 levels, then two of one level
+        let pickup = |names: &str, records: usize| {
+            let text = format!(
+                "nDims=[2]; dimList=[20,1,20,16,1,16]; dataprec=['float64']; nrecords=[{records}]; fldList={{{names}}};"
+            );
+            parse(&text).unwrap()
+        };
+        let names = "'Uvel    ' 'Vvel    ' 'Theta   ' 'Salt    ' 'EtaN    ' 'dEtaHdt '";
+        let header = pickup(names, 4 * 23 + 2);
+        let with = |record| FieldLocation { record, levels: Some(23), by_records: true };
+        let without = |record| FieldLocation { record, levels: None, by_records: true };
+        assert_eq!(header.find("Uvel", 23).unwrap(), with(0));
+        assert_eq!(header.find("Salt", 23).unwrap(), with(69));
+        assert_eq!(header.find("EtaN", 23).unwrap(), without(92));
+        assert_eq!(header.find("dEtaHdt", 23).unwrap(), without(93));
+        assert!(header.find("Nothing", 23).unwrap_err().to_string().contains("no field 'Nothing'"));
+        for levels in [0, 1, 22, 50] {
+            let error = header.find("Uvel", levels).unwrap_err().to_string();
+            assert!(error.contains("which of 94 records is 'Uvel'"), "{levels}: {error}");
+        }
+        assert_eq!(
+            pickup("'A' 'B'", 2).find("B", 23).unwrap(),
+            FieldLocation { record: 1, levels: None, by_records: false }
+        );
+        assert_eq!(pickup("'A'", 23).find("A", 23).unwrap(), with(0));
+        assert_eq!(pickup("'LONGNAME'", 1).find("LONGNAMES", 23).unwrap().record, 0);
     }
 
     #[test]
@@ -279,12 +498,12 @@ mod tests {
             ("nDims = [   2 ]", "nDims = [ 3 ]", "line 2: dimList = 90, 1, 90, 1170, 1, 1170: expected 3 triples"),
             ("nDims = [   2 ]", "nDims = [ 4 ]", "line 1: nDims = 4: expected integers from 2 to 3"),
             ("nDims = [   2 ]", "nDims = [ 2 2 ]", "expected one integer"),
-            (" 1, 1170", " 1, 585", "dimension 2 holds 1 to 585 of 1170"),
+            (" 1, 1170", " 1, 585", "x.meta: holds a piece of an array only"),
             ("90,    1,   90", "0, 1, 0", "expected integers of at least 1"),
             ("90,    1,   90", "90, 1, 91", "expected first <= last <= size"),
             ("float32", "float16", "line 6: dataprec = float16: expected 'float32' or 'float64'"),
             ("dataprec", "datapreC", "the key 'dataprec' is missing"),
-            ("nrecords = [      1 ]", "nrecords = [ 2 ]", "expected 2 names, one for each record"),
+            (" 'SSHNOIBC'", " 'SSHNOIBC' 'SSH     '", "expected 1 names at most, the number of records"),
             ("nrecords = [      1 ]", "nrecords = [ 0 ]", "nrecords = 0: expected integers of at least 1"),
             ("nrecords = [      1 ]", "nrecords = [ ]", "nrecords = : expected one integer"),
             ("nFlds = [    1 ]", "nFlds = [ 2 ]", "nFlds = 2: expected 1, the number of names"),

@@ -1,11 +1,16 @@
 //! MITgcm output: `.meta` headers, `.data` arrays, the compact LLC layout.
 
+mod byte_order;
 pub mod compact;
 mod data;
 mod error;
 mod grammar;
 mod header;
+mod pieces;
+#[cfg(test)]
+mod real_data_tests;
 
 pub use data::{MdsFile, Plane};
 pub use error::MdsError;
-pub use header::{Header, MAX_HEADER, Precision};
+pub use header::{ArrayPiece, FieldLocation, Header, MAX_HEADER, Precision, is_field};
+pub use pieces::{PiecedArray, UncoveredCells, describe_gaps};

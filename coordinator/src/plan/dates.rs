@@ -1,0 +1,362 @@
+//! Times of results as their headers have them: held against the times that the configuration gives to their steps, and
+//! taken where a mean is of no calendar day or month, or where it is asked for.
+
+use super::few;
+use super::headers::{HeaderCache, HeaderSummary};
+use super::inventory::Pair;
+use super::problem::Problem;
+use super::survey::StepInputs;
+use edp_engine::metadata::configuration::Configuration;
+use edp_protocol::calendar::{self, CalendarError, ClockComparison, Period};
+use edp_protocol::{Frequency, Mode};
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Steps between the first and the last of a dataset of which the headers are read.
+const BETWEEN: usize = 16;
+
+/// Whose times granules get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DateSource {
+    /// The model's start and as many steps of the configured length. HeaderCache that say otherwise are an error.
+    #[default]
+    Steps,
+    /// The headers' `timeInterval`.
+    Header,
+}
+
+/// What decides times.
+pub(super) struct DateRules<'a> {
+    pub(super) mode: Mode,
+    pub(super) frequency: Frequency,
+    pub(super) configuration: &'a Configuration,
+    pub(super) headers: &'a HeaderCache,
+    pub(super) source: DateSource,
+    /// The job, for messages.
+    pub(super) place: &'a str,
+}
+
+/// The times of the results of one job.
+#[derive(Debug, Default)]
+pub(super) struct ResultDates {
+    /// Seconds from the model's start: the beginning, where a header has one, and the end.
+    by_header: BTreeMap<u64, (Option<f64>, f64)>,
+    /// Whether the ends are the headers'.
+    ends: bool,
+    /// Whether the beginnings are the headers'.
+    starts: bool,
+}
+
+impl ResultDates {
+    /// The times of a step.
+    ///
+    /// # Errors
+    /// The time cannot be written, or is a mean over nothing.
+    pub(super) fn period(&self, clocks: &DateRules<'_>, step: u64) -> Result<Period, CalendarError> {
+        let DateRules { mode, frequency, configuration, .. } = *clocks;
+        let (t0, model_end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
+        let told = self.by_header.get(&step);
+        let end = match told.filter(|_| self.ends) {
+            Some((_, end)) => {
+                after(t0, *end).ok_or(CalendarError::Beyond { step, start: t0, step_seconds: seconds })?
+            }
+            None => calendar::end_of_step(t0, seconds, step)?,
+        };
+        let start = told.filter(|_| self.starts).and_then(|(start, _)| after(t0, (*start)?));
+        match start.filter(|start| *start < end) {
+            Some(start) => Ok(calendar::between(start, end)),
+            None => calendar::period_until(mode, frequency, t0, model_end, end, step),
+        }
+    }
+
+    /// Whether the date of a step is another than by the configuration.
+    pub(super) fn differs(&self, clocks: &DateRules<'_>, step: u64) -> bool {
+        let configuration = clocks.configuration;
+        let by_step = calendar::end_of_step(configuration.model_start, configuration.step_seconds, step);
+        let told = self.by_header.get(&step).filter(|_| self.ends);
+        told.is_some_and(|(_, end)| after(configuration.model_start, *end) != by_step.ok())
+    }
+}
+
+impl DateRules<'_> {
+    /// Holds the headers of some steps of each variable against the configuration, and reads those of all steps where the
+    /// times of granules are taken from them. Also gives what is odd.
+    ///
+    /// # Errors
+    /// HeaderCache contradict the configuration.
+    pub(super) fn dates(&self, records: &[StepInputs]) -> Result<(ResultDates, Vec<String>), Problem> {
+        let mut warnings = Vec::new();
+        let samples: Vec<(u64, &Pair)> = sampled(records.len()).flat_map(|at| pairs(&records[at])).collect();
+        self.headers.load(samples.iter().map(|(_, pair)| *pair));
+        let (mut unreadable, mut differing, mut unrelated) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut told: Vec<(u64, Arc<HeaderSummary>)> = Vec::new();
+        for (step, pair) in samples {
+            match self.headers.of(pair) {
+                Err(error) => drop(unreadable.insert(error)),
+                Ok(header) => match self.clock(step, &header) {
+                    None | Some(ClockComparison::Agrees) => told.push((step, header)),
+                    Some(ClockComparison::Differs) => {
+                        differing.push((step, pair));
+                        told.push((step, header));
+                    }
+                    Some(ClockComparison::Unrelated) => unrelated.push(pair.meta.as_str()),
+                },
+            }
+        }
+        if let Some(first) = unreadable.first() {
+            let more = unreadable.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more like this)") };
+            warnings.push(format!("{}: {first}{more}; its recipe is written, and fails when it is made", self.place));
+        }
+        if !unrelated.is_empty() {
+            let (count, files) = (unrelated.len(), few(&unrelated));
+            warnings.push(format!(
+                "{}: the timeInterval of {count} headers has nothing to do with their steps, as if they were copied: \
+                 {files}; times are by the steps",
+                self.place
+            ));
+        }
+        let by_header = self.source == DateSource::Header;
+        if let Some(&(step, pair)) = differing.first().filter(|_| !by_header) {
+            let problem = self.contradiction(step, pair, differing.len() - 1);
+            if self.mode == Mode::Corrected {
+                return Err(problem);
+            }
+            warnings.push(format!("{problem}; times are by the steps, as by EDP"));
+        }
+        if self.mode != Mode::Corrected {
+            return Ok((ResultDates::default(), warnings));
+        }
+        let uncommon = told.iter().find_map(|(step, header)| self.is_no_unit(*step, header, by_header));
+        let mut dates = ResultDates { ends: by_header, starts: uncommon.is_some(), ..ResultDates::default() };
+        if let Some(days) = uncommon {
+            let unit = if self.frequency == Frequency::Day { "days" } else { "months" };
+            warnings.push(format!(
+                "{}: these means are of no calendar {unit}, but of {days:.3} days, say: their periods are those of the \
+                 headers (timeInterval)",
+                self.place
+            ));
+        }
+        if dates.ends || dates.starts {
+            self.read_all(records, &mut dates)?;
+        }
+        Ok((dates, warnings))
+    }
+
+    /// Takes the times of all steps from the header of the first of their inputs.
+    fn read_all(&self, records: &[StepInputs], dates: &mut ResultDates) -> Result<(), Problem> {
+        let firsts: Vec<(u64, &Pair)> = records.iter().filter_map(|record| pairs(record).next()).collect();
+        self.headers.load(firsts.iter().map(|(_, pair)| *pair));
+        let mut without = Vec::new();
+        for (step, pair) in firsts {
+            let header = self.headers.of(pair).ok();
+            let header = header.filter(|header| self.clock(step, header) != Some(ClockComparison::Unrelated));
+            match header.as_deref().map(|header| &header.interval[..]) {
+                Some([end]) => drop(dates.by_header.insert(step, (None, *end))),
+                Some([start, end]) => drop(dates.by_header.insert(step, (Some(*start), *end))),
+                _ => without.push(pair.meta.clone()),
+            }
+        }
+        match without.is_empty() || !dates.ends {
+            true => Ok(()),
+            false => Err(Problem::NoInterval { place: self.place.into(), files: without }),
+        }
+    }
+
+    /// How the time of a header fits to its step; none if it has none.
+    fn clock(&self, step: u64, header: &HeaderSummary) -> Option<ClockComparison> {
+        let seconds = self.configuration.step_seconds;
+        let by_step = i64::try_from(step).ok()?.checked_mul(seconds)?;
+        header.interval.last().map(|end| calendar::compare_clocks(by_step, seconds, *end))
+    }
+
+    /// Length in days of a mean that is of no calendar unit by its header; none if it is.
+    fn is_no_unit(&self, step: u64, header: &HeaderSummary, by_header: bool) -> Option<f64> {
+        let [first, last] = header.interval[..] else { return None };
+        let Configuration { model_start, model_end, step_seconds, .. } = *self.configuration;
+        let end = match by_header {
+            true => after(model_start, last),
+            false => calendar::end_of_step(model_start, step_seconds, step).ok(),
+        }?;
+        let midnight = end.time() == Time::midnight();
+        let is_end_of_unit = match self.frequency {
+            Frequency::Day => midnight,
+            Frequency::Month => midnight && end.day() == 1,
+            Frequency::Snapshot => return None,
+        };
+        let (days, unit) = ((last - first) / 86_400.0, {
+            let unit = calendar::period_until(self.mode, self.frequency, model_start, model_end, end, step).ok()?;
+            unit.end.duration_since(unit.start).as_secs_f64() / 86_400.0
+        });
+        // Starts of real headers are late by a step or by a day and a half; a mean of five days is of no day all the same.
+        let is_as_long = (0.5..1.5).contains(&(days / unit)) || first <= step_seconds as f64;
+        ((!is_end_of_unit && end != model_end) || !is_as_long).then_some(days)
+    }
+
+    fn contradiction(&self, step: u64, pair: &Pair, more: usize) -> Problem {
+        let Configuration { model_start, step_seconds, .. } = *self.configuration;
+        let end = self.headers.of(pair).ok().and_then(|header| header.interval.last().copied());
+        let date = |time: Option<DateTime>| time.map_or_else(|| "no date".into(), calendar::text);
+        Problem::Dates {
+            place: self.place.into(),
+            file: pair.meta.clone(),
+            header: date(end.and_then(|end| after(model_start, end))),
+            step,
+            planned: date(calendar::end_of_step(model_start, step_seconds, step).ok()),
+            more,
+        }
+    }
+}
+
+/// Places of the first, the last, and some between, of so many.
+fn sampled(count: usize) -> impl Iterator<Item = usize> {
+    let most = (BETWEEN + 2).min(count);
+    (0..most).map(move |at| if most < 2 { 0 } else { at * (count - 1) / (most - 1) })
+}
+
+/// The first pair of each input of a record, each once.
+fn pairs(record: &StepInputs) -> impl Iterator<Item = (u64, &Pair)> {
+    let mut seen = BTreeSet::new();
+    let firsts = record.inputs.iter().flatten().flatten().filter_map(|found| found.pairs.first());
+    firsts.filter(move |pair| seen.insert(pair.meta.as_str())).map(|pair| (record.step, pair))
+}
+
+/// So many seconds after a time, to the whole second.
+fn after(time: DateTime, seconds: f64) -> Option<DateTime> {
+    let seconds = seconds.round();
+    (seconds.abs() < 1e15).then(|| time.checked_add(SignedDuration::from_secs(seconds as i64)).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::fixture::{Production, job};
+    use super::super::{Planned, plan};
+    use super::*;
+    use edp_protocol::GridKind;
+    use jiff::civil::datetime;
+
+    const HOUR: f64 = 3600.0;
+
+    /// A production whose headers have intervals in hours.
+    fn production(word: &str, intervals: &[(u64, &[f64])]) -> Production {
+        let production = Production::new(word, &[], &[]);
+        for (step, interval) in intervals {
+            for variable in ["SSH", "ETAN"] {
+                let interval: Vec<String> = interval.iter().map(|hours| (hours * HOUR).to_string()).collect();
+                production.write_header(word, variable, *step, &format!("timeInterval=[{}];", interval.join(" ")));
+            }
+        }
+        production
+    }
+
+    fn planned(
+        production: &Production,
+        frequency: Frequency,
+        mode: Mode,
+        source: DateSource,
+    ) -> Result<Planned, String> {
+        let inventory = production.inventory();
+        let mut request = production.request(&inventory, mode, vec![job(1, 0, GridKind::Native, frequency)]);
+        request.dates = source;
+        plan(&request).map_err(|error| error.to_string())
+    }
+
+    fn periods(planned: &Planned) -> Vec<[String; 2]> {
+        let dynamic = planned.recipes.iter().map(|recipe| &recipe.dynamic_metadata);
+        let text = |text: &Option<String>| text.clone().unwrap().replace("T00:00:00", "");
+        dynamic.map(|of| [text(&of.time_coverage_start), text(&of.time_coverage_end)]).collect()
+    }
+
+    #[test]
+    fn headers_that_agree_change_nothing() {
+        // as in the state estimate: the first start is a step late, another one a day and a half
+        let production = production(
+            "mon_mean",
+            &[(732, &[1.0, 732.0]), (1428, &[732.0, 1428.0]), (2172, &[1464.0, 2172.0]), (227_904, &[1.0, 227_904.0])],
+        );
+        let found = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Steps).unwrap();
+        let texts: Vec<_> = found.notes.iter().map(|note| note.text.as_str()).collect();
+        assert!(texts.iter().all(|text| text.contains("no results for")), "{texts:?}");
+        assert_eq!(periods(&found)[2], ["1992-03-01", "1992-04-01"]);
+        let same = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Header).unwrap();
+        assert_eq!(same.recipes, found.recipes);
+    }
+
+    #[test]
+    fn a_step_length_that_changed_is_an_error_or_taken_from_the_headers() {
+        let production = production("mon_mean", &[(732, &[0.0, 732.0]), (2124, &[732.0, 1428.0])]);
+        let error = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Steps).err().unwrap();
+        for part in
+            ["SSH_mon_mean.0000002124.meta", "1992-03-01T00:00:00", "1992-03-30T00:00:00", "--dates header", "1 more"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let found = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Header).unwrap();
+        assert_eq!(periods(&found), [["1992-01-01T12:00:00", "1992-02-01"], ["1992-02-01", "1992-03-01"]]);
+        let options: Vec<_> = found.recipes.iter().map(|recipe| &recipe.plan().unwrap().options).collect();
+        assert!(options[0].is_empty());
+        assert_eq!(options[1]["dates"], "header");
+        let edp = planned(&production, Frequency::Month, Mode::Edp2024, DateSource::Steps).unwrap();
+        assert!(edp.notes.iter().any(|note| note.text.contains("times are by the steps, as by EDP")));
+        let snapshots = self::production("snap", &[(12, &[12.0]), (36, &[24.0])]);
+        let error = planned(&snapshots, Frequency::Snapshot, Mode::Corrected, DateSource::Steps).err().unwrap();
+        assert!(error.contains("0000000036.meta"), "{error}");
+    }
+
+    #[test]
+    fn headers_that_were_copied_say_nothing() {
+        let production = production("mon_mean", &[(227_904, &[0.0, 732.0])]);
+        let found = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Steps).unwrap();
+        assert_eq!(periods(&found), [["2017-12-01", "2017-12-31T12:00:00"]]);
+        assert!(found.notes.iter().any(|note| note.text.contains("as if they were copied")), "{:?}", found.notes);
+        let error = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Header).err().unwrap();
+        assert!(error.contains("no time in their headers"), "{error}");
+    }
+
+    #[test]
+    fn means_of_thirty_days_have_their_own_bounds() {
+        let mut production =
+            production("mon_mean", &[(720, &[0.0, 720.0]), (1440, &[720.0, 1440.0]), (2160, &[1440.0, 2160.0])]);
+        production.configuration.model_start = datetime(1992, 1, 1, 0, 0, 0, 0);
+        let found = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Steps).unwrap();
+        assert_eq!(
+            periods(&found),
+            [["1992-01-01", "1992-01-31"], ["1992-01-31", "1992-03-01"], ["1992-03-01", "1992-03-31"]]
+        );
+        let said: Vec<_> = found.notes.iter().filter(|note| note.text.contains("no calendar months")).collect();
+        assert!(said.len() == 1 && said[0].text.contains("of 30.000 days"), "{said:?}");
+        assert_eq!(found.recipes[1].dynamic_metadata.time_coverage_center.as_deref(), Some("1992-02-15T00:00:00"));
+        let edp = planned(&production, Frequency::Month, Mode::Edp2024, DateSource::Steps).unwrap();
+        assert_ne!(periods(&edp)[1], ["1992-01-31", "1992-03-01"]);
+    }
+
+    #[test]
+    fn means_of_five_days_are_of_no_day() {
+        let mut production = production("day_mean", &[(120, &[0.0, 120.0]), (240, &[120.0, 240.0])]);
+        production.configuration.model_start = datetime(1992, 1, 1, 0, 0, 0, 0);
+        let found = planned(&production, Frequency::Day, Mode::Corrected, DateSource::Steps).unwrap();
+        assert_eq!(periods(&found), [["1992-01-01", "1992-01-06"], ["1992-01-06", "1992-01-11"]]);
+    }
+
+    #[test]
+    fn headers_that_cannot_be_read_are_a_warning() {
+        let production = production("mon_mean", &[(732, &[0.0, 732.0])]);
+        std::fs::write(format!("{}.meta", production.stem("mon_mean", "SSH", 732)), "nonsense").unwrap();
+        let found = planned(&production, Frequency::Month, Mode::Corrected, DateSource::Steps).unwrap();
+        assert_eq!(found.recipes.len(), 1);
+        assert!(found.notes[0].text.contains("SSH_mon_mean.0000000732.meta, line 1"), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn samples_are_spread_from_the_first_to_the_last() {
+        assert_eq!(sampled(0).count(), 0);
+        assert_eq!(sampled(1).collect::<Vec<_>>(), [0]);
+        assert_eq!(sampled(18).collect::<Vec<_>>(), (0..18).collect::<Vec<_>>());
+        let many: Vec<usize> = sampled(1000).collect();
+        assert_eq!((many.len(), many[0], many[17]), (18, 0, 999));
+        assert!(many.is_sorted_by(|a, b| a < b));
+    }
+}

@@ -1,0 +1,144 @@
+//! HeaderCache of results, read when a plan needs them and kept for the next one.
+
+use super::inventory::Pair;
+use edp_engine::mds::{Header, MAX_HEADER};
+use edp_protocol::Location;
+use edp_protocol::recipe::Version;
+use edp_store::Stores;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// HeaderCache that are read at once: they wait for the store or the disk, not for the processor.
+const AT_ONCE: usize = 8;
+
+/// What a plan wants to know of a header.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HeaderSummary {
+    /// Names of the fields.
+    pub fields: Vec<String>,
+    /// Start and end of an average, or the time of a snapshot, in seconds since the start of the model; may be empty.
+    pub interval: Vec<f64>,
+}
+
+impl HeaderSummary {
+    /// The period word that the interval speaks of, if it does: for files whose names have none.
+    pub fn period_word(&self) -> Option<&'static str> {
+        const DAY: f64 = 86_400.0;
+        match self.interval[..] {
+            [_] => Some("snap"),
+            [start, end] => match (end - start) / DAY {
+                days if days.abs() < 1e-9 => Some("snap"),
+                days if (0.5..1.5).contains(&days) => Some("day_mean"),
+                days if (27.0..32.0).contains(&days) => Some("mon_mean"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// A header, or why it cannot be read, as of a version of its file.
+type KnownHeader = (Version, Result<Arc<HeaderSummary>, Arc<str>>);
+
+/// HeaderCache of results.
+#[derive(Debug, Default)]
+pub struct HeaderCache {
+    stores: Stores,
+    known: Mutex<HashMap<String, KnownHeader>>,
+}
+
+impl HeaderCache {
+    /// None is read yet.
+    pub fn new(stores: &Stores) -> HeaderCache {
+        HeaderCache { stores: stores.clone(), known: Mutex::default() }
+    }
+
+    /// The header of a pair.
+    ///
+    /// # Errors
+    /// Why it cannot be read, with its name.
+    pub fn of(&self, pair: &Pair) -> Result<Arc<HeaderSummary>, Arc<str>> {
+        if let Some((version, told)) = self.known().get(&pair.meta)
+            && *version == pair.meta_version
+        {
+            return told.clone();
+        }
+        let told = self.read(&pair.meta);
+        self.known().insert(pair.meta.clone(), (pair.meta_version.clone(), told.clone()));
+        told
+    }
+
+    /// Reads headers that are not known yet, several at once.
+    pub fn load<'p>(&self, pairs: impl Iterator<Item = &'p Pair>) {
+        let unknown: Vec<&Pair> = {
+            let known = self.known();
+            let is_known =
+                |pair: &Pair| known.get(&pair.meta).is_some_and(|(version, _)| *version == pair.meta_version);
+            pairs.filter(|pair| !is_known(pair)).collect()
+        };
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(pair) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = self.of(pair); // an error is known now, too
+            }
+        };
+        thread::scope(|scope| (0..AT_ONCE.min(unknown.len())).for_each(|_| drop(scope.spawn(work))));
+    }
+
+    fn read(&self, path: &str) -> Result<Arc<HeaderSummary>, Arc<str>> {
+        let read = || {
+            let at: Location = path.parse().map_err(|error| format!("{path}: {error}"))?;
+            let text = self.stores.read(&at, MAX_HEADER as u64).map_err(|error| error.to_string())?;
+            let header = Header::parse_any(path, &text).map_err(|error| error.to_string())?;
+            Ok(HeaderSummary { fields: header.fields, interval: header.interval })
+        };
+        read().map(Arc::new).map_err(|error: String| error.into())
+    }
+
+    /// Each entry is true by itself, so a panic elsewhere spoils nothing.
+    fn known(&self) -> MutexGuard<'_, HashMap<String, KnownHeader>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+    use std::time::SystemTime;
+
+    #[test]
+    fn headers_are_read_once_for_each_version() {
+        let root = tempfile::tempdir().unwrap();
+        let stem = root.path().join("SSH_snap.0000000001").display().to_string();
+        let text =
+            "nDims=[2];dimList=[1,1,1,13,1,13];dataprec=['float32'];nrecords=[1];timeInterval=[7];fldList={'SSH'};";
+        let mut pair = Pair {
+            data: format!("{stem}.data"),
+            meta: format!("{stem}.meta"),
+            data_version: Version::default(),
+            meta_version: Version::of_file(1, SystemTime::UNIX_EPOCH),
+        };
+        let headers = HeaderCache::new(&Stores::default());
+        assert!(headers.of(&pair).unwrap_err().contains("SSH_snap.0000000001.meta"));
+        fs::write(&pair.meta, text).unwrap();
+        assert!(headers.of(&pair).is_err(), "known");
+        pair.meta_version.size = 2;
+        headers.load([&pair, &pair].into_iter());
+        fs::remove_file(&pair.meta).unwrap();
+        let told = headers.of(&pair).unwrap();
+        assert_eq!((&told.fields[..], &told.interval[..]), (&["SSH".to_owned()][..], &[7.0][..]));
+    }
+
+    #[test]
+    fn intervals_tell_the_period() {
+        let word = |interval: &[f64]| HeaderSummary { fields: Vec::new(), interval: interval.into() }.period_word();
+        for (days, want) in [(1.0, Some("day_mean")), (29.5, Some("mon_mean")), (31.0, Some("mon_mean")), (5.0, None)] {
+            assert_eq!(word(&[86_400.0, (1.0 + days) * 86_400.0]), want, "{days}");
+        }
+        assert_eq!((word(&[5.0]), word(&[5.0, 5.0]), word(&[])), (Some("snap"), Some("snap"), None));
+    }
+}

@@ -1,0 +1,205 @@
+//! A listing of a model run's files under way: pairs them, and remembers what it passes over.
+
+use super::inventory::{FilePair, FileVersion, Inventory, join};
+use super::{Note, few};
+use edp_protocol::Mode;
+use edp_protocol::name::ResultName;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+
+/// Most names of one kind that are remembered for notes.
+const REMEMBERED: usize = 20;
+
+/// Endings of compressed files.
+const COMPRESSED: [&str; 8] = ["gz", "bz2", "xz", "zst", "lz4", "Z", "zip", "lzma"];
+
+/// A scan under way.
+pub(super) struct Scan<'a> {
+    root: &'a str,
+    version: &'a str,
+    mode: Mode,
+    inventory: Inventory,
+    /// Halves that wait for the other one, by path without `.data` or `.meta`.
+    halves: HashMap<String, (bool, FileVersion)>,
+    directory: Option<Arc<str>>,
+    /// Results in directories of no or of another version.
+    elsewhere: PassedOver,
+    /// Results in directories of another version that are taken all the same.
+    other_version: PassedOver,
+    compressed: PassedOver,
+    /// StepFiles with the ending of results, but without a step in their names.
+    without_step: PassedOver,
+    /// Pieces of arrays of which there is a whole one too.
+    pieces: PassedOver,
+    notes: Vec<Note>,
+}
+
+/// StepFiles that are passed over: how many, and some names.
+#[derive(Default)]
+struct PassedOver {
+    count: usize,
+    names: BTreeSet<String>,
+}
+
+impl PassedOver {
+    fn add(&mut self, name: &str) {
+        self.count += 1;
+        if self.names.len() < REMEMBERED && !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+}
+
+/// Whether a directory is of a version: where its path has it for the last time, neither a letter nor a digit follows.
+/// So `V4r4b` is another version than `V4r4`. An empty version has every directory.
+pub(super) fn is_of_version(directory: &str, version: &str) -> bool {
+    if version.is_empty() {
+        return true;
+    }
+    let last = directory.rfind(version).map(|at| directory[at + version.len()..].chars().next());
+    last.is_some_and(|next| !next.is_some_and(char::is_alphanumeric))
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(root: &'a str, version: &'a str, mode: Mode) -> Scan<'a> {
+        Scan {
+            root,
+            version,
+            mode,
+            inventory: Inventory::default(),
+            halves: HashMap::new(),
+            directory: None,
+            elsewhere: PassedOver::default(),
+            other_version: PassedOver::default(),
+            compressed: PassedOver::default(),
+            without_step: PassedOver::default(),
+            pieces: PassedOver::default(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Takes a file in, by its path below the root.
+    pub(super) fn see(&mut self, path: &str, half: impl FnOnce() -> io::Result<FileVersion>) {
+        self.inventory.count();
+        let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(name) = ResultName::parse(file) else {
+            self.see_other(file);
+            return;
+        };
+        let directory = match directory {
+            "" => self.root.to_owned(),
+            below => join(self.root, below),
+        };
+        if !is_of_version(&directory, self.version) {
+            if self.mode == Mode::Corrected || !directory.contains(self.version) {
+                self.elsewhere.add(&directory);
+                return;
+            }
+            self.other_version.add(&directory);
+        }
+        let stem = join(&directory, &file[..file.len() - ".data".len()]);
+        let this = match half() {
+            Ok(half) => half,
+            Err(error) => {
+                self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, path))));
+                return;
+            }
+        };
+        let Some((_, other)) = self.halves.remove(&stem) else {
+            self.halves.insert(stem, (name.meta, this));
+            return;
+        };
+        let shared = self.directory.take().filter(|known| **known == *directory);
+        let directory = shared.unwrap_or_else(|| directory.into());
+        self.directory = Some(directory.clone());
+        let (data, meta) = if name.meta { (other, this) } else { (this, other) };
+        if self.inventory.add(&name, directory, FilePair { data, meta }) {
+            self.pieces.add(name.series);
+        }
+    }
+
+    /// Remembers a file that is no result, if it looks like one.
+    fn see_other(&mut self, file: &str) {
+        let unpacked = file.rsplit_once('.').filter(|(_, ending)| COMPRESSED.contains(ending));
+        match unpacked {
+            Some((inside, _)) if ResultName::parse(inside).is_some() => self.compressed.add(file),
+            None if file.ends_with(".data") => self.without_step.add(file),
+            _ => {}
+        }
+    }
+
+    /// What was found, and what the scan noticed.
+    pub(super) fn end(mut self) -> (Inventory, Vec<Note>) {
+        let mut notes = std::mem::take(&mut self.notes);
+        let mut halves: BTreeMap<(&str, bool), BTreeSet<&str>> = BTreeMap::new();
+        for (path, (meta, _)) in &self.halves {
+            let (directory, stem) = path.rsplit_once('/').unwrap_or(("", path));
+            halves.entry((directory, *meta)).or_default().insert(stem);
+        }
+        for ((directory, meta), stems) in halves {
+            let (there, absent) = if meta { (".meta", ".data") } else { (".data", ".meta") };
+            notes.push(Note::warning(format!("{directory}: {there} without {absent}: {}; left out", few(stems))));
+        }
+        let Scan { root, version, .. } = self;
+        let nothing = self.inventory.files() == 0;
+        let mut passed = |passed: &PassedOver, always: bool, text: &dyn Fn(usize, String) -> String| {
+            if passed.count > 0 {
+                let text = text(passed.count, few(&passed.names));
+                notes.push(if always || nothing { Note::warning(text) } else { Note::info(text) });
+            }
+        };
+        passed(&self.elsewhere, false, &|count, names| {
+            format!(
+                "{count} result files below {root} are in directories whose path does not contain the version '{version}' \
+                 (one that only begins so is another): {names}; left out"
+            )
+        });
+        passed(&self.other_version, false, &|count, names| {
+            format!(
+                "{count} result files below {root} are of another version than '{version}': {names}; taken, as by EDP"
+            )
+        });
+        passed(&self.compressed, true, &|count, names| {
+            format!("{count} files below {root} are compressed results: {names}; left out: unpack them first")
+        });
+        passed(&self.without_step, false, &|count, names| {
+            format!("{count} .data files below {root} have no step of ten digits in their names: {names}; left out")
+        });
+        passed(&self.pieces, false, &|_, names| {
+            format!("whole arrays and pieces of them are there of {names}; the pieces are left out")
+        });
+        let pieces = self.inventory.in_pieces();
+        if !pieces.is_empty() {
+            let (count, names) = (pieces.len(), few(pieces));
+            notes.push(Note::info(format!(
+                "{count} series are in pieces (STEP.001.001.data and so on): {names}; the pieces are put together when \
+                 they are read"
+            )));
+        }
+        (self.inventory, notes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_may_begin_alike() {
+        for (directory, version, is) in [
+            ("results/V4r4/diags", "V4r4", true),
+            ("results/V4r4", "V4r4", true),
+            ("grid_ECCOV4r4/x", "V4r4", true),
+            ("ECCO_V4r4_monthly/x", "V4r4", true),
+            ("results/V4r4b/diags", "V4r4", false),
+            ("results/V4r40/diags", "V4r4", false),
+            ("results/V4r4/run/V4r4b", "V4r4", false),
+            ("results/V4r4b/V4r4/diags", "V4r4", true),
+            ("results/V4r5", "V4r4", false),
+            ("results/V4r5", "", true),
+        ] {
+            assert_eq!(is_of_version(directory, version), is, "{directory} {version}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Cells that hold the missing value of their input: the model has none for them, water or not.
+
+use crate::grid::Mask;
+use crate::mds::Plane;
+use crate::mds::compact;
+
+/// Which cells of a plane, in compact order, have no value.
+pub(super) type MissingCells = Vec<bool>;
+
+/// Cells of a plane that hold the missing value, if there are any.
+pub(super) fn of_plane(plane: &Plane, missing: f64) -> Option<MissingCells> {
+    match plane {
+        Plane::F32(values) => of(values, |value| value == missing as f32 || (missing.is_nan() && value.is_nan())),
+        Plane::F64(values) => of(values, |value| value == missing || (missing.is_nan() && value.is_nan())),
+    }
+}
+
+fn of<T: Copy>(values: &[T], is_missing: impl Fn(T) -> bool) -> Option<MissingCells> {
+    // All of them are looked at, so that the compiler can take several at once.
+    let count = values.iter().filter(|value| is_missing(**value)).count();
+    (count > 0).then(|| values.iter().map(|value| is_missing(*value)).collect())
+}
+
+/// Whether any cell has no value.
+pub(super) fn is_any(holes: &Option<MissingCells>) -> bool {
+    holes.iter().flatten().any(|hole| *hole)
+}
+
+/// Puts a value into the holes.
+pub(super) fn put(values: &mut [f32], holes: &Option<MissingCells>, with: f32) {
+    let holes = holes.iter().flatten();
+    values.iter_mut().zip(holes).filter(|(_, hole)| **hole).for_each(|(value, _)| *value = with);
+}
+
+/// Puts 0 on closed faces that hold no number or the missing value: they take part in the averages onto their
+/// neighbours, and no water passes through them, whatever a model run has there. Other numbers stay as they are.
+pub(super) fn zero_closed_faces(
+    n: usize,
+    mask: &Mask,
+    level: usize,
+    plane: &mut [f32],
+    holes: &mut Option<MissingCells>,
+) {
+    let open = mask.level(level.min(mask.levels() - 1));
+    for (line, open) in open.chunks_exact(n).enumerate() {
+        let start = compact::row(n, line / n, line % n) * n;
+        for (value, open) in plane[start..start + n].iter_mut().zip(open) {
+            if !open && !value.is_finite() {
+                *value = 0.0;
+            }
+        }
+        let Some(holes) = holes else { continue };
+        let cells = plane[start..start + n].iter_mut().zip(&mut holes[start..start + n]).zip(open);
+        for ((value, hole), _) in cells.filter(|((_, hole), open)| **hole && !**open) {
+            (*value, *hole) = (0.0, false);
+        }
+    }
+}

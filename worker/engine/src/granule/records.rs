@@ -1,0 +1,276 @@
+//! Files of one input: opened, held against the recipe, and read like one array whether they are one file, several pieces
+//! of it, or hold other variables as well.
+
+use super::error::MakeError;
+use super::field::{InputDataFile, Record};
+use super::inputs::wanted_tag;
+use super::make::Assembly;
+use super::remote::Remote;
+use super::stages::Stage;
+use crate::grid::HorizontalPoint;
+use crate::mds::compact::{self, TILES};
+use crate::mds::{Header, MdsError, MdsFile, PiecedArray, describe_gaps, is_field};
+use edp_files::ReadAt;
+use edp_protocol::calendar::{self, ClockComparison};
+use edp_protocol::name::{ResultName, base_name, split_period};
+use edp_protocol::recipe::Version;
+use edp_protocol::{Digest, Location, Mode, wire};
+use edp_store::StoreError;
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+impl Assembly<'_> {
+    /// Opens the files of the input of this number; also says which model variable is read from them: the one that the
+    /// recipe has for it, else the one of which the file's name speaks.
+    pub(super) fn open(
+        &self,
+        name: &str,
+        number: usize,
+        paths: &[String],
+        remotes: &mut Vec<Remote>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Record, String), MakeError> {
+        let pairs = self.pairs(name, paths)?;
+        let (mut opened, mut files, mut headers) = (Vec::new(), Vec::new(), Vec::new());
+        for [data_path, meta_path] in &pairs {
+            let (header, of_header) = self.open_header(meta_path)?;
+            let data: Arc<dyn ReadAt> = self.open_data(data_path, remotes)?.into();
+            files.push(InputDataFile {
+                path: (*data_path).clone(),
+                data: Arc::clone(&data),
+                size: header.byte_length(),
+            });
+            headers.push(of_header);
+            opened.push((header, data));
+        }
+        let first = pairs[0][0];
+        let (input, gaps) = match <[_; 1]>::try_from(opened) {
+            Ok([(header, data)]) if header.piece().is_none() => {
+                (MdsFile::open(first, header, Box::new(data) as Box<dyn ReadAt>)?, Vec::new())
+            }
+            opened => {
+                let opened = opened.map_or_else(|several| several, Vec::from);
+                let label = format!("{first} (one of {} pieces)", pairs.len());
+                let pieces = PiecedArray::new(&label, opened)?;
+                let gaps = pieces.gaps().to_vec();
+                (MdsFile::open(&label, pieces.header().clone(), Box::new(pieces) as Box<dyn ReadAt>)?, gaps)
+            }
+        };
+        let stem = base_name(first).split('.').next().unwrap_or_default();
+        let named = split_period(stem).map_or(stem, |(variable, _)| variable);
+        let planned = self.plan.fields.get(name).map(|fields| {
+            let field = fields.get(number).map(String::as_str);
+            field.ok_or_else(|| self.fail(name, format!("the recipe's fields do not say what input {number} is")))
+        });
+        let field = planned.transpose()?.unwrap_or(named);
+        self.check_header(name, first, field, input.header())?;
+        let found = input.find(field, self.levels_of_grid())?;
+        let missing = input.header().missing.filter(|_| self.plan.mode == Mode::Corrected);
+        if missing == Some(0.0) {
+            let granule = &self.recipe.granule;
+            warnings
+                .push(format!("{granule}: {name}: the missingValue of {first} is 0, which water has too: not used"));
+        }
+        let missing = missing.filter(|value| *value != 0.0);
+        Ok((Record { missing, gaps, files, headers, ..Record::new(input, found) }, field.to_owned()))
+    }
+
+    /// The `.data` and `.meta` paths of an input, those of each piece together.
+    fn pairs<'p>(&self, name: &str, paths: &'p [String]) -> Result<Vec<[&'p String; 2]>, MakeError> {
+        let ending = |end: &str| paths.iter().filter(|path| path.ends_with(end)).collect::<Vec<_>>();
+        let (data, meta) = (ending(".data"), ending(".meta"));
+        if let ([data], [meta]) = (&data[..], &meta[..]) {
+            return Ok(vec![[*data, *meta]]);
+        }
+        for (end, there) in [(".data", &data), (".meta", &meta)] {
+            if there.is_empty() {
+                return Err(self.fail(name, format!("its input has no {end} file: {paths:?}")));
+            }
+        }
+        let of_data = |data: &'p String| {
+            let stem = data.strip_suffix(".data").unwrap_or(data);
+            let own = meta.iter().find(|meta| meta.strip_suffix(".meta") == Some(stem));
+            let own = own.ok_or_else(|| self.fail(name, format!("its input {data} has no .meta file")))?;
+            Ok::<_, MakeError>([data, *own])
+        };
+        let pairs = data.into_iter().map(of_data).collect::<Result<Vec<_>, _>>()?;
+        if pairs.len() != meta.len() {
+            return Err(self.fail(name, format!("{} .data files, but {} .meta files", pairs.len(), meta.len())));
+        }
+        Ok(pairs)
+    }
+
+    /// Reads a header; also as outcomes tell of it.
+    fn open_header(&self, path: &str) -> Result<(Header, wire::InputRead), MakeError> {
+        let limit = crate::mds::MAX_HEADER as u64;
+        let meta = self.open_file(path, limit)?;
+        let length = meta.length().map_err(|source| MakeError::Input { path: path.into(), source })?;
+        let mut text = vec![0; length.min(limit + 1) as usize];
+        meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: path.into(), source })?;
+        let header = Header::parse_any(path, &text)?;
+        let below = self.recipe.input_below_root(path)?.to_owned();
+        Ok((header, wire::InputRead { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() }))
+    }
+
+    /// Refuses an input of which pieces with water in them are not there. Says so if all that is in none is land: the
+    /// model leaves such tiles out.
+    pub(super) fn check_gaps(
+        &self,
+        name: &str,
+        record: &Record,
+        point: HorizontalPoint,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), MakeError> {
+        if record.gaps.is_empty() {
+            return Ok(());
+        }
+        let (mask, n) = (self.mask_of(point), self.resources.grid.native.n);
+        let mut lines = vec![0; TILES * n]; // row of a compact plane to the line of tiles
+        (0..TILES * n).for_each(|line| lines[compact::row(n, line / n, line % n)] = line);
+        let is_wet = |row: usize, column: usize| {
+            let at = lines[row] * n + column;
+            (0..mask.levels()).any(|level| mask.level(level)[at])
+        };
+        let water = record.gaps.iter().any(|gap| gap.columns.clone().any(|column| is_wet(gap.row, column)));
+        let cells = record.gaps.iter().map(|gap| gap.columns.len()).sum();
+        let (file, pieces) = (record.input.name(), record.files.len());
+        if water {
+            let mut ranges = describe_gaps(&record.gaps);
+            let absent = absent_pieces(record.files.iter().map(|file| file.path.as_str()));
+            if !absent.is_empty() {
+                ranges = format!("{ranges}; by their numbers {} are not there", absent.join(", "));
+            }
+            return Err(MdsError::Missing { file: file.into(), cells, pieces, ranges }.into());
+        }
+        warnings.push(format!(
+            "{}: {name}: {cells} cells are in none of the {pieces} pieces of {file}; all of them are land",
+            self.recipe.granule
+        ));
+        Ok(())
+    }
+
+    /// Opens a data file; one on S3 is fetched later.
+    fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
+        let location = path.parse::<Location>()?;
+        if matches!(location, Location::Local(_)) {
+            return self.open_file(path, u64::MAX);
+        }
+        let known = || self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = known().get(path).cloned();
+        let remote = match (earlier, self.planned(path)?) {
+            (Some(remote), _) => remote,
+            (None, Some(version)) => Remote::new(path, location, version),
+            (None, None) => {
+                let missing = || MakeError::Input { path: path.into(), source: io::ErrorKind::NotFound.into() };
+                let head = self.stores.head(&location)?.ok_or_else(missing)?;
+                Remote::new(path, location, &Version::of_object(head.size, head.etag))
+            }
+        };
+        // Others may have opened it meanwhile: all share what the first of them fetches.
+        let remote = known().entry(path.to_owned()).or_insert(remote).clone();
+        remotes.push(remote.clone());
+        Ok(Box::new(remote))
+    }
+
+    /// Opens a file; an object of at most `limit` bytes is fetched at once.
+    fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
+        let fail = |source| MakeError::Input { path: path.into(), source };
+        let location = path.parse::<Location>()?;
+        let planned = self.planned(path)?;
+        let (etag, limit) = match location {
+            Location::Local(_) => (None, u64::MAX),
+            Location::S3 { .. } => (planned.and_then(wanted_tag), limit),
+        };
+        let size = planned.map_or(0, |version| version.size);
+        let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
+        let file = opened.map_err(|error| match error {
+            StoreError::Io { source, .. } => fail(source),
+            error => error.into(),
+        })?;
+        let size = file.length().map_err(fail)?;
+        let found = match file.stamp() {
+            Some(stamp) => Version::of_file(size, stamp.modified()),
+            None => Version::of_object(size, None),
+        };
+        match planned.and_then(|planned| planned.difference(&found)) {
+            Some(difference) => Err(MakeError::InputChanged { path: path.into(), difference }),
+            None => Ok(file),
+        }
+    }
+
+    /// Version of an input when the recipe was planned.
+    fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
+        Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
+    }
+
+    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
+    fn check_header(&self, name: &str, path: &str, field: &str, header: &Header) -> Result<(), MakeError> {
+        if let [found] = &header.fields[..]
+            && !is_field(found, field)
+        {
+            let why = match self.plan.fields.contains_key(name) {
+                true => format!("{path}: its header says that it holds {found}, the recipe {field}: plan it again"),
+                false => format!(
+                    "{path}: its header says that it holds {found}, its name says {field}: one of them is wrong"
+                ),
+            };
+            return Err(self.fail(name, why));
+        }
+        self.check_time(name, path, header)?;
+        let step = ResultName::parse(base_name(path)).map(|name| name.step);
+        match (step, header.step) {
+            (Some(named), Some(found)) if named != found => {
+                let why = format!("{path}: its header says step {found}, its name says {named}: one of them is wrong");
+                Err(self.fail(name, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Assembly<'_> {
+    /// Refuses an input whose own header says that it is of another time than the recipe.
+    fn check_time(&self, name: &str, path: &str, header: &Header) -> Result<(), MakeError> {
+        let configuration = &self.resources.texts.configuration;
+        let end = self.recipe.dynamic_metadata.time_coverage_end.as_deref();
+        let end = end.and_then(|end| end.parse::<jiff::civil::DateTime>().ok());
+        let (Some(end), Some(&found)) = (end, header.interval.last()) else { return Ok(()) };
+        let planned = end.duration_since(configuration.model_start).as_secs();
+        let clock = calendar::compare_clocks(planned, configuration.step_seconds, found);
+        if self.plan.mode != Mode::Corrected || clock != ClockComparison::Differs {
+            return Ok(());
+        }
+        let why = format!(
+            "{path}: its header (timeInterval) ends {found} s after the start of the model, the recipe {planned} s: correct \
+             model_timestep and model_start_time, or plan with --dates header"
+        );
+        Err(self.fail(name, why))
+    }
+}
+
+/// Numbers of pieces that should be there by the numbers of those that are, as their names have them.
+fn absent_pieces<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
+    const SHOWN: usize = 10;
+    let there: BTreeSet<[u32; 2]> = paths.filter_map(|path| ResultName::parse(base_name(path))?.piece).collect();
+    let most = |axis: usize| there.iter().map(|numbers| numbers[axis]).max().unwrap_or(0);
+    let all = (1..=most(1)).flat_map(|y| (1..=most(0)).map(move |x| [x, y]));
+    let absent = all.filter(|numbers| !there.contains(numbers));
+    absent.take(SHOWN).map(|[x, y]| format!("{x:03}.{y:03}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_that_are_not_there_are_known_by_their_numbers() {
+        let absent = |names: &[&str]| absent_pieces(names.iter().copied());
+        assert_eq!(
+            absent(&["d/SSH.0000000001.001.001.data", "d/SSH.0000000001.003.002.data"]),
+            ["002.001", "003.001", "001.002", "002.002"]
+        );
+        assert!(absent(&["d/SSH.0000000001.001.001.data", "d/SSH.0000000001.002.001.data"]).is_empty());
+        assert!(absent(&["d/SSH.0000000001.data"]).is_empty());
+    }
+}
