@@ -64,6 +64,8 @@ fn prolong(fixture: &Fixture, months: usize) {
         for step in ends.clone().filter(|step| !known.contains(step)) {
             let line = meta.lines().find(|line| line.contains("timeStepNumber")).unwrap();
             let meta = meta.replace(line, &line.replace("732", &step.to_string()));
+            let line = meta.lines().find(|line| line.contains("timeInterval")).unwrap();
+            let meta = meta.replace(line, &format!(" timeInterval = [ {} ];", step * 3600));
             fs::write(file(step, "meta"), meta).unwrap();
             fs::write(file(step, "data"), &data).unwrap();
         }
