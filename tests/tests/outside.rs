@@ -167,18 +167,20 @@ fn who_may_write_into_the_destination_makes_no_worker_write_elsewhere() {
                     }
                 }
             }
-            swapped.len()
+            swapped
         });
         let output = run.output().unwrap();
         over.store(true, Ordering::Relaxed);
         (output, racer.join().unwrap())
     });
-    assert!(swapped > 0, "nothing was exchanged: nothing was seen");
+    assert!(!swapped.is_empty(), "nothing was exchanged: nothing was seen");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    assert_eq!(output.status.code(), Some(0), "{swapped} exchanged: {}", text(&output));
+    assert_eq!(output.status.code(), Some(0), "{} exchanged: {}", swapped.len(), text(&output));
     let report = json(&output);
     assert_eq!(count(&report, "made"), report["entries"].as_array().unwrap().len());
+    // A link that is laid when the worker has just removed its own file there stays; it is at no granule's place.
     let strange = walk(&out).into_iter().filter(|path| !path.symlink_metadata().unwrap().is_file());
+    let strange = strange.filter(|path| !swapped.contains(path));
     assert_eq!(strange.count(), 0);
 }
 
