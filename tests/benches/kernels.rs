@@ -8,8 +8,9 @@
 
 use edp_coordinator::demo;
 use edp_engine::granule::codec::Element as _;
-use edp_engine::granule::field::{Field, FieldSource, Record, Route, Vector};
+use edp_engine::granule::field::{Field, Route};
 use edp_engine::granule::rotation::{Orientation, Staggering};
+use edp_engine::granule::source::{FieldSource, Record, Vector};
 use edp_engine::granule::stages::Stages;
 use edp_engine::grid::Native;
 use edp_engine::mapping::Factors;

@@ -1,10 +1,11 @@
 //! Inputs of a recipe: opened, compared with the recipe and the grid, and given their place on the grid.
 
 use super::error::MakeError;
-use super::field::{FieldError, FieldSource, InputDataFile, Record, Vector};
+use super::field::FieldError;
 use super::make::Assembly;
 use super::remote::Remote;
 use super::rotation::{Orientation, Staggering};
+use super::source::{FieldSource, InputDataFile, Record, Vector};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::MdsError;

@@ -3,7 +3,7 @@
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
-use super::field::{FILL, Field, FieldMemory, FieldSource, Route};
+use super::field::{FILL, Field, FieldMemory, Route};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
@@ -11,6 +11,7 @@ use super::ordered_steps::SLABS_IN_FLIGHT;
 use super::projection::Directions;
 use super::remote::{Remote, held_at_once};
 use super::slab_pipeline::SlabPipeline;
+use super::source::FieldSource;
 use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;

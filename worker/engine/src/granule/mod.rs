@@ -20,6 +20,7 @@ mod records;
 mod remote;
 pub mod rotation;
 mod slab_pipeline;
+pub mod source;
 pub mod stages;
 mod sums;
 pub mod time;

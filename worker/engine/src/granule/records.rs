@@ -2,10 +2,10 @@
 //! of it, or hold other variables as well.
 
 use super::error::MakeError;
-use super::field::{InputDataFile, Record};
 use super::inputs::wanted_tag;
 use super::make::Assembly;
 use super::remote::Remote;
+use super::source::{InputDataFile, Record};
 use super::stages::Stage;
 use crate::grid::HorizontalPoint;
 use crate::mds::compact::{self, TILES};
