@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use Frequency::{Day, Month, Snapshot};
 use GridKind::{Latlon, Native};
-use Mode::{Corrected, Edp2024};
+use Mode::{Corrected, Edp2024, Edp2026};
 
 fn planned(production: &Production, mode: Mode, jobs: Vec<Job>) -> Planned {
     with(production, mode, jobs, |_| ()).unwrap()
@@ -228,15 +228,17 @@ fn two_recipes_for_one_granule_are_an_error_naming_both() {
     let production = Production::new("day_mean", &["SSH", "ETAN"], &[227_892, 227_904]);
     let jobs = || vec![job(1, 0, Native, Day)];
     assert_eq!(planned(&production, Corrected, jobs()).recipes.len(), 2);
-    let error = with(&production, Edp2024, jobs(), |_| ()).unwrap_err();
-    assert!(
-        error.starts_with("jobs.txt line 1 at step 227892 and jobs.txt line 1 at step 227904 both make "),
-        "{error}"
-    );
-    let found = with(&production, Edp2024, jobs(), |r| r.keep_going = true).unwrap();
-    assert_eq!(found.recipes.len(), 1);
-    assert_eq!(found.recipes[0].dynamic_metadata.time_coverage_end.as_deref(), Some("2017-12-31T12:00:00"));
-    assert!(notes(&found)[0].ends_with("the later one is kept"));
+    for edp in [Edp2024, Edp2026] {
+        let error = with(&production, edp, jobs(), |_| ()).unwrap_err();
+        assert!(
+            error.starts_with("jobs.txt line 1 at step 227892 and jobs.txt line 1 at step 227904 both make "),
+            "{edp}: {error}"
+        );
+        let found = with(&production, edp, jobs(), |r| r.keep_going = true).unwrap();
+        assert_eq!(found.recipes.len(), 1);
+        assert_eq!(found.recipes[0].dynamic_metadata.time_coverage_end.as_deref(), Some("2017-12-31T12:00:00"));
+        assert!(notes(&found)[0].ends_with("the later one is kept"));
+    }
     let twice = vec![job(1, 0, Native, Day), job(2, 0, Native, Day)];
     let error = with(&production, Corrected, twice, |r| r.keep_going = true).unwrap_err();
     assert!(error.contains("jobs.txt line 1 at step 227892 and jobs.txt line 2 at step 227892"), "{error}");
