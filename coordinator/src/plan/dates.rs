@@ -20,7 +20,7 @@ const BETWEEN: usize = 16;
 /// Whose times granules get.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DateSource {
-    /// The model's start and as many steps of the configured length. HeaderCache that say otherwise are an error.
+    /// The model's start and as many steps of the configured length. Headers that say otherwise are an error.
     #[default]
     Steps,
     /// The headers' `timeInterval`.
@@ -85,7 +85,7 @@ impl DateRules<'_> {
     /// times of granules are taken from them. Also gives what is odd.
     ///
     /// # Errors
-    /// HeaderCache contradict the configuration.
+    /// Headers contradict the configuration.
     pub(super) fn dates(&self, records: &[StepInputs]) -> Result<(ResultDates, Vec<String>), Problem> {
         let mut warnings = Vec::new();
         let samples: Vec<(u64, &Pair)> = sampled(records.len()).flat_map(|at| pairs(&records[at])).collect();

@@ -1,4 +1,4 @@
-//! HeaderCache of results, read when a plan needs them and kept for the next one.
+//! Headers of results, read when a plan needs them and kept for the next one.
 
 use super::inventory::Pair;
 use edp_engine::mds::{Header, MAX_HEADER};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// HeaderCache that are read at once: they wait for the store or the disk, not for the processor.
+/// Headers that are read at once: they wait for the store or the disk, not for the processor.
 const AT_ONCE: usize = 8;
 
 /// What a plan wants to know of a header.
@@ -42,7 +42,7 @@ impl HeaderSummary {
 /// A header, or why it cannot be read, as of a version of its file.
 type KnownHeader = (Version, Result<Arc<HeaderSummary>, Arc<str>>);
 
-/// HeaderCache of results.
+/// The headers of results that were read.
 #[derive(Debug, Default)]
 pub struct HeaderCache {
     stores: Stores,

@@ -51,7 +51,7 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// Units of `time` in the time coordinate metadata; only the modes of EDP use them.
     pub edp_time_units: Option<&'a str>,
-    /// HeaderCache of the results.
+    /// Headers of the results.
     pub headers: &'a HeaderCache,
     /// Whose times granules get; the modes of EDP take those of the steps.
     pub dates: DateSource,
