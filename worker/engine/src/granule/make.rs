@@ -374,11 +374,11 @@ impl Assembly<'_> {
         {
             note_upper_faces(&mut attributes);
         }
-        if self.plan.mode == Mode::Corrected && matches!(output.source, FieldSource::Rotated(_)) {
-            note_directions(&mut attributes, self.plan.projects_at_target());
-        }
         if self.plan.mode == Mode::Corrected {
-            attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+            if matches!(output.source, FieldSource::Rotated(_)) {
+                note_directions(&mut attributes, self.plan.projects_at_target());
+            }
+            attribute::remove_empty_texts(&mut attributes);
             let method = match self.name.frequency {
                 Frequency::Snapshot => "time: point",
                 Frequency::Day | Frequency::Month => "time: mean",

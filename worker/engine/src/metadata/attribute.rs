@@ -81,6 +81,11 @@ pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) 
     set(attributes, name, text);
 }
 
+/// Removes the attributes that are empty texts.
+pub fn remove_empty_texts(attributes: &mut Attributes) {
+    attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+}
+
 /// Removes an attribute.
 pub fn remove(attributes: &mut Attributes, name: &str) {
     attributes.retain(|(existing, _)| existing != name);

@@ -129,7 +129,7 @@ pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
         "Z" | "Zl" | "Zu" | "Zp1" => attribute::set(attributes, "standard_name", "height_above_mean_sea_level"),
         _ => {}
     }
-    attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+    attribute::remove_empty_texts(attributes);
 }
 
 /// The same for bounds. They inherit the description of their parent, so that theirs are left out; what the comment of
@@ -138,7 +138,7 @@ pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) 
     let comment = attribute::get(bounds, "comment").and_then(Value::text).map(str::to_owned);
     attribute::remove(bounds, "comment");
     attribute::remove(bounds, "long_name");
-    bounds.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
+    attribute::remove_empty_texts(bounds);
     let (Some(comment), Some(parent)) = (comment.filter(|comment| !comment.is_empty()), parent) else { return };
     attribute::append_sentence(parent, "comment", &comment);
 }

@@ -76,7 +76,8 @@ pub struct Lacking {
 pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
     let (mut attributes, _) = gather(sources)?;
     if sources.mode == Mode::Corrected {
-        attributes.retain(|(_, value)| !is_placeholder(value) && !value.text().is_some_and(str::is_empty));
+        attributes.retain(|(_, value)| !is_placeholder(value));
+        attribute::remove_empty_texts(&mut attributes);
     }
     Ok(attributes)
 }
