@@ -342,22 +342,23 @@ impl Field<'_> {
             FieldSource::Rotated(vector) => {
                 let (x, y) = (vector.x.plane(level, self.stages)?, vector.y.plane(level, self.stages)?);
                 let bytes = (x.len() + y.len()) * size_of::<f32>();
-                let directed = matches!(self.route, Route::Latlon { directions: Some(_), .. });
-                let (rotated, vectors, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
+                let Route::Latlon { levels, directions: Some(directions), .. } = &self.route else {
+                    let (rotated, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
+                        let (x, y) = self.zero_closed_faces(vector, level, x, y);
+                        self.rotated(vector, vector.orientation, &x, &y)
+                    });
+                    return self.route_plane(level, shape, &rotated, holes.as_deref(), out);
+                };
+                let (vectors, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
                     let (x, y) = self.zero_closed_faces(vector, level, x, y);
-                    if directed {
-                        let (east, holes) = self.rotated(vector, Orientation::Zonal, &x, &y);
-                        let (north, _) = self.rotated(vector, Orientation::Meridional, &x, &y);
-                        (Vec::new(), Some(projection::cartesian(self.grid, &east, &north)), holes)
-                    } else {
-                        let (rotated, holes) = self.rotated(vector, vector.orientation, &x, &y);
-                        (rotated, None, holes)
-                    }
+                    let (east, holes) = self.rotated(vector, Orientation::Zonal, &x, &y);
+                    let (north, _) = self.rotated(vector, Orientation::Meridional, &x, &y);
+                    (projection::cartesian(self.grid, &east, &north), holes)
                 });
-                match vectors {
-                    None => self.route_plane(level, shape, &rotated, holes.as_deref(), out),
-                    Some(vectors) => self.project(level, shape, &vectors, holes.as_deref(), out),
-                }
+                let weights = &levels[level];
+                self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
+                    self.project(level, shape, (weights, directions), &vectors, holes.as_deref(), out)
+                })
             }
         }
     }
@@ -367,33 +368,28 @@ impl Field<'_> {
         &self,
         level: usize,
         shape: &[usize],
+        (weights, directions): (&Level, &Directions),
         vectors: &[Vec<f64>; 3],
         holes: Option<&[bool]>,
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
-        let Route::Latlon { levels, directions: Some(directions), .. } = &self.route else {
-            return self.route_plane(level, shape, &vectors[0], holes, out);
-        };
-        let weights = &levels[level];
-        self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
-            let mut mapped = [const { Vec::new() }; 3];
-            let mut missing = 0;
-            for (mapped, plane) in mapped.iter_mut().zip(vectors) {
-                mapped.resize(out.len(), 0.0);
-                weights.apply(plane, mapped, FILL, FILL)?;
-                missing = holes.map_or(0, |holes| weights.apply_around(plane, holes, mapped, FILL));
-            }
-            let [x, y, z] = &mapped;
-            for (cell, out) in out.iter_mut().enumerate() {
-                *out = match [x[cell], y[cell], z[cell]] {
-                    [x, ..] if x == FILL => O::FILL,
-                    vector => O::from_f64(directions.component(cell, vector)),
-                };
-            }
-            let land = weights.land();
-            let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered() + missing)?;
-            Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
-        })
+        let mut mapped = [const { Vec::new() }; 3];
+        let mut missing = 0;
+        for (mapped, plane) in mapped.iter_mut().zip(vectors) {
+            mapped.resize(out.len(), 0.0);
+            weights.apply(plane, mapped, FILL, FILL)?;
+            missing = holes.map_or(0, |holes| weights.apply_around(plane, holes, mapped, FILL));
+        }
+        let [x, y, z] = &mapped;
+        for (cell, out) in out.iter_mut().enumerate() {
+            *out = match [x[cell], y[cell], z[cell]] {
+                [x, ..] if x == FILL => O::FILL,
+                vector => O::from_f64(directions.component(cell, vector)),
+            };
+        }
+        let land = weights.land();
+        let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered() + missing)?;
+        Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
     }
 
     /// Both components of a vector, with 0 on closed faces that have no number or no value.

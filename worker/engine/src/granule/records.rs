@@ -227,9 +227,7 @@ impl Assembly<'_> {
             _ => Ok(()),
         }
     }
-}
 
-impl Assembly<'_> {
     /// Refuses an input whose own header says that it is of another time than the recipe.
     fn check_time(&self, name: &str, path: &str, header: &Header) -> Result<(), MakeError> {
         let configuration = &self.resources.texts.configuration;
