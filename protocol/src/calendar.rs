@@ -74,7 +74,7 @@ pub fn period(
     step_seconds: i64,
     step: u64,
 ) -> Result<Period, CalendarError> {
-    period_until(mode, frequency, t0, model_end, end_of_step(t0, step_seconds, step)?, step)
+    period_until(mode, frequency, t0, model_end, end_of_step(t0, step_seconds, step)?, (step, step_seconds))
 }
 
 /// The time of a step of a model that starts at `t0`.
@@ -94,7 +94,7 @@ pub fn between(start: DateTime, end: DateTime) -> Period {
     Period { start, end, center: start.checked_add(half).unwrap_or(end) }
 }
 
-/// The period that ends at a time, as [`period`]; `step` appears in errors.
+/// The period that ends at a time, as [`period`]; the step and the seconds of one step appear in errors.
 ///
 /// # Errors
 /// It would be a mean over nothing, or its start cannot be written.
@@ -104,9 +104,9 @@ pub fn period_until(
     t0: DateTime,
     model_end: DateTime,
     end: DateTime,
-    step: u64,
+    (step, step_seconds): (u64, i64),
 ) -> Result<Period, CalendarError> {
-    let beyond = || CalendarError::Beyond { step, start: t0, step_seconds: 0 };
+    let beyond = || CalendarError::Beyond { step, start: t0, step_seconds };
     if frequency == Frequency::Snapshot {
         return Ok(Period { start: end, end, center: end });
     }

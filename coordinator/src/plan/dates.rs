@@ -67,7 +67,7 @@ impl ResultDates {
         let start = told.filter(|_| self.starts).and_then(|(start, _)| after(t0, (*start)?));
         match start.filter(|start| *start < end) {
             Some(start) => Ok(calendar::between(start, end)),
-            None => calendar::period_until(mode, frequency, t0, model_end, end, step),
+            None => calendar::period_until(mode, frequency, t0, model_end, end, (step, seconds)),
         }
     }
 
@@ -187,7 +187,9 @@ impl DateRules<'_> {
             Frequency::Snapshot => return None,
         };
         let (days, unit) = ((last - first) / 86_400.0, {
-            let unit = calendar::period_until(self.mode, self.frequency, model_start, model_end, end, step).ok()?;
+            let unit =
+                calendar::period_until(self.mode, self.frequency, model_start, model_end, end, (step, step_seconds))
+                    .ok()?;
             unit.end.duration_since(unit.start).as_secs_f64() / 86_400.0
         });
         // Starts of real headers are late by a step or by a day and a half; a mean of five days is of no day all the same.
@@ -210,7 +212,7 @@ impl DateRules<'_> {
     }
 }
 
-/// Places of the first, the last, and some between, of so many.
+/// Indices of the first, the last and at most [`BETWEEN`] evenly spaced elements between them, of `count` elements.
 fn sampled(count: usize) -> impl Iterator<Item = usize> {
     let most = (BETWEEN + 2).min(count);
     (0..most).map(move |at| if most < 2 { 0 } else { at * (count - 1) / (most - 1) })
@@ -223,7 +225,7 @@ fn pairs(record: &StepInputs) -> impl Iterator<Item = (u64, &Pair)> {
     firsts.filter(move |pair| seen.insert(pair.meta.as_str())).map(|pair| (record.step, pair))
 }
 
-/// So many seconds after a time, to the whole second.
+/// The time that lies `seconds` after another, rounded to whole seconds.
 fn after(time: DateTime, seconds: f64) -> Option<DateTime> {
     let seconds = seconds.round();
     (seconds.abs() < 1e15).then(|| time.checked_add(SignedDuration::from_secs(seconds as i64)).ok())?
