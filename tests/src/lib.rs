@@ -121,6 +121,18 @@ pub fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
 }
 
+/// The header of a result with another time step, and the time that is its end when steps take an hour.
+///
+/// # Panics
+/// It has no step or no time.
+pub fn header_of_step(header: &str, step: u64) -> String {
+    let with = |header: &str, key: &str, value: u64| {
+        let line = header.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("no {key}: {header}"));
+        header.replace(line, &format!(" {key} = [ {value} ];"))
+    };
+    with(&with(header, "timeStepNumber", step), "timeInterval", step * 3600)
+}
+
 /// How many granules of a report are in a state.
 pub fn count(outcome: &serde_json::Value, state: &str) -> usize {
     outcome["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())

@@ -3,7 +3,7 @@
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::s3::S3Server;
-use edp_tests::{Fixture, coordinator, expect, files, program, until};
+use edp_tests::{Fixture, coordinator, expect, files, header_of_step, program, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -62,11 +62,7 @@ fn prolong(fixture: &Fixture, months: usize) {
         let (meta, data) = (fs::read_to_string(file(732, "meta")).unwrap(), fs::read(file(732, "data")).unwrap());
         let known = [732, 1428, 2172];
         for step in ends.clone().filter(|step| !known.contains(step)) {
-            let line = meta.lines().find(|line| line.contains("timeStepNumber")).unwrap();
-            let meta = meta.replace(line, &line.replace("732", &step.to_string()));
-            let line = meta.lines().find(|line| line.contains("timeInterval")).unwrap();
-            let meta = meta.replace(line, &format!(" timeInterval = [ {} ];", step * 3600));
-            fs::write(file(step, "meta"), meta).unwrap();
+            fs::write(file(step, "meta"), header_of_step(&meta, step.unsigned_abs())).unwrap();
             fs::write(file(step, "data"), &data).unwrap();
         }
         for step in known.into_iter().filter(|step| !ends.clone().any(|end| end == *step)) {

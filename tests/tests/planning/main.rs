@@ -4,7 +4,7 @@ mod options;
 
 use edp_protocol::name::base_name;
 use edp_protocol::recipe::{self, Recipe};
-use edp_tests::{Fixture, coordinator, count, expect, files, json, text};
+use edp_tests::{Fixture, coordinator, count, expect, files, header_of_step, json, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,13 +63,7 @@ impl Run {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(self.file(variable, MONTHS[0], "data"), with(&to, "data")).unwrap();
         let header = fs::read_to_string(self.file(variable, MONTHS[0], "meta")).unwrap();
-        let number = MONTHS[0].to_string();
-        assert!(header.contains(&number), "{header}");
-        let header = header.replacen(&number, &step.to_string(), 1);
-        // The time of the step, whatever it was.
-        let line = header.lines().find(|line| line.contains("timeInterval")).unwrap();
-        let header = header.replace(line, &format!(" timeInterval = [ {} ];", step * 3600));
-        fs::write(with(&to, "meta"), header).unwrap();
+        fs::write(with(&to, "meta"), header_of_step(&header, step)).unwrap();
     }
 
     /// The options of `plan`, without the demo's job file.
