@@ -298,7 +298,7 @@ pub async fn reopen(
     ledger
         .ask(move |ledger| {
             missing.iter().try_for_each(|id| ledger.reopen(id))?;
-            damaged.iter().try_for_each(|id| ledger.mend(id))
+            damaged.iter().try_for_each(|id| ledger.make_again(id))
         })
         .await
 }

@@ -307,7 +307,7 @@ fn what_nobody_finds_fails_at_once() {
     }
 }
 
-/// Something that is neither an outcome nor a task message, and an outcome that nobody asked for.
+/// A message of no known kind, and an outcome of a recipe that the production does not have.
 async fn letters_of_nobody(link: &Link) {
     link.publisher(Queue::Dead, 1).publish(Message::new("nonsense", "text/plain", "")).await.unwrap();
     let task = TaskMessage {

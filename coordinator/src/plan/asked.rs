@@ -1,4 +1,4 @@
-//! What was asked for and has no results at all: nobody should take its absence for success.
+//! Requests that have no results at all. They are reported, so that their absence is not taken for success.
 
 use super::jobfile::Job;
 use super::selection::{ALL, Selection};

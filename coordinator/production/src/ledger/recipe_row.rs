@@ -11,7 +11,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 const LATELY: i64 = 10 * 60 * 1000;
 
 /// No worker's number.
-pub(super) const NOBODY: i64 = -1;
+pub(super) const NO_WORKER: i64 = -1;
 
 /// How an attempt ended, as the file has it.
 pub(super) const DONE: i64 = -1;

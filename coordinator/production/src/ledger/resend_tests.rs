@@ -123,12 +123,12 @@ fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
     ledger.record([&record].into_iter()).unwrap();
     ledger.adopt(&[(id.clone(), 7)]).unwrap();
     assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 1);
-    ledger.mend(&id).unwrap();
+    ledger.make_again(&id).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, record.sha256.as_str());
     // but one that was read counts as it is
     ledger.reopen(&id).unwrap();
     send(&mut ledger, 0);
     ledger.write(&[done(&recipes[0], 1, "w")], 0).unwrap();
-    ledger.mend(&id).unwrap();
+    ledger.make_again(&id).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, "ab");
 }

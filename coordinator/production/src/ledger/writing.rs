@@ -3,7 +3,7 @@
 //! Every message may come twice, late, or in another order than it was sent. A failure is news only if it is about the
 //! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
 
-use super::recipe_row::{DONE, NOBODY, RecipeRow, kind};
+use super::recipe_row::{DONE, NO_WORKER, RecipeRow, kind};
 use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
 use crate::records::GranuleRecord;
@@ -173,7 +173,7 @@ impl Ledger {
             let mut settled = Vec::new();
             for number in over {
                 let Some(recipe) = RecipeRow::find(transaction, "number = ?1", &number)? else { continue };
-                recipe.lose(transaction, recipe.attempt, NOBODY, now)?;
+                recipe.lose(transaction, recipe.attempt, NO_WORKER, now)?;
                 let standing = recipe.standing(transaction, None, now)?;
                 settled.extend(recipe.follow(transaction, policy.after_loss(&standing), None, now)?);
             }
@@ -248,7 +248,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    pub fn mend(&mut self, id: &str) -> Result<(), LedgerError> {
+    pub fn make_again(&mut self, id: &str) -> Result<(), LedgerError> {
         let reset = format!("{RESET} WHERE id = ?1");
         self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
     }

@@ -10,8 +10,8 @@ use std::ops::Range;
 /// Most bytes of one piece that are read at once.
 const BLOCK: usize = 1 << 17;
 
-/// PiecedArray of an array, to be read as if they were the one file that holds the array. Cells that are in none of them, of
-/// which [`PiecedArray::gaps`] tells, are 0.
+/// The pieces of an array, read as if they were the one file that holds the array. Cells that are in none of the pieces,
+/// which [`PiecedArray::gaps`] lists, are 0.
 #[derive(Debug)]
 pub struct PiecedArray<R> {
     header: Header,
