@@ -1,71 +1,73 @@
-//! Times: the period a model step stands for, dates in names, units of time.
+//! Times: the period that a model step stands for, dates in granule names, and units of the time coordinate.
 //!
-//! The calendar is the proleptic Gregorian one; there is no other, and no time zone.
+//! All times are in the proleptic Gregorian calendar and have no time zone.
 
 use crate::{Frequency, Mode};
 use jiff::civil::{DateTime, Time};
 use jiff::{SignedDuration, Span};
 
-/// The reason why a step has no time.
+/// The reason why a step has no period, or a period cannot be written in the units.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CalendarError {
-    /// The time is beyond the years 0 to 9999.
+    /// The end of the step is not within the years 0 to 9999.
     #[error(
         "step {step} is at no date that can be written: {start} plus {step} steps of {step_seconds} s; check model_timestep"
     )]
     Beyond {
-        /// The step.
+        /// Number of the model step.
         step: u64,
-        /// Start of the model.
+        /// Time at which the model starts.
         start: DateTime,
-        /// Length of a step.
+        /// Length of a step in seconds.
         step_seconds: i64,
     },
-    /// A mean that ends when the model starts.
+    /// The period would be a mean that ends when the model starts, or before.
     #[error("step {step} is the {frequency} mean of nothing: it ends at {end}, but the model starts at {start}")]
     Empty {
-        /// The step.
+        /// Number of the model step.
         step: u64,
-        /// The frequency.
+        /// Frequency of the dataset: day or month.
         frequency: Frequency,
         /// End of the period.
         end: DateTime,
-        /// Start of the model.
+        /// Time at which the model starts.
         start: DateTime,
     },
-    /// The units of the time coordinate are not understood.
+    /// The units of the time coordinate cannot be parsed.
     #[error("the time units '{units}' are not understood: write hours since YYYY-MM-DD hh:mm:ss")]
     Units {
-        /// The text.
+        /// The text of the units.
         units: String,
     },
-    /// A time needs more than 32 bits.
+    /// The number that stands for a time in these units does not fit into a 32-bit integer.
     #[error("{time} is too far away for 32-bit '{units}'; start the model later or use longer steps")]
     Range {
-        /// The time.
+        /// The time that is out of range.
         time: DateTime,
-        /// The units.
+        /// Units in which it was to be written.
         units: String,
     },
 }
 
-/// What one record covers. Whole seconds; the fractions of a centre are dropped.
+/// The period that one record covers, in whole seconds. A centre on a half second is rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
-    /// Start, included.
+    /// Start of the period, which is included.
     pub start: DateTime,
-    /// End, not included; of a snapshot the same as the start.
+    /// End of the period, which is not included. Of a snapshot it is the same as the start.
     pub end: DateTime,
-    /// The middle.
+    /// The middle of the period, rounded down to a whole second.
     pub center: DateTime,
 }
 
-/// The period that step `step` stands for, of a model that runs from `t0` to `model_end`.
+/// Returns the period of step number `step` of a model that runs from `t0` to `model_end`; `step_seconds` is the length
+/// of a step.
 ///
-/// In the modes of EDP the rules are EDP's, with what they do wrong on the last but one day.
+/// The modes of EDP follow EDP's own rules, including their mistake: EDP recognizes the last day of the run by its date
+/// alone, so that it also shifts the mean that ends at the midnight before.
 ///
 /// # Errors
-/// The time cannot be written, or is a mean over nothing.
+/// Returns an error if a time is not within the years 0 to 9999, or if the period would be a mean over nothing.
 pub fn period(
     mode: Mode,
     frequency: Frequency,
@@ -77,10 +79,10 @@ pub fn period(
     period_until(mode, frequency, t0, model_end, end_of_step(t0, step_seconds, step)?, (step, step_seconds))
 }
 
-/// The time of a step of a model that starts at `t0`.
+/// Returns the time at which a step ends, of a model that starts at `t0` and has steps of `step_seconds` seconds.
 ///
 /// # Errors
-/// It cannot be written.
+/// Returns [`CalendarError::Beyond`] if the time is not within the years 0 to 9999.
 pub fn end_of_step(t0: DateTime, step_seconds: i64, step: u64) -> Result<DateTime, CalendarError> {
     let beyond = || CalendarError::Beyond { step, start: t0, step_seconds };
     let since_start = i64::try_from(step).ok().and_then(|step| step.checked_mul(step_seconds)).ok_or_else(beyond)?;
@@ -88,16 +90,17 @@ pub fn end_of_step(t0: DateTime, step_seconds: i64, step: u64) -> Result<DateTim
     if end.year() < 0 { Err(beyond()) } else { Ok(end) }
 }
 
-/// The period from one time to another.
+/// Returns the period from one time to another, with its centre.
 pub fn between(start: DateTime, end: DateTime) -> Period {
     let half = SignedDuration::from_secs(end.duration_since(start).as_secs() / 2);
     Period { start, end, center: start.checked_add(half).unwrap_or(end) }
 }
 
-/// The period that ends at a time, as [`period`]; the step and the seconds of one step appear in errors.
+/// Returns the period that ends at a given time, by the rules of [`period`]. The number of the step and the length of a
+/// step in seconds appear in errors only.
 ///
 /// # Errors
-/// It would be a mean over nothing, or its start cannot be written.
+/// Returns an error if the period would be a mean over nothing, or if its start is not within the years 0 to 9999.
 pub fn period_until(
     mode: Mode,
     frequency: Frequency,
@@ -125,21 +128,22 @@ pub fn period_until(
     Ok(between(start, end))
 }
 
-/// How the time that a header gives for its record fits to the time of its step.
+/// The result of comparing the time in the header of a record with the time of its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockComparison {
-    /// They differ by half a step at most.
+    /// The two times differ by half a step at most.
     Agrees,
-    /// The step has had another length, at least for a while, or the model has started at another time.
+    /// The two times differ: steps had another length at least for a while, or the model has started at another time.
     Differs,
-    /// They have nothing to do with each other: the header was copied from another record.
+    /// The two times have nothing to do with each other: the header was copied from another record.
     Unrelated,
 }
 
-/// Compares the seconds since the model's start by step and by header.
+/// Compares two numbers of seconds since the start of the model: that of the step's number and that of the record's
+/// header.
 ///
-/// No run changes the length of its steps by a factor of a hundred; a factor of 3600 or of 86400 is a slip of the unit,
-/// though.
+/// No run changes the length of its steps by a factor of a hundred. A factor of 3600 or 86400, however, is a mistake in
+/// the unit, and counts as [`ClockComparison::Differs`].
 pub fn compare_clocks(by_step: i64, step_seconds: i64, by_header: f64) -> ClockComparison {
     const MOST: f64 = 100.0;
     let by_step = by_step as f64;
@@ -158,7 +162,7 @@ pub fn compare_clocks(by_step: i64, step_seconds: i64, by_header: f64) -> ClockC
     }
 }
 
-/// Start of the day or month in which the second before `end` lies.
+/// Returns the start of the day or month that contains the second before `end`.
 fn unit_before(frequency: Frequency, end: DateTime) -> Option<DateTime> {
     let last = end.checked_sub(SignedDuration::from_secs(1)).ok()?;
     Some(match frequency {
@@ -167,7 +171,7 @@ fn unit_before(frequency: Frequency, end: DateTime) -> Option<DateTime> {
     })
 }
 
-/// The same clock time a day or a month earlier; the 31st becomes the last of a shorter month.
+/// Returns the same clock time one day or one month earlier; from the 31st this is the last day of a shorter month.
 fn one_unit_back(frequency: Frequency, end: DateTime) -> Option<DateTime> {
     let unit = match frequency {
         Frequency::Day => Span::new().days(1),
@@ -176,7 +180,8 @@ fn one_unit_back(frequency: Frequency, end: DateTime) -> Option<DateTime> {
     end.checked_sub(unit).ok()
 }
 
-/// EDP shortens the first period to the model's start, and the last one by looking at dates only.
+/// Returns the start of a period as EDP computes it: the first period begins when the model starts, and the last one,
+/// which EDP recognizes by its date alone, is shortened.
 fn edp_start(frequency: Frequency, t0: DateTime, model_end: DateTime, end: DateTime) -> Option<DateTime> {
     let start = one_unit_back(frequency, end)?;
     if start.date() == t0.date() {
@@ -189,15 +194,15 @@ fn edp_start(frequency: Frequency, t0: DateTime, model_end: DateTime, end: DateT
     Some(start)
 }
 
-/// `YYYY-MM-DDThh:mm:ss`; fractions are dropped.
+/// Writes a time as `YYYY-MM-DDThh:mm:ss`, without fractions of a second.
 pub fn text(time: DateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
-/// The date in a granule's name.
+/// Returns the date in a granule's name.
 ///
-/// A mean is named by its centre, a snapshot by its time to the second. EDP names daily means by the day on which they
-/// end, and EDP of 2024 snapshots too.
+/// A mean is named by its centre and a snapshot by its time to the second. EDP names a daily mean by the day on which
+/// it ends, and EDP of 2024 names a snapshot by its day too.
 pub fn name_date(mode: Mode, frequency: Frequency, period: &Period) -> String {
     let format = |time: DateTime, format| time.strftime(format).to_string();
     match (frequency, mode) {
@@ -210,7 +215,7 @@ pub fn name_date(mode: Mode, frequency: Frequency, period: &Period) -> String {
     }
 }
 
-/// Number of the day or month that contains a time, counted on without gaps.
+/// Returns the number of the day or month that contains a time. Numbers of consecutive days or months differ by one.
 pub fn unit_number(frequency: Frequency, time: DateTime) -> i64 {
     match frequency {
         Frequency::Month => i64::from(time.year()) * 12 + i64::from(time.month()) - 1,
@@ -218,7 +223,7 @@ pub fn unit_number(frequency: Frequency, time: DateTime) -> i64 {
     }
 }
 
-/// The first day of the unit with a number of [`unit_number`], as names write it.
+/// Returns the date of the day or month that has this [`unit_number`], as names of granules write it.
 pub fn unit_name(frequency: Frequency, number: i64) -> String {
     match frequency {
         Frequency::Month => format!("{:04}-{:02}", number.div_euclid(12), number.rem_euclid(12) + 1),
@@ -231,11 +236,12 @@ pub fn unit_name(frequency: Frequency, number: i64) -> String {
 /// Units of time from coarse to fine, in seconds.
 const UNITS: [(&str, i64); 4] = [("days", 24 * 3600), ("hours", 3600), ("minutes", 60), ("seconds", 1)];
 
-/// Units of time by configuration and frequency alone, so that they are the same in all granules of a dataset:
-/// hours since the model's start if all times that the frequency can have fall on whole hours, else minutes, else seconds.
+/// Returns the units of time of a dataset. They depend on the configuration and the frequency alone, so that they are
+/// the same in all its granules: hours since the model's start if all times that the frequency can have fall on whole
+/// hours, else minutes, else seconds.
 ///
-/// Means end with days and months, whatever the length of a step is. Of means the centre counts too, also those of a first
-/// and last period that the model's start and end cut short.
+/// Means end with calendar days or months, whatever the length of a step is. The centres of means count too, and so do
+/// those of a first and a last period that are cut short by the start and the end of the model.
 pub fn time_units(frequency: Frequency, t0: DateTime, model_end: DateTime, step_seconds: i64) -> String {
     let of_day = |time: DateTime| time.duration_since(time.start_of_day()).as_secs();
     let whole = |unit: i64| {
@@ -250,10 +256,12 @@ pub fn time_units(frequency: Frequency, t0: DateTime, model_end: DateTime, step_
     format!("{name} since {}", text(t0))
 }
 
-/// `units`, or finer ones if start, centre or end are not exact in them, of a model that runs until `model_end`.
+/// Returns `units`, or finer ones if start, centre or end are not whole numbers of them. The model runs until
+/// `model_end`.
 ///
 /// # Errors
-/// The units are not understood, or a time needs more than 32 bits although the run is not long.
+/// Returns an error if the units cannot be parsed, or if a time needs more than 32 bits although the run is short
+/// enough for integers.
 pub fn exact_units(units: &str, period: &Period, model_end: DateTime) -> Result<String, CalendarError> {
     let (name, unit, reference) = finer(units, period)?;
     let exact = format!("{name} since {}", text(reference));
@@ -263,18 +271,18 @@ pub fn exact_units(units: &str, period: &Period, model_end: DateTime) -> Result<
     Ok(exact)
 }
 
-/// Whether a model runs for so long that its end needs more than 32 bits in these units: then all its times are written
-/// as floating-point numbers, since CF knows no integers of 64 bits.
+/// Returns true if a model runs for so long that its end needs more than 32 bits in these units. Then all its times are
+/// written as floating-point numbers, since CF has no 64-bit integers.
 pub fn is_long(units: &str, model_end: DateTime) -> bool {
     parse_units(units)
         .is_ok_and(|(unit, reference)| i32::try_from(model_end.duration_since(reference).as_secs() / unit).is_err())
 }
 
-/// The units that EDP's libraries write for one granule: those of the metadata if start, centre and end are exact in
-/// them, else the coarsest finer ones; the reference with a `T`, at midnight as a date only.
+/// Returns the units that EDP's libraries write for one granule: those of the metadata if start, centre and end are
+/// whole numbers of them, else the coarsest finer ones. The reference time has a `T`; at midnight it is only a date.
 ///
 /// # Errors
-/// The metadata's units are not understood, or a time needs more than 32 bits.
+/// Returns an error if the units of the metadata cannot be parsed, or if a time needs more than 32 bits.
 pub fn edp_time_units(units: &str, period: &Period) -> Result<String, CalendarError> {
     let (name, unit, reference) = finer(units, period)?;
     check_range(name, unit, reference, period)?;
@@ -283,7 +291,8 @@ pub fn edp_time_units(units: &str, period: &Period) -> Result<String, CalendarEr
     Ok(format!("{name} since {reference}"))
 }
 
-/// Name and seconds of units that are fine enough, and the time since which they are.
+/// Returns name and length in seconds of the coarsest unit in which the period is exact, and the reference time of
+/// `units`.
 fn finer(units: &str, period: &Period) -> Result<(&'static str, i64, DateTime), CalendarError> {
     let (unit, reference) = parse_units(units)?;
     let times = [period.start, period.center, period.end].map(|time| (time, time.duration_since(reference).as_secs()));
@@ -294,7 +303,7 @@ fn finer(units: &str, period: &Period) -> Result<(&'static str, i64, DateTime), 
     Ok((name, unit, reference))
 }
 
-/// Refuses times that need more than 32 bits.
+/// Returns an error if a time of the period needs more than 32 bits.
 fn check_range(name: &str, unit: i64, reference: DateTime, period: &Period) -> Result<(), CalendarError> {
     let times = [period.start, period.center, period.end];
     let far = |time: &DateTime| i32::try_from(time.duration_since(reference).as_secs() / unit).is_err();
@@ -444,7 +453,7 @@ mod tests {
         assert_eq!(exact_units(units, &at(13), END).unwrap(), "minutes since 1992-01-01T12:00:00");
         let far = Period { start: T0, end: datetime(2200, 1, 1, 0, 0, 0, 0), center: datetime(2100, 1, 1, 0, 0, 1, 0) };
         assert!(matches!(exact_units(units, &far, END), Err(CalendarError::Range { .. })));
-        // A run that is itself so long has its times as floating-point numbers.
+        // A run that is itself so long writes its times as floating-point numbers.
         let long = datetime(2200, 1, 1, 0, 0, 0, 0);
         assert_eq!(exact_units(units, &far, long).unwrap(), "seconds since 1992-01-01T12:00:00");
         assert!(is_long("seconds since 1992-01-01T12:00:00", long) && !is_long(units, long));

@@ -10,11 +10,11 @@ use std::io::{self, Read};
 #[serde(into = "String", try_from = "String")]
 pub struct Digest(String);
 
-/// A text that is not a SHA-256 digest.
+/// The error of a text that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 digest has 64 characters 0-9 and a-f, this text has {length} bytes or other characters")]
 pub struct DigestError {
-    /// Its length in bytes. The text itself may be of any length, and is not repeated.
+    /// Length of the text in bytes. The text itself may be of any length, and is not repeated.
     length: usize,
 }
 
@@ -34,15 +34,15 @@ impl From<Digest> for String {
 }
 
 impl Digest {
-    /// Digest of bytes in memory.
+    /// Returns the digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest::from_hash(Sha256::digest(bytes).as_slice())
     }
 
-    /// Digest of everything a reader yields, and its length in bytes.
+    /// Reads to the end, and returns the digest of all bytes and their number.
     ///
     /// # Errors
-    /// Whatever the reader fails with.
+    /// Returns the reader's error.
     pub fn of_reader(mut reader: impl Read) -> io::Result<(Digest, u64)> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 18];
@@ -60,7 +60,8 @@ impl Digest {
         }
     }
 
-    /// Digest of a set of named parts: independent of the order they are given in, and of where they are kept.
+    /// Returns the digest of a set of named parts. It does not depend on the order in which they are given, nor on the
+    /// place where they are kept.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = (&'a str, &'a Digest)>) -> Digest {
         let mut parts: Vec<_> = parts.into_iter().collect();
         parts.sort();
@@ -73,13 +74,13 @@ impl Digest {
         Digest::from_hash(hash.finalize().as_slice())
     }
 
-    /// A digest from its text: 64 hexadecimal digits, upper or lower case.
+    /// Parses a digest of 64 hexadecimal digits in upper or lower case.
     pub fn from_hex(text: &str) -> Option<Digest> {
         let is_digest = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_digest.then(|| Digest(text.to_ascii_lowercase()))
     }
 
-    /// A digest from its 32 bytes.
+    /// Returns the digest that has these 32 bytes.
     pub fn from_bytes(bytes: &[u8; 32]) -> Digest {
         Digest::from_hash(bytes)
     }
@@ -93,7 +94,7 @@ impl Digest {
         Digest(text)
     }
 
-    /// The hexadecimal text.
+    /// The digest as 64 lower-case hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,7 +1,38 @@
-//! What coordinator and workers must do alike: the recipe and its identity, times, granule names and locations, and what
-//! is in the messages between them.
+//! The terms on which the coordinator and its workers agree: recipes and their identity, names of granules, times,
+//! locations, digests, and the messages on the queues.
 //!
-//! Nothing here reads or writes anything, and nothing computes on ocean data.
+//! A [`Recipe`] states everything that decides one granule. Its id is the SHA-256 of that, so that every program can
+//! tell whose granule stands at a destination. The coordinator sends the recipe in a task message, and a worker answers
+//! with outcomes:
+//!
+//! ```text
+//! coordinator ── TaskMessage { recipe, attempt, ... } ──▶ worker
+//!             ◀── Outcome { event: Started } ───────────
+//!             ◀── Outcome { event: Done | Failed } ─────
+//! ```
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`recipe`] | recipes, task lists, and the id of a recipe |
+//! | [`name`] | names of granules and of the model's result files |
+//! | [`calendar`] | the period of a model step, dates and units of time |
+//! | [`location`] | local paths and S3 prefixes |
+//! | [`digest`] | SHA-256 digests |
+//! | [`message`], [`wire`] | kinds of failure, task messages, outcomes, and their encoding |
+//! | [`text`] | text from outside, made safe to show |
+//! | [`vocabulary`] | kind of grid, frequency and mode |
+//!
+//! Nothing here opens a file for its content or a connection, and nothing computes on ocean data.
+//!
+//! ```
+//! use edp_protocol::name::GranuleName;
+//! use edp_protocol::{Frequency, GridKind};
+//!
+//! let name = GranuleName::parse("SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc")?;
+//! assert_eq!((name.frequency, name.grid), (Frequency::Month, GridKind::Latlon));
+//! assert_eq!(name.path(), format!("V4r4/latlon/mon_mean/SEA_SURFACE_HEIGHT/{name}"));
+//! # Ok::<(), edp_protocol::name::NameError>(())
+//! ```
 
 pub mod calendar;
 pub mod digest;

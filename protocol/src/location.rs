@@ -1,28 +1,29 @@
-//! Where something is: a local path or `s3://bucket/prefix`.
+//! Locations of files and directories: a local path or `s3://bucket/prefix`.
 
 use std::fmt;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-/// The reason why a text names no location.
+/// The reason why a text is not a location, or a location cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("an empty location: give a path or s3://bucket/prefix")]
     Empty,
-    /// `s3://` without a bucket.
+    /// The text begins with `s3://`, but has no bucket.
     #[error("'{0}' names no bucket: write s3://bucket/prefix")]
     NoBucket(String),
-    /// Another URL scheme.
+    /// The text is a URL with a scheme other than `s3`.
     #[error("'{0}': only paths and s3:// locations are understood")]
     Scheme(String),
-    /// An operation on a local file was asked of a remote location.
+    /// A local path is needed, but the location is on S3.
     #[error("'{0}' is not on a local disk, where this has to be")]
     NotLocal(Location),
 }
 
-/// A local path or an S3 prefix; the text form is exactly what the user wrote, but for trailing slashes.
+/// A local path or an S3 prefix. Its text form is exactly what the user wrote, except for trailing slashes of an S3
+/// prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Location {
     /// A file or directory on a file system of this machine.
@@ -31,13 +32,13 @@ pub enum Location {
     S3 {
         /// Name of the bucket.
         bucket: String,
-        /// Key, or the part of it before a slash; may be empty.
+        /// The key, or the part of it before a slash. It may be empty.
         key: String,
     },
 }
 
 impl Location {
-    /// This location extended by a relative path with `/` between its parts.
+    /// Returns this location extended by a relative path that has `/` between its parts.
     pub fn join(&self, below: &str) -> Location {
         match self {
             Location::Local(path) => Location::Local(path.join(below)),
@@ -48,10 +49,10 @@ impl Location {
         }
     }
 
-    /// The path of a local location.
+    /// Returns the path of a local location.
     ///
     /// # Errors
-    /// [`LocationError::NotLocal`] for a location on S3.
+    /// Returns [`LocationError::NotLocal`] for a location on S3.
     pub fn local(&self) -> Result<&Path, LocationError> {
         match self {
             Location::Local(path) => Ok(path),
@@ -60,11 +61,12 @@ impl Location {
     }
 }
 
-/// A path without `..`: what comes before the last one is followed as the system follows it, links and all, so that the
-/// path means the same when it is looked at beneath a root, or by its text alone. Other paths stay as they are.
+/// Returns the path without `..`. The part up to the last `..` is resolved as the operating system does it, with its
+/// symbolic links, so that the path means the same whether it is opened beneath a root or compared as text. A path
+/// without `..` is returned as it is.
 ///
 /// # Errors
-/// What comes before is not there, or cannot be followed.
+/// Returns the operating system's error if that part does not exist or cannot be resolved.
 pub fn without_parents(path: &Path) -> io::Result<PathBuf> {
     let parts: Vec<Component<'_>> = path.components().collect();
     let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) else { return Ok(path.to_owned()) };
@@ -151,7 +153,7 @@ mod tests {
     }
 
     proptest! {
-        // A location that was understood is written as it is, and understood again.
+        // The text of a parsed location parses to the same location.
         #[test]
         fn whatever_is_understood_comes_back(text in "(s3://)?[a-z/. :é]{0,20}|\\PC*", below in "[a-z/]{1,9}") {
             if let Ok(location) = text.parse::<Location>() {

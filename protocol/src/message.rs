@@ -1,32 +1,34 @@
-//! What travels between a production and its workers.
+//! Kinds of failure, which travel between a production and its workers, and texts of errors.
 
 use serde::{Deserialize, Serialize};
 
-/// Kinds of failure, by what is to be done about them. They travel as their position in this list: append only.
+/// Kinds of failure, by the action that they ask for. They are transmitted as their position in this list, so new kinds
+/// go to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FailureKind {
-    /// The same recipe will fail again: bad recipe, missing or damaged input, gate.
+    /// The same recipe will fail again: the recipe is wrong, an input is missing or damaged, or the gate refuses the
+    /// granule.
     Permanent,
     /// The same recipe may succeed later: reading or writing failed.
     Transient,
-    /// Outputs of the dataset have no input yet.
+    /// Outputs of the dataset have no inputs yet.
     Held,
-    /// Another granule stands under its name.
+    /// Another granule has the name of this one.
     Conflict,
-    /// Not tried to the end: the worker was told to stop, or can make nothing as things are (destination full or
-    /// read-only, a root that is not mounted). Nothing is wrong with the recipe.
+    /// The attempt was not finished: the worker was told to stop, or it can make nothing as things are (the destination
+    /// is full or read-only, or a root is not mounted). Nothing is wrong with the recipe.
     Returned,
-    /// Not tried: it was delivered before, to a worker that did not say how it ended. The coordinator, which owns the
-    /// retries, knows what that means.
+    /// The attempt was not started: the task message had been delivered before, to a worker that did not report how the
+    /// attempt ended. The coordinator decides what that means, since it owns the retries.
     Lost,
-    /// Something that the recipe names is not there, as far as this worker can see. Another worker may find it.
+    /// Something that the recipe names does not exist, as far as this worker can see. Another worker may find it.
     NotFound,
-    /// This worker may not touch something that the recipe names: it lies outside of the worker's roots, or the system
-    /// denies the permission. Another worker may be allowed to.
+    /// This worker may not access something that the recipe names: it lies outside the worker's roots, or the operating
+    /// system denies permission. Another worker may be allowed to.
     Denied,
 }
 
-/// What an error says, and then each of its causes that adds something to what was said before it.
+/// Returns the text of an error, followed by the text of each of its causes that adds something new.
 pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
@@ -40,7 +42,7 @@ pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     texts
 }
 
-/// An error and its causes in one line.
+/// Returns an error and its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     causes(error).join(": ")
 }

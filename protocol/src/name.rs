@@ -1,4 +1,4 @@
-//! Names of granules: `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`.
+//! Names of granules, `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`, and of the model's result files.
 
 use crate::text::is_unsafe;
 use crate::vocabulary::{Frequency, GridKind, Mode};
@@ -7,35 +7,35 @@ use std::fmt;
 /// The parts of a granule's file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GranuleName {
-    /// Dataset, such as `SEA_SURFACE_HEIGHT`.
+    /// Name of the dataset, such as `SEA_SURFACE_HEIGHT`.
     pub dataset: String,
-    /// Period word, such as `mon_mean`.
+    /// Word for the period, such as `mon_mean`.
     pub period: &'static str,
-    /// What the period word means.
+    /// Frequency that the word for the period stands for.
     pub frequency: Frequency,
-    /// Date as written.
+    /// The date as it is written in the name.
     pub date: String,
     /// Version of the state estimate, such as `V4r4`.
     pub version: String,
-    /// Grid kind.
+    /// The grid: `native` or `latlon`.
     pub grid: GridKind,
-    /// Grid label, such as `0p50deg` or `llc0090`.
+    /// Label of the grid, such as `0p50deg` or `llc0090`.
     pub label: String,
 }
 
-/// The reason why a file name is not a granule's.
+/// The reason why a file name is not the name of a granule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
 )]
 pub struct NameError {
-    /// The name.
+    /// The name that was refused.
     pub name: String,
     /// Description of the problem.
     pub why: &'static str,
 }
 
-/// Period words with the longer ones first, so that `_snap` does not hide `_day_snap`.
+/// Words for periods. Longer ones come first, so that `_snap` does not hide `_day_snap`.
 const PERIODS: [(&str, Frequency); 5] = [
     ("day_snap", Frequency::Snapshot),
     ("mon_snap", Frequency::Snapshot),
@@ -44,28 +44,28 @@ const PERIODS: [(&str, Frequency); 5] = [
     ("snap", Frequency::Snapshot),
 ];
 
-/// The variable and the period word in the stem of a result's name, such as `SSH_mon_mean`. Names of variables hold
-/// underscores themselves.
+/// Splits the stem of a result's name, such as `SSH_mon_mean`, into the variable and the word for the period. Names of
+/// variables may contain underscores too.
 pub fn split_period(stem: &str) -> Option<(&str, &'static str)> {
     PERIODS.iter().find_map(|(word, _)| Some((stem.strip_suffix(word)?.strip_suffix('_')?, *word)))
 }
 
-/// What the name of a result file says: `<series>.<step>` and the number of a piece, if it is one, before `.data` or
-/// `.meta`.
+/// The parts of the name of a result file: `<series>.<step>`, the numbers of the piece if the file is one, and `.data`
+/// or `.meta`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResultName<'a> {
-    /// The first part, such as `SSH_mon_mean`, or the name of a stream.
+    /// The first part: variable and period as in `SSH_mon_mean`, or the name of a stream.
     pub series: &'a str,
-    /// The model step, ten digits in the name.
+    /// The model step, which has ten digits in the name.
     pub step: u64,
-    /// Numbers along x and y of a piece of an array, `.001.002`.
+    /// Numbers of the piece along x and y if the file is a piece of an array, as in `.001.002`.
     pub piece: Option<[u32; 2]>,
-    /// Whether it is the header, `.meta`.
+    /// True for the header (`.meta`), false for the data (`.data`).
     pub meta: bool,
 }
 
 impl ResultName<'_> {
-    /// Takes the base name of a file apart; none if it is no result's.
+    /// Parses the base name of a file. Returns `None` if it is not that of a result.
     pub fn parse(base_name: &str) -> Option<ResultName<'_>> {
         let (stem, meta) = match base_name.strip_suffix(".data") {
             Some(stem) => (stem, false),
@@ -90,7 +90,8 @@ impl ResultName<'_> {
     }
 }
 
-/// The period word of granules of a frequency: snapshots are `day_snap` in EDP of 2024, `snap` since.
+/// Returns the word for the period in names of granules. For snapshots it is `day_snap` in EDP of 2024, and `snap`
+/// since.
 pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
     match (frequency, mode) {
         (Frequency::Day, _) => "day_mean",
@@ -100,7 +101,7 @@ pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
     }
 }
 
-/// The period words under which results of a frequency are found.
+/// Returns the words for the period under which results of a frequency are found.
 pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str] {
     match (frequency, mode) {
         (Frequency::Day, _) => &["day_mean"],
@@ -111,11 +112,11 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
 }
 
 impl GranuleName {
-    /// Takes the base name of a granule apart. What is understood is printed as it was: the name that a granule has
-    /// inside is that of its file.
+    /// Parses the base name of a granule. A parsed name is printed exactly as it was, since the granule states the name
+    /// of its file inside.
     ///
     /// # Errors
-    /// [`NameError`] saying which part is missing, or is not such a part.
+    /// Returns [`NameError`], which says which part is missing or malformed.
     pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
         let fail = |why| Err(NameError { name: base_name.into(), why });
         let name = GranuleName::apart(base_name, GridKind::of_name)?;
@@ -128,11 +129,11 @@ impl GranuleName {
         Ok(name)
     }
 
-    /// The same for the name that a table has as an example: whatever stands there for the date, and however the grid
-    /// is written.
+    /// Parses the name that a table gives as an example: the date may be any text, and the grid may be written in any
+    /// case.
     ///
     /// # Errors
-    /// Those of [`GranuleName::parse`].
+    /// Returns the errors of [`GranuleName::parse`].
     pub fn parse_example(base_name: &str) -> Result<GranuleName, NameError> {
         GranuleName::apart(base_name, |word| word.parse().ok())
     }
@@ -161,7 +162,7 @@ impl GranuleName {
         })
     }
 
-    /// Path below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`.
+    /// Path of the granule below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`.
     pub fn path(&self) -> String {
         let directory = [self.version.as_str(), self.grid.as_str(), self.period, &self.dataset];
         let directory: Vec<_> = directory.into_iter().filter(|part| !part.is_empty()).collect();
@@ -169,7 +170,7 @@ impl GranuleName {
     }
 }
 
-/// Whether a text is a date of the calendar, as names have them.
+/// Returns true if a text is a calendar date as granule names have it: `YYYY-MM`, `YYYY-MM-DD` or `YYYY-MM-DDThhmmss`.
 fn is_date(text: &str) -> bool {
     let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse::<i16>().ok())?;
     let part = |at: usize, length: usize| text.get(at..at + length).and_then(number);
@@ -198,7 +199,7 @@ impl fmt::Display for GranuleName {
     }
 }
 
-/// The last component of a path or `s3://` address.
+/// Returns the last component of a path or an `s3://` address.
 pub fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,7 +1,7 @@
-//! The recipe: one JSON object that says all there is to say about one granule.
+//! The recipe: one JSON object that states everything about one granule.
 //!
-//! The layout is EDP's task, in both its generations; everything of ours sits under the one key
-//! `recipe`, see [`Plan`]. A task list is a JSON array of recipes.
+//! The layout is that of EDP's task, in both of its generations. What this project adds is below the one key `recipe`,
+//! see [`Plan`]. A task list is a JSON array of recipes.
 
 mod error;
 mod list;
@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-/// The output version of a mode: raised when the output of this mode for the same input changes, at most once between
-/// releases. It is part of every recipe id.
+/// Returns the output version of a mode. It is raised when the granules that the mode makes of the same input change,
+/// at most once between releases. It is part of every recipe's id.
 ///
 /// Version 1: the id covers the sizes and entity tags of inputs. Version 2: it covers their SHA-256 where the plan has
-/// recorded it, see [`Version`]. Version 3 of `corrected`: identifiers as the archive has had them since Release 6, and what the
-/// change log lists under it.
+/// recorded it, see [`Version`]. Version 3 of `corrected`: identifiers are those that the archive has used since
+/// Release 6; the change log lists the other changes.
 pub const fn output_version(mode: Mode) -> u32 {
     match mode {
         Mode::Corrected => 3,
@@ -35,96 +35,97 @@ pub const fn output_version(mode: Mode) -> u32 {
     }
 }
 
-/// The namespace of granule UUIDs (version 5, of the lower-case hexadecimal recipe id).
-/// It is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
+/// The namespace of granule UUIDs: a granule's UUID is the version-5 UUID of its lower-case hexadecimal recipe id in
+/// it. The namespace is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
 pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e427d2f7c57");
 
-/// The options that change content, by name. A program refuses recipes with any other: it would make something else
-/// than was asked for.
+/// Names of the options that change content. A program refuses a recipe with any other option, since it would make
+/// something else than was asked for.
 ///
-/// `allow_partial` (`true`, only where outputs are missing): made without them; `dates` (`header`, only where it makes a
-/// difference): the times are those of the headers, not those of the steps; `valid_range` (object, output to the
-/// smallest and largest value of the whole collection, or `null` if it never has any): written, and held to;
-/// `vectors` (`target`): rotated vectors get their direction at the cells of the longitude-latitude grid; `vertical`
-/// (`faces`): variables at upper cell faces keep these depths there.
+/// * `allow_partial` (`true`, only where outputs are missing): the granule is made without them.
+/// * `dates` (`header`, only where it makes a difference): the times are those of the headers, not those of the steps.
+/// * `valid_range` (an object from each output to the smallest and largest value of the whole collection, or to `null`
+///   if it never has any): the range is written, and values outside of it are refused.
+/// * `vectors` (`target`): vectors are rotated to the directions at the cells of the longitude-latitude grid.
+/// * `vertical` (`faces`): variables at upper cell faces keep the depths of these faces on the longitude-latitude grid.
 pub const OPTIONS: [&str; 5] = ["allow_partial", "dates", "valid_range", "vectors", "vertical"];
 
-/// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them; of an array in several pieces
-/// the two files of each piece.
+/// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them. For an array in several pieces
+/// it has the two files of each piece.
 pub type InputPaths = Vec<String>;
 
-/// One granule to be made.
+/// The recipe of one granule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Full path or `s3://` address of the granule.
     pub granule: String,
-    /// Output variable, in file order, to its inputs: one, or two (x then y) if rotated.
+    /// Output variables in the order of the file, each with its inputs: one, or two (x, then y) for a rotated variable.
     #[serde(default)]
     pub variables: IndexMap<String, Vec<InputPaths>>,
-    /// Location of the configuration.
+    /// Location of the configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ecco_cfg_loc: Option<String>,
     /// Location of the grid directory.
     #[serde(default)]
     pub ecco_grid_loc: Option<String>,
-    /// Location of the mapping factors; native granules do not read it.
+    /// Location of the mapping factors. Native granules do not need it.
     #[serde(default)]
     pub ecco_mapping_factors_loc: Option<String>,
     /// Location of the metadata directory.
     #[serde(default)]
     pub ecco_metadata_loc: Option<String>,
-    /// What the plan found out about this granule.
+    /// Attributes of this granule that the planner computes.
     pub dynamic_metadata: DynamicMetadata,
-    /// Time-invariant tasks only: the file that holds the data.
+    /// The file that holds the data, in time-invariant tasks of EDP only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_netcdf: Option<String>,
-    /// Time-invariant tasks only: whether attributes of that file are dropped.
+    /// True if the attributes of that file are dropped, in time-invariant tasks of EDP only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strip_attributes: Option<bool>,
-    /// Our own part; absent in lists that EDP wrote.
+    /// What this project adds. It is absent in lists that EDP wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Plan>,
 }
 
-/// Attributes of one granule that depend on its dataset and time.
+/// Attributes of one granule that depend on its dataset and its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DynamicMetadata {
-    /// Name of the grouping.
+    /// Name of the dataset's grouping.
     pub name: String,
-    /// `2D` or `3D`.
+    /// Number of spatial dimensions: `2D` or `3D`.
     pub dimension: String,
     /// Start of the period, `YYYY-MM-DDThh:mm:ss`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coverage_start: Option<String>,
-    /// End of the period.
+    /// End of the period, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coverage_end: Option<String>,
-    /// Middle of the period.
+    /// Middle of the period, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coverage_center: Option<String>,
-    /// Comment of the grouping.
+    /// Comment of the dataset's grouping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// `center time of averaging period` or `snapshot time`.
+    /// Text for the time coordinate: `center time of averaging period` or `snapshot time`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_long_name: Option<String>,
-    /// ISO 8601 duration: `P1D`, `P1M`, `PT0S`.
+    /// Duration of the period as in ISO 8601: `P1D`, `P1M` or `PT0S`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coverage_duration: Option<String>,
-    /// The same as the duration.
+    /// Resolution in time; the same text as the duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_coverage_resolution: Option<String>,
-    /// Rotated outputs: the model components they are made of.
+    /// For each rotated output, the model components of which it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_components: Option<IndexMap<String, Components>>,
-    /// Rotated outputs: `zonal` or `meridional`.
+    /// Direction of each rotated output: `zonal` or `meridional`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field_orientations: Option<IndexMap<String, String>>,
     /// First half of the `summary` attribute.
     pub summary: String,
 }
 
-/// The two model components of a vector.
+/// The two components of a vector on the model's grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Components {
     /// Variable along the model's i axis.
@@ -133,97 +134,98 @@ pub struct Components {
     pub y: String,
 }
 
-/// Our own part of a recipe, under the key `recipe`.
+/// The part of a recipe that this project adds, under the key `recipe`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// SHA-256 of all that decides the content, see [`Recipe::computed_id`].
+    /// SHA-256 of everything that decides the content, see [`Recipe::computed_id`].
     pub id: String,
-    /// [`output_version`] of the planner.
+    /// The [`output_version`] of the planner.
     pub format: u32,
-    /// Whose results are asked for.
+    /// The toolset whose granules are made: this project's own, or EDP of 2024 or 2026.
     pub mode: Mode,
-    /// Every other option that changes content, by name.
+    /// Further options that change content, by name, see [`OPTIONS`].
     #[serde(default)]
     pub options: BTreeMap<String, serde_json::Value>,
     /// CF units of the granule's time, such as `hours since 1992-01-01T12:00:00`.
     pub time_units: String,
-    /// SHA-256 of what the granule is made with.
+    /// SHA-256 digests of the shared resources with which the granule is made.
     pub digests: Digests,
-    /// Input path below the source root to the version seen when planning. Of these only the recorded SHA-256 are part
-    /// of the id.
+    /// The version of each input that was seen when planning, by path below the source root. Only the recorded SHA-256
+    /// of these are part of the id.
     pub inputs: BTreeMap<String, Version>,
-    /// Source and destination root; not part of the id.
+    /// The source and the destination root. They are not part of the id.
     pub roots: Roots,
-    /// Outputs whose inputs are files with other names than their variables: the model variable in each of the inputs,
-    /// by which its record is found. Part of the id where there are any.
+    /// For outputs whose input files are not named after their variables: the model variable in each input, by which
+    /// its record is found. It is part of the id if there are any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Vec<String>>,
     /// Outputs of the grouping that have no input at this time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`; not part of the id.
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`. It is not part of the id.
     pub production_date: String,
 }
 
-/// Digests of the resources that recipes share.
+/// Digests of the resources that many recipes share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digests {
-    /// Of the configuration file.
+    /// Digest of the configuration file.
     pub configuration: Digest,
-    /// Of the metadata directory.
+    /// Digest of the metadata directory.
     pub metadata: Digest,
-    /// Of the grid files that production reads.
+    /// Digest of the grid files that production reads.
     pub grid: Digest,
-    /// Of the mapping factors that production reads; absent for native granules.
+    /// Digest of the mapping factors that production reads. It is absent for native granules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub factors: Option<Digest>,
 }
 
-/// Where a production reads and writes.
+/// The roots beneath which a production reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roots {
-    /// Root of the model results.
+    /// Root of the model's results.
     pub source: String,
     /// Root of the granules.
     pub destination: String,
 }
 
 impl Plan {
-    /// Whether the granule may be made although outputs are missing (option `allow_partial`).
+    /// Returns true if the granule may be made although outputs are missing (option `allow_partial`).
     pub fn allows_partial(&self) -> bool {
         self.options.get("allow_partial").is_some_and(|value| value == true)
     }
 
-    /// Whether the granule is held: outputs have no input, and it is not to be made without them.
+    /// Returns true if the granule is held: outputs have no input, and it may not be made without them.
     pub fn is_held(&self) -> bool {
         self.mode == Mode::Corrected && !self.missing.is_empty() && !self.allows_partial()
     }
 
-    /// Whether rotated vectors get their direction at the cells of the longitude-latitude grid (option `vectors`).
+    /// Returns true if vectors are rotated to the directions at the cells of the longitude-latitude grid (option
+    /// `vectors`).
     pub fn projects_at_target(&self) -> bool {
         self.options.get("vectors").is_some_and(|value| value == "target")
     }
 
-    /// Whether variables at upper cell faces keep the depths of these on the longitude-latitude grid (option
-    /// `vertical`).
+    /// Returns true if variables at upper cell faces keep the depths of these faces on the longitude-latitude grid
+    /// (option `vertical`).
     pub fn keeps_faces(&self) -> bool {
         self.options.get("vertical").is_some_and(|value| value == "faces")
     }
 }
 
 impl Recipe {
-    /// The planner's part.
+    /// Returns the part that the planner has added.
     ///
     /// # Errors
-    /// [`RecipeError::NoPlan`] where EDP wrote the recipe and it was not completed.
+    /// Returns [`RecipeError::NoPlan`] if EDP wrote the recipe and it was not completed.
     pub fn plan(&self) -> Result<&Plan, RecipeError> {
         self.recipe.as_ref().ok_or_else(|| RecipeError::NoPlan { granule: self.granule.clone() })
     }
 
-    /// Path of the granule below the destination root, with `/` between parts.
+    /// Returns the path of the granule below the destination root, with `/` between its parts.
     ///
     /// # Errors
-    /// The granule is not below the root, or has `..` or control characters in it.
+    /// Returns an error if the granule is not below the root, or its path contains `..` or control characters.
     pub fn granule_below_root(&self) -> Result<&str, RecipeError> {
         let path = below(&self.granule, &self.granule, &self.plan()?.roots.destination)?;
         if path.contains(is_unsafe) {
@@ -232,40 +234,41 @@ impl Recipe {
         Ok(path)
     }
 
-    /// Path of an input below the source root.
+    /// Returns the path of an input below the source root.
     ///
     /// # Errors
-    /// The input is not below the root, or has `..` in it.
+    /// Returns an error if the input is not below the root, or its path contains `..`.
     pub fn input_below_root<'a>(&self, input: &'a str) -> Result<&'a str, RecipeError> {
         below(&self.granule, input, &self.plan()?.roots.source)
     }
 
-    /// The mode of a recipe without our key, by the year of the EDP that wrote it: the EDP of 2024 names no configuration.
+    /// Returns the mode of a recipe that has no key `recipe`, by the EDP that wrote it: EDP of 2024 names no
+    /// configuration.
     pub fn generation(&self) -> Mode {
         if self.ecco_cfg_loc.is_some() { Mode::Edp2026 } else { Mode::Edp2024 }
     }
 
-    /// The id of what this recipe holds: SHA-256 of the RFC 8785 form of everything that decides the granule's content,
-    /// by the rule of the recipe's output version. Roots, dates, sizes, entity tags and times of inputs, and the
-    /// recorded id are not part of it.
+    /// Computes the id of this recipe: SHA-256 of the RFC 8785 form of everything that decides the granule's content,
+    /// by the rule of the recipe's output version. It does not cover roots, the date of production, sizes, entity tags
+    /// and times of inputs, nor the id that is recorded.
     ///
     /// # Errors
-    /// The recipe has no plan, or paths outside its roots.
+    /// Returns an error if the recipe has no plan, or paths outside its roots.
     pub fn computed_id(&self) -> Result<String, RecipeError> {
         self.id_as_of(self.plan()?.format)
     }
 
-    /// The ids that this recipe had when it was planned for earlier output versions, the latest first, each with its
-    /// version: by them, granules of these versions are recognized.
+    /// Computes the ids that this recipe had under earlier output versions, the latest first, each with its version.
+    /// Granules of these versions are recognized by them.
     ///
     /// # Errors
-    /// The recipe has no plan, or paths outside its roots.
+    /// Returns an error if the recipe has no plan, or paths outside its roots.
     pub fn earlier_ids(&self) -> Result<Vec<(u32, String)>, RecipeError> {
         let format = self.plan()?.format.min(output_version(self.plan()?.mode));
         (1..format).rev().map(|format| Ok((format, self.id_as_of(format)?))).collect()
     }
 
-    /// The id by the rule of an output version.
+    /// Computes the id by the rule of an output version.
     fn id_as_of(&self, format: u32) -> Result<String, RecipeError> {
         let plan = self.plan()?;
         let mut variables = Vec::new();
@@ -300,21 +303,21 @@ impl Recipe {
         if !plan.fields.is_empty() {
             content["fields"] = serde_json::json!(plan.fields);
         }
-        // The value was built just now from strings, integers, arrays and string-keyed objects: all of them have a canonical form.
+        // The value consists of strings, integers, arrays and string-keyed objects, all of which have a canonical form.
         let bytes = serde_json_canonicalizer::to_vec(&content)
             .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
         Ok(Digest::of(&bytes).as_str().to_owned())
     }
 
-    /// Makes every relative local path absolute, beneath `base`, and resolves `..`: for recipes that go to other
-    /// machines, where workers do not follow paths out of their roots. A path with a `..` that leads nowhere keeps it.
-    /// The id stays, since it knows paths below the roots only.
+    /// Makes every relative local path absolute, beneath `base`, and resolves `..`. This is for recipes that are sent
+    /// to other machines, where workers do not follow paths that lead out of their roots. A path with a `..` that
+    /// cannot be resolved keeps it. The id does not change, since it covers paths below the roots only.
     pub fn make_absolute(&mut self, base: &Path) {
         let absolute = |text: &mut String| {
             let Ok(Location::Local(path)) = text.parse::<Location>() else { return };
             let has_parents = path.components().any(|part| part == Component::ParentDir);
             if path.is_relative() || has_parents {
-                // `./` and `.` would stay in the middle of the path.
+                // `./` and `.` would otherwise stay in the middle of the path.
                 let below = path.strip_prefix(".").unwrap_or(&path);
                 let joined = if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) };
                 let resolved = if has_parents { without_parents(&joined).unwrap_or(joined) } else { joined };
@@ -337,18 +340,18 @@ impl Recipe {
         }
     }
 
-    /// Sets an option that changes content, and the id with it.
+    /// Sets an option that changes content, and updates the id.
     ///
     /// # Errors
-    /// The recipe has no plan, or paths outside its roots.
+    /// Returns an error if the recipe has no plan, or paths outside its roots.
     pub fn set_option(&mut self, name: &str, value: serde_json::Value) -> Result<(), RecipeError> {
         self.change(|plan| drop(plan.options.insert(name.to_owned(), value)))
     }
 
-    /// Changes the planner's part, and the id with it.
+    /// Changes the planner's part, and updates the id.
     ///
     /// # Errors
-    /// The recipe has no plan, or paths outside its roots; it is unchanged then.
+    /// Returns an error, and leaves the recipe unchanged, if it has no plan, or paths outside its roots.
     pub fn change(&mut self, change: impl FnOnce(&mut Plan)) -> Result<(), RecipeError> {
         let without = || RecipeError::NoPlan { granule: self.granule.clone() };
         let mut changed = self.clone();
@@ -361,10 +364,10 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses a recipe that was edited after planning, planned for another output version, or with unknown options.
+    /// Refuses a recipe that was edited after planning, was planned for another output version, or has unknown options.
     ///
     /// # Errors
-    /// Description of the problem.
+    /// Returns the [`RecipeError`] that says which of these it is.
     pub fn check_identity(&self) -> Result<(), RecipeError> {
         let plan = self.plan()?;
         let made = output_version(plan.mode);
@@ -378,10 +381,10 @@ impl Recipe {
         self.check_id()
     }
 
-    /// Refuses a recipe that was edited after planning: its id is not that of what it holds.
+    /// Refuses a recipe that was edited after planning, so that its recorded id is not that of its content.
     ///
     /// # Errors
-    /// The recipe has no plan, paths outside its roots, or another id.
+    /// Returns an error if the recipe has no plan, has paths outside its roots, or has another id.
     pub fn check_id(&self) -> Result<(), RecipeError> {
         let (found, computed) = (&self.plan()?.id, self.computed_id()?);
         if computed != *found {
@@ -390,7 +393,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// Refuses a date of the production that is none: the id does not cover it, and every granule has it.
+    /// Refuses a malformed date of production. The id does not cover the date, and every granule carries it.
     fn check_date(&self) -> Result<(), RecipeError> {
         let Some(plan) = &self.recipe else { return Ok(()) };
         let date = &plan.production_date;
@@ -401,20 +404,21 @@ impl Recipe {
         }
     }
 
-    /// The granule's UUID: version 5 of the recipe id.
+    /// Returns the UUID of a granule: the version-5 UUID of the recipe's id.
     pub fn uuid_of(id: &str) -> String {
         uuid::Uuid::new_v5(&UUID_NAMESPACE, id.as_bytes()).to_string()
     }
 }
 
-/// Whether a text is the date of a production as granules have it: `YYYY-MM-DDThh:mm:ssZ`, in these characters and no
-/// others that may stand for the same time.
+/// Returns true if a text is a date of production as granules have it: `YYYY-MM-DDThh:mm:ssZ` in exactly this form,
+/// although other texts may stand for the same time.
 pub fn is_production_date(text: &str) -> bool {
     let form = text.len() == 20 && text.starts_with(|c: char| c.is_ascii_digit());
     form && text.parse::<jiff::Timestamp>().is_ok_and(|time| time.to_string() == text)
 }
 
-/// `path` relative to `root`; the root `.` (or an empty one) stands for relative paths as they are.
+/// Returns `path` relative to `root`. The root `.`, or an empty one, stands for relative paths, which are returned as
+/// they are.
 fn below<'a>(granule: &str, path: &'a str, root: &str) -> Result<&'a str, RecipeError> {
     let outside = || RecipeError::OutsideRoot { granule: granule.into(), path: path.into(), root: root.into() };
     let absolute = root.starts_with('/');

@@ -1,36 +1,36 @@
-//! Text of outside, made safe to be shown: names in recipes, reasons in outcomes, host names, what brokers and stores
-//! answer.
+//! Text from outside, made safe to show: names in recipes, reasons in outcomes, host names, answers of brokers and
+//! stores.
 //!
-//! On a terminal, control characters move the cursor, clear the screen and paint whatever they like; a line break in a
-//! name pretends to be a line of the program; marks of writing direction change the order of what is read. All three
-//! are shown as `\u{1b}`, `\n` and the like. And passwords in addresses of brokers are left out, wherever such an
-//! address has got into a text: one that was written into the wrong setting is repeated by an error that looks for a
-//! file of that name.
+//! On a terminal, control characters move the cursor, clear the screen and write anything anywhere; a line break in a
+//! name imitates a line of the program; marks of writing direction change the order in which text is read. All of these
+//! are shown as `\u{1b}`, `\n` and so on. Passwords in addresses of brokers are left out wherever such an address may
+//! have got into a text: if an address was written into the wrong setting, an error may repeat it as the name of a
+//! file.
 //!
-//! This happens where text leaves the program, and nowhere before: [`line`] for a notice, a line of the log, or a name
-//! within a table; [`page`] for text that has lines of its own; [`json`] and [`data`] for
-//! what is JSON already and stays it.
+//! Text is made safe where it leaves the program, and nowhere before: by [`line`] for a notice, a line of the log, or a
+//! name within a table; by [`page`] for text that has lines of its own; by [`json`] and [`data`] for text that is JSON
+//! already and remains JSON.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-/// What is shown in the place of a password.
+/// The text that replaces a password.
 const HIDDEN: &str = "***";
 
-/// One line: everything unsafe is escaped, line breaks too.
+/// Returns a text as one line: every unsafe character is escaped, including line breaks.
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, char::is_whitespace), is_unsafe, escape)
 }
 
-/// Several lines, whose breaks stay. Only for text that the program has put together itself: what of it comes from
-/// outside goes through [`line`] first.
+/// Returns a text of several lines, whose line breaks stay. It is only for text that the program has put together
+/// itself; each part of it that comes from outside goes through [`line`] first.
 pub fn page(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, char::is_whitespace), is_unsafe_in_page, escape)
 }
 
-/// A file as messages about a setting name it. A name alone that leads to nothing may be a secret that was written in
-/// the place of the file which should hold it: it is not repeated.
+/// Displays the name of a file in messages about a setting. A bare name that leads to no file may be a secret that was
+/// written in place of the name of the file that should hold it, so it is not shown.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedFile<'a>(pub &'a Path);
 
@@ -45,27 +45,26 @@ impl fmt::Display for NamedFile<'_> {
     }
 }
 
-/// The beginning of a text, for messages that name what they refuse: control characters are escaped here already.
+/// Returns the first 80 characters of a text, escaped, for messages that show what they refuse.
 pub fn shortened(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// The same value as JSON, without passwords, and without the unsafe characters that JSON permits within its texts.
-/// Line breaks between its values stay.
+/// Returns JSON text for people: the same values without passwords, and without the unsafe characters that JSON permits
+/// within its strings. Line breaks between the values stay.
 pub fn json(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, |c| c == '"' || c.is_whitespace()), is_unsafe_in_page, escape_json)
 }
 
-/// The same for JSON that is read by programs, such as a task list: the value stays what it is, down to the last
-/// character.
+/// Returns JSON text for programs, such as a task list: every value stays exactly the same.
 pub fn data(text: &str) -> Cow<'_, str> {
     escaped(text.into(), is_unsafe_in_page, escape_json)
 }
 
-/// Whether a character does something to a terminal, or to the order of what is read, instead of being read.
+/// Returns true if a character is not there to be read, but changes a terminal or the order of the text.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
-        // breaks of lines and paragraphs
+        // separators of lines and paragraphs
         || matches!(c, '\u{2028}' | '\u{2029}')
         // marks, embeddings, overrides and isolates of writing direction, and old format characters beside them
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
@@ -83,11 +82,11 @@ fn escape(c: char, into: &mut String) {
 
 fn escape_json(c: char, into: &mut String) {
     for unit in c.encode_utf16(&mut [0; 2]) {
-        let _ = write!(into, "\\u{unit:04x}"); // a text takes it all
+        let _ = write!(into, "\\u{unit:04x}"); // writing to a String cannot fail
     }
 }
 
-/// A text without what is unsafe.
+/// Returns a text in which unsafe characters are escaped.
 fn escaped(text: Cow<'_, str>, is_unsafe: fn(char) -> bool, escape: fn(char, &mut String)) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text;
@@ -99,9 +98,9 @@ fn escaped(text: Cow<'_, str>, is_unsafe: fn(char) -> bool, escape: fn(char, &mu
     safe.into()
 }
 
-/// Leaves the passwords of addresses out; `ends` says which characters an address cannot have. In addresses of brokers
-/// a password may have characters that it should not have without being encoded, so that all up to the last `@` counts;
-/// in others it ends with the host.
+/// Removes the passwords of addresses; `ends` tells which characters end an address. The password in the address of a
+/// broker may contain characters that should have been percent-encoded, so everything up to the last `@` counts as part
+/// of it. In other addresses the password ends where the host does.
 fn without_passwords(text: &str, ends: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !(text.contains("://") && text.contains('@')) {
         return text.into();

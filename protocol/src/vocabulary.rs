@@ -1,33 +1,33 @@
-//! The few words that every part of the system shares: grid kind, frequency, mode.
+//! The few words that every part of the system shares: kind of grid, frequency and mode.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A word that names none of the known choices.
+/// The error of a word that is none of the known choices.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} '{word}': use one of {choices}")]
 pub struct UnknownWord {
-    /// What kind of word was expected.
+    /// The kind of word that was expected.
     pub what: &'static str,
-    /// The word as given.
+    /// The word as it was given.
     pub word: String,
-    /// The words that are known.
+    /// The words that are known, separated by commas.
     pub choices: &'static str,
 }
 
-/// The grid a granule is written on.
+/// The grid on which a granule is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GridKind {
-    /// The model's lat-lon-cap grid as 13 tiles of N x N cells.
+    /// The model's lat-lon-cap grid as 13 tiles of N by N cells.
     Native,
     /// The regular longitude-latitude grid of the mapping factors.
     Latlon,
 }
 
 impl GridKind {
-    /// The word in paths, names and job files.
+    /// Returns the word in paths, names and job files.
     pub fn as_str(self) -> &'static str {
         match self {
             GridKind::Native => "native",
@@ -37,7 +37,7 @@ impl GridKind {
 }
 
 impl GridKind {
-    /// The kind of a word as this system writes it: in names, a word in other letters is not the same name.
+    /// Parses the word as this project writes it. In names upper and lower case differ.
     pub fn of_name(word: &str) -> Option<GridKind> {
         [GridKind::Native, GridKind::Latlon].into_iter().find(|kind| kind.as_str() == word)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for GridKind {
 impl FromStr for GridKind {
     type Err = UnknownWord;
 
-    /// Upper and lower case are the same.
+    /// Parses the word in upper or lower case.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         match word.to_ascii_lowercase().as_str() {
             "native" => Ok(GridKind::Native),
@@ -62,19 +62,19 @@ impl FromStr for GridKind {
     }
 }
 
-/// What one record of a variable stands for.
+/// The period that one record of a variable stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Frequency {
-    /// Mean over a calendar day.
+    /// A mean over a calendar day.
     Day,
-    /// Mean over a calendar month.
+    /// A mean over a calendar month.
     Month,
-    /// Value at one instant.
+    /// The value at one instant.
     Snapshot,
 }
 
 impl Frequency {
-    /// The word of EDP's job files.
+    /// Returns the word of EDP's job files.
     pub fn job_word(self) -> &'static str {
         match self {
             Frequency::Day => "AVG_DAY",
@@ -93,7 +93,7 @@ impl fmt::Display for Frequency {
 impl FromStr for Frequency {
     type Err = UnknownWord;
 
-    /// Accepts EDP's words and the short ones of the command line; upper and lower case are the same.
+    /// Parses EDP's words and the short ones of the command line, in upper or lower case.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         match word.to_ascii_lowercase().as_str() {
             "avg_day" | "day" | "day_mean" => Ok(Frequency::Day),
@@ -104,10 +104,10 @@ impl FromStr for Frequency {
     }
 }
 
-/// Whose results a recipe asks for.
+/// The toolset whose granules a recipe asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
-    /// This system's own: EDP's defects mended, CF conventions followed.
+    /// This project's own, in which the defects of EDP are mended and the CF conventions are followed.
     #[default]
     #[serde(rename = "corrected")]
     Corrected,
@@ -120,10 +120,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All modes.
+    /// All modes, in the order in which they are listed.
     pub const ALL: [Mode; 3] = [Mode::Corrected, Mode::Edp2024, Mode::Edp2026];
 
-    /// Whether granules are those of EDP, of whatever year, with what it does wrong.
+    /// Returns true for both modes of EDP, whose granules keep its defects.
     pub fn is_edp(self) -> bool {
         self != Mode::Corrected
     }

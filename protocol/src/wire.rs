@@ -1,11 +1,12 @@
-//! What travels between coordinator and workers, and how it is written.
+//! Messages between the coordinator and its workers, and their encoding.
 //!
 //! A body is a frame: four magic bytes, a version, a kind, and the bincode of one [`TaskMessage`] or [`Outcome`]. These
-//! types are the format: changing a field here means raising [`VERSION`]. A recipe travels inside a task message as
-//! JSON, keys in its own order. A task message may also be a bare recipe in JSON, published by hand.
+//! types are the format: changing one of their fields means raising [`VERSION`]. A recipe travels inside a task message
+//! as JSON with its keys in their own order. A task message may also be a bare recipe in JSON that somebody publishes
+//! by hand.
 //!
-//! Bodies come from the network and may hold anything: sizes are checked before memory is taken, and nothing here
-//! panics on any input.
+//! Bodies come from the network and may contain anything. Sizes are checked before memory is allocated, and no input
+//! makes this code panic.
 
 mod frame;
 
@@ -18,78 +19,78 @@ use serde::{Deserialize, Serialize};
 /// Content type of frames.
 pub const CONTENT_TYPE: &str = "application/vnd.edp.work";
 
-/// Header of a task message: the build that the production was begun with.
+/// Header of a task message: the build with which the production was begun.
 pub const BUILD_HEADER: &str = "edp-build";
 
-/// Header of a task message: names of workers, separated by commas, that have said of inputs that they are not there,
-/// which others have found. A worker that finds itself there is to end.
+/// Header of a task message: names of workers, separated by commas, that have reported inputs as missing which others
+/// have found. A worker that finds its own name there ends.
 pub const UNFIT_HEADER: &str = "edp-unfit";
 
 /// Content type of a bare recipe.
 pub const JSON: &str = "application/json";
 
-/// Version of the frames that this build writes, and the only one it reads.
+/// Version of the frames that this build writes, and the only one that it reads.
 pub const VERSION: u8 = 2;
 
-/// Largest recipe in bytes of its JSON.
+/// Largest size of a recipe's JSON, in bytes.
 pub const MAX_RECIPE: usize = 4 << 20;
 
-/// Largest body in bytes: a task message with the largest recipe.
+/// Largest size of a body in bytes: a task message with the largest recipe.
 pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
 
-/// Largest outcome in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The coordinator
-/// holds some hundred of them at once.
+/// Largest size of an outcome in bytes. One with the places of all chunks of an LLC4320 granule has a fifth of it. The
+/// coordinator keeps some hundred outcomes in memory at once.
 pub const MAX_OUTCOME: usize = 1 << 20;
 
-/// Most entries in a list of an outcome.
+/// Largest number of entries in a list of an outcome.
 pub const MAX_ENTRIES: usize = 1 << 16;
 
-/// Most bytes of an id, the name of a production, or the name of a variable.
+/// Largest length in bytes of an id, of the name of a production, and of the name of a variable.
 pub const MAX_NAME: usize = 1024;
 
-/// Most bytes of the name of a worker: task messages name up to twenty workers in a header.
+/// Largest length in bytes of the name of a worker. Task messages name up to twenty workers in a header.
 pub const MAX_WORKER: usize = 128;
 
-/// Most bytes of the name of a build, which task messages carry in a header.
+/// Largest length in bytes of the name of a build, which task messages carry in a header.
 pub const MAX_BUILD: usize = 512;
 
-/// Most bytes of a path or an address.
+/// Largest length in bytes of a path or an address.
 pub const MAX_PLACE: usize = 8192;
 
-/// Most stages of a granule. There are a dozen.
+/// Largest number of stages of a granule. There are about a dozen.
 pub const MAX_STAGES: usize = 64;
 
-/// The content type that stands for the body of a message that was too large to be kept; its size comes after it.
+/// The content type that replaces the body of a message that was too large to be kept. The size follows it.
 const NOT_KEPT: &str = "application/vnd.edp.not-kept; size=";
 
-/// A granule to be made.
+/// A message that asks a worker to make a granule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskMessage {
-    /// Name of the production; empty in a recipe published by hand.
+    /// Name of the production. It is empty in a recipe published by hand.
     pub production: String,
-    /// Id of the recipe; empty in a recipe published by hand that no plan has completed.
+    /// Id of the recipe. It is empty in a recipe published by hand that no plan has completed.
     pub recipe_id: String,
-    /// Counts from 1.
+    /// Number of the attempt, counted from 1.
     pub attempt: u32,
-    /// Whether it is to be made with nothing else in the process.
+    /// True if the granule is made with nothing else in the process.
     pub alone: bool,
-    /// Seconds that making it may take; 0 leaves it to the worker.
+    /// Time in seconds that making the granule may take; 0 leaves it to the worker.
     pub deadline: u32,
     /// How closely an existing granule is inspected.
     pub look: ExistingCheck,
-    /// The recipe: JSON, keys in the recipe's order.
+    /// The recipe as JSON, with its keys in their own order.
     pub recipe: Vec<u8>,
 }
 
 /// How closely a worker inspects a granule that exists at its destination already, before it reports it as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExistingCheck {
-    /// Whose it is.
+    /// By its identity: whose granule it is.
     Identity,
-    /// Its content too: every chunk is inflated.
+    /// By its content as well: every chunk is inflated.
     #[default]
     Content,
-    /// Its bytes, which had this SHA-256 (hexadecimal) when it was made or read last.
+    /// By its bytes, which had this SHA-256 (hexadecimal) when it was made or last read.
     Bytes(String),
 }
 
@@ -98,29 +99,30 @@ pub enum ExistingCheck {
 pub struct Outcome {
     /// Id of the recipe.
     pub recipe_id: String,
-    /// The task message's attempt.
+    /// Number of the attempt, from the task message.
     pub attempt: u32,
-    /// Id of the worker, new with each start.
+    /// Name of the worker process, which is new with each start.
     pub worker: String,
-    /// What decides the bytes of a granule besides its recipe: our version, and those of netCDF, HDF5 and libdeflate.
+    /// What decides the bytes of a granule besides its recipe: the versions of this project, netCDF, HDF5 and
+    /// libdeflate.
     pub build: String,
-    /// The event.
+    /// What has happened to the attempt.
     pub event: TaskEvent,
 }
 
-/// Beginning or end of an attempt.
+/// The beginning or the end of an attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum TaskEvent {
-    /// The worker begins to make it.
+    /// The worker begins to make the granule.
     Started,
-    /// The granule stands at its destination.
+    /// The granule is at its destination.
     Done(Done),
-    /// It does not.
+    /// The granule could not be made.
     Failed(Failed),
 }
 
 impl TaskEvent {
-    /// The end of the attempt, if it has ended.
+    /// Returns the result of the attempt, or `None` if it has only begun.
     pub fn ended(&self) -> Option<Result<&Done, &Failed>> {
         match self {
             TaskEvent::Started => None,
@@ -130,172 +132,172 @@ impl TaskEvent {
     }
 }
 
-/// A granule stands at its destination.
+/// The report of a granule that is at its destination.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
-    /// Whether it stood there before.
+    /// True if it was there before the attempt.
     pub already: bool,
-    /// The output version that made what stands there, if that is an earlier one than the recipe's; else 0.
+    /// The output version of the granule that is there, if it is earlier than that of the recipe; else 0.
     pub older: u32,
-    /// Path or `s3://` address.
+    /// Path or `s3://` address of the granule.
     pub location: String,
-    /// Size in bytes.
+    /// Size of the granule in bytes.
     pub size: u64,
-    /// SHA-256 of its bytes, hexadecimal; empty if it was not read.
+    /// SHA-256 of the granule's bytes, hexadecimal; empty if it was not read.
     pub sha256: String,
-    /// Time of each stage; the first entry is the total, by the wall clock.
+    /// Durations of the stages. The first entry is the total by the wall clock.
     #[serde(deserialize_with = "list")]
     pub stages: Vec<StageTotal>,
     /// The input files that were read.
     #[serde(deserialize_with = "list")]
     pub inputs: Vec<InputRead>,
-    /// Where the chunks of each variable are in the file.
+    /// Places of the chunks of each variable in the file.
     #[serde(deserialize_with = "list")]
     pub chunks: Vec<ChunkPlaces>,
-    /// Warnings about the granule.
+    /// Warnings about the granule, for people.
     #[serde(deserialize_with = "list")]
     pub warnings: Vec<String>,
 }
 
-/// One stage of making a granule.
+/// Time and bytes of one stage of making a granule.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageTotal {
-    /// Its name, such as `read` or `compress`.
+    /// Name of the stage, such as `read` or `compress`.
     pub name: String,
-    /// Seconds that it took; finite and not negative.
+    /// Duration in seconds; finite and not negative.
     pub seconds: f64,
-    /// Bytes that went through it.
+    /// Number of bytes that went through the stage.
     pub bytes: u64,
 }
 
-/// One input file.
+/// An input file that was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRead {
-    /// Path below the source root.
+    /// Path of the file below the source root.
     pub path: String,
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// SHA-256 of its bytes, hexadecimal; empty if it was not read whole.
+    /// SHA-256 of the file's bytes, hexadecimal; empty if it was not read as a whole.
     pub sha256: String,
 }
 
-/// Where the chunks of one variable are in the file.
+/// Places of the chunks of one variable in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkPlaces {
     /// Name of the variable.
     pub variable: String,
-    /// Offset and size in bytes, in the order of the chunks' indices.
+    /// Offset and size of each chunk in bytes, in the order of the chunks' indices.
     #[serde(deserialize_with = "list")]
     pub places: Vec<(u64, u64)>,
 }
 
-/// A granule does not stand at its destination.
+/// The report of a granule that could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// The kind of failure.
+    /// The kind of failure, which decides what follows.
     pub kind: FailureKind,
-    /// The error, then its causes.
+    /// The text of the error, then those of its causes.
     #[serde(deserialize_with = "list")]
     pub reason: Vec<String>,
 }
 
 impl Failed {
-    /// A failure by an error and its causes.
+    /// Returns a failure with the texts of an error and its causes.
     pub fn by(kind: FailureKind, error: &dyn std::error::Error) -> Failed {
         Failed { kind, reason: causes(error) }
     }
 
-    /// A failure for a reason in words.
+    /// Returns a failure with a reason in words.
     pub fn because(kind: FailureKind, reason: impl Into<String>) -> Failed {
         Failed { kind, reason: vec![reason.into()] }
     }
 
-    /// The reason in one line.
+    /// Returns the reason in one line.
     pub fn reason(&self) -> String {
         self.reason.join(": ")
     }
 }
 
-/// The reason why a body cannot be written or understood.
+/// The reason why a body cannot be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// The body is larger than any of ours.
+    /// The body is larger than such messages may be.
     #[error("a body of {size} bytes: such a message has {limit} at most")]
     BodySize {
-        /// Its size.
+        /// Size of the body in bytes.
         size: usize,
-        /// The largest size of a message of its kind.
+        /// Largest size in bytes of a message of its kind.
         limit: usize,
     },
-    /// The recipe is larger than any of ours.
+    /// The recipe is larger than recipes may be.
     #[error("a recipe of {size} bytes: the largest has {MAX_RECIPE}")]
     RecipeSize {
-        /// Its size.
+        /// Size of the recipe in bytes.
         size: usize,
     },
     /// The body is neither a frame nor JSON.
     #[error("a body of content type '{content_type}' that is neither a frame of ours nor a recipe in JSON")]
     Foreign {
-        /// What the sender called it, shortened.
+        /// Content type that the sender gave, shortened.
         content_type: String,
     },
-    /// The sender's version is another.
+    /// The frame has another version than this program reads.
     #[error("a frame of version {found}, this program reads version {VERSION}: use the same release on both sides")]
     Version {
-        /// The version of the frame.
+        /// Version of the frame.
         found: u8,
     },
-    /// A frame of the wrong kind for its queue.
+    /// The frame has the wrong kind for its queue.
     #[error("a frame of kind {found} where kind {expected} is expected (1: task message, 2: outcome)")]
     Kind {
-        /// Kind of the frame.
+        /// Kind that the frame has.
         found: u8,
-        /// Kind that belongs here.
+        /// Kind that belongs into the queue.
         expected: u8,
     },
-    /// The content of the frame is damaged, or cannot be written.
+    /// The content of the frame is damaged, or cannot be encoded.
     #[error("a frame with a content that is not a valid {what}: {reason}")]
     Content {
         /// The expected kind of message.
         what: &'static str,
-        /// The decoder's message.
+        /// The message of the decoder or encoder.
         reason: String,
     },
-    /// The recipe is not a recipe.
+    /// The JSON of the task message is not a recipe.
     #[error("the recipe of a task message: {0}")]
     Recipe(#[source] serde_json::Error),
-    /// The task message says of which recipe it is, and has another one in it, or does not say it.
+    /// The recipe in the task message is not the one whose id the message states, or the message states none.
     #[error("a task message of the recipe '{claimed}' with the recipe '{found}' in it: it comes from no coordinator")]
     OtherRecipe {
-        /// The id that the task message names, shortened.
+        /// The id that the task message states, shortened.
         claimed: String,
-        /// The id that the recipe in it has, shortened.
+        /// The id of the recipe in it, shortened.
         found: String,
     },
-    /// The recipe is not the one that its id is of, or has none.
+    /// The content of the recipe does not have the id that it states, or it states none.
     #[error(transparent)]
     Identity(RecipeError),
 }
 
-/// What a message of this content type is kept as, if its body of `size` bytes is too large to be kept.
+/// Returns the content type of a message whose body of `size` bytes is too large to be kept.
 pub fn not_kept(size: usize) -> String {
     format!("{NOT_KEPT}{size}")
 }
 
 impl TaskMessage {
-    /// The task message as a frame.
+    /// Encodes the task message as a frame.
     ///
     /// # Errors
-    /// The recipe is larger than [`MAX_RECIPE`], an id is too long, or the attempt is 0.
+    /// Returns an error if the recipe is larger than [`MAX_RECIPE`], an id is too long, or the attempt is 0.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(self)
     }
 
-    /// Reads a frame, or a bare recipe: a body of content type [`JSON`] or one that begins with `{`. A bare recipe
+    /// Decodes a frame, or a bare recipe: a body of content type [`JSON`], or one that begins with `{`. A bare recipe
     /// becomes attempt 1, with the id that its plan recorded.
     ///
     /// # Errors
-    /// The body is not a task message, or larger than the limits.
+    /// Returns an error if the body is not a task message, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<TaskMessage, WireError> {
         if content_type != JSON && body.first() != Some(&b'{') {
             return decode(content_type, body);
@@ -317,19 +319,21 @@ impl TaskMessage {
         Ok(task)
     }
 
-    /// The recipe.
+    /// Parses the recipe.
     ///
     /// # Errors
-    /// [`WireError::Recipe`] if it is none.
+    /// Returns [`WireError::Recipe`] if the JSON is not a recipe.
     pub fn recipe(&self) -> Result<Recipe, WireError> {
         serde_json::from_slice(&self.recipe).map_err(WireError::Recipe)
     }
 
-    /// The recipe, if it is the one that the task message says that it is of: by the id that it carries, and by the id
-    /// of what it holds. So the outcome of a task message is always about its own recipe, whatever its sender.
+    /// Parses the recipe, and checks that it is the one whose id the task message states: by the id that the recipe
+    /// states, and by the id of its content. Thus the outcome of a task message is always about its own recipe, whoever
+    /// has sent it.
     ///
     /// # Errors
-    /// There is no recipe in it, or another one, or one without id or with another content than its id is of.
+    /// Returns an error if there is no recipe, if it is another one, or if it states no id or one that is not that of
+    /// its content.
     pub fn identified(&self) -> Result<Recipe, WireError> {
         let recipe = self.recipe()?;
         let carried = &recipe.plan().map_err(WireError::Identity)?.id;
@@ -343,29 +347,29 @@ impl TaskMessage {
 }
 
 impl Outcome {
-    /// The outcome as a frame.
+    /// Encodes the outcome as a frame.
     ///
     /// # Errors
-    /// It is larger than [`MAX_OUTCOME`], a name is too long, a digest is none, or the seconds of a stage are no
-    /// duration.
+    /// Returns an error if it is larger than [`MAX_OUTCOME`], a name is too long, a digest is malformed, or the
+    /// duration of a stage is negative or not finite.
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         encode(self)
     }
 
-    /// Reads a frame.
+    /// Decodes a frame.
     ///
     /// # Errors
-    /// The body is not an outcome, or larger than the limits.
+    /// Returns an error if the body is not an outcome, or larger than the limits.
     pub fn decode(content_type: &str, body: &[u8]) -> Result<Outcome, WireError> {
         decode(content_type, body)
     }
 }
 
-/// A recipe as it travels: JSON with the keys in the recipe's own order, which is that of the variables in the file.
-/// (Canonical JSON would sort them, and another order gives another file.)
+/// Writes a recipe as it travels: JSON with the keys in the recipe's own order, which is that of the variables in the
+/// file. Canonical JSON would sort them, and another order gives another file.
 ///
 /// # Errors
-/// None that a recipe can cause; serde's own.
+/// Returns errors of serde, which no recipe can cause.
 pub fn json(recipe: &Recipe) -> Result<Vec<u8>, WireError> {
     serde_json::to_vec(recipe).map_err(WireError::Recipe)
 }

@@ -1,14 +1,14 @@
-//! The reason why recipes and lists cannot be used, and what to do about it.
+//! Errors of recipes and lists, with advice on what to do about them.
 
 use crate::text::line;
 
 /// The reason why a recipe cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
-    /// The list is not JSON, or not a list of recipes.
+    /// The list is not valid JSON, or not an array of recipes.
     #[error("{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them")]
     Json {
-        /// Where the text came from.
+        /// Name of the file or other source of the text.
         list: String,
         /// The parser's message, with line and column.
         source: serde_json::Error,
@@ -19,17 +19,17 @@ pub enum RecipeError {
          or raise run.list_size (MiB)"
     )]
     TooLarge {
-        /// Where it is.
+        /// Name of the file that holds the list.
         list: String,
-        /// Bytes that it may have.
+        /// Largest permitted size in bytes.
         limit: u64,
-        /// Recipes that it may have.
+        /// Largest permitted number of recipes.
         recipes: u64,
     },
     /// The list cannot be read.
     #[error("{list}: {source}")]
     Read {
-        /// Where it is.
+        /// Name of the file that holds the list.
         list: String,
         /// The error of the operating system.
         source: std::io::Error,
@@ -39,17 +39,17 @@ pub enum RecipeError {
         "recipe {granule}: it has no key 'recipe'; complete the list with `edp-coordinator run LIST --dry-run --tasks-out NEW` first"
     )]
     NoPlan {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
     },
     /// A path of the recipe is not below its root.
     #[error("recipe {granule}: '{path}' is not below its root '{root}'")]
     OutsideRoot {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The path.
+        /// The path that is outside.
         path: String,
-        /// The root it should be below.
+        /// The root that should contain it.
         root: String,
     },
     /// The recipe was changed after planning.
@@ -57,36 +57,36 @@ pub enum RecipeError {
         "recipe {granule}: its id is {found}, but its content has the id {computed}: it was edited after planning; plan again"
     )]
     Id {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The id that it carries.
+        /// The id that the recipe states.
         found: String,
-        /// The id of what it holds.
+        /// The id of its content.
         computed: String,
     },
     /// Two recipes make the same granule.
     #[error("two recipes make the same granule {granule}: entries {first} and {second} of the list")]
     Duplicate {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// Position of the first, from 1.
+        /// Position of the first recipe, counted from 1.
         first: usize,
-        /// Position of the second, from 1.
+        /// Position of the second recipe, counted from 1.
         second: usize,
     },
-    /// One recipe has two destinations.
+    /// One recipe occurs with two destinations.
     #[error(
         "entries {first} and {second} of the list are one recipe for two destinations, {granule} and {other}: give each \
          destination a list of its own"
     )]
     Destinations {
-        /// The granule of the first.
+        /// Path or address of the first granule.
         granule: String,
-        /// Position of the first, from 1.
+        /// Position of the first recipe, counted from 1.
         first: usize,
-        /// The granule of the second.
+        /// Path or address of the second granule.
         other: String,
-        /// Position of the second, from 1.
+        /// Position of the second recipe, counted from 1.
         second: usize,
     },
     /// The recipe has an option that this program does not know.
@@ -94,9 +94,9 @@ pub enum RecipeError {
         "recipe {granule}: it has the option '{option}', which this program does not know; make it by the program that planned it"
     )]
     Option {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The option.
+        /// Name of the option.
         option: String,
     },
     /// The recipe was planned by a program whose output differs.
@@ -105,7 +105,7 @@ pub enum RecipeError {
         advice(*found, *made)
     )]
     Format {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Output version of the recipe.
         found: u32,
@@ -119,13 +119,13 @@ pub enum RecipeError {
         advice(*found, *made)
     )]
     Versions {
-        /// The list.
+        /// Name of the file that holds the list.
         list: String,
-        /// Number of recipes.
+        /// Number of recipes that this program cannot make.
         count: usize,
-        /// Recipes in the list.
+        /// Number of all recipes in the list.
         all: usize,
-        /// Their output version; that of the first one, if they differ.
+        /// Output version of these recipes, or that of the first of them if they differ.
         found: u32,
         /// Output version of this program.
         made: u32,
@@ -136,28 +136,28 @@ pub enum RecipeError {
         printable(.granule)
     )]
     Unseen {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
     },
     /// Something is wrong with a recipe of a list.
     #[error("{list}: {error}")]
     Listed {
-        /// The list.
+        /// Name of the file that holds the list.
         list: String,
         /// Description of the problem.
         error: Box<RecipeError>,
     },
-    /// The date of the production is none.
+    /// The date of production is not a time in the form that granules have.
     #[error("recipe {granule}: its production_date '{}' is not a time: it must be YYYY-MM-DDThh:mm:ssZ", printable(.date))]
     Date {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// What is there.
+        /// The text that the recipe states.
         date: String,
     },
 }
 
-/// What to do about a list of another output version.
+/// Says what to do about a list of another output version.
 fn advice(found: u32, made: u32) -> &'static str {
     if found < made {
         "plan again; granules of the earlier version at the destination then count as older, and are made again only \
@@ -167,7 +167,7 @@ fn advice(found: u32, made: u32) -> &'static str {
     }
 }
 
-/// Text of a list as it may be shown on a terminal: control characters escaped, and cut.
+/// Returns a text of a list as it may be shown on a terminal: at most 100 characters, with control characters escaped.
 pub(super) fn printable(text: &str) -> String {
     line(text.chars().take(100).collect::<String>().as_str()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Task lists: JSON arrays of recipes, EDP's or ours.
+//! Task lists: JSON arrays of recipes, written by EDP or by this project.
 
 use super::{Recipe, RecipeError, output_version};
 use serde::Serialize as _;
@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
-/// Reads a task list, EDP's or ours.
+/// Parses a task list of EDP or of this project. `list` is its name for errors.
 ///
 /// # Errors
-/// The text is no JSON array of recipes, a production date is none, or two recipes make the same granule.
+/// Returns an error if the text is not a JSON array of recipes, a date of production is malformed, or two recipes make
+/// the same granule.
 pub fn parse_list(list: &str, text: &[u8]) -> Result<Vec<Recipe>, RecipeError> {
     let recipes = serde_json::from_slice(text).map_err(|source| RecipeError::Json { list: list.into(), source })?;
     checked(list, recipes)
@@ -23,15 +24,16 @@ fn checked(list: &str, recipes: Vec<Recipe>) -> Result<Vec<Recipe>, RecipeError>
     Ok(recipes)
 }
 
-/// Bytes of a list for each recipe that it may have: a real one has twice as many at least, and takes as many in memory
-/// however short its text is.
+/// Size in bytes that a list must have for each of its recipes. A real recipe has at least twice that, and takes a
+/// similar amount of memory however short its text is.
 const RECIPE: u64 = 1024;
 
-/// Reads a task list of at most `limit` bytes, recipe by recipe: what is not a list is refused where it is found to be
-/// none, and its text is never in memory as a whole.
+/// Reads a task list of at most `limit` bytes, recipe by recipe. A text that is not a list is refused as soon as that
+/// shows, and the text is never in memory as a whole.
 ///
 /// # Errors
-/// It cannot be read, is larger, or has more recipes than one for each KiB of the limit; and those of [`parse_list`].
+/// Returns an error if the list cannot be read, is larger than the limit, or has more recipes than one for each KiB of
+/// the limit; and the errors of [`parse_list`].
 pub fn read_list(list: &str, reader: impl Read, limit: u64) -> Result<Vec<Recipe>, RecipeError> {
     let too_large = || RecipeError::TooLarge { list: list.into(), limit, recipes: limit / RECIPE };
     let mut bounded = LimitedReader { reader, left: limit, failed: None };
@@ -48,11 +50,11 @@ pub fn read_list(list: &str, reader: impl Read, limit: u64) -> Result<Vec<Recipe
     }
 }
 
-/// A reader that ends with an error after so many bytes.
+/// A reader that fails after a number of bytes.
 struct LimitedReader<R> {
     reader: R,
     left: u64,
-    /// Whether it has failed, and the system's error, if it was one.
+    /// `None` until it fails; then the operating system's error, or `Some(None)` if the limit was reached.
     failed: Option<Option<io::Error>>,
 }
 
@@ -71,7 +73,7 @@ impl<R: Read> Read for LimitedReader<R> {
     }
 }
 
-/// The recipes of a list, unless there are too many.
+/// Collects the recipes of a list, unless there are too many.
 struct Recipes<'a> {
     most: u64,
     crowded: &'a mut bool,
@@ -97,11 +99,11 @@ impl<'de> Visitor<'de> for Recipes<'_> {
     }
 }
 
-/// Refuses a list with recipes of another output version than this program makes: nothing of them can be made. They can
-/// still be compared with what stands at the destination.
+/// Refuses a list with recipes that were planned for another output version than this program has. They cannot be made,
+/// but they can still be compared with the granules at the destination.
 ///
 /// # Errors
-/// [`RecipeError::Versions`] saying once for all of them what to do.
+/// Returns [`RecipeError::Versions`], once for all of these recipes, with advice on what to do.
 pub fn check_versions(list: &str, recipes: &[Recipe]) -> Result<(), RecipeError> {
     let others = || {
         let plans = recipes.iter().filter_map(|recipe| recipe.recipe.as_ref());
@@ -116,11 +118,11 @@ pub fn check_versions(list: &str, recipes: &[Recipe]) -> Result<(), RecipeError>
     }
 }
 
-/// Refuses a list in which two recipes make the same granule, or one recipe has two destinations: an id does not cover
-/// the destination, and what is known of a recipe is known by its id.
+/// Refuses a list in which two recipes make the same granule, or one recipe has two destinations. The id does not cover
+/// the destination, and everything that is known about a recipe is kept under its id.
 ///
 /// # Errors
-/// [`RecipeError::Duplicate`] or [`RecipeError::Destinations`], naming both entries.
+/// Returns [`RecipeError::Duplicate`] or [`RecipeError::Destinations`], which name both entries.
 pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
     let (mut granules, mut ids) = (HashMap::new(), HashMap::new());
     for (position, recipe) in recipes.iter().enumerate() {
@@ -138,10 +140,10 @@ pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
     Ok(())
 }
 
-/// The text of a task list as EDP writes it: four spaces a level.
+/// Writes a task list as EDP does, indented by four spaces for each level.
 ///
 /// # Errors
-/// None that a recipe can cause; serde's own.
+/// Returns errors of serde, which no recipe can cause.
 pub fn format_list(recipes: &[Recipe]) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -165,7 +167,7 @@ mod tests {
         format!("[{}]\n", (0..count).map(recipe).collect::<Vec<_>>().join(",\n")).into_bytes()
     }
 
-    /// Endless bytes, and how many of them were read.
+    /// Endless bytes, and the number of those that were read.
     struct Endless<'a>(&'static [u8], &'a mut u64);
 
     impl Read for Endless<'_> {
@@ -182,7 +184,7 @@ mod tests {
         let text = list(20, "");
         assert_eq!(read_list("l", &text[..], 1 << 20).unwrap(), parse_list("l", &text).unwrap());
         for bad in [&b"{}"[..], b"[", b"[1]", b"[]]", b"nonsense", b"", &list(2, "")[1..]] {
-            // Columns are counted a little differently.
+            // The two ways of parsing count columns a little differently.
             let said = |error: RecipeError| error.to_string().split(" column ").next().unwrap().to_owned();
             let read = said(read_list("l", bad, 1 << 20).unwrap_err());
             assert_eq!(read, said(parse_list("l", bad).unwrap_err()), "{bad:?}");
@@ -206,14 +208,14 @@ mod tests {
             matches!(error, RecipeError::TooLarge { .. }) && error.to_string().contains("run.list_size"),
             "{error}"
         );
-        // Endless white space is not a reason to read on.
+        // Endless white space is refused at the limit as well.
         let mut read = 0;
         let error = read_list("l", Endless(b"[\n     ", &mut read), 10 << 20).unwrap_err();
         assert!(matches!(error, RecipeError::TooLarge { .. } | RecipeError::Json { .. }), "{error}");
         let mut read = 0;
         let error = read_list("l", Endless(b"        ", &mut read), 10 << 20).unwrap_err();
         assert!(matches!(error, RecipeError::TooLarge { .. }) && read <= 12 << 20, "{error}, after {read} bytes");
-        // Short recipes take memory, too.
+        // Short recipes take memory too.
         let text = list(100, "");
         assert!(matches!(read_list("l", &text[..], 99 * RECIPE), Err(RecipeError::TooLarge { recipes: 99, .. })));
         assert_eq!(read_list("l", &text[..], 100 * RECIPE).unwrap().len(), 100);

@@ -1,4 +1,4 @@
-//! Of recipes and their ids.
+//! Tests of recipes and their ids.
 
 use super::*;
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ fn roots_dates_and_versions_of_inputs_are_no_part_of_the_id() {
     plan.production_date = "2021-01-01T00:00:00Z".into();
     plan.id = "anything".into();
     assert_eq!(b.computed_id().unwrap(), id);
-    // A copy of the results on another disk or on S3 makes the same granules.
+    // Results that were copied to another disk or to S3 make the same granules.
     let version = plan_of(&mut b).inputs.get_mut("d/Z.data").unwrap();
     *version = Version { etag: Some("e".into()), modified: Some("2020-01-01T00:00:00Z".into()), ..version.clone() };
     assert_eq!(b.computed_id().unwrap(), id);
@@ -72,7 +72,7 @@ fn an_edited_recipe_is_refused() {
     assert!(matches!(r.check_identity(), Err(RecipeError::Id { .. })));
 }
 
-/// The id of a recipe that output version 1 planned, as that program computed it.
+/// The id of a recipe of output version 1, as the program of that version computed it.
 #[test]
 fn recipes_of_an_earlier_output_version_keep_their_id() {
     let mut old = recipe();
@@ -132,7 +132,7 @@ fn a_granule_whose_path_has_unseen_characters_has_no_id() {
 }
 
 proptest::proptest! {
-    /// A date that is taken is written as it was, and is the time that it says.
+    /// A date that is accepted is written as it was, and stands for the time that it states.
     #[test]
     fn production_dates_survive_a_round_trip(
         seconds in -62_167_219_200_i64..253_402_300_799,
@@ -213,7 +213,7 @@ proptest! {
         prop_assert!(parse_list("x", &list[..cut.index(list.len() - 2)]).is_err());
     }
 
-    // Whatever is said to lie below a root does: joined to it, it never leaves it.
+    // A path that counts as below a root never leaves it when it is joined to it.
     #[test]
     fn nothing_leaves_its_root(path in "(res)?[a./ ]{0,9}", root in "(res|[.]|/|[./a]{0,4})") {
         if let Ok(rest) = below("g", &path, &root) {

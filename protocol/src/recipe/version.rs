@@ -1,24 +1,24 @@
-//! What tells one version of an input from another.
+//! Versions of input files.
 
 use super::error::printable;
 use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::time::SystemTime;
 
-/// What tells one version of an input file from another. When the granule is made, the input is compared with it: by
-/// content where the SHA-256 is recorded, else by size and by entity tag or time.
+/// The version of an input file. When the granule is made, the input is compared with it: by content if the SHA-256 is
+/// recorded, else by size and by entity tag or time.
 ///
-/// Only the SHA-256 is part of the recipe's id: results that were copied to another disk or to S3 have other entity tags
-/// and times, but make the same granules.
+/// Only the SHA-256 is part of the recipe's id: results that were copied to another disk or to S3 have other entity
+/// tags and times, but make the same granules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// Entity tag of an S3 object.
+    /// Entity tag of an object on S3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
-    /// Time of the last modification of a local file, `YYYY-MM-DDThh:mm:ssZ`: whole seconds, since file systems and
-    /// servers differ in what they keep of the rest.
+    /// Time of the last modification of a local file, `YYYY-MM-DDThh:mm:ssZ`. It has whole seconds, since file systems
+    /// and servers differ in the fractions that they keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modified: Option<String>,
     /// SHA-256 of the content, recorded by `plan --digests`.
@@ -27,18 +27,18 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version of a local file.
+    /// Returns the version of a local file.
     pub fn of_file(size: u64, modified: SystemTime) -> Version {
         Version { size, modified: time_text(modified), ..Version::default() }
     }
 
-    /// The version of an object on S3; a store that gives no entity tags has an empty one.
+    /// Returns the version of an object on S3. A store without entity tags gives empty ones, which count as none.
     pub fn of_object(size: u64, etag: Option<String>) -> Version {
         Version { size, etag: etag.filter(|etag| !etag.is_empty()), ..Version::default() }
     }
 
-    /// What differs between the version that was planned with and the one that was found, in words; nothing if both may
-    /// be the same. Entity tags and times count only where no content was recorded, and where both sides have them.
+    /// Describes the difference between the planned version and the one that was found; `None` if they may be the same.
+    /// Entity tags and times count only if no SHA-256 is recorded, and if both versions have them.
     pub fn difference(&self, found: &Version) -> Option<String> {
         if self.size != found.size {
             return Some(format!("has {} bytes, but had {} when the recipe was planned", found.size, self.size));
@@ -57,7 +57,7 @@ impl Version {
     }
 }
 
-/// A time in whole seconds of UTC.
+/// Writes a time in UTC with whole seconds.
 fn time_text(time: SystemTime) -> Option<String> {
     let time = jiff::Timestamp::try_from(time).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
@@ -84,7 +84,7 @@ mod tests {
             (object("a"), object("b"), false),
             (object("a"), object(""), true),
             (file.clone(), object("a"), true),
-            // What an earlier program planned has neither.
+            // What an earlier program planned has neither an entity tag nor a time.
             (Version { size: 8, ..Version::default() }, Version::of_file(8, time(1)), true),
         ] {
             assert_eq!(planned.difference(&found).is_none(), same, "{planned:?} {found:?}");

@@ -1,4 +1,4 @@
-//! How task messages and outcomes are written as frames, and what is checked before memory is taken for what is read.
+//! The encoding of task messages and outcomes as frames, and the checks that precede any allocation for what is read.
 
 use super::{
     Done, ExistingCheck, MAX_BODY, MAX_BUILD, MAX_ENTRIES, MAX_NAME, MAX_OUTCOME, MAX_PLACE, MAX_RECIPE, MAX_STAGES,
@@ -14,13 +14,13 @@ use std::marker::PhantomData;
 pub(super) const MAGIC: [u8; 4] = *b"EDPW";
 const HEADER: usize = MAGIC.len() + 2;
 
-/// A kind of frame.
+/// A message that is sent as a frame.
 pub(super) trait Frame: Serialize + DeserializeOwned {
     const KIND: u8;
     const NAME: &'static str;
-    /// Largest frame in bytes.
+    /// Largest size of such a frame in bytes.
     const LARGEST: usize;
-    /// Refuses values that the types allow and the format does not.
+    /// Refuses values that the types allow but the format does not.
     fn check(&self) -> Result<(), WireError>;
 }
 
@@ -51,7 +51,7 @@ impl Frame for Outcome {
     const LARGEST: usize = MAX_OUTCOME;
 
     fn check(&self) -> Result<(), WireError> {
-        // Names go into headers of task messages, into the ledger and into files.
+        // Names get into headers of task messages, into the ledger and into files.
         let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         if !(1..=MAX_WORKER).contains(&self.worker.len()) || !is_plain(&self.worker) {
             let why = format!("the name of the worker has not 1 to {MAX_WORKER} letters, digits, '-', '_' or '.'");
@@ -67,7 +67,7 @@ impl Frame for Outcome {
     }
 }
 
-/// Refuses what no worker says of a granule.
+/// Refuses an outcome that no worker would report of a granule.
 fn check_done(done: &Done) -> Result<(), String> {
     let is_digest = |text: &String| text.is_empty() || Digest::from_hex(text).is_some();
     if !is_digest(&done.sha256) || !done.inputs.iter().all(|input| is_digest(&input.sha256)) {
@@ -116,7 +116,7 @@ pub(super) fn encode<T: Frame>(value: &T) -> Result<Vec<u8>, WireError> {
 }
 
 pub(super) fn decode<T: Frame>(content_type: &str, body: &[u8]) -> Result<T, WireError> {
-    // One that was too large when it came is here without its body.
+    // A body that was too large when it arrived is here as its size only.
     let not_kept = content_type.strip_prefix(NOT_KEPT).and_then(|size| size.parse().ok());
     let size = not_kept.unwrap_or(body.len());
     if size > T::LARGEST {
@@ -141,7 +141,7 @@ pub(super) fn decode<T: Frame>(content_type: &str, body: &[u8]) -> Result<T, Wir
     Ok(value)
 }
 
-/// Reads a list of at most [`MAX_ENTRIES`]: an entry takes far more memory than the byte that may announce it.
+/// Reads a list of at most [`MAX_ENTRIES`] entries. An entry takes far more memory than the byte that may announce it.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct ListVisitor<T>(PhantomData<T>);
     impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {

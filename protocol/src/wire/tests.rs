@@ -128,7 +128,7 @@ fn frames_keep_their_bytes() {
     );
 }
 
-/// What earlier releases wrote is understood by this one.
+/// Frames that earlier releases wrote are understood by this one.
 #[test]
 fn kinds_of_failure_keep_their_numbers() {
     for (kind, number) in [
