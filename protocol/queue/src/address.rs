@@ -5,18 +5,18 @@ use serde::{Deserialize, Deserializer, de};
 use std::fmt;
 use std::str::FromStr;
 
-/// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Characters with a meaning in URLs are written as
-/// `%2F` and the like; without a virtual host it is `/`. It is shown without the password.
+/// The address of a broker: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Characters that have a
+/// meaning in URLs are percent-encoded (`%2F`). Without a virtual host it is `/`. It is displayed without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(AMQPUri);
 
-/// The reason why a text is not an address of a broker. The text is not repeated: it may hold a password.
+/// The reason why a text is not the address of a broker. The text is not repeated, since it may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the address of the queue: {0}; write amqp://user:password@host:port/vhost, or amqps:// for TLS")]
 pub struct AddressError(&'static str);
 
-/// Errors of characters that have a meaning in URLs. A parser would take a part of the password for the host or the
-/// virtual host, which are shown.
+/// Errors about characters that have a meaning in URLs. A parser would take a part of the password for the host or the
+/// virtual host, which are displayed.
 const AT: AddressError = AddressError(
     "it has an '@' that does not end user and password: percent-encode it in user, password and virtual host (%40), and a \
      '/' there, too (%2F)",
@@ -71,21 +71,22 @@ impl FromStr for Address {
     }
 }
 
-/// Whether each percent sign is that of an encoded byte.
+/// Returns true if each percent sign begins an encoded byte.
 fn is_percent_encoded(text: &str) -> bool {
     let digits = |code: &str| code.as_bytes().get(..2).is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit));
     text.split('%').skip(1).all(digits)
 }
 
 impl Address {
-    /// The same with another password, which is not percent-encoded.
+    /// Returns the same address with another password, which is not percent-encoded.
     #[must_use]
     pub fn with_password(mut self, password: String) -> Address {
         self.0.authority.userinfo.password = password;
         self
     }
 
-    /// Whether it holds a password that is worth hiding: another than the one that brokers give to everybody.
+    /// Returns true if the address has a password worth hiding: one that is not empty, and not the default that brokers
+    /// share.
     pub fn has_password(&self) -> bool {
         !["", "guest"].contains(&self.0.authority.userinfo.password.as_str())
     }
@@ -175,7 +176,7 @@ mod tests {
         let encoded: Address = "amqp://u%40realm:p%40s3%2Fcr%23et%25@host/a%2Fb%40c".parse().unwrap();
         assert_eq!(encoded.uri().authority.userinfo.password, "p@s3/cr#et%");
         assert_eq!(encoded.to_string(), "amqp://u@realm@host:5672/a/b@c");
-        // what is meant is clear
+        // texts that are unusual but unambiguous
         for (text, vhost) in [("amqp://u:a:b&c=d@h/v", "v"), ("amqp://h//", "/"), ("amqp://h/%2F", "/")] {
             assert_eq!(text.parse::<Address>().unwrap().uri().vhost, vhost, "{text}");
         }

@@ -1,55 +1,56 @@
-//! Consuming: deliveries, acknowledgements, and the task that carries them between a backend and its consumer.
+//! Consumers: deliveries, acknowledgements, and the task that moves them between a backend and its consumer.
 
 use super::{Link, LinkRequest, LinkState, Message, Queue, QueueError};
 use std::fmt;
 use std::future::Future;
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// Takes deliveries from one queue. When it is dropped, it stops like after [`Consumer::stop`].
+/// Receives deliveries from one queue. Dropping it has the same effect as [`Consumer::stop`].
 pub struct Consumer {
     link: Link,
     inbox: mpsc::Receiver<FetchedDelivery>,
     stop: watch::Sender<bool>,
 }
 
-/// A message that was delivered. It stays its consumer's until it is acknowledged or the consumer ends.
+/// A delivered message. It belongs to its consumer until it is acknowledged or the consumer ends.
 ///
-/// One that is dropped without acknowledgement is delivered again, but only when its consumer has ended: until then it
-/// counts as unacknowledged.
+/// A delivery that is dropped without acknowledgement is delivered again, but only after its consumer has ended. Until
+/// then it counts as unacknowledged.
 #[must_use = "a delivery that is not acknowledged comes again"]
 pub struct Delivery {
-    /// What was published.
+    /// The message as it was published.
     pub message: Message,
-    /// Whether it may have been delivered before. Not whether it was: only the broker's belief.
+    /// True if the broker believes that it was delivered before; it may be wrong.
     pub redelivered: bool,
     tag: u64,
-    /// The task that delivered it. Gone if the connection is: acknowledgements of the past mean nothing to a new one.
+    /// Mailbox of the task that delivered it. It is closed once the connection is lost: an acknowledgement means
+    /// nothing to the next connection.
     settle: mpsc::UnboundedSender<Settlement>,
 }
 
-/// What becomes of a delivery. The mailbox needs no bound: each delivery of the prefetch is settled once.
+/// The end of a delivery. The mailbox needs no bound, since each delivery of the prefetch is settled once.
 pub(super) enum Settlement {
     Ack(u64),
-    /// Never seen by the caller: back to the queue.
+    /// Gives a delivery that the caller has never seen back to its queue.
     Return(u64),
-    /// Answered when everything before it is done.
+    /// Is answered when everything before it is done.
     Flush(oneshot::Sender<()>),
 }
 
-/// The mailbox of one [`carry`].
+/// Makes the mailbox of one [`carry`].
 pub(super) fn settling() -> (mpsc::UnboundedSender<Settlement>, mpsc::UnboundedReceiver<Settlement>) {
     mpsc::unbounded_channel()
 }
 
 impl Delivery {
-    /// Acknowledges it: it will not come again. Does not wait. An acknowledgement is lost with its connection, and the
-    /// delivery then does come again.
+    /// Acknowledges the delivery, so that it does not come again. This does not wait. An acknowledgement may be lost
+    /// with its connection, and then the delivery does come again.
     pub fn ack(self) {
         let _ = self.settle.send(Settlement::Ack(self.tag));
     }
 }
 
-/// A delivery in the inbox of its consumer, which has not seen it yet: dropped, it goes back to its queue.
+/// A delivery in the inbox of its consumer, which has not seen it yet. When it is dropped, it goes back to its queue.
 struct FetchedDelivery(Option<Delivery>);
 
 impl Drop for FetchedDelivery {
@@ -68,15 +69,15 @@ impl fmt::Debug for Delivery {
 }
 
 impl Consumer {
-    /// The next delivery; nothing once the consumer has stopped or the link is closed.
+    /// Waits for the next delivery. Returns `None` once the consumer has stopped or the link is closed.
     ///
     /// Cancel safe: a call that is dropped loses no delivery.
     ///
     /// # Errors
-    /// The link has failed.
+    /// Returns an error if the link has failed.
     pub async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         while let Some(mut fetched) = self.inbox.recv().await {
-            // one whose connection is lost comes again
+            // a delivery whose connection is lost comes again
             if let Some(delivery) = fetched.0.take_if(|delivery| !delivery.settle.is_closed()) {
                 return Ok(Some(delivery));
             }
@@ -87,17 +88,17 @@ impl Consumer {
         }
     }
 
-    /// Ends consuming: no more deliveries, and those that were fetched ahead go back to the queue. Deliveries that were
-    /// taken can still be acknowledged; those that are dropped instead go back when all are settled.
+    /// Ends consuming: there are no more deliveries, and those that were fetched ahead go back to the queue. Deliveries
+    /// that the caller has can still be acknowledged; those that it drops instead go back once all are settled.
     pub async fn stop(&mut self) {
         self.stop.send_replace(true);
-        // if there is no connection, its actor must hear that none is to be made for this consumer
+        // if there is no connection, its actor must know that this consumer needs none
         let _ = self.link.requests.send(LinkRequest::Unsubscribed).await;
         while self.inbox.recv().await.is_some() {}
     }
 }
 
-/// What a backend needs to know of a consumer. It outlives connections.
+/// The part of a consumer that its backend has. It outlives connections.
 pub(super) struct Subscription {
     pub(super) queue: Queue,
     pub(super) prefetch: u16,
@@ -106,7 +107,7 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Whether the consumer has stopped or is gone.
+    /// Returns true if the consumer has stopped or was dropped.
     pub(super) fn ended(&self) -> bool {
         *self.stop.borrow() || self.inbox.is_closed()
     }
@@ -118,10 +119,10 @@ pub(super) fn pair(link: Link, queue: Queue, prefetch: u16) -> (Consumer, Subscr
     (Consumer { link, inbox, stop }, Subscription { queue, prefetch, inbox: sender, stop: stopped })
 }
 
-/// Where a backend's deliveries come from: one consumer on one connection.
+/// The source of a backend's deliveries: one consumer on one connection.
 pub(super) trait DeliverySource: Send {
-    /// The next message with its tag and whether it is redelivered; nothing after [`DeliverySource::cancel`]. Cancel
-    /// safe.
+    /// Waits for the next message; returns it with true if it is redelivered, and with its tag. Returns `None` after
+    /// [`DeliverySource::cancel`]. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Result<Option<(Message, bool, u64)>, String>> + Send;
     /// Acknowledges a delivery.
     fn ack(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;
@@ -129,16 +130,16 @@ pub(super) trait DeliverySource: Send {
     fn give_back(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;
     /// Asks for no more deliveries.
     fn cancel(&mut self) -> impl Future<Output = Result<(), String>> + Send;
-    /// Ends the source: what is unacknowledged goes back to its queue.
+    /// Ends the source. Unacknowledged deliveries go back to their queue.
     fn close(self) -> impl Future<Output = Result<(), String>> + Send;
 }
 
-/// Carries deliveries from a source to its consumer and settles them, until the consumer has ended and all its
-/// deliveries are settled. Takes the subscription when the consumer has ended; it is left where it is if the source is
-/// lost, or the call dropped, before that.
+/// Moves deliveries from a source to its consumer and settles them, until the consumer has ended and all of its
+/// deliveries are settled. Takes the subscription when the consumer has ended; leaves it in place if the source is
+/// lost, or the call is dropped, before that.
 ///
 /// # Errors
-/// The way in which the source was lost.
+/// Returns the reason why the source was lost.
 pub(super) async fn carry(
     mut source: impl DeliverySource,
     subscription: &mut Option<Subscription>,
@@ -152,7 +153,7 @@ pub(super) async fn carry(
     while let Some((_, _, tag)) = source.next().await? {
         source.give_back(tag).await?;
     }
-    // the consumer's `stop` waits for the end of its inbox, this task for that of its deliveries
+    // the consumer's `stop` waits until its inbox ends, and this task until its deliveries are settled
     drop(subscription.take());
     drop(settle);
     while let Some(message) = settled.recv().await {
@@ -171,11 +172,11 @@ async fn deliver(
     let Subscription { queue, inbox, stop, .. } = subscription;
     let largest = queue.largest();
     loop {
-        // a place in the inbox first: what is taken from the source can then be put down at once
+        // first a place in the inbox, so that a delivery from the source need not wait for one
         let place = tokio::select! {
             place = inbox.reserve() => match place {
                 Ok(place) => place,
-                Err(_) => return Ok(()), // the consumer is gone
+                Err(_) => return Ok(()), // the consumer was dropped
             },
             Some(message) = settled.recv() => {
                 apply(source, message).await?;

@@ -1,4 +1,5 @@
-//! Queues in this process, with the promises of the broker's: what is not acknowledged comes again.
+//! Queues within this process, with the guarantees of the broker's: a message that is not acknowledged is delivered
+//! again.
 
 use super::consumer::{DeliverySource, carry};
 use super::engine::Engine;
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
-/// Messages that a queue takes before its publishers have to wait.
+/// Number of messages that a queue accepts before its publishers have to wait.
 const CAPACITY: usize = 1 << 16;
 
 /// State that publishers share with the queues.
@@ -20,18 +21,18 @@ pub(super) struct EmbeddedHandle {
     closed: watch::Receiver<bool>,
 }
 
-/// The queues themselves. Locked for the time of a push or a pop, never across a wait.
+/// The queues themselves. They are locked for a push or a pop, and never across a wait.
 #[derive(Default)]
 struct MemoryQueues {
     queues: Mutex<[MemoryQueue; 3]>,
-    /// Something has been put down, taken away, or has a new owner.
+    /// Notifies waiters that a message was added or removed, or that a consumer has ended.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct MemoryQueue {
     ready: VecDeque<QueuedMessage>,
-    /// Ids of its consumers, in the order they came.
+    /// Ids of the queue's consumers, in the order in which they came.
     consumers: Vec<u64>,
 }
 
@@ -42,11 +43,11 @@ struct QueuedMessage {
 
 impl MemoryQueues {
     fn lock(&self) -> MutexGuard<'_, [MemoryQueue; 3]> {
-        // nothing panics while it is held
+        // nothing panics while the lock is held
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message down as soon as there is room.
+    /// Adds a message as soon as there is room.
     async fn put(&self, queue: Queue, message: Message) {
         loop {
             let changed = self.changed.notified();
@@ -64,7 +65,7 @@ impl MemoryQueues {
         self.changed.notify_waiters();
     }
 
-    /// Puts deliveries back where they came from, the oldest first in line, or to the dead.
+    /// Puts deliveries back to the front of their queue, the oldest first, or into the queue of dead letters.
     fn put_back(&self, queue: Queue, entries: impl DoubleEndedIterator<Item = QueuedMessage>) {
         {
             let mut queues = self.lock();
@@ -84,7 +85,7 @@ impl MemoryQueues {
 }
 
 impl EmbeddedHandle {
-    /// The mailbox of a new publisher.
+    /// Returns the mailbox of a new publisher.
     pub(super) fn outbox(&self, engine: &Engine, queue: Queue) -> mpsc::Sender<Publication> {
         let (outbox, mut publications) = mpsc::channel::<Publication>(MAILBOX);
         let EmbeddedHandle { queues, mut closed } = self.clone();
@@ -96,7 +97,7 @@ impl EmbeddedHandle {
                 }
             };
             tokio::select! {
-                // What comes after the link was closed is refused, however fast it comes.
+                // Messages that arrive after the link was closed are refused, however early.
                 biased;
                 _ = closed.wait_for(|closed| *closed) => {}
                 () = publish => {}
@@ -106,7 +107,7 @@ impl EmbeddedHandle {
     }
 }
 
-/// Starts the actor; gives what publishers need, its mailbox, and its state.
+/// Starts the actor. Returns the handle for publishers, the mailbox of the actor, and the state of the link.
 pub(super) fn start(engine: &Engine) -> (EmbeddedHandle, mpsc::Sender<LinkRequest>, watch::Receiver<LinkState>) {
     let (sender, requests) = mpsc::channel(MAILBOX);
     let (state, states) = watch::channel(LinkState::Up);
@@ -155,7 +156,7 @@ async fn run(
     }
 }
 
-/// One consumer's deliveries.
+/// The deliveries of one consumer.
 struct EmbeddedConsumer {
     queues: Arc<MemoryQueues>,
     id: u64,
@@ -229,7 +230,7 @@ impl DeliverySource for EmbeddedConsumer {
     }
 
     async fn close(self) -> Result<(), String> {
-        Ok(()) // by dropping it
+        Ok(()) // dropping it gives the deliveries back
     }
 }
 

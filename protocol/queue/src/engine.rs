@@ -1,13 +1,13 @@
-//! The threads that the actors of a link run on.
+//! The threads on which the actors of a link run.
 
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A small runtime. The callers' own may be blocked by computing; heartbeats must go on.
+/// A small runtime of the link's own: the callers' runtime may be blocked by computing, and heartbeats must go on.
 pub(super) struct Engine {
-    /// Taken when it is dropped.
+    /// Is `None` only while it is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
 }
@@ -24,7 +24,7 @@ impl Engine {
         self.handle.spawn(actor);
     }
 
-    /// Sleeps by this runtime's clock: the caller's may have none.
+    /// Sleeps by the clock of this runtime, since the caller's may have none.
     pub(super) async fn sleep(&self, time: Duration) {
         let sleep = {
             let _clock = self.handle.enter();
@@ -33,7 +33,7 @@ impl Engine {
         sleep.await;
     }
 
-    /// Waits for something no longer than `time`; nothing if it took longer.
+    /// Waits for something for at most `time`. Returns `None` if it took longer.
     pub(super) async fn within<T>(&self, time: Duration, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             result = work => Some(result),

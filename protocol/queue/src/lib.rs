@@ -1,14 +1,40 @@
-//! The queues between coordinator and workers: on RabbitMQ, or in this process. Both behave alike.
+//! The queues between the coordinator and the workers, on RabbitMQ or within one process. Both behave alike.
 //!
-//! A [`Link`] is a program's way to the queues of one production. [`Publisher`], [`Consumer`] and [`Delivery`] are
-//! mailboxes of the actors behind it. What is published is kept until a consumer has acknowledged it; a delivery that
-//! is never acknowledged is delivered again. So is one whose acknowledgement was lost: **everything may come twice**,
-//! and receivers must not mind.
+//! ```text
+//!  coordinator                                            worker
+//!  Publisher ─▶ recipes ── task messages ───────────────▶ Consumer ─▶ Delivery ─┐
+//!                  └─ delivered too often ─▶ dead                               │ ack
+//!  Consumer  ◀───────────────────── outcomes ── results ◀─ Publisher            ▼
+//! ```
 //!
-//! The actors run on threads of their own, so the caller's runtime may be blocked by computing for as long as it likes.
-//! A lost connection, a broker that is away and a queue that is gone are not errors at first: publishers and consumers
-//! wait while it is all built anew, for as long as [`QueueOptions::patience`] says, counted from the last progress.
-//! Then every call ends with [`QueueError::Unreachable`].
+//! A [`Link`] is a program's access to the queues of one production. [`Publisher`], [`Consumer`] and [`Delivery`] are
+//! mailboxes of the actors behind it. A published message is kept until a consumer has acknowledged it. A delivery that
+//! is never acknowledged, or whose acknowledgement was lost, is delivered again: **everything may arrive twice**, and
+//! receivers must allow for that.
+//!
+//! The actors run on threads of their own, so that computing may block the caller's runtime for as long as it likes. A
+//! lost connection, an absent broker and a missing queue are not errors at first: publishers and consumers wait while
+//! everything is built up again, for at most [`QueueOptions::patience`] since the last progress. Then every call
+//! returns [`QueueError::Unreachable`].
+//!
+//! [`topology`] has the exchanges, queues and permissions on the broker.
+//!
+//! ```
+//! use edp_queue::{Link, Message, Queue};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let link = Link::embedded()?;
+//! link.publisher(Queue::Recipes, 1).publish(Message::new("{}", "application/json", "example")).await?;
+//! let mut consumer = link.consumer(Queue::Recipes, 1).await?;
+//! if let Some(delivery) = consumer.next().await? {
+//!     assert_eq!(delivery.message.body, "{}");
+//!     delivery.ack();
+//! }
+//! link.close().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod address;
 mod amqp;
@@ -41,18 +67,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub enum Queue {
     /// Task messages, from the coordinator to the workers.
     Recipes,
-    /// Reports, from the workers to the coordinator.
+    /// Outcomes, from the workers to the coordinator.
     Results,
-    /// What was delivered [`topology::DELIVERY_LIMIT`] times and never acknowledged.
+    /// Dead letters: messages that were delivered [`topology::DELIVERY_LIMIT`] times and never acknowledged, that
+    /// expired, or that were dropped for the length of their queue.
     Dead,
 }
 
 impl Queue {
-    /// All of them.
+    /// All queues of a production.
     pub const ALL: [Queue; 3] = [Queue::Recipes, Queue::Results, Queue::Dead];
 
-    /// Bytes of the largest body that a message of this queue has. The body of a larger one is dropped as it comes: a
-    /// consumer may hold some hundred messages, and a hostile publisher may publish whatever the broker takes.
+    /// Size in bytes of the largest body of a message of this queue. The body of a larger message is dropped when it
+    /// arrives: a consumer may have some hundred messages in memory, and a hostile publisher may publish whatever the
+    /// broker accepts.
     pub const fn largest(self) -> usize {
         match self {
             Queue::Recipes | Queue::Dead => wire::MAX_BODY,
@@ -74,34 +102,35 @@ impl fmt::Display for Queue {
 /// A message as it is published and delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
-    /// See [`edp_protocol::wire`]; at most [`Queue::largest`] bytes.
+    /// The encoded message, see [`edp_protocol::wire`]; at most [`Queue::largest`] bytes.
     pub body: Bytes,
-    /// What the body is, such as [`edp_protocol::wire::CONTENT_TYPE`].
+    /// Content type of the body, such as [`edp_protocol::wire::CONTENT_TYPE`].
     pub content_type: String,
-    /// An id for logs and traces; need not be unique.
+    /// An id for logs and traces. It need not be unique.
     pub message_id: String,
-    /// More about the message, such as its trace context. Only texts travel.
+    /// Further properties of the message, such as its trace context. Only text values are sent.
     pub headers: BTreeMap<String, String>,
 }
 
-/// Headers of a message that came to the queue of the dead: why, and from which queue. The last time counts where the
-/// broker says it (RabbitMQ 3.13 and newer).
+/// Names of the headers of a dead letter with the reason and the queue that it was in. Those of the last time count if
+/// the broker gives them (RabbitMQ 3.13 and newer).
 const DEATHS: [(&str, &str); 2] =
     [("x-last-death-reason", "x-last-death-queue"), ("x-first-death-reason", "x-first-death-queue")];
 
 /// The reason why the broker has taken a message out of its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DeadLetterReason {
-    /// It was delivered [`topology::DELIVERY_LIMIT`] times, and never acknowledged.
+    /// It was delivered [`topology::DELIVERY_LIMIT`] times and never acknowledged.
     DeliveryLimit,
-    /// It was in the queue for longer than a policy lets messages live.
+    /// It was in the queue for longer than a policy permits.
     Expired,
-    /// The queue was longer than a policy lets it be.
+    /// The queue was longer than a policy permits.
     Length,
 }
 
 impl Message {
-    /// The reason why the message is dead, and the queue that it was in; none if it is not known to be.
+    /// Returns the reason why the message is a dead letter and the queue that it was in, or `None` if it is not known
+    /// to be one.
     pub fn death(&self) -> Option<(DeadLetterReason, &str)> {
         let (reason, queue) =
             DEATHS.into_iter().find_map(|(reason, queue)| Some((self.headers.get(reason)?, queue)))?;
@@ -113,7 +142,8 @@ impl Message {
         Some((death, self.headers.get(queue).map(String::as_str).unwrap_or_default()))
     }
 
-    /// The message as it is kept: without its body, if that is larger than `largest`.
+    /// Returns the message without its body if that is larger than `largest` bytes. The content type then states its
+    /// size.
     fn bounded(self, largest: usize) -> Message {
         match self.body.len() {
             size if size > largest => Message { body: Bytes::new(), content_type: wire::not_kept(size), ..self },
@@ -121,7 +151,7 @@ impl Message {
         }
     }
 
-    /// A message without headers.
+    /// Returns a message without headers.
     pub fn new(body: impl Into<Bytes>, content_type: &str, message_id: &str) -> Message {
         let (content_type, message_id) = (content_type.to_owned(), message_id.to_owned());
         Message { body: body.into(), content_type, message_id, headers: BTreeMap::new() }
@@ -131,82 +161,83 @@ impl Message {
 /// Numbers of messages and consumers of a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// Messages that wait for a consumer; those delivered and not yet acknowledged are not among them.
+    /// Number of messages that wait for a consumer. Those that are delivered and not yet acknowledged do not count.
     pub messages: u64,
-    /// Consumers. A broker counts one that has ended as long as deliveries of its are unsettled.
+    /// Number of consumers. A broker counts one that has ended until all of its deliveries are settled.
     pub consumers: u64,
 }
 
 /// The name of a queue in traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// The messaging system: `rabbitmq`, or `edp` for queues in this process.
+    /// Name of the messaging system: `rabbitmq`, or `edp` for queues within this process.
     pub system: &'static str,
-    /// The queue's name there.
+    /// Name of the queue in that system.
     pub name: String,
 }
 
 /// The state of a link.
 #[derive(Debug, Clone)]
 pub enum LinkState {
-    /// Nothing hinders it.
+    /// The link works.
     Up,
-    /// The broker takes no messages for now, for lack of memory or disk. Deliveries go on.
+    /// The broker accepts no messages for now, for lack of memory or disk space. Deliveries go on.
     Blocked {
-        /// Since when.
+        /// Time at which this state began.
         since: Instant,
         /// The broker's message.
         why: String,
     },
-    /// There is no connection, or a queue is gone; it is being built anew.
+    /// There is no connection, or a queue is missing. It is being built up again.
     Down {
-        /// Since when.
+        /// Time at which this state began.
         since: Instant,
-        /// The last error.
+        /// Text of the last error.
         why: String,
     },
-    /// It is over: every call ends with this error.
+    /// The link has failed: every call returns this error.
     Failed(QueueError),
 }
 
-/// The reason why something cannot be done with a queue.
+/// The reason why an operation on a queue has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// The broker could not be reached, a queue was away, or messages were not taken, for longer than the patience.
+    /// For longer than the patience, the broker could not be reached, a queue was missing, or messages were not
+    /// accepted.
     #[error("{address}: given up after {} s: {why}", after.as_secs())]
     Unreachable {
-        /// The broker, without password.
+        /// The broker's address without the password.
         address: String,
-        /// For how long it was tried.
+        /// Time for which it was tried.
         after: Duration,
-        /// The last error.
+        /// Text of the last error.
         why: Arc<str>,
     },
-    /// The broker does not let us: user, password, virtual host, certificate or permissions.
+    /// The broker refuses us: user, password, virtual host, certificate or permissions.
     #[error("{address}: refused: {why}")]
     Refused {
-        /// The broker, without password.
+        /// The broker's address without the password.
         address: String,
         /// The broker's message.
         why: Arc<str>,
     },
-    /// A queue is there with other properties.
+    /// A queue exists with other properties.
     #[error(
         "{address}: the queues of this production are there with other properties: {why}; finish that production with \
          the program that began it, or delete its queues, or choose another name of the production"
     )]
     Different {
-        /// The broker, without password.
+        /// The broker's address without the password.
         address: String,
         /// The broker's message.
         why: Arc<str>,
     },
-    /// A queue is not there; the coordinator has not declared it, or it was deleted.
+    /// A queue does not exist: the coordinator has not declared it, or it was deleted.
     #[error("{address}: there is no queue {queue}: is a coordinator running for this production?")]
     Absent {
-        /// The broker, without password.
+        /// The broker's address without the password.
         address: String,
-        /// Its name.
+        /// Name of the queue.
         queue: String,
     },
     /// The link was closed by this program.
@@ -217,36 +248,36 @@ pub enum QueueError {
 /// The reason why a message was not published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// It is larger than any of ours.
+    /// The message is larger than messages of its queue may be.
     #[error("a message with {size} bytes in its {part}: the most is {most}")]
     Size {
-        /// `body` or `properties`.
+        /// The part that is too large: `body` or `properties`.
         part: &'static str,
-        /// Its size.
+        /// Size of that part in bytes.
         size: usize,
-        /// The limit.
+        /// Largest permitted size in bytes.
         most: usize,
     },
-    /// The queue takes no more for now, as the broker says: a policy limits its length, or it does not work. It may
-    /// take more later.
+    /// The queue accepts no more messages for now, as the broker says: a policy limits its length, or it does not work.
+    /// It may accept more later.
     #[error("the queue {queue} takes no more for now: a policy of the broker limits its length (max-length)")]
     Full {
-        /// Its name.
+        /// Name of the queue.
         queue: String,
     },
-    /// The queue cannot take it. It may have been published all the same, if only the confirmation was lost.
+    /// The queue cannot accept the message. It may have been published nevertheless, if only the confirmation was lost.
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
 
-/// Most bytes of a message's content type, id and headers together.
+/// Largest size in bytes of a message's content type, id and headers together.
 pub const MAX_PROPERTIES: usize = 16 << 10;
 
-/// A program's way to the queues of one production; clones share it. Publishers and consumers keep it alive.
+/// A program's access to the queues of one production. Clones share it; publishers and consumers keep it alive.
 #[derive(Clone)]
 pub struct Link {
     engine: Arc<Engine>,
-    /// The actor that declares, looks and consumes.
+    /// Mailbox of the actor that declares queues, inspects them and consumes from them.
     requests: mpsc::Sender<LinkRequest>,
     backend: Backend,
     state: watch::Receiver<LinkState>,
@@ -260,55 +291,56 @@ enum Backend {
 
 /// A request of a link to its backend.
 enum LinkRequest {
-    /// Make the queues, or find them as they must be.
+    /// Declare the queues, or check that they exist with the right properties.
     Declare(Reply<()>),
-    /// Whether the queues are there.
+    /// Check that the queues exist.
     Check(Reply<()>),
     Depth(Queue, Reply<QueueDepth>),
     Consume(consumer::Subscription),
     /// A subscription has ended: do not renew it.
     Unsubscribed,
-    /// Everything that was acknowledged has been written, the connection is closed.
+    /// Close the connection. Answered when everything that was acknowledged is written and the connection is closed.
     Close(oneshot::Sender<()>),
 }
 
 type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
-/// Requests that may wait for the actor.
+/// Number of requests that may wait for the actor.
 const MAILBOX: usize = 64;
 
-/// Queues that are not there for so long are spoken of.
+/// Time after which missing queues are reported.
 const MISSED: Duration = Duration::from_secs(5);
 
 /// Time that an orderly end may take.
 const CLOSING: Duration = Duration::from_secs(10);
 
 impl Link {
-    /// A link to a RabbitMQ broker. It connects at the first use, on threads of its own.
+    /// Makes a link to a RabbitMQ broker. It connects at its first use, on threads of its own.
     ///
     /// # Errors
-    /// The threads cannot be started.
+    /// Returns an error if the threads cannot be started.
     pub fn amqp(options: QueueOptions) -> std::io::Result<Link> {
         let engine = Arc::new(Engine::start(2)?);
         let (handle, requests, state) = amqp::start(&engine, options);
         Ok(Link { engine, requests, backend: Backend::Amqp(handle), state })
     }
 
-    /// Queues in this process, gone with the last clone of the link. They are there from the start.
+    /// Makes queues within this process. They exist from the start until the last clone of the link is dropped.
     ///
     /// # Errors
-    /// The thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub fn embedded() -> std::io::Result<Link> {
         let engine = Arc::new(Engine::start(1)?);
         let (handle, requests, state) = embedded::start(&engine);
         Ok(Link { engine, requests, backend: Backend::Embedded(handle), state })
     }
 
-    /// Makes the queues, or finds them as they must be. From now on this link makes them again wherever they are
-    /// gone: for the coordinator. Waits as long as another coordinator of the production is at work.
+    /// Declares the queues, or checks that they exist with the right properties: for the coordinator. From now on this
+    /// link declares them again whenever they are missing. Waits for as long as another coordinator of the production
+    /// is at work.
     ///
     /// # Errors
-    /// [`QueueError::Different`] if a queue is there with other properties, and those of every call.
+    /// Returns [`QueueError::Different`] if a queue exists with other properties, and the errors of every call.
     pub async fn declare(&self) -> Result<(), QueueError> {
         if let Backend::Amqp(handle) = &self.backend {
             handle.declares();
@@ -316,17 +348,17 @@ impl Link {
         self.ask(LinkRequest::Declare).await
     }
 
-    /// Waits until the coordinator has declared the queues: for workers, which may not. From now on this link waits
-    /// for them wherever they are gone.
+    /// Waits until the coordinator has declared the queues: for workers, which may not declare them. From now on this
+    /// link waits for them whenever they are missing.
     ///
     /// # Errors
-    /// [`QueueError::Absent`] if they are not there after `deadline`, [`QueueError::Unreachable`] if the broker is not,
-    /// and those of every call.
+    /// Returns [`QueueError::Absent`] if they do not exist after `deadline`, [`QueueError::Unreachable`] if the broker
+    /// cannot be reached, and the errors of every call.
     pub async fn await_declared(&self, deadline: Duration) -> Result<(), QueueError> {
         let Backend::Amqp(handle) = &self.backend else { return self.ask(LinkRequest::Check).await };
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
-        // What was heard last, if time is over before anything else is.
+        // The last error, for the case that the deadline passes before another one occurs.
         let (mut last, mut said) = (None, false);
         loop {
             let left = deadline.saturating_sub(start.elapsed());
@@ -358,7 +390,7 @@ impl Link {
         }
     }
 
-    /// A publisher with at most `window` unconfirmed messages (at least one).
+    /// Makes a publisher with at most `window` unconfirmed messages (at least one).
     pub fn publisher(&self, queue: Queue, window: usize) -> Publisher {
         let outbox = match &self.backend {
             Backend::Amqp(handle) => handle.outbox(),
@@ -367,25 +399,25 @@ impl Link {
         Publisher::new(self.clone(), queue, window, outbox)
     }
 
-    /// A consumer that holds at most `prefetch` unacknowledged deliveries (at least one).
+    /// Makes a consumer with at most `prefetch` unacknowledged deliveries (at least one).
     ///
     /// # Errors
-    /// The link is closed or has failed.
+    /// Returns an error if the link is closed or has failed.
     pub async fn consumer(&self, queue: Queue, prefetch: u16) -> Result<Consumer, QueueError> {
         let (consumer, subscription) = consumer::pair(self.clone(), queue, prefetch.max(1));
         self.requests.send(LinkRequest::Consume(subscription)).await.map_err(|_| self.over())?;
         Ok(consumer)
     }
 
-    /// Numbers of messages and consumers of a queue.
+    /// Returns the numbers of messages and consumers of a queue.
     ///
     /// # Errors
-    /// [`QueueError::Absent`] if it is not there, and those of every call.
+    /// Returns [`QueueError::Absent`] if the queue does not exist, and the errors of every call.
     pub async fn depth(&self, queue: Queue) -> Result<QueueDepth, QueueError> {
         self.ask(|reply| LinkRequest::Depth(queue, reply)).await
     }
 
-    /// The name of a queue of this link in traces.
+    /// Returns the name of a queue of this link in traces.
     pub fn destination(&self, queue: Queue) -> Destination {
         match &self.backend {
             Backend::Amqp(handle) => Destination { system: "rabbitmq", name: handle.queue(queue) },
@@ -393,7 +425,7 @@ impl Link {
         }
     }
 
-    /// The broker, without password; none for queues in this process.
+    /// Returns the broker's address without the password, or `None` for queues within this process.
     pub fn address(&self) -> Option<String> {
         match &self.backend {
             Backend::Amqp(handle) => Some(handle.address()),
@@ -401,7 +433,7 @@ impl Link {
         }
     }
 
-    /// How long a broker is waited for; for queues in this process, without end.
+    /// Returns the time for which a broker is waited for. It is unlimited for queues within this process.
     pub fn patience(&self) -> Duration {
         match &self.backend {
             Backend::Amqp(handle) => handle.patience(),
@@ -409,7 +441,7 @@ impl Link {
         }
     }
 
-    /// The error of a caller that has waited since then, in vain, for an operation on the queues.
+    /// Returns the error of a caller that has waited in vain for an operation on the queues since the given time.
     pub fn given_up(&self, since: Instant, why: &str) -> QueueError {
         match &self.backend {
             Backend::Amqp(handle) => handle.unreachable(since, why),
@@ -417,8 +449,8 @@ impl Link {
         }
     }
 
-    /// How often this link has deleted queues that the broker did not serve, and declared them anew. What they held is
-    /// lost.
+    /// Returns the number of times that this link has deleted queues which the broker did not serve, and declared them
+    /// again. Their messages are lost.
     pub fn renewals(&self) -> u64 {
         match &self.backend {
             Backend::Amqp(handle) => handle.renewals(),
@@ -426,14 +458,14 @@ impl Link {
         }
     }
 
-    /// How the link is. The last value stays once the link is over.
+    /// Returns the state of the link. The last value remains after the link has ended.
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.state.clone()
     }
 
-    /// Ends the link: acknowledgements on their way are written, everything else is dropped, unacknowledged deliveries
-    /// go back to their queues. Takes 10 s at most, for each of the two connections. The broker itself may lose
-    /// acknowledgements when more than some 30 arrive in the moment before.
+    /// Closes the link: acknowledgements under way are written, everything else is dropped, and unacknowledged
+    /// deliveries go back to their queues. This takes at most 10 s for each of the two connections. The broker itself
+    /// may lose acknowledgements if more than about 30 arrive in the moment before.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         let ask = async {
@@ -453,7 +485,7 @@ impl Link {
         answer.await.unwrap_or_else(|_| Err(self.over()))
     }
 
-    /// The reason why the actors are gone.
+    /// Returns the error that says why the actors have ended.
     fn over(&self) -> QueueError {
         match &*self.state.borrow() {
             LinkState::Failed(error) => error.clone(),

@@ -1,11 +1,11 @@
-//! Publishing: a window of messages that are not yet confirmed.
+//! Publishers: each has a window of messages that are not confirmed yet.
 
 use super::{Link, MAX_PROPERTIES, Message, PublishError, Queue};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Publishes to one queue; clones share the window.
+/// Publishes to one queue. Clones share the window.
 #[derive(Clone)]
 pub struct Publisher {
     link: Link,
@@ -19,12 +19,12 @@ pub struct Publisher {
 pub(super) struct Publication {
     pub(super) queue: Queue,
     pub(super) message: Message,
-    /// When it was handed over; it is given up when it has waited longer than the patience.
+    /// Time at which the caller handed it over. It is given up when it has waited for longer than the patience.
     pub(super) since: Instant,
-    /// Whether it is offered again when the queue is full.
+    /// True if it is sent again while the queue is full.
     pub(super) insists: bool,
     pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
-    /// Kept until the message is confirmed or given up, even if the caller does not wait for that any more.
+    /// Kept until the message is confirmed or given up, even if the caller no longer waits for that.
     pub(super) _place: OwnedSemaphorePermit,
 }
 
@@ -34,16 +34,16 @@ impl Publisher {
         Publisher { link, queue, window, outbox }
     }
 
-    /// Publishes a message; returns when the broker has it safe on disk. Waits while the window is full, the broker
-    /// blocks or is away. If the connection is lost before the confirmation, the message is published again by itself:
-    /// it may arrive twice.
+    /// Publishes a message, and returns when the broker has it safely on disk. Waits while the window is full, or while
+    /// the broker blocks or is absent. If the connection is lost before the confirmation, the message is published
+    /// again automatically, so it may arrive twice.
     ///
     /// Dropping the call does not take the message back.
     ///
-    /// A queue that is full, by a limit of the broker, is offered the message again until it takes it.
+    /// If a limit of the broker makes the queue full, the message is sent again until the queue accepts it.
     ///
     /// # Errors
-    /// The message is too large, or was not taken for as long as the patience lasts.
+    /// Returns an error if the message is too large, or was not accepted for as long as the patience lasts.
     pub async fn publish(&self, message: Message) -> Result<(), PublishError> {
         self.send(message, true).await
     }
@@ -51,7 +51,7 @@ impl Publisher {
     /// Publishes a message as [`Publisher::publish`] does, unless the queue is full.
     ///
     /// # Errors
-    /// [`PublishError::Full`] as soon as the broker says so, and those of [`Publisher::publish`].
+    /// Returns [`PublishError::Full`] as soon as the broker says so, and the errors of [`Publisher::publish`].
     pub async fn offer(&self, message: Message) -> Result<(), PublishError> {
         self.send(message, false).await
     }

@@ -1,4 +1,4 @@
-//! Addresses and passwords from files and programs: read at each connection, since they may have been changed.
+//! Addresses and passwords from files and programs. They are read at each connection, since they may have been changed.
 
 use super::{Address, AddressError};
 use edp_files::regular;
@@ -9,23 +9,23 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Largest address or password, in bytes.
+/// Largest size of an address or a password, in bytes.
 const MAX_BYTES: usize = 64 << 10;
 
 /// Time that a program may take to print a password.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How often it is looked whether a program that has closed its output has ended.
+/// Interval of the checks whether a program that has closed its output has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Where the address and the password of the broker come from, beside the settings.
+/// Sources of the broker's address and password beside the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
-    /// A file with the whole address.
+    /// A file that contains the whole address.
     pub url_file: Option<PathBuf>,
-    /// A file with the password.
+    /// A file that contains the password.
     pub password_file: Option<PathBuf>,
-    /// A program that prints the password, and its arguments; empty if there is none.
+    /// A program that prints the password, with its arguments; empty if there is none.
     pub password_command: Vec<String>,
 }
 
@@ -35,49 +35,50 @@ pub enum SecretError {
     /// A file cannot be read.
     #[error("queue.{key}: {}: {source}", NamedFile(.path))]
     Read {
-        /// The setting.
+        /// Key of the setting.
         key: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// What was read is not a password.
+    /// The content of a file or the output of a program is not a password.
     #[error("queue.{key}: {what}")]
     Content {
-        /// The setting.
+        /// Key of the setting.
         key: &'static str,
         /// Description of the problem.
         what: String,
     },
-    /// What was read is not an address.
+    /// The content of a file is not an address.
     #[error("queue.url_file: {}: {source}", NamedFile(.path))]
     Address {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Description of the problem.
         source: AddressError,
     },
-    /// A program gives no password. What it printed is not repeated.
+    /// A program gives no password. Its output is not repeated.
     #[error("queue.password_command: {program}: {what}")]
     Program {
-        /// Its name, without its arguments.
+        /// Name of the program, without its arguments.
         program: String,
-        /// The event.
+        /// Description of the problem.
         what: String,
     },
 }
 
 impl Secrets {
-    /// Whether there is anything to read.
+    /// Returns true if there is nothing to read.
     pub fn is_empty(&self) -> bool {
         *self == Secrets::default()
     }
 
-    /// The address to connect to now. Blocks until files are read and the program has ended.
+    /// Returns the address to connect to now, or `None` if there is none. Blocks until files are read and the program
+    /// has ended.
     ///
     /// # Errors
-    /// A file cannot be read, or the program fails or takes too long; there is no address.
+    /// Returns an error if a file cannot be read or has no valid content, or if the program fails or takes too long.
     pub fn address(&self, named: Option<&Address>) -> Result<Option<Address>, SecretError> {
         let Some(address) = self.address_from_files(named)? else { return Ok(None) };
         if self.password_command.is_empty() {
@@ -87,10 +88,11 @@ impl Secrets {
         Ok(Some(address.with_password(password)))
     }
 
-    /// The same without the password of the program, which may take its time.
+    /// Returns the address as [`Secrets::address`] does, but without running the program for the password, which may
+    /// take some time.
     ///
     /// # Errors
-    /// A file cannot be read, or there is no address in it.
+    /// Returns an error if a file cannot be read or has no valid content.
     pub fn address_from_files(&self, named: Option<&Address>) -> Result<Option<Address>, SecretError> {
         let address = match &self.url_file {
             None => named.cloned(),
@@ -104,7 +106,7 @@ impl Secrets {
     }
 }
 
-/// The bytes of a small regular file. A FIFO would give them once, and block the next time.
+/// Reads a small regular file. A FIFO would give its bytes once, and block at the next connection.
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
     regular::read(path, MAX_BYTES as u64).map_err(|source| {
         let source = match source.kind() {
@@ -117,7 +119,7 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, SecretError> {
     })
 }
 
-/// A text without the line break that editors and programs put at its end.
+/// Decodes a text, without the line break that editors and programs put at its end.
 fn text(key: &'static str, bytes: Vec<u8>) -> Result<String, SecretError> {
     let wrong = |what: &str| SecretError::Content { key, what: what.into() };
     if bytes.len() > MAX_BYTES {
@@ -143,7 +145,8 @@ fn password(key: &'static str, bytes: Vec<u8>) -> Result<String, SecretError> {
     }
 }
 
-/// What a program prints, started without a shell. Its input is empty, and what it says on standard error is dropped.
+/// Returns the output of a program that is started without a shell. Its standard input is empty, and its standard error
+/// is dropped.
 fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     let (program, arguments) = command.split_first().map_or(("", command), |(first, rest)| (first.as_str(), rest));
     let fail = |what: String| SecretError::Program { program: program.into(), what };
@@ -151,7 +154,7 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     let mut started = Command::new(program);
     started.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = KilledOnDrop(started.spawn().map_err(|error| match error.kind() {
-        // A name alone that is not a program may be the password itself.
+        // A word without a slash that is not a program may be the password itself.
         io::ErrorKind::NotFound if !program.contains('/') => SecretError::Program {
             program: "its first word".into(),
             what: "there is no such program (the word is not shown: it may be a password)".into(),
@@ -160,8 +163,8 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     })?);
     let Some(output) = child.0.stdout.take() else { return Err(fail("it has no output".into())) };
     let (printed, all) = mpsc::channel();
-    // On a thread of its own: who else has the output, such as a process that the program left behind, may keep it
-    // open.
+    // It is read on a thread of its own, since another process that has the output, such as one that the program left
+    // behind, may keep it open.
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = output.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes);
@@ -173,7 +176,7 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
         Err(_) => return Err(late()),
     };
     if bytes.len() > MAX_BYTES {
-        return Ok(bytes); // too much to be a password, however the program ends: its output was closed before it was done
+        return Ok(bytes); // too long for a password, whatever the exit status: the output was closed before the program had written all of it
     }
     let status = loop {
         match child.0.try_wait() {
@@ -186,7 +189,7 @@ fn run(command: &[String], deadline: Duration) -> Result<Vec<u8>, SecretError> {
     if status.success() { Ok(bytes) } else { Err(fail(format!("it failed ({status}); start it by hand to see why"))) }
 }
 
-/// A program that is killed when this is dropped, unless it has ended.
+/// A process that is killed when this is dropped, unless it has ended.
 struct KilledOnDrop(Child);
 
 impl Drop for KilledOnDrop {
@@ -282,7 +285,7 @@ mod tests {
         assert!(error.contains("did not end"), "{error}");
         let pid = fs::read_to_string(&pid).unwrap();
         assert!(!Path::new(&format!("/proc/{}", pid.trim())).exists());
-        // one that has printed all and lives on
+        // a program that has printed everything, and runs on
         let error = run(&command("echo s3cret; exec >&-; exec sleep 600"), Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().contains("did not end"), "{error}");
     }

@@ -4,37 +4,37 @@ use crate::{Address, Secrets};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// Section `queue`; times in seconds.
+/// The settings in section `queue`. All times are in seconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueSettings {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    /// Address of the broker: `amqp://user:password@host:port/vhost`, or `amqps://`.
     pub url: Option<Address>,
-    /// A file with the address instead, read at each connection.
+    /// A file that contains the address instead, read at each connection.
     pub url_file: Option<PathBuf>,
-    /// A file with the password, read at each connection.
+    /// A file that contains the password, read at each connection.
     pub password_file: Option<PathBuf>,
-    /// A program that prints the password, with its arguments, started at each connection without a shell.
+    /// A program that prints the password, with its arguments. It is started at each connection, without a shell.
     #[serde(deserialize_with = "words")]
     pub password_command: Option<Vec<String>>,
-    /// How long a broker that is away is waited for (600).
+    /// Longest time without progress for which a broker is waited for, in seconds (default 600).
     pub patience: Option<u32>,
-    /// After how long a silent connection is lost (30).
+    /// Time in seconds after which a silent connection counts as lost (default 30).
     pub heartbeat: Option<u16>,
-    /// Time that the broker may take to confirm or answer (30).
+    /// Time in seconds that the broker may take to confirm or answer (default 30).
     pub confirm: Option<u32>,
-    /// PEM file of the authorities to trust instead of the system's.
+    /// PEM file of the authorities to trust instead of those of the system.
     pub ca: Option<PathBuf>,
-    /// PEM file of our own certificate, with its chain.
+    /// PEM file of this program's certificate, with its chain.
     pub certificate: Option<PathBuf>,
-    /// PEM file of its key.
+    /// PEM file of the certificate's key.
     pub key: Option<PathBuf>,
-    /// Recipes in the queue and with workers at once (1000).
+    /// Number of recipes that may be in the queue and with workers at once (default 1000).
     pub window: Option<u32>,
 }
 
 impl QueueSettings {
-    /// Takes an address from the command line, which comes before all others.
+    /// Sets the address that is given on the command line, which takes precedence over the settings.
     pub fn name(&mut self, option: Option<Address>) {
         if let Some(address) = option {
             self.url = Some(address);
@@ -42,7 +42,7 @@ impl QueueSettings {
         }
     }
 
-    /// Where passwords come from at each connection.
+    /// Returns the sources of address and password that are read at each connection.
     pub fn secrets(&self) -> Secrets {
         Secrets {
             url_file: self.url_file.clone(),
@@ -52,7 +52,7 @@ impl QueueSettings {
     }
 }
 
-/// A program and its arguments: a list, or words separated by white space. No shell sees them.
+/// Parses a program and its arguments: a list, or words separated by white space. No shell is involved.
 fn words<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,32 +1,32 @@
-//! Exchanges and queues of a production on the broker, and who needs which permissions.
+//! Exchanges and queues of a production on the broker, and the permissions that users need.
 //!
-//! For each [`Queue`] there is an exchange (fanout) and a queue bound to it, both named `edp.<production>.<queue>`,
-//! both durable. Nothing is published through the broker's default exchange: permissions could not tell its queues
-//! apart.
+//! For each [`Queue`] there is an exchange (fanout) and a queue bound to it. Both are named `edp.<production>.<queue>`,
+//! and both are durable. Nothing is published through the broker's default exchange, since permissions could not tell
+//! its queues apart.
 //!
-//! The queues are quorum queues. A message that was delivered [`DELIVERY_LIMIT`] times and never acknowledged goes to
-//! `edp.<production>.dead`, at least once.
-//! `x-consumer-timeout` is set in any case: RabbitMQ before 3.12 stores and ignores it (there `consumer_timeout` in
-//! `rabbitmq.conf` counts), and the queues stay the same when the broker is upgraded.
+//! The queues are quorum queues. A message that was delivered [`DELIVERY_LIMIT`] times and never acknowledged is
+//! dead-lettered to `edp.<production>.dead`, at least once. `x-consumer-timeout` is always set: RabbitMQ before 3.12
+//! stores and ignores it (there `consumer_timeout` in `rabbitmq.conf` counts), and the queues stay the same when the
+//! broker is upgraded.
 //!
-//! One coordinator at a time: it holds the exclusive queue `edp.<production>.coordinator`, which nothing is ever sent
-//! to and which the broker removes with the connection that made it; a second one stands by until then. (A single
-//! active consumer on the results would do it too; but after a broker with RabbitMQ 3.10 was killed, no consumer could
-//! be added to such a quorum queue any more.)
+//! There is one coordinator at a time. It holds the exclusive queue `edp.<production>.coordinator`, to which nothing is
+//! ever sent, and which the broker removes with the connection that declared it. A second coordinator stands by until
+//! then. (A single active consumer on the results would serve the same purpose; but after a broker with RabbitMQ 3.10
+//! was killed, no consumer could be added to such a quorum queue any more.)
 //!
 //! # Permissions
 //!
-//! Patterns for `rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ`, here of the production `default`
-//! (write dots in its name as `\.` too):
+//! The table has the patterns for `rabbitmqctl set_permissions -p VHOST USER CONFIGURE WRITE READ`, here for the
+//! production `default`. Dots in the name of a production are written as `\.` too.
 //!
 //! | user | configure | write | read |
 //! |---|---|---|---|
 //! | coordinator | `^edp\.default\.(recipes\|results\|dead\|coordinator)$` | the same | the same |
 //! | worker | `^$` | `^edp\.default\.results$` | `^edp\.default\.recipes$` |
 //!
-//! The coordinator needs all three on all of them to declare: binding a queue asks for `write` on it and `read` on its
-//! exchange, a dead-letter exchange for `read` on the queue and `write` on that exchange. Who publishes recipes by hand
-//! needs `write` on `edp.default.recipes`.
+//! The coordinator needs all three on all of them to declare: binding a queue requires `write` on it and `read` on its
+//! exchange, and a dead-letter exchange requires `read` on the queue and `write` on that exchange. A user who publishes
+//! recipes by hand needs `write` on `edp.default.recipes`.
 
 use super::Queue;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -34,21 +34,21 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How often a message is delivered before it is given up as dead. A last resort: the coordinator decides about retries
-/// long before.
+/// Number of deliveries after which a message is given up as a dead letter. It is a last resort: the coordinator
+/// decides about retries long before.
 pub const DELIVERY_LIMIT: u32 = 50;
 
-/// How long a delivery may stay unacknowledged before the broker takes it back, with the consumer's channel.
+/// Time that a delivery may stay unacknowledged before the broker takes it back, with the consumer's channel.
 pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Most characters in the name of a production.
+/// Largest number of characters in the name of a production.
 pub const MAX_PRODUCTION: usize = 64;
 
-/// Name of a production: letters, digits, `-`, `_` and `.` of ASCII, at most [`MAX_PRODUCTION`].
+/// The name of a production: ASCII letters and digits, `-`, `_` and `.`, at most [`MAX_PRODUCTION`] of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProductionName(String);
 
-/// The reason why a text is not a name of a production.
+/// The reason why a text is not the name of a production.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{}' is not a name of a production: use letters, digits, '-', '_' and '.', at most {MAX_PRODUCTION}", .0.escape_debug())]
 pub struct ProductionError(String);
@@ -78,17 +78,17 @@ impl fmt::Display for ProductionName {
 }
 
 impl ProductionName {
-    /// Name of a queue, and of the exchange before it, on the broker.
+    /// Returns the name of a queue on the broker, which is also that of its exchange.
     pub fn queue(&self, queue: Queue) -> String {
         format!("edp.{self}.{queue}")
     }
 
-    /// Name of the queue that one coordinator at a time can have.
+    /// Returns the name of the queue that only one coordinator at a time can hold.
     pub fn coordinator_queue(&self) -> String {
         format!("edp.{self}.coordinator")
     }
 
-    /// What the queue is declared with.
+    /// Returns the arguments with which the queue is declared.
     pub(super) fn arguments(&self, queue: Queue, consumer_timeout: Duration) -> FieldTable {
         let text = |text: &str| AMQPValue::LongString(LongString::from(text));
         let mut arguments = FieldTable::default();
@@ -102,7 +102,7 @@ impl ProductionName {
         if queue != Queue::Dead {
             set("x-dead-letter-exchange", text(&self.queue(Queue::Dead)));
             set("x-dead-letter-strategy", text("at-least-once"));
-            // what at-least-once asks for; without a length limit nothing is ever refused
+            // required by at-least-once dead-lettering; without a length limit nothing is ever refused
             set("x-overflow", text("reject-publish"));
         }
         arguments

@@ -1,4 +1,4 @@
-//! The attempts of one actor to be connected: pauses, patience, and what is said meanwhile.
+//! Attempts of one actor to connect: pauses between them, the patience, and messages meanwhile.
 
 use super::connection::{AmqpSession, ConnectFailure, attempt};
 use super::{AmqpShared, Direction, QueueOptions};
@@ -6,35 +6,35 @@ use crate::{LinkState, QueueError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// First and longest pause between attempts to connect.
+/// First and longest pause between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// An outage is spoken of when it has lasted for so long.
+/// Duration of an outage after which it is reported.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Longest pause of a standby between two looks at the place of the coordinator.
+/// Longest pause of a standby between two attempts to take the coordinator's place.
 const STANDBY: Duration = Duration::from_secs(2);
 
-/// How long a connection must have lasted for the next loss to be a new one, with short pauses again.
+/// Duration of a connection after which its loss counts as a new outage, with short pauses again.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// What is said of [`ConnectFailure::Taken`].
+/// The message for [`ConnectFailure::Taken`].
 pub(super) const TAKEN: &str = "standing by: another coordinator of this production is at work";
 
-/// The attempts of one actor to be connected.
+/// The attempts of one actor to connect, and their history.
 pub(super) struct Attempts {
     direction: Direction,
-    /// When something was last achieved: the patience counts from here.
+    /// Time of the last progress, from which the patience is counted.
     since: Instant,
-    /// Whether the broker was reached again after an outage, but nothing achieved since. That counts once as progress:
-    /// a broker that takes connections and serves nothing must not be waited for without end.
+    /// True if the broker was reached again after an outage, but nothing was achieved since. Reaching it counts as
+    /// progress only once: a broker that accepts connections and does nothing else must not be waited for without end.
     reached: bool,
     pause: Duration,
-    /// When the last connection was up.
+    /// Time at which the last connection was established.
     up: Option<Instant>,
-    /// The last error.
+    /// Text of the last error.
     why: String,
-    /// Whether it was said that the broker does not answer.
+    /// True once it was reported that the broker does not answer.
     said: bool,
 }
 
@@ -44,7 +44,7 @@ impl Attempts {
         Attempts { direction, since: Instant::now(), reached: false, pause: PAUSES.0, up: None, why, said: false }
     }
 
-    /// The connection is lost; `of_use` says whether anything was achieved with it.
+    /// Records that the connection is lost; `of_use` tells whether it had achieved anything.
     pub(super) fn lost(&mut self, shared: &AmqpShared, why: String, of_use: bool) {
         tracing::warn!(connection = ?self.direction, %why, "connection to the queues lost, building it anew");
         if of_use {
@@ -57,10 +57,10 @@ impl Attempts {
         shared.report(self.direction, LinkState::Down { since: self.since, why: self.why.clone() });
     }
 
-    /// Connects and does what the role asks for, again and again, until it succeeds or the patience is over.
+    /// Connects and does what the role asks for, again and again, until that succeeds or the patience is over.
     ///
     /// # Errors
-    /// The reason why it makes no sense to go on.
+    /// Returns the error that makes further attempts pointless.
     pub(super) async fn connect(&mut self, shared: &AmqpShared) -> Result<AmqpSession, QueueError> {
         if self.up.is_none() {
             self.since = Instant::now();
@@ -90,7 +90,7 @@ impl Attempts {
                     }
                     self.up = Some(Instant::now());
                     if !std::mem::replace(&mut self.reached, true) {
-                        // What is wrong with a broker that answers again is found out soon.
+                        // An error of a broker that answers again shows soon, so the next pause is short.
                         (self.since, self.pause) = (Instant::now(), PAUSES.0);
                     }
                     shared.report(self.direction, LinkState::Up);
@@ -117,8 +117,8 @@ impl Attempts {
         }
     }
 
-    /// Says that the broker does not answer, and for how long it will be tried. Once in an outage, and by one of both
-    /// connections.
+    /// Reports that the broker does not answer, and for how long it will be tried: once in an outage, and by one of the
+    /// two connections.
     fn say(&mut self, shared: &AmqpShared) {
         self.said = true;
         if self.direction == Direction::Consuming && self.why != TAKEN {
@@ -135,7 +135,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// Pauses, twice as long each time, with some jitter so that many workers do not come back at once.
+    /// Pauses, twice as long each time, with a random part so that many workers do not come back at once.
     async fn rest(&mut self, shared: &AmqpShared, longest: Duration) {
         let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
         let left = shared.options.patience.saturating_sub(self.since.elapsed());

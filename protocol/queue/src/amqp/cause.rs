@@ -1,14 +1,14 @@
-//! What an error of the AMQP or TLS library means, and what to do about it.
+//! Explanations of errors of the AMQP and TLS libraries, with advice on what to do about them.
 
 use super::connection::reply_code;
 use crate::Address;
 use lapin::uri::AMQPScheme;
 use lapin::{Error, ErrorKind};
 
-/// Begin of the library's text about a certificate.
+/// Beginning of the library's text about a certificate.
 const CERTIFICATE: &str = "invalid peer certificate: ";
 
-/// An error of a connection in words, for the broker at this address.
+/// Explains an error of a connection to the broker at this address.
 pub(super) fn of(error: &Error, address: &Address) -> String {
     let tls = address.uri().scheme == AMQPScheme::AMQPS;
     let said = match error.kind() {

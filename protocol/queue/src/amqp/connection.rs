@@ -1,4 +1,4 @@
-//! One connection, and everything that must be there before it is of use.
+//! One connection to the broker, and everything that must exist before it is of use.
 
 use super::cause;
 use super::{AmqpShared, Direction};
@@ -19,43 +19,43 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Time that the broker may take to end a connection that is of no use any more.
+/// Time that the broker may take to close a connection that is no longer of use.
 pub(super) const HANG_UP: Duration = Duration::from_secs(2);
 
 /// Time between the deletion of queues and their declaration: RabbitMQ 3.10 may never deliver from a quorum queue that
 /// is declared within milliseconds of the deletion of its predecessor.
 const REST_BEFORE_DECLARING: Duration = Duration::from_secs(1);
 
-/// What a link does about its queues whenever it connects.
+/// The action that a link takes about its queues whenever it connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Nothing.
+    /// It does nothing about them.
     Looks,
-    /// Waits until they are there.
+    /// It waits until they exist.
     Awaits,
-    /// Makes them.
+    /// It declares them.
     Declares,
 }
 
-/// The reason why an attempt failed.
+/// The reason why an attempt to connect failed.
 pub(super) enum ConnectFailure {
-    /// It may succeed later.
+    /// A later attempt may succeed.
     Passing(String),
-    /// It will not.
+    /// No later attempt can succeed.
     Final(QueueError),
-    /// Another coordinator of this production is at work; that may last, and is no fault.
+    /// Another coordinator of this production is at work. That may last, and is not an error.
     Taken,
 }
 
-/// A connection that is up.
+/// A connection that is established.
 pub(super) struct AmqpSession {
     pub(super) connection: Connection,
     pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     socket: Socket,
 }
 
-/// A second handle on a connection's socket. A connection whose orderly end the broker does not answer is ended by it:
-/// left to itself, it would live on with its heartbeats and keep the coordinator's place.
+/// A second handle on a connection's socket. If the broker does not answer the orderly end of a connection, the
+/// connection is ended by its socket: otherwise its heartbeats would go on and keep the coordinator's place.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<Option<TcpStream>>>);
 
@@ -64,7 +64,7 @@ impl Socket {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
     }
 
-    /// Ends the connection at once, whatever state it is in.
+    /// Ends the connection at once, whatever its state.
     fn cut(&self) {
         if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = stream.shutdown(Shutdown::Both); // fails if the other side has ended it
@@ -73,10 +73,10 @@ impl Socket {
 }
 
 impl AmqpSession {
-    /// Waits for something that has happened to the connection: it was lost (nothing), blocked or unblocked.
+    /// Waits for the next event of the connection: it was blocked or unblocked. An error says why it was lost.
     pub(super) async fn event(&mut self) -> Result<Event, String> {
         match self.events.next().await {
-            // An error of a channel, which the user of that channel is told: the connection stays up.
+            // An error of a channel is reported to the user of that channel; the connection stays up.
             Some(event @ Event::Error(_)) if is_of_a_channel(&event) => Ok(event),
             Some(Event::Error(error)) => Err(error.to_string()),
             Some(event) => Ok(event),
@@ -84,7 +84,7 @@ impl AmqpSession {
         }
     }
 
-    /// Ends the connection, if it still lives: in order if the broker answers within `limit`, else by its socket.
+    /// Ends the connection if it is still up: in order if the broker answers within `limit`, else by its socket.
     pub(super) async fn hang_up(&mut self, shared: &AmqpShared, direction: Direction, limit: Duration) {
         let mut orderly = false;
         if self.connection.status().connected() {
@@ -102,7 +102,7 @@ fn is_of_a_channel(event: &Event) -> bool {
     matches!(event, Event::Error(error) if error.is_amqp_soft_error())
 }
 
-/// What is said while the broker still has the last connection of this very coordinator.
+/// The message while the broker still has the last connection of this same coordinator.
 const OWN_PLACE: &str = "the broker has not ended the last connection of this coordinator yet";
 
 /// Connects once and does what the role asks for.
@@ -116,7 +116,7 @@ pub(super) async fn attempt(
     let connection = connected.map_err(|failure| {
         socket.cut();
         match failure {
-            // what refuses us later may be a broker that is just starting
+            // a later refusal may come from a broker that is just starting
             StepError::Amqp(error) if first && is_refusal(&error) => {
                 ConnectFailure::Final(shared.refused(cause::of(&error, &shared.options.address)))
             }
@@ -133,7 +133,7 @@ pub(super) async fn attempt(
     Ok(session)
 }
 
-/// Does on a new connection what the role asks for.
+/// Does what the role asks for, on a new connection.
 async fn prepare(shared: &AmqpShared, direction: Direction, connection: &Connection) -> Result<(), ConnectFailure> {
     match shared.role() {
         Role::Looks => Ok(()),
@@ -162,7 +162,7 @@ async fn connect(shared: &AmqpShared, direction: Direction, socket: Socket) -> R
         AMQPScheme::AMQPS => Some(options.tls.connector()?),
     };
     let deadline = options.confirm;
-    // the encryption is ours, so that a given authority replaces those of the system
+    // TLS is set up here and not by the library, so that a given authority replaces those of the system
     uri.scheme = AMQPScheme::AMQP;
     let purpose = match direction {
         Direction::Publishing => "publishing",
@@ -170,7 +170,7 @@ async fn connect(shared: &AmqpShared, direction: Direction, socket: Socket) -> R
     };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("{} ({}, {purpose})", options.name, options.production).into());
-    // Written out where it is used, for the type of its stream.
+    // It is written out here because of the type of its stream.
     Connection::connector(
         uri,
         lapin::runtime::default_runtime()?,
@@ -192,7 +192,7 @@ async fn connect(shared: &AmqpShared, direction: Direction, socket: Socket) -> R
     .await
 }
 
-/// The address of now: files and programs that give it or its password are asked at each connection.
+/// Returns the current address: the files and programs that give it or its password are read at each connection.
 async fn current(secrets: &Secrets, named: &Address) -> Result<Address, Error> {
     if secrets.is_empty() {
         return Ok(named.clone());
@@ -203,11 +203,11 @@ async fn current(secrets: &Secrets, named: &Address) -> Result<Address, Error> {
     Ok(address?)
 }
 
-/// Makes exchanges and queues, or finds them as they must be.
+/// Declares exchanges and queues. If they exist, they must have the same properties.
 pub(super) async fn declare(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     let options = &shared.options;
     let channel = channel(shared, connection).await?;
-    // the dead first: the others name them
+    // the queue for dead letters comes first, since the others name it
     for queue in [Queue::Dead, Queue::Recipes, Queue::Results] {
         let name = ShortString::from(options.production.queue(queue));
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
@@ -245,13 +245,13 @@ pub(super) async fn claim_coordinator_queue(
             Ok(())
         }
         Ok(_) => {
-            // An unused queue is deleted where a policy lets queues expire, and the place would be free.
+            // Where a policy lets unused queues expire, this queue would be deleted, and the place would be free.
             let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
             let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
             let consuming = within(shared, "holding the coordinator's place", consuming);
             let mut consumer = consuming.await.map_err(|trouble| trouble.about(shared, &name))?;
             tokio::spawn(async move {
-                // Nothing ever comes; it ends with the connection.
+                // Nothing is ever delivered; the consumer ends with the connection.
                 while let Some(Ok(_)) = consumer.next().await {}
                 drop(channel);
             });
@@ -265,12 +265,12 @@ pub(super) async fn claim_coordinator_queue(
     }
 }
 
-/// Deletes queues that the broker has and does not serve, so that they are declared anew: RabbitMQ 3.10 leaves such
-/// quorum queues behind if it is killed soon after their first declaration. Their messages are lost with them; leases
-/// and the destination make up for that.
+/// Deletes queues that the broker has but does not serve, so that they are declared again: RabbitMQ 3.10 leaves such
+/// quorum queues behind if it is killed soon after their first declaration. Their messages are lost; leases and the
+/// granules at the destination make up for that.
 ///
-/// A queue is deleted if it was found not to serve again and again, and with it those that are empty, since what made
-/// one useless has often made the others so. A queue that has a consumer is left alone: it works.
+/// A queue is deleted if it repeatedly did not serve, and so are those that are empty then, since the same cause has
+/// often disabled them too. A queue that has a consumer works, and is left alone.
 async fn revive(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     if !Queue::ALL.into_iter().any(|queue| shared.is_dead(queue)) {
         return Ok(());
@@ -280,7 +280,7 @@ async fn revive(shared: &AmqpShared, connection: &Connection) -> Result<(), Conn
         let looked = tokio::time::timeout(shared.serving(), look(shared, connection, queue)).await;
         let useless = match looked.unwrap_or_else(|_| Err(ConnectFailure::Passing("no answer".into()))) {
             Ok(depth) => depth.consumers == 0 && (depth.messages == 0 || shared.is_dead(queue)),
-            Err(ConnectFailure::Final(_)) => false, // it is not there, or not ours to look at
+            Err(ConnectFailure::Final(_)) => false, // it does not exist, or we may not inspect it
             Err(_) if !connection.status().connected() => {
                 return Err(ConnectFailure::Passing("the connection is gone".into()));
             }
@@ -304,7 +304,7 @@ async fn revive(shared: &AmqpShared, connection: &Connection) -> Result<(), Conn
     Ok(())
 }
 
-/// Whether the queues of recipes and results are there.
+/// Returns an error unless the queues of recipes and results exist.
 pub(super) async fn check(shared: &AmqpShared, connection: &Connection) -> Result<(), ConnectFailure> {
     for queue in [Queue::Recipes, Queue::Results] {
         look(shared, connection, queue).await?;
@@ -312,14 +312,14 @@ pub(super) async fn check(shared: &AmqpShared, connection: &Connection) -> Resul
     Ok(())
 }
 
-/// Numbers of messages and consumers of a queue.
+/// Returns the numbers of messages and consumers of a queue.
 pub(super) async fn look(
     shared: &AmqpShared,
     connection: &Connection,
     queue: Queue,
 ) -> Result<QueueDepth, ConnectFailure> {
     let name = ShortString::from(shared.options.production.queue(queue));
-    // of its own: an error closes it
+    // a channel of its own, since an error closes it
     let channel = channel(shared, connection).await?;
     let passive = QueueDeclareOptions { passive: true, ..Default::default() };
     let found =
@@ -337,18 +337,18 @@ pub(super) async fn channel(shared: &AmqpShared, connection: &Connection) -> Res
 }
 
 async fn close(shared: &AmqpShared, channel: &Channel) {
-    // whatever goes wrong here shows at the next use
+    // if this fails, the next use of the connection shows it
     let _ = within(shared, "closing a channel", channel.close(200, ShortString::from("OK"))).await;
 }
 
-/// The ways in which one step can fail.
+/// The ways in which one step can fail: an error of the broker or the library, or a missed deadline.
 pub(super) enum StepError {
     Amqp(Error),
     Late(String),
 }
 
 impl StepError {
-    /// Sorts the errors of the broker about a queue.
+    /// Classifies the broker's errors about a queue.
     pub(super) fn about(self, shared: &AmqpShared, queue: &ShortString) -> ConnectFailure {
         let address = || shared.options.address.to_string();
         let error = match self {
@@ -375,7 +375,7 @@ impl std::fmt::Display for StepError {
     }
 }
 
-/// Does one step no longer than the broker may take to answer.
+/// Runs one step, with the deadline that the settings give to answers of the broker.
 pub(super) async fn within<T>(
     shared: &AmqpShared,
     what: &str,
@@ -384,7 +384,7 @@ pub(super) async fn within<T>(
     limited(shared.options.confirm, what, step).await
 }
 
-/// Does one step within a limit of its own.
+/// Runs one step with a deadline of its own.
 pub(super) async fn limited<T>(
     limit: Duration,
     what: &str,
@@ -396,7 +396,7 @@ pub(super) async fn limited<T>(
     }
 }
 
-/// The number that the broker gives with an error.
+/// Returns the AMQP reply code of an error.
 pub(super) fn reply_code(error: &Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(error) => Some(error.get_id()),
@@ -404,25 +404,25 @@ pub(super) fn reply_code(error: &Error) -> Option<u16> {
     }
 }
 
-/// Whether the broker knows us and does not want us (403: user or password, 530: virtual host), or one side does not
-/// trust the other's certificate. A limit of connections (530 too) is not a refusal: others end theirs.
+/// Returns true if the broker refuses us (403: user or password, 530: virtual host), or if one side does not trust the
+/// other's certificate. A limit on connections (530 too) is not a refusal, since other clients close theirs.
 fn is_refusal(error: &Error) -> bool {
     match error.kind() {
         ErrorKind::IOError(error) => error.kind() == io::ErrorKind::InvalidData,
-        // what answers is not a broker, or one that wants TLS
+        // the peer is not a broker, or one that expects TLS
         ErrorKind::ParsingError(_) => true,
         _ => matches!(reply_code(error), Some(403 | 530)) && !is_limit(&error.to_string()),
     }
 }
 
-/// Whether the broker says that a limit of connections or channels is reached: of the virtual host, the user or the
-/// node.
+/// Returns true if the text says that a limit on connections or channels is reached: of the virtual host, the user or
+/// the node.
 fn is_limit(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("limit") && (text.contains("connection") || text.contains("channel"))
 }
 
-/// Texts among the headers of a message.
+/// Returns the headers of a message that have text values.
 pub(super) fn texts(table: &FieldTable) -> impl Iterator<Item = (String, String)> {
     table.inner().iter().filter_map(|(name, value)| match value {
         AMQPValue::LongString(text) => Some((name.to_string(), text.to_string())),

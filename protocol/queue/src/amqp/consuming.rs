@@ -1,4 +1,4 @@
-//! The actor that declares, looks and consumes.
+//! The actor that declares queues, inspects them and consumes from them.
 
 use super::attempts::{Attempts, TAKEN};
 use super::connection::{
@@ -20,10 +20,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// How often it is looked whether the connection is there.
+/// Time between two checks of the connection.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Runs until the link is over.
+/// Runs until the link is closed or has failed.
 pub(super) async fn run(shared: Arc<AmqpShared>, mut requests: mpsc::Receiver<LinkRequest>) {
     let mut actor = Actor {
         shared: shared.clone(),
@@ -40,26 +40,26 @@ pub(super) async fn run(shared: Arc<AmqpShared>, mut requests: mpsc::Receiver<Li
         },
         () = shared.over() => {}
     }
-    // only now, so that those who wait for the actor find out why it ended
+    // only now, so that callers that wait for the actor find out why it ended
     drop(actor);
 }
 
 struct Actor {
     shared: Arc<AmqpShared>,
-    /// Consumers without a carrier.
+    /// Consumers that no task serves at present.
     subscriptions: Vec<Subscription>,
-    /// Requests that need a connection.
+    /// Requests that wait for a connection.
     waiting: VecDeque<LinkRequest>,
-    /// The tasks that serve consumers on this connection; they give their subscription back if it is lost.
+    /// The tasks that serve consumers on this connection. They return their subscription if the connection is lost.
     carriers: JoinSet<Result<(), (Option<Subscription>, String)>>,
-    /// Whether everything that was asked for was begun or answered on the present connection.
+    /// True if every request was begun or answered on the present connection.
     of_use: bool,
 }
 
-/// The end of a connection.
+/// The way in which a connection ended.
 enum ConnectionEnd {
     Lost(String),
-    /// By this program, which may want to hear of it.
+    /// It was closed by this program, which may wait for the reply.
     Closed(Option<oneshot::Sender<()>>),
 }
 
@@ -102,7 +102,7 @@ impl Actor {
         }
     }
 
-    /// Notes a request that comes while there is no connection.
+    /// Keeps a request that arrives while there is no connection.
     fn keep(&mut self, request: LinkRequest) {
         match request {
             LinkRequest::Consume(subscription) => self.subscriptions.push(subscription),
@@ -111,13 +111,13 @@ impl Actor {
         }
     }
 
-    /// Does everything on one connection, until it ends.
+    /// Serves all requests on one connection until it ends.
     async fn serve(
         &mut self,
         mut session: AmqpSession,
         requests: &mut mpsc::Receiver<LinkRequest>,
     ) -> Result<ConnectionEnd, ConnectFailure> {
-        // a carrier whose connection is lost may wait for it: it ends, and hands its subscription back
+        // a task whose connection is lost may be waiting for it: this tells it to end and to return its subscription
         let (lost, over) = watch::channel(false);
         let mut settlers = Vec::new();
         self.of_use = false;
@@ -173,7 +173,7 @@ impl Actor {
                     if !session.connection.status().connected() {
                         return Ok(ConnectionEnd::Lost("the connection is gone".into()));
                     }
-                    // The publisher has found it out; the next connection declares them anew.
+                    // The publisher has found this out; the next connection declares the queues again.
                     let dead = Queue::ALL.into_iter().find(|queue| self.shared.is_dead(*queue));
                     if let Some(queue) = dead.filter(|_| self.shared.role() == Role::Declares) {
                         let queue = self.shared.options.production.queue(queue);
@@ -184,15 +184,15 @@ impl Actor {
         }
     }
 
-    /// Keeps the subscription of a carrier that was lost; gives the reason.
+    /// Keeps the subscription of a task whose connection was lost, and returns the reason.
     fn take_back(&mut self, carried: Result<(), (Option<Subscription>, String)>) -> Option<String> {
         let (subscription, why) = carried.err()?;
-        // One that has ended needs no other connection, and its owner waits for it.
+        // A subscription that has ended needs no other connection, and its owner waits for it to be dropped.
         self.subscriptions.extend(subscription.filter(|subscription| !subscription.ended()));
         Some(why)
     }
 
-    /// Answers a request; gives the answer to a request to close, for later.
+    /// Answers a request. Returns the reply channel of a request to close, which is answered later.
     async fn answer(
         &mut self,
         connection: &Connection,
@@ -250,7 +250,7 @@ impl Actor {
     }
 }
 
-/// Waits until everything acknowledged so far is written.
+/// Waits until everything that was acknowledged so far is written.
 async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settlement>]) {
     for settler in settlers {
         let (done, flushed) = oneshot::channel();
@@ -263,7 +263,7 @@ async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settlement>]) {
     }
 }
 
-/// Answers a request. What has to do with the connection is not an answer: the request waits for the next one.
+/// Sends the result of a request. A failure of the connection is not sent: the request waits for the next connection.
 fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), (Reply<T>, ConnectFailure)> {
     match result {
         Ok(value) => drop(reply.send(Ok(value))),
@@ -273,7 +273,7 @@ fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), 
     Ok(())
 }
 
-/// A consumer on a channel of its own.
+/// A consumer with a channel of its own.
 struct ChannelConsumer {
     shared: Arc<AmqpShared>,
     channel: Channel,
@@ -289,12 +289,12 @@ impl ChannelConsumer {
         let name = ShortString::from(shared.options.production.queue(subscription.queue));
         let silent = |trouble: &StepError| match trouble {
             StepError::Late(_) => true,
-            // INTERNAL_ERROR: the queue's process is gone.
+            // INTERNAL_ERROR: the process of the queue is gone
             StepError::Amqp(error) => reply_code(error) == Some(541),
         };
         let failed = |trouble: StepError| match trouble.about(shared, &name) {
             ConnectFailure::Final(error @ QueueError::Refused { .. }) => ConnectFailure::Final(error),
-            // gone since it was looked for, or in trouble
+            // the queue has gone since it was inspected, or is in trouble
             ConnectFailure::Final(error) => ConnectFailure::Passing(error.to_string()),
             passing => passing,
         };
@@ -302,7 +302,7 @@ impl ChannelConsumer {
             let channel = channel(shared, connection).await?;
             let qos = channel.basic_qos(subscription.prefetch, BasicQosOptions::default());
             within(shared, "setting the prefetch", qos).await.map_err(failed)?;
-            let tag = ShortString::from(""); // the broker makes one
+            let tag = ShortString::from(""); // the broker generates one
             let options = BasicConsumeOptions::default();
             let consuming = channel.basic_consume(name.clone(), tag, options, FieldTable::default());
             match limited(shared.serving(), "beginning to consume", consuming).await {

@@ -1,9 +1,9 @@
 //! The queues on a RabbitMQ broker.
 //!
-//! Two actors, each the owner of one connection: one publishes, the other declares, looks and consumes, since a broker
-//! that is short of memory stops reading from connections that publish. Whatever goes wrong with a connection, a
-//! channel or a queue is a loss: the actor drops the connection and builds everything on it anew, until the patience is
-//! over.
+//! There are two actors with one connection each: one publishes, the other declares, inspects and consumes, since a
+//! broker that is short of memory stops reading from connections that publish. Every failure of a connection, a channel
+//! or a queue is handled in the same way: the actor drops the connection and builds everything up again on a new one,
+//! until the patience is over.
 
 mod attempts;
 mod cause;
@@ -25,33 +25,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// How to reach a broker, and how long to wait for it.
+/// Options for reaching a broker, with the deadlines.
 #[derive(Debug, Clone)]
 pub struct QueueOptions {
-    /// Where it is.
+    /// Address of the broker.
     pub address: Address,
-    /// Where address and password come from instead, at each connection.
+    /// Files and programs that give the address or the password instead, at each connection.
     pub secrets: Secrets,
-    /// Whose queues are meant.
+    /// Name of the production whose queues are used.
     pub production: ProductionName,
-    /// What both sides must prove, for `amqps://`.
+    /// Certificates for `amqps://`.
     pub tls: Tls,
-    /// How long a broker, a queue or room in the broker's memory is waited for before it is all given up.
+    /// Longest time without progress while a broker, a queue or free memory of the broker is waited for. Then the link
+    /// fails.
     pub patience: Duration,
-    /// A connection on which nothing was heard for that long is lost; whole seconds, at least one. The broker may ask
-    /// for less.
+    /// Time after which a connection without any traffic counts as lost, in whole seconds, at least one. The broker may
+    /// ask for a shorter one.
     pub heartbeat: Duration,
-    /// Time that the broker may take to confirm a message, or to answer anything else.
+    /// Time that the broker may take to confirm a message, or to answer any other request.
     pub confirm: Duration,
-    /// How long a delivery may stay unacknowledged, where the broker knows `x-consumer-timeout` (3.12 and newer). The
-    /// queues are made with it: it must be the same as long as they live.
+    /// Time that a delivery may stay unacknowledged, for brokers that know `x-consumer-timeout` (3.12 and newer). The
+    /// queues are declared with it, so it must stay the same for as long as they exist.
     pub consumer_timeout: Duration,
-    /// What the broker calls the connections.
+    /// Name of the connections, as the broker displays it.
     pub name: String,
 }
 
 impl QueueOptions {
-    /// With the usual deadlines: patience 10 min, heartbeat 30 s, confirmations 30 s.
+    /// Returns options with the usual deadlines: patience 10 min, heartbeat 30 s, confirmations 30 s.
     pub fn new(address: Address, production: ProductionName) -> QueueOptions {
         QueueOptions {
             address,
@@ -67,34 +68,34 @@ impl QueueOptions {
     }
 }
 
-/// The reason why settings give no options.
+/// The reason why settings do not give valid options.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
-    /// No address.
+    /// There is no address of the broker.
     #[error("no queue is named: give --queue, set url or url_file in section queue of the settings, or EDP_QUEUE__URL")]
     NoAddress,
-    /// Two settings say the same.
+    /// Two settings exclude each other; their keys.
     #[error("queue.{} and queue.{} are both set: keep one", .0[0], .0[1])]
     Twice([&'static str; 2]),
-    /// A file of the address or the password cannot be used.
+    /// A file with the address or the password cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// A time is zero.
+    /// A duration is zero.
     #[error("queue.{key} is 0: at least 1 s is needed")]
     Zero {
-        /// Its key.
+        /// Key of the setting.
         key: &'static str,
     },
-    /// Certificates cannot be used.
+    /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
 impl QueueOptions {
-    /// What the settings say, with the usual deadlines where they say nothing. Reads the certificates.
+    /// Makes options of the settings, with the usual deadlines where a setting is absent. Reads the certificates.
     ///
     /// # Errors
-    /// There is no address, a time is zero, or a certificate cannot be used.
+    /// Returns an error if there is no address, a duration is zero, or a certificate cannot be used.
     pub fn from_settings(settings: &QueueSettings, production: ProductionName) -> Result<QueueOptions, OptionsError> {
         let secrets = settings.secrets();
         for (one, both) in [
@@ -108,7 +109,7 @@ impl QueueOptions {
                 return Err(OptionsError::Twice(one));
             }
         }
-        // Files that cannot be read now are a mistake; later they may just be being written.
+        // A file that cannot be read now is a mistake. Later it may be in the course of being replaced.
         let address = secrets.address_from_files(settings.url.as_ref())?.ok_or(OptionsError::NoAddress)?;
         let mut options = QueueOptions { secrets, ..QueueOptions::new(address, production) };
         let heartbeat = settings.heartbeat.map(u32::from);
@@ -129,7 +130,7 @@ impl QueueOptions {
     }
 }
 
-/// The link's handle on its actors.
+/// The handle of a link on its actors.
 #[derive(Clone)]
 pub(super) struct AmqpHandle {
     outbox: mpsc::Sender<Publication>,
@@ -141,7 +142,7 @@ impl AmqpHandle {
         self.outbox.clone()
     }
 
-    /// Name of a queue on the broker.
+    /// Returns the name of a queue on the broker.
     pub(super) fn queue(&self, queue: Queue) -> String {
         self.shared.options.production.queue(queue)
     }
@@ -164,7 +165,7 @@ impl AmqpHandle {
         self.shared.options.patience
     }
 
-    /// The broker, without password.
+    /// Returns the broker's address without the password.
     pub(super) fn address(&self) -> String {
         self.shared.options.address.to_string()
     }
@@ -174,7 +175,7 @@ impl AmqpHandle {
         self.shared.unreachable(since, why)
     }
 
-    /// The error of a call with a deadline of its own.
+    /// Returns the error of a call that has missed its own deadline.
     pub(super) fn late(&self, since: Instant, state: &LinkState) -> QueueError {
         match state {
             LinkState::Failed(error) => error.clone(),
@@ -183,14 +184,14 @@ impl AmqpHandle {
         }
     }
 
-    /// Ends the publishing actor, and waits for it.
+    /// Ends the publishing actor, and waits for that.
     pub(super) async fn closed(&self) {
         self.shared.over.send_replace(true);
         self.outbox.closed().await;
     }
 }
 
-/// Starts the actors; gives what the link keeps, the mailbox of the consuming actor, and the state of both.
+/// Starts the actors. Returns their handle, the mailbox of the consuming actor, and the state of the link.
 pub(super) fn start(
     engine: &Engine,
     options: QueueOptions,
@@ -213,31 +214,32 @@ pub(super) fn start(
     (AmqpHandle { outbox, shared }, requests, states)
 }
 
-/// State shared by both actors.
+/// State that both actors share.
 struct AmqpShared {
     options: QueueOptions,
     role: Mutex<Role>,
-    /// State of each connection.
+    /// The states of the two connections, indexed by [`Direction`].
     halves: Mutex<[LinkState; 2]>,
-    /// The worse of both.
+    /// The worse of the two states.
     state: watch::Sender<LinkState>,
-    /// True once the link is closed or has failed: the signal for both actors to end.
+    /// True once the link is closed or has failed, which tells both actors to end.
     over: watch::Sender<bool>,
-    /// When the last connection that had the coordinator's place was given up without an answer of the broker.
+    /// Time at which the last connection that had the coordinator's place was given up without an answer from the
+    /// broker.
     abandoned: Mutex<Option<Instant>>,
-    /// How often in a row each queue did not serve although the broker says that it is there.
+    /// For each queue, the number of consecutive times that it did not serve although the broker says that it exists.
     silent: [AtomicU32; Queue::ALL.len()],
-    /// How often queues were made anew that did not serve: what they held is lost.
+    /// Number of times that queues which did not serve were declared again. Their messages are lost.
     renewals: watch::Sender<u64>,
 }
 
-/// A queue that did not serve so often in a row is dead.
+/// A queue that did not serve so many times in a row never will.
 const SILENT_UNTIL_DEAD: u32 = 2;
 
-/// Heartbeats after which a broker has certainly ended a connection of which it hears nothing.
+/// Number of heartbeat intervals after which a broker has certainly ended a connection from which it hears nothing.
 const HEARTBEATS: u32 = 3;
 
-/// One of the two connections.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Publishing,
@@ -276,41 +278,43 @@ impl AmqpShared {
         self.over.send_replace(true);
     }
 
-    /// The connection that had the coordinator's place was given up, and the broker has not said that it has ended it.
+    /// Records that the connection with the coordinator's place was given up, while the broker has not said that it has
+    /// ended it.
     fn abandoned(&self) {
         *self.abandoned.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether the coordinator's place may still be that of an own connection, which the broker has not yet ended.
+    /// Returns true if the coordinator's place may still belong to an earlier connection of this program, which the
+    /// broker has not ended yet.
     fn may_be_own(&self) -> bool {
         let limit = (self.options.heartbeat * HEARTBEATS).min(self.options.patience / 2);
         let abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         abandoned.is_some_and(|abandoned| abandoned.elapsed() < limit)
     }
 
-    /// A queue that the broker has did not serve.
+    /// Records that a queue which exists did not serve.
     fn suspect(&self, queue: Queue) {
         self.silent[queue as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A queue serves.
+    /// Records that a queue serves.
     fn trust(&self, queue: Queue) {
         self.silent[queue as usize].store(0, Ordering::Relaxed);
     }
 
-    /// Whether a queue has not served for so often that it never will.
+    /// Returns true if a queue has failed to serve so often that it never will.
     fn is_dead(&self, queue: Queue) -> bool {
         self.silent[queue as usize].load(Ordering::Relaxed) >= SILENT_UNTIL_DEAD
     }
 
-    /// The queues that do not serve were looked at, and deleted if that is true.
+    /// Records that queues which do not serve were inspected, and whether they were deleted.
     fn revived(&self, deleted: bool) {
         Queue::ALL.into_iter().for_each(|queue| self.trust(queue));
         self.renewals.send_modify(|renewals| *renewals += u64::from(deleted));
     }
 
-    /// Time that a queue may take to begin to serve, which includes the election of its leader. Two such waits leave
-    /// most of the patience for what is done about it.
+    /// Time that a queue may take to begin to serve, including the election of its leader. Two such waits leave most of
+    /// the patience for the remedy.
     fn serving(&self) -> Duration {
         self.options.confirm.min((self.options.patience / 6).max(Duration::from_secs(2)))
     }

@@ -16,22 +16,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Most unconfirmed messages of all publishers together.
+/// Largest number of unconfirmed messages of all publishers together.
 const WINDOW: usize = 4096;
 
-/// How often deadlines are looked at, and refused messages sent again.
+/// Interval at which deadlines are checked and refused messages are sent again.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Runs until the link is over.
+/// Runs until the link is closed or has failed.
 pub(super) async fn run(shared: Arc<AmqpShared>, mut outbox: mpsc::Receiver<Publication>) {
     let mut waiting = VecDeque::new();
     let work = async {
-        // most links that only look never publish
+        // most links that only inspect queues never publish
         waiting.extend(outbox.recv().await);
         let mut attempts = Attempts::new(Direction::Publishing);
         loop {
             let mut session = attempts.connect(&shared).await?;
-            // Where nothing waits to be published, a connection is all that is wanted.
+            // If no message waits, being connected is all that can be achieved.
             let mut of_use = waiting.is_empty();
             let ended = publish(&shared, &mut session, &mut outbox, &mut waiting, &mut of_use).await;
             session.hang_up(&shared, Direction::Publishing, HANG_UP).await;
@@ -51,14 +51,13 @@ pub(super) async fn run(shared: Arc<AmqpShared>, mut outbox: mpsc::Receiver<Publ
     }
 }
 
-/// A message that the broker has not confirmed yet.
+/// A message that the broker has not confirmed yet, and the time at which it was sent.
 struct UnconfirmedMessage {
     publication: Publication,
-    /// When it was sent.
     sent: Instant,
 }
 
-/// Publishes on one connection until it is lost; what was not confirmed is then waiting again, in order.
+/// Publishes on one connection until it is lost. Unconfirmed messages are then waiting again, in order.
 async fn publish(
     shared: &AmqpShared,
     session: &mut AmqpSession,
@@ -89,7 +88,7 @@ async fn fly(
         .map_err(|trouble| ConnectFailure::Passing(trouble.to_string()))?;
     let mut confirms = FuturesUnordered::new();
     let mut refused = VecDeque::new();
-    // Queues that take nothing, and since when.
+    // Queues that accept nothing, each with the time since when.
     let mut nacked = BTreeMap::new();
     let mut number = 0;
     let mut blocked = session.connection.status().blocked();
@@ -107,7 +106,7 @@ async fn fly(
         tokio::select! {
             Some((number, confirmed)) = confirms.next() => {
                 let confirmed = confirmed.map_err(|error| sort(shared, error))?;
-                // not there any more: it was given up
+                // absent if it was given up meanwhile
                 let Some(flight) = flights.remove(&number) else { continue };
                 match confirmed {
                     Confirmation::Nack(None) => drop(nacked.entry(flight.publication.queue).or_insert_with(Instant::now)),
@@ -135,7 +134,7 @@ async fn fly(
             }
             publication = outbox.recv(), if flights.len() < WINDOW => match publication {
                 Some(publication) => waiting.push_back(publication),
-                // no publisher is left, and nothing waits for what is under way
+                // no publisher is left, and nothing waits for unconfirmed messages
                 None => return Ok(()),
             },
             event = session.event() => match event.map_err(ConnectFailure::Passing)? {
@@ -167,7 +166,7 @@ async fn fly(
                 }
                 let late = |flight: &UnconfirmedMessage| flight.sent.max(unblocked).elapsed() > options.confirm;
                 if !blocked && flights.values().any(late) {
-                    // One and the same silence counts once for each queue.
+                    // One interval of silence counts once for each queue.
                     for queue in Queue::ALL {
                         let is_silent = |flight: &UnconfirmedMessage| flight.publication.queue == queue && late(flight);
                         if shared.role() == Role::Declares && flights.values().any(is_silent) {
@@ -182,13 +181,13 @@ async fn fly(
     }
 }
 
-/// Looks at a queue that takes nothing. A full one has something in it; one without any message does not work.
+/// Checks a queue that accepts no messages. If it is full, it has messages; if it has none, it does not work.
 async fn doubt(shared: &AmqpShared, connection: &Connection, queue: Queue) {
     let is_empty = matches!(look(shared, connection, queue).await, Ok(depth) if depth.messages == 0);
     if is_empty { shared.suspect(queue) } else { shared.trust(queue) }
 }
 
-/// Answers those that have waited longer than the patience since the connection was made.
+/// Gives up the messages that have waited for longer than the patience since the connection was made.
 fn give_up(
     shared: &AmqpShared,
     begun: Instant,
@@ -209,7 +208,7 @@ fn give_up(
     }
 }
 
-/// Errors of a channel that publishes.
+/// Classifies the errors of a channel that publishes.
 fn sort(shared: &AmqpShared, error: Error) -> ConnectFailure {
     match reply_code(&error) {
         Some(403) => ConnectFailure::Final(QueueError::Refused {
@@ -220,7 +219,7 @@ fn sort(shared: &AmqpShared, error: Error) -> ConnectFailure {
     }
 }
 
-/// Sends a message and waits for its confirmation.
+/// Sends a message. The returned future waits for its confirmation.
 fn send(
     channel: &Channel,
     shared: &AmqpShared,

@@ -1,4 +1,4 @@
-//! What both sides of an encrypted connection must prove.
+//! Certificates for encrypted connections.
 
 use edp_files::regular;
 use edp_protocol::text::NamedFile;
@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Largest file of certificates or keys that is read, in bytes.
+/// Largest size of a file of certificates or keys, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// Certificates for `amqps://`. The broker's name is always verified: against the given authorities alone, or against
@@ -26,32 +26,33 @@ pub enum TlsError {
     /// A file cannot be read.
     #[error("{what} {}: {source}", NamedFile(.path))]
     Read {
-        /// What it is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A file holds nothing of the kind in PEM form.
+    /// A file contains nothing of its kind in PEM form.
     #[error("{what} {}: it holds none in PEM form, or a damaged one", NamedFile(.path))]
     Content {
-        /// What it is for.
+        /// Purpose of the file.
         what: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A certificate without its key, or a key without certificate.
+    /// There is a certificate without its key, or a key without its certificate.
     #[error("a client certificate and its key belong together: give both or none")]
     Half,
 }
 
 impl Tls {
-    /// Reads PEM files: `ca` with the authorities to trust instead of the system's, `certificate` (with its chain) and
-    /// `key` to prove who we are.
+    /// Reads PEM files: `ca` has the authorities to trust instead of those of the system; `certificate` (with its
+    /// chain) and `key` identify this program to the broker.
     ///
     /// # Errors
-    /// A file cannot be read or holds nothing usable, or only one of `certificate` and `key` is given.
+    /// Returns an error if a file cannot be read or contains nothing usable, or if only one of `certificate` and `key`
+    /// is given.
     pub fn read(ca: Option<&Path>, certificate: Option<&Path>, key: Option<&Path>) -> Result<Tls, TlsError> {
         let authorities = ca.map(|path| certificates("certificate authority", path)).transpose()?;
         let identity = match (certificate, key) {
