@@ -1,12 +1,12 @@
-//! Committing a granule on a local file system: a partial file beside the target becomes the target, once.
+//! Commits granules on a local file system: a partial file beside the target becomes the target, once.
 //!
-//! The order is that of design: write the partial file, check it, commit it if nothing is there yet. A granule under
-//! its final name is complete, whatever happened and whichever worker made it.
+//! The partial file is written, then checked, and then committed if nothing has the target's name yet. A granule under
+//! its final name is complete, whatever happens and whichever worker has made it.
 //!
-//! A partial file is held open from its creation to its commit, and everything is written, read and committed through
-//! this handle. Another user with the right to write into the directory can remove the partial file or put a link in
-//! its place; then the commit fails, and no other file is written to. (Without `/proc`, and on systems other than
-//! Linux, libraries and the commit have to use the name.)
+//! A partial file is kept open from its creation to its commit, and everything is written, read and committed through
+//! this handle. Another user who may write into the directory can remove the partial file or put a link in its place;
+//! then the commit fails, and no other file is written to. (Without `/proc`, and on systems other than Linux, libraries
+//! and the commit have to use the name.)
 
 use crate::{Files, PathHandle};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -23,9 +23,9 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: could not {action}: {source}")]
 pub struct CommitError {
-    /// The file or directory.
+    /// Path of the file or directory.
     pub path: PathBuf,
-    /// The operation that failed.
+    /// The operation that has failed.
     pub action: &'static str,
     /// The error of the operating system.
     pub source: io::Error,
@@ -34,31 +34,31 @@ pub struct CommitError {
 /// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// The target is what was written.
+    /// The target is the file that was written.
     New,
-    /// Something was there before; the partial file is gone and the target untouched.
+    /// The target existed before. It is untouched, and the partial file is removed.
     AlreadyThere,
 }
 
-/// A file being written beside its target, under `.<target name>.<worker>.part`. Dropped without a commit, it is
-/// removed.
+/// A file that is being written beside its target, under the name `.<target name>.<worker>.part`. It is removed when
+/// this is dropped without a commit.
 #[derive(Debug)]
 pub struct PartialFile {
     directory: PathHandle,
     name: OsString,
-    /// The partial file itself, whatever has its name by now.
+    /// Handle of the partial file itself, even if another file has its name by now.
     file: PathHandle,
-    /// Its name in the directory.
+    /// Path of the partial file in the directory.
     path: PathBuf,
     target: PathBuf,
 }
 
 impl PartialFile {
-    /// Makes the target's directories and an empty partial file. One left by an earlier life of this worker is removed.
-    /// That a partial file cannot be created is known before anything is computed in vain.
+    /// Makes the directories of the target and an empty partial file. A partial file that an earlier process of this
+    /// worker has left is removed. Making it first shows whether it can be made before anything is computed.
     ///
     /// # Errors
-    /// The target has no file name, or its directory cannot be made or written.
+    /// Returns an error if the target has no file name, or if its directory cannot be made or written to.
     pub fn new(target: &Path, worker: &str, files: &Files) -> Result<PartialFile, CommitError> {
         let fail = |action| move |source| CommitError { path: target.into(), action, source };
         let (Some(directory), Some(name)) = (target.parent(), target.file_name()) else {
@@ -78,23 +78,24 @@ impl PartialFile {
         Ok(PartialFile { directory, name: name.into(), file, path, target: target.into() })
     }
 
-    /// Where to write: a path that leads to the partial file that is held.
+    /// Returns the path to write to, which leads to the open partial file.
     pub fn path(&self) -> PathBuf {
         self.file.path()
     }
 
-    /// A message with names that people know in the place of the partial file's path.
+    /// Returns a message in which the partial file's path is replaced by the names that users know.
     pub fn named(&self, message: &str) -> String {
         self.directory.named(&self.file.named(message))
     }
 
-    /// Finds out whether the partial file can be committed where nothing is yet, before anything is computed in vain.
-    /// Some file systems (exFAT, some in user space or over SMB) have no way to do that.
+    /// Finds out whether the partial file can be committed where nothing is yet, before anything is computed. Some file
+    /// systems (exFAT, some in user space or over SMB) have no operation for that.
     ///
-    /// What is found is remembered for each file system, so that it costs something once.
+    /// The result is remembered for each file system, so that the trial is made once.
     ///
     /// # Errors
-    /// It cannot; then the error is of kind `Unsupported`, and says what to do. Or it cannot be found out.
+    /// Returns an error of kind `Unsupported` with advice if it cannot be committed, and other errors if that cannot be
+    /// found out.
     pub fn check_commit(&self) -> Result<(), CommitError> {
         static GOOD: Mutex<BTreeSet<u64>> = Mutex::new(BTreeSet::new());
         let fail = |source| CommitError { path: self.target.clone(), action: "try a commit in its directory", source };
@@ -102,11 +103,11 @@ impl PartialFile {
         if GOOD.lock().unwrap_or_else(PoisonError::into_inner).contains(&device) {
             return Ok(());
         }
-        // Named so that a sweep finds it.
+        // The name is one that a sweep finds.
         let trial = self.path.with_extension("trial");
         let tried = put_new(&self.path(), &self.path, &trial);
         if tried.is_ok() {
-            // Where there are no links, the partial file has moved.
+            // If the file system has no links, the partial file itself was renamed.
             let back = match identity(&self.path) {
                 Some(_) => fs::remove_file(&trial),
                 None => fs::rename(&trial, &self.path),
@@ -115,7 +116,7 @@ impl PartialFile {
         }
         match tried {
             Ok(()) => {}
-            // A trial that was left by an earlier life of this worker: it could be made.
+            // An earlier process of this worker has left this trial, so a commit is possible.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => drop(fs::remove_file(&trial)),
             Err(e) => return Err(fail(e)),
         }
@@ -127,13 +128,13 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Makes the partial file the target if there is none yet, or in any case if `replace`; when this returns, it is on
-    /// the disk.
+    /// Makes the partial file the target if there is none yet, or in any case if `replace` is true. When this returns,
+    /// the target is on the disk.
     ///
     /// # Errors
-    /// The partial file or its directory cannot be synced or linked, or the partial file was removed or replaced. What
-    /// then stands at the target is not the partial file's doing, but for a replaced partial file that was renamed; the
-    /// error says so.
+    /// Returns an error if the partial file or its directory cannot be synced or linked, or if the partial file was
+    /// removed or replaced. The target is then not the work of this call, except for a replaced partial file that was
+    /// renamed; the error says so.
     pub fn commit(self, replace: bool) -> Result<Committed, CommitError> {
         let shown = &self.target;
         let fail = |action| move |source| CommitError { path: shown.clone(), action, source };
@@ -146,7 +147,7 @@ impl PartialFile {
         if replace {
             fs::rename(&self.path, &target).map_err(fail("replace it"))?;
         } else if let Err(e) = put_new(&held, &self.path, &target) {
-            // On NFS the reply to a link that was made can be lost: then the file is there and is ours.
+            // On NFS the reply to a successful link can be lost: then the target exists and is this file.
             if identity(&target) != Some(own) {
                 return match e.kind() {
                     io::ErrorKind::AlreadyExists => Ok(Committed::AlreadyThere),
@@ -154,7 +155,7 @@ impl PartialFile {
                 };
             }
         }
-        // A rename goes by the name, which another process may have given to another file a moment before.
+        // A rename uses the name, which another process may have given to another file a moment before.
         if identity(&target) != Some(own) {
             return Err(fail("commit its partial file")(io::Error::other(REPLACED)));
         }
@@ -163,33 +164,34 @@ impl PartialFile {
     }
 }
 
-/// Finds out whether granules can be committed below a directory, which is made if it is not there.
+/// Finds out whether granules can be committed below a directory, which is made if it does not exist.
 ///
 /// # Errors
-/// As [`PartialFile::new`] and [`PartialFile::check_commit`].
+/// Returns the errors of [`PartialFile::new`] and [`PartialFile::check_commit`].
 pub fn check(directory: &Path, worker: &str, files: &Files) -> Result<(), CommitError> {
     PartialFile::new(&directory.join("edp"), worker, files)?.check_commit()
 }
 
-/// File systems that are remembered as good for commits; a destination lies on a few.
+/// Number of file systems that are remembered as good for commits. A destination lies on a few of them.
 const FILE_SYSTEMS: usize = 1024;
 
-/// What is said where a commit is not possible.
+/// The message for a file system on which a commit is not possible.
 const NO_COMMIT: &str = "this file system has neither hard links nor a rename that replaces nothing, so that one of two \
                          workers could overwrite what the other has made: choose a destination on another file system, \
                          or use --replace and make sure that each granule is made by one worker only";
 
-/// What is said when a granule is not what was written.
+/// The message for a target that is not the file that was written.
 const REPLACED: &str = "what stands there now is another file: the partial file, or the granule, was removed or replaced in \
                         this moment";
 
-/// Device and inode of what is at a path; of a link itself, not of what it leads to.
+/// Returns device and inode of the entry at a path; of a link itself, not of its target.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino())).ok()
 }
 
-/// Gives a file another name, in one step, if nothing has that name yet. It may keep the name that it had, `named`,
-/// which is used where the file system has no links. `held` is a path that leads to the file through its handle.
+/// Gives a file the name `to`, in one step, if nothing has that name yet. `held` is a path that leads to the file
+/// through its handle. If the file system has no links, the file is renamed from its name `named`; otherwise it keeps
+/// that name too.
 fn put_new(held: &Path, named: &Path, to: &Path) -> io::Result<()> {
     match linkat(CWD, held, CWD, to, AtFlags::SYMLINK_FOLLOW) {
         Err(errno) if has_no_links(errno) => rename_new(named, to),
@@ -197,8 +199,8 @@ fn put_new(held: &Path, named: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether an error of linking may mean that the file system has no hard links, or no more for this file. Where it
-/// means something else, such as no right to write, a rename says the same.
+/// Returns true if an error of linking may mean that the file system has no hard links, or no more for this file. If it
+/// means something else, such as a missing permission, the rename that follows reports the same.
 fn has_no_links(errno: Errno) -> bool {
     [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::INVAL].contains(&errno)
 }
@@ -223,16 +225,17 @@ impl Drop for PartialFile {
     }
 }
 
-/// Name of the partial file of a granule that a worker is writing.
+/// Returns the name of the partial file of a granule that a worker is writing.
 pub fn partial_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 
-/// Removes the partial files of granules that workers left behind, and returns how many there were; those of workers
-/// that are `in_use` stay. Each directory is listed once.
+/// Removes the partial files of granules that workers have left, and returns their number. Those of workers for which
+/// `in_use` returns true remain. Each directory is listed once.
 ///
 /// # Errors
-/// A directory cannot be listed or a partial file not removed; a directory that does not exist has no partial files.
+/// Returns an error if a directory cannot be listed or a partial file cannot be removed. A directory that does not
+/// exist has no partial files.
 pub fn sweep<'a>(
     targets: impl IntoIterator<Item = &'a Path>,
     in_use: impl Fn(&str) -> bool,
@@ -268,7 +271,7 @@ pub fn sweep<'a>(
     Ok(swept)
 }
 
-/// The granule and the worker that the name of a partial file, or of a trial to commit one, speaks of.
+/// Returns the granule and the worker in the name of a partial file, or of a trial to commit one.
 pub fn granule_and_worker(partial: &str) -> Option<(&str, &str)> {
     let name = partial.strip_prefix('.')?;
     name.strip_suffix(".part").or_else(|| name.strip_suffix(".trial"))?.rsplit_once('.')
@@ -337,8 +340,8 @@ mod tests {
         assert_eq!(files(dir.path()), [".g.nc.alive.part", ".h.nc.alive.part"]);
     }
 
-    /// An attacker puts a link to a file of ours, or a file of their own, in the place of a partial file: nothing of it
-    /// is written to, and nothing but what was written counts as committed.
+    /// An attacker replaces a partial file by a link to one of our files, or by a file of their own. Nothing of it is
+    /// written to, and only the file that was written counts as committed.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_part_is_held_whatever_has_its_name() {
@@ -360,7 +363,7 @@ mod tests {
                 assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
                 let _ = fs::remove_file(&target);
             }
-            // and the next try has what it wants
+            // and the next try succeeds
             assert_eq!(partial(&target, "w", "granule").commit(replace).unwrap(), Committed::New);
             assert_eq!(files(target.parent().unwrap()), ["g.nc"]);
         }

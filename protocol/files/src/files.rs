@@ -1,4 +1,4 @@
-//! Files of this machine, by path: all of them, or those beneath some directories alone.
+//! Access to files of this machine by path: to all of them, or to those beneath given directories.
 
 use super::regular;
 use super::rooted::RootedDirs;
@@ -9,16 +9,16 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whatever a recipe names on this machine is opened, listed and written through one of these. The default has all
-/// files, as a user has them who makes his own recipes.
+/// Opens, lists and writes everything that a recipe names on this machine. The default has access to all files, for
+/// users who make recipes of their own.
 #[derive(Debug, Clone, Default)]
 pub struct Files(Option<Arc<RootedDirs>>);
 
-/// Entries of a directory whose names are read at most: some 100 MB.
+/// Largest number of entries of a directory whose names are read: they take about 100 MB.
 const MOST_NAMES: usize = 1_000_000;
 
 impl Files {
-    /// Those beneath some directories; see [`super::rooted`] for what that guarantees.
+    /// Gives access to the files beneath these directories; [`super::rooted`] says what that guarantees.
     pub fn rooted(roots: Arc<RootedDirs>) -> Files {
         Files(Some(roots))
     }
@@ -26,7 +26,7 @@ impl Files {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// It is not there, no regular file, or beyond the directories.
+    /// Returns an error if it does not exist, is not a regular file, or is outside the directories.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         match &self.0 {
             Some(roots) => roots.open(path),
@@ -34,10 +34,10 @@ impl Files {
         }
     }
 
-    /// Metadata of the file at a path; links are followed.
+    /// Returns the metadata of the file at a path. Links are followed.
     ///
     /// # Errors
-    /// It is not there, or beyond the directories.
+    /// Returns an error if it does not exist, or is outside the directories.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         match &self.0 {
             Some(roots) => roots.metadata(path),
@@ -45,10 +45,10 @@ impl Files {
         }
     }
 
-    /// Where a path leads, without links, `.` and `..`: the one name that all spellings of it have in common.
+    /// Resolves links, `.` and `..` of a path. The result is the same for all paths of one file.
     ///
     /// # Errors
-    /// It cannot be followed, or is beyond the directories.
+    /// Returns an error if the path cannot be resolved, or leads outside the directories.
     pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         match &self.0 {
             Some(roots) => roots.resolve(path),
@@ -56,10 +56,10 @@ impl Files {
         }
     }
 
-    /// Names of the entries of a directory, sorted.
+    /// Returns the sorted names of the entries of a directory.
     ///
     /// # Errors
-    /// It is not there, or beyond the directories.
+    /// Returns an error if it does not exist, has more than a million entries, or is outside the directories.
     pub fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
         let held = self.0.as_ref().map(|roots| roots.directory(directory)).transpose()?;
         let held = PathHandle { file: held, name: directory.into() };
@@ -73,10 +73,10 @@ impl Files {
         Ok(names)
     }
 
-    /// A file for a library that takes paths; none if nothing is there.
+    /// Opens a file for a library that takes paths. Returns `None` if it does not exist.
     ///
     /// # Errors
-    /// It is not a regular file, or beyond the directories.
+    /// Returns an error if it is not a regular file, or is outside the directories.
     pub fn handle(&self, path: &Path) -> io::Result<Option<PathHandle>> {
         let found = match &self.0 {
             Some(roots) => roots.open(path).map(Some),
@@ -89,11 +89,11 @@ impl Files {
         }
     }
 
-    /// A directory to write into, made if it is not there, and those above it, each on the disk before the next: a
-    /// granule in a directory that a power cut takes away would be lost.
+    /// Opens a directory to write into. It and those above it are made if they do not exist. Each is on the disk before
+    /// the next: a granule in a directory that a power failure takes away would be lost.
     ///
     /// # Errors
-    /// It cannot be made, or is beyond the directories.
+    /// Returns an error if it cannot be made, or is outside the directories.
     pub fn make_directory(&self, path: &Path) -> io::Result<PathHandle> {
         let file = match &self.0 {
             Some(roots) => Some(roots.make_directory(path)?),
@@ -106,8 +106,8 @@ impl Files {
     }
 }
 
-/// A file or directory, and a path to it for libraries that take paths. Where it is held open, that path leads to the
-/// very one that is held, whatever lies under its name by now. (Only Linux has such paths; elsewhere it is the name.)
+/// A file or directory, with a path to it for libraries that take paths. If it is kept open, that path leads to the
+/// very one that is open, whatever has its name by now. (Only Linux has such paths; on other systems it is the name.)
 #[derive(Debug)]
 pub struct PathHandle {
     file: Option<File>,
@@ -115,35 +115,35 @@ pub struct PathHandle {
 }
 
 impl PathHandle {
-    /// A file that is held open, under the name that people know it by.
+    /// Wraps an open file and the name by which users know it.
     pub fn new(file: File, name: &Path) -> PathHandle {
         PathHandle { file: Some(file), name: name.into() }
     }
 
-    /// The file, if it is held.
+    /// The file, if it is open.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
 
-    /// The name that people know it by.
+    /// The name by which users know it.
     pub fn name(&self) -> &Path {
         &self.name
     }
 
-    /// The path to open it by; good as long as this lives.
+    /// Returns the path by which to open it, which is valid as long as this value.
     pub fn path(&self) -> PathBuf {
         let path = self.file.as_ref().map(|file| PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())));
         path.filter(|path| path.exists()).unwrap_or_else(|| self.name.clone())
     }
 
-    /// A message with the name in the place of the path, which would say nothing to anybody.
+    /// Returns a message in which the path, which would mean nothing to users, is replaced by the name.
     pub fn named(&self, message: &str) -> String {
         let (path, name) = (self.path(), self.name.to_string_lossy());
         let path = path.to_string_lossy();
         let mut parts = message.split(&*path);
         let mut named = parts.next().unwrap_or_default().to_owned();
         for part in parts {
-            // another descriptor's number may begin with this one's
+            // the number of another descriptor may begin with this one's
             named += if part.starts_with(|c: char| c.is_ascii_digit()) { &path } else { &name };
             named += part;
         }
@@ -177,7 +177,7 @@ mod tests {
     use std::io::Read as _;
     use std::os::unix::fs::symlink;
 
-    /// A directory that may be reached, `in`, and one beside it that may not, `out`, both with a file.
+    /// Makes an accessible directory `in`, and beside it an inaccessible one `out`, both with a file.
     fn place() -> (tempfile::TempDir, PathBuf, Files) {
         let directory = tempfile::tempdir().unwrap();
         let base = directory.path().canonicalize().unwrap();
@@ -190,7 +190,7 @@ mod tests {
         (directory, base, files)
     }
 
-    /// Puts a link to what may not be reached in the place of a directory.
+    /// Replaces a directory by a link to the inaccessible one.
     fn swap(base: &Path, directory: &str) {
         fs::rename(base.join(directory), base.join("moved")).unwrap();
         symlink(base.join("out"), base.join(directory)).unwrap();
@@ -249,7 +249,7 @@ mod tests {
         assert!(named.starts_with(&format!("{name}: no; {}9: other;", path.display())), "{named}");
     }
 
-    /// A directory is exchanged for a link to another place while a granule is written into it: the granule stays in
+    /// A directory is exchanged for a link to another place while a granule is written into it. The granule stays in
     /// the directory that was opened.
     #[cfg(target_os = "linux")]
     #[test]

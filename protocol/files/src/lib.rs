@@ -1,14 +1,31 @@
-//! Files of this machine, as a program may use them that does not trust who names them.
+//! Access to files of this machine for programs that do not trust those who name the files.
 //!
-//! * [`Files`] opens, lists and looks at what recipes name: everything, or only what lies beneath some directories
-//!   ([`rooted`]). A [`PathHandle`] is a file or directory that is held open, with a path to it for libraries that take paths.
-//! * [`commit`] writes a granule beside its target and makes it the target in one step, once.
-//! * [`output`] writes a file that a user named.
-//! * [`regular`] opens regular files without waiting for what may stand in their place.
-//! * [`ReadAt`] is whatever can be read at any offset: a file, bytes in memory, an object that is on its way.
-//! * [`Stamp`] tells whether a file is still what it was.
+//! * [`Files`] opens, lists and inspects what recipes name: everything, or only what lies beneath given directories
+//!   ([`rooted`]). A [`PathHandle`] is an open file or directory, with a path to it for libraries that take paths.
+//! * [`commit`] writes a granule beside its target, and gives it the target's name in one step, once.
+//! * [`output`] writes a file that a user has named.
+//! * [`regular`] opens regular files, and does not wait for a FIFO or device that may be in their place.
+//! * [`ReadAt`] is anything that can be read at any offset: a file, bytes in memory, an object of a store.
+//! * [`Stamp`] tells whether a file has changed.
 //!
-//! Nothing here knows what is in a file, and nothing reaches the network.
+//! A granule is committed like this:
+//!
+//! ```
+//! use edp_files::Files;
+//! use edp_files::commit::{Committed, PartialFile};
+//!
+//! let directory = tempfile::tempdir()?;
+//! let target = directory.path().join("granule.nc");
+//! let partial = PartialFile::new(&target, "worker-1", &Files::default())?;
+//! partial.check_commit()?;
+//! std::fs::write(partial.path(), b"...")?;
+//! assert!(!target.exists());
+//! assert_eq!(partial.commit(false)?, Committed::New);
+//! assert!(target.exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Nothing here depends on the content of a file, and nothing uses the network.
 
 pub mod commit;
 mod files;

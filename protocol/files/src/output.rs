@@ -1,4 +1,4 @@
-//! Writing a file that a user named: a regular file is replaced in one step, everything else is written through.
+//! Writing a file that a user has named: a regular file is replaced in one step, anything else is written to directly.
 
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -8,16 +8,16 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Symbolic links that are followed from one name, as many as Linux follows.
+/// Largest number of symbolic links that are followed from one name, as on Linux.
 const MAX_LINKS: usize = 40;
 
 /// Beginning and end of the names of files that are not complete yet.
 const TEMPORARY: (&str, &str) = (".edp-", ".part");
 
-/// Where a name leads.
+/// The place to which a name leads.
 #[derive(Debug, PartialEq, Eq)]
 enum WriteTarget {
-    /// A regular file, or a name that nothing has yet.
+    /// A regular file, or a name that does not exist yet.
     File(PathBuf),
     /// A descriptor that a process has open: `/dev/stdout`, `/dev/fd/3`, `/proc/self/fd/3`.
     Descriptor(PathBuf),
@@ -27,14 +27,14 @@ enum WriteTarget {
 
 /// Writes `bytes` to `path`.
 ///
-/// A regular file appears complete or not at all: the bytes are written beside it under a unique name,
-/// which then becomes the file; it keeps the permissions of the file before it. Symbolic links stay, and what they lead
-/// to is written. A device, a FIFO or an open descriptor is opened and written to, and is never replaced. A file in a
-/// directory in which nothing can be created, and one that is a mount point, is overwritten in place.
+/// A regular file appears as a whole or not at all: the bytes are written beside it under a unique name, which then
+/// becomes the file. It keeps the permissions of an earlier file. Symbolic links remain, and their targets are written.
+/// A device, a FIFO or an open descriptor is opened and written to, and is never replaced. A file that is a mount
+/// point, or lies in a directory where nothing can be created, is overwritten in place.
 ///
 /// # Errors
-/// It cannot be written, is a directory or a socket, or there are too many links. What stood in a regular file before
-/// is still there then, unless it had to be overwritten in place.
+/// Returns an error if it cannot be written, is a directory or a socket, or if there are too many links. An earlier
+/// regular file is then unchanged, unless it had to be overwritten in place.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match target(path)? {
         WriteTarget::File(file) => replace(&file, bytes),
@@ -43,13 +43,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Follows links to what is meant.
+/// Follows links to the place to which a name leads.
 fn target(path: &Path) -> io::Result<WriteTarget> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
-            // a link may lead to what is not there yet
+            // a link may lead to a file that does not exist yet
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(WriteTarget::File(path)),
             Err(e) => return Err(e),
         };
@@ -62,7 +62,8 @@ fn target(path: &Path) -> io::Result<WriteTarget> {
                 _ => Err(io::Error::new(io::ErrorKind::Unsupported, "it is a socket, which is not a file to write to")),
             };
         }
-        // What a link there says is not a path: `pipe:[123]`, or a file that has another name by now.
+        // The target of such a link is not a path: `pipe:[123]`, or the name of a file that may have another one by
+        // now.
         if is_descriptor(&path) {
             return Ok(WriteTarget::Descriptor(path));
         }
@@ -72,27 +73,28 @@ fn target(path: &Path) -> io::Result<WriteTarget> {
     Err(Errno::LOOP.into())
 }
 
-/// Whether a path is, or leads by links to, what this process has open: `/dev/stdin`, `/dev/fd/3`, `/proc/self/fd/3`.
+/// Returns true if a path is, or leads by links to, a descriptor of this process: `/dev/stdin`, `/dev/fd/3`,
+/// `/proc/self/fd/3`.
 pub(super) fn is_own_descriptor(path: &Path) -> bool {
-    // Elsewhere than on Linux these are not links.
+    // On systems other than Linux these are not links.
     let by_name = path == Path::new("/dev/stdin") || path.parent() == Some(Path::new("/dev/fd"));
     by_name || matches!(target(path), Ok(WriteTarget::Descriptor(link)) if is_own(&link))
 }
 
-/// Whether a path in a process' directory of descriptors is in that of this process.
+/// Returns true if a path in the directory of a process' descriptors is in that of this process.
 fn is_own(link: &Path) -> bool {
     let own = PathBuf::from(format!("/proc/{}/fd", std::process::id()));
     link.parent().and_then(|parent| parent.canonicalize().ok()) == Some(own)
 }
 
-/// Whether a path is in a process' directory of descriptors.
+/// Returns true if a path is in the directory of a process' descriptors.
 fn is_descriptor(path: &Path) -> bool {
     let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
     directory.is_some_and(|directory| directory.starts_with("/proc") && directory.file_name() == Some(OsStr::new("fd")))
 }
 
-/// Writes to a descriptor. What this process calls its output and its error stream is written where these stand; a file
-/// behind another descriptor is appended to, since the position of its owner is unknown.
+/// Writes to a descriptor. For standard output and standard error of this process, that is at their present position. A
+/// file behind another descriptor is appended to, since the position of its owner is unknown.
 fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_own = is_own(link);
     match link.file_name().and_then(OsStr::to_str) {
@@ -105,7 +107,7 @@ fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Replaces a regular file in one step, or makes it.
+/// Makes a regular file, or replaces it in one step.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let before = match fs::metadata(path) {
         Ok(found) => Some(found),
@@ -113,7 +115,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(e) => return Err(e),
     };
     if before.is_some() {
-        // A user who may not write the file may not replace it either, though the directory would allow it.
+        // A user who may not write the file must not replace it, even if the directory would permit that.
         OpenOptions::new().write(true).open(path)?;
     }
     let (temporary, file) = match temporary(path, before.is_some()) {
@@ -130,8 +132,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// A new file beside another, under a unique name. What is to have the permissions of a file before has none until
-/// then.
+/// Makes a new file beside another, under a unique name. If it is to have the permissions of an earlier file, only the
+/// user can read it until then.
 fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
     loop {
         let name = format!("{}{:016x}{}", TEMPORARY.0, RandomState::new().hash_one(0_u8), TEMPORARY.1);
@@ -148,7 +150,7 @@ fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
 fn fill(mut file: File, before: Option<&fs::Metadata>, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     if let Some(before) = before {
-        // Only root may give files away; for others it stays theirs.
+        // Only root may change the owner; for others the file remains theirs.
         let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
     }
@@ -161,12 +163,12 @@ fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Whether nothing can be created in a directory.
+/// Returns true if nothing can be created in a directory.
 fn is_refused_there(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM | Errno::ROFS))
 }
 
-/// Whether a name cannot be given to another file because something is mounted there.
+/// Returns true if a name cannot be given to another file because something is mounted there.
 fn is_mount_point(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::BUSY | Errno::XDEV))
 }
@@ -203,7 +205,7 @@ mod tests {
             assert_eq!(mode(&path), permissions);
         }
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        // a reader that opened it before keeps the earlier one
+        // a reader that opened it before still sees the earlier content
         assert_eq!(io::read_to_string(open).unwrap(), "one");
         assert_eq!(names(directory.path()), ["other", "tasks.json"]);
     }
@@ -246,7 +248,7 @@ mod tests {
         )
         .unwrap();
         symlink("fifo", directory.path().join("link")).unwrap();
-        // more than a pipe holds at once
+        // more than a pipe can buffer
         let bytes = vec![7; 1 << 18];
         for name in ["fifo", "link"] {
             let reader = std::thread::spawn({
@@ -265,7 +267,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let link = directory.path().join("null");
         symlink("/dev/null", &link).unwrap();
-        // Through the link alone: were it wrong, the link would be gone and not the machine's device.
+        // Through the link only: if this were wrong, the link would be gone and not the device of the machine.
         write(&link, b"nothing").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());

@@ -6,21 +6,21 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Something of known length that can be read at any offset, by several threads at once.
+/// Anything of known length that can be read at any offset, by several threads at once.
 pub trait ReadAt: Send + Sync {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     ///
     /// # Errors
-    /// The length cannot be found out.
+    /// Returns an error if the length cannot be determined.
     fn length(&self) -> io::Result<u64>;
 
-    /// Fills `buffer` from `offset`; bytes beyond the end are an error of kind `UnexpectedEof`.
+    /// Fills `buffer` with the bytes from `offset` on. Bytes beyond the end are an error of kind `UnexpectedEof`.
     ///
     /// # Errors
-    /// The read fails or ends early.
+    /// Returns an error if the read fails or ends early.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// What tells whether it has changed, if it is a file of this machine.
+    /// Returns the stamp that tells whether a local file has changed; `None` for anything else.
     fn stamp(&self) -> Option<Stamp> {
         None
     }
@@ -40,7 +40,7 @@ impl ReadAt for File {
     }
 }
 
-/// Implements [`ReadAt`] for what points to something that can be read.
+/// Implements [`ReadAt`] for a pointer to something that implements it.
 macro_rules! through_pointer {
     ($pointer:ty) => {
         impl ReadAt for $pointer {

@@ -1,8 +1,8 @@
-//! Regular files, and what is in their place at times: FIFOs, devices, sockets, directories.
+//! Opening of regular files, where a FIFO, a device, a socket or a directory may be in their place.
 //!
-//! Opening a FIFO waits until its other end is opened, and opening a device may do something. So every file that a user
-//! or a recipe names is opened by this module, or by [`super::rooted`] in the same way: it is looked at, opened without
-//! waiting and without becoming the terminal of the process, and looked at once more. Whatever is not a regular file is
+//! Opening a FIFO waits until its other end is opened, and opening a device may have effects. So every file that a user
+//! or a recipe names is opened by this module, or by [`super::rooted`] in the same way: it is inspected, opened without
+//! waiting and without becoming the terminal of the process, and inspected once more. Anything but a regular file is
 //! refused, with an error of kind [`io::ErrorKind::InvalidInput`] that says what it is. Links are followed.
 
 use super::output::is_own_descriptor;
@@ -12,62 +12,64 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// A pipe must not keep us waiting for its other end, and a terminal not become ours.
+/// The flags that keep an open from waiting for the other end of a pipe, and from taking a terminal as that of the
+/// process.
 pub(super) const WITHOUT_WAITING: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY);
 
 /// Opens a regular file for reading.
 ///
 /// # Errors
-/// It cannot be opened, or is not a regular file.
+/// Returns an error if it cannot be opened, or is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     open_by(path, OpenOptions::new().read(true))
 }
 
-/// Opens a regular file for writing, and makes it if it is not there; what is in it stays.
+/// Opens a regular file for writing, and makes it if it does not exist. Its content remains.
 ///
 /// # Errors
-/// It cannot be opened or made, or is not a regular file.
+/// Returns an error if it cannot be opened or made, or is not a regular file.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     open_by(path, OpenOptions::new().write(true).create(true).truncate(false))
 }
 
-/// The bytes of a small regular file.
+/// Reads a small regular file.
 ///
 /// # Errors
-/// It cannot be read, is not a regular file, or is larger than `limit` bytes.
+/// Returns an error if it cannot be read, is not a regular file, or is larger than `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_to_limit(open(path)?, limit)
 }
 
 /// Opens a file that the user has named, for reading from its beginning to its end: a regular one, or a pipe that this
-/// process has open since it was started. So `/dev/stdin`, and what a shell puts in the place of `<(command)`, can be
-/// read. A FIFO that has a name of its own is refused like everywhere else.
+/// process has had open since its start. Thus `/dev/stdin`, and the path that a shell puts in place of `<(command)`,
+/// can be read. A FIFO that has a name of its own is refused.
 ///
 /// # Errors
-/// It cannot be opened, or is neither.
+/// Returns an error if it cannot be opened, or is neither of these.
 pub fn open_named(path: &Path) -> io::Result<File> {
     let is_pipe = |found: Metadata| found.file_type().is_fifo();
     if !(is_own_descriptor(path) && fs::metadata(path).is_ok_and(is_pipe)) {
         return open(path);
     }
     let pipe = OpenOptions::new().read(true).custom_flags(WITHOUT_WAITING.bits().cast_signed()).open(path)?;
-    // It is open on the other side, or has ended: from here on it is right to wait for what is written into it.
+    // Its other end is open, or has been closed: from here on reads may wait for what is written into it.
     fcntl_setfl(&pipe, fcntl_getfl(&pipe)? - OFlags::NONBLOCK)?;
     Ok(pipe)
 }
 
-/// The bytes of a small file that the user has named, see [`open_named`].
+/// Reads a small file that the user has named, see [`open_named`].
 ///
 /// # Errors
-/// It cannot be read, is neither a regular file nor a pipe of this process, or is larger than `limit` bytes.
+/// Returns an error if it cannot be read, is neither a regular file nor a pipe of this process, or is larger than
+/// `limit` bytes.
 pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_to_limit(open_named(path)?, limit)
 }
 
-/// Refuses what is not a regular file.
+/// Refuses anything but a regular file.
 ///
 /// # Errors
-/// An error of kind `InvalidInput` that says what it is.
+/// Returns an error of kind `InvalidInput` that says what it is.
 pub fn check(found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     if kind.is_file() {
@@ -84,10 +86,10 @@ pub fn check(found: &Metadata) -> io::Result<()> {
 }
 
 fn open_by(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    // Looked at before it is opened, since opening a device may do something; and after, since it may be another by
-    // then.
+    // It is inspected before it is opened, since opening a device may have effects, and afterwards, since another may
+    // have taken its place.
     match fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {} // it may be there to be made
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {} // it may be about to be made
         found => check(&found?)?,
     }
     let file = options.custom_flags(WITHOUT_WAITING.bits().cast_signed()).open(path)?;
@@ -114,12 +116,12 @@ mod tests {
     use std::path::PathBuf;
     use std::process::{Command, Stdio};
 
-    /// A directory with one of each kind, and a link to the FIFO; none of them is a regular file.
+    /// Makes a directory with an entry of each kind other than a regular file, and a link to the FIFO.
     fn kinds(directory: &Path) -> Vec<(PathBuf, &'static str)> {
         let at = |name: &str| directory.join(name);
         assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
         symlink(at("fifo"), at("link")).unwrap();
-        // the name stays when the socket is closed
+        // the name remains when the socket is closed
         drop(UnixListener::bind(at("socket")).unwrap());
         vec![
             (at("fifo"), "a FIFO"),
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(open(&at("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
-    /// A pipe of this process is read to its end, also when its writers are gone.
+    /// A pipe of this process is read to its end, even if its writers are gone.
     #[test]
     fn own_pipes_are_read_where_the_user_names_them() {
         use std::os::fd::AsRawFd as _;

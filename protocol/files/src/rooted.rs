@@ -1,15 +1,15 @@
-//! Opening files beneath directories that are held open, so that nothing outside of them can be had.
+//! Opening of files beneath directories that are kept open, so that nothing outside of them can be reached.
 //!
-//! What is guaranteed: a file or directory that [`RootedDirs`] gives lay beneath one of the directories when it was
-//! opened, whatever anybody did to links and directories meanwhile. The path is first resolved as the system would
-//! resolve it, links and all; the result must lie beneath a directory, and is then opened from that directory's handle
-//! without following any link. If a link is put in place between these two steps, there is an error, and the link's
-//! target is not opened. Libraries that take paths, and everything that is written, go through such handles too
-//! ([`super::PathHandle`]); only systems that have no paths for handles (all but Linux) get the resolved path a moment
+//! The guarantee: a file or directory that [`RootedDirs`] returns was beneath one of the directories when it was
+//! opened, whatever anyone did to links and directories meanwhile. The path is first resolved as the operating system
+//! does it, with its links. The result must lie beneath a directory, and is then opened from that directory's handle
+//! without following any link. If a link is put in place between these two steps, there is an error, and the target of
+//! the link is not opened. Libraries that take paths, and everything that is written, go through such handles too
+//! ([`super::PathHandle`]). Only systems that have no paths for handles (all but Linux) use the resolved path a moment
 //! later.
 //!
-//! What is not: [`RootedDirs::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
-//! directory count as beneath it: making them takes the right to write there.
+//! The limits: [`RootedDirs::resolve`] only says where a path leads at that moment. Hard links and mounts beneath a
+//! directory count as beneath it, since making them requires the permission to write there.
 
 use super::regular::{self, WITHOUT_WAITING};
 use rustix::fs::{CWD, Mode, OFlags, fsync, mkdirat, openat};
@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// Directories that are held open.
+/// A set of directories that are kept open.
 #[derive(Debug)]
 pub struct RootedDirs {
     roots: Vec<RootedDir>,
@@ -28,41 +28,41 @@ pub struct RootedDirs {
 
 #[derive(Debug)]
 struct RootedDir {
-    /// Without links.
+    /// Path of the directory without links.
     path: PathBuf,
     directory: File,
 }
 
-/// The reason why a directory cannot be held.
+/// The reason why a directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
 pub struct RootError {
-    /// The directory.
+    /// Path of the directory.
     pub path: PathBuf,
     /// The error of the operating system.
     pub source: io::Error,
 }
 
-/// For files.
+/// Flags for reading files.
 const FILE: OFlags = OFlags::RDONLY.union(WITHOUT_WAITING).union(OFlags::CLOEXEC);
 
-/// For whatever is only looked at.
+/// Flags for inspecting anything without opening it for reading.
 #[cfg(target_os = "linux")]
 const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const LOOK: OFlags = FILE;
 
-/// For directories on the way, where the right to pass through is enough.
+/// Flags for directories on the way, for which the permission to pass through is enough.
 #[cfg(target_os = "linux")]
 const WAY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const WAY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl RootedDirs {
-    /// Holds directories from now on.
+    /// Opens these directories and keeps them open.
     ///
     /// # Errors
-    /// One of them is not there, or is not a directory.
+    /// Returns an error if one of them does not exist, or is not a directory.
     pub fn hold<'a>(directories: impl IntoIterator<Item = &'a Path>) -> Result<RootedDirs, RootError> {
         let hold = |directory: &Path| {
             let held = directory.canonicalize().and_then(|path| {
@@ -77,39 +77,43 @@ impl RootedDirs {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// It is not there, not regular, not beneath a directory, or was replaced by a link meanwhile.
+    /// Returns an error if it does not exist, is not a regular file, is not beneath a directory, or was replaced by a
+    /// link meanwhile.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         let (root, below) = self.find(path)?;
         let by = |flags| open_below(&root.directory, &below, flags).map(File::from).map_err(|e| changed(path, e));
-        // Looked at before it is opened, as in `regular`; where that cannot be, this opens it twice without waiting.
+        // It is inspected before it is opened, as in `regular`. Systems that cannot do that open it twice, without
+        // waiting.
         regular::check(&by(LOOK)?.metadata()?)?;
         let file = by(FILE)?;
         regular::check(&file.metadata()?)?;
         Ok(file)
     }
 
-    /// Metadata of the file at a path; links are followed as far as they stay beneath the directories.
+    /// Returns the metadata of the file at a path. Links are followed as far as they stay beneath the directories.
     ///
     /// # Errors
-    /// It is not there, not beneath a directory, or was replaced by a link meanwhile.
+    /// Returns an error if it does not exist, is not beneath a directory, or was replaced by a link meanwhile.
     pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let (root, below) = self.find(path)?;
         File::from(open_below(&root.directory, &below, LOOK).map_err(|e| changed(path, e))?).metadata()
     }
 
-    /// Opens a directory: what lies in it can be reached from the handle, wherever its name leads by then.
+    /// Opens a directory. Its entries can be reached from the handle, wherever its name leads later.
     ///
     /// # Errors
-    /// It is not there, no directory, not beneath a directory, or was replaced by a link meanwhile.
+    /// Returns an error if it does not exist, is not a directory, is not beneath a directory, or was replaced by a link
+    /// meanwhile.
     pub fn directory(&self, path: &Path) -> io::Result<File> {
         let (root, below) = self.find(path)?;
         Ok(open_below(&root.directory, &below, WAY).map_err(|e| changed(path, e))?.into())
     }
 
-    /// The same, with directories made that are not there yet, each on the disk before the next.
+    /// Opens a directory as [`RootedDirs::directory`] does, and makes those that do not exist yet. Each is on the disk
+    /// before the next.
     ///
     /// # Errors
-    /// As [`RootedDirs::directory`], or one cannot be made.
+    /// Returns the errors of [`RootedDirs::directory`], and that of making a directory.
     pub fn make_directory(&self, path: &Path) -> io::Result<File> {
         let (root, below) = self.find(path)?;
         match open_below(&root.directory, &below, WAY) {
@@ -131,21 +135,21 @@ impl RootedDirs {
         Ok(at.into())
     }
 
-    /// Where a path leads now: a path beneath one of the directories, without links. What is not there yet lies where
-    /// the nearest directory above it that is there really is.
+    /// Resolves a path to a path without links beneath one of the directories. The end of a path that does not exist
+    /// yet is appended to the resolved path of the nearest directory that does.
     ///
     /// # Errors
-    /// It leads out of them, or cannot be followed.
+    /// Returns an error if it leads out of the directories, or cannot be resolved.
     pub fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         let (root, below) = self.find(path)?;
         Ok(root.path.join(below))
     }
 
-    /// Whether the directories are still those that are held, under their names. They are not where a file system was
-    /// unmounted or a directory replaced: then what recipes name is not what it was, and is not their fault.
+    /// Checks that the names of the directories still lead to those that are open. They do not if a file system was
+    /// unmounted or a directory replaced. Then errors about files that recipes name are not the recipes' fault.
     ///
     /// # Errors
-    /// A directory that is not, or cannot be looked at.
+    /// Returns an error for a directory that was replaced or cannot be inspected.
     pub fn are_there(&self) -> Result<(), RootError> {
         for root in &self.roots {
             let fail = |source| RootError { path: root.path.clone(), source };
@@ -158,7 +162,7 @@ impl RootedDirs {
         Ok(())
     }
 
-    /// The directory that a path lies beneath, and its path below that.
+    /// Returns the directory that contains a path, and the path below it.
     fn find(&self, path: &Path) -> io::Result<(&RootedDir, PathBuf)> {
         let refuse = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why);
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
@@ -168,7 +172,7 @@ impl RootedDirs {
         let resolved = loop {
             match there.canonicalize() {
                 Ok(resolved) => break if rest.as_os_str().is_empty() { resolved } else { resolved.join(rest) },
-                // A link that leads nowhere is there, and may lead anywhere tomorrow.
+                // A link whose target does not exist still exists itself, and may lead anywhere tomorrow.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && there.symlink_metadata().is_err() => {
                     let name = Path::new(there.file_name().unwrap_or_default());
                     rest = if rest.as_os_str().is_empty() { name.into() } else { name.join(rest) };
@@ -183,7 +187,8 @@ impl RootedDirs {
     }
 }
 
-/// A link where there was none a moment ago: the directory is being changed, and the next attempt may succeed.
+/// Explains an error for a link where there was none a moment ago: the directory is being changed, and the next attempt
+/// may succeed.
 fn changed(path: &Path, error: Errno) -> io::Error {
     match error {
         Errno::LOOP | Errno::XDEV => io::Error::other(format!("{} was replaced while it was opened", path.display())),
@@ -191,7 +196,7 @@ fn changed(path: &Path, error: Errno) -> io::Error {
     }
 }
 
-/// Opens what lies at a path below a directory, without following links.
+/// Opens a path below a directory, without following links.
 fn open_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     #[cfg(target_os = "linux")]
     {
@@ -199,7 +204,7 @@ fn open_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, 
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let path = if below.as_os_str().is_empty() { Path::new(".") } else { below };
         match openat2(directory, path, flags, Mode::empty(), resolve) {
-            // Kernels before 5.6 do not know it, and some sandboxes forbid what they do not know.
+            // Kernels before 5.6 do not know this system call, and some sandboxes forbid those that they do not know.
             Err(Errno::NOSYS | Errno::PERM) => {}
             result => return result,
         }
@@ -207,7 +212,7 @@ fn open_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, 
     step_below(directory, below, flags)
 }
 
-/// The same, one directory after the other.
+/// Opens the same path, one directory after the other.
 fn step_below(directory: &File, below: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mut at = openat(directory, ".", WAY, Mode::empty())?;
     let mut parts = below.components().peekable();
@@ -279,7 +284,7 @@ mod tests {
         assert_eq!(beneath.open(&base.join("in/a")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
-    /// Both ways to open follow no link, whatever the path was resolved to before.
+    /// Neither way of opening follows a link, whatever the path was resolved to before.
     #[test]
     fn no_link_is_followed_when_opening() {
         let Fixture { base, .. } = &place();
@@ -320,7 +325,7 @@ mod tests {
     fn exchanged_links_never_give_the_secret() {
         let Fixture { base, beneath, .. } = &place();
         let inside = base.join("in");
-        // each of these names is now one thing, now the other
+        // each of these names alternates between the two
         fs::write(inside.join("a/0"), "inside").unwrap();
         symlink(base.join("out/file"), inside.join("a/1")).unwrap();
         fs::create_dir(inside.join("d0")).unwrap();

@@ -1,11 +1,11 @@
-//! Whether a file of this machine is still what it was.
+//! Stamps, which tell whether a file of this machine has changed.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
-/// What changes when a file is written to or another one takes its place: which it is, its size, and the times of its
-/// content and of its inode, the latter of which cannot be set by a program.
+/// Properties of a file that change when it is written to or replaced: its identity, its size, and the times of its
+/// content and its inode. A program cannot set the time of an inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -16,7 +16,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// That of the file which these metadata are of.
+    /// Returns the stamp of the file that has these metadata.
     pub fn of(metadata: &Metadata) -> Stamp {
         Stamp {
             device: metadata.dev(),
@@ -26,17 +26,17 @@ impl Stamp {
         }
     }
 
-    /// Which file it is, as long as that is there: device and inode.
+    /// Device and inode, which identify the file for as long as it exists.
     pub fn file(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 
-    /// Size in bytes.
+    /// Size of the file in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// When its content was changed last, by the clock of its file system, to the second.
+    /// Time of the last change of the content, by the clock of its file system, in whole seconds.
     pub fn modified(&self) -> SystemTime {
         let seconds = Duration::from_secs(self.times[0].unsigned_abs());
         let time = match self.times[0] {
@@ -46,10 +46,11 @@ impl Stamp {
         time.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// How long ago the file was changed, by the clock of this machine; nothing if that is to come.
+    /// Returns the time since the last change of the inode, by the clock of this machine; zero if that time lies in the
+    /// future.
     ///
-    /// Times of files advance in steps, and those of a server by its own clock: two changes shortly after each other
-    /// may have the same time, so one that is recent says little about whether there was another.
+    /// Times of files advance in steps, and those of a server follow its own clock. Two changes shortly after each
+    /// other may have the same time, so a recent time says little about whether there was another change.
     pub fn age(&self) -> Duration {
         let [_, _, seconds, _] = self.times;
         let changed = u64::try_from(seconds).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));

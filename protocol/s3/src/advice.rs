@@ -1,17 +1,17 @@
-//! What users can do about answers that another try would not change.
+//! Advice for users on answers that another try would not change.
 
 use super::link::Call;
 use edp_store::S3Settings;
 
-/// Codes of answers that are about the credentials themselves, whatever they were used for.
+/// Codes of answers that concern the credentials themselves, whatever they were used for.
 const OF_CREDENTIALS: [&str; 4] = ["InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "AccountProblem"];
 
-/// Whether the description of an answer says that the credentials themselves are not good.
+/// Returns true if the description of an answer says that the credentials themselves are not valid.
 pub(super) fn is_of_credentials(what: &str) -> bool {
     OF_CREDENTIALS.iter().any(|code| what.contains(code))
 }
 
-/// About a call that was not allowed: `code` is the store's, `what` its description.
+/// Returns advice on a call that was denied: `code` is the store's code, `what` its description.
 pub(super) fn denied(call: &Call<'_>, code: &str, what: &str, settings: &S3Settings) -> String {
     match code {
         "InvalidAccessKeyId" | "InvalidToken" => {
@@ -61,7 +61,7 @@ pub(super) fn denied(call: &Call<'_>, code: &str, what: &str, settings: &S3Setti
     causes.join(", ")
 }
 
-/// About any other answer; `region` is the one that the store named.
+/// Returns advice on any other answer, if there is any; `region` is the region that the store has named.
 pub(super) fn failed(status: Option<u16>, code: &str, what: &str, region: Option<&str>) -> Option<String> {
     match (status, code) {
         (Some(301 | 307), _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {

@@ -1,4 +1,4 @@
-//! The SDK's client, from our settings and those of AWS programs.
+//! The client of the SDK, by our settings and those of AWS programs.
 
 use super::error::causes;
 use super::profile::check_credentials;
@@ -17,20 +17,20 @@ use edp_store::{S3Error, S3Settings};
 use std::path::Path;
 use std::time::Duration;
 
-/// Variables of AWS programs that name another service than that of AWS.
+/// Environment variables of AWS programs that name a service other than AWS.
 const ENDPOINTS: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// The region of services that do not care.
+/// The region for services that do not have regions.
 const USUAL_REGION: &str = "us-east-1";
 
-/// A client with the credentials of now.
+/// Makes a client with the present credentials.
 pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<Client, S3Error> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        // tries and deadlines are ours
+        // retries and deadlines are ours
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(timeout.min(Duration::from_secs(10))).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(timeout).build())
-        // stores other than AWS' do not all understand checksums that follow a body; we send ours before it
+        // not all stores other than AWS understand checksums that follow a body; we send ours before it
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         // nor the header that asks for checksums of what is read, which parts of objects do not have anyway
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -40,11 +40,11 @@ pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<C
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    // whether one is configured elsewhere, in a profile, is known only after loading
+    // if one is configured elsewhere, in a profile, that shows only after loading
     let elsewhere = settings.endpoint.is_some() || ENDPOINTS.iter().any(|name| std::env::var(name).is_ok());
     match (&settings.region, elsewhere) {
         (Some(region), _) => loader = loader.region(Region::new(region.clone())),
-        // outside of AWS the name of a region means little, and no EC2 machine need be asked
+        // outside AWS the name of a region means little, and no EC2 machine need be asked
         (None, true) => {
             let mut profile = ProfileFileRegionProvider::builder();
             if let Some(name) = &settings.profile {
@@ -77,7 +77,7 @@ pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<C
     let region = config.region().cloned().unwrap_or(Region::from_static(USUAL_REGION));
     let mut config = aws_sdk_s3::config::Builder::from(&config)
         .region(region)
-        // few services other than AWS's have a host name for each bucket
+        // few services other than AWS have a host name for each bucket
         .force_path_style(settings.path_style.unwrap_or(endpoint.is_some()));
     config.set_endpoint_url(endpoint);
     if anonymous {
@@ -86,7 +86,7 @@ pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<C
     Ok(Client::from_conf(config.build()))
 }
 
-/// The credentials of one file and nothing else.
+/// Returns the credentials of one file and of no other place.
 #[allow(deprecated)] // the names that replace these are in a crate that the SDK does not hand on
 fn credentials_in(file: &Path, profile: Option<&str>) -> ProfileFileCredentialsProvider {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
@@ -95,11 +95,11 @@ fn credentials_in(file: &Path, profile: Option<&str>) -> ProfileFileCredentialsP
     profile.into_iter().fold(provider, |provider, name| provider.profile_name(name)).build()
 }
 
-/// The service that is not that of AWS, if there is one: our setting, else as AWS programs are told, by
-/// AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or the profile.
+/// Returns the address of a service other than AWS, if there is one: our setting, else that of AWS programs in
+/// AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile.
 ///
 /// # Errors
-/// It is not an address.
+/// Returns an error if it is not an address.
 fn endpoint(settings: &S3Settings, config: &SdkConfig) -> Result<Option<String>, S3Error> {
     if settings.endpoint.is_some() {
         return Ok(settings.endpoint.clone());

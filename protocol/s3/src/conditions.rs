@@ -1,4 +1,4 @@
-//! Whether a store heeds conditions of writes.
+//! A trial of whether a store respects conditions of writes.
 
 use super::folder;
 use super::link::{Call, SharedClient};
@@ -7,16 +7,16 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_store::S3Error;
 use md5::{Digest as _, Md5};
 
-/// The object by which it is found out, below the prefix that is asked about.
+/// Name of the object for the trial, below the prefix in question.
 const OBJECT: &str = ".edp/conditions";
 
-/// What it says to people who find it.
+/// Content of that object, for people who find it.
 const CONTENT: &[u8] = b"Coordinators find out by this object whether the store heeds conditions of writes. \
 It holds no data, and may be removed.\n";
 
 impl SharedClient {
-    /// Finds out whether a store heeds conditions: of two conditional puts of one object the second must be refused.
-    /// The object stays, so that nothing need ever be deleted, and one put is enough the next time.
+    /// Finds out whether a store respects conditions: of two conditional puts of one object the second must be refused.
+    /// The object remains, so that no permission to delete is needed, and a single put is enough the next time.
     pub(super) async fn check_conditions(&self, bucket: &str, prefix: &str) -> Result<(), S3Error> {
         let key = format!("{}{OBJECT}", folder(prefix));
         let call = Call { action: "try conditions", permission: "s3:PutObject", bucket, key: &key, bytes: 0 };
@@ -30,7 +30,7 @@ impl SharedClient {
             });
             match put.await {
                 Ok(()) => {}
-                // 412, also if the reply to our own put was lost; 409 if others are under way
+                // 412, even if the reply to our own put was lost; 409 if others write at the same time
                 Err(error) if matches!(error.status(), Some(409 | 412)) => return Ok(()),
                 Err(error) if super::error::refuses_conditions(&error) => break,
                 Err(error) => return Err(error),

@@ -1,11 +1,11 @@
-//! Which of what goes wrong with S3 may be tried again.
+//! Classification of the errors of S3: which of them justify another try.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use edp_store::S3Error;
 use std::error::Error;
 
-/// Whether the store may have refused a header with a checksum: it names it, or says of some header that it does
-/// not know it.
+/// Returns true if the store may have refused a header with a checksum: its answer names the header, or says that it
+/// does not know some header.
 pub(super) fn refuses_checksums(error: &S3Error) -> bool {
     match error {
         S3Error::Failed { status: Some(400), what, .. } => {
@@ -16,7 +16,7 @@ pub(super) fn refuses_checksums(error: &S3Error) -> bool {
     }
 }
 
-/// Whether the store has refused a header with a condition.
+/// Returns true if the store has refused a header with a condition.
 pub(super) fn refuses_conditions(error: &S3Error) -> bool {
     match error {
         S3Error::Failed { status: Some(400), what, .. } => what.to_ascii_lowercase().contains("if-none-match"),
@@ -24,29 +24,29 @@ pub(super) fn refuses_conditions(error: &S3Error) -> bool {
     }
 }
 
-/// What may be done about a call that failed.
+/// The action that may help after a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// The same again, later.
+    /// The same call again, later.
     Again,
-    /// The same again, with new credentials.
+    /// The same call again, with new credentials.
     Renew,
-    /// Nothing.
+    /// No action helps.
     None,
 }
 
-/// One try of a call that failed.
+/// A try of a call that has failed.
 #[derive(Debug)]
 pub(super) enum CallFailure {
-    /// It was answered otherwise, or not at all; `region` is the one of the bucket, if the answer was that it is
+    /// The store gave an error, or no answer. `region` is that of the bucket, if the error was that the request went to
     /// another one.
     Call { remedy: Remedy, status: Option<u16>, code: String, what: String, region: Option<String> },
-    /// It was answered, but with what is of no use.
+    /// The store gave an answer that is of no use.
     Final(S3Error),
 }
 
 impl CallFailure {
-    /// Another client wrote at the same time.
+    /// Returns the failure for another client that wrote at the same time.
     pub(super) fn conflict(what: impl Into<String>) -> CallFailure {
         CallFailure::Call {
             remedy: Remedy::Again,
@@ -57,13 +57,13 @@ impl CallFailure {
         }
     }
 
-    /// Something that happened to a connection.
+    /// Returns the failure of a connection.
     pub(super) fn broken(what: impl Into<String>) -> CallFailure {
         CallFailure::Call { remedy: Remedy::Again, status: None, code: String::new(), what: what.into(), region: None }
     }
 }
 
-/// Codes of answers that are different a little later.
+/// Codes of answers that may be different a little later.
 const PASSING: [&str; 8] = [
     "SlowDown",
     "RequestTimeout",
@@ -101,7 +101,7 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for CallFailur
             }
             (SdkError::TimeoutError(_) | SdkError::ResponseError(_), _) => Remedy::Again,
             (SdkError::DispatchFailure(failure), _) if failure.is_io() || failure.is_timeout() => Remedy::Again,
-            // the connection that carried it, or a server whose answer is no HTTP
+            // the connection has failed, or a server has answered with something other than HTTP
             (SdkError::DispatchFailure(failure), _) if !failure.is_user() => Remedy::Again,
             _ => Remedy::None,
         };
@@ -117,8 +117,8 @@ impl<E: ProvideErrorMetadata + Error + 'static> From<SdkError<E>> for CallFailur
     }
 }
 
-/// The region of the bucket, if an answer says that the request was sent to another one. Headers name it also in
-/// answers to HEAD, which have no body, and in answers that have nothing to do with regions.
+/// Returns the region of the bucket, if an answer says that the request was sent to another one. Headers name it in
+/// answers to HEAD as well, which have no body, and in answers that have nothing to do with regions.
 fn region<E>(error: &SdkError<E>, status: Option<u16>, message: Option<&str>) -> Option<String> {
     if !matches!(status, Some(301 | 307 | 400)) {
         return None;
@@ -129,7 +129,7 @@ fn region<E>(error: &SdkError<E>, status: Option<u16>, message: Option<&str>) ->
     header.or_else(named).filter(|text| !text.is_empty()).filter(is_name).map(str::to_owned)
 }
 
-/// An error with its causes in one line, without the debugging output that the SDK adds to them.
+/// Returns an error and its causes in one line, without the debugging output that the SDK adds to them.
 pub(super) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

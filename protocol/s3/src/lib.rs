@@ -1,7 +1,19 @@
-//! The client of S3, and of stores that speak as S3 does.
+//! The client of S3, and of other stores with the same interface.
 //!
-//! Everything else reaches objects through the trait [`ObjectStore`] and [`edp_store::Stores`]; [`stores`] puts the two
-//! together, and is what a program calls.
+//! Other crates reach objects through [`edp_store::Stores`] and the trait [`ObjectStore`], and do not depend on this
+//! one. A program calls [`stores`], which gives them this client:
+//!
+//! ```
+//! use edp_store::StoreSettings;
+//!
+//! // Nothing is connected to before a location on S3 is used.
+//! let stores = edp_s3::stores(&StoreSettings::default());
+//! # drop(stores);
+//! ```
+//!
+//! Each call has a deadline. It is tried again after errors that may pass, with new credentials after the old ones have
+//! expired, and in the region of the bucket if the store names another one. A granule is put under the condition that
+//! there is no such object yet, so that of several workers exactly one succeeds, even if replies are lost.
 
 mod advice;
 mod client;
@@ -32,37 +44,37 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
 use writing::Checksums;
 
-/// Stores as the settings have them. Nothing is connected to before it is needed.
+/// Makes stores with the client of S3. Nothing is connected to before it is needed.
 pub fn stores(settings: &StoreSettings) -> Stores {
     Stores::new(settings, |settings| Ok(Box::new(S3::start(settings)?)))
 }
 
-/// Threads that serve the connections; what is read is handled by the callers' threads.
+/// Number of threads that serve the connections. The callers' own threads process what is read.
 const THREADS: usize = 2;
 
-/// Ready soon after a flag is set.
+/// Completes soon after a flag is set.
 async fn set(flag: &AtomicBool) {
     while !flag.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// A client of S3, with threads of its own. Its calls block, and must not be made from within an asynchronous task.
+/// A client of S3 with threads of its own. Its calls block, and must not be made from within an asynchronous task.
 ///
-/// Each call has a deadline (`store.s3.timeout`, and a second more for each 64 KiB), and is tried up to
-/// `store.s3.attempts` times while what fails is the connection, the store's load, or the age of the credentials.
+/// Each call has a deadline (`store.s3.timeout`, and one more second for each 64 KiB), and is tried up to
+/// `store.s3.attempts` times while the connection fails, the store is overloaded, or the credentials have expired.
 pub struct S3 {
     link: Arc<SharedClient>,
     mirrors: Mirrors,
-    /// Copies that stay as long as this client, by their paths.
+    /// Copies that exist as long as this client, by their paths.
     pinned: Mutex<BTreeMap<PathBuf, Arc<dyn Copied>>>,
-    /// Whether puts are told their condition; otherwise it is only looked before whether something is there.
+    /// True if puts are sent with their condition. Otherwise it is only checked first whether there is an object.
     conditions: bool,
-    /// MiB from which on granules are put in parts.
+    /// Size in MiB from which on granules are put in parts.
     multipart: Option<u32>,
-    /// Whether the store is known to refuse requests for the checksums of objects.
+    /// True once the store has refused requests for the checksums of objects.
     no_checksums: AtomicBool,
-    /// Taken when this is dropped.
+    /// Is `None` only while this is dropped.
     runtime: Option<Runtime>,
     handle: tokio::runtime::Handle,
 }
@@ -82,11 +94,12 @@ impl Drop for S3 {
 }
 
 impl S3 {
-    /// A client as the settings have it, with credentials from the usual places of AWS programs. Nothing is connected
-    /// to but those places.
+    /// Makes a client by the settings, with credentials from the usual places of AWS programs. It connects to nothing
+    /// but those places.
     ///
     /// # Errors
-    /// There are no credentials or no region, or no threads.
+    /// Returns an error if there are no credentials or no region, if a setting cannot be used, or if the threads cannot
+    /// be started.
     pub fn start(settings: &StoreSettings) -> Result<S3, S3Error> {
         let threads = Builder::new_multi_thread().worker_threads(THREADS).thread_name("edp-s3").enable_all().build();
         let runtime = threads.map_err(|source| S3Error::Io { path: "threads of S3".into(), source })?;
@@ -126,7 +139,7 @@ impl ObjectStore for S3 {
             Err(error) if matches!(error.status(), Some(400 | 501)) => error,
             found => return found,
         };
-        // Refused again if that was not the reason.
+        // If checksums were not the reason, this is refused too.
         let found = self.head(bucket, key)?;
         if !matches!(refused, S3Error::Denied { .. }) {
             self.no_checksums.store(true, Ordering::Relaxed);
@@ -230,8 +243,8 @@ impl SharedClient {
         }))
     }
 
-    /// The error of a reading call that was denied, made exact: without s3:ListBucket, S3 denies what is not there too,
-    /// and the answer to HEAD has no body that could name the reason. A listing tells.
+    /// Makes the error of a denied read exact. Without `s3:ListBucket`, S3 also denies objects that do not exist, and
+    /// the answer to HEAD has no body with the reason; a listing tells the two apart.
     async fn or_missing(&self, error: S3Error, bucket: &str, key: &str) -> S3Error {
         let S3Error::Denied { at, action, code, permission, advice } = error else { return error };
         let call = Call { action, permission: "s3:ListBucket", bucket, key, bytes: 0 };
@@ -240,7 +253,7 @@ impl SharedClient {
             Ok(request.set_request_payer(self.payer()).send().await?)
         });
         match listed.await {
-            // the key itself comes before all that begin with it
+            // in the order of keys, the key itself comes before all others that begin with it
             Ok(page) if page.contents().first().is_none_or(|first| first.key() != Some(key)) => S3Error::Missing { at },
             Err(S3Error::Denied { code: of_list, advice: of_key, .. }) if advice::is_of_credentials(&of_list) => {
                 S3Error::Denied { at, action, code: of_list, permission, advice: of_key }
@@ -289,12 +302,12 @@ impl SharedClient {
     }
 }
 
-/// What the keys below a prefix begin with.
+/// Returns the text with which all keys below a prefix begin.
 fn folder(prefix: &str) -> String {
     if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) }
 }
 
-/// An entity tag without the quotes of its header.
+/// Returns an entity tag without the quotes of its header.
 fn bare(etag: &str) -> &str {
     etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }

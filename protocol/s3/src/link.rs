@@ -1,5 +1,5 @@
-//! Calls to S3: with a deadline each, tried again after what passes, with new credentials when the old have expired,
-//! and in the region of the bucket when the store names another one than ours.
+//! Calls to S3. Each has a deadline. It is tried again after errors that may pass, with new credentials after the old
+//! ones have expired, and in the region of the bucket if the store names another one than ours.
 
 use super::advice;
 use super::client::client;
@@ -16,26 +16,26 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
 
-/// Calls under way at once, of all threads.
+/// Largest number of simultaneous calls of all threads.
 const CALLS: usize = 64;
 
-/// The first pause between two tries; each is twice as long as the one before.
+/// First pause between two tries. Each pause is twice as long as the one before.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest pause.
+/// Longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// Minimum throughput in bytes per second; a slower transfer is given up.
+/// Minimum throughput in bytes per second. A slower transfer is given up.
 const MIN_RATE: u64 = 64 << 10;
 
-/// What is called, for deadlines and messages.
+/// Description of a call, for its deadline and for messages.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) action: &'static str,
     pub(super) permission: &'static str,
     pub(super) bucket: &'a str,
     pub(super) key: &'a str,
-    /// How many bytes go over the line.
+    /// Number of bytes that are transferred.
     pub(super) bytes: u64,
 }
 
@@ -44,7 +44,7 @@ impl Call<'_> {
         StorePlace::new(self.bucket, self.key)
     }
 
-    /// The error for an answer of no use, that another try would not better.
+    /// Returns the error for an answer that is of no use, where another try would not help.
     pub(super) fn failed(&self, what: impl Into<String>) -> S3Error {
         S3Error::Failed {
             at: self.at(),
@@ -62,9 +62,9 @@ impl Call<'_> {
 pub(super) struct CallTries {
     began: Instant,
     made: u32,
-    /// Which client the last one was made with.
+    /// Generation of the client with which the last try was made.
     generation: u64,
-    /// The store has named another region before.
+    /// True once the store has named another region.
     redirected: bool,
 }
 
@@ -76,11 +76,11 @@ impl CallTries {
 
 /// Clients with the credentials of one time.
 struct Clients {
-    /// How often they were made anew.
+    /// Number of times that they were renewed.
     generation: u64,
-    /// For the region of the settings.
+    /// Client for the region of the settings.
     usual: Client,
-    /// For buckets that turned out to be in other regions.
+    /// Clients for buckets that are in other regions.
     elsewhere: HashMap<String, Client>,
 }
 
@@ -89,7 +89,8 @@ impl Clients {
         self.elsewhere.get(bucket).unwrap_or(&self.usual)
     }
 
-    /// Sends what concerns a bucket to a region from now on; says from which one it was moved, if from another.
+    /// Sends calls about a bucket to a region from now on. Returns the region to which they were sent before, if it is
+    /// another one.
     fn redirect(&mut self, bucket: &str, region: &str) -> Option<String> {
         let before = self.of(bucket).config().region().map(ToString::to_string).unwrap_or_default();
         if before == region {
@@ -104,12 +105,12 @@ impl Clients {
 /// The client that all users of the store share.
 pub(super) struct SharedClient {
     settings: S3Settings,
-    /// What is said of objects that are written.
+    /// Properties of objects that are written.
     pub(super) writing: Writing,
     timeout: Duration,
     attempts: u32,
     clients: RwLock<Clients>,
-    /// Held while it is made anew.
+    /// Held while the client is renewed.
     renewal: Mutex<()>,
     calls: Semaphore,
 }
@@ -135,7 +136,7 @@ impl SharedClient {
         self.settings.requester_pays.unwrap_or(false).then_some(RequestPayer::Requester)
     }
 
-    /// Makes a call until it succeeds or there is no sense in going on.
+    /// Makes a call until it succeeds or another try is pointless.
     pub(super) async fn call<T, F: Future<Output = Result<T, CallFailure>>>(
         &self,
         call: Call<'_>,
@@ -150,7 +151,8 @@ impl SharedClient {
         }
     }
 
-    /// Makes a call once. Whatever it waits for is within its deadline: connecting, sending, checksums, the answer.
+    /// Makes a call once. Everything that it waits for is within its deadline: connecting, sending, checksums, the
+    /// answer.
     pub(super) async fn once<T, F: Future<Output = Result<T, CallFailure>>>(
         &self,
         call: &Call<'_>,
@@ -168,7 +170,7 @@ impl SharedClient {
         result.unwrap_or_else(|_| Err(CallFailure::broken(format!("no answer within {deadline:?}"))))
     }
 
-    /// The beginning of an answer, whose body may take longer.
+    /// Waits for the beginning of an answer, whose body may take longer.
     pub(super) async fn begun<T, E>(&self, answer: impl Future<Output = Result<T, E>>) -> Result<T, CallFailure>
     where
         CallFailure: From<E>,
@@ -182,7 +184,7 @@ impl SharedClient {
     /// Waits before the next try.
     ///
     /// # Errors
-    /// There is no sense in another one.
+    /// Returns an error if another try is pointless.
     pub(super) async fn again(
         &self,
         call: &Call<'_>,
@@ -242,20 +244,20 @@ impl SharedClient {
         Ok(())
     }
 
-    /// Makes the client anew, with the credentials that the usual places have now; once for all whose calls failed
-    /// with the same one.
+    /// Renews the client with the present credentials of the usual places; once for all callers whose calls failed with
+    /// the same client.
     async fn renew(&self, generation: u64) -> Result<(), S3Error> {
         let _alone = self.renewal.lock().await;
         if self.clients.read().unwrap_or_else(PoisonError::into_inner).generation == generation {
             let usual = within(self.timeout, client(&self.settings, self.timeout)).await?;
-            // Where buckets are is found out again.
+            // The regions of buckets are found out again.
             let new = Clients { generation: generation + 1, usual, elsewhere: HashMap::new() };
             *self.clients.write().unwrap_or_else(PoisonError::into_inner) = new;
         }
         Ok(())
     }
 
-    /// Sends what concerns a bucket to another region from now on. False if it is sent there already.
+    /// Sends calls about a bucket to another region from now on. Returns false if they are sent there already.
     fn redirect(&self, bucket: &str, region: &str) -> bool {
         let moved = self.clients.write().unwrap_or_else(PoisonError::into_inner).redirect(bucket, region);
         if let Some(before) = &moved {
@@ -265,7 +267,7 @@ impl SharedClient {
     }
 }
 
-/// A number that is another one each time.
+/// Returns a random number.
 pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }

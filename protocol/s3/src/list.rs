@@ -1,4 +1,4 @@
-//! Listing: many prefixes at once, yet in the order of keys.
+//! Listing of many prefixes at once, yet in the order of keys.
 
 use super::bare;
 use super::link::{Call, SharedClient};
@@ -9,25 +9,25 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Prefixes that are listed at once, of those that come next.
+/// Number of prefixes that are listed at once, of those that come next.
 const AT_ONCE: usize = 16;
 
-/// Pages (of at most 1000 entries) of one prefix that wait to be visited.
+/// Number of pages (of at most 1000 entries) of one prefix that may wait to be visited.
 const PAGES: usize = 2;
 
-/// What is still to be visited, in the order of keys.
+/// Entries that are still to be visited, in the order of keys.
 enum PendingPages {
     Object(Object),
-    /// Not begun with.
+    /// A prefix whose listing has not begun.
     Prefix(String),
-    /// Its pages come from a task.
+    /// A prefix whose pages come from a task.
     Listing(mpsc::Receiver<Result<ListObjectsV2Output, S3Error>>),
 }
 
 impl SharedClient {
-    /// Visits all objects whose keys begin with `root`, by what follows it, in the order of their keys. Memory is
-    /// bounded whatever the number of objects: on each level a few prefixes are listed ahead, and a task waits when
-    /// some pages of it are not visited yet.
+    /// Visits all objects whose keys begin with `root`, in the order of their keys; their paths are the parts that
+    /// follow it. Memory is bounded whatever the number of objects: on each level a few prefixes are listed ahead, and
+    /// a task waits while some of its pages are not visited yet.
     pub(super) async fn list(
         self: &Arc<SharedClient>,
         bucket: &str,
@@ -39,7 +39,7 @@ impl SharedClient {
         let mut moved = true;
         loop {
             if std::mem::take(&mut moved) {
-                // those at the front are begun with, whatever is under way behind them
+                // listings at the front are begun, whatever is under way behind them
                 let mut open = 0;
                 for next in &mut ahead {
                     if let PendingPages::Prefix(prefix) = next {
@@ -52,7 +52,7 @@ impl SharedClient {
                         break;
                     }
                 }
-                while tasks.try_join_next().is_some() {} // what has ended is no longer kept
+                while tasks.try_join_next().is_some() {} // tasks that have ended are no longer kept
             }
             match ahead.pop_front() {
                 None => return Ok(()),
@@ -75,7 +75,7 @@ impl SharedClient {
         }
     }
 
-    /// Lists one prefix, page by page, as far as the caller asks.
+    /// Lists one prefix, page by page, as far as the receiver asks.
     async fn pages(
         self: Arc<SharedClient>,
         bucket: String,
@@ -112,11 +112,12 @@ impl SharedClient {
     }
 }
 
-/// Objects and prefixes of a page in the order of keys: all keys below a prefix are together, where the prefix is.
+/// Returns objects and prefixes of a page in the order of keys. All keys below a prefix are together, at the place of
+/// the prefix.
 fn sorted(root: &str, page: ListObjectsV2Output) -> Vec<PendingPages> {
     let mut found = Vec::new();
     for object in page.contents.unwrap_or_default() {
-        let Some(key) = object.key.filter(|key| !key.ends_with('/')) else { continue }; // a folder of the console
+        let Some(key) = object.key.filter(|key| !key.ends_with('/')) else { continue }; // a folder of the AWS console
         let path = key.strip_prefix(root).unwrap_or(&key).to_owned();
         let etag = bare(object.e_tag.as_deref().unwrap_or_default()).to_owned();
         let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Copies of resources on local disk, for code that needs paths.
+//! Copies of resources on the local disk, for code that needs paths.
 
 use super::folder;
 use super::link::{SharedClient, random};
@@ -13,19 +13,19 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that all copies of a process may have: 8 GiB.
+/// Largest size of all copies of a process together, in bytes: 8 GiB.
 const MAX_BYTES: u64 = 8 << 30;
 
-/// Files that one copy may have.
+/// Largest number of files of one copy.
 const MAX_FILES: usize = 100_000;
 
-/// Parts of objects that are read at once.
+/// Number of parts of objects that are read at once.
 const AT_ONCE: usize = 8;
 
 /// Beginning of the names of directories with copies.
 const NAME: &str = "edp-copies-";
 
-/// A copy; none before it is made. Locked while it is made.
+/// A copy, or `None` before it is made. It is locked while it is made.
 type CopySlot = Arc<Mutex<Option<Arc<Copy>>>>;
 
 /// All copies of a process.
@@ -36,10 +36,10 @@ pub(super) struct Mirrors {
     made: Arc<Mutex<CopiesMade>>,
 }
 
-/// A copy on the disk. It is removed when `Mirrors` has forgotten it and it is not in use.
+/// A copy on the disk. It is removed when `Mirrors` has forgotten it and no user has it any more.
 #[derive(Debug)]
 pub(super) struct Copy {
-    /// Its path, in a directory of its own.
+    /// Path of the copy, in a directory of its own.
     path: PathBuf,
     directory: PathBuf,
     bytes: u64,
@@ -73,8 +73,8 @@ impl Mirrors {
         Mirrors { scratch, slots: Mutex::default(), made: Arc::default() }
     }
 
-    /// The copy of a location, made by `copy` in a directory of its own if it is not there; others who ask for it wait.
-    /// Where there is no room for it, unused copies are removed first.
+    /// Returns the copy of a location. If there is none, `copy` makes it in a directory of its own, while other callers
+    /// wait. If there is no room for it, unused copies are removed first.
     pub(super) fn get(
         &self,
         bucket: &str,
@@ -96,7 +96,7 @@ impl Mirrors {
         };
         drop(slot);
         if made.is_err() {
-            // Names of which there are no copies are not kept: recipes may have any number of them.
+            // Names without a copy are not kept, since recipes may have any number of them.
             let mut slots = lock(&self.slots);
             if slots.get(&name).is_some_and(|slot| Arc::strong_count(slot) == 1 && lock(slot).is_none()) {
                 slots.remove(&name);
@@ -130,11 +130,11 @@ impl Mirrors {
         }
     }
 
-    /// Removes unused copies; returns whether there were any.
+    /// Removes unused copies. Returns true if there were any.
     fn remove_unused(&self) -> bool {
         let mut unused = Vec::new();
         lock(&self.slots).retain(|_, slot| {
-            // Those that are locked are being made.
+            // Copies that are locked are being made.
             let Ok(mut copied) = slot.try_lock() else { return true };
             match &*copied {
                 Some(one) if Arc::strong_count(one) > 1 => return true,
@@ -146,7 +146,7 @@ impl Mirrors {
         !unused.is_empty()
     }
 
-    /// Lets the next call make a new copy, if this one is still the one that is given out.
+    /// Makes the next call copy again, if this copy is still the current one.
     pub(super) fn forget(&self, bucket: &str, key: &str, copy: &Path) {
         let slot = lock(&self.slots).get(&[bucket.into(), key.into()]).cloned();
         if let Some(slot) = slot {
@@ -162,7 +162,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A directory beside which a locked file says that its process lives; both are removed when this is dropped.
+/// A directory with a locked file beside it, which tells that its process is alive. Both are removed when this is
+/// dropped.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
@@ -177,7 +178,7 @@ impl Directory {
             let path = scratch.join(format!("{NAME}{:016x}", random()));
             let mark = path.with_extension("lock");
             let locked = File::create_new(&mark)?;
-            // a sweeper may have been faster: then it removes the mark
+            // the sweep of another process may have been faster: then it removes the mark
             if locked.try_lock().is_ok() {
                 DirBuilder::new().mode(0o700).create(&path)?;
                 return Ok(Directory { path, mark, _locked: locked });
@@ -209,7 +210,7 @@ fn sweep(scratch: &Path) {
     }
 }
 
-/// The path of an object below a directory.
+/// Returns the path of an object below a directory.
 fn below(directory: &Path, at: &StorePlace, path: &str) -> Result<PathBuf, S3Error> {
     let mut file = directory.to_owned();
     for part in path.split('/') {
@@ -222,7 +223,8 @@ fn below(directory: &Path, at: &StorePlace, path: &str) -> Result<PathBuf, S3Err
 }
 
 impl SharedClient {
-    /// Copies an object, or all objects below a prefix, into a directory; gives the path of the copy, and its bytes.
+    /// Copies an object, or all objects below a prefix, into a directory. Returns the path of the copy and its size in
+    /// bytes.
     pub(super) async fn copy(
         self: &Arc<SharedClient>,
         bucket: &str,
@@ -233,7 +235,7 @@ impl SharedClient {
         let at = StorePlace::new(bucket, key);
         let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
         let root = below(into, &at, if name.is_empty() { bucket } else { name })?;
-        // The permission to read the object does not imply the one to list, nor the reverse.
+        // The permission to read an object does not imply the permission to list, nor the reverse.
         let single = if key.is_empty() { Ok(None) } else { self.head(bucket, key).await };
         let mut objects = Vec::new();
         if let Ok(Some(head)) = single {

@@ -7,28 +7,28 @@ use edp_protocol::text::NamedFile;
 use edp_store::{S3Error, S3Settings};
 use std::io;
 
-/// Refuses a file of credentials that cannot be opened, or is not a regular file: the SDK would wait for the process
+/// Refuses a file of credentials that cannot be opened, or is not a regular file. The SDK would wait for the process
 /// that opens the other end of a FIFO.
 ///
 /// # Errors
-/// Description of the problem.
+/// Returns an error that names the file and the reason.
 pub(super) fn check_credentials(settings: &S3Settings) -> Result<(), S3Error> {
     let Some(file) = &settings.credentials else { return Ok(()) };
     regular::open(file).map(drop).map_err(|error| {
         let what = format!("{}: {error}", NamedFile(file));
         match error.kind() {
-            // It may come later, as the secrets of a container do.
+            // It may appear later, as the secrets of a container do.
             io::ErrorKind::NotFound => S3Error::NoCredentials(format!("store.s3.credentials: {what}")),
             _ => S3Error::Settings { key: "credentials", what },
         }
     })
 }
 
-/// Finds out whether the profile of the settings is there: credentials in the environment would be used in its place
-/// otherwise, unnoticed.
+/// Checks that the profile of the settings exists. Otherwise credentials of the environment would be used in its place,
+/// unnoticed.
 ///
 /// # Errors
-/// It is not, or the files cannot be read.
+/// Returns an error if there is no such profile, or the files cannot be read.
 #[allow(deprecated)] // the names that replace these are in a crate that the SDK does not hand on
 pub fn check_profile(settings: &S3Settings) -> Result<(), S3Error> {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
@@ -52,7 +52,7 @@ pub fn check_profile(settings: &S3Settings) -> Result<(), S3Error> {
             };
             fail(format!("there is no profile '{}' in {places}", name.escape_debug()))
         }
-        // the message may show a line, and a secret with it
+        // the message may contain a line with a secret
         Err(_) => fail("the AWS configuration files cannot be read".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! Putting granules: exactly once, even if several workers put the same one and replies are lost.
+//! Putting granules exactly once, even if several workers put the same one and replies are lost.
 
 use super::error::CallFailure;
 use super::link::{Call, CallTries, SharedClient};
@@ -18,39 +18,39 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// From this size on, in MiB, a granule is uploaded in parts.
+/// Size in MiB from which on a granule is uploaded in parts, unless the settings state another.
 const MULTIPART: u32 = 256;
 
-/// Bytes of a part: 10,000 of them are the most that an upload may have.
+/// Smallest size of a part in bytes. An upload may have at most 10,000 parts.
 const PART: u64 = 16 << 20;
 
-/// Parts of one upload that are under way at once.
+/// Number of parts of one upload that are sent at once.
 const AT_ONCE: usize = 4;
 
-/// What an object's metadata call the id of its recipe.
+/// Key in an object's metadata for the id of its recipe.
 pub(super) const RECIPE_ID: &str = "recipe-id";
 
 const TYPE: &str = "application/x-netcdf";
 
-/// A file to be put.
+/// A file that is to be put.
 pub(super) struct Upload<'a> {
     file: &'a Path,
     bucket: &'a str,
     key: &'a str,
     recipe_id: &'a str,
-    /// The object must not be there yet.
+    /// True if the object must not exist yet.
     conditional: bool,
     size: u64,
     kind: Checksums,
     /// Checksum (in base64) of the file, or of each of its parts.
     checksums: Vec<String>,
-    /// Bytes of each part; none if it is put whole.
+    /// Size of each part in bytes; `None` if it is put as a whole.
     part: Option<u64>,
 }
 
 impl<'a> Upload<'a> {
-    /// Reads the file once, for its checksums: they are sent before the bytes, so that the store can refuse what was
-    /// damaged on the way, and so that nothing has to be computed while the line waits.
+    /// Reads the file once for its checksums. They are sent before the bytes, so that the store can refuse bytes that
+    /// were damaged on the way, and so that the connection does not wait for any computation.
     pub(super) fn new(
         file: &'a Path,
         [bucket, key]: [&'a str; 2],
@@ -89,7 +89,7 @@ impl<'a> Upload<'a> {
         Ok(Upload { file, bucket, key, recipe_id, conditional: false, size, kind, checksums, part })
     }
 
-    /// A checksum as the header of SHA-256, or as that of MD5.
+    /// Returns a checksum as the header of SHA-256, or as that of MD5.
     fn headers(&self, checksum: &str) -> (Option<String>, Option<String>) {
         match self.kind {
             Checksums::Sha256 => (Some(checksum.to_owned()), None),
@@ -101,7 +101,7 @@ impl<'a> Upload<'a> {
         Call { action, permission: "s3:PutObject", bucket: self.bucket, key: self.key, bytes }
     }
 
-    /// A stretch of the file, read as it is sent.
+    /// Returns a range of the file as a body that is read while it is sent.
     async fn body(&self, offset: u64, length: u64) -> Result<ByteStream, CallFailure> {
         let body = ByteStream::read_from().path(self.file).offset(offset).length(Length::Exact(length)).build().await;
         body.map_err(|error| {
@@ -112,8 +112,8 @@ impl<'a> Upload<'a> {
 }
 
 impl SharedClient {
-    /// Puts a file if nothing is there, or in any case if `replace`; `conditions` says whether the store may be told
-    /// the condition, or has to be asked before.
+    /// Puts a file if there is no such object, or in any case if `replace` is true. `conditions` tells whether the
+    /// condition can be sent to the store, or has to be checked first.
     pub(super) async fn put(
         &self,
         mut upload: Upload<'_>,
@@ -134,7 +134,7 @@ impl SharedClient {
             match put {
                 Ok(()) => return Ok(Committed::New),
                 Err(error) if upload.conditional && error.status() == Some(412) => return Ok(Committed::AlreadyThere),
-                // another client writes the same key right now: trying again tells which one was first
+                // another client writes the same key at this moment: the next try shows which one was first
                 Err(S3Error::Failed { status: Some(409), what, .. }) => {
                     self.again(&call, &mut tries, CallFailure::conflict(what)).await?;
                 }
@@ -143,7 +143,7 @@ impl SharedClient {
         }
     }
 
-    /// The request for a whole object, but for its content and what is said of that.
+    /// Makes the request for a whole object, without its content and the properties of that.
     pub(super) fn put_object(
         &self,
         client: &Client,
@@ -198,7 +198,7 @@ impl SharedClient {
         let id = begun.await?.upload_id.unwrap_or_default();
         let result = self.send_and_complete(upload, part, &id).await;
         if result.is_err() {
-            // as good as we can: what stays is aborted by the coordinator, or by a rule of the bucket
+            // best effort: an upload that remains is aborted by the coordinator, or by a rule of the bucket
             if let Err(error) = self.abort(upload.bucket, upload.key, &id).await {
                 tracing::warn!("an upload of s3://{}/{} stays: {error}", upload.bucket, upload.key);
             }
@@ -231,7 +231,7 @@ impl SharedClient {
             .buffered(AT_ONCE)
             .try_collect::<Vec<_>>()
             .await?;
-        // putting the parts together takes a store some time
+        // the store needs some time to put the parts together
         let completed = self.call(upload.call("complete its upload", upload.size / 16), async |client| {
             let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
             let request = client
@@ -246,7 +246,7 @@ impl SharedClient {
             Ok(())
         });
         match completed.await {
-            // The reply to a completion that took place was lost, or the upload was aborted.
+            // The reply to a successful completion was lost, or the upload was aborted.
             Err(error) if error.status() == Some(404) => match self.head(upload.bucket, upload.key).await? {
                 Some(head) if head.size == upload.size && head.recipe_id.as_deref() == Some(upload.recipe_id) => Ok(()),
                 _ => Err(error),
@@ -255,7 +255,7 @@ impl SharedClient {
         }
     }
 
-    /// Forgets an upload in parts; one that is not there any more is forgotten.
+    /// Aborts a multipart upload. It is not an error if it does not exist any more.
     pub(super) async fn abort(&self, bucket: &str, key: &str, id: &str) -> Result<(), S3Error> {
         let call =
             Call { action: "abort an upload of it", permission: "s3:AbortMultipartUpload", bucket, key, bytes: 0 };

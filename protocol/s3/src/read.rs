@@ -1,4 +1,4 @@
-//! Reading objects, in parts of one version.
+//! Reading of objects, in parts of one version.
 
 use super::bare;
 use super::error::CallFailure;
@@ -8,22 +8,22 @@ use aws_sdk_s3::primitives::ByteStream;
 use edp_store::{S3Error, StorePlace};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-/// Bytes of a part.
+/// Size of a part in bytes.
 pub(super) const PART: usize = 8 << 20;
 
-/// Parts of one object that are read at once.
+/// Number of parts of one object that are read at once.
 const AT_ONCE: usize = 4;
 
-/// The beginning of an object.
+/// An object of which the beginning was read.
 struct ObjectStart {
-    /// As long as the object; the beginning is filled.
+    /// As long as the object, with its beginning filled.
     buffer: Vec<u8>,
     filled: usize,
     etag: String,
 }
 
 impl SharedClient {
-    /// A whole object, in memory; with an entity tag, that version or none.
+    /// Reads a whole object into memory. With an entity tag, only that version is accepted.
     pub(super) async fn read(
         &self,
         bucket: &str,
@@ -52,14 +52,14 @@ impl SharedClient {
                     filled: 0,
                     etag: bare(answer.e_tag.as_deref().unwrap_or_default()).into(),
                 };
-                // what is missing is asked for again below
+                // missing bytes are requested again below
                 let _ = fill(&mut answer.body, &mut first.buffer, &mut first.filled).await;
                 Ok(first)
             }
         });
         let mut first = match first.await {
             Err(error) if error.status() == Some(412) => return Err(self.changed(bucket, key, etag).await),
-            // there is no first byte of nothing
+            // an empty object has no first byte
             Err(error) if error.status() == Some(416) => {
                 return match self.head(bucket, key).await? {
                     Some(head)
@@ -85,7 +85,7 @@ impl SharedClient {
         Ok(first.buffer)
     }
 
-    /// Fills a buffer from an offset on, of one version; what was read of it before a connection broke is kept.
+    /// Fills a buffer from an offset of one version. Bytes that were read before a connection failed are kept.
     pub(super) async fn read_part(
         &self,
         bucket: &str,
@@ -131,7 +131,7 @@ impl SharedClient {
         Ok(())
     }
 
-    /// The error for a version that is no longer there; names the one that is, if it can be found out.
+    /// Returns the error for a version that no longer exists. It names the present one if that can be found out.
     async fn changed(&self, bucket: &str, key: &str, planned: Option<&str>) -> S3Error {
         match self.head(bucket, key).await {
             Ok(Some(head)) => S3Error::Changed {
@@ -149,7 +149,7 @@ fn get<'a>(bucket: &'a str, key: &'a str, bytes: u64) -> Call<'a> {
     Call { action: "read it", permission: "s3:GetObject", bucket, key, bytes }
 }
 
-/// Size of the whole object that an answer is a part of.
+/// Returns the size of the whole object, from an answer with a part of it.
 fn total(answer: &GetObjectOutput) -> Option<u64> {
     match &answer.content_range {
         Some(range) => range.rsplit_once('/')?.1.parse().ok(),
@@ -157,7 +157,7 @@ fn total(answer: &GetObjectOutput) -> Option<u64> {
     }
 }
 
-/// So many zero bytes, if there is the memory.
+/// Allocates a number of zero bytes; `None` if there is not enough memory.
 fn reserve(length: u64) -> Option<Vec<u8>> {
     let length = usize::try_from(length).ok()?;
     let mut buffer = Vec::new();
@@ -166,7 +166,7 @@ fn reserve(length: u64) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-/// Fills a buffer from a body, and says after each piece how much is there.
+/// Fills a buffer from a body, and updates the number of bytes after each piece.
 async fn fill(body: &mut ByteStream, buffer: &mut [u8], filled: &mut usize) -> Result<(), CallFailure> {
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(|error| CallFailure::broken(super::error::causes(&error)))?;
@@ -179,7 +179,7 @@ async fn fill(body: &mut ByteStream, buffer: &mut [u8], filled: &mut usize) -> R
     if *filled < buffer.len() { Err(CallFailure::broken("the body ended early")) } else { Ok(()) }
 }
 
-/// An entity tag as a header has it.
+/// Returns an entity tag in quotes, as headers have it.
 fn quoted(etag: &str) -> String {
     if etag.ends_with('"') { etag.into() } else { format!("\"{etag}\"") }
 }

@@ -1,34 +1,34 @@
-//! What is said of objects when they are written, beside their content.
+//! Properties of objects that are sent when they are written, beside their content.
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use edp_store::{S3Error, S3Settings};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Checksums that go with bytes to a store, so that it can refuse what was damaged on the way.
+/// Checksums that are sent to a store with the bytes, so that it can refuse bytes that were damaged on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checksums {
     /// SHA-256 in headers of their own, which the store keeps with the object.
     Sha256,
-    /// MD5 in `Content-MD5`, which stores know that refuse the headers of the others.
+    /// MD5 in `Content-MD5`, which stores know that refuse the other headers.
     Md5,
 }
 
-/// Settings of writing, checked.
+/// The checked settings of writing.
 #[derive(Debug)]
 pub(super) struct Writing {
     pub(super) sse: Option<ServerSideEncryption>,
     pub(super) kms_key: Option<String>,
     pub(super) storage_class: Option<StorageClass>,
     pub(super) acl: Option<ObjectCannedAcl>,
-    /// The store refuses the headers of SHA-256.
+    /// True once the store has refused the headers of SHA-256.
     only_md5: AtomicBool,
 }
 
 impl Writing {
-    /// From the settings.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// One of them has a value that there is not, or contradicts another.
+    /// Returns an error if one of them has an unknown value, or contradicts another.
     pub(super) fn new(settings: &S3Settings) -> Result<Writing, S3Error> {
         let fail = |key, what: String| Err(S3Error::Settings { key, what });
         let (sse, key) = (settings.sse.as_deref(), settings.sse_kms_key.as_deref());
@@ -54,19 +54,19 @@ impl Writing {
         Ok(Writing {
             sse,
             kms_key: key.map(str::to_owned),
-            // stores other than AWS's have classes of their own
+            // stores other than AWS have storage classes of their own
             storage_class: settings.storage_class.as_deref().map(StorageClass::from),
             acl,
             only_md5: AtomicBool::new(false),
         })
     }
 
-    /// The checksums that the store takes, as far as is known.
+    /// Returns the kind of checksums that the store accepts, as far as is known.
     pub(super) fn checksums(&self) -> Checksums {
         if self.only_md5.load(Ordering::Relaxed) { Checksums::Md5 } else { Checksums::Sha256 }
     }
 
-    /// The store has taken `Content-MD5` where it had refused the headers of SHA-256.
+    /// Records that the store has accepted `Content-MD5` after it had refused the headers of SHA-256.
     pub(super) fn use_md5(&self) {
         if !self.only_md5.swap(true, Ordering::Relaxed) {
             tracing::info!("the store refuses x-amz-checksum-sha256: Content-MD5 goes with what is written");

@@ -1,4 +1,25 @@
-//! Reading at offsets, listing, and committing what must not exist yet.
+//! Access to the places that locations name: file systems of this machine, and stores of objects (S3).
+//!
+//! ```text
+//! Stores ─┬─ Files         local paths, perhaps beneath given roots only (crate edp-files)
+//!         └─ ObjectStore   s3://bucket/key, connected to at the first use
+//! ```
+//!
+//! [`Stores`] reads files and objects at offsets, inspects them, makes local copies of what code needs as paths, and
+//! puts a granule under a name that must not be taken yet. What is particular to S3 is behind the trait
+//! [`ObjectStore`]; the client that implements it is a crate of its own, so that programs without it have no network.
+//! [`local`] lists directories.
+//!
+//! ```
+//! use edp_store::Stores;
+//!
+//! let directory = tempfile::tempdir()?;
+//! let location = edp_protocol::Location::Local(directory.path().join("cfg.yaml"));
+//! let stores = Stores::default();
+//! stores.write(&location, b"model_timestep: 3600\n")?;
+//! assert_eq!(stores.read(&location, 1 << 20)?, b"model_timestep: 3600\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod local;
 mod objects;
@@ -27,26 +48,28 @@ pub struct Head {
     pub size: u64,
     /// Entity tag of an object on S3.
     pub etag: Option<String>,
-    /// When it was written last.
+    /// Time of the last modification.
     pub modified: std::time::SystemTime,
-    /// Id of the recipe that it is the granule of, as the object's metadata have it; files have it inside.
+    /// Id of the recipe of which it is the granule, from the metadata of an object. It is absent for local files, which
+    /// state it inside.
     pub recipe_id: Option<String>,
-    /// SHA-256 of the object's content that its store keeps; only where it was asked for, by
+    /// SHA-256 of an object's content that its store keeps. It is there only if it was asked for, by
     /// [`Stores::head_with_checksum`].
     pub checksum: Option<Checksum>,
 }
 
-/// A SHA-256 that a store keeps of an object: it was computed of the bytes as they were stored.
+/// A SHA-256 that a store keeps with an object. The store has computed it of the bytes that it has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Checksum {
-    /// Of the whole object.
+    /// The digest of the whole object.
     Whole(Digest),
-    /// Of the digests of the parts that it was uploaded in, as the store writes it: base64, a hyphen, their number.
+    /// The digest of the digests of the parts in which the object was uploaded, as the store writes it: base64, a
+    /// hyphen, and their number.
     OfParts(String),
 }
 
 impl Checksum {
-    /// From base64 as S3 gives it; nothing if it is not such a text.
+    /// Parses the base64 text that S3 gives. Returns `None` if it is malformed.
     pub fn parse(text: &str) -> Option<Checksum> {
         if text.contains('-') {
             return (text.len() <= 64).then(|| Checksum::OfParts(text.to_owned()));
@@ -55,7 +78,7 @@ impl Checksum {
         Some(Checksum::Whole(Digest::from_bytes(&bytes.try_into().ok()?)))
     }
 
-    /// The digest of the whole, if it is that.
+    /// Returns the digest if it is that of the whole object.
     pub fn whole(&self) -> Option<&Digest> {
         match self {
             Checksum::Whole(digest) => Some(digest),
@@ -64,16 +87,16 @@ impl Checksum {
     }
 }
 
-/// The reason why a store did not do what was asked.
+/// The reason why an operation on a store has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The location cannot be understood.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// A local file.
+    /// An operation on a local file has failed.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
@@ -81,27 +104,27 @@ pub enum StoreError {
     /// A granule could not be committed to a local directory.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// It is larger than such a thing may be.
+    /// The file or object is larger than it may be.
     #[error("{location}: larger than the {limit} bytes that it may have")]
     TooLarge {
-        /// Where.
+        /// Location of the file or object.
         location: Location,
-        /// The limit.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// Another version is there than the one that was asked for.
+    /// The object is another version than the one that was asked for.
     #[error(
         "{location}: it is not the one that was planned with (entity tag {found}, planned with {planned}): plan again"
     )]
     Changed {
-        /// Where.
+        /// Location of the object.
         location: Location,
-        /// Entity tag there, if the store says it.
+        /// Entity tag of the present version, as far as the store states it.
         found: String,
         /// Entity tag in the recipe.
         planned: String,
     },
-    /// S3.
+    /// An operation on S3 has failed.
     #[error(transparent)]
     S3(S3Error),
 }
@@ -118,7 +141,7 @@ impl From<S3Error> for StoreError {
 }
 
 impl StoreError {
-    /// Whether the thing is not there.
+    /// Returns true if the file or object does not exist.
     pub fn is_missing(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
@@ -127,7 +150,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the store or the system refuses what was asked for, for want of a permission.
+    /// Returns true if the store or the operating system denies permission.
     pub fn is_denied(&self) -> bool {
         match self {
             StoreError::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
@@ -136,46 +159,46 @@ impl StoreError {
         }
     }
 
-    /// Whether conditional writes are impossible there: the store ignores conditions, or its settings
-    /// cannot be used.
+    /// Returns true if conditional writes are impossible there: the store ignores conditions, or its settings cannot be
+    /// used.
     pub fn forbids_commits(&self) -> bool {
         matches!(self, StoreError::S3(error) if matches!(error, S3Error::IgnoresConditions { .. }) || error.is_of_settings())
     }
 
-    /// Whether it concerns everything in this store, not what was asked for: without settings or credentials that can
-    /// be used, nothing else is given out either.
+    /// Returns true if the error concerns everything in this store: without valid settings or credentials nothing can
+    /// be read from it.
     pub fn is_of_access(&self) -> bool {
         use S3Error::{NoCredentials, Settings, Start};
         matches!(self, StoreError::S3(Start(_) | NoCredentials(_) | Settings { .. }))
     }
 
-    /// Whether the store cannot be used: it does not answer, has no such bucket, or refuses what was asked, for want of
-    /// credentials or of a permission, say. What is to be changed then is not what was asked for.
+    /// Returns true if the store cannot be used: it does not answer, has no such bucket, or denies the request, for
+    /// want of credentials or a permission, for example. Then the request itself is not what has to be changed.
     pub fn is_unusable(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_unusable())
     }
 
-    /// Whether the same may succeed later.
+    /// Returns true if the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         matches!(self, StoreError::S3(error) if error.is_transient())
     }
 }
 
-/// All places that locations name: file systems of this machine, and S3. Clones share connections. Every call blocks,
-/// has a deadline, and must not be made from within an asynchronous task.
+/// Access to all places that locations name: file systems of this machine, and S3. Clones share connections. Every call
+/// blocks and has a deadline; it must not be made from within an asynchronous task.
 #[derive(Debug, Clone)]
 pub struct Stores {
     settings: StoreSettings,
     files: Files,
     begin: ConnectClient,
-    /// Begun with the first location on S3.
+    /// The client of S3, which is made at the first use.
     s3: Arc<OnceLock<LazyClient>>,
 }
 
-/// The client of S3, or why there is none.
+/// The client of S3, or the reason why there is none.
 type LazyClient = Result<Box<dyn ObjectStore>, Arc<S3Error>>;
 
-/// Files of this machine alone.
+/// The default has the files of this machine alone.
 impl Default for Stores {
     fn default() -> Stores {
         Stores::new(&StoreSettings::default(), |_| Err(S3Error::NoClient))
@@ -183,25 +206,25 @@ impl Default for Stores {
 }
 
 impl Stores {
-    /// Stores as the settings have them; `begin` gives the client of S3 when it is first needed.
+    /// Makes stores by the settings. `begin` makes the client of S3 when it is first needed.
     pub fn new(settings: &StoreSettings, begin: ConnectClient) -> Stores {
         Stores { settings: settings.clone(), files: Files::default(), begin, s3: Arc::default() }
     }
 
-    /// The same stores with these files of this machine alone.
+    /// Returns the same stores, with these local files only.
     pub fn confined(self, files: Files) -> Stores {
         Stores { files, ..self }
     }
 
-    /// Files of this machine.
+    /// Returns the access to local files.
     pub fn files(&self) -> &Files {
         &self.files
     }
 
-    /// S3, connected to at the first call.
+    /// Returns the client of S3, which connects at the first call.
     ///
     /// # Errors
-    /// Its settings cannot be used, now or at the first call.
+    /// Returns an error if the client could not be made, now or at the first call.
     pub fn s3(&self) -> Result<&dyn ObjectStore, StoreError> {
         let s3 = self.s3.get_or_init(|| (self.begin)(&self.settings).map_err(Arc::new));
         match s3 {
@@ -210,10 +233,10 @@ impl Stores {
         }
     }
 
-    /// Size and version of the file or object at a location; `None` if there is none.
+    /// Returns size and version of the file or object at a location, or `None` if there is none.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// Returns an error if it cannot be inspected.
     pub fn head(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
@@ -233,11 +256,11 @@ impl Stores {
         }
     }
 
-    /// The same, with the checksum that S3 keeps of the object. Objects that are encrypted by a key of KMS need
-    /// `kms:Decrypt` for that.
+    /// Returns the same as [`Stores::head`], with the checksum that S3 keeps of an object. For objects that are
+    /// encrypted by a key of KMS this requires the permission `kms:Decrypt`.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// Returns an error if it cannot be inspected.
     pub fn head_with_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         match at {
             Location::Local(_) => self.head(at),
@@ -245,11 +268,11 @@ impl Stores {
         }
     }
 
-    /// The same, without the checksum where the store does not give it out to us: what it is asked for costs rights
-    /// that a look at the object does not.
+    /// Returns the same as [`Stores::head_with_checksum`], but without the checksum if the store does not give it to
+    /// us: it requires permissions that inspecting the object does not.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// Returns an error if it cannot be inspected.
     pub fn head_with_any_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         match at {
             Location::Local(_) => self.head(at),
@@ -257,11 +280,12 @@ impl Stores {
         }
     }
 
-    /// Opens a file or an object for reading; an object is in memory when this returns. With an entity tag, only
-    /// that version of an object is given.
+    /// Opens a file or an object for reading. An object is in memory when this returns. With an entity tag, only that
+    /// version of an object is accepted.
     ///
     /// # Errors
-    /// It is not there, no regular file, another version, or larger than `limit` bytes.
+    /// Returns an error if it does not exist, is not a regular file, is another version, or is larger than `limit`
+    /// bytes.
     pub fn open(&self, at: &Location, etag: Option<&str>, limit: u64) -> Result<Box<dyn ReadAt>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
@@ -275,10 +299,10 @@ impl Stores {
         Ok(Box::new(file))
     }
 
-    /// The bytes of a small file or object.
+    /// Reads a small file or object.
     ///
     /// # Errors
-    /// It is not there, or larger than `limit` bytes.
+    /// Returns an error if it does not exist, or is larger than `limit` bytes.
     pub fn read(&self, at: &Location, limit: u64) -> Result<Vec<u8>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
@@ -293,11 +317,11 @@ impl Stores {
         Ok(bytes)
     }
 
-    /// The same of a list that the user names: it may also come through a pipe, as [`edp_files::regular::read_named`]
-    /// says. What a recipe names is never read by this.
+    /// Reads a list that the user names. It may also come through a pipe, see [`edp_files::regular::read_named`]. Files
+    /// that a recipe names are never read by this function.
     ///
     /// # Errors
-    /// Those of [`Stores::read`].
+    /// Returns the errors of [`Stores::read`].
     pub fn read_list(&self, at: &Location, limit: u64) -> Result<Vec<u8>, StoreError> {
         let Location::Local(path) = at else { return self.read(at, limit) };
         edp_files::regular::read_named(path, limit).map_err(|source| match source.kind() {
@@ -306,12 +330,12 @@ impl Stores {
         })
     }
 
-    /// A local path where the file, or everything below the directory, at a location can be read: itself if it is
-    /// local, to be read through [`Stores::files`]; on S3 a copy of it, made at the first call and removed with the
-    /// last clone of these stores.
+    /// Returns a local path where the file, or everything below the directory, at a location can be read. A local
+    /// location is itself the path, to be read through [`Stores::files`]. A location on S3 is copied at the first call;
+    /// the copy is removed with the last clone of these stores.
     ///
     /// # Errors
-    /// It is not there, or cannot be copied.
+    /// Returns an error if there is nothing, or it cannot be copied.
     pub fn mirror(&self, at: &Location) -> Result<PathBuf, StoreError> {
         match at {
             Location::Local(path) => Ok(path.clone()),
@@ -319,19 +343,19 @@ impl Stores {
         }
     }
 
-    /// Lets the next call of [`Stores::mirror`] copy a location on S3 anew, because this copy is not what was expected
-    /// (its digest differs). Copies that others use stay.
+    /// Makes the next call of [`Stores::mirror`] copy a location on S3 again, because this copy is not the expected one
+    /// (its digest differs). Copies that others use remain.
     pub fn forget(&self, at: &Location, copy: &Path) {
         if let (Location::S3 { bucket, key }, Ok(s3)) = (at, self.s3()) {
             s3.forget(bucket, key, copy);
         }
     }
 
-    /// Finds out whether a store heeds the conditions by which granules below a location are written once. Local
-    /// directories are tried by [`commit::check`].
+    /// Finds out whether a store respects the conditions by which granules below a location are written only once.
+    /// Local directories are tried by [`edp_files::commit::check`].
     ///
     /// # Errors
-    /// It ignores or refuses them, may not be written to, or does not answer.
+    /// Returns an error if the store ignores or refuses conditions, may not be written to, or does not answer.
     pub fn check_conditions(&self, at: &Location) -> Result<(), StoreError> {
         match at {
             Location::Local(_) => Ok(()),
@@ -340,10 +364,10 @@ impl Stores {
     }
 
     /// Puts a local file, the granule of the recipe `recipe_id`, to a location on S3 if nothing is there, or in any
-    /// case if `replace`. Local granules are committed by [`commit::Part`].
+    /// case if `replace` is true. Local granules are committed by [`edp_files::commit::PartialFile`].
     ///
     /// # Errors
-    /// The object store refuses it, does not answer in time, or ignores conditions.
+    /// Returns an error if the store refuses the object, does not answer in time, or ignores conditions.
     pub fn put(&self, file: &Path, at: &Location, recipe_id: &str, replace: bool) -> Result<Committed, StoreError> {
         let Location::S3 { bucket, key } = at else {
             let source =

@@ -1,4 +1,4 @@
-//! Files of this machine.
+//! Listing of directories of this machine.
 
 use edp_files::regular;
 use std::collections::HashMap;
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// How often one directory is listed when several links lead to it; links in a knot could otherwise lead to it without
-/// end.
+/// Number of times that one directory is listed if several links lead to it. Links that lead to each other could
+/// otherwise make the listing endless.
 const VISITS: u32 = 8;
 
 /// A file found by [`list`].
@@ -17,16 +17,16 @@ const VISITS: u32 = 8;
 pub struct ListedFile<'a> {
     /// Path below the root, with `/` between its parts.
     pub path: &'a str,
-    /// The same with the root before it, as the system is asked for it.
+    /// The same path with the root before it, for the operating system.
     file: &'a Path,
 }
 
 impl ListedFile<'_> {
-    /// Size in bytes and time of the last modification, of what a link points to. Asked for only when needed: it costs
-    /// one system call a file.
+    /// Returns size in bytes and time of the last modification; for a link, those of its target. It is a separate call,
+    /// since it takes one system call for each file.
     ///
     /// # Errors
-    /// The file has vanished or cannot be looked at.
+    /// Returns an error if the file has vanished or cannot be inspected.
     pub fn version(&self) -> io::Result<(u64, SystemTime)> {
         let found = fs::metadata(self.file)?;
         Ok((found.len(), found.modified()?))
@@ -37,58 +37,57 @@ impl ListedFile<'_> {
         edp_protocol::name::base_name(self.path)
     }
 
-    /// The path without its last part and the slash before that; empty for files in the root itself.
+    /// The path without its last part and the slash before that. It is empty for files in the root itself.
     pub fn directory(&self) -> &str {
         self.path.rsplit_once('/').map_or("", |(directory, _)| directory)
     }
 }
 
-/// Something below the root that could not be listed; the listing went on without it.
+/// An entry below the root that could not be listed. The listing went on without it.
 #[derive(Debug, thiserror::Error)]
 pub enum Skipped {
-    /// A directory, or an entry whose kind cannot be found out.
+    /// A directory that cannot be listed, or an entry whose kind cannot be determined.
     #[error("{}: {source}; what is there was not seen", path.display())]
     Unreadable {
-        /// Where.
+        /// Path of the directory or entry.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// A name that is no UTF-8 text: no task list can hold it.
+    /// A name that is not UTF-8 text, so that no task list can contain it.
     #[error("{}: the name is not UTF-8 text; rename it", .0.display())]
     NotUtf8(PathBuf),
-    /// A link to a directory in which it lies itself.
+    /// A link to a directory that contains the link.
     #[error("{}: the link leads back to a directory above it; not followed", .0.display())]
     Loop(PathBuf),
-    /// A FIFO, a socket or a device: these are not read.
+    /// A FIFO, a socket or a device. These are not read.
     #[error("{}: {source}; it was left out", path.display())]
     NoFile {
-        /// Where.
+        /// Path of the entry.
         path: PathBuf,
-        /// What it is.
+        /// An error that says what it is.
         source: io::Error,
     },
-    /// A directory that many links lead to.
+    /// A directory to which many links lead.
     #[error("{}: the same directory was listed {VISITS} times under other names; not listed again", .0.display())]
     TooManyLinks(PathBuf),
 }
 
 /// One directory on the way down.
 struct DirectoryLevel {
-    /// Device and inode: the directory itself, whatever the name it was reached by.
+    /// Device and inode, which identify the directory whatever name has led to it.
     identity: (u64, u64),
-    /// Its entries, not visited yet, last name first.
+    /// Entries that are not visited yet, the last name first.
     names: Vec<(String, fs::FileType)>,
-    /// Length of its path below the root.
+    /// Length of the directory's path below the root.
     length: usize,
 }
 
-/// Visits all files below a directory, in the order of their names, following links to files and directories.
-///
-/// Parts that cannot be listed are returned, in the order they were met.
+/// Visits all files below a directory in the order of their names, and follows links to files and directories. Returns
+/// the entries that could not be listed, in the order in which they were met.
 ///
 /// # Errors
-/// The root itself cannot be listed.
+/// Returns an error if the root itself cannot be listed.
 pub fn list(root: &Path, mut visit: impl FnMut(ListedFile<'_>)) -> io::Result<Vec<Skipped>> {
     let mut skipped = Vec::new();
     let mut visits = HashMap::new();
@@ -144,7 +143,8 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Names and kinds of a directory's entries, last name first; the kind is the entry's own, not that of a link's target.
+/// Returns names and kinds of a directory's entries, the last name first. The kind is that of the entry itself, not of
+/// a link's target.
 fn names(directory: &Path, skipped: &mut Vec<Skipped>) -> io::Result<Vec<(String, fs::FileType)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -1,25 +1,25 @@
-//! What goes wrong with S3.
+//! Errors of S3.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The reason why S3 did not do what was asked. Nothing in it is secret.
+/// The reason why an operation on S3 has failed. Nothing in it is secret.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
-    /// This program was not set up to reach S3.
+    /// This program was set up without a client of S3.
     #[error("this program cannot reach S3")]
     NoClient,
-    /// It could not be begun with.
+    /// The client of S3 could not be made.
     #[error("S3 cannot be used: {0}")]
     Start(Arc<S3Error>),
     /// The settings cannot be used.
     #[error("settings, store.s3.{key}: {what}")]
     Settings {
-        /// Which one.
+        /// Key of the setting.
         key: &'static str,
-        /// What is wrong, and what to write.
+        /// Description of the problem, with advice on what to write.
         what: String,
     },
     /// Neither the settings nor the usual places have credentials.
@@ -28,78 +28,78 @@ pub enum S3Error {
          a role of this machine, or store.s3.anonymous for open buckets"
     )]
     NoCredentials(String),
-    /// A local file or directory, or threads.
+    /// An operation on a local file or directory has failed, or a thread could not be started.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// It was given up on request.
+    /// The operation was cancelled on request.
     #[error("{at}: stopped before it was copied")]
     Cancelled {
-        /// Where.
+        /// The object or prefix.
         at: StorePlace,
     },
     /// There is no such object.
     #[error("{at}: there is no such object")]
     Missing {
-        /// Where.
+        /// The object that is missing.
         at: StorePlace,
     },
     /// There is no such bucket.
     #[error("s3://{bucket}: there is no such bucket; check its name, and the endpoint and region of store.s3")]
     NoBucket {
-        /// Its name.
+        /// Name of the bucket.
         bucket: String,
     },
-    /// The store does not allow it.
+    /// The store denies permission.
     #[error("{at}: not allowed to {action} ({code}): {advice}")]
     Denied {
-        /// Where.
+        /// The object or prefix.
         at: StorePlace,
-        /// The operation that failed.
+        /// The operation that was denied.
         action: &'static str,
         /// The store's code and message.
         code: Box<str>,
-        /// The permission that it takes on AWS.
+        /// The permission that the operation requires on AWS.
         permission: &'static str,
-        /// What may be the cause, and what to do about it.
+        /// A possible cause, and advice on what to do about it.
         advice: Box<str>,
     },
-    /// Another version is there than the one that was asked for, or it was replaced while it was read.
+    /// The object is another version than the one that was asked for, or it was replaced while it was read.
     #[error("{at}: another version is there (entity tag {found}) than the one asked for ({planned})")]
     Changed {
-        /// Where.
+        /// The object that has changed.
         at: StorePlace,
-        /// Entity tag there.
+        /// Entity tag of the present version.
         found: String,
         /// Entity tag that was asked for.
         planned: String,
     },
-    /// It is larger than such a thing may be.
+    /// The object is larger than it may be.
     #[error("{at}: larger than the {limit} bytes that it may have")]
     TooLarge {
-        /// Where.
+        /// The object that is too large.
         at: StorePlace,
-        /// The limit, in bytes.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// It has more objects than a copy may have.
+    /// There are more objects than a copy may have.
     #[error("{at}: more than the {limit} objects that a copy may have; name a smaller prefix")]
     TooMany {
-        /// The prefix.
+        /// The prefix of the objects.
         at: StorePlace,
-        /// The limit.
+        /// Largest permitted number of objects.
         limit: usize,
     },
     /// A key cannot become a path below a directory.
     #[error("{at}: part '{part}' of the key would lead outside of the copy's directory; not copied")]
     Escapes {
-        /// The object.
+        /// The object with that key.
         at: StorePlace,
-        /// The part of its key.
+        /// The offending part of its key.
         part: String,
     },
     /// The store writes although a condition forbids it, or does not know conditions.
@@ -108,25 +108,25 @@ pub enum S3Error {
          granules; use a store that heeds it, or set store.s3.unconditional"
     )]
     IgnoresConditions {
-        /// The bucket that was tried.
+        /// Name of the bucket that was tried.
         bucket: String,
     },
-    /// Anything else that it answered, or that it did not answer.
+    /// The store gave another error, or did not answer.
     #[error("{at}: could not {action}: {what} (tried {tries} in {elapsed:.1?}){}", advice(*transient))]
     Failed {
-        /// Where.
+        /// The object or prefix.
         at: StorePlace,
-        /// The operation that failed.
+        /// The operation that has failed.
         action: &'static str,
-        /// Status of the answer, if there was one.
+        /// HTTP status of the answer, if there was one.
         status: Option<u16>,
-        /// The store's code and message, or what happened to the connection.
+        /// The store's code and message, or the error of the connection.
         what: String,
-        /// How often it was tried.
+        /// Number of tries.
         tries: TryCount,
-        /// For how long, with the pauses between.
+        /// Duration of all tries, with the pauses between them.
         elapsed: Duration,
-        /// Whether the same may succeed later.
+        /// True if the same operation may succeed later.
         transient: bool,
     },
 }
@@ -135,17 +135,17 @@ fn advice(transient: bool) -> &'static str {
     if transient { "; it may succeed later" } else { "" }
 }
 
-/// A place in a store, as users write it.
+/// A place in a store, displayed as users write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorePlace {
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: String,
-    /// Key, or prefix of keys.
+    /// Key of an object, or a prefix of keys.
     pub key: String,
 }
 
 impl StorePlace {
-    /// A key in a bucket.
+    /// Returns the place of a key in a bucket.
     pub fn new(bucket: &str, key: &str) -> StorePlace {
         StorePlace { bucket: bucket.into(), key: key.into() }
     }
@@ -157,7 +157,7 @@ impl std::fmt::Display for StorePlace {
     }
 }
 
-/// A number of tries.
+/// A number of tries, displayed in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TryCount(pub u32);
 
@@ -171,12 +171,12 @@ impl std::fmt::Display for TryCount {
 }
 
 impl S3Error {
-    /// Whether there is no such object.
+    /// Returns true if there is no such object.
     pub fn is_missing(&self) -> bool {
         matches!(self, S3Error::Missing { .. })
     }
 
-    /// Whether the same may succeed later.
+    /// Returns true if the same operation may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             S3Error::Failed { transient, .. } => *transient,
@@ -185,7 +185,7 @@ impl S3Error {
         }
     }
 
-    /// Whether the store cannot be used as things are, whatever the request: it does not answer, or it refuses.
+    /// Returns true if the store cannot be used at present, whatever the request: it does not answer, or it refuses.
     pub fn is_unusable(&self) -> bool {
         use S3Error::{Denied, Failed, IgnoresConditions, NoBucket, NoCredentials, Start};
         match self {
@@ -195,7 +195,7 @@ impl S3Error {
         }
     }
 
-    /// Whether the settings of the store cannot be used.
+    /// Returns true if the settings of the store cannot be used.
     pub fn is_of_settings(&self) -> bool {
         match self {
             S3Error::Settings { .. } => true,
@@ -204,7 +204,7 @@ impl S3Error {
         }
     }
 
-    /// Status of the answer, where more than one is told apart by it.
+    /// Returns the HTTP status of the answer, for errors that have no variant of their own.
     pub fn status(&self) -> Option<u16> {
         match self {
             S3Error::Failed { status, .. } => *status,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A local path where a file or an object can be read. What was made for that is removed when this is dropped; until
-/// then it is held open, and the path leads to it whatever has its name.
+/// A local path where a file or an object can be read. A file that was made for that is removed when this is dropped.
+/// Until then it is kept open, so that the path leads to it even if another file takes its name.
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub struct LocalCopy {
 }
 
 impl LocalCopy {
-    /// The path.
+    /// The path where it can be read.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -32,7 +32,7 @@ impl Drop for LocalCopy {
     }
 }
 
-/// A local file or directory, or a copy of what is on S3, which is there as long as this.
+/// A local file or directory, or a local copy of objects on S3, which exists as long as this value.
 #[derive(Debug, Clone)]
 pub struct Mirror(Mirrored);
 
@@ -43,7 +43,7 @@ enum Mirrored {
 }
 
 impl Mirror {
-    /// The path.
+    /// The path where it can be read.
     pub fn path(&self) -> &Path {
         match &self.0 {
             Mirrored::Itself(path) => path,
@@ -53,15 +53,15 @@ impl Mirror {
 }
 
 impl Stores {
-    /// Directory for local files that stand for objects.
+    /// Returns the directory for local files that stand for objects.
     pub fn scratch(&self) -> PathBuf {
         self.settings.scratch.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    /// A local path of a file, which is itself, or of a copy of an object.
+    /// Returns the path of a local file itself, or that of a local copy of an object.
     ///
     /// # Errors
-    /// The object is not there, is larger than `limit` bytes, or cannot be copied.
+    /// Returns an error if the object does not exist, is larger than `limit` bytes, or cannot be copied.
     pub fn local_copy(&self, at: &Location, limit: u64) -> Result<LocalCopy, StoreError> {
         match at {
             Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: None }),
@@ -69,10 +69,11 @@ impl Stores {
         }
     }
 
-    /// What [`Stores::mirror`] gives, given up once `cancel` is set; a copy need not stay for longer than the result.
+    /// Returns the same as [`Stores::mirror`], unless `cancel` is set meanwhile. A copy exists for as long as the
+    /// result.
     ///
     /// # Errors
-    /// It is not there, cannot be copied, or `cancel` was set.
+    /// Returns an error if there is nothing, it cannot be copied, or `cancel` was set.
     pub fn mirror_unless(&self, at: &Location, cancel: &AtomicBool) -> Result<Mirror, StoreError> {
         Ok(Mirror(match at {
             Location::Local(path) => Mirrored::Itself(path.clone()),
@@ -80,11 +81,11 @@ impl Stores {
         }))
     }
 
-    /// Writes a small file or object that a user named. A regular file and an object appear complete or not at all, and
-    /// replace what was there; devices, FIFOs and descriptors are written to (see [`output::write`]).
+    /// Writes a small file or object that a user has named. A regular file or an object appears as a whole or not at
+    /// all, and replaces an earlier one. Devices, FIFOs and descriptors are written to (see [`output::write`]).
     ///
     /// # Errors
-    /// It cannot be written.
+    /// Returns an error if it cannot be written.
     pub fn write(&self, at: &Location, bytes: &[u8]) -> Result<(), StoreError> {
         match at {
             Location::Local(path) => {
@@ -94,7 +95,7 @@ impl Stores {
         }
     }
 
-    /// A file in the scratch directory, under a unique name.
+    /// Writes a file with a unique name into the scratch directory.
     fn passing(&self, bytes: &[u8]) -> Result<LocalCopy, StoreError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let scratch = self.scratch();
@@ -104,7 +105,7 @@ impl Stores {
             let made = fs::create_dir_all(&scratch).and_then(|()| File::create_new(&path));
             match made {
                 Ok(file) => break (path, file),
-                // Left by an earlier process of this number.
+                // A file of that name was left by an earlier process with the same number.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(StoreError::Io { path, source }),
             }
