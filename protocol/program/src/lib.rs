@@ -1,4 +1,17 @@
-//! What both programs need besides their work: settings, and what they tell of themselves.
+//! The parts that both programs have besides their work: settings, logs, traces and metrics.
+//!
+//! * [`settings`] puts settings together from defaults, a file and the environment:
+//!
+//!   ```
+//!   use edp_program::settings::Settings;
+//!
+//!   let variables = [("EDP_QUEUE__PATIENCE".to_owned(), "60".to_owned())];
+//!   let settings = Settings::parse(None, variables)?;
+//!   assert_eq!(settings.queue.patience, Some(60));
+//!   # Ok::<(), edp_program::settings::SettingsError>(())
+//!   ```
+//!
+//! * [`telemetry`] starts the log on standard error and, if a collector is named, traces and metrics by OpenTelemetry.
 
 pub mod settings;
 pub mod telemetry;

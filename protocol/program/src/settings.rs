@@ -1,4 +1,5 @@
-//! Settings: defaults, then a file, then the environment. Flags come on top of them, in the programs.
+//! Settings: defaults, then a file, then the environment. Options of the command line take precedence; programs apply
+//! them.
 
 mod file;
 mod problem;
@@ -12,40 +13,40 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The file that is read if it is there and no other is named.
+/// Name of the file that is read if it exists and no other file is named.
 pub const FILE: &str = "edp.toml";
 
-/// Largest settings file that is read, in bytes.
+/// Largest size of a settings file in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
 const FROM_ENVIRONMENT: [&str; 7] =
     ["EDP_LOG", "EDP_LOG_FORMAT", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
 
-/// Effective settings.
+/// Effective settings of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter in the form of RUST_LOG.
+    /// Level of the log (`error`, `warn`, `info`, `debug`, `trace`), or a filter in the form of RUST_LOG.
     pub log: Option<String>,
     /// Form of the log: `human` (the default) or `json`.
     pub log_format: Option<String>,
-    /// For planning.
+    /// Section `plan`: planning.
     pub plan: PlanSettings,
-    /// For making granules.
+    /// Section `run`: making granules.
     pub run: RunSettings,
-    /// For the broker.
+    /// Section `queue`: the broker.
     pub queue: QueueSettings,
-    /// For long-lived workers.
+    /// Section `serve`: long-lived workers.
     pub serve: ServeSettings,
-    /// For S3.
+    /// Section `store`: S3 and temporary copies.
     pub store: StoreSettings,
-    /// What is odd about the settings, to be shown once logging has started.
+    /// Warnings about the settings, to be shown once logging has started.
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
 
-/// Section `plan`: what the options of the same names say.
+/// Section `plan`: its keys are those of the options with the same names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -58,47 +59,48 @@ pub struct PlanSettings {
     pub mapping_factors: Option<String>,
     pub metadata: Option<String>,
     pub compatibility: Option<String>,
-    /// Seconds between two scans of a growing run (60).
+    /// Time in seconds between two scans of a growing run (default 60).
     pub follow_interval: Option<u32>,
 }
 
-/// Section `run`.
+/// Section `run`: making granules.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSettings {
-    /// Granules made at once.
+    /// Number of granules that are made at once.
     pub slots: Option<u16>,
-    /// MiB that a granule may take while it is made, beside the shared grid and weights.
+    /// Memory in MiB that one granule may take while it is made, beside the shared grid and weights.
     pub memory: Option<u32>,
-    /// MiB that a task list may have (4096), and as many recipes as KiB.
+    /// Largest size of a task list in MiB (default 4096). A list may have one recipe for each KiB of it.
     pub list_size: Option<u32>,
-    /// Failed recipes beyond which a production with a ledger is given up.
+    /// Number of failed recipes above which a production with a ledger is given up.
     pub max_failures: Option<u64>,
-    /// The same as per cent of those that are settled (50) ...
+    /// Largest share of failed recipes among the settled ones, in per cent (default 50). Above it a production is given
+    /// up.
     pub max_failure_share: Option<u8>,
-    /// ... once so many are (100).
+    /// Number of settled recipes from which on that share counts (default 100).
     pub failure_sample: Option<u64>,
-    /// Seconds between copies of the ledger to the destination (600); 0: none.
+    /// Time in seconds between copies of the ledger to the destination (default 600); 0 makes none.
     pub snapshot: Option<u32>,
 }
 
-/// Section `serve`. Times are in seconds.
+/// Section `serve`: long-lived workers. Times are in seconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServeSettings {
     /// Directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:` as in PATH.
     pub roots: Option<String>,
-    /// Time that a granule may take.
+    /// Time in seconds that making one granule may take.
     pub deadline: Option<u32>,
-    /// Time that granules under way have to end when the worker is told to stop.
+    /// Time in seconds that granules under way have to end when the worker is told to stop.
     pub grace: Option<u32>,
-    /// The source of notices that the machine is about to end.
+    /// Sources of notices that the machine is about to end.
     pub notices: Option<NoticeSources>,
-    /// Where the metadata service of EC2 is, if not at its well-known address; to set it is to ask for its notices.
+    /// Address of the metadata service of EC2, if it is not the well-known one. If it is set, its notices are read.
     pub imds: Option<String>,
 }
 
-/// The source of notices that the machine of a worker is about to end.
+/// The sources of notices that the machine of a worker is about to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoticeSources {
@@ -107,60 +109,60 @@ pub enum NoticeSources {
     Auto,
     /// The Slurm job and EC2, whatever the machine says.
     Ec2,
-    /// No source.
+    /// No source at all.
     Off,
 }
 
 /// The reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file cannot be read, or is not a text.
+    /// The file cannot be read, or is not text.
     #[error("settings: {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The file of the current directory belongs to another user, or others may change it.
+    /// The file in the current directory belongs to another user, or others may change it.
     #[error(
         "settings: {path}, which was found in the current directory, {why}: whoever can write it decides where data and \
          passwords go; {remedy}, or name it if it is to be used nevertheless: --settings {path}"
     )]
     Foreign {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The owner, or the users who may write it.
+        /// The owner, or the users who may write to it.
         why: String,
-        /// What to do.
+        /// Advice on what to do.
         remedy: &'static str,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("settings: {path}, {place}: {what} (the line is not shown: it may hold a password)")]
     Syntax {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Line, column and key.
         place: String,
         /// Description of the problem.
         what: String,
     },
-    /// A key is unknown, or its value of the wrong type. No value is repeated: it may be a password.
+    /// A key is unknown, or its value has the wrong type. No value is repeated, since it may be a password.
     #[error("settings: {from}: {what}")]
     Content {
-        /// Where it is: file, line and column, or the variable of the environment.
+        /// Place of the key: file, line and column, or the environment variable.
         from: String,
-        /// Which key, and what is wrong.
+        /// The key and a description of the problem.
         what: String,
     },
 }
 
 impl Settings {
-    /// Reads the settings of this process.
+    /// Reads the settings of this process. `file` is the file that the user has named, if any.
     ///
     /// # Errors
-    /// The named file is not there or no text; the one of the current directory may be written by others; or a key is
-    /// unknown or of the wrong type.
+    /// Returns an error if the named file does not exist or is not text, if the file in the current directory may be
+    /// written by others, or if a key is unknown or has the wrong type.
     pub fn load(file: Option<&Path>) -> Result<Settings, SettingsError> {
         let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
         let (path, read) = match file {
@@ -180,15 +182,16 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Puts settings together from the text of a file (with its path, for messages) and variables of an environment.
+    /// Puts settings together from the text of a file (with its path, for messages) and the variables of an
+    /// environment.
     ///
     /// # Errors
-    /// A key is unknown or of the wrong type.
+    /// Returns an error if a key is unknown or has the wrong type.
     pub fn parse(
         file: Option<(&Path, &str)>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Settings, SettingsError> {
-        // Other programs' variables may begin like ours.
+        // Variables of other programs may begin like ours.
         let ours = |name: &str| {
             FROM_ENVIRONMENT.iter().any(|start| name == *start || (start.ends_with('_') && name.starts_with(start)))
         };
@@ -201,7 +204,7 @@ impl Settings {
         let text = file.map(|(_, text)| text);
         composed(text, &environment).map_err(|error| {
             let found = problem::content(&error);
-            // The environment stands above the file: where both are wrong, it is what was used.
+            // The environment takes precedence over the file. If both are wrong, its value is the one that was used.
             let alone = composed(None, &environment).err().map(|error| problem::content(&error));
             let from = match file {
                 Some((path, text)) if alone.is_none_or(|alone| !alone.is_of_the_same_key(&found)) => {
@@ -214,7 +217,7 @@ impl Settings {
         })
     }
 
-    /// Warnings of files with a password that everybody on this machine may read.
+    /// Returns warnings about files with a password that everybody on this machine may read.
     fn exposed_secrets(&self) -> impl Iterator<Item = String> {
         let files = [&self.queue.url_file, &self.queue.password_file];
         files
@@ -225,19 +228,19 @@ impl Settings {
     }
 }
 
-/// Whether everybody on this machine may read a file.
+/// Returns true if everybody on this machine may read a file.
 fn is_open(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o004 != 0)
 }
 
-/// A warning if a file has a password in it and everybody on this machine may read it.
+/// Returns a warning if a file contains a password and everybody on this machine may read it.
 fn exposed(path: &Path, text: &str) -> Option<String> {
     let settings = Settings::parse(Some((path, text)), []).ok()?;
     let warn = || format!("{}: has a password and may be read by everybody: chmod o-r", path.display());
     (is_open(path) && settings.queue.url?.has_password()).then(warn)
 }
 
-/// Settings of a text in TOML, with variables of the environment above it.
+/// Makes settings of a text in TOML; environment variables take precedence.
 fn composed(text: Option<&str>, environment: &HashMap<String, String>) -> Result<Settings, ConfigError> {
     let text = text.map(|text| File::from_str(text, FileFormat::Toml));
     let variables = Environment::with_prefix("EDP").prefix_separator("_").separator("__");
@@ -334,7 +337,7 @@ mod tests {
             ("EDP_RUN__SLOTS", "run.slots"),
             ("EDP_STORE__S3__TIMEOUT", "store.s3.timeout"),
         ] {
-            // whatever the file has there, and elsewhere
+            // whatever the file has for this key, and for others
             for text in ["", "[run]\nslots = 1\n[queue]\npatience = 1\n"] {
                 let error = load(text, &[(name, "amqp://u:s3cret@h/v"), ("EDP_LOG", "info")]).unwrap_err();
                 assert!(

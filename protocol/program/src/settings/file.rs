@@ -1,8 +1,8 @@
-//! The settings file: what it may be, and whose.
+//! Reading of the settings file, and checks of its owner.
 //!
-//! A file that the user has named is read whatever its owner. The one that is found in the current directory is not: in
-//! a directory that others can write, anybody could put one there, which sends data, and the credentials that go with
-//! them, elsewhere.
+//! A file that the user has named is read whoever owns it. A file that is found in the current directory is checked
+//! first: in a directory that others can write to, anyone could put one there that sends data, and the credentials that
+//! go with them, elsewhere.
 
 use super::{MAX_FILE_BYTES, SettingsError};
 use edp_files::regular;
@@ -11,7 +11,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Text of a file that the user has named, with what is odd about it. It may come through a pipe of a shell.
+/// Reads a file that the user has named. Returns its text, with a warning if everybody may change it. It may come
+/// through a pipe of a shell.
 pub(super) fn read_named(path: &Path) -> Result<(String, Option<String>), SettingsError> {
     let read = regular::read_named(path, MAX_FILE_BYTES).and_then(text);
     let writable = fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o002 != 0);
@@ -19,7 +20,7 @@ pub(super) fn read_named(path: &Path) -> Result<(String, Option<String>), Settin
     Ok((read.map_err(|source| SettingsError::Read { path: path.into(), source })?, writable.then(warning)))
 }
 
-/// Text of the file that was not named by the user; `None` if there is no such file.
+/// Reads the file that the user has not named. Returns `None` if it does not exist.
 pub(super) fn read_found(path: &Path) -> Result<Option<String>, SettingsError> {
     let fail = |source| SettingsError::Read { path: path.into(), source };
     let file = match regular::open(path) {
@@ -44,8 +45,8 @@ fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// The reason why a file is not to be trusted by a user, and what to do; none if it is: it and the link that leads to
-/// it belong to the user or to root, and no other user may write it.
+/// Returns the reason why a user must not trust a file, with advice. Returns `None` if the file and the link that leads
+/// to it belong to the user or to root, and no other user may write to it.
 fn distrust(file: &Metadata, link: &Metadata, user: u32) -> Option<(String, &'static str)> {
     let stranger = [link.uid(), file.uid()].into_iter().find(|owner| ![user, 0].contains(owner));
     if let Some(owner) = stranger {
@@ -112,7 +113,7 @@ mod tests {
         if user != 0 {
             assert!(distrust(&own, &own, user + 1).unwrap().0.contains("another user"));
         }
-        // Only root can make files of others.
+        // Only root can make files that belong to others.
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::lchown(&link, Some(65_534), None).unwrap();
             let theirs = fs::symlink_metadata(&link).unwrap();

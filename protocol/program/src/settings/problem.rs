@@ -1,5 +1,5 @@
-//! What is wrong with settings, and where, said without any of their values: one of them may be a password in the wrong
-//! place.
+//! Descriptions of mistakes in settings, with their places and without any value: a value may be a password in the
+//! wrong place.
 
 use config::ConfigError;
 use std::fmt;
@@ -11,14 +11,14 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct SettingProblem {
     /// Sections and key.
     path: Vec<String>,
-    /// Whether the key itself is what is wrong.
+    /// True if the key itself is wrong, not its value.
     is_unknown: bool,
     /// Description of the problem.
     what: String,
 }
 
 impl SettingProblem {
-    /// Whether two are about the same key.
+    /// Returns true if both are about the same key.
     pub(super) fn is_of_the_same_key(&self, other: &SettingProblem) -> bool {
         self.path == other.path
     }
@@ -35,12 +35,13 @@ impl fmt::Display for SettingProblem {
     }
 }
 
-/// Line and column, with the key if it is one of ours, where a text is no TOML; and why. None if it is.
+/// Returns the place and the reason if a text is not valid TOML: line and column, with the key if it is one of ours.
 pub(super) fn syntax(text: &str) -> Option<(String, String)> {
     let error = DeTable::parse(text).err()?;
     let at = error.span().map_or(0, |span| span.start);
     let (line, column) = line_and_column(text, at);
-    // The parser says what it expects, and not what is there. Should it ever do, that is not passed on.
+    // The parser states what it expects, not what is there. If it ever should repeat the text, its message is not
+    // shown.
     let mut words = text.lines().nth(line - 1).unwrap_or("").split(|c: char| !c.is_alphanumeric());
     let tells = words.any(|word| word.len() > 3 && error.message().contains(word));
     let what = if tells { "it is no TOML".to_owned() } else { error.message().to_owned() };
@@ -48,8 +49,8 @@ pub(super) fn syntax(text: &str) -> Option<(String, String)> {
     Some((format!("line {line}, column {column}{key}"), what))
 }
 
-/// The key of a line of a text that may be no TOML. Only one that there is: anything else may be a part of a value that
-/// has more than one line.
+/// Returns the key in a line of a text that may not be valid TOML. Only known keys are returned, since anything else
+/// may be a part of a value of several lines.
 fn key_of_line(text: &str, line: usize) -> Option<String> {
     let lines: Vec<&str> = text.lines().take(line).map(str::trim).collect();
     let (last, before) = lines.split_last()?;
@@ -65,14 +66,14 @@ fn key_of_line(text: &str, line: usize) -> Option<String> {
     (is_name(&name) && is_known(&name)).then_some(name)
 }
 
-/// Line and column of a byte of a text, from 1.
+/// Returns line and column, counted from 1, of a byte of a text.
 fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or("");
     (1 + before.matches('\n').count(), 1 + line.chars().count())
 }
 
-/// Where a problem is in a text: line and column. None if the text is not to blame.
+/// Returns line and column of a problem in a text, or `None` if the text does not have the key.
 pub(super) fn place(text: &str, problem: &SettingProblem) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     let mut found: Option<(Range<usize>, Range<usize>)> = None;
@@ -90,13 +91,13 @@ pub(super) fn place(text: &str, problem: &SettingProblem) -> Option<String> {
     Some(format!("line {line}, column {column}"))
 }
 
-/// The variable of the environment that a problem is about.
+/// Describes the environment variable that a problem is about.
 pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &SettingProblem) -> String {
     let parts = |name: &str| -> Vec<String> {
         let name = name.strip_prefix("EDP_").unwrap_or(name).to_ascii_lowercase();
         name.split("__").map(str::to_owned).collect()
     };
-    // A variable beneath the key makes a section of it.
+    // A variable whose name goes on below the key makes a section of it.
     let mut found: Vec<&String> = names.filter(|name| parts(name).starts_with(&problem.path)).collect();
     found.sort();
     match found.first() {
@@ -105,7 +106,7 @@ pub(super) fn variable<'a>(names: impl Iterator<Item = &'a String>, problem: &Se
     }
 }
 
-/// What is wrong with a key or a value.
+/// Describes what is wrong with a key or a value.
 pub(super) fn content(error: &ConfigError) -> SettingProblem {
     let path = |key: Option<&str>| -> Vec<String> {
         let names = key.unwrap_or_default().split('.').filter(|name| !name.is_empty());
@@ -131,12 +132,12 @@ pub(super) fn content(error: &ConfigError) -> SettingProblem {
     }
 }
 
-/// Whether a text can be the name of one of our keys, with its sections.
+/// Returns true if a text can be the name of one of our keys, with its sections.
 fn is_name(text: &str) -> bool {
     (1..=60).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte))
 }
 
-/// The kind of a value, from the library's description of it, which begins with the kind and goes on with the value.
+/// Returns the kind of a value from the library's description of it, which states first the kind and then the value.
 fn kind(described: &str) -> &'static str {
     let kinds = [
         ("boolean", "true or false"),
@@ -152,7 +153,7 @@ fn kind(described: &str) -> &'static str {
     })
 }
 
-/// What was expected, in the words of people.
+/// Returns the expected kind of a value in plain words.
 fn plain(expected: &str) -> String {
     if let Some(bits) = expected.strip_prefix("an unsigned ").and_then(|rest| rest.strip_suffix(" bit integer")) {
         return match bits.trim_start_matches('u').parse::<u32>() {
@@ -169,7 +170,7 @@ fn plain(expected: &str) -> String {
     .to_owned()
 }
 
-/// A message of the reading of one value.
+/// Describes an error of the library about a key or a value.
 fn message(text: &str) -> SettingProblem {
     let of_value = |what: String| SettingProblem { path: Vec::new(), is_unknown: false, what };
     let after = |start: &str| text.strip_prefix(start)?.split_once('`');
@@ -184,7 +185,7 @@ fn message(text: &str) -> SettingProblem {
     if let Some((_, rest)) = after("unknown variant `") {
         return of_value(format!("its value is none of those that there are{}", known(rest)));
     }
-    // of other values, all that is told is what they should have been
+    // for any other value, the message says only what is expected
     if text.starts_with("invalid ") {
         let expected =
             text.rsplit_once(", expected ").map(|(_, expected)| format!(": {} is expected", plain(expected)));
@@ -193,13 +194,13 @@ fn message(text: &str) -> SettingProblem {
     of_value(without_values(text))
 }
 
-/// The names that there are, which the library lists.
+/// Returns the known names, which the library lists.
 fn known(rest: &str) -> String {
     let names = rest.split_once("expected ").map(|(_, names)| names.replace('`', "").replace("one of ", ""));
     names.map(|names| format!(" ({names})")).unwrap_or_default()
 }
 
-/// Our own texts, which show no value. The library's texts may show values.
+/// Keeps our own texts, which show no value. Texts of the library may show values.
 fn without_values(text: &str) -> String {
     let ours = ["the address of the queue: ", "endpoint: ", "write a program and its arguments"];
     if ours.iter().any(|start| text.starts_with(start)) {

@@ -1,4 +1,4 @@
-//! The client by which OTLP goes over HTTP: on a runtime of its own, since the library sends from threads of its own.
+//! The HTTP client of OTLP. It runs on a runtime of its own, since the library sends from threads of its own.
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -10,10 +10,10 @@ use std::io;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Largest answer that is read, in bytes: a collector has little to say.
+/// Largest answer that is read, in bytes. A collector has little to say.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// A client; clones share connections.
+/// An HTTP client. Clones share connections.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     connections: Connections<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -22,11 +22,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that sends on a runtime, and gives one sending up after `timeout`. For `https://` the system's
-    /// authorities are trusted.
+    /// Makes a client that sends on a runtime, and gives up a request after `timeout`. For `https://` the authorities
+    /// of the system are trusted.
     ///
     /// # Errors
-    /// The system has no authorities.
+    /// Returns an error if the system has no authorities.
     pub(super) fn new(runtime: Handle, timeout: Duration) -> io::Result<Client> {
         let connector = HttpsConnectorBuilder::new().with_native_roots()?.https_or_http().enable_http1().build();
         Ok(Client { connections: Connections::builder(TokioExecutor::new()).build(connector), runtime, timeout })

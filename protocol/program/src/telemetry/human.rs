@@ -7,15 +7,16 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{Format, FormatEvent, FormatFields, Full, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One line an event, as `tracing` writes it: time, level, spans, target, message, fields. It is made safe to be shown as a
-/// whole, see [`text::line`], so that no field of any crate needs to be thought of; only the level has a colour then.
+/// Writes one line for each event, as `tracing` does: time, level, spans, target, message, fields. The whole line is
+/// made safe to show, see [`text::line`], so that no field of any crate needs special care; only then the level gets
+/// its colour.
 pub(super) struct HumanFormat {
     format: Format<Full>,
     color: bool,
 }
 
 impl HumanFormat {
-    /// Lines with or without colour.
+    /// Makes a format with or without colour.
     pub(super) fn new(color: bool) -> HumanFormat {
         HumanFormat { format: Format::default().with_ansi(false), color }
     }
@@ -31,7 +32,7 @@ where
         self.format.format_event(context, Writer::new(&mut line), event)?;
         let line = text::line(line.trim_end_matches('\n'));
         let level = event.metadata().level();
-        // Before it there is the time only.
+        // Only the time precedes it.
         match line.split_once(level.as_str()).filter(|_| self.color) {
             Some((before, after)) => writeln!(to, "{before}\u{1b}[{}m{level}\u{1b}[0m{after}", color(level)),
             None => writeln!(to, "{line}"),
@@ -39,7 +40,7 @@ where
     }
 }
 
-/// The code of a level's colour.
+/// Returns the code of a level's colour.
 fn color(level: &Level) -> u8 {
     match *level {
         Level::ERROR => 31,
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    /// What is logged of an event with all that an attacker can put into it, in message, fields and span.
+    /// Returns the log of an event that has all that an attacker can put into it, in message, fields and span.
     fn logged(color: bool) -> String {
         let kept = CapturedLog::default();
         let writer = kept.clone();

@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One object a line: `timestamp`, `level`, `target`, `message`, then `trace_id` and `span_id` if the event happened in
-/// a span, then the event's own fields under `fields`.
+/// Writes one object for each event: `timestamp`, `level`, `target`, `message`, then `trace_id` and `span_id` if the
+/// event happened in a span, then the event's own fields under `fields`.
 pub(super) struct JsonFormat;
 
 impl<S, N> FormatEvent<S, N> for JsonFormat
@@ -29,7 +29,7 @@ where
         line.insert("level".into(), metadata.level().as_str().into());
         line.insert("target".into(), metadata.target().into());
         line.insert("message".into(), fields.message.into());
-        // The span as OpenTelemetry has it, not the log's: the log's filter may know nothing of it.
+        // This is the span of OpenTelemetry, not that of the log, whose filter may have removed it.
         let span = Context::current().span().span_context().clone();
         if span.is_valid() {
             line.insert("trace_id".into(), span.trace_id().to_string().into());

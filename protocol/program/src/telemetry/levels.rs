@@ -1,20 +1,20 @@
-//! What is logged: levels, and filters in the form of RUST_LOG.
+//! Filters of the log: levels, and filters in the form of RUST_LOG.
 
 use super::{OWN, StartError};
 use std::str::FromStr as _;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
-/// What libraries log unless the user names them. The AMQP library calls errors what we expect and handle: queues that are
-/// not there yet, connections that end. The AWS library warns of places where it finds no credentials, and goes on to the
-/// next; what matters of either is in our own messages.
+/// Directives for libraries, unless the user names them. The AMQP library logs errors that we expect and handle: queues
+/// that do not exist yet, and connections that end. The AWS library warns of places without credentials, and then tries
+/// the next one. What matters of either is in our own messages.
 const LIBRARIES: &str = "lapin=off,aws_config=error";
 
-/// The filter that a text stands for; `of` says who asked for it. Names of levels in Python's logging, which EDP uses, are
-/// known too.
+/// Parses a level or a filter; `of` names the option or variable that it comes from. The names of levels in Python's
+/// logging, which EDP uses, are known too.
 ///
 /// # Errors
-/// The text is neither a level nor a filter.
+/// Returns an error if the text is neither a level nor a filter.
 pub(super) fn filter(of: &'static str, text: &str) -> Result<EnvFilter, StartError> {
     let fail = || StartError::Level { of, level: text.to_owned() };
     let level = match text.trim().to_ascii_lowercase().as_str() {
@@ -23,7 +23,7 @@ pub(super) fn filter(of: &'static str, text: &str) -> Result<EnvFilter, StartErr
         "off" => return Ok(EnvFilter::new("off")),
         other => other.to_owned(),
     };
-    // A word alone would be taken as the name of a target that logs everything, so that nothing else is logged.
+    // A single word would be taken for a target that logs everything, so that nothing else would be logged.
     let words = level.split(',').map(str::trim).filter(|word| !word.is_empty());
     let plain = words.filter(|word| !word.contains(['=', '[', ':']));
     for word in plain {
@@ -31,7 +31,7 @@ pub(super) fn filter(of: &'static str, text: &str) -> Result<EnvFilter, StartErr
             return Err(fail());
         }
     }
-    // The user's directives come last, and count where they name the same target.
+    // The user's directives come last, and take precedence if they name the same target.
     EnvFilter::try_new(format!("{LIBRARIES},{level}")).map_err(|_| fail())
 }
 

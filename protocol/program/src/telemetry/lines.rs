@@ -1,6 +1,5 @@
-//! Lines on standard error that are not of the log: notices of a program, and its last error. Where the log is JSON
-//! they are, too, so that every line there is an object. Whatever of outside is in them is made safe to be shown, see
-//! [`edp_protocol::text`].
+//! Lines on standard error that are not part of the log: notices of a program, and its last error. If the log is JSON,
+//! they are too, so that every line is an object. Text from outside is made safe to show, see [`edp_protocol::text`].
 
 use super::Format;
 use edp_protocol::text;
@@ -9,7 +8,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether lines are JSON. Until it is set they are not.
+/// True if lines are written as JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
 /// Sets the form of the lines of this process.
@@ -17,8 +16,8 @@ pub fn set(format: Format) {
     JSON.store(format == Format::Json, Ordering::Relaxed);
 }
 
-/// Lets panics be told like errors: what they say may be of outside, too. With a backtrace where RUST_BACKTRACE asks
-/// for one.
+/// Reports panics like errors, since their texts may contain text from outside too. A backtrace follows if
+/// RUST_BACKTRACE asks for one.
 pub fn take_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let backtrace = Backtrace::capture();
@@ -30,19 +29,19 @@ pub fn take_panics() {
     }));
 }
 
-/// Whether lines are JSON.
+/// Returns true if lines are written as JSON.
 pub fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
 
-/// Writes a line. It is of level `ERROR` or `WARN` if it begins with `error: ` or `warning: `, else of level `INFO`;
-/// the log's filter does not matter. The reader may be gone already: that is not a reason to fail.
+/// Writes a line. Its level is `ERROR` or `WARN` if it begins with `error: ` or `warning: `, else `INFO`; the filter of
+/// the log does not apply. Errors of writing are ignored, since the reader may have gone.
 pub fn write(text: &str) {
     let line = if is_json() { object(text) } else { text::line(text).into_owned() };
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Writes a text that may have several lines. All but the first are indented, so that none of them can pretend to be a
+/// Writes a text that may have several lines. All but the first are indented, so that none of them can pass for a
 /// notice of its own.
 pub fn write_all(text: &str) {
     if is_json() {
@@ -55,7 +54,7 @@ fn indented(text: &str) -> String {
     text.trim_end().split('\n').map(text::line).collect::<Vec<_>>().join("\n  ")
 }
 
-/// A line as an object with the keys that lines of the log have.
+/// Returns a line as an object with the keys that lines of the log have.
 fn object(text: &str) -> String {
     let levels = [("error: ", "ERROR"), ("warning: ", "WARN"), ("", "INFO")];
     let found = levels.iter().find_map(|(start, level)| Some((text.strip_prefix(start)?, *level)));

@@ -1,4 +1,4 @@
-//! All instruments. Without a collector they measure nothing, and cost next to nothing.
+//! The instruments for metrics. Without a collector they measure nothing, and cost next to nothing.
 
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::wire::Done;
@@ -6,7 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
 use std::sync::LazyLock;
 
-/// What is measured. Counters go up by what happens; gauges tell the last state.
+/// All instruments of a program. Counters add up events; gauges have the last state.
 #[derive(Debug)]
 pub struct Metrics {
     granules: Counter<u64>,
@@ -19,7 +19,7 @@ pub struct Metrics {
     slots: Gauge<u64>,
 }
 
-/// Which way bytes go.
+/// Attribute for the direction of bytes.
 const DIRECTION: &str = "edp.io.direction";
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -65,28 +65,28 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     }
 });
 
-/// The instruments of this process. They are made at the first call, which must come after [`super::start`].
+/// Returns the instruments of this process. They are made at the first call, which must come after [`super::start`].
 pub fn metrics() -> &'static Metrics {
     &METRICS
 }
 
 impl Metrics {
-    /// A granule has come to its end, in this way.
+    /// Counts a granule that is settled, with its dataset and outcome.
     pub fn settled(&self, granule: &str, outcome: &'static str) {
         self.granules.add(1, &[dataset(granule), KeyValue::new("edp.outcome", outcome)]);
     }
 
-    /// A granule is tried again.
+    /// Counts a further attempt to make a granule.
     pub fn retried(&self) {
         self.retries.add(1, &[]);
     }
 
-    /// A message was refused for this reason.
+    /// Counts a message that was refused for this reason.
     pub fn refused(&self, reason: &'static str) {
         self.refused.add(1, &[KeyValue::new("edp.reason", reason)]);
     }
 
-    /// A granule was made: from so many bytes, of so many, in such stages.
+    /// Records a granule that was made: bytes read, bytes written, and the durations of its stages.
     pub fn made(&self, granule: &str, done: &Done) {
         let dataset = dataset(granule);
         let (read, written) = (done.inputs.iter().map(|input| input.size).sum(), done.size);
@@ -97,12 +97,12 @@ impl Metrics {
         }
     }
 
-    /// So many messages wait in a queue.
+    /// Records the number of messages that wait in a queue.
     pub fn depth(&self, queue: &str, messages: u64) {
         self.depth.record(messages, &[KeyValue::new("messaging.destination.name", queue.to_owned())]);
     }
 
-    /// So many slots are busy, of so many.
+    /// Records the number of busy job slots and their total.
     pub fn slots(&self, busy: usize, all: usize) {
         self.busy.record(busy as u64, &[]);
         self.slots.record(all as u64, &[]);

@@ -1,11 +1,11 @@
-//! What a running program tells: a log on standard error; and, to a collector of OpenTelemetry, traces and metrics.
+//! Telemetry of a running program: a log on standard error, and traces and metrics for a collector of OpenTelemetry.
 //!
-//! The log has its own filter, and is for people unless JSON is asked for. Traces and metrics go out by OTLP
-//! as soon as the standard variables name a collector (see [`otlp`]); they have a filter of their own, so that a quiet
-//! log makes no empty trace. Nothing of this can stop or delay a program: what a collector does not take is dropped and
-//! counted, and said once.
+//! The log has its own filter, and is for people unless JSON is asked for. Traces and metrics are sent by OTLP as soon
+//! as the standard variables name a collector (see [`otlp`]). They have a filter of their own, so that a quiet log does
+//! not make traces empty. Telemetry can never stop or delay a program: what a collector does not accept is dropped,
+//! counted, and reported once.
 //!
-//! [`trace`] makes the spans that lead through the queues, [`metrics`] holds all instruments.
+//! [`trace`] makes the spans that lead through the queues, [`metrics`] has all instruments.
 
 mod http;
 mod human;
@@ -27,7 +27,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Crates of ours, whose spans are traced.
+/// Names of our crates, whose spans are traced.
 const OWN: [&str; 9] = [
     "edp_coordinator",
     "edp_production",
@@ -43,29 +43,29 @@ const OWN: [&str; 9] = [
 /// The reason why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No level.
+    /// A text is neither a level nor a filter.
     #[error(
         "{of}: '{level}' is not understood: use error, warn, info, debug, trace, off, or a filter such as \
          edp_worker=debug"
     )]
     Level {
-        /// Who asked for it.
+        /// The option or variable that it comes from.
         of: &'static str,
-        /// What was asked for.
+        /// The text of the level.
         level: String,
     },
-    /// No format.
+    /// A text is not the name of a format.
     #[error("log format '{0}' is not understood: use human or json")]
     Format(String),
 }
 
-/// Form of the log.
+/// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// Lines for people.
     #[default]
     Human,
-    /// One JSON object a line, with the trace and the span that it belongs to.
+    /// One JSON object for each line, with the ids of trace and span.
     Json,
 }
 
@@ -81,27 +81,27 @@ impl FromStr for Format {
     }
 }
 
-/// Who tells.
+/// The identity of a program in traces and metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
-    /// `service.name`, unless the environment names another.
+    /// `service.name`, unless the environment states another.
     pub name: &'static str,
-    /// `service.instance.id`: new at every start.
+    /// `service.instance.id`, which is new at every start.
     pub instance: &'a str,
 }
 
-/// Telemetry of this process. When it is dropped, what is left is sent; that takes [`otlp::FLUSH`] at most.
+/// The telemetry of this process. When it is dropped, the remaining data are sent, which takes at most [`otlp::FLUSH`].
 #[derive(Debug)]
 #[must_use = "traces and metrics end when this is dropped"]
 pub struct Telemetry {
     _export: Export,
 }
 
-/// Starts telemetry for this process. Logged is `level` if given, else what RUST_LOG says, else warnings; EDP's level
-/// names are accepted.
+/// Starts the telemetry of this process. The level of the log is `level` if it is given, else that of RUST_LOG, else
+/// `warn`. EDP's names of levels are accepted.
 ///
 /// # Errors
-/// Level or format are not understood.
+/// Returns an error if level or format cannot be understood.
 pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) -> Result<Telemetry, StartError> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
     let filter = match (level, &from_environment) {
@@ -109,7 +109,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
         (None, Some(level)) => levels::filter("RUST_LOG", level)?,
         (None, None) => levels::filter("log level", "warn")?,
     };
-    // Spans along the queues are for traces: before each line of the log, they would hide it.
+    // Spans along the queues are for traces. In the log they would precede each line, and obscure it.
     let filter = match format!("{}=off", trace::TARGET).parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
@@ -124,7 +124,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
         Format::Json => log.with_ansi(false).event_format(json::JsonFormat).with_filter(filter).boxed(),
     };
     let (export, problems) = Export::start(program, &|name| std::env::var(name).ok());
-    // Lines in JSON name traces even if these are not collected.
+    // Lines in JSON have ids of traces even if these are not collected.
     let tracer = if format == Format::Json { Some(export.tracer_or_ids()) } else { export.tracer() };
     let spans = tracer.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer);
@@ -135,7 +135,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
             .with_tracked_inactivity(false)
             .with_filter(ours())
     });
-    // A second start in one process changes nothing, which is what tests want.
+    // A second start in one process has no effect, which is what tests need.
     let _ = tracing_subscriber::registry().with(spans).with(log).try_init();
     for problem in problems {
         tracing::warn!("{problem}");
@@ -143,12 +143,13 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
     Ok(Telemetry { _export: export })
 }
 
-/// What becomes a span: ours, and nothing of the libraries, least of all of those that carry the spans away.
+/// Selects the spans that are traced: ours, and none of the libraries, least of all of those that send the spans.
 fn ours() -> Targets {
     Targets::new().with_targets(OWN.map(|target| (target, LevelFilter::INFO)))
 }
 
-/// What is never logged, whatever is asked for: libraries that trace what they send, passwords and tokens with it.
+/// Excludes what is never logged, whatever the filter: traces of libraries that show what they send, including
+/// passwords and tokens.
 fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     const TALKATIVE: [&str; 5] = ["lapin", "amq_protocol", "aws_", "hyper", "h2"];
     filter_fn(|of| *of.level() < tracing::Level::TRACE || !TALKATIVE.iter().any(|name| of.target().starts_with(name)))
@@ -160,7 +161,7 @@ mod kept {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
-    /// What is logged in a test.
+    /// The captured log of a test.
     #[derive(Clone, Default)]
     pub(super) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
 

@@ -1,21 +1,21 @@
-//! Traces and metrics to a collector, by OTLP over gRPC or HTTP.
+//! Traces and metrics for a collector, by OTLP over gRPC or HTTP.
 //!
-//! What the environment says, as OpenTelemetry specifies it:
+//! These environment variables apply, as OpenTelemetry specifies them:
 //!
 //! | variable | meaning |
 //! |---|---|
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `..._TRACES_ENDPOINT`, `..._METRICS_ENDPOINT` | the collector; without any, nothing is sent |
 //! | `OTEL_SDK_DISABLED=true` | nothing is sent |
-//! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `none`: not these; `otlp`: even without an address, to `localhost:4317` |
+//! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `none`: this signal is not sent; `otlp`: it is sent even without an address, to `localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` and by signal | `grpc` or `http/protobuf`; without it, HTTP if the address has port 4318 or a path, else gRPC |
-//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | who we are; above what we say ourselves |
+//! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | attributes of the program; they take precedence over our own |
 //!
 //! The libraries themselves read `OTEL_EXPORTER_OTLP_HEADERS`, `_TIMEOUT` and `_INSECURE` (and by signal),
 //! `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT` and `OTEL_METRIC_EXPORT_INTERVAL`. For
-//! `https://` the system's authorities are trusted.
+//! `https://` the authorities of the system are trusted.
 //!
 //! Spans wait in a queue of 2048 (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full, they are
-//! dropped. Measurements are sums in memory, and a failed sending loses none.
+//! dropped. Measurements are sums in memory, so that none is lost if sending fails.
 
 use super::http::Client;
 use super::{Program, trace};
@@ -36,22 +36,22 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// The longest time that sending the rest takes at the end of a program.
+/// Longest time that sending the remaining data takes at the end of a program.
 pub const FLUSH: Duration = Duration::from_secs(3);
 
-/// The time that a sending may take unless the environment says another.
+/// Time that one request may take, unless the environment states another.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of OTLP over HTTP.
+/// Name of the protocol OTLP over HTTP.
 const HTTP: &str = "http/protobuf";
 
-/// A variable of the environment, by name.
+/// Looks up an environment variable by its name.
 type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What is under way to the collector.
+/// The exporters of traces and metrics.
 #[derive(Debug)]
 pub(super) struct Export {
-    /// Of the connections alone: the caller's threads may be busy.
+    /// A runtime for the connections alone, since the caller's threads may be busy.
     runtime: Option<Runtime>,
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
@@ -59,7 +59,7 @@ pub(super) struct Export {
 }
 
 impl Export {
-    /// Starts what the environment asks for. Also says what of it cannot be done: that costs the telemetry only.
+    /// Starts what the environment asks for. Also returns what cannot be done of it, which has no other consequence.
     pub(super) fn start(program: Program<'_>, variables: Variables<'_>) -> (Export, Vec<String>) {
         let mut export = Export { runtime: None, traces: None, metrics: None, losses: Arc::default() };
         let mut problems = Vec::new();
@@ -79,7 +79,7 @@ impl Export {
             return (export, problems);
         };
         let resource = resource(program, variables);
-        // The address is not repeated: it may hold a password.
+        // The address is not repeated, since it may contain a password.
         let unusable = |signal: &str| {
             format!(
                 "there are no {signal}: the address of the collector cannot be used; write \
@@ -118,12 +118,12 @@ impl Export {
         (export, problems)
     }
 
-    /// What makes spans, if they are sent.
+    /// Returns the tracer that makes spans, if these are sent.
     pub(super) fn tracer(&self) -> Option<SdkTracer> {
         self.traces.as_ref().map(|provider| provider.tracer("edp"))
     }
 
-    /// The same, or something that gives them ids and forgets them.
+    /// Returns the tracer, or one that gives spans ids and then forgets them.
     pub(super) fn tracer_or_ids(&self) -> SdkTracer {
         self.tracer().unwrap_or_else(|| {
             let provider = tracing_provider(&Resource::builder_empty().build()).build();
@@ -134,7 +134,7 @@ impl Export {
 
 impl Drop for Export {
     fn drop(&mut self) {
-        // Each on a thread, since the library waits as long as it likes for some of this.
+        // Each on a thread of its own, since the library waits for some of this without a limit.
         let (done, all) = mpsc::channel::<()>();
         if let Some(traces) = self.traces.take() {
             let done = done.clone();
@@ -151,7 +151,7 @@ impl Drop for Export {
             });
         }
         drop(done);
-        // Nothing is ever sent: this ends when both are done, or the time is over.
+        // Nothing is ever sent on this channel: the call returns when both have ended, or the time is over.
         let _ = all.recv_timeout(FLUSH);
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -160,7 +160,7 @@ impl Drop for Export {
     }
 }
 
-/// What sends spans.
+/// Makes the exporter of spans.
 fn spans(variables: Variables<'_>, runtime: &Runtime) -> Result<SpanExporter, ExporterBuildError> {
     let builder = SpanExporter::builder();
     if is_http("TRACES", variables) {
@@ -174,7 +174,7 @@ fn spans(variables: Variables<'_>, runtime: &Runtime) -> Result<SpanExporter, Ex
     }
 }
 
-/// What sends measurements.
+/// Makes the exporter of measurements.
 fn measurements(variables: Variables<'_>, runtime: &Runtime) -> Result<MetricExporter, ExporterBuildError> {
     let builder = MetricExporter::builder();
     if is_http("METRICS", variables) {
@@ -188,7 +188,7 @@ fn measurements(variables: Variables<'_>, runtime: &Runtime) -> Result<MetricExp
     }
 }
 
-/// A client for HTTP, with the time that a sending may take.
+/// Makes an HTTP client with the deadline of the environment.
 fn client(signal: &str, variables: Variables<'_>, runtime: &Runtime) -> Result<Client, ExporterBuildError> {
     let names = [format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT"), "OTEL_EXPORTER_OTLP_TIMEOUT".to_owned()];
     let set = names.iter().find_map(|name| variables(name)?.trim().parse().ok());
@@ -197,7 +197,7 @@ fn client(signal: &str, variables: Variables<'_>, runtime: &Runtime) -> Result<C
         .map_err(|error| ExporterBuildError::InternalFailure(error.to_string()))
 }
 
-/// Whether a signal goes over HTTP: as it is asked for, else as the address looks.
+/// Returns true if a signal is sent over HTTP: by the protocol that is set, else by the form of the address.
 fn is_http(signal: &str, variables: Variables<'_>) -> bool {
     match protocol(signal, variables) {
         Some((_, protocol)) => protocol == HTTP,
@@ -209,7 +209,7 @@ fn is_http(signal: &str, variables: Variables<'_>) -> bool {
     }
 }
 
-/// The protocol that is asked for, and by which variable.
+/// Returns the protocol that is set, with the variable that sets it.
 fn protocol(signal: &str, variables: Variables<'_>) -> Option<(String, String)> {
     let names = [format!("OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"), "OTEL_EXPORTER_OTLP_PROTOCOL".to_owned()];
     names.into_iter().find_map(|name| {
@@ -218,9 +218,9 @@ fn protocol(signal: &str, variables: Variables<'_>) -> Option<(String, String)> 
     })
 }
 
-/// Whether a signal is to be sent.
+/// Returns true if a signal is to be sent.
 fn wanted(signal: &str, variables: Variables<'_>) -> Result<bool, String> {
-    // Empty means unset, in all of them.
+    // In all of these variables, an empty value counts as unset.
     let get = |name: &str| variables(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(false);
@@ -254,7 +254,7 @@ fn is_tls(signal: &str, variables: Variables<'_>) -> bool {
     endpoint(signal, variables).is_some_and(|endpoint| !endpoint.trim().starts_with("http://"))
 }
 
-/// Who sends. What the environment says comes last, and counts.
+/// Returns the attributes of this program. Those of the environment come last, and take precedence.
 fn resource(program: Program<'_>, variables: Variables<'_>) -> Resource {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let ours = [
@@ -272,15 +272,15 @@ fn resource(program: Program<'_>, variables: Variables<'_>) -> Resource {
         .build()
 }
 
-/// Attributes as `OTEL_RESOURCE_ATTRIBUTES` has them: pairs with commas between, percent-encoded. What is not a pair is
-/// left out.
+/// Parses attributes as `OTEL_RESOURCE_ATTRIBUTES` has them: pairs that are separated by commas, percent-encoded.
+/// Anything but a pair is left out.
 fn attributes(text: &str) -> Vec<KeyValue> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
     let decoded = pairs.map(|(key, value)| (decode(key.trim()), decode(value.trim())));
     decoded.filter(|(key, _)| !key.is_empty()).map(|(key, value)| KeyValue::new(key, value)).collect()
 }
 
-/// A text without its percent-encoding; a percent sign that begins none stays.
+/// Decodes percent-encoded text. A percent sign that begins no encoded byte stays.
 fn decode(text: &str) -> String {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -297,7 +297,7 @@ fn tracing_provider(resource: &Resource) -> opentelemetry_sdk::trace::TracerProv
     SdkTracerProvider::builder().with_resource(resource.clone()).with_id_generator(trace::Ids)
 }
 
-/// What did not arrive.
+/// Counts of the spans that have ended and of those that were sent.
 #[derive(Debug, Default)]
 struct Losses {
     ended: AtomicU64,
@@ -306,7 +306,8 @@ struct Losses {
 }
 
 impl Losses {
-    /// An export has failed. The first failure is logged, so that it can be mended; the others would only be noise.
+    /// Records that an export has failed. The first failure is logged, so that it can be mended; the others would be
+    /// noise.
     fn failed(&self, result: &OTelSdkResult) {
         if let Err(error) = result
             && !self.said.swap(true, Ordering::Relaxed)
@@ -315,10 +316,10 @@ impl Losses {
         }
     }
 
-    /// What it came to, at the end.
+    /// Logs the number of lost spans, at the end.
     fn report(&self) {
         let lost = self.ended.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed));
-        // A sending that is cut off now fails, too.
+        // A request that is cut off at the end fails too, and is not reported.
         match (lost, self.said.swap(true, Ordering::Relaxed)) {
             (0, _) => {}
             (lost, false) => tracing::warn!("{lost} spans did not reach the collector"),
@@ -357,7 +358,7 @@ impl SpanProcessor for CountingProcessor {
     }
 }
 
-/// An exporter whose failures are noticed.
+/// An exporter that counts and reports its failures.
 #[derive(Debug)]
 struct WatchedExporter<E> {
     exporter: E,

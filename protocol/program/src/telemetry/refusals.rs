@@ -1,17 +1,17 @@
-//! Messages that are refused, counted by the reason.
+//! Counts of refused messages, by reason.
 //!
-//! A hostile publisher can publish millions of meaningless messages. Each is counted; few of them are logged.
+//! A hostile publisher can publish millions of meaningless messages. Each is counted, but few of them are logged.
 
 use super::metrics::metrics;
 use std::collections::BTreeMap;
 
-/// How many messages were refused for which reason. The reasons are those of the program, so they are few.
+/// The number of messages that were refused for each reason. There are few reasons, which the program itself gives.
 #[derive(Debug, Default)]
 pub struct Refusals(BTreeMap<&'static str, u64>);
 
 impl Refusals {
-    /// Counts a message. Returns the number of messages that were refused for this reason, if this one is to be spoken
-    /// of: the first, the tenth, the hundredth, and so on.
+    /// Counts a message. Returns the number of messages that were refused for this reason if this one is to be logged:
+    /// the first, the tenth, the hundredth, and so on.
     pub fn count(&mut self, reason: &'static str) -> Option<u64> {
         metrics().refused(reason);
         let count = self.0.entry(reason).or_default();
@@ -19,7 +19,7 @@ impl Refusals {
         is_power_of_ten(*count).then_some(*count)
     }
 
-    /// Numbers of refused messages, by reason.
+    /// Returns the numbers of refused messages, by reason.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(reason, count)| (*reason, *count))
     }

@@ -1,20 +1,20 @@
 //! Spans that lead through the queues, and their context in the headers of messages.
 //!
 //! Each recipe of a production has one trace, whichever program handles it and however often: its id is the first half
-//! of the SHA-256 of the production's name and the recipe's id. So attempts after a failure, a lost worker or a restart
-//! of the coordinator are found together, with nothing to remember:
+//! of the SHA-256 of the production's name and the recipe's id. Thus attempts after a failure, a lost worker or a
+//! restart of the coordinator are found together, and no program has to remember anything:
 //!
 //! ```text
-//! publish edp.default.recipes       coordinator: the task message is with the broker
+//! publish edp.default.recipes       coordinator: the broker has confirmed the task message
 //!   process edp.default.recipes     worker: from delivery to acknowledgement
 //!     fetch, read, ... commit       its stages
-//!     publish edp.default.results   worker: begun, and how it ended
-//!       settle edp.default.results  coordinator: written down and acknowledged
+//!     publish edp.default.results   worker: it has begun, or how it ended
+//!       settle edp.default.results  coordinator: written into the ledger and acknowledged
 //! publish edp.default.recipes       the next attempt
 //! ```
 //!
-//! The context travels as W3C `traceparent` and `tracestate`. Consumers are children of the producer's span and linked
-//! to it. A message without context begins a trace of its own.
+//! The context is sent as W3C `traceparent` and `tracestate`. The spans of consumers are children of the producer's
+//! span and linked to it. A message without context begins a trace of its own.
 
 use edp_protocol::message::FailureKind;
 use edp_protocol::wire::{Done, Failed, TaskEvent};
@@ -34,11 +34,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 /// Target of the spans of this module.
 pub(super) const TARGET: &str = module_path!();
 
-/// Longest `tracestate` that is taken over and passed on, in bytes: what W3C asks for. Longer ones are left out, since
-/// they come from anybody and would be carried on in every message.
+/// Longest header of a trace context that is accepted and passed on, in bytes, as W3C asks for `tracestate`. Longer
+/// ones are left out, since anyone may send them and every further message would carry them.
 const MAX_STATE: usize = 512;
 
-/// The span of publishing a task message, the beginning of an attempt. The message carries its context from now on.
+/// Makes the span of publishing a task message, which begins an attempt, and adds its context to the message.
 pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &mut Message) -> Span {
     let none = Context::new().attach();
     let span = producer(to, message);
@@ -52,7 +52,7 @@ pub fn publish_task(to: &Destination, production: &str, attempt: u32, message: &
     span
 }
 
-/// The span of publishing an outcome, below the current one. The message carries its context from now on.
+/// Makes the span of publishing an outcome, below the current span, and adds its context to the message.
 pub fn publish_outcome(to: &Destination, event: &TaskEvent, message: &mut Message) -> Span {
     let span = producer(to, message);
     if !span.is_disabled() {
@@ -81,8 +81,8 @@ fn producer(to: &Destination, message: &Message) -> Span {
     )
 }
 
-/// The span of handling a delivery, called `process` or `settle`: child of the span that published it, and linked to
-/// it.
+/// Makes the span of handling a delivery, called `process` or `settle`. It is a child of the span that published the
+/// message, and linked to it.
 pub fn consume(operation: &'static str, from: &Destination, message: &Message, redelivered: bool) -> Span {
     let none = Context::new().attach();
     let span = info_span!(
@@ -108,7 +108,7 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
         let context = TraceContextPropagator::new().extract(&Headers(&message.headers));
         let producer = context.span().span_context().clone();
         if producer.is_valid() {
-            // Refused where traces are switched off.
+            // This fails if traces are switched off.
             let _ = span.set_parent(context);
             span.add_link(producer);
         }
@@ -117,7 +117,7 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
     span
 }
 
-/// Writes into a span how a task message ended, if it has.
+/// Records in a span how a task message ended, if it has.
 pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     if span.is_disabled() {
         return;
@@ -131,7 +131,7 @@ pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     }
 }
 
-/// A word for how a task message ended.
+/// Returns the word for the end of a task message.
 fn outcome(ended: Option<Result<&Done, &Failed>>) -> &'static str {
     match ended {
         None => "started",
@@ -150,7 +150,7 @@ fn outcome(ended: Option<Result<&Done, &Failed>>) -> &'static str {
     }
 }
 
-/// Puts the context of a span into a message.
+/// Adds the context of a span to a message.
 fn inject(span: &Span, message: &mut Message) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut HeadersMut(&mut message.headers));
 }
@@ -178,11 +178,11 @@ impl Injector for HeadersMut<'_> {
 }
 
 thread_local! {
-    /// The trace that the next span without parent begins on this thread.
+    /// The trace that the next span without a parent begins on this thread.
     static NEXT: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// Ids of spans and traces: random, but for traces that [`publish_task`] begins.
+/// Ids of spans and traces. They are random, except for traces that [`publish_task`] begins.
 #[derive(Debug)]
 pub(super) struct Ids;
 
@@ -196,9 +196,9 @@ impl IdGenerator for Ids {
     }
 }
 
-/// The trace of a recipe in a production.
+/// Returns the trace of a recipe in a production.
 pub fn recipe_trace(production: &str, recipe_id: &str) -> TraceId {
-    // Names of productions have no line breaks, so no two pairs give one text.
+    // Names of productions have no line breaks, so two different pairs never give one text.
     let digest = Sha256::new().chain_update(production).chain_update("\n").chain_update(recipe_id).finalize();
     let mut half = [0; 16];
     half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
