@@ -1,4 +1,5 @@
-//! The destination outranks the ledger: what is done but not there is made again, what stands there is done.
+//! Comparison of the ledger with the destination, which takes precedence: a granule that is done but missing is made
+//! again, and a granule that exists at its destination is done.
 
 use super::ledger::{Ledger, LedgerError, RecipeState};
 use crate::destination;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 /// The reason why ledger and destination could not be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum AdoptionError {
-    /// The ledger.
+    /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The destination cannot be listed.
@@ -20,13 +21,13 @@ pub enum AdoptionError {
     Destination(String),
 }
 
-/// Granules that are written down at once.
+/// Number of granules that are written into the ledger in one transaction.
 const BATCH: usize = 256;
 
-/// Ids of the recipes of the present list that are in a state.
+/// Returns the ids of the recipes of the present list that are in a state.
 ///
 /// # Errors
-/// The ledger cannot be read.
+/// Returns an error if the ledger cannot be read.
 pub fn ids(ledger: &Ledger, state: RecipeState) -> Result<HashSet<String>, LedgerError> {
     let mut ids = HashSet::new();
     ledger.each::<LedgerError>(&[state], |one| {
@@ -36,10 +37,10 @@ pub fn ids(ledger: &Ledger, state: RecipeState) -> Result<HashSet<String>, Ledge
     Ok(ids)
 }
 
-/// Puts recipes back to the beginning that the ledger has as done and whose granules are not there.
+/// Resets the recipes that are done in the ledger, but whose granules do not exist.
 ///
 /// # Errors
-/// The ledger cannot be written, or the destination not be looked at.
+/// Returns an error if the ledger cannot be written, or the destination cannot be listed.
 pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Result<(), AdoptionError> {
     let done = ids(ledger, RecipeState::Done)?;
     let is_done = |recipe: &&Recipe| recipe.recipe.as_ref().is_some_and(|plan| done.contains(&plan.id));
@@ -50,11 +51,12 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
     Ok(())
 }
 
-/// Writes down granules of recipes that wait, and that stand at their destination already: for a ledger that was begun
-/// anew. Looks for so long at most, since looking takes milliseconds each; workers find the rest. Returns how many.
+/// Marks waiting recipes as done whose granules exist at their destination already: for a ledger that was begun again.
+/// Stops after `limit`, since each granule takes milliseconds; workers find the rest. Returns the number of granules
+/// found.
 ///
 /// # Errors
-/// The ledger cannot be written.
+/// Returns an error if the ledger cannot be written.
 pub fn adopt(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores, limit: Duration) -> Result<usize, LedgerError> {
     let begun = Instant::now();
     let waiting = ids(ledger, RecipeState::Waiting)?;
@@ -77,8 +79,8 @@ pub fn adopt(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores, limit: Du
     Ok(count)
 }
 
-/// The size of a recipe's granule, if that is what stands at its destination. Whatever hinders looking is left to
-/// the worker to say.
+/// Returns the size in bytes of a recipe's granule, if it exists at its destination. Errors count as `None`; the worker
+/// will report them.
 fn standing(recipe: &Recipe, id: &str, stores: &Stores) -> Option<u64> {
     let at: Location = recipe.granule.parse().ok()?;
     let head = stores.head(&at).ok()??;

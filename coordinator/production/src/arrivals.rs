@@ -1,7 +1,7 @@
-//! The coordinator's look at granules that workers say are done, before it believes them.
+//! The coordinator's own check of granules that workers report as done.
 //!
-//! It costs one look at the file system or one HEAD request for each granule. The closing check looks more closely, but
-//! later: until then nothing may follow from a granule that is not there.
+//! It costs one system call or one HEAD request for each granule. The closing check is more thorough, but comes later:
+//! until then nothing may follow from a granule that does not exist.
 
 use edp_protocol::Location;
 use edp_store::Stores;
@@ -10,29 +10,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-/// A granule that is said to be done.
+/// A granule that is reported as done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// Where it is to be, as the recipe says.
+    /// Path or address of the granule, from the recipe.
     pub(super) granule: String,
-    /// The bytes that it is said to have.
+    /// Size in bytes that the worker has reported.
     pub(super) size: u64,
 }
 
-/// Looks at S3 at once: each is a wait for an answer.
+/// Number of simultaneous requests to S3, each of which waits for an answer.
 const AT_ONCE: usize = 16;
 
-/// Looks on one thread. On most file systems one takes microseconds; on NFS it waits for the server.
+/// Number of granules that one thread checks. On most file systems each takes microseconds; on NFS it waits for the
+/// server.
 const IN_A_ROW: usize = 32;
 
-/// Time that the looks at all granules of a batch may take.
+/// Time that the check of a whole batch may take.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// How long workers are believed after a look that took too long: what does not answer keeps threads. The closing check
-/// looks at these granules, too.
+/// Time for which workers are believed after a check that took too long, since a store that does not answer occupies
+/// threads. The closing check looks at these granules too.
 const BLIND: Duration = Duration::from_secs(60);
 
-/// Looks for granules at their destination.
+/// Checks that granules exist at their destination.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     stores: Stores,
@@ -44,8 +45,8 @@ impl Arrivals {
         Arrivals { stores, blind_until: None }
     }
 
-    /// Says of each granule why it does not stand at its destination as it is said to. What cannot be looked at is
-    /// believed.
+    /// Returns for each granule the reason why it is not at its destination as reported, or `None` if it is. A granule
+    /// that cannot be inspected is believed to exist.
     pub(super) async fn missing(&mut self, arrivals: Vec<Arrival>) -> Vec<Option<String>> {
         let count = arrivals.len();
         let believed = || vec![None; count];
@@ -64,7 +65,7 @@ impl Arrivals {
     }
 }
 
-/// Looks at granules, several at once.
+/// Checks granules, several at once.
 fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
     let is_far = arrivals.iter().any(|arrival| arrival.granule.starts_with("s3://"));
     let threads = if is_far { AT_ONCE.min(arrivals.len()) } else { arrivals.len().div_ceil(IN_A_ROW) };
@@ -92,7 +93,7 @@ fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
     all
 }
 
-/// The reason why a granule does not stand at its destination as it is said to.
+/// Returns the reason why a granule is not at its destination as reported.
 fn missing(arrival: &Arrival, stores: &Stores) -> Option<String> {
     let at = arrival.granule.parse::<Location>().ok()?;
     let first = seen(&at, arrival, stores)?;

@@ -1,4 +1,4 @@
-//! Gives a recipe that EDP wrote what it lacks to be made by us: identity, sizes of inputs, roots, units of time.
+//! Completes a recipe that EDP wrote with what this project needs: identity, sizes of inputs, roots, units of time.
 
 use edp_protocol::calendar::{self, CalendarError, Period};
 use edp_protocol::name::{GranuleName, NameError, base_name};
@@ -11,72 +11,74 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::SystemTime;
 
-/// What an EDP list does not say.
+/// Information that a list of EDP does not have.
 #[derive(Debug)]
 pub struct Completion<'a> {
-    /// Where inputs are looked at.
+    /// Access to the inputs.
     pub stores: &'a Stores,
     /// Location of the configuration, for recipes that name none.
     pub configuration_location: Option<&'a str>,
-    /// Digests of configuration, metadata, grid and factors; the factors' is used on the longitude-latitude grid only.
+    /// Digests of configuration, metadata, grid and factors. That of the factors is used on the longitude-latitude grid
+    /// only.
     pub digests: &'a Digests,
     /// Options that change content, by name.
     pub options: &'a BTreeMap<String, serde_json::Value>,
-    /// Units of `time` in the time coordinate metadata.
+    /// Units of `time` in the metadata of the time coordinate.
     pub edp_time_units: &'a str,
-    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`; else the newest modification time among the recipe's inputs.
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`. The default is the latest modification time of the recipe's
+    /// inputs.
     pub production_date: Option<&'a str>,
 }
 
 /// The reason why a recipe cannot be completed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {
-    /// Grid kind and period are learnt from the name.
+    /// The granule's name, which states grid and period, cannot be parsed.
     #[error("recipe {granule}: {source}")]
     Name {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Description of the problem.
         source: NameError,
     },
-    /// No input at all.
+    /// The recipe has no input.
     #[error("recipe {granule}: it lists no input files; time-invariant tasks are not part of this version")]
     NoInputs {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
     },
-    /// The time of the granule is not there or no time.
+    /// A time of the granule is absent or malformed.
     #[error("recipe {granule}: {key} is {found}; it must be a time such as 1992-01-16T18:00:00")]
     Time {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Key of the dynamic metadata.
         key: &'static str,
-        /// What was found.
+        /// The text that was found.
         found: String,
     },
-    /// The units of time do not fit.
+    /// The units of time do not suit the granule's times.
     #[error("recipe {granule}: {source}")]
     Units {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Description of the problem.
         source: CalendarError,
     },
-    /// An input cannot be looked at.
+    /// An input cannot be inspected.
     #[error("recipe {granule}: input {path}: {source}")]
     Input {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The input.
+        /// Path or address of the input.
         path: String,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// Granules on the longitude-latitude grid need mapping factors.
+    /// A granule on the longitude-latitude grid has no mapping factors.
     #[error("recipe {granule}: granules on the latlon grid need mapping factors; give --mapping-factors")]
     Factors {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
     },
     /// The recipe contradicts itself.
@@ -84,13 +86,13 @@ pub enum CompleteError {
     Recipe(#[from] RecipeError),
 }
 
-/// Completes a recipe without our key; one that has it stays as it is.
+/// Completes a recipe that has no key `recipe`; any other stays as it is.
 ///
-/// Times and names are kept, the mode is that of the EDP that wrote it, see [`Recipe::generation`]. All comes from the recipe itself and from `with`, so that
-/// a recipe gets the same id in whatever list it stands.
+/// Times and names are kept, and the mode is that of the EDP that wrote the recipe, see [`Recipe::generation`].
+/// Everything comes from the recipe itself and from `with`, so that a recipe gets the same id in every list.
 ///
 /// # Errors
-/// What the recipe lacks or gets wrong; it is unchanged then.
+/// Returns what is missing or wrong; the recipe is then unchanged.
 pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), CompleteError> {
     if recipe.recipe.is_some() {
         return Ok(());
@@ -152,7 +154,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
     Ok(())
 }
 
-/// Version and time of modification of an input.
+/// Returns version and modification time of an input.
 fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     let location: Location = path.parse().map_err(io::Error::other)?;
     let head = stores.head(&location).map_err(|error| match error {
@@ -170,7 +172,7 @@ fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     Ok((version, head.modified))
 }
 
-/// The times of a recipe. Snapshots may have a centre only.
+/// Returns the times of a recipe. Snapshots may have a centre only.
 fn period(recipe: &Recipe) -> Result<Period, CompleteError> {
     let dynamic = &recipe.dynamic_metadata;
     let center = &dynamic.time_coverage_center;
@@ -189,8 +191,8 @@ fn period(recipe: &Recipe) -> Result<Period, CompleteError> {
     })
 }
 
-/// The granule's path without the last five parts if they are `<version>/<grid>/<period>/<filename>/<name>`, else its
-/// directory.
+/// Returns the root of the destination: the granule's path without its last five parts if they are
+/// `<version>/<grid>/<period>/<filename>/<name>`, else its directory.
 fn destination_root<'a>(granule: &'a str, name: &GranuleName) -> &'a str {
     let below = name.path();
     let root = match granule.strip_suffix(below.as_str()) {
@@ -205,7 +207,7 @@ fn destination_root<'a>(granule: &'a str, name: &GranuleName) -> &'a str {
     }
 }
 
-/// The longest directory that all paths have in common; `.` for relative paths that share none.
+/// Returns the longest directory that all paths have in common. It is `.` for relative paths that have none.
 fn common_directory<'a>(paths: &[&'a str]) -> Option<&'a str> {
     let (first, rest) = paths.split_first()?;
     let directory = |path: &'a str| path.rfind('/').map_or("", |slash| &path[..=slash]);

@@ -1,5 +1,5 @@
-//! Checks that the stores of destinations honour conditional writes, by which each granule is written once. The
-//! coordinator does so once in a session, and only if something is to be written; workers rely on it.
+//! Checks that the stores of destinations respect conditional writes, by which each granule is written only once. The
+//! coordinator does this once in a session, and only if something is to be written; workers rely on it.
 
 use crate::destination::Listings;
 use edp_protocol::Location;
@@ -8,11 +8,12 @@ use edp_protocol::recipe::Recipe;
 use edp_store::{StoreError, Stores};
 use std::collections::BTreeSet;
 
-/// Tries the destinations on S3 of recipes whose granules are not all there; `destination` is that of a list which is
-/// still to come. Returns a warning for each place where it cannot be found out: those who write there are told why.
+/// Tries the destinations on S3 of recipes whose granules do not all exist; `destination` is that of a list which is
+/// still to come. Returns a warning for each place where the trial was not possible; workers that write there report
+/// the reason.
 ///
 /// # Errors
-/// A store ignores conditions, or its settings cannot be used.
+/// Returns an error if a store ignores conditions, or its settings cannot be used.
 pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> Result<Vec<String>, StoreError> {
     let mut listings = Listings::new(stores);
     let mut roots: BTreeSet<&str> = destination.filter(|_| recipes.is_empty()).into_iter().collect();
@@ -20,7 +21,7 @@ pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> 
         let Some(root) = recipe.recipe.as_ref().map(|plan| plan.roots.destination.as_str()) else { continue };
         if !roots.contains(root)
             && let Ok(Location::S3 { bucket, key }) = recipe.granule.parse()
-            // What cannot be listed may be missing.
+            // An object in a directory that cannot be listed counts as missing.
             && !listings.holds(&bucket, &key).unwrap_or(false)
         {
             roots.insert(root);

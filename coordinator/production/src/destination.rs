@@ -1,4 +1,4 @@
-//! What stands at the destination, by name: each directory on S3 is listed once, instead of asking for every granule.
+//! Listings of destinations: each directory on S3 is listed once, instead of one request for each granule.
 
 use edp_protocol::Location;
 use edp_protocol::message::chain;
@@ -6,33 +6,33 @@ use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// The names in directories on S3.
+/// The names of objects in directories on S3.
 #[derive(Debug)]
 pub struct Listings<'a> {
     stores: &'a Stores,
-    /// By bucket and directory; or why it could not be listed.
+    /// By bucket and directory: the names, or the reason why it could not be listed.
     directories: BTreeMap<(String, String), Result<BTreeSet<String>, UnlistedDirectory>>,
 }
 
 /// The reason why a directory could not be listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnlistedDirectory {
-    /// Whether objects in it may be there to be read all the same: only listing is not allowed.
+    /// True if its objects may be readable nevertheless, since only listing is denied.
     pub may_be_read: bool,
-    /// Why, in words.
+    /// Description of the problem.
     pub why: String,
 }
 
 impl<'a> Listings<'a> {
-    /// Nothing is listed yet.
+    /// Makes an empty set of listings.
     pub fn new(stores: &'a Stores) -> Listings<'a> {
         Listings { stores, directories: BTreeMap::new() }
     }
 
-    /// Whether an object is there. The directory that it is in is listed if it was not before.
+    /// Returns true if an object exists. Lists its directory if that was not done before.
     ///
     /// # Errors
-    /// The directory cannot be listed.
+    /// Returns an error if the directory cannot be listed.
     pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, UnlistedDirectory> {
         let (directory, name) = split(key);
         let stores = self.stores;
@@ -40,7 +40,7 @@ impl<'a> Listings<'a> {
         let listed = self.directories.entry(place).or_insert_with(|| {
             let mut names = BTreeSet::new();
             let mut see = |object: edp_store::Object| {
-                // What is further down belongs to other directories.
+                // Objects further down belong to other directories.
                 if !object.path.is_empty() && !object.path.contains('/') {
                     names.insert(object.path);
                 }
@@ -53,7 +53,8 @@ impl<'a> Listings<'a> {
         listed.as_ref().map(|names| names.contains(name)).map_err(Clone::clone)
     }
 
-    /// All that was found but for what is `named`, and the directories that could not be listed with the reason.
+    /// Returns all objects that were found except those that are `named`, and the directories that could not be listed,
+    /// with reasons.
     pub fn others(&self, named: &HashSet<Location>) -> (Vec<String>, Vec<String>) {
         let (mut others, mut unlisted) = (Vec::new(), Vec::new());
         for ((bucket, directory), names) in &self.directories {
@@ -70,15 +71,15 @@ impl<'a> Listings<'a> {
     }
 }
 
-/// Directory and name of a key.
+/// Splits a key into directory and name.
 fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or(("", key))
 }
 
-/// Ids of those among some recipes whose granules are not there.
+/// Returns the ids of the recipes whose granules do not exist.
 ///
 /// # Errors
-/// A directory on S3 cannot be listed, in words.
+/// Returns a description of the problem if a directory on S3 cannot be listed.
 pub fn absent<'r>(recipes: impl IntoIterator<Item = &'r Recipe>, stores: &Stores) -> Result<Vec<String>, String> {
     let mut listings = Listings::new(stores);
     let mut absent = Vec::new();

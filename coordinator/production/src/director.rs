@@ -1,11 +1,11 @@
-//! The director: starts the actors of a production, keeps the tally, and decides when it is over.
+//! The director: it starts the actors of a production, keeps the counts, and decides when the production is over.
 //!
-//! `Publishing` sends what is due, `Outcomes` hears what became of it and has it written down before anything is
-//! acknowledged. They share nothing but the ledger: what one writes down the other finds there.
+//! `Publishing` sends what is due. `Outcomes` receives outcomes, and has them written into the ledger before they are
+//! acknowledged. The two share only the ledger: one finds there what the other has written.
 //!
-//! When a production stops, task messages stay in the queue: workers go on with them, and the next start finds their
-//! results. Task messages of an earlier list that are still there are made too, as they were asked for; they take no
-//! room in the window, and their outcomes are written down if the ledger knows them.
+//! When a production stops, its task messages stay in the queue: workers go on with them, and the next start finds
+//! their outcomes. Task messages of an earlier list that are still there are made too, since they were asked for. They
+//! take no room in the window, and their outcomes are written if the ledger knows the recipes.
 
 use super::arrivals::Arrivals;
 use super::ledger::{RecipeState, Settled};
@@ -27,19 +27,19 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// Fact of the ledger: the build that all granules are of.
+/// Name of the fact in the ledger that states the build of all granules.
 pub(super) const BUILD: &str = "build";
 
-/// Messages that are written down together at most.
+/// Largest number of messages that are written into the ledger together.
 pub(super) const BATCH: usize = 256;
 
-/// How often the queue and leases are looked at.
+/// Interval at which the queue and the leases are checked.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
 
-/// Dead letters at once; there are hardly any.
+/// Prefetch of the queue of dead letters, of which there are hardly any.
 const DEAD: u16 = 16;
 
-/// Batches of outcomes that may wait for the director.
+/// Number of batches of outcomes that may wait for the director.
 const MAILBOX: usize = 16;
 
 /// Time that the actors may take to end in order.
@@ -48,33 +48,33 @@ const ENDING: Duration = Duration::from_secs(30);
 /// Options of the director.
 #[derive(Debug, Clone)]
 pub struct DriveOptions {
-    /// Its name.
+    /// Name of the production.
     pub production: String,
-    /// Task messages in the queue and with workers at once: enough to keep workers busy, few enough for broker and
-    /// memory.
+    /// Number of task messages in the queue and with workers at once: enough to keep workers busy, few enough for
+    /// broker and memory.
     pub window: usize,
-    /// Seconds that a granule may take.
+    /// Time in seconds that making a granule may take.
     pub deadline: u32,
-    /// Whether workers of several builds may take part.
+    /// True if workers of several builds may take part.
     pub mixed_builds: bool,
-    /// Whether the queues are in this process, and end with it.
+    /// True if the queues are within this process, and end with it.
     pub local: bool,
-    /// When to give the production up.
+    /// Limits on failures, at which the production is given up.
     pub budget: Budget,
-    /// Whether workers read granules that stand there already, and compare them with what is recorded of them.
+    /// True if workers read granules that exist already, and compare them with what is recorded about them.
     pub content: bool,
-    /// Whether a granule that a worker says is done is looked for before that counts.
+    /// True if the coordinator checks that a granule exists before it believes a worker's report.
     pub look: bool,
 }
 
-/// Failures after which going on makes no sense.
+/// Limits on failures, above which it is pointless to go on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Budget {
-    /// So many failed recipes; none: any number.
+    /// Largest number of failed recipes; `None` if any number is permitted.
     pub failures: Option<u64>,
-    /// Or such a share of those that are settled, from 0 to 1 ...
+    /// Largest share of failed recipes among the settled ones, from 0 to 1.
     pub share: f64,
-    /// ... once so many are.
+    /// Number of settled recipes from which on the share counts.
     pub sample: u64,
 }
 
@@ -88,7 +88,7 @@ impl Budget {
     /// No number of failures ends the production.
     pub const NONE: Budget = Budget { failures: None, share: 1.0, sample: u64::MAX };
 
-    /// The reason why the production is given up, if it is.
+    /// Returns the reason why the production is given up, if a limit is exceeded.
     fn exceeded(&self, failed: u64, settled: u64) -> Option<String> {
         if let Some(most) = self.failures.filter(|most| failed > *most) {
             return Some(format!("{failed} recipes failed, more than the {most} allowed"));
@@ -101,19 +101,19 @@ impl Budget {
     }
 }
 
-/// The reason why driving a production ended early.
+/// The reason why driving a production has ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The queue.
+    /// The queue cannot be used.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// A message cannot be sent.
     #[error(transparent)]
     Publish(#[from] PublishError),
-    /// The ledger.
+    /// The ledger cannot be used.
     #[error(transparent)]
     LedgerHandle(#[from] LedgerHandleError),
-    /// An actor panicked.
+    /// An actor has panicked.
     #[error("part of the coordinator has ended ({0}); please report this")]
     Actor(tokio::task::JoinError),
 }
@@ -123,18 +123,18 @@ pub enum DriveError {
 pub enum ProductionEnd {
     /// Every recipe of the list is settled.
     Settled,
-    /// It was told to stop.
+    /// The production was told to stop.
     Stopped,
-    /// Too much failed.
+    /// Too many recipes have failed; the reason in words.
     GivenUp(String),
 }
 
-/// Ready when the actors are to end.
+/// Completes when the actors are told to end.
 pub(super) async fn halt(halted: &mut watch::Receiver<bool>) {
     let _ = halted.wait_for(|halted| *halted).await;
 }
 
-/// Recipes that came to their end while this director was at work.
+/// Counts of the recipes that were settled while this director was at work.
 #[derive(Default)]
 struct Tally {
     failed: u64,
@@ -152,16 +152,17 @@ impl Tally {
     }
 }
 
-/// Drives the present list of a ledger until all is settled and `growth` has ended, which may add recipes to the list
-/// meanwhile. Only one coordinator may consume results: a second one waits here as a standby.
+/// Drives the present list of a ledger until all of it is settled and `growth`, which may add recipes to the list, has
+/// ended. Only one coordinator may consume outcomes: a second one waits here as a standby.
 ///
-/// In `stores` the coordinator looks for what workers do not find, and for what they say that they have made.
+/// In `stores` the coordinator looks for inputs that workers do not find, and for granules that they report as made.
 ///
-/// However it ends, what was heard is written down and acknowledged; the rest comes again.
+/// However this ends, every outcome that was received is written into the ledger and acknowledged; all others come
+/// again.
 ///
 /// # Errors
-/// The queue cannot be reached for longer than its patience, or the ledger cannot be written: what was not written
-/// down is not acknowledged.
+/// Returns an error if the queue cannot be reached for longer than its patience, or if the ledger cannot be written:
+/// outcomes that were not written are not acknowledged.
 pub async fn drive(
     plan: &DriveOptions,
     ledger: &LedgerHandle,
@@ -266,7 +267,7 @@ pub async fn drive(
             }
         }
     };
-    // In order, whatever the reason: what was heard is written down and acknowledged.
+    // The orderly end, whatever its reason: received outcomes are written into the ledger and acknowledged.
     halting.send_replace(true);
     let mut unwritten = None;
     let ending = async {
@@ -286,10 +287,10 @@ pub async fn drive(
     }
 }
 
-/// Puts recipes back whose granules are not where they should be, and those whose granules are damaged.
+/// Resets recipes whose granules are missing, and those whose granules are damaged.
 ///
 /// # Errors
-/// The ledger cannot be written.
+/// Returns an error if the ledger cannot be written.
 pub async fn reopen(
     ledger: &LedgerHandle,
     missing: Vec<String>,

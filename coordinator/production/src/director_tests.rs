@@ -1,4 +1,4 @@
-//! The director and its actors, over queues of this process.
+//! Tests of the director and its actors, over queues of this process.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::director::{Budget, DriveError, DriveOptions, ProductionEnd, drive};
@@ -18,7 +18,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// How long anything may take before it counts as hanging.
+/// Time after which anything counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn recipes() -> Vec<Recipe> {
@@ -69,7 +69,7 @@ async fn say(link: &Link, queue: Queue, task: &TaskMessage, build: &str, event: 
     link.publisher(queue, 1).publish(message).await.unwrap();
 }
 
-/// Answers every order by what `answer` makes of it, until it is dropped.
+/// Answers every task message by what `answer` makes of it, until it is dropped.
 async fn serve(link: Link, build: &'static str, answer: impl Fn(&TaskMessage) -> Option<TaskEvent>) {
     let mut orders = link.consumer(Queue::Recipes, 10).await.unwrap();
     while let Some(delivery) = orders.next().await.unwrap() {
@@ -114,7 +114,7 @@ fn a_stop_writes_down_and_acknowledges_what_was_heard() {
         assert_eq!((left, heard), (ProductionEnd::Stopped, others.len()));
         let states: Vec<RecipeState> = standing(&ledger).await.into_iter().map(|one| one.state).collect();
         assert_eq!(states, [RecipeState::Done, RecipeState::Done, RecipeState::Done, RecipeState::UnderWay]);
-        // A consumer that begins now would get what was not acknowledged.
+        // A consumer that begins now would receive what was not acknowledged.
         let mut left_over = link.consumer(Queue::Results, 10).await.unwrap();
         let next = tokio::time::timeout(Duration::from_millis(200), left_over.next()).await;
         assert!(next.is_err(), "{next:?}");
@@ -178,7 +178,7 @@ fn dead_letters_are_collected() {
         let (all, link) = (recipes(), Link::embedded().unwrap());
         let ledger = ledger(&all[..2]);
         let [dead, late] = [0, 1].map(|i| id(&all[i]).to_owned());
-        // Of the one recipe every task message is dead, of the other the outcome that it is done.
+        // All task messages of the one recipe are dead letters; of the other, the outcome that says that it is done.
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
             let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
@@ -237,7 +237,7 @@ fn what_a_policy_drops_is_no_failure() {
     });
 }
 
-/// A worker that does not find what others find again and again is named in task messages, so that it ends; no granule
+/// A worker that repeatedly does not find what others find is named in task messages, so that it ends. No granule
 /// fails.
 #[test]
 fn who_does_not_find_what_others_find_is_told_to_end() {
@@ -250,7 +250,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
             while let Some(delivery) = orders.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 heard.send(delivery.message.headers.get(UNFIT_HEADER).cloned()).unwrap();
-                // Of each recipe, one worker says that something is not there; then another one makes it.
+                // For each recipe, one worker reports that something is missing; then another one makes the granule.
                 let kinds = [FailureKind::NotFound, FailureKind::Denied];
                 let (worker, event) = match task.attempt {
                     1 => ("astray", TaskEvent::Failed(Failed::because(kinds[task.recipe_id.len() % 2], "not there"))),
@@ -263,7 +263,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
                 delivery.ack();
             }
         });
-        // One task message at a time: what is learnt from the first three is known to the last.
+        // The window is one task message, so that what is learnt from the first three is known to the last.
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, ProductionEnd::Settled);
@@ -278,8 +278,7 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
     });
 }
 
-/// An input that the coordinator does not find either fails the recipe at once; so does one that the only process does
-/// not find.
+/// A recipe fails at once if the coordinator does not find the missing input either, or if there is only one process.
 #[test]
 fn what_nobody_finds_fails_at_once() {
     for local in [true, false] {
@@ -342,7 +341,7 @@ fn a_recipe_too_large_to_send_costs_only_itself() {
 
 #[test]
 fn a_stop_is_heard_while_the_broker_is_away() {
-    // A port at which nobody listens any more.
+    // A port at which nothing listens any more.
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     run(async {
         let url = Some(format!("amqp://guest@{address}/").parse().unwrap());
@@ -355,7 +354,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
     });
 }
 
-/// Messages that are not about what this production has sent: from none of them anything follows.
+/// Nothing follows from messages that are not about task messages of this production.
 #[test]
 fn only_what_is_about_orders_of_this_production_counts() {
     run(async {
@@ -381,7 +380,7 @@ fn only_what_is_about_orders_of_this_production_counts() {
                 say(id(recipe), attempt, event.clone()).await.unwrap();
             }
         }
-        // Of the only task message in the queue that the window lets in, the outcome comes last.
+        // The only task message in the window is answered last.
         tokio::spawn(serve(link.clone(), "b", |_| Some(done())));
         let plan = DriveOptions { window: 1, local: false, ..plan() };
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
@@ -391,7 +390,7 @@ fn only_what_is_about_orders_of_this_production_counts() {
     });
 }
 
-/// Whoever says that a granule is done is believed when it is there.
+/// A report that a granule is done is believed if the granule exists.
 #[test]
 fn what_is_not_there_is_not_done() {
     run(async {
@@ -407,7 +406,7 @@ fn what_is_not_there_is_not_done() {
             while let Some(delivery) = orders.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 let place = &of.iter().find(|(id, _)| *id == task.recipe_id).unwrap().1;
-                // The first worker lies; what the second one says is so, but for one granule.
+                // The first worker lies; the reports of the second one are true, except for one granule.
                 let build = if task.attempt == 1 { "of the liar" } else { "b" };
                 if task.attempt > 1 && *place != never.1 {
                     std::fs::create_dir_all(std::path::Path::new(place).parent().unwrap()).unwrap();

@@ -5,7 +5,7 @@ use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, Versio
 use edp_protocol::{Digest, GridKind, Mode};
 use std::collections::BTreeMap;
 
-/// The recipes, grid by grid and month by month.
+/// Returns the recipes, grid by grid and month by month.
 pub(crate) fn recipes(grids: &[GridKind]) -> Vec<Recipe> {
     grids.iter().flat_map(|grid| [(1, 732), (2, 1428)].map(|(month, step)| recipe(*grid, month, step))).collect()
 }

@@ -1,4 +1,4 @@
-//! The ledger as an actor: it works on a thread of its own, since writing waits for the disk.
+//! The ledger as an actor with a thread of its own, since writing waits for the disk.
 
 use super::ledger::{Ledger, LedgerError};
 use tokio::sync::{mpsc, oneshot};
@@ -11,22 +11,22 @@ pub struct LedgerHandle {
     calls: mpsc::Sender<LedgerCall>,
 }
 
-/// The reason why the ledger did not answer.
+/// The reason why a call to the ledger has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerHandleError {
-    /// It cannot do what was asked.
+    /// The ledger has returned an error.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// Its thread has ended: it panicked, or could not be started.
+    /// The thread has ended: it panicked, or could not be started.
     #[error("the ledger's thread has ended; please report this")]
     Gone,
 }
 
 impl LedgerHandle {
-    /// Puts a ledger at work.
+    /// Starts the thread of a ledger.
     ///
     /// # Errors
-    /// [`LedgerHandleError::Gone`] if the thread cannot be started.
+    /// Returns [`LedgerHandleError::Gone`] if the thread cannot be started.
     pub fn open(mut ledger: Ledger) -> Result<LedgerHandle, LedgerHandleError> {
         let (calls, mut mailbox) = mpsc::channel::<LedgerCall>(16);
         let work = move || {
@@ -38,10 +38,11 @@ impl LedgerHandle {
         Ok(LedgerHandle { calls })
     }
 
-    /// Has something done, in the order of asking. It is done even if the caller does not wait for the answer any more.
+    /// Runs a call on the ledger's thread, in the order of the calls, and returns its result. It is run even if the
+    /// caller does not wait for the result.
     ///
     /// # Errors
-    /// What the ledger says.
+    /// Returns the error of the call, or [`LedgerHandleError::Gone`].
     pub async fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Ledger) -> Result<T, LedgerError> + Send + 'static,

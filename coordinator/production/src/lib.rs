@@ -1,8 +1,23 @@
-//! A production: recipes sent to workers, outcomes collected, everything written down until all is settled.
+//! Productions: recipes are sent to workers, outcomes are collected, and everything is recorded until all recipes are
+//! settled.
 //!
-//! A [`session`] is one run of a production from its recipes to the closing check. The [`ledger`] knows where every recipe stands, [`retries`] decides how one goes on that was not made, the
-//! [`director`] drives the actors that talk to the workers over the queues. Nothing but the ledger has to survive, and
-//! even that can be begun again: from a copy ([`snapshots`]), or from what stands at the destination ([`adoption`]).
+//! ```text
+//!  session ── starts ──▶ director ──▶ publishing ── task messages ──▶ workers
+//!     │                     │                                           │
+//!     │ verify, records     │         outcomes ◀────── outcomes ────────┘
+//!     ▼                     ▼             │
+//!  destination            ledger ◀────────┘ ── failures ──▶ retries
+//! ```
+//!
+//! * A [`session`] is one run of a production, from its recipes to the closing check ([`verify`]).
+//! * The [`ledger`] knows the state of every recipe; [`ledger_handle`] gives it a thread of its own.
+//! * [`retries`] is the policy that decides what follows after an attempt that made no granule.
+//! * The [`director`] starts the actors that exchange messages with workers.
+//! * [`records`], [`report`] and [`sweep`] serve the end: digests of granules, the report, and abandoned partial files.
+//! * [`complete`] turns lists that EDP wrote into recipes of this project.
+//!
+//! Only the ledger has to survive a crash, and even it can be begun again: from a copy ([`snapshots`]), or from the
+//! granules at the destination ([`adoption`]).
 
 pub mod adoption;
 mod arrivals;

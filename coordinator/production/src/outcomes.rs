@@ -19,50 +19,51 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Span;
 
-/// How long the first outcome of a batch waits for others.
+/// Time for which the first outcome of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// Bytes of the bodies of a batch, after which no other message is waited for.
+/// Size in bytes of the bodies of a batch above which no other message is waited for.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// A queue of this process ends with it, so what is in it when the production ends would be lost: outcomes are taken
-/// until none has come for so long. Those of a broker stay there for the next coordinator.
+/// Time without an outcome after which none is waited for any more at the end of a production whose queues are in this
+/// process: what remained in such a queue would be lost. Outcomes in a broker's queue stay there for the next
+/// coordinator.
 const LAST: Duration = Duration::from_millis(100);
 
 /// Name of the worker in outcomes of dead-lettered task messages.
 const WORKER: &str = "broker";
 
-/// The actor.
+/// The state of the actor.
 pub(super) struct Outcomes {
     pub(super) ledger: LedgerHandle,
     pub(super) results: Consumer,
-    /// What was delivered too often: task messages, and outcomes too.
+    /// Consumer of dead letters: task messages and outcomes.
     pub(super) dead: Consumer,
     /// Names of both queues in traces.
     pub(super) from: [Destination; 2],
     pub(super) mixed_builds: bool,
-    /// Whether the queues are in this process.
+    /// True if the queues are within this process.
     pub(super) local: bool,
-    /// The build that the production was begun with, once it is known.
+    /// The build with which the production was begun, once it is known.
     pub(super) build: Option<String>,
-    /// Told when the window may have room.
+    /// Notified when the window may have room.
     pub(super) room: Arc<Notify>,
     pub(super) settled: mpsc::Sender<Vec<Settled>>,
-    /// Policies of the broker that were spoken of.
+    /// Policies of the broker that were reported already.
     pub(super) policies: BTreeSet<DeadLetterReason>,
     pub(super) sources: SourceInspector,
     pub(super) witnesses: Witnesses,
-    /// Looks for granules that are said to be done; none if workers are believed.
+    /// Checks granules that are reported as done; `None` if workers are believed.
     pub(super) arrivals: Option<Arrivals>,
-    /// Messages that do not count.
+    /// Counts of the messages that do not count.
     pub(super) refusals: Refusals,
-    /// Workers that are not to go on; task messages name them.
+    /// Workers that should end; task messages name them.
     pub(super) unfit: watch::Sender<Vec<String>>,
 }
 
 impl Outcomes {
-    /// Takes outcomes batch by batch until it is told to end, or the queue is gone; what was heard by then is still
-    /// written down.
+    /// Consumes outcomes in batches until it is told to end, or the queue is gone. Outcomes that were received by then
+    /// are still written.
     pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
         self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
         loop {
@@ -87,7 +88,7 @@ impl Outcomes {
                 };
                 match next {
                     Ok(Some(delivery)) => {
-                        // It ends when the outcome is written down and acknowledged.
+                        // The span ends when the outcome is written and acknowledged.
                         let span = trace::consume("settle", from, &delivery.message, delivery.redelivered);
                         bytes += delivery.message.body.len();
                         deliveries.push((delivery, span));
@@ -101,7 +102,7 @@ impl Outcomes {
                 self.write(deliveries).await?;
             }
             if let Some(over) = over {
-                // What was fetched ahead goes back to the queue.
+                // Deliveries that were fetched ahead go back to the queue.
                 self.results.stop().await;
                 self.dead.stop().await;
                 self.log_refusals();
@@ -125,24 +126,24 @@ impl Outcomes {
             });
         }
         let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
-        // Only now: what is written down need not come again.
+        // Only now: a message that is written into the ledger need not come again.
         deliveries.into_iter().for_each(|(delivery, _)| delivery.ack());
         self.room.notify_one();
         if !settled.is_empty() {
-            // The director may have gone; the ledger knows.
+            // The director may have ended; the ledger has the states.
             let _ = self.settled.send(settled).await;
         }
         Ok(())
     }
 
-    /// The content of a message, if it can be decoded.
+    /// Decodes the content of a message, if that is possible.
     fn decode(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
         let (kind, body) = (&message.content_type, &message.body);
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
         let outcome = match Outcome::decode(kind, body) {
             Ok(outcome) => outcome,
             Err(error) => {
-                // A task message that came back. It is about the recipe that is in it, whatever else it says.
+                // A task message that came back. It is about the recipe in it, whatever else it states.
                 let task = TaskMessage::decode(kind, body).ok().filter(|task| task.identified().is_ok());
                 let Some(task) = task else {
                     span.in_scope(|| self.refuse("neither an outcome nor a task message", &chain(&error)));
@@ -160,8 +161,8 @@ impl Outcomes {
         Some(MessageContent::Outcome(outcome))
     }
 
-    /// Those that count: they are about a recipe that the production has, and an
-    /// attempt that was published. From others nothing follows.
+    /// Returns the messages that count: they are about a recipe that the production has, and an attempt that was
+    /// published. Others have no effect.
     async fn that_count(&mut self, content: Vec<MessageContent>) -> Result<Vec<CountedMessage>, LedgerHandleError> {
         let about: Vec<_> = content.iter().map(MessageContent::about).collect();
         let claims = self.ledger.ask(move |ledger| ledger.claims(&about)).await?;
@@ -169,7 +170,7 @@ impl Outcomes {
         for (one, claim) in content.into_iter().zip(claims) {
             let is_done = matches!(&one, MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(_), .. }));
             let why = match claim {
-                // Whichever worker says so: the granule is looked for.
+                // It does not matter which worker reports this: the granule itself is checked.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
                     counted.push(CountedMessage { content: one, granule, reported_before: false });
                     continue;
@@ -188,8 +189,8 @@ impl Outcomes {
         Ok(counted)
     }
 
-    /// Looks for granules that are said to be done. One that is not there has failed: it is made again, by another
-    /// worker perhaps, and only so often.
+    /// Checks granules that are reported as done. One that does not exist counts as a failure: it is made again,
+    /// perhaps by another worker, and only a limited number of times.
     async fn look(&mut self, counted: &mut [CountedMessage]) {
         let Some(arrivals) = &mut self.arrivals else { return };
         let (mut places, mut looks) = (Vec::new(), Vec::new());
@@ -211,14 +212,14 @@ impl Outcomes {
         }
     }
 
-    /// Counts a message from which nothing follows.
+    /// Counts a message that has no effect.
     fn refuse(&mut self, why: &'static str, what: &str) {
         if let Some(count) = self.refusals.count(why) {
             tracing::warn!(count, why, what, "messages are left out that do not count");
         }
     }
 
-    /// Returns how many messages did not count.
+    /// Logs the numbers of messages that did not count, by reason.
     fn log_refusals(&self) {
         let counts: Vec<String> = self.refusals.counts().map(|(why, count)| format!("{count} {why}")).collect();
         if !counts.is_empty() {
@@ -226,8 +227,8 @@ impl Outcomes {
         }
     }
 
-    /// What an outcome that counts says to the ledger. One that was told before is not weighed again: that costs a look
-    /// at all inputs.
+    /// Converts an outcome that counts to an event of the ledger. An outcome that was reported before is not examined
+    /// again, since that costs an inspection of all inputs.
     async fn event(&mut self, mut outcome: Outcome, reported_before: bool) -> Result<LedgerEvent, LedgerHandleError> {
         if !reported_before {
             self.examine(&mut outcome).await?;
@@ -242,9 +243,9 @@ impl Outcomes {
         Ok(ledger_event(checked_build(outcome, self.build.as_deref())))
     }
 
-    /// What a worker does not find, or may not touch, may be the worker's own condition: the coordinator looks itself.
-    /// If it does not find it either, the recipe fails at once. If it does, or if others do, that speaks against the
-    /// worker.
+    /// Examines a report that something is missing or not accessible, which may be due to the worker itself: the
+    /// coordinator looks for it too. If it does not find it either, the recipe fails at once. If it does, or if other
+    /// workers do, that counts against the worker.
     async fn examine(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
         let unfit = match &mut outcome.event {
             wire::TaskEvent::Done(done) if !done.already => self.witnesses.made(&outcome.worker, &outcome.recipe_id),
@@ -280,8 +281,8 @@ impl Outcomes {
         Ok(())
     }
 
-    /// The reason why a policy of the broker has taken a message out of its queue, if it has; each policy is spoken of
-    /// once.
+    /// Returns the reason why a policy of the broker has taken a message out of its queue, if one has. Each policy is
+    /// reported once.
     fn policy(&mut self, death: DeadLetterReason, queue: &str) -> Option<String> {
         let (policy, what) = match death {
             DeadLetterReason::DeliveryLimit => return None,
@@ -299,17 +300,17 @@ impl Outcomes {
     }
 }
 
-/// What a message says. Whether it counts is not known yet.
+/// The content of a message, before it is known whether it counts.
 #[derive(Debug)]
 enum MessageContent {
-    /// What a worker reports, or the broker by a task message that it gives up.
+    /// An outcome from a worker, or one that stands for a task message which the broker has given up.
     Outcome(Outcome),
     /// A policy of the broker has dropped a task message.
     Dropped { id: String, attempt: u32, reason: String },
 }
 
 impl MessageContent {
-    /// The recipe and the attempt that it is about, and its sender.
+    /// Returns recipe and attempt that the message is about, and its sender.
     fn about(&self) -> (String, u32, String) {
         match self {
             MessageContent::Outcome(outcome) => (outcome.recipe_id.clone(), outcome.attempt, outcome.worker.clone()),
@@ -318,13 +319,13 @@ impl MessageContent {
     }
 }
 
-/// What is said about a task message of this production.
+/// A message about a task message of this production.
 #[derive(Debug)]
 struct CountedMessage {
     content: MessageContent,
-    /// Where the granule is to be.
+    /// Path or address of the granule.
     granule: String,
-    /// Whether the worker has said before how it ended.
+    /// True if this worker has reported the end of this attempt before.
     reported_before: bool,
 }
 
@@ -332,7 +333,7 @@ fn ledger_event(outcome: Outcome) -> LedgerEvent {
     LedgerEvent::Reported(Box::new(outcome))
 }
 
-/// The outcome about a task message that was delivered as often as the broker does it, and never answered.
+/// Returns the outcome for a task message that was delivered as often as the broker permits, and never answered.
 fn dead(task: TaskMessage) -> Outcome {
     let reason =
         vec![format!("its task message was delivered {DELIVERY_LIMIT} times and never answered: see what workers log")];
@@ -340,12 +341,12 @@ fn dead(task: TaskMessage) -> Outcome {
     Outcome { recipe_id: task.recipe_id, attempt: task.attempt, worker: WORKER.into(), build: String::new(), event }
 }
 
-/// An outcome as it counts in a production of a build.
+/// Returns an outcome as it counts in a production that has a build.
 ///
-/// A granule that a worker of another build has made is not a granule of this production: its bytes may differ. Such a
-/// worker can only have begun before the build was known, since task messages name it from then on. The granule stands
-/// in the place of ours: that is a conflict, which the operator has to decide. One that a worker has merely found there
-/// counts, whatever the worker's build.
+/// A granule that a worker of another build has made is not a granule of this production, since its bytes may differ.
+/// Such a worker can only have begun before the build was known, since task messages name the build from then on. Its
+/// granule is at the place of ours: that is a conflict, which the operator has to resolve. A granule that a worker has
+/// only found there counts, whatever the worker's build.
 fn checked_build(mut outcome: Outcome, build: Option<&str>) -> Outcome {
     if let (wire::TaskEvent::Done(done), Some(ours)) = (&outcome.event, build)
         && outcome.build != ours

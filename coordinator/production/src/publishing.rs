@@ -1,5 +1,5 @@
-//! The actor that publishes: takes what is due from the ledger, as much as the window has room for, and has the ledger
-//! know what the broker has confirmed.
+//! The actor that publishes: it takes what is due from the ledger, as much as the window has room for, and reports to
+//! the ledger what the broker has confirmed.
 
 use super::director::{BATCH, BUILD, DriveError, DriveOptions, ROUND, halt};
 use super::ledger::{self, Due, LedgerEvent, Settled};
@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
-/// How long confirmations are waited for once the production ends. What is not confirmed by then is sent again by the
-/// next start, though it may be in the queue: twice is harmless.
+/// Time for which confirmations are waited for at the end of a production. Messages that are not confirmed by then are
+/// sent again at the next start, although they may be in the queue: duplicates are harmless.
 const LAST: Duration = Duration::from_secs(5);
 
 /// First and longest pause after the queue was full.
@@ -26,26 +26,26 @@ const FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 /// Name of the worker in outcomes of recipes that cannot be sent.
 const WORKER: &str = "coordinator";
 
-/// The actor.
+/// The state of the actor.
 pub(super) struct Publishing {
     pub(super) plan: DriveOptions,
     pub(super) ledger: LedgerHandle,
     pub(super) tasks: Publisher,
-    /// Name of their queue in traces.
+    /// Name of the queue of task messages in traces.
     pub(super) to: Destination,
-    /// Told when the window may have room.
+    /// Notified when the window may have room.
     pub(super) room: Arc<Notify>,
     pub(super) settled: mpsc::Sender<Vec<Settled>>,
-    /// Workers that are not to go on.
+    /// Names of workers that should end.
     pub(super) unfit: watch::Receiver<Vec<String>>,
 }
 
 impl Publishing {
-    /// Publishes batch by batch until it is told to end. Workers have the rest of the window to go on with while a
-    /// batch is confirmed and written down.
+    /// Publishes in batches until it is told to end. While a batch is confirmed and recorded, workers have the rest of
+    /// the window to go on with.
     pub(super) async fn run(self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
-        // A queue whose length a policy limits gets as much at once as it took the last time, and more while it takes
-        // it.
+        // A queue whose length a policy limits gets as much at once as it accepted the last time, and more as long as
+        // it accepts that.
         let (mut most, mut pause, mut said) = (BATCH, FULL.0, false);
         while !*halted.borrow() {
             let window = self.plan.window;
@@ -93,8 +93,8 @@ impl Publishing {
         Ok(())
     }
 
-    /// Publishes task messages; says what has become of each whose end is known, and what keeps the others from being
-    /// sent.
+    /// Publishes task messages. Returns an event for each whose result is known, and the error that keeps the others
+    /// from being sent.
     async fn send(
         &self,
         due: Vec<Due>,
@@ -129,14 +129,14 @@ impl Publishing {
                             events.push(LedgerEvent::Sent { number: due.number, attempt: due.attempt })
                         }
                         Ok((Err(error @ PublishError::Size { .. }), due)) => events.push(unsendable(due, &error)),
-                        // Others may have been taken.
+                        // Others may have been accepted.
                         Ok((Err(error @ PublishError::Full { .. }), _)) => failure = Some(error),
-                        // All of them will say the same.
+                        // All others would give the same error.
                         Ok((Err(error), _)) => {
                             failure = Some(error);
                             break;
                         }
-                        // It cannot panic; the recipe is still due.
+                        // A task cannot panic here; in any case the recipe is still due.
                         Err(_) => {}
                     }
                 }
@@ -155,7 +155,7 @@ impl Publishing {
     }
 }
 
-/// A recipe that is too large for a message fails, and does not affect others.
+/// Returns the event for a recipe that is too large for a message. It fails, and does not affect others.
 fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
     let reason = vec![format!("its task message cannot be sent: {}", chain(error))];
     let event = wire::TaskEvent::Failed(Failed { kind: FailureKind::Permanent, reason });
@@ -163,7 +163,7 @@ fn unsendable(due: Due, error: &dyn std::error::Error) -> LedgerEvent {
     LedgerEvent::Reported(Box::new(Outcome { recipe_id, attempt, worker, build: String::new(), event }))
 }
 
-/// The task message of a recipe.
+/// Makes the task message of a recipe.
 fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Message, WireError> {
     let task = TaskMessage {
         production: plan.production.clone(),
@@ -179,7 +179,7 @@ fn message(plan: &DriveOptions, due: &Due, build: Option<&str>) -> Result<Messag
         recipe: due.recipe.clone(),
     };
     let mut message = Message::new(task.encode()?, wire::CONTENT_TYPE, &due.id);
-    // Workers refuse any other without an outcome.
+    // Workers refuse a message without a valid id, and send no outcome.
     task.identified()?;
     if let Some(build) = build.filter(|_| !plan.mixed_builds) {
         message.headers.insert(BUILD_HEADER.into(), build.into());

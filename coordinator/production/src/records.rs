@@ -1,9 +1,9 @@
-//! What granules were when they were made: id, size and SHA-256. Later checks compare what stands at the destination
-//! with it, without opening a file.
+//! Records of granules: id, size and SHA-256 when they were made or last read. Later checks compare the granules at the
+//! destination with them, without parsing any file.
 //!
-//! A ledger holds these records of its production. Beside a task list they are kept in its *manifest*, a file of JSON
-//! lines: `tasks.json` has `tasks.json.manifest.jsonl`, and part 2 of 8 of the list, whose maker runs beside those of
-//! the other parts, has `tasks.json.2-of-8.manifest.jsonl`.
+//! A ledger has these records of its production. Beside a task list they are kept in its *manifest*, a file of JSON
+//! lines: `tasks.json` has `tasks.json.manifest.jsonl`. Part 2 of 8 of the list, which is made at the same time as the
+//! other parts, has `tasks.json.2-of-8.manifest.jsonl`.
 
 use super::ledger::Settled;
 use edp_protocol::recipe::Recipe;
@@ -16,55 +16,55 @@ use std::time::SystemTime;
 /// Last part of the names of manifests.
 const SUFFIX: &str = ".manifest.jsonl";
 
-/// Bytes that the manifests of a list may have together: of some four million granules.
+/// Largest size in bytes of all manifests of a list together, enough for some four million granules.
 const LARGEST: u64 = 1 << 30;
 
 /// The reason why records cannot be kept or used.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// A manifest cannot be found, read or written.
+    /// A manifest cannot be inspected, read or written.
     #[error("the manifest of the list: {0}")]
     Store(#[from] StoreError),
     /// The directory of the list cannot be listed.
     #[error("{directory}: the manifests beside the list cannot be listed: {why}")]
     Directory {
-        /// The directory.
+        /// Path of the directory.
         directory: String,
-        /// Why.
+        /// Description of the problem.
         why: String,
     },
-    /// A line of a manifest is none.
+    /// A line of a manifest is not a record.
     #[error("{manifest}: line {line}: {source}; restore the file, or take it away: granules are then read instead")]
     Line {
-        /// The manifest.
+        /// Location of the manifest.
         manifest: String,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         source: serde_json::Error,
     },
 }
 
-/// What one granule was when it was made or read last.
+/// The record of one granule, when it was made or last read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GranuleRecord {
     /// Id of the recipe.
     pub id: String,
-    /// Size in bytes.
+    /// Size of the granule in bytes.
     pub bytes: u64,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the granule's bytes.
     pub sha256: Digest,
-    /// Date of the production. It is in the granule's bytes, but no part of the id: the record of a granule of another
-    /// date says nothing of this one. None where the date is known to be the granule's.
+    /// Date of production. It is in the granule's bytes but not part of the id, so the record of a granule with another
+    /// date does not apply. `None` if the date is known to be that of the granule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub production_date: Option<String>,
-    /// The granule, for people who read the file.
+    /// Path or address of the granule, for people who read the file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub granule: String,
 }
 
 impl GranuleRecord {
-    /// What the ledger knows of a granule that is done; none where its bytes were not read.
+    /// Returns the record of a granule that is done, from the ledger; `None` if its bytes were not read.
     pub fn of(one: &Settled) -> Option<GranuleRecord> {
         let sha256 = Digest::from_hex(&one.made.sha256).filter(|_| one.made.older == 0)?;
         let (id, granule) = (one.id.clone(), one.granule.clone());
@@ -77,41 +77,41 @@ impl GranuleRecord {
 pub struct Records(BTreeMap<String, GranuleRecord>);
 
 impl Records {
-    /// The record of a recipe's granule.
+    /// Returns the record of a recipe's granule.
     pub fn of(&self, recipe: &Recipe) -> Option<&GranuleRecord> {
         let plan = recipe.recipe.as_ref()?;
         let record = self.0.get(&plan.id)?;
         record.production_date.as_ref().is_none_or(|date| *date == plan.production_date).then_some(record)
     }
 
-    /// Enters a record; a later one of the same id takes its place.
+    /// Adds a record, which replaces an earlier one with the same id.
     pub fn enter(&mut self, record: GranuleRecord) {
         self.0.insert(record.id.clone(), record);
     }
 
-    /// Enters all records of others.
+    /// Adds all of these records, which replace earlier ones with the same ids.
     pub fn extend(&mut self, others: Records) {
         self.0.extend(others.0);
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no records.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All records that are of these recipes.
+    /// Returns all records of these recipes.
     pub fn each<'a>(&'a self, recipes: &'a [Recipe]) -> impl Iterator<Item = &'a GranuleRecord> {
         recipes.iter().filter_map(|recipe| self.of(recipe))
     }
 }
 
-/// The manifest that one maker of a list writes.
+/// The manifest that one process writes for its list, or for its part of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest(Location);
 
 impl Manifest {
-    /// The manifest of a list, or of a part of it: the number, and how many there are. None where the list is not a
-    /// file, such as a pipe: a manifest beside it would not be found.
+    /// Returns the manifest of a list, or of one part of it: `part` is its number and the number of all parts. Returns
+    /// `None` if the list is not a file but, for example, a pipe: a manifest beside it would not be found.
     pub fn beside(list: &Location, part: Option<(usize, usize)>) -> Option<Manifest> {
         if let Location::Local(path) = list
             && !path.metadata().is_ok_and(|found| found.is_file())
@@ -122,15 +122,15 @@ impl Manifest {
         Some(Manifest(named(list, &format!("{part}{SUFFIX}"))))
     }
 
-    /// Where it is.
+    /// Location of the manifest.
     pub fn location(&self) -> &Location {
         &self.0
     }
 
-    /// Adds records. What the manifest held of other recipes stays in it.
+    /// Adds records to the manifest. Those of other recipes stay in it.
     ///
     /// # Errors
-    /// The manifest cannot be read or written; it is then as it was.
+    /// Returns an error, and leaves the manifest as it was, if it cannot be read or written.
     pub fn add(&self, records: Records, stores: &Stores) -> Result<(), RecordError> {
         if records.is_empty() {
             return Ok(());
@@ -146,7 +146,7 @@ impl Manifest {
         }
         let mut text = Vec::new();
         for record in all.0.values() {
-            // A record holds texts and numbers: writing them to memory does not fail.
+            // A record consists of texts and numbers: writing them to memory does not fail.
             if serde_json::to_writer(&mut text, record).is_ok() {
                 text.push(b'\n');
             }
@@ -155,10 +155,10 @@ impl Manifest {
     }
 }
 
-/// The records in all manifests beside a list; those of the manifest that was written last count most.
+/// Reads the records of all manifests beside a list. The manifest that was written last takes precedence.
 ///
 /// # Errors
-/// A manifest cannot be read, or has a line that is not a record.
+/// Returns an error if a manifest cannot be read, or has a line that is not a record.
 pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> {
     let mut manifests: Vec<(SystemTime, Location)> = Vec::new();
     for at in manifests_of(list, stores)? {
@@ -174,7 +174,7 @@ pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> 
     Ok(records)
 }
 
-/// Where manifests of a list are.
+/// Returns the locations of the manifests of a list.
 fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, RecordError> {
     match list {
         Location::Local(path) => {
@@ -206,14 +206,14 @@ fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, Recor
                     found.push(Location::S3 { bucket: bucket.clone(), key: format!("{key}{}", object.path) });
                 }
             };
-            // By what their keys begin with: granules may lie beside the list, millions of them.
+            // By the beginning of their keys, since millions of granules may be in the same directory.
             stores.s3()?.list_beginning(bucket, key, &mut see).map_err(StoreError::from)?;
             Ok(found)
         }
     }
 }
 
-/// Whether this, at the end of the name of a list, makes it the name of one of its manifests.
+/// Returns true if this text, appended to the name of a list, gives the name of one of its manifests.
 fn is_end_of_manifest(end: &str) -> bool {
     let Some(part) = end.strip_suffix(SUFFIX) else { return false };
     let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
@@ -221,7 +221,7 @@ fn is_end_of_manifest(end: &str) -> bool {
     part.is_empty() || numbers.is_some_and(is_part)
 }
 
-/// The location of which the name has something more at its end.
+/// Returns the location whose name has a text appended.
 fn named(at: &Location, end: &str) -> Location {
     match at {
         Location::Local(path) => {
@@ -233,7 +233,7 @@ fn named(at: &Location, end: &str) -> Location {
     }
 }
 
-/// Reads a manifest of at most as many bytes as are left, and takes its own off.
+/// Reads a manifest of at most `left` bytes, and subtracts its size from these.
 fn read(at: &Location, stores: &Stores, left: &mut u64) -> Result<Records, RecordError> {
     let text = stores.read(at, *left)?;
     *left = left.saturating_sub(text.len() as u64);

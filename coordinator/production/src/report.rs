@@ -1,47 +1,47 @@
-//! What became of a production, granule by granule.
+//! The report on a production, granule by granule.
 
 use super::ledger::{RecipeState, Settled};
 use edp_protocol::wire::StageTotal;
 use serde::{Serialize, Serializer};
 
-/// One granule of a production.
+/// The report on one granule.
 #[derive(Debug, Clone, Serialize)]
 pub struct GranuleEntry {
-    /// Full path or address.
+    /// Path or address of the granule.
     pub granule: String,
-    /// The recipe's id.
+    /// Id of the recipe.
     pub id: String,
-    /// Where it stands, and whether it stood there before this run.
+    /// State of the recipe, and whether the granule existed before this run.
     #[serde(rename = "state", serialize_with = "word")]
     pub standing: EntryState,
-    /// Why, unless it is there.
+    /// The reason for the state, unless the granule exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Attempts made.
+    /// Number of attempts that were made.
     pub attempts: u32,
-    /// Seconds of the last one.
+    /// Time in seconds that the last attempt took.
     pub seconds: f64,
-    /// Size in bytes, if it is there.
+    /// Size of the granule in bytes, if it exists.
     pub bytes: u64,
-    /// SHA-256 of its bytes, hexadecimal; empty if they were not read.
+    /// SHA-256 of the granule's bytes, hexadecimal; empty if they were not read.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sha256: String,
-    /// What each stage of making it took; none if that is unknown.
+    /// Durations of the stages of making it; empty if they are unknown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageTotal>,
-    /// What is odd about it.
+    /// Warnings about the granule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
-/// State of a recipe in the ledger, and for granules that are done whether they were there before.
+/// State of a recipe in the ledger, and for granules that are done whether they existed before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryState {
-    /// The state.
+    /// State of the recipe.
     pub state: RecipeState,
-    /// Whether the granule was at its destination before this run.
+    /// True if the granule was at its destination before this run.
     pub already: bool,
-    /// Whether it was made by an earlier output version.
+    /// True if it was made by an earlier output version.
     pub older: bool,
 }
 
@@ -49,13 +49,13 @@ impl EntryState {
     /// The words of reports, in the order in which they are counted.
     pub const WORDS: [&'static str; 7] = ["made", "present", "older", "held", "failed", "conflict", "left"];
 
-    /// Where a recipe of the ledger stands.
+    /// Returns the state of a recipe in the ledger.
     pub fn of(one: &Settled) -> EntryState {
         EntryState { state: one.state, already: one.made.already, older: one.made.older > 0 }
     }
 
-    /// The word of reports: `made` by this run, `present` before it, `older` if it was made by an earlier output
-    /// version before it, `held`, `failed`, `conflict`, or `left` where the production was stopped before.
+    /// Returns the word of reports: `made` by this run, `present` before it, `older` if it existed and was made by an
+    /// earlier output version, `held`, `failed`, `conflict`, or `left` if the production was stopped before.
     pub fn word(self) -> &'static str {
         match self.state {
             RecipeState::Done if self.older => "older",
@@ -80,7 +80,7 @@ fn word<S: Serializer>(standing: &EntryState, serializer: S) -> Result<S::Ok, S:
 }
 
 impl GranuleEntry {
-    /// A granule without recipe in the ledger.
+    /// Returns the entry of a granule that has no recipe in the ledger.
     pub fn unlisted(granule: String, id: String, state: RecipeState, reason: String) -> GranuleEntry {
         GranuleEntry {
             granule,
@@ -119,32 +119,32 @@ impl From<Settled> for GranuleEntry {
     }
 }
 
-/// A whole production.
+/// The report on a whole production.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// Every granule, in the order of the list.
+    /// Entries of all granules, in the order of the list.
     pub entries: Vec<GranuleEntry>,
     /// The reason why the production ended early by itself, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// Seconds from beginning to end.
+    /// Duration in seconds from beginning to end.
     pub seconds: f64,
 }
 
 impl Report {
-    /// How many granules a word of [`EntryState::WORDS`] describes.
+    /// Number of granules that a word of [`EntryState::WORDS`] describes.
     pub fn count(&self, word: &str) -> usize {
         self.entries.iter().filter(|entry| entry.standing.word() == word).count()
     }
 
-    /// Whether every granule stands at its destination.
+    /// Returns true if every granule is at its destination.
     pub fn is_complete(&self) -> bool {
         self.entries.iter().all(|entry| entry.standing.state == RecipeState::Done)
     }
 }
 
 impl std::fmt::Display for Report {
-    /// The counts in one line.
+    /// Writes the counts in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let counts = EntryState::WORDS.map(|word| (self.count(word), word));
         let shown = counts.iter().filter(|(count, word)| *count > 0 || *word == "made");

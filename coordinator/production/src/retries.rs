@@ -1,24 +1,25 @@
-//! What becomes of a recipe that was not made: sent again, when, how; or given up.
+//! The retry policy: whether, when and how a recipe is sent again that was not made.
 
 use super::ledger::RecipeState;
 use edp_protocol::message::FailureKind;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often and when recipes are sent again.
+/// Limits and waits for sending recipes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Transient failures after which a recipe fails.
+    /// Number of transient failures after which a recipe fails.
     pub attempts: u32,
-    /// Wait after the first transient failure; doubled after each further one, with up to half of it added at random.
+    /// Wait after the first transient failure. It is doubled after each further one, and up to half of it is added at
+    /// random.
     pub first_wait: Duration,
-    /// The longest such wait.
+    /// Longest such wait, before the random part is added.
     pub longest_wait: Duration,
-    /// Time that a task message has from being sent, or begun, to its outcome.
+    /// Time from sending a task message, or from the beginning of an attempt, to its outcome.
     pub lease: Duration,
-    /// Workers lost while they made a recipe, after which it is made with nothing else in its worker.
+    /// Number of workers lost while they made a recipe after which it is made with nothing else in its worker.
     pub lost_until_alone: usize,
-    /// Workers lost while they made a recipe, after which it fails.
+    /// Number of workers lost while they made a recipe after which it fails.
     pub lost_until_failed: usize,
 }
 
@@ -35,40 +36,41 @@ impl Default for Policy {
     }
 }
 
-/// Reports of one worker alone that something is not there, or not permitted, after which the recipe fails.
+/// Number of reports of the only worker that something is missing or not accessible after which the recipe fails.
 const ALONE: usize = 3;
 
-/// Such outcomes after which it fails, whichever workers they come from.
+/// Number of such reports after which the recipe fails, whichever workers they come from.
 const MOST: usize = 10;
 
 /// What is known about a recipe when it is decided how it goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetryHistory {
-    /// Transient failures so far.
+    /// Number of transient failures so far.
     pub failures: u32,
-    /// Workers that began it and never said how it ended.
+    /// Workers that began it and never reported its end.
     pub lost: Vec<String>,
-    /// Who did not find, or may not touch, something that it names: a worker for each outcome, this one included.
+    /// Workers that did not find, or may not access, something that the recipe names: one for each outcome, including
+    /// the present one.
     pub unreached: Vec<String>,
-    /// Other workers that were heard of lately.
+    /// Other workers that have reported lately.
     pub others: Vec<String>,
 }
 
-/// Where a worker runs, by its name (`HOST-SPACE-PID-UNIQUE`): what one worker of a machine or container cannot see,
-/// the next one there cannot see either.
+/// Returns the node on which a worker runs, from its name (`HOST-SPACE-PID-UNIQUE`). What one worker on a machine or in
+/// a container cannot see, the next one there cannot see either.
 fn node(worker: &str) -> &str {
     worker.rsplitn(3, '-').nth(2).unwrap_or(worker)
 }
 
 impl RetryHistory {
-    /// Those who could not reach what it names, in words.
+    /// Returns the names of the workers that could not access what the recipe names.
     fn sayers(&self) -> String {
         let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
         workers.into_iter().collect::<Vec<_>>().join(", ")
     }
 
-    /// Whether no worker is left that may reach what the recipe names: a second machine says the same, or on the only
-    /// machine a second worker, or the only worker again and again.
+    /// Returns true if no worker is left that may find what the recipe names: a second machine has reported the same,
+    /// or on the only machine a second worker has, or the only worker has repeatedly.
     fn is_out_of_reach(&self) -> bool {
         let workers: BTreeSet<&str> = self.unreached.iter().map(String::as_str).collect();
         let nodes: BTreeSet<&str> = workers.iter().map(|worker| node(worker)).collect();
@@ -78,34 +80,34 @@ impl RetryHistory {
     }
 }
 
-/// How it goes on.
+/// The decision on how a recipe goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is sent again.
+    /// The recipe is sent again.
     Again {
-        /// After this time.
+        /// Wait before it is sent.
         wait: Duration,
-        /// Whether this counts as a failure.
+        /// True if the attempt counts as a failure.
         counts: bool,
-        /// Whether nothing else may run beside it.
+        /// True if nothing else may be made beside it.
         alone: bool,
     },
-    /// It is settled.
+    /// The recipe is settled.
     End {
-        /// So.
+        /// Final state of the recipe.
         state: RecipeState,
-        /// Why.
+        /// The reason for that state.
         reason: String,
     },
 }
 
 impl Policy {
-    /// The usual policy, with leases for granules that may take `deadline` seconds.
+    /// Returns the usual policy, with leases for granules that may take `deadline` seconds.
     pub fn with_deadline(deadline: u32) -> Policy {
         Policy { lease: Duration::from_secs(2 * u64::from(deadline)), ..Policy::default() }
     }
 
-    /// After a worker has reported a failure.
+    /// Decides after a worker has reported a failure.
     pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &RetryHistory) -> Verdict {
         let end = |state| Verdict::End { state, reason: reason.to_owned() };
         match kind {
@@ -128,19 +130,20 @@ impl Policy {
                 reason: format!("{reason} (said {} times, by {})", standing.unreached.len(), standing.sayers()),
             },
             FailureKind::NotFound | FailureKind::Denied => {
-                // A worker with another view of the file systems may have it now: half of the usual waits.
+                // A worker with another view of the file systems may get it now, so the waits are half of the usual
+                // ones.
                 let before = u32::try_from(standing.unreached.len()).unwrap_or(u32::MAX).saturating_sub(1);
                 Verdict::Again { wait: self.wait(before) / 2, counts: false, alone: self.is_alone(standing) }
             }
         }
     }
 
-    /// The wait of a task message that the broker has dropped, by a policy, before anybody had begun it.
+    /// Returns the wait for a task message that the broker has dropped, by a policy, before any worker had begun it.
     pub fn after_drop(&self) -> Duration {
         self.wait(1)
     }
 
-    /// After a worker was lost with a task message, or a task message was lost with its queue.
+    /// Decides after a worker was lost with a task message, or a task message was lost with its queue.
     pub fn after_loss(&self, standing: &RetryHistory) -> Verdict {
         if standing.lost.len() >= self.lost_until_failed {
             let workers = standing.lost.join(", ");
@@ -157,7 +160,7 @@ impl Policy {
         standing.lost.len() >= self.lost_until_alone
     }
 
-    /// Exponential back-off with jitter, so that what failed together does not come back together.
+    /// Returns an exponential back-off with jitter, so that recipes that failed together do not come back together.
     fn wait(&self, failures: u32) -> Duration {
         let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
         let wait = self.first_wait.saturating_mul(factor).min(self.longest_wait);
@@ -165,7 +168,7 @@ impl Policy {
     }
 }
 
-/// A number from 0 to 1. Hashers are seeded at random by the standard library; nothing here needs more than that.
+/// Returns a random number from 0 to 1. The standard library seeds its hashers at random, which is good enough here.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(0_u8) as f64 / u64::MAX as f64
@@ -223,17 +226,17 @@ mod tests {
             })
         };
         let (a, b, other) = ("one-a-1-1", "one-a-2-1", "two-nodes-b-1-1");
-        // One worker alone: three times.
+        // A single worker has to report it three times.
         assert_eq!(
             [fails(&[a], &[]), fails(&[a, a], &[]), fails(&[a, a, a], &[])],
             [[false; 2], [false; 2], [true; 2]]
         );
-        // While others are there, they are asked; on another machine above all.
+        // While there are other workers, they are asked, above all those on another machine.
         assert_eq!(fails(&[a, a, a, a], &[b]), [false; 2]);
         assert_eq!(fails(&[a, b], &[]), [true; 2]);
         assert_eq!(fails(&[a, b, a], &[other]), [false; 2]);
         assert_eq!(fails(&[a, other], &[b]), [true; 2]);
-        // Not without end.
+        // But not endlessly.
         assert_eq!(fails(&[a; MOST], &[other]), [true; 2]);
     }
 

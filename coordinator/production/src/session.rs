@@ -1,16 +1,16 @@
 //! A session: one run of a production, from its recipes to the closing check.
 //!
-//! A session is put together from parts: a ledger (in memory or a file), a connected queue (in this process or
-//! RabbitMQ), and recipes (a list, or a list that grows while a model runs). It does not know who makes the granules:
-//! workers in this process are started on the same queue.
+//! A session is put together from a ledger (in memory or a file), a connected queue (within this process or on
+//! RabbitMQ), and recipes (a list, or a list that grows while a model runs). It does not depend on who makes the
+//! granules: workers within this process are started on the same queue.
 //!
 //! ```text
 //!   recipes --> Session::open --> drive(queue) --> check destination --+--> end --> Report
 //!                                    ^                                 |
-//!                                    +---- done, but not there <-------+
+//!                                    +---- done, but missing <---------+
 //! ```
 //!
-//! While it is under way it publishes one stream of [`SessionEvent`]s; bars, logs and pages listen to that.
+//! While it is under way it publishes one stream of [`SessionEvent`]s, to which progress bars, logs and pages listen.
 
 use super::adoption::{self, AdoptionError};
 use super::conditions;
@@ -35,16 +35,16 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How often granules that are missing at the destination, although they are said to be done, are made again.
+/// Number of times that granules which are reported as done but missing at the destination are made again.
 const ROUNDS: usize = 3;
 
-/// How long granules are looked for at the destination when a ledger file is begun. Workers find the rest.
+/// Time for which granules are looked for at the destination when a ledger file is begun. Workers find the rest.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Time between two tries to open a ledger that another coordinator has.
+/// Time between two attempts to open a ledger that another coordinator has.
 const STANDBY: Duration = Duration::from_secs(1);
 
-/// Where a production is written down.
+/// The place of a production's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerPlace {
     /// In memory, for as long as the session lasts.
@@ -56,36 +56,36 @@ pub enum LedgerPlace {
 /// Options of a session.
 #[derive(Debug, Clone)]
 pub struct SessionOptions {
-    /// How the production is driven.
+    /// Options for driving the production.
     pub plan: director::DriveOptions,
-    /// How often and when recipes are sent again.
+    /// Policy for sending recipes again.
     pub policy: Policy,
-    /// Where it is written down.
+    /// Place of the ledger.
     pub ledger: LedgerPlace,
-    /// Root of the granules; copies of a ledger file are kept there.
+    /// Root of the granules, below which copies of a ledger file are kept.
     pub destination: Option<String>,
-    /// Time between two copies of a ledger file; none are made if it is zero.
+    /// Time between two copies of a ledger file; no copies are made if it is zero.
     pub snapshot: Duration,
-    /// Directory below which relative paths lie, for recipes that leave this process; none if they stay as they are.
+    /// Directory below which relative paths lie, for recipes that leave this process; `None` if they stay as they are.
     pub base: Option<PathBuf>,
-    /// Whether granules of other recipes may be overwritten; then conflicts of earlier sessions are tried again.
+    /// True if granules of other recipes may be overwritten. Conflicts of earlier sessions are then tried again.
     pub replace: bool,
-    /// How closely granules are looked at that stood at the destination before.
+    /// Depth of the inspection of granules that existed at the destination before.
     pub verify: InspectionDepth,
-    /// What granules were when they were made or read last, as far as it is known.
+    /// Known records of granules, from when they were made or last read.
     pub records: Arc<Records>,
-    /// Whether the report has the stages of each granule.
+    /// True if the report has the stages of each granule.
     pub stages: bool,
 }
 
-/// Seconds that a granule may take in a process of its own: another worker would not make it faster.
+/// Time in seconds that a granule may take within a process of its own, where another worker would not be faster.
 pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
 
-/// Task messages in the queue and with workers at once, unless set.
+/// Number of task messages that may be in the queue and with workers at once, unless it is set.
 pub const WINDOW: u32 = 1000;
 
 impl SessionOptions {
-    /// A session within one process, written down nowhere.
+    /// Returns options for a session within one process, with a ledger in memory.
     pub fn in_memory(budget: Budget) -> SessionOptions {
         let plan = director::DriveOptions {
             production: "default".into(),
@@ -113,38 +113,38 @@ impl SessionOptions {
     }
 }
 
-/// Something that people may want to know while a session is under way.
+/// An event of a session that people may want to know about.
 #[derive(Debug)]
 pub enum SessionEvent<'a> {
-    /// Another coordinator has the ledger, says this text; the session waits for its end.
+    /// Another coordinator has the ledger, for which this is the message. The session waits for its end.
     StandingBy(&'a str),
-    /// The production goes on from the copy of its ledger, since the ledger itself is not there.
+    /// The production goes on from the copy of its ledger, since the ledger itself does not exist.
     Resumed {
-        /// The ledger.
+        /// Path of the ledger.
         ledger: &'a Path,
-        /// Where the copy is.
+        /// Location of the copy.
         copy: &'a str,
     },
-    /// More recipes have come.
+    /// This many recipes were added.
     Planned(usize),
-    /// This many recipes failed in earlier sessions, and are not tried again unasked.
+    /// This many recipes failed in earlier sessions, and are not tried again unless that is asked for.
     FailedBefore(u64),
-    /// A recipe has come to its end, or had before this session.
+    /// A recipe was settled, now or before this session.
     Ended(&'a GranuleEntry),
-    /// This many granules are said to be done, but are not there, or are damaged and may be replaced: they are made
+    /// This many granules are reported as done, but are missing, or are damaged and may be replaced. They are made
     /// again.
     Missing(usize),
-    /// Something is odd, and does not keep the session from going on.
+    /// A problem that does not keep the session from going on.
     Warning(&'a str),
 }
 
 /// The reason why a session cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The ledger.
+    /// The ledger cannot be used.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger does not answer.
+    /// The ledger's thread does not answer.
     #[error(transparent)]
     LedgerHandle(#[from] LedgerHandleError),
     /// The destination cannot be compared with the ledger.
@@ -153,7 +153,7 @@ pub enum SessionError {
     /// Granules cannot be written to the destination as they have to be.
     #[error(transparent)]
     Destination(#[from] StoreError),
-    /// The queue or one of the actors.
+    /// The queue or one of the actors has failed.
     #[error(transparent)]
     Drive(#[from] DriveError),
     /// A thread of this program ended unexpectedly.
@@ -164,15 +164,15 @@ pub enum SessionError {
 /// The result of a session.
 #[derive(Debug)]
 pub struct SessionEnd {
-    /// Every granule.
+    /// The report on every granule.
     pub report: Report,
-    /// What the closing check found.
+    /// The result of the closing check.
     pub verified: Verified,
-    /// How the production was left.
+    /// The state in which the production was left.
     pub left: ProductionEnd,
 }
 
-/// Takes recipes into a session that is under way.
+/// Adds recipes to a session that is under way.
 #[derive(Debug, Clone)]
 pub struct Feed {
     ledger: LedgerHandle,
@@ -184,7 +184,7 @@ impl Feed {
     /// Adds recipes to the list.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub async fn add(&self, mut recipes: Vec<Recipe>) -> Result<(), LedgerHandleError> {
         if let Some(base) = &self.base {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
@@ -198,10 +198,10 @@ impl Feed {
             .await
     }
 
-    /// Whether recipes are waiting or under way.
+    /// Returns true if recipes are waiting or under way.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub async fn is_busy(&self) -> Result<bool, LedgerHandleError> {
         Ok(self.ledger.ask(|ledger| ledger.next()).await?.is_some())
     }
@@ -214,22 +214,23 @@ pub struct Session {
     stores: Stores,
     ledger: LedgerHandle,
     begun: Instant,
-    /// Ids of recipes whose granules were there when the session began.
+    /// Ids of recipes whose granules existed when the session began.
     before: HashSet<String>,
     verified: Verified,
     left: ProductionEnd,
-    /// Granules that never became recipes of the ledger.
+    /// Entries of granules that never became recipes of the ledger.
     others: Vec<GranuleEntry>,
-    /// The task that copies the ledger; it ends with one more copy when the sender is dropped.
+    /// The task that copies the ledger. It ends with one more copy when the sender is dropped.
     keeping: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Session {
     /// Opens the ledger, enters the recipes and compares the ledger with the destination. Stands by while another
-    /// coordinator has the ledger. None if `shutdown` is requested meanwhile.
+    /// coordinator has the ledger. Returns `None` if `shutdown` is requested meanwhile.
     ///
     /// # Errors
-    /// The ledger is of another production or cannot be used, or the destination cannot be looked at.
+    /// Returns an error if the ledger is that of another production or cannot be used, or if the destination cannot be
+    /// inspected.
     pub async fn open(
         options: SessionOptions,
         mut recipes: Vec<Recipe>,
@@ -251,7 +252,7 @@ impl Session {
         let opened = open(&options, snapshots.as_ref(), &recipes, listen, shutdown).await?;
         let Some(mut ledger) = opened else { return Ok(None) };
         let (given, looking) = (options.clone(), stores.clone());
-        // Looking at a million granules takes its time, and must not keep the runtime.
+        // Inspecting a million granules takes some time, and must not block the runtime.
         let preparing = tokio::task::spawn_blocking(move || {
             let warnings = match given.replace && given.plan.local {
                 true => Vec::new(), // no condition is used
@@ -296,18 +297,18 @@ impl Session {
         }))
     }
 
-    /// A way to add recipes while the session is driven.
+    /// Returns a handle for adding recipes while the session is driven.
     pub fn feed(&self) -> Feed {
         Feed { ledger: self.ledger.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
     }
 
     /// Drives the recipes to their end with the workers that serve the queue, and checks the destination. Granules that
-    /// are said to be done but are not there are made again, a few times. `growth` may add recipes meanwhile; it ends
-    /// with granules that never became complete. Ends early when `shutdown` is requested: task messages then stay in
-    /// the queue, and outcomes that were received are written down.
+    /// are reported as done but missing are made again, a few times. `growth` may add recipes meanwhile; its result is
+    /// the entries of granules that never became complete. Ends early when `shutdown` is requested: task messages then
+    /// stay in the queue, and outcomes that were received are recorded.
     ///
     /// # Errors
-    /// The queue cannot be reached for longer than its patience, or the ledger cannot be used.
+    /// Returns an error if the queue cannot be reached for longer than its patience, or the ledger cannot be used.
     pub async fn drive(
         &mut self,
         link: &Link,
@@ -348,9 +349,9 @@ impl Session {
         Ok(())
     }
 
-    /// Compares the destination with the recipes, which come back. When every outcome is in no worker is at work any
-    /// more, and what workers left unfinished is removed before; a worker that is at work nevertheless finds its
-    /// temporary file gone, and looks at the destination.
+    /// Compares the destination with the recipes, which are returned. When every outcome has arrived, no worker is at
+    /// work any more, and what workers have left unfinished is removed first. A worker that is at work nevertheless
+    /// finds that its partial file is gone, and inspects the destination.
     async fn check(
         &mut self,
         recipes: Vec<Recipe>,
@@ -358,7 +359,8 @@ impl Session {
     ) -> Result<Vec<Recipe>, SessionError> {
         let (stores, sweeping, depth) = (self.stores.clone(), self.left == ProductionEnd::Settled, self.options.verify);
         let before = self.before.clone();
-        // What was made by this session was hashed when it was written, and what workers found they have read.
+        // Granules of this session were hashed when they were written, and granules that workers found were read by
+        // them.
         let (records, known) = self.ledger.ask(move |ledger| recorded(ledger, &before)).await?;
         let checking = tokio::task::spawn_blocking(move || {
             let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
@@ -378,7 +380,8 @@ impl Session {
         Ok(recipes)
     }
 
-    /// Ids of recipes that the ledger has as done, and of whose granules the closing check says something else.
+    /// Returns the ids of recipes that are done in the ledger, and for whose granules the closing check has such a
+    /// finding.
     async fn done(&self, recipes: &[Recipe], is: fn(&Finding) -> bool) -> Result<Vec<String>, LedgerHandleError> {
         let problems = self.verified.problems.iter();
         let found: HashSet<&str> =
@@ -394,11 +397,11 @@ impl Session {
             .collect())
     }
 
-    /// A worker of this process has ended, and the queue ends with it: what it had not finished waits again, and what
-    /// it left at the destination is removed, except for temporary files of workers that may be `at_work`.
+    /// Releases a worker of this process that has ended, and with it the queue: unfinished recipes wait again, and what
+    /// the worker has left at the destination is removed, except for partial files of workers that may be `at_work`.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub async fn release(
         &mut self,
         worker: String,
@@ -417,10 +420,11 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session: writes down how it was left, makes the last copy of the ledger, and reports on every granule.
+    /// Ends the session: records how the production was left, makes the last copy of the ledger, and reports on every
+    /// granule.
     ///
     /// # Errors
-    /// The ledger cannot be used.
+    /// Returns an error if the ledger cannot be used.
     pub async fn end(self) -> Result<SessionEnd, SessionError> {
         let Session { options, ledger, begun, before, verified, left, others, keeping, .. } = self;
         if let ProductionEnd::GivenUp(reason) = left.clone() {
@@ -441,7 +445,7 @@ impl Session {
                 ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
                     let known = before.contains(&one.id);
                     let mut entry = entry(one, known);
-                    // What a granule was when it was read once is not a statement about what stands there now.
+                    // A digest from an earlier read says nothing about the bytes that are there now.
                     if !content && entry.standing.already {
                         entry.sha256.clear();
                     }
@@ -464,8 +468,8 @@ impl Session {
     }
 }
 
-/// What the ledger knows of granules, by its own outcomes or from manifests, and the ids of those that are done and
-/// were not done `before`.
+/// Returns the records of granules that the ledger has, from outcomes or manifests, and the ids of those that are done
+/// and were not done `before`.
 fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashSet<String>), LedgerError> {
     let (mut records, mut known) = (Records::default(), HashSet::new());
     ledger.each::<LedgerError>(&RecipeState::ALL, |one| {
@@ -480,15 +484,15 @@ fn recorded(ledger: &Ledger, before: &HashSet<String>) -> Result<(Records, HashS
     Ok((records, known))
 }
 
-/// A recipe's standing as reports have it; `before` this session or in it.
+/// Returns the report's entry of a recipe; `before` is true if it was done before this session.
 fn entry(one: Settled, before: bool) -> GranuleEntry {
     let mut entry = GranuleEntry::from(one);
     entry.standing.already |= before;
     entry
 }
 
-/// Opens the ledger; stands by while another coordinator has it. Where there is no file yet, the copy at the
-/// destination is fetched, if that is of these recipes. None if `shutdown` is requested meanwhile.
+/// Opens the ledger, and stands by while another coordinator has it. If there is no file yet, the copy at the
+/// destination is fetched, if it is one of these recipes. Returns `None` if `shutdown` is requested meanwhile.
 async fn open(
     options: &SessionOptions,
     snapshots: Option<&Snapshots>,
@@ -539,7 +543,7 @@ async fn open(
     }
 }
 
-/// Enters the recipes, and compares the ledger with the destination, which outranks it.
+/// Enters the recipes, and compares the ledger with the destination, which takes precedence.
 fn prepare(
     ledger: &mut Ledger,
     recipes: &[Recipe],
@@ -551,12 +555,12 @@ fn prepare(
     ledger.record(options.records.each(recipes))?;
     ledger.set_fact(GIVEN_UP, None)?;
     if options.ledger == LedgerPlace::Memory {
-        // Nothing is known yet: the worker looks before it makes anything.
+        // Nothing is known yet: the worker inspects the destination before it makes anything.
         return Ok(());
     }
     adoption::put_back(ledger, recipes, stores)?;
     if options.plan.local {
-        // What was under way in an earlier session ended with its queue.
+        // Whatever was under way in an earlier session has ended with its queue.
         ledger.recall(ledger::now())?;
         if options.replace {
             ledger.retry(RecipeState::Conflict)?;

@@ -1,5 +1,5 @@
-//! Copies of the ledger at the destination, `.edp/PRODUCTION.ledger`: where the granules survive, what became of their
-//! recipes does too. An old copy does no harm, since the destination outranks it.
+//! Copies of the ledger at the destination, `.edp/PRODUCTION.ledger`: where the granules survive, the states of their
+//! recipes do too. An old copy does no harm, since the destination takes precedence over it.
 
 use super::ledger::{LedgerError, View};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
@@ -14,24 +14,24 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Directory below the destination's root that is ours.
+/// Name of this project's directory below the destination's root.
 pub const DIRECTORY: &str = ".edp";
 
-/// A copy is made no sooner than so many times what the last one took.
+/// A copy is made no sooner than this many times the duration of the last one.
 const LEISURE: u32 = 20;
 
 /// Largest copy that is fetched, in bytes.
 const MAX_BYTES: u64 = 64 << 30;
 
-/// Bytes that are read at once.
+/// Number of bytes that are read at once.
 const BLOCK: usize = 1 << 20;
 
-/// Where the copies of a production's ledger are.
+/// The place for copies of a production's ledger.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     stores: Stores,
     at: Location,
-    /// Directory for a copy on its way: beside its place, or a local one.
+    /// Directory for an unfinished copy: beside its place, or a local one.
     scratch: PathBuf,
     production: String,
 }
@@ -39,18 +39,18 @@ pub struct Snapshots {
 /// The reason why a copy was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The ledger.
+    /// The ledger or its thread has failed.
     #[error(transparent)]
     LedgerHandle(#[from] LedgerHandleError),
-    /// A local file.
+    /// An operation on a local file has failed.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The object store.
+    /// The store of the destination has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -62,8 +62,8 @@ impl From<LedgerError> for SnapshotError {
 }
 
 impl Snapshots {
-    /// Those of a production at its destination; none if that is not a location. Copies on their way to S3 lie in
-    /// `scratch`.
+    /// Returns the place for copies of a production at its destination; `None` if that is not a location. Unfinished
+    /// copies for S3 are in `scratch`.
     pub fn new(production: &str, destination: &str, stores: &Stores, scratch: &Path) -> Option<Snapshots> {
         let root: Location = destination.parse().ok()?;
         let at = root.join(&format!("{DIRECTORY}/{production}.ledger"));
@@ -74,16 +74,16 @@ impl Snapshots {
         Some(Snapshots { stores: stores.clone(), at, scratch, production: production.into() })
     }
 
-    /// Where the copy is.
+    /// Location of the copy.
     pub fn location(&self) -> &Location {
         &self.at
     }
 
-    /// Puts the copy to `path`, if there is one, and if it is of a production of this name with at least one of these
-    /// recipes. Returns whether it did.
+    /// Writes the copy to `path`, if there is one of a production of this name that has at least one of these recipes.
+    /// Returns true if it did.
     ///
     /// # Errors
-    /// There is one that cannot be read, or `path` cannot be written.
+    /// Returns an error if the copy exists but cannot be read, or if `path` cannot be written.
     pub fn fetch(&self, path: &Path, recipes: &[Recipe]) -> Result<bool, SnapshotError> {
         if self.stores.head(&self.at)?.is_none() {
             return Ok(false);
@@ -105,7 +105,7 @@ impl Snapshots {
         let ids = recipes.iter().filter_map(|recipe| recipe.recipe.as_ref()).map(|plan| plan.id.as_str());
         let is_ours = View::open(&part)
             .and_then(|view| Ok(view.fact("production")?.as_deref() == Some(&self.production) && view.knows_any(ids)?));
-        // One of another release, or no ledger at all, is as good as none.
+        // A copy of another release, or a file that is not a ledger, counts as none.
         if is_ours.unwrap_or(false) {
             fs::rename(&part, path).map_err(io)?;
             return Ok(true);
@@ -114,10 +114,10 @@ impl Snapshots {
         Ok(false)
     }
 
-    /// Copies the ledger. Its own work goes on meanwhile, unless the file is exclusive to it.
+    /// Copies the ledger. Its own work goes on meanwhile, unless the file is exclusive to its process.
     ///
     /// # Errors
-    /// The ledger cannot be read, or the copy not be written; the one before stays.
+    /// Returns an error if the ledger cannot be read or the copy cannot be written; the earlier copy stays.
     pub async fn take(&self, ledger: &LedgerHandle) -> Result<(), SnapshotError> {
         let (path, exclusive) = ledger.ask(|ledger| Ok((ledger.path().to_owned(), ledger.is_exclusive()))).await?;
         let part = self.scratch.join(format!(".{}.ledger.{}.part", self.production, std::process::id()));
@@ -135,12 +135,13 @@ impl Snapshots {
             Ok(()) => blocking(move || own.publish(&from)).await,
             Err(error) => Err(error),
         };
-        // Renamed, if all went well.
+        // It was renamed if all went well.
         let _ = fs::remove_file(&part);
         published
     }
 
-    /// Removes what was left by coordinators that were killed while they copied. Only our own where others may write.
+    /// Removes what was left by coordinators that were killed while they copied; only this process' own in a directory
+    /// that others may write to.
     fn sweep(&self, own: &Path) -> io::Result<()> {
         let start = format!(".{}.ledger.", self.production);
         for entry in fs::read_dir(&self.scratch)?.flatten() {
@@ -153,7 +154,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Gives a copy its name, in the place of the one before.
+    /// Gives a copy its name, in place of the earlier one.
     fn publish(&self, part: &Path) -> Result<(), SnapshotError> {
         let io = |source| SnapshotError::Io { path: part.into(), source };
         match &self.at {
@@ -162,15 +163,15 @@ impl Snapshots {
                 fs::rename(part, path).map_err(io)
             }
             Location::S3 { .. } => {
-                // It is not a granule; what stands for a recipe's id says so.
+                // It is not a granule, which the text in place of a recipe's id says.
                 self.stores.put(part, &self.at, &format!("ledger:{}", self.production), true)?;
                 Ok(())
             }
         }
     }
 
-    /// Copies the ledger again and again, until `stop` is told or dropped, and then once more. What goes wrong is
-    /// said and costs nothing but the copy.
+    /// Copies the ledger regularly, until `stop` is sent or dropped, and then once more. Errors are logged and have no
+    /// other consequence.
     pub async fn keep(self, ledger: LedgerHandle, every: Duration, mut stop: oneshot::Receiver<()>) {
         let mut pause = every;
         loop {
@@ -187,7 +188,7 @@ impl Snapshots {
     }
 }
 
-/// Runs what blocks on a thread for that.
+/// Runs blocking work on a thread for that.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, SnapshotError> {
@@ -231,7 +232,7 @@ mod tests {
         let ledger = Ledger::open(&fetched, "p", Policy::default()).unwrap();
         assert_eq!(ledger.fact("x").unwrap().as_deref(), Some("y"));
         assert_eq!(ledger.counts().unwrap().all(), 2);
-        // Of other recipes, of another production, damaged: as good as none.
+        // A copy that has other recipes, is of another production, or is damaged, counts as none.
         let other = directory.path().join("other.ledger");
         assert!(!snapshots.fetch(&other, &recipes[..0]).unwrap());
         fs::rename(out.join(".edp/p.ledger"), out.join(".edp/q.ledger")).unwrap();

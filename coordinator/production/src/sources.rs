@@ -1,4 +1,4 @@
-//! The coordinator's own look at what a recipe is made of, and what follows from it for workers that do not find it.
+//! The coordinator's own inspection of a recipe's inputs, and its consequences for workers that do not find them.
 
 use edp_files::regular;
 use edp_protocol::Location;
@@ -8,14 +8,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Whether the coordinator itself finds the files that a recipe names.
+/// The result of looking for the files that a recipe names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SourceState {
-    /// Everything is there and can be read.
+    /// All of them exist and can be read.
     There,
-    /// One of them is not there, while its neighbours are.
+    /// One of them does not exist, while its directory does and is not empty.
     Absent(String),
-    /// It cannot be said: the coordinator may run on a machine without these file systems.
+    /// It cannot be determined: the coordinator may run on a machine that does not have these file systems.
     Unknown,
 }
 
@@ -34,7 +34,7 @@ fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
                 Ok(None) => SourceState::Absent(text.clone()),
                 Err(_) => SourceState::Unknown,
             },
-            // Directories on S3 are prefixes, of which nothing says whether they are whole.
+            // A directory on S3 is a prefix, and nothing tells whether it is complete.
             Ok(Location::S3 { .. }) | Err(_) => SourceState::Unknown,
         };
         match sight {
@@ -46,13 +46,13 @@ fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
     all
 }
 
-/// Looks for a file, or a directory with something in it.
+/// Looks for a file, or for a directory that is not empty.
 fn look_at(path: &Path) -> SourceState {
     let is_empty = |directory: &Path| !std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some());
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() && is_empty(path) => SourceState::Unknown,
         Ok(found) if found.is_dir() || regular::open(path).is_ok() => SourceState::There,
-        // An empty directory above it says that something is not mounted here.
+        // If the directory above is empty, a file system may not be mounted here.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match path.parent() {
             Some(parent) if !is_empty(parent) => SourceState::Absent(path.display().to_string()),
             _ => SourceState::Unknown,
@@ -61,22 +61,23 @@ fn look_at(path: &Path) -> SourceState {
     }
 }
 
-/// Recipes in a row of which a worker has wrongly said that something is not there, after which it is unfit.
+/// Number of recipes for which a worker has wrongly reported inputs as missing, without making a granule in between,
+/// after which it is unfit.
 const WRONG: usize = 3;
 
-/// Recipes and workers that are remembered.
+/// Number of recipes and workers that are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Workers that are named in task messages.
+/// Number of workers that are named in task messages.
 const NAMED: usize = 20;
 
-/// Time that a look may take.
+/// Time that one inspection may take.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How long the coordinator looks at nothing after a look that took too long: file systems that hang keep threads.
+/// Time without inspections after one that took too long, since file systems that hang occupy threads.
 const BLIND: Duration = Duration::from_secs(60);
 
-/// The coordinator's eyes.
+/// Inspects the inputs of recipes.
 #[derive(Debug, Default)]
 pub(super) struct SourceInspector {
     stores: Stores,
@@ -105,18 +106,18 @@ impl SourceInspector {
     }
 }
 
-/// Compares what workers say of recipes' inputs with what the coordinator and other workers find.
+/// Compares what workers report about recipes' inputs with what the coordinator and other workers find.
 #[derive(Debug, Default)]
 pub(super) struct Witnesses {
-    /// Workers that did not find what recipes name, by the recipe's id.
+    /// Workers that did not find what a recipe names, by the recipe's id.
     missed: HashMap<String, BTreeSet<String>>,
-    /// Recipes whose inputs others have found, by the worker who did not, since it has last made a granule.
+    /// Recipes whose inputs others have found, by the worker that has not, since that worker last made a granule.
     wrong: HashMap<String, BTreeSet<String>>,
     unfit: VecDeque<String>,
 }
 
 impl Witnesses {
-    /// A worker has not found what a recipe names.
+    /// Records that a worker has not found what a recipe names.
     pub(super) fn missed(&mut self, worker: &str, recipe: &str) {
         if self.missed.len() >= REMEMBERED {
             self.missed.clear(); // it is learnt again
@@ -124,8 +125,8 @@ impl Witnesses {
         self.missed.entry(recipe.to_owned()).or_default().insert(worker.to_owned());
     }
 
-    /// What a recipe names is there: workers that have said otherwise were wrong. Returns all workers that are unfit by
-    /// now, if one has become so.
+    /// Records that the inputs of a recipe exist, so that workers that reported otherwise were wrong. Returns all
+    /// workers that are unfit by now, if one has become so.
     pub(super) fn found(&mut self, recipe: &str) -> Option<Vec<String>> {
         let mut is_news = false;
         for worker in self.missed.remove(recipe).unwrap_or_default() {
@@ -146,7 +147,7 @@ impl Witnesses {
         is_news.then(|| self.unfit.iter().cloned().collect())
     }
 
-    /// A worker has made a granule, of this recipe: it finds what there is.
+    /// Records that a worker has made the granule of a recipe, so that it finds inputs that exist.
     pub(super) fn made(&mut self, worker: &str, recipe: &str) -> Option<Vec<String>> {
         self.wrong.remove(worker);
         if let Some(missed) = self.missed.get_mut(recipe) {
@@ -200,13 +201,13 @@ mod tests {
         assert_eq!(witnesses.found("b"), None);
         assert_eq!(witnesses.found("b"), None, "the same once more");
         assert_eq!(witnesses.made("v", "c"), Some(vec!["w".to_owned()]));
-        // A worker that makes granules in between finds what there is.
+        // A worker that makes granules in between finds inputs that exist.
         for recipe in ["a", "b", "c", "d"] {
             witnesses.missed("v", recipe);
             assert_eq!(witnesses.found(recipe), None);
             assert_eq!(witnesses.made("v", recipe), None);
         }
-        // And one recipe alone says nothing about a worker.
+        // A single recipe says nothing about a worker.
         for _ in 0..9 {
             witnesses.missed("u", "a");
             assert_eq!(witnesses.found("a"), None);

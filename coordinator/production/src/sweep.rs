@@ -1,4 +1,4 @@
-//! Removing what workers left of granules that they did not finish.
+//! Removal of what workers have left of granules that they did not finish.
 
 use edp_files::commit;
 use edp_protocol::Location;
@@ -7,9 +7,9 @@ use edp_protocol::recipe::Recipe;
 use edp_store::{StoreError, Stores};
 use std::collections::{BTreeMap, HashSet};
 
-/// Removes the temporary files beside the granules of `recipes`, except for those of workers that may be `at_work`,
-/// and aborts the granules' unfinished uploads on S3, whose owners are unknown. Returns a warning for each
-/// place that could not be swept.
+/// Removes the partial files beside the granules of `recipes`, except for those of workers that may be `at_work`, and
+/// aborts unfinished uploads of the granules to S3, whose owners are unknown. Returns a warning for each place where
+/// this was not possible.
 pub fn sweep(recipes: &[Recipe], at_work: impl Fn(&str) -> bool, stores: &Stores) -> Vec<String> {
     let granules: Vec<Location> = recipes.iter().filter_map(|recipe| recipe.granule.parse().ok()).collect();
     let mut warnings = Vec::new();

@@ -1,4 +1,4 @@
-//! Recipes against what is there. Needs recipes and storage, nothing else.
+//! Comparison of recipes with the granules at their destination. It needs recipes and storage, and nothing else.
 
 use crate::destination::{Listings, UnlistedDirectory};
 use crate::records::{GranuleRecord, Records};
@@ -21,20 +21,20 @@ use std::thread;
 /// Options of a check of granules.
 #[derive(Debug, Clone, Copy)]
 pub struct Check<'a> {
-    /// How closely granules are inspected.
+    /// Depth of the inspection of granules.
     pub depth: InspectionDepth,
     /// Recorded sizes and digests of granules.
     pub records: &'a Records,
-    /// Whether objects are downloaded where their stores keep no checksum that could be compared. Without it they are
-    /// counted as not read.
+    /// True if objects are downloaded whose stores keep no checksum that could be compared. Otherwise they count as not
+    /// read.
     pub read: bool,
-    /// Ids of recipes whose granules this program has made or had read, so that they need no closer look than
+    /// Ids of recipes whose granules this program has made or had read, so that they need no closer inspection than
     /// [`InspectionDepth::Present`].
     pub known: &'a HashSet<String>,
 }
 
 impl<'a> Check<'a> {
-    /// How closely the granule of a recipe is looked at.
+    /// Returns the depth of the inspection of a recipe's granule.
     fn depth(&self, recipe: &Recipe) -> InspectionDepth {
         let is_known = recipe.recipe.as_ref().is_some_and(|plan| self.known.contains(&plan.id));
         if is_known { InspectionDepth::Present } else { self.depth }
@@ -49,58 +49,58 @@ impl<'a> Check<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "finding", content = "detail")]
 pub enum Finding {
-    /// The granule, as it should be.
+    /// The granule is as it should be.
     Good,
-    /// Nothing.
+    /// There is nothing at its destination.
     Missing,
-    /// Something that is not a granule, or is not whole.
+    /// There is something that is not a granule, or is incomplete; the problems.
     Damaged(Vec<String>),
-    /// A granule of another recipe.
+    /// There is a granule of another recipe; the differences.
     Foreign(Vec<String>),
-    /// The granule of the same recipe, made by an earlier output version.
+    /// It is the granule of the same recipe, made by this earlier output version.
     Older(u32),
-    /// Its own granule by all that its store says of it, but its content was not read.
+    /// It is the right granule by the metadata that its store gives, but its content was not read.
     Unread,
-    /// What is there could not be looked at: the store does not answer or refuses, or the file system does. Why.
+    /// It could not be inspected, since the store or the file system gives an error; the reasons.
     Unknown(Vec<String>),
 }
 
 /// The result for a list of recipes.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Verified {
-    /// Granules that are as they should be.
+    /// Number of granules that are as they should be.
     pub good: usize,
-    /// Granules on S3 that are there and of the right recipe, and of which the store keeps no checksum that could be
-    /// compared: their content was not looked at.
+    /// Granules on S3 that exist and are of the right recipe, but whose store keeps no checksum that could be compared,
+    /// so that their content was not checked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<String>,
-    /// What granules are that were read, and of which nothing was recorded.
+    /// Records of granules that were read, and of which nothing was recorded before.
     #[serde(skip)]
     pub read: Records,
-    /// Every other granule with what was found.
+    /// All other granules, each with the finding.
     pub problems: Vec<(String, Finding)>,
     /// Files beside the granules that no recipe names.
     pub extra: Vec<String>,
-    /// Directories that could not be searched for such files, and why.
+    /// Directories that could not be listed for such files, with reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unlisted: Vec<String>,
 }
 
 impl Verified {
-    /// Whether every recipe's granule is as it should be, or was made by an earlier output version. Files that no
-    /// recipe names do not matter for that.
+    /// Returns true if every recipe's granule is as it should be, or was made by an earlier output version. Files that
+    /// no recipe names have no influence on this.
     pub fn is_complete(&self) -> bool {
         self.problems.iter().all(|(_, finding)| matches!(finding, Finding::Older(_)))
     }
 
-    /// Whether any granule could not be looked at.
+    /// Returns true if any granule could not be inspected.
     pub fn has_unknown(&self) -> bool {
         self.problems.iter().any(|(_, finding)| matches!(finding, Finding::Unknown(_)))
     }
 }
 
 impl std::fmt::Display for Verified {
-    /// The counts in one line.
+    /// Writes the counts in one line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = |is: fn(&Finding) -> bool| self.problems.iter().filter(|(_, finding)| is(finding)).count();
         write!(
@@ -129,7 +129,7 @@ impl std::fmt::Display for Verified {
 /// The result of checking one granule.
 struct Checked {
     finding: Finding,
-    /// Size and digest, if the bytes were read and nothing was recorded of them.
+    /// Size and digest, if the bytes were read and nothing was recorded about them.
     read: Option<(u64, Digest)>,
 }
 
@@ -139,8 +139,8 @@ impl From<Finding> for Checked {
     }
 }
 
-/// Looks at the granule of every recipe, several at once, and for files that no recipe names in their directories.
-/// Whatever cannot be looked at is a finding too: nothing keeps the rest from being looked at.
+/// Checks the granule of every recipe, several at once, and finds files in their directories that no recipe names. A
+/// granule that cannot be inspected is a finding too, and does not keep the others from being checked.
 pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified {
     silence_hdf5();
     let mut verified = Verified::default();
@@ -148,7 +148,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
     let mut directories = BTreeSet::new();
     let mut listings = Listings::new(stores);
     let mut looks: Vec<Option<Checked>> = Vec::new();
-    // What is to be looked at more closely than by a listing.
+    // Granules that need more than a listing.
     let (mut files, mut objects) = (Vec::new(), Vec::new());
     for (at, recipe) in recipes.iter().enumerate() {
         let location = match recipe.granule.parse::<Location>() {
@@ -166,7 +166,8 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
             }
             Location::S3 { bucket, key } => match listings.holds(bucket, key) {
                 Ok(false) => Some(Finding::Missing.into()),
-                // A directory that may not be listed may still be read. What else hinders would hinder every look.
+                // Objects in a directory that may not be listed may still be readable. Any other error would affect
+                // them too.
                 Err(UnlistedDirectory { may_be_read: false, why }) => Some(Finding::Unknown(vec![why]).into()),
                 Ok(true) | Err(UnlistedDirectory { may_be_read: true, .. }) => {
                     objects.push((at, location.clone()));
@@ -177,7 +178,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
         named.insert(location);
     }
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    // A look at an object is a wait for an answer; one that is read is in memory.
+    // Checking an object mostly waits for an answer; an object that is read is in memory as a whole.
     let at_once = if check.depth == InspectionDepth::Structure || check.read { 2 } else { 16 };
     for (places, threads) in [(files, cores), (objects, at_once)] {
         for (at, looked) in look_at_all(&places, threads, recipes, check, stores) {
@@ -217,7 +218,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
     verified
 }
 
-/// Looks at granules, by their place in the list of recipes, so many at once.
+/// Checks granules, given by their position in the list of recipes, with this many threads.
 fn look_at_all(
     places: &[(usize, Location)],
     threads: usize,
@@ -304,7 +305,7 @@ fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Gr
         // Opening a pipe would wait for a writer.
         Ok(found) if !found.is_file() => return Finding::Damaged(vec!["it is not a regular file".into()]).into(),
         Ok(found) => found.len(),
-        // The last one: no file can have a NUL in its name.
+        // The last kind of error: no file can have a NUL in its name.
         Err(error)
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidInput) =>
         {
@@ -315,7 +316,7 @@ fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Gr
         }
         Err(error) => return unseen(error),
     };
-    // The same bytes as recorded are the same granule: nothing else need be looked at.
+    // The same bytes as recorded are the same granule: nothing else need be checked.
     let hashed = match (depth, record) {
         (InspectionDepth::Content, Some(record)) if record.bytes == size => match digest(path) {
             Ok((found, _)) if found == record.sha256 => return Finding::Good.into(),
@@ -324,7 +325,7 @@ fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Gr
         },
         _ => None,
     };
-    // What the system could not give for a moment may look as if it were damaged.
+    // If the operating system fails to read bytes for a moment, the granule may look damaged.
     let damaged = |problems| match readable(path) {
         Ok(()) => Finding::Damaged(problems).into(),
         Err(error) => unseen(error),
@@ -338,7 +339,7 @@ fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Gr
         Some(record) => hashed.map(|found| bytes_differ(&found, record)),
         None => None,
     };
-    // What is known to be another file may be another granule; more need not be known of it.
+    // A file that differs from the record may be another granule; no more need be known about it.
     let depth = if known.is_some() { InspectionDepth::Present } else { depth };
     let looked = match inspect::look(path, recipe, depth, false) {
         Err(error) => return unusable(error),
@@ -357,7 +358,7 @@ fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, record: Option<&Gr
     }
 }
 
-/// Digest and size of a file.
+/// Returns digest and size of a file.
 fn digest(path: &Path) -> io::Result<(Digest, u64)> {
     Digest::of_reader(regular::open(path)?)
 }
@@ -366,7 +367,7 @@ fn is_loop(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP)
 }
 
-/// Whether the system gives out every byte of a file.
+/// Returns an error unless every byte of a file can be read.
 fn readable(path: &Path) -> io::Result<()> {
     io::copy(&mut regular::open(path)?, &mut io::sink()).map(drop)
 }
@@ -412,7 +413,7 @@ mod tests {
         for name in ["none", "text/none", "none/none"] {
             assert_eq!(finding(&at(name), &stores), Finding::Missing, "{name}");
         }
-        // Longer than any name may be: the system refuses to say what is there.
+        // Longer than any name may be: the operating system refuses to say what is there.
         let long = present(&[recipe(&at(&"x".repeat(5000)))], &stores);
         assert!(long.has_unknown() && !long.is_complete());
         let mut settings = StoreSettings::default();

@@ -1,8 +1,7 @@
-//! The coordinator's look at its queue, twice a second, and what follows from it for the task messages that are in
-//! there.
+//! The coordinator's checks of its queue, twice a second, and their consequences for the task messages in it.
 //!
-//! A lease tells late that a task message is lost. Most losses are seen much earlier: the queue is not there, it was
-//! made anew, or it is empty although no worker has begun what should be in it (it was purged).
+//! A lease shows late that a task message is lost. Most losses show much earlier: the queue is missing, it was declared
+//! again, or it is empty although no worker has begun what should be in it (it was purged).
 
 use super::director::DriveError;
 use super::ledger::{self, Settled};
@@ -16,39 +15,39 @@ use tokio::time::timeout;
 /// Time that the broker may take to say what is in a queue.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// A task message that no worker has begun is lost when the queue has been empty for so long: a worker begins at once
-/// with what it is handed.
+/// Time with an empty queue after which a task message that no worker has begun counts as lost: a worker begins at once
+/// with what it receives.
 const EMPTY: Duration = Duration::from_secs(60);
 
-/// Task messages that have been waiting for so long without any worker are spoken of.
+/// Time after which it is reported that task messages wait without any worker.
 const UNSERVED: Duration = Duration::from_secs(5);
 
 /// Time between two trials of a queue that has no consumer.
 const TRIAL: Duration = Duration::from_secs(60);
 
-/// What was seen so far.
+/// The state of the checks.
 pub(super) struct Watch {
     ledger: LedgerHandle,
     link: Link,
     /// Name of the production.
     production: String,
-    /// How often the link had made queues anew.
+    /// Last known number of times that the link had declared queues again.
     renewals: u64,
     empty: ConditionTimer,
     unserved: ConditionTimer,
-    /// Whether it was said that there is no worker.
+    /// True once it was reported that there is no worker.
     said: bool,
-    /// The trial of the queue, and when the last one began.
+    /// The trial of the queue, and the time at which the last one began.
     trial: JoinSet<()>,
     tried: Option<Instant>,
 }
 
-/// For how long something has been so without a break.
+/// Measures for how long a condition has held without a break.
 #[derive(Default)]
 struct ConditionTimer(Option<Instant>);
 
 impl ConditionTimer {
-    /// It is so now, or not; returns whether it has been so for `limit`.
+    /// Updates the condition. Returns true if it has held for `limit`.
     fn lasts(&mut self, is_so: bool, limit: Duration, now: Instant) -> bool {
         if !is_so {
             self.0 = None;
@@ -65,10 +64,11 @@ impl Watch {
         Watch { ledger, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
     }
 
-    /// Looks once. Ends the leases that are over, unless the broker is away: no outcome could have arrived then.
+    /// Checks once. Ends the leases that have expired, unless the broker is unreachable, since no outcome could have
+    /// arrived then.
     ///
     /// # Errors
-    /// The ledger cannot be written, or the queues cannot be made again.
+    /// Returns an error if the ledger cannot be written, or the queues cannot be declared again.
     pub(super) async fn look(&mut self) -> Result<Vec<Settled>, DriveError> {
         let state = self.link.state().borrow().clone();
         if matches!(state, LinkState::Down { .. } | LinkState::Failed(_)) {
@@ -83,7 +83,8 @@ impl Watch {
         let depth = match timeout(ANSWER, self.link.depth(Queue::Recipes)).await {
             Ok(Ok(depth)) => depth,
             Ok(Err(QueueError::Absent { queue, .. })) => {
-                // Workers wait for it. If others make it again meanwhile, task messages come twice, which is harmless.
+                // Workers wait for the queue. If others declare it again meanwhile, task messages arrive twice, which
+                // is harmless.
                 if let Ok(declared) = timeout(ANSWER, self.link.declare()).await {
                     declared?;
                     self.resend(Duration::ZERO, &format!("the queue {queue} was gone")).await?;
@@ -94,7 +95,7 @@ impl Watch {
         };
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth.messages);
         self.tell(depth.messages > 0 && depth.consumers == 0);
-        // Workers of a broker that takes no messages cannot say what they have begun.
+        // If the broker accepts no messages, workers cannot report what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
         if self.empty.lasts(is_empty, EMPTY, Instant::now()) {
             self.empty = ConditionTimer::default();
@@ -108,9 +109,9 @@ impl Watch {
         Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
     }
 
-    /// Sends task messages again that no worker has begun, of those that were sent so long ago or longer.
+    /// Sends task messages again that no worker has begun, of those that were sent at least this long ago.
     async fn resend(&self, sent: Duration, why: &str) -> Result<(), DriveError> {
-        // Without a queue, even the task messages are lost that a worker keeps until it has nothing else to do.
+        // If the queue is gone, so are the task messages that a worker keeps until it has nothing else to do.
         let (sent, solitary) = (i64::try_from(sent.as_millis()).unwrap_or(i64::MAX), sent.is_zero());
         let resend = move |ledger: &mut ledger::Ledger| {
             let now = ledger::now();
@@ -150,12 +151,13 @@ impl Watch {
     }
 }
 
-/// Takes a task message as a worker would, and puts it back. A broker may have a queue, say how much is in it, and
-/// serve no consumer: the link finds that out by this, and declares the queue anew.
+/// Takes a task message as a worker would, and puts it back. A broker may have a queue, state how much is in it, and
+/// serve no consumer. The link finds that out by this trial, and declares the queue again.
 async fn take_one(link: Link) {
     let Ok(mut consumer) = link.consumer(Queue::Recipes, 1).await else { return };
     if let Ok(Ok(Some(delivery))) = timeout(link.patience() / 2, consumer.next()).await {
-        // Published, not given back: workers take what was delivered before for what has brought another one down.
+        // It is published again and not given back, since workers take a redelivered message for one that has brought
+        // another worker down.
         let again = link.publisher(Queue::Recipes, 1).offer(delivery.message.clone()).await;
         if again.is_ok() {
             delivery.ack();

@@ -1,50 +1,52 @@
-//! Which messages count: those about a recipe that the production has, and an attempt at it that was published.
+//! Claims: which messages count. They must be about a recipe that the production has, and about an attempt that was
+//! published.
 
 use super::{Due, Ledger, LedgerError};
 use rusqlite::{OptionalExtension as _, params};
 
-/// Workers that may speak of one attempt. A task message can come to several, since everything may come twice; each
-/// name that is written down takes room, and a hostile publisher can invent as many as it likes.
+/// Number of workers that may report about one attempt. A task message can reach several workers, since everything may
+/// arrive twice. Each name that is recorded takes room, and a hostile publisher can invent any number of them.
 const WORKERS: i64 = 16;
 
-/// What the ledger knows of the task message that a message speaks of.
+/// The ledger's information on the task message that a message is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
     /// No recipe of this production has the id.
     Unknown,
     /// The recipe was never sent with this attempt.
     Unpublished,
-    /// More workers have spoken of this attempt than can have had it.
+    /// More workers have reported about this attempt than can have had it.
     Crowded {
-        /// Where the granule of the recipe is to be.
+        /// Path or address of the recipe's granule.
         granule: String,
     },
     /// The task message is one of this production.
     Published {
-        /// Where the granule of the recipe is to be.
+        /// Path or address of the recipe's granule.
         granule: String,
-        /// Whether the worker has said before how this attempt ended.
+        /// True if this worker has reported the end of this attempt before.
         reported_before: bool,
     },
 }
 
 impl Ledger {
-    /// Up to `limit` recipes to be sent now, in the order of the list. From now on messages about these attempts count:
-    /// the outcome of a task message may be here before the broker's confirmation is.
+    /// Returns up to `limit` recipes that are to be sent now, in the order of the list. From now on messages about
+    /// these attempts count, since the outcome of a task message may arrive before the broker's confirmation.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn take(&mut self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let due = self.due(now, limit)?;
-        // What was taken before is written down as sent by now, or is due again with the same attempt.
+        // Recipes that were taken before are recorded as sent by now, or are due again with the same attempt.
         self.offered = due.iter().map(|due| (due.number, due.attempt)).collect();
         Ok(due)
     }
 
-    /// What is known of the task messages that messages speak of: recipe, attempt, and the worker that speaks.
+    /// Returns what is known about the task messages that messages are about. Each is given by the recipe's id, the
+    /// attempt, and the worker that reports.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn claims(&self, messages: &[(String, u32, String)]) -> Result<Vec<Claim>, LedgerError> {
         let claim = |(id, attempt, worker): &(String, u32, String)| self.claim(id, *attempt, worker);
         messages.iter().map(claim).collect::<Result<_, _>>().map_err(|e| self.fail(e))
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(claim(&ledger, &"0".repeat(64), 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, "", 1, "w"), Claim::Unknown);
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished, "it was not sent yet");
-        // On its way: nothing is confirmed.
+        // The first is being sent: it is not confirmed yet.
         let due = ledger.take(0, 1).unwrap().remove(0);
         assert_eq!((claim(&ledger, &first, 1, "w"), claim(&ledger, &last, 1, "w")), (published(), Claim::Unpublished));
         // The queue was full; now others are sent.
@@ -105,7 +107,7 @@ mod tests {
         assert_eq!(claim(&ledger, &first, 1, "w"), Claim::Unpublished);
         ledger.write(&[LedgerEvent::Sent { number: due.number, attempt: due.attempt }], 0).unwrap();
         assert_eq!(claim(&ledger, &first, 1, "w"), published());
-        // The worker that has told how it ended is recorded.
+        // The worker that has reported the end is recorded.
         ledger.write(&[started(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Transient)], 0).unwrap();
         let reported_before =
             |worker| matches!(claim(&ledger, &first, 1, worker), Claim::Published { reported_before: true, .. });

@@ -1,19 +1,19 @@
-//! What is kept of a granule that was made, beyond what reports of whole productions need: packed, since there may be
-//! a million of them.
+//! Details of a granule that was made, beyond what reports on whole productions need. They are packed, since there may
+//! be a million of them.
 //!
-//! A blob is the length of a JSON text (4 bytes, little endian) and that text deflated. Chunks mostly follow each
-//! other in a file, so each is written as the gap before it and its size.
+//! A blob is the length of a JSON text (4 bytes, little endian) and the deflated text. Chunks mostly follow each other
+//! in a file, so each is written as the gap before it and its size.
 
 use edp_protocol::wire::{ChunkPlaces, Done, InputRead, StageTotal};
 use serde::{Deserialize, Serialize};
 
-/// Largest blob in bytes; what would be larger goes without its chunks, then without its inputs.
+/// Largest size of a blob in bytes. A larger one is written without its chunks, and then without its inputs.
 const MAX_BLOB: usize = 1 << 20;
 
-/// Largest text that a blob is unpacked to.
+/// Largest size in bytes of the text in a blob.
 const MAX_TEXT: usize = 64 << 20;
 
-/// The text of a blob: short keys, no names of fields in lists.
+/// The text of a blob, with short keys and without names of fields in lists.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Text {
     #[serde(rename = "l")]
@@ -26,7 +26,7 @@ struct Text {
     chunks: Vec<(String, Vec<i64>)>,
 }
 
-/// Packs where a granule is, what its stages took, what was read and where its chunks are.
+/// Packs the location of a granule, the durations of its stages, its inputs, and the places of its chunks.
 pub(super) fn pack(done: &Done) -> Vec<u8> {
     let stages = done.stages.iter().map(|stage| (stage.name.clone(), stage.seconds, stage.bytes)).collect();
     let inputs = done.inputs.iter().map(|input| (input.path.clone(), input.size, input.sha256.clone())).collect();
@@ -43,7 +43,7 @@ pub(super) fn pack(done: &Done) -> Vec<u8> {
     blob
 }
 
-/// What a blob holds; nothing if it is none.
+/// Unpacks a blob; `None` if it is malformed.
 pub(super) fn unpack(blob: &[u8]) -> Option<Done> {
     let (length, deflated) = blob.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= MAX_TEXT)?;
@@ -66,7 +66,7 @@ pub(super) fn unpack(blob: &[u8]) -> Option<Done> {
 }
 
 fn deflate(text: &Text) -> Vec<u8> {
-    // Strings, finite numbers and lists: all of them can be written.
+    // Strings, finite numbers and lists can all be written as JSON.
     let json = serde_json::to_vec(text).unwrap_or_default();
     let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
     let mut blob = vec![0; 4 + compressor.deflate_compress_bound(json.len())];
@@ -77,7 +77,7 @@ fn deflate(text: &Text) -> Vec<u8> {
     blob
 }
 
-/// Gap and size of each chunk. Offsets come from outside and may be anything, so nothing here overflows.
+/// Returns gap and size of each chunk. Offsets come from outside and may have any value, so the arithmetic wraps.
 fn gaps(places: &[(u64, u64)]) -> Vec<i64> {
     let mut end = 0_u64;
     let mut gaps = Vec::with_capacity(2 * places.len());

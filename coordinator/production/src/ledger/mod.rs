@@ -1,11 +1,11 @@
 //! The ledger: every recipe of a production with its state, and every attempt at it, in one SQLite file.
 //!
-//! Recipes and states live here and not in memory, so that a coordinator with a million recipes stays small, and one
-//! that is killed at any instant goes on where it was. What is told to the ledger in one call is one transaction:
-//! messages are acknowledged only when the call has returned.
+//! Recipes and states are kept here and not in memory, so that a coordinator with a million recipes stays small, and
+//! one that is killed at any instant goes on where it was. Everything that is passed in one call is written in one
+//! transaction; messages are acknowledged only after the call has returned.
 //!
-//! One coordinator at a time has it, by a lock on a file beside it. Others may read it meanwhile ([`View`]), and put
-//! recipes back to the beginning ([`Ledger::beside`]); SQLite keeps their transactions apart.
+//! One coordinator at a time has the ledger, by a lock on a file beside it. Other processes may read it meanwhile
+//! ([`View`]) and reset recipes ([`Ledger::beside`]); SQLite keeps their transactions apart.
 
 mod claims;
 mod detail;
@@ -36,89 +36,89 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Fact: why the production was given up.
+/// Name of the fact that states why the production was given up.
 pub const GIVEN_UP: &str = "given up";
 
-/// How long a transaction waits for one of another process.
+/// Time for which a transaction waits for one of another process.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// Statements that are kept ready: more than there are in a round.
+/// Number of prepared statements that are kept: more than a round needs.
 const STATEMENTS: usize = 64;
 
 /// The reason why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// Another coordinator has it.
+    /// Another coordinator has the ledger.
     #[error("ledger {path}: another coordinator of this production is at work on it; wait for its end or stop it")]
     InUse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// Another coordinator has it under an exclusive lock, so that it cannot even be read.
+    /// Another coordinator has the ledger under an exclusive lock, so that it cannot even be read.
     #[error(
         "ledger {path}: a coordinator is at work on it, and lies on a file system where nobody else can use it \
          meanwhile: read its copy below the destination (.edp/NAME.ledger), or wait for the coordinator's end"
     )]
     Exclusive {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// There is none.
+    /// There is no ledger at this path.
     #[error("ledger {path}: {why}; name another by --ledger (`run` in one process keeps one only if asked)")]
     Absent {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is there instead.
+        /// Description of what is there instead.
         why: String,
     },
-    /// It was written by another release.
+    /// The ledger was written by another release.
     #[error(
         "ledger {path}: has layout {found}, this program knows {LAYOUT}: use the release that wrote it, or move it away"
     )]
     Layout {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its layout.
+        /// Number of its layout.
         found: i32,
     },
-    /// It belongs to another production.
+    /// The ledger belongs to another production.
     #[error("ledger {path}: belongs to production '{found}', not '{wanted}': name another file by --ledger")]
     Production {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its production.
+        /// Name of its production.
         found: String,
-        /// Ours.
+        /// Name of the present production.
         wanted: String,
     },
-    /// It, or what is kept beside it, is a FIFO, a device or the like.
+    /// The ledger, or a file beside it, is a FIFO, a device or the like.
     #[error("ledger {path}: {source}; move it away, or name another ledger by --ledger")]
     NoFile {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it is.
+        /// An error that says what it is.
         source: std::io::Error,
     },
     /// The file, the lock beside it or a copy of it cannot be used.
     #[error("ledger {path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: std::io::Error,
     },
-    /// SQLite refuses something.
+    /// SQLite has returned an error.
     #[error("ledger {path}: {source}")]
     Sqlite {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it says.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
-    /// What it has of a recipe is none.
+    /// The recipe in the ledger cannot be parsed.
     #[error("ledger: recipe {granule}: {source}")]
     Recipe {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Description of the problem.
         source: serde_json::Error,
@@ -131,16 +131,16 @@ pub struct Ledger {
     path: PathBuf,
     connection: Connection,
     policy: Policy,
-    /// Whether no other process can use the file meanwhile.
+    /// True if no other process can use the file meanwhile.
     exclusive: bool,
-    /// Recipes that were given out to be sent, by their numbers, with the attempt.
+    /// Recipes that were returned for sending, by their numbers, with the attempt.
     offered: HashMap<i64, u32>,
-    /// Held as long as the ledger is open; the system releases it when the process ends, however it ends.
+    /// The lock, which the operating system releases when the process ends, however it ends.
     _lock: Option<File>,
 }
 
-/// Milliseconds since 1970. Goes on steadily from what the clock said when it was first asked for: leases do not end
-/// because the clock was set back.
+/// Returns the time in milliseconds since 1970. It advances steadily from the clock's time at the first call, so that
+/// leases are not affected if the clock is changed.
 pub fn now() -> i64 {
     static BEGIN: OnceLock<(Instant, Duration)> = OnceLock::new();
     let (begin, clock) =
@@ -153,10 +153,10 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl Ledger {
-    /// A ledger in memory, for productions within one process.
+    /// Makes a ledger in memory, for productions within one process.
     ///
     /// # Errors
-    /// SQLite cannot be used.
+    /// Returns an error if SQLite cannot be used.
     pub fn in_memory(production: &str, policy: Policy) -> Result<Ledger, LedgerError> {
         let path = PathBuf::from(":memory:");
         let connection = Connection::open_in_memory().map_err(|source| sqlite(&path, source))?;
@@ -164,18 +164,19 @@ impl Ledger {
             .begin(production, now())
     }
 
-    /// Opens the ledger of a production, or begins it. Only one process can have it at a time.
+    /// Opens the ledger of a production, or makes it. Only one process can have it at a time.
     ///
     /// # Errors
-    /// It is in use, belongs to another production, or is not a ledger.
+    /// Returns an error if it is in use, belongs to another production, or is not a ledger.
     pub fn open(path: &Path, production: &str, policy: Policy) -> Result<Ledger, LedgerError> {
         Ledger::open_or_fetch(path, production, policy, |_| Ok(()))
     }
 
-    /// The same; where there is none yet, `fetch` may first put a copy to the path that it is given.
+    /// Opens the ledger as [`Ledger::open`] does. If it does not exist, `fetch` may first put a copy at the path that
+    /// it is given.
     ///
     /// # Errors
-    /// Those of [`Ledger::open`] and of `fetch`.
+    /// Returns the errors of [`Ledger::open`] and of `fetch`.
     pub fn open_or_fetch(
         path: &Path,
         production: &str,
@@ -195,11 +196,11 @@ impl Ledger {
         ledger.begin(production, now())
     }
 
-    /// The ledger of a production beside its coordinator, for putting recipes back. Also says whether a coordinator
-    /// is at work on it; if none is, none can begin meanwhile.
+    /// Opens the ledger of a production for resetting recipes, even while a coordinator has it. Also returns true if a
+    /// coordinator is at work on it; if none is, none can begin as long as this ledger is open.
     ///
     /// # Errors
-    /// There is none, or it cannot be used beside another.
+    /// Returns an error if there is no ledger, or if it cannot be used together with its coordinator.
     pub fn beside(path: &Path) -> Result<(Ledger, bool), LedgerError> {
         View::open(path)?;
         let lock = lock(path)?;
@@ -233,8 +234,8 @@ impl Ledger {
         if found != production {
             return Err(LedgerError::Production { path, found, wanted: production.into() });
         }
-        // Leases begin anew: outcomes may be waiting in the queue, and the clock may have been set, or be another
-        // machine's. Nothing waits for longer than it would have to if it had failed just now.
+        // Leases begin again: outcomes may be waiting in the queue, and the clock may have been changed, or be that of
+        // another machine. No recipe waits for longer than it would after a failure just now.
         let lease = now.saturating_add(millis(policy.lease));
         let wait = now.saturating_add(millis(policy.longest_wait).saturating_mul(2));
         let leases = "UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1";
@@ -248,39 +249,39 @@ impl Ledger {
         sqlite(&self.path, source)
     }
 
-    /// The file.
+    /// Path of the ledger's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether no other process can use the file as long as this ledger is open, not even for reading.
+    /// Returns true if no other process can use the file as long as this ledger is open, not even for reading.
     pub fn is_exclusive(&self) -> bool {
         self.exclusive
     }
 
-    /// A fact about the production.
+    /// Returns a fact about the production.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn fact(&self, name: &str) -> Result<Option<String>, LedgerError> {
         let query = "SELECT value FROM fact WHERE name = ?1";
         self.connection.query_row(query, [name], |row| row.get(0)).optional().map_err(|e| self.fail(e))
     }
 
-    /// Writes a fact down unless it is there; gives what is there then.
+    /// Records a fact unless it is recorded already. Returns the recorded value.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn fix_fact(&mut self, name: &str, value: &str) -> Result<String, LedgerError> {
         let insert = "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT DO NOTHING";
         self.connection.execute(insert, [name, value]).map_err(|e| self.fail(e))?;
         Ok(self.fact(name)?.unwrap_or_default())
     }
 
-    /// Writes a fact down, whatever was there; or takes it away.
+    /// Records a fact, whatever its value was, or removes it.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn set_fact(&mut self, name: &str, value: Option<&str>) -> Result<(), LedgerError> {
         let done = match value {
             None => self.connection.execute("DELETE FROM fact WHERE name = ?1", [name]),
@@ -289,25 +290,25 @@ impl Ledger {
         done.map(drop).map_err(|e| self.fail(e))
     }
 
-    /// Puts everything into the file itself: until then the last part is in the write-ahead log beside it, and a
-    /// program that takes the file alone elsewhere loses that.
+    /// Moves everything into the file itself. Until then the latest part is in the write-ahead log beside it, and a
+    /// program that copies the file alone loses that part.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn gather(&mut self) -> Result<(), LedgerError> {
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(|e| self.fail(e))
     }
 
-    /// Writes a consistent copy of the whole to a file that is not there yet.
+    /// Writes a consistent copy of the whole ledger to a file that does not exist yet.
     ///
     /// # Errors
-    /// The ledger cannot be read, or the copy not be written.
+    /// Returns an error if the ledger cannot be read, or the copy cannot be written.
     pub fn copy(&self, to: &Path) -> Result<(), LedgerError> {
         copy(&self.connection, to).map_err(|e| self.fail(e))
     }
 }
 
-/// Takes the lock of a ledger; none if another process has it.
+/// Takes the lock of a ledger. Returns `None` if another process has it.
 fn lock(path: &Path) -> Result<Option<File>, LedgerError> {
     let io = |source| LedgerError::Io { path: path.into(), source };
     let mut beside = path.as_os_str().to_owned();
@@ -321,7 +322,7 @@ fn lock(path: &Path) -> Result<Option<File>, LedgerError> {
     }
 }
 
-/// The reason why a file cannot be opened.
+/// Returns the error of opening a file.
 fn unopened(path: &Path, source: std::io::Error) -> LedgerError {
     let path = path.to_owned();
     match source.kind() {
@@ -330,8 +331,8 @@ fn unopened(path: &Path, source: std::io::Error) -> LedgerError {
     }
 }
 
-/// Refuses a ledger that is not a regular file, or has a FIFO or the like in the place of a file that SQLite keeps
-/// beside it: SQLite would wait for the process that opens the other end.
+/// Refuses a ledger that is not a regular file, or that has a FIFO or the like in place of a file that SQLite keeps
+/// beside it: SQLite would wait for the process that opens its other end.
 fn check_files(path: &Path) -> Result<(), LedgerError> {
     for end in ["", "-journal", "-wal", "-shm"] {
         let mut file = path.as_os_str().to_owned();
@@ -345,8 +346,8 @@ fn check_files(path: &Path) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Opens the file for writing. Write-ahead logs need memory that processes share, which network file systems have not:
-/// there the file is `exclusive` to this process.
+/// Opens the file for writing. Write-ahead logs need shared memory, which network file systems do not have: there the
+/// file is `exclusive` to this process.
 fn connect(path: &Path, exclusive: bool) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
@@ -355,7 +356,7 @@ fn connect(path: &Path, exclusive: bool) -> rusqlite::Result<Connection> {
     }
     connection.pragma_update(None, "journal_mode", if exclusive { "DELETE" } else { "WAL" })?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // A transaction that has returned survives a loss of power.
+    // A transaction that has returned survives a power failure.
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }

@@ -1,5 +1,5 @@
-//! Whatever order the news come in, twice, late or not at all, with the coordinator starting again in between: what is
-//! settled stays settled, everything comes to an end, and nothing fails that is innocent.
+//! Messages in any order, twice, late or not at all, with restarts of the coordinator in between: settled recipes stay
+//! settled, every recipe comes to an end, and none fails without a cause of its own.
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{POLICY, done, failed, id, recipes, started};
@@ -9,20 +9,20 @@ use edp_protocol::recipe::Recipe;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// What happens next.
+/// The next event.
 #[derive(Debug, Clone)]
 enum Step {
-    /// What is due is sent.
+    /// Due recipes are sent.
     Send,
-    /// A worker begins a task message that is in the queue, and ends so; or dies, or is cut off.
+    /// A worker begins a task message from the queue and ends it in this way, or dies, or is cut off.
     Work { order: usize, end: End },
-    /// A message that was said is heard: the oldest, or another.
+    /// A message of a worker arrives: the oldest one, or another.
     Hear { message: usize },
-    /// It is heard again.
+    /// An earlier message arrives again.
     Repeat { message: usize },
-    /// The broker confirms.
+    /// The broker confirms a task message.
     Confirm,
-    /// Time goes by, in seconds, and leases end.
+    /// Time passes, in seconds, and leases end.
     Wait { seconds: i64, queued: bool },
     /// The coordinator is killed and starts again.
     Restart,
@@ -33,9 +33,10 @@ enum End {
     Done,
     Transient,
     Returned,
-    /// Dies before it begins; another is handed the task message.
+    /// The worker dies before it begins, and another worker gets the task message.
     DiedBefore,
-    /// Is cut off after it has begun; another is handed the task message; it ends all the same.
+    /// The worker is cut off after it has begun, and another worker gets the task message; the first one finishes
+    /// nevertheless.
     CutOff,
 }
 
@@ -59,24 +60,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..80)
 }
 
-/// A production in which recipe 0 is one that always fails in the end, recipe 1 brings its workers down, and the others
-/// are innocent.
+/// A production in which recipe 0 always fails in the end, recipe 1 brings its workers down, and nothing is wrong with
+/// the others.
 struct World {
     path: std::path::PathBuf,
     ledger: Option<Ledger>,
     recipes: Vec<Recipe>,
     now: i64,
     workers: usize,
-    /// Workers that were cut off, by recipe.
+    /// Numbers of workers that were cut off, by recipe.
     cut: [usize; 4],
-    /// Task messages in the queue: recipe, attempt.
+    /// Task messages in the queue: recipe and attempt.
     queue: Vec<(usize, u32)>,
-    /// Confirmations on their way.
+    /// Confirmations that have not arrived yet.
     confirmations: Vec<LedgerEvent>,
-    /// Reports on their way, and those that were heard.
+    /// Messages of workers that have not arrived yet, and those that have.
     said: Vec<LedgerEvent>,
     heard: Vec<LedgerEvent>,
-    /// Where settled recipes stood.
+    /// States of the settled recipes.
     ended: BTreeMap<String, RecipeState>,
 }
 
@@ -89,7 +90,7 @@ impl World {
         let now = self.now;
         for one in self.ledger().write(events, now).unwrap() {
             let before = self.ended.insert(one.id.clone(), one.state);
-            // A granule that stands there is there, even if it had been given up.
+            // A granule that exists is done, even if its recipe had been given up.
             assert!(
                 before.is_none() || one.state == RecipeState::Done && before != Some(RecipeState::Done),
                 "{before:?} {one:?}"
@@ -136,7 +137,7 @@ impl World {
         let (number, attempt) = self.queue.remove(order % self.queue.len());
         self.workers += 2;
         let (worker, other) = (format!("w{}", self.workers), format!("w{}", self.workers + 1));
-        // Two may be away at once; with three the policy may well take the recipe for what brought them down.
+        // Two workers may be away at once. With three, the policy may rightly blame the recipe.
         let end = if end == End::CutOff && self.cut[number] >= 2 { End::Returned } else { end };
         self.cut[number] += usize::from(end == End::CutOff);
         let recipe = self.recipes[number].clone();
@@ -147,7 +148,7 @@ impl World {
             (1, _) => self.said.extend([begun, found]),
             (0, End::Done) => self.said.extend([begun, failed(&recipe, attempt, &worker, FailureKind::Permanent)]),
             (0, End::Transient) => self.said.extend([begun, failed(&recipe, attempt, &worker, FailureKind::Transient)]),
-            // Nothing is wrong with the others.
+            // Nothing is wrong with the other recipes.
             (_, End::Done | End::Transient) => self.said.extend([begun, done(&recipe, attempt, &worker)]),
             (_, End::Returned) => self.said.extend([begun, failed(&recipe, attempt, &worker, FailureKind::Returned)]),
             (_, End::CutOff) => {
@@ -175,7 +176,7 @@ impl World {
                 self.write(&confirmed);
             }
             Step::Wait { seconds, queued } => {
-                // Whoever is not lost is heard before his lease ends.
+                // Messages of workers that are not lost arrive before their leases end.
                 while !self.said.is_empty() {
                     self.step(Step::Hear { message: 0 });
                 }
@@ -187,7 +188,7 @@ impl World {
                 self.check();
             }
             Step::Restart => {
-                // Confirmations that were not written down are forgotten; outcomes come again.
+                // Confirmations that were not recorded are forgotten; outcomes come again.
                 self.confirmations.clear();
                 self.ledger = None;
                 self.ledger = Some(Ledger::open(&self.path, "p", POLICY).unwrap());
@@ -195,7 +196,7 @@ impl World {
                 let recipes = self.recipes.clone();
                 self.ledger().list(&recipes).unwrap();
                 let now = self.now;
-                // The world has its own time.
+                // The test has its own time.
                 self.ledger().connection.execute("UPDATE recipe SET due = min(due, ?1)", [now + 60_000]).unwrap();
                 self.check();
             }
@@ -222,7 +223,7 @@ proptest! {
         for step in steps {
             world.step(step);
         }
-        // From now on outcomes come, and time goes by.
+        // From now on outcomes arrive, and time passes.
         for _ in 0..40 {
             world.step(Step::Send);
             world.step(Step::Confirm);

@@ -1,4 +1,4 @@
-//! What a coordinator asks its ledger.
+//! Queries of a coordinator to its ledger.
 
 use super::state::{Counts, Due, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail};
@@ -7,10 +7,10 @@ use edp_protocol::recipe::Recipe;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 impl Ledger {
-    /// Up to `limit` recipes to be sent now, in the order of the list.
+    /// Returns up to `limit` recipes that are to be sent now, in the order of the list.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn due(&self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let read = || {
             let mut statement = self.connection.prepare_cached(DUE)?;
@@ -29,36 +29,37 @@ impl Ledger {
         read().map_err(|e| self.fail(e))
     }
 
-    /// When the next recipe is due, or the next lease ends, in milliseconds since 1970; none if nothing is open.
+    /// Returns the time at which the next recipe is due or the next lease ends, in milliseconds since 1970; `None` if
+    /// nothing is open.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn next(&self) -> Result<Option<i64>, LedgerError> {
         let read = || self.connection.prepare_cached(NEXT)?.query_row([], |row| row.get(0));
         read().map_err(|e| self.fail(e))
     }
 
-    /// How many recipes are in the queue or with workers.
+    /// Returns the number of recipes that are in the queue or with workers.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn under_way(&self) -> Result<usize, LedgerError> {
         let read = || self.connection.prepare_cached(UNDER_WAY)?.query_row([], |row| row.get::<_, i64>(0));
         Ok(usize::try_from(read().map_err(|e| self.fail(e))?).unwrap_or_default())
     }
 
-    /// How many recipes are in which state.
+    /// Returns the number of recipes in each state.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn counts(&self) -> Result<Counts, LedgerError> {
         counts(&self.connection).map_err(|e| self.fail(e))
     }
 
-    /// The present list, in order.
+    /// Returns the recipes of the present list, in order.
     ///
     /// # Errors
-    /// The ledger cannot be read, or holds what is not a recipe.
+    /// Returns an error if the ledger cannot be read, or contains something that is not a recipe.
     pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
         let read = || {
             let mut statement = self.connection.prepare_cached(RECIPES)?;
@@ -71,10 +72,10 @@ impl Ledger {
         read().map_err(|e| self.fail(e))?.into_iter().map(recipe).collect()
     }
 
-    /// Adds to entries of the present list, in its order, what each stage of making their granules took.
+    /// Adds the durations of stages to entries of the present list, which must be in its order.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn add_stages(&self, entries: &mut [GranuleEntry]) -> Result<(), LedgerError> {
         let mut read = || {
             let mut statement = self.connection.prepare(STAGES)?;
@@ -91,10 +92,10 @@ impl Ledger {
         read().map_err(|e| self.fail(e))
     }
 
-    /// The recipe with an id; none if it is not known.
+    /// Returns the recipe with an id; `None` if it is not known.
     ///
     /// # Errors
-    /// The ledger cannot be read, or holds what is not a recipe.
+    /// Returns an error if the ledger cannot be read, or contains something that is not a recipe.
     pub fn recipe(&self, id: &str) -> Result<Option<Recipe>, LedgerError> {
         let read = || {
             let query = "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE id = ?1";
@@ -105,10 +106,10 @@ impl Ledger {
         serde_json::from_slice(&json).map(Some).map_err(|source| LedgerError::Recipe { granule, source })
     }
 
-    /// Every recipe of the present list that stands in one of `states`, in the order of the list, one by one.
+    /// Passes every recipe of the present list that is in one of `states` to `each`, in the order of the list.
     ///
     /// # Errors
-    /// The ledger cannot be read, or `each` fails.
+    /// Returns an error if the ledger cannot be read, or `each` fails.
     pub fn each<E: From<LedgerError>>(
         &self,
         states: &[RecipeState],
@@ -135,7 +136,7 @@ pub(super) const DUE: &str =
 pub(super) const RECIPES: &str =
     "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE listed = 1 ORDER BY number";
 
-/// The first of each state: the smallest of both together would be looked for among all of them.
+/// The minimum for each state: for the minimum of both together, SQLite would scan all of their rows.
 pub(super) const NEXT: &str = "SELECT min(due) FROM (
     SELECT min(due) AS due FROM recipe WHERE listed = 1 AND state = 0
     UNION ALL SELECT min(due) FROM recipe WHERE listed = 1 AND state = 1)";
@@ -159,7 +160,7 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
     Ok(counts)
 }
 
-/// A row of [`SETTLED`].
+/// Reads a row of [`SETTLED`].
 pub(super) fn settled(row: &Row<'_>) -> rusqlite::Result<Settled> {
     let warnings: Option<String> = row.get(9)?;
     let already: u32 = row.get(5)?;

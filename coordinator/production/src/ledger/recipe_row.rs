@@ -1,4 +1,4 @@
-//! A recipe as the ledger has it, and what becomes of it.
+//! One recipe as the ledger has it, and the transitions of its state.
 
 use super::millis;
 use super::reading::{SETTLED, settled};
@@ -7,13 +7,13 @@ use crate::retries::{RetryHistory, Verdict};
 use edp_protocol::message::FailureKind;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-/// Who was heard of in this time, in ms, may be asked again.
+/// Time in ms within which a worker must have reported for it to count as present.
 const LATELY: i64 = 10 * 60 * 1000;
 
-/// No worker's number.
+/// A number that no worker has.
 pub(super) const NO_WORKER: i64 = -1;
 
-/// How an attempt ended, as the file has it.
+/// The number in the file for an attempt that ended with a granule.
 pub(super) const DONE: i64 = -1;
 
 pub(super) fn kind(kind: FailureKind) -> i64 {
@@ -50,8 +50,8 @@ impl RecipeRow {
         transaction.prepare_cached(&query)?.query_row([key], read).optional()
     }
 
-    /// Workers that have it up to an attempt are taken to be lost until they report again; not the worker that reports
-    /// this.
+    /// Marks the workers that have this recipe, up to an attempt, as lost until they report again. The worker that
+    /// reports this is excepted.
     pub(super) fn lose(
         &self,
         transaction: &Transaction<'_>,
@@ -64,8 +64,8 @@ impl RecipeRow {
         transaction.prepare_cached(update)?.execute(params![now, self.number, attempt, teller]).map(drop)
     }
 
-    /// What decides how it goes on after an outcome of this kind. A worker that was heard of again was not lost: it was
-    /// only cut off.
+    /// Returns the history that decides what follows after an outcome of this kind. A worker that has reported again
+    /// since was not lost, but only cut off.
     pub(super) fn standing(
         &self,
         transaction: &Transaction<'_>,
@@ -85,7 +85,7 @@ impl RecipeRow {
             let mut statement = transaction.prepare_cached(query)?;
             let said = statement.query_map(params![self.number, self.base, not_found, denied], |row| row.get(0))?;
             standing.unreached = said.collect::<Result<_, _>>()?;
-            // The broker and the coordinator report too; they have no build.
+            // The broker and the coordinator have entries too, but no build.
             let query = "SELECT name FROM worker WHERE last > ?1 AND build != ''";
             let mut statement = transaction.prepare_cached(query)?;
             let others = statement.query_map([now.saturating_sub(LATELY)], |row| row.get(0))?;
@@ -95,7 +95,7 @@ impl RecipeRow {
         Ok(standing)
     }
 
-    /// Does what the policy says; `why` tells of one that is sent again what happened to it.
+    /// Does what the policy says. `why` is the reason that is recorded for a recipe that is sent again.
     pub(super) fn follow(
         &self,
         transaction: &Transaction<'_>,
@@ -115,20 +115,20 @@ impl RecipeRow {
         }
     }
 
-    /// It has come to its end without a granule that is its own.
+    /// Settles the recipe without a granule of its own.
     fn end(&self, transaction: &Transaction<'_>, state: RecipeState, reason: &str) -> rusqlite::Result<Settled> {
         let update = "UPDATE recipe SET state = ?1, reason = ?2 WHERE number = ?3";
         transaction.prepare_cached(update)?.execute(params![state as i64, reason, self.number])?;
         self.read(transaction)
     }
 
-    /// The granule stands there, whatever was thought before.
+    /// Marks the recipe as done, whatever its state was.
     pub(super) fn done(&self, transaction: &Transaction<'_>, made: &MadeGranule) -> rusqlite::Result<Option<Settled>> {
         if self.state == RecipeState::Done {
             return self.compare(transaction, made);
         }
-        // A digest that was recorded before stays where the granule was only seen to be there: it is what tells later
-        // that its bytes have changed.
+        // A digest that was recorded before stays if the granule was only found to exist: later it shows whether its
+        // bytes have changed.
         let update = "UPDATE recipe SET state = 2, already = ?1, bytes = ?2, sha256 = ifnull(nullif(?3, ''), sha256),
                       seconds = ?4, reason = NULL, warnings = ?5 WHERE number = ?6";
         let bytes = i64::try_from(made.bytes).unwrap_or(i64::MAX);
@@ -139,8 +139,8 @@ impl RecipeRow {
         self.read(transaction).map(Some)
     }
 
-    /// Another attempt has made the granule that stands there, or has found it. The same recipe gives the same bytes,
-    /// unless what it is made of was changed in between.
+    /// Compares the granule of another attempt, made or found, with the recorded one. The same recipe gives the same
+    /// bytes, unless something that it is made of was changed in between.
     fn compare(&self, transaction: &Transaction<'_>, made: &MadeGranule) -> rusqlite::Result<Option<Settled>> {
         if self.sha256.is_empty() || made.sha256.is_empty() || self.sha256 == made.sha256 {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Task messages that were never begun, and recipes that a worker could not reach.
+//! Tests of task messages that were never begun, and of recipes that a worker could not access.
 #![allow(clippy::unwrap_used)]
 
 use super::tests::{done, failed, id, listed, recipes, send, started};
@@ -9,7 +9,7 @@ use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 
 /// An input that one worker does not find fails the recipe only once a second worker reports the same, however many
-/// other workers are there.
+/// other workers there are.
 #[test]
 fn what_one_worker_does_not_find_another_is_asked_for() {
     let recipes = recipes();
@@ -24,7 +24,7 @@ fn what_one_worker_does_not_find_another_is_asked_for() {
         now += 60_000;
         assert_eq!(send(&mut ledger, now), [(1, attempt + 1, false)]);
     }
-    // Nothing of this counts as a failure, and it is told why it was sent again.
+    // None of this counts as a failure, and the reason for sending it again is recorded.
     let mut waiting = ledger.write(&[missed(4, one)], now).unwrap();
     assert!(waiting.is_empty());
     ledger
@@ -55,13 +55,14 @@ fn a_worker_alone_is_asked_three_times_over_the_back_off() {
     send(&mut ledger, now);
     let settled = ledger.write(&[failed(&recipes[0], 3, "w", FailureKind::Denied)], now).unwrap();
     assert_eq!((settled[0].state, settled[0].attempts), (RecipeState::Failed, 3));
-    // Somebody who sends it again begins anew.
+    // A reset begins from the start.
     ledger.reopen(&id(&recipes[0])).unwrap();
     send(&mut ledger, now);
     assert!(ledger.write(&[failed(&recipes[0], 4, "w", FailureKind::Denied)], now).unwrap().is_empty());
 }
 
-/// What a policy of the broker drops costs no attempt, however often, and what was begun all the same goes on.
+/// A task message that a policy of the broker drops costs no attempt, however often; one that was begun nevertheless
+/// goes on.
 #[test]
 fn dropped_orders_are_sent_again_and_count_for_nothing() {
     let recipes = recipes();
@@ -76,10 +77,10 @@ fn dropped_orders_are_sent_again_and_count_for_nothing() {
         assert!(ledger.write(&events, now).unwrap().is_empty());
         assert_eq!(ledger.under_way().unwrap(), 1);
         assert!(ledger.due(now + 1999, 9).unwrap().is_empty(), "not at once");
-        // Nor must whoever comes at last wait for long.
+        // Nor does a worker that starts late have to wait for long.
         now += 3000;
         assert_eq!(send(&mut ledger, now), [(1, attempt + 1, false)]);
-        // A late word about an earlier order means nothing.
+        // A late message about an earlier task message has no effect.
         assert!(ledger.write(&[dropped(&recipes[0], attempt)], now).unwrap().is_empty());
         assert_eq!(ledger.under_way().unwrap(), 2);
     }
@@ -125,7 +126,7 @@ fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
     assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 1);
     ledger.make_again(&id).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, record.sha256.as_str());
-    // but one that was read counts as it is
+    // but a digest of a granule that was read replaces it
     ledger.reopen(&id).unwrap();
     send(&mut ledger, 0);
     ledger.write(&[done(&recipes[0], 1, "w")], 0).unwrap();

@@ -1,12 +1,12 @@
-//! The tables of the file, and the file system that it lies on.
+//! The tables of the file, and the kind of file system on which it lies.
 
 use std::path::Path;
 
-/// Layout of the file, raised when it changes.
+/// Layout of the file, which is raised when it changes.
 pub(super) const LAYOUT: i32 = 2;
 
-/// Rows of `recipe` change several times each and are read through for reports; what is large and does not change is
-/// kept beside them.
+/// Rows of `recipe` change several times each and are scanned for reports. Data that are large and do not change are in
+/// tables of their own.
 pub(super) const TABLES: &str = "
 CREATE TABLE dataset (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE recipe (
@@ -65,7 +65,7 @@ CREATE TABLE pace (
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
-/// Steps in which the pace of a production is kept, in ms.
+/// Steps in which the pace of a production is recorded, in ms.
 pub(super) const PACE: i64 = 10_000;
 
 /// NFS, SMB, CIFS, SMB2, AFS, Ceph, Lustre, GPFS, FUSE, 9P, BeeGFS: by the numbers of Linux's `statfs`.
@@ -83,7 +83,7 @@ const REMOTE: [i64; 11] = [
     0x1983_0326,
 ];
 
-/// Whether a file lies on a file system of another machine.
+/// Returns true if a file lies on a file system of another machine.
 pub(super) fn is_remote(path: &Path) -> std::io::Result<bool> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let kind = rustix::fs::statfs(directory)?.f_type;
@@ -91,7 +91,7 @@ pub(super) fn is_remote(path: &Path) -> std::io::Result<bool> {
     Ok(i64::try_from(kind).is_ok_and(is_remote_kind))
 }
 
-/// Whether a number of `statfs` is that of a file system of another machine. Some platforms extend its sign.
+/// Returns true if a number of `statfs` is that of a file system of another machine. Some platforms extend its sign.
 fn is_remote_kind(kind: i64) -> bool {
     REMOTE.contains(&(kind & 0xffff_ffff))
 }

@@ -1,26 +1,26 @@
-//! What the ledger says and is told: where recipes stand, what is due, what happened.
+//! Inputs and outputs of the ledger: states of recipes, due recipes, and events.
 
 use edp_protocol::wire::Outcome;
 
-/// Where a recipe stands. The numbers are those of the file.
+/// The state of a recipe. The numbers are those in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecipeState {
-    /// To be sent when it is due.
+    /// It is sent when it is due.
     Waiting = 0,
-    /// In the queue or with a worker, until its lease ends.
+    /// It is in the queue or with a worker, until its lease ends.
     UnderWay = 1,
-    /// The granule stands at its destination.
+    /// Its granule is at the destination.
     Done = 2,
     /// Outputs have no input yet.
     Held = 3,
-    /// It will not be made, for a reason.
+    /// It will not be made, for a recorded reason.
     Failed = 4,
-    /// Something else stands under its name.
+    /// Something else has the granule's name at the destination.
     Conflict = 5,
 }
 
 impl RecipeState {
-    /// All of them.
+    /// All states, in the order of their numbers.
     pub const ALL: [RecipeState; 6] = [
         RecipeState::Waiting,
         RecipeState::UnderWay,
@@ -30,12 +30,12 @@ impl RecipeState {
         RecipeState::Conflict,
     ];
 
-    /// Whether nothing more is going to happen.
+    /// Returns true if no more will happen.
     pub fn is_settled(self) -> bool {
         !matches!(self, RecipeState::Waiting | RecipeState::UnderWay)
     }
 
-    /// The word for people.
+    /// Returns the word for people.
     pub fn as_str(self) -> &'static str {
         match self {
             RecipeState::Waiting => "waiting",
@@ -52,96 +52,96 @@ impl RecipeState {
     }
 }
 
-/// A recipe that is due.
+/// A recipe that is due to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// Its number.
+    /// Number of the recipe in the ledger.
     pub number: i64,
-    /// Its id.
+    /// Id of the recipe.
     pub id: String,
-    /// Its JSON.
+    /// The recipe as JSON.
     pub recipe: Vec<u8>,
-    /// The attempt that is to be sent, from 1.
+    /// Number of the attempt that is to be sent, from 1.
     pub attempt: u32,
-    /// Whether it is to run alone.
+    /// True if it is made with nothing else in its worker.
     pub alone: bool,
     /// SHA-256 of the granule, hexadecimal, if it was made or read before; else empty.
     pub sha256: String,
 }
 
-/// Something to be written down.
+/// An event that is written into the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LedgerEvent {
     /// The broker has confirmed a task message.
     Sent {
-        /// The recipe's number.
+        /// Number of the recipe in the ledger.
         number: i64,
-        /// The task message's attempt.
+        /// Number of the attempt, from the task message.
         attempt: u32,
     },
-    /// A worker has said something.
+    /// A worker has reported the beginning or end of an attempt.
     Reported(Box<Outcome>),
     /// The broker has dropped a task message, by a policy of its administrator.
     Dropped {
-        /// The recipe's id.
+        /// Id of the recipe.
         id: String,
-        /// The task message's attempt.
+        /// Number of the attempt, from the task message.
         attempt: u32,
-        /// Why.
+        /// The broker's reason in words.
         reason: String,
     },
 }
 
-/// A granule that stands at its destination.
+/// A granule that is at its destination.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MadeGranule {
-    /// Whether it stood there before.
+    /// True if it was there before the attempt.
     pub already: bool,
-    /// The output version that made it, if that is an earlier one than the recipe's; else 0.
+    /// The output version that made it, if it is earlier than that of the recipe; else 0.
     pub older: u32,
-    /// Its size in bytes.
+    /// Size of the granule in bytes.
     pub bytes: u64,
-    /// Its SHA-256, hexadecimal; empty if unknown.
+    /// SHA-256 of the granule, hexadecimal; empty if it is unknown.
     pub sha256: String,
-    /// Seconds that it took.
+    /// Time in seconds that making it took.
     pub seconds: f64,
-    /// What is odd about it.
+    /// Warnings about the granule.
     pub warnings: Vec<String>,
 }
 
-/// A recipe that came to its end, or came back from it.
+/// A recipe that was settled, or was reset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
-    /// The granule.
+    /// Path or address of the granule.
     pub granule: String,
-    /// The recipe's id.
+    /// Id of the recipe.
     pub id: String,
-    /// Where it stands.
+    /// State of the recipe.
     pub state: RecipeState,
-    /// Why, unless it is done; of one that waits, why it was not made the last time.
+    /// The reason for the state, unless it is done; for a waiting recipe, the reason why the last attempt failed.
     pub reason: Option<String>,
-    /// Attempts sent.
+    /// Number of attempts that were sent.
     pub attempts: u32,
-    /// What was made.
+    /// The granule, if it was made.
     pub made: MadeGranule,
 }
 
-/// How many recipes of the present list are in which state.
+/// The number of recipes of the present list in each state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts(pub(super) [u64; RecipeState::ALL.len()]);
 
 impl Counts {
-    /// How many are in a state.
+    /// Number of recipes in one state.
     pub fn of(&self, state: RecipeState) -> u64 {
         self.0[state as usize]
     }
 
-    /// Their number.
+    /// Number of all recipes.
     pub fn all(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// How many are settled.
+    /// Number of recipes that are settled.
     pub fn settled(&self) -> u64 {
         RecipeState::ALL.into_iter().filter(|state| state.is_settled()).map(|state| self.of(state)).sum()
     }

@@ -1,4 +1,4 @@
-//! The ledger: what it keeps, and what it decides.
+//! Tests of the ledger: its records, and its decisions.
 #![allow(clippy::unwrap_used)]
 
 use super::reading::{COUNTS, DUE, NEXT, UNDER_WAY};
@@ -70,7 +70,7 @@ pub(super) fn listed(recipes: &[Recipe]) -> Ledger {
     ledger
 }
 
-/// Sends what is due, and says the attempts.
+/// Sends what is due, and returns the attempts.
 pub(super) fn send(ledger: &mut Ledger, now: i64) -> Vec<(i64, u32, bool)> {
     let due = ledger.due(now, 100).unwrap();
     let sent: Vec<LedgerEvent> =
@@ -97,7 +97,7 @@ fn recipes_are_sent_in_order_and_settled_once() {
     let settled = ledger.write(&[started(&recipes[0], 1, "w"), done(&recipes[0], 1, "w")], 5).unwrap();
     assert_eq!(settled.len(), 1);
     assert_eq!((settled[0].state, settled[0].made.bytes, settled[0].made.warnings.len()), (RecipeState::Done, 7, 2));
-    // Duplicates of every message change nothing.
+    // Duplicates of every message have no effect.
     let again =
         [started(&recipes[0], 1, "w"), done(&recipes[0], 1, "w"), failed(&recipes[0], 1, "v", FailureKind::Permanent)];
     assert!(ledger.write(&again, 6).unwrap().is_empty());
@@ -134,12 +134,12 @@ fn transient_failures_come_back_and_end() {
     assert!((1000..=1500).contains(&due), "{due}");
     assert!(send(&mut ledger, due - 1).is_empty());
     assert_eq!(send(&mut ledger, due)[0].1, 2);
-    // News of the first attempt say nothing about the second.
+    // Messages about the first attempt say nothing about the second.
     assert!(ledger.write(&[failed(&recipes[0], 1, "w", FailureKind::Transient)], due).unwrap().is_empty());
     assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 1);
     let settled = ledger.write(&[failed(&recipes[0], 2, "v", FailureKind::Transient)], due).unwrap();
     assert_eq!((settled[0].state, settled[0].attempts), (RecipeState::Failed, 2));
-    // But a granule that stands there is there.
+    // But a granule that exists is done.
     let settled = ledger.write(&[done(&recipes[0], 1, "w")], due).unwrap();
     assert_eq!((settled[0].state, settled[0].reason.as_deref()), (RecipeState::Done, None));
 }
@@ -177,7 +177,7 @@ fn workers_that_come_back_are_not_lost() {
         ledger
             .write(&[started(&recipes[0], attempt, worker), failed(&recipes[0], attempt, "x", FailureKind::Lost)], 0)
             .unwrap();
-        // It was only cut off, and says so later.
+        // The worker was only cut off, and reports later.
         ledger.write(&[failed(&recipes[0], attempt, worker, FailureKind::Returned)], 0).unwrap();
     }
     assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 0);
@@ -191,7 +191,7 @@ fn leases_end() {
     ledger.write(&[started(&recipes[0], 1, "a")], 30_000).unwrap();
     assert!(ledger.expire(59_999, false).unwrap().is_empty());
     assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 2);
-    // In a queue that is there, what was not begun waits on.
+    // While the queue exists, task messages that were not begun go on waiting.
     ledger.expire(60_000, true).unwrap();
     assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 2);
     ledger.expire(120_000, true).unwrap();
@@ -216,7 +216,7 @@ fn a_ledger_goes_on_where_it_was() {
     assert!(matches!(Ledger::open(&path, "q", POLICY), Err(LedgerError::Production { .. })));
     let mut ledger = Ledger::open(&path, "p", POLICY).unwrap();
     assert_eq!(ledger.fix_fact("build", "two").unwrap(), "one");
-    // The present list has one recipe less; what the others came to is known.
+    // The present list has one recipe less; the states of the others are known.
     ledger.list(&recipes[..3]).unwrap();
     let counts = ledger.counts().unwrap();
     assert_eq!(
@@ -264,7 +264,7 @@ fn other_files_are_refused() {
     assert!(matches!(error, LedgerError::Layout { found: 99, .. }), "{error}");
 }
 
-/// An outcome that comes twice counts once, whatever comes between.
+/// An outcome that arrives twice counts once, whatever happens in between.
 #[test]
 fn duplicates_of_failures_count_once() {
     let recipes = recipes();
@@ -280,7 +280,8 @@ fn duplicates_of_failures_count_once() {
     assert_eq!(ledger.counts().unwrap().of(RecipeState::UnderWay), 1);
 }
 
-/// Attempts that outlive their leases count when they fail at last, each once; or they would be repeated for ever.
+/// Attempts that outlive their leases count when they fail at last, each once. Otherwise they would be repeated for
+/// ever.
 #[test]
 fn late_failures_count() {
     let recipes = recipes();
@@ -293,7 +294,7 @@ fn late_failures_count() {
     begin(&mut ledger, 1, 0);
     assert!(ledger.expire(60_000, false).unwrap().is_empty());
     begin(&mut ledger, 2, 60_000);
-    // twice from its worker, and from another that the same order came to
+    // twice from its worker, and from another one that the same task message reached
     let late = failed(&recipes[0], 1, "w1", FailureKind::Transient);
     let other = failed(&recipes[0], 1, "other", FailureKind::Transient);
     assert!(ledger.write(&[late.clone(), late, other], 70_000).unwrap().is_empty());
@@ -303,12 +304,11 @@ fn late_failures_count() {
     let settled = ledger.write(&[failed(&recipes[0], 2, "w2", FailureKind::Transient)], 130_000).unwrap();
     assert_eq!(settled.len(), 1);
     assert_eq!(settled[0].state, RecipeState::Failed);
-    // what is under way may still succeed
+    // the attempt under way may still succeed
     assert_eq!(ledger.write(&[done(&recipes[0], 3, "w3")], 140_000).unwrap()[0].state, RecipeState::Done);
 }
 
-/// The outcome of a task message may be here before the broker's confirmation: then that comes too late to give a
-/// lease.
+/// The outcome of a task message may arrive before the broker's confirmation, which is then too late to give a lease.
 #[test]
 fn an_outcome_before_the_confirmation_leaves_no_lease() {
     let recipes = recipes();
@@ -320,7 +320,7 @@ fn an_outcome_before_the_confirmation_leaves_no_lease() {
     assert_eq!(send(&mut ledger, 1000), [(1, 2, false)]);
 }
 
-/// After `retry` nothing of before counts: not the workers that were lost, nor what is told again.
+/// After `retry` nothing earlier counts: neither lost workers, nor messages that arrive again.
 #[test]
 fn a_second_beginning_is_a_beginning() {
     let recipes = recipes();
@@ -339,7 +339,7 @@ fn a_second_beginning_is_a_beginning() {
     assert_eq!(send(&mut ledger, 2), [(1, 5, false)], "one worker was lost since");
 }
 
-/// A worker that was taken to be lost and speaks again, of whatever, was not.
+/// A worker that was taken to be lost and reports again, about whatever, was not lost.
 #[test]
 fn a_worker_that_speaks_again_was_not_lost() {
     let recipes = recipes();
@@ -355,7 +355,7 @@ fn a_worker_that_speaks_again_was_not_lost() {
     assert_eq!(send(&mut ledger, 100), [(1, 5, false)]);
 }
 
-/// Outcomes may say anything.
+/// Outcomes may contain any number.
 #[test]
 fn attempts_that_no_order_had_are_of_no_account() {
     let recipes = recipes();
@@ -367,7 +367,7 @@ fn attempts_that_no_order_had_are_of_no_account() {
     assert_eq!(send(&mut ledger, 1), [(1, 2, false)]);
 }
 
-/// Leases are not over because the clock was set, or nobody was there.
+/// Leases do not end because the clock was changed or no coordinator was running.
 #[test]
 fn leases_begin_anew_with_a_coordinator() {
     let directory = tempfile::tempdir().unwrap();
@@ -407,7 +407,7 @@ fn orders_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_order_is_n
     assert_eq!(ledger.counts().unwrap().of(RecipeState::Failed), 1);
 }
 
-/// All that a coordinator asks in its rounds goes by the index: no scan, no sorting.
+/// All queries of a coordinator's round use the index, without a scan or a sort.
 #[test]
 fn questions_of_every_round_are_answered_by_the_index() {
     let ledger = listed(&recipes());
@@ -472,7 +472,7 @@ fn others_may_read_and_put_back_meanwhile() {
     assert_eq!((made.location.as_str(), made.inputs[0].sha256.as_str()), (recipes[0].granule.as_str(), "cd"));
     assert_eq!((granule.attempts.len(), granule.attempts[0].outcome), (1, Some("done")));
     assert_eq!(view.granule(2).unwrap().attempts[0].reason, ["why", "since"]);
-    // A failed one is put back beside the coordinator, and the coordinator sends it.
+    // A failed recipe is reset beside the coordinator, and the coordinator sends it.
     let (mut beside, at_work) = Ledger::beside(&path).unwrap();
     assert!(at_work);
     assert_eq!(beside.retry(RecipeState::Failed).unwrap(), 1);
@@ -485,7 +485,7 @@ fn others_may_read_and_put_back_meanwhile() {
     drop(beside);
 }
 
-/// As on a network file system: nobody else gets in, and the refusal says what to do.
+/// As on a network file system: no other process can use it, and the error says what to do.
 #[test]
 fn an_exclusive_ledger_is_nobody_elses() {
     let directory = tempfile::tempdir().unwrap();
@@ -524,7 +524,7 @@ fn a_list_that_is_known_already_costs_nothing() {
     assert!(view.knows_any(["x", &id(&recipes[1])]).unwrap() && !view.knows_any(["x"]).unwrap());
 }
 
-/// What a recipe takes in the file once it is done, with one attempt and the details of its outcome: measured 2594
+/// The size of a recipe in the file once it is done, with one attempt and the details of its outcome. Measured: 2594
 /// bytes, of which 1829 are the recipe's own text, so 2.6 GB for a million.
 #[test]
 fn a_recipe_takes_little_more_than_its_text() {

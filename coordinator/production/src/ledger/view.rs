@@ -1,4 +1,4 @@
-//! The ledger read-only, to see where a production stands, also while a coordinator is at work on it.
+//! Read-only access to the ledger, to see the state of a production, even while a coordinator is at work on it.
 
 use super::reading::{SETTLED, counts, settled};
 use super::recipe_row::DONE;
@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a reader waits for a writer.
+/// Time for which a reader waits for a writer.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Outcomes of so long count for the pace, in ms.
+/// Time in ms over which the pace is averaged.
 const RECENT: i64 = 10 * 60 * 1000;
 
-/// Names that are suggested for one that is not there.
+/// Number of names that are suggested for one that does not exist.
 const NEAR: usize = 5;
 
 /// A ledger that is only read.
@@ -29,89 +29,89 @@ pub struct View {
     connection: Connection,
 }
 
-/// Where a production stands.
+/// The state of a production.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overview {
-    /// Its name.
+    /// Name of the production.
     pub production: String,
-    /// When it was begun, in ms since 1970.
+    /// Time at which it was begun, in ms since 1970.
     pub begun: i64,
-    /// How many recipes of the present list are in which state.
+    /// Number of recipes of the present list in each state.
     pub states: BTreeMap<RecipeState, u64>,
     /// The reason why it was given up, if it was.
     pub given_up: Option<String>,
     /// The build of its granules, if it is fixed.
     pub build: Option<String>,
-    /// Granules a second lately; none if none were made lately.
+    /// Granules per second during the last minutes; `None` if no granule was made.
     pub pace: Option<f64>,
-    /// The same by dataset.
+    /// Numbers of recipes by dataset.
     pub datasets: Vec<DatasetProgress>,
-    /// Workers that were heard of, the last ones first.
+    /// Workers that have reported, the latest first.
     pub workers: Vec<WorkerSeen>,
     /// The first of those that failed, are in conflict or held.
     pub problems: Vec<UnfinishedRecipe>,
-    /// The first of those that wait to be sent again, with what happened to them.
+    /// The first of those that wait to be sent again, with the reasons.
     pub delayed: Vec<UnfinishedRecipe>,
 }
 
 impl Overview {
-    /// How many recipes are in one of these states.
+    /// Number of recipes in the states for which `is` returns true.
     pub fn count(&self, is: impl Fn(RecipeState) -> bool) -> u64 {
         self.states.iter().filter(|(state, _)| is(**state)).map(|(_, count)| count).sum()
     }
 }
 
-/// A dataset on its grid.
+/// The progress of a dataset on its grid.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DatasetProgress {
-    /// Its name, with period and grid.
+    /// Name of the dataset, with period and grid.
     pub name: String,
-    /// How many recipes are in which state.
+    /// Number of recipes in each state.
     pub states: BTreeMap<RecipeState, u64>,
 }
 
-/// A worker that was heard of.
+/// A worker that has reported.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct WorkerSeen {
-    /// Its name.
+    /// Name of the worker process.
     pub name: String,
-    /// Its build.
+    /// Build of the worker.
     pub build: String,
-    /// When it was first heard of, in ms since 1970.
+    /// Time of its first report, in ms since 1970.
     pub first: i64,
-    /// And last.
+    /// Time of its latest report, in ms since 1970.
     pub last: i64,
-    /// What it has begun and not said the end of.
+    /// Number of attempts that it has begun and not ended.
     pub at_work: u64,
-    /// Granules that it said are there.
+    /// Number of granules that it has reported as done.
     pub done: u64,
-    /// Everything else that it said the end of.
+    /// Number of its attempts that ended otherwise.
     pub failed: u64,
 }
 
 /// A recipe that was not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedRecipe {
-    /// The granule.
+    /// Path or address of the granule.
     pub granule: String,
-    /// Where it stands.
+    /// State of the recipe.
     pub state: RecipeState,
-    /// Why.
+    /// The reason for the state.
     pub reason: String,
 }
 
-/// All that is known of one granule.
+/// All that is known about one granule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Granule {
-    /// Where it stands.
+    /// State of the recipe, and its granule.
     pub settled: Settled,
-    /// When it is due or its lease ends, in ms since 1970.
+    /// Time at which it is due or its lease ends, in ms since 1970.
     pub due: i64,
-    /// Whether it is to be made with nothing else in its worker.
+    /// True if it is made with nothing else in its worker.
     pub alone: bool,
-    /// Its recipe: JSON.
+    /// The recipe as JSON.
     pub recipe: Vec<u8>,
-    /// Who tried it, in the order of the attempts.
+    /// Attempts by workers, in order.
     pub attempts: Vec<Attempt>,
     /// Location, stages, inputs and chunks of the granule, once it was made.
     pub made: Option<Done>,
@@ -120,25 +120,25 @@ pub struct Granule {
 /// One attempt at a granule by one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// The worker.
+    /// Name of the worker process.
     pub worker: String,
-    /// The worker's build.
+    /// Build of the worker.
     pub build: String,
-    /// When it began, in ms since 1970.
+    /// Time at which it began, in ms since 1970.
     pub started: i64,
-    /// When it ended.
+    /// Time at which it ended, in ms since 1970.
     pub ended: Option<i64>,
-    /// When it was given up without a word of the worker.
+    /// Time at which it was given up without a report of the worker, in ms since 1970.
     pub lost: Option<i64>,
-    /// How it ended: `done`, or the kind of failure.
+    /// The way in which it ended: `done`, or the kind of failure.
     pub outcome: Option<&'static str>,
-    /// The error, then its causes.
+    /// The text of the error, then those of its causes.
     pub reason: Vec<String>,
 }
 
-/// The word for how an attempt ended.
+/// Returns the word for the end of an attempt.
 fn outcome(number: i64) -> &'static str {
     const KINDS: [(FailureKind, &str); 8] = [
         (FailureKind::Permanent, "permanent failure"),
@@ -157,11 +157,12 @@ fn outcome(number: i64) -> &'static str {
 }
 
 impl View {
-    /// Opens a ledger for reading. With a coordinator at work on it, on this machine, what is read is what it has
-    /// written so far; it is not kept waiting.
+    /// Opens a ledger for reading. If a coordinator is at work on it, on this machine, this shows what it has written
+    /// so far, and does not delay it.
     ///
     /// # Errors
-    /// There is none, it is of another release, or a coordinator is at work on it on a file system of another machine.
+    /// Returns an error if there is no ledger, if it is of another release, or if a coordinator is at work on it on a
+    /// file system of another machine.
     pub fn open(path: &Path) -> Result<View, LedgerError> {
         let absent = |why: &str| LedgerError::Absent { path: path.into(), why: why.into() };
         let fail = |source: rusqlite::Error| match source.sqlite_error_code() {
@@ -176,7 +177,7 @@ impl View {
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        // An exclusive lock lasts.
+        // An exclusive lock is held until its coordinator ends, so waiting for it is pointless.
         let remote = is_remote(path).map_err(|source| LedgerError::Io { path: path.into(), source })?;
         connection.busy_timeout(if remote { Duration::ZERO } else { BUSY }).map_err(fail)?;
         let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
@@ -191,18 +192,18 @@ impl View {
         sqlite(&self.path, source)
     }
 
-    /// A fact about the production.
+    /// Returns a fact about the production.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn fact(&self, name: &str) -> Result<Option<String>, LedgerError> {
         fact(&self.connection, name).map_err(|e| self.fail(e))
     }
 
-    /// Whether any of these ids is known.
+    /// Returns true if any of these ids is known.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn knows_any<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<bool, LedgerError> {
         let read = || {
             let mut statement = self.connection.prepare("SELECT 1 FROM recipe WHERE id = ?1")?;
@@ -211,21 +212,21 @@ impl View {
         read().map(|found| found.is_some()).map_err(|e| self.fail(e))
     }
 
-    /// Writes a consistent copy of the whole to a file that is not there yet.
+    /// Writes a consistent copy of the whole ledger to a file that does not exist yet.
     ///
     /// # Errors
-    /// The ledger cannot be read, or the copy not be written.
+    /// Returns an error if the ledger cannot be read, or the copy cannot be written.
     pub fn copy(&self, to: &Path) -> Result<(), LedgerError> {
         copy(&self.connection, to).map_err(|e| self.fail(e))
     }
 
-    /// Where the production stands at a time in ms since 1970, with the first `problems`. Reads through all recipes:
-    /// a second for a million.
+    /// Returns the state of the production at a time in ms since 1970, with the first `problems` unfinished recipes.
+    /// Scans all recipes: a second for a million.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn overview(&self, now: i64, problems: usize) -> Result<Overview, LedgerError> {
-        // All of it as of one instant.
+        // One transaction, so that all of it is as of one instant.
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
             overview(&transaction, now, problems)
@@ -233,10 +234,10 @@ impl View {
         read().map_err(|e| self.fail(e))
     }
 
-    /// Every recipe of the present list that stands in a state, in the order of the list, one by one.
+    /// Passes every recipe of the present list that is in a state to `each`, in the order of the list.
     ///
     /// # Errors
-    /// The ledger cannot be read, or `each` fails.
+    /// Returns an error if the ledger cannot be read, or `each` fails.
     pub fn each<E: From<LedgerError>>(
         &self,
         state: RecipeState,
@@ -252,14 +253,14 @@ impl View {
         Ok(())
     }
 
-    /// The numbers of all recipes that a text means: an id, a granule's path or name, or else a part of one. None: it
-    /// means none.
+    /// Returns the numbers of all recipes that a text may denote: an id, a granule's path or name, or else a part of
+    /// one. It is empty if there are none.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn find(&self, text: &str) -> Result<Vec<i64>, LedgerError> {
         let read = || {
-            // A granule may have had another recipe before: the present list comes first.
+            // A granule may have had another recipe before: that of the present list comes first.
             let exact = "SELECT number FROM recipe WHERE id = ?1 OR granule = ?1 ORDER BY listed DESC, number DESC";
             let ending = "SELECT number FROM recipe WHERE listed = 1 AND substr(granule, -length(?1) - 1) = '/' || ?1";
             let part = "SELECT number FROM recipe WHERE listed = 1
@@ -277,10 +278,10 @@ impl View {
         if text.is_empty() { Ok(Vec::new()) } else { read().map_err(|e| self.fail(e)) }
     }
 
-    /// Names of granules that have most in common with a text.
+    /// Returns the names of granules that have most in common with a text.
     ///
     /// # Errors
-    /// The ledger cannot be read.
+    /// Returns an error if the ledger cannot be read.
     pub fn near(&self, text: &str) -> Result<Vec<String>, LedgerError> {
         let parts = |name: &str| -> Vec<String> {
             name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
@@ -305,10 +306,10 @@ impl View {
         read().map_err(|e| self.fail(e))
     }
 
-    /// All that is known of one granule, by its number.
+    /// Returns all that is known about the granule of a recipe's number.
     ///
     /// # Errors
-    /// The ledger cannot be read, or has no such number.
+    /// Returns an error if the ledger cannot be read, or has no such number.
     pub fn granule(&self, number: i64) -> Result<Granule, LedgerError> {
         let read = || {
             let transaction = self.connection.unchecked_transaction()?;
@@ -341,12 +342,12 @@ fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Res
     })
 }
 
-/// Granules a second within the last minutes that something was done in.
+/// Returns the number of granules per second within the last minutes in which any was made.
 fn pace(connection: &Connection, now: i64) -> rusqlite::Result<Option<f64>> {
     let query = "SELECT min(at), sum(done) FROM pace WHERE at > ?1";
     let (first, done): (Option<i64>, Option<i64>) =
         connection.query_row(query, [now - RECENT], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // The step under way has only begun.
+    // The current step has only begun.
     let span = first.map(|first| (now - first).max(PACE) as f64 / 1000.0);
     Ok(done.zip(span).map(|(done, span)| done as f64 / span))
 }
@@ -390,7 +391,7 @@ fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerSeen>> {
     rows.collect()
 }
 
-/// The first in these states that have a reason, state by state.
+/// Returns the first recipes in these states that have a reason, state by state.
 fn first(connection: &Connection, states: &[RecipeState], limit: usize) -> rusqlite::Result<Vec<UnfinishedRecipe>> {
     let mut problems = Vec::new();
     for &state in states {

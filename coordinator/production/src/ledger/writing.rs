@@ -1,7 +1,7 @@
-//! What a coordinator tells its ledger, and what follows from it for the recipes.
+//! Events that a coordinator writes into its ledger, and their consequences for the recipes.
 //!
-//! Every message may come twice, late, or in another order than it was sent. A failure is news only if it is about the
-//! attempt that is under way, so it is counted once; a granule that stands at its destination is always news.
+//! Every message may arrive twice, late, or out of order. A failure counts only if it is about the attempt that is
+//! under way, so it counts once; a granule that exists at its destination always counts.
 
 use super::recipe_row::{DONE, NO_WORKER, RecipeRow, kind};
 use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
@@ -15,32 +15,31 @@ use edp_protocol::wire::{self, Done, Failed, Outcome};
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
 use std::collections::{HashMap, HashSet};
 
-/// No task message of ours has an attempt beyond this. Outcomes may say anything, and attempts are counted on from
-/// there.
+/// Largest number of an attempt. Outcomes may contain any number, and attempts are counted on from there.
 const MAX_ATTEMPT: u32 = 1 << 30;
 
-/// Causes of a failure, and warnings of a granule, that are kept, and characters of each.
+/// Largest numbers of causes of a failure and of warnings of a granule that are kept, and of characters of each.
 const MAX_CAUSES: usize = 32;
 const MAX_CAUSE: usize = 4096;
 
-/// Texts of a worker, as far as they are kept.
+/// Shortens the texts of a worker to what is kept.
 fn kept(texts: &[String]) -> Vec<String> {
     texts.iter().take(MAX_CAUSES).map(|text| text.chars().take(MAX_CAUSE).collect()).collect()
 }
 
-/// Leases that are ended in one transaction.
+/// Number of leases that are ended in one transaction.
 const EXPIRED: usize = 1000;
 
-/// Whether no worker has said anything about the attempt that is under way.
+/// Condition: no worker has reported about the attempt that is under way.
 const UNBEGUN: &str = "NOT EXISTS
     (SELECT 1 FROM attempt WHERE attempt.number = recipe.number AND attempt.attempt = recipe.attempt)";
 
-/// Puts a recipe back to the beginning: nothing that was before counts any more, not even if it is told again.
+/// Resets a recipe: nothing earlier counts any more, not even if it is reported again.
 const RESET: &str = "UPDATE recipe SET state = 0, due = 0, failures = 0, alone = 0, base = attempt, reason = NULL";
 
 impl Ledger {
-    /// One transaction. Writing from the start: a reader that wants to write later is refused if another process has
-    /// written meanwhile.
+    /// Runs one transaction. It locks for writing from the start: a transaction that begins by reading and writes later
+    /// is refused if another process has written meanwhile.
     fn transact<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>, &Policy) -> rusqlite::Result<T>,
@@ -55,11 +54,11 @@ impl Ledger {
         run().map_err(|source| sqlite(&path, source))
     }
 
-    /// Makes `recipes` the present list. What is known of them stays; new ones wait to be sent, or are held. Failed
-    /// ones stay failed until [`Ledger::retry`]. All or nothing, and nothing is written of what is there already.
+    /// Makes `recipes` the present list. Known recipes keep their state; new ones wait to be sent, or are held. Failed
+    /// ones stay failed until [`Ledger::retry`]. All or nothing is written, and nothing of what is there already.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn list(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
         self.enter(recipes, true)
     }
@@ -67,12 +66,12 @@ impl Ledger {
     /// Adds `recipes` to the present list, as [`Ledger::list`] does.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn add(&mut self, recipes: &[Recipe]) -> Result<(), LedgerError> {
         self.enter(recipes, false)
     }
 
-    /// Enters recipes into the present list; all others leave it if these are the `whole`.
+    /// Enters recipes into the present list. If these are the `whole` list, all others leave it.
     fn enter(&mut self, recipes: &[Recipe], whole: bool) -> Result<(), LedgerError> {
         self.transact(|transaction, _| {
             let mut present = HashSet::new();
@@ -102,7 +101,8 @@ impl Ledger {
                     }
                     Some((number, granule, listed)) => {
                         if granule != recipe.granule {
-                            // The roots are not part of the id: the list puts a known recipe elsewhere.
+                            // The roots are not part of the id, so the list may move a known recipe to another
+                            // destination.
                             let update = format!("{RESET} WHERE number = ?1");
                             transaction.prepare_cached(&update)?.execute([number])?;
                             let update =
@@ -135,10 +135,10 @@ impl Ledger {
         })
     }
 
-    /// Writes down what happened, all or nothing, and says what came to its end by it.
+    /// Writes events, all or nothing, and returns the recipes that were settled by them.
     ///
     /// # Errors
-    /// The ledger cannot be written; nothing is then.
+    /// Returns an error if the ledger cannot be written; then nothing is.
     pub fn write(&mut self, events: &[LedgerEvent], now: i64) -> Result<Vec<Settled>, LedgerError> {
         self.transact(|transaction, policy| {
             let mut writer = LedgerWriter { transaction, policy, now, workers: HashMap::new(), made: (0, 0) };
@@ -151,11 +151,11 @@ impl Ledger {
         })
     }
 
-    /// Ends the leases that are over: their recipes are sent again, or fail if they lost too many workers.
-    /// With `queued`, those that no worker has begun get another lease: they wait in a queue that is there.
+    /// Ends the leases that have expired: their recipes are sent again, or fail if they lost too many workers. With
+    /// `queued`, recipes that no worker has begun get another lease, since they wait in a queue that exists.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn expire(&mut self, now: i64, queued: bool) -> Result<Vec<Settled>, LedgerError> {
         self.transact(|transaction, policy| {
             if queued {
@@ -181,16 +181,16 @@ impl Ledger {
         })
     }
 
-    /// Sends task messages again that were sent before a time, in ms since 1970, and that no worker has begun: they are
-    /// not in the queue any more. Returns how many. One that is to run alone may be with a worker that has not begun it
-    /// yet, since other granules are under way there: such ones are left out, unless they are meant as well
-    /// (`solitary`).
+    /// Sends task messages again that were sent before a time, in ms since 1970, and that no worker has begun, since
+    /// they are not in the queue any more. Returns their number. A recipe that is to run alone may be with a worker
+    /// that has not begun it yet because other granules are under way there; such recipes are left out, unless
+    /// `solitary` is true.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn resend(&mut self, sent_before: i64, solitary: bool, now: i64) -> Result<usize, LedgerError> {
         self.transact(|transaction, policy| {
-            // A lease begins with the sending.
+            // A lease begins when the task message is sent.
             let due = sent_before.saturating_add(millis(policy.lease));
             let update = format!(
                 "UPDATE recipe SET state = 0, due = ?1
@@ -200,10 +200,10 @@ impl Ledger {
         })
     }
 
-    /// Ends all leases at once: the queue has ended with the process that had it, and so have the workers.
+    /// Ends all leases at once: the queue has ended with its process, and so have the workers.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn recall(&mut self, now: i64) -> Result<(), LedgerError> {
         let end = "UPDATE recipe SET due = ?1 WHERE listed = 1 AND state = 1";
         self.connection.execute(end, [now]).map_err(|e| self.fail(e))?;
@@ -213,10 +213,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// A worker of this process has ended in order: whatever it has not said the end of, it gives back.
+    /// Records the orderly end of a worker of this process: it returns every attempt whose end it has not reported.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn dismiss(&mut self, worker: &str, now: i64) -> Result<(), LedgerError> {
         let end = "UPDATE attempt SET ended = ?1, kind = ?2
                    WHERE ended IS NULL AND worker = (SELECT number FROM worker WHERE name = ?3)
@@ -225,38 +225,38 @@ impl Ledger {
         self.connection.execute(end, row).map(drop).map_err(|e| self.fail(e))
     }
 
-    /// Puts the recipes in a state back to the beginning. Gives how many.
+    /// Resets all recipes in a state. Returns their number.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn retry(&mut self, state: RecipeState) -> Result<usize, LedgerError> {
         let reset = format!("{RESET} WHERE listed = 1 AND state = ?1");
         self.connection.execute(&reset, [state as i64]).map_err(|e| self.fail(e))
     }
 
-    /// Puts one recipe back to the beginning, by its id: its granule is not where it should be, or it was asked for.
+    /// Resets one recipe, by its id, whose granule is missing, or for which that was asked.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn reopen(&mut self, id: &str) -> Result<(), LedgerError> {
-        // Another granule will stand there, and have another digest if the production's date has changed.
+        // Another granule will be made, which has another digest if the date of production has changed.
         let reset = format!("{RESET}, sha256 = '' WHERE id = ?1");
         self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
     }
 
-    /// Puts one recipe back to the beginning, by its id, whose granule is damaged: what it was is still known.
+    /// Resets one recipe, by its id, whose granule is damaged. Its recorded digest is kept.
     ///
     /// # Errors
-    /// The ledger cannot be written.
+    /// Returns an error if the ledger cannot be written.
     pub fn make_again(&mut self, id: &str) -> Result<(), LedgerError> {
         let reset = format!("{RESET} WHERE id = ?1");
         self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
     }
 
-    /// Enters what granules were when they were made or read, where that is not known yet.
+    /// Records size and digest that granules had when they were made or read, where these are not known yet.
     ///
     /// # Errors
-    /// The ledger cannot be written; nothing is then.
+    /// Returns an error if the ledger cannot be written; then nothing is.
     pub fn record<'r>(&mut self, records: impl Iterator<Item = &'r GranuleRecord>) -> Result<(), LedgerError> {
         self.transact(|transaction, _| {
             let update = "UPDATE recipe SET sha256 = ?1, bytes = ?2 WHERE id = ?3 AND sha256 = ''";
@@ -269,10 +269,10 @@ impl Ledger {
         })
     }
 
-    /// Writes down granules, by recipe id and size in bytes, that were found at their destination.
+    /// Marks granules as done, by recipe id and size in bytes, that were found at their destination.
     ///
     /// # Errors
-    /// The ledger cannot be written; nothing is then.
+    /// Returns an error if the ledger cannot be written; then nothing is.
     pub fn adopt(&mut self, found: &[(String, u64)]) -> Result<(), LedgerError> {
         self.transact(|transaction, _| {
             for (id, bytes) in found {
@@ -284,7 +284,7 @@ impl Ledger {
     }
 }
 
-/// Name of a recipe's dataset on its grid; they are few.
+/// Returns the number of a recipe's dataset on its grid. There are few of these.
 fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, recipe: &Recipe) -> rusqlite::Result<i64> {
     let name = match GranuleName::parse(base_name(&recipe.granule)) {
         Ok(name) => format!("{}_{} {}", name.dataset, name.period, name.grid),
@@ -304,9 +304,9 @@ struct LedgerWriter<'a> {
     transaction: &'a Transaction<'a>,
     policy: &'a Policy,
     now: i64,
-    /// Workers that were heard of in this batch: number, outcomes that are done, and others.
+    /// Workers that have reported in this batch: number, count of granules done, and count of other outcomes.
     workers: HashMap<&'a str, (i64, i64, i64)>,
-    /// Granules and bytes that were made.
+    /// Numbers of granules and bytes that were made.
     made: (i64, i64),
 }
 
@@ -318,7 +318,7 @@ impl<'a> LedgerWriter<'a> {
     fn write(&mut self, event: &'a LedgerEvent) -> rusqlite::Result<Option<Settled>> {
         match event {
             LedgerEvent::Sent { number, attempt } => {
-                // An outcome may be here before the news that the task message was sent.
+                // An outcome may arrive before the confirmation that the task message was sent.
                 let update = "UPDATE recipe SET attempt = ?1, due = ?2, state = 1
                               WHERE number = ?3 AND state IN (0, 1) AND attempt < ?1";
                 self.transaction.prepare_cached(update)?.execute(params![attempt, self.lease(), number])?;
@@ -329,7 +329,7 @@ impl<'a> LedgerWriter<'a> {
         }
     }
 
-    /// The broker has dropped a task message. If a worker has begun it all the same, it goes on.
+    /// Records that the broker has dropped a task message. If a worker has begun it nevertheless, it goes on.
     fn dropped(&self, id: &str, attempt: u32, reason: &str) -> rusqlite::Result<Option<Settled>> {
         let update = format!(
             "UPDATE recipe SET state = 0, due = ?1, reason = ?2
@@ -353,7 +353,7 @@ impl<'a> LedgerWriter<'a> {
         }
     }
 
-    /// The number of a worker, which was heard of.
+    /// Returns the number of a worker, and records that it has reported.
     fn worker(&mut self, name: &'a str, build: &str) -> rusqlite::Result<i64> {
         if let Some((number, ..)) = self.workers.get(name) {
             return Ok(*number);
@@ -378,7 +378,7 @@ impl<'a> LedgerWriter<'a> {
         Ok(None)
     }
 
-    /// An attempt has ended. Returns whether that was not known yet.
+    /// Records the end of an attempt. Returns true if it was not known yet.
     fn ended(
         &mut self,
         recipe: &RecipeRow,
@@ -412,13 +412,13 @@ impl<'a> LedgerWriter<'a> {
             older: done.older,
             bytes: done.size,
             sha256: done.sha256.clone(),
-            // The first stage is the whole by the clock.
+            // The first stage is the total by the wall clock.
             seconds: done.stages.first().map_or(0.0, |stage| stage.seconds),
             warnings: kept(&done.warnings),
         };
         let settled = recipe.done(self.transaction, &made)?;
         if settled.is_some() {
-            // A worker that finds a granule knows less of it than the one that made it.
+            // A worker that finds a granule knows less about it than the one that made it.
             let or = if done.already { "IGNORE" } else { "REPLACE" };
             let insert = format!("INSERT OR {or} INTO detail VALUES (?1, ?2)");
             self.transaction.prepare_cached(&insert)?.execute(params![recipe.number, detail::pack(done)])?;
@@ -437,7 +437,7 @@ impl<'a> LedgerWriter<'a> {
     ) -> rusqlite::Result<Option<Settled>> {
         let causes = kept(&failed.reason);
         if failed.kind == FailureKind::Lost {
-            // Reported by the worker that was handed it, about the worker that had it before: that may be the same one.
+            // Reported by the worker that received it, about the worker that had it before, which may be the same one.
             let insert =
                 "INSERT INTO attempt (number, attempt, worker, started, ended, kind) VALUES (?1, ?2, ?3, ?4, ?4, ?5)
                           ON CONFLICT DO NOTHING";
@@ -446,7 +446,7 @@ impl<'a> LedgerWriter<'a> {
                 let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker = ?3 AND kind = ?4";
                 let row = params![recipe.number, attempt, worker, kind(failed.kind)];
                 if self.transaction.prepare_cached(query)?.exists(row)? {
-                    return Ok(None); // said before
+                    return Ok(None); // reported before
                 }
             }
         } else {
@@ -458,7 +458,7 @@ impl<'a> LedgerWriter<'a> {
         }
         let under_way =
             attempt > recipe.attempt || (attempt == recipe.attempt && recipe.state == RecipeState::UnderWay);
-        // An older attempt says nothing about the present one, unless that would end the same way.
+        // An older attempt says nothing about the present one, unless that would end in the same way.
         let is_new = attempt > recipe.base && (under_way || failed.kind == FailureKind::Permanent);
         if recipe.state.is_settled() || !is_new {
             return Ok(None);
@@ -476,8 +476,9 @@ impl<'a> LedgerWriter<'a> {
         recipe.follow(self.transaction, verdict, Some(&reason), self.now)
     }
 
-    /// An attempt whose lease was over, so that another one is under way, has failed after all. It counts: a recipe of
-    /// which every attempt outlives its lease would be sent for ever. The other one goes on, if there may be another.
+    /// Records the failure of an attempt whose lease had ended, so that another attempt is under way. It counts: a
+    /// recipe of which every attempt outlives its lease would be sent for ever. The other attempt goes on, if the
+    /// policy permits another one.
     fn failed_late(
         &self,
         recipe: &RecipeRow,
@@ -485,7 +486,7 @@ impl<'a> LedgerWriter<'a> {
         worker: i64,
         causes: &[String],
     ) -> rusqlite::Result<Option<Settled>> {
-        // A task message that came to two workers is one attempt.
+        // A task message that reached two workers is one attempt.
         let query = "SELECT 1 FROM attempt WHERE number = ?1 AND attempt = ?2 AND worker != ?3 AND kind = ?4";
         let row = params![recipe.number, attempt, worker, kind(FailureKind::Transient)];
         if recipe.state.is_settled() || attempt <= recipe.base || self.transaction.prepare_cached(query)?.exists(row)? {
@@ -500,7 +501,7 @@ impl<'a> LedgerWriter<'a> {
         recipe.follow(self.transaction, verdict, None, self.now)
     }
 
-    /// What is written once for a batch.
+    /// Writes what is written once for a batch.
     fn finish(self) -> rusqlite::Result<()> {
         let update = "UPDATE worker SET done = done + ?2, failed = failed + ?3 WHERE number = ?1";
         for (number, done, failed) in self.workers.into_values().filter(|(_, done, failed)| done + failed > 0) {
