@@ -1,4 +1,17 @@
-//! Plans a production; [`demo`] makes one up. Driving it to its end is the part of `edp-production`.
+//! Planning of a production: which granules can be made of a model run, and their recipes.
+//!
+//! ```text
+//!  job file or selection ──┐
+//!  metadata (groupings) ───┼──▶ plan::plan ──▶ recipes ──▶ edp-production
+//!  results on disk or S3 ──┘        ▲
+//!      (plan::inventory)            └── ranges: limits of whole collections, if they are asked for
+//! ```
+//!
+//! * [`plan`] makes recipes from what is asked for and what exists.
+//! * [`ranges`] computes the ranges of whole collections for the attributes `valid_min` and `valid_max`.
+//! * [`demo`] makes up a small ocean, with everything that a production reads.
+//!
+//! Driving a production to its end is the task of `edp-production`; the commands of this program connect the two.
 
 pub mod demo;
 pub mod plan;

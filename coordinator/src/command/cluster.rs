@@ -1,4 +1,4 @@
-//! Options of productions that are driven over a queue or written down in a ledger file.
+//! Options of productions that use a queue or a ledger file.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -44,7 +44,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The session that is asked for, and who makes its granules: this process unless there is a queue.
+    /// Returns the options of the session, and what makes its granules: this process, unless there is a queue.
     pub(crate) fn session(
         &self,
         settings: &Settings,
@@ -82,7 +82,7 @@ impl Cluster {
         Ok((options, queue.map_or_else(|| Workers::Here(Box::new(worker)), |queue| Workers::Queue(Box::new(queue)))))
     }
 
-    /// When the production is given up: by option, else by setting.
+    /// Returns the limits on failures: those of the options, else those of the settings.
     fn budget(&self, settings: &Settings) -> anyhow::Result<Budget> {
         let own = Budget::default();
         let share = self.max_failure_share.or(settings.run.max_failure_share);
@@ -96,13 +96,13 @@ impl Cluster {
         })
     }
 
-    /// The broker, if there is one.
+    /// Returns the options of the broker, if one is used.
     fn broker(&self, settings: &Settings) -> anyhow::Result<Option<QueueOptions>> {
         broker(self.queue.as_deref(), &self.production, settings)
     }
 }
 
-/// The broker that an option (empty: the setting) and settings name.
+/// Returns the options of the broker that an option names; if it is empty, of the one in the settings.
 pub(crate) fn broker(
     queue: Option<&str>,
     production: &ProductionName,
@@ -121,13 +121,14 @@ pub(crate) fn broker(
     Ok(Some(QueueOptions::from_settings(&at, production.clone()).map_err(|e| usage(&e))?))
 }
 
-/// Where the ledger of a production is, unless it is named.
+/// Returns the path of a production's ledger, which has a default.
 pub(crate) fn ledger_path(named: Option<&Path>, production: &ProductionName) -> PathBuf {
     named.map_or_else(|| format!("{production}.ledger").into(), Path::to_owned)
 }
 
-/// Seconds that a granule may take on other machines, unless set; workers may have a shorter time.
+/// Time in seconds that making a granule on another machine may take, unless it is set. Workers may have a shorter
+/// limit.
 const DEADLINE: u32 = 900;
 
-/// Seconds between copies of the ledger, unless set.
+/// Time in seconds between copies of the ledger, unless it is set.
 const SNAPSHOT: u32 = 600;

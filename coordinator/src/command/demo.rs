@@ -1,4 +1,4 @@
-//! `demo`: the main job with nothing at hand.
+//! `demo`: a whole production with made-up input.
 
 use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
@@ -90,7 +90,7 @@ fn sources(made: &Demo, granules: &Path) -> PlanSourceOptions {
         grid: text(&made.grid),
         mapping_factors: text(&made.factors),
         metadata: text(&made.metadata),
-        // One date for all runs, so that a demo made twice is the same to the last byte.
+        // One date for all runs, so that repeated demos give identical bytes.
         production_date: Some(date_text(jiff::Timestamp::UNIX_EPOCH)),
         ..PlanSourceOptions::default()
     }
@@ -124,7 +124,7 @@ fn describe(report: &Report, verified: &Verified, pictures: &[String], tasks: &P
     lines.join("\n") + "\n"
 }
 
-/// This program as it can be called again: its name if that is found, else its path.
+/// Returns the command by which this program can be called again: its name if that is found in PATH, else its path.
 fn own_name() -> String {
     let name = "edp-coordinator";
     let own = std::env::current_exe().ok();

@@ -1,4 +1,4 @@
-//! `run --follow`: a production that grows with the model run.
+//! `run --follow`: a production that grows while the model runs.
 
 use super::plan::Prepared;
 use clap::Args;
@@ -27,31 +27,31 @@ pub(crate) struct FollowOptions {
     exit_when_idle: Option<f64>,
 }
 
-/// Seconds between two scans, unless set.
+/// Time in seconds between two scans, unless it is set.
 const INTERVAL: u32 = 60;
 
-/// Finds the recipes that can be made, scan by scan.
+/// Finds recipes that can be made, in one scan after the other.
 pub(crate) struct Follower {
     prepared: Prepared,
     growth: Growth,
-    /// Ids of recipes that were found whole.
+    /// Ids of recipes whose inputs were found to be complete.
     known: HashSet<String>,
-    /// What was said already.
+    /// Messages that were reported already.
     said: RefCell<HashSet<String>>,
     interval: Duration,
     idle: Option<Duration>,
 }
 
-/// What a scan has come to.
+/// The result of a scan.
 pub(crate) struct ScanResult {
-    /// Recipes that can be made now, and could not before.
+    /// Recipes that can be made now, and could not be made before.
     pub(crate) recipes: Vec<Recipe>,
-    /// Whether the model has written anything since the last scan.
+    /// True if the model has written anything since the last scan.
     changed: bool,
 }
 
 impl Follower {
-    /// Follows what is planned by `prepared`.
+    /// Makes a follower of the results that `prepared` plans with.
     pub(crate) fn new(options: &FollowOptions, prepared: Prepared, settings: &Settings) -> anyhow::Result<Follower> {
         let idle = options.exit_when_idle.map(Duration::try_from_secs_f64).transpose();
         let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
@@ -59,7 +59,7 @@ impl Follower {
         let (growth, interval) = (Growth::default(), Duration::from_secs(seconds.into()));
         let prepared = prepared.growing();
         let follower = Follower { prepared, growth, known: HashSet::new(), said: RefCell::default(), interval, idle };
-        // What is wrong with the options shows now, and not again and again.
+        // Mistakes in the options show now, and not at every scan.
         follower.held()?;
         Ok(follower)
     }
@@ -69,8 +69,7 @@ impl Follower {
         self.prepared.destination()
     }
 
-    /// Looks at the results once. Recipes whose outputs have not all their inputs are held back: they become others,
-    /// with other ids, when these are there.
+    /// Scans the results once. Recipes with missing inputs are left out: they get other ids once these inputs exist.
     fn scan(&mut self) -> anyhow::Result<ScanResult> {
         let Follower { prepared, growth, said, .. } = self;
         let mut changed = false;
@@ -80,14 +79,14 @@ impl Follower {
         Ok(ScanResult { changed: changed || !recipes.is_empty(), recipes })
     }
 
-    /// What is there, but was never complete: granules that are held.
+    /// Returns entries for the granules whose inputs exist in part but were never complete. They are held.
     fn held(&self) -> anyhow::Result<Vec<GranuleEntry>> {
         let mut recipes = self.prepared.plan(|_| {}, |note| say(&self.said, note))?.recipes;
         recipes.retain(|recipe| id(recipe).is_some_and(|id| !self.known.contains(id)));
         Ok(recipes.iter().map(held).collect())
     }
 
-    /// Says once what keeps a scan from succeeding; the next one may.
+    /// Reports once what keeps a scan from succeeding; the next one may succeed.
     fn complain(&self, error: &anyhow::Error) {
         let text = format!("error: {error:#}; trying again");
         if self.said.borrow_mut().insert(text.clone()) {
@@ -96,7 +95,7 @@ impl Follower {
     }
 }
 
-/// Errors are said, once; what is merely not there yet is no news while a model runs.
+/// Reports errors, each once. Missing results are normal while a model runs, and are only logged.
 fn say(said: &RefCell<HashSet<String>>, one: &Note) {
     if one.severity < Severity::Error {
         tracing::debug!("{one}");
@@ -123,9 +122,9 @@ fn held(recipe: &Recipe) -> GranuleEntry {
     GranuleEntry::unlisted(granule, id, RecipeState::Held, reason)
 }
 
-/// Scans again and again, away from the actors' threads; ends when it was idle for long enough.
+/// Scans repeatedly, on a thread other than those of the actors, and ends after a long enough time without news.
 struct Rounds {
-    /// Not there while it scans.
+    /// Is `None` during a scan.
     follower: Option<Follower>,
     quiet: Instant,
 }
@@ -135,7 +134,7 @@ impl Rounds {
         Rounds { follower: Some(follower), quiet: Instant::now() }
     }
 
-    /// The next scan. None if it failed; that was said.
+    /// Runs the next scan. Returns `None` if it has failed, which was reported.
     async fn scan(&mut self) -> Result<Option<ScanResult>, tokio::task::JoinError> {
         let Some(mut follower) = self.follower.take() else { return Ok(None) };
         let scanning = tokio::task::spawn_blocking(move || {
@@ -151,7 +150,7 @@ impl Rounds {
         Ok(found)
     }
 
-    /// Something is still to be made.
+    /// Records that something is still to be made.
     fn busy(&mut self) {
         self.quiet = Instant::now();
     }
@@ -166,8 +165,8 @@ impl Rounds {
     }
 }
 
-/// Adds recipes to a session as the model run grows; ends when it was idle for long enough. Returns what was never
-/// complete.
+/// Adds recipes to a session as the model run grows, and ends after a long enough time without news. Returns entries
+/// for the granules that never became complete.
 pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) -> Result<Vec<GranuleEntry>, DriveError> {
     let mut rounds = Rounds::new(follower);
     loop {
@@ -187,7 +186,7 @@ pub(crate) async fn grow(follower: Follower, feed: Feed, progress: &Progress) ->
     }
 }
 
-/// What was never complete; if that cannot be found out, that.
+/// Returns entries for the granules that never became complete, or an entry with the error if that cannot be found out.
 async fn held_at_the_end(rounds: Rounds) -> Result<Vec<GranuleEntry>, tokio::task::JoinError> {
     let Some(follower) = rounds.follower else { return Ok(Vec::new()) };
     let looking = tokio::task::spawn_blocking(move || {

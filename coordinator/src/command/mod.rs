@@ -1,4 +1,4 @@
-//! The command line: options, what they start, and how it ends.
+//! The command line: its options, the commands, and their exit statuses.
 
 mod cluster;
 mod demo;
@@ -31,7 +31,7 @@ pub(crate) struct CoordinatorCli {
 /// Options of every command.
 #[derive(Debug, Args)]
 struct GlobalOptions {
-    /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
+    /// Level of the log on standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
     /// Form of the log: human or json
@@ -76,12 +76,12 @@ A coordinator that is at work on the ledger sends them at once; otherwise the ne
     Verify(verify::VerifyOptions),
 }
 
-/// Makes an error one that the user can mend, unless a store does not answer.
+/// Makes an error one that the user can correct, unless a store does not answer.
 fn usage(error: impl std::error::Error + 'static) -> anyhow::Error {
     named(&error)
 }
 
-/// Runs the command that was asked for.
+/// Runs the command that the user has asked for.
 pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
     settings.store.s3.profile = cli.global.aws_profile.or(settings.store.s3.profile);

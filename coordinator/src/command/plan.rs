@@ -31,7 +31,7 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) struct PlanOptions {
     #[command(flatten)]
     pub(crate) sources: PlanSourceOptions,
-    /// Where the task list goes; standard output if absent
+    /// File for the task list; standard output if absent
     #[arg(long, alias = "outfile", value_name = "FILE")]
     tasks_out: Option<Location>,
 }
@@ -62,7 +62,7 @@ pub(crate) struct PlanSourceOptions {
     /// Metadata directory
     #[arg(long, alias = "ecco_metadata_loc", value_name = "LOCATION")]
     pub(crate) metadata: Option<String>,
-    /// Whose results: corrected (default), or those of EDP: edp-2024, or edp-2026 which makes Release 6
+    /// Granules of this program: corrected (default); or those of EDP: edp-2024, or edp-2026 which makes Release 6
     #[arg(long, value_name = "MODE")]
     pub(crate) compatibility: Option<Mode>,
     /// Make granules without the variables that have no input
@@ -71,7 +71,8 @@ pub(crate) struct PlanSourceOptions {
     /// Variables and listed steps without input are errors
     #[arg(long)]
     pub(crate) strict: bool,
-    /// What is asked for by name or by a job line may have no results at all; otherwise the exit status is 3 then
+    /// Accept that a dataset asked for by name, or a job line, has no results at all; otherwise the exit status is 3
+    /// then
     #[arg(long)]
     pub(crate) allow_empty: bool,
     /// Leave out jobs that cannot be planned
@@ -90,7 +91,7 @@ pub(crate) struct PlanSourceOptions {
     /// Depths of latlon variables that lie at upper cell faces [default: centres]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vertical: Option<Vertical>,
-    /// Where rotated vectors of latlon granules get their direction [default: source]
+    /// Cells at which rotated vectors of latlon granules get their direction [default: source]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vectors: Option<Vectors>,
     /// Times of granules: by the steps in the names of results and model_timestep, or by the headers' timeInterval, for runs
@@ -158,7 +159,7 @@ pub(crate) enum DatesOption {
     Header,
 }
 
-/// A frequency on the command line.
+/// Parses a frequency of the command line.
 fn frequency(text: &str) -> Result<Frequency, String> {
     let meant = match text.to_ascii_lowercase().as_str() {
         "daily" | "days" => "; did you mean day?",
@@ -169,7 +170,7 @@ fn frequency(text: &str) -> Result<Frequency, String> {
     text.parse().map_err(|_| format!("there is no frequency '{text}'; write day, month or snap{meant}"))
 }
 
-/// A day on the command line.
+/// Parses a day of the command line.
 fn date(text: &str) -> Result<jiff::civil::Date, String> {
     jiff::civil::Date::strptime("%Y-%m-%d", text).map_err(|_| "write a day as YYYY-MM-DD".into())
 }
@@ -179,7 +180,7 @@ impl Selected {
         Selection { datasets: self.dataset.clone(), grids: self.on.clone(), frequencies: self.frequency.clone() }
     }
 
-    /// The first of these options that is given.
+    /// Returns the first of these options that is given.
     fn given(&self) -> Option<&'static str> {
         let options = [
             (!self.dataset.is_empty(), "--dataset"),
@@ -205,12 +206,12 @@ pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Res
     Ok(if unanswered.is_empty() { Ending::Done } else { Ending::Incomplete })
 }
 
-/// Writes a task list in one step, so that half of one is never seen.
+/// Writes a task list in one step, so that an incomplete one is never seen.
 pub(crate) fn write_list(at: &Location, text: &str, stores: &Stores) -> anyhow::Result<()> {
     stores.write(at, text.as_bytes()).with_context(|| format!("{at}: the task list cannot be written"))
 }
 
-/// Where the things are that recipes share, as the user wrote them.
+/// Locations of the things that recipes share, as the user wrote them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Locations {
     pub(crate) configuration: String,
@@ -219,7 +220,7 @@ pub(crate) struct Locations {
     pub(crate) factors: Option<String>,
 }
 
-/// What recipes share: read, and with the digests of it all.
+/// The content of the things that recipes share, with their digests.
 pub(crate) struct SharedInputs {
     pub(crate) locations: Locations,
     pub(crate) configuration: Configuration,
@@ -229,7 +230,7 @@ pub(crate) struct SharedInputs {
 }
 
 impl SharedInputs {
-    /// Loads what recipes share and reports what is odd about it.
+    /// Loads what recipes share, and reports warnings about it.
     pub(crate) fn load(locations: Locations, stores: &Stores) -> anyhow::Result<SharedInputs> {
         let config = &locations.configuration;
         let bytes = resources::read(&config.parse().map_err(|e: LocationError| usage(e))?, stores).map_err(usage)?;
@@ -251,19 +252,19 @@ impl SharedInputs {
         Ok(SharedInputs { locations, configuration, metadata, podaac, digests })
     }
 
-    /// Units of time as the metadata have them.
+    /// Returns the units of time in the metadata.
     pub(crate) fn edp_time_units(&self) -> Option<&str> {
         self.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"))
     }
 }
 
 impl PlanSourceOptions {
-    /// The option, else the setting, else an error naming the option.
+    /// Returns the option, else the setting, else an error that names the option.
     fn needed(option: &Option<String>, setting: &Option<String>, name: &str) -> anyhow::Result<String> {
         option.clone().or_else(|| setting.clone()).ok_or_else(|| Usage(format!("--{name} is needed")).into())
     }
 
-    /// The mode asked for, if any.
+    /// Returns the mode that is asked for, if any.
     pub(crate) fn mode(&self, settings: &Settings) -> anyhow::Result<Option<Mode>> {
         match (&self.compatibility, &settings.plan.compatibility) {
             (Some(mode), _) => Ok(Some(*mode)),
@@ -272,12 +273,12 @@ impl PlanSourceOptions {
         }
     }
 
-    /// The production date: given, or by SOURCE_DATE_EPOCH, or none.
+    /// Returns the date of production: that of the option, else that of SOURCE_DATE_EPOCH, else `None`.
     pub(crate) fn date(&self) -> anyhow::Result<Option<String>> {
         production_date(self.production_date.as_deref()).map_err(usage)
     }
 
-    /// Says of options that EDP has and that mean nothing here what to do instead.
+    /// Reports that some options of EDP are not used, and what to do instead.
     pub(crate) fn explain_unused(&self) {
         for (option, advice) in [
             (&self.keygen, "--keygen is not used: credentials come from the usual AWS places"),
@@ -290,7 +291,7 @@ impl PlanSourceOptions {
         }
     }
 
-    /// Refuses options that have their effect when a list is planned, beside a list that is.
+    /// Refuses options that have their effect when a list is planned, if a list is given.
     pub(crate) fn refuse_beside_list(&self, list: &Location) -> anyhow::Result<()> {
         let options = [
             (self.jobs.is_some(), "--jobs"),
@@ -312,7 +313,7 @@ impl PlanSourceOptions {
         }
     }
 
-    /// Options that would make of a mode of EDP's something else than EDP.
+    /// Refuses options with which a mode of EDP would give other granules than EDP.
     fn refuse_in_mode(&self, mode: Mode) -> anyhow::Result<()> {
         let options = [
             (self.valid_range.is_some(), "--valid-range"),
@@ -327,7 +328,7 @@ impl PlanSourceOptions {
         option.map_or(Ok(()), |option| Err(Usage(text(option)).into()))
     }
 
-    /// The jobs, by a job file or a selection, and the name of the job file for messages.
+    /// Returns the jobs of a job file or a selection, and the name of the job file for messages.
     fn jobs(
         &self,
         settings: &Settings,
@@ -358,7 +359,7 @@ impl PlanSourceOptions {
         Ok((String::new(), jobs, window))
     }
 
-    /// Either a job file or a selection.
+    /// Refuses a job file together with a selection.
     fn refuse_two_selections(&self) -> anyhow::Result<()> {
         let text = match (&self.jobs, self.selected.given()) {
             (Some(_), Some(option)) => format!("--jobs and {option}: a job file says it all; leave one of them out"),
@@ -370,7 +371,7 @@ impl PlanSourceOptions {
         Err(Usage(text).into())
     }
 
-    /// Plans by a job file or a selection. What was asked for and has no results at all is said.
+    /// Plans by a job file or a selection, and reports requests that have no results at all.
     pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PlanOutcome> {
         let outcome = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()))?;
         if let [first, rest @ ..] = &outcome.unanswered[..] {
@@ -380,7 +381,7 @@ impl PlanSourceOptions {
         Ok(outcome)
     }
 
-    /// Options that are missing, all of them at once.
+    /// Refuses missing options, naming all of them at once.
     fn refuse_missing(&self, settings: &Settings) -> anyhow::Result<()> {
         let plan = &settings.plan;
         let is_selected = !self.selected.dataset.is_empty();
@@ -400,7 +401,7 @@ impl PlanSourceOptions {
         }
     }
 
-    /// Reads all that a plan needs but for the results.
+    /// Reads everything that a plan needs, except the results.
     pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
         self.refuse_two_selections()?;
         self.refuse_missing(settings)?;
@@ -443,16 +444,16 @@ impl PlanSourceOptions {
     }
 }
 
-/// What a plan has come to.
+/// The result of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct PlanOutcome {
     pub(crate) recipes: Vec<Recipe>,
-    /// What was asked for by itself and has no input at any step; nothing if that is allowed.
+    /// Requests that have no input at any step; empty if that is permitted.
     pub(crate) unanswered: Vec<String>,
 }
 
-/// A location without `..`, which workers at a queue would not follow. Lists of EDP's modes are EDP's to the letter:
-/// theirs are resolved when recipes go to a queue.
+/// Resolves `..` in a location, since workers at a queue would not follow it. Lists of EDP's modes have to be identical
+/// to EDP's, so their paths are resolved only when recipes are sent to a queue.
 fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
     if mode.is_edp() {
         return Ok(text);
@@ -465,7 +466,7 @@ fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
     }
 }
 
-/// All that a plan needs but for the results, which may grow between one plan and the next.
+/// Everything that a plan needs except the results, which may grow between one plan and the next.
 pub(crate) struct Prepared {
     sources: PlanSourceOptions,
     stores: Stores,
@@ -478,9 +479,9 @@ pub(crate) struct Prepared {
     jobs: Vec<Job>,
     window: Window,
     production_date: String,
-    /// Whether the results are still to come.
+    /// True if the results are still to come.
     growing: bool,
-    /// Digests of inputs, if they are asked for; found once for all plans of a growing run.
+    /// Digests of inputs, if they are asked for. They are computed once for all plans of a growing run.
     digests: Option<Mutex<InputDigests>>,
 }
 
@@ -495,12 +496,12 @@ impl Prepared {
         &self.roots.destination
     }
 
-    /// The same for results that are still to come: that there are none yet is no error.
+    /// Returns the same for results that are still to come: then it is no error if there are none yet.
     pub(crate) fn growing(self) -> Prepared {
         Prepared { growing: true, ..self }
     }
 
-    /// Plans with the results that are there now, but for those that `sift` takes out; `say` hears what is noticed.
+    /// Plans with the present results, except those that `sift` removes. `say` is called with each note.
     pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<PlanOutcome> {
         let Prepared { sources, shared, .. } = self;
         let source = &self.roots.source;
@@ -581,12 +582,12 @@ impl Prepared {
     }
 }
 
-/// Whether `--vectors` can make a difference for a granule.
+/// Returns true if `--vectors` can make a difference for a granule.
 fn has_rotated_vectors(recipe: &Recipe) -> bool {
     recipe.dynamic_metadata.field_components.as_ref().is_some_and(|components| !components.is_empty())
 }
 
-/// Whether `--vertical` can make a difference for a granule.
+/// Returns true if `--vertical` can make a difference for a granule.
 fn has_depths_of_latlon(recipe: &Recipe) -> bool {
     let name = GranuleName::parse(base_name(&recipe.granule));
     recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)

@@ -1,4 +1,4 @@
-//! `ranges`: a table of record-wide ranges, for `plan --valid-range`.
+//! `ranges`: the table of ranges of whole collections, for `plan --valid-range`.
 
 use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
@@ -19,7 +19,7 @@ pub(crate) struct RangesOptions {
     tasks: Option<Location>,
     #[command(flatten)]
     sources: PlanSourceOptions,
-    /// Where the table goes; standard output if absent
+    /// File for the table; standard output if absent
     #[arg(long, value_name = "FILE")]
     ranges_out: Option<Location>,
     /// Granules looked at at once [default: number of cores]

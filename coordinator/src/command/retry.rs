@@ -1,4 +1,4 @@
-//! `retry`: recipes of a ledger go out again.
+//! `retry`: sends recipes of a ledger again.
 
 use super::cluster::ledger_path;
 use super::{status, usage};
@@ -97,7 +97,7 @@ pub(crate) fn execute(options: &RetryOptions) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-/// The recipes that are meant.
+/// Returns the recipes that the options select.
 fn chosen(view: &View, options: &RetryOptions) -> anyhow::Result<Vec<Settled>> {
     if options.granules.is_empty() {
         let state = options.state.unwrap_or_default().state();

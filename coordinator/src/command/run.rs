@@ -39,7 +39,7 @@ pub(crate) struct RunOptions {
     /// Make granules again that an earlier output version made
     #[arg(long)]
     replace_older: bool,
-    /// How closely to look at granules that are there already
+    /// Depth of the check of granules that exist already
     #[arg(long, value_enum, default_value_t)]
     verify: Verify,
     /// Write to a store that ignores conditions; two workers may then write the same granule
@@ -65,7 +65,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
         false => None,
     };
     let (Tasks { recipes, refused, .. }, unanswered) = match &follower {
-        Some(_) => Default::default(), // they come
+        Some(_) => Default::default(), // they come while the model runs
         None => recipes(&options, settings, &stores)?,
     };
     if let Some(path) = &options.tasks_out {
@@ -110,7 +110,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     })
 }
 
-/// Says what would be made, and what stands in the way.
+/// Reports what would be made, and what stands in the way.
 fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow::Result<Ending> {
     let (records, known) = Default::default();
     let check = Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known };
@@ -139,8 +139,8 @@ fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow:
     Ok(Ending::Done)
 }
 
-/// The recipes to make: a list as it is, an EDP list completed, or a new plan; and what was asked for of a plan and has no
-/// results at all.
+/// Returns the recipes to make: those of a list, of an EDP list that is completed, or of a new plan. Also returns the
+/// requests of a plan that have no results at all.
 fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow::Result<(Tasks, Vec<String>)> {
     let Some(path) = options.tasks.as_ref().or(options.tasklist.as_ref()) else {
         let planned = options.sources.plan(settings, stores)?;

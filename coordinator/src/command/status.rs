@@ -1,4 +1,4 @@
-//! `status`: where a production, or one granule, stands.
+//! `status`: the state of a production, or of one granule.
 
 use super::cluster::{broker, ledger_path};
 use super::usage;
@@ -43,17 +43,18 @@ pub(crate) struct StatusOptions {
     output: ReportForm,
 }
 
-/// Time between two looks, and so many times what a look takes: a large ledger is not read all the time.
+/// Time between two readings of the ledger, and the multiple of a reading's duration that passes at least: a large
+/// ledger must not be read all the time.
 const PAUSE: Duration = Duration::from_secs(2);
 const LEISURE: u32 = 10;
 
 /// Time that the broker may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Workers that are shown to people.
+/// Number of workers that are shown to people.
 const WORKERS: usize = 20;
 
-/// Matches of a text that are named.
+/// Number of matches of an ambiguous text that are shown.
 const NAMED: usize = 5;
 
 /// Runs the command.
@@ -84,7 +85,7 @@ pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::R
             ReportForm::Human if options.watch && !redraw => counts(&overview, now) + "\n",
             ReportForm::Human => table(&overview, depths.as_deref(), now),
         };
-        // A line for what happened, not for the time that goes by.
+        // A new line for each change, not for each reading.
         let is_new = before.as_ref() != Some(&overview.states);
         match options.output {
             ReportForm::Human if redraw => out_anew(&text)?,
@@ -109,14 +110,14 @@ pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::R
 pub(crate) fn same_production(view: &View, path: &Path, production: &ProductionName) -> anyhow::Result<()> {
     let found = view.fact("production")?.unwrap_or_default();
     let wanted = production.to_string();
-    // Without a name, the ledger's production is meant.
+    // Without a name, any production is meant.
     if found != wanted && wanted != "default" {
         return Err(usage(LedgerError::Production { path: path.into(), found, wanted }));
     }
     Ok(())
 }
 
-/// The one recipe that a text means.
+/// Returns the number of the one recipe that a text denotes.
 pub(crate) fn find(view: &View, text: &str) -> anyhow::Result<i64> {
     match &view.find(text)?[..] {
         [number] => Ok(*number),
@@ -139,7 +140,7 @@ pub(crate) fn find(view: &View, text: &str) -> anyhow::Result<i64> {
 
 type QueueDepths = Vec<(Queue, Result<QueueDepth, QueueError>)>;
 
-/// What is in the queues.
+/// Returns the numbers of messages and consumers of all queues.
 fn depths(mut queue: QueueOptions) -> anyhow::Result<QueueDepths> {
     queue.patience = PATIENCE;
     let runtime = console::runtime().context("starting the runtime")?;
@@ -156,20 +157,20 @@ fn depths(mut queue: QueueOptions) -> anyhow::Result<QueueDepths> {
     depths
 }
 
-/// A time in ms since 1970 as ISO 8601.
+/// Writes a time in ms since 1970 as ISO 8601.
 fn time(at: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// When all will be settled, if it goes on like this.
+/// Estimates the time at which all recipes will be settled, at the present pace.
 fn estimate(overview: &Overview, now: i64) -> Option<i64> {
     let open = overview.count(|state| !state.is_settled());
     let pace = overview.pace.filter(|pace| *pace > 0.0 && open > 0)?;
     Some(now.saturating_add((open as f64 / pace * 1000.0) as i64))
 }
 
-/// The counts in one line.
+/// Returns the counts in one line.
 fn counts(overview: &Overview, now: i64) -> String {
     let (settled, all) = (overview.count(RecipeState::is_settled), overview.count(|_| true));
     let states = overview.states.iter().map(|(state, count)| format!("{count} {}", state.as_str()));
@@ -237,18 +238,18 @@ fn table(overview: &Overview, depths: Option<&[(Queue, Result<QueueDepth, QueueE
     page(&lines)
 }
 
-/// Lines in which nothing of outside can look like a line of its own.
+/// Joins lines, made safe so that no text from outside can imitate a line of its own.
 fn page(lines: &[String]) -> String {
     lines.iter().map(|line| text::line(line).into_owned() + "\n").collect()
 }
 
-/// Counts by state, all states.
+/// Returns the counts of all states.
 fn states_json(states: &std::collections::BTreeMap<RecipeState, u64>) -> Value {
     let count = |state: RecipeState| (word(state), json!(states.get(&state).copied().unwrap_or_default()));
     Value::Object(RecipeState::ALL.into_iter().map(count).collect())
 }
 
-/// A state as a key.
+/// Returns a state as a key of JSON.
 fn word(state: RecipeState) -> String {
     state.as_str().replace(' ', "_")
 }

@@ -1,4 +1,4 @@
-//! `verify`: a task list against the destination.
+//! `verify`: compares a task list with the granules at its destination.
 
 use super::plan::write_list;
 use super::usage;
@@ -20,7 +20,7 @@ pub(crate) struct VerifyOptions {
     /// Task list with recipe ids, as `plan` writes it
     #[arg(value_name = "TASKS.json")]
     tasks: Location,
-    /// How closely to look
+    /// Depth of the check
     #[arg(long, value_enum, default_value_t = DepthOption::Content)]
     depth: DepthOption,
     /// Also download granules from S3 of which the store keeps no checksum that could be compared
@@ -67,7 +67,7 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
     let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
     let verified = verify::verify(&recipes, check, &stores);
     if let Some(path) = &options.redo {
-        // What was not seen may be as it should be, and what is older was not asked to be made again.
+        // A granule that was not inspected may be as it should be, and making an older one again was not asked for.
         let is_seen = |finding: &Finding| !matches!(finding, Finding::Unknown(_) | Finding::Older(_));
         let wrong = verified.problems.iter().filter(|(_, finding)| is_seen(finding));
         let wrong: HashSet<&str> = wrong.map(|(granule, _)| granule.as_str()).collect();
@@ -97,7 +97,7 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
     })
 }
 
-/// What is recorded of the granules of a list, beside it and in a ledger.
+/// Returns the records of a list's granules, from its manifests and from a ledger.
 fn recorded(options: &VerifyOptions, stores: &Stores) -> anyhow::Result<Records> {
     let mut records = records::beside(&options.tasks, stores).map_err(usage)?;
     if let Some(path) = &options.ledger {
@@ -114,7 +114,7 @@ fn recorded(options: &VerifyOptions, stores: &Stores) -> anyhow::Result<Records>
     Ok(records)
 }
 
-/// What is wrong, a line a granule.
+/// Returns one line for each granule that is not as it should be.
 fn problems(verified: &Verified) -> Vec<String> {
     let line = |(granule, finding): &(String, Finding)| match finding {
         Finding::Good | Finding::Unread => None,

@@ -1,19 +1,20 @@
-//! Where the demo's ocean is, how deep, and how much of each cell is open.
+//! The extent and depth of the demo's ocean, and the open fractions of its cells.
 
 use super::coast::{LAND, Line, RIDGES};
 use super::geometry::DemoGeometry;
 use super::topology::{below, cells, index, left};
 
-/// Thickness of the levels from the top down, metres. Their number does not depend on N.
+/// Thickness of the levels from the top down, in metres. Their number does not depend on N.
 pub(super) const THICKNESS: [f64; 10] = [15.0, 25.0, 40.0, 70.0, 120.0, 230.0, 450.0, 850.0, 1500.0, 2200.0];
 /// Number of levels.
 pub(super) const LEVELS: usize = THICKNESS.len();
-/// Cells less open than this are closed, or opened up to it, whichever is nearer.
+/// Smallest open fraction of a cell. Cells with a smaller one are closed, or opened to this fraction, whichever is
+/// nearer.
 pub(super) const LEAST_OPEN: f64 = 0.2;
-/// Gravity, m/s2.
+/// Gravitational acceleration, m s-2.
 pub(super) const GRAVITY: f64 = 9.81;
 
-/// Heights of the level faces, metres, from 0 downwards: LEVELS + 1 values.
+/// Returns the heights of the level faces in metres, from 0 downwards: LEVELS + 1 values.
 pub(super) fn faces() -> Vec<f64> {
     let mut z = 0.0;
     let mut faces = vec![z];
@@ -24,14 +25,14 @@ pub(super) fn faces() -> Vec<f64> {
     faces
 }
 
-/// Heights of the level centres, metres.
+/// Returns the heights of the level centres in metres.
 pub(super) fn centres() -> Vec<f64> {
     faces().windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect()
 }
 
-/// The open part of the cells. 3-D fields are level by level, planes in tile, j, i order.
+/// The open fractions of the cells. 3-D fields are level by level, planes in tile, j, i order.
 pub(super) struct OpenFractions {
-    /// Depth of the sea floor as the cells hold it, metres; 0 on land.
+    /// Depth of the sea floor as the cells represent it, in metres; 0 on land.
     pub(super) depth: Vec<f64>,
     pub(super) c: Vec<f32>,
     pub(super) w: Vec<f32>,
@@ -61,7 +62,7 @@ impl OpenFractions {
     }
 }
 
-/// The open parts of one column above a sea floor.
+/// Returns the open fractions of one column above a sea floor at `depth` metres.
 fn column(depth: f64) -> [f64; LEVELS] {
     let mut top = 0.0;
     THICKNESS.map(|thickness| {
@@ -74,7 +75,7 @@ fn column(depth: f64) -> [f64; LEVELS] {
     })
 }
 
-/// Depth of the sea floor in metres, 0 on land. Ocean is nowhere shallower than 50 m.
+/// Returns the depth of the sea floor in metres, 0 on land. The ocean is nowhere shallower than 50 m.
 fn depth(longitude: f64, latitude: f64) -> f64 {
     let mut coast = f64::INFINITY;
     for outline in LAND {
@@ -95,15 +96,15 @@ fn depth(longitude: f64, latitude: f64) -> f64 {
     (50.0 + 110.0 * smooth(coast / 1.5) + basin * (abyss - 160.0 - crest * basin)).clamp(50.0, -faces()[LEVELS])
 }
 
-/// 0 up to 0, 1 from 1 on, without a kink.
+/// Returns 0 up to 0, 1 from 1 on, and a smooth transition in between.
 pub(super) fn smooth(x: f64) -> f64 {
     let x = x.clamp(0.0, 1.0);
     x * x * (3.0 - 2.0 * x)
 }
 
-/// Distance from a point to a line in degrees of arc, and whether a closed line goes around the point.
+/// Returns the distance from a point to a line in degrees of arc, and true if a closed line goes around the point.
 ///
-/// The surroundings of the point are taken as flat; far away no more than "far" is needed.
+/// The surroundings of the point are taken as flat. For points far away, a rough distance is enough.
 fn to_line(line: Line, closed: bool, longitude: f64, latitude: f64) -> (f64, bool) {
     let shrink = libm::cos(latitude.to_radians()).max(0.05);
     let (west, east) = line.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(w, e), p| (w.min(p.0), e.max(p.0)));

@@ -1,17 +1,17 @@
-//! The three months that the demo's model ran.
+//! The three months of the demo's model run.
 
 /// Start of the model run.
 pub(super) const MODEL_START: &str = "1992-01-01T12:00:00";
-/// End of the model run that the configuration tells of; only its first months are there.
+/// End of the model run in the configuration. Only the first months of the run exist.
 pub(super) const MODEL_END: &str = "1992-12-31T12:00:00";
-/// Seconds of a model step.
+/// Length of a model step in seconds.
 pub(super) const STEP_SECONDS: i64 = 3600;
 
-/// An averaging period.
+/// An averaging period of one calendar month.
 pub(super) struct Month {
-    /// 0 for January.
+    /// Number of the month; 0 for January.
     pub(super) number: usize,
-    /// Model steps since the start at which it begins and ends.
+    /// Model steps since the start of the run at which it begins and ends.
     pub(super) steps: [i64; 2],
 }
 

@@ -1,6 +1,6 @@
-//! Coasts and ridges, as rough outlines drawn by hand: degrees east and north.
+//! Coasts and ridges, as rough outlines drawn by hand, in degrees east and north.
 
-/// One closed outline or open line. Longitudes run on across the date line.
+/// One closed outline or open line. Longitudes continue across the date line.
 pub(super) type Line = &'static [(f64, f64)];
 
 /// Land: the inside of each outline.
@@ -132,7 +132,7 @@ const ANTARCTICA: Line = &[
     (180.0, -99.0), (-180.0, -99.0),
 ];
 
-/// Crests of the mid-ocean ridges and of two chains.
+/// Crests of the mid-ocean ridges and of two chains of seamounts.
 #[rustfmt::skip]
 pub(super) const RIDGES: &[Line] = &[
     &[

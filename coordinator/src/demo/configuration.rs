@@ -1,10 +1,10 @@
-//! The configuration and the job file.
+//! The configuration and the job file of the demo.
 
 use super::calendar::{MODEL_END, MODEL_START};
 use super::datasets::DATASETS;
 use super::metadata::{Names, TABLE};
 
-/// The configuration, as YAML.
+/// Returns the configuration as YAML.
 pub(super) fn configuration(names: &Names, levels: usize) -> String {
     let Names { n, side, bottom, native_label, latlon_label } = names;
     format!(
@@ -62,7 +62,7 @@ dataset_description_tail_native: ' on a lat-lon-cap grid of size {n}.'
     )
 }
 
-/// One job for each dataset on each grid.
+/// Returns a job file with one job for each dataset on each grid.
 pub(super) fn jobs() -> String {
     let mut text = String::from("# [place in the groupings, grid, frequency, model steps]\n");
     for grid in ["native", "latlon"] {

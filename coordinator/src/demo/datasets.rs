@@ -1,19 +1,19 @@
 //! The variables and datasets of the demo.
 
-/// Where in a cell a variable lies.
+/// The point of a cell at which a variable is defined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CellPoint {
-    /// Centre.
+    /// Cell centre.
     C,
-    /// West face.
+    /// West face of the cell.
     U,
-    /// South face.
+    /// South face of the cell.
     V,
-    /// Top face.
+    /// Top face of the cell.
     W,
 }
 
-/// A variable that the model writes or a granule holds. Empty texts stand for nothing.
+/// A variable that the model writes or a granule has. Empty texts stand for absent attributes.
 pub(super) struct DemoVariable {
     pub(super) name: &'static str,
     pub(super) three_d: bool,
@@ -22,7 +22,7 @@ pub(super) struct DemoVariable {
     pub(super) long_name: &'static str,
     pub(super) standard_name: &'static str,
     pub(super) comment: &'static str,
-    /// Direction of positive values.
+    /// Text on the direction of positive values.
     pub(super) direction: &'static str,
     pub(super) keywords: &'static str,
 }
@@ -30,7 +30,7 @@ pub(super) struct DemoVariable {
 const HEIGHT: &str = "EARTH SCIENCE > OCEANS > SEA SURFACE TOPOGRAPHY > SEA SURFACE HEIGHT";
 const CURRENTS: &str = "EARTH SCIENCE > OCEANS > OCEAN CIRCULATION > OCEAN CURRENTS";
 
-/// What the model writes.
+/// The variables that the model writes.
 pub(super) const MODEL: &[DemoVariable] = &[
     DemoVariable {
         name: "SSH",
@@ -166,7 +166,7 @@ pub(super) const MODEL: &[DemoVariable] = &[
     },
 ];
 
-/// What only latlon granules hold: the model's vectors turned to east and north.
+/// The variables that only latlon granules have: the model's vectors rotated to east and north.
 pub(super) const ROTATED: &[DemoVariable] = &[
     DemoVariable {
         name: "EVEL",
@@ -192,14 +192,14 @@ pub(super) const ROTATED: &[DemoVariable] = &[
     },
 ];
 
-/// Old and new name of the one variable that granules rename.
+/// Name in the model, and name in granules, of the one variable that granules rename.
 pub(super) const RENAMED: (&str, &str) = ("WVELMASS", "WVEL");
 
-/// One dataset; with the same place in the groupings of both grids.
+/// One dataset. It has the same position in the groupings of both grids.
 pub(super) struct DemoDataset {
     pub(super) name: &'static str,
     pub(super) filename: &'static str,
-    /// Short form for short names and identifiers.
+    /// Abbreviation for short names and identifiers.
     pub(super) code: &'static str,
     pub(super) title: &'static str,
     pub(super) three_d: bool,
@@ -208,7 +208,7 @@ pub(super) struct DemoDataset {
     pub(super) latlon: &'static [&'static str],
 }
 
-/// All of them, in the order of the groupings.
+/// All datasets, in the order of the groupings.
 pub(super) const DATASETS: &[DemoDataset] = &[
     DemoDataset {
         name: "sea surface height",

@@ -1,19 +1,19 @@
 //! Descriptions of coordinates and of the fixed fields of the grid, for metadata and geometry files alike.
 
-/// A coordinate or fixed field. Empty texts stand for nothing.
+/// A coordinate or fixed field. Empty texts stand for absent attributes.
 pub(super) struct FieldDescription {
     pub(super) name: &'static str,
-    /// Dimensions in the geometry files, slowest first.
+    /// Dimensions in the geometry files, the slowest first.
     pub(super) dimensions: &'static [&'static str],
     pub(super) units: &'static str,
     pub(super) standard_name: &'static str,
     pub(super) long_name: &'static str,
     pub(super) comment: &'static str,
-    /// `axis`.
+    /// Value of the attribute `axis`.
     pub(super) axis: &'static str,
-    /// `positive`.
+    /// Value of the attribute `positive`.
     pub(super) positive: &'static str,
-    /// Name of the bounds.
+    /// Name of the variable with the bounds.
     pub(super) bounds: &'static str,
 }
 

@@ -9,21 +9,21 @@ use edp_engine::mapping::{MatrixWeights, TargetGrid, write_land_mask, write_latl
 use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use std::path::Path;
 
-/// Radius of the sphere on which the mapping measures distances, metres.
+/// Radius in metres of the sphere on which the mapping measures distances.
 const RADIUS: f64 = 6_370_997.0;
-/// Sides of target cells that divide the globe evenly, degrees.
+/// Sides of target cells, in degrees, that divide the globe evenly.
 const SIDES: [f64; 9] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 10.0];
 
-/// A regular grid of the whole Earth, rows from south to north, columns from 180 W eastwards.
+/// A regular grid of the whole Earth, with rows from south to north and columns from 180 W eastwards.
 pub(super) struct RegularGrid {
-    /// Side of a cell, degrees.
+    /// Side of a cell in degrees.
     pub(super) side: f64,
     pub(super) latitudes: Vec<f64>,
     pub(super) longitudes: Vec<f64>,
 }
 
 impl RegularGrid {
-    /// The grid about as fine as a source grid of `n` x `n` tiles: half a degree for 90.
+    /// Returns the grid that is about as fine as a source grid with tiles of `n` x `n` cells: half a degree for 90.
     pub(super) fn new(n: usize) -> Self {
         let wanted = 45.0 / n as f64;
         let side = SIDES.into_iter().find(|side| *side >= wanted).unwrap_or(10.0);
@@ -32,17 +32,17 @@ impl RegularGrid {
         RegularGrid { side, latitudes: centres(-90.0, rows), longitudes: centres(-180.0, 2 * rows) }
     }
 
-    /// As file names call it: `0p50deg`.
+    /// Returns the label in file names, such as `0p50deg`.
     pub(super) fn label(&self) -> String {
         format!("{:.2}deg", self.side).replace('.', "p")
     }
 
-    /// Lower and upper bound of each centre.
+    /// Returns the lower and the upper bound of each centre, in degrees.
     pub(super) fn bounds(&self, centres: &[f64]) -> Vec<[f64; 2]> {
         centres.iter().map(|c| [c - self.side / 2.0, c + self.side / 2.0]).collect()
     }
 
-    /// Centres of all cells, row by row.
+    /// Returns longitude and latitude of the centres of all cells, row by row.
     pub(super) fn centres(&self) -> impl Iterator<Item = (f64, f64)> {
         self.latitudes.iter().flat_map(|lat| self.longitudes.iter().map(|lon| (*lon, *lat)))
     }
@@ -51,19 +51,19 @@ impl RegularGrid {
 /// One level of the mapping: the source of each target, as a sparse matrix of ones.
 #[derive(Debug, PartialEq, Eq)]
 struct FactorLevel {
-    /// Number of wet source cells: rows of the matrix.
+    /// Number of wet source cells, which are the rows of the matrix.
     sources: usize,
-    /// Which targets are wet.
+    /// For each target, true if it is wet.
     wet: Vec<bool>,
-    /// Start of each row in `indices`, and their end.
+    /// Start of each row in `indices`, followed by the end of the last row.
     indptr: Vec<i32>,
-    /// Targets of each row, ascending.
+    /// Targets of each row, in ascending order.
     indices: Vec<i32>,
 }
 
-/// The nearest of all source cells for each target cell, in tile, j, i order.
+/// Returns for each target cell the index of the nearest of all source cells, which are in tile, j, i order.
 ///
-/// A target farther from every source than the longest cell edge has none.
+/// A target that is farther from every source than the longest cell edge has none.
 pub(super) fn nearest(grid: &DemoGeometry, target: &RegularGrid) -> Result<Vec<Option<usize>>, DemoError> {
     let sources = source_points(grid);
     let tree = ImmutableKdTree::<f64, 3>::new_from_slice(&sources).map_err(|e| DemoError::Search(format!("{e:?}")))?;
@@ -104,20 +104,20 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Unit vectors of the cell centres, from the positions that the grid files hold.
+/// Returns unit vectors of the cell centres, from the single-precision positions in the grid files.
 fn source_points(grid: &DemoGeometry) -> Vec<SpaceVector> {
     grid.centres.iter().map(|&(lon, lat)| point(f64::from(lon as f32), f64::from(lat as f32))).collect()
 }
 
-/// Longest cell edge in whole metres.
+/// Returns the length of the longest cell edge in whole metres.
 fn reach(grid: &DemoGeometry) -> f64 {
     grid.dxg.iter().chain(&grid.dyg).fold(0.0, |a: f64, b| a.max(*b)).floor()
 }
 
-/// The mapping of one level.
+/// Returns the mapping of one level.
 ///
-/// A target is wet where the nearest of all source cells is. That cell is then the nearest wet one, too, so
-/// one search serves all levels.
+/// A target is wet if the nearest of all source cells is wet. That cell is then also the nearest wet one, so one search
+/// serves all levels.
 fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &OpenFractions) -> FactorLevel {
     let plane = grid.centres.len();
     let fractions = &open.c[k * plane..][..plane];
@@ -148,7 +148,7 @@ fn level(k: usize, nearest: &[Option<usize>], grid: &DemoGeometry, open: &OpenFr
     FactorLevel { sources, wet: rows.iter().map(Option::is_some).collect(), indptr, indices }
 }
 
-/// Tile, row and column of the wet cells of a level, in tile, j, i order.
+/// Returns tile, row and column of the wet cells of a level, in tile, j, i order.
 fn wet_cells(k: usize, grid: &DemoGeometry, open: &OpenFractions) -> [Vec<i64>; 3] {
     let mut wet: [Vec<i64>; 3] = Default::default();
     for ((tile, j, i), open) in cells(grid.n).zip(&open.c[k * grid.centres.len()..]) {

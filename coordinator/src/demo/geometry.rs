@@ -1,9 +1,9 @@
 //! The horizontal grid: corners, centres, lengths, areas and angles.
 //!
-//! Four facets of 90 degrees of longitude reach from 80 S to the Arctic, a fifth one caps them. South of the
-//! subpolar seas the facets are Mercator grids, whose cells are about as tall as wide. Towards the cap their rows
-//! bend northwards between the four points where three facets meet (67 N), just so far that all angles there are
-//! 120 degrees. The cap fills the near-square that is left.
+//! Four facets of 90 degrees of longitude reach from 80 S to the Arctic, and a fifth one caps them. South of the
+//! subpolar seas the facets are Mercator grids, whose cells are about as tall as wide. Towards the cap their rows bend
+//! northwards between the four points where three facets meet (67 N), just so far that all angles there are 120
+//! degrees. The cap fills the near-square that remains.
 
 use super::sphere::{self, SpaceVector, arc, dot, minus, point};
 use super::topology::{self, TILES, below, cells, index, left};
@@ -11,19 +11,20 @@ use std::collections::HashMap;
 
 /// Radius of the Earth in metres, as the model has it.
 pub(super) const RADIUS: f64 = 6_370_000.0;
-/// Southern end of the grid, degrees north.
+/// Latitude of the southern end of the grid, in degrees north.
 pub(super) const SOUTH: f64 = -80.0;
-/// Latitude of the four corners of the cap, degrees north.
+/// Latitude of the four corners of the cap, in degrees north.
 const CAP: f64 = 67.0;
-/// Western edge of facet 1, degrees east.
+/// Longitude of the western edge of facet 1, in degrees east.
 const WEST: f64 = -38.0;
 
-/// A horizontal grid of 13 tiles of N x N cells; planes in tile, j, i order; degrees, metres, square metres.
+/// A horizontal grid of 13 tiles of N x N cells. Planes are in tile, j, i order; units are degrees, metres, square
+/// metres.
 pub(super) struct DemoGeometry {
     pub(super) n: usize,
     /// Longitude and latitude of the corners, 13 x (N+1) x (N+1).
     pub(super) corners: Vec<(f64, f64)>,
-    /// Longitude and latitude of the cell centres.
+    /// Longitude and latitude of the cell centres, 13 x N x N.
     pub(super) centres: Vec<(f64, f64)>,
     pub(super) rac: Vec<f64>,
     pub(super) raw: Vec<f64>,
@@ -38,7 +39,7 @@ pub(super) struct DemoGeometry {
 }
 
 impl DemoGeometry {
-    /// The grid with tiles of `n` x `n` cells.
+    /// Makes the grid with tiles of `n` x `n` cells.
     pub(super) fn new(n: usize) -> Self {
         let corners = corners(n);
         let vectors: Vec<SpaceVector> = corners.iter().map(|&(lon, lat)| point(lon, lat)).collect();
@@ -64,7 +65,7 @@ impl DemoGeometry {
             let [a, b, c, d] = around(cell);
             dxg.push(arc(a, b) * RADIUS);
             dyg.push(arc(a, d) * RADIUS);
-            // Beyond the southern end lies, for lengths and areas, the mirror image of the cell itself.
+            // For lengths and areas, the mirror image of the cell itself lies beyond the southern end.
             let (width, area) = match left(n, cell).map(|other| index(n, other)) {
                 Some(other) => (arc(middles[here], middles[other]), (rac[here] + rac[other]) / 2.0),
                 None => (2.0 * arc(middles[here], sphere::middle(&[a, d])), rac[here]),
@@ -87,30 +88,30 @@ impl DemoGeometry {
         DemoGeometry { n, corners, centres, rac, raw, ras, raz, dxc, dyc, dxg, dyg, cs, sn }
     }
 
-    /// The corner at a cell's own indices.
+    /// Returns longitude and latitude of the corner at a cell's own indices.
     pub(super) fn own_corner(&self, cell: topology::Cell) -> (f64, f64) {
         self.corners[corner(self.n, cell)]
     }
 
-    /// The four corners of a cell, counter-clockwise from its own.
+    /// Returns the four corners of a cell, counter-clockwise from its own.
     pub(super) fn cell_corners(&self, cell: topology::Cell) -> [(f64, f64); 4] {
         let first = corner(self.n, cell);
         [first, first + 1, first + self.n + 2, first + self.n + 1].map(|at| self.corners[at])
     }
 }
 
-/// Position of a corner in the 13 x (N+1) x (N+1) field.
+/// Returns the position of a corner in the 13 x (N+1) x (N+1) field.
 pub(super) fn corner(n: usize, (tile, j, i): topology::Cell) -> usize {
     (tile * (n + 1) + j) * (n + 1) + i
 }
 
-/// Mercator's ordinate of a latitude in degrees, in radians.
+/// Returns the Mercator ordinate, in radians, of a latitude in degrees.
 fn ordinate(latitude: f64) -> f64 {
     libm::asinh(libm::tan(latitude.to_radians()))
 }
 
-/// A corner of one of the four outer facets: quarter 0 to 3 from the west, column from its western edge, row from the
-/// south.
+/// Returns a corner of one of the four outer facets: `quarter` 0 to 3 from the west, `column` from the facet's western
+/// edge, `row` from the south.
 fn outer(n: usize, quarter: usize, column: usize, row: usize) -> (f64, f64) {
     let across = column as f64 / n as f64;
     let up = row as f64 / (3 * n) as f64;
@@ -123,7 +124,7 @@ fn outer(n: usize, quarter: usize, column: usize, row: usize) -> (f64, f64) {
     (sphere::wrap(WEST + 90.0 * quarter as f64 + 90.0 * across), libm::atan(libm::sinh(y)).to_degrees())
 }
 
-/// All corners, 13 x (N+1) x (N+1). Points that tiles share are equal to the last bit.
+/// Returns all corners, 13 x (N+1) x (N+1). Points that tiles share are equal to the last bit.
 fn corners(n: usize) -> Vec<(f64, f64)> {
     let mut all = Vec::with_capacity(TILES * (n + 1) * (n + 1));
     for tile in 0..TILES {
@@ -141,7 +142,7 @@ fn corners(n: usize) -> Vec<(f64, f64)> {
     all
 }
 
-/// A corner of the cap: its edge is that of the outer facets, its inside is blended from the four edges.
+/// Returns a corner of the cap. Its edge is that of the outer facets, and its inside is blended from the four edges.
 fn cap(n: usize, j: usize, i: usize) -> (f64, f64) {
     let bottom = |i: usize| outer(n, 1, i, 3 * n);
     let right = |j: usize| outer(n, 2, j, 3 * n);
@@ -167,14 +168,14 @@ fn cap(n: usize, j: usize, i: usize) -> (f64, f64) {
     }
 }
 
-/// Stereographic projection from the south pole.
+/// Projects a point to the plane: a stereographic projection from the south pole.
 fn flat((longitude, latitude): (f64, f64)) -> [f64; 2] {
     let r = libm::tan(((90.0 - latitude) / 2.0).to_radians());
     let (sin, cos) = libm::sincos(longitude.to_radians());
     [r * cos, r * sin]
 }
 
-/// Back from the plane to longitude and latitude.
+/// Returns longitude and latitude of a point of the plane.
 fn raised([x, y]: [f64; 2]) -> (f64, f64) {
     let r = libm::hypot(x, y);
     if r < 1e-12 {
@@ -183,7 +184,8 @@ fn raised([x, y]: [f64; 2]) -> (f64, f64) {
     (sphere::wrap(libm::atan2(y, x).to_degrees()), 90.0 - 2.0 * libm::atan(r).to_degrees())
 }
 
-/// Areas around the corners: a quarter of each cell that touches, which are three where three facets meet.
+/// Returns the areas around the corners: a quarter of each adjacent cell; there are three of these where three facets
+/// meet.
 fn vorticity_areas(n: usize, corners: &[(f64, f64)], rac: &[f64]) -> Vec<f64> {
     let key = |at: usize| (corners[at].0.to_bits(), corners[at].1.to_bits());
     let mut areas: HashMap<(u64, u64), f64> = HashMap::with_capacity(corners.len());
@@ -204,7 +206,7 @@ mod tests {
     use edp_engine::grid::topology::{Join, Neighbour, RIGHT, TOP};
     use std::f64::consts::PI;
 
-    /// Positive where `b`, `c` lie counter-clockwise around `a`, seen from outside.
+    /// Positive if `b` and `c` lie counter-clockwise around `a`, seen from outside.
     fn turn(a: SpaceVector, b: SpaceVector, c: SpaceVector) -> f64 {
         dot(a, cross(minus(b, a), minus(c, a)))
     }
@@ -271,7 +273,7 @@ mod tests {
             let grid = DemoGeometry::new(n);
             let sum: f64 = grid.rac.iter().sum();
             assert!((sum / whole - 1.0).abs() < tolerance, "{}", sum / whole - 1.0);
-            // The quarters around corners on the southern edge of facets 4 and 5 are stored nowhere.
+            // The quarters around corners on the southern edge of facets 4 and 5 are not stored.
             let around: f64 = grid.raz.iter().sum();
             assert!(around < sum && around > 0.99 * sum);
         }

@@ -10,16 +10,16 @@ use edp_engine::libraries;
 use netcdf::FileMut;
 use std::path::Path;
 
-/// Fill value of single and double precision.
+/// Fill value in single and in double precision.
 const FILL: f32 = 9.969_21e36;
 const FILL_DOUBLE: f64 = 9.969_209_968_386_869e36;
-/// Radius of the Earth for the areas of regular cells, metres.
+/// Radius of the Earth for the areas of regular cells, in metres.
 const MEAN_RADIUS: f64 = 6_371_008.8;
 
-/// Values of a variable.
+/// Values of a variable, with their type in the file.
 enum DemoValues {
     Index(usize),
-    /// A coordinate: stored plainly.
+    /// A coordinate, which is stored without compression.
     Plain(Vec<f32>),
     Single(Vec<f32>),
     Double(Vec<f64>),
@@ -29,7 +29,8 @@ enum DemoValues {
     },
 }
 
-/// Distances between the middles of the levels and to the surface and bottom, metres.
+/// Returns the distances in metres between the centres of adjacent levels, and from the outer ones to surface and
+/// bottom.
 pub(super) fn steps_between() -> Vec<f64> {
     let mut points = vec![0.0];
     points.extend(bathymetry::centres());
@@ -37,7 +38,7 @@ pub(super) fn steps_between() -> Vec<f64> {
     points.windows(2).map(|pair| pair[0] - pair[1]).collect()
 }
 
-/// Hydrostatic pressure over density at heights in metres.
+/// Returns the hydrostatic pressure over density, in m2 s-2, at heights in metres.
 pub(super) fn reference(heights: &[f64]) -> Vec<f64> {
     heights.iter().map(|z| -GRAVITY * z).collect()
 }
@@ -172,7 +173,7 @@ pub(super) fn write_latlon(
     file.close()
 }
 
-/// Area of a cell between two parallels and two meridians, square metres.
+/// Returns the area in square metres of a cell between two parallels and two meridians.
 fn area(latitude: f64, side: f64) -> f64 {
     let sin = |latitude: f64| libm::sin(latitude.to_radians());
     MEAN_RADIUS * MEAN_RADIUS * side.to_radians() * (sin(latitude + side / 2.0) - sin(latitude - side / 2.0))
@@ -182,7 +183,7 @@ fn single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|v| *v as f32).collect()
 }
 
-/// A NetCDF file, with errors that name it.
+/// A NetCDF file that is being written, with errors that name it.
 struct GeometryWriter<'a> {
     path: &'a Path,
     file: FileMut,

@@ -1,4 +1,4 @@
-//! The grid directory: MDS files, the model's list of what it can write, geometry files.
+//! The grid directory: MDS files, the model's list of available diagnostics, and geometry files.
 
 use super::DemoError;
 use super::bathymetry::{self, LEVELS, OpenFractions, THICKNESS};
@@ -64,17 +64,17 @@ pub(super) fn write(
     geometry_files::write_latlon(&directory.join(latlon_name(&names.latlon_label)), target, nearest, open)
 }
 
-/// Name of the native geometry file.
+/// Returns the name of the native geometry file.
 pub(super) fn native_name(label: &str) -> String {
     format!("GRID_GEOMETRY_DEMO_native_{label}.nc")
 }
 
-/// Name of the latlon geometry file.
+/// Returns the name of the latlon geometry file.
 pub(super) fn latlon_name(label: &str) -> String {
     format!("GRID_GEOMETRY_DEMO_latlon_{label}.nc")
 }
 
-/// The list of what the model can write: seven columns.
+/// Returns the list of the diagnostics that the model can write, in seven columns.
 fn diagnostics() -> String {
     let mut text = format!(
         " Total Nb of available Diagnostics: ndiagt= {:5}\n  Num  |<-Name->|Levs|  mate |<- code ->|<--  Units   -->|<- Tile\n",

@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-/// What a header says beyond the shape.
+/// Entries of a header beyond the shape.
 pub(super) struct MdsField<'a> {
-    /// Name of the one field.
+    /// Name of the only field.
     pub(super) field: &'a str,
     /// Model step at the end of the averaging period.
     pub(super) step: i64,
-    /// Start and end of the period, seconds since the model's start.
+    /// Start and end of the period, in seconds since the model's start.
     pub(super) interval: [f64; 2],
 }
 

@@ -10,20 +10,20 @@ use std::path::Path;
 
 /// Name of the archive's table.
 pub(super) const TABLE: &str = "PODAAC_demo_datasets.csv";
-/// Text that stands where a granule's own values go.
+/// Placeholder for values that each granule has of its own.
 const LATER: &str = "TBD_DATASET";
 
-/// What the texts say of a particular demo.
+/// Names and numbers of a particular demo that appear in its texts.
 pub(super) struct Names {
-    /// Cells along the side of a tile.
+    /// Number of cells along the side of a tile.
     pub(super) n: usize,
-    /// Side of a target cell, degrees.
+    /// Side of a target cell in degrees.
     pub(super) side: f64,
-    /// Lowest height of the grid, metres.
+    /// Lowest height of the grid in metres.
     pub(super) bottom: f64,
-    /// Last part of native file names.
+    /// Grid label in the names of native files.
     pub(super) native_label: String,
-    /// Last part of latlon file names.
+    /// Grid label in the names of latlon files.
     pub(super) latlon_label: String,
 }
 
@@ -95,7 +95,7 @@ fn grouping(dataset: &DemoDataset, latlon: bool) -> Value {
     Value::Object(entry)
 }
 
-/// Granules and with them the metadata know a renamed variable by its new name.
+/// Returns the metadata of a variable. A renamed variable has its new name in granules and in metadata.
 fn variable(variable: &DemoVariable) -> Value {
     let name = if variable.name == RENAMED.0 { RENAMED.1 } else { variable.name };
     let mut entry = Map::new();
@@ -200,7 +200,7 @@ fn time() -> [Value; 2] {
     ]
 }
 
-/// Global attributes whose value is a text.
+/// Returns global attributes that have text values.
 fn texts<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Vec<Value> {
     pairs.into_iter().map(|(name, value)| json!({"name": name, "type": "s", "value": value})).collect()
 }
@@ -296,7 +296,7 @@ fn latlon_globals(names: &Names) -> Value {
     ])
 }
 
-/// One row for each dataset, grid and frequency.
+/// Returns the archive's table, with one row for each dataset, grid and frequency.
 fn table(names: &Names) -> String {
     let mut rows = String::from(
         "concept-id,DATASET.LONG_NAME,DATASET.SHORT_NAME,DATASET.FILENAME,DATASET.PERSISTENT_ID,DATASET_CITATION.VERSION\n",

@@ -1,8 +1,8 @@
-//! The main job with nothing at hand: a small grid, mapping factors, metadata and model output, all made up.
+//! A whole production with made-up input: a small grid, mapping factors, metadata and model output.
 //!
 //! [`generate`] writes everything that a production reads, for a lat-lon-cap grid of any size. The grid has the true
-//! topology of 13 tiles and reaches from 80 S to the pole; the continents are drawn roughly; the ocean is a set of
-//! smooth functions. The same size gives the same bytes.
+//! topology of 13 tiles and reaches from 80 S to the pole, the continents are drawn roughly, and the ocean is a set of
+//! smooth functions. The same size always gives the same bytes.
 
 mod bathymetry;
 mod calendar;
@@ -29,43 +29,43 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// Sizes of tiles that the demo makes.
+/// The sizes of tiles for which a demo can be made.
 pub const SIZES: RangeInclusive<usize> = 6..=270;
-/// Size of tiles unless asked otherwise: granules of a few hundred kilobytes.
+/// Default size of tiles, which gives granules of a few hundred kilobytes.
 pub const DEFAULT_SIZE: usize = 30;
 
-/// Where the demo's inputs lie: what `plan` and `run` want to know.
+/// Paths of the demo's inputs, for `plan` and `run`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demo {
-    /// Cells along the side of a tile.
+    /// Number of cells along the side of a tile.
     pub size: usize,
-    /// Grid directory.
+    /// Path of the grid directory.
     pub grid: PathBuf,
-    /// Mapping factors.
+    /// Path of the directory with the mapping factors.
     pub factors: PathBuf,
-    /// Metadata directory.
+    /// Path of the metadata directory.
     pub metadata: PathBuf,
-    /// Configuration file.
+    /// Path of the configuration file.
     pub configuration: PathBuf,
     /// Root of the model output.
     pub results: PathBuf,
-    /// Job file: every dataset on both grids, monthly.
+    /// Path of the job file: every dataset on both grids, monthly.
     pub jobs: PathBuf,
 }
 
 /// The reason why the demo's inputs could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// Too small to show anything, or too large for a demo.
+    /// The size is too small to show anything, or too large for a demo.
     #[error("a demo with tiles of {0} x {0} cells cannot be made; choose a size from {min} to {max}", min = SIZES.start(), max = SIZES.end())]
     Size(usize),
-    /// The directory holds another grid; the two would be taken for one.
+    /// The directory contains another grid, and the two would be taken for one.
     #[error("{}: belongs to another grid; remove the directory around it, or choose another one for the demo", .0.display())]
     Occupied(PathBuf),
     /// A file or directory cannot be written.
     #[error("{}: cannot be written: {source}", path.display())]
     Write {
-        /// The file or directory.
+        /// Path of the file or directory.
         path: PathBuf,
         /// The error of the operating system.
         source: std::io::Error,
@@ -73,25 +73,26 @@ pub enum DemoError {
     /// A geometry file cannot be written.
     #[error("{}: cannot be written: {source}", path.display())]
     NetCdf {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the library says.
+        /// The error of the netCDF library.
         source: netcdf::Error,
     },
     /// The mapping factors cannot be written.
     #[error(transparent)]
     Factors(#[from] edp_engine::mapping::MappingError),
-    /// The nearest neighbours cannot be found; a defect of the program.
+    /// The search for nearest neighbours has failed, which is a defect of the program.
     #[error("search for nearest neighbours: {0}")]
     Search(String),
 }
 
-/// Makes a grid with tiles of `n` x `n` cells and everything around it below the directory `out`.
+/// Makes a grid with tiles of `n` x `n` cells and everything that belongs to it below the directory `out`.
 ///
-/// Files of an earlier demo of the same size are written anew.
+/// Files of an earlier demo of the same size are replaced.
 ///
 /// # Errors
-/// The size is not in [`SIZES`], `out` holds a demo of another size, or a file cannot be written.
+/// Returns an error if the size is not in [`SIZES`], if `out` contains a demo of another size, or if a file cannot be
+/// written.
 pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
     if !SIZES.contains(&n) {
         return Err(DemoError::Size(n));
@@ -130,7 +131,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
     Ok(demo)
 }
 
-/// Makes sure that the grid directory holds no geometry but the one to be written.
+/// Refuses a grid directory that contains any other geometry than the one to be written.
 fn refuse_other_grid(directory: &Path, names: &Names) -> Result<(), DemoError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -1,10 +1,10 @@
-//! A made-up ocean: smooth fields with the large features of the real one. No physics is solved.
+//! A made-up ocean: smooth fields with the large-scale features of the real one. No physics is solved.
 
 use super::bathymetry::{GRAVITY, smooth};
 use super::sphere::{SpaceVector, dot, point};
 use std::f64::consts::TAU;
 
-/// The state of one month, as functions of place. Degrees, metres; temperature in degrees Celsius.
+/// The state of one month, as functions of position. Units are degrees and metres, and degrees Celsius for temperature.
 pub(super) struct Ocean {
     /// Cosine and sine of the season: 1 and 0 in the middle of January.
     season: (f64, f64),
@@ -14,7 +14,7 @@ pub(super) struct Ocean {
 }
 
 impl Ocean {
-    /// The ocean of a month, counted from 0 for January.
+    /// Makes the ocean of a month, counted from 0 for January.
     pub(super) fn new(month: usize) -> Self {
         let (sin, cos) = libm::sincos(TAU * month as f64 / 12.0);
         Ocean {
@@ -25,7 +25,7 @@ impl Ocean {
         }
     }
 
-    /// Height of the sea surface without the answer to air pressure.
+    /// Returns the height of the sea surface in metres, without the response to air pressure.
     pub(super) fn height(&self, longitude: f64, latitude: f64) -> f64 {
         let p = point(longitude, latitude);
         let gyres: f64 = GYRES.iter().map(|gyre| gyre.height * gyre.at(longitude, latitude)).sum();
@@ -35,14 +35,14 @@ impl Ocean {
         current + gyres + steric + quiet * (0.055 * self.eddies.at(p) + 0.035 * self.drift.at(p))
     }
 
-    /// What air pressure does to the surface: about a centimetre for a hectopascal.
+    /// Returns the effect of air pressure on the sea surface in metres: about a centimetre for a hectopascal.
     pub(super) fn barometer(&self, longitude: f64, latitude: f64) -> f64 {
         let lows = smooth((-latitude - 40.0) / 22.0) * 0.24 + smooth((latitude - 45.0) / 15.0) * 0.06;
         let highs = -0.07 * libm::exp(-libm::pow((latitude.abs() - 30.0) / 11.0, 2.0));
         lows + highs + 0.05 * libm::sin(latitude.to_radians()).abs() * self.weather.at(point(longitude, latitude))
     }
 
-    /// Temperature of the surface before it is kept from freezing.
+    /// Returns the surface temperature in degrees Celsius before it is limited by freezing.
     fn warmth(&self, longitude: f64, latitude: f64) -> f64 {
         let p = point(longitude, latitude);
         let zonal = -3.2 + 31.0 * libm::exp(-libm::pow((latitude - 2.0).abs() / 42.0, 3.0));
@@ -52,7 +52,7 @@ impl Ocean {
         zonal + places + season + quiet * (0.8 * self.eddies.at(p) + 0.5 * self.drift.at(p))
     }
 
-    /// Potential temperature of a column, as a function of height below the surface (negative).
+    /// Returns the potential temperature of a column, as a function of height below the surface (negative).
     pub(super) fn temperature(&self, longitude: f64, latitude: f64) -> impl Fn(f64) -> f64 {
         let surface = soft_floor(self.warmth(longitude, latitude), -1.85);
         let deep = 1.6 - 2.2 * smooth((latitude.abs() - 55.0) / 20.0);
@@ -65,7 +65,7 @@ impl Ocean {
         }
     }
 
-    /// Salinity of a column, as a function of height below the surface (negative).
+    /// Returns the salinity of a column, as a function of height below the surface (negative).
     pub(super) fn salinity(&self, longitude: f64, latitude: f64) -> impl Fn(f64) -> f64 {
         let dry = 1.5 * libm::exp(-libm::pow((latitude.abs() - 25.0) / 13.0, 2.0));
         let rain = -0.6 * libm::exp(-libm::pow((latitude - 6.0) / 6.0, 2.0));
@@ -75,40 +75,41 @@ impl Ocean {
         move |z| 34.75 + (surface - 34.75) * libm::exp(z / 420.0)
     }
 
-    /// Part of a cell that sea ice covers, 0 to 1.
+    /// Returns the fraction of a cell that sea ice covers, 0 to 1.
     pub(super) fn ice_cover(&self, longitude: f64, latitude: f64) -> f64 {
         0.98 * smooth((-0.9 - self.warmth(longitude, latitude)) / 2.2)
     }
 
-    /// Mean thickness of sea ice over a whole cell.
+    /// Returns the mean thickness of sea ice over a whole cell, in metres.
     pub(super) fn ice_thickness(&self, longitude: f64, latitude: f64) -> f64 {
         let level = if latitude > 0.0 { 1.2 + 1.4 * smooth((latitude - 72.0) / 14.0) } else { 0.7 };
         self.ice_cover(longitude, latitude) * level
     }
 
-    /// Mean thickness of the snow on it.
+    /// Returns the mean thickness of the snow on it, in metres.
     pub(super) fn snow_thickness(&self, longitude: f64, latitude: f64) -> f64 {
         self.ice_cover(longitude, latitude) * 0.18
     }
 
-    /// Speed of the surface flow for a unit slope of the surface, m/s, positive to the left of the ascent:
-    /// geostrophic away from the equator, nothing on it.
+    /// Returns the speed of the surface flow for a unit slope of the surface, in m/s, positive to the left of the
+    /// ascent: geostrophic away from the equator, zero on it.
     pub(super) fn geostrophy(latitude: f64) -> f64 {
         let turn = |latitude: f64| 2.0 * 7.292e-5 * libm::sin(latitude.to_radians());
         let f = turn(latitude);
         GRAVITY * f / (f * f + libm::pow(turn(4.0), 2.0))
     }
 
-    /// How strong the flow still is at a height below the surface.
+    /// Returns the fraction of the surface flow that remains at a height below the surface.
     pub(super) fn flow_at(z: f64) -> f64 {
         0.85 * libm::exp(z / 650.0) + 0.15
     }
 
-    /// Upward velocity of a column, m/s, as a function of height below the surface, where the floor is at `depth`.
+    /// Returns the upward velocity of a column in m/s, as a function of height below the surface, for a sea floor at
+    /// `depth`.
     pub(super) fn upward(&self, longitude: f64, latitude: f64, depth: f64) -> impl Fn(f64) -> f64 {
         let p = point(longitude, latitude);
         let equator = 4e-6 * libm::exp(-libm::pow((latitude + 1.0) / 3.5, 2.0));
-        // A shallow sea leaves little room to rise and sink.
+        // A shallow sea leaves little room for vertical motion.
         let waves = 1.5e-6 * (self.eddies.at(p) + self.drift.at(p)) * smooth(depth / 3000.0);
         move |z| match -z / depth {
             inside if inside < 1.0 => (equator * libm::exp(z / 120.0) + waves) * libm::sin(inside * TAU / 2.0),
@@ -117,7 +118,7 @@ impl Ocean {
     }
 }
 
-/// Not below a value, with a soft bend of about a degree.
+/// Limits a value from below, with a smooth transition over about a degree.
 fn soft_floor(value: f64, floor: f64) -> f64 {
     let above = value - floor;
     floor + if above > 10.0 { above } else { 0.5 * libm::log1p(libm::exp(2.0 * above)) }
@@ -137,7 +138,7 @@ const fn place(longitude: f64, latitude: f64, wide: f64, tall: f64, height: f64)
 }
 
 impl Hill {
-    /// 1 in the middle, 0 far away.
+    /// Returns 1 in the middle, and nearly 0 far away.
     fn at(&self, longitude: f64, latitude: f64) -> f64 {
         let east = super::sphere::wrap(longitude - self.longitude) / self.wide;
         let north = (latitude - self.latitude) / self.tall;
@@ -145,7 +146,7 @@ impl Hill {
     }
 }
 
-/// Subtropical highs, subpolar lows and the Beaufort high; the western edges are the steep ones.
+/// Subtropical highs, subpolar lows and the Beaufort high; their western edges are the steep ones.
 const GYRES: &[Hill] = &[
     place(145.0, 29.0, 22.0, 9.0, 0.55),
     place(175.0, 25.0, 45.0, 13.0, 0.35),
@@ -178,7 +179,7 @@ const WARMTH: &[Hill] = &[
     place(145.0, 2.0, 35.0, 10.0, 1.2),
 ];
 
-/// Salt and fresh places of the surface.
+/// Salty and fresh places of the surface.
 const SALT: &[Hill] = &[
     place(-40.0, 25.0, 32.0, 18.0, 1.0),
     place(-15.0, -18.0, 22.0, 12.0, 0.6),
@@ -196,10 +197,10 @@ const SALT: &[Hill] = &[
 struct Waves(Vec<(SpaceVector, f64)>);
 
 impl Waves {
-    /// Waves in random directions, with wave numbers between two limits (cycles around the Earth).
+    /// Makes waves in random directions, with wave numbers between two limits (cycles around the Earth).
     fn new(seed: u64, from: f64, to: f64) -> Self {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // SplitMix64; the same on every machine.
+        // SplitMix64, which gives the same numbers on every machine.
         let mut random = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = state;

@@ -1,4 +1,4 @@
-//! The model output: every variable, every month.
+//! The model output: every variable in every month.
 
 use super::DemoError;
 use super::bathymetry::{self, LEVELS, OpenFractions};
@@ -15,7 +15,7 @@ use std::path::Path;
 const ICE: f64 = 910.0 / 1027.0;
 const SNOW: f64 = 330.0 / 1027.0;
 
-/// Writes all output below `directory`, as the model lays it out: `diags_monthly/<name>_mon_mean/...`.
+/// Writes all output below `directory`, as the model arranges it: `diags_monthly/<name>_mon_mean/...`.
 pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &OpenFractions) -> Result<(), DemoError> {
     for variable in MODEL {
         let folder = directory.join("diags_monthly").join(format!("{}_mon_mean", variable.name));
@@ -31,7 +31,7 @@ pub(super) fn write(directory: &Path, grid: &DemoGeometry, open: &OpenFractions)
     Ok(())
 }
 
-/// One variable of one month, level by level; 0 where there is no water.
+/// Returns one variable of one month, level by level; 0 where there is no water.
 fn values(variable: &DemoVariable, ocean: &Ocean, grid: &DemoGeometry, open: &OpenFractions) -> Vec<f32> {
     let plane = grid.centres.len();
     let fractions = match variable.place {
@@ -61,7 +61,7 @@ fn values(variable: &DemoVariable, ocean: &Ocean, grid: &DemoGeometry, open: &Op
     values
 }
 
-/// One variable in one column, as a function of height below the surface.
+/// Returns one variable in one column, as a function of height below the surface.
 fn column<'a>(
     variable: &DemoVariable,
     ocean: &'a Ocean,
@@ -88,12 +88,12 @@ fn column<'a>(
     Box::new(move |_| surface)
 }
 
-/// Height of the surface and latitude at all corners.
+/// Returns height of the surface and latitude at all corners.
 fn corners(ocean: &Ocean, grid: &DemoGeometry) -> Vec<(f64, f64)> {
     grid.corners.iter().map(|&(lon, lat)| (ocean.height(lon, lat), lat)).collect()
 }
 
-/// Surface flow through the west faces, across the slope along them.
+/// Returns the surface flow through the west faces, from the slope along them.
 fn along_x(ocean: &Ocean, grid: &DemoGeometry) -> Vec<f64> {
     let corners = corners(ocean, grid);
     let face = |((t, j, i), dy): (Cell, &f64)| {
@@ -103,7 +103,7 @@ fn along_x(ocean: &Ocean, grid: &DemoGeometry) -> Vec<f64> {
     cells(grid.n).zip(&grid.dyg).map(face).collect()
 }
 
-/// Surface flow through the south faces, across the slope along them.
+/// Returns the surface flow through the south faces, from the slope along them.
 fn along_y(ocean: &Ocean, grid: &DemoGeometry) -> Vec<f64> {
     let corners = corners(ocean, grid);
     let face = |((t, j, i), dx): (Cell, &f64)| {

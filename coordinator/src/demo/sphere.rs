@@ -1,16 +1,16 @@
 //! Points, distances and areas on the unit sphere.
 
-/// A vector in space; of unit length where it stands for a point of the sphere.
+/// A vector in space, of unit length if it stands for a point of the sphere.
 pub(super) type SpaceVector = [f64; 3];
 
-/// The unit vector of a point given in degrees.
+/// Returns the unit vector of a point given in degrees.
 pub(super) fn point(longitude: f64, latitude: f64) -> SpaceVector {
     let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
     let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());
     [cos_lat * cos_lon, cos_lat * sin_lon, sin_lat]
 }
 
-/// Longitude in [-180, 180) and latitude, in degrees. The longitude of a pole is 0.
+/// Returns longitude in [-180, 180) and latitude, in degrees. The longitude of a pole is 0.
 pub(super) fn degrees(p: SpaceVector) -> (f64, f64) {
     let across = libm::hypot(p[0], p[1]);
     if across < 1e-12 {
@@ -19,7 +19,7 @@ pub(super) fn degrees(p: SpaceVector) -> (f64, f64) {
     (wrap(libm::atan2(p[1], p[0]).to_degrees()), libm::atan2(p[2], across).to_degrees())
 }
 
-/// The same meridian in [-180, 180).
+/// Returns the same meridian in [-180, 180).
 pub(super) fn wrap(longitude: f64) -> f64 {
     if (-180.0..180.0).contains(&longitude) {
         return longitude;
@@ -39,7 +39,7 @@ pub(super) fn minus(a: SpaceVector, b: SpaceVector) -> SpaceVector {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-/// The point in the middle of some points.
+/// Returns the unit vector in the middle of some points.
 pub(super) fn middle(points: &[SpaceVector]) -> SpaceVector {
     let mut sum = [0.0; 3];
     for p in points {
@@ -50,24 +50,25 @@ pub(super) fn middle(points: &[SpaceVector]) -> SpaceVector {
     unit(sum)
 }
 
-/// The vector made one long; a null vector stays what it is.
+/// Returns the vector scaled to unit length. A null vector is returned as it is.
 pub(super) fn unit(v: SpaceVector) -> SpaceVector {
     let length = dot(v, v).sqrt();
     if length > 0.0 { v.map(|x| x / length) } else { v }
 }
 
-/// Length of the great-circle arc between two points, in radians.
+/// Returns the length of the great-circle arc between two points, in radians.
 pub(super) fn arc(a: SpaceVector, b: SpaceVector) -> f64 {
     let c = cross(a, b);
     libm::atan2(dot(c, c).sqrt(), dot(a, b))
 }
 
-/// Area of a triangle with great-circle sides, in steradians; positive if its corners run counter-clockwise.
+/// Returns the area of a triangle with great-circle sides, in steradians, positive if its corners run
+/// counter-clockwise.
 pub(super) fn triangle(a: SpaceVector, b: SpaceVector, c: SpaceVector) -> f64 {
     2.0 * libm::atan2(dot(a, cross(b, c)), 1.0 + dot(a, b) + dot(b, c) + dot(c, a))
 }
 
-/// Unit vectors to the east and to the north at a point given in degrees.
+/// Returns unit vectors to the east and to the north at a point given in degrees.
 pub(super) fn east_north(longitude: f64, latitude: f64) -> (SpaceVector, SpaceVector) {
     let (sin_lat, cos_lat) = libm::sincos(latitude.to_radians());
     let (sin_lon, cos_lon) = libm::sincos(longitude.to_radians());

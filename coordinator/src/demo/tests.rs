@@ -1,4 +1,4 @@
-//! The demo as a whole: what lies where, and that it is always the same.
+//! Tests of the demo as a whole: the places of its files, and their reproducibility.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
@@ -35,7 +35,7 @@ fn twice_the_same_bytes() {
     for (path, content) in &once {
         assert!(again[path] == *content, "{}", path.display());
     }
-    // Over itself, too.
+    // The same over an existing demo.
     generate(first.path(), 7).unwrap();
     assert!(files(first.path()) == once);
 }
@@ -73,7 +73,7 @@ fn the_grid_reader_takes_it() {
         assert_eq!((native.n, native.levels), (n, LEVELS));
         assert_eq!(native.rf[0], 0.0);
         assert_eq!(native.rf[LEVELS], -5500.0);
-        // Corners by the geometry file, own corners by the MDS files.
+        // Corners from the geometry file, and own corners from the MDS files.
         for (bounds, own) in native.xc_bounds.chunks_exact(4).zip(&native.xg) {
             assert_eq!(bounds[0], *own);
         }

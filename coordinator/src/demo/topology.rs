@@ -6,22 +6,22 @@ pub(super) use edp_engine::mds::compact::TILES;
 /// One cell: tile, row j, column i.
 pub(super) type Cell = (usize, usize, usize);
 
-/// Position of a cell among the 13 N x N values of a plane, tile by tile.
+/// Returns the position of a cell among the 13 N x N values of a plane, tile by tile.
 pub(super) fn index(n: usize, (tile, j, i): Cell) -> usize {
     (tile * n + j) * n + i
 }
 
-/// All cells in tile, j, i order.
+/// Returns all cells in tile, j, i order.
 pub(super) fn cells(n: usize) -> impl Iterator<Item = Cell> {
     (0..TILES).flat_map(move |tile| (0..n).flat_map(move |j| (0..n).map(move |i| (tile, j, i))))
 }
 
-/// The tile whose right or top edge, as the table says, joins one of `tile` in the given way.
+/// Returns the tile whose right or top edge, as the table says, joins an edge of `tile` in the given way.
 fn joining(table: [Option<Neighbour>; TILES], tile: usize, join: Join) -> Option<usize> {
     table.iter().position(|n| *n == Some(Neighbour { tile, join }))
 }
 
-/// The neighbour across the left edge of a cell. Every cell has one: the grid goes around the Earth.
+/// Returns the neighbour across the left edge of a cell. Every cell has one, since the grid goes around the Earth.
 pub(super) fn left(n: usize, (tile, j, i): Cell) -> Option<Cell> {
     if i > 0 {
         return Some((tile, j, i - 1));
@@ -33,7 +33,7 @@ pub(super) fn left(n: usize, (tile, j, i): Cell) -> Option<Cell> {
     }
 }
 
-/// The neighbour across the bottom edge of a cell; none at the southern end of the grid.
+/// Returns the neighbour across the bottom edge of a cell, or `None` at the southern end of the grid.
 pub(super) fn below(n: usize, (tile, j, i): Cell) -> Option<Cell> {
     if j > 0 {
         return Some((tile, j - 1, i));

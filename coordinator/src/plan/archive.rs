@@ -1,5 +1,5 @@
-//! What an archive would find amiss with planned granules: datasets without a row in its table, placeholders that
-//! nothing replaces. Asks the code that writes the attributes.
+//! Checks of planned granules against the requirements of an archive: every dataset has a row in the archive's table,
+//! and no placeholder remains. They use the code that writes the attributes.
 
 use super::Note;
 use edp_engine::metadata::attribute;
@@ -15,57 +15,57 @@ use edp_protocol::text::line;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-/// One thing that an archive would not take. `dataset` is such as `AVG_MON of native SEA_SURFACE_HEIGHT`.
+/// One problem for an archive. `dataset` is such as `AVG_MON of native SEA_SURFACE_HEIGHT`.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveProblem {
-    /// The archive's table does not know the dataset.
+    /// The archive's table has no row for the dataset.
     #[error(
         "{dataset}: no row of {table} is for it, so id, metadata_link and the DOI attributes cannot be written; add a row to the table, or plan without --archive"
     )]
     NoRow {
-        /// The dataset.
+        /// Frequency, grid and name of the dataset.
         dataset: String,
-        /// The table's file.
+        /// Name of the table's file.
         table: String,
     },
-    /// The archive's table knows the dataset in another release only.
+    /// The archive's table has a row for another release of the dataset only.
     #[error(
         "{dataset}: {table} has a row for its release {other} only, whose identifiers are those of other granules; add a row for this release, or plan without --archive"
     )]
     OtherRelease {
-        /// The dataset.
+        /// Frequency, grid and name of the dataset.
         dataset: String,
-        /// The table's file.
+        /// Name of the table's file.
         table: String,
-        /// The release of the row.
+        /// The release that the row is for.
         other: String,
     },
-    /// Attributes for which there is nothing but a placeholder.
+    /// Attributes have no value but a placeholder.
     #[error(
         "{dataset}: only placeholders for the global attributes {}; mend the global metadata, or plan without --archive", attributes.join(", ")
     )]
     Placeholders {
-        /// The dataset.
+        /// Frequency, grid and name of the dataset.
         dataset: String,
-        /// Their names.
+        /// Names of the attributes.
         attributes: Vec<String>,
     },
-    /// Several rows are for one dataset: wrong whether it is to be archived or not.
+    /// Several rows are for one dataset, which is wrong whether it is to be archived or not.
     #[error("{dataset}: {source}")]
     Table {
-        /// The dataset.
+        /// Frequency, grid and name of the dataset.
         dataset: String,
-        /// Which rows.
+        /// The error that names the rows.
         source: TableError,
     },
 }
 
-/// All that an archive would not take.
+/// All problems for an archive.
 #[derive(Debug)]
 pub struct ArchiveError(pub Vec<ArchiveProblem>);
 
 impl fmt::Display for ArchiveError {
-    /// One problem a line.
+    /// Writes one line for each problem.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, problem) in self.0.iter().enumerate() {
             write!(f, "{}{}", if i == 0 { "" } else { "\n" }, line(&problem.to_string()))?;
@@ -76,11 +76,12 @@ impl fmt::Display for ArchiveError {
 
 impl std::error::Error for ArchiveError {}
 
-/// Looks at one granule of each dataset, grid and frequency. Warns of datasets without a row in the table, and of
-/// variables without an entry in the metadata, once each.
+/// Checks one granule of each dataset, grid and frequency. Returns warnings about datasets without a row in the table,
+/// and about variables without an entry in the metadata, once each.
 ///
 /// # Errors
-/// More than one row is for a dataset; with `strictly` also no row, or attributes with placeholders only.
+/// Returns an error if several rows are for one dataset; with `strictly`, also if there is no row, or attributes have
+/// placeholders only.
 pub fn check(
     recipes: &[Recipe],
     configuration: &Configuration,
@@ -119,7 +120,7 @@ pub fn check(
             id: &plan.id,
             production_date: &plan.production_date,
             keywords,
-            // Numbers, whatever they will be: no placeholders.
+            // Any numbers will do here, since they are not placeholders.
             extent: Extent {
                 latitude: [0.0; 2],
                 longitude: [0.0; 2],

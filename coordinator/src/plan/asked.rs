@@ -6,10 +6,10 @@ use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::{Frequency, GridKind};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was asked for by itself and has no input at any step, in the words of who asked: a line of the job file, or a
-/// dataset that was named, at a frequency if that was named as well. With [`ALL`], what there is was asked for.
+/// Returns the requests that have no input at any step, in the words of the user: a line of the job file, or a dataset
+/// that was named, at a frequency if that was named as well. [`ALL`] requests whatever exists.
 ///
-/// `without_input` has the places of jobs in the list of jobs for which there is none.
+/// `without_input` contains the positions, in the list of jobs, of the jobs without input.
 pub fn unanswered(
     jobs: &[Job],
     without_input: &BTreeSet<usize>,
@@ -17,7 +17,7 @@ pub fn unanswered(
     selection: &Selection,
     groupings: &BTreeMap<GridKind, Vec<Grouping>>,
 ) -> Vec<String> {
-    // Of one thing that was asked for there may be several jobs, on both grids for instance: any of them is an answer.
+    // Several jobs may belong to one request, for example on both grids. Any of them answers it.
     let mut asked: Vec<(String, bool)> = Vec::new();
     for (at, job) in jobs.iter().enumerate() {
         let Some(name) = name(job, job_file, selection, groupings) else { continue };
@@ -30,7 +30,7 @@ pub fn unanswered(
     asked.into_iter().filter(|(_, answered)| !answered).map(|(name, _)| name).collect()
 }
 
-/// What a job is part of the answer to; none if it was not asked for by itself.
+/// Returns the request to which a job belongs, or `None` if it was not asked for by itself.
 fn name(
     job: &Job,
     job_file: &str,
@@ -50,7 +50,7 @@ fn name(
     })
 }
 
-/// A frequency as it is written on the command line.
+/// Returns a frequency as it is written on the command line.
 fn word(frequency: Frequency) -> &'static str {
     match frequency {
         Frequency::Day => "day",

@@ -1,4 +1,4 @@
-//! Lists of EDP, completed.
+//! Tests of completing lists of EDP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::fixture::{Production, digests, job};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::SystemTime;
 
-/// What EDP would have written for January 1992.
+/// Returns the recipe that EDP would have written for January 1992.
 fn edp_recipe(production: &Production, grid: GridKind) -> Recipe {
     let inventory = production.inventory();
     let request = production.request(&inventory, Mode::Edp2024, vec![job(1, 0, grid, Frequency::Month)]);

@@ -1,46 +1,46 @@
-//! The dataset of one job: its outputs and the model variables they are made of.
+//! The dataset of one job: its outputs, and the model variables of which they are made.
 
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::{Frequency, GridKind};
 
-/// Why a grouping describes no dataset.
+/// The reason why a grouping does not describe a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatasetError {
-    /// No variables.
+    /// The grouping has no variables.
     #[error("the grouping '{grouping}' has no fields")]
     NoFields {
         /// Name of the grouping.
         grouping: String,
     },
-    /// The first part of granule names cannot be one.
+    /// The filename cannot be the first part of granule names.
     #[error("the grouping '{grouping}' has the filename '{filename}'; it must be a name without '/'")]
     Filename {
         /// Name of the grouping.
         grouping: String,
-        /// What it has.
+        /// The filename of the grouping.
         filename: String,
     },
-    /// What is to be renamed is not there, or what it becomes is there already.
+    /// A variable that is to be renamed does not exist, or its new name exists already.
     #[error("the grouping '{grouping}' renames {from} to {to}, but {why}; check variable_rename and fields")]
     Rename {
         /// Name of the grouping.
         grouping: String,
-        /// Old name.
+        /// Old name of the variable.
         from: String,
-        /// New name.
+        /// New name of the variable.
         to: String,
-        /// What is wrong.
+        /// Description of the problem.
         why: &'static str,
     },
-    /// A rotated output without a direction.
+    /// A rotated output has no direction.
     #[error(
         "the grouping '{grouping}' has components for {output}, but its field_orientations do not say whether it is zonal or meridional"
     )]
     Orientation {
         /// Name of the grouping.
         grouping: String,
-        /// The output.
+        /// Name of the output.
         output: String,
     },
 }
@@ -48,20 +48,20 @@ pub enum DatasetError {
 /// One variable of a granule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlannedVariable {
-    /// Name in the granule.
+    /// Name of the variable in the granule.
     pub(super) name: String,
-    /// Model variables: itself, or the x and the y component of a vector.
+    /// Model variables of which it is made: itself, or the x and the y component of a vector.
     pub(super) sources: Vec<String>,
 }
 
-/// What a grouping makes on a grid.
+/// The outputs of a grouping on a grid.
 #[derive(Debug)]
 pub(super) struct Dataset<'a> {
-    /// The grouping.
+    /// The grouping in the metadata.
     pub(super) grouping: &'a Grouping,
-    /// Whether vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
+    /// True if vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
     pub(super) rotates: bool,
-    /// Variables of the granule in file order, a renamed one last.
+    /// Variables of the granule in file order, with a renamed one last.
     pub(super) outputs: Vec<PlannedVariable>,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Dataset<'a> {
         Ok(Dataset { grouping, rotates: components.is_some(), outputs })
     }
 
-    /// All model variables, each once.
+    /// Returns all model variables, each once.
     pub(super) fn sources(&self) -> Vec<&str> {
         let mut sources: Vec<&str> = Vec::new();
         for source in self.outputs.iter().flat_map(|output| &output.sources) {
@@ -116,7 +116,7 @@ impl<'a> Dataset<'a> {
         sources
     }
 
-    /// First half of the `summary` attribute, every run of white space one blank.
+    /// Returns the first half of the `summary` attribute, with single blanks for any white space.
     pub(super) fn summary(&self, configuration: &Configuration, grid: GridKind, frequency: Frequency) -> String {
         let kind = match frequency {
             Frequency::Day => "daily-averaged",

@@ -1,5 +1,5 @@
-//! Times of results as their headers have them: held against the times that the configuration gives to their steps, and
-//! taken where a mean is of no calendar day or month, or where it is asked for.
+//! Times of results in their headers. They are compared with the times that the configuration gives to the steps, and
+//! they are used for means that are not of a calendar day or month, or if that is asked for.
 
 use super::few;
 use super::headers::{HeaderCache, HeaderSummary};
@@ -14,46 +14,46 @@ use jiff::civil::{DateTime, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Steps between the first and the last of a dataset of which the headers are read.
+/// Number of steps between the first and the last of a dataset whose headers are read.
 const BETWEEN: usize = 16;
 
-/// Whose times granules get.
+/// The source of the times of granules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DateSource {
-    /// The model's start and as many steps of the configured length. Headers that say otherwise are an error.
+    /// The model's start plus steps of the configured length. Headers that disagree are an error.
     #[default]
     Steps,
     /// The headers' `timeInterval`.
     Header,
 }
 
-/// What decides times.
+/// The rules by which times are determined.
 pub(super) struct DateRules<'a> {
     pub(super) mode: Mode,
     pub(super) frequency: Frequency,
     pub(super) configuration: &'a Configuration,
     pub(super) headers: &'a HeaderCache,
     pub(super) source: DateSource,
-    /// The job, for messages.
+    /// Name of the job in messages.
     pub(super) place: &'a str,
 }
 
 /// The times of the results of one job.
 #[derive(Debug, Default)]
 pub(super) struct ResultDates {
-    /// Seconds from the model's start: the beginning, where a header has one, and the end.
+    /// Seconds from the model's start to the beginning, if the header has one, and to the end.
     by_header: BTreeMap<u64, (Option<f64>, f64)>,
-    /// Whether the ends are the headers'.
+    /// True if the ends are those of the headers.
     ends: bool,
-    /// Whether the beginnings are the headers'.
+    /// True if the beginnings are those of the headers.
     starts: bool,
 }
 
 impl ResultDates {
-    /// The times of a step.
+    /// Returns the period of a step.
     ///
     /// # Errors
-    /// The time cannot be written, or is a mean over nothing.
+    /// Returns an error if a time is out of range, or if the period would be a mean over nothing.
     pub(super) fn period(&self, clocks: &DateRules<'_>, step: u64) -> Result<Period, CalendarError> {
         let DateRules { mode, frequency, configuration, .. } = *clocks;
         let (t0, model_end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
@@ -71,7 +71,7 @@ impl ResultDates {
         }
     }
 
-    /// Whether the date of a step is another than by the configuration.
+    /// Returns true if the time of a step differs from that of the configuration.
     pub(super) fn differs(&self, clocks: &DateRules<'_>, step: u64) -> bool {
         let configuration = clocks.configuration;
         let by_step = calendar::end_of_step(configuration.model_start, configuration.step_seconds, step);
@@ -81,11 +81,11 @@ impl ResultDates {
 }
 
 impl DateRules<'_> {
-    /// Holds the headers of some steps of each variable against the configuration, and reads those of all steps where the
-    /// times of granules are taken from them. Also gives what is odd.
+    /// Compares the headers of some steps of each variable with the configuration, and reads those of all steps if the
+    /// times of granules are taken from them. Returns the times, with warnings.
     ///
     /// # Errors
-    /// Headers contradict the configuration.
+    /// Returns an error if headers contradict the configuration.
     pub(super) fn dates(&self, records: &[StepInputs]) -> Result<(ResultDates, Vec<String>), Problem> {
         let mut warnings = Vec::new();
         let samples: Vec<(u64, &Pair)> = sampled(records.len()).flat_map(|at| pairs(&records[at])).collect();
@@ -145,7 +145,7 @@ impl DateRules<'_> {
         Ok((dates, warnings))
     }
 
-    /// Takes the times of all steps from the header of the first of their inputs.
+    /// Takes the time of each step from the header of the first of its inputs.
     fn read_all(&self, records: &[StepInputs], dates: &mut ResultDates) -> Result<(), Problem> {
         let firsts: Vec<(u64, &Pair)> = records.iter().filter_map(|record| pairs(record).next()).collect();
         self.headers.load(firsts.iter().map(|(_, pair)| *pair));
@@ -165,14 +165,14 @@ impl DateRules<'_> {
         }
     }
 
-    /// How the time of a header fits to its step; none if it has none.
+    /// Compares the time of a header with that of its step. Returns `None` if the header has no time.
     fn clock(&self, step: u64, header: &HeaderSummary) -> Option<ClockComparison> {
         let seconds = self.configuration.step_seconds;
         let by_step = i64::try_from(step).ok()?.checked_mul(seconds)?;
         header.interval.last().map(|end| calendar::compare_clocks(by_step, seconds, *end))
     }
 
-    /// Length in days of a mean that is of no calendar unit by its header; none if it is.
+    /// Returns the length in days of a mean that is not of a calendar day or month by its header; `None` if it is.
     fn is_no_unit(&self, step: u64, header: &HeaderSummary, by_header: bool) -> Option<f64> {
         let [first, last] = header.interval[..] else { return None };
         let Configuration { model_start, model_end, step_seconds, .. } = *self.configuration;
@@ -192,7 +192,8 @@ impl DateRules<'_> {
                     .ok()?;
             unit.end.duration_since(unit.start).as_secs_f64() / 86_400.0
         });
-        // Starts of real headers are late by a step or by a day and a half; a mean of five days is of no day all the same.
+        // Starts in real headers are late by a step, or by a day and a half. A mean of five days is nevertheless not of
+        // a day.
         let is_as_long = (0.5..1.5).contains(&(days / unit)) || first <= step_seconds as f64;
         ((!is_end_of_unit && end != model_end) || !is_as_long).then_some(days)
     }
@@ -212,20 +213,21 @@ impl DateRules<'_> {
     }
 }
 
-/// Indices of the first, the last and at most [`BETWEEN`] evenly spaced elements between them, of `count` elements.
+/// Returns the indices of the first, the last and at most [`BETWEEN`] evenly spaced elements between them, of `count`
+/// elements.
 fn sampled(count: usize) -> impl Iterator<Item = usize> {
     let most = (BETWEEN + 2).min(count);
     (0..most).map(move |at| if most < 2 { 0 } else { at * (count - 1) / (most - 1) })
 }
 
-/// The first pair of each input of a record, each once.
+/// Returns the first pair of each input of a record, each once.
 fn pairs(record: &StepInputs) -> impl Iterator<Item = (u64, &Pair)> {
     let mut seen = BTreeSet::new();
     let firsts = record.inputs.iter().flatten().flatten().filter_map(|found| found.pairs.first());
     firsts.filter(move |pair| seen.insert(pair.meta.as_str())).map(|pair| (record.step, pair))
 }
 
-/// The time that lies `seconds` after another, rounded to whole seconds.
+/// Returns the time that is `seconds` after another, rounded to whole seconds.
 fn after(time: DateTime, seconds: f64) -> Option<DateTime> {
     let seconds = seconds.round();
     (seconds.abs() < 1e15).then(|| time.checked_add(SignedDuration::from_secs(seconds as i64)).ok())?
@@ -242,7 +244,7 @@ mod tests {
 
     const HOUR: f64 = 3600.0;
 
-    /// A production whose headers have intervals in hours.
+    /// Makes a production whose headers have intervals in hours.
     fn production(word: &str, intervals: &[(u64, &[f64])]) -> Production {
         let production = Production::new(word, &[], &[]);
         for (step, interval) in intervals {
@@ -274,7 +276,7 @@ mod tests {
 
     #[test]
     fn headers_that_agree_change_nothing() {
-        // as in the state estimate: the first start is a step late, another one a day and a half
+        // as in the state estimate: the first start is late by a step, another one by a day and a half
         let production = production(
             "mon_mean",
             &[(732, &[1.0, 732.0]), (1428, &[732.0, 1428.0]), (2172, &[1464.0, 2172.0]), (227_904, &[1.0, 227_904.0])],

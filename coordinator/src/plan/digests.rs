@@ -1,8 +1,8 @@
-//! SHA-256 of the inputs of a plan, for `plan --digests`: recorded in the recipes, they become part of the ids, so that an
-//! id stands for the content of the inputs and not only for their names.
+//! SHA-256 digests of the inputs of a plan, for `plan --digests`. They are recorded in the recipes and become part of
+//! the ids, so that an id stands for the content of the inputs and not only for their names.
 //!
-//! A digest comes from a file `SHA256SUMS` beside the input or in the source root, from the checksum that S3 keeps of the
-//! object, or from reading the input once. Workers compare all of them with what they read.
+//! A digest comes from a file `SHA256SUMS` beside the input or in the source root, from the checksum that S3 keeps with
+//! the object, or from reading the input once. Workers compare all of them with what they read.
 
 use super::{Note, few};
 use edp_files::ReadAt;
@@ -19,85 +19,86 @@ use std::thread;
 /// Name of the files with digests, as `sha256sum` writes them.
 const SUMS: &str = "SHA256SUMS";
 
-/// Largest such file, in bytes: of a few million lines.
+/// Largest size in bytes of such a file, enough for a few million lines.
 const MAX_SUMS: u64 = 1 << 30;
 
-/// Objects that are looked at or read at once. One that is read is in memory.
+/// Number of objects that are inspected or read at once. An object that is read is in memory as a whole.
 const OBJECTS_AT_ONCE: usize = 4;
 
-/// Why the digests of inputs cannot be recorded.
+/// The reason why the digests of inputs cannot be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum InputDigestError {
     /// An input, or a file of digests, cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A location of a recipe.
+    /// The location of an input cannot be understood.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// A recipe.
+    /// A recipe cannot be used.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// A line of a file of digests.
+    /// A line of a file of digests is malformed.
     #[error("{file}: line {line}: no digest and name as `sha256sum` writes them; correct the file or take it away")]
     Sums {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// Reading an input failed.
+    /// Reading an input has failed.
     #[error("{path}: {source}")]
     Read {
-        /// The input.
+        /// Path of the input.
         path: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// An input was changed after it was listed.
     #[error("{path}: it {difference}: it was changed meanwhile; plan again")]
     Changed {
-        /// The input.
+        /// Path of the input.
         path: String,
-        /// What differs.
+        /// Description of the difference.
         difference: String,
     },
-    /// Inputs whose digest cannot be found.
+    /// The digests of some inputs cannot be determined.
     #[error("the SHA-256 of {count} inputs cannot be found: {first}; --keep-going leaves their granules out")]
     Inputs {
-        /// How many.
+        /// Number of these inputs.
         count: usize,
-        /// What is wrong with the first.
+        /// The error about the first of them.
         first: String,
     },
 }
 
-/// The digests of inputs that are known. A growing run is planned again and again: what was read once is not read again
+/// The known digests of inputs. A growing run is planned repeatedly: an input that was read once is not read again
 /// until it changes.
 #[derive(Debug)]
 pub struct InputDigests {
     stores: Stores,
     known: HashMap<String, (Version, Digest)>,
-    /// By directory: what its file of digests says, by path below it; nothing if there is none.
+    /// The content of each directory's file of digests, by path below the directory; `None` if there is no such file.
     sums: HashMap<String, Option<BTreeMap<String, Digest>>>,
 }
 
-/// An input whose digest is to be found.
+/// An input whose digest is to be determined.
 struct PendingDigest {
     path: String,
     version: Version,
 }
 
 impl InputDigests {
-    /// Nothing is known yet.
+    /// Makes an empty set of digests.
     pub fn new(stores: &Stores) -> InputDigests {
         InputDigests { stores: stores.clone(), known: HashMap::new(), sums: HashMap::new() }
     }
 
-    /// Records the digests of the inputs of all recipes in them, and gives them the ids that follow from it. With
-    /// `keep_going`, recipes of inputs that cannot be read are left out, which a note says.
+    /// Records the digests of the inputs of all recipes, and updates the recipes' ids. With `keep_going`, recipes whose
+    /// inputs cannot be read are removed, which a note says.
     ///
     /// # Errors
-    /// An input cannot be read, or was changed after it was listed; a file of digests cannot be understood.
+    /// Returns an error if an input cannot be read or was changed after it was listed, or if a file of digests is
+    /// malformed.
     pub fn record(&mut self, recipes: &mut Vec<Recipe>, keep_going: bool) -> Result<Vec<Note>, InputDigestError> {
         let wanted = self.wanted(recipes)?;
         let failed = self.read(wanted);
@@ -117,7 +118,7 @@ impl InputDigests {
         Ok(notes)
     }
 
-    /// The inputs of recipes whose digest is neither known nor in a file of digests, each once.
+    /// Returns the inputs of recipes whose digest is neither known nor in a file of digests, each once.
     fn wanted(&mut self, recipes: &[Recipe]) -> Result<Vec<PendingDigest>, InputDigestError> {
         let mut wanted = BTreeMap::new();
         for recipe in recipes {
@@ -138,7 +139,7 @@ impl InputDigests {
         Ok(wanted.into_iter().map(|(path, version)| PendingDigest { path, version }).collect())
     }
 
-    /// What the files of digests in the source root and in the directories below it say of an input.
+    /// Returns the digest of an input in the files of digests in the source root and in the directories below it.
     fn listed(&mut self, root: &str, below: &str) -> Result<Option<Digest>, InputDigestError> {
         let ends = below.match_indices('/').map(|(at, _)| at + 1);
         for end in std::iter::once(0).chain(ends) {
@@ -155,7 +156,7 @@ impl InputDigests {
         Ok(None)
     }
 
-    /// The file of digests of a directory; none if there is none.
+    /// Reads the file of digests of a directory. Returns `None` if there is none.
     fn sums_of(&self, directory: &str) -> Result<Option<BTreeMap<String, Digest>>, InputDigestError> {
         let file = format!("{directory}{SUMS}");
         let at: Location = file.parse()?;
@@ -166,7 +167,7 @@ impl InputDigests {
         }
     }
 
-    /// Finds the digests of inputs: on S3 by the checksum that is kept there, else by reading. Gives what failed.
+    /// Determines the digests of inputs: on S3 by the checksum that is kept there, else by reading. Returns the errors.
     fn read(&mut self, wanted: Vec<PendingDigest>) -> BTreeMap<String, InputDigestError> {
         let is_object = |wanted: &PendingDigest| wanted.path.starts_with("s3://");
         let (objects, files): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_object);
@@ -183,7 +184,7 @@ impl InputDigests {
         failed
     }
 
-    /// Writes what is known into recipes.
+    /// Writes the known digests into recipes.
     fn enter(&self, recipes: &mut [Recipe]) -> Result<(), InputDigestError> {
         for recipe in recipes {
             let mut found = Vec::new();
@@ -208,12 +209,12 @@ fn unknown(path: &str) -> InputDigestError {
     InputDigestError::Read { path: path.into(), source }
 }
 
-/// All input files of a recipe.
+/// Returns all input files of a recipe.
 fn inputs(recipe: &Recipe) -> impl Iterator<Item = &str> {
     recipe.variables.values().flatten().flatten().map(String::as_str)
 }
 
-/// The digests of inputs, several at once.
+/// Determines the digests of inputs, several at once.
 fn digests(
     stores: &Stores,
     wanted: Vec<PendingDigest>,
@@ -239,7 +240,7 @@ fn digests(
     wanted.into_iter().zip(found.into_iter().map(|(_, digest)| digest)).collect()
 }
 
-/// The digest of one input of a version.
+/// Determines the digest of one input, which must be of this version.
 fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, InputDigestError> {
     let at: Location = path.parse()?;
     let changed = |difference| InputDigestError::Changed { path: path.into(), difference };
@@ -261,7 +262,7 @@ fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, Inpu
     version.difference(&found).map_or(Ok(digest), |difference| Err(changed(difference)))
 }
 
-/// A file from its beginning to its end.
+/// Reads a file from its beginning to its end.
 struct SequentialReader<'a> {
     file: &'a dyn ReadAt,
     at: u64,
@@ -277,8 +278,8 @@ impl Read for SequentialReader<'_> {
     }
 }
 
-/// Reads the lines of `sha256sum`: a digest, a blank, a blank or `*`, a name; a backslash at the beginning says that the
-/// name has escapes.
+/// Parses the lines of `sha256sum`: a digest, a blank, a blank or `*`, and a name. A backslash at the beginning says
+/// that the name has escapes.
 fn parse_sums(file: &str, text: &[u8]) -> Result<BTreeMap<String, Digest>, InputDigestError> {
     let mut sums = BTreeMap::new();
     for (line, number) in text.split(|byte| *byte == b'\n').zip(1..) {
@@ -343,7 +344,7 @@ mod tests {
             assert_ne!(recipe.plan().unwrap().id, before.plan().unwrap().id);
             assert!(recipe.plan().unwrap().inputs.values().all(|version| version.sha256.is_some()));
         }
-        // What is known is not read again, what has changed is.
+        // A known digest is not determined again, unless the input has changed.
         let path = production.root.path().join(DATA);
         let file = fs::File::options().write(true).open(&path).unwrap();
         let known = file.metadata().unwrap().modified().unwrap();

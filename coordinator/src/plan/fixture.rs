@@ -79,7 +79,7 @@ pub(crate) fn velocity() -> Grouping {
     }
 }
 
-/// Results of a run in a directory of their own, and what is needed to plan with them.
+/// Results of a run in a directory of their own, with what is needed to plan.
 pub(crate) struct Production {
     pub(crate) root: tempfile::TempDir,
     pub(crate) configuration: Configuration,
@@ -88,7 +88,7 @@ pub(crate) struct Production {
 }
 
 impl Production {
-    /// Writes the pairs of the variables, all under one period word, at the steps.
+    /// Writes the pairs of the variables at the steps, all with one word for the period.
     pub(crate) fn new(word: &str, variables: &[&str], steps: &[u64]) -> Production {
         let groupings = vec![height(), velocity()];
         let production = Production {
@@ -117,7 +117,7 @@ impl Production {
         fs::write(format!("{stem}.meta"), HEADER).unwrap();
     }
 
-    /// Writes a pair whose header has more than the shape.
+    /// Writes a pair whose header has more entries than the shape.
     pub(crate) fn write_header(&self, word: &str, variable: &str, step: u64, more: &str) {
         self.write(word, variable, step);
         fs::write(format!("{}.meta", self.stem(word, variable, step)), format!("{HEADER}{more}")).unwrap();
@@ -168,7 +168,7 @@ pub(crate) fn digests() -> Digests {
     }
 }
 
-/// All steps of a grouping.
+/// Returns a job for all steps of a grouping.
 pub(crate) fn job(line: usize, grouping: usize, grid: GridKind, frequency: Frequency) -> Job {
     Job { line, grouping, grid, frequency, steps: Steps::All }
 }

@@ -1,8 +1,9 @@
-//! Results of a model that is still running: which pairs are whole.
+//! Results of a model that is still running: detection of pairs that are complete.
 //!
-//! Models write a file piece by piece and in any order, so neither its name nor its size alone says that it is complete.
-//! A pair on disk is taken when the size of its `.data` file is what its `.meta` file says, and neither file has changed
-//! from one scan to the next. Objects on S3 appear only when they are whole. No `.data` file is opened.
+//! Models write a file piece by piece and in any order, so neither its name nor its size alone shows that it is
+//! complete. A pair on disk is accepted when the size of its `.data` file is that which its `.meta` file gives, and
+//! neither file has changed between two scans. Objects on S3 appear only when they are complete. No `.data` file is
+//! opened.
 
 use super::inventory::{Inventory, Pair};
 use edp_engine::mds::{Header, MAX_HEADER};
@@ -14,26 +15,27 @@ use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
 use std::io::Read as _;
 use std::time::SystemTime;
 
-/// What is known from earlier scans. Some 20 bytes for each pair: paths are kept as hashes.
+/// Knowledge from earlier scans. It takes some 20 bytes for each pair, since paths are kept as hashes.
 #[derive(Debug, Default)]
 pub struct Growth {
-    /// Pairs that were whole, with their sizes.
+    /// Hashes of pairs that were complete, including their sizes.
     whole: HashSet<u64>,
     /// The other pairs, as they were at the last scan.
     growing: HashMap<u64, PairStamp>,
     hasher: RandomState,
 }
 
-/// Sizes and times of both files of a pair.
+/// Sizes and modification times of both files of a pair.
 type PairStamp = [(u64, Option<SystemTime>); 2];
 
 impl Growth {
-    /// Takes out of an inventory what is not whole yet. Says whether any pair is new or has changed since the last scan.
+    /// Removes what is not complete yet from an inventory. Returns true if any pair is new or has changed since the
+    /// last scan.
     pub fn sift(&mut self, inventory: &mut Inventory) -> bool {
         let mut growing = HashMap::new();
         let mut changed = false;
         inventory.retain(|pairs| {
-            // All are looked at, so that all are known at the next scan.
+            // All pairs are inspected, so that all are known at the next scan.
             let new = pairs.iter().filter(|pair| !self.is_whole(pair, &mut growing, &mut changed));
             new.count() == 0
         });
@@ -41,7 +43,7 @@ impl Growth {
         changed
     }
 
-    /// Whether a pair is whole.
+    /// Returns true if a pair is complete.
     fn is_whole(&mut self, pair: &Pair, growing: &mut HashMap<u64, PairStamp>, changed: &mut bool) -> bool {
         let whole = self.hash(|state| (&pair.data, pair.data_version.size, pair.meta_version.size).hash(state));
         if self.whole.contains(&whole) {
@@ -69,14 +71,14 @@ impl Growth {
     }
 }
 
-/// How a pair looks now, if it has not changed since it was scanned.
+/// Returns the present sizes and times of a pair, if it has not changed since it was scanned.
 fn stamp(pair: &Pair) -> Option<PairStamp> {
     let look = |path: &str| fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()));
     let stamp = [look(&pair.data)?, look(&pair.meta)?];
     (stamp[0].0 == pair.data_version.size && stamp[1].0 == pair.meta_version.size).then_some(stamp)
 }
 
-/// Whether the `.data` file is as large as the `.meta` file says.
+/// Returns true if the `.data` file has the size that the `.meta` file gives.
 fn fits(pair: &Pair) -> bool {
     let mut text = Vec::new();
     let limit = MAX_HEADER as u64 + 1;
@@ -95,7 +97,7 @@ mod tests {
         " nDims = [ 2 ];\n dimList = [ 2, 1, 2, 26, 1, 26 ];\n dataprec = [ 'float32' ];\n nrecords = [ 1 ];\n";
     const WHOLE: usize = 2 * 26 * 4;
 
-    /// Steps that a scan finds whole, and whether it saw anything new.
+    /// Returns the steps that a scan finds complete, and true if anything was new.
     fn scan(root: &Path, growth: &mut Growth) -> (Vec<u64>, bool) {
         let (mut inventory, _) = Inventory::scan(root, "").unwrap();
         let changed = growth.sift(&mut inventory);
@@ -124,7 +126,7 @@ mod tests {
         write(2, "data", &[0; WHOLE]);
         assert_eq!(scan(root.path(), &mut growth), (vec![1], true), "just written");
         assert_eq!(scan(root.path(), &mut growth), (vec![1, 2], false));
-        // Written to in place, with the size that it had: it has not come to rest.
+        // Rewritten in place with the same size: it has not come to rest.
         write(4, "meta", META.as_bytes());
         write(4, "data", &[0; WHOLE]);
         assert!(scan(root.path(), &mut growth).1);

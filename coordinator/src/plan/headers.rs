@@ -1,4 +1,4 @@
-//! Headers of results, read when a plan needs them and kept for the next one.
+//! Headers of results, which are read when a plan needs them and kept for the next one.
 
 use super::inventory::Pair;
 use edp_engine::mds::{Header, MAX_HEADER};
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Headers that are read at once: they wait for the store or the disk, not for the processor.
+/// Number of headers that are read at once. Reading waits for the store or the disk, not for the processor.
 const AT_ONCE: usize = 8;
 
-/// What a plan wants to know of a header.
+/// The entries of a header that a plan uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeaderSummary {
     /// Names of the fields.
@@ -23,7 +23,7 @@ pub struct HeaderSummary {
 }
 
 impl HeaderSummary {
-    /// The period word that the interval speaks of, if it does: for files whose names have none.
+    /// Returns the word for the period that the interval indicates, if it does, for files whose names have none.
     pub fn period_word(&self) -> Option<&'static str> {
         const DAY: f64 = 86_400.0;
         match self.interval[..] {
@@ -39,7 +39,7 @@ impl HeaderSummary {
     }
 }
 
-/// A header, or why it cannot be read, as of a version of its file.
+/// A header, or the reason why it cannot be read, for a version of its file.
 type KnownHeader = (Version, Result<Arc<HeaderSummary>, Arc<str>>);
 
 /// The headers of results that were read.
@@ -50,15 +50,15 @@ pub struct HeaderCache {
 }
 
 impl HeaderCache {
-    /// None is read yet.
+    /// Makes an empty cache.
     pub fn new(stores: &Stores) -> HeaderCache {
         HeaderCache { stores: stores.clone(), known: Mutex::default() }
     }
 
-    /// The header of a pair.
+    /// Returns the header of a pair.
     ///
     /// # Errors
-    /// Why it cannot be read, with its name.
+    /// Returns the reason why it cannot be read, with its name.
     pub fn of(&self, pair: &Pair) -> Result<Arc<HeaderSummary>, Arc<str>> {
         if let Some((version, told)) = self.known().get(&pair.meta)
             && *version == pair.meta_version
@@ -81,7 +81,7 @@ impl HeaderCache {
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(pair) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let _ = self.of(pair); // an error is known now, too
+                let _ = self.of(pair); // an error is known from now on as well
             }
         };
         thread::scope(|scope| (0..AT_ONCE.min(unknown.len())).for_each(|_| drop(scope.spawn(work))));
@@ -97,7 +97,7 @@ impl HeaderCache {
         read().map(Arc::new).map_err(|error: String| error.into())
     }
 
-    /// Each entry is true by itself, so a panic elsewhere spoils nothing.
+    /// Each entry is valid by itself, so a panic elsewhere does no harm.
     fn known(&self) -> MutexGuard<'_, HashMap<String, KnownHeader>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

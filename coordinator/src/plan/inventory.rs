@@ -1,7 +1,8 @@
-//! What a model run has left on disk: the files of each series of results by step, and the variables in them.
+//! The inventory of what a model run has left: the files of each series of results by step, and the variables in them.
 //!
-//! A series is named `<variable>_<period word>` as a rule. A variable without files of its own name may be in a series of
-//! another name, among others or alone: which, the headers say, of which [`Inventory::learn`] reads as few as it needs.
+//! A series is named `<variable>_<period word>` as a rule. A variable without files of its own name may be in a series
+//! of another name, alone or with other variables. The headers tell which one; [`Inventory::learn`] reads as few of
+//! them as it needs.
 
 use super::headers::HeaderCache;
 use super::scan::Scan;
@@ -17,34 +18,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Why there is no inventory.
+/// The reason why there is no inventory.
 #[derive(Debug, thiserror::Error)]
 pub enum InventoryError {
     /// The root cannot be listed.
     #[error("{}: {source}; give the root directory of the model results", root.display())]
     Root {
-        /// The root.
+        /// Path of the root.
         root: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The objects below the root cannot be listed.
     #[error("{0}")]
     Store(#[source] StoreError),
-    /// The root cannot be written into a task list.
+    /// The path of the root cannot be written into a task list.
     #[error("{}: the path is not UTF-8 text, which task lists need", .0.display())]
     NotUtf8(PathBuf),
 }
 
-/// One variable at one step is there more than once.
+/// The error of a variable that exists more than once at one step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} at step {step} is there more than once: {}; keep one of them below the source root", paths.join(" and "))]
 pub struct Twice {
-    /// The variable.
+    /// Name of the variable.
     pub variable: String,
-    /// The model step.
+    /// Number of the model step.
     pub step: u64,
-    /// The `.data` files.
+    /// Paths of the `.data` files.
     pub paths: Vec<String>,
 }
 
@@ -66,32 +67,32 @@ pub struct Pair {
 pub struct InputFiles {
     /// One pair, or those of all pieces of the array, in the order of their numbers.
     pub pairs: Vec<Pair>,
-    /// Period word, such as `mon_mean`.
+    /// Word for the period, such as `mon_mean`.
     pub word: &'static str,
-    /// Whether the files have the name of the variable; else its record is found by its name in their headers.
+    /// True if the files are named after the variable. Otherwise its record is found by its name in their headers.
     pub own: bool,
 }
 
-/// All results below a root. A million files take about 100 MB: paths are put together only when asked for.
+/// All results below a root. A million files take about 100 MB, since paths are put together only when they are needed.
 #[derive(Debug, Default)]
 pub struct Inventory {
     variables: BTreeMap<String, BTreeMap<&'static str, Series>>,
-    /// Variables in files of other names, and where: only those that were looked for.
+    /// Variables in files of other names, with these files, for the variables that were looked for.
     elsewhere: BTreeMap<String, Vec<FieldSeries>>,
-    /// Variables that were looked for there, with the period words.
+    /// Variables that were looked for in files of other names, with the words for periods.
     looked_for: BTreeSet<(String, Vec<String>)>,
     files: usize,
     seen: usize,
 }
 
-/// Stands for the period word in series whose names have none.
+/// The word for the period of series whose names have none.
 const NO_WORD: &str = "";
 
-/// The results of one name under one period word.
+/// The results of one name under one word for the period.
 #[derive(Debug, Default)]
 struct Series {
     pairs: BTreeMap<u64, Place>,
-    /// Steps found again, and where; seldom.
+    /// Steps that were found again, with their places. There are few of these.
     again: BTreeMap<u64, Vec<Place>>,
 }
 
@@ -106,7 +107,7 @@ struct Place {
 enum StepFiles {
     /// The whole array in one file.
     Whole(FilePair),
-    /// Its pieces by their numbers, as the model writes it without `useSingleCpuIO`.
+    /// The pieces by their numbers, as the model writes them without `useSingleCpuIO`.
     Pieces(BTreeMap<[u32; 2], FilePair>),
 }
 
@@ -117,14 +118,14 @@ pub(super) struct FilePair {
     pub(super) meta: FileVersion,
 }
 
-/// What is known of one file of a pair.
+/// Size and version of one file of a pair.
 #[derive(Debug, Clone)]
 pub(super) struct FileVersion {
     pub(super) size: u64,
     pub(super) seen: Seen,
 }
 
-/// What tells versions of a file of one size apart.
+/// A property that tells versions of a file of the same size apart.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     /// Time of the last modification of a local file.
@@ -133,17 +134,17 @@ pub(super) enum Seen {
     Tagged(Box<str>),
 }
 
-/// StepFiles that are alike, so that the header of one tells what is in all of them: directory, size of the `.data` and of
-/// the `.meta` file, number of pieces.
+/// Properties of files that are alike, so that the header of one tells what is in all of them: directory, size of the
+/// `.data` and of the `.meta` file, and number of pieces.
 type FilePattern = (Arc<str>, u64, u64, usize);
 
-/// A series with a variable in it that is not its name.
+/// A series that contains a variable other than the one in its name.
 #[derive(Debug)]
 struct FieldSeries {
     name: String,
-    /// The period word in its name, or [`NO_WORD`].
+    /// The word for the period in its name, or [`NO_WORD`].
     key: &'static str,
-    /// The files that have the variable, and the period word that they stand for.
+    /// The files that contain the variable, with the word for the period that they stand for.
     patterns: Vec<(FilePattern, &'static str)>,
 }
 
@@ -157,7 +158,7 @@ impl FileVersion {
 }
 
 impl Place {
-    /// The path without `.data` and `.meta`.
+    /// Returns the path without `.data` and `.meta`.
     fn stem(&self, name: &str, word: &str, step: u64, piece: Option<[u32; 2]>) -> String {
         let series = if word == NO_WORD { name.to_owned() } else { format!("{name}_{word}") };
         let piece = piece.map(|[x, y]| format!(".{x:03}.{y:03}")).unwrap_or_default();
@@ -180,7 +181,7 @@ impl Place {
         }
     }
 
-    /// Number of pairs.
+    /// Number of pairs at this place.
     fn count(&self) -> usize {
         match &self.files {
             StepFiles::Whole(_) => 1,
@@ -198,7 +199,7 @@ impl Place {
     }
 }
 
-/// The variable and the period word that the name of a result speaks of.
+/// Returns the variable and the word for the period in the name of a result.
 fn series_of<'a>(name: &ResultName<'a>) -> Option<(&'a str, &'static str)> {
     let (variable, word) = split_period(name.series).unwrap_or((name.series, NO_WORD));
     (!variable.is_empty()).then_some((variable, word))
@@ -209,10 +210,10 @@ pub(super) fn join(directory: &str, name: &str) -> String {
 }
 
 impl Inventory {
-    /// Looks for results at a location, local or on S3; see [`Inventory::scan`].
+    /// Finds results at a location, local or on S3; see [`Inventory::scan`].
     ///
     /// # Errors
-    /// The root is not there or cannot be listed. On S3, what is not there is empty.
+    /// Returns an error if the root does not exist or cannot be listed. On S3, a root that does not exist is empty.
     pub fn of(
         root: &Location,
         version: &str,
@@ -235,16 +236,17 @@ impl Inventory {
         Ok(scan.end())
     }
 
-    /// Looks for results below `root`, in directories whose path (the root as given, and what is below it) has the
-    /// version in it, see `is_of_version`; an empty version takes them all. Nothing is opened.
+    /// Finds results below `root`, in directories whose path (the root as given, and the part below it) contains the
+    /// version, see `is_of_version`. An empty version accepts all directories. No file is opened.
     ///
     /// # Errors
-    /// The root is not there or cannot be listed. A directory below it that cannot be is a note of severity error.
+    /// Returns an error if the root does not exist or cannot be listed. For a directory below it that cannot be listed,
+    /// there is a note of severity error.
     pub fn scan(root: &Path, version: &str) -> Result<(Inventory, Vec<Note>), InventoryError> {
         Inventory::scan_as(root, version, Mode::Corrected)
     }
 
-    /// The same, by the rule of a mode for what is of a version.
+    /// Finds results as [`Inventory::scan`] does, by a mode's rule for what belongs to a version.
     fn scan_as(root: &Path, version: &str, mode: Mode) -> Result<(Inventory, Vec<Note>), InventoryError> {
         let text = root.to_str().ok_or_else(|| InventoryError::NotUtf8(root.into()))?;
         let trimmed = text.trim_end_matches('/');
@@ -256,16 +258,16 @@ impl Inventory {
         };
         let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
-        // Sockets and the like are no business of ours, unless they have the name of a result.
+        // Sockets and the like are of no interest, unless they have the name of a result.
         let concerns = |skipped: &&local::Skipped| match skipped {
             local::Skipped::NoFile { path, .. } => {
                 path.file_name().and_then(|name| ResultName::parse(name.to_str()?)).is_some()
             }
             _ => true,
         };
-        // What could not be seen may hold results: a plan without them would leave variables out.
+        // A directory that cannot be listed may contain results: a plan without them would leave variables out.
         let note = |skipped: &local::Skipped| match skipped {
-            // A link that leads nowhere, or to itself, holds none.
+            // A link whose target does not exist, or that leads to itself, has no results.
             local::Skipped::Unreadable { path, .. } if !path.is_symlink() => Note::error(skipped.to_string()),
             _ => Note::warning(skipped.to_string()),
         };
@@ -285,7 +287,7 @@ impl Inventory {
         self.seen
     }
 
-    /// Names of the series that are in pieces.
+    /// Returns the names of the series that are in pieces.
     pub(super) fn in_pieces(&self) -> Vec<String> {
         let is_in_pieces = |place: &Place| matches!(place.files, StepFiles::Pieces(_));
         let all = self
@@ -301,23 +303,23 @@ impl Inventory {
         self.seen += 1;
     }
 
-    /// Names of series and their period words, by name.
+    /// Returns the names of series and their words for the period, by name.
     pub fn series(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.variables.iter().flat_map(|(variable, words)| words.keys().map(|word| (variable.as_str(), *word)))
     }
 
-    /// Steps at which a variable has files under any of the period words.
+    /// Returns the steps at which a variable has files under any of these words for the period.
     pub fn steps(&self, variable: &str, words: &[&str]) -> BTreeSet<u64> {
         let own = self.places(variable, words).flat_map(|(_, series)| series.pairs.keys().copied());
         let others = self.streams(variable, words).map(|(step, ..)| step);
         own.chain(others).collect()
     }
 
-    /// The files of a variable at a step, under whichever of the period words they are: those of its own name, else those
-    /// that have it in them as far as is known, see [`Inventory::learn`].
+    /// Returns the files of a variable at a step, under any of these words for the period: those that are named after
+    /// it, else those that contain it as far as is known, see [`Inventory::learn`].
     ///
     /// # Errors
-    /// It is there more than once.
+    /// Returns an error if there is more than one.
     pub fn find(&self, variable: &str, words: &[&str], step: u64) -> Result<Option<InputFiles>, Twice> {
         let mut found = Vec::new();
         for (word, series) in self.places(variable, words) {
@@ -340,8 +342,8 @@ impl Inventory {
         Ok(found.pop())
     }
 
-    /// Finds out in which files of other names variables are that have none of their own at steps at which another of
-    /// them has. Reads the header of one of all files that are alike, and none if nothing is missing.
+    /// Finds the files of other names that contain variables which lack files of their own at steps where another
+    /// variable has them. Reads the header of one file of all that are alike, and none if nothing is missing.
     pub fn learn(&mut self, wanted: &[&str], words: &[&str], headers: &HeaderCache) -> Vec<Note> {
         let looked_for = |variable: &str| (variable.to_owned(), words.iter().map(|word| (*word).to_owned()).collect());
         let own = |variable: &str| -> BTreeSet<u64> {
@@ -358,7 +360,7 @@ impl Inventory {
         if missing.is_empty() {
             return Vec::new();
         }
-        // Of files that are alike the one in the middle: at the ends of a run periods may be cut short.
+        // Of files that are alike, the one in the middle: at the ends of a run periods may be cut short.
         let mut samples: Vec<(&str, &'static str, FilePattern, Pair)> = Vec::new();
         for (name, series) in &self.variables {
             for (word, series) in series.iter().filter(|(word, _)| **word == NO_WORD || words.contains(*word)) {
@@ -429,12 +431,13 @@ impl Inventory {
         notes
     }
 
-    /// Takes out the results that are not to be kept.
+    /// Removes the results for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&[Pair]) -> bool) {
         let mut taken = 0;
         for (variable, words) in &mut self.variables {
             for (word, series) in &mut *words {
-                // The model writes the pieces of a step one by one; a step with fewer than others has not all of them.
+                // The model writes the pieces of a step one by one; a step with fewer pieces than others is not
+                // complete.
                 let most = series.pairs.values().map(Place::count).max().unwrap_or(0);
                 let mut keeps = |step: u64, place: &Place| {
                     let in_pieces = matches!(place.files, StepFiles::Pieces(_));
@@ -467,7 +470,7 @@ impl Inventory {
         series.filter(|(word, _)| words.contains(*word)).map(|(word, series)| (*word, series))
     }
 
-    /// Steps, period words and places of a variable in files of other names.
+    /// Returns steps, words for the period and places of a variable in files of other names.
     fn streams(
         &self,
         variable: &str,
@@ -488,7 +491,7 @@ impl Inventory {
         })
     }
 
-    /// Takes a pair in. Says whether it was passed over, because the whole array is there as well.
+    /// Adds a pair. Returns true if it was passed over, because the whole array exists as well.
     pub(super) fn add(&mut self, name: &ResultName<'_>, directory: Arc<str>, both: FilePair) -> bool {
         let Some((variable, word)) = series_of(name) else { return false };
         self.files += 2;
@@ -528,7 +531,7 @@ impl Inventory {
         let real = |place: &Place| {
             std::fs::canonicalize(format!("{}.data", place.stem(variable, word, name.step, name.piece))).ok()
         };
-        // one file that links show twice is not a contradiction
+        // one file that appears twice because of links is not a contradiction
         let (a, b) = (real(first), real(&place));
         if a.is_none() || a != b {
             series.again.entry(name.step).or_default().push(place);

@@ -107,7 +107,7 @@ fn missing_halves_are_reported_and_left_out() {
     let root = tree(&["d/SSH_mon_mean.0000000003"]);
     write(root.path(), "d/SSH_mon_mean.0000000001.data", 8);
     write(root.path(), "d/SSH_mon_mean.0000000002.meta", 8);
-    // halves in different directories are no pair
+    // halves in different directories are not a pair
     write(root.path(), "e/SSH_mon_mean.0000000001.meta", 8);
     let (inventory, notes) = scan(&root, "");
     assert_eq!(inventory.steps("SSH", &["mon_mean"]), BTreeSet::from([3]));
@@ -166,7 +166,7 @@ fn what_cannot_be_listed_is_a_note_and_a_root_that_cannot_is_an_error() {
     assert!(error.contains("none") && error.contains("root directory"), "{error}");
 }
 
-/// A header of fields in an interval.
+/// Returns a header of fields in an interval.
 fn header(fields: &[&str], interval: &str) -> String {
     let names: String = fields.iter().map(|field| format!("'{field:8}' ")).collect();
     format!(
@@ -189,7 +189,7 @@ fn variables_are_found_in_files_of_other_names() {
         write_stream(&root, &format!("a/ETAN_mon_mean.{step:010}"), &["ETAN"], "0, 2600000");
         write_stream(&root, &format!("a/unrelated_mon_mean.{step:010}"), &["THETA"], "0, 2600000");
     }
-    // from here on the stream has another field, and one has no word in its name
+    // from here on the stream has another field, and one has no word for the period in its name
     write_stream(&root, "a/state_set1_mon_mean.0000000004", &["SALT", "SSHNOIBC", "SSHIBC"], "0, 2600000");
     write_stream(&root, "b/diag.0000000004", &["SSH"], "2600000, 5200000");
     write_stream(&root, "b/diag.0000000005", &["SSH"], "0, 86400");
@@ -231,7 +231,7 @@ fn pieces_belong_together() {
     let found = inventory.find("SSH", &["snap"], 1).unwrap().unwrap();
     let names: Vec<_> = found.pairs.iter().map(|pair| pair.meta.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["SSH_snap.0000000001.001.001.meta", "SSH_snap.0000000001.002.001.meta"]);
-    // whole arrays go first, in whatever order they are seen
+    // whole arrays take precedence, in whatever order they are seen
     for step in [1, 2] {
         for piece in ["", ".001.001", ".002.001", ".zzz"] {
             write(root.path(), &format!("d/SSH_snap.{step:010}{piece}.data"), 8);

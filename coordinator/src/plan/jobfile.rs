@@ -1,4 +1,4 @@
-//! EDP's job files: one Python literal a line, `[0, 'latlon', 'AVG_MON', 'all']`.
+//! EDP's job files: one Python literal on each line, `[0, 'latlon', 'AVG_MON', 'all']`.
 
 use super::Note;
 use super::literal::{Literal, NoLiteral, parse as literal};
@@ -7,48 +7,48 @@ use edp_protocol::vocabulary::UnknownWord;
 use edp_protocol::{Frequency, GridKind};
 use std::fmt;
 
-/// Steps are the ten digits in names of result files.
+/// Largest step: names of result files have ten digits for it.
 const LARGEST_STEP: u64 = 9_999_999_999;
 
-/// One dataset to be made.
+/// One dataset that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// Line of the job file, from 1; 0 where the job comes from no file.
+    /// Number of the line in the job file, from 1; 0 if the job does not come from a file.
     pub line: usize,
     /// Position in the groupings of the grid kind, from 0.
     pub grouping: usize,
-    /// Grid to write on.
+    /// Grid on which the granules are written.
     pub grid: GridKind,
-    /// What one record stands for.
+    /// Frequency of the records.
     pub frequency: Frequency,
-    /// The model steps.
+    /// Model steps for which granules are made.
     pub steps: Steps,
 }
 
-/// Which model steps a job asks for.
+/// The model steps that a job asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steps {
     /// Every step that has results.
     All,
-    /// These steps, ascending, each once; may be empty.
+    /// These steps, ascending, each once. The list may be empty.
     Listed(Vec<u64>),
 }
 
-/// What is wrong with one line of a job file.
+/// The error of one line of a job file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
-    /// The line is no Python literal.
+    /// The line is not a Python literal.
     #[error(
         "{file} line {line}, column {column}: {why}; a job is [<grouping index>, '<grid type>', '<frequency>', 'all' or [<steps>]]"
     )]
     Syntax {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// Character in the line, from 1.
+        /// Number of the character in the line, from 1.
         column: usize,
-        /// What was found.
+        /// Description of the problem.
         why: String,
     },
     /// The literal is not a list of four elements.
@@ -56,70 +56,70 @@ pub enum JobError {
         "{file} line {line}: a job has four elements: grouping index, grid type, frequency, time steps; found {found}"
     )]
     Shape {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What was found.
+        /// Description of what was found.
         found: String,
     },
     /// The grouping index is not a number from 0.
     #[error("{file} line {line}: the grouping index is {found}; it is the position in the groupings file, from 0")]
     Grouping {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What was found.
+        /// Description of what was found.
         found: String,
     },
     /// The grid type or the frequency is not a known word.
     #[error("{file} line {line}: {source}")]
     Word {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The word.
+        /// The error about the word.
         source: UnknownWord,
     },
-    /// The grid type or the frequency is not a text at all.
+    /// The grid type or the frequency is not a text.
     #[error("{file} line {line}: the {what} is {found}; write it in quotes")]
     Unquoted {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// Which element.
+        /// Name of the element.
         what: &'static str,
-        /// What was found.
+        /// Description of what was found.
         found: String,
     },
-    /// One of EDP's words for what this version does not make.
+    /// The word is one of EDP's for datasets that this version does not make.
     #[error(
         "{file} line {line}: '{word}' datasets are not part of this version; take the line out or put a # before it"
     )]
     NotMade {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The word.
+        /// The word that was found.
         word: String,
     },
     /// The steps are neither `'all'` nor a list of numbers.
     #[error("{file} line {line}: the time steps are {found}; write 'all' or a list of model steps such as [732, 1428]")]
     Steps {
-        /// The job file.
+        /// Name of the job file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What was found.
+        /// Description of what was found.
         found: String,
     },
 }
 
-/// All that is wrong with a job file.
+/// All errors of a job file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobErrors(pub Vec<JobError>);
 
@@ -134,11 +134,11 @@ impl fmt::Display for JobErrors {
 
 impl std::error::Error for JobErrors {}
 
-/// Reads a job file; `file` is its name in messages. Blank and comment lines are skipped.
-/// With `keep_going` a bad line costs a warning and that line only.
+/// Parses a job file; `file` is its name in messages. Blank lines and comments are skipped. With `keep_going` a
+/// malformed line is only left out, with a warning.
 ///
 /// # Errors
-/// Every line that is not a job.
+/// Returns an error for every line that is not a job.
 pub fn parse(file: &str, text: &str, keep_going: bool) -> Result<(Vec<Job>, Vec<Note>), JobErrors> {
     let (mut jobs, mut errors) = (Vec::new(), Vec::new());
     // editors on Windows put a byte order mark first

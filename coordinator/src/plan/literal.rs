@@ -1,8 +1,8 @@
-//! The part of Python's literals that job files use: lists, tuples, integers, texts, comments.
+//! The Python literals that job files use: lists, tuples, integers, texts, comments.
 
 use std::fmt;
 
-/// A value; tuples are lists here.
+/// A parsed value. Tuples become lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Literal {
     Integer(i64),
@@ -26,16 +26,16 @@ impl fmt::Display for Literal {
     }
 }
 
-/// Why a line is not a literal.
+/// The reason why a line is not a literal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoLiteral {
-    /// Character in the line where the trouble is, from 1.
+    /// Number of the character where the problem is, from 1.
     pub(super) column: usize,
-    /// What was found.
+    /// Description of the problem.
     pub(super) why: String,
 }
 
-/// The literal of a line; `None` if it is blank or a comment.
+/// Parses the literal of a line. Returns `None` if the line is blank or a comment.
 pub(super) fn parse(text: &str) -> Result<Option<Literal>, NoLiteral> {
     let mut literals = Literals { text, at: 0 };
     literals.line().map_err(|why| {
@@ -44,17 +44,17 @@ pub(super) fn parse(text: &str) -> Result<Option<Literal>, NoLiteral> {
     })
 }
 
-/// Reads one line; `at` is the byte where it stands, always at a character's start.
+/// Parses one line. `at` is the current position in bytes, always at the start of a character.
 struct Literals<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl Literals<'_> {
-    /// Job lines nest twice; the limit keeps a line of brackets from using up the stack.
+    /// Largest depth of brackets. Job lines nest twice; the limit keeps a line of brackets from using up the stack.
     const DEPTH: usize = 8;
 
-    /// The whole line. A tuple may stand without parentheses, as in Python.
+    /// Parses the whole line. A tuple may be written without parentheses, as in Python.
     fn line(&mut self) -> Result<Option<Literal>, String> {
         self.blanks();
         if self.peek().is_none() {
@@ -85,7 +85,7 @@ impl Literals<'_> {
         }
     }
 
-    /// The next character; a comment is the end of the line.
+    /// Returns the next character. A comment is the end of the line.
     fn peek(&self) -> Option<char> {
         self.rest().chars().next().filter(|&c| c != '#')
     }
@@ -98,7 +98,7 @@ impl Literals<'_> {
         self.at = self.text.len() - self.rest().trim_start().len();
     }
 
-    /// Steps over `wanted` and the blanks around it, if it is next.
+    /// Skips `wanted` and the blanks around it, if it is next. Returns true if it was.
     fn skip(&mut self, wanted: char) -> bool {
         self.blanks();
         let found = self.peek() == Some(wanted);
@@ -138,7 +138,7 @@ impl Literals<'_> {
         }
     }
 
-    /// The elements up to `close`, and whether a comma stands behind the last one.
+    /// Parses the elements up to `close`. Also returns true if a comma follows the last one.
     fn elements(&mut self, close: char, depth: usize) -> Result<(Vec<Literal>, bool), String> {
         if depth == Self::DEPTH {
             return Err("too many brackets".into());

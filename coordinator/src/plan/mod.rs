@@ -1,8 +1,8 @@
-//! From job lines and a scan of the model output to recipes, one per granule.
+//! Planning: from job lines and a scan of the model output to recipes, one for each granule.
 //!
-//! [`jobfile`] reads what is asked for, or [`selection`] has it from the command line; [`inventory`] sees what is there,
-//! the calendar knows the times, and [`plan`] brings them together.
-//! Nothing here opens a `.data` file, but for [`digests`], if that is asked for.
+//! [`jobfile`] reads what is asked for, or [`selection`] takes it from the command line. [`inventory`] finds what
+//! exists, the calendar gives the times, and [`plan`] combines them. No `.data` file is opened, except by [`digests`],
+//! if these are asked for.
 
 pub mod archive;
 pub mod asked;
@@ -36,38 +36,38 @@ pub use recipes::{Planned, Request, learn, plan};
 
 use std::fmt;
 
-/// How much a [`Note`] matters.
+/// The severity of a [`Note`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Good to know.
+    /// The note is for information.
     Info,
-    /// Granules may be missing, or not be what was meant.
+    /// Granules may be missing, or differ from what was intended.
     Warning,
-    /// Something asked for cannot be made.
+    /// Something that was asked for cannot be made.
     Error,
 }
 
-/// One line of a report: what was noticed, where, and what it leads to.
+/// One line of a report: an observation, its place, and its consequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// How much it matters.
+    /// Severity of the observation.
     pub severity: Severity,
     /// The text, without severity.
     pub text: String,
 }
 
 impl Note {
-    /// A note that is good to know.
+    /// Makes a note for information.
     pub fn info(text: impl Into<String>) -> Note {
         Note { severity: Severity::Info, text: text.into() }
     }
 
-    /// A warning.
+    /// Makes a note of severity warning.
     pub fn warning(text: impl Into<String>) -> Note {
         Note { severity: Severity::Warning, text: text.into() }
     }
 
-    /// An error.
+    /// Makes a note of severity error.
     pub fn error(text: impl Into<String>) -> Note {
         Note { severity: Severity::Error, text: text.into() }
     }
@@ -84,7 +84,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// The first few of many, for messages: `a, b, c and 7 more`.
+/// Joins the first few of many items for messages: `a, b, c and 7 more`.
 fn few(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
     const SHOWN: usize = 5;
     let mut items = items.into_iter();

@@ -1,4 +1,4 @@
-//! Why a plan cannot be made.
+//! The reasons why a plan cannot be made.
 
 use super::Note;
 use super::dataset::DatasetError;
@@ -10,138 +10,138 @@ use edp_protocol::recipe::RecipeError;
 use edp_protocol::text::line;
 use std::fmt;
 
-/// One thing that stands in the way of a plan. `place` is the job, such as `jobs.txt line 3`.
+/// One reason why a plan cannot be made. `place` is the job, such as `jobs.txt line 3`.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// The job names a grouping that is not there.
+    /// The job names a grouping that does not exist.
     #[error("{place}: there is no {grid} grouping {index}; {}", valid(*.count))]
     Grouping {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// The grid kind.
+        /// Kind of the grid.
         grid: GridKind,
-        /// The index of the job.
+        /// Index of the grouping in the job.
         index: usize,
-        /// How many groupings there are.
+        /// Number of groupings for this grid.
         count: usize,
     },
-    /// The grouping describes no dataset.
+    /// The grouping does not describe a dataset.
     #[error("{place}: {source}")]
     Dataset {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: DatasetError,
     },
-    /// The configuration does not say how files on this grid are labelled.
+    /// The configuration has no label for files on this grid.
     #[error("{place}: the configuration has no {grid} label; add it to ecco_production_filestr_grid_label")]
     Label {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// The grid kind.
+        /// Kind of the grid.
         grid: GridKind,
     },
-    /// The parts of the granule's name cannot be told from each other afterwards.
+    /// The granule's name could not be split into its parts again.
     #[error(
         "{place}: the granule name '{name}' cannot be taken apart again; version and label must be without '_' and '.', and the filename without a period word"
     )]
     Name {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// The name.
+        /// The ambiguous name.
         name: String,
     },
-    /// Granules on the longitude-latitude grid need mapping factors.
+    /// Granules on the longitude-latitude grid need mapping factors, and there are none.
     #[error("{place}: granules on the latlon grid need mapping factors; give --mapping-factors")]
     Factors {
-        /// The job.
+        /// The job that asks for it.
         place: String,
     },
-    /// EDP takes the units of time from the metadata.
+    /// The metadata has no units of time, from which the modes of EDP take them.
     #[error("the modes of EDP need the units of 'time' from the time coordinate metadata, which has none")]
     TimeUnits,
-    /// Steps at impossible times.
+    /// The times of steps are impossible.
     #[error("{place}: {source}{}", and_more(*.more))]
     Time {
-        /// The job.
+        /// The job that asks for them.
         place: String,
-        /// The first of them.
+        /// The error about the first of these steps.
         source: CalendarError,
-        /// How many more there are.
+        /// Number of further steps.
         more: usize,
     },
-    /// The header of a result has another time than the configuration.
+    /// The header of a result has another time than the configuration gives.
     #[error(
         "{place}: {file}: its header (timeInterval) ends at {header}, but by its step it ends at {planned}: {step} times model_timestep after model_start_time{}; correct these, or take the times of headers with --dates header", and_more(*.more)
     )]
     Dates {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// The header.
+        /// Path of the header.
         file: String,
-        /// Its time.
+        /// Time in the header.
         header: String,
-        /// Its step.
+        /// Number of its step.
         step: u64,
-        /// The time of the step.
+        /// Time of the step by the configuration.
         planned: String,
-        /// How many more there are.
+        /// Number of further steps.
         more: usize,
     },
-    /// Times are to be those of headers, but some have none.
+    /// Times are to be those of headers, but some headers have none.
     #[error("{place}: --dates header, but there is no time in their headers: {}", few(files))]
     NoInterval {
-        /// The job.
+        /// The job that asks for them.
         place: String,
-        /// The headers.
+        /// Paths of these headers.
         files: Vec<String>,
     },
-    /// Results that are there more than once.
+    /// Results exist more than once.
     #[error("{place}: {source}{}", and_more(*.more))]
     Twice {
-        /// The job.
+        /// The job that asks for them.
         place: String,
-        /// The first of them.
+        /// The error about the first of these steps.
         source: Twice,
-        /// How many more there are.
+        /// Number of further steps.
         more: usize,
     },
-    /// Strict only: a variable without any result.
+    /// A variable has no result at all; an error with `--strict` only.
     #[error("{place}: {text}")]
     NoFile {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// Which, and of what.
+        /// Description of the variable.
         text: String,
     },
-    /// Strict only: steps that were asked for by number and have no result.
+    /// Steps that were asked for by number have no result; an error with `--strict` only.
     #[error("{place}: no results at steps that are asked for: {}", few(steps))]
     AbsentSteps {
-        /// The job.
+        /// The job that asks for them.
         place: String,
-        /// The steps.
+        /// Numbers of these steps.
         steps: Vec<u64>,
     },
-    /// Two recipes for one granule.
+    /// Two recipes make the same granule.
     #[error(
         "{} and {} both make {granule}; take one out, or make one of them with other settings",
         made(first),
         made(second)
     )]
     SameGranule {
-        /// The granule.
+        /// Name or path of the granule.
         granule: String,
-        /// The job and step that come first.
+        /// Job and step that come first.
         first: (String, u64),
-        /// The job and step that come later.
+        /// Job and step that come later.
         second: (String, u64),
     },
-    /// The recipe contradicts itself, such as inputs outside of the source root.
+    /// The recipe contradicts itself, for example by inputs outside the source root.
     #[error("{place}: {source}")]
     Recipe {
-        /// The job.
+        /// The job that asks for it.
         place: String,
-        /// What is wrong.
+        /// Description of the problem.
         source: RecipeError,
     },
 }
@@ -161,17 +161,17 @@ fn made((place, step): &(String, u64)) -> String {
     format!("{place} at step {step}")
 }
 
-/// All that stands in the way of a plan, and what else was noticed on the way.
+/// All reasons why a plan cannot be made, with the other notes.
 #[derive(Debug)]
 pub struct PlanError {
-    /// At least one.
+    /// The reasons, at least one.
     pub problems: Vec<Problem>,
-    /// Notes up to where the plan ended.
+    /// Notes up to the point where the plan ended.
     pub notes: Vec<Note>,
 }
 
 impl fmt::Display for PlanError {
-    /// One problem a line, the first twenty of them.
+    /// Writes one line for each of the first twenty problems.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
         for (i, problem) in self.problems.iter().take(SHOWN).enumerate() {

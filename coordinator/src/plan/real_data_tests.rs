@@ -1,4 +1,5 @@
-//! The plan against the task list that EDP wrote for its own demonstration; runs where `EDP_REAL_DATA` names its files.
+//! Comparison of the plan with the task list that EDP wrote for its own demonstration. It runs if `EDP_REAL_DATA` names
+//! the directory of these files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::dates::DateSource;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// As much of a groupings file as the demonstration uses.
+/// Reads the parts of a groupings file that the demonstration uses.
 fn groupings(path: &str) -> Vec<Grouping> {
     let list: Vec<Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -35,14 +36,14 @@ fn groupings(path: &str) -> Vec<Grouping> {
     list.iter().map(grouping).collect()
 }
 
-/// The value of a quoted one-line key.
+/// Returns the value of a quoted one-line key.
 fn yaml_text(yaml: &str, key: &str) -> String {
     let line = yaml.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim_start_matches(':').trim().trim_matches('\'').to_owned()
 }
 
-/// EDP's list was written with the data's directory as working directory. Tests share theirs, so that the paths here
-/// are absolute and made relative for the comparison.
+/// EDP's list was written with the directory of the data as working directory. Tests share one working directory, so
+/// paths are absolute here and made relative for the comparison.
 #[test]
 fn edps_own_list() {
     let Ok(data) = std::env::var("EDP_REAL_DATA") else { return };

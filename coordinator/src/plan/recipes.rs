@@ -1,4 +1,4 @@
-//! Jobs and inventory in, recipes out.
+//! The plan itself: it makes recipes of jobs and an inventory.
 
 use super::dataset::Dataset;
 use super::dates::{DateRules, DateSource};
@@ -18,69 +18,69 @@ use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// All that decides a plan.
+/// Everything that decides a plan.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// Name of the job file in messages.
     pub job_file: &'a str,
-    /// What to make.
+    /// Datasets to make, with their steps.
     pub jobs: Vec<Job>,
-    /// Steps whose time is outside are not looked at.
+    /// Steps whose time is outside this window are ignored.
     pub window: Window,
-    /// The configuration.
+    /// The configuration of the model run and its products.
     pub configuration: &'a Configuration,
-    /// Groupings by grid kind, in the order that jobs count them.
+    /// Groupings by grid kind, in the order in which jobs count them.
     pub groupings: &'a BTreeMap<GridKind, Vec<Grouping>>,
-    /// What the source root holds.
+    /// The results below the source root.
     pub inventory: &'a Inventory,
-    /// Source and destination root as the user wrote them; the source is the root of the inventory.
+    /// Source and destination root as the user wrote them. The source is the root of the inventory.
     pub roots: Roots,
     /// Location of the configuration as the user wrote it.
     pub configuration_location: String,
     /// Location of the grid directory.
     pub grid_location: String,
-    /// Location of the mapping factors; granules on the longitude-latitude grid need it.
+    /// Location of the mapping factors, which granules on the longitude-latitude grid need.
     pub factors_location: Option<String>,
     /// Location of the metadata directory.
     pub metadata_location: String,
-    /// Digests of all of these; the factors' goes into recipes on the longitude-latitude grid only.
+    /// Digests of all of these. That of the factors goes into recipes on the longitude-latitude grid only.
     pub digests: Digests,
     /// Options that change content, by name, which become part of each recipe.
     pub options: BTreeMap<String, serde_json::Value>,
-    /// Whose results are asked for.
+    /// The toolset whose granules are made.
     pub mode: Mode,
-    /// Units of `time` in the time coordinate metadata; only the modes of EDP use them.
+    /// Units of `time` in the metadata of the time coordinate. Only the modes of EDP use them.
     pub edp_time_units: Option<&'a str>,
-    /// Headers of the results.
+    /// Headers of the results, which are read as needed.
     pub headers: &'a HeaderCache,
-    /// Whose times granules get; the modes of EDP take those of the steps.
+    /// Source of the granules' times. The modes of EDP use the steps.
     pub dates: DateSource,
     /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
     pub production_date: String,
-    /// Whether jobs and steps that cannot be planned are left out with a warning.
+    /// True if jobs and steps that cannot be planned are left out with a warning.
     pub keep_going: bool,
-    /// Whether variables and listed steps without any file are errors.
+    /// True if variables and listed steps without any file are errors.
     pub strict: bool,
-    /// Whether granules are made without variables that have no input. Becomes an option of the recipes that lack any,
-    /// and of no other: their granules are the same with and without it.
+    /// True if granules are made without variables that have no input. It becomes an option of the recipes that lack
+    /// variables, and of no others: the granules of these are the same with and without it.
     pub allow_partial: bool,
 }
 
-/// What a plan comes to.
+/// The result of a plan.
 #[derive(Debug, Default)]
 pub struct Planned {
     /// The recipes, job by job and step by step.
     pub recipes: Vec<Recipe>,
-    /// What was noticed.
+    /// Notes about the plan.
     pub notes: Vec<Note>,
-    /// Places in the list of jobs of those that have no input at any step.
+    /// Positions, in the list of jobs, of those that have no input at any step.
     pub without_input: BTreeSet<usize>,
 }
 
 /// Makes one recipe for each job and step that has results.
 ///
 /// # Errors
-/// Every job that cannot be planned; nothing is planned then.
+/// Returns an error for every job that cannot be planned; then there are no recipes.
 pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     let mut planner = Planner {
         request,
@@ -106,7 +106,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
     Ok(Planned { recipes, notes: planner.notes, without_input: planner.without_input })
 }
 
-/// Finds out in which files the variables of jobs are that have none of their own name; see [`Inventory::learn`].
+/// Finds the files of variables that have none of their own name; see [`Inventory::learn`].
 pub fn learn(
     inventory: &mut Inventory,
     jobs: &[Job],
@@ -117,14 +117,14 @@ pub fn learn(
     let mut notes = Vec::new();
     for job in jobs {
         let grouping = groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
-        // What is wrong with a job is said when it is planned.
+        // Errors of a job are reported when it is planned.
         let Some(Ok(dataset)) = grouping.map(|grouping| Dataset::new(grouping, job.grid)) else { continue };
         notes.extend(inventory.learn(&dataset.sources(), name::input_periods(job.frequency, mode), headers));
     }
     notes
 }
 
-/// A recipe and where it comes from.
+/// A recipe with the job and the step from which it comes.
 struct PlannedRecipe {
     recipe: Recipe,
     place: String,
@@ -133,7 +133,7 @@ struct PlannedRecipe {
 
 struct Planner<'a> {
     request: &'a Request<'a>,
-    /// In order; empty where a later recipe took the granule over.
+    /// In order; `None` if a later recipe makes the same granule.
     made: Vec<Option<PlannedRecipe>>,
     by_granule: HashMap<String, usize>,
     notes: Vec<Note>,
@@ -141,7 +141,7 @@ struct Planner<'a> {
     without_input: BTreeSet<usize>,
 }
 
-/// What all recipes of a job share.
+/// Properties that all recipes of a job share.
 struct Context<'a> {
     job: &'a Job,
     place: String,
@@ -152,7 +152,7 @@ struct Context<'a> {
     time_units: String,
 }
 
-/// Steps of a job with something odd about their times.
+/// Steps of a job with unusual times.
 #[derive(Default)]
 struct Oddities {
     before_start: Vec<u64>,
@@ -165,7 +165,7 @@ impl<'a> Planner<'a> {
         self.notes.push(Note::warning(text));
     }
 
-    /// Something that makes a job or step impossible: the end of the plan, or with `keep_going` a warning.
+    /// Handles a problem that makes a job or step impossible: it ends the plan, or with `keep_going` becomes a warning.
     fn leave_out(&mut self, problem: Problem) {
         if self.request.keep_going {
             self.warn(format!("{problem}; left out"));
@@ -174,7 +174,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Something that is an error only in a strict plan.
+    /// Handles a problem that is an error only in a strict plan.
     fn complain(&mut self, problem: Problem, consequence: &str) {
         if self.request.strict {
             self.problems.push(problem);
@@ -183,7 +183,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Plans a job. Gives whether there is any input for it, as far as it could be planned.
+    /// Plans a job. Returns true if there is any input for it, as far as it could be planned.
     fn job(&mut self, job: &Job) -> bool {
         let request = self.request;
         let place = match job.line {
@@ -231,8 +231,8 @@ impl<'a> Planner<'a> {
         has_input
     }
 
-    /// Whether a step is in the window: by the centre of what it stands for, else by its own time. One without any time
-    /// is always within, so that it is reported.
+    /// Returns true if a step is in the window: by the centre of its period, else by its own time. A step without any
+    /// time is always in the window, so that it is reported.
     fn within(&self, frequency: Frequency, step: u64) -> bool {
         let Request { window, configuration, mode, .. } = self.request;
         let (start, end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
@@ -278,7 +278,7 @@ impl<'a> Planner<'a> {
         Ok(context)
     }
 
-    /// Says what is absent.
+    /// Reports what is missing.
     fn report(&mut self, context: &Context<'_>, survey: &Survey<'_>) {
         let place = &context.place;
         let held = self.request.mode == Mode::Corrected && !self.request.allow_partial;
@@ -361,7 +361,7 @@ impl<'a> Planner<'a> {
             match self.recipe(context, record, &period, units, dates.differs(&clocks, step)) {
                 Ok(recipe) => self.add(recipe, context, step),
                 Err(source) => {
-                    // the same for all steps: roots that do not fit the inventory
+                    // the same for all steps: roots that do not suit the inventory
                     self.problems.push(Problem::Recipe { place: context.place.clone(), source });
                     return;
                 }
@@ -498,7 +498,7 @@ impl<'a> Planner<'a> {
         Ok(recipe)
     }
 
-    /// Takes a recipe in, unless its granule is made already. EDP lets the later one overwrite the earlier.
+    /// Adds a recipe, unless another one makes the same granule. In EDP the later one overwrites the earlier.
     fn add(&mut self, recipe: Recipe, context: &Context<'_>, step: u64) {
         let index = self.made.len();
         let made = PlannedRecipe { recipe, place: context.place.clone(), step };
@@ -523,14 +523,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Says which days or months between the first and the last have no results. Of snapshots only the word tells how often they are.
+    /// Reports the days or months between the first and the last that have no results. For snapshots only the word for
+    /// the period tells how often they are taken.
     fn report_gaps(&mut self, context: &Context<'_>, ends: &[jiff::civil::DateTime], words: &[&str]) {
         let (cadence, unit) = match (context.job.frequency, words) {
             (Frequency::Day, _) | (Frequency::Snapshot, ["day_snap"]) => (Frequency::Day, "days"),
             (Frequency::Month, _) | (Frequency::Snapshot, ["mon_snap"]) => (Frequency::Month, "months"),
             _ => return,
         };
-        // a mean belongs to the unit in which its last second lies
+        // a mean belongs to the day or month that contains its last second
         let back = jiff::SignedDuration::from_secs(i64::from(context.job.frequency != Frequency::Snapshot));
         let number =
             |end: &jiff::civil::DateTime| calendar::unit_number(cadence, end.checked_sub(back).unwrap_or(*end));
@@ -569,7 +570,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// A model variable for messages, with the outputs it is for where their names are others.
+/// Returns the name of a model variable for messages, with the outputs that need it if their names differ.
 fn describe(dataset: &Dataset<'_>, source: &str) -> String {
     let of = |output: &&super::dataset::PlannedVariable| output.sources.iter().any(|own| own == source);
     let outputs: Vec<&str> = dataset.outputs.iter().filter(of).map(|output| output.name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! The rules of the plan, one test each.
+//! Tests of the rules of the plan, one for each.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::fixture::{Production, job};
@@ -156,7 +156,7 @@ fn a_variable_without_input_at_a_step_is_listed_as_missing() {
     assert_eq!(notes(&held), [want]);
     let partial = with(&production, Corrected, jobs(), |r| r.allow_partial = true).unwrap();
     assert!(notes(&partial)[0].ends_with("made without it"));
-    // what lacks nothing is the same recipe, so that nothing is in the way of what was made before
+    // A recipe that lacks nothing is the same in both, so that an existing granule counts as its own.
     assert_eq!(partial.recipes[0], held.recipes[0]);
     assert!(!held.recipes[1].plan().unwrap().allows_partial() && partial.recipes[1].plan().unwrap().allows_partial());
     let edp = with(&production, Edp2024, jobs(), |r| r.allow_partial = true).unwrap();
@@ -333,7 +333,7 @@ fn a_window_takes_granules_by_their_centre_and_hides_the_rest() {
     use super::selection::Window;
     use jiff::civil::date;
     let production = Production::new("mon_mean", &["SSH", "ETAN"], &[732, 1428, 2172, 10_908]);
-    production.remove("mon_mean", "SSH", 732); // out of sight: neither reported nor held
+    production.remove("mon_mean", "SSH", 732); // outside the window: neither reported nor held
     let months = |from, to| {
         let window = Window::new(from, to).unwrap();
         let found = with(&production, Corrected, vec![job(0, 0, Native, Month)], |r| r.window = window).unwrap();

@@ -1,4 +1,4 @@
-//! A listing of a model run's files under way: pairs them, and remembers what it passes over.
+//! A scan of a model run's files: it pairs them, and remembers what it passes over.
 
 use super::inventory::{FilePair, FileVersion, Inventory, join};
 use super::{Note, few};
@@ -8,34 +8,34 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
-/// Most names of one kind that are remembered for notes.
+/// Largest number of names of one kind that are remembered for notes.
 const REMEMBERED: usize = 20;
 
-/// Endings of compressed files.
+/// Suffixes of compressed files.
 const COMPRESSED: [&str; 8] = ["gz", "bz2", "xz", "zst", "lz4", "Z", "zip", "lzma"];
 
-/// A scan under way.
+/// A scan that is under way.
 pub(super) struct Scan<'a> {
     root: &'a str,
     version: &'a str,
     mode: Mode,
     inventory: Inventory,
-    /// Halves that wait for the other one, by path without `.data` or `.meta`.
+    /// Files that wait for the other half of their pair, by path without `.data` or `.meta`.
     halves: HashMap<String, (bool, FileVersion)>,
     directory: Option<Arc<str>>,
-    /// Results in directories of no or of another version.
+    /// Results in directories of no version, or of another one.
     elsewhere: PassedOver,
-    /// Results in directories of another version that are taken all the same.
+    /// Results in directories of another version that are accepted nevertheless.
     other_version: PassedOver,
     compressed: PassedOver,
-    /// StepFiles with the ending of results, but without a step in their names.
+    /// Files with the suffix of results, but without a step in their names.
     without_step: PassedOver,
-    /// Pieces of arrays of which there is a whole one too.
+    /// Pieces of arrays that exist as a whole too.
     pieces: PassedOver,
     notes: Vec<Note>,
 }
 
-/// StepFiles that are passed over: how many, and some names.
+/// Files that are passed over: their number, and some names.
 #[derive(Default)]
 struct PassedOver {
     count: usize,
@@ -51,8 +51,8 @@ impl PassedOver {
     }
 }
 
-/// Whether a directory is of a version: where its path has it for the last time, neither a letter nor a digit follows.
-/// So `V4r4b` is another version than `V4r4`. An empty version has every directory.
+/// Returns true if a directory belongs to a version: neither a letter nor a digit follows the last occurrence of the
+/// version in its path. So `V4r4b` is another version than `V4r4`. Every directory belongs to an empty version.
 pub(super) fn is_of_version(directory: &str, version: &str) -> bool {
     if version.is_empty() {
         return true;
@@ -79,7 +79,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes a file in, by its path below the root.
+    /// Adds a file, given by its path below the root.
     pub(super) fn see(&mut self, path: &str, half: impl FnOnce() -> io::Result<FileVersion>) {
         self.inventory.count();
         let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
@@ -119,7 +119,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Remembers a file that is no result, if it looks like one.
+    /// Remembers a file that is not a result, if it looks like one.
     fn see_other(&mut self, file: &str) {
         let unpacked = file.rsplit_once('.').filter(|(_, ending)| COMPRESSED.contains(ending));
         match unpacked {
@@ -129,7 +129,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What was found, and what the scan noticed.
+    /// Ends the scan, and returns the inventory and the notes.
     pub(super) fn end(mut self) -> (Inventory, Vec<Note>) {
         let mut notes = std::mem::take(&mut self.notes);
         let mut halves: BTreeMap<(&str, bool), BTreeSet<&str>> = BTreeMap::new();

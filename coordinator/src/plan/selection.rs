@@ -7,30 +7,30 @@ use jiff::civil::{Date, DateTime};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The word for every dataset.
+/// The word that selects every dataset.
 pub const ALL: &str = "all";
 
-/// Which datasets are asked for.
+/// The datasets that are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Names of datasets (`filename` of their groupings; upper and lower case are the same), or [`ALL`].
+    /// Names of datasets (`filename` of their groupings, in upper or lower case), or [`ALL`].
     pub datasets: Vec<String>,
-    /// On these grids; on both where none is named.
+    /// Grids to select; both if none is named.
     pub grids: Vec<GridKind>,
-    /// At these frequencies; where none is named, at all that each dataset is offered at.
+    /// Frequencies to select; if none is named, all that each dataset is offered at.
     pub frequencies: Vec<Frequency>,
 }
 
-/// Days between which the centres of granules lie. Both are part of it; one that is not given sets no limit.
+/// A range of days for the centres of granules. Both days are part of it; one that is not given sets no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Window {
-    /// The first day.
+    /// The first day of the window.
     pub from: Option<Date>,
-    /// The last day.
+    /// The last day of the window.
     pub to: Option<Date>,
 }
 
-/// Why nothing can be selected.
+/// The reason why nothing can be selected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// There is no dataset of that name.
@@ -40,27 +40,27 @@ pub enum SelectionError {
         names(valid)
     )]
     Unknown {
-        /// The name as given.
+        /// The name as it was given.
         name: String,
-        /// Where it was looked for.
+        /// The grids on which it was looked for.
         grids: Vec<GridKind>,
-        /// The names that there are.
+        /// Names of the existing datasets.
         valid: Vec<String>,
     },
-    /// No dataset is offered at the frequencies.
+    /// No dataset is offered at these frequencies.
     #[error("none of the datasets asked for is offered as {} on the {} grid", at(frequencies), on(grids))]
     NotOffered {
-        /// Frequencies as asked for.
+        /// The frequencies that were asked for.
         frequencies: Vec<Frequency>,
-        /// Grids as asked for.
+        /// The grids that were asked for.
         grids: Vec<GridKind>,
     },
     /// The window ends before it begins.
     #[error("the time from {from} to {to} ends before it begins")]
     Backwards {
-        /// The first day.
+        /// The first day of the window.
         from: Date,
-        /// The last day.
+        /// The last day of the window.
         to: Date,
     },
 }
@@ -81,13 +81,15 @@ fn names(valid: &[String]) -> String {
 }
 
 impl Selection {
-    /// The jobs: grid by grid, dataset by dataset in the order of the groupings, with all steps that there are.
+    /// Returns the jobs: grid by grid, and dataset by dataset in the order of the groupings, each with all existing
+    /// steps.
     ///
-    /// A dataset that is named is taken at the frequencies that are named, whether it is offered at them or not; with
-    /// [`ALL`] or without a named frequency those count that its grouping offers (any, where it does not say).
+    /// A dataset that is named is selected at the frequencies that are named, whether it is offered at them or not.
+    /// With [`ALL`], or without a named frequency, the frequencies are those that its grouping offers (all, if it does
+    /// not state any).
     ///
     /// # Errors
-    /// A name that no dataset has on any of the grids, or nothing is left.
+    /// Returns an error if a name belongs to no dataset on any of the grids, or if nothing is selected.
     pub fn jobs(&self, groupings: &BTreeMap<GridKind, Vec<Grouping>>) -> Result<Vec<Job>, SelectionError> {
         let grids = match self.grids[..] {
             [] => vec![GridKind::Native, GridKind::Latlon],
@@ -134,7 +136,7 @@ impl Selection {
     }
 }
 
-/// Whether a grouping offers a frequency; one that says nothing at all offers each.
+/// Returns true if a grouping offers a frequency. A grouping that states none offers all, unless it is time-invariant.
 fn is_offered(grouping: &Grouping, frequency: Frequency) -> bool {
     match grouping.frequencies[..] {
         [] => !grouping.time_invariant,
@@ -143,10 +145,10 @@ fn is_offered(grouping: &Grouping, frequency: Frequency) -> bool {
 }
 
 impl Window {
-    /// Days that stand in the right order.
+    /// Makes a window of days.
     ///
     /// # Errors
-    /// They do not.
+    /// Returns an error if the window ends before it begins.
     pub fn new(from: Option<Date>, to: Option<Date>) -> Result<Window, SelectionError> {
         match (from, to) {
             (Some(from), Some(to)) if to < from => Err(SelectionError::Backwards { from, to }),
@@ -154,12 +156,12 @@ impl Window {
         }
     }
 
-    /// Whether it sets no limit at all.
+    /// Returns true if the window has no limit.
     pub fn is_open(&self) -> bool {
         self.from.is_none() && self.to.is_none()
     }
 
-    /// Whether a granule with this centre is within.
+    /// Returns true if a granule with this centre is in the window.
     pub fn contains(&self, center: DateTime) -> bool {
         let day = center.date();
         self.from.is_none_or(|from| from <= day) && self.to.is_none_or(|to| day <= to)
@@ -185,7 +187,8 @@ mod tests {
     use GridKind::{Latlon, Native};
     use jiff::civil::{date, datetime};
 
-    /// SEA_SURFACE_HEIGHT at all frequencies on both grids, OCEAN_VELOCITY without snapshots, GEOMETRY without time.
+    /// Returns groupings: SEA_SURFACE_HEIGHT at all frequencies on both grids, OCEAN_VELOCITY without snapshots, and
+    /// GEOMETRY without time.
     fn groupings() -> BTreeMap<GridKind, Vec<Grouping>> {
         let fixed = Grouping { filename: "GEOMETRY".into(), frequencies: Vec::new(), time_invariant: true, ..height() };
         [(Native, vec![height(), velocity(), fixed]), (Latlon, vec![velocity(), height()])].into()
@@ -218,7 +221,7 @@ mod tests {
         assert_eq!(jobs(&["all"], &[Native], &[Snapshot]).unwrap(), [(Native, 0, Snapshot)]);
         assert_eq!(jobs(&["ALL"], &[], &[Month]).unwrap().len(), 4);
         assert_eq!(jobs(&["all"], &[], &[]).unwrap().len(), 2 * (3 + 2));
-        // named with a frequency, a dataset is taken although it is not offered: the plan warns
+        // A dataset named with a frequency is selected although it is not offered; the plan warns of it.
         assert_eq!(jobs(&["OCEAN_VELOCITY"], &[Native], &[Snapshot]).unwrap(), [(Native, 1, Snapshot)]);
     }
 

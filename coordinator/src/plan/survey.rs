@@ -1,4 +1,4 @@
-//! What the inventory has for one dataset: per step the inputs of each output, and all that is absent.
+//! A survey of the inventory for one dataset: for each step the inputs of each output, and everything that is missing.
 
 use super::dataset::Dataset;
 use super::inventory::{InputFiles, Inventory, Twice};
@@ -8,40 +8,41 @@ use std::collections::BTreeSet;
 /// The inputs of one granule.
 #[derive(Debug)]
 pub(super) struct StepInputs {
-    /// The model step.
+    /// Number of the model step.
     pub(super) step: u64,
-    /// Of each output of the dataset its inputs (one, or x and y); `None` where any of them is absent.
+    /// For each output of the dataset its inputs (one, or x and y); `None` if any of them is missing.
     pub(super) inputs: Vec<Option<Vec<InputFiles>>>,
 }
 
-/// Where a model variable is absent although others are there.
+/// The steps at which a model variable is missing while others exist.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lack<'a> {
-    /// The model variable.
+    /// Name of the model variable.
     pub(super) source: &'a str,
-    /// The steps, ascending.
+    /// The steps, in ascending order.
     pub(super) steps: Vec<u64>,
 }
 
-/// All that was found for a dataset.
+/// Everything that was found for a dataset.
 #[derive(Debug, Default)]
 pub(super) struct Survey<'a> {
-    /// Steps at which at least one output has all its inputs, ascending.
+    /// Steps at which at least one output has all its inputs, in ascending order.
     pub(super) records: Vec<StepInputs>,
     /// Model variables without any file.
     pub(super) never: Vec<&'a str>,
-    /// Model variables that are there at some of the steps only.
+    /// Model variables that exist at some of the steps only.
     pub(super) lacks: Vec<Lack<'a>>,
-    /// Steps at which there are only lone components of vectors: no output can be made.
+    /// Steps at which there are only single components of vectors, so that no output can be made.
     pub(super) barren: Vec<u64>,
     /// Steps that were asked for by number and have nothing.
     pub(super) absent: Vec<u64>,
-    /// What is there more than once; these steps have no record.
+    /// Variables that exist more than once. Their steps have no record.
     pub(super) twice: Vec<Twice>,
 }
 
 impl<'a> Survey<'a> {
-    /// Looks for a dataset's inputs under the period words, at the steps that are asked for and `within`.
+    /// Finds a dataset's inputs under these words for the period, at the steps that are asked for and are `within` the
+    /// window.
     pub(super) fn new(
         dataset: &'a Dataset<'_>,
         inventory: &Inventory,
@@ -82,7 +83,7 @@ impl<'a> Survey<'a> {
         survey
     }
 
-    /// Whether no step was looked at.
+    /// Returns true if no step was inspected.
     pub(super) fn is_empty(&self) -> bool {
         let Survey { records, barren, absent, twice, .. } = self;
         records.is_empty() && barren.is_empty() && absent.is_empty() && twice.is_empty()
@@ -111,7 +112,7 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// The numbers absent between ascending numbers that should follow each other by one, as first and last of each gap.
+/// Returns the first and the last number of each gap between ascending numbers that should be consecutive.
 pub(super) fn gaps(numbers: &[i64]) -> Vec<(i64, i64)> {
     let between = |pair: &[i64]| (pair[0] + 1, pair[1] - 1);
     numbers.windows(2).map(between).filter(|(first, last)| first <= last).collect()

@@ -1,5 +1,5 @@
-//! Ranges of whole collections: one pass over the inputs of a plan, by the code that makes the granules, without
-//! making any.
+//! Ranges of whole collections. They are computed in one pass over the inputs of a plan, by the code that makes
+//! granules, but no granule is made.
 
 pub mod table;
 
@@ -17,14 +17,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What a pass comes to.
+/// The result of a pass.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RangesPass {
     /// The ranges over all granules whose values could be computed.
     pub table: RangeTable,
-    /// The granules whose values could not, and why.
+    /// The granules whose values could not be computed, with reasons.
     pub failures: Vec<(String, String)>,
-    /// What is odd.
+    /// Warnings about the pass.
     pub warnings: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
     pass
 }
 
-/// A collection while its granules come in.
+/// A collection to which granules are being added.
 struct CollectionRanges {
     grid: edp_protocol::GridKind,
     over: RangeBasis,
@@ -97,7 +97,7 @@ impl CollectionRanges {
         let CollectionRanges { over, inputs, variables, .. } = self;
         let dynamic = &recipe.dynamic_metadata;
         over.granules += 1;
-        // Times of one form: their texts sort as they do.
+        // The times all have the same form, so that their texts sort like the times.
         let (start, end) = (&mut over.time_coverage_start, &mut over.time_coverage_end);
         *start = start.take().into_iter().chain(dynamic.time_coverage_start.clone()).min();
         *end = end.take().max(dynamic.time_coverage_end.clone());

@@ -1,8 +1,8 @@
-//! The table of valid ranges: its form, and how it gets into recipes.
+//! The table of valid ranges: its form, and how it becomes part of recipes.
 //!
-//! One JSON object. `valid_ranges` is the version of the form, 1; `collections` has one entry for each dataset, grid
-//! and frequency. What is said of where the numbers come from may be left out of a table written by hand; where it
-//! is there, it is compared with the plan.
+//! It is one JSON object. `valid_ranges` is the version of the form, 1; `collections` has one entry for each dataset,
+//! grid and frequency. A table written by hand may omit the information on the origin of the numbers; if it is there,
+//! it is compared with the plan.
 
 use edp_engine::metadata::configuration::OutputPrecision;
 use edp_protocol::digest::Digest;
@@ -17,13 +17,13 @@ use std::collections::BTreeSet;
 /// Version of the form.
 const FORM: u32 = 1;
 
-/// Ranges of whole collections.
+/// A table of the ranges of whole collections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangeTable {
-    /// Version of the form, 1.
+    /// Version of the form, which is 1.
     pub valid_ranges: u32,
-    /// Each dataset, grid and frequency once.
+    /// Collections: each dataset, grid and frequency once.
     pub collections: Vec<Collection>,
 }
 
@@ -33,31 +33,31 @@ pub struct RangeTable {
 pub struct Collection {
     /// First part of granule names.
     pub dataset: String,
-    /// `native` or `latlon`.
+    /// Kind of the grid: `native` or `latlon`.
     pub grid: GridKind,
-    /// `AVG_DAY`, `AVG_MON` or `SNAP`.
+    /// Frequency: `AVG_DAY`, `AVG_MON` or `SNAP`.
     pub frequency: String,
-    /// What the ranges were computed over.
+    /// The basis of the ranges, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<RangeBasis>,
-    /// Outputs by name.
+    /// Ranges of the outputs, by name.
     pub variables: IndexMap<String, VariableRange>,
 }
 
-/// What ranges were computed over: enough to tell whether they are still those of a collection.
+/// The data over which ranges were computed: enough to tell whether they are still those of a collection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RangeBasis {
     /// Type of the values: `float32` or `float64`.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// How many granules.
+    /// Number of granules.
     pub granules: usize,
     /// Earliest start of a granule.
     pub time_coverage_start: Option<String>,
     /// Latest end of a granule.
     pub time_coverage_end: Option<String>,
-    /// How many input files.
+    /// Number of input files.
     pub files: usize,
     /// SHA-256 of one line for each input file, sorted: path below the source root, a tab, size in bytes.
     pub inputs: Digest,
@@ -65,16 +65,16 @@ pub struct RangeBasis {
     pub digests: Digests,
 }
 
-/// The range of one output. `min` and `max` are exact, also where the values have single precision; both are `null` if
-/// it has no valid value in any granule.
+/// The range of one output. `min` and `max` are exact, even if the values have single precision. Both are `null` if it
+/// has no valid value in any granule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VariableRange {
-    /// Smallest value.
+    /// Smallest value in the collection.
     pub min: Option<f64>,
-    /// Largest value.
+    /// Largest value in the collection.
     pub max: Option<f64>,
-    /// Granules that hold the output.
+    /// Number of granules that have the output.
     #[serde(default)]
     pub granules: usize,
 }
@@ -85,51 +85,51 @@ const MAX_BYTES: u64 = 64 << 20;
 /// The reason why a table cannot be used for a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeTableError {
-    /// It cannot be read.
+    /// The table cannot be read.
     #[error("{0}")]
     Read(#[source] StoreError),
-    /// It is not a table.
+    /// The file is not a table.
     #[error("{table}: not a table of valid ranges: {source}; `edp-coordinator ranges` makes one")]
     Json {
-        /// The file.
+        /// Name of the file.
         table: String,
         /// The parser's message, with line and column.
         source: serde_json::Error,
     },
-    /// Something in it is wrong.
+    /// An entry of the table is wrong.
     #[error("{table}: {place}: {why}")]
     Content {
-        /// The file.
+        /// Name of the file.
         table: String,
         /// Dataset, or version.
         place: String,
         /// Description of the problem.
         why: String,
     },
-    /// It does not fit what is planned.
+    /// The table does not suit the plan.
     #[error("{table}: {dataset}: {why}; make the table anew with `edp-coordinator ranges`")]
     Unfit {
-        /// The file.
+        /// Name of the file.
         table: String,
         /// Dataset, grid and frequency.
         dataset: String,
-        /// What does not fit.
+        /// Description of the mismatch.
         why: String,
     },
-    /// EDP's granules have ranges of their own.
+    /// The granule is one of EDP's modes, which have ranges of their own.
     #[error(
         "{granule}: valid ranges of whole collections are for corrected granules only; those of EDP's modes, such as edp-2024, have their own"
     )]
     Mode {
-        /// The granule.
+        /// Name of the granule.
         granule: String,
     },
-    /// A recipe is not usable.
+    /// A recipe cannot be used.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
 }
 
-/// Name of a precision in tables, which is that of the configuration.
+/// Returns the name of a precision in tables, which is that of the configuration.
 pub(super) fn type_name(precision: OutputPrecision) -> &'static str {
     match precision {
         OutputPrecision::Float32 => "float32",
@@ -147,15 +147,15 @@ impl RangeTable {
     /// Reads a table.
     ///
     /// # Errors
-    /// The file cannot be read, or is not a table.
+    /// Returns an error if the file cannot be read, or is not a table.
     pub fn read(at: &Location, stores: &Stores) -> Result<RangeTable, RangeTableError> {
         RangeTable::parse(&at.to_string(), &stores.read(at, MAX_BYTES).map_err(RangeTableError::Read)?)
     }
 
-    /// Reads a table; `name` is its name in messages.
+    /// Parses a table; `name` is its name in messages.
     ///
     /// # Errors
-    /// The text is not a table, a collection stands in it twice, or a range is none.
+    /// Returns an error if the text is not a table, a collection occurs twice, or a range is invalid.
     pub fn parse(name: &str, text: &[u8]) -> Result<RangeTable, RangeTableError> {
         let table: RangeTable =
             serde_json::from_slice(text).map_err(|source| RangeTableError::Json { table: name.into(), source })?;
@@ -185,20 +185,20 @@ impl RangeTable {
         Ok(table)
     }
 
-    /// The text of the table.
+    /// Returns the text of the table.
     ///
     /// # Errors
-    /// None that ranges of finite values can cause; serde's own.
+    /// Returns errors of serde, which ranges of finite values cannot cause.
     pub fn format(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self).map(|text| text + "\n")
     }
 
-    /// Gives every recipe the ranges of its outputs, which then are part of its id. `name` is the table's name in
-    /// messages, `precision` the configured one.
+    /// Writes the ranges of outputs into every recipe, as a part of its id. `name` is the table's name in messages,
+    /// `precision` the configured precision.
     ///
     /// # Errors
-    /// A dataset or an output is not in the table, was computed with another grid, other mapping factors or in another
-    /// precision, or a recipe is in the mode that has ranges of its own.
+    /// Returns an error if a dataset or an output is not in the table, if it was computed with another grid, other
+    /// mapping factors or in another precision, or if a recipe is in a mode that has ranges of its own.
     pub fn apply(&self, name: &str, precision: OutputPrecision, recipes: &mut [Recipe]) -> Result<(), RangeTableError> {
         for recipe in recipes {
             let plan = recipe.plan()?;
@@ -246,7 +246,7 @@ impl RangeTable {
     }
 }
 
-/// A collection in messages.
+/// Returns the name of a collection in messages.
 fn label(dataset: &str, grid: GridKind, frequency: Frequency) -> String {
     format!("{frequency} of {grid} {dataset}")
 }
