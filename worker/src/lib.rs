@@ -1,7 +1,16 @@
-//! A worker: takes recipes and makes their granules by the engine (`edp-engine`).
+//! Workers: they take recipes and make their granules by the engine (`edp-engine`).
 //!
-//! [`service`] runs the job slots, [`drive`] runs a session from a command, [`tasks`] reads lists. [`console`] is what
-//! people see of a program and how they stop it, [`notice`] how the machine under it does. [`look`] draws pictures.
+//! ```text
+//! queue ──▶ service::serve ──▶ Worker::produce ──▶ edp-engine ──▶ commit
+//!                 │            (one in each slot)
+//!                 └── outcomes ──▶ queue
+//! ```
+//!
+//! * [`service`] has the worker itself, its job slots, and what recipes may access.
+//! * [`drive`] runs a session from a command, with a worker in the same process if that is wanted.
+//! * [`tasks`] prepares task lists: it completes those of EDP, and selects the share of one job of several.
+//! * [`console`] is the user interface of both programs; [`notice`] waits for the end of the machine.
+//! * [`look`] draws quick-look pictures.
 
 pub mod console;
 pub mod drive;

@@ -1,4 +1,4 @@
-//! `edp-worker`: makes granules and looks at them.
+//! `edp-worker`: makes granules and draws pictures of them.
 
 mod command;
 

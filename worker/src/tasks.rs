@@ -1,4 +1,4 @@
-//! Task lists of any origin, made ready for production.
+//! Task lists of EDP or of this project, prepared for production.
 
 use edp_engine::metadata;
 use edp_engine::metadata::configuration::{Configuration, ConfigurationError};
@@ -15,28 +15,28 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
-/// Where the things are that recipes share, as the user wrote it; for recipes that do not say it themselves.
+/// Locations of the things that recipes share, as the user wrote them, for recipes that do not state them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SharedLocations {
-    /// The configuration.
+    /// Location of the configuration file.
     pub configuration: Option<String>,
-    /// The grid directory.
+    /// Location of the grid directory.
     pub grid: Option<String>,
-    /// The metadata directory.
+    /// Location of the metadata directory.
     pub metadata: Option<String>,
-    /// The mapping factors.
+    /// Location of the mapping factors.
     pub factors: Option<String>,
 }
 
-/// The reason why a list cannot be made ready.
+/// The reason why a list cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// Neither the recipe nor anybody else says where something is.
+    /// Neither the recipe nor an option states a location.
     #[error("{granule}: the list does not say where it is: give --{option}")]
     NoPlace {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// Option that would say it.
+        /// Name of the option that states it.
         option: &'static str,
     },
     /// Something that recipes share cannot be read.
@@ -54,7 +54,7 @@ pub enum TaskError {
     /// The metadata have no units of time.
     #[error("{metadata}: no units of 'time' there")]
     NoTimeUnits {
-        /// The metadata directory.
+        /// Location of the metadata directory.
         metadata: String,
     },
 }
@@ -62,27 +62,28 @@ pub enum TaskError {
 /// A list whose recipes all have their identity.
 #[derive(Debug, Default)]
 pub struct Tasks {
-    /// Recipes to make.
+    /// Recipes that can be made.
     pub recipes: Vec<Recipe>,
-    /// Granules of recipes that cannot be made sense of, and why; they do not keep others from being made.
+    /// Granules of recipes that cannot be completed, with reasons. They do not keep others from being made.
     pub refused: Vec<(String, String)>,
-    /// What is odd about what they share.
+    /// Warnings about the things that recipes share.
     pub warnings: Vec<metadata::Warning>,
 }
 
-/// What an EDP list lacks, for all recipes that share it.
+/// What a list of EDP lacks, for all recipes that share it.
 struct ListCompletion {
     digests: Digests,
     time_units: String,
 }
 
 impl Tasks {
-    /// Completes the recipes of a list that EDP wrote. The recipes say where things are; `places` says it
-    /// where they do not (EDP of 2024 has no configuration in its lists). Recipes that lack more than can be given are
-    /// refused one by one. `date` is that of the production, if one was asked for.
+    /// Completes the recipes of a list that EDP wrote. The recipes state locations; `places` is used where they do not
+    /// (EDP of 2024 has no configuration in its lists). Recipes that lack more than can be completed are refused one by
+    /// one. `date` is the date of production, if one was asked for.
     ///
     /// # Errors
-    /// What recipes share is not named or cannot be read, or two entries are one recipe for two destinations.
+    /// Returns an error if something that recipes share is not named or cannot be read, or if two entries are one
+    /// recipe for two destinations.
     pub fn ready(
         mut recipes: Vec<Recipe>,
         places: &SharedLocations,
@@ -170,26 +171,26 @@ impl ListCompletion {
     }
 }
 
-/// The reason why there is no such date.
+/// The reason why a date of production is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// The option is not a time.
     #[error("--production-date '{text}': {why}; write YYYY-MM-DDThh:mm:ssZ")]
     Option {
-        /// Its text.
+        /// Text of the option.
         text: String,
         /// Description of the problem.
         why: String,
     },
-    /// The variable is not a time.
+    /// The environment variable is not a time.
     #[error("SOURCE_DATE_EPOCH '{0}' is not a number of seconds since 1970")]
     Epoch(String),
 }
 
-/// The date of a production: given, or by SOURCE_DATE_EPOCH, or none.
+/// Returns the date of a production: the given one, else that of SOURCE_DATE_EPOCH, else `None`.
 ///
 /// # Errors
-/// It is not a date.
+/// Returns an error if it is not a date.
 pub fn production_date(given: Option<&str>) -> Result<Option<String>, DateError> {
     let time = match given {
         Some(text) => {
@@ -212,32 +213,32 @@ pub fn production_date(given: Option<&str>) -> Result<Option<String>, DateError>
     }
 }
 
-/// A time as production dates are written: whole seconds, UTC.
+/// Writes a time in the form of dates of production: whole seconds, UTC.
 pub fn date_text(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
-/// A share of a list: one of several parts that together are the whole, and have nothing in common.
+/// A share of a list. Shares are disjoint, and together they cover the whole list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
-    /// Its number, from 1.
+    /// Number of the share, from 1.
     part: usize,
-    /// Their number.
+    /// Number of all shares.
     of: usize,
 }
 
-/// The reason why there is no such share.
+/// The reason why a share is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
-    /// Not a part and a number of parts.
+    /// The text is not a part and a number of parts.
     #[error("'{0}' is not part of a list: write I/N with I from 1 to N, such as 1/4")]
     Text(String),
-    /// A variable of the environment is not a number.
+    /// An environment variable is not a number.
     #[error("{name}='{value}' is not a number: give --part I/N instead")]
     Variable {
-        /// The variable.
+        /// Name of the variable.
         name: &'static str,
-        /// Its value.
+        /// Value of the variable.
         value: String,
     },
     /// The number of parts is not known.
@@ -249,28 +250,28 @@ pub enum ShareError {
          jobs as parts"
     )]
     Size {
-        /// Parts.
+        /// Number of parts.
         parts: usize,
-        /// Jobs of the array.
+        /// Number of jobs of the array.
         size: usize,
     },
-    /// The number is beyond the number of parts.
+    /// The number of the part is larger than the number of parts.
     #[error("this is part {part} of {of}: the array must be as large as the number of parts, without gaps")]
     Beyond {
-        /// Part, from 1.
+        /// Number of the part, from 1.
         part: usize,
-        /// Parts.
+        /// Number of parts.
         of: usize,
     },
-    /// A task id without what Slurm says of the whole array.
+    /// There is a task id, but not what Slurm states about the whole array.
     #[error(
         "SLURM_ARRAY_TASK_ID is {id}, but {missing} is not set, so that nothing tells how many tasks the array has: give \
          --part {id}/N, or unset SLURM_ARRAY_TASK_ID if this is not an array job"
     )]
     Alone {
-        /// The task.
+        /// Id of the task.
         id: usize,
-        /// The variable.
+        /// Name of the missing variable.
         missing: &'static str,
     },
     /// The task ids of an array do not number the parts of a list.
@@ -281,20 +282,20 @@ pub enum ShareError {
         parts.map_or("N".to_owned(), |parts| parts.to_string())
     )]
     Array {
-        /// Smallest id.
+        /// Smallest id of the array.
         first: usize,
-        /// Largest id.
+        /// Largest id of the array.
         last: usize,
-        /// Distance of two ids.
+        /// Difference of two consecutive ids.
         step: usize,
         /// Number of ids.
         count: usize,
-        /// Parts, if they are given.
+        /// Number of parts, if it is given.
         parts: Option<usize>,
     },
 }
 
-/// The reason why the task ids of an array do not tell a share.
+/// Says why the task ids of an array do not determine a share.
 fn why(parts: Option<usize>) -> String {
     match parts {
         Some(parts) => {
@@ -317,21 +318,21 @@ impl FromStr for Share {
 }
 
 impl Share {
-    /// Its number, from 1, and how many there are.
+    /// Number of the share, from 1, and the number of all shares.
     pub fn numbers(self) -> (usize, usize) {
         (self.part, self.of)
     }
 
-    /// The share that an array job has: by AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
-    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). None if this is
-    /// no array job.
+    /// Returns the share of an array job: of AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
+    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or of Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). Returns
+    /// `None` if this is not an array job.
     ///
-    /// The ids of a Slurm array number the shares if they are the whole of a range, whatever its beginning and step. If
+    /// The ids of a Slurm array number the shares if they are a complete range, whatever its beginning and step. If
     /// some tasks of an earlier array are submitted again (`--array=3,6`), or if `parts` are given that the ids do not
     /// number, nothing tells which share is meant.
     ///
     /// # Errors
-    /// The variables do not go together.
+    /// Returns an error if the variables contradict each other.
     pub fn of_array(
         parts: Option<usize>,
         variable: impl Fn(&str) -> Option<String>,
@@ -372,8 +373,8 @@ impl Share {
         }
     }
 
-    /// Keeps the share of a list, and drops the rest. Neighbours in a list are alike, so that every N-th makes even
-    /// shares.
+    /// Keeps the share of a list, and drops the rest. It takes every N-th recipe: neighbours in a list are alike, so
+    /// the shares are even.
     pub fn keep<T>(self, list: Vec<T>) -> Vec<T> {
         list.into_iter().skip(self.part - 1).step_by(self.of).collect()
     }
@@ -407,7 +408,7 @@ mod tests {
         assert_eq!(of(Some(8), &size), Err(ShareError::Size { parts: 8, size: 10 }));
     }
 
-    /// What the task `id` of a Slurm array of these ids gets.
+    /// Returns the share of the task `id` in a Slurm array with these ids.
     fn slurm(parts: Option<usize>, ids: &[usize], step: usize, id: usize) -> Result<Option<Share>, ShareError> {
         let (first, last) = (ids.iter().min().unwrap(), ids.iter().max().unwrap());
         let all = [("ID", id), ("MIN", *first), ("MAX", *last), ("COUNT", ids.len()), ("STEP", step)];
@@ -419,7 +420,7 @@ mod tests {
 
     #[test]
     fn slurm_arrays_cover_the_list_or_are_refused() {
-        // ids, step, parts if given; whether that tells shares
+        // ids, step, parts if given; true if they determine shares
         let cases: [(&[usize], usize, Option<usize>, bool); 16] = [
             (&[1, 2, 3, 4], 1, None, true),
             (&[0, 1, 2], 1, None, true),

@@ -18,7 +18,7 @@ pub(crate) struct LookOptions {
     /// The level of a 3-D variable, counted from 0 at the surface
     #[arg(long, value_name = "K", default_value_t = 0)]
     level: usize,
-    /// Where the picture goes [default: the granule's name with .png]
+    /// File for the picture [default: the granule's name with .png]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

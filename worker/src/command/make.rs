@@ -1,4 +1,4 @@
-//! `make`: granules here and now, without a queue.
+//! `make`: makes granules in this process, without a queue.
 
 use clap::Args;
 use edp_production::director::Budget;
@@ -34,7 +34,7 @@ pub(crate) struct MakeOptions {
     /// Make granules again that an earlier output version made
     #[arg(long)]
     replace_older: bool,
-    /// How closely to look at granules that are there already
+    /// Depth of the check of granules that exist already
     #[arg(long, value_enum, default_value_t)]
     verify: Verify,
     /// Write to a store that ignores conditions; two workers may then write the same granule
@@ -96,7 +96,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     worker.replace_older = options.replace_older;
     let json = options.output == ReportForm::Json;
     let drive = Drive {
-        // A share of a list ends when its last recipe does, however many fail.
+        // A share of a list ends when its last recipe does, however many recipes fail.
         options: session::SessionOptions {
             stages: json,
             replace: options.replace,

@@ -1,4 +1,4 @@
-//! The command line: options, what they start, and how it ends.
+//! The command line: its options, the commands, and their exit statuses.
 
 mod look;
 mod make;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "edp-worker", version, propagate_version = true, max_term_width = 110)]
 pub(crate) struct WorkerCli {
-    /// What is logged to standard error: error, warn, info, debug, trace (also RUST_LOG)
+    /// Level of the log on standard error: error, warn, info, debug, trace (also RUST_LOG)
     #[arg(long, short = 'l', global = true, value_name = "LEVEL")]
     log: Option<String>,
     /// Form of the log: human or json
@@ -47,7 +47,7 @@ enum WorkerCommand {
     Look(look::LookOptions),
 }
 
-/// Runs the command that was asked for.
+/// Runs the command that the user has asked for.
 pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
     settings.store.s3.profile = cli.aws_profile.or(settings.store.s3.profile);

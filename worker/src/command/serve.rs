@@ -44,7 +44,7 @@ pub(crate) struct ServeOptions {
     exit_when_idle: Option<Duration>,
 }
 
-/// A time as people write it; a bare number is in seconds.
+/// Parses a duration as people write it. A bare number is in seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let seconds =
         text.parse::<f64>().ok().map(|seconds| Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string()));
@@ -54,7 +54,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Time that a granule may take, and that granules have to end when the worker is told to stop, unless set.
+/// Time in seconds that a granule may take, and that granules have to end when the worker is told to stop, unless set.
 const DEADLINE: u32 = 900;
 const GRACE: u32 = 60;
 
@@ -62,7 +62,7 @@ const GRACE: u32 = 60;
 pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
-    // Parsed here: a value that the parser of the command line refuses is repeated, with the password in it.
+    // It is parsed here, since the parser of the command line would repeat a refused value with the password in it.
     let queue: Option<Address> =
         options.queue.as_deref().map(str::parse).transpose().map_err(|e: AddressError| usage(&e))?;
     if queue.as_ref().is_some_and(Address::has_password) {

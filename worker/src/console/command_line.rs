@@ -8,7 +8,7 @@ use edp_protocol::text;
 
 /// Parses the command line, runs the command, and ends the process.
 pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
-    // What goes wrong before the settings are known is said in the form that is asked for, too.
+    // Errors before the settings are known are reported in the requested form too.
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     if asks_for_json(&words, std::env::var("EDP_LOG_FORMAT").ok().as_deref()) {
         lines::set(Format::Json);
@@ -21,7 +21,7 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
             note(error.to_string().trim_end());
             leave(Ending::Usage)
         }
-        // what a script has put there may be of outside
+        // arguments that a script has passed on may come from outside
         Err(error) if error.use_stderr() && words.iter().any(|word| word.contains(text::is_unsafe)) => {
             lines::write_all(&error.to_string());
             leave(Ending::Usage)
@@ -36,7 +36,7 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
     leave(ending)
 }
 
-/// Whether the log is to be JSON, by an option, else by a variable of the environment.
+/// Returns true if the log is requested as JSON, by an option or else by an environment variable.
 fn asks_for_json(words: &[String], variable: Option<&str>) -> bool {
     let is_json = |text: &str| text.eq_ignore_ascii_case("json");
     let option = words.iter().enumerate().find_map(|(at, word)| match word.strip_prefix("--log-format") {

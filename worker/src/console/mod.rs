@@ -1,4 +1,15 @@
-//! How people see a program and stop it: notes, a bar, a summary; signals; exit statuses.
+//! The user interface of both programs: notes, progress and summaries; shutdown by signals; exit statuses.
+//!
+//! A command returns an [`Ending`], which is its exit status:
+//!
+//! | ending | status |
+//! |---|---|
+//! | [`Ending::Done`] | 0 |
+//! | [`Ending::ProgramFailed`] | 1 |
+//! | [`Ending::Usage`] | 2 |
+//! | [`Ending::Incomplete`] | 3 |
+//! | [`Ending::Unreachable`] | 4 |
+//! | [`Ending::Stopped`] | 128 plus the number of the signal |
 
 mod command_line;
 mod ending;
@@ -26,7 +37,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
-/// How closely commands that make granules look at those that are there already.
+/// The depth to which commands that make granules check those that exist already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verify {
     /// They are there, readable, and of the right recipe
@@ -45,46 +56,47 @@ impl From<Verify> for InspectionDepth {
     }
 }
 
-/// Form of what is reported on standard output.
+/// Form of the report on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ReportForm {
-    /// For people.
+    /// Text for people to read
     #[default]
     Human,
-    /// One JSON object.
+    /// A single JSON object
     Json,
 }
 
-/// How a command ended, as its exit status.
+/// The way in which a command has ended, which decides its exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Everything asked for is done.
+    /// Everything that was asked for is done.
     Done,
-    /// The program failed.
+    /// The program has failed.
     ProgramFailed,
-    /// Usage, settings or job file wrong.
+    /// The options, the settings or the job file are wrong.
     Usage,
-    /// Granules held, failed, missing or in conflict.
+    /// Granules are held, failed, missing or in conflict.
     Incomplete,
-    /// Something needed cannot be used: the queue or a store is unreachable or refuses, a root or mount is not there.
+    /// Something that is needed cannot be used: the queue or a store does not answer or refuses, or a root or mount is
+    /// missing.
     Unreachable,
-    /// Stopped by a signal, after draining.
+    /// The command was stopped by a signal, and has ended in order.
     Stopped(Signal),
 }
 
 /// A signal that stops a production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// From the keyboard.
+    /// SIGINT, from the keyboard.
     Interrupt,
-    /// From the system.
+    /// SIGTERM, from the operating system or an administrator.
     Terminate,
-    /// The terminal went away.
+    /// SIGHUP: the terminal was closed.
     Hangup,
 }
 
 impl Ending {
-    /// The exit status.
+    /// Returns the exit status.
     pub fn code(self) -> u8 {
         match self {
             Ending::Done => 0,
@@ -99,7 +111,7 @@ impl Ending {
     }
 }
 
-/// An error that the user can mend: options, settings, job file, configuration.
+/// An error that the user can correct: in options, settings, job file or configuration.
 #[derive(Debug)]
 pub struct Usage(pub String);
 
@@ -111,7 +123,8 @@ impl fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-/// Something needed that cannot be used: a queue or store that does not answer or refuses, a root that is not there.
+/// An error of something that cannot be used: a queue or store that does not answer or refuses, or a root that is
+/// missing.
 #[derive(Debug)]
 pub struct Unreachable(pub String);
 
@@ -123,8 +136,8 @@ impl fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// What an error of reading what the user named is: [`Unreachable`] if a store does not answer or refuses, else
-/// [`Usage`].
+/// Classifies an error of reading something that the user has named: [`Unreachable`] if a store does not answer or
+/// refuses, else [`Usage`].
 pub fn named(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut stores = causes.filter_map(|error| error.downcast_ref::<StoreError>());
@@ -132,7 +145,7 @@ pub fn named(error: &(dyn std::error::Error + 'static)) -> anyhow::Error {
     if stores.any(StoreError::is_unusable) { Unreachable(text).into() } else { Usage(text).into() }
 }
 
-/// What an error of the queues is: [`Unreachable`], unless this program has closed them itself.
+/// Classifies an error of the queues: [`Unreachable`], unless this program has closed them itself.
 pub fn of_queue(error: &QueueError) -> anyhow::Error {
     match error {
         QueueError::Closed => error.clone().into(),
@@ -141,7 +154,7 @@ pub fn of_queue(error: &QueueError) -> anyhow::Error {
 }
 
 impl Ending {
-    /// How a command ends with an error.
+    /// Returns the ending of a command that has failed with an error.
     pub fn of(error: &anyhow::Error) -> Ending {
         if error.is::<Usage>() {
             Ending::Usage
@@ -154,22 +167,23 @@ impl Ending {
 }
 
 impl Usage {
-    /// The texts of an error and its causes.
+    /// Makes an error of the texts of an error and its causes.
     pub fn from_error(error: &dyn std::error::Error) -> Usage {
         Usage(chain(error))
     }
 }
 
-/// Granules that a worker makes at once, at most.
+/// Largest number of granules that a worker makes at once.
 pub const MAX_SLOTS: u16 = 1024;
 
-/// Granules at once: option, else setting, else one for each core; [`MAX_SLOTS`] at most.
+/// Returns the number of job slots: that of the option, else of the setting, else one for each core; at most
+/// [`MAX_SLOTS`].
 pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     option.or(settings.run.slots).map_or_else(cores, usize::from).min(MAX_SLOTS.into())
 }
 
-/// A worker as options and settings have it, that reads and writes in these stores.
+/// Makes a worker by options and settings that reads and writes in these stores.
 pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
     let mut worker = Worker::new(slots(slots_option, settings), replace);
     service::object::sweep_scratch(&stores.scratch());
@@ -180,11 +194,11 @@ pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, sto
     worker
 }
 
-/// Tries whether granules can be committed at destinations, before anything is computed. A destination that is not
-/// there is made. Whatever else is wrong with one is found, and told, when granules are made.
+/// Tries whether granules can be committed at destinations, before anything is computed. A destination that does not
+/// exist is made. Any other problem with a destination is found, and reported, when granules are made.
 ///
 /// # Errors
-/// The file system of a destination has no way to commit a granule without replacing another.
+/// Returns an error if the file system of a destination has no way to commit a granule without replacing another.
 pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: &Worker) -> Result<(), Usage> {
     for root in roots.into_iter().collect::<BTreeSet<_>>() {
         if let Ok(Location::Local(path)) = root.parse()
@@ -197,14 +211,14 @@ pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: 
     Ok(())
 }
 
-/// Threads that may block at once: each slot computes on one, and looks at its roots on another, beside some that read
-/// and write for the actors. They are started as they are needed.
+/// Largest number of threads that may block at once. Each slot computes on one and checks its roots on another, and the
+/// actors need some for reading and writing. Threads are started as they are needed.
 const BLOCKING: usize = 2 * MAX_SLOTS as usize + 64;
 
-/// A runtime for actors. Computing happens on threads of its own.
+/// Makes a runtime for actors. Computing uses threads of its own.
 ///
 /// # Errors
-/// It cannot be started.
+/// Returns an error if it cannot be started.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -215,13 +229,13 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Largest task list that is read, in MiB, unless set: more than a million recipes.
+/// Largest task list that is read, in MiB, unless it is set: more than a million recipes.
 const LIST_SIZE: u32 = 4096;
 
-/// Reads a task list of any origin.
+/// Reads a task list, written by EDP or by this project.
 ///
 /// # Errors
-/// It cannot be read, is none, or is larger than `run.list_size`.
+/// Returns an error if it cannot be read, is not a task list, or is larger than `run.list_size`.
 pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
     let limit = u64::from(settings.run.list_size.unwrap_or(LIST_SIZE)) << 20;
     let name = at.to_string();
@@ -231,7 +245,7 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
             let file = regular::open_named(path).map_err(|source| named(&unread(source)))?;
             recipe::read_list(&name, file, limit)
         }
-        // An object comes as a whole; its size is looked at before.
+        // An object is read as a whole, so its size is checked first.
         Location::S3 { .. } => {
             let text = stores.read(at, limit).map_err(|e| named(&e))?;
             recipe::read_list(&name, text.as_slice(), limit)
@@ -251,7 +265,7 @@ mod tests {
     fn as_many_slots_as_there_may_be_leave_threads_for_looks() {
         let runtime = runtime().unwrap();
         let all = Arc::new(Barrier::new(2 * usize::from(MAX_SLOTS) + 1));
-        // Each slot computes, and looks at its roots: all of them at once.
+        // Each slot computes, and checks its roots: all of them at once.
         let slots: Vec<_> = (0..2 * MAX_SLOTS)
             .map(|_| {
                 let all = all.clone();

@@ -1,16 +1,17 @@
-//! How far a production is, now and then, where no bar can be drawn.
+//! Lines that report the progress of a production from time to time, where no bar can be drawn.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Time before the first line; then it doubles, so that a short production says little and a long one not much.
+/// Time before the first line. It doubles with each line, so that a short production reports little and a long one not
+/// much.
 const FIRST: Duration = Duration::from_secs(15);
 
-/// The longest time between two lines.
+/// Longest time between two lines.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// A thread that tells how far a production is; it ends when this is dropped.
+/// A thread that reports the progress of a production. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct ProgressThread {
     end: Option<Sender<()>>,
@@ -18,7 +19,8 @@ pub(super) struct ProgressThread {
 }
 
 impl ProgressThread {
-    /// Begins to tell how many there are at their end, of how many. None if there are no threads.
+    /// Starts to report the number of settled granules and that of all granules. Returns `None` if no thread can be
+    /// started.
     pub(super) fn start(
         count: impl Fn() -> (u64, u64) + Send + 'static,
         tell: impl Fn(String) + Send + 'static,
@@ -50,7 +52,7 @@ impl Drop for ProgressThread {
     fn drop(&mut self) {
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // it has nothing to say
+            let _ = thread.join(); // it has no result
         }
     }
 }

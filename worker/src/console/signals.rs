@@ -1,20 +1,20 @@
-//! Requests to shut down.
+//! Shutdown requests by signals.
 
 use super::{Ending, Signal, ending, note};
 use crate::notice::TerminationNotice;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A shutdown request: a signal, or a notice that the machine ends.
+/// A shutdown request: a signal, or a notice that the machine will end.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     seen: Arc<Mutex<Option<Signal>>>,
 }
 
 impl Shutdown {
-    /// Ready when the process is asked to stop; says so, and what it is `doing` about it. Being asked twice ends it at
-    /// once: a user who asks twice does not want to wait, and the next run sweeps what is left. Signals are caught from
-    /// the call on, which must be within a runtime.
+    /// Completes when the process is told to stop, and reports what it is `doing` about it. A second request ends the
+    /// process at once: a user who asks twice does not want to wait, and the next run removes what is left. Signals are
+    /// caught from this call on, which must be made within a runtime.
     pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
         let asked = self.asked_or(doing, std::future::pending());
         async move {
@@ -22,8 +22,8 @@ impl Shutdown {
         }
     }
 
-    /// The same, also ready with a `notice`, and then says what that says. A notice is not a signal: the first signal
-    /// after it finds the process ending in order, only the second ends it at once.
+    /// Completes as [`Shutdown::asked`] does, or with a `notice`, and then reports its text. A notice is not a signal:
+    /// the first signal after it finds the process ending in order, and only the second one ends it at once.
     pub fn asked_or<N: Future<Output = TerminationNotice>>(
         &self,
         doing: &'static str,
@@ -72,21 +72,21 @@ impl Shutdown {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
     }
 
-    /// The signal, if there was one.
+    /// Returns the signal, if there was one.
     pub fn signal(&self) -> Option<Signal> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The signals that ask the process to stop: caught from now on, until the process ends. Those that it was started to
-/// ignore stay ignored.
+/// The signals that tell the process to stop. They are caught from now on until the process ends. Signals that it was
+/// started to ignore remain ignored.
 struct Signals([Option<tokio::signal::unix::Signal>; 3]);
 
 impl Signals {
     fn new() -> Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let ignored = ignored();
-        // Without a handler the signal ends the process as it always does, or stays ignored.
+        // Without a handler the signal ends the process as usual, or remains ignored.
         let catch = |kind: SignalKind| match is_ignored(ignored, kind.as_raw_value()) {
             true => None,
             false => signal(kind).ok(),
@@ -110,9 +110,9 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, one bit each, the lowest for signal 1. A process inherits what the process
-/// that started it ignores: `nohup` ignores the hangup, shells ignore Ctrl-C for the background jobs of scripts. Only
-/// Linux tells without changing it; elsewhere none counts as ignored.
+/// Returns the signals that this process ignores, one bit for each, the lowest bit for signal 1. A process inherits
+/// what its parent ignores: `nohup` ignores the hangup, and shells ignore Ctrl-C for background jobs of scripts. Only
+/// Linux tells this without changing it; on other systems no signal counts as ignored.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     of_status(&status).unwrap_or_default()
@@ -143,7 +143,7 @@ mod tests {
             [true, true, true, false, false, false, false]
         );
         assert_eq!(of_status("SigCgt:\t0000000000000001\n"), None);
-        // The runtime of the language ignores a broken pipe (13) in every program.
+        // The Rust runtime ignores SIGPIPE (13) in every program.
         assert!(!cfg!(target_os = "linux") || is_ignored(super::ignored(), 13));
     }
 }

@@ -1,4 +1,4 @@
-//! What people see: notes, a bar, a table.
+//! Output for people: notes, a progress bar, a table.
 
 use super::pulse::ProgressThread;
 use edp_production::ledger::RecipeState;
@@ -11,42 +11,42 @@ use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 
-/// One notice on standard error.
+/// Writes one notice to standard error.
 pub fn note(text: &str) {
     lines::write(text);
 }
 
-/// What was asked for, on standard output, made safe to be shown (see [`text::page`]): names and reasons that come from
-/// outside go through [`text::line`] before they are put into lines. A reader that went away (`| head`) has had enough:
-/// that is not a failure.
+/// Writes the output of a command to standard output, made safe to show (see [`text::page`]): names and reasons from
+/// outside go through [`text::line`] before they become parts of lines. It is not an error if the reader has gone (`|
+/// head`).
 ///
 /// # Errors
-/// Standard output cannot be written for another reason, such as a full disk.
+/// Returns an error if standard output cannot be written to for another reason, such as a full disk.
 pub fn out(text: &str) -> io::Result<()> {
     print(&text::page(text))
 }
 
-/// The same in the place of what is on the terminal.
+/// Writes output as [`out`] does, in place of what is on the terminal.
 ///
 /// # Errors
-/// Those of [`out`].
+/// Returns the errors of [`out`].
 pub fn out_anew(text: &str) -> io::Result<()> {
-    // Clears the screen and goes to its beginning.
+    // Clears the screen and moves the cursor to its beginning.
     print(&format!("\x1b[2J\x1b[H{}", text::page(text)))
 }
 
-/// A report as JSON, on standard output, with a line break at its end.
+/// Writes a report as JSON to standard output, with a line break at its end.
 ///
 /// # Errors
-/// Those of [`out`].
+/// Returns the errors of [`out`].
 pub fn out_json(json: &str) -> io::Result<()> {
     print(&(text::json(json).into_owned() + "\n"))
 }
 
-/// JSON for programs, which is the same to the last character when it is read: a task list, a table.
+/// Writes JSON for programs, such as a task list or a table, in which every value stays exactly the same.
 ///
 /// # Errors
-/// Those of [`out`].
+/// Returns the errors of [`out`].
 pub fn out_data(json: &str) -> io::Result<()> {
     print(&text::data(json))
 }
@@ -61,7 +61,7 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Progress of a command: a bar on standard error, if that is a terminal; otherwise a line now and then.
+/// The progress of a command: a bar on standard error, if that is a terminal; otherwise a line from time to time.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
@@ -70,7 +70,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// None of so many granules has come to its end.
+    /// Starts to show the progress of this number of granules.
     pub fn new(granules: usize) -> Progress {
         let is_bar = io::stderr().is_terminal() && !lines::is_json();
         let target = if is_bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -85,12 +85,12 @@ impl Progress {
         Progress { bar, _pulse: pulse.flatten(), said: Mutex::default() }
     }
 
-    /// So many granules more than was thought.
+    /// Adds to the number of granules.
     pub fn more(&self, granules: usize) {
         self.bar.inc_length(granules as u64);
     }
 
-    /// One granule has come to an end; what went wrong is said at once, a warning once for each dataset.
+    /// Counts one granule that is settled. A failure is reported at once, and a warning once for each dataset.
     pub fn ended(&self, entry: &GranuleEntry) {
         self.bar.inc(1);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,7 +106,7 @@ impl Progress {
         self.bar.suspend(|| lines.iter().for_each(|line| note(line)));
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
         let repeated = self.said.lock().unwrap_or_else(PoisonError::into_inner).repeated;
@@ -116,17 +116,18 @@ impl Progress {
     }
 }
 
-/// Warnings that were shown. All granules of a dataset share most of theirs.
+/// Warnings that were shown. The granules of a dataset share most of theirs.
 #[derive(Debug, Default)]
 struct ShownWarnings {
-    /// Dataset and the rest of the text.
+    /// Dataset and the remaining text of each warning.
     texts: HashSet<(String, String)>,
     /// Number of warnings that were like an earlier one.
     repeated: usize,
 }
 
 impl ShownWarnings {
-    /// Whether a warning about a granule is the first such about its dataset, which is the granule's directory.
+    /// Returns true if a warning about a granule is the first of its kind about its dataset, which is the granule's
+    /// directory.
     fn is_new(&mut self, granule: &str, warning: &str) -> bool {
         let dataset = granule.strip_suffix(base_name(granule)).unwrap_or(granule);
         let new = self.texts.insert((dataset.to_owned(), warning.replace(granule, "")));
@@ -135,28 +136,28 @@ impl ShownWarnings {
     }
 }
 
-/// A bar that only counts, advanced from any thread.
+/// A bar that only counts, and that any thread may advance.
 #[derive(Debug)]
 pub struct Counter(Progress);
 
 impl Counter {
-    /// A bar for so many granules.
+    /// Makes a bar for this number of granules.
     pub fn new(granules: usize) -> Counter {
         Counter(Progress::new(granules))
     }
 
-    /// One more is done.
+    /// Counts one more granule.
     pub fn advance(&self) {
         self.0.bar.inc(1);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.0.finish();
     }
 }
 
-/// A table of the granules of a production, by name.
+/// Returns a table of the granules of a production, sorted by name.
 pub fn table(report: &Report) -> String {
     let named = |entry: &'_ GranuleEntry| text::line(base_name(&entry.granule)).into_owned();
     let mut entries: Vec<(String, &GranuleEntry)> = report.entries.iter().map(|entry| (named(entry), entry)).collect();

@@ -9,23 +9,23 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Time that a worker may take to end; one that is stuck in a computation ends with the process.
+/// Time that a worker may take to end. One that is stuck in a computation ends with the process.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// How long the queue may be away; one in memory never is.
+/// Time for which the queue may be unreachable. A queue in memory never is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A worker of this process, at work.
+/// A worker of this process that is running.
 pub(super) struct LocalWorker {
     pub(super) id: String,
     stop: oneshot::Sender<()>,
-    /// Set when it has ended: none inside if it was told to, else why.
+    /// Set when the worker has ended: `None` inside if it was told to, else the reason.
     ended: watch::Receiver<Option<Option<String>>>,
 }
 
 impl LocalWorker {
-    /// Starts to serve a queue until it is stopped or `shutdown` is requested; cancels `over` when it has ended, for
-    /// whatever reason.
+    /// Starts to serve a queue until the worker is stopped or `shutdown` is requested. Cancels `over` when the worker
+    /// has ended, for whatever reason.
     pub(super) fn start(
         worker: Worker,
         link: &Link,
@@ -36,7 +36,7 @@ impl LocalWorker {
         let id = worker.id.clone();
         let service = Service {
             worker: Arc::new(worker),
-            // The recipes are the user's own.
+            // The recipes are those of the user.
             roots: None,
             deadline,
             grace: Duration::ZERO,
@@ -65,12 +65,12 @@ impl LocalWorker {
         LocalWorker { id, stop, ended }
     }
 
-    /// Ends it; what it has not made it gives back. Says why it had ended by itself, if it had.
+    /// Stops the worker, which returns what it has not made. Returns the reason if it had ended by itself.
     pub(super) async fn stop(mut self) -> Option<String> {
         let _ = self.stop.send(());
         match tokio::time::timeout(STUCK, self.ended.wait_for(Option::is_some)).await {
             Ok(Ok(why)) => why.clone().flatten(),
-            // It ended without a word, or is stuck.
+            // It has ended without a result, or is stuck.
             Ok(Err(_)) | Err(_) => None,
         }
     }

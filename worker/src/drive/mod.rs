@@ -1,5 +1,5 @@
-//! Driving a session from a command: the runtime, signals, the queue, a worker in this process where one is wanted, and
-//! what people are told meanwhile. All commands that make granules come through [`Drive::run`].
+//! Driving a session from a command: the runtime, signals, the queue, a worker in this process if one is wanted, and
+//! reports to the user meanwhile. All commands that make granules use [`Drive::run`].
 
 mod local;
 
@@ -26,51 +26,52 @@ use tokio_util::sync::CancellationToken;
 /// The workers that make the granules.
 #[derive(Debug)]
 pub enum Workers {
-    /// One worker in this process.
+    /// One worker within this process.
     Here(Box<Worker>),
-    /// Those that serve the queues of this broker.
+    /// The workers that serve the queues of this broker.
     Queue(Box<QueueOptions>),
 }
 
-/// A session to be driven by a command.
+/// A session that a command drives.
 #[derive(Debug)]
 pub struct Drive {
     /// Options of the session.
     pub options: SessionOptions,
     /// The recipes, as far as they are known.
     pub recipes: Vec<Recipe>,
-    /// Where everything is read and written.
+    /// Access to everything that is read and written.
     pub stores: Stores,
     /// The workers that make the granules.
     pub workers: Workers,
-    /// The list that the recipes came from, if they did, beside which is recorded what was made.
+    /// The list from which the recipes come, if any. Records of the granules are kept beside it.
     pub list: Option<TaskList>,
 }
 
 /// A task list, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskList {
-    /// Where it is.
+    /// Location of the list.
     pub at: Location,
-    /// The part: its number, and how many there are.
+    /// Number of the part, and the number of all parts.
     pub part: Option<(usize, usize)>,
 }
 
-/// How a command that made granules has ended.
+/// The result of a command that made granules.
 #[derive(Debug)]
 pub struct DriveResult {
-    /// The result of every granule.
+    /// The report on every granule.
     pub report: Report,
-    /// What the closing check found.
+    /// The result of the closing check.
     pub verified: Verified,
-    /// Nothing could be made any more, whatever the recipe: the store refuses, or the destination cannot be written.
+    /// True if no granule could be made any more, whatever the recipe: the store refuses, or the destination cannot be
+    /// written.
     pub unfit: bool,
-    /// The signal that ended it early.
+    /// The signal that ended it early, if any.
     pub signal: Option<Signal>,
 }
 
 impl DriveResult {
-    /// The ending of the command: everything is done only if the closing check agrees with the outcomes.
+    /// Returns the ending of the command. Everything is done only if the closing check agrees with the outcomes.
     pub fn ending(&self) -> Ending {
         match self.signal {
             Some(signal) if !self.report.is_complete() => Ending::Stopped(signal),
@@ -90,10 +91,10 @@ impl DriveResult {
         }
     }
 
-    /// The report and the closing check as one JSON object.
+    /// Returns the report and the closing check as one JSON object.
     ///
     /// # Errors
-    /// A number cannot be written as JSON.
+    /// Returns an error if a number cannot be written as JSON.
     pub fn json(&self) -> anyhow::Result<String> {
         let mut value = serde_json::to_value(&self.report)?;
         if let Some(object) = value.as_object_mut() {
@@ -104,11 +105,12 @@ impl DriveResult {
 }
 
 impl Drive {
-    /// Drives the session to its end. `growth` may add recipes through the feed that it is given, and ends with
-    /// granules that never became complete. The inner error is an ending that has been explained to the user already.
+    /// Drives the session to its end. `growth` may add recipes through the feed that it is given; its result is the
+    /// entries of granules that never became complete. The inner error is an ending that was explained to the user
+    /// already.
     ///
     /// # Errors
-    /// The ledger cannot be used, or a part of the program ended unexpectedly.
+    /// Returns an error if the ledger cannot be used, or a part of the program ended unexpectedly.
     pub fn run<G>(
         mut self,
         growth: impl FnOnce(Feed) -> G,
@@ -123,7 +125,7 @@ impl Drive {
             self.options.records = Arc::new(records);
         }
         let content = self.options.verify == InspectionDepth::Content;
-        // The date is in a granule's bytes, but no part of the id.
+        // The date is in a granule's bytes, but is not part of the id.
         let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
         let stop = Shutdown::default();
@@ -154,7 +156,7 @@ impl Drive {
             ));
         }
         if let Some(manifest) = list.and_then(|list| Manifest::beside(&list.at, list.part)) {
-            // What is recorded spares reading: without it granules are read by the next check.
+            // A record makes reading unnecessary: without it, the next check reads the granules.
             if let Err(error) = manifest.add(made(&ended.report, &dates), &stores) {
                 note(&format!("warning: what was made is not recorded: {}", chain(&error)));
             }
@@ -162,7 +164,8 @@ impl Drive {
         Ok(Ok(DriveResult { report: ended.report, verified: ended.verified, unfit, signal: stop.signal() }))
     }
 
-    /// The session, and whether it ended since nothing can be made; none if it was told to end before it had begun.
+    /// Runs the session. Also returns true if it has ended because no granule can be made. Returns `None` if it was
+    /// told to end before it had begun.
     async fn session<G>(
         self,
         growth: impl FnOnce(Feed) -> G,
@@ -195,7 +198,8 @@ impl Drive {
             }
             Workers::Here(worker) => {
                 let link = Link::embedded().context("starting the queue")?;
-                // A shutdown ends the worker, and its end ends the session: what it finishes is still heard of.
+                // A shutdown ends the worker, and its end ends the session, so that outcomes of what it finishes still
+                // count.
                 let over = CancellationToken::new();
                 let local = LocalWorker::start(*worker, &link, deadline, shutdown.clone(), over.clone());
                 let driven = session.drive(&link, growth, &listen, &over).await;
@@ -221,12 +225,12 @@ impl Drive {
     }
 }
 
-/// Id of a recipe and date of its production.
+/// Returns the id of a recipe and the date of its production.
 fn dated(recipe: &Recipe) -> Option<(String, String)> {
     recipe.recipe.as_ref().map(|plan| (plan.id.clone(), plan.production_date.clone()))
 }
 
-/// What the granules of a report are, as far as they were hashed.
+/// Returns records of the granules of a report that were hashed.
 fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
     let mut records = Records::default();
     let is_its_own = |entry: &&GranuleEntry| entry.standing.state == RecipeState::Done && !entry.standing.older;
@@ -243,7 +247,7 @@ fn made(report: &Report, dates: &HashMap<String, String>) -> Records {
     records
 }
 
-/// Tells people what happens.
+/// Reports an event to the user.
 fn show(event: &SessionEvent<'_>, progress: &Progress) {
     match event {
         SessionEvent::StandingBy(why) => note(&format!("standing by: {why}")),
@@ -262,7 +266,7 @@ fn show(event: &SessionEvent<'_>, progress: &Progress) {
     }
 }
 
-/// An error as one that the user can mend, where it is one.
+/// Makes an error one that the user can correct, if it is.
 fn explain(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<SessionError>() {
         Some(SessionError::Drive(DriveError::Queue(error) | DriveError::Publish(PublishError::Queue(error)))) => {

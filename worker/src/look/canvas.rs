@@ -3,7 +3,7 @@
 use super::colour::{PAPER, Rgb};
 use super::font;
 
-/// An image, rows from the top.
+/// An image, with rows from the top.
 pub(super) struct Canvas {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -11,12 +11,12 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// An empty page.
+    /// Makes an empty page.
     pub(super) fn new(width: usize, height: usize) -> Self {
         Canvas { width, height, pixels: vec![PAPER; width * height] }
     }
 
-    /// Fills a rectangle; what lies outside the page is left out.
+    /// Fills a rectangle. The part outside the page is ignored.
     pub(super) fn fill(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Rgb) {
         let right = (x + width).min(self.width);
         for row in y..(y + height).min(self.height) {
@@ -26,7 +26,7 @@ impl Canvas {
         }
     }
 
-    /// Draws a frame of one pixel just around a rectangle that does not touch the edge of the page.
+    /// Draws a frame of one pixel around a rectangle that does not touch the edge of the page.
     pub(super) fn frame(&mut self, x: usize, y: usize, width: usize, height: usize, colour: Rgb) {
         self.fill(x - 1, y - 1, width + 2, 1, colour);
         self.fill(x - 1, y + height, width + 2, 1, colour);
@@ -34,7 +34,7 @@ impl Canvas {
         self.fill(x + width, y, 1, height, colour);
     }
 
-    /// Writes a line of text; each font pixel becomes a square of `scale` pixels.
+    /// Draws a line of text. Each font pixel becomes a square of `scale` pixels.
     pub(super) fn text(&mut self, x: usize, y: usize, scale: usize, text: &str, colour: Rgb) {
         for (at, letter) in text.chars().enumerate() {
             for (column, row) in font::pixels(letter) {
@@ -44,12 +44,12 @@ impl Canvas {
         }
     }
 
-    /// Width of a line of text.
+    /// Returns the width of a line of text in pixels.
     pub(super) fn text_width(text: &str, scale: usize) -> usize {
         (text.chars().count() * font::ADVANCE).saturating_sub(1) * scale
     }
 
-    /// All pixels, red, green, blue.
+    /// Returns the bytes of all pixels: red, green, blue.
     pub(super) fn bytes(&self) -> &[u8] {
         self.pixels.as_flattened()
     }

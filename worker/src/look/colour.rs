@@ -1,20 +1,20 @@
 //! Colours for values: equal steps of the value look like equal steps of the colour.
 //!
-//! Both maps are drawn in the Oklab space, where lightness is perceived lightness, and then brought to sRGB.
+//! Both maps are defined in the Oklab space, where lightness is perceived lightness, and then converted to sRGB.
 
 use std::f64::consts::TAU;
 
-/// Red, green, blue.
+/// Red, green and blue, 0 to 255 each.
 pub(super) type Rgb = [u8; 3];
 
-/// Where there is no value: land.
+/// Colour of cells without a value, which are land.
 pub(super) const LAND: Rgb = [150, 150, 150];
-/// Around the map.
+/// Colour around the map.
 pub(super) const PAPER: Rgb = [255, 255, 255];
-/// Letters and frames.
+/// Colour of letters and frames.
 pub(super) const INK: Rgb = [40, 40, 40];
 
-/// Which colours stand for the values.
+/// The colours that stand for values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Palette {
     /// From dark violet over green to pale yellow.
@@ -24,7 +24,7 @@ pub enum Palette {
 }
 
 impl Palette {
-    /// The colour at a place of the scale, 0 to 1.
+    /// Returns the colour at a position on the scale, 0 to 1.
     pub(super) fn at(self, place: f64) -> Rgb {
         let place = place.clamp(0.0, 1.0);
         match self {
@@ -42,7 +42,7 @@ impl Palette {
     }
 }
 
-/// A colour by lightness, chroma and hue (degrees); what a screen cannot show is clipped.
+/// Returns the colour of a lightness, chroma and hue (in degrees). A colour that a screen cannot show is clipped.
 fn oklch(lightness: f64, chroma: f64, hue: f64) -> Rgb {
     let (sin, cos) = hue.to_radians().sin_cos();
     let (a, b) = (chroma * cos, chroma * sin);
@@ -69,7 +69,7 @@ fn oklch(lightness: f64, chroma: f64, hue: f64) -> Rgb {
 mod tests {
     use super::*;
 
-    /// Relative luminance.
+    /// Returns the relative luminance.
     fn light(colour: Rgb) -> f64 {
         let [r, g, b] = colour.map(|c| (f64::from(c) / 255.0).powf(2.2));
         0.2126 * r + 0.7152 * g + 0.0722 * b

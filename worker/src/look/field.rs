@@ -1,4 +1,4 @@
-//! One level of one variable, read from a granule and brought to the size of a picture.
+//! One level of one variable, read from a granule and reduced to the size of a picture.
 
 use super::LookError;
 use edp_engine::reader::{Described, ReaderSession};
@@ -6,28 +6,28 @@ use std::path::Path;
 
 /// Number of tiles of a native granule.
 pub(super) const TILES: usize = 13;
-/// Most cells along a side of a map or tile; the largest grids in use have 17,280 columns.
+/// Largest number of cells along a side of a map or tile. The largest grids in use have 17,280 columns.
 const MAX_SIDE: usize = 100_000;
-/// Most cells of a map or tile.
+/// Largest number of cells of a map or tile.
 const MAX_CELLS: usize = 1 << 29;
-/// Values are read in blocks of about this many.
+/// Approximate number of values that are read at once.
 const BLOCK: usize = 1 << 22;
 /// Names of the coordinates that have the shape of a field.
 const COORDINATES: [&str; 8] = ["XC", "YC", "XG", "YG", "XU", "YU", "XV", "YV"];
 
-/// A rectangle of values, rows as in the file; NaN where there is none.
+/// A rectangle of values, with rows as in the file, and NaN where there is none.
 pub(super) struct Panel {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) values: Vec<f32>,
 }
 
-/// What kind of grid the panels lie on.
+/// The kind of grid on which the panels lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// One map; whether its rows run from south to north.
+    /// One map. `northward` is true if its rows run from south to north.
     Map { northward: bool },
-    /// Thirteen tiles.
+    /// The thirteen tiles of the native grid.
     Tiles,
 }
 
@@ -38,14 +38,14 @@ pub(super) struct FieldLevel {
     pub(super) units: String,
     pub(super) kind: Kind,
     pub(super) panels: Vec<Panel>,
-    /// Whether it has levels at all.
+    /// True if the variable has levels.
     pub(super) layered: bool,
-    /// Least and greatest value of the level, before any averaging; `None` if there is no value.
+    /// Smallest and largest value of the level, before any averaging; `None` if there is no value.
     pub(super) range: Option<(f64, f64)>,
 }
 
 impl FieldLevel {
-    /// Reads a level of a variable, or of the file's first one; sides longer than `longest` cells (of all panels
+    /// Reads a level of a variable, or of the file's first variable. Sides longer than `longest` cells (of all panels
     /// side by side) are shortened by averaging.
     pub(super) fn read(
         path: &Path,
@@ -94,7 +94,7 @@ impl FieldLevel {
     }
 }
 
-/// The grid of a variable, by the names of its last dimensions; `None` if it is not a field.
+/// Returns the grid of a variable, by the names of its last dimensions, or `None` if it is not a field.
 fn kind(variable: &Described) -> Option<Kind> {
     match variable.dimensions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>()[..] {
         [.., "tile", "j" | "j_g", "i" | "i_g"] => Some(Kind::Tiles),
@@ -103,7 +103,7 @@ fn kind(variable: &Described) -> Option<Kind> {
     }
 }
 
-/// Whether the rows of a map run from south to north, as they do unless `latitude` says otherwise.
+/// Returns true if the rows of a map run from south to north, which they do unless `latitude` says otherwise.
 fn northward(session: &mut ReaderSession, variables: &[Described]) -> Result<bool, LookError> {
     match variables.iter().find(|variable| variable.name == "latitude") {
         Some(latitude) => match latitude.shape()[..] {
@@ -117,11 +117,11 @@ fn northward(session: &mut ReaderSession, variables: &[Described]) -> Result<boo
     }
 }
 
-/// Reads panels of one level.
+/// Reads the panels of one level.
 struct PanelReader<'a> {
     session: ReaderSession,
     variable: &'a Described,
-    /// Start of the level: everything but panel, row, column.
+    /// Indices of the level in all dimensions before panel, row and column.
     leading: Vec<usize>,
     tiled: bool,
     rows: usize,
@@ -146,7 +146,7 @@ impl<'a> PanelReader<'a> {
             return Err(LookError::NoField { file });
         }
         let mut start = vec![0; leading.len()];
-        // Of time there is one; the dimension after it is the vertical one.
+        // There is one time; the dimension after it is the vertical one.
         let vertical = leading.iter().position(|(name, _)| name != "time");
         let levels = vertical.map_or(1, |at| leading[at].1);
         if level >= levels {
@@ -159,7 +159,7 @@ impl<'a> PanelReader<'a> {
         Ok(PanelReader { session, variable, leading: start, tiled, rows, columns, layered, missing })
     }
 
-    /// Reads a panel, averages blocks of `block` x `block` cells, and widens the range of values.
+    /// Reads a panel, averages blocks of `block` x `block` cells, and extends the range of values.
     fn panel(&mut self, panel: usize, block: usize, range: &mut Option<(f64, f64)>) -> Result<Panel, LookError> {
         let (rows, columns) = (self.rows.div_ceil(block), self.columns.div_ceil(block));
         let mut values = Vec::with_capacity(rows * columns);
@@ -182,7 +182,7 @@ impl<'a> PanelReader<'a> {
         Ok(Panel { rows, columns, values })
     }
 
-    /// Some rows of a panel, with NaN for fill.
+    /// Reads some rows of a panel, with NaN for fill values.
     fn rows(&mut self, panel: usize, top: usize, height: usize) -> Result<Vec<f64>, LookError> {
         let mut start = self.leading.clone();
         let mut count = vec![1; start.len()];
@@ -202,7 +202,7 @@ impl<'a> PanelReader<'a> {
     }
 }
 
-/// Mean of the values in a block of columns; none if more than half of them are missing.
+/// Returns the mean of the values in a block of columns, or NaN if more than half of them are missing.
 fn mean(band: &[f64], columns: usize, first: usize, block: usize) -> f32 {
     let (mut sum, mut valid, mut all) = (0.0, 0, 0);
     for row in band.chunks(columns) {

@@ -1,13 +1,13 @@
 //! A small bitmap font: letters, digits and the signs that numbers, units and file names need.
 
-/// Columns of a letter, and with the gap to the next one.
+/// Number of columns of a letter, without the gap to the next one.
 const WIDTH: usize = 5;
 /// Distance from one letter to the next, in font pixels.
 pub(super) const ADVANCE: usize = WIDTH + 1;
-/// Rows of a letter: seven above the line, two below.
+/// Number of rows of a letter: seven above the line, two below.
 pub(super) const HEIGHT: usize = 9;
 
-/// The pixels of a letter as (column, row); unknown ones look like a question mark, a blank has none.
+/// Returns the pixels of a letter as (column, row). Unknown letters look like a question mark; a blank has no pixels.
 pub(super) fn pixels(letter: char) -> impl Iterator<Item = (usize, usize)> {
     let find = |letter| GLYPHS.binary_search_by_key(&letter, |g| g.0).ok().map(|at| &GLYPHS[at].1);
     let rows = if letter == ' ' { None } else { find(letter).or_else(|| find('?')) };
@@ -15,7 +15,7 @@ pub(super) fn pixels(letter: char) -> impl Iterator<Item = (usize, usize)> {
     bits.flat_map(|(y, row)| (0..WIDTH).filter(move |x| row >> (WIDTH - 1 - x) & 1 == 1).map(move |x| (x, y)))
 }
 
-/// Letters in the order of their codes; each row is five bits, the leftmost the highest.
+/// Letters in the order of their codes. Each row is five bits, of which the leftmost is the highest.
 #[rustfmt::skip]
 const GLYPHS: &[(char, [u8; HEIGHT])] = &[
     ('%', [0x18, 0x19, 0x02, 0x04, 0x08, 0x13, 0x03, 0x00, 0x00]),

@@ -1,9 +1,9 @@
-//! A quick look at a granule: one level of one variable as a PNG.
+//! Quick-look pictures of granules: one level of one variable as a PNG.
 //!
-//! Latlon granules become a map with north up. The 13 tiles of native granules are laid out as two pairs of facets:
-//! those of tiles 0 to 5 as they are, those of tiles 7 to 12 turned so that north is up, the Arctic tile above
-//! tile 5, where their axes run on.
-// Pictures only: no value from here reaches a granule.
+//! A latlon granule becomes a map with north up. The 13 tiles of a native granule are arranged as two pairs of facets:
+//! tiles 0 to 5 as they are, tiles 7 to 12 turned so that north is up, and the Arctic tile above tile 5, where their
+//! axes continue each other.
+// For pictures only: no value from here reaches a granule.
 #![allow(clippy::disallowed_methods)]
 
 mod canvas;
@@ -21,33 +21,33 @@ use edp_files::output;
 use field::{FieldLevel, Kind, Panel};
 use std::path::{Path, PathBuf};
 
-/// Widest map, pixels.
+/// Width of the widest map, in pixels.
 const WIDEST: usize = 1080;
-/// Margin around everything, pixels.
+/// Margin around everything, in pixels.
 const MARGIN: usize = 16;
-/// Size of a font pixel.
+/// Size of a font pixel, in pixels of the picture.
 const SCALE: usize = 2;
-/// Distance of lines of text, pixels.
+/// Distance of lines of text, in pixels.
 const LINE: usize = 26;
-/// Height of the colour bar, pixels.
+/// Height of the colour bar, in pixels.
 const BAR: usize = 18;
 
-/// What a picture shows.
+/// Description of a picture that was drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     /// Name of the variable.
     pub variable: String,
-    /// Its units; empty if the file has none.
+    /// Units of the variable; empty if the file has none.
     pub units: String,
     /// Width of the picture in pixels.
     pub width: usize,
     /// Height of the picture in pixels.
     pub height: usize,
-    /// Least and greatest value of the level; `None` if it has no value at all.
+    /// Smallest and largest value of the level; `None` if it has no value at all.
     pub range: Option<(f64, f64)>,
     /// Values at the two ends of the colour bar. Values beyond them have the colours of the ends.
     pub scale: (f64, f64),
-    /// The colours.
+    /// Palette of the picture.
     pub palette: Palette,
 }
 
@@ -60,27 +60,27 @@ pub enum LookError {
     /// The granule has no such field.
     #[error("{}: has no field '{name}'; it has: {names}", file.display())]
     NoVariable {
-        /// The granule.
+        /// Path of the granule.
         file: PathBuf,
-        /// What was asked for.
+        /// Name that was asked for.
         name: String,
-        /// What there is.
+        /// Names of the existing fields.
         names: String,
     },
     /// The granule has no field at all.
     #[error("{}: has no variable on (latitude, longitude) or on (tile, j, i)", file.display())]
     NoField {
-        /// The granule.
+        /// Path of the granule.
         file: PathBuf,
     },
     /// The variable has no such level.
     #[error("{}: {name} has no level {level}; give one from 0 to {}", file.display(), levels - 1)]
     Level {
-        /// The granule.
+        /// Path of the granule.
         file: PathBuf,
-        /// The variable.
+        /// Name of the variable.
         name: String,
-        /// What was asked for.
+        /// Level that was asked for.
         level: usize,
         /// Number of levels.
         levels: usize,
@@ -88,17 +88,17 @@ pub enum LookError {
     /// The field has a shape that cannot be drawn.
     #[error("{}: {name} has the shape {shape:?}, which cannot be drawn", file.display())]
     Shape {
-        /// The granule.
+        /// Path of the granule.
         file: PathBuf,
-        /// The variable.
+        /// Name of the variable.
         name: String,
-        /// Its horizontal shape.
+        /// Horizontal shape of the variable.
         shape: Vec<usize>,
     },
     /// The picture cannot be written.
     #[error("{}: cannot be written: {source}", file.display())]
     Write {
-        /// The picture.
+        /// Path of the picture.
         file: PathBuf,
         /// The error of the operating system.
         source: std::io::Error,
@@ -107,12 +107,12 @@ pub enum LookError {
 
 /// Draws one level of a variable of a granule into the PNG file `out`.
 ///
-/// Without a name, the first variable on time and the grid is taken, else the first one on the grid. `level` counts
-/// from 0 at the top; a 2-D variable has level 0 only. The colours span the middle 99 % of the values; if those lie
-/// on both sides of zero, zero is in the middle.
+/// Without a name, it is the first variable on time and the grid, else the first one on the grid. `level` counts from 0
+/// at the top; a 2-D variable has level 0 only. The colours span the middle 99 % of the values. If there are
+/// considerable values on both sides of zero, zero is in the middle.
 ///
 /// # Errors
-/// The granule cannot be read or has no such field or level, or the picture cannot be written.
+/// Returns an error if the granule cannot be read or has no such field or level, or if the picture cannot be written.
 pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) -> Result<Picture, LookError> {
     let field = FieldLevel::read(granule, variable, level, WIDEST)?;
     let (scale, palette) = scale(&field);
@@ -143,25 +143,25 @@ pub fn render(granule: &Path, variable: Option<&str>, level: usize, out: &Path) 
     Ok(Picture { variable: name, units, width: page.width, height: page.height, range, scale, palette })
 }
 
-/// One place of the layout.
+/// One cell of the layout.
 #[derive(Clone, Copy)]
 enum LayoutCell {
-    /// No tile is here.
+    /// There is no tile here.
     Outside,
-    /// NaN is land.
+    /// A value of the field; NaN is land.
     Value(f32),
 }
 
-/// Cells as the eye shall see them, rows from the top.
+/// The cells as they are shown, with rows from the top.
 struct Map {
     rows: usize,
     columns: usize,
     cells: Vec<LayoutCell>,
-    /// Column, row, columns, rows of the frames.
+    /// Column, row, columns and rows of each frame.
     frames: Vec<(usize, usize, usize, usize)>,
 }
 
-/// Lays the panels out.
+/// Arranges the panels.
 fn layout(field: &FieldLevel) -> Map {
     let Panel { rows, columns, values } = &field.panels[0];
     match field.kind {
@@ -173,7 +173,7 @@ fn layout(field: &FieldLevel) -> Map {
             Map { rows: *rows, columns: *columns, cells, frames: vec![(0, 0, *columns, *rows)] }
         }
         Kind::Tiles => {
-            // Tiles are square, but a broken file need not be.
+            // Tiles are square, but those of a damaged file need not be.
             let n = (*rows).max(*columns);
             let mut map =
                 Map { rows: 4 * n, columns: 4 * n, cells: vec![LayoutCell::Outside; 16 * n * n], frames: vec![] };
@@ -196,7 +196,7 @@ fn layout(field: &FieldLevel) -> Map {
     }
 }
 
-/// Ends of the colour bar and the palette.
+/// Returns the values at the ends of the colour bar, and the palette.
 fn scale(field: &FieldLevel) -> ((f64, f64), Palette) {
     let mut values: Vec<f32> = field.panels.iter().flat_map(|p| &p.values).copied().filter(|v| v.is_finite()).collect();
     if values.is_empty() {
@@ -211,7 +211,7 @@ fn scale(field: &FieldLevel) -> ((f64, f64), Palette) {
     } else if low < high {
         ((low, high), Palette::Sequential)
     } else {
-        // All the same: the middle of a scale around it.
+        // If all values are equal, the value is in the middle of the scale.
         let around = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
         ((low - around, low + around), Palette::Sequential)
     }
@@ -236,7 +236,7 @@ fn titles(page: &mut Canvas, field: &FieldLevel, level: usize, granule: &Path) {
     }
 }
 
-/// The colour bar with its ends and middle, and beside it the range of the values.
+/// Draws the colour bar with its ends and middle, and beside it the range of the values.
 fn bar(
     page: &mut Canvas,
     top: usize,

@@ -1,6 +1,6 @@
-//! Numbers as short as a label needs them.
+//! Short forms of numbers for labels.
 
-/// About four significant digits, without trailing zeros.
+/// Writes a number with about four significant digits, without trailing zeros.
 pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {

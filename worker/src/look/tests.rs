@@ -1,4 +1,4 @@
-//! Small granules, drawn and read back.
+//! Tests with small granules that are drawn and read back.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
@@ -26,7 +26,7 @@ fn decode(path: &Path) -> Decoded {
     Decoded { width: info.width as usize, bytes }
 }
 
-/// A variable with values of its own in each cell; the last cell is fill.
+/// Writes a variable with a value of its own in each cell; the last cell is a fill value.
 fn write(path: &Path, name: &str, dimensions: &[(&str, usize)], value: impl Fn(usize) -> f32) {
     let mut file = netcdf::create(path).unwrap();
     for (name, length) in dimensions {
@@ -84,7 +84,7 @@ fn maps_that_start_in_the_north_are_not_turned() {
 fn tiles_are_laid_out_with_north_up() {
     let dir = tempfile::tempdir().unwrap();
     let (granule, out) = (dir.path().join("g.nc"), dir.path().join("g.png"));
-    // Levels, tiles, rows, columns; the value says which: 100 k + 4 tile + 2 j + i.
+    // Levels, tiles, rows, columns; each value is 100 k + 4 tile + 2 j + i.
     write(&granule, "THETA", &[("time", 1), ("k", 2), ("tile", 13), ("j", 2), ("i", 2)], |at| {
         (at / 52 * 100 + at % 52) as f32
     });
@@ -97,13 +97,13 @@ fn tiles_are_laid_out_with_north_up() {
     let colour = |tile: usize, j: usize, i: usize| {
         Palette::Sequential.at((100.0 + (4 * tile + 2 * j + i) as f64 - low) / (high - low))
     };
-    // Tile 0 lies at the bottom left, its j upwards.
+    // Tile 0 is at the bottom left, with its j upwards.
     assert_eq!(at(0, 7), colour(0, 0, 0));
     assert_eq!(at(1, 7), colour(0, 0, 1));
     assert_eq!(at(0, 6), colour(0, 1, 0));
     assert_eq!(at(2, 3), colour(5, 0, 0));
     assert_eq!(at(2, 2), colour(5, 1, 0));
-    // The Arctic lies above tile 5.
+    // The Arctic is above tile 5.
     assert_eq!(at(2, 1), colour(6, 0, 0));
     assert_eq!(at(2, 0), colour(6, 1, 0));
     // Tile 7 begins in its north-western corner: i downwards, j to the right.
@@ -112,7 +112,7 @@ fn tiles_are_laid_out_with_north_up() {
     assert_eq!(at(5, 2), colour(7, 1, 0));
     assert_eq!(at(6, 6), colour(12, 0, 0));
     assert_eq!(at(7, 7), LAND);
-    // Nothing beside the Arctic.
+    // There is nothing beside the Arctic.
     for x in [0, 1, 4, 7] {
         assert_eq!(at(x, 0), colour::PAPER);
     }

@@ -1,4 +1,4 @@
-//! What an EC2 instance is told about its own end, by its metadata service (IMDSv2).
+//! Notices of the metadata service (IMDSv2) that an EC2 instance will end.
 
 use super::TerminationNotice;
 use aws_config::BehaviorVersion;
@@ -10,27 +10,27 @@ use serde::Deserialize;
 use std::time::{Duration, SystemTime};
 use tokio::time::MissedTickBehavior;
 
-/// How often it is asked; AWS recommends this, and warns of an interruption two minutes ahead.
+/// Interval of the requests, as AWS recommends. An interruption is announced two minutes ahead.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Time that one question may take, and that connecting may: the service is on the same host.
+/// Time that one request may take, and that connecting may take, since the service is on the same host.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// AWS's own variable: the metadata service is not to be asked.
+/// AWS's own variable, by which the metadata service is not used.
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
 const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
 const SCALING: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 
-/// Whether this machine says that it is an EC2 instance. Sends no request: elsewhere, the address of the metadata
-/// service may belong to another service, or swallow what is sent to it.
+/// Returns true if this machine says that it is an EC2 instance. No request is sent: on other machines, the address of
+/// the metadata service may belong to another service, or requests to it may be dropped silently.
 pub(super) fn is_here() -> bool {
     std::fs::read_to_string("/sys/class/dmi/id/sys_vendor").is_ok_and(|vendor| vendor.trim() == "Amazon EC2")
 }
 
-/// Ready when the instance is to be taken back or scaled in. The endpoint is that of the settings, else what AWS
-/// programs use: their environment variables and configuration files, and the well-known address.
+/// Completes when the instance is to be interrupted or scaled in. The endpoint is that of the settings, else that of
+/// AWS programs: environment variables, configuration files, and the well-known address.
 pub(super) async fn watch(endpoint: Option<&str>) -> TerminationNotice {
     if std::env::var(DISABLED).is_ok_and(|value| value.eq_ignore_ascii_case("true")) {
         tracing::info!("{DISABLED} is set: notices of EC2 are not waited for");
@@ -58,7 +58,7 @@ pub(super) async fn watch(endpoint: Option<&str>) -> TerminationNotice {
                     tracing::warn!("notices of EC2: {why}; going on without, and asking again");
                 }
                 silent = true;
-                // A client keeps its token even when that is refused; a new one takes a new token.
+                // A client keeps its token even after that was refused; a new client takes a new token.
                 service = None;
             }
         }
@@ -80,7 +80,7 @@ fn start(endpoint: Option<&str>) -> Result<Client, String> {
     Ok(builder.build())
 }
 
-/// One round of questions.
+/// Runs one round of requests.
 async fn ask(service: &Client, advised: &mut bool) -> Result<Option<TerminationNotice>, String> {
     if let Some(text) = get(service, INTERRUPTION).await? {
         return Ok(Some(interruption(&text)));
@@ -90,7 +90,7 @@ async fn ask(service: &Client, advised: &mut bool) -> Result<Option<TerminationN
     {
         return Ok(Some(TerminationNotice { reason: format!("scale-in ({})", state.trim()), end: None }));
     }
-    // Only advice: many instances that get it live on for long.
+    // This is advice only: many instances that get it run on for a long time.
     if !*advised && get(service, REBALANCE).await?.is_some() {
         *advised = true;
         tracing::warn!("EC2 says that an interruption of this instance has become more likely");
@@ -98,7 +98,7 @@ async fn ask(service: &Client, advised: &mut bool) -> Result<Option<TerminationN
     Ok(None)
 }
 
-/// What stands at a path; none if nothing does.
+/// Returns the text at a path, or `None` if there is none.
 async fn get(service: &Client, path: &str) -> Result<Option<String>, String> {
     match service.get(path).await {
         Ok(text) => Ok(Some(text.into())),
@@ -116,7 +116,7 @@ fn interruption(text: &str) -> TerminationNotice {
         action: String,
         time: Option<String>,
     }
-    // Whatever it says: where something stands here, the instance is about to be taken away.
+    // Whatever the text is: if there is one, the instance is about to be interrupted.
     let said = serde_json::from_str::<Action>(text).ok();
     let action = said.as_ref().map_or("?", |said| said.action.as_str());
     let reason = format!("spot interruption ({})", action.escape_debug().take(40).collect::<String>());
@@ -124,7 +124,7 @@ fn interruption(text: &str) -> TerminationNotice {
     TerminationNotice { reason, end: end.map(SystemTime::from) }
 }
 
-/// Whether an instance on its way to this state stops running.
+/// Returns true if an instance that is changing to this state stops running.
 fn ends(state: &str) -> bool {
     ["Terminated", "Warmed:Terminated", "Warmed:Stopped", "Warmed:Hibernated"].contains(&state.trim())
 }

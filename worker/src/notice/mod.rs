@@ -1,8 +1,8 @@
-//! What tells a worker that the machine under it will end soon: an EC2 instance that is taken back or scaled in, a
-//! Slurm job whose time is over.
+//! Notices that the machine of a worker will end soon: an EC2 instance that is interrupted or scaled in, or a Slurm job
+//! whose time is over.
 //!
-//! Telling an autoscaling group that a worker has drained (completing its lifecycle action) is not done here: the
-//! group waits for its own timeout, or for the end of the instance.
+//! The worker does not tell an autoscaling group that it has drained (by completing its lifecycle action): the group
+//! waits for its own timeout, or for the end of the instance.
 
 mod ec2;
 mod slurm;
@@ -12,16 +12,16 @@ use jiff::Timestamp;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// Time before the end of the machine in which nothing is computed any more: granules that were cancelled are given
-/// back, connections closed, telemetry sent.
+/// Time before the end of the machine in which nothing is computed any more: cancelled granules are returned,
+/// connections are closed, and telemetry is sent.
 pub const MARGIN: Duration = Duration::from_secs(20);
 
-/// The end of the machine is near.
+/// The notice that the machine will end soon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TerminationNotice {
-    /// Why.
+    /// The reason in words.
     pub reason: String,
-    /// When, if that is known.
+    /// Time of the end, if it is known.
     pub end: Option<SystemTime>,
 }
 
@@ -35,8 +35,8 @@ impl fmt::Display for TerminationNotice {
     }
 }
 
-/// Ready with the first notice; waits for ever where there is no source of notices. What cannot be asked hurts nothing:
-/// it is logged, and asked again.
+/// Waits for the first notice, and for ever if there is no source of notices. A source that gives an error does no
+/// harm: the error is logged, and the source is asked again.
 pub async fn first(settings: &ServeSettings, grace: Duration) -> TerminationNotice {
     let sources = settings.notices.unwrap_or_default();
     if sources == NoticeSources::Off {

@@ -3,13 +3,13 @@
 use super::{MARGIN, TerminationNotice};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// When the job ends, in seconds since 1970; Slurm sets it since version 22.05.
+/// Variable with the end of the job, in seconds since 1970. Slurm sets it since version 22.05.
 const END: &str = "SLURM_JOB_END_TIME";
 
-/// How often the clock is looked at: timers may run slow where a machine is suspended.
+/// Interval at which the clock is read, since timers may be late after a machine was suspended.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Ready when the time left to the job is what draining takes; never outside of jobs that say when they end.
+/// Completes when the remaining time of the job is what draining takes; never outside jobs that state their end.
 pub(super) async fn watch(grace: Duration) -> TerminationNotice {
     let text = std::env::var(END).ok();
     let seconds = text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
@@ -25,7 +25,7 @@ pub(super) async fn watch(grace: Duration) -> TerminationNotice {
     }
 }
 
-/// Time until draining must begin: all of the grace, and what comes after it, lie before the end.
+/// Returns the time until draining must begin: the whole grace period, and what follows it, lie before the end.
 fn wait(end: SystemTime, grace: Duration, now: SystemTime) -> Duration {
     end.duration_since(now).unwrap_or_default().saturating_sub(grace.saturating_add(MARGIN))
 }

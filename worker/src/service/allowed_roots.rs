@@ -1,4 +1,4 @@
-//! What recipes from a queue may read and write.
+//! The roots beneath which recipes from a queue may read and write.
 
 use edp_files::Files;
 use edp_files::rooted::{RootError, RootedDirs};
@@ -9,33 +9,33 @@ use edp_protocol::recipe::Recipe;
 use std::sync::Arc;
 
 /// Directories and prefixes on S3 beneath which everything that a recipe names must lie. Recipes come over the network;
-/// without this, one could have any file of the machine read or written.
+/// without this, a recipe could read or write any file of the machine.
 #[derive(Debug, Clone)]
 pub struct AllowedRoots {
     directories: Arc<RootedDirs>,
-    /// Bucket and key, the latter without a slash at its end.
+    /// Bucket and key, without a slash at the end of the key.
     objects: Vec<(String, String)>,
 }
 
 /// The reason why a root cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowedRootsError {
-    /// Nothing may be reached.
+    /// There are no roots, so that nothing could be accessed.
     #[error("no root: say with --root (repeatable), or serve.roots in the settings, what recipes may read and write")]
     None,
-    /// It is not there.
+    /// A root does not exist.
     #[error("root {0}")]
     Root(#[from] RootError),
-    /// It is not a location.
+    /// The text of a root is not a location.
     #[error("root {0}")]
     Location(#[from] LocationError),
 }
 
 impl AllowedRoots {
-    /// Everything beneath some directories, which are held open from now on, and prefixes on S3.
+    /// Opens these roots: directories, which are kept open from now on, and prefixes on S3.
     ///
     /// # Errors
-    /// There are none, or one of the directories is not there.
+    /// Returns an error if there are none, or if one of the directories does not exist.
     pub fn open<'a>(roots: impl IntoIterator<Item = &'a Location>) -> Result<AllowedRoots, AllowedRootsError> {
         let (mut directories, mut objects) = (Vec::new(), Vec::new());
         for root in roots {
@@ -50,10 +50,10 @@ impl AllowedRoots {
         Ok(AllowedRoots { directories: Arc::new(RootedDirs::hold(directories)?), objects })
     }
 
-    /// Roots as a setting has them: separated by `:` as in PATH, where `s3://` is not a separator.
+    /// Parses roots of a setting: they are separated by `:` as in PATH, where the `:` of `s3://` does not separate.
     ///
     /// # Errors
-    /// One of them is not a location.
+    /// Returns an error if one of them is not a location.
     pub fn split(text: &str) -> Result<Vec<Location>, LocationError> {
         const SCHEME: &str = "s3://";
         let mut roots = Vec::new();
@@ -69,23 +69,23 @@ impl AllowedRoots {
         Ok(roots)
     }
 
-    /// The files beneath the directories.
+    /// Returns the access to the files beneath the directories.
     pub fn files(&self) -> Files {
         Files::rooted(self.directories.clone())
     }
 
-    /// Whether the directories are still those that they were.
+    /// Checks that the names of the directories still lead to those that are open.
     ///
     /// # Errors
-    /// One that is not, or that cannot be looked at.
+    /// Returns an error for a directory that was replaced or cannot be inspected.
     pub fn is_there(&self) -> Result<(), RootError> {
         self.directories.are_there()
     }
 
-    /// Lets a recipe in if all that it names is within reach.
+    /// Accepts a recipe if everything that it names lies beneath the roots.
     ///
     /// # Errors
-    /// What is not, in words.
+    /// Returns in words what does not.
     pub fn admit(&self, recipe: Recipe) -> Result<Recipe, String> {
         let shared =
             [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
@@ -100,8 +100,8 @@ impl AllowedRoots {
     fn check(&self, text: &str) -> Result<(), String> {
         match text.parse::<Location>().map_err(|e| chain(&e))? {
             Location::Local(path) => self.directories.resolve(&path).map(drop).map_err(|e| e.to_string()),
-            // Keys are not paths: nothing is resolved. What would mean something else as a path is refused all the
-            // same, since copies of objects lie under paths.
+            // Keys are not paths, and nothing is resolved. A key that would mean something else as a path is refused
+            // nevertheless, since copies of objects are kept under paths.
             Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
                 Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }

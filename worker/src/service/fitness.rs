@@ -1,41 +1,42 @@
-//! Whether a worker is of use to the task messages that come, as far as the task messages tell.
+//! A measure of whether a worker suits the task messages that it receives.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Recipes in a row outside of a worker's roots after which a worker is unfit that was never of use.
+/// Number of consecutive recipes outside its roots after which a worker is unfit that was never of use.
 const STRANGE: usize = 3;
 
-/// Task messages in a row that are not for a worker which was of use before, after which it is unfit. Its roots and its
-/// build do not change: the task messages do, or a hostile publisher sends messages that no worker can use.
+/// Number of consecutive task messages that are not for a worker which was of use before, after which it is unfit. Its
+/// roots and its build do not change; the task messages do, or a hostile publisher sends messages that no worker can
+/// use.
 const HOSTILE: usize = 1000;
 
-/// What the task messages that came say about the worker.
+/// What the received task messages show about the worker.
 #[derive(Debug, Default)]
 pub(super) struct Fitness(Mutex<FitnessState>);
 
 #[derive(Debug, Default)]
 struct FitnessState {
-    /// Whether a task message was for this worker.
+    /// True if a task message was for this worker.
     was_of_use: bool,
     /// Ids of the recipes that were not, since then.
     others: BTreeSet<String>,
 }
 
 impl Fitness {
-    /// A task message is for this worker: of its build, and within its roots.
+    /// Records a task message that is for this worker: of its build, and within its roots.
     pub(super) fn is_of_use(&self) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.was_of_use = true;
         seen.others.clear();
     }
 
-    /// A recipe lies outside of its roots. Returns whether the worker is unfit.
+    /// Records a recipe that lies outside the worker's roots. Returns true if the worker is unfit.
     pub(super) fn outside(&self, recipe: &str) -> bool {
         self.count(recipe, STRANGE)
     }
 
-    /// A task message is of another build. Returns whether the worker is unfit.
+    /// Records a task message of another build. Returns true if the worker is unfit.
     pub(super) fn other_build(&self, recipe: &str) -> bool {
         self.count(recipe, 1)
     }

@@ -1,22 +1,22 @@
-//! One at a time for each granule.
+//! Locks that let only one slot work at a granule.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Granules that slots of this worker are at. A task message may come twice, and both would write the same partial
-/// file: the second one waits, and finds the granule there.
+/// The granules at which slots of this worker are working. A task message may arrive twice, and both would write the
+/// same partial file: the second one waits, and finds that the granule exists.
 #[derive(Debug, Default)]
 pub struct GranuleLocks {
     taken: Mutex<HashSet<String>>,
     free: Condvar,
 }
 
-/// Time between two looks at the cancellation flag while waiting.
+/// Interval of the checks of the cancellation flag while waiting.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A turn; it ends when this is dropped.
+/// A lock on a granule, which is released when this is dropped.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
 pub struct GranuleLock<'a> {
@@ -25,7 +25,7 @@ pub struct GranuleLock<'a> {
 }
 
 impl GranuleLocks {
-    /// Waits for the turn of a granule; none once `cancel` is set.
+    /// Waits for the lock of a granule. Returns `None` once `cancel` is set.
     pub fn take(&self, granule: &str, cancel: &AtomicBool) -> Option<GranuleLock<'_>> {
         let mut taken = self.taken();
         while taken.contains(granule) {
@@ -38,7 +38,7 @@ impl GranuleLocks {
         Some(GranuleLock { locks: self, granule: granule.to_owned() })
     }
 
-    /// A panic leaves the set as it was: whole.
+    /// Returns the set, even after a panic, which always leaves it complete.
     fn taken(&self) -> MutexGuard<'_, HashSet<String>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

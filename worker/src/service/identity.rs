@@ -1,8 +1,9 @@
-//! Names of workers, which partial files of granules carry, and whether the worker of a name may be at work.
+//! Names of workers, which partial files of granules carry, and the check whether the worker of a name may be at work.
 //!
-//! A name is `HOST-SPACE-PID-UNIQUE`: the host's name, where its process ids count (a digest of the boot of the machine
-//! and the namespace of processes), the process id, and random digits. Containers may share the host's name, and in
-//! each the first process has the id 1: the space tells them apart, and the random digits make every name new.
+//! A name is `HOST-SPACE-PID-UNIQUE`: the name of the host, the space in which its process ids are valid (a digest of
+//! the machine's boot and the namespace of processes), the process id, and random digits. Containers may share the
+//! host's name, and in each the first process has the id 1. The space tells them apart, and the random digits make
+//! every name new.
 
 use edp_protocol::Digest;
 use rustix::io::Errno;
@@ -10,22 +11,22 @@ use rustix::process::{Pid, test_kill_process};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 
-/// Characters of the host's name that a worker's name has: names of files have a limit.
+/// Number of characters of the host's name in a worker's name. Names of files have a maximum length.
 const HOST: usize = 40;
 
-/// Hexadecimal digits of the space and of the random part.
+/// Number of hexadecimal digits of the space and of the random part.
 const DIGITS: usize = 16;
 
-/// A name for a worker, or another program, of this process: new at every call.
+/// Returns a name for a worker, or another program, of this process. It is new at every call.
 pub fn new_name() -> String {
-    // Where the process space is unknown, no other worker is in the same space either.
+    // If the process space is unknown, no other worker is known to be in the same space.
     let space = space().map_or_else(random, str::to_owned);
     format!("{}-{space}-{:x}-{}", host(), std::process::id(), random())
 }
 
-/// Whether a worker of this name may still be at work. One of this process is not, once its outcomes are all in. What
-/// cannot be known is taken to be at work: a worker of another machine, boot or container, and one with a name as
-/// earlier versions gave them, without a space.
+/// Returns true if a worker of this name may still be at work. A worker of this process is not, once all of its
+/// outcomes have arrived. A worker about which nothing can be known counts as at work: one of another machine, boot or
+/// container, or with a name in the form of earlier versions, which has no space.
 pub fn may_be_at_work(worker: &str) -> bool {
     let mut parts = worker.rsplitn(4, '-');
     let (unique, pid, of, on) = (parts.next(), parts.next(), parts.next(), parts.next());
@@ -38,19 +39,19 @@ pub fn may_be_at_work(worker: &str) -> bool {
     match pid {
         None => true,
         Some(pid) if Some(pid.as_raw_nonzero().get()) == own => false,
-        // "Not permitted" says that it runs, under another user.
+        // "Not permitted" means that the process runs, under another user.
         Some(pid) => !matches!(test_kill_process(pid), Err(Errno::SRCH)),
     }
 }
 
-/// Name of this machine as worker names carry it: letters, digits and hyphens.
+/// Returns the name of this machine as names of workers have it: letters, digits and hyphens.
 pub(super) fn host() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     name.chars().take(HOST).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
 }
 
-/// Which processes can be seen from here: those of one boot of one machine, in one namespace. None where the system
-/// does not say it (only Linux does).
+/// Returns the space of processes that can be seen from here: those of one boot of one machine, in one namespace.
+/// Returns `None` if the operating system does not tell (only Linux does).
 pub(super) fn space() -> Option<&'static str> {
     static SPACE: OnceLock<Option<String>> = OnceLock::new();
     let find = || {
@@ -62,7 +63,7 @@ pub(super) fn space() -> Option<&'static str> {
     SPACE.get_or_init(find).as_deref()
 }
 
-/// Random digits: the hasher's keys come from the system.
+/// Returns random digits. The keys of the hasher come from the operating system.
 fn random() -> String {
     format!("{:0DIGITS$x}", RandomState::new().hash_one(std::process::id()))
 }
@@ -88,7 +89,7 @@ mod tests {
         let (host, space, unique) = (host(), space().unwrap(), random());
         let with = |pid: &str| format!("{host}-{space}-{pid}-{unique}");
         assert!(may_be_at_work(&with("1")), "the first process of this machine");
-        // Process ids end far below this.
+        // Process ids are far below this.
         assert!(!may_be_at_work(&with("7ffffffe")));
         let (pid, other) = (std::process::id(), "0123456789abcdef");
         for unknown in [

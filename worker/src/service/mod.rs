@@ -1,4 +1,4 @@
-//! Job slots: recipes in, outcomes out, several granules at once. [`serve`] takes them from a queue.
+//! Job slots: they take recipes and give outcomes, several granules at once. [`serve`] takes the recipes from a queue.
 
 pub mod allowed_roots;
 mod fitness;
@@ -28,30 +28,30 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A worker: what its slots share.
+/// A worker, with everything that its slots share.
 #[derive(Debug)]
 pub struct Worker {
-    /// Its name, new at every start; partial files of granules carry it.
+    /// Name of the worker, new at every start. Partial files of granules carry it.
     pub id: String,
-    /// Granules made at once.
+    /// Number of job slots, each of which makes one granule at a time.
     pub slots: usize,
-    /// Whether granules of other recipes, and damaged ones, are overwritten.
+    /// True if granules of other recipes, and damaged ones, are overwritten.
     pub replace: bool,
-    /// Whether granules of the same recipe that an earlier output version made are overwritten.
+    /// True if granules of the same recipe that an earlier output version made are overwritten.
     pub replace_older: bool,
-    /// Bytes that a granule may take while it is made, beside the resources; see [`MakeContext::memory`].
+    /// Memory in bytes that a granule may take while it is made, beside the resources; see [`MakeContext::memory`].
     pub memory: u64,
-    /// Loaded resources.
+    /// Resources that were loaded.
     pub cache: Cache,
     /// Keeps slots from making the same granule at once.
     pub granule_locks: GranuleLocks,
 }
 
 impl Worker {
-    /// Memory of a slot unless something else is asked for, in bytes.
+    /// Default memory of a slot in bytes.
     pub const MEMORY: u64 = resources::MEMORY;
 
-    /// A worker with a new name.
+    /// Makes a worker with a new name.
     pub fn new(slots: usize, replace: bool) -> Worker {
         Worker {
             id: new_name(),
@@ -64,13 +64,12 @@ impl Worker {
         }
     }
 
-    /// Makes the granule of a recipe and commits it to its destination; what stands there already is looked at as
-    /// `look` says, and kept. Gives up at
-    /// the next level once `cancel` is set, and commits nothing after that: the caller may have published already that
-    /// the granule is not there.
+    /// Makes the granule of a recipe and commits it to its destination. A granule that exists there already is
+    /// inspected as `look` says, and kept. Gives up at the next level once `cancel` is set, and commits nothing after
+    /// that, since the caller may already have published that the granule was not made.
     ///
     /// # Errors
-    /// The reason why the granule does not stand there now.
+    /// Returns the reason why the granule is not at its destination.
     pub fn produce(&self, recipe: &Recipe, look: &ExistingCheck, cancel: &AtomicBool) -> Result<Done, Failed> {
         let stages = Stages::begin();
         let wanted = || if cancel.load(Ordering::Relaxed) { Err(returned()) } else { Ok(()) };
@@ -90,7 +89,7 @@ impl Worker {
         let mut replace = self.replace;
         if let Some(there) = files.handle(target).transpose() {
             match self.existing(there, recipe, look, &stages) {
-                // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
+                // Anything but the recipe's own complete granule may be replaced, if that was asked for.
                 Err(_) if self.replace => {}
                 Ok(done) if self.replaces(&done) => replace = true,
                 found => return found,
@@ -118,13 +117,13 @@ impl Worker {
         }
     }
 
-    /// Whether a granule that stands at its destination is to be made again nevertheless.
+    /// Returns true if a granule that exists at its destination is to be made again nevertheless.
     fn replaces(&self, done: &Done) -> bool {
         done.older > 0 && (self.replace || self.replace_older)
     }
 
-    /// What a granule that stands at the destination means for its recipe. What is said of it is what stands there. One
-    /// that is damaged counts as something else.
+    /// Inspects a granule that exists at the destination, and returns what it means for its recipe. The result
+    /// describes what is there. A damaged granule counts as something else.
     fn existing(
         &self,
         there: io::Result<PathHandle>,
@@ -143,7 +142,7 @@ impl Worker {
         };
         let path = there.path();
         let mut done = Done { already: true, location: recipe.granule.clone(), ..Done::default() };
-        // In one go: each look opens the file in the process that reads it.
+        // Everything at once, since each inspection opens the file in the helper process.
         let depth = match look {
             ExistingCheck::Content => InspectionDepth::Content,
             ExistingCheck::Bytes(_) | ExistingCheck::Identity if self.replace => InspectionDepth::Structure,
@@ -183,13 +182,13 @@ fn returned() -> Failed {
     Failed::because(FailureKind::Returned, "stopped before it was made")
 }
 
-/// What an error of making means; `unwritable` knows it of errors of writing.
+/// Classifies an error of making a granule; `unwritable` classifies errors of writing.
 fn failure(partial: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Error) -> FailureKind) -> Failed {
     let kind = match (error, error.system()) {
         (error, _) if error.is_cancelled() => return returned(),
         (MakeError::Held { .. }, _) => FailureKind::Held,
         (error, Some(system)) if error.is_of_output() => unwritable(system),
-        // The disk failed for a moment, or the partial file was removed: another attempt tells.
+        // The disk failed for a moment, or the partial file was removed: another attempt shows.
         (error, None) if error.is_of_output() && error.may_pass() => FailureKind::Transient,
         (error, system) => match (error.store(), system) {
             (Some(error), _) if error.is_of_access() => FailureKind::Returned,
@@ -204,8 +203,9 @@ fn failure(partial: &PartialFile, error: &MakeError, unwritable: impl Fn(&io::Er
     Failed { reason: failed.reason.iter().map(|reason| partial.named(reason)).collect(), ..failed }
 }
 
-/// Looks at a file. What a disk could not give for a moment may look as if it were damaged, so an answer that finds
-/// fault counts if it is given twice. The outer error says that the storage, not the file, is to blame.
+/// Inspects a file. If a disk fails to give bytes for a moment, the file may look damaged, so an inspection with
+/// problems counts only if a second one has problems too. The outer error means that the storage, not the file, is to
+/// blame.
 fn look_at(
     path: &Path,
     recipe: &Recipe,
@@ -230,7 +230,8 @@ fn is_whole(target: &Path, recipe: &Recipe) -> bool {
     inspect::structure(target, recipe).is_ok_and(|problems| problems.is_empty())
 }
 
-/// What an error of reading means: the same recipe may succeed later if reading failed, not what was read.
+/// Classifies an error of reading: the same recipe may succeed later if reading has failed, but not if the content is
+/// wrong.
 fn unreadable(error: &io::Error) -> FailureKind {
     use io::ErrorKind as K;
     match error.kind() {
@@ -243,14 +244,14 @@ fn unreadable(error: &io::Error) -> FailureKind {
         | K::InvalidInput
         | K::InvalidData
         | K::UnexpectedEof => FailureKind::Permanent,
-        // No room for copies of what is far away, no memory, no more open files: so it would be with any recipe here.
+        // No room for copies of remote files, no memory, no more open files: it would be the same with any recipe here.
         K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::OutOfMemory => FailureKind::Returned,
         _ if matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE)) => FailureKind::Returned,
         _ => FailureKind::Transient,
     }
 }
 
-/// What an error of writing means: whether it concerns this granule alone, or everything that goes to its destination.
+/// Classifies an error of writing: it concerns this granule alone, or everything that is written to its destination.
 fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
     use io::ErrorKind as K;
     let no_directory = |root: &str| {
@@ -258,19 +259,19 @@ fn unwritable(recipe: &Recipe, error: &io::Error) -> FailureKind {
         location.is_ok_and(|root| root.local().is_ok_and(|root| root.exists() && !root.is_dir()))
     };
     match error.kind() {
-        // The last one: nothing can be committed there.
+        // The last kind means that nothing can be committed there.
         K::StorageFull | K::QuotaExceeded | K::ReadOnlyFilesystem | K::Unsupported => FailureKind::Returned,
         _ if recipe.plan().is_ok_and(|plan| no_directory(&plan.roots.destination)) => FailureKind::Returned,
         K::PermissionDenied => FailureKind::Denied,
         K::AlreadyExists | K::IsADirectory | K::NotADirectory | K::InvalidFilename | K::InvalidInput => {
             FailureKind::Permanent
         }
-        // Among these: a directory that was there a moment ago, and is made again by the next attempt.
+        // For example, a directory that existed a moment ago, and is made again by the next attempt.
         _ => FailureKind::Transient,
     }
 }
 
-/// Whether what is there is neither a file nor a link to one.
+/// Returns true if the entry is neither a file nor a link to one.
 fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
@@ -287,7 +288,7 @@ fn something(error: &InspectError) -> String {
     format!("something else is there ({})", chain(error))
 }
 
-/// Says in log and measurements how a making ended.
+/// Records in log and metrics how making a granule has ended.
 fn log_end(granule: &str, result: Result<&Done, &Failed>) {
     match result {
         Ok(done) => {

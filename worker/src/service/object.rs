@@ -1,4 +1,4 @@
-//! Granules whose place is on S3: made in the scratch directory, and put there if nothing is there yet.
+//! Granules whose destination is on S3: they are made in the scratch directory, and put if there is no such object yet.
 
 use super::{Worker, failure, may_be_at_work, returned};
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 impl Worker {
-    /// [`Worker::produce`] for a place on S3; the recipe has been checked.
+    /// Does the same as [`Worker::produce`] for a destination on S3. The recipe was checked.
     pub(super) fn put(
         &self,
         recipe: &Recipe,
@@ -34,7 +34,7 @@ impl Worker {
                 None => {}
             }
         }
-        // No space, no such directory: whatever it is, no granule can be made on this machine.
+        // No space or no such directory: whatever the reason, no granule can be made on this machine.
         let no_scratch = |e: CommitError| Failed::by(FailureKind::Returned, &e);
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
@@ -58,7 +58,8 @@ impl Worker {
         }
     }
 
-    /// The granule if it stands at its place; none if it is to be made, since what is there may be replaced.
+    /// Returns the granule if it exists at its destination, or `None` if it is to be made because the object there may
+    /// be replaced.
     fn stands(
         &self,
         recipe: &Recipe,
@@ -69,7 +70,7 @@ impl Worker {
     ) -> Result<Option<Done>, Failed> {
         let stores = self.cache.stores();
         match existing(recipe, at, head, look, stores, stages)? {
-            // Whatever is not the recipe's own whole granule may be replaced, if that was asked for.
+            // Anything but the recipe's own complete granule may be replaced, if that was asked for.
             Err(_) if self.replace => Ok(None),
             Ok(done) if self.replace && done.older == 0 => {
                 let copy = stores.local_copy(at, MAX_COPY).map_err(|e| unreachable(&e))?;
@@ -80,7 +81,7 @@ impl Worker {
     }
 }
 
-/// What a store says about an object, with the checksum that it keeps if more than its identity is looked at.
+/// Returns the metadata of an object, with the checksum that the store keeps if more than its identity is inspected.
 fn head(stores: &Stores, at: &Location, look: &ExistingCheck) -> Result<Option<Head>, StoreError> {
     match look {
         ExistingCheck::Identity => stores.head(at),
@@ -88,8 +89,9 @@ fn head(stores: &Stores, at: &Location, look: &ExistingCheck) -> Result<Option<H
     }
 }
 
-/// What an object in the place of a granule means for its recipe: the granule, or a conflict. The outer error is that
-/// it cannot be found out. The granule is not fetched: what is known of its bytes is what its store keeps.
+/// Returns what an object at the destination of a granule means for its recipe: the granule, or a conflict. The outer
+/// error means that this cannot be determined. The granule is not downloaded: its bytes are known by the checksum that
+/// its store keeps.
 fn existing(
     recipe: &Recipe,
     at: &Location,
@@ -126,21 +128,22 @@ fn existing(
     })
 }
 
-/// What it means that the place of a granule cannot be looked at or written: the granules of this worker all go there.
+/// Classifies the error of a destination that cannot be inspected or written to. It concerns all granules of this
+/// worker.
 fn unreachable(error: &StoreError) -> Failed {
     let passes = error.is_transient() && !error.is_of_access();
     let kind = if passes { FailureKind::Transient } else { FailureKind::Returned };
     Failed::by(kind, error)
 }
 
-/// Removes granules that workers of this machine which are gone have left in a scratch directory.
+/// Removes granules in a scratch directory that workers of this machine have left which no longer run.
 pub fn sweep_scratch(scratch: &Path) {
     let Ok(entries) = std::fs::read_dir(scratch) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let Some((granule, worker)) = granule_and_worker(&name) else { continue };
-        // Other programs' files may lie there too: ours are named by the recipe's id.
+        // Files of other programs may lie there too. Ours are named by the recipe's id.
         let id = granule.strip_suffix(".nc").unwrap_or_default();
         if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
             let _ = std::fs::remove_file(entry.path()); // another worker that sweeps may be faster

@@ -1,20 +1,21 @@
-//! A long-lived worker: task messages from the queue, one in each slot, until it is told to stop.
+//! A long-lived worker: it takes task messages from the queue, one for each slot, until it is told to stop.
 //!
-//! The order of things is what keeps data right: a granule is begun after the coordinator has been told, it is
-//! committed before its outcome is published, and a delivery is acknowledged only when the broker has confirmed the
-//! outcome. Whatever is cut short in between comes again.
+//! The order of events keeps data right. A granule is begun after that was reported to the coordinator, it is committed
+//! before its outcome is published, and a delivery is acknowledged only after the broker has confirmed the outcome.
+//! Whatever is interrupted in between comes again.
 //!
-//! Each slot takes its granule through all stages by itself: fetching, making, putting it to its place. The stages of
-//! different granules overlap because several slots are at work: while one waits for a store, another computes. The
-//! slots are threads that block; heavy computing is spread over one pool of as many threads as there are cores, which
-//! all slots share, so more slots than cores do not make more threads compute. With files at hand one slot for each
-//! core keeps that pool busy. Where inputs and granules travel, a slot waits for a part of its time, and it takes
-//! 1/(1 - that part) as many slots to keep the cores busy; each costs the memory of one granule. The prefetch of the
-//! queue is the number of slots, so that no task message waits in a worker whose slots are full.
+//! Each slot takes its granule through all stages by itself: fetching, making, and committing or putting it. The stages
+//! of different granules overlap, since several slots are at work: while one waits for a store, another computes. The
+//! slots are threads that block. Heavy computing is spread over one pool with as many threads as there are cores, which
+//! all slots share, so that more slots than cores do not make more threads compute. With local files, one slot for each
+//! core keeps that pool busy. If inputs and granules are transferred, a slot waits during a fraction of its time, and
+//! 1/(1 - fraction) times as many slots are needed to keep the cores busy; each takes the memory of one granule. The
+//! prefetch of the queue is the number of slots, so that no task message waits in a worker whose slots are all busy.
 //!
-//! What ends a worker: a shutdown request or the end of its machine (it drains), nothing to do for long, an
-//! environment in which nothing can be made (it gives back what it has, says why, and ends: whatever runs workers
-//! starts another, here or elsewhere), a computation that does not end (only the end of the process ends it).
+//! A worker ends by a shutdown request or the end of its machine (it drains), after a long time without task messages,
+//! or in an environment in which nothing can be made: then it returns what it has, reports why, and ends, and whatever
+//! runs workers starts another one, here or elsewhere. A computation that does not end is ended by the end of the
+//! process.
 
 use super::allowed_roots::AllowedRoots;
 use super::fitness::Fitness;
@@ -35,32 +36,32 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{Instrument as _, Span};
 
-/// Limits and roots of a worker that serves a queue.
+/// Options of a worker that serves a queue.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// The worker.
+    /// The worker whose slots are used.
     pub worker: Arc<Worker>,
-    /// What recipes may read and write; none if they are the user's own, which need no limits.
+    /// Roots beneath which recipes may read and write; `None` if they are the user's own, which need no limits.
     pub roots: Option<AllowedRoots>,
-    /// Time that a granule may take, unless its task message says less.
+    /// Time that making a granule may take, unless its task message states less.
     pub deadline: Duration,
-    /// Time that granules under way have to end once the worker is told to stop; then they are returned. Shorter where
-    /// the machine ends before that.
+    /// Time that granules under way have to end once the worker is told to stop; then they are returned. It is shorter
+    /// if the machine ends before that.
     pub grace: Duration,
-    /// Ends when there was nothing to do for this long.
+    /// Time without task messages after which the worker ends.
     pub idle: Option<Duration>,
     /// Time to wait for the coordinator to declare the queues.
     pub patience: Duration,
 }
 
-/// The reason why a worker ended.
+/// The reason why a worker has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerEnd {
-    /// It was told to.
+    /// It was told to stop.
     Stopped,
     /// There was nothing to do.
     Idle,
-    /// It cannot make granules as things are here; others may. With the reason.
+    /// It cannot make granules as things are here, while others may; the reason.
     Unfit(String),
 }
 
@@ -68,15 +69,15 @@ pub enum WorkerEnd {
 enum SlotEnd {
     /// The delivery is settled.
     Settled,
-    /// Nothing can be made here.
+    /// Nothing can be made here; the reason.
     Unfit(String),
-    /// The computation does not end; only the end of the process ends it.
+    /// The computation does not end, and only the end of the process ends it.
     Stuck(String),
-    /// The queue is gone.
+    /// The queue has failed.
     Cut(PublishError),
 }
 
-/// State that a job slot needs.
+/// The state that a job slot needs.
 #[derive(Clone)]
 struct SlotContext {
     service: Service,
@@ -84,16 +85,16 @@ struct SlotContext {
     /// Names of the queues of task messages and of outcomes in traces.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
-    /// Set when the grace is over.
+    /// Set when the grace period is over.
     cancel: Arc<AtomicBool>,
     fitness: Arc<Fitness>,
 }
 
-/// Consumes task messages until `stop` is ready, nothing comes any more, or nothing can be made here. What `stop` gives
-/// is the end of the machine, if that is why.
+/// Consumes task messages until `stop` completes, no more arrive, or nothing can be made here. The result of `stop` is
+/// the time at which the machine ends, if that is the reason.
 ///
 /// # Errors
-/// The queue cannot be reached for longer than its patience, or refuses us.
+/// Returns an error if the queue cannot be reached for longer than its patience, or refuses us.
 pub async fn serve(
     service: Service,
     link: &Link,
@@ -116,7 +117,8 @@ pub async fn serve(
         service,
     };
     let mut busy: JoinSet<SlotEnd> = JoinSet::new();
-    // A task message that is to run with nothing else in the process, waiting for that, or running.
+    // A task message that is to be processed with nothing else in the process; it is waiting for that, or being
+    // processed.
     let mut alone: Option<(Delivery, IdentifiedTask)> = None;
     let mut refusals = Refusals::default();
     let mut solitary = false;
@@ -150,7 +152,7 @@ pub async fn serve(
                     Ok(SlotEnd::Unfit(reason) | SlotEnd::Stuck(reason)) => ended = Some(WorkerEnd::Unfit(reason)),
                     Ok(SlotEnd::Cut(PublishError::Queue(error))) => return Err(error),
                     Ok(SlotEnd::Cut(error @ (PublishError::Size { .. } | PublishError::Full { .. }))) => ended = Some(WorkerEnd::Unfit(chain(&error))),
-                    // Slots turn panics of the computation into outcomes; they do not panic themselves.
+                    // Slots turn panics of the computation into outcomes, and do not panic themselves.
                     Err(error) => ended = Some(WorkerEnd::Unfit(error.to_string())),
                 }
             }
@@ -163,7 +165,7 @@ pub async fn serve(
                         busy.spawn(traced(slot.clone(), delivery, identified));
                     }
                     Err(error) => {
-                        // It cannot be answered: it names no recipe.
+                        // It cannot be answered, since it names no recipe.
                         if let Some(count) = refusals.count("no task message") {
                             let message_id = &delivery.message.message_id;
                             tracing::error!(count, message_id, error = %chain(&error), "messages are refused that are not task messages");
@@ -184,35 +186,35 @@ pub async fn serve(
     }
 }
 
-/// A task message, and the recipe that it is of.
+/// A task message, with the recipe in it.
 struct IdentifiedTask {
     task: TaskMessage,
     recipe: Recipe,
 }
 
-/// Reads a task message. What becomes of it is told by the id of its recipe, so a task message that names another one
-/// is none.
+/// Decodes a task message. Its outcome is reported by the id of its recipe, so a message that states another id is
+/// refused.
 fn read(delivery: &Delivery) -> Result<IdentifiedTask, wire::WireError> {
     let task = TaskMessage::decode(&delivery.message.content_type, &delivery.message.body)?;
     let recipe = task.identified()?;
     Ok(IdentifiedTask { task, recipe })
 }
 
-/// Attends to a task message within a span that follows that of its sending.
+/// Processes a task message within a span that follows the span of its publication.
 async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTask) -> SlotEnd {
     let span = trace::consume("process", &slot.names[0], &delivery.message, delivery.redelivered);
     span.record("edp.attempt", identified.task.attempt);
     process(slot, delivery, identified).instrument(span).await
 }
 
-/// Takes no more, and waits for what is under way; what does not end within the grace is returned.
+/// Takes no more task messages, and waits for those under way. What does not end within the grace period is returned.
 async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotEnd>, grace: Duration) {
     tasks.stop().await;
     let ends = async { while busy.join_next().await.is_some() {} };
     tokio::pin!(ends);
     if timeout(grace, &mut ends).await.is_err() {
         slot.cancel.store(true, Ordering::Relaxed);
-        // A slot that does not react to this is stuck; its delivery goes back when the connection ends.
+        // A slot that does not react to this is stuck. Its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
     }
 }
@@ -220,7 +222,7 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
 /// Time that a cancelled computation has to notice, and that file systems have to answer.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Makes one granule, and tells the coordinator.
+/// Makes one granule, and reports the outcome to the coordinator.
 async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, recipe }: IdentifiedTask) -> SlotEnd {
     let outcome = |event| outcome(&slot, &task, event);
     let is_named = |names: &String| names.split(',').any(|name| name == slot.service.worker.id);
@@ -244,7 +246,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
         };
     }
     if delivery.redelivered {
-        // Whatever it is that brings workers down, one message brings down one.
+        // Whatever it is that brings workers down, one message brings down only one.
         let reason = "it was delivered before, to a worker that did not say how it ended".to_owned();
         return done(settle(&slot, delivery, outcome(failed(FailureKind::Lost, reason))).await);
     }
@@ -256,7 +258,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     let recipe = match admitted {
         Ok(Ok(recipe)) => recipe,
         Ok(Err(reason)) => {
-            // Other workers may have other roots. One that may touch nothing of what is asked for is of no use.
+            // Other workers may have other roots. A worker that may access nothing of what is asked for is of no use.
             let is_unfit = slot.fitness.outside(&task.recipe_id);
             let kind = if is_unfit { FailureKind::Returned } else { FailureKind::Denied };
             return match settle(&slot, delivery, outcome(failed(kind, reason.clone()))).await {
@@ -286,7 +288,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     if let TaskEvent::Failed(Failed { kind: Permanent | Transient | NotFound | Denied, .. }) = &result
         && let Err(reason) = look(&slot, |_| ()).await
     {
-        // What was not found may well be where it ought to be.
+        // The missing files may well exist.
         result = failed(FailureKind::Returned, reason);
     }
     if let Some(result) = result.ended() {
@@ -310,8 +312,8 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     }
 }
 
-/// Looks at the file systems of the roots, where they are still what they were. If not, or if they do not answer, the
-/// error says that nothing can be made here.
+/// Runs a check of the file systems beneath the roots, if these have not changed. If they have, or if they do not
+/// answer, the error says that nothing can be made here.
 async fn look<T: Send + 'static>(
     slot: &SlotContext,
     what: impl FnOnce(Option<&AllowedRoots>) -> T + Send + 'static,
@@ -330,8 +332,8 @@ async fn look<T: Send + 'static>(
     }
 }
 
-/// Returns a task message that was never begun. Left to the broker it would come to the next worker as one that may
-/// have brought this one down.
+/// Returns a task message that was never begun. The broker would deliver it to the next worker as one that may have
+/// brought this worker down.
 async fn return_task(slot: SlotContext, delivery: Delivery, task: TaskMessage) -> SlotEnd {
     let reason = "the worker was stopped before it was made".to_owned();
     let outcome = outcome(&slot, &task, failed(FailureKind::Returned, reason));
@@ -368,7 +370,7 @@ async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishErr
     let body = match outcome.encode() {
         Ok(body) => body,
         Err(error) => {
-            // Too large to travel: what matters does, without its details.
+            // It is too large to be sent, so it is sent without its details.
             let reason = vec![format!("its outcome cannot be sent: {}", chain(&error))];
             let event = match &outcome.event {
                 TaskEvent::Done(done) => TaskEvent::Done(wire::Done { warnings: reason, ..brief(done) }),
@@ -394,7 +396,7 @@ fn brief(done: &wire::Done) -> wire::Done {
     }
 }
 
-/// Makes the granule on a thread for computing. Also says whether that thread does not end.
+/// Makes the granule on a thread for computing. Also returns a reason if that thread does not end.
 async fn make(
     slot: &SlotContext,
     recipe: Recipe,
@@ -422,7 +424,7 @@ async fn make(
             cancel.store(true, Ordering::Relaxed);
             let reason = format!("{}: took longer than {} s", recipe.granule, deadline.as_secs_f64());
             match timeout(STUCK, making).await {
-                // It was being committed at that moment, and is there.
+                // It was being committed at that moment, and exists.
                 Ok(made @ Ok(Ok(_))) => (event(&recipe, made), None),
                 Ok(_) => (failed(FailureKind::Transient, reason), None),
                 Err(_) => (failed(FailureKind::Transient, reason.clone()), Some(reason)),
@@ -435,7 +437,7 @@ fn event(recipe: &Recipe, made: Result<Result<Done, Failed>, tokio::task::JoinEr
     match made {
         Err(error) => {
             let text = format!("{}: the program failed while making it ({error}); please report this", recipe.granule);
-            // A library may have failed for a reason that passes, and its wrapper not have borne it.
+            // A library may have failed for a reason that passes, and its wrapper may have panicked because of that.
             failed(FailureKind::Transient, text)
         }
         Ok(Err(failed)) => TaskEvent::Failed(failed),
