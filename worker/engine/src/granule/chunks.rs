@@ -1,9 +1,10 @@
-//! Raw HDF5 beneath a file that the netCDF library has defined: ready-made chunks in, chunk index out.
+//! Direct access to HDF5 beneath a file that the netCDF library has defined: it writes compressed chunks, and reads the
+//! chunk index.
 //!
-//! Reasons for `unsafe`: `H5Dwrite_chunk` takes compressed chunks as they are, so that
-//! shuffling and deflating run on all cores outside the library's lock; no safe crate offers it for files that
-//! the netCDF library wrote. Every call happens under the lock that the `netcdf` crate takes for its own calls,
-//! with identifiers that are closed by `Id` before the lock is released, and with buffers that outlive the call.
+//! `unsafe` is needed because `H5Dwrite_chunk` takes compressed chunks as they are, so that shuffling and deflating run
+//! on all cores outside the library's lock, and no safe crate offers it for files that the netCDF library wrote. Every
+//! call is made under the lock that the `netcdf` crate takes for its own calls, with identifiers that `Id` closes
+//! before the lock is released, and with buffers that outlive the call.
 #![allow(unsafe_code)]
 
 mod image;
@@ -27,39 +28,39 @@ pub struct ChunkError {
 }
 
 impl ChunkError {
-    /// What went wrong, without the file.
+    /// Returns the description of the problem, without the path.
     pub fn what(&self) -> String {
         format!("HDF5 could not {}{}", self.action, self.detail)
     }
 }
 
-/// Where a chunk lies in the file.
+/// The place of a chunk in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Index of its first element in each dimension.
+    /// Index of the chunk's first element in each dimension.
     pub offset: Vec<u64>,
-    /// First byte in the file.
+    /// Offset of the chunk's first byte in the file.
     pub address: u64,
-    /// Bytes in the file.
+    /// Number of bytes that the chunk takes in the file.
     pub size: u64,
-    /// Bits of the filters that were left out; 0 if all were applied.
+    /// Bits of the filters that were not applied; 0 if all were.
     pub filter_mask: u32,
 }
 
 unsafe extern "C" {
-    /// As the library has it; the binding takes a pointer in the place of the mask.
+    /// The function as the library has it; the binding takes a pointer in place of the mask.
     fn H5PLset_loading_state(mask: std::ffi::c_uint) -> h5::herr_t;
 }
 
 /// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values, and from loading
-/// plugins in this process: a file that names a filter that the library does not have would otherwise run whatever
-/// lies in the directories of `HDF5_PLUGIN_PATH`. Granules and inputs need none.
+/// plugins in this process: a file with a filter that the library does not have would otherwise run whatever is in the
+/// directories of `HDF5_PLUGIN_PATH`. Granules and inputs need no plugins.
 ///
-/// The library prints by default, and decides thread by thread; the netCDF library switches it off only in the
-/// thread that used it first. To be called before files are opened in a new thread, and first of all in `main`: only
-/// the first call in a process can also keep the library from tidying up when the process ends. After a close that
-/// failed because the disk was full, that tidying reads freed memory and ends the process by a signal; files that
-/// were written are closed long before.
+/// By default the library prints errors, which is set for each thread; the netCDF library switches it off only in the
+/// thread that used it first. Call this before files are opened in a new thread, and first of all in `main`: only the
+/// first call in a process can also keep the library from cleaning up when the process ends. After a close that has
+/// failed because the disk was full, that clean-up reads freed memory and ends the process by a signal. Files that were
+/// written are closed long before.
 pub fn silence_hdf5() {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     // SAFETY: the lock is held; null stands for no printing function. Asking not to tidy up fails, without effect,
@@ -71,7 +72,7 @@ pub fn silence_hdf5() {
     }
 }
 
-/// Versions of the netCDF and HDF5 libraries.
+/// Returns the versions of the netCDF and HDF5 libraries.
 pub fn libraries() -> [String; 2] {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     let (mut major, mut minor, mut release) = (0, 0, 0);
@@ -80,7 +81,7 @@ pub fn libraries() -> [String; 2] {
         h5::H5get_libversion(&mut major, &mut minor, &mut release);
         CStr::from_ptr(netcdf_sys::nc_inq_libvers())
     };
-    // "4.9.0 of ..." and the day it was built, which decides nothing.
+    // "4.9.0 of ..." and the date of the build, which has no influence on files.
     let netcdf = netcdf.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned();
     [netcdf, format!("{major}.{minor}.{release}")]
 }
@@ -90,33 +91,33 @@ pub fn libraries() -> [String; 2] {
 pub enum Filter {
     /// Bytes grouped by significance.
     Shuffle,
-    /// zlib at this level.
+    /// A zlib stream of this level.
     Deflate(u32),
-    /// A check sum after the bytes.
+    /// A checksum (Fletcher-32) after the bytes.
     Fletcher32,
-    /// Any other, by its registered number.
+    /// Any other filter, by its registered number.
     Other(i32),
 }
 
-/// How the values of a variable lie in a file.
+/// The layout of a variable's values in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Its filters in the order they are applied.
+    /// Filters in the order in which they are applied.
     pub filters: Vec<Filter>,
-    /// Its chunks in the order of the file's index; empty if it is contiguous.
+    /// Chunks in the order of the file's index; empty if the variable is contiguous.
     pub chunks: Vec<Stored>,
-    /// Lengths of its dimensions.
+    /// Lengths of the dimensions.
     pub shape: Vec<u64>,
-    /// Elements of a chunk in each dimension; empty if it is not stored in chunks.
+    /// Number of elements of a chunk in each dimension; empty if the variable is not chunked.
     pub chunk: Vec<u64>,
-    /// Bytes of a chunk without filters.
+    /// Size of a chunk in bytes before filters are applied.
     pub chunk_bytes: u64,
-    /// First byte and number of bytes of its values, if they are stored in one plain block.
+    /// Offset of the first byte and number of bytes of the values, if they are stored in one contiguous block.
     pub block: Option<(u64, u64)>,
 }
 
 impl Layout {
-    /// Where the chunks of this variable are, by the position of their values.
+    /// Returns the places of the chunks of this variable, by the position of their values.
     pub fn places(&self, variable: &str) -> wire::ChunkPlaces {
         let mut chunks: Vec<&Stored> = self.chunks.iter().collect();
         chunks.sort_by_key(|chunk| &chunk.offset);
@@ -124,7 +125,7 @@ impl Layout {
         wire::ChunkPlaces { variable: variable.to_owned(), places }
     }
 
-    /// What the shape of the variable asks for and is not among its chunks, in words; none if all are there, once each.
+    /// Describes the chunks that the shape of the variable requires but the file lacks; `None` if all exist, once each.
     pub fn missing(&self) -> Option<String> {
         if self.chunk.is_empty() {
             return None;
@@ -133,7 +134,7 @@ impl Layout {
         let Some(wanted) = each().try_fold(1_u64, u64::checked_mul) else {
             return Some(format!("more chunks than can be, for the shape {:?}", self.shape));
         };
-        // The number of a chunk in row-major order; none for one that has no place in the shape.
+        // Number of the chunk in row-major order; `None` for a chunk that has no place in the shape.
         let number = |chunk: &Stored| {
             let mut number = 0;
             for ((offset, size), count) in chunk.offset.iter().zip(&self.chunk).zip(each()) {
@@ -170,7 +171,7 @@ impl Layout {
     }
 }
 
-/// An HDF5 identifier that is closed when dropped; only made and dropped while the lock is held.
+/// An HDF5 identifier that is closed when it is dropped. It is made and dropped only while the lock is held.
 #[derive(Debug)]
 struct Id(h5i::hid_t, unsafe extern "C" fn(h5i::hid_t) -> h5::herr_t);
 
@@ -187,7 +188,7 @@ struct File<'a> {
     path: &'a Path,
 }
 
-/// Opens a file through HDF5. To be called, and the identifier to be dropped, while the lock is held.
+/// Opens a file through HDF5. Call it, and drop the identifier, while the lock is held.
 fn open(path: &Path, flags: u32) -> Result<Id, ChunkError> {
     let name = c_string(path, path.as_os_str().as_bytes())?;
     silence_hdf5();
@@ -217,20 +218,20 @@ fn c_string(path: &Path, bytes: &[u8]) -> Result<CString, ChunkError> {
     CString::new(bytes).map_err(|_| error(path, "take a name with a NUL byte in it", String::new()))
 }
 
-/// Writes chunks into a file that defines their variables. Other threads may use the libraries in between: the lock is
-/// held only within each call.
+/// Writes chunks into a file that defines their variables. Other threads may use the libraries in between, since the
+/// lock is held only within each call.
 #[derive(Debug)]
 pub struct ChunkWriter {
-    /// Always there until the writer is dropped or closed.
+    /// Is `None` only after the writer was dropped or closed.
     file: Option<Id>,
     path: PathBuf,
 }
 
 impl ChunkWriter {
-    /// Opens a file that is closed otherwise.
+    /// Opens a file that nothing else has open.
     ///
     /// # Errors
-    /// It cannot be opened for writing.
+    /// Returns an error if it cannot be opened for writing.
     pub fn open(path: &Path) -> Result<ChunkWriter, ChunkError> {
         let _lock = netcdf_sys::libnetcdf_lock.lock();
         Ok(ChunkWriter { file: Some(open(path, h5f::H5F_ACC_RDWR)?), path: path.into() })
@@ -238,26 +239,27 @@ impl ChunkWriter {
 
     fn with<T>(&self, work: impl FnOnce(&File<'_>) -> Result<T, ChunkError>) -> Result<T, ChunkError> {
         let _lock = netcdf_sys::libnetcdf_lock.lock();
-        silence_hdf5(); // the thread may be another than that which opened the file
+        silence_hdf5(); // this may be another thread than the one that opened the file
         match &self.file {
             Some(id) => work(&File { id, path: &self.path }),
             None => Err(error(&self.path, "write to the closed file", String::new())),
         }
     }
 
-    /// Writes chunks of a variable. Their place in the file is decided by the order of writing.
+    /// Writes chunks of a variable. The order of writing decides their places in the file.
     ///
     /// # Errors
-    /// The variable cannot be opened, or a chunk cannot be written (disk full, wrong offset).
+    /// Returns an error if the variable cannot be opened, or if a chunk cannot be written (disk full, wrong offset).
     pub fn write(&self, variable: &str, chunks: &[Chunk]) -> Result<(), ChunkError> {
         self.with(|file| write_all(file, variable, chunks))
     }
 
-    /// Puts other numbers into an attribute of a variable, as many and of the same type as it has. The file stays as if
-    /// they had been written at first.
+    /// Replaces the numbers in an attribute of a variable by as many others of the same type. The file becomes the same
+    /// as if these had been written at first.
     ///
     /// # Errors
-    /// There is no such attribute, it has another type or number of values, or the value is a text.
+    /// Returns an error if there is no such attribute, if it has another type or number of values, or if the value is
+    /// text.
     pub fn set_attribute(&self, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
         self.with(|file| set_attribute(file, variable, attribute, value))
     }
@@ -265,7 +267,7 @@ impl ChunkWriter {
     /// Removes an attribute of a variable.
     ///
     /// # Errors
-    /// There is no such attribute.
+    /// Returns an error if there is no such attribute.
     pub fn remove_attribute(&self, variable: &str, attribute: &str) -> Result<(), ChunkError> {
         self.with(|file| {
             let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
@@ -281,7 +283,7 @@ impl ChunkWriter {
     /// Flushes and closes the file.
     ///
     /// # Errors
-    /// Something could not be written.
+    /// Returns an error if anything could not be written.
     pub fn close(self) -> Result<(), ChunkError> {
         self.with(|file| {
             // SAFETY: the lock is held, the file is open. Flushing here reports errors that closing would swallow.
@@ -362,21 +364,21 @@ fn write_all(file: &File<'_>, name: &str, chunks: &[Chunk]) -> Result<(), ChunkE
     Ok(())
 }
 
-/// Filters and chunks of variables of a file.
+/// Returns filters and chunks of variables of a file.
 ///
 /// # Errors
-/// The file or a variable cannot be opened, or an index is damaged.
+/// Returns an error if the file or a variable cannot be opened, or if an index is damaged.
 pub fn layouts(path: &Path, variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     let id = open(path, h5f::H5F_ACC_RDONLY)?; // closed before the lock is released
     variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
-/// What is never done.
+/// The operation that is always refused.
 const OUTSIDE: &str = "take values from another file, for ";
 
-/// Whether HDF5 would take the values of a dataset from other files: by its creation list. To be called while the lock
-/// is held.
+/// Returns true if HDF5 would take the values of a dataset from other files, by its creation properties. Call it while
+/// the lock is held.
 fn is_elsewhere(list: &Id) -> bool {
     // SAFETY: the lock is held and the list is open.
     let (kind, files) = unsafe { (h5p::H5Pget_layout(list.0), h5p::H5Pget_external_count(list.0)) };
@@ -400,7 +402,8 @@ fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
     if kind != h5d::H5D_layout_t::H5D_CHUNKED {
         // SAFETY: the lock is held and the dataset is open.
         let (address, size) = unsafe { (h5d::H5Dget_offset(dataset.0), h5d::H5Dget_storage_size(dataset.0)) };
-        // Values that were never written, and those of a few bytes that lie among the definitions, have no address.
+        // Values that were never written, and those of a few bytes that are stored among the definitions, have no
+        // address.
         return Ok(Layout { block: (address != u64::MAX).then_some((address, size)), ..Layout::default() });
     }
     let chunk = sizes(rank, |sizes| {
@@ -446,14 +449,14 @@ fn layout(file: &File<'_>, name: &str) -> Result<Layout, ChunkError> {
     Ok(Layout { filters, chunks, shape, chunk, chunk_bytes, block: None })
 }
 
-/// Sizes in each of some dimensions, from a function that says how many it has filled in.
+/// Returns the sizes in all dimensions, from a function that returns the number of those that it has filled in.
 fn sizes(rank: usize, fill: impl FnOnce(*mut u64) -> i32) -> Option<Vec<u64>> {
     let mut sizes = vec![0; rank];
     let filled = fill(sizes.as_mut_ptr());
     (usize::try_from(filled) == Ok(rank)).then_some(sizes)
 }
 
-/// Bytes of an element.
+/// Returns the size of an element in bytes.
 fn width(file: &File<'_>, dataset: &Id, name: &str) -> Result<u64, ChunkError> {
     // SAFETY: the lock is held and the dataset is open; the type is closed by Id.
     let stored = unsafe { h5d::H5Dget_type(dataset.0) };
@@ -465,7 +468,7 @@ fn width(file: &File<'_>, dataset: &Id, name: &str) -> Result<u64, ChunkError> {
     Ok(unsafe { h5t::H5Tget_size(stored.0) } as u64)
 }
 
-/// The filters that a list of creation properties names.
+/// Returns the filters in a list of creation properties.
 fn filters(list: &Id) -> Option<Vec<Filter>> {
     // SAFETY: the lock is held and the list is open.
     let count = unsafe { h5p::H5Pget_nfilters(list.0) };

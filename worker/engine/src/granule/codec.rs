@@ -1,7 +1,7 @@
-//! The codec: values to compressed chunks, on all cores.
+//! The codec: it compresses values to chunks, on all cores.
 //!
-//! What it writes is what HDF5's own filters would: bytes shuffled (all first bytes, then all second
-//! bytes ...), then a zlib stream. HDF5 reads it back with its standard filters.
+//! The chunks are those that HDF5's own filters would write: bytes are shuffled (all first bytes, then all second
+//! bytes, and so on), and then compressed to a zlib stream. HDF5 reads them with its standard filters.
 
 use super::content::{Chunk, Chunked, Type};
 use super::stages::{Stage, Stages};
@@ -10,16 +10,16 @@ use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Upper limit of an uncompressed chunk, bytes: the default chunk size of netCDF-C 4.9.
+/// Upper limit of an uncompressed chunk in bytes: the default chunk size of netCDF-C 4.9.
 pub const CHUNK_LIMIT: f64 = 16_777_216.0;
 
-/// A value that can be stored: its type and its little-endian bytes.
+/// A type of values that can be stored, as little-endian bytes.
 pub trait Element: Copy + Send + Sync + 'static {
     /// The type in the file.
     const TYPE: Type;
-    /// Bytes of one value.
+    /// Size of one value in bytes.
     const SIZE: usize;
-    /// Appends the bytes of `values`, each value's bytes little end first, grouped by significance if `shuffle`.
+    /// Appends the bytes of `values`, each in little-endian order, and grouped by significance if `shuffle` is true.
     fn bytes(values: &[Self], shuffle: bool, out: &mut Vec<u8>);
 }
 
@@ -48,20 +48,21 @@ element!(i32, I32);
 /// The reason why values could not be compressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The level is none that zlib knows.
+    /// The level is not one of zlib's.
     #[error(
         "deflate level {0} is not between 0 and 9: mend netcdf4_compression_encodings.complevel in the configuration"
     )]
     Level(u8),
-    /// The compressor found no room; cannot happen with the bound it gives itself.
+    /// The compressor ran out of room, which cannot happen with the bound that it states itself.
     #[error("the compressor ran out of the room it asked for ({0} bytes)")]
     Room(usize),
 }
 
-/// The chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension shrunk by the same
-/// factor until a chunk fits [`CHUNK_LIMIT`], then evened out so that the last chunk is about as full as the others.
+/// Returns the chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension is reduced by the
+/// same factor until a chunk fits [`CHUNK_LIMIT`], and then adjusted so that the last chunk is about as full as the
+/// others.
 ///
-/// A field that fits is one chunk; LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
+/// A field that fits is one chunk. LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
 pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
     let bytes: f64 = shape.iter().map(|&length| length as f64).product::<f64>() * element_size as f64;
     let mut factor = libm::pow(CHUNK_LIMIT / bytes.max(1.0), 1.0 / shape.len().max(1) as f64);
@@ -72,7 +73,7 @@ pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
             suggested - (count * suggested - length) / count
         };
         let chunk: Vec<usize> = shape.iter().map(even).collect();
-        // Short dimensions cannot shrink below one element; on huge grids the others must make up for it.
+        // Short dimensions cannot be reduced below one element; on huge grids the others must make up for that.
         if chunk.iter().product::<usize>() * element_size <= CHUNK_LIMIT as usize {
             return chunk;
         }
@@ -80,36 +81,36 @@ pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
     }
 }
 
-/// Values of a variable that span whole chunks: every chunk that they touch ends in them or at the variable's edge.
+/// Values of a variable that cover whole chunks: every chunk that they touch ends in them or at the variable's edge.
 #[derive(Debug, Clone, Copy)]
 pub struct Block<'a, T> {
-    /// The values, the last dimension fastest.
+    /// The values, of which the last dimension varies fastest.
     pub values: &'a [T],
-    /// Their lengths in each dimension.
+    /// Number of values in each dimension.
     pub shape: &'a [usize],
-    /// Where the first of them lies in the variable.
+    /// Index of the first value in the variable.
     pub origin: &'a [u64],
     /// The shape of chunks.
     pub chunk: &'a [usize],
-    /// What fills the chunks that stick out.
+    /// The value that pads chunks which extend beyond the edge.
     pub pad: T,
 }
 
-/// How chunks are compressed.
+/// The settings by which chunks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Codec {
-    /// Deflate level 0 to 9, or none to leave chunks as they are.
+    /// Deflate level 0 to 9, or `None` to store chunks uncompressed.
     pub level: Option<u8>,
-    /// Whether bytes are shuffled before deflating.
+    /// True if bytes are shuffled before deflating.
     pub shuffle: bool,
 }
 
 impl Codec {
-    /// Compresses the chunks of a block, in row-major order. The time of each goes to `stages`. `spare_cores` is called
-    /// when the last one is begun: from then on there is nothing here for the other cores to do.
+    /// Compresses the chunks of a block, in row-major order. The time of each is added to `stages`. `spare_cores` is
+    /// called when the last one is begun: from then on there is no work here for the other cores.
     ///
     /// # Errors
-    /// A level that does not exist.
+    /// Returns an error if the level does not exist.
     pub fn encode<T: Element>(
         &self,
         block: &Block<'_, T>,
@@ -152,20 +153,20 @@ impl Codec {
     /// Compresses a whole variable into a single chunk.
     ///
     /// # Errors
-    /// As [`Codec::encode`].
+    /// Returns the errors of [`Codec::encode`].
     pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
         let block = Block { values, shape, origin: &vec![0; shape.len()], chunk: shape, pad };
         let chunks = self.encode(&block, || (), &Stages::begin())?;
         Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
-    /// How a variable lies in a file whose chunks of this shape are made by this codec.
+    /// Returns the storage of a variable whose chunks have this shape and are made by this codec.
     pub fn chunked(&self, shape: Vec<usize>) -> Chunked {
         Chunked { shape, level: self.level, shuffle: self.shuffle && self.level.is_some(), chunks: None }
     }
 }
 
-/// Index in each dimension of the first element of the chunk with the row-major number `index`.
+/// Returns the index in each dimension of the first element of the chunk with the row-major number `index`.
 fn first_element(mut index: usize, counts: &[usize], chunk: &[usize]) -> Vec<usize> {
     let mut first = vec![0; counts.len()];
     for d in (0..counts.len()).rev() {
@@ -175,7 +176,7 @@ fn first_element(mut index: usize, counts: &[usize], chunk: &[usize]) -> Vec<usi
     first
 }
 
-/// The elements of one chunk, padded where it sticks out of `shape`.
+/// Returns the elements of one chunk, padded where it extends beyond `shape`.
 fn gather<T: Copy>(values: &[T], shape: &[usize], first: &[usize], chunk: &[usize], pad: T) -> Vec<T> {
     let mut out = vec![pad; chunk.iter().product()];
     let Some(last) = shape.len().checked_sub(1) else {
@@ -185,7 +186,7 @@ fn gather<T: Copy>(values: &[T], shape: &[usize], first: &[usize], chunk: &[usiz
     let run = chunk[last].min(shape[last] - first[last]);
     let rows: usize = chunk[..last].iter().product();
     for row in 0..rows {
-        // Where this row of the chunk lies in the block; rows outside keep the padding.
+        // Position of this row of the chunk in the block. Rows outside keep the padding.
         let (mut rest, mut stride, mut at) = (row, shape[last], first[last]);
         let mut inside = true;
         for d in (0..last).rev() {

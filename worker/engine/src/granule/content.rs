@@ -1,4 +1,4 @@
-//! A NetCDF file in memory: dimensions, variables and attributes in the order they are written.
+//! The content of a NetCDF file in memory: dimensions, variables and attributes in the order in which they are written.
 
 use std::sync::Arc;
 
@@ -7,27 +7,27 @@ pub use crate::metadata::attribute::{Attributes, Value, get, set};
 /// Type of the values of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// 32-bit integer.
+    /// Signed integers of 32 bits.
     I32,
-    /// Single precision.
+    /// Floating-point numbers of single precision.
     F32,
-    /// Double precision.
+    /// Floating-point numbers of double precision.
     F64,
 }
 
 /// Values of a variable in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
-    /// 32-bit integers.
+    /// Signed integers of 32 bits.
     I32(Arc<[i32]>),
-    /// Single precision numbers.
+    /// Floating-point numbers of single precision.
     F32(Arc<[f32]>),
-    /// Double precision numbers.
+    /// Floating-point numbers of double precision.
     F64(Arc<[f64]>),
 }
 
 impl Values {
-    /// Their number.
+    /// Number of values.
     pub fn len(&self) -> usize {
         match self {
             Values::I32(values) => values.len(),
@@ -36,12 +36,12 @@ impl Values {
         }
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Their type.
+    /// Type of the values.
     pub fn data_type(&self) -> Type {
         match self {
             Values::I32(_) => Type::I32,
@@ -54,52 +54,53 @@ impl Values {
 /// One compressed chunk, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Index of its first element in each dimension.
+    /// Index of the chunk's first element in each dimension.
     pub offset: Vec<u64>,
-    /// The bytes that the filters left.
+    /// The bytes after all filters.
     pub bytes: Vec<u8>,
 }
 
-/// Chunks of a variable and how they came to be.
+/// The chunks of a variable, and the filters by which they are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunked {
-    /// Elements of a chunk in each dimension; chunks at the edges are padded to it.
+    /// Number of elements of a chunk in each dimension. Chunks at the edges are padded to it.
     pub shape: Vec<usize>,
-    /// Deflate level, or none for plain chunks; shuffled before if deflated and `shuffle`.
+    /// Deflate level, or `None` for uncompressed chunks.
     pub level: Option<u8>,
-    /// Whether bytes were shuffled before.
+    /// True if bytes are shuffled before deflating.
     pub shuffle: bool,
-    /// Every chunk, in row-major order of the offsets, if they are made before the file is begun; shared, since static
-    /// coordinates are made once. None if they are made while the file is written.
+    /// Every chunk, in row-major order of the offsets, if they are made before the file is begun. They are shared,
+    /// since static coordinates are compressed once for all granules. `None` if they are made while the file is
+    /// written.
     pub chunks: Option<Arc<Vec<Chunk>>>,
 }
 
-/// How the values of a variable lie in the file.
+/// The storage of a variable's values in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Storage {
-    /// One block of plain values.
+    /// One contiguous block of plain values.
     Contiguous(Values),
-    /// Compressed chunks.
+    /// Chunks with filters.
     Chunked(Type, Chunked),
 }
 
-/// One variable.
+/// One variable of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variable {
-    /// Its name.
+    /// Name of the variable.
     pub name: String,
-    /// Names of its dimensions, slowest first.
+    /// Names of the dimensions, the slowest first.
     pub dimensions: Vec<String>,
     /// Fill value, for data variables.
     pub fill: Option<f64>,
-    /// Attributes without `_FillValue`, which comes first if there is one.
+    /// Attributes without `_FillValue`, which precedes them if there is one.
     pub attributes: Attributes,
-    /// Its values.
+    /// The values, as they are stored.
     pub storage: Storage,
 }
 
 impl Variable {
-    /// Type of its values.
+    /// Type of the variable's values.
     pub fn data_type(&self) -> Type {
         match &self.storage {
             Storage::Contiguous(values) => values.data_type(),
@@ -108,24 +109,24 @@ impl Variable {
     }
 }
 
-/// A whole file.
+/// The content of a whole file.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct GranuleContent {
-    /// Name and length of the dimensions; none is unlimited.
+    /// Names and lengths of the dimensions. None of them is unlimited.
     pub dimensions: Vec<(String, usize)>,
-    /// The variables.
+    /// Variables in the order of the file.
     pub variables: Vec<Variable>,
-    /// The global attributes.
+    /// Global attributes in the order of the file.
     pub attributes: Attributes,
 }
 
 impl GranuleContent {
-    /// Length of a dimension.
+    /// Returns the length of a dimension.
     pub fn length(&self, dimension: &str) -> Option<usize> {
         self.dimensions.iter().find(|(name, _)| name == dimension).map(|(_, length)| *length)
     }
 
-    /// Lengths of the dimensions of a variable; none if one of them is not defined.
+    /// Returns the lengths of the dimensions of a variable; `None` if one of them is not defined.
     pub fn shape(&self, variable: &Variable) -> Option<Vec<usize>> {
         variable.dimensions.iter().map(|name| self.length(name)).collect()
     }

@@ -1,4 +1,4 @@
-//! Coordinates and bounds of a granule (specification 04, sections 7 and 9).
+//! Coordinates and bounds of a granule.
 
 use super::codec::{Codec, CodecError};
 use super::content::{Storage, Type, Values, Variable};
@@ -15,23 +15,24 @@ use edp_protocol::{GridKind, Mode};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Coordinates of one granule, in the three places of the file where they stand.
+/// Coordinates of one granule, for the three places of the file where they are written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coordinates {
-    /// Dimensions of the file in order.
+    /// Dimensions of the file, in order.
     pub dimensions: Vec<(String, usize)>,
-    /// Coordinates before the data variables.
+    /// Coordinates that precede the data variables.
     pub first: Vec<Variable>,
-    /// `time_bnds`: before the second data variable of native granules, after the last of latlon ones.
+    /// `time_bnds`, which precedes the second data variable of native granules, and follows the last one of latlon
+    /// granules.
     pub time_bounds: Variable,
-    /// Other bounds, at the end.
+    /// Other bounds, at the end of the file.
     pub last: Vec<Variable>,
-    /// What the granule covers.
+    /// Ranges of latitude, longitude and depth that the granule covers.
     pub extent: Extent,
 }
 
 impl Coordinates {
-    /// Describes them as the CF conventions want it, not as EDP does.
+    /// Changes their attributes from those of EDP to those that the CF conventions require.
     pub fn correct(&mut self) {
         for bounds in self.last.iter_mut().chain([&mut self.time_bounds]) {
             let corners = bounds.dimensions.last().is_some_and(|dimension| dimension == "nb");
@@ -49,39 +50,39 @@ impl Coordinates {
 #[derive(Debug, Default)]
 pub struct Static {
     prepared: Mutex<HashMap<(&'static str, Codec), Storage>>,
-    /// Latitudes and longitudes that the cells cover.
+    /// Ranges of latitude and longitude that the cells cover.
     extent: OnceLock<[[f64; 2]; 2]>,
 }
 
-/// Which coordinates a granule has.
+/// The selection of a granule's coordinates.
 #[derive(Debug, Clone, Copy)]
 pub struct CoordinateSelection<'a> {
-    /// Whose rules apply.
+    /// Mode whose rules apply.
     pub mode: Mode,
-    /// Whether any variable has levels.
+    /// True if any variable has levels.
     pub three_d: bool,
-    /// Which depths the variables of a latlon granule have; native ones get them all.
+    /// Depths that the variables of a latlon granule have. Native granules have all of them.
     pub depths: VerticalAxis,
-    /// Whether native coordinates of U points are wanted, and of V points.
+    /// True for native coordinates of U points, and of V points, if these are included.
     pub edges: [bool; 2],
-    /// How static coordinates are compressed.
+    /// Codec for static coordinates.
     pub codec: Codec,
     /// Times of the granule.
     pub time: EncodedTime,
-    /// Whether times are written as floating-point numbers, since the run is too long for 32 bits.
+    /// True if times are written as floating-point numbers, since the run is too long for 32 bits.
     pub long_time: bool,
     /// Units of the times.
     pub time_units: &'a str,
-    /// What the recipe says.
+    /// Attributes of this granule in its recipe.
     pub dynamic: &'a DynamicMetadata,
 }
 
 /// Depths on the vertical axis of latlon granules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VerticalAxis {
-    /// Of the cell centres: `Z`, with bounds.
+    /// True for those of the cell centres: `Z`, with bounds.
     pub centres: bool,
-    /// Of the upper cell faces: `Zl`.
+    /// True for those of the upper cell faces: `Zl`.
     pub upper_faces: bool,
 }
 
@@ -98,7 +99,7 @@ fn integers(values: impl Into<Arc<[i32]>>) -> Storage {
     Storage::Contiguous(Values::I32(values.into()))
 }
 
-/// `time` and `time_bnds`.
+/// Returns `time` and `time_bnds`.
 fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>) -> [Variable; 2] {
     let metadata = &resources.texts.metadata;
     let long_name = wanted.dynamic.time_long_name.as_deref();
@@ -115,10 +116,10 @@ fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>
     ]
 }
 
-/// Coordinates of a native granule.
+/// Returns the coordinates of a native granule.
 ///
 /// # Errors
-/// The configured compression does not exist.
+/// Returns an error if the configured compression does not exist.
 pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result<Coordinates, CodecError> {
     let (model, metadata) = (&*resources.grid, &resources.texts.metadata);
     let grid = &model.native;
@@ -174,7 +175,7 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
         last.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), floats(&grid.z_bounds[..])));
     }
     if wanted.mode == Mode::Edp2026 {
-        // Its metadata do not know them.
+        // The metadata have no entries for them.
         for (name, dimensions, _) in edges().filter(|(_, _, kind)| grid.edges[*kind].is_some()) {
             last.push(horizontal(name, &dimensions, Vec::new())?);
         }
@@ -188,8 +189,9 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
 }
 
 impl ModelGrid {
-    /// Latitudes and longitudes that the cells cover, from their corners, computed at the first call. Where a cell lies across the
-    /// date line, all longitudes are covered as far as two limits can say; where a pole lies in a cell, it is the limit.
+    /// Returns the ranges of latitude and longitude that the cells cover, from their corners; they are computed at the
+    /// first call. If a cell crosses the date line, the range of longitudes is the whole circle, since two limits
+    /// cannot say more. If a cell contains a pole, the pole is the limit of latitude.
     fn extent(&self) -> [[f64; 2]; 2] {
         *self.statics.extent.get_or_init(|| {
             let of = |bounds: &[f32]| limits(bounds.iter().map(|value| f64::from(*value)));
@@ -201,7 +203,7 @@ impl ModelGrid {
                     continue;
                 }
                 longitude = [-180.0, 180.0];
-                // The shorter ways round add up to a whole turn if the pole lies within.
+                // The steps, taken the shorter way round, add up to a full turn if the pole is inside.
                 let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
                 if turn.abs() > 180.0 {
                     let north = y.iter().sum::<f32>() > 0.0;
@@ -212,7 +214,8 @@ impl ModelGrid {
         })
     }
 
-    /// A static horizontal coordinate: plain in EDP's files, one deflated chunk in ours, made at the first call.
+    /// Returns a static horizontal coordinate: contiguous in EDP's files, one deflated chunk in ours. It is made at the
+    /// first call.
     fn horizontal(&self, name: &'static str, wanted: &CoordinateSelection<'_>) -> Result<Storage, CodecError> {
         let codec = match wanted.mode {
             Mode::Edp2024 | Mode::Edp2026 => Codec { level: None, shuffle: false },
@@ -235,7 +238,7 @@ impl ModelGrid {
     }
 }
 
-/// Values in tile order, and whether they have a last dimension for the four corners.
+/// Returns the values in tile order, and true if they have a last dimension for the four corners.
 fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
     match name {
         "XC" => (grid.xc.clone(), false),
@@ -257,7 +260,7 @@ fn horizontal_values(grid: &Native, name: &str) -> (Vec<f32>, bool) {
     }
 }
 
-/// Coordinates of a latlon granule.
+/// Returns the coordinates of a latlon granule.
 pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelection<'_>) -> Coordinates {
     let metadata = &resources.texts.metadata;
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
@@ -290,7 +293,7 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());
     let spacing = |bounds: &[[f64; 2]]| {
         let [low, high] = all(bounds);
-        // The bounds carry rounding errors that would show up as 0.49999999999999994.
+        // The bounds have rounding errors, which would appear as 0.49999999999999994.
         ((high - low) / bounds.len().max(1) as f64 * 1e9).round() / 1e9
     };
     let extent = Extent {
@@ -302,19 +305,19 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     Coordinates { dimensions, first, time_bounds, last, extent }
 }
 
-/// The smallest and the largest value, in millionths: computed bounds carry rounding errors, and -180.00000000000003 is no
-/// longitude to a catalogue.
+/// Returns the smallest and the largest value, rounded to millionths: computed bounds have rounding errors, and a
+/// catalogue does not accept -180.00000000000003 as a longitude.
 fn limits(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let limits =
         values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], value| [low.min(value), high.max(value)]);
     limits.map(|limit| (limit * 1e6).round() / 1e6)
 }
 
-/// The `coordinates` attribute of a data variable; none if it has no coordinates to name.
+/// Returns the `coordinates` attribute of a data variable, or `None` if it has no coordinates to name.
 ///
-/// Auxiliary coordinates, bounds excepted, all of whose dimensions the variable has; in edp-2024 those of EDP's fixed set.
-/// Latlon granules of `corrected`, which have none, name their axes: without it, readers take the global attribute of
-/// this name for the variable's, and that one lists bounds.
+/// It names the auxiliary coordinates, except bounds, all of whose dimensions the variable has; in edp-2024 those of
+/// EDP's fixed set. Latlon granules of `corrected` have no auxiliary coordinates and name their axes: without the
+/// attribute, readers take the global attribute of the same name for the variable's, and that one lists bounds.
 pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &Coordinates) -> Option<String> {
     const OF_EDP: [&str; 9] = ["XC", "YC", "XG", "YG", "Z", "Zp1", "Zu", "Zl", "time"];
     let within = |coordinate: &&Variable| coordinate.dimensions.iter().all(|d| dimensions.contains(d));
@@ -336,7 +339,7 @@ pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &Coordinates) ->
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// The global `coordinates` attribute: every coordinate that is not an axis and that no data variable names.
+/// Returns the global `coordinates` attribute: every coordinate that is not an axis and that no data variable names.
 pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: &[Variable]) -> Option<String> {
     let named: Vec<&str> = data
         .iter()
@@ -351,7 +354,7 @@ pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: 
     (!names.is_empty()).then(|| names.join(" "))
 }
 
-/// Whether a coordinate is the axis of a dimension of the same name.
+/// Returns true if a coordinate is the axis of the dimension of the same name.
 fn is_axis(coordinate: &Variable) -> bool {
     coordinate.dimensions.len() == 1 && coordinate.dimensions[0] == coordinate.name
 }

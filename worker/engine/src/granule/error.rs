@@ -18,18 +18,18 @@ use std::io;
 /// The reason why a granule could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
-    /// The recipe is not usable.
+    /// The recipe cannot be used.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The granule's name is none.
+    /// The name of the granule cannot be parsed.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Something the recipe asks for is not possible.
+    /// Something that the recipe asks for is not possible.
     #[error("{granule}: {variable}: {why}")]
     Variable {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The output variable.
+        /// Name of the output variable.
         variable: String,
         /// Description of the problem.
         why: String,
@@ -37,9 +37,9 @@ pub enum MakeError {
     /// Outputs of the dataset have no input.
     #[error("{granule}: held: no input for {}; plan with --allow-partial to make it without", .missing.join(", "))]
     Held {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The outputs.
+        /// Names of these outputs.
         missing: Vec<String>,
     },
     /// A variable takes more memory than a slot may have.
@@ -48,22 +48,22 @@ pub enum MakeError {
         .needed.div_ceil(1 << 20), .limit >> 20
     )]
     Memory {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
-        /// The output variable.
+        /// Name of the output variable.
         variable: String,
-        /// Bytes that it takes at most.
+        /// Largest number of bytes that it may take.
         needed: u64,
-        /// Bytes allowed.
+        /// Number of bytes that a slot may have.
         limit: u64,
     },
-    /// A shared resource.
+    /// A shared resource cannot be loaded.
     #[error(transparent)]
     Resource(#[from] ResourceError),
     /// An input file cannot be opened.
     #[error("{path}: cannot be opened: {source}")]
     Input {
-        /// The file.
+        /// Path of the file.
         path: String,
         /// The error of the operating system.
         source: io::Error,
@@ -71,38 +71,38 @@ pub enum MakeError {
     /// An input cannot be fetched, or is another version.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An input is not the one that was planned with.
+    /// An input is not the one with which the recipe was planned.
     #[error("{path}: input changed: it {difference}: plan again")]
     InputChanged {
-        /// The file.
+        /// Path of the file.
         path: String,
-        /// What differs, in words.
+        /// Description of the difference.
         difference: String,
     },
-    /// A location of the recipe.
+    /// A location in the recipe cannot be understood.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// An MDS file.
+    /// An MDS file cannot be read.
     #[error(transparent)]
     Mds(#[from] MdsError),
-    /// Mapping factors.
+    /// The mapping factors cannot be used.
     #[error(transparent)]
     Mapping(#[from] MappingError),
-    /// A field.
+    /// A field cannot be made.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The times of the recipe.
+    /// A time of the recipe cannot be written.
     #[error("{granule}: {source}")]
     Time {
-        /// The granule.
+        /// Path or address of the granule.
         granule: String,
         /// Description of the problem.
         source: TimeError,
     },
-    /// The PO.DAAC table.
+    /// The PO.DAAC table has no unambiguous row.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// Compression.
+    /// Values cannot be compressed.
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// The file could not be written.
@@ -114,7 +114,7 @@ pub enum MakeError {
 }
 
 impl MakeError {
-    /// What the system refused, if that is the cause.
+    /// Returns the error of the operating system, if that is the cause.
     pub fn system(&self) -> Option<&io::Error> {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = cause {
@@ -126,7 +126,7 @@ impl MakeError {
         None
     }
 
-    /// What a store refused, if that is the cause.
+    /// Returns the error of a store, if that is the cause.
     pub fn store(&self) -> Option<&StoreError> {
         match self {
             MakeError::Store(error) => Some(error),
@@ -138,7 +138,8 @@ impl MakeError {
         }
     }
 
-    /// Whether the same may succeed later, of errors of the file that was being made of which the system says nothing.
+    /// Returns true if the same may succeed later, for errors of the file that was being made for which the operating
+    /// system gives no reason.
     pub fn may_pass(&self) -> bool {
         match self {
             MakeError::File(error) => error.may_pass(),
@@ -147,7 +148,7 @@ impl MakeError {
         }
     }
 
-    /// Whether it was given up because its cancellation flag was set.
+    /// Returns true if it was given up because its cancellation flag was set.
     pub fn is_cancelled(&self) -> bool {
         match self {
             MakeError::Field(FieldError::Cancelled) => true,
@@ -156,7 +157,7 @@ impl MakeError {
         }
     }
 
-    /// Whether it happened to the file that was being made, not to what it is made of.
+    /// Returns true if the error concerns the file that was being made, not its inputs.
     pub fn is_of_output(&self) -> bool {
         matches!(self, MakeError::File(_) | MakeError::Gate(_))
     }

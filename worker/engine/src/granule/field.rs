@@ -1,7 +1,7 @@
-//! Fields: one output variable from its inputs to compressed chunks.
+//! Fields: one output variable, from its inputs to compressed chunks.
 //!
-//! A field streams through in slabs of as many levels as a chunk has: planes are read, masked or regridded
-//! side by side on all cores, checked, and compressed before the next slab is touched.
+//! A field is made in slabs of as many levels as a chunk has: planes are read, masked or regridded in parallel on all
+//! cores, checked, and compressed.
 
 use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
 use super::content::{Chunk, Chunked, Value};
@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The fill value, exactly as netCDF defines it for double precision; rounded for single precision.
+/// The fill value, exactly as netCDF defines it for double precision; it is rounded for single precision.
 pub const FILL: f64 = 9.969_209_968_386_869e36;
 
 /// The reason why a field could not be made.
@@ -35,39 +35,39 @@ pub enum FieldError {
     /// The values cannot be compressed.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// Values that must not get into a granule.
+    /// There are values that must not get into a granule.
     #[error(
         "{variable}: {count} wet cells {what} at level {level}, the first at {position:?}: the input {input} is damaged or on another grid"
     )]
     Values {
-        /// The output variable.
+        /// Name of the output variable.
         variable: String,
-        /// How many.
+        /// Number of these cells.
         count: usize,
-        /// What is wrong with them.
+        /// Description of what is wrong with them.
         what: &'static str,
-        /// Level, from 0.
+        /// Level, counted from 0 at the surface.
         level: usize,
-        /// Position of the first in the plane, slowest dimension first.
+        /// Index of the first such cell in the plane, the slowest dimension first.
         position: Vec<usize>,
-        /// The input.
+        /// Name of the input.
         input: String,
     },
-    /// It was cancelled.
+    /// Making the field was cancelled.
     #[error("stopped on request")]
     Cancelled,
 }
 
-/// A value of the output: single or double precision.
+/// A value of the output, of single or double precision.
 pub trait OutputValue: Element + Real + PartialOrd {
-    /// The fill value.
+    /// The fill value in this precision.
     const FILL: Self;
-    /// Whether it is a number and not infinite.
+    /// Returns true if the value is a finite number.
     fn finite(self) -> bool;
-    /// Itself where it is wet, else fill. Chosen by bits instead of a branch, so that the compiler makes vector
-    /// instructions of a loop over cells.
+    /// Returns the value itself if it is wet, else fill. The choice is made by bits and not by a branch, so that the
+    /// compiler can make vector instructions of a loop over cells.
     fn or_fill(self, wet: bool) -> Self;
-    /// As an attribute with one or two values.
+    /// Returns an attribute with one or two values of this type.
     fn attribute(values: &[Self]) -> Value;
 }
 
@@ -103,60 +103,60 @@ impl OutputValue for f64 {
     }
 }
 
-/// Where a field goes, and what happens to it on the way.
+/// The grid on which a field is written, with what is needed to bring it there.
 pub enum Route<'a> {
-    /// Onto the tiles: masked level by level; a mask of one level serves all levels.
+    /// The native tiles. The field is masked level by level; a mask of one level serves all levels.
     Native(&'a Mask),
-    /// Onto the regular grid, with the weights of each level.
+    /// The regular grid, with the weights of each level.
     Latlon {
         /// Weights and land of each level that the field has.
         levels: Vec<Arc<Level>>,
-        /// Rows and columns of the target grid.
+        /// Numbers of rows and columns of the target grid.
         shape: [usize; 2],
-        /// Whether wet target cells that no source covers become zero, as EDP has them, instead of fill.
+        /// True if wet target cells that no source covers become zero, as EDP has them, instead of fill.
         uncovered_zero: bool,
-        /// Directions at the target cells, if vectors are mapped without one and get it there.
+        /// Directions at the target cells, for vectors that are mapped in Cartesian components.
         directions: Option<Directions>,
     },
 }
 
-/// A component of a vector on one level, and its cells without a value.
+/// A component of a vector on one level, with its cells that have no value.
 type Component = (Vec<f32>, Option<MissingCells>);
 
-/// A field on its way: its name, what it is made of, and its route.
+/// A field that is being made: its name, its inputs, and its route.
 pub struct Field<'a> {
     /// Name of the output variable.
     pub name: &'a str,
-    /// Its inputs.
+    /// Inputs of the field.
     pub source: &'a FieldSource,
-    /// The model grid.
+    /// The model's grid.
     pub grid: &'a Native,
-    /// Its levels; none if it is 2-D.
+    /// Number of levels; `None` if the field is 2-D.
     pub levels: Option<usize>,
-    /// Where it goes.
+    /// Grid on which it is written.
     pub route: Route<'a>,
     /// The clock of its granule.
     pub stages: &'a Stages,
 }
 
-/// What was seen in some planes.
+/// A summary of the values of some planes.
 #[derive(Debug, Clone, Copy)]
 pub struct ValueSummary<O> {
-    /// Smallest and largest value that is not fill; none if all is fill.
+    /// Smallest and largest value that is not fill; `None` if all values are fill.
     pub range: Option<[O; 2]>,
-    /// Wet target cells that no source covers, over all levels.
+    /// Number of wet target cells that no source covers, over all levels.
     pub uncovered: usize,
-    /// Wet cells for which the inputs have their missing value only, over all levels.
+    /// Number of wet cells for which the inputs have only their missing value, over all levels.
     pub missing: usize,
 }
 
 impl<O: OutputValue> ValueSummary<O> {
-    /// Before anything was seen.
+    /// Returns the summary of no values.
     pub fn nothing() -> ValueSummary<O> {
         ValueSummary { range: None, uncovered: 0, missing: 0 }
     }
 
-    /// What was seen in either.
+    /// Returns the summary of the values of both.
     #[must_use]
     pub fn and(self, other: ValueSummary<O>) -> ValueSummary<O> {
         let range = match (self.range, other.range) {
@@ -167,19 +167,19 @@ impl<O: OutputValue> ValueSummary<O> {
     }
 }
 
-/// Bytes that making a field takes.
+/// The memory in bytes that making a field takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FieldMemory {
-    /// A slab of the output.
+    /// Size of a slab of the output.
     pub slab: u64,
-    /// Its chunks.
+    /// Size of the chunks of a slab.
     pub chunks: u64,
-    /// What each thread has for itself: levels of the inputs, or a chunk on its way.
+    /// Memory of each thread: levels of the inputs, or a chunk that is being compressed.
     pub thread: u64,
 }
 
 impl FieldMemory {
-    /// Enough for either of two fields.
+    /// Returns memory that is enough for either of two fields.
     #[must_use]
     pub fn or(self, other: FieldMemory) -> FieldMemory {
         FieldMemory {
@@ -189,7 +189,8 @@ impl FieldMemory {
         }
     }
 
-    /// The most bytes at once, with so many slabs under way and the chunks of one more with the writer.
+    /// Returns the largest number of bytes at one time, with this many slabs in flight and the chunks of one more being
+    /// written.
     pub fn bytes(&self, in_flight: usize, threads: usize) -> u64 {
         let (in_flight, threads) = (in_flight as u64, threads as u64);
         let slabs = in_flight.saturating_mul(self.slab).saturating_add((in_flight + 1).saturating_mul(self.chunks));
@@ -198,7 +199,7 @@ impl FieldMemory {
 }
 
 impl Field<'_> {
-    /// Lengths of the horizontal dimensions of the output.
+    /// Returns the lengths of the horizontal dimensions of the output.
     fn horizontal(&self) -> Vec<usize> {
         match &self.route {
             Route::Native(_) => vec![TILES, self.grid.n, self.grid.n],
@@ -207,10 +208,10 @@ impl Field<'_> {
     }
 
     /// Reads, masks or regrids and checks the field as [`Field::fill`] does, and keeps only its smallest and largest
-    /// value; none if all is fill.
+    /// value; returns `None` if all values are fill.
     ///
     /// # Errors
-    /// As [`Field::fill`].
+    /// Returns the errors of [`Field::fill`].
     pub fn range<O: OutputValue>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
@@ -229,19 +230,19 @@ impl Field<'_> {
         Ok(seen.range)
     }
 
-    /// Shape with the leading time dimension.
+    /// Returns the shape, with the time as its first dimension.
     fn shape(&self) -> Vec<usize> {
         [1].into_iter().chain(self.levels).chain(self.horizontal()).collect()
     }
 
-    /// How the field lies in a file.
+    /// Returns the layout of the field in a file.
     pub fn chunked<O: OutputValue>(&self, codec: &Codec) -> Chunked {
         codec.chunked(chunk_shape(&self.shape(), O::SIZE))
     }
 
-    /// The most bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
+    /// Returns the largest number of bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
     pub fn needs<O: OutputValue>(&self) -> FieldMemory {
-        /// A deflate compressor, and what is small.
+        /// Size in bytes of a deflate compressor and small allocations.
         const BESIDES: u64 = 2 << 20;
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
         let shape = self.shape();
@@ -249,7 +250,7 @@ impl Field<'_> {
         let depth = if self.levels.is_some() { chunk[1] } else { 1 };
         let size = O::SIZE as u64;
         let slab = depth as u64 * product(&self.horizontal()) * size;
-        // Chunks at the edges are padded, and deflate cannot shrink everything.
+        // Chunks at the edges are padded, and deflate cannot shrink all data.
         let cover: Vec<usize> = shape.iter().zip(&chunk).skip(1).map(|(l, c)| l.div_ceil(*c) * c).collect();
         let padded = match self.levels {
             Some(_) => depth as u64 * product(&cover[1..]),
@@ -270,7 +271,8 @@ impl Field<'_> {
         FieldMemory { slab, chunks: padded + padded / 500, thread: (read + rotated).max(encoding) }
     }
 
-    /// The levels of each slab, from above: as many as a chunk has. A field without levels is one slab.
+    /// Returns the levels of each slab, from the surface down: as many as a chunk has. A field without levels is one
+    /// slab.
     pub fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
         let levels = self.levels.unwrap_or(1);
         let depth = self.levels.map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
@@ -280,7 +282,8 @@ impl Field<'_> {
     /// Reads, masks or regrids and checks a slab in the precision `O`.
     ///
     /// # Errors
-    /// The input or the weights cannot be read, a wet cell is not a finite number, or `cancel` was set.
+    /// Returns an error if the input or the weights cannot be read, if a wet cell is not a finite number, or if
+    /// `cancel` was set.
     pub fn fill<O: OutputValue>(
         &self,
         levels: Range<usize>,
@@ -301,10 +304,11 @@ impl Field<'_> {
             .try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))
     }
 
-    /// The chunks of a slab, in row-major order; `spare_cores` as for [`Codec::encode`].
+    /// Compresses the chunks of a slab, in row-major order; `spare_cores` has the same meaning as for
+    /// [`Codec::encode`].
     ///
     /// # Errors
-    /// A deflate level that does not exist.
+    /// Returns an error if the deflate level does not exist.
     pub fn compress<O: OutputValue>(
         &self,
         codec: &Codec,
@@ -392,7 +396,7 @@ impl Field<'_> {
         Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
     }
 
-    /// Both components of a vector, with 0 on closed faces that have no number or no value.
+    /// Returns both components of a vector, with 0 on closed faces that have no number or only the missing value.
     fn zero_closed_faces(&self, vector: &Vector, level: usize, x: Plane, y: Plane) -> (Component, Component) {
         let (x_holes, y_holes) = (vector.x.holes(&x), vector.y.holes(&y));
         let (mut x, mut y) = ((x.into_f32(), x_holes), (y.into_f32(), y_holes));
@@ -403,7 +407,7 @@ impl Field<'_> {
         (x, y)
     }
 
-    /// Rotates one level of a vector. A cell has no value where one of the faces that it is made of has none.
+    /// Rotates one level of a vector. A cell has no value if one of its contributing faces has none.
     fn rotated(
         &self,
         vector: &Vector,
@@ -423,7 +427,7 @@ impl Field<'_> {
         holes::put(&mut x, x_holes, 0.0);
         holes::put(&mut y, y_holes, 0.0);
         let rotated = turn(&x, &y);
-        // What becomes no number by them, and by them alone, has no value.
+        // A cell that becomes NaN by these faces, and only by these, has no value.
         holes::put(&mut x, x_holes, f32::NAN);
         holes::put(&mut y, y_holes, f32::NAN);
         let with = turn(&x, &y);
@@ -447,7 +451,7 @@ impl Field<'_> {
         self.stages.time(stage, bytes, || self.put(level, shape, values, holes, out))
     }
 
-    /// Puts a plane of the model where it goes.
+    /// Writes a plane of the model to its grid: masked or regridded.
     fn put<I: Real, O: OutputValue>(
         &self,
         level: usize,
@@ -491,8 +495,8 @@ impl Field<'_> {
         }
     }
 
-    /// The gate for values: every wet cell finite and not fill, but for the `uncovered` ones, which hold fill. `dry` cells, which are
-    /// those that are not `wet`, hold fill.
+    /// Checks values: every wet cell is finite and not fill, except the `uncovered` ones, which are fill. The `dry`
+    /// cells, which are those that are not `wet`, are fill.
     fn check<O: OutputValue>(
         &self,
         level: usize,
@@ -539,7 +543,7 @@ impl Field<'_> {
     }
 }
 
-/// Index in each dimension of the element at a row-major position.
+/// Returns the index in each dimension of the element at a row-major position.
 fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (index, length) in index.iter_mut().zip(shape).rev() {

@@ -1,4 +1,4 @@
-//! Datasets to files: the netCDF library defines, we write the chunks.
+//! Writing of granules: the netCDF library defines the file, and this module writes its chunks.
 
 use super::chunks::{self, ChunkError, ChunkWriter};
 use super::content::{Attributes, Chunk, GranuleContent, Storage, Type, Value, Values, Variable};
@@ -12,22 +12,22 @@ use std::path::{Path, PathBuf};
 /// The reason why a file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The netCDF library refused something.
+    /// The netCDF library has returned an error.
     #[error("{path}: netCDF could not {action}: {source}")]
     Netcdf {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The operation that failed.
+        /// The operation that has failed.
         action: String,
-        /// What the library says.
+        /// The error of the library.
         source: netcdf::Error,
     },
-    /// The operating system refused something.
+    /// The operating system has returned an error.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Chunks could not be written.
@@ -36,18 +36,19 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Whether the same may succeed later: where the storage layer of the libraries failed, and the system does not say
-    /// why (if it does, the error is [`FileError::Io`]). The libraries say the same of a disk that failed for a moment
-    /// and of what they cannot do; trying again costs little, and tells.
+    /// Returns true if the same may succeed later: if the storage layer of the libraries has failed, and the operating
+    /// system gives no reason (if it does, the error is [`FileError::Io`]). The libraries return the same error for a
+    /// disk that failed for a moment and for what they cannot do; trying again costs little and shows the difference.
     pub fn may_pass(&self) -> bool {
-        /// Codes of the netCDF library for what HDF5 could not do (`NC_EHDFERR` to `NC_EVARMETA`), for input and output
-        /// (`NC_EIO`), and for memory (`NC_ENOMEM`).
+        /// Codes of the netCDF library for failures of HDF5 (`NC_EHDFERR` to `NC_EVARMETA`), of input and output
+        /// (`NC_EIO`), and for lack of memory (`NC_ENOMEM`).
         const STORAGE: std::ops::RangeInclusive<i32> = -108..=-101;
         const IO: i32 = -68;
         const MEMORY: i32 = -61;
         match self {
             FileError::Netcdf { source: netcdf::Error::Netcdf(code), .. } => {
-                // Positive codes are those of the system, but guessed: it says EACCES whatever HDF5 could not create.
+                // Positive codes are those of the operating system, but guessed: it is EACCES whatever HDF5 could not
+                // create.
                 *code > 0 || STORAGE.contains(code) || [IO, MEMORY].contains(code)
             }
             FileError::Netcdf { .. } => false,
@@ -56,35 +57,35 @@ impl FileError {
     }
 }
 
-/// A file that is being written: first everything but chunks is, through the netCDF library, then chunks as they come,
-/// then what is known only after them. The order of everything is that of the calls and the dataset, so that the same
-/// dataset gives the same bytes. Whatever fails leaves an incomplete file.
+/// Writes a file: first everything except chunks, through the netCDF library, then chunks as they are made, then what
+/// is known only after them. The order of everything is that of the calls and of the content, so that the same content
+/// gives the same bytes. Any error leaves an incomplete file.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    /// The file itself, whatever has its name by now.
+    /// Handle of the file itself, even if another file has its name by now.
     file: File,
     chunks: ChunkWriter,
     written: Written,
 }
 
-/// Where the chunks of each variable begin and how many bytes each has, in the order they were written.
+/// Offset and size in bytes of each chunk of each variable, in the order in which they were written.
 pub type Written = BTreeMap<String, Vec<(Vec<u64>, u64)>>;
 
-/// Room for definitions, attributes and coordinates, generously.
+/// Generous upper limit of the size of definitions, attributes and coordinates, in bytes.
 const FRAME: usize = 4 << 20;
 
 impl Writer {
-    /// Begins a file with all definitions, attributes and plain values of a dataset. The file was created before by who
-    /// asks for it, is empty, and is the one that `path` leads to as long as this lives.
+    /// Begins a file with all definitions, attributes and contiguous values of its content. The caller has created the
+    /// file; it is empty, and `path` leads to it as long as the writer exists.
     ///
     /// # Errors
-    /// Something is in the file already, a definition is refused, or the disk is full or unwritable: then as the
-    /// system's own error.
+    /// Returns an error if the file is not empty, if a definition is refused, or if the disk is full or cannot be
+    /// written to; in the last cases it is the error of the operating system.
     pub fn create(path: &Path, dataset: &GranuleContent) -> Result<Writer, FileError> {
-        chunks::silence_hdf5(); // whatever thread this is
-        // A handle of our own gives the system's own words for what is wrong; a create that fails inside the netCDF
-        // library leaves HDF5 with something it cannot close.
+        chunks::silence_hdf5(); // in whatever thread this is called
+        // A handle of our own gives the operating system's error if something is wrong; a create that fails inside the
+        // netCDF library leaves HDF5 with a file that it cannot close.
         let fail = |source| FileError::Io { path: path.into(), source };
         let file = File::options().read(true).write(true).open(path).map_err(fail)?;
         if file.metadata().map_err(fail)?.len() > 0 {
@@ -98,7 +99,8 @@ impl Writer {
     /// Writes chunks of a variable.
     ///
     /// # Errors
-    /// The variable is not defined so, or the disk is full: then as the system's own error.
+    /// Returns an error if the variable is not defined in this way, or if the disk is full; in that case it is the
+    /// error of the operating system.
     pub fn write(&mut self, variable: &str, chunks: &[Chunk]) -> Result<(), FileError> {
         self.chunks.write(variable, chunks).map_err(|error| {
             let bytes: usize = chunks.iter().map(|chunk| chunk.bytes.len()).sum();
@@ -109,10 +111,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Puts other numbers into an attribute of a variable, of the type and as many as it was defined with.
+    /// Replaces the numbers in an attribute of a variable by as many others of the same type.
     ///
     /// # Errors
-    /// There is no such attribute, or its value is text.
+    /// Returns an error if there is no such attribute, or if its value is text.
     pub fn set(&mut self, variable: &str, attribute: &str, value: &Value) -> Result<(), FileError> {
         let set = self.chunks.set_attribute(variable, attribute, value);
         set.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
@@ -121,16 +123,16 @@ impl Writer {
     /// Removes an attribute of a variable.
     ///
     /// # Errors
-    /// There is no such attribute.
+    /// Returns an error if there is no such attribute.
     pub fn remove(&mut self, variable: &str, attribute: &str) -> Result<(), FileError> {
         let removed = self.chunks.remove_attribute(variable, attribute);
         removed.map_err(|error| explain(&self.path, &self.file, error.into(), FRAME))
     }
 
-    /// Closes the file. What was written need not be on the disk when this returns: syncing it is the caller's.
+    /// Closes the file. Its bytes need not be on the disk when this returns; the caller has to sync it.
     ///
     /// # Errors
-    /// Something could not be written.
+    /// Returns an error if anything could not be written.
     pub fn close(self) -> Result<Written, FileError> {
         let Writer { path, file, chunks, written } = self;
         chunks.close().map_err(|error| explain(&path, &file, error.into(), FRAME))?;
@@ -138,10 +140,10 @@ impl Writer {
     }
 }
 
-/// Puts the system's own words in the place of an error of the libraries, if it has any: they say that they could not
-/// write, rarely why. Adding as many plain bytes to the file, which is not valid any more, brings it out where the
-/// reason lasts (no room, no more quota, a file system that became read-only). What does not last stays the libraries'
-/// error.
+/// Replaces an error of the libraries by that of the operating system, if there is one: the libraries say that they
+/// could not write, but rarely why. Appending as many plain bytes to the file, which is not valid any more, shows the
+/// reason if it lasts (no space, no more quota, a file system that has become read-only). If it does not last, the
+/// error of the libraries is returned.
 fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> FileError {
     let mut try_plainly = || {
         file.seek(SeekFrom::End(0))?;
@@ -162,7 +164,7 @@ fn explain(path: &Path, mut file: &File, error: FileError, bytes: usize) -> File
     }
 }
 
-/// Writes everything but chunks into an empty file.
+/// Writes everything except chunks into an empty file.
 fn begin(path: &Path, dataset: &GranuleContent) -> Result<(), FileError> {
     let fail = |action: &str| {
         let action = action.to_owned();
@@ -221,8 +223,8 @@ fn put(file: &mut FileMut, name: &str, values: &Values) -> netcdf::Result<()> {
     }
 }
 
-/// An attribute as the netCDF library takes it. ASCII text becomes characters, other text a string (UTF-8);
-/// a single number becomes a scalar; an empty text becomes one NUL character, since HDF5 readers differ on empty ones.
+/// Converts an attribute for the netCDF library. ASCII text becomes characters, other text a string (UTF-8). A single
+/// number becomes a scalar. An empty text becomes one NUL character, since HDF5 readers differ on empty ones.
 pub(super) fn attribute_value(value: &Value) -> AttributeValue {
     match value {
         Value::Text(text) if text.is_empty() => AttributeValue::Str("\0".into()),
@@ -243,7 +245,7 @@ pub(super) fn attribute_value(value: &Value) -> AttributeValue {
     }
 }
 
-/// What an attribute in a file holds; none for types that granules do not use.
+/// Converts an attribute of a file; returns `None` for types that granules do not use.
 pub(crate) fn attribute_from(value: AttributeValue) -> Option<Value> {
     Some(match value {
         AttributeValue::Str(text) => Value::Text(text.trim_end_matches('\0').to_owned()),
@@ -258,7 +260,7 @@ pub(crate) fn attribute_from(value: AttributeValue) -> Option<Value> {
     })
 }
 
-/// The attributes of a variable in file order, without `_FillValue`.
+/// Returns the attributes of a variable in file order, without `_FillValue`.
 pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribute<'a>>) -> netcdf::Result<Attributes> {
     let mut found = Vec::new();
     for attribute in attributes.filter(|attribute| attribute.name() != "_FillValue") {
@@ -278,7 +280,7 @@ pub(super) mod tests {
     use super::super::stages::Stages;
     use super::*;
 
-    /// Writes a dataset all of whose chunks are made.
+    /// Writes a file whose chunks all exist.
     pub(in super::super) fn write(path: &Path, dataset: &GranuleContent) -> Result<Written, FileError> {
         File::create_new(path).map_err(|source| FileError::Io { path: path.into(), source })?;
         let mut writer = Writer::create(path, dataset)?;
@@ -290,7 +292,7 @@ pub(super) mod tests {
         writer.close()
     }
 
-    /// A small file with everything in it that granules use.
+    /// Returns a small file with everything that granules use.
     pub(in super::super) fn sample() -> GranuleContent {
         let codec = Codec { level: Some(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
@@ -375,7 +377,7 @@ pub(super) mod tests {
             writer.write("SSH", std::slice::from_ref(chunk)).unwrap();
         }
         writer.set("SSH", "actual_range", &sample().variables[1].attributes[0].1).unwrap();
-        // also what has as many bytes as two numbers of single precision
+        // also a value with as many bytes as two numbers of single precision
         let wrong = [Value::F32(vec![1.0]), Value::F64(vec![1.0, 2.0]), Value::F64(vec![1.0]), Value::I32(vec![1, 2])];
         for wrong in wrong.into_iter().chain([Value::from("x"), Value::from("8 bytes.")]) {
             assert!(writer.set("SSH", "actual_range", &wrong).is_err(), "{wrong:?}");
@@ -419,12 +421,12 @@ pub(super) mod tests {
         let path = dir.path().join("a");
         let file = File::create_new(&path).unwrap();
         assert!(explain(&path, &file, error(13), FRAME).may_pass(), "a guess of the library");
-        // what does not last is not explained, and no other file is written to
+        // an error that does not last is not explained, and no other file is written to
         std::fs::rename(&path, dir.path().join("moved")).unwrap();
         std::fs::write(&path, "another").unwrap();
         assert!(explain(&path, &file, error(netcdf_sys::NC_EHDFERR), FRAME).may_pass());
         assert_eq!(std::fs::read(&path).unwrap(), b"another");
-        // the handle cannot be written through: the system says so
+        // the handle cannot be written through, which the operating system reports
         let file = File::open(&path).unwrap();
         let explained = explain(&path, &file, error(netcdf_sys::NC_EHDFERR), FRAME);
         assert!(matches!(explained, FileError::Io { .. }), "{explained}");

@@ -1,7 +1,7 @@
-//! The gate: what a closed file must look like before anybody may see it.
+//! The gate: the check of a closed file before it is committed.
 //!
-//! Values are checked as they enter the codec (see [`super::field`]); here the file is opened again and its
-//! structure compared with the dataset that it was written from.
+//! Values are checked before they are compressed (see [`super::field`]). Here the file is opened again, and its
+//! structure is compared with the content from which it was written.
 
 use super::chunks::{self, ChunkError};
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
@@ -15,34 +15,34 @@ use std::path::{Path, PathBuf};
 /// The reason why a file does not pass.
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{path}: cannot be read: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the netCDF library says.
+        /// The error of the netCDF library.
         source: netcdf::Error,
     },
-    /// Its chunk index cannot be read.
+    /// The chunk index of the file cannot be read.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
-    /// It can be read, but is not what it should be.
+    /// The file can be read, but is not as it should be.
     #[error("{path}: does not pass the gate: {}", .violations.join("; "))]
     Violations {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Everything that is wrong.
+        /// Descriptions of all differences.
         violations: Vec<String>,
     },
 }
 
-/// Opens a file and holds its structure against the dataset and the chunks it was written from: dimensions, types, fill
-/// values, filters, attributes, chunk index and sizes, whether there is a chunk wherever the shape of a variable asks
-/// for one (the writer of the chunks may have left some out), and the values of everything that is stored plainly
-/// (time, bounds, coordinates). Gives out where the chunks are.
+/// Opens a file and compares its structure with the content and the chunks from which it was written: dimensions,
+/// types, fill values, filters, attributes, chunk index and sizes, the existence of every chunk that the shape of a
+/// variable requires (the writer may have omitted some), and the values of everything that is stored contiguously
+/// (time, bounds, coordinates). Returns the places of the chunks.
 ///
 /// # Errors
-/// The file cannot be read, or [`GateError::Violations`] with all that differs.
+/// Returns an error if the file cannot be read, or [`GateError::Violations`] with all differences.
 pub fn check(path: &Path, dataset: &GranuleContent, written: &Written) -> Result<Vec<wire::ChunkPlaces>, GateError> {
     let mut violations = Vec::new();
     let read = |source| GateError::Read { path: path.into(), source };
@@ -95,7 +95,7 @@ fn check_variable(
     };
     if found.vartype() != wanted_type {
         violations.push(format!("{name}: its type is {:?}, should be {wanted_type:?}", found.vartype()));
-        return Ok(()); // nothing else can be read as what it should be
+        return Ok(()); // nothing else can be read with the expected type
     }
     let mut differ = |what: &str, found: String, wanted: String| {
         if found != wanted {
@@ -142,7 +142,7 @@ fn check_variable(
     Ok(())
 }
 
-/// Holds attributes against those that are wanted: their names, the types that they are stored as, and their values.
+/// Compares attributes with the expected ones: their names, the types in which they are stored, and their values.
 fn compare<'a>(
     violations: &mut Vec<String>,
     place: &str,
@@ -150,7 +150,7 @@ fn compare<'a>(
     wanted: &Attributes,
 ) -> netcdf::Result<()> {
     let mut values = BTreeMap::new();
-    // The fill value is compared by itself.
+    // The fill value is compared separately.
     for attribute in found.filter(|attribute| attribute.name() != "_FillValue") {
         values.insert(attribute.name().to_owned(), attribute.value()?);
     }
@@ -174,7 +174,7 @@ fn compare<'a>(
     Ok(())
 }
 
-/// What an attribute is stored as, in words.
+/// Describes the type in which an attribute is stored.
 fn stored_as(value: &AttributeValue) -> &'static str {
     use AttributeValue as V;
     match value {
@@ -310,7 +310,7 @@ mod tests {
             std::fs::File::create(&path).unwrap();
             let mut writer = Writer::create(&path, &sample()).unwrap();
             writer.write("SSH", &chunks[..left]).unwrap();
-            let written = writer.close().unwrap(); // agrees with what is in the file
+            let written = writer.close().unwrap(); // agrees with the content of the file
             let found = violations(&path, &sample(), &written);
             assert!(found.len() == 1 && found[0].starts_with(want), "{found:?}");
         }

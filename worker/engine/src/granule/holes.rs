@@ -1,13 +1,13 @@
-//! Cells that hold the missing value of their input: the model has none for them, water or not.
+//! Cells that have the missing value of their input: the model gives no value for them, whether they are wet or not.
 
 use crate::grid::Mask;
 use crate::mds::Plane;
 use crate::mds::compact;
 
-/// Which cells of a plane, in compact order, have no value.
+/// For each cell of a plane, in compact order, true if it has no value.
 pub(super) type MissingCells = Vec<bool>;
 
-/// Cells of a plane that hold the missing value, if there are any.
+/// Returns the cells of a plane that have the missing value, if there are any.
 pub(super) fn of_plane(plane: &Plane, missing: f64) -> Option<MissingCells> {
     match plane {
         Plane::F32(values) => of(values, |value| value == missing as f32 || (missing.is_nan() && value.is_nan())),
@@ -16,23 +16,23 @@ pub(super) fn of_plane(plane: &Plane, missing: f64) -> Option<MissingCells> {
 }
 
 fn of<T: Copy>(values: &[T], is_missing: impl Fn(T) -> bool) -> Option<MissingCells> {
-    // All of them are looked at, so that the compiler can take several at once.
+    // All of them are inspected, so that the compiler can process several at once.
     let count = values.iter().filter(|value| is_missing(**value)).count();
     (count > 0).then(|| values.iter().map(|value| is_missing(*value)).collect())
 }
 
-/// Whether any cell has no value.
+/// Returns true if any cell has no value.
 pub(super) fn is_any(holes: &Option<MissingCells>) -> bool {
     holes.iter().flatten().any(|hole| *hole)
 }
 
-/// Puts a value into the holes.
+/// Writes a value into the cells that have none.
 pub(super) fn put(values: &mut [f32], holes: &Option<MissingCells>, with: f32) {
     let holes = holes.iter().flatten();
     values.iter_mut().zip(holes).filter(|(_, hole)| **hole).for_each(|(value, _)| *value = with);
 }
 
-/// Puts 0 on closed faces that hold no number or the missing value: they take part in the averages onto their
+/// Writes 0 on closed faces that are NaN or have the missing value. These faces take part in the averages for their
 /// neighbours, and no water passes through them, whatever a model run has there. Other numbers stay as they are.
 pub(super) fn zero_closed_faces(
     n: usize,

@@ -1,15 +1,16 @@
-//! Whether what is stored of variables can be read: every chunk inflated, without the libraries that files are read by.
+//! A check of stored values: every chunk is inflated, without the libraries by which files are read.
 
 use super::chunks::{Filter, Layout, Stored};
 use libdeflater::Decompressor;
 
-/// Most bytes that deflate makes of one.
+/// Largest number of bytes to which deflate expands a single byte.
 const MOST_OF_ONE: u64 = 1032;
 
-/// What is wrong with the stored values of variables, by the bytes of their file and how they are stored in it.
+/// Checks the stored values of variables, by the bytes of their file and their layouts in it. Returns descriptions of
+/// the problems.
 ///
-/// Every chunk that the shape asks for must be there, once, and give exactly as many bytes as a chunk has; check sums
-/// that are stored with it (Adler-32 of zlib, Fletcher-32 of HDF5) must agree. Values that are stored in one plain block
+/// Every chunk that the shape requires must exist once, and inflate to exactly the size of a chunk; checksums that are
+/// stored with it (Adler-32 of zlib, Fletcher-32 of HDF5) must agree. Values that are stored in one contiguous block
 /// must lie within the file, and are read.
 pub fn check(file: &[u8], names: &[String], layouts: &[Layout]) -> Vec<String> {
     let mut inflater = Inflater { decompressor: Decompressor::new(), bytes: [Vec::new(), Vec::new()] };
@@ -36,7 +37,7 @@ pub fn check(file: &[u8], names: &[String], layouts: &[Layout]) -> Vec<String> {
     problems
 }
 
-/// Looks at every page of some bytes, so that storage that cannot give them is noticed. Always true.
+/// Reads a byte of every page, so that storage that cannot give them is noticed. Always returns true.
 fn was_read(bytes: &[u8]) -> bool {
     let sum = bytes.iter().step_by(4096).fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     std::hint::black_box(sum);
@@ -50,12 +51,12 @@ fn part(file: &[u8], address: u64, size: u64) -> Option<&[u8]> {
 
 struct Inflater {
     decompressor: Decompressor,
-    /// Room for a chunk before and after a filter.
+    /// Buffers for a chunk before and after a filter.
     bytes: [Vec<u8>; 2],
 }
 
 impl Inflater {
-    /// Undoes the filters of a chunk but for the shuffle, which changes no sizes.
+    /// Reverses the filters of a chunk, except the shuffle, which does not change sizes.
     fn check(&mut self, file: &[u8], layout: &Layout, chunk: &Stored) -> Result<(), String> {
         let stored = part(file, chunk.address, chunk.size).ok_or("lies beyond the end of the file")?;
         let applied = |at: usize| at >= 32 || chunk.filter_mask >> at & 1 == 0;
@@ -108,7 +109,8 @@ impl Inflater {
     }
 }
 
-/// The check sum of HDF5's filter: of pairs of bytes, the first the higher, and one byte more where their number is odd.
+/// Returns the checksum of HDF5's filter: of pairs of bytes in big-endian order, with a single last byte if their
+/// number is odd.
 fn fletcher32(bytes: &[u8]) -> u32 {
     let (mut low, mut high) = (0_u32, 0_u32);
     let (pairs, rest) = bytes.as_chunks::<2>();
@@ -173,7 +175,7 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let found = problems(&path, &["time", "SSH"]);
             let start = format!("SSH: 1 of 4 chunks cannot be read: the one at {:?} ", chunk.offset);
-            // some bits decide nothing: those that fill up the last byte of a block, the level that the header tells
+            // some bits have no influence: those that fill up the last byte of a block, and the level in the header
             let same = || inflated(&bytes[stored.clone()]) == inflated(&good[stored.clone()]);
             let told = found.len() == 1 && found[0].starts_with(&start);
             assert!(told || (found.is_empty() && same()), "{at}: {found:?}");
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn check_sums_are_those_of_hdf5() {
-        // what HDF5 has stored with these bytes
+        // as HDF5 has stored it with these bytes
         assert_eq!(fletcher32(&[1, 2, 3, 4, 5, 6, 7]).to_le_bytes(), [12, 16, 32, 30]);
         let bytes: Vec<u8> = roots().iter().flat_map(|root| root.to_le_bytes()).collect();
         assert_eq!(fletcher32(&bytes).to_le_bytes(), [212, 225, 150, 168]);
@@ -243,7 +245,7 @@ mod tests {
         wrong[7] ^= 1;
         let found = check(&wrong, &["x".into()], std::slice::from_ref(&plain));
         assert!(found[0].ends_with("the one at [0] does not have its check sum"), "{found:?}");
-        plain.chunks[0].filter_mask = 2; // the sum was left out, and its bytes are too many
+        plain.chunks[0].filter_mask = 2; // the checksum was not applied, and its bytes are too many
         assert!(check(&wrong, &["x".into()], &[plain])[0].ends_with("has 4004 bytes, not 4000"));
     }
 

@@ -1,4 +1,4 @@
-//! Inputs of a recipe: opened, compared with the recipe and the grid, and given their place on the grid.
+//! Inputs of a recipe: they are opened, compared with the recipe and the grid, and assigned to points of the grid.
 
 use super::error::MakeError;
 use super::field::FieldError;
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-/// A file from its beginning to its end, unless one of the flags cancels it.
+/// Reads a file from its beginning to its end, unless one of the flags cancels it.
 pub(super) struct CancellableReader<'a> {
     pub(super) file: &'a dyn ReadAt,
     pub(super) at: u64,
@@ -43,32 +43,33 @@ impl Read for CancellableReader<'_> {
 
 /// An output variable before its values are read.
 pub(super) struct Output<'a> {
-    /// Its name.
+    /// Name of the variable.
     pub(super) name: &'a str,
-    /// What it is made of.
+    /// Inputs of which it is made.
     pub(super) source: FieldSource,
-    /// Where on the grid it lives.
+    /// Points of the grid at which it is defined.
     pub(super) placement: Placement,
-    /// Its levels; none if it is 2-D.
+    /// Number of levels; `None` if it is 2-D.
     pub(super) levels: Option<usize>,
-    /// What the metadata say.
+    /// Description in the metadata.
     pub(super) description: Description,
-    /// What EDP's reader says, as far as the mode keeps it: texts that the metadata replace in place, or not.
+    /// Attributes of EDP's reader, as far as the mode keeps them. Texts of the metadata replace them in place.
     pub(super) of_reader: Attributes,
-    /// What of its inputs is on S3.
+    /// Its inputs on S3.
     pub(super) remotes: Vec<Remote>,
 }
 
-/// The entity tag that an object must have; any if its content is recorded, which decides then.
+/// Returns the entity tag that an object must have; `None` if the SHA-256 of its content is recorded, which then
+/// decides.
 pub(super) fn wanted_tag(planned: &Version) -> Option<&str> {
     planned.etag.as_deref().filter(|_| planned.sha256.is_none())
 }
 
-/// Variables whose headers are fetched from S3 at once.
+/// Number of variables whose headers are fetched from S3 at once.
 const HEADERS_AT_ONCE: usize = 8;
 
 impl Assembly<'_> {
-    /// Opens the inputs of all variables, those on S3 several at once.
+    /// Opens the inputs of all variables; those on S3 several at once.
     pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
         let variables: Vec<_> = self.recipe.variables.iter().collect();
         let threads = match self.plan.roots.source.parse() {
@@ -102,7 +103,7 @@ impl Assembly<'_> {
                 ended.flatten().collect()
             })
         };
-        // In the order of the recipe, and of several errors the first one.
+        // In the order of the recipe; of several errors the first one counts.
         opened.sort_by_key(|(at, _, _)| *at);
         let mut outputs = Vec::new();
         for (_, output, odd) in opened {
@@ -112,7 +113,7 @@ impl Assembly<'_> {
         Ok(outputs)
     }
 
-    /// Opens the inputs of a variable and finds out where on the grid it lives.
+    /// Opens the inputs of a variable, and determines the points of the grid at which it is defined.
     pub(super) fn output<'s>(
         &'s self,
         name: &'s str,
@@ -141,7 +142,7 @@ impl Assembly<'_> {
         Ok(Output { name, source, placement, levels, description, of_reader, remotes })
     }
 
-    /// A component of a vector at cell centres, from the two components of the model.
+    /// Makes a component of a vector at cell centres from the two components of the model.
     fn rotated(
         &self,
         name: &str,
@@ -195,8 +196,8 @@ impl Assembly<'_> {
         Ok((FieldSource::Rotated(Box::new(vector)), placement, levels))
     }
 
-    /// Levels of an input that fits the grid; none if it is 2-D. A third dimension of one is none, unless the grid has one
-    /// level only.
+    /// Returns the number of levels of an input that suits the grid; `None` if it is 2-D. A third dimension of length
+    /// one does not count, unless the grid has only one level.
     fn levels(&self, name: &str, field: &str, record: &Record) -> Result<Option<usize>, MakeError> {
         let (input, grid) = (&record.input, &self.resources.grid.native);
         let size = input.header().llc_size()?;
@@ -214,22 +215,24 @@ impl Assembly<'_> {
         }
     }
 
-    /// Levels that a 3-D variable has.
+    /// Number of levels of a 3-D variable.
     pub(super) fn levels_of_grid(&self) -> usize {
         self.resources.target.as_ref().map_or(self.resources.grid.native.levels, |target| target.latlon.z.len())
     }
 
-    /// What was read for some outputs, by path below the source root, with the SHA-256 of every file that was read
-    /// whole: all but those of several records, unless their content was recorded when planning. What is on S3 is
-    /// hashed when it has been fetched, and added by [`Assembly::add_fetched`]. Gives up when `over` is set.
+    /// Returns the inputs of some outputs by path below the source root, with the SHA-256 of every file that was read
+    /// as a whole: all files except those with several records, unless their content was recorded when planning.
+    /// Objects on S3 are hashed after they were fetched, and added by [`Assembly::add_fetched`]. Gives up when `over`
+    /// is set.
     ///
-    /// SHA-256 goes through a file from its beginning to its end, whereas levels are read by all threads in any order:
-    /// to hash what they read, they would have to wait for each other, or keep up to half a slab. So this reads the
-    /// files once more in their order, on a thread of its own. Who comes first brings them into memory; beyond that it
-    /// costs processor time alone, which the stage of this name shows. What is known from another granule is not read.
+    /// SHA-256 needs the bytes of a file from its beginning to its end, whereas levels are read by all threads in any
+    /// order. To hash what they read, the threads would have to wait for each other, or buffer up to half a slab. So
+    /// this reads the files once more in sequence, on a thread of its own. Whichever thread is first brings a file into
+    /// the page cache; apart from that it costs processor time only, which the stage `hash` shows. A digest that is
+    /// known from another granule is not computed again.
     ///
-    /// The last file waits for `spare`, or for its other end to be dropped: when the last chunk is being compressed,
-    /// and then the granule hashed, each of which is one core's work, there is a core to spare for it.
+    /// The last file waits for `spare`, or for its other end to be dropped: while the last chunk is compressed, and
+    /// then the granule is hashed, each of which occupies one core, there is a core to spare for it.
     pub(super) fn hash(
         &self,
         outputs: &[Output<'_>],
@@ -254,7 +257,7 @@ impl Assembly<'_> {
         let mut whole = whole.into_iter().peekable();
         while let Some((path, file)) = whole.next() {
             if whole.peek().is_none() {
-                let _ = spare.recv(); // an error says that the other end is gone
+                let _ = spare.recv(); // an error says that the other end was dropped
             }
             let digest = self.digest(file, over)?;
             found.entry(path).and_modify(|input| input.sha256 = digest.as_str().to_owned());
@@ -262,7 +265,7 @@ impl Assembly<'_> {
         Ok(found.into_values().collect())
     }
 
-    /// SHA-256 of an input.
+    /// Returns the SHA-256 of an input.
     fn digest(&self, file: &InputDataFile, over: &AtomicBool) -> Result<Digest, MakeError> {
         let (data, size) = (&*file.data, file.size);
         let hash = || {
@@ -289,7 +292,7 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// Adds the SHA-256 of what was fetched from S3.
+    /// Adds the SHA-256 of the objects that were fetched from S3.
     pub(super) fn add_fetched(&self, outputs: &[Output<'_>], inputs: &mut [wire::InputRead]) -> Result<(), MakeError> {
         for remote in outputs.iter().flat_map(|output| &output.remotes) {
             let path = self.recipe.input_below_root(remote.path())?;
@@ -300,7 +303,7 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// The point of a variable: from the model's list, else from the metadata.
+    /// Determines the points of a variable: by the model's list of diagnostics, else by the metadata.
     fn placement(
         &self,
         name: &str,

@@ -1,8 +1,8 @@
-//! Looking at granules that exist: whose they are, and whether they are whole. Needs a recipe and the file, nothing
+//! Inspection of existing granules: their identity and their integrity. It needs a recipe and the file, and nothing
 //! else.
 //!
-//! They may be anything, so they are read by the [`reader`](crate::reader): whatever a file does to the process that
-//! reads it is a finding about the file.
+//! The files may contain anything, so they are read by the [`reader`](crate::reader): whatever a file does to the
+//! process that reads it is a finding about the file.
 
 use super::chunks::{self, Layout};
 use super::content::{Attributes, Value, get};
@@ -21,25 +21,25 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 
-/// The reason why a granule could not be looked at.
+/// The reason why a granule could not be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// It cannot be read; [`ReadError`] says whether that is the fault of what is in it.
+    /// The file cannot be read; [`ReadError`] tells whether its content is to blame.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The recipe is not usable.
+    /// The recipe cannot be used.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// It cannot be fetched.
+    /// The object cannot be fetched.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl InspectError {
-    /// The error of the storage or of this machine, if that is to blame and not what is in the file; else this error.
+    /// Returns the error of the storage or of this machine, if that is to blame and not the content of the file.
     ///
     /// # Errors
-    /// This error, if it says something of the file or of the recipe.
+    /// Returns this error if it says something about the file or the recipe.
     pub fn into_unread(self) -> Result<io::Error, InspectError> {
         match self {
             InspectError::Read(ReadError::Io { source, .. }) => Ok(source),
@@ -48,64 +48,65 @@ impl InspectError {
     }
 }
 
-/// Largest object that is fetched to be looked at, in bytes.
+/// Largest object that is fetched for an inspection, in bytes.
 pub const MAX_COPY: u64 = 4 << 30;
 
-/// Whose granule a file is.
+/// The identity of a granule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Identity {
-    /// The recipe's own.
+    /// It is the recipe's own granule.
     Same,
-    /// The same recipe's, made by this earlier output version.
+    /// It is the same recipe's granule, made by this earlier output version.
     Older(u32),
-    /// Of another recipe, or not a granule of ours: what differs, as `name: found, wanted`.
+    /// It is the granule of another recipe, or not one of this project; the differences, as `name: found, wanted`.
     Other(Vec<String>),
 }
 
-/// How closely a file is looked at.
+/// The depth of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum InspectionDepth {
-    /// Whose it is.
+    /// The identity only.
     Present,
-    /// Also its variables, fill values, time, bounds, and whether every chunk is there; see [`structure`].
+    /// Also its variables, fill values, time, bounds, and the existence of every chunk; see [`structure`].
     Structure,
-    /// Also every chunk is inflated, if it is the recipe's; see [`content`].
+    /// Also every chunk is inflated, if it is the recipe's granule; see [`content`].
     Content,
 }
 
-/// What a look at a file has found.
+/// The result of an inspection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspected {
-    /// Whose granule it is.
+    /// Identity of the granule.
     pub identity: Identity,
-    /// What is wrong with it, as far as it was looked at.
+    /// Problems of the file, as far as it was inspected.
     pub problems: Vec<String>,
-    /// Where the chunks of every variable are that has any, if that was asked for.
+    /// Places of the chunks of every chunked variable, if these were asked for.
     pub places: Vec<wire::ChunkPlaces>,
 }
 
-/// Looks at a file in one go: whose granule it is, what is wrong with it, and where its chunks are.
+/// Inspects a file at once: its identity, its problems, and the places of its chunks.
 ///
 /// # Errors
-/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+/// Returns an error if the file cannot be read, or if the recipe has no plan. Problems of a readable file are returned
+/// as a list.
 pub fn look(path: &Path, recipe: &Recipe, depth: InspectionDepth, places: bool) -> Result<Inspected, InspectError> {
     recipe.plan()?;
     Ok(ReaderSession::open(path)?.look(Some(recipe), depth, places)?)
 }
 
-/// Holds the identity of an existing file against a recipe: by `recipe_id`, or by `uuid` where EDP's attributes are
-/// kept.
+/// Compares the identity of an existing file with a recipe: by `recipe_id`, or by `uuid` in the modes that keep EDP's
+/// attributes.
 ///
 /// # Errors
-/// The file is not readable, or the recipe has no plan.
+/// Returns an error if the file cannot be read, or if the recipe has no plan.
 pub fn identify(path: &Path, recipe: &Recipe) -> Result<Identity, InspectError> {
     Ok(look(path, recipe, InspectionDepth::Present, false)?.identity)
 }
 
-/// [`identify`] for an object: by the id that its store has for it, else by what is in it.
+/// Does the same as [`identify`] for an object: by the id in its metadata, else by its content.
 ///
 /// # Errors
-/// It cannot be fetched, is not readable, or the recipe has no plan.
+/// Returns an error if the object cannot be fetched or read, or if the recipe has no plan.
 pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Stores) -> Result<Identity, InspectError> {
     if head.recipe_id.as_deref() == Some(recipe.plan()?.id.as_str()) {
         return Ok(Identity::Same);
@@ -116,37 +117,39 @@ pub fn identify_object(at: &Location, head: &Head, recipe: &Recipe, stores: &Sto
     identify(stores.local_copy(at, MAX_COPY)?.path(), recipe)
 }
 
-/// Checks the structure of an existing granule against its recipe: every variable there, every chunk there and within
-/// the file, fill values, time and bounds as planned, no placeholder left.
+/// Checks the structure of an existing granule against its recipe: every variable exists, every chunk exists within the
+/// file, fill values, time and bounds are as planned, and no placeholder remains.
 ///
 /// # Errors
-/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+/// Returns an error if the file cannot be read, or if the recipe has no plan. Problems of a readable file are returned
+/// as a list.
 pub fn structure(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
     Ok(look(path, recipe, InspectionDepth::Structure, false)?.problems)
 }
 
 /// Checks the structure and the content of an existing granule of a recipe: every chunk of every variable is inflated,
-/// to exactly the size that it must have, and compared with its own check sums. So whatever has happened to compressed
-/// data is found; what lies plainly in the file has no check sum there.
+/// to exactly the required size, and compared with its own checksums. Thus any damage to compressed data is found;
+/// contiguous data have no checksum in the file.
 ///
 /// # Errors
-/// The file is not readable, or the recipe has no plan. What is wrong with a readable file is returned as a list.
+/// Returns an error if the file cannot be read, or if the recipe has no plan. Problems of a readable file are returned
+/// as a list.
 pub fn content(path: &Path, recipe: &Recipe) -> Result<Vec<String>, InspectError> {
     Ok(look(path, recipe, InspectionDepth::Content, false)?.problems)
 }
 
-/// Where the chunks of every variable of a file are that has any.
+/// Returns the places of the chunks of every chunked variable of a file.
 ///
 /// # Errors
-/// The file is not readable.
+/// Returns an error if the file cannot be read.
 pub fn places(path: &Path) -> Result<Vec<wire::ChunkPlaces>, InspectError> {
     Ok(ReaderSession::open(path)?.look(None, InspectionDepth::Present, true)?.places)
 }
 
-/// [`look`], where the file is open. Without a recipe, the identity is not compared.
+/// Does the same as [`look`] for an open file. Without a recipe, the identity is not compared.
 ///
 /// # Errors
-/// The file is not readable, in words.
+/// Returns a description of the problem if the file cannot be read.
 pub(crate) fn look_at(
     opened: &mut OpenFile<'_>,
     recipe: Option<&Recipe>,
@@ -219,7 +222,7 @@ fn identity(attributes: &Attributes, recipe: &Recipe) -> Result<Identity, String
 }
 
 fn globals(opened: &mut OpenFile<'_>) -> netcdf::Result<Attributes> {
-    // Files of other origin may hold attributes of types that granules never do: they are not looked at.
+    // Other files may have attributes of types that granules never have. These are ignored.
     let file = opened.file()?;
     let known = file.attributes().filter(|a| a.value().ok().and_then(file::attribute_from).is_some());
     file::attributes_of(known)
@@ -229,7 +232,7 @@ fn globals(opened: &mut OpenFile<'_>) -> netcdf::Result<Attributes> {
 const NUMBERS: [&str; 6] = ["_FillValue", "missing_value", "valid_min", "valid_max", "valid_range", "actual_range"];
 const TEXTS: [&str; 6] = ["long_name", "standard_name", "units", "coordinates", "comment", "cell_methods"];
 
-/// What is wrong with the types of a data variable and of its attributes.
+/// Returns the problems with the types of a data variable and of its attributes.
 fn types_of(variable: &netcdf::Variable<'_>) -> Vec<String> {
     let double = match variable.vartype() {
         NcVariableType::Float(FloatType::F32) => false,
@@ -278,7 +281,7 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
         Ok(time) => {
             for (name, wanted) in [("time", vec![time.center]), ("time_bnds", vec![time.start, time.end])] {
                 let variable = file.variable(name);
-                // Floating-point numbers where the whole run is longer than 32 bits hold.
+                // Floating-point numbers if the whole run is too long for 32 bits.
                 let is_as_planned = |found: &netcdf::Variable<'_>| match found.vartype() {
                     NcVariableType::Int(IntType::I32) => time.is_short(),
                     NcVariableType::Float(FloatType::F64) => plan.mode == Mode::Corrected,

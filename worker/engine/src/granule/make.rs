@@ -1,4 +1,4 @@
-//! One recipe in, one file out: reads, assembles, writes, and passes the gate.
+//! Making a granule: from one recipe to one file, which is assembled, written, and checked by the gate.
 
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
@@ -32,23 +32,23 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-/// What was made.
+/// The file that was made.
 #[derive(Debug, Clone)]
 pub struct MadeFile {
     /// Size of the file in bytes.
     pub size: u64,
-    /// Digest of its bytes.
+    /// SHA-256 of the file's bytes.
     pub digest: Digest,
-    /// What was read, by path.
+    /// The inputs that were read, by path.
     pub inputs: Vec<wire::InputRead>,
-    /// Where the chunks are in it, variable by variable in file order.
+    /// Places of its chunks, variable by variable in file order.
     pub chunks: Vec<wire::ChunkPlaces>,
-    /// What is odd but did not stop it.
+    /// Warnings about the granule.
     pub warnings: Vec<String>,
 }
 
 impl MadeFile {
-    /// The outcome, once the granule stands at its place.
+    /// Returns the report for the outcome, once the granule is at its destination.
     pub fn done(self, recipe: &Recipe, stages: &Stages) -> wire::Done {
         wire::Done {
             already: false,
@@ -64,12 +64,12 @@ impl MadeFile {
     }
 }
 
-/// Cache, limits and cancellation under which a granule is made.
+/// Cache, limits and cancellation flag for making a granule.
 #[derive(Debug, Clone, Copy)]
 pub struct MakeContext<'a> {
-    /// Loaded resources.
+    /// The resources that are loaded.
     pub cache: &'a Cache,
-    /// Bytes that a granule may take while it is made, beside the resources.
+    /// Memory in bytes that a granule may take while it is made, beside the resources.
     pub memory: u64,
     /// Cancellation flag; checked before each level.
     pub cancel: &'a AtomicBool,
@@ -80,7 +80,8 @@ pub struct MakeContext<'a> {
 /// Makes the granule of a recipe in an empty local file, and checks it there.
 ///
 /// # Errors
-/// Anything that keeps the granule from being right; whatever stands at `path` then is to be removed.
+/// Returns an error for anything that keeps the granule from being right. The caller then has to remove the file at
+/// `path`.
 pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<MadeFile, MakeError> {
     recipe.check_identity()?;
     let plan = recipe.plan()?;
@@ -116,8 +117,8 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     Ok(MadeFile { size, digest, inputs, chunks, warnings })
 }
 
-/// Brings a file that is closed onto the disk, hashes it and compares it with its dataset, all at once: none needs
-/// anything of the others. Returns its size, its digest, and where its chunks are.
+/// Syncs a closed file, hashes it and compares it with its content, all at once, since none of these needs a result of
+/// the others. Returns its size in bytes, its digest, and the places of its chunks.
 fn finish(
     path: &Path,
     dataset: &GranuleContent,
@@ -131,7 +132,8 @@ fn finish(
             let syncing = scope.spawn(|| stages.time(Stage::Write, 0, || File::open(path)?.sync_all()));
             let hashing = scope.spawn(|| digest(path, size, stages));
             let checked = gate::check(path, dataset, written).or_else(|error| match error {
-                // What could not be read for a moment looks as if it were not there; what is wrong is so twice.
+                // A chunk that could not be read for a moment looks as if it were missing; a real violation is found
+                // twice.
                 GateError::Violations { .. } => gate::check(path, dataset, written),
                 error => Err(error),
             });
@@ -144,19 +146,19 @@ fn finish(
     Ok((size, hashed.map_err(fail)?, chunks))
 }
 
-/// Digest of a granule of so many bytes, as a stage.
+/// Returns the digest of a granule of `size` bytes, as a stage.
 ///
-/// It is read once more, from memory, where its bytes have just been: HDF5 goes back to its beginning to the last, so
-/// that nothing can be hashed before it is closed.
+/// The file is read once more, from the page cache: HDF5 rewrites its beginning at the very end, so that nothing can be
+/// hashed before it is closed.
 ///
 /// # Errors
-/// It cannot be read.
+/// Returns an error if it cannot be read.
 pub fn digest(path: &Path, size: u64, stages: &Stages) -> std::io::Result<Digest> {
     let read = stages.time(Stage::Hash, size, || File::open(path).and_then(Digest::of_reader));
     read.map(|(digest, _)| digest)
 }
 
-/// A recipe together with all that it is made with.
+/// A recipe with everything of which its granule is made.
 pub(super) struct Assembly<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) plan: &'a Plan,
@@ -166,12 +168,12 @@ pub(super) struct Assembly<'a> {
     pub(super) digest_cache: &'a DigestCache,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
-    /// Objects on S3 that its inputs are, by path.
+    /// Its inputs that are objects on S3, by path.
     pub(super) remotes: Mutex<HashMap<String, Remote>>,
 }
 
 impl<'a> Assembly<'a> {
-    /// Loads what the recipe shares with others.
+    /// Loads the resources that the recipe shares with others.
     pub(super) fn new(
         recipe: &'a Recipe,
         cache: &'a Cache,
@@ -187,7 +189,7 @@ impl<'a> Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    /// Describes the whole file: everything but the values of the data variables, and what follows from them.
+    /// Describes the whole file: everything except the values of the data variables, and what depends on them.
     fn dataset(&self, outputs: &[Output<'_>], fields: &[Field<'_>]) -> Result<GranuleContent, MakeError> {
         let texts = &self.resources.texts;
         if outputs.is_empty() {
@@ -252,7 +254,8 @@ impl Assembly<'_> {
         Ok(GranuleContent { dimensions: coordinates.dimensions, variables, attributes })
     }
 
-    /// How many slabs are under way at once: as many as do good, if the memory of a slot is enough for them.
+    /// Returns the number of slabs in flight at once: as many as are useful, if the memory of a slot is enough for
+    /// them.
     fn in_flight(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
         let threads = rayon::current_num_threads();
         let needs: Vec<FieldMemory> = fields
@@ -280,7 +283,7 @@ impl Assembly<'_> {
         MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
     }
 
-    /// The mask of a native variable: the one that its metadata name, else that of its point.
+    /// Returns the mask of a native variable: the one that its metadata name, else that of its point.
     pub(super) fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
         let model = &self.resources.grid;
         if let Some(name) = &output.description.land_mask_override {
@@ -290,7 +293,7 @@ impl Assembly<'_> {
         Ok(Masked::OfPoint(self.mask_of(output.placement.horizontal)))
     }
 
-    /// The mask of a point of the grid.
+    /// Returns the mask of a point of the grid.
     pub(super) fn mask_of(&self, point: HorizontalPoint) -> &Mask {
         let model = &self.resources.grid;
         match point {
@@ -309,7 +312,7 @@ impl Assembly<'_> {
             }));
         };
         let count = output.levels.unwrap_or(1);
-        // Side by side: they may have to be loaded.
+        // In parallel, since they may have to be loaded.
         let level = |k| match self.cancel.load(Ordering::Relaxed) {
             true => Err(ResourceError::Cancelled),
             false => Ok(self.resources.level(target, k)?),
@@ -326,7 +329,7 @@ impl Assembly<'_> {
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero, directions })
     }
 
-    /// Whether a variable of a latlon granule has the depths of upper cell faces.
+    /// Returns true if a variable of a latlon granule has the depths of upper cell faces.
     fn keeps_faces(&self, output: &Output<'_>) -> bool {
         self.plan.keeps_faces()
             && self.plan.mode == Mode::Corrected
@@ -334,13 +337,13 @@ impl Assembly<'_> {
             && output.placement.vertical == Some(VerticalPoint::Lower)
     }
 
-    /// The field of a variable, ready to be read.
+    /// Returns the field of a variable, ready to be read.
     pub(super) fn field<'f>(&'f self, output: &'f Output<'_>, mask: &'f Masked<'_>) -> Result<Field<'f>, MakeError> {
         let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, mask)?);
         Ok(Field { name: output.name, source: &output.source, grid, levels, route, stages: self.stages })
     }
 
-    /// Describes a variable. Its range, known only when its values were seen, has the place of any other until then.
+    /// Describes a variable. Its range is known only after its values were made; until then it has placeholder values.
     fn variable(
         &self,
         output: &Output<'_>,
@@ -414,7 +417,8 @@ pub(super) enum Masked<'a> {
     Named(Arc<Mask>),
 }
 
-/// `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`; without value if there is none to give.
+/// Returns `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`. The value is `None` if there is none
+/// to give.
 pub(super) fn range_attributes(
     mode: Mode,
     data_type: Type,
@@ -432,13 +436,13 @@ pub(super) fn range_attributes(
     }
 }
 
-/// Says that values on cell faces are stored under the depths of cell centres.
+/// Notes that values on cell faces are stored under the depths of cell centres.
 fn note_upper_faces(attributes: &mut Attributes) {
     const NOTE: &str = "Values lie at the upper faces of the cells whose centre depths Z gives.";
     attribute::append_sentence(attributes, "comment", NOTE);
 }
 
-/// Says where the direction of a rotated vector is that of the cell.
+/// Notes the grid at whose cells the directions of a rotated vector are defined.
 fn note_directions(attributes: &mut Attributes, at_target: bool) {
     let note = match at_target {
         false => {
@@ -450,8 +454,8 @@ fn note_directions(attributes: &mut Attributes, at_target: bool) {
     attribute::append_sentence(attributes, "comment", note);
 }
 
-/// The order in which EDP writes variables: it puts `time_bnds` after the first data variable of native granules, but EDP
-/// of 2026 does so for means only.
+/// Returns the variables in the order in which EDP writes them: `time_bnds` follows the first data variable of native
+/// granules, in EDP of 2026 for means only.
 fn in_file_order(
     granule: &GranuleName,
     mode: Mode,

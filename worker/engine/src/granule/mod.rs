@@ -1,4 +1,15 @@
-//! Granules: assembled, compressed, written, checked.
+//! Granules: they are assembled, compressed, written and checked.
+//!
+//! ```text
+//!  inputs ──▶ field ──▶ slab_pipeline ──▶ file ──▶ gate
+//!  (opened,   (masked,  (several slabs    (netCDF  (the closed file
+//!   compared)  rotated,  of levels in      defines, against its
+//!              regridded, flight)          chunks   content)
+//!              checked)                    as made)
+//! ```
+//!
+//! [`make`] runs all of this for one recipe; [`inspect`] checks a granule that exists; [`ranges`] computes values
+//! without writing a file.
 
 pub mod chunks;
 pub mod codec;

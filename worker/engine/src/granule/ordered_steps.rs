@@ -1,30 +1,31 @@
-//! Steps that are worked on side by side and handed over in their order.
+//! Steps that run in parallel and whose results are handed over in order.
 //!
 //! The slabs of a granule are such steps: each is filled and then compressed by all cores, and at the end of each some
-//! cores have nothing left to do while the last chunk is deflated. Another slab in flight, one step ahead, has work for
-//! them. Each slab in flight has a thread, which mostly waits; computing happens on the pool that all of them share.
+//! cores have no work while the last chunk is deflated. Another slab in flight, one step ahead, has work for them. Each
+//! slab in flight has a thread, which mostly waits; computing uses the pool that all of them share.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Slabs of a granule in flight at once, where memory allows: one is computed while the other is handed over.
+/// Number of slabs of a granule in flight at once, if memory permits: one is computed while the other is handed over.
 pub(super) const SLABS_IN_FLIGHT: usize = 2;
 
 struct StepState<E> {
     /// The step that is handed over next.
     turn: usize,
-    /// The first step that failed.
+    /// The first step that has failed, with its error.
     failed: Option<(usize, E)>,
-    /// A thread ended in a panic, so its step is never handed over.
+    /// True if a thread has panicked, so that its step is never handed over.
     broken: bool,
 }
 
-/// Runs the steps `0..steps` on `threads` threads. Each is begun by `begin` and ended by `give`, both in the order of
-/// steps and one at a time; in between, `work` runs beside that of other steps, with scratch space that its thread
-/// keeps. No more steps than threads are ever between `begin` and the end of `give`.
+/// Runs the steps `0..steps` on `threads` threads. Each step begins with `begin` and ends with `give`; both are called
+/// in the order of the steps and one at a time. In between, `work` runs in parallel to that of other steps, with
+/// scratch space that belongs to its thread. There are never more steps than threads between `begin` and the end of
+/// `give`.
 ///
 /// # Errors
-/// That of the first step that fails. Steps after it may have been worked on, but are not handed over.
+/// Returns the error of the first step that fails. Later steps may have been worked on, but are not handed over.
 pub(super) fn in_order<S, R, E>(
     steps: usize,
     threads: usize,
@@ -37,7 +38,8 @@ where
     E: Send,
 {
     let intake = Mutex::new((0, begin));
-    // Not within the state: handing over waits for the receiver, and meanwhile other threads begin their next steps.
+    // It is not part of the state: handing over waits for the receiver, and meanwhile other threads begin their next
+    // steps.
     let give = Mutex::new(give);
     let state = Mutex::new(StepState { turn: 0, failed: None, broken: false });
     let changed = Condvar::new();
@@ -97,12 +99,12 @@ fn fail<E>(state: &Mutex<StepState<E>>, changed: &Condvar, step: usize, error: E
     changed.notify_all();
 }
 
-/// The state is good after every step, so that a panic elsewhere does not spoil it.
+/// Locks the state, which is valid after every step, so that a panic elsewhere does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Wakes the other threads when this one ends in a panic.
+/// Wakes the other threads when this one panics.
 struct PanicGuard<'a, E> {
     state: &'a Mutex<StepState<E>>,
     changed: &'a Condvar,
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Runs steps that may fail, and gives what was begun and what was handed over.
+    /// Runs steps that may fail, and returns those that were begun and those that were handed over.
     fn run(steps: usize, threads: usize, fails: &[usize]) -> (Vec<usize>, Vec<usize>, Result<(), usize>) {
         let (mut begun, mut given) = (Vec::new(), Vec::new());
         let (under_way, most) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -1,23 +1,24 @@
-//! Vectors on their way to a regular grid without a direction: as Cartesian components, which are mapped, and of which east
-//! and north are formed at the target.
+//! Vectors that are mapped to a regular grid independently of directions: their Cartesian components are mapped, and
+//! the eastward and northward components are formed at the target.
 //!
-//! East and north at a source cell are not those at a target cell with another longitude. Between 30 and 60 degrees north the
-//! difference is some thousandths of the speed; in the last two degrees at the pole it is up to two thirds of it.
+//! East and north at a source cell are not those at a target cell with another longitude. Between 30 and 60 degrees
+//! north the difference is some thousandths of the speed; in the last two degrees at the pole it is up to two thirds of
+//! it.
 
 use super::rotation::Orientation;
 use crate::grid::{Latlon, Native};
 use crate::mds::compact::{self, TILES};
 
-/// Sine and cosine of an angle in degrees. By a library of our own choice, so that the last bit is the same everywhere.
+/// Returns sine and cosine of an angle in degrees, by a library that gives the same last bit everywhere.
 fn sine_and_cosine(degrees: f32) -> (f64, f64) {
     libm::sincos(f64::from(degrees).to_radians())
 }
 
-/// The Cartesian components of the vectors of one level. All planes are compact (13N rows by N columns); the x axis leaves the
-/// sphere at longitude 0 on the equator, the z axis at the north pole.
+/// Returns the Cartesian components of the vectors of one level. All planes are compact (13N rows by N columns). The x
+/// axis leaves the sphere at longitude 0 on the equator, the z axis at the north pole.
 ///
 /// # Panics
-/// When a plane does not hold 13 N² values.
+/// When a plane does not have 13 N² values.
 pub fn cartesian(grid: &Native, east: &[f32], north: &[f32]) -> [Vec<f64>; 3] {
     let n = grid.n;
     let mut components = [const { Vec::new() }; 3].map(|mut plane: Vec<f64>| {
@@ -49,13 +50,14 @@ pub struct Directions {
 }
 
 impl Directions {
-    /// Those of a grid.
+    /// Computes the directions at the cells of a grid.
     pub fn new(grid: &Latlon, orientation: Orientation) -> Directions {
         let of = |degrees: &[f32]| degrees.iter().map(|degrees| sine_and_cosine(*degrees)).collect();
         Directions { orientation, latitudes: of(&grid.latitude), longitudes: of(&grid.longitude) }
     }
 
-    /// The component of a vector in the direction of the cell with this number (latitude times longitudes plus longitude).
+    /// Returns the component of a vector in the direction of the cell with this number (latitude times longitudes plus
+    /// longitude).
     pub fn component(&self, cell: usize, [x, y, z]: [f64; 3]) -> f64 {
         let (sin_lat, cos_lat) = self.latitudes[cell / self.longitudes.len()];
         let (sin_lon, cos_lon) = self.longitudes[cell % self.longitudes.len()];

@@ -1,4 +1,4 @@
-//! Smallest and largest values of a recipe's outputs, without making its granule.
+//! Smallest and largest values of a recipe's outputs, computed without making its granule.
 
 use super::error::MakeError;
 use super::make::Assembly;
@@ -8,22 +8,23 @@ use crate::resources::Cache;
 use edp_protocol::recipe::Recipe;
 use std::sync::atomic::AtomicBool;
 
-/// What [`ranges`] finds.
+/// The result of [`ranges`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranges {
     /// Type of the values.
     pub precision: OutputPrecision,
-    /// Each output in file order, with its smallest and largest value; none if it has no valid value.
+    /// Each output in file order, with its smallest and largest value; `None` if it has no valid value.
     pub outputs: Vec<(String, Option<[f64; 2]>)>,
-    /// What is odd.
+    /// Warnings about the inputs.
     pub warnings: Vec<String>,
 }
 
-/// The ranges of a recipe's outputs as its granule would hold them: masked or regridded, rotated, in the configured
-/// precision, checked by the same rules. Outputs without input are left out; a valid range in the recipe is not looked at.
+/// Computes the ranges of a recipe's outputs as its granule would have them: masked or regridded, rotated, in the
+/// configured precision, checked by the same rules. Outputs without input are left out. A valid range in the recipe is
+/// ignored.
 ///
 /// # Errors
-/// Anything that keeps the values from being right.
+/// Returns an error for anything that keeps the values from being right.
 pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ranges, MakeError> {
     recipe.check_identity()?;
     let stages = Stages::begin();

@@ -1,5 +1,5 @@
-//! Files of one input: opened, held against the recipe, and read like one array whether they are one file, several pieces
-//! of it, or hold other variables as well.
+//! Files of one input: they are opened, compared with the recipe, and read like one array, whether they are one file,
+//! several pieces of it, or have other variables as well.
 
 use super::error::MakeError;
 use super::inputs::wanted_tag;
@@ -21,8 +21,8 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 
 impl Assembly<'_> {
-    /// Opens the files of the input of this number; also says which model variable is read from them: the one that the
-    /// recipe has for it, else the one of which the file's name speaks.
+    /// Opens the files of the input with this number. Also returns the model variable that is read from them: the one
+    /// that the recipe names, else the one in the name of the file.
     pub(super) fn open(
         &self,
         name: &str,
@@ -76,7 +76,7 @@ impl Assembly<'_> {
         Ok((Record { missing, gaps, files, headers, ..Record::new(input, found) }, field.to_owned()))
     }
 
-    /// The `.data` and `.meta` paths of an input, those of each piece together.
+    /// Returns the `.data` and `.meta` paths of an input, those of each piece together.
     fn pairs<'p>(&self, name: &str, paths: &'p [String]) -> Result<Vec<[&'p String; 2]>, MakeError> {
         let ending = |end: &str| paths.iter().filter(|path| path.ends_with(end)).collect::<Vec<_>>();
         let (data, meta) = (ending(".data"), ending(".meta"));
@@ -101,7 +101,7 @@ impl Assembly<'_> {
         Ok(pairs)
     }
 
-    /// Reads a header; also as outcomes tell of it.
+    /// Reads a header. Also returns its entry for the outcome.
     fn open_header(&self, path: &str) -> Result<(Header, wire::InputRead), MakeError> {
         let limit = crate::mds::MAX_HEADER as u64;
         let meta = self.open_file(path, limit)?;
@@ -113,8 +113,8 @@ impl Assembly<'_> {
         Ok((header, wire::InputRead { path: below, size: length, sha256: Digest::of(&text).as_str().to_owned() }))
     }
 
-    /// Refuses an input of which pieces with water in them are not there. Says so if all that is in none is land: the
-    /// model leaves such tiles out.
+    /// Refuses an input if pieces with wet cells in them are missing. Adds a warning if all cells that no piece covers
+    /// are land, since the model omits such tiles.
     pub(super) fn check_gaps(
         &self,
         name: &str,
@@ -150,7 +150,7 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// Opens a data file; one on S3 is fetched later.
+    /// Opens a data file. An object on S3 is fetched later.
     fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
         let location = path.parse::<Location>()?;
         if matches!(location, Location::Local(_)) {
@@ -173,7 +173,7 @@ impl Assembly<'_> {
         Ok(Box::new(remote))
     }
 
-    /// Opens a file; an object of at most `limit` bytes is fetched at once.
+    /// Opens a file. An object of at most `limit` bytes is fetched at once.
     fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
@@ -199,12 +199,12 @@ impl Assembly<'_> {
         }
     }
 
-    /// Version of an input when the recipe was planned.
+    /// Returns the version of an input when the recipe was planned.
     fn planned(&self, path: &str) -> Result<Option<&Version>, MakeError> {
         Ok(self.plan.inputs.get(self.recipe.input_below_root(path)?))
     }
 
-    /// Refuses an input whose own header says that it holds another variable or another time than its name does.
+    /// Refuses an input whose own header states another variable or another time than its name.
     fn check_header(&self, name: &str, path: &str, field: &str, header: &Header) -> Result<(), MakeError> {
         if let [found] = &header.fields[..]
             && !is_field(found, field)
@@ -228,7 +228,7 @@ impl Assembly<'_> {
         }
     }
 
-    /// Refuses an input whose own header says that it is of another time than the recipe.
+    /// Refuses an input whose own header states another time than the recipe.
     fn check_time(&self, name: &str, path: &str, header: &Header) -> Result<(), MakeError> {
         let configuration = &self.resources.texts.configuration;
         let end = self.recipe.dynamic_metadata.time_coverage_end.as_deref();
@@ -247,7 +247,7 @@ impl Assembly<'_> {
     }
 }
 
-/// Numbers of pieces that should be there by the numbers of those that are, as their names have them.
+/// Returns the numbers of missing pieces, as names have them, by the numbers of those that exist.
 fn absent_pieces<'a>(paths: impl Iterator<Item = &'a str>) -> Vec<String> {
     const SHOWN: usize = 10;
     let there: BTreeSet<[u32; 2]> = paths.filter_map(|path| ResultName::parse(base_name(path))?.piece).collect();

@@ -1,5 +1,5 @@
-//! Data of inputs on S3. They are fetched when their variable's turn comes, while those before are made, and let go
-//! after it: however many variables a granule has, those of few are in memory.
+//! Input data on S3. They are fetched shortly before their variable is made, while earlier ones are being made, and
+//! released after it: however many variables a granule has, only the data of few are in memory.
 
 use super::error::MakeError;
 use super::inputs::{CancellableReader, Output, wanted_tag};
@@ -14,8 +14,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, Scope};
 
-/// One object, of which size and version are known before it is fetched. Clones share what was fetched: several outputs
-/// may be made of one object.
+/// One object, whose size and version are known before it is fetched. Clones share the bytes, since several outputs may
+/// be made of one object.
 #[derive(Clone)]
 pub(super) struct Remote {
     path: String,
@@ -26,11 +26,11 @@ pub(super) struct Remote {
     digest: Arc<OnceLock<Digest>>,
 }
 
-/// An object in memory, as long as somebody needs it.
+/// An object that is in memory as long as it is needed.
 #[derive(Default)]
 struct FetchedObject {
     object: Option<Box<dyn ReadAt>>,
-    /// How often it was asked for and not yet let go.
+    /// Number of times that it was requested and not yet released.
     users: usize,
 }
 
@@ -40,7 +40,7 @@ impl Remote {
         Remote { path: path.to_owned(), location, etag, size, held: Arc::default(), digest: Arc::default() }
     }
 
-    /// Its path as the recipe has it.
+    /// The path in the recipe.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
@@ -51,7 +51,7 @@ impl Remote {
     }
 
     fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
-        // Who asks for an object that is on its way waits for it here.
+        // A thread that asks for an object that is being fetched waits here.
         let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
         if held.object.is_some() {
             held.users += 1;
@@ -67,7 +67,7 @@ impl Remote {
         }
         let pass = CancellableReader { file: &*object, at: 0, size: self.size, stop: &[] };
         let (digest, _) = stages.time(Stage::Hash, self.size, || Digest::of_reader(pass)).map_err(fail)?;
-        let _ = self.digest.set(digest); // fetched again, it is the same version
+        let _ = self.digest.set(digest); // when fetched again, it is the same version
         *held = FetchedObject { object: Some(object), users: 1 };
         Ok(())
     }
@@ -95,7 +95,7 @@ impl ReadAt for Remote {
 }
 
 impl Output<'_> {
-    /// Fetches what is on S3, all objects at once.
+    /// Fetches the inputs on S3, all objects at once.
     pub(super) fn fetch(&self, stores: &Stores, stages: &Stages) -> Result<(), MakeError> {
         if let [only] = &self.remotes[..] {
             return only.fetch(stores, stages);
@@ -109,14 +109,14 @@ impl Output<'_> {
         })
     }
 
-    /// Lets go of what was fetched.
+    /// Releases what was fetched.
     pub(super) fn release(&self) {
         self.remotes.iter().for_each(Remote::release);
     }
 }
 
-/// Most bytes of fetched objects that are in memory at once while so many slabs are in flight, and those of the
-/// one after them are fetched.
+/// Returns the largest number of bytes of fetched objects in memory at once, with this many slabs in flight while those
+/// of the next one are fetched.
 pub(super) fn held_at_once(outputs: &[Output<'_>], in_flight: usize) -> u64 {
     let sum = |outputs: &[Output<'_>]| {
         let objects = outputs.iter().flat_map(|output| &output.remotes);
@@ -130,7 +130,7 @@ pub(super) fn held_at_once(outputs: &[Output<'_>], in_flight: usize) -> u64 {
 pub(super) struct Fetching(Option<Receiver<Result<(), MakeError>>>);
 
 impl Fetching {
-    /// Begins, if anything is to be fetched.
+    /// Begins, if there is anything to fetch.
     pub(super) fn begin<'scope>(
         scope: &'scope Scope<'scope, '_>,
         outputs: &'scope [Output<'_>],
@@ -140,7 +140,7 @@ impl Fetching {
         if outputs.iter().all(|output| output.remotes.is_empty()) {
             return Fetching(None);
         }
-        // Without room in it: the thread waits with what it has fetched until that is asked for.
+        // A channel without buffer: the thread waits with what it has fetched until that is asked for.
         let (give, take) = mpsc::sync_channel(0);
         scope.spawn(move || {
             for output in outputs {
@@ -154,9 +154,9 @@ impl Fetching {
         Fetching(Some(take))
     }
 
-    /// Waits for the inputs of the next output; the ones of the one after it are fetched from now on.
+    /// Waits for the inputs of the next output. Those of the one after it are fetched from now on.
     pub(super) fn next(&self) -> Result<(), MakeError> {
-        // The thread ends early only after an error that it gave here.
+        // The thread ends early only after an error that was returned here.
         self.0.as_ref().map_or(Ok(()), |take| take.recv().unwrap_or(Ok(())))
     }
 }

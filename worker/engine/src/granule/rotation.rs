@@ -1,16 +1,15 @@
-//! Vectors: from the model's x and y components to eastward and northward ones at cell centres
-//! (specification 04, section 5).
+//! Rotation of vectors: from the model's x and y components to eastward and northward components at cell centres.
 
 use crate::grid::Native;
 use crate::grid::topology::{self, CellBeyondEdge, Join};
 use crate::mds::compact::{self, TILES};
 
-/// Which component of the rotated vector is wanted.
+/// The component of the rotated vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orientation {
-    /// Eastward.
+    /// The eastward component.
     Zonal,
-    /// Northward.
+    /// The northward component.
     Meridional,
 }
 
@@ -26,22 +25,22 @@ impl std::str::FromStr for Orientation {
     }
 }
 
-/// Where the model has the components of a vector.
+/// The points at which the model has the components of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Staggering {
     /// Both at cell centres: they are only rotated.
     Centres,
-    /// x at the western, y at the southern faces: they are averaged onto the centres first.
+    /// x at the western and y at the southern faces: they are averaged to the centres first.
     Faces,
 }
 
-/// Rotates one level. `x`, `y` and `out` are compact planes (13N rows by N columns), single precision throughout,
-/// as EDP computes: `0.5 (a + b)`, then the two products, then their sum or difference.
+/// Rotates one level. `x`, `y` and `out` are compact planes (13N rows by N columns). All arithmetic is in single
+/// precision, as in EDP: `0.5 (a + b)`, then the two products, then their sum or difference.
 ///
 /// Faces beyond the edge of the Antarctic tiles are land and count as 0.
 ///
 /// # Panics
-/// When a plane does not hold 13 N² values.
+/// When a plane does not have 13 N² values.
 pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x: &[f32], y: &[f32], out: &mut [f32]) {
     let n = grid.n;
     let tiles = |plane: &[f32]| {
@@ -56,7 +55,7 @@ pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x
         Some(CellBeyondEdge { index, join: Join::Straight }) => same[index],
         Some(CellBeyondEdge { index, join: Join::Turned }) => other[index],
     };
-    // Row by row, so that the compiler can take several cells at once.
+    // Row by row, so that the compiler can process several cells at once.
     let (mut u, mut v) = (vec![0.0; n], vec![0.0; n]);
     let mut row_beyond = vec![0.0; n];
     for tile in 0..TILES {
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A plane in tile order, rotated, and back in tile order.
+    /// Rotates a plane that is in tile order, and returns it in tile order.
     fn rotated(grid: &Native, staggering: Staggering, orientation: Orientation, x: &[f32], y: &[f32]) -> Vec<f32> {
         let compact = |tiles: &[f32]| {
             let mut plane = vec![f32::NAN; tiles.len()];
@@ -117,8 +116,7 @@ mod tests {
         tiles
     }
 
-    /// Seams as the table of specification 01 has them: the tile to the right or on top, and `s` for straight joins or
-    /// `r` for turned ones.
+    /// Seams of the tiles: the tile to the right or on top, and `s` for straight joins or `r` for turned ones.
     const RIGHT: [&str; 13] = ["3s", "4s", "5s", "9r", "8r", "7r", "7s", "8s", "9s", "", "11s", "12s", ""];
     const TOP: [&str; 13] = ["1s", "2s", "6r", "4s", "5s", "6s", "10r", "10s", "11s", "12s", "2r", "1r", "0r"];
 
@@ -162,7 +160,7 @@ mod tests {
         }
     }
 
-    /// Around the Earth: on facets 1 and 2 x points east, on facets 4 and 5 y does; the cap lies still. No seam may
+    /// Around the Earth: on facets 1 and 2 x points east, on facets 4 and 5 y does, and the cap is at rest. No seam may
     /// show.
     #[test]
     fn eastward_flow_is_eastward_on_all_faces() {

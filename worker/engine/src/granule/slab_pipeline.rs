@@ -1,5 +1,5 @@
-//! A granule on its way into its file: slabs are made side by side and written in file order; what was seen of the
-//! values comes last.
+//! The pipeline of a granule: slabs are made in parallel and written in file order, and the ranges of the values come
+//! last.
 
 use super::content::{Chunk, Chunked, GranuleContent, Storage, Value};
 use super::error::MakeError;
@@ -18,32 +18,32 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-/// The outputs of a granule with their fields, and how many slabs are under way at once.
+/// The outputs of a granule with their fields, and the number of slabs in flight at once.
 pub(super) struct SlabPipeline<'a> {
     pub(super) outputs: &'a [Output<'a>],
     pub(super) fields: &'a [Field<'a>],
     pub(super) in_flight: usize,
 }
 
-/// What was seen of a variable.
+/// A summary of a variable's values.
 struct VariableSummary {
-    /// Its smallest and largest value, as an attribute with two values; none if all is fill.
+    /// Smallest and largest value, as an attribute with two values; `None` if all values are fill.
     range: Option<Value>,
-    /// Wet target cells that no source covers, over all levels.
+    /// Number of wet target cells that no source covers, over all levels.
     uncovered: usize,
-    /// Wet cells for which the inputs have their missing value only, over all levels.
+    /// Number of wet cells for which the inputs have only their missing value, over all levels.
     missing: usize,
 }
 
-/// What is handed to the writer at once.
+/// The unit of work that is handed to the writer at once.
 enum Step<'a> {
-    /// A variable that many granules have.
+    /// The chunks of a variable that many granules have.
     Shared(&'a Arc<Vec<Chunk>>),
-    /// Levels of the output of this number.
+    /// Levels of the output with this number.
     Slab(usize, Range<usize>),
 }
 
-/// Chunks on their way to the writer.
+/// Chunks for the writer.
 enum ChunkBatch {
     Own(Vec<Chunk>),
     Shared(Arc<Vec<Chunk>>),
@@ -59,8 +59,8 @@ impl AsRef<[Chunk]> for ChunkBatch {
 }
 
 impl Assembly<'_> {
-    /// Writes the file. Chunks go to it while the next ones are made; the ranges of the values come last. Says by
-    /// `spare_cores` when not all cores are needed for that any more, and drops it when none is.
+    /// Writes the file. Chunks are written while the next ones are made; the ranges of the values come last. Sends to
+    /// `spare_cores` when not all cores are needed for this any more, and drops it when none is.
     pub(super) fn write(
         &self,
         plan: &SlabPipeline<'_>,
@@ -89,12 +89,12 @@ impl Assembly<'_> {
                 OutputPrecision::Float32 => self.encode::<f32>(plan, &variables, fetching, spare_cores, to_writer),
                 OutputPrecision::Float64 => self.encode::<f64>(plan, &variables, fetching, spare_cores, to_writer),
             };
-            // The computation has ended and its end of the channel is closed, so the writer ends too; it never panics
-            // by itself, and one that passes on goes to the caller.
+            // The computation has ended and its end of the channel is closed, so the writer ends too. It never panics
+            // by itself, and a panic that it passes on goes to the caller.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (written, seen)
         });
-        // When the writer fails, the computation gives up: so the writer's error is the one that counts.
+        // When the writer fails, the computation gives up, so the writer's error is the one that counts.
         let (mut writer, seen) = (written?, seen?);
         for (output, seen) in outputs.iter().zip(&seen) {
             self.settle(output, seen, dataset, &mut writer, warnings)?;
@@ -102,8 +102,8 @@ impl Assembly<'_> {
         Ok(stages.time(Stage::Write, 0, || writer.close())?)
     }
 
-    /// Hands the chunks of all variables to the writer, in file order. Returns for each output the range of its
-    /// values and how many wet target cells no source covers.
+    /// Hands the chunks of all variables to the writer, in file order. Returns the summary of the values of each
+    /// output.
     fn encode<'s, O: field::OutputValue>(
         &self,
         plan: &SlabPipeline<'_>,
@@ -135,8 +135,8 @@ impl Assembly<'_> {
             _ => Ok(()),
         };
         let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..)));
-        // One slab is filled at a time. Otherwise all of them fill first, then all compress and come to their ends at
-        // once, where cores run out of work; so one is still compressing when another begins.
+        // One slab is filled at a time. Otherwise all of them would fill first, then all compress and end at the same
+        // time, where cores run out of work. This way one is still being compressed when another begins.
         let filling = Mutex::new(());
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
             Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), field::ValueSummary::nothing())),
@@ -173,7 +173,7 @@ impl Assembly<'_> {
         Ok(seen.into_iter().map(attribute).collect())
     }
 
-    /// Puts what was found out about the values of a variable into the file and its description.
+    /// Writes what was found out about the values of a variable into the file and its content.
     fn settle(
         &self,
         output: &Output<'_>,

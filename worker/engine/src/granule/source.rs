@@ -1,4 +1,4 @@
-//! What the values of a field are made of: one model variable, or the two of a vector, and the files that they are in.
+//! Inputs of a field: one model variable, or the two components of a vector, with the files that contain them.
 
 use super::holes::{self, MissingCells};
 use super::rotation::{Orientation, Staggering};
@@ -13,37 +13,37 @@ pub type Input = MdsFile<Box<dyn ReadAt>>;
 
 /// One model variable in an input.
 pub struct Record {
-    /// The file, or the pieces that are read like one.
+    /// The file, or the pieces that are read as one.
     pub input: Input,
-    /// Where the variable is in it.
+    /// Location of the variable in it.
     pub found: FieldLocation,
-    /// The value that stands where there is none.
+    /// The value that stands for missing data.
     pub missing: Option<f64>,
-    /// Cells that are in no piece.
+    /// Cells that no piece covers.
     pub gaps: Vec<UncoveredCells>,
-    /// The data files.
+    /// The data files, for the outcome.
     pub files: Vec<InputDataFile>,
-    /// The files of its headers, as outcomes tell of them.
+    /// The header files, for the outcome.
     pub headers: Vec<wire::InputRead>,
 }
 
-/// A data file of an input, as outcomes tell of it.
+/// A data file of an input, for the outcome.
 pub struct InputDataFile {
-    /// Its path as the recipe has it.
+    /// Path of the file in the recipe.
     pub path: String,
-    /// Its bytes.
+    /// Access to the file's bytes.
     pub data: Arc<dyn ReadAt>,
-    /// How many they are.
+    /// Size of the file in bytes.
     pub size: u64,
 }
 
 impl Record {
-    /// A variable in a file of which outcomes tell nothing.
+    /// Returns a variable in a file that does not appear in outcomes.
     pub fn new(input: Input, found: FieldLocation) -> Record {
         Record { input, found, missing: None, gaps: Vec::new(), files: Vec::new(), headers: Vec::new() }
     }
 
-    /// The values of one level, in the layout of the file.
+    /// Reads the values of one level, in the layout of the file.
     pub(super) fn plane(&self, level: usize, stages: &Stages) -> Result<Plane, MdsError> {
         let header = self.input.header();
         let planes = (header.records * header.levels().unwrap_or(1)).max(1) as u64;
@@ -52,34 +52,34 @@ impl Record {
         stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(record, level))
     }
 
-    /// Cells of a plane without a value, if there are any.
+    /// Returns the cells of a plane that have no value, if there are any.
     pub(super) fn holes(&self, plane: &Plane) -> Option<MissingCells> {
         holes::of_plane(plane, self.missing?)
     }
 }
 
-/// What the values of a field are made of.
+/// The inputs of a field.
 pub enum FieldSource {
     /// One model variable as it is.
     Direct(Box<Record>),
-    /// One component of a vector.
+    /// One component of a rotated vector.
     Rotated(Box<Vector>),
 }
 
-/// A vector of the model, and what is wanted of it.
+/// A vector of the model, and the component that is computed of it.
 pub struct Vector {
     /// The component along the model's i axis.
     pub x: Record,
     /// The component along the model's j axis.
     pub y: Record,
-    /// Where the model has them.
+    /// Points at which the model has them.
     pub staggering: Staggering,
-    /// Which component of the result.
+    /// Component of the result.
     pub orientation: Orientation,
 }
 
 impl FieldSource {
-    /// Names of the input files, for messages.
+    /// Returns the names of the input files, for messages.
     pub fn names(&self) -> String {
         match self {
             FieldSource::Direct(record) => record.input.name().to_owned(),
@@ -87,7 +87,7 @@ impl FieldSource {
         }
     }
 
-    /// The records that are read.
+    /// Returns the records that are read.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let (first, second) = match self {
             FieldSource::Direct(record) => (&**record, None),

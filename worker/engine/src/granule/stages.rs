@@ -1,4 +1,4 @@
-//! What the stages of making a granule take: a clock and a span for each.
+//! The stages of making a granule, with a clock and a span for each.
 
 use edp_protocol::wire;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,10 +16,10 @@ macro_rules! stages {
         }
 
         impl Stage {
-            /// All of them.
+            /// All stages, in order.
             pub const ALL: &'static [Stage] = &[$(Stage::$stage,)*];
 
-            /// The name in outcomes and traces.
+            /// Returns the name in outcomes and traces.
             pub fn name(self) -> &'static str {
                 match self { $(Stage::$stage => $name,)* }
             }
@@ -39,9 +39,9 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Loading what recipes share: grid, weights, texts. Takes time in the first granule that needs them.
+    /// Loading resources: grid, weights, texts. It takes time in the first granule that needs them.
     Resources = "resources",
-    /// Opening inputs; those on S3 come into memory here. Bytes: their sizes.
+    /// Opening inputs; those on S3 are brought into memory here. Bytes: their sizes.
     Fetch = "fetch",
     /// Reading levels and decoding them. Bytes: as in the input.
     Read = "read",
@@ -51,12 +51,12 @@ stages! {
     Mask = "mask",
     /// Regridding and checking the values of latlon granules. Bytes: values on the target grid.
     Regrid = "regrid",
-    /// Shuffling and deflating. Bytes: plain ones.
+    /// Shuffling and deflating. Bytes: uncompressed.
     Compress = "compress",
-    /// Writing the part, until it is on the disk. Bytes: compressed ones.
+    /// Writing the partial file, until it is on the disk. Bytes: compressed.
     Write = "write",
-    /// SHA-256 of inputs that are not known yet, beside the stages from reading to the gate, and of the granule, beside
-    /// the gate.
+    /// SHA-256 of inputs whose digests are not known yet, in parallel to the stages from reading to the gate, and of
+    /// the granule, in parallel to the gate.
     Hash = "hash",
     /// The gate. Bytes: the granule's.
     Gate = "gate",
@@ -66,14 +66,15 @@ stages! {
     Commit = "commit",
 }
 
-/// Name of the whole, which comes first in outcomes.
+/// Name of the total, which comes first in outcomes.
 pub const WHOLE: &str = "make";
 
-/// The clock of one granule, for all threads that work on it. A stage takes the sum of what its threads take; only the
-/// whole is by the wall clock. Costs two looks at the clock for each level, chunk or file, nothing for a value.
+/// The clock of one granule, for all threads that work on it. The time of a stage is the sum over its threads; only the
+/// total is by the wall clock. It costs two readings of the clock for each level, chunk or file, and nothing for a
+/// value.
 ///
-/// Each stage has one span however often it is entered, so that a trace has a line for each stage, not for each level.
-/// It belongs to the span in which the clock was begun, whatever thread enters it.
+/// Each stage has one span however often it is entered, so that a trace has a line for each stage and not for each
+/// level. It belongs to the span in which the clock was started, whatever thread enters it.
 #[derive(Debug)]
 pub struct Stages {
     parent: Span,
@@ -81,11 +82,11 @@ pub struct Stages {
     taken: [StageUsage; Stage::ALL.len()],
 }
 
-/// What a stage has taken so far.
+/// The time and bytes of a stage so far.
 #[derive(Debug, Default)]
 struct StageUsage {
-    /// Opened when the stage is entered; entered by its clones, and closed when it is taken out. With the nanoseconds
-    /// and bytes before it.
+    /// The span, opened when the stage is entered, and closed when it is taken out; with the nanoseconds and bytes
+    /// before it.
     span: Mutex<Option<(Span, [u64; 2])>>,
     entries: AtomicU64,
     nanoseconds: AtomicU64,
@@ -93,19 +94,19 @@ struct StageUsage {
 }
 
 impl StageUsage {
-    /// Nanoseconds and bytes so far.
+    /// Returns nanoseconds and bytes so far.
     fn sums(&self) -> [u64; 2] {
         [&self.nanoseconds, &self.bytes].map(|sum| sum.load(Ordering::Relaxed))
     }
 }
 
 impl Stages {
-    /// A clock that begins now, within the current span.
+    /// Starts a clock within the current span.
     pub fn begin() -> Stages {
         Stages { parent: Span::current(), begun: Instant::now(), taken: Default::default() }
     }
 
-    /// Does some work of a stage, and adds the time that it takes and the bytes that go through it.
+    /// Runs some work of a stage, and adds the time that it takes and the bytes that it processes.
     pub fn time<T>(&self, stage: Stage, bytes: u64, work: impl FnOnce() -> T) -> T {
         let taken = &self.taken[stage as usize];
         let span = {
@@ -121,9 +122,9 @@ impl Stages {
         result
     }
 
-    /// Ends the spans of all stages, when work of another kind is to begin. A stage that is entered again gets another.
-    /// What is open when the clock is dropped, ends then. A span shows only from when to when a stage was entered at
-    /// all; what it really took is recorded in it.
+    /// Ends the spans of all stages, when work of another kind begins. A stage that is entered again gets another span.
+    /// Spans that are open when the clock is dropped end then. A span only shows the time from the first to the last
+    /// entry of a stage; the time that it really took is recorded in it.
     pub fn end_spans(&self) {
         for taken in &self.taken {
             let open = taken.span.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -136,7 +137,7 @@ impl Stages {
         }
     }
 
-    /// The whole so far ([`WHOLE`]) with the size of the granule, then each stage that was entered.
+    /// Returns the total so far ([`WHOLE`]) with the size of the granule in bytes, then each stage that was entered.
     pub fn report(&self, size: u64) -> Vec<wire::StageTotal> {
         let entry = |name: &str, taken: Duration, bytes| wire::StageTotal {
             name: name.to_owned(),
@@ -190,7 +191,7 @@ mod tests {
         assert!(report[0].seconds >= 0.002 && report[2].seconds >= 0.0159, "{report:?}");
     }
 
-    /// Remembers spans by name, and how many hold each of them; a span that is not held any more has ended.
+    /// Records spans by name, with the number of their holders. A span without holders has ended.
     #[derive(Default, Clone)]
     struct Watcher(Arc<Mutex<Vec<(&'static str, i32)>>>);
 

@@ -1,12 +1,12 @@
-//! What the values of a plane come to: its smallest and largest one, and how many are unusable.
+//! Summaries of the values of a plane: the smallest and the largest one, and the number of unusable ones.
 
 use super::field::OutputValue;
 
-/// Values that are looked at side by side: the compiler turns these into vector instructions; sums of numbers it would
-/// otherwise have to form one by one.
+/// Number of values that are processed side by side. The compiler turns these into vector instructions; otherwise it
+/// would have to process floating-point numbers one by one.
 const LANES: usize = 16;
 
-/// Gives each value to `add`, with the lane that it falls into.
+/// Passes each value to `add`, with its lane.
 fn in_lanes<O: OutputValue>(values: &[O], mut add: impl FnMut(usize, O)) {
     let (blocks, rest) = values.as_chunks::<LANES>();
     for block in blocks {
@@ -19,7 +19,7 @@ fn in_lanes<O: OutputValue>(values: &[O], mut add: impl FnMut(usize, O)) {
     }
 }
 
-/// The least of the lanes' least, and the most of their most.
+/// Returns the smallest and the largest value over all lanes.
 fn extremes<O: OutputValue>(low: [O; LANES], high: [O; LANES]) -> [O; 2] {
     let least = low.into_iter().fold(O::from_f64(f64::INFINITY), |a, b| if b < a { b } else { a });
     let most = high.into_iter().fold(O::from_f64(f64::NEG_INFINITY), |a, b| if b > a { b } else { a });
@@ -30,13 +30,13 @@ fn sum(counts: [u32; LANES]) -> usize {
     counts.into_iter().map(|count| count as usize).sum()
 }
 
-/// What can be said of the values of a plane without looking at the mask.
+/// The summary of a plane's values without regard to the mask.
 pub(super) struct Sums<O> {
-    /// Cells that hold fill.
+    /// Number of cells that are fill.
     pub(super) fills: usize,
-    /// Cells that hold no finite number.
+    /// Number of cells that are not finite.
     pub(super) bad: usize,
-    /// Smallest and largest of the rest.
+    /// Smallest and largest of the other values.
     pub(super) range: Option<[O; 2]>,
 }
 
@@ -59,8 +59,8 @@ impl<O: OutputValue> Sums<O> {
     }
 }
 
-/// Smallest and largest value of a plane with so many good values, if that is plain at first sight: so many are below
-/// the fill value, which neither it nor what is not a number is, and none of these is infinite.
+/// Returns the smallest and the largest value of a plane with `good` valid values if a single pass can tell: exactly
+/// that many values are below the fill value, which neither fill nor NaN is, and none of these is infinite.
 pub(super) fn plain_range<O: OutputValue>(values: &[O], good: usize) -> Option<[O; 2]> {
     let (infinite, none) = (O::from_f64(f64::INFINITY), O::from_f64(f64::NEG_INFINITY));
     let (mut low, mut high, mut below) = ([infinite; LANES], [none; LANES], [0_u32; LANES]);
@@ -99,7 +99,7 @@ mod tests {
                 [good.iter().copied().fold(f32::INFINITY, f32::min), good.iter().copied().fold(f32::NEG_INFINITY, f32::max)]
             });
             prop_assert_eq!(sums.range, range);
-            // At first sight, good planes are found good, and no others.
+            // A single pass accepts good planes, and no others.
             let few = good.iter().all(|value| *value < f32::FILL);
             let plain = plain_range(&values, values.len() - sums.fills);
             prop_assert_eq!(plain, range.filter(|_| few && sums.bad == 0));

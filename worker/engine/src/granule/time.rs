@@ -1,4 +1,4 @@
-//! The time coordinate: periods of a recipe in the units that it names.
+//! The time coordinate: periods of a recipe in the units that it states.
 
 use jiff::civil::DateTime;
 use jiff::{SpanRound, Unit};
@@ -8,14 +8,14 @@ use jiff::{SpanRound, Unit};
 pub struct EncodedTime {
     /// Start of the period.
     pub start: i64,
-    /// Its middle.
+    /// Middle of the period.
     pub center: i64,
-    /// Its end.
+    /// End of the period.
     pub end: i64,
 }
 
 impl EncodedTime {
-    /// Whether all three fit in 32 bits, as they are written unless the whole run is longer.
+    /// Returns true if all three fit into 32 bits, in which they are written unless the whole run is longer.
     pub fn is_short(&self) -> bool {
         [self.start, self.center, self.end].into_iter().all(|time| i32::try_from(time).is_ok())
     }
@@ -24,28 +24,28 @@ impl EncodedTime {
 /// The reason why a time cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
-    /// The recipe has no such time.
+    /// The recipe does not have this time.
     #[error("the recipe has no {0}: plan it again")]
     Missing(&'static str),
     /// The text is not a time.
     #[error("{key}: '{text}' is not a time of the form YYYY-MM-DDThh:mm:ss")]
     Time {
-        /// The key of the recipe.
+        /// Key in the recipe.
         key: &'static str,
-        /// Its value.
+        /// Text of the value.
         text: String,
     },
-    /// The units are none that CF knows in this form.
+    /// The units cannot be parsed.
     #[error("time units '{0}' are not of the form 'hours since YYYY-MM-DDThh:mm:ss' (days, hours, minutes or seconds)")]
     Units(String),
-    /// The time is no whole number of units, or too many.
+    /// The time is not a whole number of units, or out of range.
     #[error("{key} {text} is no whole number of '{units}' that can be written")]
     Inexact {
-        /// The key of the recipe.
+        /// Key in the recipe.
         key: &'static str,
-        /// Its value.
+        /// Text of the value.
         text: String,
-        /// The units.
+        /// Units of the granule.
         units: String,
     },
 }
@@ -53,15 +53,16 @@ pub enum TimeError {
 /// Encodes the times of a recipe.
 ///
 /// # Errors
-/// A time or the units cannot be read, or a time is not a whole 32-bit number of units.
+/// Returns an error if a time or the units cannot be parsed, or if a time is not a whole 32-bit number of units.
 pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
     encode_within(i64::from(i32::MIN)..=i64::from(i32::MAX), dynamic, units)
 }
 
-/// The same for the times of a long run, which are written as floating-point numbers.
+/// Encodes the times of a long run, which are written as floating-point numbers.
 ///
 /// # Errors
-/// A time or the units cannot be read, or a time is no whole number of units that these hold.
+/// Returns an error if a time or the units cannot be parsed, or if a time is not a whole number of units that double
+/// precision represents exactly.
 pub fn encode_long(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
     const MOST: i64 = 1 << 53;
     encode_within(-MOST..=MOST, dynamic, units)
@@ -90,7 +91,7 @@ fn encode_within(
     })
 }
 
-/// Seconds of one unit, and the reference time.
+/// Returns the length of one unit in seconds, and the reference time.
 fn parse_units(units: &str) -> Option<(i64, DateTime)> {
     let (unit, reference) = units.split_once(" since ")?;
     let seconds = match unit {
@@ -103,7 +104,7 @@ fn parse_units(units: &str) -> Option<(i64, DateTime)> {
     Some((seconds, reference.trim().parse().ok()?))
 }
 
-/// Whole seconds from one time to another; none if there is a fraction.
+/// Returns the whole seconds from one time to another; `None` if there is a fraction.
 fn seconds_between(from: DateTime, to: DateTime) -> Option<i64> {
     let span = from.until((Unit::Second, to)).ok()?.round(SpanRound::new().largest(Unit::Second)).ok()?;
     (span.get_milliseconds() == 0 && span.get_microseconds() == 0 && span.get_nanoseconds() == 0)
@@ -124,7 +125,6 @@ mod tests {
 
     #[test]
     fn the_first_months_of_the_state_estimate() {
-        // Specification 04, section 7.
         let units = "hours since 1992-01-01T12:00:00";
         let january = dynamic("1992-01-01T12:00:00", "1992-01-16T18:00:00", "1992-02-01T00:00:00");
         assert_eq!(encode(&january, units), Ok(EncodedTime { start: 0, center: 366, end: 732 }));

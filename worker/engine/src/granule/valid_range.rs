@@ -1,14 +1,14 @@
-//! The valid range that a recipe carries: that of a whole collection, from a table made beforehand.
+//! The valid range that a recipe states: that of a whole collection, from a table made beforehand.
 
 use super::content::{Attributes, Type, Value};
 use edp_protocol::recipe::Plan;
 
-/// Smallest and largest value that a variable has in its whole collection; none if it never has any.
+/// Smallest and largest value that a variable has in its whole collection; `None` if it never has any.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ValidRange(Option<[f64; 2]>);
 
 impl ValidRange {
-    /// What the recipe says of a variable; nothing if it carries no ranges at all.
+    /// Returns the range of a variable in the recipe, or `None` if the recipe has no ranges at all.
     pub(super) fn of(plan: &Plan, variable: &str) -> Result<Option<ValidRange>, String> {
         let Some(all) = plan.options.get("valid_range") else { return Ok(None) };
         let entry = all.get(variable).ok_or("the recipe has valid ranges, but none for this variable: plan again")?;
@@ -18,7 +18,7 @@ impl ValidRange {
         Ok(Some(ValidRange(range)))
     }
 
-    /// Refuses a variable with values beyond; `found` is the smallest and the largest of them, as an attribute.
+    /// Refuses a variable with values outside the range; `found` has its smallest and largest value, as an attribute.
     pub(super) fn check(&self, found: Option<&Value>) -> Result<(), String> {
         let found = match found {
             Some(Value::F32(found)) => found.iter().copied().map(f64::from).collect(),
@@ -40,7 +40,7 @@ impl ValidRange {
         Ok(())
     }
 
-    /// `valid_min` and `valid_max` in the variable's type; nothing for a variable without values.
+    /// Returns `valid_min` and `valid_max` in the variable's type; no attributes for a variable without values.
     pub(super) fn attributes(&self, data_type: Type) -> Attributes {
         let value = |number: f64| match data_type {
             Type::F64 => Value::F64(vec![number]),

@@ -1,4 +1,4 @@
-//! HDF5 on a file whose bytes are in memory, and what such a file may not contain.
+//! Access through HDF5 to a file whose bytes are in memory, and checks of what such a file may contain.
 
 use super::{ChunkError, File, Id, Layout, OUTSIDE, c_string, error, is_elsewhere, layout, silence_hdf5};
 use hdf5_metno_sys::{h5, h5d, h5f, h5fd, h5g, h5i, h5l, h5o, h5p};
@@ -7,22 +7,23 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Most objects that a file may have, by all the ways that lead to them.
+/// Largest number of objects of a file, counted along all paths that lead to them.
 const MOST_OBJECTS: usize = 100_000;
 
-/// Bytes of the name of a link.
+/// Largest length of the name of a link in bytes.
 const LONGEST_NAME: usize = 4096;
 
-/// Groups within groups.
+/// Largest depth of groups within groups.
 const DEEPEST: usize = 32;
 
-/// Refuses a file that leads to other files: by external, symbolic or user-defined links, or by datasets that are stored
-/// in other files or are made up of datasets of other files. Nothing that such a link leads to is opened, and no values are
-/// read. Symbolic links are refused although they lead into the same file, since they can pass through other links; no
-/// known program writes them into NetCDF files.
+/// Refuses a file that leads to other files: by external, symbolic or user-defined links, or by datasets that are
+/// stored in other files or are composed of datasets of other files. No target of such a link is opened, and no values
+/// are read. Symbolic links are refused even if they lead into the same file, since they can pass through other links;
+/// no known program writes them into NetCDF files.
 ///
 /// # Errors
-/// It does so, it is not an HDF5 file, it is damaged, or it has more objects or deeper groups than any file needs.
+/// Returns an error if the file does so, if it is not an HDF5 file, if it is damaged, or if it has more objects or
+/// deeper groups than any file needs.
 pub(crate) fn refuse_outside(image: &[u8]) -> Result<(), ChunkError> {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     let path = Path::new("");
@@ -30,8 +31,8 @@ pub(crate) fn refuse_outside(image: &[u8]) -> Result<(), ChunkError> {
     check_group(&File { id: &id, path }, &id, &mut Vec::new(), &mut 0)
 }
 
-/// Checks what is in a group, and in the groups below it. `way` are the names of the groups that lead here; groups may
-/// contain themselves, which the limits end.
+/// Checks the content of a group and of the groups below it. `way` has the names of the groups that lead here. Groups
+/// may contain themselves, which the limits end.
 fn check_group(file: &File<'_>, group: &Id, way: &mut Vec<String>, objects: &mut usize) -> Result<(), ChunkError> {
     let fail = |action, name: &str| error(file.path, action, name.to_owned());
     let mut info = h5g::H5G_info_t::default();
@@ -49,7 +50,7 @@ fn check_group(file: &File<'_>, group: &Id, way: &mut Vec<String>, objects: &mut
         };
         let shown = name.to_string_lossy().into_owned();
         let whole = way.iter().chain([&shown]).cloned().collect::<Vec<_>>().join("/");
-        // With a slash in it, the name of a link would be taken for a way through groups.
+        // HDF5 would take the name of a link that contains a slash for a path through groups.
         if name.as_bytes().contains(&b'/') {
             return Err(fail("be given a link of the name ", &whole));
         }
@@ -94,7 +95,7 @@ fn check_group(file: &File<'_>, group: &Id, way: &mut Vec<String>, objects: &mut
     Ok(())
 }
 
-/// The name of a link of a group, by its number; none if it cannot be read or is longer than any name needs to be.
+/// Returns the name of a link of a group, by its number; `None` if it cannot be read or is too long.
 fn link_name(group: &Id, number: u64) -> Option<CString> {
     let get = |name: *mut c_char, bytes: usize| {
         let (by, order) = (h5::H5_index_t::H5_INDEX_NAME, h5::H5_iter_order_t::H5_ITER_INC);
@@ -111,11 +112,11 @@ fn link_name(group: &Id, number: u64) -> Option<CString> {
     CString::new(&bytes[..length]).ok()
 }
 
-/// [`super::layouts`] of a file whose bytes are in memory, and which was not refused by [`refuse_outside`]. It has no name, so
-/// that errors name none either.
+/// Returns the same as [`super::layouts`], for a file whose bytes are in memory, and which [`refuse_outside`] has
+/// accepted. It has no name, so errors do not name it either.
 ///
 /// # Errors
-/// Those of [`super::layouts`].
+/// Returns the errors of [`super::layouts`].
 pub(crate) fn layouts_of(image: &[u8], variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
     let _lock = netcdf_sys::libnetcdf_lock.lock();
     let path = Path::new("");
@@ -123,8 +124,8 @@ pub(crate) fn layouts_of(image: &[u8], variables: &[&str]) -> Result<Vec<Layout>
     variables.iter().map(|name| layout(&File { id: &id, path }, name)).collect()
 }
 
-/// Opens bytes in memory through HDF5, which reads them where they are. To be called, and the identifier to be dropped,
-/// while the lock is held and the bytes are there.
+/// Opens bytes in memory through HDF5, which reads them in place. Call it, and drop the identifier, while the lock is
+/// held and the bytes exist.
 fn open_image(path: &Path, image: &[u8]) -> Result<Id, ChunkError> {
     silence_hdf5();
     let fail = || error(path, "open the file", String::new());
@@ -158,7 +159,7 @@ fn open_image(path: &Path, image: &[u8]) -> Result<Id, ChunkError> {
     if id < 0 { Err(fail()) } else { Ok(Id(id, h5f::H5Fclose)) }
 }
 
-/// How many images were opened.
+/// Number of images that were opened.
 static IMAGES: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn image_malloc(_: usize, _: h5fd::H5FD_file_image_op_t, image: *mut c_void) -> *mut c_void {
@@ -176,7 +177,7 @@ extern "C" fn image_memcpy(
 }
 
 extern "C" fn image_realloc(_: *mut c_void, _: usize, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> *mut c_void {
-    std::ptr::null_mut() // what is only read never grows
+    std::ptr::null_mut() // a file that is only read never grows
 }
 
 extern "C" fn image_free(_: *mut c_void, _: h5fd::H5FD_file_image_op_t, _: *mut c_void) -> h5::herr_t {
