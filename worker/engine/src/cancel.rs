@@ -1,10 +1,10 @@
-//! Reading that can be given up.
+//! Reading that can be cancelled.
 
 use edp_protocol::Digest;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A reader that fails once a cancellation flag is set, which it looks at before each read.
+/// A reader that fails once a cancellation flag is set, which is checked before each read.
 #[derive(Debug)]
 pub(crate) struct Cancellable<'a, R> {
     pub(crate) reader: R,
@@ -20,10 +20,10 @@ impl<R: Read> Read for Cancellable<'_, R> {
     }
 }
 
-/// SHA-256 of everything that a reader yields.
+/// Returns the SHA-256 of everything that a reader yields.
 ///
 /// # Errors
-/// It cannot be read, or the cancellation flag was set.
+/// Returns an error if it cannot be read, or if the cancellation flag was set.
 pub(crate) fn digest(reader: impl Read, cancel: &AtomicBool) -> io::Result<Digest> {
     Digest::of_reader(Cancellable { reader, cancel }).map(|(digest, _)| digest)
 }
@@ -33,7 +33,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Sets the flag when it is read for the third time.
+    /// Sets the flag at the third read.
     struct Third<'a>(u32, &'a AtomicBool);
 
     impl Read for Third<'_> {

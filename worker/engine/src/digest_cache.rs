@@ -1,5 +1,5 @@
-//! A cache of the digests of input files: native and latlon granules are made of the same files, and SHA-256
-//! is a tenth of what making a native granule takes.
+//! A cache of the digests of input files. Native and latlon granules are made of the same files, and SHA-256 takes a
+//! tenth of the time of a native granule.
 
 use edp_files::{ReadAt, Stamp};
 use edp_protocol::Digest;
@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A file counts as known if its last change is at least this old when it is hashed: changes after that get another
-/// time, even where times are kept in steps of two seconds or by a server whose clock is a little late.
+/// Age of a file's last change at which its digest may be cached. A later change gets another time, even if times are
+/// kept in steps of two seconds, or by a server whose clock is a little slow.
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Digests that are kept, about 200 bytes each. When there are more, all are forgotten, and found anew as needed.
+/// Largest number of digests that are kept, about 200 bytes each. When there are more, all are dropped, and computed
+/// again as needed.
 const MOST: usize = 50_000;
 
 /// Digests of files that this process has hashed, each with the stamp that the file had.
@@ -28,11 +29,11 @@ impl Default for DigestCache {
 }
 
 impl DigestCache {
-    /// The digest of a file as it is now: the one from the cache, or the one that `hash` finds, which is kept if the
-    /// file did not change meanwhile. Whatever is not a file of this machine is always hashed.
+    /// Returns the digest of a file as it is now: from the cache, or from `hash`, in which case it is cached if the
+    /// file did not change meanwhile. Anything but a local file is always hashed.
     ///
     /// # Errors
-    /// Those of `hash`.
+    /// Returns the errors of `hash`.
     pub fn digest<E>(&self, file: &dyn ReadAt, hash: impl FnOnce() -> Result<Digest, E>) -> Result<Digest, E> {
         let Some(before) = file.stamp() else { return hash() };
         if let Some((stamp, digest)) = self.known().get(&before.file())
@@ -52,7 +53,7 @@ impl DigestCache {
         Ok(digest)
     }
 
-    /// Each entry is true by itself, so a panic elsewhere spoils nothing.
+    /// Each entry is valid by itself, so a panic elsewhere does no harm.
     fn known(&self) -> MutexGuard<'_, HashMap<(u64, u64), (Stamp, Digest)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,7 +68,7 @@ mod tests {
     use std::path::{Path, PathBuf};
     use tempfile::TempDir;
 
-    /// A file, and the directory that it is in as long as that is held.
+    /// Makes a file, in a directory that exists as long as the first value.
     fn one() -> (TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
@@ -75,7 +76,7 @@ mod tests {
         (dir, path)
     }
 
-    /// Hashes a file if that has to be; returns whether it had to.
+    /// Returns the digest of a file, and true if the file was read for it.
     fn hash(cache: &DigestCache, path: &Path) -> (Digest, bool) {
         let mut read = false;
         let file = File::open(path).unwrap();

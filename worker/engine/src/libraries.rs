@@ -1,16 +1,12 @@
-//! The netCDF and HDF5 libraries as every program here uses them.
+//! The netCDF and HDF5 libraries, as every program here uses them.
 //!
-//! Three of their habits do harm in a production, and are switched off for whatever program contains this crate:
+//! Three of their defaults do harm in a production, and are switched off for every program that contains this crate:
 //!
-//! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems know no locks, where
-//!   opening then fails; and a grid that another process has open for writing would fail the recipes that need it.
-//!   Granules are written under names of their own, and inputs are protected by their digests, so locks protect
-//!   nothing.
-//! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag
-//!   afterwards, so that a program that is started later does not keep a file open.
+//! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems have no locks, so that opening fails there; and a grid that another process has open for writing would fail the recipes that need it. Granules are written under names of their own, and inputs are protected by their digests, so locks protect nothing.
+//! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag afterwards, so that a program that is started later does not keep a file open.
 //! * **Messages on the terminal.** Callers get errors as values; see [`silence_hdf5`].
 //!
-//! `unsafe` is needed for one call of the C library before `main`, and to name descriptors by their numbers.
+//! `unsafe` is needed for one call of the C library before `main`, and to refer to descriptors by their numbers.
 #![allow(unsafe_code)]
 
 use crate::granule::chunks;
@@ -23,11 +19,11 @@ use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 
-/// The encoder: the crate that contains libdeflate, in the version of the workspace's lock file.
+/// Version of the encoder: of the crate that contains libdeflate, as in the workspace's lock file.
 const ENCODER: &str = "1.26.1";
 
-/// Whether netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only:
-/// others arrange a file in another way.
+/// True if netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only,
+/// since others arrange a file differently.
 pub const BUNDLED: bool = cfg!(feature = "static");
 
 unsafe extern "C" {
@@ -35,8 +31,8 @@ unsafe extern "C" {
 }
 
 /// HDF5 reads this variable when it is first used, and the netCDF library, which opens the files, has no other way to
-/// say it. To change the environment is safe only while the process has one thread, which for a library is before
-/// `main`; so it holds for test programs too, whose `main` is not ours.
+/// set it. Changing the environment is safe only while the process has one thread, which for a library is before
+/// `main`. This way it holds for test programs too, whose `main` is not ours.
 extern "C" fn switch_locks_off() {
     // SAFETY: the loader runs this before `main`, when there is one thread; both strings are static and end with NUL.
     unsafe { setenv(c"HDF5_USE_FILE_LOCKING".as_ptr(), c"FALSE".as_ptr(), 1) };
@@ -48,11 +44,11 @@ extern "C" fn switch_locks_off() {
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = switch_locks_off;
 
-/// What decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode, the two
-/// libraries that arrange the file, and the encoder. Two programs that agree in it make the same bytes of the same
-/// recipe, whatever versions they have themselves.
+/// Returns what decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode,
+/// the two libraries that arrange the file, and the encoder. Two programs with the same fingerprint make the same bytes
+/// of the same recipe, whatever their own versions are.
 pub fn fingerprint() -> String {
-    // first of all: only the first call into the library can keep it from tidying up at the end of the process
+    // first of all: only the first call into the library can keep it from cleaning up at the end of the process
     silence_hdf5();
     let [netcdf, hdf5] = chunks::libraries();
     let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
@@ -62,7 +58,7 @@ pub fn fingerprint() -> String {
 /// Opens a NetCDF file for reading.
 ///
 /// # Errors
-/// It is not there, or not such a file.
+/// Returns an error if it does not exist, or is not a NetCDF file.
 pub fn open(path: &Path) -> netcdf::Result<netcdf::File> {
     silence_hdf5();
     let file = netcdf::open(path)?;
@@ -70,10 +66,10 @@ pub fn open(path: &Path) -> netcdf::Result<netcdf::File> {
     Ok(file)
 }
 
-/// Creates a NetCDF-4 file, in the place of one that is there.
+/// Creates a NetCDF-4 file, replacing an existing one.
 ///
 /// # Errors
-/// It cannot be created.
+/// Returns an error if it cannot be created.
 pub fn create(path: &Path) -> netcdf::Result<netcdf::FileMut> {
     silence_hdf5();
     let file = netcdf::create_with(path, netcdf::Options::NETCDF4)?;
@@ -81,14 +77,14 @@ pub fn create(path: &Path) -> netcdf::Result<netcdf::FileMut> {
     Ok(file)
 }
 
-/// Closes the descriptors of a file that a library has just opened in programs that this process starts from now on. A
-/// program that is started between the opening and this call still inherits them: it keeps the file from being freed
-/// while it runs, and does no other harm, since no lock is tied to it.
+/// Keeps programs that this process starts from now on from inheriting the descriptors of a file that a library has
+/// just opened. A program that is started between the opening and this call still inherits them: it keeps the file from
+/// being freed while it runs, and does no other harm, since no lock is tied to it.
 pub(crate) fn keep_from_children(path: &Path) {
     let Ok(wanted) = rustix::fs::stat(path) else { return };
     let directory = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
     let Ok(entries) = fs::read_dir(directory) else { return };
-    // All are listed before any is looked at: looking opens none, but the listing itself has a descriptor.
+    // All are listed before any is inspected: inspecting opens none, but the listing itself has a descriptor.
     let numbers: Vec<RawFd> =
         entries.flatten().filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
@@ -97,7 +93,7 @@ pub(crate) fn keep_from_children(path: &Path) {
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let Ok(found) = rustix::fs::fstat(descriptor) else { continue };
         if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino) {
-            // without it the file is merely inherited
+            // if this fails, the file is merely inherited
             let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
         }
     }
@@ -145,7 +141,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("parent.nc");
         let inherits = || {
-            // what is open in the child, by the names that the system has for it
+            // the files that are open in the child, by the operating system's names
             let list = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
             assert!(list.status.success());
             String::from_utf8_lossy(&list.stdout).contains("parent.nc")

@@ -1,9 +1,9 @@
-//! Files of a resource, kept open from the moment their digests are taken.
+//! Files of a resource that are kept open from the moment when their digests are taken.
 //!
-//! Between the digest and the reading a file could become another, and some are given by their paths to HDF5: a damaged
-//! or hostile HDF5 file is the last thing to be opened unseen. So what is read is the open file itself, under the name
-//! that the system has for it. What remains is writing into the file while it is read: [`VerifiedFiles::are_unchanged`]
-//! finds that afterwards.
+//! Between the digest and the reading, a file could be replaced by another one. Some files are opened by HDF5 through
+//! their paths, and no HDF5 file that is damaged or hostile must be opened unchecked. So the open file itself is read,
+//! under the operating system's name for it. Only writing into the file while it is read remains possible:
+//! [`VerifiedFiles::are_unchanged`] detects that afterwards.
 
 use crate::cancel;
 use edp_files::{Files, PathHandle, Stamp, regular};
@@ -15,11 +15,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Open files with their digests, by path. The default has none: then every path stands for what lies there.
+/// Open files with their digests, by path. The default has none; then every path stands for the file that it leads to.
 #[derive(Debug, Default)]
 pub struct VerifiedFiles(BTreeMap<PathBuf, VerifiedFile>);
 
-/// An open file, and what it was when its digest was taken.
+/// An open file, with its stamp and its digest when the digest was taken.
 #[derive(Debug)]
 struct VerifiedFile {
     handle: PathHandle,
@@ -27,25 +27,26 @@ struct VerifiedFile {
     digest: Digest,
 }
 
-/// Maximum number of files of one directory. Each takes a file descriptor.
+/// Largest number of files of one directory, each of which takes a file descriptor.
 const MOST: usize = 256;
 
-/// A file that cannot be opened or read.
+/// The error of a file that cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot be read: {source}", .path.display())]
 pub struct VerifiedFileError {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
     /// The error of the operating system.
     pub source: io::Error,
 }
 
 impl VerifiedFiles {
-    /// Opens files, and gives them together with their digests. A file of more bytes than `largest` says of it is not
-    /// read: hashing would take as long as its size says, while a sparse file costs an attacker nothing.
+    /// Opens files, and returns them together with their digests. A file with more bytes than `largest` returns for it
+    /// is not read: hashing takes a time that grows with its size, while a sparse file costs an attacker nothing.
     ///
     /// # Errors
-    /// There are too many, one of them is too large or cannot be opened or read, or `cancel` was set.
+    /// Returns an error if there are too many files, if one of them is too large or cannot be opened or read, or if
+    /// `cancel` was set.
     pub fn open(
         paths: Vec<PathBuf>,
         files: &Files,
@@ -75,10 +76,10 @@ impl VerifiedFiles {
         Ok((VerifiedFiles(verified), digests))
     }
 
-    /// A path to the very file that was opened; the path itself if there are no verified files.
+    /// Returns a path to the very file that was opened, or the path itself if there are no verified files.
     ///
     /// # Errors
-    /// This file is not among the verified ones.
+    /// Returns an error if this file is not among the verified ones.
     pub fn path(&self, path: &Path) -> io::Result<PathBuf> {
         match self.0.get(path) {
             Some(one) => Ok(one.handle.path()),
@@ -87,10 +88,10 @@ impl VerifiedFiles {
         }
     }
 
-    /// The bytes of a file: all of them, or one more than `limit`, so that the caller can refuse a larger file.
+    /// Reads the bytes of a file: all of them, or one more than `limit`, so that the caller can refuse a larger file.
     ///
     /// # Errors
-    /// It cannot be read, or is not among the verified files.
+    /// Returns an error if it cannot be read, or is not among the verified files.
     pub fn read(&self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
@@ -100,23 +101,23 @@ impl VerifiedFiles {
     /// Opens the verified file once more, from its beginning.
     ///
     /// # Errors
-    /// It cannot be opened, or is not among the verified files.
+    /// Returns an error if it cannot be opened, or is not among the verified files.
     pub fn reader(&self, path: &Path) -> io::Result<File> {
         regular::open(&self.path(path)?)
     }
 
-    /// Whether a file is among the verified ones; without verified files, whether it exists.
+    /// Returns true if a file is among the verified ones; without verified files, if it exists.
     ///
     /// # Errors
-    /// The file system does not tell.
+    /// Returns an error if the file system gives one.
     pub fn has(&self, path: &Path) -> io::Result<bool> {
         if self.0.is_empty() { path.try_exists() } else { Ok(self.0.contains_key(path)) }
     }
 
-    /// Names of the verified files of a directory, sorted; without verified files, of all its entries.
+    /// Returns the sorted names of the verified files of a directory; without verified files, those of all its entries.
     ///
     /// # Errors
-    /// The directory cannot be listed.
+    /// Returns an error if the directory cannot be listed.
     pub fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
         if self.0.is_empty() {
             return Files::default().names(directory);
@@ -125,11 +126,11 @@ impl VerifiedFiles {
         Ok(inside.filter_map(|path| path.file_name().map(OsString::from)).collect())
     }
 
-    /// Looks whether all files are as they were when they were opened, and still under their names: then what was read
-    /// from them is what their digests are of.
+    /// Checks that all files are as they were when they were opened, and still have their names: then the digests are
+    /// those of what was read.
     ///
     /// # Errors
-    /// One is not.
+    /// Returns an error for a file that has changed.
     pub fn are_unchanged(&self) -> Result<(), VerifiedFileError> {
         for (path, VerifiedFile { handle, stamp, .. }) in &self.0 {
             let fail = |source| VerifiedFileError { path: path.clone(), source };
@@ -142,11 +143,11 @@ impl VerifiedFiles {
         Ok(())
     }
 
-    /// Reads all verified files once more, from their beginning to their end: then what a library could not read of
-    /// them was there to be read, and had the digest that was taken.
+    /// Reads all verified files once more, from their beginning to their end. If that succeeds, what a library could
+    /// not read of them was readable, and had the digest that was taken.
     ///
     /// # Errors
-    /// One cannot be read or has another digest, or `cancel` was set.
+    /// Returns an error if a file cannot be read or has another digest, or if `cancel` was set.
     pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), VerifiedFileError> {
         for (path, VerifiedFile { handle, digest, .. }) in &self.0 {
             let read = regular::open(&handle.path()).and_then(|file| cancel::digest(file, cancel));
@@ -160,7 +161,7 @@ impl VerifiedFiles {
 /// Refuses a file that is larger than such a file may be, before it is read.
 ///
 /// # Errors
-/// It is.
+/// Returns an error if it is larger.
 pub(crate) fn check_size(found: &fs::Metadata, largest: u64) -> io::Result<()> {
     match found.len() {
         size if size > largest => {
@@ -170,7 +171,7 @@ pub(crate) fn check_size(found: &fs::Metadata, largest: u64) -> io::Result<()> {
     }
 }
 
-/// What is wrong with the file, not with its reading: it stays so.
+/// Returns an error about the file itself, not about reading it: it remains the same.
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
@@ -186,7 +187,7 @@ mod tests {
 
     static NO: AtomicBool = AtomicBool::new(false);
 
-    /// So many bytes may a file have here.
+    /// Returns the number of bytes that a file may have here.
     fn few(_: &Path) -> u64 {
         1000
     }
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(digests[&a], Digest::of(b"right"));
         verified.are_unchanged().unwrap();
         fs::rename(&b, &a).unwrap();
-        // another file has its name; under the name of the held one there is still the one whose digest was taken
+        // another file has its name; the path of the open one still leads to the file whose digest was taken
         assert_eq!(
             fs::read_to_string(verified.path(&a).unwrap()).unwrap(),
             if cfg!(target_os = "linux") { "right" } else { "wrong" }
@@ -228,7 +229,7 @@ mod tests {
     fn what_is_too_large_or_too_much_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sparse");
-        // Hashing it would take hours; it has no bytes at all.
+        // Hashing it would take hours, though it has no blocks on the disk.
         File::create(&path).unwrap().set_len(1 << 42).unwrap();
         let open = |paths: Vec<PathBuf>| VerifiedFiles::open(paths, &Files::default(), few, &NO).unwrap_err();
         let error = open(vec![path.clone()]);

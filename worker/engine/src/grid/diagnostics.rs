@@ -1,4 +1,5 @@
-//! `available_diagnostics.log`: the model's own list of what it can write, and where on the grid it lies.
+//! `available_diagnostics.log`: the model's own list of the diagnostics that it can write, with their points on the
+//! grid.
 
 use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
@@ -10,7 +11,7 @@ use std::path::Path;
 /// Name of the list in a grid directory.
 pub const DIAGNOSTICS_FILE: &str = "available_diagnostics.log";
 
-/// Largest list that is read, in bytes; real ones have some ten thousand.
+/// Largest size of a list in bytes. Real ones have some ten thousand.
 pub(super) const MAX_LIST: usize = 4 << 20;
 
 /// Number of columns: number, name, levels, mate, code, units, title.
@@ -24,30 +25,30 @@ pub enum DiagnosticsError {
     TooLarge {
         /// Name of the file.
         file: String,
-        /// The limit in bytes.
+        /// Largest permitted size in bytes.
         limit: usize,
     },
-    /// A row with a number has too few columns.
+    /// A row that begins with a number has too few columns.
     #[error("{file}, line {line}: {found} columns, expected {COLUMNS}, separated by '|'")]
     Columns {
         /// Name of the file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// Columns there are.
+        /// Number of columns in that line.
         found: usize,
     },
-    /// The list gives one variable two places.
+    /// The list gives two different points for one variable.
     #[error("{file}, line {line}: '{variable}' stands here a second time, with another place on the grid")]
     Contradiction {
         /// Name of the file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
         /// Name of the variable.
         variable: String,
     },
-    /// There is not one row.
+    /// The list has no rows.
     #[error("{file}: holds no diagnostics: is this {DIAGNOSTICS_FILE}?")]
     Empty {
         /// Name of the file.
@@ -55,18 +56,18 @@ pub enum DiagnosticsError {
     },
 }
 
-/// What the list says of each variable of the model.
+/// The list of diagnostics, by the names of the model's variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
     rows: HashMap<String, DiagnosticRow>,
-    /// Names by the numbers of the list.
+    /// Names of variables by their numbers in the list.
     names: HashMap<u32, String>,
 }
 
-/// What the list says of one variable.
+/// The row of one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct DiagnosticRow {
-    /// `None` if the code is not understood.
+    /// Points on the grid; `None` if the code is not understood.
     placement: Option<Placement>,
     /// Number of the other component of a vector, or of a counter.
     mate: Option<u32>,
@@ -75,24 +76,25 @@ struct DiagnosticRow {
 }
 
 impl Diagnostics {
-    /// Reads the list in a grid directory, the one that is held if files are; `None` if there is none.
+    /// Reads the list in a grid directory, from the verified files if there are any. Returns `None` if there is no
+    /// list.
     ///
     /// # Errors
-    /// It is there but cannot be read or understood.
+    /// Returns an error if it exists but cannot be read or parsed.
     pub fn load(directory: &Path, verified: &VerifiedFiles) -> Result<Option<Diagnostics>, GridError> {
         let path = directory.join(DIAGNOSTICS_FILE);
         let fail = |source| GridError::Read { path: path.clone(), source };
         if !verified.has(&path).map_err(fail)? {
             return Ok(None);
         }
-        let text = verified.read(&path, MAX_LIST).map_err(fail)?; // what is larger, the parser refuses
+        let text = verified.read(&path, MAX_LIST).map_err(fail)?; // the parser refuses what is larger
         Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
     }
 
-    /// Reads the text of the list; `name` appears in errors.
+    /// Parses the text of the list; `name` appears in errors.
     ///
     /// # Errors
-    /// A row has too few columns or contradicts another one, or there is no row.
+    /// Returns an error if a row has too few columns or contradicts another one, or if there are no rows.
     pub fn parse(name: &str, text: &[u8]) -> Result<Diagnostics, DiagnosticsError> {
         let file = || name.to_owned();
         if text.len() > MAX_LIST {
@@ -101,7 +103,7 @@ impl Diagnostics {
         let mut rows: HashMap<String, DiagnosticRow> = HashMap::new();
         let mut names: HashMap<u32, String> = HashMap::new();
         for (line, row) in (1..).zip(text.split(|&c| c == b'\n')) {
-            // a title may hold anything, also '|' and letters of any encoding
+            // a title may contain anything, including '|' and letters of any encoding
             let columns: Vec<&[u8]> = row.splitn(COLUMNS, |&c| c == b'|').collect();
             let number = columns[0].trim_ascii();
             if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
@@ -131,13 +133,14 @@ impl Diagnostics {
         Ok(Diagnostics { rows, names })
     }
 
-    /// Place of a variable; `None` if it is not in the list or its code says nothing.
+    /// Returns the points of a variable on the grid; `None` if it is not in the list or its code says nothing.
     pub fn placement(&self, variable: &str) -> Option<Placement> {
         self.rows.get(variable)?.placement
     }
 
-    /// The attributes that EDP's reader gives a variable, and that EDP of 2026 keeps: `long_name`, `units` and, where there
-    /// is one, `mate`, the name of the other component of the vector. None if the variable is not in the list.
+    /// Returns the attributes that EDP's reader gives to a variable, and that EDP of 2026 keeps: `long_name`, `units`
+    /// and, if there is one, `mate`, the name of the other component of the vector. It is empty if the variable is not
+    /// in the list.
     pub fn attributes(&self, variable: &str) -> Attributes {
         let Some(row) = self.rows.get(variable) else { return Vec::new() };
         let mate = row.mate.and_then(|number| self.names.get(&number));
@@ -146,7 +149,7 @@ impl Diagnostics {
     }
 }
 
-/// The code has 10 characters, counted from 0: 1 is the horizontal point, 8 the vertical one, 9 the kind of levels.
+/// Parses a code of 10 characters, counted from 0: 1 is the horizontal point, 8 the vertical one, 9 the kind of levels.
 fn placement(levels: &[u8], code: &[u8]) -> Option<Placement> {
     let horizontal = match code.get(1)? {
         b'M' => HorizontalPoint::C,
@@ -156,7 +159,7 @@ fn placement(levels: &[u8], code: &[u8]) -> Option<Placement> {
         _ => return None,
     };
     let vertical = match code.get(9)? {
-        // Fortran fills the column with '*' where the number does not fit: those are not one level
+        // Fortran fills the column with '*' if the number does not fit: these are several levels
         b'1' if levels.trim_ascii() == b"1" => None,
         b'R' | b'L' => match code.get(8)? {
             b'M' => Some(VerticalPoint::Center),

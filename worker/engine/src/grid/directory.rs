@@ -1,4 +1,4 @@
-//! Which files of a grid directory production reads.
+//! The files of a grid directory that production reads.
 
 use super::diagnostics::{DIAGNOSTICS_FILE, MAX_LIST};
 use super::error::GridError;
@@ -11,16 +11,18 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Grid files in MDS format that take precedence over the geometry file.
+/// Names of the grid files in MDS format, which take precedence over the geometry file.
 pub(super) const MDS_GRID: [&str; 6] = ["XC", "YC", "XG", "YG", "RC", "RF"];
 
-/// Largest geometry file. All fractions and masks of LLC1080 with 90 levels, not compressed, have 20 GiB.
+/// Largest size of a geometry file in bytes. All fractions and masks of LLC1080 with 90 levels, uncompressed, have 20
+/// GiB.
 const MAX_GEOMETRY: u64 = 32 << 30;
 
-/// Bytes that are hashed in a moment.
+/// Number of bytes that are hashed in a moment.
 const LITTLE: u64 = 64 << 20;
 
-/// The most bytes that a file of a grid directory may have, by its name: nothing larger can be part of a grid.
+/// Returns the largest size in bytes that a file of a grid directory may have, by its name. Nothing larger can be part
+/// of a grid.
 pub fn largest(path: &Path) -> u64 {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
@@ -32,8 +34,8 @@ pub fn largest(path: &Path) -> u64 {
     }
 }
 
-/// Refuses a data file that is much larger than its header says, before it is hashed. Whatever else is wrong with the two
-/// is found when they are read.
+/// Refuses a data file that is much larger than its header says, before it is hashed. All other problems of the two
+/// files show when they are read.
 fn check_pair(stem: &Path, files: &Files) -> Result<(), GridError> {
     let [meta, data] = MdsFile::pair(stem);
     let mut text = Vec::new();
@@ -48,12 +50,12 @@ fn check_pair(stem: &Path, files: &Files) -> Result<(), GridError> {
     }
 }
 
-/// The files of a grid directory that decide what granules hold, sorted: native geometry, latlon geometry, list of
-/// diagnostics and MDS grid files. All but the native geometry are left out where they are absent.
+/// Returns the files of a grid directory that decide the content of granules, sorted: native geometry, latlon geometry,
+/// list of diagnostics and MDS grid files. Absent files are omitted, except the native geometry.
 ///
 /// # Errors
-/// The directory cannot be read; the native geometry is missing; a geometry is there several times; a data file is much
-/// larger than its header says.
+/// Returns an error if the directory cannot be read, if the native geometry is missing, if there are several files for
+/// one geometry, or if a data file is much larger than its header says.
 pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, GridError> {
     let names = files.names(directory).map_err(|source| GridError::Read { path: directory.to_owned(), source })?;
     let mut found = vec![find(directory, &names, "native")?.ok_or_else(|| none(directory, "native", "*native*.nc"))?];
@@ -74,12 +76,12 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, GridError>
     Ok(found)
 }
 
-/// The native geometry.
+/// Returns the path of the native geometry.
 pub(super) fn native(directory: &Path, verified: &VerifiedFiles) -> Result<PathBuf, GridError> {
     one(directory, verified, "native", "*native*.nc")
 }
 
-/// The latlon geometry.
+/// Returns the path of the latlon geometry.
 pub(super) fn latlon(directory: &Path, verified: &VerifiedFiles) -> Result<PathBuf, GridError> {
     one(directory, verified, "latlon", "*latlon*.nc")
 }
@@ -98,9 +100,9 @@ fn none(directory: &Path, what: &'static str, pattern: &'static str) -> GridErro
     GridError::NoGeometry { directory: directory.to_owned(), what, pattern }
 }
 
-/// The one name `*<word>*.nc` among those of a directory, if any, as a path.
+/// Returns the path of the only file `*<word>*.nc` among the names of a directory, if there is one.
 fn find(directory: &Path, names: &[OsString], word: &'static str) -> Result<Option<PathBuf>, GridError> {
-    // hidden files are what other programs keep beside the real ones
+    // hidden files belong to other programs
     let geometry =
         |name: &&str| !name.starts_with('.') && name.strip_suffix(".nc").is_some_and(|stem| stem.contains(word));
     let found: Vec<&str> = names.iter().filter_map(|name| name.to_str()).filter(geometry).collect();

@@ -1,23 +1,23 @@
 //! Positions of the U and V points.
 
-/// Longitude and latitude of the U and V points in degrees, each in tile order.
+/// Longitudes and latitudes of the U and V points in degrees, each in tile order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EdgePoints {
-    /// Longitude of U points (tile, j, i_g).
+    /// Longitudes of the U points (tile, j, i_g).
     pub xu: Vec<f32>,
-    /// Latitude of U points (tile, j, i_g).
+    /// Latitudes of the U points (tile, j, i_g).
     pub yu: Vec<f32>,
-    /// Longitude of V points (tile, j_g, i).
+    /// Longitudes of the V points (tile, j_g, i).
     pub xv: Vec<f32>,
-    /// Latitude of V points (tile, j_g, i).
+    /// Latitudes of the V points (tile, j_g, i).
     pub yv: Vec<f32>,
 }
 
 impl EdgePoints {
-    /// The middle, on the sphere, of the cell edges.
+    /// Returns the midpoints of the cell edges on the sphere.
     ///
-    /// Takes longitude and latitude of the corners of all cells (tile, j, i, corner). The corners are those at
-    /// (j, i), (j, i+1), (j+1, i+1), (j+1, i): the first and last bound the U edge, the first two the V edge.
+    /// `longitudes` and `latitudes` are those of the corners of all cells (tile, j, i, corner). The corners are at (j,
+    /// i), (j, i+1), (j+1, i+1), (j+1, i): the first and the last one bound the U edge, the first two the V edge.
     pub fn from_corners(longitudes: &[f32], latitudes: &[f32]) -> EdgePoints {
         let cells = longitudes.len().min(latitudes.len()) / 4;
         let empty = || Vec::with_capacity(cells);
@@ -41,9 +41,9 @@ fn unit_vector(lon: f32, lat: f32) -> [f64; 3] {
     [libm::cos(lat) * libm::cos(lon), libm::cos(lat) * libm::sin(lon), libm::sin(lat)]
 }
 
-/// Longitude (-180 to 180) and latitude of the middle of a great circle arc.
+/// Returns longitude (-180 to 180) and latitude of the midpoint of a great-circle arc.
 ///
-/// The length of the sum of the two vectors drops out of both angles.
+/// The length of the sum of the two vectors cancels in both angles.
 #[allow(clippy::cast_possible_truncation)]
 fn middle(a: [f64; 3], b: [f64; 3]) -> (f32, f32) {
     let [x, y, z] = [a[0] + b[0], a[1] + b[1], a[2] + b[2]];
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn middles_of_a_regular_cell() {
-        // a cell on the equator: its U edge lies on a meridian, its V edge on the equator
+        // a cell on the equator: its U edge is on a meridian, its V edge on the equator
         let points = EdgePoints::from_corners(&[10.0, 12.0, 12.0, 10.0], &[0.0, 0.0, 3.0, 3.0]);
         assert_eq!((points.xu[0], points.yu[0]), (10.0, 1.5));
         assert_eq!((points.xv[0], points.yv[0]), (11.0, 0.0));

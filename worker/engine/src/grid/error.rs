@@ -1,4 +1,4 @@
-//! What can be wrong with a grid directory.
+//! Errors of a grid directory.
 
 use super::diagnostics::DiagnosticsError;
 use crate::mds::MdsError;
@@ -12,30 +12,30 @@ pub enum GridError {
     /// The directory or a file in it cannot be read.
     #[error("{}: cannot be read", .path.display())]
     Read {
-        /// Directory or file.
+        /// Path of the directory or file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A geometry file is not there.
+    /// A geometry file does not exist.
     #[error(
         "{}: no {what} geometry: a file {pattern} is expected in the grid directory \
          (unpack it first if there is only a tarball)", .directory.display()
     )]
     NoGeometry {
-        /// Grid directory.
+        /// Path of the grid directory.
         directory: PathBuf,
-        /// `native` or `latlon`.
+        /// Kind of the geometry: `native` or `latlon`.
         what: &'static str,
-        /// Pattern of its name.
+        /// Pattern of the file's name.
         pattern: &'static str,
     },
-    /// More than one file could be meant.
+    /// Several files may be the geometry.
     #[error("{}: several {what} geometries: {}: keep one of them", .directory.display(), .names.join(", "))]
     SeveralGeometries {
-        /// Grid directory.
+        /// Path of the grid directory.
         directory: PathBuf,
-        /// `native` or `latlon`.
+        /// Kind of the geometry: `native` or `latlon`.
         what: &'static str,
         /// Names of the files.
         names: Vec<String>,
@@ -43,11 +43,11 @@ pub enum GridError {
     /// A mask is too large for this machine.
     #[error("{}: the mask '{variable}' needs {bytes} bytes of memory, more than there are", .file.display())]
     Memory {
-        /// The file.
+        /// Path of the geometry file.
         file: PathBuf,
-        /// The mask.
+        /// Name of the mask.
         variable: String,
-        /// Bytes needed.
+        /// Number of bytes that it needs.
         bytes: usize,
     },
     /// The grid takes more memory than it may.
@@ -56,57 +56,57 @@ pub enum GridError {
          (twice run.memory): raise run.memory if the file is what it should be", .file.display()
     )]
     TooLarge {
-        /// The native geometry.
+        /// Path of the native geometry file.
         file: PathBuf,
-        /// Cells along the side of a tile.
+        /// Number of cells along the side of a tile.
         n: usize,
         /// Number of levels.
         levels: usize,
-        /// Bytes that it would take.
+        /// Number of bytes that it would take.
         bytes: u64,
-        /// Bytes that it may take.
+        /// Number of bytes that it may take.
         limit: u64,
     },
-    /// A file or variable is damaged, or not NetCDF.
+    /// A file or variable is damaged, or is not NetCDF.
     #[error("{}: {what} cannot be read: {why}", .file.display())]
     Netcdf {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// The variable, or `the file`.
+        /// Name of the variable, or `the file`.
         what: String,
-        /// What the libraries say, or how the process ended that read it.
+        /// The error of the libraries, or the way in which the helper process ended.
         why: String,
     },
     /// A variable that is needed is not in the file.
     #[error("{}: the variable '{variable}' is missing", .file.display())]
     NoVariable {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// The variable.
+        /// Name of the variable.
         variable: String,
     },
-    /// An array does not have the shape that the rest of the grid asks for.
+    /// An array does not have the shape that the rest of the grid requires.
     #[error("{}: {variable} has the shape {found:?}, expected {expected}", .file.display())]
     Shape {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// The variable.
+        /// Name of the variable.
         variable: String,
-        /// The right shape.
+        /// The required shape.
         expected: String,
-        /// The shape it has, slowest dimension first.
+        /// The shape of the variable, the slowest dimension first.
         found: Vec<usize>,
     },
-    /// A size that no real grid has.
+    /// A size is larger than that of any real grid.
     #[error("{}: {what} = {value} is out of range (1 to {limit})", .file.display())]
     Size {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// What is too large.
+        /// Name of the size.
         what: &'static str,
-        /// Its value.
+        /// Value in the file.
         value: usize,
-        /// Largest value accepted.
+        /// Largest accepted value.
         limit: usize,
     },
     /// An MDS file of the grid cannot be used.

@@ -1,7 +1,7 @@
-//! A geometry file in NetCDF, read with its shapes checked.
+//! A geometry file in NetCDF, which is read with checks of its shapes.
 //!
-//! The file may be damaged: it is read by the [`reader`](crate::reader), and what comes from there is bounded by the
-//! shapes that are expected.
+//! The file may be damaged. It is read by the [`reader`](crate::reader), and what comes from there is limited by the
+//! expected shapes.
 
 use super::error::GridError;
 use super::mask::Mask;
@@ -11,7 +11,7 @@ use crate::verified_files::VerifiedFiles;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
-/// Above this, a value of an open fraction or mask is a fill value (9.97e36), which means land.
+/// An open fraction or mask above this value is a fill value (9.97e36), which means land.
 const FILL: f32 = 1e30;
 
 pub(super) struct Geometry {
@@ -21,10 +21,10 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    /// Opens a file, and if it is held the very one that is.
+    /// Opens a file; if it is among the verified files, the very one that was verified.
     pub(super) fn open(path: &Path, verified: &VerifiedFiles) -> Result<Geometry, GridError> {
         let place = verified.path(path).map_err(|source| GridError::Read { path: path.to_owned(), source })?;
-        // Its path is what people know it by, not that of the descriptor.
+        // Errors have the path that users know, not that of the descriptor.
         let begin = || ReaderSession::with(reader::open(&place)?, path);
         let read = |mut session: ReaderSession| session.variables().map(|variables| (session, variables));
         let (session, variables) = begin().and_then(read).map_err(|source| error(path, "the file".into(), source))?;
@@ -35,12 +35,12 @@ impl Geometry {
         self.variable(name).is_ok()
     }
 
-    /// Shape of a variable, slowest dimension first.
+    /// Returns the shape of a variable, the slowest dimension first.
     pub(super) fn shape(&self, name: &str) -> Result<Vec<usize>, GridError> {
         Ok(self.variable(name)?.shape())
     }
 
-    /// A whole variable, which must have exactly this shape.
+    /// Reads a whole variable, which must have exactly this shape.
     pub(super) fn values(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, GridError> {
         let variable = self.variable(name)?;
         if variable.shape() != shape {
@@ -50,8 +50,8 @@ impl Geometry {
         self.session.borrow_mut().values(variable, &start, shape).map_err(|source| self.error(name, source))
     }
 
-    /// Where a variable is above zero. It must have the shape (levels, tile, j, i) or, if that is allowed,
-    /// (tile, j, i). Only a few levels are in memory as numbers at any time.
+    /// Returns the mask of the cells where a variable is above zero. The variable must have the shape (levels, tile, j,
+    /// i) or, if `flat` is true, (tile, j, i). Only a few levels are in memory as numbers at any time.
     pub(super) fn mask(&self, name: &str, n: usize, levels: usize, flat: bool) -> Result<Mask, GridError> {
         let plane = TILES * n * n;
         let variable = self.variable(name)?;
@@ -110,5 +110,5 @@ fn error(path: &Path, what: String, error: ReadError) -> GridError {
 }
 
 fn is_wet(value: f32) -> bool {
-    value > 0.0 && value < FILL // not so for NaN
+    value > 0.0 && value < FILL // false for NaN
 }

@@ -1,4 +1,4 @@
-//! The regular grid that native fields are brought to.
+//! The regular grid to which native fields are mapped.
 
 use super::error::GridError;
 use super::geometry::Geometry;
@@ -6,7 +6,7 @@ use super::{MAX_LEVELS, directory};
 use crate::verified_files::VerifiedFiles;
 use std::path::Path;
 
-/// Most rows or columns that are accepted.
+/// Largest number of rows or columns that is accepted.
 const MAX_CELLS: usize = 100_000;
 
 /// Cell centres of the latlon grid.
@@ -16,23 +16,24 @@ pub struct Latlon {
     pub latitude: Vec<f32>,
     /// Longitudes in degrees, -180 to 180.
     pub longitude: Vec<f32>,
-    /// Heights of the layers' middles in metres, negative below the surface.
+    /// Heights of the level centres in metres, negative below the surface.
     pub z: Vec<f32>,
 }
 
 impl Latlon {
-    /// Reads the one file `*latlon*.nc` of a grid directory.
+    /// Reads the only file `*latlon*.nc` of a grid directory.
     ///
     /// # Errors
-    /// There is none, or more than one; one of `latitude`, `longitude`, `Z` is missing or has more than one dimension.
+    /// Returns an error if there is none, or more than one, or if one of `latitude`, `longitude`, `Z` is missing or has
+    /// more than one dimension.
     pub fn load(directory: &Path) -> Result<Latlon, GridError> {
         Latlon::load_verified(directory, &VerifiedFiles::default())
     }
 
-    /// The same, of files that are held.
+    /// Reads the latlon grid from verified files.
     ///
     /// # Errors
-    /// Those of [`Latlon::load`].
+    /// Returns the errors of [`Latlon::load`].
     pub fn load_verified(directory: &Path, verified: &VerifiedFiles) -> Result<Latlon, GridError> {
         let geometry = Geometry::open(&directory::latlon(directory, verified)?, verified)?;
         let axis = |name: &'static str, limit: usize| match geometry.shape(name)?[..] {

@@ -1,16 +1,16 @@
-//! Which cells are wet.
+//! Masks of wet cells.
 
 /// A mask over the 13 tiles, on one or several levels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mask {
     plane: usize,
     wet: Vec<bool>,
-    /// Dry cells of each level: every plane that is masked is checked for them.
+    /// Number of dry cells on each level, which every plane that is masked is checked for.
     dry: Vec<usize>,
 }
 
 impl Mask {
-    /// Takes values in the order (level, tile, j, i), `plane` of them on each level.
+    /// Makes a mask of values in the order (level, tile, j, i), with `plane` values on each level.
     pub(super) fn new(plane: usize, wet: Vec<bool>) -> Mask {
         debug_assert!(plane > 0 && wet.len().is_multiple_of(plane));
         let dry = wet.chunks(plane).map(|level| level.iter().filter(|wet| !**wet).count()).collect();
@@ -27,12 +27,12 @@ impl Mask {
         self.plane
     }
 
-    /// Bytes of memory that it takes.
+    /// Number of bytes of memory that the mask takes.
     pub(crate) fn bytes(&self) -> usize {
         self.wet.len() + size_of_val(&self.dry[..])
     }
 
-    /// One level in the order (tile, j, i): `true` where wet. Level 0 is the uppermost.
+    /// Returns one level in the order (tile, j, i): `true` for wet cells. Level 0 is the uppermost one.
     ///
     /// # Panics
     /// When there is no such level.
@@ -40,7 +40,7 @@ impl Mask {
         &self.wet[k * self.plane..][..self.plane]
     }
 
-    /// Number of wet cells on one level.
+    /// Returns the number of wet cells on one level.
     ///
     /// # Panics
     /// When there is no such level.
@@ -48,7 +48,7 @@ impl Mask {
         self.plane - self.dry(k)
     }
 
-    /// Number of dry cells on one level.
+    /// Returns the number of dry cells on one level.
     ///
     /// # Panics
     /// When there is no such level.

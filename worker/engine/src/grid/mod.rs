@@ -1,6 +1,7 @@
-//! The model grid: native and latlon geometry, masks, the diagnostics list.
+//! The model's grid: native and latlon geometry, masks, and the list of diagnostics.
 //!
-//! Horizontal arrays are in tile order (tile, j, i), the last fastest, with 13 tiles of N by N cells.
+//! Horizontal arrays are in tile order (tile, j, i), of which the last dimension varies fastest, with 13 tiles of N by
+//! N cells.
 
 mod diagnostics;
 mod directory;
@@ -22,8 +23,8 @@ pub use mask::Mask;
 pub use native::Native;
 pub use point::{HorizontalPoint, Placement, VerticalPoint};
 
-/// Most cells along the side of a tile that are accepted; LLC4320 is the largest grid in use.
+/// Largest number of cells along the side of a tile that is accepted. LLC4320 is the largest grid in use.
 pub const MAX_N: usize = 8640;
 
-/// Most levels that are accepted.
+/// Largest number of levels that is accepted.
 pub const MAX_LEVELS: usize = 1000;

@@ -14,64 +14,66 @@ use std::sync::Arc;
 
 /// A lat-lon-cap grid of 13 tiles with `n` by `n` cells each.
 ///
-/// Horizontal arrays are in the order (tile, j, i), the last fastest; degrees and metres.
+/// Horizontal arrays are in the order (tile, j, i), of which the last dimension varies fastest. Units are degrees and
+/// metres.
 #[derive(Debug, Clone)]
 pub struct Native {
     geometry: PathBuf,
     verified: Arc<VerifiedFiles>,
-    /// Cells along the side of a tile, N.
+    /// Number of cells along the side of a tile, N.
     pub n: usize,
-    /// Number of layers, nz.
+    /// Number of levels, nz.
     pub levels: usize,
-    /// Longitude of cell centres (tile, j, i).
+    /// Longitudes of the cell centres (tile, j, i).
     pub xc: Vec<f32>,
-    /// Latitude of cell centres (tile, j, i).
+    /// Latitudes of the cell centres (tile, j, i).
     pub yc: Vec<f32>,
-    /// Longitude of the corners at low i and j (tile, j_g, i_g).
+    /// Longitudes of the corners at low i and j (tile, j_g, i_g).
     pub xg: Vec<f32>,
-    /// Latitude of the corners at low i and j (tile, j_g, i_g).
+    /// Latitudes of the corners at low i and j (tile, j_g, i_g).
     pub yg: Vec<f32>,
-    /// Height of the middles of the layers (k), negative below the surface.
+    /// Heights of the level centres (k), negative below the surface.
     pub rc: Vec<f32>,
-    /// Height of the faces between the layers (k_p1 = nz + 1), from the surface down.
+    /// Heights of the faces between the levels (k_p1 = nz + 1), from the surface down.
     pub rf: Vec<f32>,
-    /// Longitude of the four corners of each cell (tile, j, i, nb): at (j, i), (j, i+1), (j+1, i+1), (j+1, i).
+    /// Longitudes of the four corners of each cell (tile, j, i, nb): at (j, i), (j, i+1), (j+1, i+1), (j+1, i).
     pub xc_bounds: Vec<f32>,
-    /// Latitude of the four corners of each cell (tile, j, i, nb).
+    /// Latitudes of the four corners of each cell (tile, j, i, nb).
     pub yc_bounds: Vec<f32>,
-    /// Upper and lower face of each layer (k, nv = 2).
+    /// Heights of the upper and lower face of each level (k, nv = 2).
     pub z_bounds: Vec<f32>,
     /// Cosine of the angle between the tile's i axis and east (tile, j, i).
     pub cs: Vec<f32>,
     /// Sine of the same angle (tile, j, i).
     pub sn: Vec<f32>,
-    /// Cells with an open fraction hFacC > 0 (k, tile, j, i): the rows of mapping factors.
+    /// Cells with an open fraction hFacC > 0 (k, tile, j, i), which are the rows of the mapping factors.
     pub wet: Mask,
-    /// Mask of C points (k, tile, j, i).
+    /// Mask of the C points (k, tile, j, i).
     pub mask_c: Mask,
-    /// Mask of U points (k, tile, j, i_g).
+    /// Mask of the U points (k, tile, j, i_g).
     pub mask_w: Mask,
-    /// Mask of V points (k, tile, j_g, i).
+    /// Mask of the V points (k, tile, j_g, i).
     pub mask_s: Mask,
-    /// Longitudes and latitudes of the U points and of the V points, where the geometry has both of `XU` and `YU`, of `XV`
-    /// and `YV`; see [`Native::edge_points`].
+    /// Longitudes and latitudes of the U points and of the V points, if the geometry has both `XU` and `YU`, or both
+    /// `XV` and `YV`; see [`Native::edge_points`].
     pub edges: [Option<[Vec<f32>; 2]>; 2],
 }
 
 impl Native {
-    /// Reads the grid from the one file `*native*.nc` of a grid directory and the MDS files XC, YC, XG, YG, RC, RF
-    /// beside it. An absent MDS file is replaced by the geometry's own variable, an absent mask by hFac > 0.
+    /// Reads the grid from the only file `*native*.nc` of a grid directory and from the MDS files XC, YC, XG, YG, RC,
+    /// RF beside it. An absent MDS file is replaced by the geometry's own variable, an absent mask by hFac > 0.
     ///
     /// # Errors
-    /// A file or variable is missing or unreadable, or its shape does not fit the shape of `hFacC`.
+    /// Returns an error if a file or variable is missing or cannot be read, or if its shape does not match that of
+    /// `hFacC`.
     pub fn load(directory: &Path) -> Result<Native, GridError> {
         Native::load_verified(directory, Arc::default(), u64::MAX)
     }
 
-    /// The same, of files that are held, unless the grid would take more than `limit` bytes of memory.
+    /// Reads the grid from verified files, unless it would take more than `limit` bytes of memory.
     ///
     /// # Errors
-    /// Those of [`Native::load`], and [`GridError::TooLarge`].
+    /// Returns the errors of [`Native::load`], and [`GridError::TooLarge`].
     pub fn load_verified(directory: &Path, verified: Arc<VerifiedFiles>, limit: u64) -> Result<Native, GridError> {
         let path = directory::native(directory, &verified)?;
         let geometry = Geometry::open(&path, &verified)?;
@@ -85,7 +87,8 @@ impl Native {
         geometry.check_size("the side of a tile, N", n, MAX_N)?;
         geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
 
-        // What a few bytes of a damaged file claim must not cost gigabytes before the rest is found missing.
+        // A damaged file of a few bytes may claim a large shape; the other variables are checked before gigabytes are
+        // allocated.
         for name in ["hFacC", "XC_bnds", "YC_bnds", "Z_bnds", "CS", "SN"] {
             geometry.shape(name)?;
         }
@@ -129,7 +132,7 @@ impl Native {
         })
     }
 
-    /// Bytes of memory that it takes.
+    /// Number of bytes of memory that the grid takes.
     pub(crate) fn bytes(&self) -> usize {
         let own = [&self.xc, &self.yc, &self.xg, &self.yg, &self.xc_bounds, &self.yc_bounds, &self.cs, &self.sn];
         let edges = self.edges.iter().flatten().flatten();
@@ -143,17 +146,18 @@ impl Native {
         TILES * self.n * self.n
     }
 
-    /// Height of the faces at high k of the layers (k_u), `Zu`.
+    /// Heights of the faces at high k of the levels (k_u), `Zu`.
     pub fn zu(&self) -> &[f32] {
         &self.rf[1..]
     }
 
-    /// Height of the faces at low k of the layers (k_l), `Zl`.
+    /// Heights of the faces at low k of the levels (k_l), `Zl`.
     pub fn zl(&self) -> &[f32] {
         &self.rf[..self.levels]
     }
 
-    /// Longitude and latitude of the U and V points: the geometry's own, else the middles of the cell edges.
+    /// Returns longitudes and latitudes of the U and V points: those of the geometry, else the midpoints of the cell
+    /// edges.
     pub fn edge_points(&self) -> EdgePoints {
         let computed = || EdgePoints::from_corners(&self.xc_bounds, &self.yc_bounds);
         match self.edges.clone() {
@@ -164,17 +168,17 @@ impl Native {
         }
     }
 
-    /// Reads another mask of the native geometry by name, of the shape (k, tile, y, x) or (tile, y, x): wet where
-    /// the variable is above zero.
+    /// Reads another mask of the native geometry by name, with the shape (k, tile, y, x) or (tile, y, x). Cells are wet
+    /// where the variable is above zero.
     ///
     /// # Errors
-    /// There is no such variable, or it has another shape.
+    /// Returns an error if there is no such variable, or if it has another shape.
     pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
         Geometry::open(&self.geometry, &self.verified)?.mask(name, self.n, self.levels, true)
     }
 
-    /// Mask of the corners (k, tile, j_g, i_g): wet where any of the cells around a corner is. EDP has no mask for
-    /// variables at corners; this one is ours.
+    /// Returns the mask of the corners (k, tile, j_g, i_g): wet if any of the cells around a corner is wet. EDP has no
+    /// mask for variables at corners; this rule is ours.
     pub fn mask_z(&self) -> Mask {
         let (n, plane) = (self.n, self.plane());
         let mut wet = vec![false; self.levels * plane];
@@ -191,9 +195,10 @@ impl Native {
         Mask::new(plane, wet)
     }
 
-    /// Where the wet cells of level `k` stand in a compact plane (row * N + column), in the order (tile, j, i).
+    /// Returns the positions of the wet cells of level `k` in a compact plane (row * N + column), in the order (tile,
+    /// j, i).
     ///
-    /// The position in the result is the row number of a cell in the mapping factors of the level.
+    /// The index into the result is the row number of a cell in the mapping factors of the level.
     ///
     /// # Panics
     /// When there is no such level.
@@ -210,16 +215,17 @@ impl Native {
     }
 }
 
-/// Bytes of memory that a grid takes, by its shape: what [`Native::bytes`] says of it when it is there.
+/// Returns the number of bytes of memory that a grid of this shape takes, which [`Native::bytes`] returns after it was
+/// read.
 fn needed(n: usize, levels: usize, pairs: usize) -> u64 {
-    // Six arrays of values and two of four bounds each, pairs of edge points; four masks.
+    // Six arrays of values, two arrays of four bounds each, and pairs of edge points; four masks.
     let each = (4 * (6 + 2 * 4 + 2 * pairs) + 4 * levels) as u64;
     (TILES * n * n) as u64 * each
 }
 
 #[cfg(test)]
 impl Native {
-    /// A grid of one level that is all sea, for tests to which nothing but its angles matters.
+    /// Makes a grid of one level without land, for tests in which only its angles matter.
     pub(crate) fn with_angles(n: usize, cs: Vec<f32>, sn: Vec<f32>) -> Native {
         let plane = TILES * n * n;
         assert_eq!((cs.len(), sn.len()), (plane, plane));
@@ -250,7 +256,7 @@ impl Native {
     }
 }
 
-/// Where arrays come from that may lie in an MDS file or in the geometry file.
+/// Reads arrays that may be in an MDS file or in the geometry file.
 struct ArraySource<'a> {
     directory: &'a Path,
     geometry: &'a Geometry,
@@ -258,7 +264,7 @@ struct ArraySource<'a> {
 }
 
 impl ArraySource<'_> {
-    /// An array in tile order; in the geometry file it has the same name.
+    /// Reads an array and returns it in tile order. In the geometry file it has the same name.
     fn horizontal(&self, name: &str, n: usize) -> Result<Vec<f32>, GridError> {
         let Some(compact) = self.mds(name, &[n, TILES * n])? else {
             return self.geometry.values(name, &[TILES, n, n]);
@@ -268,7 +274,7 @@ impl ArraySource<'_> {
         Ok(tiles)
     }
 
-    /// A vertical profile; in the geometry file it has another name.
+    /// Reads a vertical profile. In the geometry file it has another name.
     fn profile(&self, name: &str, variable: &str, length: usize) -> Result<Vec<f32>, GridError> {
         match self.mds(name, &[1, 1, length])? {
             Some(values) => Ok(values),
@@ -276,7 +282,8 @@ impl ArraySource<'_> {
         }
     }
 
-    /// Values of an MDS file with exactly these sizes (fastest first); `None` if neither of its two files is there.
+    /// Reads the values of an MDS file with exactly these sizes (fastest first). Returns `None` if neither of its two
+    /// files exists.
     fn mds(&self, name: &str, sizes: &[usize]) -> Result<Option<Vec<f32>>, GridError> {
         let stem = self.directory.join(name);
         let [meta, data] = MdsFile::pair(&stem);

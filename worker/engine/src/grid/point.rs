@@ -1,20 +1,20 @@
-//! Where on the staggered grid a variable lives.
+//! Points of the staggered grid at which variables are defined.
 
 /// Horizontal point of the Arakawa C grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HorizontalPoint {
     /// Centre of a cell.
     C,
-    /// Middle of the edge at low `i` ("west").
+    /// Midpoint of the edge at low `i` ("west").
     U,
-    /// Middle of the edge at low `j` ("south").
+    /// Midpoint of the edge at low `j` ("south").
     V,
     /// Corner at low `i` and low `j` ("southwest").
     Z,
 }
 
 impl HorizontalPoint {
-    /// Names of the dimensions (y, x).
+    /// Returns the names of the dimensions (y, x).
     pub fn dims(self) -> [&'static str; 2] {
         match self {
             HorizontalPoint::C => ["j", "i"],
@@ -28,16 +28,16 @@ impl HorizontalPoint {
 /// Vertical point of a 3-D variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum VerticalPoint {
-    /// Middle of a layer.
+    /// Centre of a level.
     Center,
-    /// Face at low `k`, the upper one in space ("lower" is meant of the index).
+    /// Face at low `k`, which is the upper one in space ("lower" refers to the index).
     Lower,
-    /// Face at high `k`, the lower one in space.
+    /// Face at high `k`, which is the lower one in space.
     Upper,
 }
 
 impl VerticalPoint {
-    /// Name of the dimension.
+    /// Returns the name of the dimension.
     pub fn dim(self) -> &'static str {
         match self {
             VerticalPoint::Center => "k",
@@ -47,11 +47,11 @@ impl VerticalPoint {
     }
 }
 
-/// Place of a variable on the grid.
+/// The points of the grid at which a variable is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Placement {
-    /// Horizontal point.
+    /// Horizontal point of the variable.
     pub horizontal: HorizontalPoint,
-    /// Vertical point, `None` for a 2-D variable.
+    /// Vertical point; `None` for a 2-D variable.
     pub vertical: Option<VerticalPoint>,
 }

@@ -1,26 +1,26 @@
-//! How the 13 tiles of a lat-lon-cap grid join.
+//! The seams between the 13 tiles of a lat-lon-cap grid.
 //!
-//! A tile's right edge lies at i = N, its top edge at j = N. What lies beyond is a row or column of another tile,
-//! on the same axis or, where the axes of the tiles are turned against each other, on the other axis and reversed.
+//! A tile's right edge is at i = N, its top edge at j = N. Beyond it lies a row or column of another tile: on the same
+//! axis or, if the axes of the tiles are turned against each other, on the other axis and reversed.
 
 use crate::mds::compact::TILES;
 
-/// How a tile continues in its neighbour.
+/// The way in which a tile continues in its neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Join {
     /// On the same axis: right joins left, top joins bottom.
     Straight,
-    /// Turned: right joins bottom, top joins left, counted from the far end. The x component of a vector
-    /// continues as the neighbour's y component, and the other way round.
+    /// Turned: right joins bottom, top joins left, counted from the far end. The x component of a vector continues as
+    /// the neighbour's y component, and the other way round.
     Turned,
 }
 
 /// The tile beyond an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbour {
-    /// Its number.
+    /// Number of the tile.
     pub tile: usize,
-    /// How it joins.
+    /// The way in which it joins.
     pub join: Join,
 }
 
@@ -32,7 +32,7 @@ const fn turned(tile: usize) -> Option<Neighbour> {
     Some(Neighbour { tile, join: Join::Turned })
 }
 
-/// What lies beyond the right edge of each tile; `None` is land (Antarctica).
+/// The tile beyond the right edge of each tile; `None` is land (Antarctica).
 pub const RIGHT: [Option<Neighbour>; TILES] = [
     straight(3),
     straight(4),
@@ -49,7 +49,7 @@ pub const RIGHT: [Option<Neighbour>; TILES] = [
     None,
 ];
 
-/// What lies beyond the top edge of each tile.
+/// The tile beyond the top edge of each tile.
 pub const TOP: [Option<Neighbour>; TILES] = [
     straight(1),
     straight(2),
@@ -71,11 +71,11 @@ pub const TOP: [Option<Neighbour>; TILES] = [
 pub struct CellBeyondEdge {
     /// Index (tile * N + j) * N + i.
     pub index: usize,
-    /// How its tile joins.
+    /// The way in which its tile joins.
     pub join: Join,
 }
 
-/// The cell at (tile, j, N), beyond the right edge of a grid of `n` by `n` cells per tile.
+/// Returns the cell at (tile, j, N), beyond the right edge of a tile with `n` by `n` cells; `None` if that is land.
 ///
 /// # Panics
 /// When `tile` is none of the 13, or (in debug builds) `j` is not below `n`.
@@ -90,7 +90,7 @@ pub fn right(n: usize, tile: usize, j: usize) -> Option<CellBeyondEdge> {
     })
 }
 
-/// The cell at (tile, N, i), beyond the top edge of a grid of `n` by `n` cells per tile.
+/// Returns the cell at (tile, N, i), beyond the top edge of a tile with `n` by `n` cells.
 ///
 /// # Panics
 /// When `tile` is none of the 13, or (in debug builds) `i` is not below `n`.
@@ -105,17 +105,17 @@ pub fn top(n: usize, tile: usize, i: usize) -> Option<CellBeyondEdge> {
     })
 }
 
-/// The corner at (tile, j, i) with `j` and `i` up to `n`, as an index into an array (tile, j_g, i_g).
+/// Returns the corner at (tile, j, i), with `j` and `i` up to `n`, as an index into an array (tile, j_g, i_g).
 ///
-/// A corner on the right or top edge is a corner of the neighbour, which stores it as the low corner of one of its
+/// A corner on the right or top edge is also a corner of the neighbour, which stores it as the low corner of one of its
 /// cells. The corners where three facets meet around the Arctic cap, and those on the edge of Antarctica, are the low
-/// corner of no cell: `None`.
+/// corner of no cell: the result is `None`.
 ///
 /// # Panics
 /// When `tile` is none of the 13.
 pub fn corner(n: usize, tile: usize, j: usize, i: usize) -> Option<usize> {
     let (mut tile, mut j, mut i) = (tile, j, i);
-    // Around a point at most three tiles lie on the way; more means going round in a circle.
+    // At most three tiles meet at a point; more steps would go round in a circle.
     for _ in 0..4 {
         if j < n && i < n {
             return Some((tile * n + j) * n + i);
@@ -133,7 +133,7 @@ pub fn corner(n: usize, tile: usize, j: usize, i: usize) -> Option<usize> {
     None
 }
 
-/// What a scalar field has beyond the right and top edges of the tiles.
+/// The values of a scalar field beyond the right and top edges of the tiles.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Halo<T> {
     /// Values at i = N (tile, j).
@@ -142,11 +142,11 @@ pub struct Halo<T> {
     pub top: Vec<T>,
 }
 
-/// Fills the right and top halo of a scalar field (tile, j, i) with `n` by `n` cells per tile; `outside` stands
+/// Returns the right and top halo of a scalar field (tile, j, i) with `n` by `n` cells per tile. `outside` is the value
 /// where a tile has no neighbour.
 ///
 /// # Panics
-/// When the field does not hold 13 N² values.
+/// When the field does not have 13 N² values.
 pub fn halo<T: Copy>(n: usize, field: &[T], outside: T) -> Halo<T> {
     assert_eq!(field.len(), TILES * n * n, "values of 13 tiles, N = {n}");
     let edge = |beyond: fn(usize, usize, usize) -> Option<CellBeyondEdge>| {
@@ -168,7 +168,7 @@ mod tests {
             let field: Vec<u64> = (0..13 * n * n).map(|i| seed.wrapping_mul(2 * i as u64 + 1) ^ i as u64).collect();
             let x = |tile: usize, j: usize, i: usize| field[(tile * n + j) * n + i];
             let halo = halo(n, &field, 0);
-            // tile, neighbour: the table read out loud
+            // tile, neighbour: the entries of the table
             for (t, m) in [(0, 3), (1, 4), (2, 5), (6, 7), (7, 8), (8, 9), (10, 11), (11, 12)] {
                 for j in 0..n { prop_assert_eq!(halo.right[t * n + j], x(m, j, 0)); }
             }
@@ -186,7 +186,7 @@ mod tests {
             }
         }
 
-        // Each left and bottom edge is joined once, but for the southern edges of tiles 0 and 3.
+        // Each left and bottom edge is joined once, except the southern edges of tiles 0 and 3.
         #[test]
         fn each_cell_at_an_edge_is_reached_once(n in 2_usize..8) {
             let mut reached = vec![[0, 0]; 13 * n * n];

@@ -1,16 +1,17 @@
-//! Files whose bytes are the other way round: nothing in a header tells of them, but their values do.
+//! Files with swapped bytes: no header tells of them, but their values do.
 
 use super::data::Plane;
 use super::error::MdsError;
 
-/// Fewest values that are enough to tell.
+/// Smallest number of values that is enough for a decision.
 const ENOUGH: usize = 8;
 
-/// Binary exponents of magnitudes from about 1e-20 to 1e20, within which everything lies that an ocean model writes. With
-/// its bytes the other way round, a number gets any exponent: one in two is outside then, of double precision nine in ten.
+/// Binary exponents of magnitudes from about 1e-20 to 1e20, which cover everything that an ocean model writes. With
+/// swapped bytes a number gets a random exponent: one in two is outside this range then, and nine in ten of double
+/// precision.
 const EXPONENTS: std::ops::RangeInclusive<i32> = -67..=66;
 
-/// What a value is, read one way.
+/// The classification of a value in one byte order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Plausibility {
     Zero,
@@ -19,8 +20,8 @@ enum Plausibility {
     Implausible,
 }
 
-/// Refuses a level whose values make sense only with their bytes the other way round: of those that are neither 0 nor
-/// no number in either order, one in ten at least is implausible as it stands, and one in a hundred at most when swapped.
+/// Refuses a level whose values make sense only with swapped bytes: of the values that are neither 0 nor NaN in either
+/// order, at least one in ten is implausible as it is, and at most one in a hundred when swapped.
 pub(super) fn check(file: &str, plane: &Plane) -> Result<(), MdsError> {
     let wrong = match plane {
         Plane::F32(values) => {
@@ -38,7 +39,7 @@ pub(super) fn check(file: &str, plane: &Plane) -> Result<(), MdsError> {
     }
 }
 
-/// How many values are implausible, of how many, if the other order is the right one.
+/// Returns the number of implausible values, and that of all values, if the other byte order is the right one.
 fn is_swapped<B: Copy, I: Iterator<Item = B>>(
     values: impl Fn() -> I,
     plain: impl Fn(B) -> Plausibility,
@@ -101,7 +102,7 @@ mod tests {
         assert_eq!(single(&ice), [true, false]);
         let mut warm: Vec<f32> = (0..1000).map(|at| 273.15 + at as f32 * 0.017).collect();
         assert_eq!(single(&warm), [true, false]);
-        // land as runs and tools have it
+        // land as runs and tools represent it
         warm.extend([0.0, -999.0, f32::NAN, -0.0]);
         assert_eq!(single(&warm), [true, false]);
         let double: Vec<f64> = (0..100).map(|at| f64::from(at) * 1e-7 - 3e-6).collect();

@@ -1,12 +1,12 @@
-//! The compact layout: how one plane of 13N rows by N columns holds the 13 tiles.
+//! The compact layout of the 13 tiles in one plane of 13N rows by N columns.
 //!
-//! Tiles 0 to 6 lie one below the other. The facets behind tiles 7 to 9 and 10 to 12 are N rows of 3N values that
-//! are re-read as 3N rows of N, so that the rows of their three tiles take turns.
+//! Tiles 0 to 6 follow each other. The facets of tiles 7 to 9 and 10 to 12 are N rows of 3N values that are read as 3N
+//! rows of N, so that the rows of their three tiles alternate.
 
 /// Number of tiles of a lat-lon-cap grid.
 pub const TILES: usize = 13;
 
-/// Row of the compact plane that holds row `j` of a tile, on a grid of `n` by `n` cells per tile.
+/// Returns the row of the compact plane that contains row `j` of a tile, on a grid with `n` by `n` cells per tile.
 ///
 /// The column is the cell's own `i`.
 ///
@@ -24,7 +24,7 @@ pub fn row(n: usize, tile: usize, j: usize) -> usize {
 /// Rearranges a compact plane (13N rows, N columns) into tiles (tile, j, i).
 ///
 /// # Panics
-/// When one of the slices does not hold 13 N² values.
+/// When one of the slices does not have 13 N² values.
 pub fn to_tiles<T: Copy>(n: usize, compact: &[T], tiles: &mut [T]) {
     check(n, compact, tiles);
     for (index, line) in tiles.chunks_exact_mut(n).enumerate() {
@@ -36,7 +36,7 @@ pub fn to_tiles<T: Copy>(n: usize, compact: &[T], tiles: &mut [T]) {
 /// Rearranges tiles (tile, j, i) into a compact plane (13N rows, N columns): the inverse of [`to_tiles`].
 ///
 /// # Panics
-/// When one of the slices does not hold 13 N² values.
+/// When one of the slices does not have 13 N² values.
 pub fn from_tiles<T: Copy>(n: usize, tiles: &[T], compact: &mut [T]) {
     check(n, compact, tiles);
     for (index, line) in tiles.chunks_exact(n).enumerate() {
@@ -89,7 +89,7 @@ mod tests {
             prop_assert_eq!(again, compact);
         }
 
-        // Seen from the facets: cut each into three tiles along its long side, keeping its own axes.
+        // From the facets: each is cut into three tiles along its long side, which keep its axes.
         #[test]
         fn tiles_are_cut_from_faces(n in 1_usize..9) {
             let compact: Vec<usize> = (0..13 * n * n).collect();

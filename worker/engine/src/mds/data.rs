@@ -9,15 +9,15 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Most bytes that are read at once: they stay in the processor's own memory until they are decoded.
+/// Largest number of bytes that are read at once, which stay in the processor's cache until they are decoded.
 const BLOCK: usize = 1 << 17;
 
 /// Values in the order of the file, in native byte order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plane {
-    /// From a file of 4-byte numbers.
+    /// Values of a file with 4-byte numbers.
     F32(Vec<f32>),
-    /// From a file of 8-byte numbers.
+    /// Values of a file with 8-byte numbers.
     F64(Vec<f64>),
 }
 
@@ -30,12 +30,12 @@ impl Plane {
         }
     }
 
-    /// Whether there are no values.
+    /// Returns true if there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The values as 4-byte numbers, rounded if they are not.
+    /// Returns the values as 4-byte numbers, rounded if they have 8 bytes.
     #[allow(clippy::cast_possible_truncation)]
     pub fn into_f32(self) -> Vec<f32> {
         match self {
@@ -45,7 +45,7 @@ impl Plane {
     }
 }
 
-/// An opened pair of `.meta` and `.data` files, to be read from any number of threads.
+/// An open pair of `.meta` and `.data` files, which any number of threads may read.
 #[derive(Debug)]
 pub struct MdsFile<R> {
     name: String,
@@ -54,18 +54,18 @@ pub struct MdsFile<R> {
 }
 
 impl MdsFile<File> {
-    /// Opens `<stem>.meta` and `<stem>.data` of this machine.
+    /// Opens the local files `<stem>.meta` and `<stem>.data`.
     ///
     /// # Errors
-    /// One of the files cannot be read, or they do not fit together.
+    /// Returns an error if one of the files cannot be read, or if they do not belong together.
     pub fn open_pair(stem: &Path) -> Result<MdsFile<File>, MdsError> {
         Self::open_pair_by(stem, regular::open)
     }
 
-    /// The same, with the files opened by `open`.
+    /// Opens a pair of files as [`MdsFile::open_pair`] does, by the function `open`.
     ///
     /// # Errors
-    /// Those of [`MdsFile::open_pair`].
+    /// Returns the errors of [`MdsFile::open_pair`].
     pub fn open_pair_by(stem: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<MdsFile<File>, MdsError> {
         let [meta, data] = Self::pair(stem);
         let fail = |path: &Path| {
@@ -73,14 +73,14 @@ impl MdsFile<File> {
             move |source| MdsError::Read { file, source }
         };
         let mut text = Vec::new();
-        let limit = MAX_HEADER as u64 + 1; // one more than allowed, so that the parser can refuse it
+        let limit = MAX_HEADER as u64 + 1; // one more than permitted, so that the parser can refuse it
         open(&meta).and_then(|file| file.take(limit).read_to_end(&mut text)).map_err(fail(&meta))?;
         let header = Header::parse(&meta.display().to_string(), &text)?;
         let file = open(&data).map_err(fail(&data))?;
         MdsFile::open(&data.display().to_string(), header, file)
     }
 
-    /// The paths `<stem>.meta` and `<stem>.data`.
+    /// Returns the paths `<stem>.meta` and `<stem>.data`.
     pub fn pair(stem: &Path) -> [PathBuf; 2] {
         [".meta", ".data"].map(|end| {
             let mut path = OsString::from(stem);
@@ -91,10 +91,10 @@ impl MdsFile<File> {
 }
 
 impl<R: ReadAt> MdsFile<R> {
-    /// Takes a data file and checks that its size is exactly what the header says; `name` appears in errors.
+    /// Combines a header and its data file, whose size must be exactly that in the header; `name` appears in errors.
     ///
     /// # Errors
-    /// The size differs or cannot be found out.
+    /// Returns an error if the size differs or cannot be determined.
     pub fn open(name: &str, header: Header, data: R) -> Result<MdsFile<R>, MdsError> {
         let found = data.length().map_err(|source| MdsError::Read { file: name.into(), source })?;
         let expected = header.byte_length();
@@ -104,34 +104,35 @@ impl<R: ReadAt> MdsFile<R> {
         Ok(MdsFile { name: name.into(), header, data })
     }
 
-    /// The name used in errors.
+    /// Name of the file in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The bytes of the file.
+    /// Access to the bytes of the file.
     pub fn data(&self) -> &R {
         &self.data
     }
 
-    /// What the file holds.
+    /// Header of the file.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Where a field is in the file; see [`Header::find`].
+    /// Returns the location of a field in the file; see [`Header::find`].
     ///
     /// # Errors
-    /// There are several records, and it cannot be said which of them it is.
+    /// Returns an error if there are several records, and it is not clear which of them it is.
     pub fn find(&self, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
         self.header.find_in(&self.name, field, levels)
     }
 
-    /// Reads one level of one record, both counted from 0 (a 2-D file has level 0): the rows of the file one after
-    /// the other, on a lat-lon-cap grid 13N rows of N values in the compact layout.
+    /// Reads one level of one record, both counted from 0 (a 2-D file has level 0): the rows of the file one after the
+    /// other, on a lat-lon-cap grid 13N rows of N values in the compact layout.
     ///
     /// # Errors
-    /// There is no such record or level, the file cannot be read, or it is little-endian as its values show.
+    /// Returns an error if there is no such record or level, if the file cannot be read, or if its values show that it
+    /// is little-endian.
     pub fn read_plane(&self, record: usize, level: usize) -> Result<Plane, MdsError> {
         let levels = self.header.levels().unwrap_or(1);
         self.check("level", level, levels)?;
@@ -140,7 +141,7 @@ impl<R: ReadAt> MdsFile<R> {
         self.read((record * levels + level) * plane, plane)
     }
 
-    /// The most bytes that [`MdsFile::read_plane`] holds at once, its result included.
+    /// Returns the largest number of bytes that [`MdsFile::read_plane`] has in memory at once, including its result.
     pub fn plane_memory(&self) -> u64 {
         let size = match self.header.precision {
             Precision::F32 => 4,
@@ -150,10 +151,11 @@ impl<R: ReadAt> MdsFile<R> {
         plane + plane.min(BLOCK as u64)
     }
 
-    /// Reads all levels of one record, counted from 0: levels, rows, columns, the last fastest.
+    /// Reads all levels of one record, counted from 0: levels, rows, columns, of which the last vary fastest.
     ///
     /// # Errors
-    /// There is no such record, the file cannot be read, or it is little-endian as its values show.
+    /// Returns an error if there is no such record, if the file cannot be read, or if its values show that it is
+    /// little-endian.
     pub fn read_record(&self, record: usize) -> Result<Plane, MdsError> {
         self.check("record", record, self.header.records)?;
         let count = self.header.levels().unwrap_or(1) * self.header.plane();
@@ -167,7 +169,7 @@ impl<R: ReadAt> MdsFile<R> {
         Err(MdsError::Index { file: self.name.clone(), what, index, count })
     }
 
-    // The header guarantees that byte offsets within the file fit in an usize.
+    // The header guarantees that byte offsets within the file fit into a usize.
     fn read(&self, first: usize, count: usize) -> Result<Plane, MdsError> {
         let values = match self.header.precision {
             Precision::F32 => Plane::F32(self.numbers(first, count, f32::from_be_bytes)?),

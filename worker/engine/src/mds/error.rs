@@ -1,8 +1,8 @@
-//! What can be wrong with a pair of MDS files.
+//! Errors of a pair of MDS files.
 
 use std::io;
 
-/// Why a `.meta` or `.data` file cannot be used.
+/// The reason why a `.meta` or `.data` file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MdsError {
     /// The header is larger than any real one.
@@ -10,9 +10,9 @@ pub enum MdsError {
     TooLarge {
         /// Name of the `.meta` file.
         file: String,
-        /// Its size in bytes.
+        /// Size of the file in bytes.
         size: u64,
-        /// The limit in bytes.
+        /// Largest permitted size in bytes.
         limit: u64,
     },
     /// The text does not follow the grammar `key = [ values ];`.
@@ -20,74 +20,74 @@ pub enum MdsError {
     Syntax {
         /// Name of the `.meta` file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What should stand there.
+        /// Description of what is expected there.
         expected: &'static str,
-        /// What stands there.
+        /// The text that is there.
         found: String,
     },
-    /// A key without which the data cannot be read.
+    /// A key is missing without which the data cannot be read.
     #[error("{file}: the key '{key}' is missing")]
     MissingKey {
         /// Name of the `.meta` file.
         file: String,
-        /// The key.
+        /// Name of the key.
         key: &'static str,
     },
-    /// A key that stands twice, so that it is unclear which one holds.
+    /// A key occurs twice, so that it is unclear which value holds.
     #[error("{file}, line {line}: the key '{key}' stands here a second time")]
     RepeatedKey {
         /// Name of the `.meta` file.
         file: String,
-        /// Line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The key.
+        /// Name of the key.
         key: String,
     },
-    /// A value that is not a number, out of range, or not one of the known words.
+    /// A value is not a number, is out of range, or is not one of the known words.
     #[error("{file}, line {line}: {key} = {value}: expected {expected}")]
     Value {
         /// Name of the `.meta` file.
         file: String,
-        /// Line of the key, from 1.
+        /// Number of the line of the key, from 1.
         line: usize,
-        /// The key.
+        /// Name of the key.
         key: String,
-        /// The value as written.
+        /// The value as it is written.
         value: String,
-        /// What would be right.
+        /// Description of valid values.
         expected: String,
     },
-    /// The file holds only one piece of a larger array, where a whole one is needed.
+    /// The file is only one piece of a larger array, where a whole one is needed.
     #[error("{file}: holds a piece of an array only; join the pieces (MITgcm writes whole arrays with useSingleCpuIO)")]
     Piece {
         /// Name of the `.meta` file.
         file: String,
     },
-    /// Pieces that do not belong together.
+    /// The pieces do not belong together.
     #[error("{file}: is no piece of the same array as {other}: {why}")]
     Stranger {
         /// Name of the `.meta` file.
         file: String,
         /// Name of another one.
         other: String,
-        /// What differs.
+        /// Description of the difference.
         why: &'static str,
     },
-    /// Two pieces hold the same values.
+    /// Two pieces have the same cells.
     #[error("{file}: holds cells that {other} holds too: row {row}, column {column} of the whole array")]
     Overlap {
         /// Name of a `.meta` file.
         file: String,
         /// Name of the other one.
         other: String,
-        /// A row of the whole array, from 1.
+        /// Number of a row of the whole array, from 1.
         row: usize,
-        /// A column of it, from 1.
+        /// Number of a column of the whole array, from 1.
         column: usize,
     },
-    /// Water is in none of the pieces.
+    /// Some wet cells are in none of the pieces.
     #[error(
         "{file}: {cells} cells are in none of its {pieces} pieces although there is water in some of them: {ranges}; \
          a piece is missing"
@@ -95,14 +95,14 @@ pub enum MdsError {
     Missing {
         /// Name of a `.meta` file.
         file: String,
-        /// Cells that no piece has.
+        /// Number of cells that no piece has.
         cells: usize,
-        /// How many pieces there are.
+        /// Number of pieces.
         pieces: usize,
-        /// Where they are, and the numbers of the pieces that are not there.
+        /// Ranges of these cells, and the numbers of the missing pieces.
         ranges: String,
     },
-    /// The values make sense only with their bytes the other way round.
+    /// The values make sense only with swapped bytes.
     #[error(
         "{file}: its values are little-endian: {implausible} of {values} are no plausible numbers as they stand, but \
          are with their bytes the other way round; MITgcm's files are big-endian: swap the bytes"
@@ -110,27 +110,27 @@ pub enum MdsError {
     ByteOrder {
         /// Name of the `.data` file.
         file: String,
-        /// Values of one level that are implausible as they stand.
+        /// Number of values of one level that are implausible as they are.
         implausible: usize,
-        /// Values of this level that are not 0.
+        /// Number of values of this level that are not 0.
         values: usize,
     },
-    /// The sizes multiply to more than can be addressed.
+    /// The product of the sizes is larger than can be addressed.
     #[error("{file}: {records} records of {sizes:?} values are more bytes than can be counted")]
     Overflow {
         /// Name of the `.meta` file.
         file: String,
-        /// Sizes, fastest first.
+        /// Sizes of the array, the fastest dimension first.
         sizes: Vec<usize>,
         /// Number of records.
         records: usize,
     },
-    /// The array is not a lat-lon-cap grid.
+    /// The array is not on a lat-lon-cap grid.
     #[error("{file}: sizes {sizes:?} are no lat-lon-cap grid: expected N x 13N values on each level")]
     NotLlc {
         /// Name of the file.
         file: String,
-        /// Sizes, fastest first.
+        /// Sizes of the array, the fastest dimension first.
         sizes: Vec<usize>,
     },
     /// The data file is shorter or longer than its header says.
@@ -138,49 +138,49 @@ pub enum MdsError {
     Length {
         /// Name of the `.data` file.
         file: String,
-        /// Bytes according to the header.
+        /// Size in bytes by the header.
         expected: u64,
-        /// Bytes there are.
+        /// Size of the file in bytes.
         found: u64,
     },
-    /// None of the records has the name asked for.
+    /// No record has the name of the field.
     #[error("{file}: no field '{field}' among {} records: {}", .fields.len(), .fields.join(", "))]
     NoField {
         /// Name of the file.
         file: String,
-        /// The name asked for.
+        /// Name of the field.
         field: String,
-        /// The names there are.
+        /// Names of the fields in the file.
         fields: Vec<String>,
     },
-    /// Several records, but no names for them, or names from which it does not follow.
+    /// There are several records, but no names, or names from which the record does not follow.
     #[error("{file}: which of {records} records is '{field}'? The header has no fldList with a name for each")]
     NoFieldList {
         /// Name of the file.
         file: String,
-        /// The name asked for.
+        /// Name of the field.
         field: String,
         /// Number of records.
         records: usize,
     },
-    /// A record or level that the file does not have.
+    /// The file does not have this record or level.
     #[error("{file}: {what} {index} asked for, but there are {count} (counting from 0)")]
     Index {
         /// Name of the file.
         file: String,
-        /// `record` or `level`.
+        /// Kind of the index: `record` or `level`.
         what: &'static str,
-        /// The index asked for.
+        /// The index, counted from 0.
         index: usize,
-        /// How many there are.
+        /// Number of records or levels.
         count: usize,
     },
-    /// Reading failed.
+    /// Reading the file has failed.
     #[error("{file}: cannot be read")]
     Read {
         /// Name of the file.
         file: String,
-        /// The cause.
+        /// The error of the operating system.
         source: io::Error,
     },
 }

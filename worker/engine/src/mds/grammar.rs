@@ -3,7 +3,7 @@
 use super::error::MdsError;
 use std::borrow::Cow;
 
-/// One `key = [ values ];`.
+/// One item `key = [ values ];`.
 #[derive(Debug)]
 pub(super) struct Item {
     key: String,
@@ -45,7 +45,7 @@ pub(super) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    /// Takes a text apart; `file` appears in errors.
+    /// Parses a text; `file` appears in errors.
     pub(super) fn read(file: &'a str, text: &[u8]) -> Result<Items<'a>, MdsError> {
         let text = without_mark(text);
         let items = Reader { file, text: &text, at: 0, line: 1 }.items()?;
@@ -60,19 +60,19 @@ impl<'a> Items<'a> {
         self.get(key).ok_or_else(|| MdsError::MissingKey { file: self.file.into(), key })
     }
 
-    /// Numbers that nothing depends on: empty if any of them is unreadable (`****` of Fortran).
+    /// Returns numbers on which nothing depends. They are empty if any of them is unreadable (`****` of Fortran).
     pub(super) fn reals(&self, key: &str) -> Vec<f64> {
         let parse = |text: &String| text.replace(['D', 'd'], "E").parse().ok();
         self.get(key).and_then(|item| item.values.iter().map(parse).collect()).unwrap_or_default()
     }
 }
 
-/// Keys that may stand only once, since it would matter which of them holds.
+/// Keys that may occur only once, since it would matter which value holds.
 const SINGLE: [&str; 8] =
     ["nDims", "dimList", "map2glob", "dataprec", "format", "nrecords", "fldList", "timeStepNumber"];
 
-/// Further keys that are read. The values of all others are passed over whatever they are: MITgcm writes the title of
-/// a run between apostrophes as it is, apostrophes included.
+/// Further keys that are read. The values of all others are skipped whatever they are: MITgcm writes the title of a run
+/// between apostrophes as it is, including apostrophes.
 const READ: [&str; 3] = ["nFlds", "timeInterval", "missingValue"];
 
 #[derive(Debug, PartialEq)]
@@ -136,8 +136,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Passes over the value of a key that nobody reads, whatever stands in it: up to the first ';' that follows the
-    /// closing bracket of the value (if it has brackets) and comes before another key or the end of the file.
+    /// Skips the value of a key that is not used, whatever it contains: up to the first ';' that follows the closing
+    /// bracket of the value (if it has brackets) and precedes another key or the end of the file.
     fn pass_over(&mut self) -> Result<(), MdsError> {
         self.skip_blanks();
         let close = match self.text.get(self.at) {
@@ -159,7 +159,7 @@ impl Reader<'_> {
         Err(self.error("';' after the value of this key", &Token::End))
     }
 
-    /// Whether a key and '=' follow, or the end of the file.
+    /// Returns true if a key and '=' follow, or the end of the file.
     fn is_before_an_item(&self) -> bool {
         let mut ahead = Reader { file: self.file, text: self.text, at: self.at, line: self.line };
         match ahead.token() {
@@ -218,7 +218,8 @@ impl Reader<'_> {
     }
 }
 
-/// The text without the byte order mark that some editors put before it; one in UTF-16, as UTF-8.
+/// Returns the text without the byte order mark that some editors put before it. A text in UTF-16 is converted to
+/// UTF-8.
 fn without_mark(text: &[u8]) -> Cow<'_, [u8]> {
     let wide = |text: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = text.as_chunks().0.iter().map(|bytes| unit(*bytes));

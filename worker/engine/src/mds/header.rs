@@ -1,12 +1,12 @@
-//! The `.meta` file: what a `.data` file holds.
+//! The `.meta` file, which describes the content of a `.data` file.
 
 use super::error::MdsError;
 use super::grammar::{Item, Items};
 
-/// Largest header that is read, in bytes; real ones have a few hundred.
+/// Largest header that is read, in bytes. Real ones have a few hundred.
 pub const MAX_HEADER: usize = 1 << 20;
 
-/// Element type of a `.data` file, always big-endian.
+/// Type of the numbers in a `.data` file, which are always big-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// 4-byte IEEE numbers (`float32`).
@@ -16,7 +16,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Bytes of one value.
+    /// Returns the size of one value in bytes.
     pub fn bytes(self) -> usize {
         match self {
             Precision::F32 => 4,
@@ -25,63 +25,63 @@ impl Precision {
     }
 }
 
-/// Contents of a `.meta` file.
+/// The content of a `.meta` file.
 ///
-/// A value of this type describes an array whose size in bytes fits in 64 bits.
+/// A value of this type describes an array whose size in bytes fits into 64 bits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Header {
     file: String,
     sizes: Vec<usize>,
     length: u64,
     piece: Option<ArrayPiece>,
-    /// Element type.
+    /// Type of the numbers.
     pub precision: Precision,
     /// Number of records, at least 1.
     pub records: usize,
     /// Model step at which the file was written (`timeStepNumber`).
     pub step: Option<u64>,
     /// Start and end of an average, or the time of a snapshot, in seconds since the start of the model
-    /// (`timeInterval`). Real files hold wrong starts; empty if absent or unreadable.
+    /// (`timeInterval`). The starts in real files are wrong at times. It is empty if absent or unreadable.
     pub interval: Vec<f64>,
-    /// `missingValue`; `None` also if unreadable. Land is known from the grid, not from this value.
+    /// `missingValue`; also `None` if it is unreadable. Land is known from the grid, not from this value.
     pub missing: Option<f64>,
-    /// Names of the fields (`fldList`): none, one for each record, or fewer, where records are single levels
-    /// (see [`Header::find`]).
+    /// Names of the fields (`fldList`): none, one for each record, or fewer, if records are single levels (see
+    /// [`Header::find`]).
     pub fields: Vec<String>,
 }
 
-/// Where the values of a file lie in the array that it is a piece of. MITgcm writes such files, one for each tile,
+/// The place of a file's values in the array of which it is a piece. MITgcm writes such files, one for each tile,
 /// without `useSingleCpuIO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArrayPiece {
     /// First column and row of the whole array that are in this piece, from 0.
     pub first: [usize; 2],
-    /// Columns and rows of this piece.
+    /// Numbers of columns and rows of this piece.
     pub sizes: [usize; 2],
-    /// By how many columns and rows of the whole array each row of this piece lies further on than the one before
-    /// (`map2glob`): 0 and 1, but on the folded faces of a compact grid.
+    /// Numbers of columns and rows of the whole array from one row of this piece to the next (`map2glob`): 0 and 1,
+    /// except on the folded facets of a compact grid.
     pub stride: [usize; 2],
 }
 
-/// Where a field is in its file.
+/// The location of a field in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldLocation {
-    /// Its record, from 0; the first of them if its levels are records.
+    /// Number of its record, from 0; of the first one if its levels are records.
     pub record: usize,
-    /// Its number of levels, none if it is 2-D.
+    /// Number of its levels; `None` if it is 2-D.
     pub levels: Option<usize>,
-    /// Whether its levels are records of a 2-D file, one after the other, as in pickups.
+    /// True if its levels are consecutive records of a 2-D file, as in pickups.
     pub by_records: bool,
 }
 
 impl Header {
-    /// Reads the text of the `.meta` file of a whole array; `name` appears in errors.
+    /// Parses the text of the `.meta` file of a whole array; `name` appears in errors.
     ///
-    /// White space, comments and unknown keys do not matter.
+    /// White space, comments and unknown keys have no influence.
     ///
     /// # Errors
-    /// The text does not follow the grammar, a required key is missing, keys contradict each other, or the file is only
-    /// a piece of an array.
+    /// Returns an error if the text does not follow the grammar, if a required key is missing, if keys contradict each
+    /// other, or if the file is only a piece of an array.
     pub fn parse(name: &str, text: &[u8]) -> Result<Header, MdsError> {
         let header = Header::parse_any(name, text)?;
         match header.piece {
@@ -90,10 +90,11 @@ impl Header {
         }
     }
 
-    /// Reads the text of the `.meta` file of an array, or of a piece of one.
+    /// Parses the text of the `.meta` file of an array, or of a piece of one.
     ///
     /// # Errors
-    /// The text does not follow the grammar, a required key is missing, or keys contradict each other.
+    /// Returns an error if the text does not follow the grammar, if a required key is missing, or if keys contradict
+    /// each other.
     pub fn parse_any(name: &str, text: &[u8]) -> Result<Header, MdsError> {
         if text.len() > MAX_HEADER {
             let (size, limit) = (text.len() as u64, MAX_HEADER as u64);
@@ -148,12 +149,12 @@ impl Header {
         })
     }
 
-    /// Sizes of the dimensions of the whole array, fastest first: columns, rows and, in 3-D files, levels.
+    /// Sizes of the dimensions of the whole array, the fastest first: columns, rows and, in 3-D files, levels.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
 
-    /// Number of levels, `None` for a 2-D file.
+    /// Number of levels; `None` for a 2-D file.
     pub fn levels(&self) -> Option<usize> {
         self.sizes.get(2).copied()
     }
@@ -163,10 +164,10 @@ impl Header {
         self.sizes[0] * self.sizes[1]
     }
 
-    /// N of a lat-lon-cap grid of 13N rows and N columns.
+    /// Returns N of a lat-lon-cap grid of 13N rows and N columns.
     ///
     /// # Errors
-    /// The sizes are not those of such a grid.
+    /// Returns an error if the sizes are not those of such a grid.
     pub fn llc_size(&self) -> Result<usize, MdsError> {
         let (n, rows) = (self.sizes[0], self.sizes[1]);
         if n.checked_mul(super::compact::TILES) == Some(rows) {
@@ -185,29 +186,31 @@ impl Header {
         &self.file
     }
 
-    /// Where the values lie in the array, if they are only a piece of it.
+    /// Returns the place of the values in the array, if they are only a piece of it.
     pub fn piece(&self) -> Option<&ArrayPiece> {
         self.piece.as_ref()
     }
 
-    /// The header of the whole array; `None` if its size cannot be counted, which no header of a piece allows.
+    /// Returns the header of the whole array; `None` if its size cannot be represented, which no header of a piece
+    /// permits.
     pub(super) fn whole(&self) -> Option<Header> {
         let length = length(&self.sizes, self.records, self.precision)?;
         Some(Header { piece: None, length, ..self.clone() })
     }
 
-    /// Where a field is. `levels` is the number of levels of the grid, for files whose records are single levels: there
-    /// fields with levels come first, and 2-D ones after them.
+    /// Returns the location of a field. `levels` is the number of levels of the grid, for files whose records are
+    /// single levels: in these, fields with levels come first, and 2-D fields after them.
     ///
-    /// The only record of a file is taken whatever it is called: file names say what such a file holds.
+    /// If a file has only one record, it is used whatever its name is, since the name of the file says what it
+    /// contains.
     ///
     /// # Errors
-    /// No field has this name, or it cannot be said which of the records it is.
+    /// Returns an error if no field has this name, or if it is not clear which of the records it is.
     pub fn find(&self, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
         self.find_in(&self.file, field, levels)
     }
 
-    /// The same, with the name of the file in errors.
+    /// Does the same as [`Header::find`], with this name of the file in errors.
     pub(super) fn find_in(&self, file: &str, field: &str, levels: usize) -> Result<FieldLocation, MdsError> {
         let one = |record| FieldLocation { record, levels: self.levels(), by_records: false };
         let names = self.fields.len();
@@ -226,7 +229,7 @@ impl Header {
         if names == self.records {
             return Ok(one(position));
         }
-        // So many more records than names there are, because fields have several levels.
+        // The number of records beyond the number of names, because fields have several levels.
         let more = self.records.checked_sub(names).filter(|_| self.levels().is_none());
         let with_levels = match (more, levels.checked_sub(1)) {
             (Some(more), Some(below @ 1..)) if more % below == 0 && more / below <= names => more / below,
@@ -241,8 +244,8 @@ impl Header {
     }
 }
 
-/// Whether a name of a header stands for a variable: the model's names have at most eight characters, and longer ones
-/// are cut to that.
+/// Returns true if a name in a header stands for a variable. The model's names have at most eight characters, and
+/// longer ones are cut to that.
 pub fn is_field(name: &str, variable: &str) -> bool {
     let short = |text: &str| text.chars().take(8).collect::<String>();
     name == variable || short(name) == short(variable)
@@ -255,7 +258,7 @@ fn length(sizes: &[usize], records: usize, precision: Precision) -> Option<u64> 
     (length <= usize::MAX / 2).then_some(length as u64)
 }
 
-/// Sizes of the whole array, and what of it is in the file, if not all.
+/// Returns the sizes of the whole array, and the piece of it that is in the file, if it is only a piece.
 fn sizes(
     file: &str,
     item: &Item,
@@ -285,7 +288,7 @@ fn sizes(
     let [[_, first_column, last_column], [_, first_row, last_row]] = [triples[0], triples[1]];
     let own = [last_column - first_column + 1, last_row - first_row + 1];
     let piece = ArrayPiece { first: [first_column - 1, first_row - 1], sizes: own, stride };
-    // The last row is the furthest on; all are in the array if it is.
+    // The last row has the largest indices; if it is in the array, all are.
     let end = |axis: usize, length: usize| {
         let last = (own[1] - 1).checked_mul(stride[axis])?.checked_add(piece.first[axis])?.checked_add(length)?;
         (last <= sizes[axis]).then_some(())
@@ -305,7 +308,7 @@ fn precision(file: &str, item: &Item) -> Result<Precision, MdsError> {
     }
 }
 
-/// Names are padded with blanks to 8 characters; only the leading word counts.
+/// Names are padded with blanks to 8 characters; only the first word counts.
 fn fields(file: &str, item: &Item, records: usize) -> Result<Vec<String>, MdsError> {
     if item.values.len() > records {
         return Err(item.error(file, format!("{records} names at most, the number of records (nrecords)")));
@@ -432,7 +435,7 @@ mod tests {
         assert_eq!((header.piece(), header.sizes()), (Some(&want), &[90, 1170][..]));
         assert_eq!((header.byte_length(), header.llc_size().unwrap()), (210_600, 90));
         assert_eq!(header.whole().unwrap(), parse(SURFACE).unwrap());
-        // a tile of face 4: 30 x 30 cells, of which each row lies three rows below the one before
+        // a tile of facet 4: 30 x 30 cells, where each row is three rows below the one before
         let header = piece("90, 31, 60, 1170, 632, 661", " map2glob = [ 0, 3 ];").unwrap();
         assert_eq!(header.piece(), Some(&ArrayPiece { first: [30, 631], sizes: [30, 30], stride: [0, 3] }));
         for (dims, map, expected) in [

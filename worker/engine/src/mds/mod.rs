@@ -1,4 +1,4 @@
-//! MITgcm output: `.meta` headers, `.data` arrays, the compact LLC layout.
+//! MITgcm output: `.meta` headers, `.data` arrays, and the compact LLC layout.
 
 mod byte_order;
 pub mod compact;

@@ -1,5 +1,5 @@
-//! Arrays that lie in several files, one for each tile of the model: `NAME.STEP.001.001.data` and its like. They are put
-//! together while they are read; no copy of the whole is made.
+//! Arrays in several files, one for each tile of the model: `NAME.STEP.001.001.data` and so on. They are combined while
+//! they are read; no copy of the whole array is made.
 
 use super::error::MdsError;
 use super::header::{ArrayPiece, Header};
@@ -7,11 +7,11 @@ use edp_files::ReadAt;
 use std::io;
 use std::ops::Range;
 
-/// Most bytes of one piece that are read at once.
+/// Largest number of bytes of one piece that are read at once.
 const BLOCK: usize = 1 << 17;
 
-/// The pieces of an array, read as if they were the one file that holds the array. Cells that are in none of the pieces,
-/// which [`PiecedArray::gaps`] lists, are 0.
+/// The pieces of an array, read as if they were the one file with the whole array. Cells that are in none of the
+/// pieces, which [`PiecedArray::gaps`] lists, are 0.
 #[derive(Debug)]
 pub struct PiecedArray<R> {
     header: Header,
@@ -19,21 +19,22 @@ pub struct PiecedArray<R> {
     gaps: Vec<UncoveredCells>,
 }
 
-/// Neighbouring cells of one row that are in none of the pieces.
+/// Adjacent cells of one row that are in none of the pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncoveredCells {
-    /// The row of the whole array, from 0.
+    /// Number of the row of the whole array, from 0.
     pub row: usize,
-    /// The columns, from 0.
+    /// Numbers of the columns, from 0.
     pub columns: Range<usize>,
 }
 
 impl<R: ReadAt> PiecedArray<R> {
-    /// Takes the pieces of one array, each with its header, in any order. A single file that holds all of it is a piece
-    /// as well.
+    /// Combines the pieces of one array, each with its header, in any order. A single file with the whole array is a
+    /// piece too.
     ///
     /// # Errors
-    /// There is none, they are not of one array, overlap, or a file has another size than its header says.
+    /// Returns an error if there is no piece, if they are not of one array or overlap, or if a file has another size
+    /// than its header says.
     pub fn new(name: &str, files: Vec<(Header, R)>) -> Result<PiecedArray<R>, MdsError> {
         let mut pieces = Vec::with_capacity(files.len());
         for (header, data) in files {
@@ -73,29 +74,29 @@ impl<R: ReadAt> PiecedArray<R> {
         Ok(PiecedArray { header, pieces, gaps })
     }
 
-    /// The header that a single file of the whole array would have.
+    /// The header that a single file with the whole array would have.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// How many pieces there are.
+    /// Number of pieces.
     pub fn len(&self) -> usize {
         self.pieces.len()
     }
 
-    /// Whether there is none; there always is one.
+    /// Returns true if there is no piece, which never happens.
     pub fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// Cells that are in none of the pieces, by row and column. The model writes no file for a tile that is land
-    /// throughout and left out of its computation.
+    /// The cells that are in none of the pieces, by row and columns. The model writes no file for a tile that is
+    /// entirely land and excluded from its computation.
     pub fn gaps(&self) -> &[UncoveredCells] {
         &self.gaps
     }
 
-    /// Reads what one piece has of a range of bytes within one level; `out` is that range. `level` counts through all
-    /// records.
+    /// Reads the part of a range of bytes within one level that one piece has; `out` is that range. `level` counts
+    /// through all records.
     fn read_level(
         &self,
         (header, piece, data): &(Header, ArrayPiece, R),
@@ -109,7 +110,7 @@ impl<R: ReadAt> PiecedArray<R> {
         let start = |row: usize| {
             (piece.first[1] + row * piece.stride[1]) * line + (piece.first[0] + row * piece.stride[0]) * size
         };
-        // Rows lie one after the other in the whole array as they do in the piece.
+        // Rows have the same order in the whole array as in the piece.
         let rows = piece.sizes[1];
         let first = partition(rows, |row| start(row) + own <= at);
         let end = partition(rows, |row| start(row) < at + out.len());
@@ -123,7 +124,7 @@ impl<R: ReadAt> PiecedArray<R> {
             data.read_exact_at(bytes, offset as u64)
                 .map_err(|source| io::Error::new(source.kind(), format!("{}: {source}", header.file())))?;
             for (row, bytes) in (row..).zip(bytes.chunks_exact(own)) {
-                // from the later beginning to the earlier end of this row and of what is asked for
+                // from the later beginning to the earlier end of this row and of the requested range
                 let (begin, from) = (start(row).max(at), start(row));
                 let until = (from + own).min(at + out.len());
                 out[begin - at..until - at].copy_from_slice(&bytes[begin - from..until - from]);
@@ -134,7 +135,8 @@ impl<R: ReadAt> PiecedArray<R> {
     }
 }
 
-/// The first number below `count` that does not satisfy a condition, which all before it do and none after it does.
+/// Returns the first number below `count` that does not satisfy a condition; all numbers before it do, and none after
+/// it does.
 fn partition(count: usize, condition: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, count);
     while low < high {
@@ -157,7 +159,7 @@ impl<R: ReadAt> ReadAt for PiecedArray<R> {
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.header.byte_length()) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        // The header guarantees that byte offsets within the array fit in an usize.
+        // The header guarantees that byte offsets within the array fit into a usize.
         let mut at = usize::try_from(offset).map_err(io::Error::other)?;
         let plane = self.header.plane() * self.header.precision.bytes();
         let mut rest = buffer;
@@ -177,7 +179,7 @@ impl<R: ReadAt> ReadAt for PiecedArray<R> {
     }
 }
 
-/// What no piece holds.
+/// Returns the cells that no piece has.
 fn gaps<R>(pieces: &[(Header, ArrayPiece, R)]) -> Result<Vec<UncoveredCells>, MdsError> {
     let Some((header, ..)) = pieces.first() else { return Ok(Vec::new()) };
     let [columns, rows] = [header.sizes()[0], header.sizes()[1]];
@@ -195,7 +197,7 @@ fn gaps<R>(pieces: &[(Header, ArrayPiece, R)]) -> Result<Vec<UncoveredCells>, Md
             gaps.push(UncoveredCells { row, columns });
         }
     };
-    // Up to where the array was seen, and by which piece last.
+    // The position up to which the array is covered, and the last piece that covers it.
     let (mut row, mut column, mut last) = (0, 0, 0);
     for (line, range, number) in lines {
         while row < line {
@@ -220,7 +222,8 @@ fn gaps<R>(pieces: &[(Header, ArrayPiece, R)]) -> Result<Vec<UncoveredCells>, Md
     Ok(gaps)
 }
 
-/// Cells in none of the pieces for messages: the first few blocks of rows that lack the same columns.
+/// Describes cells that are in none of the pieces, for messages: the first few blocks of rows that lack the same
+/// columns.
 pub fn describe_gaps(gaps: &[UncoveredCells]) -> String {
     const SHOWN: usize = 3;
     let mut blocks: Vec<(Range<usize>, &Range<usize>)> = Vec::new();
@@ -260,12 +263,12 @@ mod tests {
         )
     }
 
-    /// The value of a cell of the whole array.
+    /// Returns the value of a cell of the whole array.
     fn value(n: usize, level: usize, row: usize, column: usize) -> f32 {
         ((level * 13 * n + row) * n + column) as f32 + 1.0
     }
 
-    /// A piece as the model writes it.
+    /// Returns a piece as the model writes it.
     fn piece(n: usize, number: usize, dims: [[usize; 2]; 2], stride: [usize; 2]) -> (Header, Vec<u8>) {
         let more = format!("map2glob=[{},{}];", stride[0], stride[1]);
         let name = format!("x.{number:03}.001.meta");
@@ -286,7 +289,7 @@ mod tests {
         piece(n, 0, [[1, n], [1, 13 * n]], [0, 1]).1
     }
 
-    /// The tiles of a compact grid, cut to `size` cells: on the folded faces every third row.
+    /// Returns the tiles of a compact grid, cut to `size` cells: on the folded facets every third row.
     fn tiles(n: usize, size: usize) -> Vec<(Header, Vec<u8>)> {
         let mut pieces = Vec::new();
         for tile in 0..13 {

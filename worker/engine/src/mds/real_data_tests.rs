@@ -1,4 +1,4 @@
-//! Headers and values that MITgcm itself has written; runs where `EDP_REAL_DATA` names the files.
+//! Tests with headers and values that MITgcm itself has written. They run if `EDP_REAL_DATA` names the directory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{Header, MdsFile, Plane};
@@ -41,7 +41,7 @@ fn headers_of_many_runs_are_read() {
     assert!(pieces > 0 && pickups > 10 && times > 10, "{pieces} pieces, {pickups} pickups, {times} with times");
 }
 
-/// Smallest and largest value of a field; of those that are not 0 if `wet`.
+/// Returns the smallest and largest value of a field; if `wet` is true, only of those that are not 0.
 fn extremes(file: &MdsFile<File>, field: &str, levels: usize, wet: bool) -> [f64; 2] {
     let found = file.find(field, levels).unwrap();
     let mut extremes = [f64::INFINITY, f64::NEG_INFINITY];
@@ -54,8 +54,9 @@ fn extremes(file: &MdsFile<File>, field: &str, levels: usize, wet: bool) -> [f64
     extremes
 }
 
-// What the model printed of these fields when it read them (its monitor, with 14 digits, of wet cells). Temperature and
-// salinity of the second run have other values in dry cells, which the file does not tell from wet ones.
+// Values that the model printed for these fields when it read them (its monitor, with 14 digits, of wet cells).
+// Temperature and salinity of the second run have other values in dry cells, which the file does not distinguish from
+// wet ones.
 #[test]
 fn fields_have_the_extremes_that_the_model_saw() {
     let Some(root) = root() else { return };

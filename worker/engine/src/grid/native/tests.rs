@@ -26,7 +26,7 @@ const VARIABLES: [(&str, &[&str]); 16] = [
     ("YC_bnds", &["tile", "j", "i", "nb"]),
 ];
 
-/// Value at a flat index: masks are open at each cell whose index is a multiple of 2, 3, ... by level.
+/// Returns the value at a flat index. Masks are open at each cell whose index is a multiple of 2, 3, ... by level.
 fn value(name: &str, index: usize) -> f32 {
     match name {
         "hFacC" | "hFacW" if index % PLANE == 5 => 9.969_21e36, // fill: land
@@ -39,7 +39,7 @@ fn value(name: &str, index: usize) -> f32 {
     }
 }
 
-/// Writes a geometry; `change` may replace the dimensions of a variable, or leave it out with `None`.
+/// Writes a geometry. `change` may replace the dimensions of a variable, or omit the variable by `None`.
 fn write(dir: &Path, change: impl Fn(&'static str) -> Option<&'static [&'static str]>) {
     let mut file = netcdf::create(dir.join("g_native.nc")).unwrap();
     let sizes = [("tile", TILES), ("j", N), ("i", N), ("j_g", N), ("i_g", N), ("k", NZ), ("k_p1", NZ + 1)];
@@ -101,12 +101,12 @@ fn what_a_grid_takes_is_known_before_it_is_read() {
     write(dir.path(), plain);
     let bytes = needed(N, NZ, 0);
     let load = |limit| Native::load_verified(dir.path(), Arc::default(), limit);
-    // Beside the arrays there are four small lists of dry cells.
+    // Beside the arrays there are four small lists of numbers of dry cells.
     assert_eq!(load(bytes).unwrap().bytes() as u64, bytes + 4 * 8 * NZ as u64);
     let message = load(bytes - 1).unwrap_err().to_string();
     assert!(message.contains(&format!("13 x 4 x 4 cells takes {bytes} bytes")), "{message}");
     assert!(message.contains("raise run.memory"), "{message}");
-    // The largest shape that is accepted as a shape, which a file of some megabytes can have.
+    // The largest accepted shape, which a file of some megabytes can have.
     assert_eq!(needed(MAX_N, MAX_LEVELS, 2), 13 * 8640 * 8640 * (72 + 4000));
 }
 
@@ -133,7 +133,7 @@ fn masks_are_open_where_positive() {
     assert!(message.contains("Z has the shape [3], expected [13, 4, 4] or [levels, 13, 4, 4]"), "{message}");
 }
 
-/// The corners that one wet cell makes wet, as (tile, j, i).
+/// Returns the corners that one wet cell makes wet, as (tile, j, i).
 fn touched(n: usize, levels: usize, k: usize, (tile, j, i): (usize, usize, usize)) -> Vec<(usize, usize, usize)> {
     let plane = TILES * n * n;
     let mut wet = vec![false; levels * plane];
@@ -152,15 +152,15 @@ fn corners_are_wet_where_a_cell_around_them_is() {
     let last = N - 1;
     for (cell, corners) in [
         ((1, 1, 1), &[(1, 1, 1), (1, 1, 2), (1, 2, 1), (1, 2, 2)][..]),
-        // over a straight seam to the right, at the top, and at both
+        // across a straight seam on the right, at the top, and at both
         ((0, 1, last), &[(0, 1, last), (0, 2, last), (3, 1, 0), (3, 2, 0)]),
         ((0, last, 1), &[(0, last, 1), (0, last, 2), (1, 0, 1), (1, 0, 2)]),
         ((0, last, last), &[(0, last, last), (1, 0, last), (3, last, 0), (4, 0, 0)]),
-        // over a turned seam: rows and columns are counted from the other end
+        // across a turned seam: rows and columns are counted from the other end
         ((4, 1, last), &[(4, 1, last), (4, 2, last), (8, 0, 2), (8, 0, 3)]),
         ((2, last, 1), &[(2, last, 1), (2, last, 2), (6, 2, 0), (6, 3, 0)]),
         ((12, last, 1), &[(0, 2, 0), (0, 3, 0), (12, last, 1), (12, last, 2)]),
-        // the southern end has no tile that stores its corners: tile 9 to the right, and where tile 3 meets it
+        // at the southern end no tile stores the corners: tile 9 on the right, and where tile 3 meets it
         ((9, 1, last), &[(9, 1, last), (9, 2, last)]),
         ((3, 0, last), &[(3, 0, last), (3, 1, last), (9, 0, last)]),
         // three facets meet at this end of tile 2, and no tile stores the point
@@ -197,7 +197,7 @@ fn mds_files_take_precedence() {
     write_mds(dir.path(), "YC", &[N, 13 * N, 1], compact);
     write_mds(dir.path(), "RF", &[1, 1, NZ + 1], [0.0, -1.0, -2.0, -4.0].into_iter());
     let grid = Native::load(dir.path()).unwrap();
-    // tile 8, j 2, i 3 lies in row 7N + 3j + 1
+    // tile 8, j 2, i 3 is in row 7N + 3j + 1
     assert_eq!(grid.xc[(8 * N + 2) * N + 3], ((7 * N + 7) * N + 3) as f32 + 0.5);
     assert_eq!(grid.yc, grid.xc);
     assert_eq!(grid.rf, [0.0, -1.0, -2.0, -4.0]);
@@ -301,7 +301,7 @@ fn real_grid() {
         assert_eq!(positions.len(), compact.iter().filter(|fraction| **fraction > 0.0).count());
     }
     let points = grid.edge_points();
-    let cell = (4 * n + 10) * n + 20; // lines of constant longitude and latitude run along the edges
+    let cell = (4 * n + 10) * n + 20; // lines of constant longitude and latitude follow the edges
     assert_eq!((points.xu[cell], points.xv[cell]), (72.0, 72.5));
     assert!((points.yu[cell] - grid.yc[cell]).abs() < 0.01, "{} {}", points.yu[cell], grid.yc[cell]);
 }
