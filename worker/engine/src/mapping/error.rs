@@ -1,4 +1,4 @@
-//! What can be wrong with mapping factors.
+//! Errors of mapping factors.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,77 +8,77 @@ use super::pickle::PickleError;
 /// An error while reading, writing or applying mapping factors.
 #[derive(Debug, thiserror::Error)]
 pub enum MappingError {
-    /// The file system refused.
+    /// The operating system refused an operation on a file or directory.
     #[error("{}: cannot {action}: {source}", file.display())]
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// What was tried, as a verb: `open`, `read`, `write`.
+        /// The operation that failed, as a verb: `open`, `read`, `write`.
         action: &'static str,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file, or what it unpacks to, is larger than it can be. Nothing of that size was allocated.
+    /// A file, or its unpacked content, is larger than it can be. Nothing of that size was allocated.
     #[error("{}: {what} is larger than the limit of {limit} bytes: damaged, or not a file of mapping factors", file.display())]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// The part that is too large.
         what: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// What a file describes takes more memory than mapping factors may take.
+    /// The content of a file would take more memory than mapping factors may take.
     #[error(
         "{}: what it describes takes {bytes} bytes of memory, and mapping factors may take {limit} (run.memory): raise \
          run.memory if the file is what it should be", file.display()
     )]
     Memory {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Bytes that it would take.
+        /// Number of bytes that it would take.
         bytes: u64,
-        /// Bytes that it may take.
+        /// Number of bytes that it may take.
         limit: u64,
     },
-    /// A file is not the one that the recipes were planned with.
+    /// A file has changed since the recipes were planned.
     #[error("{}: changed since the recipe was planned: plan again", file.display())]
     Changed {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
     /// The XZ container is damaged, cut short or followed by other bytes.
     #[error("{}: not a whole XZ file: {reason}; fetch or create it again", file.display())]
     Xz {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// What the decoder met.
+        /// The error of the decoder.
         reason: &'static str,
     },
     /// The pickle inside an XZ file cannot be read.
     #[error("{}: {source}", file.display())]
     Pickle {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Where and why.
+        /// The error of the pickle reader, with the offset in the unpacked file.
         source: PickleError,
     },
     /// An entry of an `.npz` file cannot be read.
     #[error("{}: entry {entry}: {reason}", file.display())]
     Entry {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// The name of the entry, or `(archive)` for the zip structure.
         entry: String,
         /// Description of the problem.
         reason: String,
     },
-    /// A file is readable, but does not hold what it should.
+    /// A file can be read, but its content is not the expected one.
     #[error("{}: {reason}", file.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// What was expected and what was found.
+        /// The expected content and the content found.
         reason: String,
     },
     /// A matrix belongs to another native grid.
@@ -88,26 +88,26 @@ pub enum MappingError {
         file.display()
     )]
     SourceCount {
-        /// The matrix file.
+        /// Path of the matrix file.
         file: PathBuf,
         /// The level, from 0.
         level: usize,
-        /// Rows of the matrix.
+        /// Number of rows of the matrix.
         rows: usize,
-        /// Wet cells of the grid at this level.
+        /// Number of wet cells of the grid at this level.
         wet: usize,
     },
-    /// There is no such level.
+    /// The factors have no such level.
     #[error("{}: there is no level {level}: the factors have the levels 0 to {}", dir.display(), levels.saturating_sub(1))]
     NoLevel {
         /// The directory of the factors.
         dir: PathBuf,
-        /// The level asked for, from 0.
+        /// The requested level, from 0.
         level: usize,
-        /// How many levels there are.
+        /// Number of levels of the factors.
         levels: usize,
     },
-    /// One set of factors was asked to serve two grids.
+    /// One set of factors was used with two native grids.
     #[error(
         "{}: level {level} is already loaded for another list of wet cells: use one set of factors for each native grid",
         dir.display()
@@ -118,14 +118,14 @@ pub enum MappingError {
         /// The level, from 0.
         level: usize,
     },
-    /// A plane or an output handed to the regridding has the wrong length.
+    /// A plane or an output buffer passed to the regridding has the wrong length.
     #[error("regridding: the {what} has {actual} values, expected {expected}")]
     Length {
         /// `source plane` or `output`.
         what: &'static str,
-        /// Its length.
+        /// Its length in values.
         actual: usize,
-        /// The length it must have (source plane: at least).
+        /// The required length in values (for a source plane the least length).
         expected: usize,
     },
 }

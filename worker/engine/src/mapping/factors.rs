@@ -1,4 +1,4 @@
-//! A directory of factors.
+//! Directories of mapping factors.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,22 +11,22 @@ use super::pickle::{PickleDocument, PickleValue};
 use super::xz::ExpectedFile;
 use super::{Level, MappingError, npz, xz};
 
-/// Largest unpacked `latlon_grid.xz`. Nearly all of it are the index lists of the wet cells: 58 MB for LLC90, 520 MB
-/// for LLC270 with 50 levels.
+/// Largest unpacked size of `latlon_grid.xz` in bytes. Nearly all of it is taken by the index lists of the wet cells:
+/// 58 MB for LLC90, 520 MB for LLC270 with 50 levels.
 const MAX_LATLON_GRID: usize = 1 << 30;
-/// Most cells of a target grid: 1/64 degree.
+/// Largest number of cells of a target grid (enough for 1/64 degree).
 const MAX_CELLS: usize = 1 << 28;
-/// Most levels.
+/// Largest number of levels.
 const MAX_LEVELS: usize = 4096;
-/// Largest file of a directory of factors.
+/// Largest size in bytes of a file in a directory of factors.
 const MAX_FILE: u64 = 1 << 30;
-/// Bytes that the land mask of a cell takes while it is read: pickled, as a number, and as it is kept.
+/// Number of bytes that the land mask of one cell takes while it is read: pickled, as a number, and as it is kept.
 const MASK_CELL: usize = 8 + 8 + 1;
-/// What a pickled array takes besides its data, generously.
+/// A generous bound for the bytes that a pickled array takes besides its data.
 const PICKLE_FRAME: usize = 4096;
 
-/// The factors of one native grid and one target grid. Levels are loaded once, when they are first needed, and shared
-/// by all threads.
+/// The mapping factors from one native grid to one target grid. Each level is loaded when it is first needed, and is
+/// then shared by all threads.
 #[derive(Debug)]
 pub struct Factors {
     dir: PathBuf,
@@ -39,18 +39,19 @@ pub struct Factors {
     levels: Vec<Mutex<Option<Loaded>>>,
     files: Files,
     seals: BTreeMap<PathBuf, Digest>,
-    /// Bytes that the levels may take that are kept.
+    /// Number of bytes that the levels kept in memory may take.
     memory: u64,
 }
 
-/// A level and the wet cells it was loaded for.
+/// A level and the fingerprint of the wet cells for which it was loaded.
 #[derive(Debug)]
 struct Loaded {
     level: Arc<Level>,
     wet: Fingerprint,
 }
 
-/// Enough of a list of wet cells to tell it from that of another grid.
+/// The number of wet cells of a level and a weighted sum of their positions, which tell the list from that of another
+/// grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Fingerprint {
     count: usize,
@@ -70,18 +71,19 @@ impl Factors {
     ///
     /// # Errors
     ///
-    /// The file is absent, damaged, or its parts do not fit each other.
+    /// Returns an error if the file is absent or damaged, or if its parts do not fit each other.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
         Self::open_sealed(dir, BTreeMap::new(), Files::default(), u64::MAX)
     }
 
-    /// Opens a directory of factors of which the digests of some files are known: these files are refused, whenever
-    /// they are read, if they hold anything else. Levels are read long after the directory was looked at. Those that
-    /// are kept may take `memory` bytes; one that would take more by itself is refused before that is allocated.
+    /// Opens a directory of factors, some of whose files have known digests: such a file is refused, whenever it is
+    /// read, if its content has another digest. (Levels are read long after the directory was examined.) The levels
+    /// that are kept may take `memory` bytes; a single level that would take more is refused before memory is allocated
+    /// for it.
     ///
     /// # Errors
     ///
-    /// As [`Factors::open`], [`MappingError::Changed`], and [`MappingError::Memory`].
+    /// Returns the errors of [`Factors::open`], [`MappingError::Changed`], and [`MappingError::Memory`].
     pub fn open_sealed(
         dir: &Path,
         seals: BTreeMap<PathBuf, Digest>,
@@ -122,62 +124,62 @@ impl Factors {
         })
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Number of latitudes and of longitudes.
+    /// Returns the number of latitudes and of longitudes.
     pub fn shape(&self) -> (usize, usize) {
         self.shape
     }
 
-    /// Centres of the rows, degrees north, ascending as stored.
+    /// Returns the latitudes of the centres of the rows in degrees north, in the order of the file.
     pub fn latitudes(&self) -> &[f64] {
         &self.latitudes
     }
 
-    /// Centres of the columns, degrees east.
+    /// Returns the longitudes of the centres of the columns in degrees east.
     pub fn longitudes(&self) -> &[f64] {
         &self.longitudes
     }
 
-    /// Lower and upper edge of each row, degrees north.
+    /// Returns the lower and upper edges of each row in degrees north.
     pub fn latitude_bounds(&self) -> &[[f64; 2]] {
         &self.latitude_bounds
     }
 
-    /// Western and eastern edge of each column, degrees east.
+    /// Returns the western and eastern edges of each column in degrees east.
     pub fn longitude_bounds(&self) -> &[[f64; 2]] {
         &self.longitude_bounds
     }
 
-    /// Upper and lower edge of each level, metres, negative downwards. One pair a level.
+    /// Returns the upper and lower edges of each level in metres, negative downwards: one pair for each level.
     pub fn depth_bounds(&self) -> &[[f64; 2]] {
         &self.depth_bounds
     }
 
-    /// Number of levels.
+    /// Returns the number of levels.
     pub fn levels(&self) -> usize {
         self.levels.len()
     }
 
-    /// Bytes of memory that the levels take that are loaded by now.
+    /// Returns the number of bytes of memory taken by the levels that are loaded now.
     pub(crate) fn bytes(&self) -> usize {
-        // A level that is being loaded is not waited for.
+        // This does not wait for a level that is being loaded.
         let loaded = self.levels.iter().filter_map(|slot| slot.try_lock().ok());
         loaded.filter_map(|slot| slot.as_ref().map(|loaded| loaded.level.bytes())).sum()
     }
 
-    /// The weights and the land mask of level `k`, loaded at the first call.
+    /// Returns the weights and the land mask of level `k`, which is loaded at the first call.
     ///
-    /// `wet_positions` has the position in the compact plane of each wet cell of the native grid at this level
-    /// (hFacC > 0), in scan order (tile, j, i). It must be the same at every call. Other threads that ask for the same
-    /// level wait; an error is not remembered, so a later call tries again.
+    /// `wet_positions` holds the position in the compact plane of each wet cell of the native grid at this level (hFacC
+    /// > 0), in scan order (tile, j, i). It must be the same at every call. Other threads that ask for the same level
+    /// wait; an error is not remembered, so a later call tries again.
     ///
     /// # Errors
     ///
-    /// There is no such level; a file is absent, damaged or of another grid
+    /// Returns an error if there is no such level, or if a file is absent, damaged, or made for another grid
     /// ([`MappingError::SourceCount`], [`MappingError::OtherGrid`]).
     pub fn level(&self, k: usize, wet_positions: &[u32]) -> Result<Arc<Level>, MappingError> {
         let Some(slot) = self.levels.get(k) else {
@@ -197,13 +199,13 @@ impl Factors {
         Ok(level)
     }
 
-    /// Forgets levels until there is room for so many bytes more. Granules need the levels one after the other: those
-    /// go first that will be needed last.
+    /// Drops levels until `bytes` more bytes fit into the memory limit. Granules need the levels one after the other,
+    /// so the levels that will be needed last are dropped first.
     fn make_room(&self, k: usize, bytes: usize) {
         let all = self.levels.len();
         let room = |levels: usize| (levels.saturating_add(bytes)) as u64 <= self.memory;
         let mut loaded = self.bytes();
-        // The one at `k` is locked by the thread that has loaded it.
+        // Level `k` itself is locked by the thread that has loaded it.
         for other in (1..all).map(|back| (k + all - back) % all) {
             if room(loaded) {
                 return;
@@ -226,7 +228,8 @@ impl Factors {
     }
 }
 
-/// `latlon_grid.xz`, unpacked: a list of bounds, depth bounds, centres and (not read) the wet cells.
+/// The unpacked `latlon_grid.xz`: a list of the bounds, the depth bounds, the centres and the wet cells (which are not
+/// read).
 struct LatlonGrid<'f, 'a> {
     file: &'f Path,
     document: &'f PickleDocument<'a>,
@@ -264,7 +267,7 @@ impl<'a> LatlonGrid<'_, 'a> {
         }
     }
 
-    /// A one-dimensional float array of the given length.
+    /// Returns the values of a one-dimensional array of floats with `count` elements.
     fn centres(&self, value: PickleValue<'a>, name: &str, count: usize) -> Result<Vec<f64>, MappingError> {
         let (shape, values) = self.floats(value, name)?;
         if shape != [count] {
@@ -273,7 +276,7 @@ impl<'a> LatlonGrid<'_, 'a> {
         Ok(values)
     }
 
-    /// A float array of shape (n, 2).
+    /// Returns the values of an array of floats of shape (n, 2).
     fn pairs(&self, value: PickleValue<'a>, name: &str, count: Option<usize>) -> Result<Vec<[f64; 2]>, MappingError> {
         let (shape, values) = self.floats(value, name)?;
         match shape {
@@ -297,7 +300,7 @@ impl<'a> LatlonGrid<'_, 'a> {
     }
 }
 
-/// Reads a land mask; true is land.
+/// Reads a land mask of `cells` values; true means land.
 fn read_land_mask(source: ExpectedFile<'_>, cells: usize) -> Result<Vec<bool>, MappingError> {
     let file = source.file;
     let bytes = xz::read_pickle(source, cells.saturating_mul(8).saturating_add(PICKLE_FRAME))?;
@@ -311,7 +314,7 @@ fn read_land_mask(source: ExpectedFile<'_>, cells: usize) -> Result<Vec<bool>, M
     if array.shape() != [cells] {
         return Err(bad(format!("the land mask has the shape {:?}, expected [{cells}]", array.shape())));
     }
-    // A mask of 0 and 1 would pass as wet everywhere.
+    // A mask of zeros and ones would otherwise be taken as wet everywhere.
     match values.iter().position(|value| !value.is_nan() && *value != 1.0) {
         Some(cell) => {
             Err(bad(format!("cell {cell} of the land mask is {}, expected 1 (wet) or NaN (land)", values[cell])))
@@ -320,17 +323,17 @@ fn read_land_mask(source: ExpectedFile<'_>, cells: usize) -> Result<Vec<bool>, M
     }
 }
 
-/// The most bytes that a file of a directory of factors may have: nothing larger is read.
+/// Returns the largest size in bytes of a file in a directory of factors. Larger files are not read.
 pub fn largest(_: &Path) -> u64 {
     MAX_FILE
 }
 
-/// The files of the directory that decide what production makes, sorted by path: the target grid, all land masks and
-/// all matrices of numbered levels. For a digest of the factors.
+/// Lists the files of a directory of factors that determine the products, sorted by path: the target grid, all land
+/// masks and all matrices of numbered levels. The digest of the factors covers these files.
 ///
 /// # Errors
 ///
-/// A directory cannot be listed, or the target grid is absent.
+/// Returns an error if a directory cannot be listed or if the target grid is absent.
 pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
     let grid = latlon_grid(dir);
     let absent = |source| MappingError::Io { file: grid.clone(), action: "open", source };
@@ -350,8 +353,8 @@ pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
     Ok(found)
 }
 
-/// Whether the text is a level as it stands in file names: digits without leading zeros, of no more levels than there
-/// may be.
+/// Returns true if the text is a level number as used in file names: digits without leading zeros, and less than the
+/// largest number of levels.
 fn is_level_number(text: &str) -> bool {
     text.parse::<usize>().is_ok_and(|number| number < MAX_LEVELS && number.to_string() == text)
 }

@@ -1,11 +1,11 @@
-//! One level of the factors, ready to regrid.
+//! One level of the mapping factors in the form used for regridding.
 
 use super::npz::Csr;
 use super::{MappingError, Real};
 
-/// In [`CellSources::Nearest`]: a land cell. No plane is long enough to have this position.
+/// Marks a land cell in [`CellSources::Nearest`]. No plane is long enough to have this position.
 const LAND: u32 = u32::MAX;
-/// In [`CellSources::Nearest`]: a wet cell without any weight.
+/// Marks a wet cell without any weight in [`CellSources::Nearest`].
 const NONE: u32 = u32::MAX - 1;
 
 /// The weights from one level of the native grid to the target grid, and the land mask of the target grid.
@@ -14,29 +14,30 @@ const NONE: u32 = u32::MAX - 1;
 /// included. Targets are numbered `lat * nlon + lon`.
 #[derive(Debug)]
 pub struct Level {
-    /// Whether each target cell is land.
+    /// True for each target cell that is land.
     land: Vec<bool>,
-    /// Land cells: every plane that is made is checked for them.
+    /// Number of land cells: the number of fill values in every regridded plane is compared with it.
     dry: usize,
     sources: CellSources,
     uncovered: usize,
-    /// The least length of a plane: the largest source position and one.
+    /// The least length of a plane: one more than the largest source position.
     plane: usize,
 }
 
-/// Where the value of each target cell comes from.
+/// The sources of each target cell.
 #[derive(Debug)]
 enum CellSources {
-    /// One source a target at most, always with weight 1 (all of EDP's own factors are like this): its position, or
-    /// [`LAND`] or [`NONE`].
+    /// Each target has one source at most, always with weight 1 (all of EDP's own factors are like this). The value is
+    /// the position of the source, or [`LAND`] or [`NONE`].
     Nearest(Vec<u32>),
-    /// Target `m` has the sources `starts[m]..starts[m + 1]`, in the order in which they are summed.
+    /// Target `m` has the entries `starts[m]..starts[m + 1]` of the other two lists, in the order in which they are
+    /// summed.
     Weighted { starts: Vec<u32>, sources: Vec<u32>, weights: Vec<f64> },
 }
 
 impl Level {
-    /// Turns the matrix around, from rows of sources to lists of targets. Weights on land and weights of 0 are left
-    /// out. `wet_positions` has the plane position of each row, `land` one value a column.
+    /// Transposes the matrix from rows of sources to lists of targets. Weights on land and weights of 0 are left out.
+    /// `wet_positions` holds the position in the plane of each row, and `land` one value for each column.
     pub(super) fn new(matrix: &Csr, land: Vec<bool>, wet_positions: &[u32]) -> Result<Self, String> {
         if matrix.rows() != wet_positions.len() || matrix.columns != land.len() {
             return Err(format!(
@@ -52,8 +53,8 @@ impl Level {
         }
         let used = |position: usize| !land[matrix.indices[position] as usize] && matrix.weight(position) != 0.0;
 
-        // Count the sources of each target, add up to where each begins, then fill row by row: within each target the
-        // rows stay in ascending order, as in SciPy's product.
+        // Count the sources of each target, add the counts up to the beginning of each list, and then fill the lists
+        // row by row. So the rows of each target stay in ascending order, as in SciPy's product.
         let mut starts = vec![0_u32; land.len() + 1];
         for (position, &column) in matrix.indices.iter().enumerate() {
             if used(position) {
@@ -94,7 +95,7 @@ impl Level {
         Ok(Self { land, dry, sources, uncovered, plane })
     }
 
-    /// Bytes of memory that it takes.
+    /// Returns the number of bytes of memory that the level takes.
     pub(super) fn bytes(&self) -> usize {
         let sources = match &self.sources {
             CellSources::Nearest(nearest) => size_of_val(&nearest[..]),
@@ -105,33 +106,33 @@ impl Level {
         self.land.len() + sources
     }
 
-    /// Whether each target cell is land, in the order lat * nlon + lon.
+    /// Returns the land mask of the target grid: true for land, in the order lat * nlon + lon.
     pub fn land(&self) -> &[bool] {
         &self.land
     }
 
-    /// How many target cells are wet.
+    /// Returns the number of wet target cells.
     pub fn wet_targets(&self) -> usize {
         self.land.len() - self.dry
     }
 
-    /// How many target cells are land.
+    /// Returns the number of land cells of the target grid.
     pub fn dry(&self) -> usize {
         self.dry
     }
 
-    /// How many wet target cells have no weight at all. Their value is unknown; EDP would write 0.
+    /// Returns the number of wet target cells without any weight. Their value is unknown; EDP would write 0.
     pub fn uncovered(&self) -> usize {
         self.uncovered
     }
 
-    /// Whether each target takes the value of one source as it is.
+    /// Returns true if each target cell takes the value of one source unchanged.
     pub fn is_nearest_neighbour(&self) -> bool {
         matches!(self.sources, CellSources::Nearest(_))
     }
 
-    /// The sources of a target cell with their weights, in the order in which they are summed. Empty on land, for
-    /// uncovered cells and beyond the grid.
+    /// Returns the sources of a target cell with their weights, in the order in which they are summed. The list is
+    /// empty for land cells, for uncovered cells and beyond the grid.
     pub fn sources(&self, target: usize) -> Vec<(u32, f64)> {
         match &self.sources {
             CellSources::Nearest(nearest) => match nearest.get(target) {
@@ -150,14 +151,15 @@ impl Level {
 
     /// Regrids one level of a field.
     ///
-    /// `plane` is the level in the compact layout, `out` has one value a target cell (lat * nlon + lon). Land gets
-    /// `fill`, wet cells without weights get `uncovered`. Sums are formed in double precision in ascending order of the
-    /// source cells, starting from 0, and then rounded once: bit for bit what SciPy's product gives. (So a value of -0
-    /// becomes 0.)
+    /// `plane` is the level in the compact layout, and `out` holds one value for each target cell (lat * nlon + lon).
+    /// Land cells get `fill`; wet cells without weights get `uncovered`. Sums are formed in double precision in
+    /// ascending order of the source cells, starting from 0, and are then rounded once: the result equals that of
+    /// SciPy's product bit for bit. (So a value of -0 becomes 0.)
     ///
     /// # Errors
     ///
-    /// [`MappingError::Length`] if `plane` is too short for the sources or `out` is not as long as the target grid.
+    /// Returns [`MappingError::Length`] if `plane` is too short for the sources or if `out` is not as long as the
+    /// target grid.
     pub fn apply<I: Real, O: Real>(
         &self,
         plane: &[I],
@@ -171,7 +173,7 @@ impl Level {
         if plane.len() < self.plane {
             return Err(MappingError::Length { what: "source plane", actual: plane.len(), expected: self.plane });
         }
-        // Positions from NONE on mean something else.
+        // Positions from NONE on have a special meaning.
         let plane = &plane[..plane.len().min(NONE as usize)];
         match &self.sources {
             CellSources::Nearest(nearest) => {
@@ -206,8 +208,9 @@ impl Level {
 }
 
 impl Level {
-    /// Corrects what [`Level::apply`] has made of a plane with cells without a value: the mean over the other sources of
-    /// a target cell, with their weights; `fill` where there is none. Gives the number of these.
+    /// Corrects the output of [`Level::apply`] for a plane in which some cells have no value (`holes`). A target cell
+    /// gets the weighted mean of its other sources, or `fill` if it has none. Returns the number of target cells that
+    /// got `fill`.
     pub fn apply_around<I: Real, O: Real>(&self, plane: &[I], holes: &[bool], out: &mut [O], fill: O) -> usize {
         let mut missing = 0;
         for (target, value) in out.iter_mut().enumerate() {
@@ -238,7 +241,7 @@ mod tests {
     use super::super::npz::Weights;
     use super::*;
 
-    /// From (row, column, weight), rows ascending.
+    /// Makes a matrix of (row, column, weight) entries with ascending rows.
     fn matrix(rows: usize, columns: usize, entries: &[(usize, u32, f64)]) -> Csr {
         let mut indptr = vec![0; rows + 1];
         for &(row, ..) in entries {

@@ -1,4 +1,4 @@
-//! Native-to-latlon weights in the file formats of EDP.
+//! Mapping factors: the weights from the native grid to the latlon grid, in the file formats of EDP.
 //!
 //! A set of *factors* is a directory:
 //!
@@ -14,10 +14,11 @@
 //! out[m] = sum over the sources s of m, ascending: weight(m, s) * plane[s]      m = lat * nlon + lon
 //! ```
 //!
-//! The `.xz` files are Python pickles, which in other hands can run any code: [`pickle`] reads them without calling
-//! anything. All files are taken as untrusted, and no size in them is believed before it is checked.
+//! The `.xz` files are Python pickles. Python's own reader would run any code that such a file asks for; [`pickle`]
+//! reads them without calling anything. All files are treated as untrusted: every size in them is checked before it is
+//! used.
 //!
-//! The `write_` functions make the same three kinds of files; Python reads them as it reads EDP's own.
+//! The `write_` functions write the same three kinds of files, which Python reads like EDP's own.
 
 mod error;
 mod factors;

@@ -1,14 +1,14 @@
 //! The `.npy` arrays inside an `.npz` file.
 //!
 //! The header of an array is a Python literal. A general parser of literals is a risk with untrusted files (deep
-//! nesting, exponential back-tracking), so this one knows just the three keys that numpy writes.
+//! nesting, exponential backtracking), so this parser knows only the three keys that numpy writes.
 
-/// Longest header that is read. numpy pads the ones that occur to 118 bytes.
+/// Length in bytes of the longest header that is read. numpy pads those that occur here to 118 bytes.
 const MAX_HEADER: usize = 4096;
-/// Most dimensions of an array.
+/// Largest number of dimensions of an array.
 const MAX_DIMENSIONS: usize = 8;
 
-/// An array: a checked header and the data behind it, borrowed.
+/// An array: a checked header and the data that follow it, borrowed from the file.
 #[derive(Debug, PartialEq)]
 pub(super) struct Npy<'a> {
     pub(super) element: NpyType,
@@ -16,7 +16,7 @@ pub(super) struct Npy<'a> {
     data: &'a [u8],
 }
 
-/// The element types that occur in factors, little-endian.
+/// The element types that occur in mapping factors, all little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NpyType {
     I32,
@@ -36,7 +36,7 @@ impl NpyType {
         }
     }
 
-    /// Bytes an element.
+    /// Returns the number of bytes of an element.
     pub(super) fn size(self) -> usize {
         match self {
             Self::I32 | Self::F32 => 4,
@@ -46,7 +46,7 @@ impl NpyType {
 }
 
 impl<'a> Npy<'a> {
-    /// Reads the header and checks the shape against the bytes at hand. Nothing is allocated for the data.
+    /// Reads the header and checks the shape against the available bytes. No memory is allocated for the data.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let rest = bytes.strip_prefix(b"\x93NUMPY").ok_or("not an array of numpy (.npy)")?;
         let early = "the header ends early";
@@ -80,7 +80,7 @@ impl<'a> Npy<'a> {
         Ok(Self { element, shape, data })
     }
 
-    /// The integers; `None` for float data.
+    /// Returns the values as integers; `None` if the array holds floats.
     pub(super) fn integers(&self) -> Option<impl ExactSizeIterator<Item = i64> + 'a> {
         let size = match self.element {
             NpyType::I32 | NpyType::I64 => self.element.size(),
@@ -94,7 +94,7 @@ impl<'a> Npy<'a> {
         }))
     }
 
-    /// The numbers in double precision.
+    /// Returns the values in double precision.
     pub(super) fn floats(&self) -> impl ExactSizeIterator<Item = f64> + 'a {
         let element = self.element;
         self.data.chunks_exact(element.size()).map(move |bytes| match (element, bytes) {
@@ -107,7 +107,7 @@ impl<'a> Npy<'a> {
     }
 }
 
-/// The three entries of the header.
+/// The three entries of the header of an array.
 struct NpyHeader<'a> {
     descr: &'a str,
     fortran: bool,
@@ -115,7 +115,7 @@ struct NpyHeader<'a> {
 }
 
 impl<'a> NpyHeader<'a> {
-    /// `{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }`, keys in any order.
+    /// Parses a header such as `{'descr': '<i4', 'fortran_order': False, 'shape': (3,), }`, with its keys in any order.
     fn parse(text: &'a str) -> Option<Self> {
         let (mut descr, mut fortran, mut shape) = (None, None, None);
         let mut rest = skip(text, "{")?;
@@ -151,23 +151,23 @@ impl<'a> NpyHeader<'a> {
     }
 }
 
-/// Takes `token` and the blanks behind it away.
+/// Removes `token` from the beginning of the text, and the blanks that follow it.
 fn skip<'a>(text: &'a str, token: &str) -> Option<&'a str> {
     text.strip_prefix(token).map(str::trim_ascii_start)
 }
 
-/// A text in single or double quotes, without escapes, and the rest.
+/// Splits the text into a string in single or double quotes, without escapes, and the rest.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     let (value, rest) = text[1..].split_once(quote)?;
     Some((value, rest.trim_ascii_start()))
 }
 
-/// A tuple of integers and the rest.
+/// Splits the text into a tuple of integers and the rest.
 fn sizes(text: &str) -> Option<(Vec<usize>, &str)> {
     let (inner, rest) = text.strip_prefix('(')?.split_once(')')?;
     let mut items: Vec<&str> = inner.split(',').map(str::trim_ascii).collect();
-    // A comma may follow the last size; it must follow a single one.
+    // A comma may follow the last size, and must follow a single one.
     if items.last() == Some(&"") {
         items.pop();
     } else if items.len() == 1 {
@@ -180,11 +180,11 @@ fn sizes(text: &str) -> Option<(Vec<usize>, &str)> {
     Some((sizes, rest.trim_ascii_start()))
 }
 
-/// Writes an array as numpy does: version 1, the header padded so that the data begin at a multiple of 64 bytes.
-/// `shape` is the text of the tuple.
+/// Returns an array in numpy's format: version 1, with the header padded so that the data begin at a multiple of 64
+/// bytes. `shape` is the text of the tuple.
 pub(super) fn write(descr: &str, shape: &str, data: impl Iterator<Item = u8>) -> Vec<u8> {
     let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
-    // 10 bytes lie before the header, a line end closes it.
+    // 10 bytes precede the header, and a newline ends it.
     let padding = (10 + header.len() + 1).next_multiple_of(64) - (10 + header.len() + 1);
     header.extend(std::iter::repeat_n(' ', padding));
     header.push('\n');

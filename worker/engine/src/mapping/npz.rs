@@ -1,4 +1,4 @@
-//! The sparse matrices of the factors: SciPy's compressed sparse rows in an `.npz` file.
+//! The sparse matrices of the mapping factors: SciPy's compressed sparse rows in an `.npz` file.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -9,25 +9,27 @@ use super::MappingError;
 use super::npy::Npy;
 use super::xz::{ExpectedFile, read_file};
 
-/// Largest matrix file.
+/// Largest size in bytes of a matrix file.
 const MAX_FILE: usize = 1 << 30;
-/// Most weights of one level, far above any set in use (LLC90 at half a degree has 169,137).
+/// Largest number of weights of one level, far above any set in use (LLC90 at half a degree has 169,137).
 const MAX_WEIGHTS: usize = 1 << 27;
-/// Bytes that a weight takes while a matrix is read and brought into the order that it is applied in: twice an index
-/// and a number.
+/// Number of bytes taken by a weight while a matrix is read and brought into the order of its use: an index and a
+/// number, twice.
 const WEIGHT: u64 = 2 * (4 + 8);
-/// Most bytes that one byte of a deflated stream can stand for.
+/// Largest number of bytes to which one byte of a deflate stream can expand.
 const DEFLATE_RATIO: u64 = 1032;
-/// Room for the header of an array.
+/// Number of bytes allowed for the header of an array.
 const HEADER: usize = 8192;
 
-/// A sparse matrix of weights. Rows are wet source cells in scan order, columns target cells (lat * nlon + lon).
+/// A sparse matrix of weights. The rows are the wet source cells in scan order, the columns the target cells (lat *
+/// nlon + lon).
 #[derive(Debug, PartialEq)]
 pub(super) struct Csr {
     pub(super) columns: usize,
-    /// Where each row begins in `indices`; one more than there are rows. Monotone, ends with the number of weights.
+    /// The beginning of each row in `indices`, with one value more than there are rows. The values ascend and end with
+    /// the number of weights.
     pub(super) indptr: Vec<u32>,
-    /// The column of each weight; all are smaller than `columns`.
+    /// The column of each weight, always less than `columns`.
     pub(super) indices: Vec<u32>,
     pub(super) weights: Weights,
 }
@@ -35,7 +37,7 @@ pub(super) struct Csr {
 /// The weights of a matrix, all finite.
 #[derive(Debug, PartialEq)]
 pub(super) enum Weights {
-    /// All of them are exactly 1.
+    /// All weights are exactly 1.
     Unit,
     Each(Vec<f64>),
 }
@@ -45,7 +47,7 @@ impl Csr {
         self.indptr.len() - 1
     }
 
-    /// The weight at a position of `indices`.
+    /// Returns the weight at a position of `indices`.
     pub(super) fn weight(&self, position: usize) -> f64 {
         match &self.weights {
             Weights::Unit => 1.0,
@@ -54,12 +56,12 @@ impl Csr {
     }
 }
 
-/// Reads a matrix that must have `rows` rows and `columns` columns. `level` is for the message.
+/// Reads a matrix that must have `rows` rows and `columns` columns. `level` is used in error messages only.
 ///
 /// # Errors
 ///
-/// [`MappingError::Memory`] if the weights would take more than `memory` bytes, found before they are read;
-/// [`MappingError::SourceCount`] if the number of rows is another; [`MappingError::Entry`] if an entry is missing,
+/// Returns [`MappingError::Memory`] if the weights would take more than `memory` bytes, which is found before they are
+/// read; [`MappingError::SourceCount`] if the number of rows differs; [`MappingError::Entry`] if an entry is missing,
 /// damaged, larger than the matrix can be, or not a valid part of a matrix.
 pub(super) fn read(
     source: ExpectedFile<'_>,
@@ -71,11 +73,11 @@ pub(super) fn read(
     parse(source.file, &read_file(source, MAX_FILE)?, level, rows, columns, memory)
 }
 
-/// Reads a matrix in memory as [`super::Factors::level`] does, and returns how many weights it has. `file` and `level`
-/// only name it in errors.
+/// Parses a matrix in memory as [`super::Factors::level`] does, and returns its number of weights. `file` and `level`
+/// are used in error messages only.
 ///
 /// # Errors
-/// It is damaged, or is not a matrix of `rows` wet cells onto `columns` target cells.
+/// Returns an error if the matrix is damaged or does not map `rows` wet cells to `columns` target cells.
 pub fn check_matrix(
     file: &Path,
     bytes: &[u8],
@@ -86,7 +88,7 @@ pub fn check_matrix(
     Ok(parse(file, bytes, level, rows, columns, u64::MAX)?.indices.len())
 }
 
-/// [`read`], with the file in memory.
+/// Does the work of [`read`] for a file in memory.
 fn parse(
     file: &Path,
     bytes: &[u8],
@@ -143,7 +145,7 @@ fn parse(
     Ok(Csr { columns, indptr, indices, weights })
 }
 
-/// The zip archive of arrays.
+/// The zip archive that holds the arrays of a matrix.
 struct Archive<'a> {
     file: &'a Path,
     zip: ZipArchive<Cursor<&'a [u8]>>,
@@ -159,7 +161,8 @@ impl<'a> Archive<'a> {
         bad(self.file, entry, reason)
     }
 
-    /// Unpacks an entry that should hold at most `limit` bytes. Memory is only taken for bytes that really come out.
+    /// Unpacks an entry that should hold at most `limit` bytes. Memory is allocated only for bytes that are really
+    /// unpacked.
     fn unpack(&mut self, entry: &str, limit: usize) -> Result<Vec<u8>, MappingError> {
         let file = self.file;
         let source = self.zip.by_name(entry).map_err(|error| bad(file, entry, error.to_string()))?;
@@ -183,19 +186,19 @@ impl<'a> Archive<'a> {
         Ok(bytes)
     }
 
-    /// An array of at most `count` numbers.
+    /// Reads an array of at most `count` numbers.
     fn array(&mut self, entry: &'static str, count: usize) -> Result<Numbers<'a>, MappingError> {
         let bytes = self.unpack(entry, count.saturating_mul(8).saturating_add(HEADER))?;
         Numbers { file: self.file, entry, bytes }.checked()
     }
 
-    /// Refuses other sparse formats; their entries have the same names. A file without the entry is taken as CSR.
+    /// Refuses other sparse formats, whose entries have the same names. A file without this entry is taken as CSR.
     fn check_format(&mut self) -> Result<(), MappingError> {
         let entry = "format.npy";
         if self.zip.index_for_name(entry).is_none() {
             return Ok(());
         }
-        // A single text of three bytes, or of three 4-byte characters in old files.
+        // The entry is a single text of three bytes, or of three 4-byte characters in old files.
         let bytes = self.unpack(entry, HEADER)?;
         let letters: Vec<u8> = bytes.iter().rev().filter(|&&byte| byte != 0).take(3).copied().collect();
         if letters == b"rsc" {
@@ -206,7 +209,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// An unpacked one-dimensional entry.
+/// An unpacked one-dimensional array of the archive.
 struct Numbers<'a> {
     file: &'a Path,
     entry: &'static str,
@@ -232,7 +235,7 @@ impl Numbers<'_> {
         Ok(npy.integers().ok_or_else(|| self.bad("floats, expected integers".to_owned()))?.collect())
     }
 
-    /// The integers, each from 0 to `bound` - 1.
+    /// Returns the integers, each of which must be less than `bound`.
     fn indices_below(&self, bound: usize) -> Result<Vec<u32>, MappingError> {
         let npy = self.npy()?;
         let bound = u32::try_from(bound).unwrap_or(u32::MAX);

@@ -1,13 +1,13 @@
 //! Reads the pickles of mapping factors.
 //!
 //! A pickle is a program for a small stack machine that may call any Python function. This reader calls nothing. It
-//! knows the opcodes that lists, dicts, tuples, plain values and numpy arrays need, and four globals
-//! (`numpy.ndarray`, `numpy.dtype`, and `_reconstruct` and `scalar` of `numpy.core.multiarray` or
-//! `numpy._core.multiarray`), which it interprets itself. Anything else is an error that names it.
+//! knows the opcodes that lists, dicts, tuples, plain values and numpy arrays need, and four globals (`numpy.ndarray`,
+//! `numpy.dtype`, and `_reconstruct` and `scalar` of `numpy.core.multiarray` or `numpy._core.multiarray`), which it
+//! interprets itself. Anything else is an error that names it.
 //!
-//! Files are untrusted. Every length is checked against the bytes at hand before it is used, the number of values is
-//! bounded, and containers refer to each other by number, not by pointer: sharing, nesting and even cycles cost
-//! nothing to read, compare or drop. Text and raw array data are borrowed from the input, never copied.
+//! The files are untrusted. Every length is checked against the available bytes before it is used, and the number of
+//! values is bounded. Containers refer to each other by number, not by pointer, so shared, nested and even cyclic
+//! values cost nothing to read, compare or drop. Texts and raw array data are borrowed from the input, never copied.
 
 mod array;
 mod machine;
@@ -19,39 +19,39 @@ pub use array::{Array, DType, ElementKind};
 /// The reason why a pickle was refused. `at` is the offset of the opcode in the unpacked file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PickleError {
-    /// The data end within an opcode, or without STOP.
+    /// The data end within an opcode or without STOP.
     #[error("the pickle ends early (opcode at byte {at})")]
     Truncated {
         /// Offset in the unpacked file.
         at: usize,
     },
-    /// An opcode that mapping factors do not need.
+    /// The pickle uses an opcode that mapping factors do not need.
     #[error("byte {at} of the pickle: opcode {opcode:#04x} is not allowed in mapping factors")]
     Opcode {
         /// Offset in the unpacked file.
         at: usize,
-        /// The opcode.
+        /// Code of the opcode.
         opcode: u8,
     },
-    /// A function or class that mapping factors do not need. It was not looked up.
+    /// The pickle names a function or class that mapping factors do not need. It was not looked up.
     #[error("byte {at} of the pickle: the global {name:?} is not allowed in mapping factors; do not trust this file")]
     PickleGlobal {
         /// Offset in the unpacked file.
         at: usize,
-        /// Module and name, shortened.
+        /// The module and the name, shortened.
         name: String,
     },
-    /// More values, or deeper nesting, than any file of mapping factors has.
+    /// The pickle has more values, or deeper nesting, than any file of mapping factors.
     #[error("byte {at} of the pickle: more than {limit} {what}")]
     Limit {
         /// Offset in the unpacked file.
         at: usize,
-        /// What there is too much of.
+        /// The things of which there are too many.
         what: &'static str,
-        /// How many are allowed.
+        /// The largest number allowed.
         limit: usize,
     },
-    /// The opcode does not fit what is on the stack, or its argument is out of range.
+    /// The opcode does not fit the values on the stack, or its argument is out of range.
     #[error("byte {at} of the pickle: {reason}")]
     Malformed {
         /// Offset in the unpacked file.
@@ -61,20 +61,21 @@ pub enum PickleError {
     },
 }
 
-/// A Python value. Containers are numbers to look up in the [`PickleDocument`], so a value is small and can be copied.
+/// A Python value. A container is represented by its number in the [`PickleDocument`], so a value is small and can be
+/// copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PickleValue<'a> {
-    /// `None`
+    /// Python's `None`.
     None,
-    /// `True` or `False`
+    /// Python's `True` or `False`.
     Bool(bool),
     /// An integer, or an integer scalar of numpy.
     Int(i64),
     /// A float, or a float scalar of numpy.
     Float(f64),
-    /// Text.
+    /// A text (Python's `str`).
     Str(&'a str),
-    /// Raw bytes.
+    /// Raw bytes (Python's `bytes`).
     Bytes(&'a [u8]),
     /// A list, see [`PickleDocument::items`].
     List(ListId),
@@ -86,12 +87,12 @@ pub enum PickleValue<'a> {
     Array(ArrayId),
     /// An element type of numpy.
     DType(DTypeId),
-    /// One of the four known names; it cannot be called from outside.
+    /// One of the four known globals. It cannot be called.
     Global(PickleGlobal),
 }
 
 impl PickleValue<'_> {
-    /// What kind of value it is, for messages.
+    /// Returns the kind of the value in words, for error messages.
     pub fn kind(&self) -> &'static str {
         match self {
             PickleValue::None => "None",
@@ -113,7 +114,7 @@ impl PickleValue<'_> {
 /// The number of a list in its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListId(u32);
-/// The place of a tuple's items in its document.
+/// The range of the items of a tuple in its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TupleId {
     start: u32,
@@ -129,16 +130,16 @@ pub struct ArrayId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DTypeId(u32);
 
-/// The globals that are understood.
+/// The globals that the reader understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PickleGlobal {
-    /// `numpy.core.multiarray._reconstruct`: begins an array.
+    /// `numpy.core.multiarray._reconstruct`, which begins an array.
     Reconstruct,
-    /// `numpy.core.multiarray.scalar`: a single number.
+    /// `numpy.core.multiarray.scalar`, which makes a single number.
     Scalar,
-    /// `numpy.ndarray`
+    /// The class `numpy.ndarray`.
     NdArray,
-    /// `numpy.dtype`
+    /// The class `numpy.dtype`.
     DType,
 }
 
@@ -154,14 +155,14 @@ impl PickleGlobal {
     }
 }
 
-/// A pickle that has been read: its value and the containers it refers to. Borrows from the unpacked file.
+/// A pickle that has been read: its value and the containers to which that refers. It borrows from the unpacked file.
 #[derive(Debug)]
 pub struct PickleDocument<'a> {
     root: PickleValue<'a>,
     store: Store<'a>,
 }
 
-/// The containers. Ids are handed out by this store only, so they are always in range.
+/// The containers of a document. The ids are made by this store only, so they are always in range.
 #[derive(Debug, Default)]
 struct Store<'a> {
     lists: Vec<Vec<PickleValue<'a>>>,
@@ -177,18 +178,18 @@ impl<'a> PickleDocument<'a> {
     ///
     /// # Errors
     ///
-    /// [`PickleError`]: the data end early, are followed by others, are malformed or too many, or use an opcode or a
-    /// global that mapping factors do not need.
+    /// Returns [`PickleError`] if the data end early, are followed by others, are malformed or too many, or use an
+    /// opcode or a global that mapping factors do not need.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PickleError> {
         Machine::new(bytes).run()
     }
 
-    /// The value as a whole.
+    /// Returns the top-level value.
     pub fn root(&self) -> PickleValue<'a> {
         self.root
     }
 
-    /// The items of a list or tuple; `None` for anything else.
+    /// Returns the items of a list or tuple; `None` for any other value.
     pub fn items(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         match value {
             PickleValue::List(id) => self.store.lists.get(id.0 as usize).map(Vec::as_slice),
@@ -197,8 +198,8 @@ impl<'a> PickleDocument<'a> {
         }
     }
 
-    /// The entries of a dict in the order of the file; `None` for anything else. A later entry outranks an earlier
-    /// one of the same key.
+    /// Returns the entries of a dict in the order of the file; `None` for any other value. If a key occurs twice, the
+    /// later entry counts.
     pub fn pairs(&self, value: PickleValue<'a>) -> Option<&[(PickleValue<'a>, PickleValue<'a>)]> {
         match value {
             PickleValue::Dict(id) => self.store.dicts.get(id.0 as usize).map(Vec::as_slice),
@@ -206,12 +207,12 @@ impl<'a> PickleDocument<'a> {
         }
     }
 
-    /// The entry of a dict under a text key.
+    /// Returns the entry of a dict for a text key; `None` if there is none or if the value is no dict.
     pub fn get(&self, dict: PickleValue<'a>, key: &str) -> Option<PickleValue<'a>> {
         self.pairs(dict)?.iter().rev().find(|(k, _)| *k == PickleValue::Str(key)).map(|(_, v)| *v)
     }
 
-    /// A numpy array; `None` for anything else, and for an array that the file began but never filled.
+    /// Returns a numpy array; `None` for any other value, and for an array that the file began but never filled.
     pub fn array(&self, value: PickleValue<'a>) -> Option<&Array<'a>> {
         match value {
             PickleValue::Array(id) => self.store.arrays.get(id.0 as usize)?.as_ref(),
@@ -219,11 +220,11 @@ impl<'a> PickleDocument<'a> {
         }
     }
 
-    /// The elements of an object array in the order of the file; `None` for anything else.
+    /// Returns the elements of an object array in the order of the file; `None` for any other value.
     pub fn objects(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         let array = self.array(value)?;
         let items = self.items(PickleValue::List(array.object_list()?))?;
-        // A list can grow after the array was made of it.
+        // The list may have grown after the array was made from it.
         items.get(..array.len())
     }
 }

@@ -1,8 +1,8 @@
-//! Writes the pickles of mapping factors (protocol 4).
+//! Writes the pickles of mapping factors in protocol 4.
 //!
-//! No memo and no frames: both are optional, and the files hold few values besides raw array data.
+//! It uses no memo and no frames: both are optional, and the files hold few values besides raw array data.
 
-/// A pickle in the making. Values are written in the order in which Python's stack machine wants them.
+/// A pickle under construction. Values are written in the order in which Python's stack machine expects them.
 #[derive(Debug)]
 pub(super) struct Pickler {
     bytes: Vec<u8>,
@@ -13,13 +13,13 @@ impl Pickler {
         Self { bytes: vec![0x80, 4] }
     }
 
-    /// The pickle; one value must have been written.
+    /// Returns the finished pickle. One value must have been written.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.bytes.push(b'.');
         self.bytes
     }
 
-    /// Begins a list; its items follow, then [`Self::end_list`].
+    /// Begins a list. Its items follow, and then [`Self::end_list`].
     pub(super) fn begin_list(&mut self) {
         self.bytes.extend(b"](");
     }
@@ -28,7 +28,7 @@ impl Pickler {
         self.bytes.push(b'e');
     }
 
-    /// Begins a dict; its keys and values follow in turn, then [`Self::end_dict`].
+    /// Begins a dict. Its keys and values follow in turn, and then [`Self::end_dict`].
     pub(super) fn begin_dict(&mut self) {
         self.bytes.extend(b"}(");
     }
@@ -37,7 +37,7 @@ impl Pickler {
         self.bytes.push(b'u');
     }
 
-    /// Begins a tuple; its items follow, then [`Self::end_tuple`].
+    /// Begins a tuple. Its items follow, and then [`Self::end_tuple`].
     pub(super) fn begin_tuple(&mut self) {
         self.bytes.push(b'(');
     }
@@ -53,7 +53,7 @@ impl Pickler {
             self.bytes.push(b'J');
             self.bytes.extend(value.to_le_bytes());
         } else {
-            // LONG1 with eight bytes
+            // LONG1 with eight bytes.
             self.bytes.extend([0x8a, 8]);
             self.bytes.extend(value.to_le_bytes());
         }
@@ -73,7 +73,7 @@ impl Pickler {
         self.array("i8", &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()));
     }
 
-    /// `_reconstruct(ndarray, (0,), b'b')`, then BUILD with (1, shape, dtype, False, data).
+    /// Writes `_reconstruct(ndarray, (0,), b'b')`, and then BUILD with (1, shape, dtype, False, data).
     fn array(&mut self, code: &str, shape: &[usize], data: impl Iterator<Item = u8>) {
         self.global("numpy.core.multiarray", "_reconstruct");
         self.global("numpy", "ndarray");
@@ -88,7 +88,8 @@ impl Pickler {
         }
         self.end_tuple();
         self.dtype(code);
-        // NEWFALSE: last dimension fastest. BINBYTES8, as data may exceed 4 GiB.
+        // NEWFALSE stands for the order with the last dimension varying fastest. BINBYTES8 is needed because the data
+        // may exceed 4 GiB.
         self.bytes.extend([0x89, 0x8e]);
         let size_at = self.bytes.len();
         self.bytes.extend([0; 8]);
@@ -99,7 +100,7 @@ impl Pickler {
         self.bytes.push(b'b');
     }
 
-    /// `dtype(code, False, True)`, then BUILD with (3, '<', None, None, None, -1, -1, 0).
+    /// Writes `dtype(code, False, True)`, and then BUILD with (3, '<', None, None, None, -1, -1, 0).
     fn dtype(&mut self, code: &str) {
         self.global("numpy", "dtype");
         self.text(code);

@@ -1,4 +1,4 @@
-//! The number types of fields.
+//! The floating-point types of fields.
 
 mod sealed {
     pub trait Sealed {}
@@ -8,9 +8,9 @@ mod sealed {
 
 /// A floating-point type that a field can have: `f32` or `f64`.
 pub trait Real: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// The nearest value of this type; beyond its range an infinity.
+    /// Returns the nearest value of this type; an infinity for numbers beyond its range.
     fn from_f64(value: f64) -> Self;
-    /// The same value in double precision.
+    /// Returns the same value in double precision.
     fn to_f64(self) -> f64;
 }
 

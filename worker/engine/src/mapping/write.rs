@@ -1,7 +1,7 @@
-//! Writes factors in the file formats of EDP.
+//! Writes mapping factors in the file formats of EDP.
 //!
-//! The same input gives the same bytes: times in archives are fixed. Each file is written under a temporary name and
-//! then renamed, so that a reader never meets half of one. Missing directories are made.
+//! The same input gives the same bytes: the times in archives are fixed. Each file is written under a temporary name
+//! and then renamed, so that no reader sees an incomplete one. Missing directories are created.
 
 use std::fs;
 use std::io::{Cursor, Write};
@@ -14,33 +14,33 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use super::pickle_write::Pickler;
 use super::{MappingError, factors, npy, xz};
 
-/// How hard XZ works. Higher levels take several times longer and gain little on index lists.
+/// The preset of XZ. Higher levels take several times longer and gain little on index lists.
 const XZ_PRESET: u32 = 3;
 
-/// A target grid, as `latlon_grid.xz` holds it. Angles in degrees, depths in metres, negative downwards.
+/// The target grid in `latlon_grid.xz`. Angles are in degrees; depths are in metres, negative downwards.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetGrid<'a> {
-    /// Lower and upper edge of each row.
+    /// Lower and upper edge of each row, shape (lat, 2).
     pub latitude_bounds: &'a [[f64; 2]],
-    /// Western and eastern edge of each column.
+    /// Western and eastern edge of each column, shape (lon, 2).
     pub longitude_bounds: &'a [[f64; 2]],
-    /// Upper and lower edge of each level.
+    /// Upper and lower edge of each level, shape (k, 2).
     pub depth_bounds: &'a [[f64; 2]],
     /// Centres of the rows.
     pub latitudes: &'a [f64],
     /// Centres of the columns.
     pub longitudes: &'a [f64],
-    /// For each level the tiles, the rows j and the columns i of the wet cells of the native grid.
-    /// Production does not read them; may be empty.
+    /// The tiles, the rows j and the columns i of the wet cells of the native grid, for each level. Production does not
+    /// read them; the list may be empty.
     pub wet: &'a [[Vec<i64>; 3]],
 }
 
-/// The weights of a matrix.
+/// The weights of a sparse matrix.
 #[derive(Debug, Clone, Copy)]
 pub enum MatrixWeights<'a> {
-    /// All are 1; stored as integers.
+    /// All weights are 1; they are stored as integers.
     Unit,
-    /// One number for each entry.
+    /// One number for each entry of the matrix.
     Float(&'a [f64]),
 }
 
@@ -48,7 +48,7 @@ pub enum MatrixWeights<'a> {
 ///
 /// # Errors
 ///
-/// Centres and bounds have different lengths, or the file cannot be written.
+/// Returns an error if centres and bounds differ in length, or if the file cannot be written.
 pub fn write_latlon_grid(dir: &Path, grid: &TargetGrid<'_>) -> Result<(), MappingError> {
     let file = factors::latlon_grid(dir);
     let sizes = [
@@ -102,7 +102,7 @@ pub fn write_latlon_grid(dir: &Path, grid: &TargetGrid<'_>) -> Result<(), Mappin
 ///
 /// # Errors
 ///
-/// The file cannot be written.
+/// Returns an error if the file cannot be written.
 pub fn write_land_mask(dir: &Path, k: usize, wet: &[bool]) -> Result<(), MappingError> {
     let file = factors::land_mask(dir, k);
     let mut pickler = Pickler::new();
@@ -113,12 +113,12 @@ pub fn write_land_mask(dir: &Path, k: usize, wet: &[bool]) -> Result<(), Mapping
 
 /// Writes `sparse/sparse_matrix_<k>.npz`, a matrix in compressed sparse rows.
 ///
-/// `shape` is (wet source cells, target cells). `indptr` tells where each row begins in `indices` and has one number
-/// more than there are rows; `indices` are the columns, ascending within each row.
+/// `shape` is (wet source cells, target cells). `indptr` holds the beginning of each row in `indices` and has one value
+/// more than there are rows; `indices` holds the columns, ascending within each row.
 ///
 /// # Errors
 ///
-/// The parts do not make a matrix, or the file cannot be written.
+/// Returns an error if the parts do not form a matrix, or if the file cannot be written.
 pub fn write_matrix(
     dir: &Path,
     k: usize,
@@ -185,7 +185,7 @@ fn check_matrix(
 }
 
 fn archive(entries: &[(&str, Vec<u8>)]) -> zip::result::ZipResult<Vec<u8>> {
-    // The time of the zip format's epoch, as SciPy writes it.
+    // This is the epoch of the zip format, the time that SciPy writes.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
         .last_modified_time(DateTime::default())
@@ -213,7 +213,7 @@ mod tests {
     use super::super::Factors;
     use super::*;
 
-    /// Two rows, three columns, two levels; five wet source cells at level 0, two at level 1.
+    /// Writes factors with two rows, three columns and two levels; five wet source cells at level 0, two at level 1.
     fn write_all(dir: &Path) {
         let grid = TargetGrid {
             latitude_bounds: &[[-90.0, 0.0], [0.0, 90.0]],
@@ -263,7 +263,7 @@ mod tests {
             let other = second.path().join(file.strip_prefix(first.path()).unwrap());
             assert_eq!(fs::read(&file).unwrap(), fs::read(other).unwrap(), "{}", file.display());
         }
-        // Nothing else is left behind.
+        // No other file is left behind.
         assert_eq!(fs::read_dir(first.path().join("sparse")).unwrap().count(), 2);
     }
 

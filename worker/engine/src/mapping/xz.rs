@@ -10,12 +10,12 @@ use liblzma::stream::{Action, CONCATENATED, Error as XzError, Status, Stream};
 use super::MappingError;
 use super::pickle::{PickleDocument, PickleError};
 
-/// Memory the decoder may take: the dictionary of the highest preset (64 MiB) and some room.
+/// Number of bytes of memory that the decoder may take: the dictionary of the highest preset (64 MiB) and some more.
 const DECODER_MEMORY: u64 = 96 << 20;
-/// The least amount by which the output grows.
+/// Smallest number of bytes by which the output grows.
 const STEP: usize = 1 << 16;
 
-/// A file of the factors, how it is opened, and the digest that it must have if that is known.
+/// A file of the mapping factors, the way in which it is opened, and its expected digest if known.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExpectedFile<'a> {
     pub(super) file: &'a Path,
@@ -23,11 +23,12 @@ pub(super) struct ExpectedFile<'a> {
     pub(super) seal: Option<&'a Digest>,
 }
 
-/// Reads the whole file.
+/// Reads a whole file.
 ///
 /// # Errors
 ///
-/// The file cannot be read, or has more than `limit` bytes (found before anything of that size is allocated).
+/// Returns an error if the file cannot be read, or if it has more than `limit` bytes (which is found before anything of
+/// that size is allocated).
 pub(super) fn read_file(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
     let ExpectedFile { file, files, seal } = source;
     let io = |action| move |source| MappingError::Io { file: file.to_owned(), action, source };
@@ -39,7 +40,7 @@ pub(super) fn read_file(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8
         return Err(too_large());
     }
     let mut bytes = Vec::with_capacity(size as usize);
-    // The size may have changed since; never read beyond the limit.
+    // The size may have changed in the meantime, so reading stops at the limit.
     handle.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(io("read"))?;
     if bytes.len() > limit {
         return Err(too_large());
@@ -50,15 +51,15 @@ pub(super) fn read_file(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8
     }
 }
 
-/// Unpacks an XZ file in memory. `file` only names it in errors. `look` sees what has come out so far whenever room
-/// for more is about to be made, and may refuse it: a few bytes can unpack to gigabytes of nothing.
+/// Unpacks an XZ file in memory. `file` is used in error messages only. Before room for more output is made, `look` is
+/// given the output so far and may refuse it: a few bytes can unpack to gigabytes of zeros.
 ///
-/// Streams may follow one another, as the format allows; everything else behind the last stream is an error.
+/// Streams may follow one another, as the format allows; everything else after the last stream is an error.
 ///
 /// # Errors
 ///
-/// [`MappingError::Xz`] if the data are damaged, cut short or followed by other bytes;
-/// [`MappingError::TooLarge`] if they unpack to more than `limit` bytes; whatever `look` refuses with.
+/// Returns [`MappingError::Xz`] if the data are damaged, cut short or followed by other bytes;
+/// [`MappingError::TooLarge`] if they unpack to more than `limit` bytes; and the errors of `look`.
 pub(super) fn unpack(
     file: &Path,
     packed: &[u8],
@@ -79,7 +80,7 @@ pub(super) fn unpack(
                 });
             }
             look(&out)?;
-            // One byte beyond the limit tells "exactly full" from "too large".
+            // One byte beyond the limit distinguishes "exactly full" from "too large".
             let room = limit.saturating_add(1) - out.len();
             out.reserve_exact(room.min(out.len().max(STEP)));
         }
@@ -105,28 +106,29 @@ pub(super) fn unpack(
     Ok(out)
 }
 
-/// Reads an XZ file that holds a pickle, and unpacks it to at most `limit` bytes; no further than what comes out can
-/// be the beginning of a pickle.
+/// Reads an XZ file that holds a pickle, and unpacks it to at most `limit` bytes. Unpacking stops as soon as the output
+/// cannot be the beginning of a pickle.
 pub(super) fn read_pickle(source: ExpectedFile<'_>, limit: usize) -> Result<Vec<u8>, MappingError> {
     // Packing never makes data much larger: 1/64 and the headers are more than enough.
     let packed = read_file(source, limit.saturating_add(limit / 64).saturating_add(4096))?;
     unpack_pickle(source.file, &packed, limit)
 }
 
-/// Unpacks an XZ file in memory to at most `limit` bytes, and no further than what comes out can be the beginning of a
-/// pickle. `file` only names it in errors.
+/// Unpacks an XZ file in memory to at most `limit` bytes. Unpacking stops as soon as the output cannot be the beginning
+/// of a pickle. `file` is used in error messages only.
 ///
 /// # Errors
-/// The file is damaged, holds no pickle, or is larger than `limit` when unpacked.
+/// Returns an error if the file is damaged, holds no pickle, or is larger than `limit` when unpacked.
 pub fn unpack_pickle(file: &Path, packed: &[u8], limit: usize) -> Result<Vec<u8>, MappingError> {
-    // The beginning is read again whenever twice as much is there: raw data are skipped, so this costs next to nothing.
+    // The beginning is parsed again whenever its length has doubled. Raw data are skipped, so this costs next to
+    // nothing.
     unpack(file, packed, limit, |beginning| match PickleDocument::parse(beginning) {
         Ok(_) | Err(PickleError::Truncated { .. }) => Ok(()),
         Err(source) => Err(MappingError::Pickle { file: file.to_owned(), source }),
     })
 }
 
-/// Packs as Python's `lzma` does: one stream with CRC64.
+/// Packs bytes as Python's `lzma` does: in one stream with CRC64.
 pub(super) fn pack(file: &Path, bytes: &[u8], preset: u32) -> Result<Vec<u8>, MappingError> {
     let bad = |error: XzError| MappingError::Xz { file: file.to_owned(), reason: reason(&error) };
     let mut stream = Stream::new_easy_encoder(preset, liblzma::stream::Check::Crc64).map_err(bad)?;
@@ -203,7 +205,7 @@ mod tests {
             longer.extend_from_slice(tail);
             assert!(matches!(unpack(file(), &longer, 1000, any), Err(MappingError::Xz { .. })), "{tail:?}");
         }
-        // Two streams are a legal file.
+        // Two streams form a valid file.
         let twice = [packed.clone(), packed].concat();
         assert_eq!(unpack(file(), &twice, 1000, any).unwrap(), b"sea surface heightsea surface height");
     }
@@ -235,7 +237,7 @@ mod tests {
     fn files_beyond_the_limit_are_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let (path, files) = (dir.path().join("huge"), Files::default());
-        // Sparse: takes no room on the disk.
+        // The file is sparse and takes no space on the disk.
         std::fs::File::create(&path).unwrap().set_len(1 << 33).unwrap();
         assert!(matches!(read_file(plain(&path, &files), 1 << 20), Err(MappingError::TooLarge { .. })));
         assert!(matches!(
@@ -248,7 +250,7 @@ mod tests {
         ExpectedFile { file, files, seal: None }
     }
 
-    /// Whatever comes out is taken.
+    /// Accepts any output.
     fn any(_: &[u8]) -> Result<(), MappingError> {
         Ok(())
     }
@@ -262,7 +264,7 @@ mod tests {
             let mut bomb = beginning;
             bomb.resize(10_000_000, 0);
             std::fs::write(&path, pack(&path, &bomb, 1).unwrap()).unwrap();
-            // Far below the limit, so only the content can be the reason.
+            // The output stays far below the limit, so only its content can be the reason.
             let error = read_pickle(plain(&path, &files), 1 << 30).unwrap_err();
             assert!(matches!(error, MappingError::Pickle { .. }), "{error}");
         }

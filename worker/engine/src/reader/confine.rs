@@ -1,10 +1,10 @@
-//! What a helper process gives up before it reads the first file.
+//! The confinement of a helper process, set up before it reads its first file.
 //!
-//! Limits that every Linux has: no files written, no core dumps, few descriptors, so much memory of its own. And where
-//! the kernel filters system calls, as all do since 3.17 on the architectures that the filter knows: calls that are not
-//! in the list fail with "not permitted". Nothing is opened by a name, so that a file that refers to another (external
-//! storage, external links, virtual data sets) leads nowhere; there are no sockets but the one, no new processes, no
-//! changes to anything. Where there is no filter, the limits remain.
+//! Some limits exist on every Linux: no files are written, no core dumps, few descriptors, and a bound on the process's
+//! own memory. In addition, where the kernel filters system calls (as all do since 3.17 on the architectures that the
+//! filter knows), calls that are not in the list fail with "not permitted". Nothing can be opened by a name, so a file
+//! that refers to another (external storage, external links, virtual data sets) leads nowhere; there are no sockets but
+//! the one, no new processes, and no changes to anything. Where there is no filter, the limits remain.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -13,13 +13,13 @@ use seccompiler::{
 };
 use std::collections::BTreeMap;
 
-/// Most bytes of memory that a helper may take beside what it maps of files. A chunk must fit in, as it is stored and as
-/// it is inflated.
+/// Largest number of bytes of memory that a helper may take in addition to the files that it maps. A chunk must fit in,
+/// both as it is stored and as it is inflated.
 const MEMORY: u64 = 2 << 30;
 
-/// Calls that reading a mapped file, and answering over a socket that is open, take.
+/// The system calls needed to read a mapped file and to answer over an open socket.
 const CALLS: &[libc::c_long] = &[
-    // the socket, and files that come over it
+    // Calls for the socket, and for the files that come over it.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_recvfrom,
@@ -30,14 +30,14 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_fstat,
     libc::SYS_statx,
     libc::SYS_fcntl,
-    // memory
+    // Calls for memory.
     libc::SYS_mmap,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_brk,
-    // what the languages' libraries do by themselves
+    // Calls that the libraries of the languages make by themselves.
     libc::SYS_futex,
     libc::SYS_getcwd,
     libc::SYS_getpid,
@@ -47,28 +47,28 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_clock_gettime,
     libc::SYS_sched_yield,
     libc::SYS_restart_syscall,
-    // signals
+    // Calls for signals.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
-    // the end
+    // Calls that end the process.
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
 
-/// Calls that may concern this process alone, which is their first argument: setting limits (0 stands for itself), and
-/// the signal by which it aborts.
+/// System calls whose first argument is a process, which must be this one: setting limits (0 stands for the process
+/// itself), and the signal by which it aborts.
 const CALLS_ON_ITSELF: &[libc::c_long] = &[libc::SYS_prlimit64, libc::SYS_tgkill];
 
-/// Gives up what is not needed, as far as this system lets it.
+/// Confines this process as far as the system allows.
 pub(super) fn confine() {
     lower(Resource::Fsize, 0);
     lower(Resource::Core, 0);
     lower(Resource::Nofile, 16);
     lower(Resource::Data, MEMORY);
     if let Some(program) = filter() {
-        let _ = seccompiler::apply_filter(&program); // sets "no new privileges" first; where it cannot, the limits hold
+        let _ = seccompiler::apply_filter(&program); // this sets "no new privileges" first; if it fails, the limits still hold
     }
 }
 
@@ -77,7 +77,7 @@ fn lower(resource: Resource, most: u64) {
     let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
 }
 
-/// Lets this process have so much more processor time before it is ended.
+/// Lets this process use `seconds` more seconds of processor time before it is ended.
 pub(super) fn limit_processor_time(seconds: u64) {
     let used = clock_gettime(ClockId::ProcessCPUTime).tv_sec.cast_unsigned();
     let maximum = getrlimit(Resource::Cpu).maximum;
@@ -109,7 +109,7 @@ mod tests {
 
     const INNER: &str = "EDP_TEST_CONFINED";
 
-    /// What a process may still do after it has given up the rest; in a process of its own, which never gets it back.
+    /// Tests what a confined process can still do; this runs in a process of its own, which never regains its rights.
     #[test]
     fn nothing_is_opened_written_started_or_connected() {
         let Some(path) = std::env::var_os(INNER) else {
@@ -126,7 +126,7 @@ mod tests {
         open.write_all(b"before").unwrap();
         let other = rustix::process::getppid().unwrap();
         confine();
-        // A larger file is refused by a limit that does not need the filter. The limit's signal would end the process.
+        // A larger file is refused by a limit, without the filter. The signal of that limit would end the process.
         assert_eq!(getrlimit(Resource::Fsize).maximum, Some(0));
         assert_eq!(getrlimit(Resource::Data).maximum, Some(MEMORY));
         if filter().is_none() {

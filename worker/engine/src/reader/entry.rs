@@ -1,11 +1,11 @@
-//! How a process becomes a helper.
+//! The entry point of a helper process.
 //!
-//! This happens before `main`, so that no program can forget it, and those of tests have it too, whose `main` is not
-//! ours: a program that contains this crate and is started with the one argument [`COMMAND`], and with a socket as its
-//! standard input, serves the program that started it, and ends.
+//! It is called before `main`, so that no program can forget it, and so that tests have it too, whose `main` is
+//! generated: a program that contains this crate and is started with the single argument [`COMMAND`] and with a socket
+//! as its standard input serves the program that started it, and then ends.
 //!
-//! `unsafe` is needed to be called before `main`, and to close what was inherited, which only a process that owns no
-//! descriptor yet may do.
+//! `unsafe` is needed for being called before `main`, and for closing inherited descriptors, which only a process that
+//! owns no descriptor yet may do.
 #![allow(unsafe_code)]
 
 use super::{COMMAND, serve};

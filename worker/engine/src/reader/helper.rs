@@ -1,4 +1,4 @@
-//! A helper process as the program sees it.
+//! A helper process as seen by the program that starts it.
 
 use super::COMMAND;
 use super::wire::{self, Answer, Ask, HelperRequest};
@@ -12,40 +12,40 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time that a helper may take to start, on a machine that is busy and whose programs lie on slow storage.
+/// Longest time that a helper may take to start, on a busy machine whose programs lie on slow storage.
 const START: Duration = Duration::from_secs(60);
 
-/// Time that it may take to end after it has closed its socket.
+/// Longest time that a helper may take to end after it has closed its socket.
 const END: Duration = Duration::from_secs(10);
 
-/// A helper that is waiting for a request.
+/// A helper process that is waiting for a request.
 #[derive(Debug)]
 pub(super) struct Helper {
-    /// Always there until it is dropped.
+    /// The process. It is present until the helper is dropped.
     child: Option<Child>,
     socket: UnixStream,
-    /// Whether it has read a file: then its memory may be spoilt.
+    /// True if the helper has read a file: then its memory may be corrupted.
     pub(super) served: bool,
 }
 
-/// The reason why there is no answer. The helper is of no more use then.
+/// The reason why a helper gave no answer. The helper is of no more use then.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It ended.
+    /// The helper ended by itself.
     Ended(ExitStatus),
-    /// It took too long.
+    /// The helper took too long.
     Deadline,
-    /// What it sent is not an answer.
+    /// The helper sent something that is not an answer.
     Nonsense(io::Error),
 }
 
 impl Helper {
-    /// Starts one, and waits until it says that it is one. It has nothing of this process but its socket: no settings,
-    /// which may be secret, and no terminal.
+    /// Starts a helper and waits until it reports that it is ready. It gets nothing from this process but its socket:
+    /// no settings, which may be secret, and no terminal.
     pub(super) fn start() -> io::Result<Helper> {
         let path = std::env::current_exe()?;
-        // The running program need not lie under its name any more; where the system has another one for it, that is
-        // taken.
+        // The file of the running program need not exist under its name any more. Where the system has another name for
+        // it, that name is used.
         let itself = Path::new("/proc/self/exe");
         let mut command = Command::new(if itself.exists() { itself } else { &path });
         command.arg0(path.file_name().unwrap_or(path.as_os_str())).arg(COMMAND).env_clear();
@@ -53,10 +53,11 @@ impl Helper {
             command.env("LD_LIBRARY_PATH", libraries);
         }
         let (socket, theirs) = UnixStream::pair()?;
-        // In a group of its own, a keyboard's interrupt does not end it while the program still drains.
+        // The helper has a process group of its own, so that an interrupt from the keyboard does not end it while the
+        // program finishes its work.
         command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let mut helper = Helper { child: Some(command.spawn()?), socket, served: false };
-        drop(command); // and with it the other end of the socket
+        drop(command); // this closes the other end of the socket too
         match wire::receive(&helper.socket, 0, Some(Instant::now() + START)) {
             Ok(Some((Answer::Ready, _, _))) => Ok(helper),
             Ok(Some(_)) => Err(io::Error::other("it answers before it is asked")),
@@ -68,7 +69,7 @@ impl Helper {
         }
     }
 
-    /// Asks something, and waits for the answer and its values, of which there are so many bytes at most.
+    /// Sends a request, and waits for the answer and its values, at most `values` bytes.
     pub(super) fn ask(
         &mut self,
         request: &HelperRequest,
@@ -90,26 +91,26 @@ impl Helper {
         }
     }
 
-    /// Lets it let go of its file; whether it is still of use.
+    /// Tells the helper to release its file. Returns true if the helper is still of use.
     pub(super) fn close(&self) -> bool {
         let soon = Instant::now() + Duration::from_secs(1);
         wire::send(&self.socket, &HelperRequest { seconds: 1, ask: Ask::Close }, &[], None, Some(soon)).is_ok()
     }
 
-    /// Its process.
+    /// Returns the process of the helper.
     #[cfg(test)]
     pub(super) fn process(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(self.child.as_ref().expect("there until it is dropped"))
     }
 
-    /// Closes the socket, as the end of this program does, and says how the helper ended.
+    /// Closes the socket, as the end of this program does, and returns how the helper ended.
     #[cfg(test)]
     pub(super) fn abandon(&mut self) -> Option<ExitStatus> {
         self.socket.shutdown(std::net::Shutdown::Both).ok()?;
         self.wait(END)
     }
 
-    /// How it ended, now that it has closed its socket.
+    /// Returns the reason why a helper closed its socket.
     fn fault(&mut self) -> Fault {
         match self.wait(END) {
             Some(status) => Fault::Ended(status),
@@ -117,7 +118,8 @@ impl Helper {
         }
     }
 
-    /// How it ended, if it does within this time: somewhat later than it closes what it has.
+    /// Returns the exit status of the helper, or `None` if it does not end within this time. It ends somewhat later
+    /// than it closes its descriptors.
     fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let end = Instant::now() + patience;
         loop {
@@ -138,7 +140,7 @@ impl Drop for Helper {
         if self.wait(Duration::from_millis(200)).is_none()
             && let Some(mut child) = self.child.take()
         {
-            // It waits for storage that does not answer, and ends when that gives up.
+            // The helper waits for storage that does not answer, and will end when that gives up.
             thread::spawn(move || child.wait());
         }
     }

@@ -1,4 +1,4 @@
-//! A file mapped into memory, as the libraries read it: they open nothing by a name.
+//! A file mapped into memory. The libraries read it in this form, so they open nothing by a name.
 #![allow(unsafe_code)]
 
 use crate::granule::chunks::{self, ChunkError, Layout};
@@ -7,21 +7,21 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 
-/// The bytes of a file. Where the storage fails, or the file is made shorter, looking at them ends the process by a
-/// signal (SIGBUS), which tells this from what is wrong with the bytes.
+/// The bytes of a file, mapped into memory. If the storage fails or the file is truncated, reading them ends the
+/// process by a signal (SIGBUS), which distinguishes this from damage in the bytes themselves.
 #[derive(Debug)]
 pub(crate) struct Image {
     start: *mut c_void,
     length: usize,
-    /// Whether it leads to no other file, once that was asked.
+    /// The result of the check that the file refers to no other file, once the check was made.
     within: OnceCell<Result<(), ChunkError>>,
 }
 
 impl Image {
-    /// Maps a file.
+    /// Maps a file into memory.
     ///
     /// # Errors
-    /// It cannot be mapped.
+    /// Returns an error if the file cannot be mapped.
     pub(crate) fn map(file: &File) -> io::Result<Image> {
         use rustix::mm::{MapFlags, ProtFlags};
         let length =
@@ -35,7 +35,7 @@ impl Image {
         Ok(Image { start, length, within: OnceCell::new() })
     }
 
-    /// All bytes.
+    /// Returns all bytes of the file.
     pub(crate) fn bytes(&self) -> &[u8] {
         if self.length == 0 {
             return &[];
@@ -45,31 +45,32 @@ impl Image {
         unsafe { std::slice::from_raw_parts(self.start.cast::<u8>(), self.length) }
     }
 
-    /// Opens it through the netCDF library.
+    /// Opens the file with the netCDF library.
     ///
     /// # Errors
-    /// It is not a NetCDF file, or leads to other files.
+    /// Returns an error if the file is not a NetCDF file, or if it refers to other files.
     pub(crate) fn netcdf(&self) -> netcdf::Result<netcdf::FileMem<'_>> {
         if self.length == 0 {
             return Err("the file is empty".into());
         }
-        // Opening alone makes the library follow links. Files in the classic format have none.
+        // The library follows links as soon as it opens a file. Files in the classic format have none.
         if !self.bytes().starts_with(b"CDF") {
             self.refuse_outside().map_err(|error| error.what())?;
         }
         netcdf::open_mem(None, self.bytes())
     }
 
-    /// How variables are stored.
+    /// Returns the storage layouts of variables.
     ///
     /// # Errors
-    /// It is no HDF5 file, leads to other files, a variable is missing, or an index is damaged.
+    /// Returns an error if the file is no HDF5 file or refers to other files, if a variable is missing, or if an index
+    /// is damaged.
     pub(crate) fn layouts(&self, variables: &[&str]) -> Result<Vec<Layout>, ChunkError> {
         self.refuse_outside()?;
         chunks::layouts_of(self.bytes(), variables)
     }
 
-    /// [`chunks::refuse_outside`], for which the file is gone through only once.
+    /// Calls [`chunks::refuse_outside`] once and keeps the result.
     fn refuse_outside(&self) -> Result<(), ChunkError> {
         self.within.get_or_init(|| chunks::refuse_outside(self.bytes())).clone()
     }

@@ -1,20 +1,24 @@
-//! NetCDF files that may be damaged or hostile, read in a process of its own.
+//! NetCDF files that may be damaged or hostile, read in a separate process.
 //!
-//! The netCDF and HDF5 libraries follow offsets and sizes of a file into memory: one flipped bit can bring down the
-//! process that reads it, or make it read and write where it should not. So existing granules, grid geometries and
-//! files to be drawn are opened by a *helper process*: the program itself, started again with the hidden command
-//! [`COMMAND`]. What the libraries do to it is a finding about the file, and costs nothing else.
+//! The netCDF and HDF5 libraries follow offsets and sizes of a file into memory: one flipped bit can crash the process
+//! that reads it, or make it read and write where it should not. So existing granules, grid geometries and files to be
+//! drawn are opened by a *helper process*: the program itself, started again with the hidden command [`COMMAND`]. If
+//! the libraries crash it, that is a finding about the file, and costs nothing else.
 //!
-//! * The helper is started when it is first needed, and serves one file after the other. Another one is started while
-//!   all are busy, up to a small number, so that a file that takes long does not hold up the rest.
-//! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads the first one, it gives
-//!   up whatever it does not need (see `confine`): opening files, sockets, other processes, writing.
+//! * The helper is started when it is first needed, and serves one file after the other. Another helper is started while all are busy, up to a small number, so that a file that takes long does not delay the others.
+//! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads its first file, it gives up all rights that it does not need (see `confine`): opening files, sockets, other processes, writing.
 //! * Each request has a limit of processor time, and a deadline after which the helper is ended.
-//! * A helper that died, or failed at a file, serves no other. A file is blamed only by a helper that had served no
-//!   other before: what one file has done to the memory of a helper never affects the next.
+//! * A helper that died, or failed at a file, serves no other file. A file is reported as damaged only if a helper failed at it that had served no other file before: whatever one file has done to the memory of a helper never affects the next one.
+//!
+//! ```text
+//!  program                                            helper process
+//!    |-- request, descriptor of the file ------------->|  maps the file, and reads it with netCDF and HDF5
+//!    |<------------------------- answer, plain values --|
+//!    |-- close ---------------------------------------->|  releases the file, and waits for the next one
+//! ```
 //!
 //! Every program that contains this crate can be started as a helper, also those of tests and benchmarks, and none
-//! reads such files in itself: see `entry`.
+//! reads such files in its own process: see `entry`.
 
 #[cfg(target_os = "linux")]
 mod confine;
@@ -45,34 +49,35 @@ pub const COMMAND: &str = "netcdf-reader";
 /// The reason why a file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It is a directory, a pipe or a device: opening it could wait for ever.
+    /// The path leads to a directory, a pipe or a device. Opening it could block forever.
     #[error("{}: is not a regular file", .path.display())]
     NoFile {
-        /// The path.
+        /// The path given.
         path: PathBuf,
     },
-    /// Neither the file nor what is in it is to blame, as far as can be seen: the storage or this machine failed.
+    /// The file could not be read, and as far as can be seen, its content is not to blame: the storage or this machine
+    /// failed.
     #[error("{}: cannot be read", .path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It is damaged, or no NetCDF file.
+    /// The file is damaged, or is no NetCDF file.
     #[error("{}: cannot be read as NetCDF: {why}", .path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the libraries say, or how the process ended that read it.
+        /// The error of the libraries, or the way in which the helper process ended.
         why: String,
     },
 }
 
-/// Opens a regular file for reading, without waiting for whatever else may stand there.
+/// Opens a regular file for reading. It never blocks on a pipe or a device.
 ///
 /// # Errors
-/// It cannot be opened, or is not a regular file.
+/// Returns an error if the file cannot be opened or is not a regular file.
 pub fn open(path: &Path) -> Result<File, ReadError> {
     let fail = |source| ReadError::Io { path: path.into(), source };
     regular::open(path).map_err(|error| match error.kind() {
@@ -81,7 +86,7 @@ pub fn open(path: &Path) -> Result<File, ReadError> {
     })
 }
 
-/// The helper processes of a program.
+/// The pool of the helper processes of a program.
 #[derive(Debug, Default)]
 pub(crate) struct HelperPool {
     helpers: Mutex<Helpers>,
@@ -97,12 +102,12 @@ struct Helpers {
 static SHARED: OnceLock<HelperPool> = OnceLock::new();
 
 impl HelperPool {
-    /// The one of this process.
+    /// Returns the pool of this process.
     pub(crate) fn shared() -> &'static HelperPool {
         SHARED.get_or_init(HelperPool::default)
     }
 
-    /// An idle helper, or a new one; waits until the deadline while too many are busy.
+    /// Returns an idle helper or starts a new one. While too many are busy, it waits until the deadline.
     fn take(&self, deadline: Instant) -> io::Result<Helper> {
         let most = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         let mut helpers = self.lock();
@@ -127,13 +132,13 @@ impl HelperPool {
         }
     }
 
-    /// A new helper in the place of one that was taken and is gone.
+    /// Starts a new helper in place of one that was taken and has ended.
     fn start(&self) -> io::Result<Helper> {
         let started = Helper::start();
         started.map_err(|e| io::Error::new(e.kind(), format!("the reader of NetCDF files cannot be started: {e}")))
     }
 
-    /// Takes a helper back.
+    /// Returns a helper to the pool.
     fn give_back(&self, helper: Helper) {
         let mut helpers = self.lock();
         helpers.busy = helpers.busy.saturating_sub(1);
@@ -141,14 +146,14 @@ impl HelperPool {
         self.returned.notify_one();
     }
 
-    /// Notes that a helper that was taken is no more.
+    /// Records that a helper that was taken has ended.
     fn give_up(&self) {
         let mut helpers = self.lock();
         helpers.busy = helpers.busy.saturating_sub(1);
         self.returned.notify_one();
     }
 
-    /// A panic elsewhere leaves a count and a list that are good by themselves.
+    /// Locks the list. A panic elsewhere leaves the count and the list valid.
     fn lock(&self) -> MutexGuard<'_, Helpers> {
         self.helpers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,7 +176,7 @@ mod tests {
         assert!(matches!(open(&dir.path().join("none")), Err(ReadError::Io { .. })));
     }
 
-    /// A file with so many values of one variable `x`.
+    /// Makes a file with `length` values of one variable `x`.
     fn file(dir: &Path, length: usize) -> PathBuf {
         let path = dir.join("values.nc");
         let mut file = crate::libraries::create(&path).unwrap();
@@ -221,7 +226,7 @@ mod tests {
         let variables = session.variables().unwrap();
         File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
         let error = session.values::<f32>(&variables[0], &[0], &[100_000]).unwrap_err();
-        // A new helper finds an empty file, which would be damage if it had been so when it was opened.
+        // A new helper finds an empty file, which would be damage if the file had been empty when it was opened.
         assert!(matches!(error, ReadError::Io { .. }), "{error}");
     }
 

@@ -1,4 +1,4 @@
-//! Answers about one file.
+//! The answers of a helper process to requests about one file.
 
 use super::image::Image;
 use super::wire::{Answer, Ask, Described, MAX_VALUES};
@@ -8,10 +8,10 @@ use crate::metadata::attribute::Value;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Most variables of a file, and most dimensions of a variable, that are described.
+/// Largest number of variables of a file, and of dimensions of a variable, that are described.
 const MOST: usize = 10_000;
 
-/// A file that the libraries have opened, once something was asked that needs it.
+/// A mapped file, which the libraries open at the first request that needs them.
 pub(crate) struct OpenFile<'i> {
     image: &'i Image,
     file: Option<netcdf::FileMem<'i>>,
@@ -22,15 +22,15 @@ impl<'i> OpenFile<'i> {
         OpenFile { image, file: None }
     }
 
-    /// The bytes of the file.
+    /// Returns the bytes of the file.
     pub(crate) fn image(&self) -> &'i Image {
         self.image
     }
 
-    /// The file as the netCDF library has it.
+    /// Returns the file as opened by the netCDF library.
     ///
     /// # Errors
-    /// It is not a NetCDF file, or leads to other files.
+    /// Returns an error if the file is not a NetCDF file, or if it refers to other files.
     pub(crate) fn file(&mut self) -> netcdf::Result<&netcdf::File> {
         let file = match self.file.take() {
             Some(file) => file,
@@ -39,7 +39,7 @@ impl<'i> OpenFile<'i> {
         Ok(self.file.insert(file))
     }
 
-    /// The answer to a request, and its values. A panic of the libraries' wrapper is an answer too.
+    /// Returns the answer to a request, and its values. A panic in the bindings of the libraries gives an answer too.
     pub(super) fn answer(&mut self, ask: &Ask) -> (Answer, Vec<u8>) {
         let answered = catch_unwind(AssertUnwindSafe(|| self.try_answer(ask)));
         match answered {
@@ -93,7 +93,7 @@ impl<'i> OpenFile<'i> {
                     Some(Value::Text(_)) | None => {}
                 }
             }
-            // Of truth values, which have this attribute, all are values.
+            // Boolean variables have this attribute; all of their values are valid.
             if variable.attribute_value("dtype").is_some() {
                 missing.clear();
             }
@@ -126,15 +126,15 @@ impl<'i> OpenFile<'i> {
     }
 }
 
-/// Most values of a variable that [`examine`] reads.
+/// Largest number of values of a variable that [`examine`] reads.
 const MOST_VALUES: usize = 1 << 16;
 
-/// Asks about a file, in this process, what a helper is asked: its variables, how they are stored, and the values of those
-/// that have few. This is for fuzzing, which has to see what the libraries do with a file. Whatever brings them down brings
-/// this process down.
+/// Asks, in this process, what a helper is asked about a file: its variables, their storage layout, and the values of
+/// those variables that have few. This is for fuzzing, which must see how the libraries deal with a file. If they
+/// crash, this process crashes too.
 ///
 /// # Errors
-/// The file cannot be mapped, or is damaged.
+/// Returns an error if the file cannot be mapped or is damaged.
 pub fn examine(file: &File) -> Result<(), String> {
     let image = Image::map(file).map_err(|error| error.to_string())?;
     let mut opened = OpenFile::new(&image);

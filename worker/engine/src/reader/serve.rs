@@ -1,4 +1,4 @@
-//! The helper process.
+//! The main loop of the helper process.
 
 use super::image::Image;
 use super::opened::OpenFile;
@@ -9,15 +9,15 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
-/// Serves the program that started this process, until that closes its end of the socket which is the standard input.
-/// Returns the status to end with.
+/// Serves the program that started this process until that program closes its end of the socket, which is the standard
+/// input here. Returns the exit status.
 pub(super) fn serve() -> i32 {
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
-    std::panic::set_hook(Box::new(|_| {})); // a panic is answered, not printed
+    std::panic::set_hook(Box::new(|_| {})); // a panic is sent as an answer, not printed
     silence_hdf5();
     #[cfg(target_os = "linux")]
     super::confine::confine();
-    // What is wrong with the socket cannot be reported: the program sees that it is closed.
+    // An error of the socket cannot be reported: the program sees that the socket is closed.
     let served = answer(&socket, &Answer::Ready, &[]).and_then(|()| serve_all(&socket));
     i32::from(served.is_err())
 }
@@ -41,7 +41,7 @@ fn serve_file(socket: &UnixStream, file: File, first: HelperRequest) -> io::Resu
         Ok(image) => image,
         Err(error) => return answer(socket, &Answer::Unread(error.to_string()), &[]),
     };
-    drop(file); // what is mapped stays
+    drop(file); // the mapping remains valid
     let mut opened = OpenFile::new(&image);
     let mut next = Some(first);
     while let Some(request) = next {

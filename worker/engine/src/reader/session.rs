@@ -1,4 +1,4 @@
-//! One file, read by a helper process.
+//! A session with one file that is read by a helper process.
 
 use super::helper::{Fault, Helper};
 use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
@@ -12,32 +12,34 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-/// How long a request may take, beside what the size of the file adds.
+/// Longest time that a request may take, not counting the time for the size of the file.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a file waits for a helper while others are read, which may be large and many.
+/// Longest time that a file waits for a helper while others are read, which may be many and large.
 const QUEUE: Duration = Duration::from_secs(30 * 60);
 
-/// How much processor time it may take: much less, so that a file whose reading never ends is told from slow storage.
+/// Processor time that a request may take. It is much less than its time, so that a file whose reading never ends can
+/// be told from slow storage.
 const WORK: Duration = Duration::from_secs(10);
 
-/// Bytes of a file that are read in a second even by slow storage, and even by a slow processor.
+/// Number of bytes of a file that even slow storage and a slow processor read in a second.
 const RATE: u64 = 4 << 20;
 
-/// How many helpers may be ended from outside at one file (by the kernel where there is no memory, by a user with a
-/// signal) before that is a finding about the file.
+/// Number of helpers that may be killed from outside while reading one file (by the kernel where memory runs out, by a
+/// user with a signal) before the file is reported as damaged.
 const TRIES: usize = 3;
 
-/// Signals that the kernel sends for what this process does with a file.
+/// The signals that the kernel sends because of what this process does with a file.
 mod signal {
     pub(super) const BUS: i32 = rustix::process::Signal::BUS.as_raw();
     pub(super) const XCPU: i32 = rustix::process::Signal::XCPU.as_raw();
 }
 
-/// Signals that come from outside, with numbers that all systems share: hang-up, interrupt, quit, kill, termination.
+/// The signals that come from outside, with numbers that are the same on all systems: hang-up, interrupt, quit, kill,
+/// termination.
 const FROM_OUTSIDE: [i32; 5] = [1, 2, 3, 9, 15];
 
-/// A file that is read by a helper process (see the [module](super)). The helper is kept until this is
+/// A file that is read by a helper process (see the [module](super)). The helper stays with it until the session is
 /// dropped.
 #[derive(Debug)]
 pub struct ReaderSession {
@@ -46,15 +48,15 @@ pub struct ReaderSession {
     size: u64,
     reader: &'static HelperPool,
     helper: Option<Helper>,
-    /// Whether one of the places for helpers is taken.
+    /// True if the session holds one of the places for helpers in the pool.
     placed: bool,
-    /// Whether the helper has served no other file.
+    /// True if the helper has served no other file.
     fresh: bool,
-    /// Whether the helper has the file.
+    /// True if the helper has received the file.
     begun: bool,
 }
 
-/// Numbers that values are given as, whatever they are stored as.
+/// A type in which values are returned, whatever their type in the file: `f32` or `f64`.
 pub trait Number: Copy + private::Sealed {
     #[doc(hidden)]
     const DOUBLE: bool;
@@ -85,18 +87,18 @@ impl Number for f64 {
 }
 
 impl ReaderSession {
-    /// A session with the file at a path.
+    /// Opens a session with the file at a path.
     ///
     /// # Errors
-    /// It cannot be opened, or is not a regular file.
+    /// Returns an error if the file cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<ReaderSession, ReadError> {
         ReaderSession::with(super::open(path)?, path)
     }
 
-    /// A session with an open file. The path is what people know it by.
+    /// Opens a session with an open file. The path is used in messages.
     ///
     /// # Errors
-    /// It is not a regular file.
+    /// Returns an error if the file is not a regular file.
     pub fn with(file: File, path: &Path) -> Result<ReaderSession, ReadError> {
         let metadata = file.metadata().map_err(|source| ReadError::Io { path: path.into(), source })?;
         if !metadata.is_file() {
@@ -115,12 +117,12 @@ impl ReaderSession {
         })
     }
 
-    /// What people know the file by.
+    /// Returns the path of the file, as used in messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Size of the file in bytes when it was opened.
+    /// Returns the size of the file in bytes at the time when it was opened.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -130,7 +132,7 @@ impl ReaderSession {
         self.helper.as_ref()
     }
 
-    /// Whose granule it is, and whether it is whole; see [`crate::granule::inspect::look`].
+    /// Identifies the granule in the file and checks whether it is complete; see [`crate::granule::inspect::look`].
     pub(crate) fn look(
         &mut self,
         recipe: Option<&Recipe>,
@@ -151,10 +153,10 @@ impl ReaderSession {
         }
     }
 
-    /// Its variables, in the order of the file.
+    /// Returns the variables of the file, in the order of the file.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn variables(&mut self) -> Result<Vec<Described>, ReadError> {
         match self.ask(Ask::Describe, 0)? {
             (Answer::Described(variables), _) => Ok(variables),
@@ -162,11 +164,12 @@ impl ReaderSession {
         }
     }
 
-    /// Values of a part of a variable, the last dimension the fastest: `count` of them in each dimension from `start`
-    /// on.
+    /// Returns the values of a part of a variable: `count` values in each dimension from index `start` on, with the
+    /// last dimension varying fastest.
     ///
     /// # Errors
-    /// They cannot be read, there are not so many, or there is no memory for them.
+    /// Returns an error if the values cannot be read, if the variable has fewer, or if there is not enough memory for
+    /// them.
     pub fn values<T: Number>(
         &mut self,
         variable: &Described,
@@ -183,10 +186,10 @@ impl ReaderSession {
         Ok(values)
     }
 
-    /// The same, some at a time, so that they are never in memory at once.
+    /// Passes the same values as [`ReaderSession::values`] to `take`, in pieces, so that they are never all in memory.
     ///
     /// # Errors
-    /// They cannot be read, or there are not so many.
+    /// Returns an error if the values cannot be read or if the variable has fewer.
     pub fn each<T: Number>(
         &mut self,
         variable: &Described,
@@ -211,8 +214,8 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// How many bytes so many values have, if the file may hold them: what a few bytes of it claim must not cost
-    /// gigabytes. Deflate makes at most 1032 bytes of one.
+    /// Returns the number of bytes that `count` values take, if the file can hold them: a false size in it must not
+    /// make us allocate gigabytes. Deflate makes at most 1032 bytes of one.
     pub(crate) fn check_size<T>(&self, variable: &Described, count: &[usize]) -> Result<usize, ReadError> {
         let bytes = count.iter().try_fold(size_of::<T>(), |all, length| all.checked_mul(*length));
         match bytes {
@@ -225,8 +228,8 @@ impl ReaderSession {
         }
     }
 
-    /// Asks something. A helper that has served other files before is not believed when it fails at this one: a new one
-    /// is asked again.
+    /// Sends a request and returns the answer. If a helper that has served other files before fails at this file, the
+    /// request is sent to a new helper.
     fn ask(&mut self, ask: Ask, values: usize) -> Result<(Answer, Vec<u8>), ReadError> {
         let of_size = Duration::from_secs((self.size + values as u64) / RATE);
         let (patience, work) = (PATIENCE + 2 * of_size, WORK + of_size);
@@ -245,7 +248,7 @@ impl ReaderSession {
             let error = match outcome {
                 Ok((Answer::Damaged(why), _)) => self.damaged(why),
                 Ok((Answer::Unread(why), _)) => {
-                    // It has not looked at the file, and is as good as before.
+                    // The helper has not read the file, so it can be used again.
                     (self.helper, self.begun) = (Some(helper), false);
                     return Err(self.unread(io::Error::other(why)));
                 }
@@ -280,7 +283,8 @@ impl ReaderSession {
         Ok(helper)
     }
 
-    /// An error about a file that is as it was when it was opened; it was not damaged by a writer meanwhile.
+    /// Returns the error if the file still has the size that it had when it was opened; otherwise an error that says
+    /// that it changed.
     fn unless_changed(&self, error: ReadError) -> ReadError {
         match self.file.metadata() {
             Ok(now) if now.len() == self.size => error,
@@ -289,7 +293,7 @@ impl ReaderSession {
         }
     }
 
-    /// What it means that the helper ended by itself.
+    /// Returns the error for a helper that ended by itself.
     fn verdict(&self, status: ExitStatus, work: Duration) -> ReadError {
         match status.signal() {
             Some(signal::BUS) => self.unread(io::Error::other("the storage failed, or the file was made shorter")),
@@ -324,7 +328,7 @@ impl Drop for ReaderSession {
     }
 }
 
-/// A text that may come from a file, without what a terminal would take for commands.
+/// Returns a text that may come from a file, with control characters escaped: a terminal would take them for commands.
 fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -333,8 +337,8 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// Parts of an array of at most so many values each, in the order of the values: together they are the whole. Where
-/// they can, they end where chunks do, which would be decompressed several times otherwise.
+/// Divides a part of an array into slabs of at most `most` values each, in the order of the values. If possible, they
+/// end where chunks end, which would otherwise be decompressed several times.
 fn slabs(start: &[usize], count: &[usize], chunk: Option<&[usize]>, most: usize) -> Vec<(Vec<usize>, Vec<usize>)> {
     let inner = |axis: usize| count[axis + 1..].iter().try_fold(1_usize, |all, length| all.checked_mul(*length));
     let Some(axis) = (0..count.len()).find(|axis| inner(*axis).is_some_and(|inner| inner <= most)) else {

@@ -1,7 +1,8 @@
-//! What a program and its helper process say to each other, over a pair of sockets.
+//! The messages between a program and its helper process, over a pair of sockets.
 //!
-//! A message is its length, the length of the plain values after it, a JSON text, and these values. Both lengths are
-//! compared with limits before anything is allocated. A request that begins with a file has its descriptor with it.
+//! A message consists of its length, the length of the plain values, a JSON text, and the plain values. Both lengths
+//! are checked against limits before memory is allocated. The descriptor of a file comes with the first request about
+//! it.
 
 use crate::granule::inspect::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
@@ -17,77 +18,77 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// Longest JSON text of a message, in bytes: the table of some million chunks.
+/// Length in bytes of the longest JSON text of a message: the table of some million chunks.
 const MAX_TEXT: usize = 128 << 20;
 
-/// Most plain values that an answer carries, in bytes.
+/// Largest number of bytes of plain values in an answer.
 pub(super) const MAX_VALUES: usize = 64 << 20;
 
-/// What is asked of a helper.
+/// A request to a helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HelperRequest {
-    /// Processor time that it may take, in seconds.
+    /// Processor time that the request may take, in seconds.
     pub(super) seconds: u64,
-    /// What is asked.
+    /// The request itself.
     pub(super) ask: Ask,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// The file may be let go. There is no answer.
+    /// Releases the file. There is no answer.
     Close,
-    /// Whose granule it is, and whether it is whole.
+    /// Identifies the granule and checks whether it is complete.
     Look { recipe: Option<Box<Recipe>>, depth: InspectionDepth, places: bool },
-    /// The variables of a file.
+    /// Lists the variables of the file.
     Describe,
-    /// A part of a variable, as numbers of 4 or 8 bytes.
+    /// Reads a part of a variable, as numbers of 4 or 8 bytes.
     Values { variable: String, start: Vec<usize>, count: Vec<usize>, double: bool },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// The helper has started; there was no question.
+    /// The helper has started. This is sent without a request.
     Ready,
     Inspected(Inspected),
     Described(Vec<Described>),
-    /// The values come after the text.
+    /// The plain values follow the text.
     Values,
-    /// It cannot be read, for what is in it.
+    /// The file cannot be read because of its content.
     Damaged(String),
-    /// It cannot be read now.
+    /// The file cannot be read now.
     Unread(String),
 }
 
-/// A variable of a file.
+/// The description of a variable of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Described {
-    /// Its name.
+    /// Name of the variable.
     pub name: String,
     /// Names and lengths of its dimensions, the slowest first.
     pub dimensions: Vec<(String, usize)>,
-    /// Elements of a chunk in each dimension, if it is stored in chunks.
+    /// Number of elements of a chunk in each dimension, if the variable is stored in chunks.
     pub chunk: Option<Vec<usize>>,
-    /// Its attribute `long_name`, if that is a text.
+    /// The attribute `long_name`; empty if it is not a text.
     pub long_name: String,
-    /// Its attribute `units`, if that is a text.
+    /// The attribute `units`; empty if it is not a text.
     pub units: String,
-    /// Bits of the numbers in `_FillValue` and `missing_value`: what stands for no value.
+    /// The bits of the numbers in `_FillValue` and `missing_value`, which mark missing values.
     pub missing: Vec<u64>,
 }
 
 impl Described {
-    /// Lengths of the dimensions, the slowest first.
+    /// Returns the lengths of the dimensions, the slowest first.
     pub fn shape(&self) -> Vec<usize> {
         self.dimensions.iter().map(|(_, length)| *length).collect()
     }
 
-    /// What stands for no value.
+    /// Returns the numbers that mark missing values.
     pub fn missing(&self) -> Vec<f64> {
         self.missing.iter().map(|bits| f64::from_bits(*bits)).collect()
     }
 }
 
-/// Sends a message, with the descriptor of a file if there is one, before the deadline if there is one.
+/// Sends a message before the deadline, with the descriptor of a file if there is one.
 pub(super) fn send(
     socket: &UnixStream,
     message: &impl Serialize,
@@ -130,11 +131,11 @@ pub(super) fn send(
     Ok(())
 }
 
-/// A message, its plain values, and the file that came with it.
+/// A received message, its plain values, and the file that came with it.
 pub(super) type Received<M> = (M, Vec<u8>, Option<File>);
 
-/// Receives a message with as many bytes of plain values as are expected, and the descriptor that came with it; none if
-/// the other side has closed.
+/// Receives a message with at most `values` bytes of plain values, and the descriptor that came with it; `None` if the
+/// other side has closed the socket.
 pub(super) fn receive<M: DeserializeOwned>(
     socket: &UnixStream,
     values: usize,
@@ -192,7 +193,7 @@ fn take(socket: &UnixStream, length: usize, deadline: Option<Instant>) -> io::Re
     Ok(bytes)
 }
 
-/// What is left until a deadline.
+/// Returns the time left until a deadline.
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),

@@ -1,4 +1,4 @@
-//! The resources of all recipes of a process.
+//! The cache of the resources of all recipes of a process.
 
 use super::load::{load_grid, load_target, load_texts};
 use super::load_once::{Limit, LoadError, LoadOnce};
@@ -15,31 +15,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Resources of each kind that are kept. A production has one of each, and a worker at a queue serves a few productions
-/// in turn, some of them with the resources of another release; a grid keeps some ten files open.
+/// Number of resources of each kind that are kept. A production has one of each; a worker that takes tasks from a queue
+/// serves a few productions in turn, some of them with the resources of another release. A grid keeps about ten files
+/// open.
 const KEPT: usize = 8;
 
-/// Memory of a job slot unless something else is asked for, in bytes: enough for 3-D fields of LLC1080.
+/// Default memory of a job slot in bytes: enough for 3-D fields of LLC1080.
 pub const MEMORY: u64 = 4 << 30;
 
-/// A grid may take as much as so many job slots, and so may all grids that are kept: LLC1080 with 90 levels takes 6.4
-/// GB, LLC90 some 30 MB.
+/// Memory of a grid, as a multiple of that of a job slot; all grids that are kept may take as much together. LLC1080
+/// with 90 levels takes 6.4 GB, LLC90 about 30 MB.
 const GRID: u64 = 2;
 
-/// What grids, and mapping factors, may take in any case, however little a slot may take: more than LLC90 and half a
-/// degree need.
+/// Number of bytes that grids, and mapping factors, may always take, however small a job slot is: more than LLC90 and
+/// half a degree need.
 const LEAST: u64 = 256 << 20;
 
-/// Bytes that resources may take.
+/// The memory limits of resources in bytes.
 #[derive(Debug, Clone, Copy)]
 struct CacheLimits {
-    /// A grid, and all grids that are kept.
+    /// Limit for a grid, and for all grids that are kept.
     grid: u64,
-    /// The levels of mapping factors, and all mapping factors that are kept.
+    /// Limit for the levels of mapping factors, and for all mapping factors that are kept.
     factors: u64,
 }
 
-/// Resources by the digests of their content.
+/// A cache of resources, found by the digests of their content.
 #[derive(Debug)]
 pub struct Cache {
     stores: Stores,
@@ -48,8 +49,8 @@ pub struct Cache {
     verdicts: Verdicts,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
     grids: LoadOnce<Digest, Arc<ModelGrid>, ResourceError>,
-    /// Levels of mapping factors are read as they are needed, from where the recipes find them: so the place counts
-    /// too.
+    /// The levels of mapping factors are read when they are needed, from the place that the recipe names; so the place
+    /// is part of the key.
     targets: LoadOnce<([Digest; 2], PathBuf), Arc<Target>, ResourceError>,
 }
 
@@ -60,14 +61,14 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// A cache of what is in these stores.
+    /// Makes a cache for resources that are read from these stores.
     pub fn new(stores: Stores) -> Cache {
         Cache::with_memory(stores, MEMORY)
     }
 
-    /// The same; a grid may take twice as many bytes as `memory`, and so may all grids that are kept; mapping factors
-    /// may take as many; both may take 256 MiB in any case. What would take more is refused before it is allocated,
-    /// what is too much together is forgotten.
+    /// Makes a cache with memory limits. A grid may take twice `memory` bytes, and so may all grids that are kept;
+    /// mapping factors may take `memory` bytes; both may always take 256 MiB. A resource that would take more is
+    /// refused before memory is allocated; if the kept resources take more together, the oldest are dropped.
     pub fn with_memory(stores: Stores, memory: u64) -> Cache {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let memory = CacheLimits { grid: memory.saturating_mul(GRID).max(LEAST), factors: memory.max(LEAST) };
@@ -86,21 +87,22 @@ impl Cache {
         }
     }
 
-    /// Where everything comes from.
+    /// Returns the stores from which resources are read.
     pub fn stores(&self) -> &Stores {
         &self.stores
     }
 
-    /// Digests of inputs that were made into granules before.
+    /// Returns the digests of inputs from which granules were made before.
     pub fn digest_cache(&self) -> &DigestCache {
         &self.digest_cache
     }
 
-    /// The resources of a recipe. What is not there yet is loaded by the first that asks, and refused if its digest
-    /// is not the recipe's; others that want the same wait for it.
+    /// Returns the resources of a recipe. A missing resource is loaded by the first thread that asks for it, and is
+    /// refused if its digest is not the one in the recipe; other threads that need the same resource wait for it.
     ///
     /// # Errors
-    /// A resource is not named, not readable, damaged, or changed since planning; or `cancel` was set.
+    /// Returns an error if the recipe does not name a resource, if a resource cannot be read, is damaged, or has
+    /// changed since planning, or if `cancel` was set.
     pub fn resources(
         &self,
         recipe: &Recipe,
@@ -169,10 +171,10 @@ impl Cache {
         Ok(kept.get(key, cancel, load)?)
     }
 
-    /// Where a location is, under the one name that all its spellings have in common.
+    /// Returns the path of a location in a form that is the same for all its spellings.
     fn place(&self, location: &str) -> Result<PathBuf, ResourceError> {
         Ok(match location.parse()? {
-            // If it cannot be found out, loading says why.
+            // If it cannot be resolved, loading reports the reason.
             Location::Local(path) => self.stores.files().resolve(&path).unwrap_or(path),
             Location::S3 { bucket, key } => format!("s3://{bucket}/{}", key.trim_end_matches('/')).into(),
         })

@@ -18,98 +18,98 @@ use std::sync::Arc;
 /// The reason why a resource cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
-    /// A recipe does not name it.
+    /// A recipe does not name the resource.
     #[error("recipe {granule}: it names no {what} ({key}): plan it again with --{option}")]
     NotNamed {
-        /// The granule.
+        /// Name of the granule.
         granule: String,
-        /// What is missing.
+        /// The missing resource, in words.
         what: &'static str,
-        /// Key of the recipe.
+        /// Key of the recipe that should name it.
         key: &'static str,
-        /// Option of the planner.
+        /// Option of the planner that sets the key.
         option: &'static str,
     },
-    /// Its location cannot be understood or reached.
+    /// The location of a resource cannot be understood or reached.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// It cannot be fetched.
+    /// The resource cannot be fetched from its store.
     #[error("{0}")]
     Store(#[source] StoreError),
     /// A file cannot be read.
     #[error("{path}: cannot be read: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is too large for a text of its kind.
+    /// A text file is larger than files of its kind may be.
     #[error("{path}: larger than the {MAX_FILE_BYTES} bytes that such a file may have")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// It changed since the recipes were planned.
+    /// A resource has changed since the recipes were planned.
     #[error(
         "{location}: the {what} changed since the recipe was planned (SHA-256 {found}, planned with {planned}): plan again"
     )]
     Changed {
-        /// Which resource.
+        /// The resource, in words.
         what: &'static str,
-        /// Where it is.
+        /// Location of the resource.
         location: String,
-        /// Digest of what is there.
+        /// Digest of its present content.
         found: Digest,
         /// Digest in the recipe.
         planned: Digest,
     },
-    /// The recipe itself.
+    /// The recipe itself is wrong.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The configuration.
+    /// The configuration is wrong.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
-    /// The metadata.
+    /// The metadata are wrong.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// The PO.DAAC table.
+    /// The PO.DAAC table is wrong.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// The PO.DAAC table is not a file whose digest is taken.
+    /// The PO.DAAC table is not one of the files covered by the digest of the metadata.
     #[error("{}: podaac_metadata_filename must name a .csv file of the metadata directory", .path.display())]
     TableName {
-        /// The file that the configuration names.
+        /// Path of the file that the configuration names.
         path: PathBuf,
     },
-    /// It could not be used, which was found out for several recipes at once.
+    /// The resource could not be used, and the error is shared by several recipes.
     #[error(transparent)]
     Earlier(Arc<ResourceError>),
     /// The cancellation flag of the recipe was set.
     #[error("stopped before its resources were loaded")]
     Cancelled,
-    /// The grid.
+    /// The grid cannot be used.
     #[error(transparent)]
     Grid(#[from] GridError),
-    /// The mapping factors.
+    /// The mapping factors cannot be used.
     #[error(transparent)]
     Mapping(#[from] MappingError),
-    /// The target grid has not the shape of the weights.
+    /// The target grid has another shape than the weights.
     #[error("{grid}: its latitudes and longitudes are {found:?}, those of the mapping factors {factors}: {wanted:?}")]
     Target {
-        /// The grid directory.
+        /// Location of the grid directory.
         grid: String,
-        /// The mapping factors.
+        /// Location of the mapping factors.
         factors: String,
-        /// Shape of the latlon geometry.
+        /// Shape of the latlon geometry (lat, lon).
         found: [usize; 2],
-        /// Shape of the factors.
+        /// Shape of the mapping factors (lat, lon).
         wanted: [usize; 2],
     },
 }
 
 impl ResourceError {
-    /// The error itself where it was found out for several recipes at once.
+    /// Returns the error itself if it is shared by several recipes.
     pub fn original(&self) -> &ResourceError {
         match self {
             ResourceError::Earlier(error) => error.original(),
@@ -117,8 +117,8 @@ impl ResourceError {
         }
     }
 
-    /// Whether the content of files is to blame, so that it would be refused again as long as the files are what they
-    /// are. Wherever the system or a store refused to give the content, it is not: that may pass.
+    /// Returns true if the content of files caused the error, so that it would occur again until the files change. If
+    /// the system or a store failed to deliver the content, the error may pass.
     pub(super) fn is_verdict(&self) -> bool {
         let causes = std::iter::successors(Some(self as &(dyn std::error::Error + 'static)), |error| error.source());
         let unread = causes.into_iter().any(|error| error.is::<io::Error>());

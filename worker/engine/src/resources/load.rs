@@ -1,4 +1,4 @@
-//! How resources are loaded, and their digests.
+//! Loading of resources, and their digests.
 
 use super::load_once::{Limit, LoadOnce};
 use super::{ModelGrid, ResourceError, Target, Texts};
@@ -21,19 +21,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Reads a text of the user: configuration, table, job file.
+/// Reads a text file written by the user: a configuration, a table or a job file.
 ///
 /// # Errors
-/// It cannot be read, or is larger than [`MAX_FILE_BYTES`]: then it is something else, and not read to its end.
+/// Returns an error if the file cannot be read, or if it is larger than [`MAX_FILE_BYTES`]; then it is something else,
+/// and is not read to its end.
 pub fn read(location: &Location, stores: &Stores) -> Result<Vec<u8>, ResourceError> {
     stores.read(location, MAX_FILE_BYTES as u64).map_err(|error| unread_text(error, location))
 }
 
-/// The same of a list that the user names, such as a job file: it may also come through a pipe, see
-/// [`Stores::read_list`].
+/// Reads a list that the user names, such as a job file. It is like [`read`], but the list may also come through a
+/// pipe; see [`Stores::read_list`].
 ///
 /// # Errors
-/// Those of [`read`].
+/// Returns the errors of [`read`].
 pub fn read_list(location: &Location, stores: &Stores) -> Result<Vec<u8>, ResourceError> {
     stores.read_list(location, MAX_FILE_BYTES as u64).map_err(|error| unread_text(error, location))
 }
@@ -46,16 +47,16 @@ fn unread_text(error: StoreError, location: &Location) -> ResourceError {
     }
 }
 
-/// A local directory with what a location holds.
+/// Returns a local directory with the content of a location, which is copied if it is on S3.
 ///
 /// # Errors
-/// The location is none, or what it holds cannot be fetched.
+/// Returns an error if the text is no location, or if its content cannot be fetched.
 pub fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> {
     stores.mirror(&text.parse()?).map_err(ResourceError::Store)
 }
 
-/// Returns what a look at a directory finds if that has the digest that was planned with. On S3 it may be the copy that
-/// has not: it is made once more then.
+/// Returns the result of `look` at a directory if its digest is the planned one. On S3 the local copy may be out of
+/// date; then it is made once more.
 fn digested<T>(
     what: &'static str,
     location: &str,
@@ -65,7 +66,7 @@ fn digested<T>(
     look: impl Fn(&Path, &Files) -> Result<(Digest, T), ResourceError>,
 ) -> Result<(Mirror, T), ResourceError> {
     let at: Location = location.parse()?;
-    // Copies of objects lie elsewhere than recipes may reach.
+    // Copies of objects are outside of the places that recipes may use.
     let files = if matches!(at, Location::Local(_)) { stores.files().clone() } else { Files::default() };
     let mirror = || stores.mirror_unless(&at, cancel).map_err(ResourceError::Store);
     let first = mirror()?;
@@ -82,7 +83,7 @@ fn digested<T>(
     if found == *planned { Ok((again, looked)) } else { Err(changed(what, location, found, planned)) }
 }
 
-/// A file of the grid that cannot be read, or not now, is like that of any other resource.
+/// Converts an error: a file of the grid that cannot be read is reported as for any other resource.
 fn unread(error: GridError) -> ResourceError {
     match error {
         GridError::Read { path, source } => ResourceError::Read { path, source },
@@ -90,13 +91,13 @@ fn unread(error: GridError) -> ResourceError {
     }
 }
 
-/// Loads something of the grid through the netCDF library.
+/// Loads a part of the grid with the netCDF library.
 ///
-/// The library says that something is wrong, never whether the content is or a disk that failed at that moment. So what
-/// it says counts if all files can be read again, are still what they were, and the library says it once more.
+/// The library reports that something is wrong, but not whether the content is wrong or a disk failed at that moment.
+/// So its error counts only if all files can be read again and are unchanged, and the library reports it once more.
 ///
 /// # Errors
-/// A file cannot be read or was changed, or its content cannot be used.
+/// Returns an error if a file cannot be read, was changed, or has unusable content.
 pub(super) fn confirmed<T>(
     verified: &VerifiedFiles,
     cancel: &AtomicBool,
@@ -115,7 +116,7 @@ fn changed(what: &'static str, location: &str, found: Digest, planned: &Digest) 
     ResourceError::Changed { what, location: location.into(), found, planned: planned.clone() }
 }
 
-/// Loads configuration and metadata.
+/// Loads the configuration and the metadata.
 pub(super) fn load_texts(
     configuration: &str,
     metadata: &str,
@@ -141,17 +142,19 @@ pub(super) fn load_texts(
     Ok(Texts { configuration: parsed, metadata: loaded, podaac })
 }
 
-/// Reads the PO.DAAC table that a configuration names, the one that is held if files are, and what is odd about it.
+/// Reads the PO.DAAC table that a configuration names, and returns it with the warnings about it. If the verified files
+/// include it, the open file is read.
 ///
 /// # Errors
-/// The file is not in the metadata directory, or is not such a table.
+/// Returns an error if the file is not in the metadata directory, or is not such a table.
 pub fn load_table(
     metadata: &Path,
     configuration: &Configuration,
     verified: &VerifiedFiles,
 ) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
     let path = metadata.join(&configuration.podaac_file);
-    // The digest of the metadata covers these files; a table outside of it could change under an unchanged recipe.
+    // The digest of the metadata covers the files of this directory; a table elsewhere could change under an unchanged
+    // recipe.
     if path.extension().is_none_or(|end| end != "csv") || path.parent() != Some(metadata) {
         return Err(ResourceError::TableName { path });
     }
@@ -163,7 +166,7 @@ pub fn load_table(
     Ok(Table::parse(&path.display().to_string(), &bytes)?)
 }
 
-/// Loads the model grid, unless it would take more bytes than `limit`.
+/// Loads the model grid, unless it would take more than `limit` bytes.
 pub(super) fn load_grid(
     location: &str,
     planned: &Digest,
@@ -198,7 +201,7 @@ pub(super) fn load_grid(
     })
 }
 
-/// Loads the target grid and the mapping factors, but for their levels. The levels that are kept may take `memory`
+/// Loads the target grid and the mapping factors without their levels. The levels that are kept later may take `memory`
 /// bytes.
 pub(super) fn load_target(
     model: &ModelGrid,
@@ -213,7 +216,7 @@ pub(super) fn load_target(
         Ok((digest_of_set(directory, &seals), (seals, files.clone())))
     };
     let (at, (seals, files)) = digested("mapping factors", factors, planned, stores, cancel, look)?;
-    // Where the digest was found to be the planned one: on S3 there may be another copy by now.
+    // This is the copy whose digest is the planned one; on S3 there may be another by now.
     let latlon = confirmed(&model.verified, cancel, || Latlon::load_verified(model.directory.path(), &model.verified))?;
     model.verified.are_unchanged()?;
     let loaded = Factors::open_sealed(at.path(), seals, files, memory)?;
@@ -224,39 +227,39 @@ pub(super) fn load_target(
     Ok(Target { latlon, factors: loaded, _directory: at })
 }
 
-/// Masks that are kept beside those of the grid: each is named by some variables of the metadata.
+/// Number of masks that are kept in addition to those of the grid. Each is named by some variables of the metadata.
 const MASKS: usize = 16;
 
-/// Digest of a configuration file.
+/// Returns the digest of a configuration file.
 ///
 /// # Errors
-/// The file cannot be read.
+/// Returns an error if the file cannot be read.
 pub fn configuration_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     Ok(Digest::of(&read(&location.parse()?, stores)?))
 }
 
-/// Digest of the files of a metadata directory that production reads.
+/// Returns the digest of those files of a metadata directory that production reads.
 ///
 /// # Errors
-/// The directory or a file cannot be read.
+/// Returns an error if the directory or a file cannot be read.
 pub fn metadata_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
     digest_of_directory(&directory, source::files(&directory, &Files::default())?, |_| MAX_FILE_BYTES as u64)
 }
 
-/// Digest of the files of a grid directory that production reads.
+/// Returns the digest of those files of a grid directory that production reads.
 ///
 /// # Errors
-/// The directory or a file cannot be read.
+/// Returns an error if the directory or a file cannot be read.
 pub fn grid_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
     digest_of_directory(&directory, grid::files(&directory, &Files::default())?, grid::largest)
 }
 
-/// Digest of the files of a directory of mapping factors that production reads.
+/// Returns the digest of those files of a directory of mapping factors that production reads.
 ///
 /// # Errors
-/// The directory or a file cannot be read.
+/// Returns an error if the directory or a file cannot be read.
 pub fn factors_digest(location: &str, stores: &Stores) -> Result<Digest, ResourceError> {
     let directory = directory(location, stores)?;
     digest_of_directory(&directory, mapping::files(&directory, &Files::default())?, mapping::largest)
@@ -270,7 +273,7 @@ fn digest_of_directory(
     Ok(digest_of_set(directory, &digests_of_files(files, &Files::default(), largest, &AtomicBool::new(false))?))
 }
 
-/// Digests of files, none of which is read that has more bytes than `largest` says of it.
+/// Returns the digests of files. A file with more bytes than `largest` returns for it is refused.
 fn digests_of_files(
     paths: Vec<PathBuf>,
     files: &Files,
@@ -289,14 +292,14 @@ fn digests_of_files(
     Ok(digests)
 }
 
-/// Digest of files by their path below a directory; where the directory lies is not part of it.
+/// Returns the digest of a set of files by their paths below a directory; the place of the directory is not part of it.
 fn digest_of_set(root: &Path, files: &BTreeMap<PathBuf, Digest>) -> Digest {
     let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let parts: Vec<(String, &Digest)> = files.iter().map(|(path, digest)| (name(path), digest)).collect();
     Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), *digest)))
 }
 
-/// How a configuration wants data compressed.
+/// Returns the compression of data that a configuration selects.
 pub fn codec(configuration: &Configuration) -> Codec {
     let compression = configuration.compression;
     Codec { level: compression.deflate.then_some(compression.level), shuffle: compression.shuffle }

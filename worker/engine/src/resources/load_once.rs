@@ -1,9 +1,9 @@
 //! A bounded map whose values are loaded when they are first asked for.
 //!
-//! The first thread that asks for a key loads its value, outside of the lock: threads that want other keys go on, those
-//! that want the same key wait for that one load. Waiting and loading can be cancelled; when the loading thread is
-//! cancelled, one of the waiting threads loads instead. An error is returned to all threads that waited for it, and is
-//! not kept.
+//! The first thread that asks for a key loads its value outside of the lock: threads that want other keys continue, and
+//! those that want the same key wait for that one load. Waiting and loading can be cancelled; when the loading thread
+//! is cancelled, one of the waiting threads loads instead. An error is returned to all threads that waited for it, and
+//! is not kept.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// How often a thread that waits looks at its cancellation flag.
+/// Interval at which a waiting thread checks its cancellation flag.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Values by their keys. When there are too many, those go that were not asked for the longest; threads that use one
+/// Values by their keys. When there are too many, the least recently used are dropped; threads that use such a value
 /// keep it until they are done with it.
 #[derive(Debug)]
 pub(crate) struct LoadOnce<K, V, E> {
@@ -24,14 +24,14 @@ pub(crate) struct LoadOnce<K, V, E> {
     limit: Limit<V>,
 }
 
-/// How much a map keeps.
+/// The limits of a map.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit<V> {
-    /// Values.
+    /// Largest number of values.
     pub(crate) count: usize,
-    /// Bytes of all values; one value alone is kept whatever it takes.
+    /// Largest number of bytes of all values; one value alone is kept whatever its size.
     pub(crate) bytes: usize,
-    /// The bytes of a value. It is called with the map locked, so it must not wait for anything.
+    /// Returns the number of bytes of a value. It is called with the map locked, so it must not wait for anything.
     pub(crate) size: fn(&V) -> usize,
 }
 
@@ -40,14 +40,14 @@ pub(crate) struct Limit<V> {
 pub(crate) enum LoadError<E> {
     /// The cancellation flag of the thread that asked is set.
     Cancelled,
-    /// It could not be loaded, by this thread or by the one that this thread waited for.
+    /// The value could not be loaded, by this thread or by the one for which this thread waited.
     Failed(Arc<E>),
 }
 
 #[derive(Debug)]
 struct CacheState<K, V, E> {
     entries: HashMap<K, CacheEntry<V, E>>,
-    /// Counts the calls: the larger, the later.
+    /// The number of calls so far; the larger an entry's number, the later it was used.
     clock: u64,
 }
 
@@ -57,7 +57,7 @@ enum CacheEntry<V, E> {
     Loaded { value: V, used: u64 },
 }
 
-/// A load under way. How it ended: `None` if the thread that loaded gave up or panicked.
+/// A load in progress. Its result is `None` if the loading thread gave up or panicked.
 type Load<V, E> = OnceLock<Option<Result<V, Arc<E>>>>;
 
 impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
@@ -65,10 +65,10 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         LoadOnce { state: Mutex::new(CacheState { entries: HashMap::new(), clock: 0 }), ended: Condvar::new(), limit }
     }
 
-    /// The value of a key, loaded if it is not there.
+    /// Returns the value of a key, which is loaded if it is missing.
     ///
     /// # Errors
-    /// It could not be loaded, or `cancel` was set meanwhile.
+    /// Returns an error if the value could not be loaded, or if `cancel` was set in the meantime.
     pub(crate) fn get(
         &self,
         key: &K,
@@ -107,7 +107,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
     ) -> Result<V, LoadError<E>> {
         let ending = LoadGuard { of: self, key, load: &under_way };
         match load() {
-            // Whatever it failed with, it may have been because of that.
+            // Whatever the error is, the cancellation may have caused it.
             Err(_) if cancel.load(Ordering::Relaxed) => Err(LoadError::Cancelled),
             loaded => {
                 let loaded = loaded.map_err(Arc::new);
@@ -118,7 +118,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         }
     }
 
-    /// How a load ended that another thread is at.
+    /// Waits for a load by another thread and returns its result.
     fn wait(
         &self,
         mut state: MutexGuard<'_, CacheState<K, V, E>>,
@@ -136,7 +136,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         }
     }
 
-    /// Forgets what was not used the longest until the rest is within the limits.
+    /// Drops the least recently used values until the others are within the limits.
     fn trim(&self, state: &mut CacheState<K, V, E>) {
         loop {
             let (mut count, mut bytes, mut oldest) = (0, 0_usize, None);
@@ -159,13 +159,13 @@ impl<K: Eq + Hash + Clone, V: Clone, E> LoadOnce<K, V, E> {
         }
     }
 
-    /// Every change is made at once, so that a panic of a thread leaves the map good.
+    /// Locks the state. Every change is made in one step, so a panic of a thread leaves the map valid.
     fn lock(&self) -> MutexGuard<'_, CacheState<K, V, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends a load, also when the loading thread gives up or panics.
+/// Ends a load, even if the loading thread gives up or panics.
 struct LoadGuard<'a, K: Eq + Hash + Clone, V: Clone, E> {
     of: &'a LoadOnce<K, V, E>,
     key: &'a K,
@@ -203,7 +203,7 @@ mod tests {
         LoadOnce::new(Limit { count, bytes, size: |text: &Arc<str>| text.len() })
     }
 
-    /// Asks for a key whose value is so many bytes; returns whether it was loaded.
+    /// Asks for a key whose value takes `bytes` bytes. Returns true if it was loaded.
     fn ask(texts: &Texts, key: u32, bytes: usize) -> bool {
         let mut loaded = false;
         let value = texts.get(&key, &NO, || {
@@ -240,7 +240,7 @@ mod tests {
             let slow = || {
                 texts.get(&0, &NO, || {
                     loads.fetch_add(1, Ordering::SeqCst);
-                    both.wait(); // until another key was loaded meanwhile
+                    both.wait(); // until another key was loaded
                     Ok("slow".into())
                 })
             };
@@ -265,7 +265,7 @@ mod tests {
             let first = scope.spawn(|| {
                 texts.get(&0, &NO, || {
                     begun.wait();
-                    // until the other thread waits: it holds the load, as this one and the map do
+                    // Wait until the other thread waits: it holds the load, as this thread and the map do.
                     while !matches!(texts.lock().entries.get(&0), Some(CacheEntry::Loading(load)) if Arc::strong_count(load) > 2) {
                         thread::yield_now();
                     }

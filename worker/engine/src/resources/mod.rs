@@ -1,9 +1,9 @@
-//! What recipes share: configuration, metadata, grid and mapping factors, loaded once per process.
+//! The resources that recipes share: configuration, metadata, grid and mapping factors, loaded once per process.
 //!
-//! The [`Cache`] knows a resource by the digest of its content, which the recipe states, so that it does not matter under
-//! which of its names a recipe finds it. How much is kept is bounded, and so is what a resource may take, by its shape,
-//! before it is read. What was read and refused is remembered as a
-//! verdict on those very files; what could not be read is not remembered at all.
+//! The [`Cache`] finds a resource by the digest of its content, which is stated in the recipe, so it does not matter
+//! under which of its names a recipe refers to it. The amount that is kept is bounded, and so is the memory of each
+//! resource, which is calculated from its shape before it is read. If the content of files was read and refused, a
+//! verdict on these very files is kept; if it could not be read, nothing is kept.
 
 mod cache;
 mod error;
@@ -29,28 +29,28 @@ use load_once::LoadOnce;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Configuration with the metadata that it selects a table of.
+/// The configuration and the metadata, with the table that the configuration selects.
 #[derive(Debug)]
 pub struct Texts {
-    /// The configuration.
+    /// The configuration of the model and its products.
     pub configuration: Configuration,
-    /// The metadata directory.
+    /// The content of the metadata directory.
     pub metadata: Metadata,
     /// The PO.DAAC table that the configuration names.
     pub podaac: Table,
 }
 
-/// The model grid and what is derived from it once.
+/// The model grid and the quantities that are derived from it once.
 #[derive(Debug)]
 pub struct ModelGrid {
-    /// Where its files are, and they themselves.
+    /// The directory of the grid, and its open files.
     directory: Mirror,
     verified: Arc<VerifiedFiles>,
-    /// The native geometry.
+    /// The native geometry of the model.
     pub native: Native,
-    /// Places of the model's diagnostics; empty if the directory has no list.
+    /// The places of the model's diagnostics; empty if the directory has no list.
     pub diagnostics: Diagnostics,
-    /// Static coordinates, ready to be written.
+    /// The static coordinates in the form in which they are written.
     pub statics: Static,
     positions: Vec<OnceLock<Vec<u32>>>,
     corners: OnceLock<Mask>,
@@ -58,28 +58,28 @@ pub struct ModelGrid {
 }
 
 impl ModelGrid {
-    /// [`Native::mask_z`], found at the first call.
+    /// Returns the result of [`Native::mask_z`], computed at the first call.
     pub fn mask_z(&self) -> &Mask {
         self.corners.get_or_init(|| self.native.mask_z())
     }
 
-    /// [`Native::read_mask`], read at the first call.
+    /// Returns the result of [`Native::read_mask`], read at the first call.
     ///
     /// # Errors
-    /// The native geometry has no such mask, it cannot be read, or `cancel` was set.
+    /// Returns an error if the native geometry has no such mask, if it cannot be read, or if `cancel` was set.
     pub fn named_mask(&self, name: &str, cancel: &AtomicBool) -> Result<Arc<Mask>, ResourceError> {
         let read = || load::confirmed(&self.verified, cancel, || self.native.read_mask(name)).map(Arc::new);
         self.overrides.get(&name.to_owned(), cancel, read).map_err(ResourceError::from)
     }
 
-    /// Bytes of memory that it takes, about.
+    /// Returns the approximate number of bytes of memory that the grid takes.
     fn bytes(&self) -> usize {
         let positions = self.positions.iter().filter_map(OnceLock::get).map(|positions| size_of_val(&positions[..]));
         let corners = self.corners.get().map_or(0, Mask::bytes);
         self.native.bytes() + positions.sum::<usize>() + corners
     }
 
-    /// [`Native::wet_positions`] of a level, found at the first call.
+    /// Returns the result of [`Native::wet_positions`] for a level, computed at the first call.
     fn wet_positions(&self, k: usize) -> &[u32] {
         match self.positions.get(k) {
             Some(positions) => positions.get_or_init(|| self.native.wet_positions(k)),
@@ -88,33 +88,33 @@ impl ModelGrid {
     }
 }
 
-/// The regular grid and the weights onto it.
+/// The latlon grid and the weights for regridding to it.
 #[derive(Debug)]
 pub struct Target {
-    /// Its axes.
+    /// The axes of the latlon grid.
     pub latlon: Latlon,
-    /// The weights.
+    /// The weights from the native grid.
     pub factors: Factors,
-    /// Where they are read from.
+    /// The directory of the weights, which is kept as long as they are read.
     _directory: Mirror,
 }
 
-/// Everything that one recipe needs besides its inputs.
+/// All resources that one recipe needs in addition to its inputs.
 #[derive(Debug, Clone)]
 pub struct Resources {
-    /// Configuration and metadata.
+    /// The configuration and the metadata.
     pub texts: Arc<Texts>,
-    /// The model grid.
+    /// The model grid and its derived quantities.
     pub grid: Arc<ModelGrid>,
     /// The target grid, for latlon granules.
     pub target: Option<Arc<Target>>,
 }
 
 impl Resources {
-    /// Weights and land mask of a level, loaded at the first call.
+    /// Returns the weights and the land mask of a level, loaded at the first call.
     ///
     /// # Errors
-    /// The factors of the level cannot be read or do not fit the grid.
+    /// Returns an error if the factors of the level cannot be read or do not fit the grid.
     pub fn level(&self, target: &Target, k: usize) -> Result<Arc<Level>, MappingError> {
         target.factors.level(k, self.grid.wet_positions(k))
     }

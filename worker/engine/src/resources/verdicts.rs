@@ -1,7 +1,8 @@
 //! Verdicts on the content of resources, kept so that the same files are not read and refused again for every recipe.
 //!
-//! A verdict belongs to what was looked at, not to a name: its key is a digest of the stamps of all files involved. A
-//! file that is put back or mended has another stamp, so that it is read again. Errors of reading are not verdicts.
+//! A verdict belongs to the files that were examined, not to a name: its key is a digest of the stamps of all files
+//! involved. A file that is replaced or repaired has another stamp, so it is read again. Errors of reading are not
+//! verdicts.
 
 use super::ResourceError;
 use edp_files::{Files, Stamp};
@@ -14,31 +15,31 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// A verdict is kept if the last change of the files is at least this old: two changes shortly after each other may
-/// have the same time, so a stamp that is younger says little (see [`Stamp::age`]).
+/// A verdict is kept if the last change of the files is at least this old. Two changes in quick succession may have the
+/// same time, so a younger stamp is not reliable (see [`Stamp::age`]).
 const SETTLED: Duration = Duration::from_secs(5);
 
-/// Most bytes of the text of a verdict that is kept.
+/// Number of bytes of the longest error text that is kept as a verdict.
 const LONGEST: usize = 16 << 10;
 
-/// Verdicts that are kept. The oldest one goes first: all it costs is another look at the files.
+/// Largest number of verdicts that are kept. If the oldest one is dropped, the files are read once more.
 const MOST: usize = 64;
 
-/// Entries of directories that are looked at. Resources have some hundred files; where there are more, it is something
-/// else, and no verdict is kept.
+/// Largest number of directory entries that are examined. Resources have some hundred files; where there are more, it
+/// is something else, and no verdict is kept.
 const MOST_ENTRIES: usize = 10_000;
 
-/// Levels of directories below a location: mapping factors have one.
+/// Number of levels of directories below a location that are examined: mapping factors have one.
 const DEPTH: usize = 2;
 
-/// What a verdict was reached on.
+/// The stamps of the files on which a verdict is based, as a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Evidence {
     digest: Digest,
     settled: bool,
 }
 
-/// Verdicts by their evidence.
+/// The verdicts with the digests of their evidence.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     kept: Mutex<VecDeque<(Digest, Arc<ResourceError>)>>,
@@ -52,20 +53,20 @@ impl Default for Verdicts {
 }
 
 impl Verdicts {
-    /// Verdicts that are kept if the files were unchanged for this long.
+    /// Makes a store for verdicts that are kept if the files were unchanged for `settled`.
     #[cfg(test)]
     pub(super) fn settled_after(settled: Duration) -> Verdicts {
         Verdicts { settled, ..Verdicts::default() }
     }
 
-    /// The verdict that was reached on this evidence.
+    /// Returns the verdict for this evidence; `None` if there is none.
     pub(super) fn find(&self, evidence: &Evidence) -> Option<Arc<ResourceError>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().find(|(digest, _)| *digest == evidence.digest).map(|(_, error)| Arc::clone(error))
     }
 
-    /// Keeps a verdict. `before` is the evidence from before the files were read, `after` that from after it: if they
-    /// differ, the files are being written, and the verdict is on neither of them.
+    /// Keeps a verdict. `before` is the evidence from before the files were read, `after` that from after it. If they
+    /// differ, the files are being written, and nothing is kept.
     pub(super) fn keep(&self, before: &Evidence, after: Option<&Evidence>, error: &Arc<ResourceError>) {
         let is_short = || chain(error.as_ref()).len() <= LONGEST;
         if before.settled && after.is_some_and(|after| after.digest == before.digest) && is_short() {
@@ -77,8 +78,8 @@ impl Verdicts {
         }
     }
 
-    /// The stamps of everything at some locations, for what a recipe expects there (`wanted`). None if they cannot be
-    /// had: then there is nothing that a verdict could be kept on.
+    /// Returns the stamps of everything at some locations, for a resource that a recipe expects there (`wanted`);
+    /// `None` if they cannot be obtained, and then no verdict can be kept.
     pub(super) fn evidence(&self, wanted: &str, locations: &[&str], stores: &Stores) -> Option<Evidence> {
         let mut stamps = Stamps { text: wanted.to_owned(), entries: 0, youngest: Duration::MAX };
         for location in locations {
@@ -105,7 +106,7 @@ impl Stamps {
         }
         let found = match files.metadata(path) {
             Ok(found) => found,
-            // A link that leads nowhere says something too.
+            // A link that leads nowhere is evidence too.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.text.push_str("\nabsent");
                 return Ok(());
@@ -124,7 +125,7 @@ impl Stamps {
         Ok(())
     }
 
-    /// Entity tags change with every write, so there is no age to be considered.
+    /// Adds the objects below a key. Their entity tags change with every write, so their age does not matter.
     fn add_objects(&mut self, bucket: &str, key: &str, stores: &Stores) -> Option<()> {
         let s3 = stores.s3().ok()?;
         let mut found = Vec::new();
@@ -158,7 +159,7 @@ mod tests {
         Arc::new(ResourceError::TooLarge { path: "x".into() })
     }
 
-    /// A directory with a file and one in a directory below it.
+    /// Makes a directory with one file, and with another file in a subdirectory.
     fn place() -> (TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("grid");

@@ -15,7 +15,7 @@ const GRID: TargetGrid<'static> = TargetGrid {
     wet: &[],
 };
 
-/// A made-up set: target cells 0 and 1 wet at level 0, two source cells.
+/// Writes a small set of factors: the target cells 0 and 1 are wet at level 0, and there are two source cells.
 fn made_up() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     write_latlon_grid(dir.path(), &GRID).unwrap();
@@ -24,7 +24,7 @@ fn made_up() -> tempfile::TempDir {
     dir
 }
 
-/// Packs and writes a pickle.
+/// Packs a pickle and writes it to a file.
 fn put(file: &Path, pickler: Pickler) {
     fs::write(file, xz::pack(file, &pickler.finish(), 0).unwrap()).unwrap();
 }
@@ -39,7 +39,7 @@ fn levels_are_loaded_once_and_shared() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(loaded.iter().all(|level| Arc::ptr_eq(level, &loaded[0])));
-    // Later changes on disk are of no concern.
+    // Later changes on disk do not matter.
     fs::remove_dir_all(dir.path()).unwrap();
     assert!(Arc::ptr_eq(&factors.level(0, &[3, 8]).unwrap(), &loaded[0]));
 }
@@ -68,7 +68,7 @@ fn levels_that_are_kept_have_a_bound() {
     let one = open(u64::MAX).unwrap();
     let level = |factors: &Factors, k| factors.level(k, &[3, 8]).unwrap();
     let bytes = level(&one, 0).bytes();
-    // Two levels have room, or one of them.
+    // There is room for two levels, or for only one.
     for (memory, levels, stays) in [(2 * bytes, 2, true), (2 * bytes - 1, 1, false)] {
         let factors = Factors { memory: memory as u64, ..open(u64::MAX).unwrap() };
         let (first, second) = (level(&factors, 0), level(&factors, 1));
@@ -76,7 +76,7 @@ fn levels_that_are_kept_have_a_bound() {
         assert!(Arc::ptr_eq(&level(&factors, 1), &second));
         assert_eq!(Arc::ptr_eq(&level(&factors, 0), &first), stays);
     }
-    // One that is too large by itself, and a target grid that is.
+    // A single level that is too large is refused, and so is a target grid.
     let factors = Factors { memory: 95, ..open(u64::MAX).unwrap() };
     assert!(matches!(factors.level(0, &[3, 8]), Err(MappingError::Memory { bytes: 96, limit: 95, .. })));
     assert!(matches!(open(33), Err(MappingError::Memory { bytes: 34, .. } | MappingError::TooLarge { .. })));
@@ -122,7 +122,7 @@ fn masks_must_fit() {
     assert!(matches!(Factors::open(dir.path()).unwrap().level(0, &[3, 8]), Err(MappingError::Xz { .. })));
 }
 
-/// Writes a target grid whose parts need not fit, and opens it.
+/// Writes a target grid whose parts need not fit each other, and opens it.
 fn open_grid(
     parts: usize,
     shape: &[i64],
@@ -238,8 +238,8 @@ fn files_are_those_that_production_reads() {
     assert!(matches!(files(dir.path(), &Files::default()), Err(MappingError::Io { .. })));
 }
 
-/// The factors of ECCO V4r4 and the wet cells of each level, read from the target grid file itself; `None` unless
-/// `EDP_REAL_DATA` names the folder of real data.
+/// Returns the factors of ECCO V4r4 and the number of wet cells of each level, read from the target grid file itself;
+/// `None` unless `EDP_REAL_DATA` names the directory of real data.
 fn real() -> Option<(Factors, Vec<usize>)> {
     let dir = Path::new(&std::env::var_os("EDP_REAL_DATA")?).join("V4r4").join("mapping_factors");
     let bytes = xz::read_pickle(
@@ -276,7 +276,7 @@ fn real_factors_of_v4r4() {
     assert_eq!((wet[25], wet[49]), (51_259, 818));
 
     for (k, &count) in wet.iter().enumerate() {
-        // Rows as they are: the positions then are the source indices of the stored mappings.
+        // The row numbers serve as positions, so that the positions are the source indices of the stored mappings.
         let rows: Vec<u32> = (0..count as u32).collect();
         let level = factors.level(k, &rows).unwrap();
         assert!(level.is_nearest_neighbour(), "level {k}");

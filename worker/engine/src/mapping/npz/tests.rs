@@ -39,7 +39,7 @@ fn archive(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// A good matrix of 2 rows and 3 columns, with some entries replaced (or dropped, if empty).
+/// Makes a valid matrix of 2 rows and 3 columns, with some entries replaced (or dropped, if empty).
 fn variant(changes: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut entries = vec![
         ("indices.npy", i32s(&[0, 2, 1])),
@@ -143,18 +143,18 @@ fn entries_that_expand_too_far_are_refused() {
 #[test]
 fn false_sizes_in_the_archive_are_noticed() {
     let good = variant(&[]);
-    // The size of `data.npy` in the central directory: signature, then 20 bytes to the two sizes.
+    // The size of `data.npy` in the central directory: the signature, and then 20 bytes to the two sizes.
     let entry = good.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
     assert_eq!(&good[entry + 46..entry + 54], b"data.npy");
     for claim in [10_u32, 1 << 20, u32::MAX - 1] {
         let mut bytes = good.clone();
         bytes[entry + 24..entry + 28].copy_from_slice(&claim.to_le_bytes());
-        // Either the claim is refused, or only what really comes out is taken.
+        // Either the false size is refused, or only the bytes that are really unpacked are taken.
         if let Ok(csr) = parse(file(), &bytes, 0, 2, 3, u64::MAX) {
             assert_eq!(csr.indices, [0, 2, 1]);
         }
     }
-    // A header inside that claims 10 GB.
+    // A header inside the archive claims 10 GB.
     let huge = npy::write("<i8", "(1250000000,)", 1_i64.to_le_bytes().into_iter());
     let error = read_variant(&[("data.npy", huge)]).unwrap_err();
     assert!(error.contains("claims the shape [1250000000], but 8 bytes"), "{error}");

@@ -1,38 +1,38 @@
-//! Arrays of numpy inside a pickle.
+//! The arrays of numpy inside a pickle.
 
 use super::{DTypeId, ListId, PickleValue, TupleId};
 
-/// Most dimensions of an array.
+/// Largest number of dimensions of an array.
 const MAX_DIMENSIONS: usize = 8;
 
-/// What the elements of an array are.
+/// The kind of the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementKind {
-    /// Truth values.
+    /// Boolean values, one byte each.
     Bool,
-    /// Signed integers.
+    /// Signed integers of 1 to 8 bytes.
     Int,
-    /// Unsigned integers.
+    /// Unsigned integers of 1 to 8 bytes.
     Uint,
-    /// Floating-point numbers.
+    /// Floating-point numbers of 4 or 8 bytes.
     Float,
-    /// Any Python values.
+    /// Arbitrary Python values.
     Object,
 }
 
 /// The type of the elements of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DType {
-    /// What they are.
+    /// The kind of the elements.
     pub kind: ElementKind,
-    /// Bytes an element.
+    /// Number of bytes of an element.
     pub size: usize,
-    /// Whether the file has told the byte order, and it is little-endian (or there is none, as in single bytes).
+    /// True if the file has stated the byte order and it is little-endian (or does not apply, as with single bytes).
     little_endian: bool,
 }
 
 impl DType {
-    /// From numpy's short name, such as `f8`; `None` for types that are not supported.
+    /// Returns the type with numpy's short name `code`, such as `f8`; `None` for types that are not supported.
     pub(super) fn from_code(code: &str) -> Option<Self> {
         let (kind, size) = match code {
             "b1" => (ElementKind::Bool, 1),
@@ -52,7 +52,7 @@ impl DType {
         Some(Self { kind, size, little_endian: false })
     }
 
-    /// Takes the state `(3, order, subarray, names, fields, size, alignment, flags)`.
+    /// Sets the byte order from the state `(3, order, subarray, names, fields, size, alignment, flags)`.
     pub(super) fn set_state(&mut self, state: &[PickleValue<'_>]) -> Result<(), String> {
         let &[
             PickleValue::Int(3),
@@ -74,7 +74,7 @@ impl DType {
         }
     }
 
-    /// One number of this type.
+    /// Returns one number of this type; `None` if the bytes do not fit it.
     pub(super) fn scalar<'a>(self, bytes: &[u8]) -> Option<PickleValue<'a>> {
         if bytes.len() != self.size || !self.little_endian {
             return None;
@@ -92,7 +92,7 @@ impl DType {
         let mut wide = [if negative { 0xff } else { 0 }; 8];
         wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
         let value = i64::from_le_bytes(wide);
-        // The upper half of u64 has no place in i64.
+        // The upper half of the range of u64 does not fit into i64.
         (negative || value >= 0).then_some(value)
     }
 }
@@ -122,8 +122,8 @@ enum Data<'a> {
 }
 
 impl<'a> Array<'a> {
-    /// Takes the state `(1, shape, dtype, fortran, data)`. The product of the shape is checked against the raw data;
-    /// the length of an object list is left to the caller, who can see it.
+    /// Makes an array from the state `(1, shape, dtype, fortran, data)`. The product of the shape is checked against
+    /// the raw data; the length of an object list must be checked by the caller, who has access to the list.
     pub(super) fn from_state<'s>(
         state: &[PickleValue<'a>],
         tuple: impl Fn(TupleId) -> &'s [PickleValue<'a>],
@@ -175,32 +175,32 @@ impl<'a> Array<'a> {
         Ok(Self { dtype, shape, len, fortran, data })
     }
 
-    /// The lengths of the dimensions.
+    /// Returns the lengths of the dimensions.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// The type of the elements.
+    /// Returns the type of the elements.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
-    /// How many elements there are in all.
+    /// Returns the total number of elements.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is none.
+    /// Returns true if the array has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether the first dimension runs fastest.
+    /// Returns true if the first dimension varies fastest.
     pub fn is_fortran(&self) -> bool {
         self.fortran && self.shape.len() > 1
     }
 
-    /// The raw little-endian data in the order of the file; `None` for object arrays.
+    /// Returns the raw little-endian data in the order of the file; `None` for object arrays.
     pub fn raw(&self) -> Option<&'a [u8]> {
         match self.data {
             Data::Raw(bytes) => Some(bytes),
@@ -215,8 +215,8 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// The elements of a float array with the last dimension running fastest, whatever the order in the file.
-    /// `None` for other element types and for Fortran order in more than two dimensions.
+    /// Returns the elements of a float array with the last dimension varying fastest, whatever the order in the file;
+    /// `None` for other element types, and for Fortran order in more than two dimensions.
     pub fn floats(&self) -> Option<Vec<f64>> {
         let raw = self.raw().filter(|_| self.dtype.kind == ElementKind::Float)?;
         let at = |index: usize| raw.get(index * self.dtype.size..(index + 1) * self.dtype.size).and_then(float);
@@ -229,8 +229,8 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// The elements of an integer array in the order of the file; `None` for other element types and for numbers
-    /// beyond 64 bits with sign.
+    /// Returns the elements of an integer array in the order of the file; `None` for other element types, and if a
+    /// number does not fit into 64 signed bits.
     pub fn integers(&self) -> Option<Vec<i64>> {
         let raw = self.raw().filter(|_| matches!(self.dtype.kind, ElementKind::Int | ElementKind::Uint))?;
         raw.chunks_exact(self.dtype.size).map(|bytes| self.dtype.integer(bytes)).collect()

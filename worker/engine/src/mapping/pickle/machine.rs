@@ -7,25 +7,25 @@ use super::{
     TupleId,
 };
 
-/// Most values that one file may put into containers and the memo. Target grids and masks have a few thousand, the
-/// complete mapping of a half-degree grid some hundred thousand.
+/// Largest number of values that one file may put into containers and the memo. Target grids and masks have a few
+/// thousand values, the complete mapping of a half-degree grid some hundred thousand.
 pub(super) const MAX_VALUES: usize = 1 << 22;
-/// Most containers that may be open at one time.
+/// Largest number of containers that may be open at one time.
 pub(super) const MAX_MARKS: usize = 256;
-/// Longest part of a hostile name that an error repeats, in characters.
+/// Length in characters of the longest part of a hostile name that an error repeats.
 const MAX_NAME_SHOWN: usize = 60;
 
-/// The machine in the middle of a program.
+/// The state of the machine between two opcodes.
 pub(super) struct Machine<'a> {
     bytes: &'a [u8],
     pos: usize,
-    /// Where the current opcode is.
+    /// Offset of the current opcode.
     at: usize,
     stack: Vec<PickleValue<'a>>,
     /// Heights of the stack at the open MARKs.
     marks: Vec<usize>,
     memo: Vec<PickleValue<'a>>,
-    /// Values stored so far, anywhere.
+    /// Number of values stored so far, anywhere.
     used: usize,
     store: Store<'a>,
 }
@@ -71,7 +71,7 @@ impl<'a> Machine<'a> {
 
     fn step(&mut self, opcode: u8) -> Result<(), PickleError> {
         match opcode {
-            // FRAME: only a hint for readers of streams
+            // FRAME is only a hint for readers of streams.
             0x95 => {
                 let size = self.u64()?;
                 match usize::try_from(size) {
@@ -103,7 +103,7 @@ impl<'a> Machine<'a> {
                     None => self.malformed(format!("an integer of {size} bytes is too large")),
                 }
             }
-            // BINFLOAT is big-endian, unlike everything else
+            // BINFLOAT is big-endian, unlike everything else.
             b'G' => {
                 let value = f64::from_be_bytes(self.fixed()?);
                 self.push(PickleValue::Float(value))
@@ -217,7 +217,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// REDUCE: a call in Python; here only the three constructions that arrays need.
+    /// Executes REDUCE, a call in Python; here only the three constructions that arrays need.
     fn reduce(&mut self) -> Result<(), PickleError> {
         let args = self.pop()?;
         let callable = self.pop()?;
@@ -256,7 +256,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// BUILD: sets the state of an element type or an array.
+    /// Executes BUILD, which sets the state of an element type or an array.
     fn build(&mut self) -> Result<(), PickleError> {
         let state = self.pop()?;
         let PickleValue::Tuple(state) = state else {
@@ -303,7 +303,7 @@ impl<'a> Machine<'a> {
         let Some(&value) = self.stack.last() else {
             return self.malformed("nothing to remember");
         };
-        // Python numbers the memo without gaps; a gap would let a few bytes claim a lot of memory.
+        // Python numbers the memo without gaps; with a gap, a few bytes could claim a lot of memory.
         if index > self.memo.len() {
             return self.malformed(format!("memo entry {index} before entry {}", self.memo.len()));
         }
@@ -323,7 +323,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Moves the stack from `from` on into a tuple.
+    /// Moves the values of the stack from position `from` on into a tuple.
     fn tuple(&mut self, from: usize) -> Result<(), PickleError> {
         self.charge(self.stack.len() - from)?;
         let start = self.store.tuples.len() as u32;
@@ -332,7 +332,7 @@ impl<'a> Machine<'a> {
         self.push(PickleValue::Tuple(TupleId { start, end }))
     }
 
-    /// Moves the stack from `from` on into the list below it.
+    /// Moves the values of the stack from position `from` on into the list below them.
     fn append(&mut self, from: usize) -> Result<(), PickleError> {
         self.charge(self.stack.len() - from)?;
         match self.below(from) {
@@ -344,7 +344,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Moves the stack from `from` on, keys and values in turn, into the dict below it.
+    /// Moves the values of the stack from position `from` on, keys and values in turn, into the dict below them.
     fn set_items(&mut self, from: usize) -> Result<(), PickleError> {
         let count = self.stack.len() - from;
         self.charge(count)?;
@@ -359,18 +359,18 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// The value below stack position `from`, unless a MARK lies between.
+    /// Returns the value below stack position `from`; `None` if a MARK lies between.
     fn below(&self, from: usize) -> Option<PickleValue<'a>> {
         let below = from.checked_sub(1)?;
         (below >= self.floor()).then(|| self.stack[below])
     }
 
-    /// The lowest position that an opcode may touch: the last MARK.
+    /// Returns the lowest position that an opcode may touch: that of the last MARK.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    /// Takes away the last MARK; gives its position.
+    /// Removes the last MARK and returns its position.
     fn mark(&mut self) -> Result<usize, PickleError> {
         match self.marks.pop() {
             Some(from) => Ok(from),
@@ -395,7 +395,7 @@ impl<'a> Machine<'a> {
         self.malformed("the stack is empty")
     }
 
-    /// Accounts for `count` values about to be stored.
+    /// Counts `count` values that are about to be stored against the limit.
     fn charge(&mut self, count: usize) -> Result<(), PickleError> {
         self.used = self.used.saturating_add(count);
         if self.used > MAX_VALUES {
@@ -417,7 +417,7 @@ impl<'a> Machine<'a> {
         self.push(PickleValue::Bytes(bytes))
     }
 
-    /// The text up to the next line end.
+    /// Reads a text up to the next newline.
     fn line(&mut self) -> Result<&'a str, PickleError> {
         let rest = &self.bytes[self.pos..];
         let Some(size) = rest.iter().position(|&byte| byte == b'\n') else {
@@ -465,7 +465,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A little-endian two's complement integer of any length that fits 64 bits.
+/// Decodes a little-endian integer in two's complement; `None` if it does not fit into 64 bits.
 fn long(digits: &[u8]) -> Option<i64> {
     let sign = if digits.last().is_some_and(|&top| top >= 0x80) { 0xff } else { 0 };
     let mut wide = [sign; 8];

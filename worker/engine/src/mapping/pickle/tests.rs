@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::machine::{MAX_MARKS, MAX_VALUES};
 use super::*;
 
-/// Protocol 4, the given opcodes, STOP.
+/// Returns a pickle of protocol 4: the given opcodes, and STOP.
 fn pickle(body: &[u8]) -> Vec<u8> {
     [b"\x80\x04", body, b"."].concat()
 }
@@ -18,7 +18,7 @@ fn global(module: &str, name: &str) -> Vec<u8> {
     [text(module), text(name), vec![0x93]].concat()
 }
 
-/// `_reconstruct(ndarray, (0,), b'b')`
+/// Returns the opcodes of `_reconstruct(ndarray, (0,), b'b')`.
 fn begin_array() -> Vec<u8> {
     [global("numpy.core.multiarray", "_reconstruct"), global("numpy", "ndarray"), b"K\x00\x85C\x01b\x87R".to_vec()]
         .concat()
@@ -35,7 +35,7 @@ fn dtype(code: &str, order: &str) -> Vec<u8> {
     .concat()
 }
 
-/// A whole array; `shape` and `data` are opcodes.
+/// Returns the opcodes of a whole array; `shape` and `data` are opcodes.
 fn array(shape: &[u8], dtype: &[u8], fortran: bool, data: &[u8]) -> Vec<u8> {
     let order: &[u8] = if fortran { b"\x88" } else { b"\x89" };
     [&begin_array(), &b"(K\x01"[..], shape, dtype, order, data, b"tb"].concat()
@@ -53,7 +53,7 @@ fn error(body: &[u8]) -> String {
     PickleDocument::parse(&pickle(body)).expect_err("accepted").to_string()
 }
 
-/// What Python 3.11 and numpy 2.4 write for `{"depth": numpy.array([-5.0, -15.0]), "k": (0, -1, None)}`.
+/// The bytes that Python 3.11 and numpy 2.4 write for `{"depth": numpy.array([-5.0, -15.0]), "k": (0, -1, None)}`.
 const BY_PYTHON: &[u8] = b"\x80\x04\x95\xb3\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x05depth\x94\x8c\x16numpy._core.multiarray\
 \x94\x8c\x0c_reconstruct\x94\x93\x94\x8c\x05numpy\x94\x8c\x07ndarray\x94\x93\x94K\x00\x85\x94C\x01b\x94\x87\x94R\x94(K\x01K\
 \x02\x85\x94h\x05\x8c\x05dtype\x94\x93\x94\x8c\x02f8\x94\x89\x88\x87\x94R\x94(K\x03\x8c\x01<\x94NNNJ\xff\xff\xff\xffJ\xff\xff\
@@ -133,7 +133,7 @@ fn older_protocols_and_all_memo_opcodes() {
     let a = PickleValue::Str("a");
     assert_eq!(document.items(list).unwrap(), [a, a, a, PickleValue::Int(5), PickleValue::Int(5)]);
     assert_eq!(dtype, PickleValue::Global(PickleGlobal::DType));
-    // SETITEM and APPEND, one at a time; the later entry of a key counts.
+    // SETITEM and APPEND work one at a time, and the later entry of a key counts.
     let bytes = pickle(b"}\x8c\x01aK\x01s\x8c\x01a]K\x09as");
     let document = PickleDocument::parse(&bytes).unwrap();
     assert_eq!(document.items(document.get(document.root(), "a").unwrap()).unwrap(), [PickleValue::Int(9)]);
@@ -157,7 +157,7 @@ fn arrays_of_all_kinds() {
     let single = pickle(&array(b"K\x01\x85", &dtype("f4", "<"), false, &bytes(&0.5_f32.to_le_bytes())));
     let document = PickleDocument::parse(&single).unwrap();
     assert_eq!(document.array(document.root()).unwrap().floats().unwrap(), [0.5]);
-    // Newer writers name the module otherwise; no dimensions mean one element.
+    // Newer versions of numpy use another module name. An array without dimensions has one element.
     let mut body = array(b")", &dtype("f8", "<"), false, &f8s(&[2.5]));
     body.splice(0..23, text("numpy._core.multiarray"));
     let bytes = pickle(&body);
@@ -168,7 +168,7 @@ fn arrays_of_all_kinds() {
 
 #[test]
 fn fortran_order_is_turned() {
-    // [[1, 2], [3, 4], [5, 6]], stored column by column
+    // The array [[1, 2], [3, 4], [5, 6]], stored column by column.
     let data = f8s(&[1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
     let bytes = pickle(&array(b"K\x03K\x02\x86", &dtype("f8", "<"), true, &data));
     let document = PickleDocument::parse(&bytes).unwrap();
@@ -179,7 +179,7 @@ fn fortran_order_is_turned() {
 
 #[test]
 fn object_arrays_and_scalars() {
-    // The form of a stored mapping: -1 or a list of uint32 scalars.
+    // A stored mapping has this form: -1 or a list of uint32 scalars.
     let scalar = |value: u8| {
         [global("numpy.core.multiarray", "scalar"), dtype("u4", "<"), vec![b'C', 4, value, 0, 0, 0], vec![0x86, b'R']]
             .concat()
@@ -229,7 +229,7 @@ fn arrays_that_do_not_fit_their_shape() {
         let error = error(&body);
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    // Begun but never filled
+    // An array that was begun but never filled.
     let bytes = pickle(&begin_array());
     let document = PickleDocument::parse(&bytes).unwrap();
     assert!(document.array(document.root()).is_none());
@@ -238,7 +238,7 @@ fn arrays_that_do_not_fit_their_shape() {
 
 #[test]
 fn other_globals_are_refused_by_name() {
-    // cos\nsystem\n(S'...'\ntR. as protocol 0 has it, and the same in protocol 4
+    // cos\nsystem\n(S'...'\ntR. in protocol 0, and the same in protocol 4.
     assert!(PickleDocument::parse(b"cos\nsystem\n(S'true'\ntR.").is_err());
     let body = [global("os", "system"), text("true"), b"\x85R".to_vec()].concat();
     let found = PickleDocument::parse(&pickle(&body)).unwrap_err();
@@ -365,7 +365,7 @@ fn huge_lengths_allocate_nothing() {
 
 #[test]
 fn sharing_and_cycles_cost_nothing() {
-    // A list of two references to a list of two references ... 300 deep: 2^300 values if it were spread out.
+    // A list of two references to a list of two references ... 300 deep: 2^300 values if it were expanded.
     let mut body = b"]\x94".to_vec();
     for index in 0_u32..300 {
         body.extend(b"](");
@@ -379,7 +379,7 @@ fn sharing_and_cycles_cost_nothing() {
     let document = PickleDocument::parse(&bytes).unwrap();
     let outer = document.items(document.root()).unwrap();
     assert_eq!(document.items(outer[1]).unwrap().len(), 2);
-    // A list that holds itself, also as the elements of an array that the list then outgrows
+    // A list that holds itself, also as the elements of an array which the list then outgrows.
     let body = [&begin_array()[..], b"\x94(K\x01K\x01\x85", &dtype("O8", "|"), b"\x89]\x94h\x01a\x94tbh\x01K\x05a\x86"]
         .concat();
     let bytes = pickle(&body);
@@ -398,7 +398,7 @@ fn nesting_and_numbers_are_bounded() {
     // A tuple in a tuple, a million deep, is read and dropped without recursion.
     let bytes = pickle(&[vec![b')'], vec![0x85; 1_000_000]].concat());
     drop(PickleDocument::parse(&bytes).unwrap());
-    // What is repeated, and how many values one round leaves behind
+    // The repeated opcodes, and the number of values that each round leaves behind.
     for (flood, values) in
         [(&b"N"[..], 1), (b"](NNNNNNNNe\x85", 10), (b"}", 1), (b"]", 1), (b"N\x94", 1), (b"N\x85", 1)]
     {
@@ -418,7 +418,7 @@ fn values_of_another_document_are_harmless() {
     assert_eq!(full.root().kind(), "a tuple");
 }
 
-/// Looks at everything that can be looked at, without following references.
+/// Reads everything that can be read, without following references.
 fn inspect(document: &PickleDocument<'_>) {
     let mut seen = vec![document.root()];
     seen.extend(document.items(document.root()).unwrap_or_default());
@@ -448,7 +448,7 @@ proptest! {
         if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
         }
-        // Without the frame of protocol and STOP, so that more programs end well
+        // Without the frame of protocol and STOP, more programs end well.
         let bytes = pickle(&[&b"]("[..], &steps.concat(), b"e"].concat());
         if let Ok(document) = PickleDocument::parse(&bytes) {
             inspect(&document);
@@ -468,7 +468,7 @@ proptest! {
     }
 }
 
-/// One opcode with its argument, or a piece of an array.
+/// Generates one opcode with its argument, or a piece of an array.
 fn step() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => prop::sample::select(b"N\x88\x89()\x85\x86\x87t]ae}su\x94\x93Rb".to_vec()).prop_map(|opcode| vec![opcode]),
