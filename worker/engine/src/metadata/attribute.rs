@@ -1,23 +1,23 @@
-//! Attributes of files and variables, in the order they are written.
+//! The attributes of files and variables, in the order in which they are written.
 
-/// Attributes in file order.
+/// The names and values of attributes in file order.
 pub type Attributes = Vec<(String, Value)>;
 
-/// Value of an attribute.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text: characters if ASCII, else a string; an empty text is stored as one NUL character.
+    /// A text: characters if it is ASCII, otherwise a string. An empty text is stored as one NUL character.
     Text(String),
-    /// One or several single precision numbers.
+    /// One or several single-precision numbers.
     F32(Vec<f32>),
-    /// One or several double precision numbers.
+    /// One or several double-precision numbers.
     F64(Vec<f64>),
     /// One or several 32-bit integers.
     I32(Vec<i32>),
 }
 
 impl Value {
-    /// The text of a text value.
+    /// Returns the text; `None` if the value is no text.
     pub fn text(&self) -> Option<&str> {
         match self {
             Value::Text(text) => Some(text),
@@ -25,7 +25,8 @@ impl Value {
         }
     }
 
-    /// A value from metadata: texts and numbers; lists, objects and nulls are not attribute values.
+    /// Converts a text or a number of the metadata. `None` for lists, objects and nulls, which are not attribute
+    /// values.
     pub fn from_json(value: &serde_json::Value) -> Option<Value> {
         match value {
             serde_json::Value::String(text) => Some(Value::Text(text.clone())),
@@ -57,7 +58,7 @@ impl From<f64> for Value {
     }
 }
 
-/// Sets an attribute: in place if there is one of that name, else at the end.
+/// Sets an attribute: in place if there is one of that name, otherwise at the end.
 pub fn set(attributes: &mut Attributes, name: &str, value: impl Into<Value>) {
     let value = value.into();
     match attributes.iter_mut().find(|(existing, _)| existing == name) {
@@ -66,12 +67,12 @@ pub fn set(attributes: &mut Attributes, name: &str, value: impl Into<Value>) {
     }
 }
 
-/// The value of an attribute.
+/// Returns the value of an attribute; `None` if there is no attribute of that name.
 pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
     attributes.iter().find(|(existing, _)| existing == name).map(|(_, value)| value)
 }
 
-/// Adds a sentence to a text, which is made one if it is none yet.
+/// Appends a sentence to the text of an attribute. If there is no text yet, the sentence becomes the text.
 pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) {
     let text = match get(attributes, name).and_then(Value::text).map(str::trim_end) {
         None | Some("") => sentence.to_owned(),
@@ -81,12 +82,12 @@ pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) 
     set(attributes, name, text);
 }
 
-/// Removes the attributes that are empty texts.
+/// Removes all attributes that are empty texts.
 pub fn remove_empty_texts(attributes: &mut Attributes) {
     attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
 }
 
-/// Removes an attribute.
+/// Removes the attribute of that name, if there is one.
 pub fn remove(attributes: &mut Attributes, name: &str) {
     attributes.retain(|(existing, _)| existing != name);
 }

@@ -1,7 +1,7 @@
 //! EDP's configuration: one flat YAML mapping.
 //!
-//! The keys of all generations are accepted, also those that have no use here. What old files lack
-//! gets its default and a warning.
+//! The keys of all generations are accepted, including those that have no use here. Where an old file lacks a key that
+//! has a default, the default is used and a warning given.
 
 use super::Warning;
 use super::keys::{COMPRESSION, LABELS};
@@ -10,79 +10,79 @@ use edp_protocol::GridKind;
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
-/// Largest configuration that is read, in bytes.
+/// Largest size in bytes of a configuration file.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Type of the data variables.
+/// The number type of the data variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputPrecision {
-    /// IEEE single precision.
+    /// IEEE single precision, 4 bytes.
     Float32,
-    /// IEEE double precision.
+    /// IEEE double precision, 8 bytes.
     Float64,
 }
 
-/// How data variables are compressed.
+/// The compression of data variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
-    /// Whether chunks are deflated at all.
+    /// True if chunks are deflated.
     pub deflate: bool,
     /// Deflate level, 0 to 9.
     pub level: u8,
-    /// Whether bytes are shuffled first.
+    /// True if the bytes are shuffled before they are deflated.
     pub shuffle: bool,
 }
 
-/// All of the configuration that decides what granules look like; keys of other purpose are accepted and ignored.
+/// The keys of the configuration that affect the granules. Keys of other purpose are accepted and ignored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
-    /// `ecco_version`: `V4r4`; may be empty.
+    /// `ecco_version`: the release, such as `V4r4`; may be empty.
     pub ecco_version: String,
-    /// `product_version`.
+    /// `product_version`: written to the global attribute of that name.
     pub product_version: String,
-    /// `ecco_production_filestr_grid_label`: last part of file names, by grid kind.
+    /// `ecco_production_filestr_grid_label`: the last part of file names, by grid kind.
     pub grid_labels: BTreeMap<GridKind, String>,
-    /// `array_precision`.
+    /// `array_precision`: the number type of the data variables.
     pub precision: OutputPrecision,
-    /// `model_start_time`: t0.
+    /// `model_start_time`: the time t0 of model step 0.
     pub model_start: DateTime,
-    /// `model_end_time`.
+    /// `model_end_time`: the end of the model run.
     pub model_end: DateTime,
-    /// Seconds of one model step: `model_timestep` in `model_timestep_units`.
+    /// `model_timestep` in `model_timestep_units`: the length of one model step in seconds.
     pub step_seconds: i64,
-    /// `geospatial_vertical_min`, metres.
+    /// `geospatial_vertical_min`: the depth of the bottom in metres, negative downwards.
     pub geospatial_vertical_min: f64,
-    /// `podaac_metadata_filename`.
+    /// `podaac_metadata_filename`: the file name of the PO.DAAC table.
     pub podaac_file: String,
-    /// `history`.
+    /// `history`: the text of the global attribute.
     pub history: String,
-    /// `references`.
+    /// `references`: the text of the global attribute.
     pub references: String,
-    /// `source`.
+    /// `source`: the text of the global attribute.
     pub source: String,
-    /// `summary`, else `project_summary`.
+    /// `summary`, or `project_summary` if there is no `summary`.
     pub summary: String,
-    /// `project_summary`: all that EDP of 2026 looks at.
+    /// `project_summary`: the only one that EDP of 2026 uses.
     pub project_summary: Option<String>,
-    /// `netcdf4_compression_encodings`.
+    /// `netcdf4_compression_encodings`: the compression of data variables.
     pub compression: Compression,
-    /// `doi_prefix`.
+    /// `doi_prefix`: the part of a DOI before the slash.
     pub doi_prefix: String,
-    /// `doi_authority`.
+    /// `doi_authority`: the organization that resolves DOIs.
     pub doi_authority: Option<String>,
-    /// `metadata_link_root`.
+    /// `metadata_link_root`: the beginning of the links to datasets.
     pub metadata_link_root: Option<String>,
-    /// `dataset_description_tail_native`, `_latlon`: part of the `summary` attribute.
+    /// `dataset_description_tail_native` and `_latlon`: a part of the attribute `summary`, by grid kind.
     pub description_tails: BTreeMap<GridKind, String>,
 }
 
-/// Why a configuration cannot be used.
+/// The reason why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigurationError {
     /// The text is too large to be a configuration.
     #[error("{file}: {size} bytes are more than the {MAX_BYTES} that a configuration may have")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         file: String,
         /// Its size in bytes.
         size: usize,
@@ -90,49 +90,49 @@ pub enum ConfigurationError {
     /// The text is not UTF-8.
     #[error("{file}: line {line}: not UTF-8 text; save the file as UTF-8")]
     Encoding {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Line of the first bad byte, from 1.
+        /// Number of the line with the first invalid byte, from 1.
         line: usize,
     },
-    /// The text is no YAML, or no mapping.
+    /// The text is not YAML, or not a mapping.
     #[error("{file}: {place}: not a YAML mapping of keys to values: {what}")]
     Yaml {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Line and key.
+        /// Line and key of the problem.
         place: String,
-        /// What the parser says.
+        /// Message of the YAML parser.
         what: String,
     },
-    /// A value is not what its key needs.
+    /// A value does not fit its key.
     #[error("{file}: {place}: {found}; expected {expected}")]
     Value {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Line and key.
+        /// Line and key of the value.
         place: String,
-        /// What is there.
+        /// The value that was found.
         found: String,
-        /// What should be there.
+        /// Description of the value that was expected.
         expected: &'static str,
     },
-    /// Keys without default are missing.
+    /// Keys that have no default are missing.
     #[error("{file}: missing: {}; add these keys, they have no default", keys.join(", "))]
     Missing {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// All keys that are missing.
+        /// Names of all missing keys.
         keys: Vec<&'static str>,
     },
 }
 
 impl Configuration {
-    /// Reads a configuration.
+    /// Reads a configuration. `name` is used in messages only.
     ///
     /// # Errors
-    /// The text is not a flat YAML mapping, a value does not fit its key, or keys without default are
-    /// missing; the message names file, line and key.
+    /// Returns an error if the text is not a flat YAML mapping, if a value does not fit its key, or if keys without
+    /// default are missing. The message names file, line and key.
     pub fn parse(name: &str, text: &[u8]) -> Result<(Configuration, Vec<Warning>), ConfigurationError> {
         let mut reader = KeyReader::new(name, text)?;
         let labels = reader.labels()?;
@@ -343,7 +343,7 @@ impl KeyReader<'_> {
     }
 }
 
-/// The words that YAML 1.1 takes for truth values.
+/// Converts the words that stand for boolean values in YAML 1.1.
 fn truth(text: &str) -> Option<bool> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
@@ -399,7 +399,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
         Configuration::parse("c.yaml", text.as_bytes()).unwrap_err().to_string()
     }
 
-    /// FULL without the lines of a key.
+    /// Returns FULL without the lines of some keys.
     fn without(keys: &[&str]) -> String {
         let drop = |line: &&str| !keys.iter().any(|key| line.trim_start().starts_with(&format!("{key}:")));
         FULL.lines().filter(drop).fold(String::new(), |text, line| text + line + "\n")
@@ -523,7 +523,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
             assert_ne!(text, FULL, "{from}");
             match Configuration::parse("c.yaml", text.as_bytes()) {
                 Err(error) => assert!(error.to_string().contains(expected), "{to}: {error}"),
-                // The largest number of seconds is one that fits.
+                // The largest number of seconds still fits.
                 Ok((c, _)) => assert_eq!(c.step_seconds, i64::MAX, "{to}"),
             }
         }

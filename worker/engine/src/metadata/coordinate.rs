@@ -1,18 +1,18 @@
-//! Attributes of coordinates and bounds (specification 04, section 9).
+//! The attributes of coordinates and their bounds.
 
 use super::attribute::{self, Attributes, Value};
 use super::source::Metadata;
 use super::variable::overlay;
 use edp_protocol::GridKind;
 
-/// Keys of a coordinate's entry that are not attributes.
+/// Keys in the entry of a coordinate that are not attributes.
 const NOT_WRITTEN: [&str; 2] = ["name", "grid_dimension"];
 
 /// Attributes that a bounds variable inherits from its parent, so that equal ones are not written twice.
 const INHERITED: [&str; 9] =
     ["units", "standard_name", "axis", "positive", "calendar", "long_name", "leap_month", "leap_year", "month_lengths"];
 
-/// Attributes of a coordinate, time excepted, in file order.
+/// Returns the attributes of a coordinate other than time, in file order.
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
     let mut attributes = match grid {
         GridKind::Native => native_start(name),
@@ -29,7 +29,7 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
     attributes
 }
 
-/// Attributes of a bounds variable: those of its entry that say something else than the parent's.
+/// Returns the attributes of a bounds variable: those of its entry that differ from the attributes of the parent.
 pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: &Attributes) -> Attributes {
     let mut attributes = describe(metadata, grid, name);
     if name == "time_bnds" {
@@ -44,7 +44,8 @@ pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: 
     attributes
 }
 
-/// Attributes of the time coordinate: the grid's entry, the entry for time on top, then units and calendar.
+/// Returns the attributes of the time coordinate: those of the grid's entry, overwritten by those of the entry for
+/// time, and then units and calendar.
 pub fn describe_time(metadata: &Metadata, grid: GridKind, long_name: Option<&str>, units: &str) -> Attributes {
     let mut attributes = describe(metadata, grid, "time");
     if let Some(entry) = metadata.time_coordinates.find("time") {
@@ -60,10 +61,11 @@ pub fn describe_time(metadata: &Metadata, grid: GridKind, long_name: Option<&str
     attributes
 }
 
-/// Stands where EDP's reader leaves a text that the metadata always replace; dropped if they do not.
+/// Marks a text that the metadata always replace in EDP. An attribute that still has it is dropped.
 const TO_BE_SET: &str = "\0to be set";
 
-/// What EDP's reader of model output leaves on native coordinates, before the metadata come.
+/// Returns the attributes that EDP's reader of model output sets on native coordinates, before the metadata are
+/// applied.
 fn native_start(name: &str) -> Attributes {
     let own =
         |pairs: &[(&str, &str)]| pairs.iter().map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect();
@@ -94,7 +96,8 @@ fn native_start(name: &str) -> Attributes {
     }
 }
 
-/// Attributes of `XU`, `YU`, `XV`, `YV`: those of the cell centre, with a long name of their own and no bounds.
+/// Returns the attributes of `XU`, `YU`, `XV` or `YV`: those of the cell centre, with another long name and without
+/// bounds.
 pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     let (centre, quantity) = if name.starts_with('X') { ("XC", "longitude") } else { ("YC", "latitude") };
     let point = if name.ends_with('U') { "u" } else { "v" };
@@ -110,12 +113,12 @@ pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     attributes
 }
 
-/// What `corrected` says otherwise than the metadata of EDP, so that granules follow the CF conventions:
+/// Changes the attributes of a coordinate in the mode `corrected`, so that granules follow the CF conventions:
 ///
-/// * index coordinates have no unit, which is `1`; those of levels count downwards;
-/// * heights of cell centres and faces are positive upwards, which the standard name `depth` is not; of two coordinates of
-///   one dimension, only the one of its name, `is_axis`, is its axis;
-/// * an empty text is not written.
+/// * The unit of an index coordinate is `1`; the indices of levels count downwards.
+/// * Heights of cell centres and faces are positive upwards, so their standard name cannot be `depth`. Of two coordinates
+///   of one dimension, only the one with the name of the dimension (`is_axis`) is its axis.
+/// * An empty text is not written.
 pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
     if !is_axis {
         attribute::remove(attributes, "axis");
@@ -132,8 +135,8 @@ pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
     attribute::remove_empty_texts(attributes);
 }
 
-/// The same for bounds. They inherit the description of their parent, so that theirs are left out; what the comment of
-/// bounds with four corners says of the order of these goes to the parent.
+/// Changes the attributes of bounds in the same way. Bounds inherit the description of their parent, so their own is
+/// removed. The comment of bounds with four corners, which states the order of the corners, is moved to the parent.
 pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) {
     let comment = attribute::get(bounds, "comment").and_then(Value::text).map(str::to_owned);
     attribute::remove(bounds, "comment");
@@ -143,7 +146,7 @@ pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) 
     attribute::append_sentence(parent, "comment", &comment);
 }
 
-/// Attributes of `Zl` in latlon granules: those of `Z`, with a long name of their own and no bounds.
+/// Returns the attributes of `Zl` in latlon granules: those of `Z`, with another long name and without bounds.
 pub fn describe_upper_faces(metadata: &Metadata) -> Attributes {
     let mut attributes = describe(metadata, GridKind::Latlon, "Z");
     attribute::remove(&mut attributes, "bounds");
@@ -156,7 +159,7 @@ mod tests {
     use super::*;
     use crate::metadata::entry::Entries;
 
-    /// Entries with the keys of Release 4; the texts are made up.
+    /// Returns entries with the keys of Release 4; the texts are made up.
     fn metadata() -> Metadata {
         let entry = |name: &str, keys: &str| format!(r#"{{"name": "{name}", {keys}, "grid_dimension": "2D 3D"}}"#);
         let c = r#""coverage_content_type": "coordinate""#;

@@ -1,41 +1,41 @@
-//! Entries of the attribute sources: what one variable, coordinate or global attribute is given.
+//! The entries of the attribute files, each about one variable, coordinate or global attribute.
 
 use super::Warning;
 use super::json::{self, JsonError};
 use serde_json::{Map, Value};
 
-/// Why an attribute source cannot be used.
+/// The reason why an attribute file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
-    /// The file is no JSON.
+    /// The file is not JSON.
     #[error(transparent)]
     Json(#[from] JsonError),
-    /// The file holds something else than a list.
+    /// The file does not hold a list.
     #[error("{file}: not a list of objects; the file must hold [ {{...}}, ... ]")]
     NotAList {
-        /// The file.
+        /// Path of the file.
         file: String,
     },
-    /// An entry is not what its file should hold.
+    /// A key of an entry is missing or has an unusable value.
     #[error("{file}: entry {index}: key '{key}' {found}; expected {expected}")]
     Key {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Position in the list, from 0.
+        /// Position of the entry in the list, from 0.
         index: usize,
-        /// The key.
+        /// Name of the key.
         key: &'static str,
-        /// What is there.
+        /// Description of the value found.
         found: String,
-        /// What should be there.
+        /// Description of the expected value.
         expected: &'static str,
     },
     /// An entry is not an object.
     #[error("{file}: entry {index}: not an object; expected {{ \"name\": ... }}")]
     NotAnObject {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Position in the list, from 0.
+        /// Position of the entry in the list, from 0.
         index: usize,
     },
 }
@@ -43,41 +43,41 @@ pub enum EntryError {
 /// The keys of an entry in the order of the file.
 pub type Keys = Map<String, Value>;
 
-/// All that a source says about one variable or coordinate, in the order of the file.
+/// An entry of an attribute file about one variable or coordinate, with its keys in the order of the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// What the entry is about.
+    /// The name of the variable or coordinate.
     pub name: String,
-    /// Every key, `name` included.
+    /// All keys of the entry, including `name`.
     pub keys: Keys,
 }
 
 impl Entry {
-    /// The value of a key.
+    /// Returns the value of a key; `None` if there is no such key.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.keys.get(key)
     }
 
-    /// The value of a key if it is text.
+    /// Returns the value of a key; `None` if it is missing or no text.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.get(key)?.as_str()
     }
 }
 
-/// The entries of one role, in the order of its files.
+/// The entries for one purpose, in the order of their files.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Entries(pub Vec<Entry>);
 
 impl Entries {
-    /// The first entry of that name.
+    /// Returns the first entry of that name.
     pub fn find(&self, name: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.name == name)
     }
 
-    /// Reads one file.
+    /// Reads one file of entries.
     ///
     /// # Errors
-    /// The file is not a list of objects with names.
+    /// Returns an error if the file is not a list of objects with names.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<(Entries, Vec<Warning>), EntryError> {
         let (objects, warnings) = objects(file, bytes)?;
         let entries = objects.into_iter().enumerate().map(|(index, keys)| {
@@ -88,30 +88,30 @@ impl Entries {
     }
 }
 
-/// Value of a global attribute in the type that its entry asks for.
+/// The value of a global attribute, in the type that its entry asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GlobalValue {
-    /// Type `s`, or a placeholder of any type.
+    /// A text: type `s`, or a placeholder of any type.
     Text(String),
-    /// Type `f`.
+    /// A number of type `f`.
     Float(f64),
-    /// Type `i`.
+    /// A number of type `i`.
     Int(i32),
 }
 
-/// One global attribute.
+/// The entry of one global attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GlobalEntry {
     /// Name of the attribute.
     pub name: String,
-    /// Its value.
+    /// Value of the attribute.
     pub value: GlobalValue,
-    /// `grid_dimension`: the attribute is only for granules whose dimension (`2D`, `3D`) occurs in this text.
+    /// `grid_dimension`: the attribute applies only to granules whose dimension (`2D`, `3D`) occurs in this text.
     pub dimension: Option<String>,
 }
 
 impl GlobalEntry {
-    /// Whether the attribute is for granules of that dimension, `2D` or `3D`.
+    /// Returns true if the attribute applies to granules of that dimension, `2D` or `3D`.
     pub fn is_for(&self, dimension: &str) -> bool {
         self.dimension.as_ref().is_none_or(|text| text.contains(dimension))
     }
@@ -119,7 +119,7 @@ impl GlobalEntry {
     /// Reads one file of global attributes.
     ///
     /// # Errors
-    /// The file is not a list of objects with name, type and a value of that type.
+    /// Returns an error if the file is not a list of objects with a name, a type and a value of that type.
     pub fn parse_list(file: &str, bytes: &[u8]) -> Result<(Vec<GlobalEntry>, Vec<Warning>), EntryError> {
         let (objects, warnings) = objects(file, bytes)?;
         let entries = objects.iter().enumerate().map(|(index, keys)| {
@@ -156,7 +156,7 @@ fn global_value(file: &str, index: usize, keys: &Keys) -> Result<GlobalValue, En
     }
 }
 
-/// A number, also one that is written as text.
+/// Returns a finite number, which may also be written as text.
 fn number(value: Option<&Value>) -> Option<f64> {
     let number = match value? {
         Value::Number(number) => number.as_f64(),
@@ -166,7 +166,7 @@ fn number(value: Option<&Value>) -> Option<f64> {
     number.filter(|number| number.is_finite())
 }
 
-/// The objects of a list.
+/// Returns the objects of a JSON list.
 pub(super) fn objects(file: &str, bytes: &[u8]) -> Result<(Vec<Keys>, Vec<Warning>), EntryError> {
     let (value, warnings) = json::parse(file, bytes)?;
     let Value::Array(values) = value else { return Err(EntryError::NotAList { file: file.into() }) };
@@ -177,14 +177,14 @@ pub(super) fn objects(file: &str, bytes: &[u8]) -> Result<(Vec<Keys>, Vec<Warnin
     Ok((objects.collect::<Result<_, _>>()?, warnings))
 }
 
-/// The text of a key that must be there and must not be empty.
+/// Returns the text of a key that must be present and not empty.
 pub(super) fn required_text(file: &str, index: usize, keys: &Keys, key: &'static str) -> Result<String, EntryError> {
     optional_text(file, index, keys, key)?
         .filter(|text| !text.trim().is_empty())
         .ok_or_else(|| wrong(file, index, keys, key, "a text that is not empty"))
 }
 
-/// The text of a key that may be absent or null.
+/// Returns the text of a key that may be absent or null.
 pub(super) fn optional_text(
     file: &str,
     index: usize,
@@ -198,7 +198,7 @@ pub(super) fn optional_text(
     }
 }
 
-/// The error that a key is not what is expected.
+/// Returns the error for a key whose value is not the expected one.
 pub(super) fn wrong(file: &str, index: usize, keys: &Keys, key: &'static str, expected: &'static str) -> EntryError {
     let found = match keys.get(key) {
         None => "is missing".into(),

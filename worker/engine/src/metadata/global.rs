@@ -1,4 +1,4 @@
-//! Global attributes (specification 04, section 10, and 07).
+//! The global attributes of granules.
 
 use super::attribute::{self, Attributes, Value};
 use super::configuration::Configuration;
@@ -12,67 +12,67 @@ use edp_protocol::{Frequency, GridKind, Mode};
 use jiff::civil::DateTime;
 use std::collections::BTreeSet;
 
-/// Texts that mark an attribute which somebody should have filled in.
+/// Texts that mark an attribute whose value should have been filled in.
 const PLACEHOLDERS: [&str; 2] = ["TBD_", "REPLACED_BY_"];
 
-/// Who resolves DOIs.
+/// The resolver of DOIs.
 const RESOLVER: &str = "https://doi.org/";
 
 const AUTHORITY: &str = "identifier_product_doi_authority";
 
-/// Space that a granule covers, from its cell bounds.
+/// The region that a granule covers, computed from its cell bounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Extent {
-    /// Southern and northern limit, degrees.
+    /// Southern and northern limits in degrees north.
     pub latitude: [f64; 2],
-    /// Western and eastern limit, degrees.
+    /// Western and eastern limits in degrees east.
     pub longitude: [f64; 2],
-    /// Lower and upper limit of 3-D granules, metres, upwards.
+    /// Lower and upper limits of 3-D granules in metres, positive upwards.
     pub vertical: Option<[f64; 2]>,
-    /// Spacing in latitude and longitude of a regular grid, degrees.
+    /// Spacing of a regular grid in latitude and longitude, in degrees.
     pub resolution: Option<[f64; 2]>,
 }
 
-/// What the global attributes of one granule are made of.
+/// The sources of the global attributes of one granule.
 #[derive(Debug)]
 pub struct Sources<'a> {
-    /// The configuration.
+    /// The configuration of the production.
     pub configuration: &'a Configuration,
-    /// The metadata directory.
+    /// The content of the metadata directory.
     pub metadata: &'a Metadata,
-    /// The PO.DAAC table.
+    /// The PO.DAAC table of the release.
     pub podaac: &'a Table,
-    /// The granule's name.
+    /// The name of the granule, in its parts.
     pub name: &'a GranuleName,
-    /// Whose rules apply.
+    /// The mode, which selects the rules for the attributes.
     pub mode: Mode,
-    /// What the recipe says.
+    /// The metadata stated in the recipe.
     pub dynamic: &'a DynamicMetadata,
-    /// The recipe's id.
+    /// The id of the recipe.
     pub id: &'a str,
-    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
+    /// Time of production, `YYYY-MM-DDThh:mm:ssZ`.
     pub production_date: &'a str,
     /// Keywords of the variables in the granule.
     pub keywords: BTreeSet<String>,
-    /// What the granule covers.
+    /// The region that the granule covers.
     pub extent: Extent,
 }
 
-/// What an archive would find amiss with a granule.
+/// Things in the attributes of a granule that an archive would object to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lacking {
-    /// Whether the PO.DAAC table has no row for the dataset.
+    /// True if the PO.DAAC table has no row for the dataset.
     pub row: bool,
-    /// The release whose row it has instead.
+    /// The release to which the row in the table belongs, if it is another one.
     pub other_release: Option<String>,
-    /// Attributes that nothing but a placeholder was found for, sorted.
+    /// Names of the attributes that still hold a placeholder, sorted.
     pub placeholders: Vec<String>,
 }
 
-/// All global attributes, sorted, but for `coordinates`, which comes last.
+/// Returns all global attributes, sorted by name except for `coordinates`, which comes last.
 ///
 /// # Errors
-/// More than one row of the PO.DAAC table is this dataset's.
+/// Returns an error if more than one row of the PO.DAAC table fits the dataset.
 pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
     let (mut attributes, _) = gather(sources)?;
     if sources.mode == Mode::Corrected {
@@ -82,10 +82,10 @@ pub fn describe(sources: &Sources<'_>) -> Result<Attributes, TableError> {
     Ok(attributes)
 }
 
-/// What the attributes of [`describe`] lack; of the extent it matters only which of its parts there are.
+/// Returns the defects of the attributes made by [`describe`]. Of the extent, only the presence of its parts matters.
 ///
 /// # Errors
-/// More than one row of the PO.DAAC table is this dataset's.
+/// Returns an error if more than one row of the PO.DAAC table fits the dataset.
 pub fn lacking(sources: &Sources<'_>) -> Result<Lacking, TableError> {
     let (attributes, found) = gather(sources)?;
     let placeholders = attributes.into_iter().filter(|(_, value)| is_placeholder(value)).map(|(name, _)| name);
@@ -96,7 +96,8 @@ pub fn lacking(sources: &Sources<'_>) -> Result<Lacking, TableError> {
     Ok(Lacking { row: !matches!(found, Found::Row(_)), other_release, placeholders: placeholders.collect() })
 }
 
-/// The attributes, sorted, with the placeholders that nothing replaced, and what the PO.DAAC table has.
+/// Returns the sorted attributes, including placeholders that nothing has replaced, and the row found in the PO.DAAC
+/// table.
 fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Found<'a>), TableError> {
     let corrected = sources.mode == Mode::Corrected;
     let mut attributes = Attributes::new();
@@ -157,8 +158,8 @@ fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Found<'a>), TableErr
     Ok((attributes, found))
 }
 
-/// What the recipe says, and what the configuration says of all granules. EDP of 2026 puts a blank between them even if
-/// there is nothing behind it.
+/// Returns the summary: the text of the recipe, and the text of the configuration for all granules. EDP of 2026 puts a
+/// space between them even if the second is empty.
 fn summary(sources: &Sources<'_>) -> String {
     let (own, configuration) = (sources.dynamic.summary.as_str(), sources.configuration);
     if sources.mode == Mode::Edp2026 {
@@ -168,7 +169,8 @@ fn summary(sources: &Sources<'_>) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// What EDP of 2026 begins with, and keeps where neither the metadata nor the table say better.
+/// Sets the identifiers with which EDP of 2026 begins. They remain where neither the metadata nor the table has better
+/// ones.
 fn identifiers_before_metadata(attributes: &mut Attributes, configuration: &Configuration) {
     attribute::set(attributes, "metadata_link", configuration.doi_prefix.as_str());
     attribute::set(attributes, "identifier_product_doi", configuration.doi_prefix.as_str());
@@ -176,7 +178,7 @@ fn identifiers_before_metadata(attributes: &mut Attributes, configuration: &Conf
     attribute::set(attributes, "identifier_product_doi_authority", authority);
 }
 
-/// Whether an attribute still holds a text that somebody should have replaced.
+/// Returns true if an attribute still holds a text that should have been replaced.
 pub fn is_placeholder(value: &Value) -> bool {
     value.text().is_some_and(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)))
 }
@@ -212,7 +214,7 @@ fn coverage(attributes: &mut Attributes, sources: &Sources<'_>) {
     }
 }
 
-/// A time `YYYY-MM-DDThh:mm:ss` as attributes have it: EDP leaves out that it is UTC.
+/// Returns a time `YYYY-MM-DDThh:mm:ss` in the form used in attributes. EDP does not mark it as UTC.
 pub fn time_text(time: &str, mode: Mode) -> String {
     format!("{time}{}", if mode.is_edp() { "" } else { "Z" })
 }
@@ -248,7 +250,7 @@ fn extents(attributes: &mut Attributes, extent: &Extent) {
         attribute::set(attributes, "geospatial_lat_resolution", latitude);
         attribute::set(attributes, "geospatial_lon_resolution", longitude);
     }
-    // What lies at the surface has a vertical extent too, and the texts that say how to read it.
+    // Data at the surface have a vertical extent too, and the texts that explain it.
     let [bottom, top] = extent.vertical.unwrap_or([0.0; 2]);
     attribute::set(attributes, "geospatial_vertical_min", bottom);
     attribute::set(attributes, "geospatial_vertical_max", top);
@@ -257,7 +259,7 @@ fn extents(attributes: &mut Attributes, extent: &Extent) {
             attribute::set(attributes, name, value);
         }
     }
-    // EPSG:4326 has the latitude first, EPSG:5829 is the height above the instantaneous sea level.
+    // In EPSG:4326 the latitude comes first; EPSG:5829 is the height above the instantaneous sea level.
     attribute::set(attributes, "geospatial_bounds_crs", "EPSG:4326");
     attribute::set(attributes, "geospatial_bounds_vertical_crs", "EPSG:5829");
     let corners = [(south, west), (south, east), (north, east), (north, west), (south, west)];
@@ -265,8 +267,8 @@ fn extents(attributes: &mut Attributes, extent: &Extent) {
     attribute::set(attributes, "geospatial_bounds", format!("POLYGON (({}))", ring.join(", ")));
 }
 
-/// Identifiers: where the table has a DOI and the configuration no root for links, those that the archive has had since Release
-/// 6, else those of before.
+/// Sets the identifiers. If the table has a DOI and the configuration no root for links, they have the form used by the
+/// archive since Release 6, otherwise the older form.
 fn archive(attributes: &mut Attributes, sources: &Sources<'_>, found: Found<'_>) {
     let configuration = sources.configuration;
     let given = attribute::get(attributes, AUTHORITY).filter(|given| !is_placeholder(given));
@@ -303,7 +305,7 @@ fn archive(attributes: &mut Attributes, sources: &Sources<'_>, found: Found<'_>)
     attribute::set(attributes, "title", row.long_name.as_str());
 }
 
-/// Whether an identifier is a DOI without resolver: `10.`, digits, a slash, and more.
+/// Returns true if an identifier is a DOI without resolver: `10.`, digits, a slash, and more text.
 fn is_bare_doi(id: &str) -> bool {
     let parts = id.strip_prefix("10.").and_then(|rest| rest.split_once('/'));
     parts.is_some_and(|(registrant, suffix)| {
@@ -327,7 +329,7 @@ fn archive_edp2024(attributes: &mut Attributes, sources: &Sources<'_>, row: &Row
     attribute::set(attributes, "id", row.persistent_id.replace("PODAAC-", &prefix));
     attribute::set(attributes, "metadata_link", format!("{root}{}", row.short_name));
     attribute::set(attributes, "title", row.long_name.as_str());
-    // As EDP spells it.
+    // The spelling is that of EDP.
     let comment = "Note: the global 'coordinates' attribute describes auxillary coordinates.";
     attribute::set(attributes, "coordinates_comment", comment);
 }

@@ -1,4 +1,4 @@
-//! Groupings: which variables form a dataset.
+//! The groupings files, which list the datasets and their variables.
 
 use super::entry::{self, EntryError, Keys};
 use super::{Warning, literal};
@@ -8,32 +8,32 @@ use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use serde_json::Value;
 
-/// One dataset, as an entry of a groupings file describes it.
+/// One dataset, as described by an entry of a groupings file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grouping {
-    /// Name in prose.
+    /// Name of the dataset in prose.
     pub name: String,
-    /// Variables in file order, before renaming.
+    /// The variables in file order, under their names before renaming.
     pub fields: Vec<String>,
-    /// First part of granule names.
+    /// The first part of the names of its granules.
     pub filename: String,
-    /// `1D`, `2D` or `3D`.
+    /// Dimension of the data: `1D`, `2D` or `3D`.
     pub dimension: String,
-    /// Frequencies the dataset is offered at; empty where the file does not say.
+    /// The frequencies at which the dataset is offered; empty where the file does not state any.
     pub frequencies: Vec<Frequency>,
-    /// Whether the dataset does not change with time (frequency `TI` or `TIME-INVARIANT`).
+    /// True if the dataset does not change with time (frequency `TI` or `TIME-INVARIANT`).
     pub time_invariant: bool,
-    /// Added to the global comment.
+    /// A text that is appended to the global attribute `comment`.
     pub comment: Option<String>,
-    /// Old and new name of a renamed variable.
+    /// The old and the new name of a renamed variable.
     pub rename: Option<(String, String)>,
-    /// Rotated outputs and their model components.
+    /// The rotated output variables, each with its model components.
     pub components: Option<IndexMap<String, Components>>,
-    /// Rotated outputs: `zonal` or `meridional`.
+    /// The orientation of each rotated output variable: `zonal` or `meridional`.
     pub orientations: Option<IndexMap<String, String>>,
 }
 
-/// Every key of a grouping, also those without use.
+/// All keys of a grouping, including those without use.
 const KEYS: [&str; 14] = [
     "name",
     "fields",
@@ -51,10 +51,11 @@ const KEYS: [&str; 14] = [
     "vector_inputs",
 ];
 
-/// Reads a groupings file; the position in the list is the index that job files use.
+/// Reads a groupings file. The position in the returned list is the index used in job files.
 ///
 /// # Errors
-/// The file is not a list of objects, or an entry is broken; the message names file, index and key.
+/// Returns an error if the file is not a list of objects, or if an entry is wrong. The message names file, index and
+/// key.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<(Vec<Grouping>, Vec<Warning>), EntryError> {
     let (objects, mut warnings) = entry::objects(file, bytes)?;
     let mut groupings = Vec::with_capacity(objects.len());
@@ -64,7 +65,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Vec<Grouping>, Vec<Warning>), 
     Ok((groupings, warnings))
 }
 
-/// One entry while it is read.
+/// The reader of one entry.
 struct GroupingReader<'a> {
     file: &'a str,
     index: usize,
@@ -135,7 +136,7 @@ impl GroupingReader<'_> {
     fn filename(&self) -> Result<String, EntryError> {
         let filename = self.required("filename")?;
         let plain = filename.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\'));
-        // A period word in the file name would make the granule's name ambiguous.
+        // A word for the period in the file name would make the granule's name ambiguous.
         let survives = [Frequency::Day, Frequency::Month, Frequency::Snapshot].into_iter().all(|frequency| {
             let granule = GranuleName {
                 dataset: filename.clone(),
@@ -209,7 +210,7 @@ impl GroupingReader<'_> {
         Ok(Some((old.into(), new.into())))
     }
 
-    /// An object, also one that is written as text.
+    /// Returns an object, which may also be written as text.
     fn object(&mut self, key: &'static str) -> Result<Option<Keys>, EntryError> {
         let expected = "an object";
         match self.keys.get(key) {
@@ -267,7 +268,7 @@ impl GroupingReader<'_> {
     }
 }
 
-/// Whether a text can name a variable of a NetCDF file and be part of file names.
+/// Returns true if a text can be the name of a variable in a NetCDF file and part of file names.
 fn is_variable(text: &str) -> bool {
     let plain = |c: char| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\');
     !text.is_empty() && !text.starts_with('.') && text.chars().all(plain)
@@ -284,7 +285,7 @@ mod tests {
         (groupings, warnings.iter().map(|w| w.to_string()).collect())
     }
 
-    /// A grouping with more keys.
+    /// Returns a grouping with additional keys.
     fn one(fields: &str, more: &str) -> String {
         format!(r#"[{{"name": "n", "fields": "{fields}", "filename": "F", "dimension": "2D"{more}}}]"#)
     }

@@ -1,38 +1,38 @@
-//! A JSON reader that mends the one defect known from the releases: a missing comma between objects.
+//! A JSON reader that repairs the one defect known from the releases: a missing comma between objects.
 
 use super::{MAX_FILE_BYTES, Warning, without_mark};
 use serde_json::Value;
 
-/// Why a metadata file is no JSON.
+/// The reason why a metadata file is not valid JSON.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The text breaks JSON's rules.
+    /// The text is not valid JSON.
     #[error("{file}: line {line}, column {column}: not JSON: {what}; correct the file")]
     Syntax {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// Line, from 1.
+        /// Line number, from 1.
         line: usize,
-        /// Column, from 1.
+        /// Column number, from 1.
         column: usize,
-        /// What the parser says.
+        /// Message of the JSON parser.
         what: String,
     },
     /// The text is larger than any metadata file.
     #[error("{file}: {size} bytes are more than the {MAX_FILE_BYTES} that a metadata file may have")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         file: String,
         /// Its size in bytes.
         size: usize,
     },
 }
 
-/// Reads a JSON text. A byte order mark is skipped. Where the text is no JSON because commas between
-/// the objects of a list are missing, they are added, with one warning each.
+/// Reads a JSON text. A byte order mark is skipped. If the text is not valid JSON because commas between the objects of
+/// a list are missing, they are added, with one warning for each.
 ///
 /// # Errors
-/// The text has another defect, or is larger than [`MAX_FILE_BYTES`].
+/// Returns an error if the text has another defect or is larger than [`MAX_FILE_BYTES`].
 pub fn parse(name: &str, bytes: &[u8]) -> Result<(Value, Vec<Warning>), JsonError> {
     if bytes.len() > MAX_FILE_BYTES {
         return Err(JsonError::TooLarge { file: name.into(), size: bytes.len() });
@@ -51,7 +51,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<(Value, Vec<Warning>), JsonErro
     for gap in &gaps {
         mended.extend_from_slice(&bytes[done..gap.after]);
         mended.push(b',');
-        // A comma in the place of a blank leaves all columns as they were.
+        // A comma in place of a space leaves all columns as they were.
         done = gap.after + usize::from(bytes[gap.after] == b' ');
     }
     mended.extend_from_slice(&bytes[done..]);
@@ -63,7 +63,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<(Value, Vec<Warning>), JsonErro
 }
 
 fn syntax(file: &str, error: &serde_json::Error) -> JsonError {
-    // The parser repeats the place at the end of its message.
+    // The parser repeats the position at the end of its message.
     let text = error.to_string();
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
     JsonError::Syntax { file: file.into(), line: error.line(), column: error.column(), what: what.into() }
@@ -71,7 +71,7 @@ fn syntax(file: &str, error: &serde_json::Error) -> JsonError {
 
 /// A place where an object of a list is followed by another one without a comma.
 struct Gap {
-    /// Byte offset just behind the first object; the second one follows, so there is a byte at this place.
+    /// Byte offset just after the first object. The second object follows, so there is a byte at this place.
     after: usize,
     /// Line of that place, from 1.
     line: usize,

@@ -2,7 +2,7 @@
 
 use super::yaml::Shape;
 
-/// Keys whose values are taken as text.
+/// The keys whose values are read as text.
 const TEXTS: [&str; 22] = [
     "ecco_version",
     "product_version",
@@ -28,12 +28,12 @@ const TEXTS: [&str; 22] = [
     "llc_grid_size",
 ];
 
-/// Key of the last parts of file names.
+/// The key of the last parts of file names.
 pub(super) const LABELS: &str = "ecco_production_filestr_grid_label";
 /// Key of the compression of data variables.
 pub(super) const COMPRESSION: &str = "netcdf4_compression_encodings";
 
-/// Keys that say nothing about granules: for making factors, or of older generations.
+/// The keys that do not affect granules: they are for making mapping factors, or belong to older generations.
 const OTHERS: [&str; 41] = [
     "num_vertical_levels",
     "model_geometry",
@@ -78,7 +78,7 @@ const OTHERS: [&str; 41] = [
     "read_ecco_grid_for_native_load",
 ];
 
-/// The shape that the value of a key is read in.
+/// Returns the shape in which the value of a key is read.
 pub(super) fn shape(key: &str) -> Shape {
     match key {
         LABELS | COMPRESSION => Shape::Mapping,
@@ -87,14 +87,14 @@ pub(super) fn shape(key: &str) -> Shape {
     }
 }
 
-/// All keys that are not misspellings.
+/// Returns all known keys.
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
     TEXTS.into_iter().chain([LABELS, COMPRESSION]).chain(OTHERS)
 }
 
-/// The known key most like a misspelt one, if any is like it at all.
+/// Returns the known key that is most similar to a misspelt one; `None` if no key is similar.
 pub(super) fn nearest(key: &str) -> Option<&'static str> {
-    // Longer than any known key: nothing is near, and the comparison would only cost time.
+    // The key is longer than any known one: nothing is similar, and the comparison would only take time.
     if key.chars().count() > 64 {
         return None;
     }
@@ -102,7 +102,7 @@ pub(super) fn nearest(key: &str) -> Option<&'static str> {
     known().map(near).min().filter(|&(d, known)| d <= 1 + known.len() / 6).map(|(_, known)| known)
 }
 
-/// Number of characters to insert, delete or replace to get from one word to the other.
+/// Returns the number of characters to insert, delete or replace to turn one word into the other.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,8 +1,8 @@
-//! Python literals of dictionaries and strings, as some copies of the groupings hold them in text.
+//! Python literals of dictionaries and strings, which some copies of the groupings hold as text.
 
 use serde_json::{Map, Value};
 
-/// Deepest nesting that is followed.
+/// Largest depth of nesting that is read.
 const MAX_DEPTH: usize = 8;
 
 /// Reads a Python dictionary of strings and dictionaries; `None` for anything else.
@@ -36,7 +36,7 @@ fn dictionary(rest: &mut &str, depth: usize) -> Option<Value> {
     Some(Value::Object(entries))
 }
 
-/// A string in single or double quotes, with the escapes that names can need.
+/// Reads a string in single or double quotes, with the escapes that names can need.
 fn string(rest: &mut &str) -> Option<String> {
     let mut characters = rest.chars();
     let quote = characters.next().filter(|c| matches!(c, '\'' | '"'))?;
@@ -53,7 +53,7 @@ fn string(rest: &mut &str) -> Option<String> {
     Some(text)
 }
 
-/// Moves behind blanks and the character, if that is what comes next.
+/// Skips blanks and the character; `None` if another character follows.
 fn skip(rest: &mut &str, character: char) -> Option<()> {
     *rest = rest.trim_start().strip_prefix(character)?;
     Some(())

@@ -1,7 +1,7 @@
-//! Configuration, groupings, attribute sources and the PO.DAAC table, as EDP keeps them.
+//! The metadata in the files of EDP: configuration, groupings, attribute files and the PO.DAAC table.
 //!
-//! The files are read as they are: known defects of the releases are mended and reported as
-//! [`Warning`]s, everything else that is wrong is an error that names the file and the place.
+//! The files are read as they are: known defects of the releases are repaired and reported as [`Warning`]s; everything
+//! else that is wrong is an error that names the file and the place.
 
 pub mod attribute;
 pub mod configuration;
@@ -22,17 +22,17 @@ mod yaml;
 
 use std::fmt;
 
-/// Largest metadata file that is read, in bytes. The largest of the known releases has 160 kB.
+/// Largest size in bytes of a metadata file that is read. The largest file of the known releases has 160 kB.
 pub const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// Something in an input file that is odd but does not stop the work.
+/// A defect of an input file that does not stop the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
-    /// The file.
+    /// Path of the file.
     pub file: String,
     /// Line, key or entry in the file; may be empty.
     pub place: String,
-    /// What is odd, and what was done about it.
+    /// Description of the defect, and of how it was handled.
     pub message: String,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// The text without a byte order mark.
+/// Returns the text without a byte order mark.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }

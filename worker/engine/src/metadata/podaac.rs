@@ -1,15 +1,15 @@
-//! The PO.DAAC table: which archive dataset a granule belongs to.
+//! The PO.DAAC table, which assigns granules to the datasets of the archive.
 
 use super::{MAX_FILE_BYTES, Warning, without_mark};
 use edp_protocol::name::GranuleName;
 
-/// Column with an example of a dataset's file names.
+/// The column with an example of the file names of a dataset.
 const FILENAME: &str = "DATASET.FILENAME";
 const SHORT_NAME: &str = "DATASET.SHORT_NAME";
 const LONG_NAME: &str = "DATASET.LONG_NAME";
 const PERSISTENT_ID: &str = "DATASET.PERSISTENT_ID";
 
-/// One dataset of the archive.
+/// A row of the table: one dataset of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Name of an example file.
@@ -18,41 +18,41 @@ pub struct Row {
     pub short_name: String,
     /// Title of the dataset, as written.
     pub long_name: String,
-    /// `PODAAC-ECG5M-SSH44` or `10.5067/ECG5D-ATM46`.
+    /// Identifier, such as `PODAAC-ECG5M-SSH44` or `10.5067/ECG5D-ATM46`.
     pub persistent_id: String,
-    /// Line of the table on which the row begins, from 1.
+    /// Number of the line of the table on which the row begins, from 1.
     pub line: u64,
-    /// The example's name taken apart; nothing for time-invariant and 1-D datasets.
+    /// The parts of the example file's name; `None` for time-invariant and 1-D datasets.
     parsed: Option<GranuleName>,
 }
 
-/// All rows of a table.
+/// A PO.DAAC table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// The file.
+    /// Path of the file.
     pub file: String,
-    /// Its rows in file order.
+    /// The rows in file order.
     pub rows: Vec<Row>,
 }
 
-/// What a table has for a dataset.
+/// The result of looking up a dataset in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Its row.
+    /// The row of the dataset.
     Row(&'a Row),
-    /// Only the row of another release, whose name it is: the identifiers there are those of other granules.
+    /// Only the row of another release, named here. Its identifiers belong to other granules.
     OtherRelease(&'a str),
-    /// Nothing.
+    /// There is no row.
     Nothing,
 }
 
-/// Why a table, or a row of it, cannot be used.
+/// The reason why a table, or a row of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The text is larger than any table.
     #[error("{file}: {size} bytes are more than the {MAX_FILE_BYTES} that a metadata file may have")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         file: String,
         /// Its size in bytes.
         size: usize,
@@ -60,36 +60,36 @@ pub enum TableError {
     /// The text is not a table.
     #[error("{file}: not a table of comma-separated values: {source}")]
     Csv {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// What the parser says, with the line.
+        /// The error of the CSV parser, with the line.
         source: csv::Error,
     },
-    /// The header lacks a column.
+    /// The header lacks columns that are used.
     #[error("{file}: line 1: the columns {} are missing; the header names the columns of a PO.DAAC table", columns.join(", "))]
     Columns {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The columns that are missing.
+        /// Names of the missing columns.
         columns: Vec<&'static str>,
     },
     /// More than one row fits a granule.
     #[error("{file}: {} rows fit granule {granule}: {}; keep one of them", rows.len(), rows.join(", "))]
     Ambiguous {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The granule.
+        /// Name of the granule.
         granule: String,
-        /// Short names and lines of the rows.
+        /// Short names and line numbers of the rows.
         rows: Vec<String>,
     },
 }
 
 impl Table {
-    /// Reads a table. A byte order mark, both kinds of line ends and quoted line breaks are understood.
+    /// Reads a table. A byte order mark, both kinds of line endings and quoted line breaks are accepted.
     ///
     /// # Errors
-    /// The text is not a table, or one of the four columns that are used is missing.
+    /// Returns an error if the text is not a table, or if one of the four columns that are used is missing.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<(Table, Vec<Warning>), TableError> {
         if bytes.len() > MAX_FILE_BYTES {
             return Err(TableError::TooLarge { file: file.into(), size: bytes.len() });
@@ -132,11 +132,12 @@ impl Table {
         Ok((Table { file: file.into(), rows }, warnings))
     }
 
-    /// The row of a granule's dataset: same file name part, period class, grid, label and release. Dates differ from
-    /// granule to granule, and all kinds of snapshots are one class. A granule without a release takes any.
+    /// Returns the row of a granule's dataset: the one with the same first part of the file name, frequency, grid,
+    /// label and release. Dates differ from granule to granule, and all kinds of snapshots are treated as one. A
+    /// granule without a release fits a row of any release.
     ///
     /// # Errors
-    /// [`TableError::Ambiguous`] if two or more rows fit.
+    /// Returns [`TableError::Ambiguous`] if two or more rows fit.
     pub fn find(&self, name: &GranuleName) -> Result<Found<'_>, TableError> {
         let key = |name: &GranuleName| (name.dataset.clone(), name.frequency, name.grid, name.label.clone());
         let wanted = key(name);
@@ -156,15 +157,16 @@ impl Table {
         }
     }
 
-    /// The row that EDP of 2024 finds: the one row whose example matches
-    /// `<filename>_<period>_.*_ECCO_.*_<grid>_<label>\.nc` from its start on. Nothing if none or several do.
+    /// Returns the row that EDP of 2024 would find: the one row whose example matches
+    /// `<filename>_<period>_.*_ECCO_.*_<grid>_<label>\.nc` from its start on; `None` if no row or several rows match.
     pub fn find_edp2024(&self, name: &GranuleName) -> Option<&Row> {
-        // A match exists if it does with the first `_ECCO_`: later ones leave less room for the end.
+        // A match exists if there is one with the first `_ECCO_`: later ones leave less room for the end.
         self.find_like_edp(name, |rest| rest.split_once("_ECCO_").map(|(_, rest)| rest))
     }
 
-    /// The row that EDP of 2026 finds, in the same way but for the date: `\d{4}-\d{2}` of months, `\d{4}-\d{2}-\d{2}` of
-    /// all else. So it never finds that of a snapshot, nor that of a month whose example has a day.
+    /// Returns the row that EDP of 2026 would find. The rule is the same except for the date, which is `\d{4}-\d{2}`
+    /// for months and `\d{4}-\d{2}-\d{2}` for everything else. So it never finds a row of snapshots, nor one of months
+    /// whose example has a day.
     pub fn find_edp2026(&self, name: &GranuleName) -> Option<&Row> {
         let form = if name.period.contains("mon") { "0000-00" } else { "0000-00-00" };
         self.find_like_edp(name, |rest| {
@@ -177,13 +179,13 @@ impl Table {
         })
     }
 
-    /// The one row whose example begins with file name and period, and has grid and label in what `after` leaves of the
-    /// rest: what stands behind the date and `_ECCO_`.
+    /// Returns the only row whose example begins with the dataset's file name and the period, and contains grid and
+    /// label in the part that `after` returns of the rest: the part after the date and `_ECCO_`.
     fn find_like_edp(&self, name: &GranuleName, after: impl Fn(&str) -> Option<&str>) -> Option<&Row> {
         let start = format!("{}_{}_", name.dataset, name.period);
         let end = format!("_{}_{}.nc", name.grid, name.label);
         let fits = |row: &&Row| {
-            // `.` does not match line breaks, so all of it lies on the first line.
+            // `.` does not match line breaks, so the whole match lies on the first line.
             let line = row.filename.split('\n').next().unwrap_or_default();
             line.strip_prefix(&start).and_then(&after).is_some_and(|rest| rest.contains(&end))
         };
@@ -193,8 +195,8 @@ impl Table {
 }
 
 impl Row {
-    /// The DOI without resolver, such as `10.5067/ECG5M-SSH44`; nothing where the table has no id.
-    /// `prefix` is what stands before the slash, for tables that write `PODAAC-` instead.
+    /// Returns the DOI without resolver, such as `10.5067/ECG5M-SSH44`; `None` if the table has no identifier. `prefix`
+    /// is the part before the slash, for tables that have `PODAAC-` instead.
     pub fn doi(&self, prefix: &str) -> Option<String> {
         let id = self.persistent_id.trim();
         let id = ["https://doi.org/", "http://doi.org/", "doi:"].iter().find_map(|r| id.strip_prefix(r)).unwrap_or(id);
@@ -208,7 +210,7 @@ impl Row {
     }
 }
 
-/// Line of the first byte that is no UTF-8, from 1.
+/// Returns the number of the line with the first byte that is not UTF-8, from 1.
 fn first_bad_line(bytes: &[u8]) -> Option<usize> {
     let error = std::str::from_utf8(bytes).err()?;
     let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
@@ -290,7 +292,7 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
         let t = table(TABLE);
         let other = granule("SEA_SURFACE_HEIGHT_mon_mean_2001-12_ECCO_V4r5_latlon_0p50deg.nc");
         assert_eq!(t.find(&other).unwrap(), Found::OtherRelease("V4r4"));
-        // with one of each the granule's own is taken
+        // If there is one of each, the row of the granule's release is used.
         let row = TABLE.lines().nth(1).unwrap().replace("SSH_M", "SSH_5").replace("V4r4", "V4r5");
         let both = table(&format!("{TABLE}{row}\n"));
         assert_eq!(found(&both, &other.to_string()).as_deref(), Some("SSH_5"));

@@ -1,4 +1,4 @@
-//! The configuration's mapping while it is read: values by key, and what was missing so far.
+//! A reader of the configuration's mapping, which gives values by key and collects missing keys.
 
 use super::configuration::{ConfigurationError, MAX_BYTES};
 use super::keys;
@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-/// The mapping while it is read: what is there, and what was missing so far.
+/// The items of the mapping by key, with the keys that were found missing and the warnings so far.
 pub(super) struct KeyReader<'a> {
     pub(super) file: &'a str,
     items: BTreeMap<String, YamlItem>,
@@ -17,10 +17,10 @@ pub(super) struct KeyReader<'a> {
 }
 
 impl<'a> KeyReader<'a> {
-    /// Reads the mapping and warns about keys that are unknown or repeated.
+    /// Reads the mapping, and warns of keys that are unknown or repeated.
     ///
     /// # Errors
-    /// The text is too large, or no YAML mapping with values of the right shapes.
+    /// Returns an error if the text is too large, or is no YAML mapping with values of the right shapes.
     pub(super) fn new(file: &'a str, bytes: &[u8]) -> Result<KeyReader<'a>, ConfigurationError> {
         if bytes.len() > MAX_BYTES {
             return Err(ConfigurationError::TooLarge { file: file.into(), size: bytes.len() });
@@ -47,7 +47,7 @@ impl<'a> KeyReader<'a> {
         Ok(reader)
     }
 
-    /// Keeps an item, warns about keys that nobody knows or that come twice.
+    /// Keeps an item, and warns of keys that are unknown or occur twice.
     fn take(&mut self, item: YamlItem) {
         let place = format!("line {}", item.line);
         if !keys::known().any(|key| key == item.key) {
@@ -60,17 +60,17 @@ impl<'a> KeyReader<'a> {
         self.items.insert(item.key.clone(), item);
     }
 
-    /// Line and key, for messages.
+    /// Returns the line and the key, for messages.
     pub(super) fn place(&self, key: &str) -> String {
         place(self.items.get(key).map(|item| item.line), Some(key))
     }
 
-    /// The error that the value of a key is not what is expected.
+    /// Returns the error for a key whose value is not the expected one.
     pub(super) fn wrong(&self, key: &str, found: String, expected: &'static str) -> ConfigurationError {
         ConfigurationError::Value { file: self.file.into(), place: self.place(key), found, expected }
     }
 
-    /// The value of a key; nothing where the key is missing or null.
+    /// Returns the value of a key; `None` if the key is missing or null.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match &self.items.get(key)?.value {
             YamlValue::Text(text) => text.clone(),
@@ -78,7 +78,7 @@ impl<'a> KeyReader<'a> {
         }
     }
 
-    /// The mapping under a key; an empty one where the key is missing or null.
+    /// Returns the mapping under a key, which is empty if the key is missing or null.
     pub(super) fn mapping(&self, key: &str) -> IndexMap<String, Option<String>> {
         match self.items.get(key).map(|item| &item.value) {
             Some(YamlValue::Mapping(Some(mapping))) => mapping.clone(),
@@ -86,7 +86,7 @@ impl<'a> KeyReader<'a> {
         }
     }
 
-    /// The value of a key that has no default. A missing one is noted, so that all can be named at once.
+    /// Returns the value of a key that has no default. A missing key is recorded, so that all can be named at once.
     pub(super) fn required(&mut self, key: &'static str) -> String {
         self.text(key).unwrap_or_else(|| {
             self.missing.push(key);
@@ -94,13 +94,15 @@ impl<'a> KeyReader<'a> {
         })
     }
 
-    /// Warns that a key is missing and says what is taken for it.
+    /// Warns that a key is missing, and states the default that is used.
     pub(super) fn defaulted(&mut self, key: &str, taken: &str) {
         self.warnings.push(Warning::new(self.file, format!("key {key}"), format!("missing; taken: {taken}")));
     }
 
+    /// Parses the text of a key.
+    ///
     /// # Errors
-    /// The text, taken from the key, is no such value.
+    /// Returns an error if the text is not such a value.
     pub(super) fn parsed<T: FromStr>(
         &self,
         key: &str,
@@ -110,17 +112,17 @@ impl<'a> KeyReader<'a> {
         text.trim().parse().map_err(|_| self.wrong(key, format!("'{text}'"), expected))
     }
 
-    /// A whole number from 1 on.
+    /// Parses the text of a key as a whole number from 1 on.
     ///
     /// # Errors
-    /// The text, taken from the key, is none.
+    /// Returns an error if the text is no such number.
     pub(super) fn whole_number(
         &self,
         key: &str,
         text: &str,
         expected: &'static str,
     ) -> Result<i64, ConfigurationError> {
-        // A harmless way to write a whole number is 3600.0.
+        // 3600.0 is a harmless way to write a whole number.
         let digits = text.trim();
         let digits =
             digits.split_once('.').filter(|(_, zeros)| zeros.bytes().all(|b| b == b'0')).map_or(digits, |(n, _)| n);

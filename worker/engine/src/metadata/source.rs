@@ -1,4 +1,4 @@
-//! A directory of metadata: which file plays which role, and what all of them say.
+//! The metadata directory: finding its files by their names, and reading them.
 
 use super::entry::{Entries, EntryError, GlobalEntry};
 use super::groupings::{self, Grouping};
@@ -12,86 +12,88 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a directory of metadata cannot be used.
+/// The reason why a metadata directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// The directory or a file cannot be read.
     #[error("{path}: cannot be read: {source}")]
     Read {
-        /// Directory or file.
+        /// Path of the directory or file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file is larger than any metadata.
+    /// A file is larger than metadata files may be.
     #[error("{path}: larger than the {MAX_FILE_BYTES} bytes that a metadata file may have")]
     TooLarge {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The files are more than any metadata.
+    /// The files are too many, or too large together.
     #[error("{directory}: its files have more than {MAX_FILE_BYTES} bytes together, or are more than {MOST}")]
     TooMuch {
-        /// The directory.
+        /// Path of the directory.
         directory: PathBuf,
     },
-    /// Roles without file.
+    /// Files that are required are missing.
     #[error("{directory}: no file like {}; is this a metadata directory of EDP?", patterns.join(", "))]
     Missing {
-        /// The directory.
+        /// Path of the directory.
         directory: PathBuf,
         /// Patterns of the names of all missing files.
         patterns: Vec<String>,
     },
-    /// A file is broken.
+    /// A file has invalid content.
     #[error(transparent)]
     Entry(#[from] EntryError),
 }
 
-/// All that a metadata directory says.
+/// The content of a metadata directory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    /// Datasets on each grid; positions are the indices of job files.
+    /// The datasets on each grid. Their positions are the indices used in job files.
     pub groupings: BTreeMap<GridKind, Vec<Grouping>>,
-    /// Datasets of global time series; empty where there is no such file.
+    /// The datasets of global time series; empty if there is no such file.
     pub groupings_1d: Vec<Grouping>,
-    /// Coordinates of native granules.
+    /// The coordinates of native granules.
     pub native_coordinates: Entries,
-    /// Coordinates of latlon granules.
+    /// The coordinates of latlon granules.
     pub latlon_coordinates: Entries,
-    /// Time and its bounds.
+    /// The time coordinate and its bounds.
     pub time_coordinates: Entries,
-    /// First pass over variables, all granules: variables, then native geometry.
+    /// The variables of all granules, and then the native geometry. They are applied first.
     pub variables: Entries,
-    /// Second pass over variables, latlon granules.
+    /// The variables of latlon granules. They are applied on top of `variables`.
     pub latlon_variables: Entries,
-    /// Geometry of the latlon grid; empty where there is no such file.
+    /// The geometry of the latlon grid; empty if there is no such file.
     pub latlon_geometry: Entries,
-    /// Global attributes of all granules.
+    /// The global attributes of all granules.
     pub globals_all: Vec<GlobalEntry>,
-    /// Global attributes of latlon granules.
+    /// The global attributes of latlon granules.
     pub globals_latlon: Vec<GlobalEntry>,
-    /// Global attributes of native granules.
+    /// The global attributes of native granules.
     pub globals_native: Vec<GlobalEntry>,
 }
 
 impl Metadata {
-    /// Reads a metadata directory. Files are recognized by their names, with or without the
-    /// prefixes that the releases put before them.
+    /// Reads a metadata directory. Files are recognized by their names, with or without the prefixes that the releases
+    /// put before them.
     ///
-    /// Several groupings files of one grid: the last in the order of names counts, with a warning.
-    /// Several files of another role: one after the other in the order of names, with a warning.
+    /// If there are several groupings files of one grid, the last in the order of names is used, with a warning.
+    /// Several files for another purpose are read one after the other in the order of names, with a warning.
     ///
     /// # Errors
-    /// A role has no file (all such roles are named at once), or a file cannot be read or is broken.
+    /// Returns an error if required files are missing (all of them are named at once), or if a file cannot be read or
+    /// is invalid.
     pub fn load(directory: &Path) -> Result<(Metadata, Vec<Warning>), MetadataError> {
         Metadata::load_verified(directory, files(directory, &Files::default())?, &VerifiedFiles::default())
     }
 
-    /// The same, of some of the directory's files, which are held.
+    /// Reads a metadata directory of which the files are already listed. Those among them that `verified` holds open
+    /// are read from there.
     ///
     /// # Errors
-    /// Those of [`Metadata::load`].
+    /// Returns the errors of [`Metadata::load`].
     pub fn load_verified(
         directory: &Path,
         files: Vec<PathBuf>,
@@ -122,14 +124,15 @@ impl Metadata {
     }
 }
 
-/// Files of a metadata directory at most.
+/// Largest number of files of a metadata directory.
 const MOST: usize = 256;
 
-/// Every `*.json` and `*.csv` file of a metadata directory, in the order of names. Links are followed,
-/// directories below are not.
+/// Lists all `*.json` and `*.csv` files of a metadata directory in the order of names. Links are followed,
+/// subdirectories are not.
 ///
 /// # Errors
-/// The directory cannot be read; a file, or all together, are larger than metadata may be; there are too many.
+/// Returns an error if the directory cannot be read, if a file or all files together are larger than metadata may be,
+/// or if there are too many files.
 pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataError> {
     let names = files.names(directory).map_err(|source| MetadataError::Read { path: directory.into(), source })?;
     let (mut wanted, mut bytes) = (Vec::new(), 0_u64);
@@ -139,14 +142,14 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataEr
                 Ok(found) if found.is_file() && found.len() > MAX_FILE_BYTES as u64 => {
                     return Err(MetadataError::TooLarge { path });
                 }
-                // what is not a file either is refused when it is opened
+                // Other things that are not files are refused when they are opened.
                 Ok(found) if !found.is_dir() => {
                     bytes += found.len();
                     wanted.push(path);
                 }
                 Ok(_) => {}
                 Err(error) if leads_nowhere(&error) => {}
-                // Left out, it would look as if the metadata had been changed.
+                // Without this file it would look as if the metadata had been changed.
                 Err(source) => return Err(MetadataError::Read { path, source }),
             }
         }
@@ -157,7 +160,7 @@ pub fn files(directory: &Path, files: &Files) -> Result<Vec<PathBuf>, MetadataEr
     Ok(wanted)
 }
 
-/// Whether an error says that a link leads to nothing that may be read.
+/// Returns true if an error says that a link leads to nothing that may be read.
 fn leads_nowhere(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(error.kind(), K::NotFound | K::NotADirectory | K::PermissionDenied)
@@ -173,13 +176,13 @@ struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// The JSON files whose names fit, in the order of names.
+    /// Returns the JSON files whose names fit, in the order of names.
     fn matching(&self, fits: impl Fn(&str) -> bool) -> Vec<&'a Path> {
         let files = self.files.iter().map(PathBuf::as_path);
         files.filter(|path| path.extension() == Some(OsStr::new("json")) && fits(&file_name(path))).collect()
     }
 
-    /// Reads a metadata file, but none that is too large.
+    /// Reads a metadata file that is not too large.
     fn read(&self, path: &Path) -> Result<Vec<u8>, MetadataError> {
         let failed = |source| MetadataError::Read { path: path.into(), source };
         let bytes = self.verified.read(path, MAX_FILE_BYTES).map_err(failed)?;
@@ -212,7 +215,8 @@ impl<'a> Loader<'a> {
         Ok(groupings)
     }
 
-    /// The files of one role: the id is directly followed by a dot, whatever stands before it.
+    /// Returns the files for one purpose: those in whose names the id is directly followed by a dot, whatever precedes
+    /// it.
     fn role(&mut self, id: &str, required: bool) -> Vec<&'a Path> {
         let pattern = format!("{id}.");
         let files = self.matching(|name| name.contains(&pattern));
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn a_directory_of_too_much_is_refused_before_it_is_read() {
         let directory = release("", "");
-        // Sparse: no file has any bytes on the disk.
+        // The files are sparse: none takes space on the disk.
         let put = |name: &str, size| fs::File::create(directory.path().join(name)).unwrap().set_len(size).unwrap();
         let list = || files(directory.path(), &Files::default());
         put("a.json", 40 << 20);
@@ -279,7 +283,7 @@ mod tests {
         assert!(matches!(list(), Err(MetadataError::TooMuch { .. })));
     }
 
-    /// A directory as the releases have it, one entry in each file.
+    /// Makes a metadata directory like those of the releases, with one entry in each file.
     fn release(prefix: &str, spatial: &str) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: String, text: &str| fs::write(directory.path().join(name), text).unwrap();
@@ -403,8 +407,8 @@ mod tests {
         }
     }
 
-    /// Every dataset that a release offers against a table: those that find no row, and those that find none as EDP of 2026
-    /// does.
+    /// Looks up every dataset that a release offers in a table. Returns those without a row, and those for which EDP of
+    /// 2026 finds no row.
     fn unmatched(directory: &Path, release: &str, table: &str) -> [Vec<String>; 2] {
         let (m, _) = Metadata::load(directory).unwrap();
         let (table, warnings) = Table::parse(table, &std::fs::read(directory.join(table)).unwrap()).unwrap();
@@ -452,7 +456,7 @@ mod tests {
             ("V4r4", "PODAAC_datasets-revised_20210226.5.csv", [0, 5]),
             ("V4r4", "PODAAC_datasets-revised_20210226.4.csv", [0, 5]),
             ("V4r4", "ECCOv4r4_PODAAC_dataset_table.csv", [0, 5]),
-            // The later tables know the three-dimensional budgets by other names, or not yet.
+            // The later tables have other names for the three-dimensional budgets, or do not have them yet.
             ("V4r5", "PODAAC_dataset_table_V4r5_20230103.csv", [6, 11]),
             // There is no row for snapshots of the bolus velocity.
             ("V4r6", "PODAAC_dataset_table_V4r6_20260525.csv", [1, 9]),

@@ -1,4 +1,4 @@
-//! Attributes of data variables (specification 04, section 8).
+//! The attributes of data variables.
 
 use super::attribute::{self, Attributes, Value};
 use super::entry::Entry;
@@ -20,23 +20,23 @@ const NOT_WRITTEN: [&str; 10] = [
     "land_mask_override",
 ];
 
-/// What the metadata say of one variable.
+/// The description of one variable in the metadata.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Description {
-    /// Attributes up to `comment`, in file order; without fill value, valid range and `coordinates`.
+    /// The attributes up to `comment`, in file order, without fill value, valid range and `coordinates`.
     pub attributes: Attributes,
-    /// GCMD keywords of the variable.
+    /// The GCMD keywords of the variable.
     pub keywords: BTreeSet<String>,
-    /// `grid_location`: `c`, `u`, `v`, `w` or `z`.
+    /// `grid_location`: the point of the grid cell, `c`, `u`, `v`, `w` or `z`.
     pub grid_location: Option<String>,
-    /// `land_mask_override`: the mask to be used instead of the one of the variable's point.
+    /// `land_mask_override`: the mask that is used instead of the one of the variable's point.
     pub land_mask_override: Option<String>,
-    /// Whether there was any entry at all.
+    /// True if the metadata have an entry for the variable.
     pub known: bool,
 }
 
-/// Collects what the metadata say of a variable: the entry for all grids, then for latlon granules the
-/// latlon entry on top of it.
+/// Returns the description of a variable: that of the entry for all grids, and for latlon granules that of the latlon
+/// entry on top of it.
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description {
     let mut description = Description::default();
     let passes = match grid {
@@ -63,7 +63,7 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description 
     description
 }
 
-/// Sets the attributes of an entry in alphabetical order, but for some keys.
+/// Sets the attributes of an entry in alphabetical order, except for some keys.
 pub(super) fn overlay(attributes: &mut Attributes, entry: &Entry, but: &[&str]) {
     let mut keys: Vec<_> = entry.keys.keys().filter(|key| !but.contains(&key.as_str())).collect();
     keys.sort();
@@ -78,7 +78,7 @@ fn text<'a>(entry: &'a Entry, key: &str) -> &'a str {
     entry.text(key).unwrap_or("")
 }
 
-/// The two comments of an entry as one sentence after the other.
+/// Joins the two comments of an entry into one text of two sentences.
 fn comment(first: &str, second: &str) -> Option<String> {
     match (first.is_empty(), second.is_empty()) {
         (true, true) => None,

@@ -1,62 +1,62 @@
-//! A flat YAML mapping with the text of its values as written and the lines of its keys.
+//! A flat YAML mapping, with the text of its values as written and the line numbers of its keys.
 //!
-//! YAML's own typing would turn a version `1.10` into the number 1.1, so values are taken as text
-//! and given a type by whoever knows the key.
+//! YAML's own types would turn a version `1.10` into the number 1.1. So values are read as text, and the code that uses
+//! a key converts its value.
 
 use indexmap::IndexMap;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
 use std::fmt;
 
-/// What is to be done with the value of a key.
+/// The way in which the value of a key is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Take it as text; null is not a text.
+    /// The value is a text; null is not a text.
     Text,
-    /// Take it as a mapping of texts.
+    /// The value is a mapping of texts.
     Mapping,
-    /// Skip it, whatever it is.
+    /// The value is skipped, whatever it is.
     Skipped,
 }
 
 /// The value of a key, in the shape that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum YamlValue {
-    /// A text, or nothing where the file says null.
+    /// A text; `None` if the value is null.
     Text(Option<String>),
-    /// A mapping, or nothing where the file says null.
+    /// A mapping; `None` if the value is null.
     Mapping(Option<IndexMap<String, Option<String>>>),
-    /// Not looked at.
+    /// A value that was skipped.
     Skipped,
 }
 
-/// One line of the mapping.
+/// One item of the mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct YamlItem {
-    /// The key.
+    /// Name of the key.
     pub(super) key: String,
-    /// Its line, from 1.
+    /// Line number of the key, from 1.
     pub(super) line: u64,
-    /// Its value.
+    /// Value of the key.
     pub(super) value: YamlValue,
 }
 
-/// Why a text is not such a mapping.
+/// The reason why a text is not such a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct YamlError {
-    /// Line, from 1, if it is known.
+    /// Line number, from 1, if it is known.
     pub(super) line: Option<u64>,
-    /// Key whose value was being read.
+    /// The key whose value was being read.
     pub(super) key: Option<String>,
-    /// What the parser says.
+    /// Message of the YAML parser.
     pub(super) what: String,
 }
 
-/// Reads the mapping; repeated keys are all given, in file order.
+/// Reads the mapping. Repeated keys are all returned, in file order.
 ///
 /// # Errors
-/// The text is no YAML mapping, a value has not the shape asked for, or aliases and nesting go
-/// beyond what a configuration needs.
+/// Returns an error if the text is no YAML mapping, if a value has another shape than asked for, or if aliases or
+/// nesting exceed the needs of a configuration.
 pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<YamlItem>, YamlError> {
     let mut key = None;
     let read = serde_saphyr::with_deserializer_from_str_with_options(text, options(), |deserializer| {
@@ -65,7 +65,7 @@ pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<Yam
     read.map_err(|error| {
         let error = error.without_snippet();
         let line = error.location().map(|place| place.line()).filter(|&line| line > 0);
-        // The parser repeats the place at the end of its message.
+        // The parser repeats the position at the end of its message.
         let text = error.to_string();
         let what = text.lines().next().unwrap_or_default();
         let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what).into();
@@ -73,7 +73,7 @@ pub(super) fn parse(text: &str, shape: impl Fn(&str) -> Shape) -> Result<Vec<Yam
     })
 }
 
-/// Far more than a flat mapping of some 70 keys needs, far less than what could hurt.
+/// The limits are far more than a flat mapping of about 70 keys needs, and far less than what could do harm.
 fn options() -> Options {
     serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
