@@ -1,4 +1,4 @@
-//! [`edp_parsers::arrays`]
+//! The fuzz target that runs [`edp_parsers::arrays`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::arrays(input));

@@ -1,4 +1,4 @@
-//! [`edp_parsers::configuration`]
+//! The fuzz target that runs [`edp_parsers::configuration`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::configuration(input));

@@ -1,4 +1,4 @@
-//! [`edp_parsers::pickle`]
+//! The fuzz target that runs [`edp_parsers::pickle`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::pickle(input));

@@ -1,4 +1,4 @@
-//! [`edp_parsers::tasks`]
+//! The fuzz target that runs [`edp_parsers::tasks`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_parsers::tasks(input));

@@ -1,12 +1,13 @@
-//! How fast granules are made, beside what the format itself costs.
+//! The speed of making granules, compared with the costs of the format itself.
 //!
-//! For each kind of granule, in one run: the codec's floor (the same chunks compressed on the same threads, nothing
-//! else), ours cold and warm with its stages, warm with inputs that no granule was made of before, the file that the
-//! netCDF library writes by its own filters, processor seconds, peak memory, bytes. Speed is judged by ratios within a
-//! run: absolute times depend on the machine and on what else it does.
+//! For each kind of granule, one run measures: the floor set by the codec (the same chunks compressed by the same
+//! threads, and nothing else); our time with cold and with warm caches, by stages; our time with inputs from which no
+//! granule was made before; the file that the netCDF library writes with its own filters; processor seconds; peak
+//! memory; bytes. Speed is judged by ratios within a run, since absolute times depend on the machine and on its other
+//! load.
 //!
-//! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, on the grid of ECCO V4 (LLC90, 50 levels); else on the demo's of the
-//! same size with 10 levels.
+//! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, the benchmark runs on the grid of ECCO V4 (LLC90, 50 levels), otherwise
+//! on the demo's grid of the same size with 10 levels.
 
 use edp_engine::granule::codec::{Block, Codec, chunk_shape};
 use edp_engine::granule::field::FILL;
@@ -29,10 +30,11 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-/// Repetitions of whatever is timed; the least counts, since everything else on a machine only adds.
+/// Number of repetitions of each measurement. The shortest time counts, since other load can only add to it.
 const REPEAT: usize = 6;
 
-/// How often the floor and granules are repeated by turns: a machine that is slower for a while is so for both.
+/// Number of times that the floor and granules are measured in turn, so that a phase in which the machine is slower
+/// affects both.
 const TURNS: usize = 3;
 
 fn main() {
@@ -52,8 +54,8 @@ fn main() {
     verification(directory.path());
 }
 
-/// How fast granules are verified by content, beside SHA-256 alone of the same files on as many threads: the target is 0.8
-/// of its rate. All is in the cache of the system, so that the disk counts for neither.
+/// Measures the rate at which granules are verified by content, compared with SHA-256 alone of the same files on as
+/// many threads. The target is 0.8 of that rate. All files are in the cache of the system, so the disk affects neither.
 fn verification(directory: &Path) {
     let demo = directory.join("verified");
     expect(coordinator().args(["demo", "--size", "90", "--out"]).arg(&demo), 0);
@@ -83,16 +85,17 @@ fn verification(directory: &Path) {
     println!("| {} | {:.0} | {plain:.0} | {ours:.0} | {:.2} |", recipes.len(), bytes as f64 / 1e6, ours / plain);
 }
 
-/// Digests of files, by as many threads as there are cores.
+/// Returns the digests of files, computed by as many threads as there are cores.
 fn hashed(paths: &[PathBuf]) -> Vec<Digest> {
     let digest = |path: &PathBuf| Digest::of_reader(File::open(path).expect("a granule")).expect("its bytes").0;
     paths.par_iter().map(digest).collect()
 }
 
-/// How much two slots make on two cores of what one makes on one, as a user starts them (Linux): by the difference
-/// between a long and a short list, which leaves out what is loaded once.
+/// Measures the output of two slots on two cores relative to that of one slot on one core, with the program started as
+/// a user would start it (Linux). It compares a long and a short list, so that the time for loading shared resources
+/// drops out.
 fn slots(recipes: &[Recipe], directory: &Path) {
-    /// Copies of each kind of granule.
+    /// Numbers of copies of each kind of granule.
     const COPIES: [usize; 2] = [2, 10];
     println!("| slots, threads and cores | granules | seconds | CPU seconds | peak memory MB |");
     println!("|---|---|---|---|---|");
@@ -104,14 +107,15 @@ fn slots(recipes: &[Recipe], directory: &Path) {
     println!("\ntwo slots make {:.2} times what one makes", taken[0] / taken[1]);
 }
 
-/// Seconds that so many copies of each recipe take in so many slots.
+/// Returns the seconds that `copies` copies of each recipe take in `slots` slots.
 fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize) -> f64 {
     let out = directory.join(format!("slots-{slots}-{copies}"));
     let copies = (0..copies).flat_map(|copy| {
         let out = &out;
         recipes.iter().map(move |recipe| {
             let mut recipe = recipe.clone();
-            // The name is part of the identity, the destination is not; the copies get theirs as lists of EDP do.
+            // The name is part of the identity, the destination is not; the copies get their destinations as in lists
+            // of EDP.
             let mut name = GranuleName::parse(base_name(&recipe.granule)).expect("a name");
             name.dataset.push_str(&format!("_{copy}"));
             recipe.granule = out.join(name.to_string()).display().to_string();
@@ -122,14 +126,14 @@ fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize)
     let copies: Vec<Recipe> = copies.collect();
     let list = directory.join("copies.json");
     std::fs::write(&list, recipe::format_list(&copies).expect("a list")).expect("the list");
-    // On as many cores: hashing and writing have threads of their own.
+    // The number of cores is limited to that of the slots: hashing and writing have threads of their own.
     let worker = program("edp-worker");
     let mut command = Command::new("taskset");
     command.arg("--cpu-list").arg(format!("0-{}", slots - 1)).arg(worker.get_program());
     command.arg("make").arg(&list).args(["--output", "json", "--slots", &slots.to_string()]);
     command.env("RAYON_NUM_THREADS", slots.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("edp-worker");
-    // a report of hundreds of kilobytes: somebody has to read it while it is written
+    // The report has hundreds of kilobytes, so it must be read while it is written.
     let mut output = child.stdout.take().expect("its output");
     let reading = std::thread::spawn(move || std::io::read_to_string(&mut output));
     let (mut peak, mut used) = (0, Duration::ZERO);
@@ -148,7 +152,7 @@ fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize)
     seconds
 }
 
-/// One recipe of each kind.
+/// Returns one recipe of each kind.
 fn inputs(directory: &Path) -> Vec<Recipe> {
     let list = match (std::env::var_os("EDP_REAL_DATA"), std::env::var_os("EDP_REAL_TOOLS")) {
         (Some(data), Some(tools)) => real(&PathBuf::from(data), &PathBuf::from(tools), directory),
@@ -166,7 +170,7 @@ fn inputs(directory: &Path) -> Vec<Recipe> {
     kinds.into_values().collect()
 }
 
-/// Sea surface height, temperature and salinity, and velocity on the real grid.
+/// Plans sea surface height, temperature and salinity, and velocity on the real grid.
 fn real(data: &Path, tools: &Path, directory: &Path) -> PathBuf {
     let data = data.join("V4r4");
     let python = std::env::var_os("EDP_PYTHON").unwrap_or("python3".into());
@@ -218,7 +222,7 @@ fn row(recipe: &Recipe, directory: &Path) {
     };
     let (cold, _) = timed(|| once(&Cache::default()));
     let cache = Cache::default();
-    once(&cache); // loads what is shared
+    once(&cache); // loads shared resources
     let bytes = std::fs::metadata(&path).expect("the granule").len();
     let fields = values(&path, recipe);
     let megabytes = fields.iter().map(|(_, values)| values.len() * 4).sum::<usize>() as f64 / 1e6;
@@ -243,7 +247,7 @@ fn row(recipe: &Recipe, directory: &Path) {
         timed(|| once(&cache)).0
     });
     let unknown = unknown.min().unwrap_or_default();
-    std::thread::sleep(Duration::from_secs(6)); // until their change is old enough for them to be known again
+    std::thread::sleep(Duration::from_secs(6)); // until the change is old enough for the digests to be kept
     let plain = directory.join("plain.nc");
     let (library, _) = timed(|| by_library(&plain, &fields));
     let library_bytes = std::fs::metadata(&plain).expect("the plain file").len();
@@ -277,8 +281,8 @@ fn row(recipe: &Recipe, directory: &Path) {
     );
 }
 
-/// Changes the inputs of a recipe so that nothing is known of them: their inodes, but not the times of modification by which
-/// they would count as others than those that were planned with.
+/// Changes the inputs of a recipe so that they count as unknown: their inodes change, but not their times of
+/// modification, by which they would count as changed since planning.
 fn touch(recipe: &Recipe) {
     for path in recipe.variables.values().flatten().flatten() {
         let file = std::fs::File::options().append(true).open(path).expect("an input");
@@ -293,7 +297,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (started.elapsed(), result)
 }
 
-/// Shapes and values of the data variables.
+/// Returns the shapes and values of the data variables.
 fn values(path: &Path, recipe: &Recipe) -> Vec<(Vec<usize>, Vec<f32>)> {
     let file = netcdf::open(path).expect("the granule");
     let read = |name: &String| {
@@ -304,7 +308,7 @@ fn values(path: &Path, recipe: &Recipe) -> Vec<(Vec<usize>, Vec<f32>)> {
     recipe.variables.keys().map(read).collect()
 }
 
-/// The floor: chunks compressed, and nothing else.
+/// Measures the floor: the chunks are compressed, and nothing else is done.
 fn compress(codec: &Codec, fields: &[(Vec<usize>, Vec<f32>)]) -> usize {
     let clock = Stages::begin();
     let encode = |(shape, values): &(Vec<usize>, Vec<f32>)| {

@@ -1,10 +1,12 @@
-//! Instructions of the kernels for each value, as a guard against losing vector instructions or adding passes.
+//! The number of instructions of the kernels for each value, as a guard against the loss of vector instructions and
+//! against additional passes.
 //!
-//! Instructions are counted by valgrind, so the figures do not depend on what else the machine does; they do on the
-//! compiler and the processor's instruction set. A kernel that takes more than its limit fails the run. Without
-//! valgrind there is nothing to count, and this says so.
+//! Instructions are counted by valgrind, so the numbers do not depend on the load of the machine; they do depend on the
+//! compiler and on the instruction set of the processor. The run fails if a kernel takes more than its limit. Without
+//! valgrind nothing is counted, and a message says so.
 //!
-//! Each kernel runs in a process of its own, once with few and once with many repetitions: the difference is its own.
+//! Each kernel runs in a process of its own, once with few and once with many repetitions; the difference is due to the
+//! kernel alone.
 
 use edp_coordinator::demo;
 use edp_engine::granule::codec::Element as _;
@@ -21,11 +23,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
 
-/// Cells along a tile of the grid that is counted on.
+/// Number of cells along the side of a tile of the grid that is used.
 const SIZE: usize = 30;
 
-/// Kernels, what each value means, and the most instructions that one may take: a quarter above what was counted when
-/// the kernel was last worked on.
+/// The kernels, the meaning of one value, and the largest number of instructions for it: a quarter above the count at
+/// the time when the kernel was last changed.
 const KERNELS: [(&str, &str, f64); 4] = [
     ("native", "cell: read, mask, check", 26.0),
     ("latlon", "target cell: read, regrid, check", 27.0),
@@ -61,7 +63,8 @@ fn main() {
     assert!(over.is_empty(), "more instructions than the limit: {}", over.join(", "));
 }
 
-/// Instructions of a process that runs a kernel so often, and the values of one run.
+/// Returns the number of instructions of a process that runs a kernel `repetitions` times, and the number of values of
+/// one run.
 fn count(kernel: &str, repetitions: usize, directory: &Path) -> (u64, usize) {
     let counts = directory.join("counts");
     let mut command = Command::new("valgrind");
@@ -75,7 +78,7 @@ fn count(kernel: &str, repetitions: usize, directory: &Path) -> (u64, usize) {
     (instructions, values)
 }
 
-/// Runs a kernel; gives the values of one run.
+/// Runs a kernel and returns the number of values of one run.
 fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     let grid = Native::load(&directory.join("grid")).expect("the grid");
     let factors = Factors::open(&directory.join("factors")).expect("the factors");
@@ -92,7 +95,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let found = FieldLocation { record: 0, levels, by_records: false };
         Record::new(MdsFile::open("data", header, input).expect("a pair"), found)
     };
-    // The weights of the uppermost level serve them all.
+    // The weights of the uppermost level are used for all levels.
     let latlon = |levels: usize| {
         let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
         Route::Latlon { levels, shape, uncovered_zero: true, directions: None }

@@ -1,6 +1,7 @@
-//! A RabbitMQ node of a test's own: own name, ports, directories and cookie, nothing of the machine's broker.
+//! A RabbitMQ node of a test: it has its own name, ports, directories and cookie, and uses nothing of a broker on this
+//! machine.
 //!
-//! It is the RabbitMQ that is installed, or that in the directory that EDP_RABBITMQ_ROOT names; see
+//! The RabbitMQ is the installed one, or the one in the directory named by EDP_RABBITMQ_ROOT; see
 //! `deploy/rabbitmq-4.sh`.
 
 use edp_queue::topology::ProductionName;
@@ -13,14 +14,14 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time that a node may take to start or stop on a busy machine.
+/// Longest time that a node may take to start or stop on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs a program in another root directory, which sees the same processes, devices and temporary files.
+/// Runs a program in another root directory, in which the same processes, devices and temporary files are visible.
 const INSIDE: &str = "mount --bind /proc \"$1/proc\" && mount --bind /dev \"$1/dev\" && mkdir -p \"$1$2\" && \
                       mount --bind \"$2\" \"$1$2\" && root=$1 && shift 2 && exec chroot \"$root\" \"$@\"";
 
-/// A node, stopped and removed when this is dropped.
+/// A RabbitMQ node, which is stopped and removed when this is dropped.
 pub struct Broker {
     directory: tempfile::TempDir,
     name: String,
@@ -28,16 +29,16 @@ pub struct Broker {
     tls_port: u16,
     distribution_port: u16,
     mapper_port: u16,
-    /// What finds Erlang nodes by name.
+    /// The daemon that finds Erlang nodes by name.
     mapper: Child,
     node: Mutex<Option<Child>>,
 }
 
 impl Broker {
-    /// Starts a node; returns when it takes connections.
+    /// Starts a node, and returns when it accepts connections.
     ///
     /// # Panics
-    /// RabbitMQ is not installed, or does not start.
+    /// Panics if RabbitMQ is not installed or does not start.
     pub fn start() -> Broker {
         Broker::with("")
     }
@@ -45,10 +46,10 @@ impl Broker {
     /// Starts a node with more lines in its `rabbitmq.conf`.
     ///
     /// # Panics
-    /// RabbitMQ is not installed, or does not start.
+    /// Panics if RabbitMQ is not installed or does not start.
     pub fn with(lines: &str) -> Broker {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        // held together, so that they differ
+        // The listeners are held together, so that their ports differ.
         let listeners = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
         let [port, tls_port, distribution_port, mapper_port] =
             listeners.each_ref().map(|listener| listener.local_addr().expect("its address").port());
@@ -81,51 +82,51 @@ impl Broker {
         broker
     }
 
-    /// Where it takes connections.
+    /// Returns the address at which the node accepts connections.
     pub fn socket(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Its port for TLS, if the settings use `{tls_port}`.
+    /// Returns its port for TLS, which is used if the settings contain `{tls_port}`.
     pub fn tls_port(&self) -> u16 {
         self.tls_port
     }
 
-    /// Its address for a user.
+    /// Returns its URL for a user.
     pub fn url(&self, user: &str, password: &str) -> String {
         format!("amqp://{user}:{password}@127.0.0.1:{}/", self.port)
     }
 
-    /// Kills it without warning, and its disk cache with it.
+    /// Kills the node without warning; its unwritten data are lost.
     ///
     /// # Panics
-    /// It does not run.
+    /// Panics if the node is not running.
     pub fn kill(&self) {
         let mut node = self.node().take().expect("a node that runs");
         end(&mut node);
     }
 
-    /// Stops it in order.
+    /// Stops the node in an orderly way.
     ///
     /// # Panics
-    /// It does not stop.
+    /// Panics if the node does not stop.
     pub fn stop(&self) {
         self.control(["stop"]);
         let mut node = self.node().take().expect("a node that runs");
         node.wait().expect("its end");
     }
 
-    /// Starts it again after a kill or a stop.
+    /// Starts the node again after a kill or a stop.
     ///
     /// # Panics
-    /// It does not start.
+    /// Panics if the node does not start.
     pub fn run(&self) {
         let log = std::fs::File::create(self.path("output")).expect("its output");
         let mut command = self.program("rabbitmq-server");
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("its output")).stdout(log).process_group(0);
         let mut node = command.spawn().expect("rabbitmq-server: run `make deps`");
         let end = Instant::now() + PATIENCE;
-        // the listener is the last that starts
+        // The listener starts last.
         while TcpStream::connect(self.socket()).is_err() {
             let ended = node.try_wait().expect("its state");
             let output = || std::fs::read_to_string(self.path("output")).unwrap_or_default();
@@ -136,59 +137,59 @@ impl Broker {
         *self.node() = Some(node);
     }
 
-    /// Lets no publisher through, as if memory were short, or lets them again.
+    /// Blocks all publishers, as if memory were short, or lets them continue.
     pub fn alarm(&self, on: bool) {
         self.control(["set_vm_memory_high_watermark", if on { "0" } else { "0.6" }]);
     }
 
-    /// Closes all connections.
+    /// Closes all connections of clients.
     pub fn disconnect(&self) {
         self.control(["close_all_connections", "test"]);
     }
 
-    /// Whether there is such a queue.
+    /// Returns true if there is a queue of this name.
     pub fn has(&self, queue: &str) -> bool {
         self.control(["list_queues", "--no-table-headers", "name"]).lines().any(|line| line.trim() == queue)
     }
 
-    /// Deletes a queue.
+    /// Deletes a queue, which must exist.
     pub fn delete(&self, queue: &str) {
         self.control(["delete_queue", queue]);
     }
 
-    /// Deletes a queue if it is there.
+    /// Deletes a queue if it exists.
     pub fn forget(&self, queue: &str) {
         let _ = self.controls(["delete_queue", queue]);
     }
 
-    /// Ends the process that serves a quorum queue and keeps the queue, as RabbitMQ 3.10 does by itself when it is
-    /// killed soon after the queue was declared.
+    /// Ends the process that serves a quorum queue but keeps the queue. RabbitMQ 3.10 does so itself if it is killed
+    /// soon after the queue was declared.
     pub fn paralyse(&self, queue: &str) {
         let server = format!("{{'%2F_{queue}', node()}}");
         let stopped = self.control(["eval", &format!("ra:stop_server(quorum_queues, {server}).")]);
         assert_eq!(stopped.trim(), "ok");
     }
 
-    /// Makes a queue that is unlike those of a production.
+    /// Makes a queue with other arguments than the queues of a production have.
     pub fn foreign(&self, queue: &str) {
         let name = format!("rabbit_misc:r(<<\"/\">>, queue, <<\"{queue}\">>)");
         self.control(["eval", &format!("rabbit_amqqueue:declare({name}, true, false, [], none, <<\"test\">>).")]);
     }
 
-    /// Takes deliveries back that stay unacknowledged for longer than this, and looks often; from the next channel and
-    /// queue on.
+    /// Takes back deliveries that stay unacknowledged for longer than this, and checks often. This applies from the
+    /// next channel and queue on.
     pub fn consumer_timeout(&self, millis: u32) {
         for (name, value) in [("consumer_timeout", millis), ("channel_tick_interval", millis.min(60_000) / 2)] {
             self.control(["eval", &format!("application:set_env(rabbit, {name}, {value}).")]);
         }
-        // What the queue asks for counts for newer brokers, and a policy can only lower it.
+        // For newer brokers the argument of the queue counts, and a policy can only lower it.
         let policy = format!("{{\"consumer-timeout\": {millis}}}");
         let set = self.controls(["set_policy", "--apply-to", "queues", "impatient", "^edp\\.", &policy]);
         let older = String::from_utf8_lossy(&set.stderr).contains("not recognised");
         assert!(set.status.success() || older, "{}", crate::text(&set));
     }
 
-    /// Sends what goes to one exchange to another one as well.
+    /// Copies everything that is published to one exchange to another exchange.
     pub fn copy(&self, from: &str, to: &str) {
         let exchange = |name: &str| format!("rabbit_misc:r(<<\"/\">>, exchange, <<\"{name}\">>)");
         let binding = format!("{{binding, {}, <<>>, {}, []}}", exchange(from), exchange(to));
@@ -196,13 +197,14 @@ impl Broker {
         assert_eq!(bound.trim(), "ok");
     }
 
-    /// Makes a user who may configure, write and read what the patterns name.
+    /// Creates a user who may configure, write and read the queues and exchanges that the patterns match.
     pub fn user(&self, name: &str, password: &str, [configure, write, read]: [&str; 3]) {
         self.control(["add_user", name, password]);
         self.control(["set_permissions", name, configure, write, read]);
     }
 
-    /// The patterns for coordinator and worker of a production, as the documentation of the topology gives them.
+    /// Returns the patterns for the coordinator and the workers of a production, as given in the documentation of the
+    /// topology.
     pub fn patterns(production: &ProductionName) -> ([String; 3], [String; 3]) {
         let name = production.to_string().replace('.', "\\.");
         let all = format!("^edp\\.{name}\\.(recipes|results|dead|coordinator)$");
@@ -210,14 +212,14 @@ impl Broker {
         ([all.clone(), all.clone(), all], worker)
     }
 
-    /// What `rabbitmqctl` says.
+    /// Runs `rabbitmqctl` and returns its output.
     ///
     /// # Panics
-    /// It fails.
+    /// Panics if it fails.
     pub fn control<I: IntoIterator<Item: AsRef<OsStr>> + Clone>(&self, words: I) -> String {
         let end = Instant::now() + PATIENCE;
         let mut output = self.controls(words.clone());
-        // A node that has just been started again takes connections before it can be controlled.
+        // A node that was just started again accepts connections before it can be controlled.
         while crate::text(&output).contains("unable to perform an operation on node") && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(200));
             output = self.controls(words.clone());
@@ -232,7 +234,7 @@ impl Broker {
         command.stdin(Stdio::null()).output().expect("rabbitmqctl: run `make deps`")
     }
 
-    /// A program of RabbitMQ, for this node.
+    /// Returns a program of RabbitMQ, with the environment of this node.
     fn program(&self, name: &str) -> Command {
         let program = Path::new("/usr/lib/rabbitmq/bin").join(name);
         let mut command = match std::env::var_os("EDP_RABBITMQ_ROOT") {
@@ -259,7 +261,7 @@ impl Broker {
             .env("RABBITMQ_MNESIA_BASE", path("data"))
             .env("RABBITMQ_LOG_BASE", path("log"))
             .env("RABBITMQ_PID_FILE", path("pid"))
-            // an idle node must not take the processors from the test
+            // An idle node must not take processor time from the test.
             .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none +sbwtdcpu none +sbwtdio none");
         command
     }
@@ -272,7 +274,7 @@ impl Broker {
         self.directory.path().join(name)
     }
 
-    /// The end of what it has logged.
+    /// Returns the end of the node's log.
     pub fn log(&self) -> String {
         let mut texts = Vec::new();
         for entry in std::fs::read_dir(self.path("log")).into_iter().flatten().flatten() {
@@ -283,7 +285,7 @@ impl Broker {
         lines[lines.len().saturating_sub(200)..].join("\n")
     }
 
-    /// The directory of its files.
+    /// Returns the directory of the node's files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -299,7 +301,7 @@ impl Drop for Broker {
     }
 }
 
-/// Kills a process and all of its group.
+/// Kills a process and its whole process group.
 fn end(process: &mut Child) {
     if let Ok(Some(group)) = i32::try_from(process.id()).map(Pid::from_raw) {
         let _ = kill_process_group(group, Signal::KILL);

@@ -1,18 +1,18 @@
-//! Certificates of a test's own, by `openssl`.
+//! Certificates of a test, made with `openssl`.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// An authority, and what it has signed: for a server `localhost`, and for a client.
+/// A certificate authority and the certificates that it has signed: one for a server `localhost`, and one for a client.
 pub struct Certificates {
     directory: tempfile::TempDir,
 }
 
 impl Certificates {
-    /// Makes them, for one day.
+    /// Makes certificates that are valid for one day.
     ///
     /// # Panics
-    /// `openssl` is not installed.
+    /// Panics if `openssl` is not installed.
     pub fn make() -> Certificates {
         let made = Certificates { directory: tempfile::tempdir().expect("a temporary directory") };
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"];
@@ -28,12 +28,12 @@ impl Certificates {
         made
     }
 
-    /// Path of `authority.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
+    /// Returns the path of `authority.pem`, `server.pem`, `server.key`, `client.pem` or `client.key`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The lines of `rabbitmq.conf` for a broker that wants a certificate of its clients.
+    /// Returns the lines of `rabbitmq.conf` for a broker that requires a certificate of its clients.
     pub fn broker(&self) -> String {
         let path = |name: &str| self.path(name).display().to_string();
         format!(

@@ -1,5 +1,5 @@
-//! A collector of OpenTelemetry in the process of a test: it takes traces and metrics by OTLP over gRPC or HTTP, and keeps
-//! them.
+//! A collector of OpenTelemetry in the process of a test. It receives traces and metrics by OTLP over gRPC or HTTP, and
+//! keeps them.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -27,74 +27,74 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// Attributes as texts.
+/// Names and values of attributes as text.
 pub type AttributeTexts = BTreeMap<String, String>;
 
-/// A span that has arrived.
+/// A span that the collector has received.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// Of the program that made it.
+    /// Attributes of the program that made the span.
     pub resource: AttributeTexts,
-    /// Hexadecimal.
+    /// The id of its trace in hexadecimal digits.
     pub trace: String,
-    /// Hexadecimal.
+    /// The id of the span in hexadecimal digits.
     pub id: String,
-    /// Hexadecimal; empty for the first of a trace.
+    /// The id of its parent in hexadecimal digits; empty for the first span of a trace.
     pub parent: String,
-    /// Its name.
+    /// Name of the span.
     pub name: String,
-    /// What it does.
+    /// Kind of the span, such as producer or consumer.
     pub kind: SpanKind,
-    /// Its own attributes.
+    /// Attributes of the span itself.
     pub attributes: AttributeTexts,
-    /// Trace and id of linked spans.
+    /// The trace ids and span ids of linked spans.
     pub links: Vec<(String, String)>,
-    /// Whether its status is an error.
+    /// True if its status is an error.
     pub failed: bool,
-    /// Nanoseconds since 1970.
+    /// Start time in nanoseconds since 1970.
     pub start: u64,
-    /// Nanoseconds since 1970.
+    /// End time in nanoseconds since 1970.
     pub end: u64,
 }
 
 impl Span {
-    /// The program that made it.
+    /// Returns the name of the program that made the span.
     pub fn service(&self) -> &str {
         self.resource.get("service.name").map_or("", String::as_str)
     }
 
-    /// An attribute; empty if it has none of this name.
+    /// Returns an attribute; empty if the span has none of this name.
     pub fn get(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 }
 
-/// The last value of a measurement: of one instrument of one process with one set of attributes.
+/// The last value of a time series: one instrument of one process with one set of attributes.
 #[derive(Debug, Clone)]
 pub struct Point {
-    /// Of the program that measured.
+    /// Attributes of the program that measured the value.
     pub resource: AttributeTexts,
-    /// The instrument.
+    /// Name of the instrument.
     pub name: String,
-    /// Its unit.
+    /// Unit of the value.
     pub unit: String,
-    /// Attributes.
+    /// Attributes of the time series.
     pub attributes: AttributeTexts,
-    /// The value; the sum of a histogram.
+    /// The value; for a histogram, the sum of its values.
     pub value: f64,
-    /// How many values a histogram has seen.
+    /// Number of values of a histogram.
     pub count: u64,
 }
 
 #[derive(Default)]
 struct Collected {
     spans: Vec<Span>,
-    /// By all that makes a series.
+    /// The points by everything that identifies a time series.
     points: BTreeMap<String, Point>,
     headers: Vec<String>,
 }
 
-/// The collector; it ends when this is dropped.
+/// A running collector. It stops when this is dropped.
 pub struct Collector {
     address: SocketAddr,
     collected: Arc<Mutex<Collected>>,
@@ -102,10 +102,10 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one on a port of its own.
+    /// Starts a collector on a port of its own.
     ///
     /// # Panics
-    /// There is no free port, or no thread.
+    /// Panics if there is no free port or no thread.
     pub fn start() -> Collector {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -120,10 +120,10 @@ impl Collector {
         Collector { address, collected, _runtime: runtime }
     }
 
-    /// Starts one that takes `http/protobuf`, on a port of its own.
+    /// Starts a collector that accepts `http/protobuf`, on a port of its own.
     ///
     /// # Panics
-    /// There is no free port, or no thread.
+    /// Panics if there is no free port or no thread.
     pub fn start_http() -> Collector {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -137,34 +137,35 @@ impl Collector {
                 tokio::spawn(async move {
                     let answer = service_fn(move |request| take(collected.clone(), request));
                     let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    let _ = server.serve_connection(TokioIo::new(socket), answer).await; // clients end when they like
+                    let _ = server.serve_connection(TokioIo::new(socket), answer).await; // clients may end at any time
                 });
             }
         });
         Collector { address, collected, _runtime: runtime }
     }
 
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Returns the URL for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// All spans so far.
+    /// Returns all spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         lock(&self.collected).spans.clone()
     }
 
-    /// The last values of all series.
+    /// Returns the last values of all time series.
     pub fn points(&self) -> Vec<Point> {
         lock(&self.collected).points.values().cloned().collect()
     }
 
-    /// Values of the header `authorization` so far.
+    /// Returns the values of the header `authorization` received so far.
     pub fn authorizations(&self) -> Vec<String> {
         lock(&self.collected).headers.clone()
     }
 
-    /// Sum of an instrument's last values over all processes and sets of attributes that have these.
+    /// Returns the sum of an instrument's last values over all processes and sets of attributes that contain
+    /// `attributes`.
     pub fn sum(&self, name: &str, attributes: &[(&str, &str)]) -> f64 {
         let fits = |point: &Point| {
             point.name == name && attributes.iter().all(|(k, v)| point.attributes.get(*k).is_some_and(|own| own == v))
@@ -226,7 +227,7 @@ fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
     collected.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes one request over HTTP.
+/// Handles one request over HTTP.
 async fn take(
     collected: Arc<Mutex<Collected>>,
     request: hyper::Request<Incoming>,

@@ -1,5 +1,5 @@
-//! Results of a model run in other layouts than one file for each variable: as MITgcm writes them with several fields in
-//! one file, or with a file for each tile.
+//! Results of a model run in other layouts than one file for each variable: several fields in one file, or a file for
+//! each tile, as MITgcm can write them.
 
 use edp_engine::mds::{Header, MdsFile, compact};
 use edp_protocol::name::{ResultName, split_period};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Headers of results below a directory.
+/// Lists the headers of all results below a directory.
 fn headers(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
@@ -25,7 +25,7 @@ fn headers(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A variable at one step, as it stands in its own file.
+/// One variable at one step, as read from its own file.
 struct SingleVariable {
     stem: PathBuf,
     header: Header,
@@ -46,7 +46,7 @@ impl SingleVariable {
     }
 }
 
-/// Text of a header. `dimensions` has size, first and last of each dimension.
+/// Returns the text of a header. `dimensions` holds the size, first and last index of each dimension.
 fn text(dimensions: &[[usize; 3]], header: &Header, fields: &[&str], more: &str) -> String {
     let lines: Vec<String> = dimensions.iter().map(|[size, first, last]| format!(" {size}, {first}, {last}")).collect();
     let names: String = fields.iter().map(|field| format!(" '{field:8}'")).collect();
@@ -67,8 +67,8 @@ fn write(stem: &Path, end: &str, bytes: impl AsRef<[u8]>) {
     fs::write(format!("{}.{end}", stem.display()), bytes).expect("room for a file");
 }
 
-/// Writes all variables of one period word, step and number of levels into one file below `to`, in alphabetical order:
-/// `state_2d_set1_mon_mean` and its like, or without the period word.
+/// Writes all variables of each period word, step and number of levels into one file below `to`, in alphabetical order.
+/// The files are named `state_2d_set1_mon_mean` and so on, or without the period word.
 pub fn grouped(from: &Path, to: &Path, with_word: bool) {
     let mut groups: BTreeMap<(String, u64), Vec<SingleVariable>> = BTreeMap::new();
     for meta in headers(from) {
@@ -91,11 +91,11 @@ pub fn grouped(from: &Path, to: &Path, with_word: bool) {
     }
 }
 
-/// Columns of a tile that a piece has, and rows.
+/// The columns and rows of a tile that a piece covers.
 pub type PieceCells = [std::ops::Range<usize>; 2];
 
-/// Writes all results in pieces of `size` by `size` cells below `to`, as the model does on a compact grid: each has its
-/// place in the whole array in its header. `keep` says of a tile and the cells of a piece whether it is written.
+/// Writes all results below `to` in pieces of `size` by `size` cells, as the model does on a compact grid: the header
+/// of each piece states its place in the whole array. A piece is written if `keep` returns true for its tile and cells.
 pub fn tiled(from: &Path, to: &Path, size: usize, keep: impl Fn(usize, &PieceCells) -> bool) {
     for meta in headers(from) {
         let single = SingleVariable::read(&meta);

@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a made-up model run, and the two programs as a user starts them.
+//! The shared parts of the end-to-end tests: a made-up model run, and the two programs, started as a user would.
 
 pub mod broker;
 pub mod certificates;
@@ -23,27 +23,27 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A directory with a small model run in it, and everything that is needed to make granules of it.
+/// A directory with a small made-up model run, and everything that is needed to make granules from it.
 pub struct Fixture {
-    /// What was made up.
+    /// The paths of the made-up files.
     pub demo: Demo,
     directory: tempfile::TempDir,
 }
 
 impl Fixture {
-    /// A grid of 13 tiles of N x N cells with three months of output.
+    /// Makes a model run on a grid of 13 tiles of N x N cells, with three months of output.
     pub fn new(size: usize) -> Fixture {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let demo = demo::generate(&directory.path().join("model"), size).expect("the demo's model run");
         Fixture { demo, directory }
     }
 
-    /// A path in the fixture's directory.
+    /// Returns a path in the fixture's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The options of `plan` and `run` for this model run.
+    /// Returns the options of `plan` and `run` for this model run.
     pub fn options(&self, destination: &Path) -> Vec<String> {
         let pairs = [
             ("--jobs", self.demo.jobs.as_path()),
@@ -57,7 +57,7 @@ impl Fixture {
         pairs.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]).collect()
     }
 
-    /// Plans everything for a destination; the task list is kept in the fixture's directory.
+    /// Plans all granules for a destination. The task list is kept in the fixture's directory.
     pub fn plan(&self, destination: &Path, list: &str, more: &[&str]) -> PathBuf {
         let list = self.path(list);
         let output = coordinator()
@@ -74,15 +74,15 @@ impl Fixture {
     }
 }
 
-/// The coordinator's program, with nothing of the caller's settings.
+/// Returns a command for the coordinator, without the settings in the environment of the test.
 pub fn coordinator() -> Command {
     program("edp-coordinator")
 }
 
-/// A program of this workspace, built beside the running test.
+/// Returns a command for a program of this workspace, which was built next to the running test.
 ///
 /// # Panics
-/// It is not there: `cargo build --workspace` makes it; `make test` does so by itself.
+/// Panics if the program does not exist: `cargo build --workspace` builds it; `make test` does so by itself.
 pub fn program(name: &str) -> Command {
     let test = std::env::current_exe().expect("the path of the running test");
     let directory = test.parent().and_then(Path::parent).expect("target/<profile>");
@@ -98,7 +98,7 @@ pub fn program(name: &str) -> Command {
     command
 }
 
-/// Everything a program printed, for messages.
+/// Returns everything that a program printed, for messages.
 pub fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -106,25 +106,25 @@ pub fn text(output: &Output) -> String {
 /// Runs a program to its end and checks its exit status.
 ///
 /// # Panics
-/// The program cannot be started or ends otherwise.
+/// Panics if the program cannot be started or has another exit status.
 pub fn expect(command: &mut Command, status: i32) -> Output {
     let output = command.output().expect("the program starts");
     assert_eq!(output.status.code(), Some(status), "{command:?}\n{}", text(&output));
     output
 }
 
-/// The JSON object that a program printed.
+/// Returns the JSON object that a program printed.
 ///
 /// # Panics
-/// It printed something else.
+/// Panics if it printed something else.
 pub fn json(output: &Output) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(output)))
 }
 
-/// The header of a result with another time step, and the time that is its end when steps take an hour.
+/// Returns the header of a result with another time step, and with the time of its end if a step takes an hour.
 ///
 /// # Panics
-/// It has no step or no time.
+/// Panics if the header has no step or no time.
 pub fn header_of_step(header: &str, step: u64) -> String {
     let with = |header: &str, key: &str, value: u64| {
         let line = header.lines().find(|line| line.contains(key)).unwrap_or_else(|| panic!("no {key}: {header}"));
@@ -133,18 +133,18 @@ pub fn header_of_step(header: &str, step: u64) -> String {
     with(&with(header, "timeStepNumber", step), "timeInterval", step * 3600)
 }
 
-/// How many granules of a report are in a state.
+/// Returns the number of granules in a report that are in a state.
 pub fn count(outcome: &serde_json::Value, state: &str) -> usize {
     outcome["entries"].as_array().map_or(0, |entries| entries.iter().filter(|e| e["state"] == state).count())
 }
 
-/// How long anything may take on a busy machine before it counts as hanging.
+/// Longest time that anything may take on a busy machine before it counts as hanging.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
-/// Waits until something is so.
+/// Waits until a condition holds. `what` describes it in messages.
 ///
 /// # Panics
-/// It is not so for two minutes.
+/// Panics if it does not hold within two minutes.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = std::time::Instant::now() + PATIENCE;
     while !is_so() {
@@ -153,19 +153,19 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The first task message of a recipe that a plan has completed.
+/// Returns the first task message of a recipe that was completed by a plan.
 ///
 /// # Panics
-/// It cannot be written.
+/// Panics if it cannot be encoded.
 pub fn task(recipe: &Recipe) -> Message {
     let id = &recipe.plan().expect("a plan").id;
     Message::new(task_naming(recipe, id).encode().expect("a task message"), wire::CONTENT_TYPE, id)
 }
 
-/// The first task message of a recipe, with any text in the place of the recipe's id.
+/// Returns the first task message of a recipe, with any text in place of the recipe's id.
 ///
 /// # Panics
-/// The recipe cannot be written.
+/// Panics if the recipe cannot be encoded.
 pub fn task_naming(recipe: &Recipe, id: &str) -> TaskMessage {
     TaskMessage {
         production: "default".into(),
@@ -181,7 +181,7 @@ pub fn task_naming(recipe: &Recipe, id: &str) -> TaskMessage {
 /// Changes an input and keeps its time of modification, by which a change after planning is noticed.
 ///
 /// # Panics
-/// There is no such file.
+/// Panics if there is no such file.
 pub fn keeping_age<T>(path: &Path, change: impl FnOnce(&Path) -> T) -> T {
     let modified = std::fs::metadata(path).and_then(|found| found.modified()).expect("a file");
     let changed = change(path);
@@ -191,8 +191,8 @@ pub fn keeping_age<T>(path: &Path, change: impl FnOnce(&Path) -> T) -> T {
     changed
 }
 
-/// Every file below a directory with its digest, by path relative to it; but for what vanishes meanwhile, as parts do,
-/// and for the copies of ledgers at a destination.
+/// Returns the digests of all files below a directory by their relative paths, except for files that vanish in the
+/// meantime, as partial files do, and for the copies of ledgers at a destination.
 pub fn files(root: &Path) -> BTreeMap<String, Digest> {
     let mut found = BTreeMap::new();
     let mut directories = vec![root.to_owned()];

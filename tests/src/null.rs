@@ -1,5 +1,5 @@
-//! A production without granules: tiny recipes, workers that report at once, and a coordinator that does nothing but
-//! drive. What it takes is what messages and ledger take.
+//! A production without granules: tiny recipes, workers that report at once, and a coordinator that does nothing else.
+//! Its time is the time taken by messages and ledger.
 
 use edp_protocol::Digest;
 use edp_protocol::Mode;
@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What all workers say that they are.
+/// The build that all workers report.
 const BUILD: &str = "null";
 
-/// A recipe as large as a small real one, which nobody can make.
+/// Returns a recipe as large as a small real one, which nobody can make.
 pub fn recipe(number: usize) -> Recipe {
     let digest = Digest::of(b"nothing");
     let mut recipe = Recipe {
@@ -63,12 +63,12 @@ pub fn recipe(number: usize) -> Recipe {
     recipe
 }
 
-/// How often each recipe was made, by id.
+/// The number of times that each recipe was made, by id.
 #[derive(Default)]
 pub struct TimesMade(Mutex<HashMap<String, u32>>);
 
 impl TimesMade {
-    /// Recipes that were made, and how often any of them.
+    /// Returns the number of recipes that were made, and the total number of times that they were made.
     pub fn counts(&self) -> (usize, u64) {
         let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (made.len(), made.values().copied().map(u64::from).sum())
@@ -79,11 +79,11 @@ impl TimesMade {
     }
 }
 
-/// A worker with connections of its own: says of each order that it has begun and that it is done, in the order of a
-/// real one, until it is told to stop.
+/// Runs a worker with connections of its own. For each task message it reports the start and then the end, in the same
+/// order as a real worker, until it is told to stop.
 ///
 /// # Errors
-/// The queue cannot be used.
+/// Returns an error if the queue cannot be used.
 pub async fn work(
     link: Link,
     name: String,

@@ -1,4 +1,4 @@
-//! The parsers of untrusted input that the programs have beside those of [`edp_parsers`].
+//! The parsers of untrusted input that the programs have in addition to those of [`edp_parsers`].
 
 use edp_coordinator::plan::jobfile;
 pub use edp_parsers::Parser;
@@ -6,7 +6,7 @@ use edp_parsers::{FILE, names_it};
 use edp_program::settings::Settings;
 use std::path::Path;
 
-/// All of them, also those of [`edp_parsers`], by name.
+/// Returns all parsers by name, including those of [`edp_parsers`].
 pub fn all() -> Vec<Parser> {
     let mut all = edp_parsers::ALL.to_vec();
     all.extend([("jobs", jobs as fn(&[u8])), ("settings", settings)]);
@@ -14,10 +14,10 @@ pub fn all() -> Vec<Parser> {
     all
 }
 
-/// A job file.
+/// Parses a job file.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn jobs(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let strict = jobfile::parse(FILE, text, false);
@@ -31,16 +31,16 @@ pub fn jobs(input: &[u8]) {
     }
 }
 
-/// A settings file.
+/// Parses a settings file.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn settings(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Err(error) = Settings::parse(Some((Path::new(FILE), text)), []) {
         names_it(&error);
     }
-    // Variables have no line ends of their own to keep apart from.
+    // Variables are separated by NUL, since their values may contain newlines.
     let variables = ["EDP_LOG", "EDP_PLAN__GRID", "EDP_RUN__SLOTS"].into_iter().zip(text.split('\0'));
     drop(Settings::parse(None, variables.map(|(name, value)| (name.to_owned(), value.to_owned()))));
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves on demand.
+//! A TCP proxy that misbehaves on request.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to what goes through.
+/// What the proxy does with the data that pass through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyMode {
-    /// It is passed on.
+    /// The data are passed on.
     Pass,
-    /// It is passed on later.
+    /// The data are passed on later.
     Delay(Duration),
-    /// It is swallowed in both directions, and connections stay open.
+    /// The data are dropped in both directions, and connections stay open.
     Swallow,
-    /// It is lost, as in a network that is gone: not even the end of a connection reaches the other side.
+    /// Everything is lost, as in a network that is down: not even the end of a connection reaches the other side.
     Lose,
     /// New connections are closed at once.
     Refuse,
 }
 
-/// Listens on a port of its own and connects to another.
+/// A proxy, which listens on a port of its own and connects to another.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
@@ -29,18 +29,18 @@ pub struct Proxy {
 
 struct Shared {
     mode: ProxyMode,
-    /// Both ends of all connections.
+    /// Both ends of all open connections.
     open: Vec<TcpStream>,
-    /// Connections so far.
+    /// Number of connections so far.
     count: usize,
     over: bool,
 }
 
 impl Proxy {
-    /// A proxy before `target`.
+    /// Starts a proxy in front of `target`.
     ///
     /// # Panics
-    /// There is no free port.
+    /// Panics if there is no free port.
     pub fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -73,24 +73,24 @@ impl Proxy {
         proxy
     }
 
-    /// Where it listens.
+    /// Returns the address at which the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what happens from now on, on all connections.
+    /// Changes the mode from now on, on all connections.
     pub fn set(&self, mode: ProxyMode) {
         lock(&self.shared).mode = mode;
     }
 
-    /// Cuts all connections.
+    /// Cuts all present connections.
     pub fn cut(&self) {
         for stream in lock(&self.shared).open.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Connections that were made so far.
+    /// Returns the number of connections made so far.
     pub fn connections(&self) -> usize {
         lock(&self.shared).count
     }

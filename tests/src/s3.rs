@@ -1,8 +1,8 @@
-//! A server that speaks S3, in the process of a test, over a real socket; it misbehaves on demand.
+//! A server that speaks S3, in the process of a test, over a real socket. It misbehaves on request.
 //!
-//! HTTP is hyper's, protocol and signatures are those of s3s, the objects are our own ([`test_buckets`](self)): s3s-fs decides
-//! conditions apart from the write that they guard, and lists neither entity tags nor uploads. Everything can be
-//! changed while clients run, whether they are in this process or in others.
+//! HTTP comes from hyper, protocol and signatures from s3s, and the objects are our own ([`test_buckets`](self)):
+//! s3s-fs checks conditions separately from the write that they guard, and lists neither entity tags nor uploads.
+//! Everything can be changed while clients run, whether they are in this process or in others.
 
 mod faults;
 mod layer;
@@ -30,31 +30,31 @@ use test_buckets::{Objects, TestBuckets};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-/// The region that clients have to name.
+/// The region that clients must name.
 const REGION: &str = "us-east-1";
 
-/// What a test may change.
+/// The state of the server that a test may change.
 #[derive(Debug, Default)]
 struct Switches {
     faults: Vec<S3Fault>,
-    /// How many requests a fault was the effect of.
+    /// Number of requests that were affected by a fault.
     injected: usize,
-    /// `bucket/prefix` that nobody may touch.
+    /// The `bucket/prefix` names to which access is denied.
     denied: Vec<String>,
-    /// Buckets that may be read without credentials.
+    /// The buckets that may be read without credentials.
     public: Vec<String>,
-    /// Access keys in the order of issue; all but the last have expired.
+    /// The access keys in the order of issue. All except the last have expired.
     keys: Vec<String>,
     counts: BTreeMap<S3Call, usize>,
     in_flight: BTreeMap<S3Call, usize>,
     most_in_flight: BTreeMap<S3Call, usize>,
-    /// Values of `x-amz-request-payer` that came.
+    /// Number of requests with the header `x-amz-request-payer`.
     payers: usize,
-    /// Ways in which this store differs from others.
+    /// The ways in which this store differs from others.
     manners: Vec<Manner>,
 }
 
-/// The server; it stops when this is dropped.
+/// A running server. It stops when this is dropped.
 pub struct S3Server {
     address: SocketAddr,
     directory: tempfile::TempDir,
@@ -64,15 +64,15 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// The checksum that the server keeps of an object: SHA-256 in base64.
+    /// Returns the checksum that the server keeps of an object: SHA-256 in base64.
     pub fn checksum(bytes: &[u8]) -> String {
         test_buckets::sha256(bytes)
     }
 
-    /// A server with these buckets.
+    /// Starts a server with these buckets.
     ///
     /// # Panics
-    /// There is no free port.
+    /// Panics if there is no free port.
     pub fn start(buckets: &[&str]) -> S3Server {
         let objects = Objects {
             buckets: buckets.iter().map(|name| ((*name).to_owned(), BTreeMap::new())).collect(),
@@ -103,17 +103,17 @@ impl S3Server {
         server
     }
 
-    /// Where it listens: `http://address:port`.
+    /// Returns the URL of the server: `http://address:port`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The socket it listens on.
+    /// Returns the socket on which it listens.
     pub fn socket(&self) -> SocketAddr {
         self.address
     }
 
-    /// Settings of a client in this process.
+    /// Returns the settings of a client in this process.
     pub fn settings(&self) -> StoreSettings {
         let s3 = S3Settings {
             endpoint: Some(self.endpoint()),
@@ -124,7 +124,7 @@ impl S3Server {
         StoreSettings { scratch: Some(self.directory.path().into()), s3 }
     }
 
-    /// Environment variables of a client in another process.
+    /// Returns the environment variables of a client in another process.
     pub fn environment(&self) -> Vec<(String, String)> {
         let pairs = [
             ("AWS_ACCESS_KEY_ID", self.key()),
@@ -139,15 +139,15 @@ impl S3Server {
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// A file with the credentials that are good now, in the form of AWS programs.
+    /// Returns the path of a file with the present credentials, in the format of AWS programs.
     pub fn credentials(&self) -> PathBuf {
         self.directory.path().join("credentials")
     }
 
-    /// Lets the credentials so far expire, and writes new ones into the file.
+    /// Lets the present credentials expire, and writes new ones into the file.
     ///
     /// # Panics
-    /// The file cannot be written.
+    /// Panics if the file cannot be written.
     pub fn rotate(&self) {
         let key = {
             let mut switches = self.switches();
@@ -159,24 +159,24 @@ impl S3Server {
         std::fs::write(self.credentials(), text).expect("the file of credentials");
     }
 
-    /// The secret of the credentials that are good now: it must appear nowhere.
+    /// Returns the secret of the present credentials, which must not appear in any output.
     pub fn secret(&self) -> String {
         secret(&self.key())
     }
 
-    /// Puts an object there, past all faults.
+    /// Stores an object, unaffected by faults.
     ///
     /// # Panics
-    /// There is no such bucket.
+    /// Panics if there is no such bucket.
     pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) {
         let object = test_buckets::object(Bytes::from(bytes.into()));
         self.buckets.objects().buckets.get_mut(bucket).expect("a bucket").insert(key.into(), object);
     }
 
-    /// Puts all files below a directory there, under a prefix without slash at its end.
+    /// Stores all files below a directory under a prefix, which has no slash at its end.
     ///
     /// # Panics
-    /// They cannot be read, or there is no such bucket.
+    /// Panics if a file cannot be read, or if there is no such bucket.
     pub fn put_files(&self, bucket: &str, prefix: &str, root: &Path) {
         for name in crate::files(root).keys() {
             let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}/{name}") };
@@ -184,27 +184,27 @@ impl S3Server {
         }
     }
 
-    /// An object.
+    /// Returns an object; `None` if it does not exist.
     pub fn get(&self, bucket: &str, key: &str) -> Option<TestObject> {
         self.buckets.objects().buckets.get(bucket)?.get(key).cloned()
     }
 
-    /// Changes an object, past all faults; what its store says of it otherwise stays as it was.
+    /// Changes an object, unaffected by faults. Its other attributes in the store remain as they were.
     ///
     /// # Panics
-    /// There is no such object.
+    /// Panics if there is no such object.
     pub fn change(&self, bucket: &str, key: &str, change: impl FnOnce(&mut TestObject)) {
         let mut objects = self.buckets.objects();
         change(objects.buckets.get_mut(bucket).and_then(|bucket| bucket.get_mut(key)).expect("an object"));
     }
 
-    /// Removes an object, past all faults.
+    /// Removes an object, unaffected by faults.
     pub fn remove(&self, bucket: &str, key: &str) -> Option<TestObject> {
         self.buckets.objects().buckets.get_mut(bucket)?.remove(key)
     }
 
-    /// All objects below a prefix (without slash at its end) with their digests, by key below it, but for a coordinator's
-    /// own: like [`crate::files`].
+    /// Returns the digests of all objects below a prefix (without slash at its end) by their keys below it, like
+    /// [`crate::files`]; the objects of a coordinator itself are left out.
     pub fn files(&self, bucket: &str, prefix: &str) -> BTreeMap<String, Digest> {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let objects = self.buckets.objects();
@@ -214,17 +214,17 @@ impl S3Server {
         others.map(|(key, object)| (key.to_owned(), Digest::of(&object.bytes))).collect()
     }
 
-    /// Keys of the uploads in parts that were begun and not ended.
+    /// Returns the keys of the multipart uploads that were begun and have not ended.
     pub fn uploads(&self) -> Vec<String> {
         self.buckets.objects().pending()
     }
 
-    /// Adds a fault.
+    /// Adds a fault that affects later requests.
     pub fn inject(&self, fault: S3Fault) {
         self.switches().faults.push(fault);
     }
 
-    /// Makes it a store that differs from others in one more way.
+    /// Makes the store differ from others in one more way.
     pub fn adopt(&self, manner: Manner) {
         self.switches().manners.push(manner);
     }
@@ -238,7 +238,7 @@ impl S3Server {
         self.buckets.objects().ignore_conditions = false;
     }
 
-    /// Forbids what is at or below `bucket/prefix`.
+    /// Denies access to everything at or below `bucket/prefix`.
     pub fn deny(&self, prefix: &str) {
         self.switches().denied.push(prefix.into());
     }
@@ -248,32 +248,32 @@ impl S3Server {
         self.switches().public.push(bucket.into());
     }
 
-    /// Whether conditions of writes are ignored, as some stores do.
+    /// Sets whether the conditions of writes are ignored, as some stores do.
     pub fn ignore_conditions(&self, ignore: bool) {
         self.buckets.objects().ignore_conditions = ignore;
     }
 
-    /// Most entries of a page of a listing (1000).
+    /// Sets the largest number of entries in a page of a listing (1000 by default).
     pub fn page(&self, entries: usize) {
         self.buckets.objects().page = entries;
     }
 
-    /// How many requests of a kind came so far.
+    /// Returns the number of requests of a kind so far.
     pub fn count(&self, call: S3Call) -> usize {
         self.switches().counts.get(&call).copied().unwrap_or(0)
     }
 
-    /// How many requests of a kind were under way at once, at most.
+    /// Returns the largest number of requests of a kind that were in progress at the same time.
     pub fn most_in_flight(&self, call: S3Call) -> usize {
         self.switches().most_in_flight.get(&call).copied().unwrap_or(0)
     }
 
-    /// How many requests were hit by faults so far.
+    /// Returns the number of requests affected by faults so far.
     pub fn injected(&self) -> usize {
         self.switches().injected
     }
 
-    /// How many requests said that they pay.
+    /// Returns the number of requests that agreed to pay.
     pub fn payers(&self) -> usize {
         self.switches().payers
     }
@@ -303,7 +303,7 @@ fn secret(key: &str) -> String {
     format!("sEcReT-{key}")
 }
 
-/// Who may do what.
+/// The check of access keys and permissions.
 struct AccessKeys(Arc<Mutex<Switches>>);
 
 #[async_trait::async_trait]

@@ -1,9 +1,9 @@
-//! Programs that tests start.
+//! The programs that tests start.
 
 use std::ops::{Deref, DerefMut};
 use std::process::Child;
 
-/// A process that is killed if it is still there when this is dropped.
+/// A process that is killed if it is still running when this is dropped.
 pub struct Started(pub Child);
 
 impl Deref for Started {

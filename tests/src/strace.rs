@@ -1,22 +1,22 @@
-//! Faults at system calls, by strace: without any hook in the programs.
+//! Faults at system calls, injected by strace without any hook in the programs.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What is said where a test is left out because processes cannot be traced.
+/// The message for a test that is skipped because processes cannot be traced.
 pub const NONE: &str = "processes cannot be traced here: install strace, allow ptrace";
 
-/// Whether processes can be traced here.
+/// Returns true if processes can be traced here.
 pub fn is_there() -> bool {
     let mut traced = Command::new("strace");
     let words = ["-D", "-o", "/dev/null", "-e", "trace=getpid", "true"];
     traced.args(words).output().is_ok_and(|output| output.status.success())
 }
 
-/// The words to start a program beneath so that something happens (`what`, in strace's words) to some of its system
-/// calls: to all of these, or only to those on one file. What was traced goes to `log`.
+/// Returns the words before a command line that make something happen (`what`, in strace's notation) at some system
+/// calls: at all of them, or only at those on one file. The trace is written to `log`.
 pub fn words(calls: &str, what: &str, file: Option<&Path>, log: &Path) -> Vec<String> {
-    // The tracer as a grandchild: the process itself stays ours.
+    // The tracer runs as a grandchild, so that the process itself remains our child.
     let mut words: Vec<_> = ["strace", "-D", "-f", "-o"].map(str::to_owned).to_vec();
     words.push(log.display().to_string());
     if let Some(file) = file {
@@ -26,7 +26,7 @@ pub fn words(calls: &str, what: &str, file: Option<&Path>, log: &Path) -> Vec<St
     words
 }
 
-/// A command started beneath such words.
+/// Returns the command, started under strace with these words.
 pub fn beneath(words: &[String], command: &Command) -> Command {
     let mut traced = Command::new(&words[0]);
     traced.args(&words[1..]).arg(command.get_program()).args(command.get_args());

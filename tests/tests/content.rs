@@ -1,4 +1,4 @@
-//! What is said of the content of granules is what was read: by recorded digests, else by inflating every chunk.
+//! Findings about the content of granules are based on what was read: on recorded digests, or on inflating every chunk.
 #![allow(clippy::unwrap_used)]
 
 use edp_protocol::recipe::Recipe;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 const SIZE: usize = 6;
 
-/// A planned collection that was made.
+/// A planned collection of granules that were made.
 struct Site {
     fixture: Fixture,
     list: PathBuf,
@@ -52,8 +52,8 @@ impl Site {
         Path::new(&self.recipes[at].granule)
     }
 
-    /// Overwrites the first stored chunk of the first variable of a granule, and leaves all else as it was: size, names,
-    /// ids.
+    /// Overwrites the first stored chunk of the first variable of a granule, and leaves everything else as it was:
+    /// size, names, ids.
     fn spoil(&self, at: usize) {
         let places = edp_engine::granule::inspect::places(self.granule(at)).unwrap();
         let variable = self.recipes[at].variables.keys().next().unwrap();
@@ -63,7 +63,7 @@ impl Site {
         fs::write(self.granule(at), bytes).unwrap();
     }
 
-    /// Edits a granule as a tool would: it stays whole, and is another file.
+    /// Edits a granule as a tool would: it remains complete, but is another file.
     fn touch(&self, at: usize) {
         netcdf::append(self.granule(at)).unwrap().add_attribute("edited", "by hand").unwrap();
     }
@@ -93,7 +93,7 @@ fn a_granule_with_zeroed_data_is_called_good_by_nobody() {
         assert!(report.to_string().contains("is damaged"), "{report}");
         assert_eq!(report["verified"]["good"], site.recipes.len() - 1);
         expect(program("edp-worker").arg("make").arg(&site.list), 3);
-        // Cheaper, and said so: names and ids only.
+        // A cheaper check, which is reported as such, compares only names and ids.
         let report = site.run(&["--verify", "present"], 0);
         assert_eq!(count(&report, "present"), site.recipes.len());
         site.verify(&["--depth", "present"], 0);
@@ -125,7 +125,7 @@ fn a_ledger_knows_what_was_made_before() {
     let good = files(&site.out);
     fs::remove_file(site.manifest()).unwrap();
     site.touch(0);
-    // Nothing is recorded beside the list any more, and the granule is whole.
+    // Nothing is recorded beside the list any more, and the granule is complete.
     site.verify(&[], 0);
     assert_eq!(finding(&site.verify(&["--ledger", ledger], 3)).1, "damaged");
     let report = site.run(&["--ledger", ledger], 3);
@@ -145,7 +145,7 @@ fn a_manifest_says_what_was_made_and_survives_what_follows() {
     assert!(!site.manifest().exists());
     site.touch(0);
     assert_eq!(finding(&site.verify(&[], 3)).1, "damaged");
-    // Made anew on another date: what was recorded of the old granules says nothing of the new ones.
+    // The granules are made anew on another date; the records of the old ones do not apply to them.
     fs::remove_dir_all(&site.out).unwrap();
     let later = site.fixture.plan(&site.out, "tasks.json", &["--production-date", "2031-01-01T00:00:00Z"]);
     assert_eq!(later, site.list);

@@ -1,4 +1,4 @@
-//! Every file of the fuzzing corpus goes through its parser: what brought one down once never does so again.
+//! Every file of the fuzzing corpus goes through its parser, so that an input that once crashed it is tested forever.
 
 use edp_tests::parsers;
 use std::fs;
@@ -22,11 +22,11 @@ fn no_file_of_the_corpus_brings_its_parser_down() {
         let files = names(&directory);
         assert!(!files.is_empty(), "{} is empty", directory.display());
         for file in files {
-            // Shown only if the parser panics.
+            // This is shown only if the parser panics.
             println!("{name}/{file}");
             let bytes = fs::read(directory.join(file)).unwrap();
             parser(&bytes);
-            // Cut off at any place, and with any part of it missing.
+            // Also test the file cut off at many places, and with any part of it missing.
             for cut in (0..bytes.len()).step_by(1 + bytes.len() / 64) {
                 parser(&bytes[..cut]);
                 parser(&bytes[cut..]);

@@ -1,4 +1,4 @@
-//! [`edp_tests::parsers::jobs`]
+//! The fuzz target that runs [`edp_tests::parsers::jobs`].
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| edp_tests::parsers::jobs(input));

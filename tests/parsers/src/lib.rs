@@ -1,7 +1,8 @@
-//! Every parser of untrusted input of the engine and of the protocol behind one signature, for the replay of the corpus
-//! and for the fuzz targets. A crate of its own, so that these are built without what reaches the network.
+//! All parsers of untrusted input of the engine and of the protocol, with one signature, for replaying the corpus and
+//! for the fuzz targets. This is a separate crate so that these are built without the libraries that use the network.
 //!
-//! A parser may refuse whatever it likes. It must not panic, and what it accepts must keep the promises checked here.
+//! A parser may refuse any input. It must not panic, and for the input that it accepts, the properties checked here
+//! must hold.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)] // a parser that breaks a promise ends its test
 
@@ -23,10 +24,10 @@ use std::fs::File;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
 
-/// Name of a fuzz target, which is also that of its part of the corpus, and what it runs.
+/// The name of a fuzz target, which is also the name of its part of the corpus, and the function that it runs.
 pub type Parser = (&'static str, fn(&[u8]));
 
-/// All that are here.
+/// All parsers of this crate.
 pub const ALL: [Parser; 14] = [
     ("arrays", arrays),
     ("configuration", configuration),
@@ -44,22 +45,22 @@ pub const ALL: [Parser; 14] = [
     ("tasks", tasks),
 ];
 
-/// The name that appears in errors; each of them must say it.
+/// The file name given to the parsers. Each error must contain it.
 pub const FILE: &str = "input";
 
-/// Holds an error against the promise that it names its file.
+/// Checks that an error names its file.
 ///
 /// # Panics
-/// It does not.
+/// Panics if it does not.
 pub fn names_it(error: &impl std::fmt::Display) {
     let text = error.to_string();
     assert!(text.contains(FILE), "does not name its file: {text}");
 }
 
-/// A NetCDF file, read by the helper process as the programs read it: it is good, or it is damaged and this is said.
+/// Reads a NetCDF file with the helper process, as the programs do. The file is good, or it is reported as damaged.
 ///
 /// # Panics
-/// A promise is broken, or there is no room for the file.
+/// Panics if a property does not hold, or if the file cannot be written.
 pub fn netcdf(input: &[u8]) {
     let path = Path::new(FILE);
     let read = ReaderSession::with(written(input), path).and_then(|mut session| session.variables());
@@ -69,11 +70,11 @@ pub fn netcdf(input: &[u8]) {
     }
 }
 
-/// A NetCDF file, read in this process by what the helper process does. What brings the libraries down is found here;
-/// the programs are protected from it by the helper.
+/// Reads a NetCDF file in this process with the code of the helper process. Inputs that crash the libraries are found
+/// here; the programs are protected from them by the helper.
 ///
 /// # Panics
-/// There is no room for the file.
+/// Panics if the file cannot be written.
 pub fn netcdf_here(input: &[u8]) {
     let _ = reader::examine(&written(input));
 }
@@ -84,14 +85,14 @@ fn written(input: &[u8]) -> File {
     file
 }
 
-/// Rows and columns of the matrices: those of the seeds.
+/// Number of rows and columns of the matrices, which are those of the seeds.
 const MATRIX: [usize; 2] = [2, 3];
 
-/// The four arrays of a matrix of weights, one behind the other with `----` between them, in a sound archive. Changed
-/// bytes of a real archive would nearly all end at its check sums.
+/// Parses the four arrays of a matrix of weights, separated by `----`, which are put into a valid archive. If bytes of
+/// a real archive were changed, nearly all inputs would fail at its checksums.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn arrays(input: &[u8]) {
     let mut rest = Some(input);
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -106,10 +107,10 @@ pub fn arrays(input: &[u8]) {
     npz(archive.finish().expect("a zip file in memory").get_ref());
 }
 
-/// A configuration.
+/// Parses a configuration.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn configuration(input: &[u8]) {
     match Configuration::parse(FILE, input) {
         Ok((_, warnings)) => warnings.iter().for_each(names_it),
@@ -117,10 +118,10 @@ pub fn configuration(input: &[u8]) {
     }
 }
 
-/// The model's list of diagnostics.
+/// Parses the model's list of diagnostics.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn diagnostics(input: &[u8]) {
     match Diagnostics::parse(FILE, input) {
         Ok(list) => drop(list.placement("THETA")),
@@ -128,10 +129,10 @@ pub fn diagnostics(input: &[u8]) {
     }
 }
 
-/// A message's body: what is understood is written the same way, or larger, and understood again.
+/// Decodes the body of a message. What is understood is encoded to the same or a larger size, and decoded again.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn frame(input: &[u8]) {
     if let Ok(task) = TaskMessage::decode(CONTENT_TYPE, input) {
         assert!(task.recipe.len() <= MAX_RECIPE && task.attempt > 0);
@@ -149,10 +150,10 @@ pub fn frame(input: &[u8]) {
     }
 }
 
-/// Groupings.
+/// Parses a groupings file.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn groupings(input: &[u8]) {
     match groupings::parse(FILE, input) {
         Ok((_, warnings)) => warnings.iter().for_each(names_it),
@@ -160,10 +161,10 @@ pub fn groupings(input: &[u8]) {
     }
 }
 
-/// A `.meta` header; some data of the size that it asks for, if that is small, can then be read.
+/// Parses a `.meta` header. Data of the size that it asks for, if that is small, can then be read.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn header(input: &[u8]) {
     let header = match Header::parse_any(FILE, input) {
         Ok(header) => header,
@@ -199,7 +200,8 @@ pub fn header(input: &[u8]) {
     }
 }
 
-/// A piece of an array: some data of the size that its header asks for can be read as part of the whole, if both are small.
+/// Checks a header of a tiled file: data of the size that it asks for can be read as part of the whole array, if both
+/// are small.
 fn piece(header: Header) {
     const SMALL: u64 = 1 << 20;
     if header.byte_length() > SMALL || header.plane() as u64 > SMALL {
@@ -216,10 +218,10 @@ fn piece(header: Header) {
     }
 }
 
-/// A location.
+/// Parses a location.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn location(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(location) = text.parse::<Location>() {
@@ -227,10 +229,10 @@ pub fn location(input: &[u8]) {
     }
 }
 
-/// Entries of variables, coordinates and global attributes.
+/// Parses entries of variables, coordinates and global attributes.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn metadata(input: &[u8]) {
     let mut all = edp_engine::metadata::source::Metadata::default();
     match Entries::parse(FILE, input) {
@@ -248,10 +250,10 @@ pub fn metadata(input: &[u8]) {
     }
 }
 
-/// Name of a granule.
+/// Parses the name of a granule.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(name) = GranuleName::parse(text) {
@@ -260,10 +262,10 @@ pub fn name(input: &[u8]) {
     }
 }
 
-/// A matrix of weights as it is stored.
+/// Parses a matrix of weights in its file format.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn npz(input: &[u8]) {
     let [rows, columns] = MATRIX;
     if let Err(error) = check_matrix(Path::new(FILE), input, 0, rows, columns) {
@@ -271,12 +273,12 @@ pub fn npz(input: &[u8]) {
     }
 }
 
-/// A pickle, plain or in an XZ file.
+/// Parses a pickle, either plain or in an XZ file.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn pickle(input: &[u8]) {
-    /// Far above the seeds, so that only damage runs into it.
+    /// A limit far above the seeds, so that only damaged files reach it.
     const LIMIT: usize = 1 << 20;
     match unpack_pickle(Path::new(FILE), input, LIMIT) {
         Ok(unpacked) => {
@@ -288,7 +290,7 @@ pub fn pickle(input: &[u8]) {
     look(input);
 }
 
-/// Reads a pickle and looks at all of it that factors are made of.
+/// Reads all parts of a pickle of which mapping factors are made.
 fn look(bytes: &[u8]) {
     let Ok(document) = PickleDocument::parse(bytes) else { return };
     let mut seen = vec![document.root()];
@@ -304,10 +306,10 @@ fn look(bytes: &[u8]) {
     }
 }
 
-/// A PO.DAAC table.
+/// Parses a PO.DAAC table.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn podaac(input: &[u8]) {
     let name = "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_DEMO_latlon_6p00deg.nc";
     let name = GranuleName::parse(name).expect("a granule's name");
@@ -322,10 +324,10 @@ pub fn podaac(input: &[u8]) {
     }
 }
 
-/// A task list, EDP's or ours.
+/// Parses a task list, either EDP's or ours.
 ///
 /// # Panics
-/// A promise is broken.
+/// Panics if a property does not hold.
 pub fn tasks(input: &[u8]) {
     let recipes = match recipe::parse_list(FILE, input) {
         Ok(recipes) => recipes,
@@ -337,7 +339,7 @@ pub fn tasks(input: &[u8]) {
     };
     match recipe::read_list(FILE, input, input.len() as u64) {
         Ok(read) => assert_eq!(read, recipes),
-        // Shorter recipes than lists may have so many of.
+        // A list of very short recipes may have more of them than are allowed.
         Err(error) => assert!(matches!(error, recipe::RecipeError::TooLarge { .. }), "{error}"),
     }
     for recipe in &recipes {

@@ -1,5 +1,5 @@
-//! Drives a production of recipes that nobody can make, and says what memory it takes: `null_coordinator URL
-//! PRODUCTION LEDGER RECIPES`. Its granules are nowhere, so that there is nothing to verify.
+//! Runs a production of recipes that nobody can make, and prints its memory use: `null_coordinator URL PRODUCTION
+//! LEDGER RECIPES`. Its granules exist nowhere, so there is nothing to verify.
 
 use edp_production::director::{self, Budget, DriveOptions, ProductionEnd};
 use edp_production::ledger::{Ledger, RecipeState};
@@ -11,7 +11,7 @@ use edp_store::Stores;
 use edp_tests::null;
 use std::time::Instant;
 
-/// Recipes that are listed together.
+/// Number of recipes that are listed together.
 const PAGE: usize = 1000;
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
         local: false,
         budget: Budget::default(),
         content: false,
-        // There are no granules.
+        // There are no granules to look for.
         look: false,
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");
@@ -65,7 +65,7 @@ fn main() {
     assert_eq!((left, settled), (ProductionEnd::Settled, recipes));
 }
 
-/// Resident memory now, and at most so far, in KiB.
+/// Returns the present and the largest resident memory in KiB.
 fn memory() -> [u64; 2] {
     let status = std::fs::read_to_string("/proc/self/status").expect("this process's memory");
     ["VmRSS:", "VmHWM:"].map(|key| {

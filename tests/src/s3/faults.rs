@@ -1,8 +1,8 @@
-//! Faults that a test injects: which requests they hit, and what happens to these.
+//! Faults that a test injects: the requests that they affect, and their effects.
 
 use std::time::Duration;
 
-/// What a request asks for.
+/// The kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]
 pub enum S3Call {
@@ -19,56 +19,56 @@ pub enum S3Call {
     Other,
 }
 
-/// What happens to a request instead of its answer.
+/// The effect of a fault on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultEffect {
-    /// It is answered with this status and error code, and has no effect.
+    /// The request is answered with this status and error code, and is not carried out.
     Answer(u16, &'static str),
-    /// It is taken, has no effect and is never answered.
+    /// The request is received, not carried out, and never answered.
     Swallow,
-    /// It has its effect; its connection is closed without an answer.
+    /// The request is carried out, and its connection is closed without an answer.
     LoseReply,
-    /// Its connection is closed after this many bytes of its body, and it has no effect.
+    /// The connection is closed after this many bytes of the request's body, and the request is not carried out.
     CutUpload(usize),
-    /// The body of its answer is cut after this many bytes.
+    /// The body of the answer is cut after this many bytes.
     CutDownload(usize),
-    /// The body of its answer stops after this many bytes, and the connection stays open.
+    /// The body of the answer stops after this many bytes, and the connection stays open.
     StallDownload(usize),
-    /// It is handled this much later.
+    /// The request is handled after this delay.
     Delay(Duration),
-    /// Each piece of the answer's body (64 KiB) comes this much later.
+    /// Each piece of the answer's body (64 KiB) is sent after this delay.
     Slow(Duration),
 }
 
-/// An effect on the requests that it fits.
+/// A fault: an effect, and the requests to which it applies.
 #[derive(Debug, Clone)]
 pub struct S3Fault {
-    /// What must be asked for; anything if none.
+    /// The kind of the requests; `None` for any kind.
     pub call: Option<S3Call>,
-    /// What the key must contain.
+    /// A text that the key must contain.
     pub key: String,
-    /// How many such requests go unharmed before.
+    /// Number of such requests that pass unharmed before.
     pub after: usize,
-    /// How many are hit.
+    /// Number of requests that are affected.
     pub times: usize,
-    /// What happens to them.
+    /// The effect on them.
     pub effect: FaultEffect,
 }
 
 impl S3Fault {
-    /// An effect on the next `times` requests of a kind, whatever their keys.
+    /// Makes a fault that affects the next `times` requests of a kind, whatever their keys.
     pub fn new(call: S3Call, times: usize, effect: FaultEffect) -> S3Fault {
         S3Fault { call: Some(call), key: String::new(), after: 0, times, effect }
     }
 
-    /// Only on keys that contain this.
+    /// Limits the fault to keys that contain a text.
     #[must_use]
     pub fn on(mut self, key: &str) -> S3Fault {
         self.key = key.into();
         self
     }
 
-    /// Only after so many requests that it fits.
+    /// Lets the first `requests` of the requests to which the fault applies pass unharmed.
     #[must_use]
     pub fn after(mut self, requests: usize) -> S3Fault {
         self.after = requests;

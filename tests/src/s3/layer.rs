@@ -1,4 +1,4 @@
-//! What stands before the service: it counts requests, injects faults, and passes on the rest.
+//! The layer in front of the S3 service: it counts requests, injects faults, and passes on the other requests.
 
 use super::{FaultEffect, S3Call, Switches, lock};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -23,12 +23,12 @@ pub(super) async fn accept(listener: TcpListener, layer: Layer) {
                 let layer = layer.clone();
                 async move { layer.answer(request).await }
             });
-            let _ = server.serve_connection(TokioIo::new(socket), answer).await; // cut ones are meant
+            let _ = server.serve_connection(TokioIo::new(socket), answer).await; // connections may be cut on purpose
         });
     }
 }
 
-/// The faults before the service.
+/// The layer in front of the service.
 #[derive(Clone)]
 pub(super) struct Layer {
     pub(super) service: S3Service,
@@ -48,7 +48,7 @@ impl Layer {
             (switches.effect(call, &target), switches.manners.clone())
         };
         if let Some(refusal) = manners.iter().find_map(|manner| manner.refuse(call, request.headers())) {
-            // the body is read first, as below
+            // The body is read first, as below.
             let _ = Body::from(request.into_body()).try_for_each(|_| async { Ok(()) }).await;
             return Ok(refusal);
         }
@@ -58,7 +58,7 @@ impl Layer {
                 Ok(manners.iter().fold(response, |response, manner| manner.change(call, response)))
             }
             Some(FaultEffect::Answer(status, code)) => {
-                // the body is read first: a client that is answered while it sends may see a broken connection instead
+                // The body is read first: a client that is answered while it sends may see a broken connection instead.
                 let _ = Body::from(request.into_body()).try_for_each(|_| async { Ok(()) }).await;
                 Ok(refusal(status, code))
             }
@@ -107,7 +107,7 @@ impl Layer {
     }
 }
 
-/// One more request of a kind under way.
+/// Counts a request of some kind as in progress until it is dropped.
 struct RequestInFlight {
     switches: Arc<Mutex<Switches>>,
     call: S3Call,
@@ -135,7 +135,7 @@ impl Drop for RequestInFlight {
 }
 
 impl Switches {
-    /// What is to happen to a request; the fault has one time less then.
+    /// Returns the effect on a request, and counts it against the fault.
     fn effect(&mut self, call: S3Call, target: &str) -> Option<FaultEffect> {
         for fault in &mut self.faults {
             if fault.times == 0 || fault.call.is_some_and(|wanted| wanted != call) || !target.contains(&fault.key) {
@@ -153,7 +153,7 @@ impl Switches {
     }
 }
 
-/// What a request asks for, and `bucket/key` or `bucket/prefix` that it is about.
+/// Returns the kind of a request and its target, `bucket/key` or `bucket/prefix`.
 fn sort(request: &Request<Incoming>) -> (S3Call, String) {
     let mut target = decode(request.uri().path().trim_start_matches('/'));
     let pairs = request.uri().query().unwrap_or("").split('&');
@@ -179,7 +179,7 @@ fn sort(request: &Request<Incoming>) -> (S3Call, String) {
     (call, target)
 }
 
-/// Text without percent signs.
+/// Decodes the percent signs of a text.
 fn decode(text: &str) -> String {
     let mut bytes = text.bytes();
     let mut plain = Vec::new();
@@ -204,7 +204,7 @@ fn wrap(stream: impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static) -
     Body::from(StreamingBlob::wrap(stream))
 }
 
-/// The first bytes of a body.
+/// Returns the first bytes of a body.
 fn head(body: Body, bytes: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + Sync + 'static {
     let mut left = bytes;
     body.map_err(io::Error::other)

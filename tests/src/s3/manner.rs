@@ -1,35 +1,37 @@
-//! Ways of other stores, and of buckets with policies, in which they differ from a plain bucket.
+//! Manners: the ways in which other stores, and buckets with policies, differ from a plain bucket.
 
 use super::S3Call;
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 use s3s::Body;
 
-/// A way in which a store differs.
+/// A way in which a store differs from a plain bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Manner {
-    /// Requests with headers of checksums are refused by status 400, which names the header, or by 501, which names none.
+    /// Requests with checksum headers are refused with status 400, which names the header, or with 501, which names
+    /// none.
     NoChecksumHeaders(u16),
-    /// The bucket is in this region: requests that are signed for another one are sent there.
+    /// The bucket is in this region, and requests that are signed for another region are redirected to it.
     Region(&'static str),
-    /// The credentials may not list: also what is not there is denied.
+    /// The credentials may not list. Access to objects that do not exist is denied too.
     NoList,
-    /// The credentials may not delete.
+    /// The credentials may not delete objects.
     NoDelete,
-    /// The bucket lets those pay who use it: requests that do not agree to that are denied.
+    /// The bucket makes its users pay, and denies requests that do not agree to that.
     RequesterPays,
     /// A policy of the bucket denies writes without this header, or with another value.
     Requires(&'static str, &'static str),
-    /// Requests with `If-None-Match` are refused by status 400, which names the header, or by 501, which names none.
+    /// Requests with `If-None-Match` are refused with status 400, which names the header, or with 501, which names
+    /// none.
     NoConditions(u16),
-    /// Requests that name an access list are refused.
+    /// Requests that name an access control list are refused.
     NoAccessLists,
     /// The access key is not known.
     UnknownKey,
 }
 
 impl Manner {
-    /// The answer to a request that is refused.
+    /// Returns the answer to a request that is refused; `None` if it is not.
     pub(super) fn refuse(&self, call: S3Call, headers: &HeaderMap) -> Option<Response<Body>> {
         let names =
             |start: &str| headers.keys().find(|name| name.as_str().starts_with(start)).map(|name| name.as_str());
@@ -61,7 +63,7 @@ impl Manner {
         }
     }
 
-    /// What becomes of an answer.
+    /// Returns the answer as this store changes it.
     pub(super) fn change(&self, call: S3Call, response: Response<Body>) -> Response<Body> {
         let missing = response.status() == StatusCode::NOT_FOUND && matches!(call, S3Call::Head | S3Call::Get);
         if *self == Manner::NoList && missing { denied(call) } else { response }
@@ -85,7 +87,7 @@ fn denied(call: S3Call) -> Response<Body> {
     answer(call, 403, "AccessDenied", "Access Denied", None)
 }
 
-/// An answer as S3 gives it: to HEAD without a body.
+/// Returns an answer in the format of S3. The answer to HEAD has no body.
 fn answer(call: S3Call, status: u16, code: &str, message: &str, region: Option<&str>) -> Response<Body> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"

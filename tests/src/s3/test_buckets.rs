@@ -1,8 +1,8 @@
-//! The objects of the S3 server, in memory: what S3 promises about them, and nothing else.
+//! The objects of the S3 server, in memory: the guarantees of S3 about them, and nothing else.
 //!
-//! Conditions (`If-None-Match: *`, `If-Match`) are decided under one lock with the write that they guard, and an
-//! object appears whole, with its metadata. Listings are in the order of keys, paged, with common prefixes and entity
-//! tags. Checksums that a request names are verified. Versions, policies and lifecycles do not exist.
+//! Conditions (`If-None-Match: *`, `If-Match`) are checked under the same lock as the write that they guard, and an
+//! object appears completely, with its metadata. Listings are in the order of keys, in pages, with common prefixes and
+//! entity tags. Checksums in requests are verified. Versions, policies and lifecycles do not exist.
 
 use futures_util::TryStreamExt as _;
 use hyper::body::Bytes;
@@ -15,29 +15,29 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Smallest part of a multipart upload but for the last, in bytes.
+/// Smallest size in bytes of a part of a multipart upload, except the last part.
 const MIN_PART: usize = 5 << 20;
 
-/// An object.
+/// An object in a bucket.
 #[derive(Debug, Clone)]
 pub struct TestObject {
-    /// Its bytes.
+    /// Content of the object.
     pub bytes: Bytes,
-    /// Its entity tag, without quotes.
+    /// Entity tag of the object, without quotes.
     pub etag: String,
-    /// What the writer said of it.
+    /// The user metadata given by the writer.
     pub metadata: HashMap<String, String>,
-    /// Its content type.
+    /// Content type of the object.
     pub content_type: Option<String>,
-    /// How it is encrypted, by which key, its storage class and its access list, as the writer asked for.
+    /// The encryption, its key, the storage class and the access control list, as requested by the writer.
     pub placing: [Option<String>; 4],
-    /// When it was written.
+    /// Time at which the object was written.
     pub modified: SystemTime,
-    /// SHA-256 that the writer gave, in base64; of an upload in parts, of the digests of these.
+    /// SHA-256 given by the writer, in base64; for a multipart upload that of the digests of its parts.
     pub checksum: Option<String>,
 }
 
-/// Where an upload in parts leads, and the parts so far.
+/// The target of a multipart upload, and its parts so far.
 #[derive(Debug)]
 pub(super) struct TestUpload {
     bucket: String,
@@ -53,9 +53,9 @@ pub(super) struct Objects {
     pub(super) buckets: BTreeMap<String, BTreeMap<String, TestObject>>,
     pub(super) uploads: BTreeMap<String, TestUpload>,
     pub(super) begun: usize,
-    /// Writes happen whatever conditions they name.
+    /// True if writes happen whatever their conditions are.
     pub(super) ignore_conditions: bool,
-    /// Most entries of a page of a listing, whatever is asked for.
+    /// Largest number of entries in a page of a listing, whatever the request asks for.
     pub(super) page: usize,
 }
 
@@ -68,7 +68,7 @@ impl Objects {
         self.bucket(bucket)?.get(key).ok_or_else(|| s3_error!(NoSuchKey))
     }
 
-    /// Puts an object in its place, if the condition allows it.
+    /// Stores an object if the condition allows it.
     fn write(
         &mut self,
         bucket: &str,
@@ -90,13 +90,13 @@ impl Objects {
         upload.ok_or_else(|| s3_error!(NoSuchUpload))
     }
 
-    /// Keys of the uploads that were begun and neither completed nor aborted.
+    /// Returns the keys of the uploads that were begun and neither completed nor aborted.
     pub(super) fn pending(&self) -> Vec<String> {
         self.uploads.values().map(|upload| upload.key.clone()).collect()
     }
 }
 
-/// The service, for all connections.
+/// The S3 service, shared by all connections.
 #[derive(Debug, Clone)]
 pub(super) struct TestBuckets(pub(super) Arc<Mutex<Objects>>);
 
@@ -106,7 +106,7 @@ impl TestBuckets {
     }
 }
 
-/// An object of these bytes, written now.
+/// Makes an object with this content, written now.
 pub(super) fn object(bytes: Bytes) -> TestObject {
     let etag = hex(Md5::checksum(&bytes).as_ref());
     TestObject {
@@ -124,7 +124,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// All bytes of a body, if they are as many as announced and have the checksum that was named.
+/// Reads a body to its end, and checks its announced length and its checksum if one was given.
 async fn receive(
     body: Option<StreamingBlob>,
     length: Option<i64>,
@@ -146,7 +146,7 @@ async fn receive(
     Ok(bytes)
 }
 
-/// Base64 of RFC 4648.
+/// Encodes bytes in base64 (RFC 4648).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
@@ -157,7 +157,7 @@ fn base64(bytes: &[u8]) -> String {
     format!("{text:=<padded$}")
 }
 
-/// SHA-256 in base64.
+/// Returns the SHA-256 of bytes in base64.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     let mut hasher = ChecksumHasher { sha256: Some(Default::default()), ..Default::default() };
     hasher.update(bytes);
@@ -204,7 +204,7 @@ impl S3 for TestBuckets {
             }
         };
         let content_length = length(&bytes);
-        // in pieces, as they come from a network
+        // The body is sent in pieces, as it would come from a network.
         let pieces: Vec<_> = (0..bytes.len())
             .step_by(1 << 16)
             .map(|start| Ok::<_, std::io::Error>(bytes.slice(start..bytes.len().min(start + (1 << 16)))))
@@ -249,12 +249,12 @@ impl S3 for TestBuckets {
         let bucket = objects.bucket(&input.bucket)?;
         let prefix = input.prefix.clone().unwrap_or_default();
         let delimiter = input.delimiter.clone().filter(|delimiter| !delimiter.is_empty());
-        // a token is the last key or common prefix of the page before, with `k` or `p` before it
+        // A token is the last key or common prefix of the previous page, with `k` or `p` in front of it.
         let mut after = input.continuation_token.clone();
         let (mut contents, mut common) = (Vec::new(), Vec::new());
         let truncated = loop {
             let start = match after.as_deref().map(|last| last.split_at(1)) {
-                // what follows a common prefix is behind all keys that begin with it
+                // The entries after a common prefix come after all keys that begin with it.
                 Some(("p", last)) => Bound::Excluded(format!("{last}\u{10ffff}")),
                 Some((_, last)) => Bound::Excluded(last.into()),
                 None => Bound::Included(prefix.clone()),
@@ -430,7 +430,7 @@ impl S3 for TestBuckets {
     }
 }
 
-/// What a request may do, by its credentials.
+/// Returns the error for a request that the credentials do not permit.
 pub(super) fn denied() -> S3Error {
     s3_error!(AccessDenied)
 }

@@ -1,19 +1,19 @@
-//! What changes between planning and making is not made of, whatever it is now.
+//! Files that change between planning and making are refused, whatever their new content is.
 
 use super::{Production, edit, shown};
 use std::path::PathBuf;
 
-/// Changes a file that recipes share, and says which granules it costs.
+/// Changes a file that recipes share, and checks the number of granules that fail.
 fn changed(path: impl Fn(&Production) -> PathBuf, what: &str, location: impl Fn(&Production) -> PathBuf, costs: usize) {
     let production = Production::small();
     production.plan();
-    // A blank more or less would do no harm, but who can tell?
+    // One more blank would do no harm, but the program cannot know that.
     edit(&path(&production), |bytes| bytes.push(b'\n'));
     let words = [what, "changed since the recipe was planned", "plan again"];
     let location = shown(&location(&production));
     let words: Vec<&str> = words.into_iter().chain([location.as_str()]).collect();
     assert_eq!(production.run(3).failed_with(&words), costs);
-    // Planned again, it is made.
+    // After planning again, all granules are made.
     production.plan();
     let ended = production.run(0);
     assert_eq!(ended.count("made") + ended.count("present"), 2);
@@ -42,7 +42,7 @@ fn changed_factors_are_refused() {
     let production = Production::small();
     production.plan();
     let factors = &production.fixture.demo.factors;
-    // A level that this granule does not use: the set as a whole is what was planned with.
+    // A level that this granule does not use has changed, and so has the set as a whole.
     edit(&factors.join("land_mask/ecco_latlon_land_mask_9.xz"), |bytes| bytes.push(0));
     let ended = production.run(3);
     assert_eq!(ended.failed_with(&["the mapping factors changed since the recipe was planned", &shown(factors)]), 1);
@@ -53,7 +53,7 @@ fn changed_factors_are_refused() {
 fn an_input_that_changed_its_size_is_refused() {
     let production = Production::small();
     production.plan();
-    // A blank at the end of a header means nothing, but another size is another version.
+    // A blank at the end of a header means nothing, but another size means another version.
     let meta = production.meta("SSH", 732);
     edit(&meta, |bytes| bytes.push(b'\n'));
     assert_eq!(production.run(3).failed_with(&["when the recipe was planned: plan again", &shown(&meta)]), 2);

@@ -1,5 +1,5 @@
-//! Destinations that cannot take granules: what concerns one granule costs that granule, what concerns all ends the
-//! production at once, with one reason.
+//! Destinations that cannot take granules: a problem of one granule makes that granule fail; a problem of all granules
+//! ends the production at once, with one reason.
 
 use super::{Ended, Production, calm, shown, temporary};
 use edp_tests::{coordinator, expect, files, json, text};
@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A file system of its own, in memory.
+/// A separate file system in memory.
 struct Mount(PathBuf);
 
 impl Mount {
-    /// None where mounting is not allowed, which is said.
+    /// Mounts a file system; `None`, with a message, where mounting is not allowed.
     fn new(path: &Path, size: &str) -> Option<Mount> {
         fs::create_dir(path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(path).output();
@@ -45,7 +45,7 @@ fn run(production: &Production) -> Ended {
     Ended { report: json(&output), stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
-/// The production gave up: one reason, said once, and given for every granule that was not begun.
+/// Checks that the production was stopped, with one reason that is printed once and given for every granule not begun.
 fn gave_up(ended: &Ended, words: &str) {
     let stopped = ended.report["stopped"].as_str().unwrap();
     assert!(stopped.contains(words), "{stopped}");
@@ -110,13 +110,13 @@ fn a_full_destination_ends_the_production_and_room_lets_it_go_on() {
     let made = ended.count("made");
     assert!((1..24).contains(&made), "{made} made");
     assert_eq!(files(&production.out).len(), made);
-    // Nothing has changed: nothing is made, nothing is lost.
+    // Nothing has changed, so nothing is made and nothing is lost.
     let again = production.run(4);
     gave_up(&again, "No space left on device");
     mount.remount("size=64m");
     let ended = production.run(0);
     assert_eq!(ended.count("made") + ended.count("present"), 24);
-    // Nothing of the disaster is in what was made around it.
+    // Nothing of the failed production is in a new one elsewhere.
     let elsewhere = Production { out: production.fixture.path("elsewhere"), ..production };
     elsewhere.plan();
     elsewhere.run(0);
@@ -133,7 +133,7 @@ fn a_read_only_destination_ends_the_production() {
     gave_up(&ended, "Read-only file system");
     assert_eq!(ended.count("left"), 24);
     mount.remount("rw");
-    // The directories are there: the next try fails at the file, not at them.
+    // The directories exist, so the next attempt fails at the file and not at them.
     production.run(0);
     fs::remove_file(&production.recipes()[0].granule).unwrap();
     mount.remount("ro");
@@ -148,7 +148,7 @@ fn a_destination_that_vanishes_on_the_way_is_made_again() {
     let mut command = coordinator();
     command.arg("run").arg(&production.list).args(["--slots", "2", "--output", "json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Again and again, as soon as there is a granule.
+    // Remove it again and again, as soon as there is a granule.
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut removed = 0;
     while removed < 3 && child.try_wait().unwrap().is_none() {
@@ -164,7 +164,7 @@ fn a_destination_that_vanishes_on_the_way_is_made_again() {
     let output = child.wait_with_output().unwrap();
     calm(&output);
     let ended = Ended { report: json(&output), stderr: String::new() };
-    // Every granule was made, some of them in vain, which the last look notices.
+    // Every granule was made, some of them in vain; the verification at the end finds that.
     assert_eq!(ended.count("made"), 24, "{}", ended.report);
     let whole = ended.report["verified"]["problems"].as_array().unwrap().is_empty();
     assert_eq!(output.status.code(), Some(if whole { 0 } else { 3 }), "{}", text(&output));

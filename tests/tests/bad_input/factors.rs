@@ -1,4 +1,4 @@
-//! Mapping factors that are damaged, or made to do harm: they cost the latlon granules, and no memory.
+//! Mapping factors that are damaged, or made to do harm, make the latlon granules fail, and take no memory.
 
 use super::{Production, calm, edit, shown, with_memory};
 use edp_tests::coordinator;
@@ -13,15 +13,15 @@ const TARGET: &str = "latlon_grid/latlon_grid.xz";
 const MASK: &str = "land_mask/ecco_latlon_land_mask_0.xz";
 const MATRIX: &str = "sparse/sparse_matrix_0.npz";
 
-/// Address space of a run in MiB: what a sound run of this size takes, and half of that again. Each bomb is larger.
+/// Address space of a run in MiB: that of a normal run of this size, and half as much again. Each bomb is larger.
 const MEMORY: usize = 768;
-/// Size of a bomb, in bytes.
+/// Unpacked size of a bomb in bytes.
 const BOMB: usize = 1 << 30;
 
-/// A file of the factors, words about it, and what is done to it.
+/// The path of a file of the factors, texts that the error must contain, and the damage done to the file.
 type Case<'a> = (&'a str, &'a [&'a str], &'a dyn Fn(&Path));
 
-/// Plans with a damaged file and makes a native and a latlon granule: only the latter fails.
+/// Plans with a damaged file, and makes a native and a latlon granule, of which only the latter fails.
 fn costs_latlon_granules_only(cases: &[Case<'_>]) {
     let production = Production::small();
     for (file, words, damage) in cases {
@@ -39,14 +39,14 @@ fn costs_latlon_granules_only(cases: &[Case<'_>]) {
         fs::remove_dir_all(&production.out).unwrap();
         fs::write(&path, sound).unwrap();
     }
-    // Mended, all is made, within the same memory.
+    // After the file is repaired, all is made within the same memory.
     production.plan();
     let mut run = coordinator();
     run.arg("run").arg(&production.list).args(["--slots", "1", "--output", "json"]);
     assert_eq!(production.run_as(with_memory(&run, MEMORY), 0).count("made"), 2);
 }
 
-/// One XZ stream.
+/// Returns one XZ stream.
 fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut stream = Stream::new_easy_encoder(0, Check::Crc64).unwrap();
     let mut packed = Vec::with_capacity(bytes.len() / 64 + 4096);
@@ -54,7 +54,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     packed
 }
 
-/// Some bytes and then a gigabyte of zeros, in a few hundred kilobytes.
+/// Returns some bytes and a gigabyte of zeros, packed into a few hundred kilobytes.
 fn bomb(beginning: &[u8]) -> Vec<u8> {
     let zeros = xz(&vec![0; 16 << 20]);
     assert!(zeros.len() < 16 << 10);
@@ -90,7 +90,7 @@ fn rewrite(path: &Path, entry: &str, change: impl Fn(Vec<u8>) -> Vec<u8>) {
     changed.finish().unwrap();
 }
 
-/// The header of an array that says what follows.
+/// Returns the header of an array with this element type and shape.
 fn npy(element: &str, shape: &str) -> Vec<u8> {
     let header = format!("{{'descr': '{element}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -121,7 +121,7 @@ fn damaged_files_are_named() {
 
 #[test]
 fn what_unpacks_without_end_is_refused_without_memory() {
-    // Small enough to be taken for a mask while it is packed: zeros, and one long text as a pickle may have it.
+    // Files whose packed size is plausible for a mask: zeros, and one long text as it may occur in a pickle.
     let zeros = vec![0; 16 << 20];
     let mut text = b"\x80\x04X".to_vec();
     text.extend((zeros.len() as u32).to_le_bytes());
@@ -152,7 +152,7 @@ fn what_unpacks_without_end_is_refused_without_memory() {
 fn a_pickle_that_wants_to_run_code_runs_nothing() {
     let production = Production::small();
     let mark = production.fixture.path("mark");
-    // os.system("touch <mark>"), as Python's pickle module would write and run it.
+    // The program is os.system("touch <mark>"), as Python's pickle module would write and run it.
     let command = format!("touch {}", shown(&mark));
     let mut program = b"\x80\x04cos\nsystem\nX".to_vec();
     program.extend((command.len() as u32).to_le_bytes());

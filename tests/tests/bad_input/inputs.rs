@@ -1,4 +1,4 @@
-//! Model output that is not what its header says, or not there.
+//! Model output that does not match its header, or is missing.
 
 use super::{Production, SIZE, edit, replace, shown};
 use edp_tests::files;
@@ -9,35 +9,35 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Each dataset of the demo is made at three steps, on two grids: one damage to each step of a variable shows which
-/// granules it costs, and no granule has two.
+/// The demo makes each dataset at three steps on two grids. One damage to each step of a variable shows which granules
+/// fail, and no granule has two damages.
 struct Damaged {
     production: Production,
-    /// What was spoilt, and the words that must be in the reason.
+    /// The damaged files, and the text that the reason must contain.
     spoilt: Vec<(PathBuf, &'static str)>,
 }
 
 impl Damaged {
-    /// To be spoilt after planning.
+    /// Makes a production whose inputs are damaged after planning.
     fn new() -> Damaged {
         let damaged = Damaged::unplanned();
         damaged.production.plan();
         damaged
     }
 
-    /// To be spoilt before planning.
+    /// Makes a production whose inputs are damaged before planning.
     fn unplanned() -> Damaged {
         Damaged { production: Production::new(), spoilt: Vec::new() }
     }
 
-    /// Spoils one of the two files of a variable at a step.
+    /// Damages one of the two files of a variable at a step.
     fn spoil(&mut self, variable: &str, step: u32, end: &str, words: &'static str, damage: impl FnOnce(&Path)) {
         let path = self.production.data(variable, step).with_extension(end);
         edp_tests::keeping_age(&path, damage);
         self.spoilt.push((path, words));
     }
 
-    /// Runs: exactly the granules of spoilt files fail, and say why.
+    /// Runs the production, and checks that exactly the granules of damaged files fail, with the right reasons.
     fn run(self) {
         let mut expected = BTreeMap::new();
         for (path, words) in &self.spoilt {
@@ -49,7 +49,7 @@ impl Damaged {
         let failed: BTreeMap<_, _> = ended.reasons("failed").into_iter().collect();
         for (granule, reason) in &failed {
             let Some((path, words)) = expected.get(granule) else { panic!("{granule}: {reason}") };
-            // Either half of the pair may be what is said to be wrong.
+            // Either file of the pair may be named.
             assert!(reason.contains(&shown(&path.with_extension(""))), "{}: {reason}", path.display());
             assert!(reason.contains(*words), "{}: '{words}' is not in: {reason}", path.display());
         }
@@ -58,7 +58,7 @@ impl Damaged {
     }
 }
 
-/// Puts a number at every place of the uppermost level that is open, or closed.
+/// Writes a number to all cells of the uppermost level that are open, or to all that are closed.
 fn set(production: &Production, data: &Path, point: &str, open: bool, value: f32) {
     let fractions = fs::read(production.fixture.demo.grid.join(format!("hFac{point}.data"))).unwrap();
     let plane = 13 * SIZE * SIZE;
@@ -102,7 +102,7 @@ fn damaged_data_cost_their_own_granules() {
 
 #[test]
 fn data_that_do_not_fit_their_headers_cost_their_own_granules() {
-    // Planned as they are: only header and data can tell.
+    // The inputs are damaged before planning, so only header and data can show it.
     let mut damaged = Damaged::unplanned();
     let size = |n: usize| format!("{n}, 1, {n}, {0}, 1, {0}", 13 * n);
     let header = |of: &str| {
@@ -112,19 +112,19 @@ fn data_that_do_not_fit_their_headers_cost_their_own_granules() {
     let plain = size(SIZE);
     damaged.spoil("SSH", 732, "data", "asks for exactly 3328", |path| edit(path, |bytes| bytes.truncate(3324)));
     damaged.spoil("SSHIBC", 1428, "data", "asks for exactly 3328", |path| edit(path, |bytes| bytes.extend([0; 4])));
-    // The header of a grid of 10 GB a level.
+    // The header is that of a grid with 10 GB per level.
     damaged.spoil("SSHNOIBC", 2172, "meta", "asks for exactly 10402742272", header(&size(14_144)));
     damaged.spoil("SIarea", 732, "meta", "asks for exactly", |path| replace(path, "float32", "float64"));
     damaged.spoil("SIheff", 1428, "meta", "asks for exactly 6656", |path| {
         header(&plain)(path);
         replace(path, "nrecords = [ 1 ]", "nrecords = [ 2 ]");
     });
-    // Another N, with data of that size.
+    // The file is of another N, with data of that size.
     damaged.spoil("SIhsnow", 2172, "meta", "is on LLC9, the grid is LLC8", |path| {
         header(&size(9))(path);
         fs::write(path.with_extension("data"), vec![0; 13 * 81 * 4]).unwrap();
     });
-    // Other numbers of levels, with data of that size.
+    // The files have other numbers of levels, with data of that size.
     for (variable, step, levels, words) in [("THETA", 732, 9, "has 9 levels"), ("SALT", 1428, 11, "has 11 levels")] {
         damaged.spoil(variable, step, "meta", words, |path| {
             header(&format!("{plain}, {levels}, 1, {levels}"))(path);
@@ -182,7 +182,8 @@ fn whatever_stands_on_land_does_not_matter() {
 #[test]
 fn halves_of_pairs_are_reported_and_their_steps_left_out() {
     let production = Production::new();
-    // All of a dataset's step is gone: no recipe. One variable of several: held.
+    // If all variables of a dataset are missing at a step, there is no recipe; if one of several is missing, the recipe
+    // is held.
     for variable in ["UVEL", "VVEL", "WVELMASS"] {
         fs::remove_file(production.meta(variable, 732)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! FIFOs, sockets and devices in the place of every kind of file: each is named, refused, and waited for by nobody. What a
-//! user pipes into a command on purpose is read.
+//! FIFOs, sockets and devices in place of every kind of file: each is named and refused, and nothing blocks on it.
+//! Input that a user pipes into a command on purpose is read.
 
 use super::{Production, calm, shown};
 use edp_tests::{coordinator, files, program, text};
@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What nobody may wait for, at the place of a file.
+/// A special file on which a program must not block.
 #[derive(Clone, Copy)]
 enum Kind {
     Fifo,
@@ -20,7 +20,7 @@ enum Kind {
 const KINDS: [Kind; 3] = [Kind::Fifo, Kind::Socket, Kind::Device];
 
 impl Kind {
-    /// How it is called in messages.
+    /// Returns its name in messages.
     fn word(self) -> &'static str {
         match self {
             Kind::Fifo => "a FIFO",
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// One of a kind at a path, as long as this lives; then what was there is there again.
+/// A special file at a path, as long as this value lives; then the original is restored.
 struct Put {
     path: PathBuf,
     aside: PathBuf,
@@ -46,14 +46,14 @@ impl Put {
         }
         match kind {
             Kind::Fifo => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
-            // names of sockets are short
+            // The paths of sockets must be short.
             Kind::Socket => {
                 let short = tempfile::tempdir().unwrap();
                 drop(UnixListener::bind(short.path().join("s")).unwrap());
                 let moved = Command::new("mv").arg(short.path().join("s")).arg(path).status().unwrap();
                 assert!(moved.success());
             }
-            // a terminal, or what stands for one, would be read for ever
+            // A terminal, or a device like it, could be read forever.
             Kind::Device => symlink("/dev/zero", path).unwrap(),
         }
         put
@@ -69,7 +69,7 @@ impl Drop for Put {
     }
 }
 
-/// Runs a program that must not wait: it would be ended with another status.
+/// Runs a program that must not block: otherwise it would be ended with another status.
 fn at_once(command: &Command, status: i32) -> String {
     let mut within = Command::new("timeout");
     within.args(["-k", "5", "60"]).arg(command.get_program()).args(command.get_args());
@@ -88,7 +88,7 @@ fn at_once(command: &Command, status: i32) -> String {
     text(&output)
 }
 
-/// What was said names a file and what is there.
+/// Checks that a message names the file and its kind.
 fn names(said: &str, path: &Path, kind: Kind) {
     assert!(said.contains(&shown(path)) && said.contains(kind.word()), "{}: {said}", path.display());
 }
@@ -284,8 +284,8 @@ fn settings_and_what_they_name_are_refused_by_name() {
     }
 }
 
-/// Nothing opens a file for reading but by the code that looks at what it is. These open what the program has made itself,
-/// directories, and files of the kernel.
+/// No code opens a file for reading except the module that checks its kind. The other places listed here open files
+/// that the program has made itself, directories, and files of the kernel.
 #[test]
 fn every_reader_goes_through_one_door() {
     const OTHERS: [&str; 9] = [

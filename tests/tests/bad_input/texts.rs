@@ -1,4 +1,4 @@
-//! Texts that are not text, or too much of it: what planning reads is refused with status 2 and its name.
+//! Texts that are not text, or are too large: planning refuses them with status 2 and names them.
 
 use super::{Production, edit, replace, shown};
 use edp_tests::{coordinator, text};
@@ -7,10 +7,10 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A byte that is no UTF-8 by itself; in Latin-1 it is an é.
+/// A byte that is not UTF-8 by itself; in Latin-1 it is an é.
 const LATIN: u8 = 0xe9;
 
-/// Spoils a file, plans, and holds what was said against the name of the file and some words.
+/// Damages a file, plans, and checks that the message contains the name of the file and some texts.
 fn refused(production: &Production, path: &Path, words: &[&str], damage: impl FnOnce(&mut Vec<u8>)) {
     let sound = fs::read(path).unwrap();
     edit(path, damage);
@@ -22,7 +22,7 @@ fn refused(production: &Production, path: &Path, words: &[&str], damage: impl Fn
     fs::write(path, sound).unwrap();
 }
 
-/// Every text that planning reads, but the metadata that only some granules need.
+/// Returns every text that planning reads, except the metadata that only some granules need.
 fn texts(production: &Production) -> Vec<PathBuf> {
     let demo = &production.fixture.demo;
     let metadata = ["PODAAC_demo_datasets.csv", "groupings_for_native_datasets.json", "variable_metadata.json"];
@@ -35,10 +35,10 @@ fn texts(production: &Production) -> Vec<PathBuf> {
 fn texts_that_are_no_utf_8_are_refused_by_name() {
     let production = Production::small();
     for path in texts(&production).into_iter().filter(|path| path.extension().is_none_or(|end| end != "csv")) {
-        // In the middle of what is there already, which is ASCII.
+        // The byte is inserted in the middle of the present content, which is ASCII.
         refused(&production, &path, &["line"], |bytes| bytes.insert(bytes.len() / 2, LATIN));
     }
-    // Tables come out of spreadsheets: a title may be damaged, and that is said.
+    // Tables are exported from spreadsheets: a title may be damaged, which gives a warning.
     let table = production.fixture.demo.metadata.join("PODAAC_demo_datasets.csv");
     edit(&table, |bytes| bytes.insert(bytes.len() / 2, LATIN));
     let said = production.plan();
@@ -64,7 +64,7 @@ fn texts_of_gigabytes_are_not_read() {
     let production = Production::small();
     for path in texts(&production) {
         let sound = fs::read(&path).unwrap();
-        // Sparse: takes no room on the disk.
+        // The file is sparse and takes no space on the disk.
         fs::File::options().write(true).open(&path).unwrap().set_len(10 << 30).unwrap();
         let said = production.try_plan(2);
         assert!(said.contains(&shown(&path)) && said.contains("larger than"), "{said}");
@@ -72,7 +72,7 @@ fn texts_of_gigabytes_are_not_read() {
     }
 }
 
-/// Files of grids and factors are hashed as a whole, which takes as long as their sizes say.
+/// Files of grids and mapping factors are hashed completely, which takes a time that depends on their size.
 #[test]
 fn files_of_terabytes_are_not_hashed() {
     let production = Production::small();

@@ -56,7 +56,7 @@ pub(crate) fn combination(
         }
         let fault = FAULTS[dice.below(FAULTS.len())];
         faults.push(fault);
-        // In the fleet's directory, for whoever has to find out what went wrong.
+        // The list of faults is kept in the fleet's directory for finding the cause of a failure.
         std::fs::write(fleet.path("faults"), format!("{faults:?}")).unwrap();
         happen(fault, fleet, broker, &proxy, &mut coordinator, dice);
     }
@@ -76,7 +76,7 @@ fn happen(
     coordinator: &mut Process,
     dice: &mut Dice,
 ) {
-    // those that were dismissed before may have ended meanwhile
+    // Workers that were dismissed before may have ended in the meantime.
     fleet.refill();
     let worker = dice.below(fleet.workers.len());
     match fault {
@@ -102,7 +102,7 @@ fn happen(
         }
         Fault::DeleteQueue => {
             let queue = fleet.queue(["recipes", "results"][dice.below(2)]);
-            // It may not have been made again since the last time.
+            // The queue may not have been made again since the last time.
             until("the queue is there", || coordinator.ended().is_some() || broker.has(&queue));
             if broker.has(&queue) {
                 broker.delete(&queue);

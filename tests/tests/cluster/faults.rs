@@ -1,4 +1,4 @@
-//! What goes wrong, one scenario each.
+//! Faults of processes and of the broker, with one scenario for each.
 
 use crate::combination;
 use crate::fleet::{Beneath, Fleet, Process, writer};
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 type Ran = Result<ScenarioEnd, &'static str>;
 
-/// The first is what the others are measured by.
+/// The scenarios about processes. The first one is the reference for the others.
 pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("undisturbed", undisturbed),
     ("workers-killed", workers_killed),
@@ -36,14 +36,14 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("destination-emptied", destination_emptied),
 ];
 
-/// Those that take too long for every day.
+/// The scenarios that take too long for every day.
 pub(crate) const LONG: &[(&str, Scenario)] = &[
     ("hanging-recipe", steps::hanging_recipe),
     ("queue-purged", policies::queue_purged),
     ("hostile-messages-many", hostile::many),
 ];
 
-/// Those about the broker and the ways to it, and about everything.
+/// The scenarios about the broker, about the connections to it, and about everything together.
 pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("duplicates", duplicates),
     ("hostile-messages", hostile::few),
@@ -66,7 +66,7 @@ fn undisturbed(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     ScenarioEnd::good(begin(fleet), 0)
 }
 
-/// SIGKILL of whoever writes, at whatever moment it is by then; each time another granule.
+/// Kills workers with SIGKILL while they write, at random moments and each time at another granule.
 fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     let mut kills = 0;
@@ -74,13 +74,13 @@ fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran
         let mut victim = None;
         until("a partial file is written", || {
             fleet.refill();
-            // parts of those that are gone stay until the end
+            // Partial files of workers that were killed stay until the end.
             let mut writers = fleet.parts().into_iter().filter_map(|part| writer(&part));
             victim = writers.find_map(|id| fleet.workers.iter().position(|worker| worker.id() == id));
             victim.is_some() || coordinator.ended().is_some()
         });
         let Some(worker) = victim.map(|index| &mut fleet.workers[index]) else { break };
-        // A few milliseconds on: writing, at the gate, committing, publishing, acknowledging.
+        // A few milliseconds later the worker is writing, verifying, committing, publishing or acknowledging.
         std::thread::sleep(Duration::from_millis(dice.below(12) as u64));
         worker.kill();
         kills += 1;
@@ -105,9 +105,9 @@ fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) ->
     ScenarioEnd::good(coordinator, kills)
 }
 
-/// RabbitMQ 3.10 keeps the names of quorum queues in a table that it saves every few minutes and when it stops: of a
-/// queue that is younger, a killed broker remembers that it is there, but not which log is its own, and it never works
-/// again. Queues of productions live longer; these are made to have lived through one orderly stop.
+/// RabbitMQ 3.10 keeps the names of quorum queues in a table that it saves every few minutes and when it stops. Of a
+/// younger queue, a killed broker remembers that it exists, but not which log belongs to it, and the queue never works
+/// again. The queues of productions live longer; so these here are made to go through one orderly stop.
 pub(crate) fn settle_queues(fleet: &Fleet<'_>, broker: &Broker) {
     until("the queues are there", || fleet.depth(broker) > 0);
     broker.stop();
@@ -134,14 +134,14 @@ fn broker_stopped(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// Everybody's way to the broker leads through a proxy.
+/// Makes all connections to the broker go through a proxy.
 pub(crate) fn through_proxy(fleet: &mut Fleet<'_>, broker: &Broker) -> Proxy {
     let proxy = Proxy::start(broker.socket());
     fleet.url = format!("amqp://guest:guest@{}/", proxy.address());
     proxy
 }
 
-/// Connections are cut again and again.
+/// Cuts all connections again and again.
 fn connections_cut(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let proxy = through_proxy(fleet, broker);
     let mut coordinator = begin(fleet);
@@ -161,7 +161,7 @@ fn kept(coordinator: Process, faults: usize, proxy: Proxy) -> Ran {
     ScenarioEnd::good(coordinator, faults).map(|outcome| ScenarioEnd { keep: Some(Box::new(proxy)), ..outcome })
 }
 
-/// Everything is late, then nothing arrives for longer than connections live, then all is well.
+/// Everything is delayed; then nothing arrives for longer than connections live; then all is well again.
 fn connections_delayed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
     let proxy = through_proxy(fleet, broker);
     let mut coordinator = begin(fleet);
@@ -184,7 +184,7 @@ fn connections_delayed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Di
     kept(coordinator, faults, proxy)
 }
 
-/// The broker takes no messages for a while: everything waits, nothing is lost.
+/// The broker accepts no messages for a while: everything waits, and nothing is lost.
 fn memory_alarm(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     until_made(fleet, &mut coordinator, 1 + dice.below(fleet.model.granules() / 2));
@@ -198,7 +198,7 @@ fn memory_alarm(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> 
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// First one queue of both, then the other.
+/// Deletes first one of the two queues, then the other.
 fn queues_deleted(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     let step = fleet.model.granules() / 3;
@@ -214,7 +214,7 @@ fn queues_deleted(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -
     ScenarioEnd::good(coordinator, faults)
 }
 
-/// A worker that says nothing for longer than its connection lives, and then goes on as if nothing had happened.
+/// A worker is frozen for longer than its connection lives, and then continues as if nothing had happened.
 fn worker_frozen(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     until_made(fleet, &mut coordinator, 1 + dice.below(fleet.model.granules() / 2));
@@ -225,7 +225,7 @@ fn worker_frozen(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran 
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// Workers come and go in order, as on an autoscaling group.
+/// Workers come and go in an orderly way, as in an autoscaling group.
 fn workers_dismissed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     let mut dismissed = 0;
@@ -246,11 +246,11 @@ fn workers_dismissed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> 
     ScenarioEnd::good(coordinator, dismissed)
 }
 
-/// A small file system, until it is dropped.
+/// A small file system that exists until this is dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// Mounts it, or gives it another size.
+    /// Mounts it, or changes its size.
     fn mount(path: PathBuf, bytes: u64, again: &str) -> Option<Disk> {
         let options = format!("{again}size={bytes}");
         let mut mount = Command::new("mount");
@@ -265,7 +265,7 @@ impl Drop for Disk {
     }
 }
 
-/// The destination has no room left: workers say so and end, until somebody makes room.
+/// The destination is full: workers report it and end, until space is made.
 fn disk_full(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     std::fs::create_dir(fleet.out()).unwrap();
     let Some(disk) = Disk::mount(fleet.out(), fleet.model.bytes() / 2, "") else {
@@ -284,8 +284,8 @@ fn disk_full(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     ScenarioEnd::good(coordinator, unfit).map(|outcome| ScenarioEnd { keep: Some(Box::new(disk)), ..outcome })
 }
 
-/// Every task message and every outcome comes twice: whatever is sent to a queue goes to another one too, from where it
-/// is published once more.
+/// Every task message and every outcome is delivered twice: everything that is sent to a queue is copied to another
+/// one, from which it is published again.
 fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let mut coordinator = fleet.coordinator();
     until("the queues are there", || fleet.depth(broker) > 0);
@@ -330,12 +330,12 @@ fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     for queue in ["recipes", "results", "dead"] {
         broker.delete(&format!("edp.{}-copies.{queue}", fleet.production()));
     }
-    // Each recipe has a task message, a beginning and an end at least.
+    // Each recipe has at least a task message, a beginning and an end.
     assert!(faults >= 2 * fleet.model.granules(), "{faults} copies");
     ScenarioEnd::good(coordinator, faults)
 }
 
-/// An input that is not any more what was planned with: changed after its task message was published.
+/// An input is changed after its task message was published.
 fn input_changed(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
     let mut coordinator = fleet.coordinator();
@@ -348,8 +348,8 @@ fn input_changed(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ra
     ScenarioEnd::without(coordinator, 1, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// What gives a process another clock; none without faketime. Its library alone: the program would stand between the
-/// process and us. Time that is only measured stays as it is.
+/// Returns the words that give a process another clock; `None` without faketime. Only its library is used, because the
+/// program would stand between the process and the test. Measured durations stay as they are.
 pub(crate) fn clock(offset: &str) -> Option<Beneath> {
     let asked = Command::new("faketime").args(["-m", "-f", "+0s", "printenv", "LD_PRELOAD"]).output().ok()?;
     let library = String::from_utf8(asked.stdout).ok().filter(|_| asked.status.success())?;
@@ -357,7 +357,7 @@ pub(crate) fn clock(offset: &str) -> Option<Beneath> {
     Some(["env", &library, &format!("FAKETIME={offset}"), "FAKETIME_DONT_FAKE_MONOTONIC=1"].map(str::to_owned).to_vec())
 }
 
-/// Every worker has another time, and the coordinator is begun again on a machine whose clock is behind.
+/// Every worker has another time, and the coordinator is started again on a machine whose clock is behind.
 fn clocks_differ(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     if clock("+0s").is_none() {
         return Err("there is no faketime: run `make deps`");
@@ -372,7 +372,7 @@ fn clocks_differ(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran 
     ScenarioEnd::good(coordinator, 5)
 }
 
-/// What the ledger has as done, and somebody has taken away.
+/// Granules that are recorded as done in the ledger are deleted at the destination.
 fn destination_emptied(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     let mut coordinator = begin(fleet);
     until("the coordinator ends", || coordinator.ended().is_some());

@@ -1,4 +1,4 @@
-//! A coordinator and its workers as processes, and what they must come to.
+//! A coordinator and its workers as processes, and the checks of their results.
 
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
@@ -11,10 +11,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// Cells along a tile: small, since the messages are what counts here.
+/// Number of cells along the side of a tile. It is small, since the messages matter here.
 const SIZE: usize = 6;
 
-/// Model output of many months, and the granules that one undisturbed process makes of it.
+/// Model output of many months, and the granules that one undisturbed process makes from it.
 pub(crate) struct Model {
     pub(crate) fixture: Fixture,
     reference: BTreeMap<String, Digest>,
@@ -36,14 +36,14 @@ impl Model {
         self.reference.len()
     }
 
-    /// Bytes of all granules.
+    /// Returns the number of bytes of all granules.
     pub(crate) fn bytes(&self) -> u64 {
         let size = |name: &String| fs::metadata(self.fixture.path("reference").join(name)).unwrap().len();
         self.reference.keys().map(size).sum()
     }
 }
 
-/// Repeats the model's output under the steps of further months, or takes months away.
+/// Repeats the model's output under the steps of further months, or removes months.
 fn prolong(fixture: &Fixture, months: usize) {
     const HOURS: [i64; 12] = [744, 696, 744, 720, 744, 720, 744, 744, 720, 744, 720, 744]; // of 1992
     const COMMON: [i64; 12] = [744, 672, 744, 720, 744, 720, 744, 744, 720, 744, 720, 744];
@@ -72,13 +72,13 @@ fn prolong(fixture: &Fixture, months: usize) {
     }
 }
 
-/// Words of another program that a process is started beneath, such as strace; none: it is started by itself.
+/// The words of another program under which a process is started, such as strace; empty if it is started directly.
 pub(crate) type Beneath = Vec<String>;
 
-/// A process that is killed when dropped, and what it said.
+/// A process that is killed when this is dropped, with its log.
 pub(crate) struct Process {
     child: Child,
-    /// What it says beside its results.
+    /// Path of its standard error.
     log: PathBuf,
 }
 
@@ -103,12 +103,12 @@ impl Process {
         Process { child, log }
     }
 
-    /// Whether it has ended.
+    /// Returns its exit status if it has ended.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Whether it was killed, and not by its own fault.
+    /// Returns true if it was killed by a test.
     pub(crate) fn was_killed(&mut self) -> bool {
         self.ended().is_some_and(|status| status.signal() == Some(9))
     }
@@ -117,13 +117,13 @@ impl Process {
         self.child.id()
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 
-    /// Any other signal.
+    /// Sends it any other signal.
     pub(crate) fn signal(&self, name: &str) {
         assert!(Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap().success());
     }
@@ -132,7 +132,7 @@ impl Process {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// What it printed as its result.
+    /// Returns its standard output.
     pub(crate) fn out(&self) -> String {
         fs::read_to_string(self.log.with_extension("out")).unwrap_or_default()
     }
@@ -142,7 +142,7 @@ impl Process {
     }
 }
 
-/// What everybody said is there for whoever has to find out what went wrong.
+/// If a test fails, the logs of all processes are printed.
 impl Drop for Fleet<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
@@ -160,7 +160,7 @@ impl Drop for Fleet<'_> {
     }
 }
 
-/// Lines of each log that are shown after a failure.
+/// Number of lines of each log that are shown after a failure.
 const LAST_LINES: usize = 40;
 
 impl Drop for Process {
@@ -175,21 +175,21 @@ pub(crate) struct Fleet<'a> {
     pub(crate) model: &'a Model,
     directory: PathBuf,
     production: String,
-    /// How its processes reach the broker.
+    /// URL by which its processes reach the broker.
     pub(crate) url: String,
-    /// More of their settings.
+    /// Additional settings of its processes.
     pub(crate) settings: BTreeMap<String, String>,
-    /// More of their options.
+    /// Additional options of its processes.
     pub(crate) options: Vec<String>,
     pub(crate) list: PathBuf,
-    /// Where granules go, if not to a directory.
+    /// The store of the granules, if they do not go to a directory.
     pub(crate) store: Option<S3Server>,
     pub(crate) workers: Vec<Process>,
-    /// What workers are started beneath ...
+    /// The program under which workers are started,
     pub(crate) beneath: Beneath,
-    /// ... but for the next ones.
+    /// and the programs for the next workers instead.
     pub(crate) next: VecDeque<Beneath>,
-    /// Workers that have ended: how many were killed, ended by themselves, or were told to end.
+    /// The exit statuses of workers that have ended: some were killed, some ended by themselves, some were told to end.
     pub(crate) gone: Vec<ExitStatus>,
     started: usize,
 }
@@ -228,8 +228,8 @@ impl<'a> Fleet<'a> {
         self.path("out")
     }
 
-    /// A file of the model's results that this production alone may spoil: its recipes name it instead of the shared
-    /// one.
+    /// Returns a file of the model's results that only this production may change: its recipes name it instead of the
+    /// shared one.
     pub(crate) fn own_input(&self, name: &str) -> PathBuf {
         let text = fs::read_to_string(&self.list).unwrap();
         let shared = self.model.fixture.demo.results.clone();
@@ -241,10 +241,10 @@ impl<'a> Fleet<'a> {
         own.join("DEMO/diags_monthly").join(name)
     }
 
-    /// Lets the granules go to a store of its own; the recipes stay the same.
+    /// Makes the granules go to a store of this production; the recipes stay the same.
     pub(crate) fn on_s3(&mut self) -> &S3Server {
         let store = S3Server::start(&["out"]);
-        // Credentials by a file, so that they can be renewed.
+        // Credentials are passed in a file, so that they can be renewed.
         let environment = store.environment().into_iter().filter(|(name, _)| !name.contains("KEY"));
         self.settings.extend(environment);
         self.settings.insert("EDP_STORE__S3__CREDENTIALS".into(), store.credentials().display().to_string());
@@ -265,7 +265,7 @@ impl<'a> Fleet<'a> {
             .current_dir(&self.directory);
     }
 
-    /// Starts a worker.
+    /// Starts a worker of the production.
     pub(crate) fn worker(&mut self) -> &mut Process {
         let mut command = program("edp-worker");
         command.args(["serve", "--slots", "1", "--root"]).arg(self.model.fixture.path(""));
@@ -280,12 +280,12 @@ impl<'a> Fleet<'a> {
         self.workers.last_mut().unwrap()
     }
 
-    /// Starts a coordinator.
+    /// Starts a coordinator of the production.
     pub(crate) fn coordinator(&mut self) -> Process {
         self.coordinator_beneath(&[])
     }
 
-    /// Starts a coordinator beneath another program.
+    /// Starts a coordinator under another program.
     pub(crate) fn coordinator_beneath(&mut self, beneath: &[String]) -> Process {
         let mut command = coordinator();
         command.arg("run").arg(&self.list).args(["--queue", "--output", "json", "--ledger"]).arg(self.path("ledger"));
@@ -298,12 +298,12 @@ impl<'a> Fleet<'a> {
         &self.production
     }
 
-    /// Name of one of its queues on the broker.
+    /// Returns the name of one of its queues on the broker.
     pub(crate) fn queue(&self, queue: &str) -> String {
         format!("edp.{}.{queue}", self.production)
     }
 
-    /// Messages that wait for workers.
+    /// Returns the number of messages that wait for workers.
     pub(crate) fn depth(&self, broker: &Broker) -> u64 {
         let listed = broker.control(["list_queues", "--quiet", "--no-table-headers", "name", "messages"]);
         let queue = self.queue("recipes");
@@ -311,7 +311,7 @@ impl<'a> Fleet<'a> {
         line.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
-    /// Starts workers in the place of those that have ended, so that three run.
+    /// Starts workers in place of those that have ended, so that three are running.
     pub(crate) fn refill(&mut self) {
         let gone = &mut self.gone;
         self.workers.retain_mut(|worker| worker.ended().map(|status| gone.push(status)).is_none());
@@ -320,7 +320,7 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Goes on, refilling workers, until the coordinator has ended.
+    /// Keeps replacing workers until the coordinator has ended.
     pub(crate) fn until_ended(&mut self, coordinator: &mut Process) {
         until("the coordinator ends", || {
             self.refill();
@@ -328,7 +328,7 @@ impl<'a> Fleet<'a> {
         });
     }
 
-    /// Waits for a coordinator's end, and gives the states of all granules as it reports them.
+    /// Waits for the end of a coordinator, and returns the states of all granules in its report.
     pub(crate) fn ends(&mut self, mut process: Process, status: i32) -> BTreeMap<String, (String, String)> {
         let mut code = None;
         until("the coordinator ends", || {
@@ -345,14 +345,14 @@ impl<'a> Fleet<'a> {
         states
     }
 
-    /// What all the workers said.
+    /// Returns the logs of all workers.
     pub(crate) fn logs(&self) -> String {
         (1..=self.started)
             .map(|n| fs::read_to_string(self.path(&format!("worker-{n}.log"))).unwrap_or_default())
             .collect()
     }
 
-    /// Granules that stand at the destination.
+    /// Returns the number of granules at the destination.
     pub(crate) fn made(&self) -> usize {
         if let Some(store) = &self.store {
             return store.files("out", "granules").len();
@@ -360,12 +360,13 @@ impl<'a> Fleet<'a> {
         names(&self.out()).iter().filter(|path| !is_part(path)).count()
     }
 
-    /// Parts that are being written.
+    /// Returns the partial files that are being written.
     pub(crate) fn parts(&self) -> Vec<PathBuf> {
         names(&self.out()).into_iter().filter(|path| is_part(path)).collect()
     }
 
-    /// Everything is there, byte for byte, and nothing else, but for the granules whose names contain one of `failed`.
+    /// Checks that all granules are there, byte for byte, and nothing else, except those whose names contain one of
+    /// `failed`.
     pub(crate) fn is_whole_but_for(&self, failed: &[&str]) {
         let found = match &self.store {
             None => files(&self.out()),
@@ -390,7 +391,7 @@ impl<'a> Fleet<'a> {
         assert!(left.is_empty(), "{}: left in scratch: {:?}", self.production, left.keys());
     }
 
-    /// Stops the workers in order.
+    /// Stops the workers in an orderly way.
     pub(crate) fn dismiss(&mut self) {
         for worker in &mut self.workers {
             worker.signal("TERM");
@@ -400,17 +401,17 @@ impl<'a> Fleet<'a> {
         }
     }
 
-    /// Takes away what the scenario made.
+    /// Removes everything that the scenario has made.
     pub(crate) fn remove(self, broker: &Broker) {
         for queue in ["recipes", "results", "dead"] {
-            // one that was deleted, and that nobody needed any more, is not made again
+            // A queue that was deleted and is not needed any more is not made again.
             broker.forget(&self.queue(queue));
         }
         fs::remove_dir_all(&self.directory).unwrap();
     }
 }
 
-/// All files below a directory.
+/// Lists all files below a directory.
 fn names(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![root.to_owned()];
@@ -429,7 +430,7 @@ fn is_part(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "part")
 }
 
-/// The worker that writes a partial file: partial files carry its name, which has its process id.
+/// Returns the process id of the worker that writes a partial file, which is part of the file's name.
 pub(crate) fn writer(part: &Path) -> Option<u32> {
     let name = part.file_name()?.to_str()?.strip_suffix(".part")?;
     u32::from_str_radix(name.rsplit('-').nth(1)?, 16).ok()

@@ -1,4 +1,4 @@
-//! Somebody who may publish sends what means nothing, and what is not so, between the good messages.
+//! Somebody who may publish sends meaningless and false messages between the good ones.
 
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, ScenarioEnd};
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 type Ran = Result<ScenarioEnd, &'static str>;
 
-/// Messages in `make test`, and in `make chaos`.
+/// Numbers of messages in `make test` and in `make chaos`.
 const FEW: usize = 200;
 const MANY: usize = 10_000;
 
-/// What a process may take more than when a fifth of the granules was made, in KiB. One message of the largest has 4
-/// MiB.
+/// Memory in KiB that a process may take in addition to its use when a fifth of the granules was made. One message of
+/// the largest size has 4 MiB.
 const GROWTH: u64 = 64 << 10;
 
-/// Bytes of a digest that is none: as large as a body lets it be.
+/// Number of bytes of a false digest, which is as large as a body permits.
 const DIGEST: usize = 3_900_000;
 
 pub(crate) fn few(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
@@ -37,11 +37,11 @@ pub(crate) fn many(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) 
     hostile(fleet, broker, dice, MANY)
 }
 
-/// Messages whose confirmations are waited for together.
+/// Number of messages whose confirmations are awaited together.
 const AT_ONCE: usize = 100;
 
-/// Half of the messages is there before the workers are; the others come as granules are made. Nothing fails, every
-/// granule is made, and nobody takes more memory for it.
+/// Half of the messages are there before the workers start; the others come while granules are made. Nothing fails,
+/// every granule is made, and no process takes more memory.
 fn hostile(fleet: &mut Fleet<'_>, broker: &Broker, dice: &mut Dice, count: usize) -> Ran {
     let mut coordinator = fleet.coordinator();
     until("the queues are there", || fleet.depth(broker) > 0);
@@ -81,18 +81,19 @@ fn hostile(fleet: &mut Fleet<'_>, broker: &Broker, dice: &mut Dice, count: usize
     for (first, most) in memory.0.values() {
         assert!(most <= &(first + GROWTH), "memory: {:?}", memory.0);
     }
-    // A worker that has not been of use yet may take such task messages for its own fault, and ends in order.
+    // A worker that has not made a granule yet may take such task messages for its own fault, and ends in an orderly
+    // way.
     assert!(fleet.gone.iter().all(|status| status.code() == Some(4)), "{:?}: {}", fleet.gone, fleet.logs());
     let log = coordinator.log();
     for why in ["does not have", "was not published", "is not there", "neither an outcome nor a task message"] {
         assert!(log.contains(why), "{why}: {log}");
     }
-    // Each kind is counted, and few messages are spoken of.
+    // Each kind of message is counted, and few are logged.
     assert!(log.lines().count() < 200, "{log}");
     ScenarioEnd::good(coordinator, sent)
 }
 
-/// Resident memory of processes in KiB, by their ids: when it was looked at first, and at most.
+/// The resident memory of processes in KiB by their ids: the first value and the largest.
 #[derive(Default)]
 struct Memory(BTreeMap<u32, (u64, u64)>);
 
@@ -132,9 +133,9 @@ impl Forged {
     }
 }
 
-/// Makes up messages from what everybody can see of a production.
+/// A maker of messages from what everybody can see of a production.
 struct Forger {
-    /// Its exchanges: of task messages, of reports, and of what is dead.
+    /// Exchanges of task messages, of outcomes, and of dead messages.
     exchanges: [String; 3],
     recipes: Vec<Recipe>,
     directory: std::path::PathBuf,
@@ -168,7 +169,7 @@ impl Forger {
                 body[4] = 1;
                 to(if number.is_multiple_of(40) { tasks } else { results }, CONTENT_TYPE, body)
             }
-            // Task messages that name no recipe, or another one than they have.
+            // Task messages that name no recipe, or another one than they contain.
             3 => task(task_naming(good, "")),
             4 => task(task_naming(
                 good,
@@ -179,7 +180,7 @@ impl Forger {
                 edited.dynamic_metadata.summary = format!("of message {number}");
                 task(task_naming(&edited, &good.plan().unwrap().id))
             }
-            // Task messages that nobody has planned: outside of the roots, within them, of another build.
+            // Task messages that nobody has planned: outside of the roots, within them, and of another build.
             6 | 7 => task(own(&other(good, number, Path::new("/nowhere")))),
             8 => {
                 let task = task(own(&other(good, number, &self.directory)));
@@ -193,17 +194,17 @@ impl Forger {
                 }
                 task(own(&spelled))
             }
-            // Digests as large as a body lets them be. Few, since the broker takes its time for them.
+            // Digests that are as large as a body permits. There are few, since the broker needs time for them.
             10 if number % 400 == 10 => to(tasks, JSON, with_digest(good)),
             11 if number % 400 == 11 => to(results, CONTENT_TYPE, large_report(good)),
-            // Outcomes of recipes that nobody has, of attempts that nobody was sent, and of granules that are not
+            // Outcomes of recipes that do not exist, of attempts that were never sent, and of granules that are not
             // there.
             12 => outcome(said(&format!("{:064x}", number), 1, number, TaskEvent::Started)),
             13 => outcome(said(&format!("{:064x}", number), 1, number, done(7))),
             14 => outcome(said(&good.plan().unwrap().id, 1000 + number as u32, number, failed())),
             15 => outcome(said(&good.plan().unwrap().id, 900, number, done(7))),
             16 => outcome(said(&good.plan().unwrap().id, 1, 0, done(7))),
-            // What is so, told once more by somebody else.
+            // A true outcome, sent again by somebody else.
             17 => outcome(match fs::read(&good.granule) {
                 Ok(bytes) => {
                     let sha256 = Digest::of(&bytes).as_str().to_owned();
@@ -223,7 +224,7 @@ fn own(recipe: &Recipe) -> TaskMessage {
     task_naming(recipe, &recipe.plan().unwrap().id)
 }
 
-/// A good recipe of its own, for another place.
+/// Returns a good recipe for another destination.
 fn other(good: &Recipe, number: usize, root: &Path) -> Recipe {
     let mut other = good.clone();
     let below = good.granule_below_root().unwrap().to_owned();
@@ -246,14 +247,14 @@ fn failed() -> TaskEvent {
     TaskEvent::Failed(Failed::because(FailureKind::Permanent, "forged"))
 }
 
-/// A recipe with a digest that is none.
+/// Returns a recipe with a false digest.
 fn with_digest(good: &Recipe) -> Vec<u8> {
     let mut json = serde_json::to_value(good).unwrap();
     json["recipe"]["digests"]["grid"] = "a".repeat(DIGEST).into();
     serde_json::to_vec(&json).unwrap()
 }
 
-/// An outcome of a granule with a SHA-256 that is none, written by hand: the program writes none such.
+/// Returns an outcome of a granule with a false SHA-256. It is encoded by hand, since the program does not write such.
 fn large_report(good: &Recipe) -> Vec<u8> {
     let text = |text: &str| {
         let mut bytes = vec![0xfc];
@@ -264,6 +265,6 @@ fn large_report(good: &Recipe) -> Vec<u8> {
     let [id, worker, build] = [good.plan().unwrap().id.as_str(), "forger", "b"].map(text);
     let digest = "a".repeat(DIGEST);
     let (place, sha256) = (text("place"), text(&digest));
-    // Attempt 1; the event `done`, not found there, of no earlier version; of 7 bytes; no lists.
+    // Attempt 1; the event `done`, the granule was not there before and replaces no earlier version; 7 bytes; no lists.
     [&b"EDPW\x02\x02"[..], &id, &[1], &worker, &build, &[1, 0, 0], &place, &[7], &sha256, &[0; 4]].concat()
 }

@@ -1,4 +1,4 @@
-//! Productions over RabbitMQ, with everything going wrong that can: whatever happens, every recipe is settled with a
+//! Productions over RabbitMQ with everything going wrong that can. Whatever happens, every recipe is settled with a
 //! reason, nothing temporary is left, and the destination is byte for byte what one undisturbed process makes.
 
 mod combination;
@@ -15,13 +15,13 @@ use edp_tests::broker::Broker;
 use fleet::{Fleet, Model};
 use scenario::{Scenario, Table};
 
-/// Months of model output in `make test`; eight granules each.
+/// Number of months of model output in `make test`, with eight granules each.
 const MONTHS: usize = 5;
 
-/// Months in `make chaos`: more than 200 granules.
+/// Number of months in `make chaos`: more than 200 granules.
 const MANY_MONTHS: usize = 26;
 
-/// The names of scenarios that EDP_SCENARIOS has, separated by commas; all without it.
+/// Returns the scenarios that EDP_SCENARIOS names, separated by commas; all of them if it is not set.
 fn chosen(scenarios: &[(&'static str, Scenario)]) -> impl Iterator<Item = (&'static str, Scenario)> {
     let only = std::env::var("EDP_SCENARIOS").ok();
     let wanted = move |name: &str| only.as_ref().is_none_or(|only| only.split(',').any(|one| one == name));
@@ -32,7 +32,7 @@ fn seed() -> Option<u64> {
     std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"))
 }
 
-/// Scenarios one after the other on one broker: starting it takes longer than most of them.
+/// Runs scenarios one after the other on one broker, whose start takes longer than most of them.
 fn survive(scenarios: &[(&'static str, Scenario)]) {
     let (broker, model) = (Broker::start(), Model::new(MONTHS));
     let mut table = Table::new(broker, &model);
@@ -52,7 +52,8 @@ fn productions_on_a_broker_survive_what_happens_to_it() {
     survive(faults::OF_QUEUES);
 }
 
-/// The whole: more granules, more steps, several combinations; another seed each time, unless one is given.
+/// The complete test: more granules, more steps, several combinations; with another seed each time, unless one is
+/// given.
 #[test]
 #[ignore = "many minutes; make chaos"]
 fn chaos_on_a_broker() {
@@ -70,10 +71,10 @@ fn chaos_on_a_broker() {
     table.end();
 }
 
-/// Combinations in `make chaos`.
+/// Number of combinations in `make chaos`.
 const COMBINATIONS: u64 = 5;
 
-/// Two coordinators of one production: the second stands by, and takes over when the first is gone.
+/// Two coordinators of one production: the second stands by, and takes over when the first has gone.
 #[test]
 fn a_second_coordinator_on_a_broker_stands_by() {
     let (broker, model) = (Broker::start(), Model::new(1));

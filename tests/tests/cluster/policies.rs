@@ -1,5 +1,5 @@
-//! What administrators of brokers and machines do: policies, purged queues, file systems that are not mounted; and what
-//! a broker does to its queues by itself.
+//! Actions of the administrators of brokers and machines: policies, purged queues, file systems that are not mounted;
+//! and actions of a broker on its queues.
 
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -9,13 +9,13 @@ use std::process::Command;
 
 type Ran = Result<ScenarioEnd, &'static str>;
 
-/// Sets a policy for the queues of a production. It stays: no other production has such names.
+/// Sets a policy for the queues of a production. The policy remains, since no other production has such names.
 fn set(fleet: &Fleet<'_>, broker: &Broker, definition: &str) {
     let pattern = format!("^{}", fleet.queue("").replace('.', "\\."));
     broker.control(["set_policy", "--apply-to", "queues", fleet.production(), &pattern, definition]);
 }
 
-/// Task messages expire while there are no workers: no granule fails by it, however often it happens.
+/// Task messages expire while there are no workers. No granule fails because of that, however often it happens.
 pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     set(fleet, broker, "{\"message-ttl\": 300}");
     let coordinator = fleet.coordinator();
@@ -24,8 +24,8 @@ pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// The queue is to take fewer task messages than the coordinator would send. How many more than that the broker lets in
-/// depends on how fast they come, so that the warning may not be due.
+/// The queue holds fewer task messages than the coordinator would send. The number that the broker accepts beyond that
+/// depends on how fast they come, so the warning may not be given.
 pub(crate) fn queues_are_short(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     set(fleet, broker, "{\"max-length\": 2}");
     fleet.settings.insert("EDP_QUEUE__WINDOW".into(), fleet.model.granules().to_string());
@@ -35,7 +35,7 @@ pub(crate) fn queues_are_short(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &m
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// Queues that nobody uses for a second are deleted: that of the task messages, as long as there are no workers.
+/// Queues that are unused for a second are deleted: that of the task messages, as long as there are no workers.
 pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     let coordinator = fleet.coordinator();
     until("task messages are in the queue", || fleet.depth(broker) > 0);
@@ -45,9 +45,9 @@ pub(crate) fn queues_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut 
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// Somebody purges the queue before anybody has begun anything.
+/// Somebody purges the queue before any task was begun.
 pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
-    // A lease of twice this time would tell as well, but much later than the empty queue does.
+    // A lease of twice this time would notice it too, but much later than the empty queue does.
     fleet.settings.insert("EDP_SERVE__DEADLINE".into(), "900".into());
     let coordinator = fleet.coordinator();
     until("the window is full", || fleet.depth(broker) >= 12);
@@ -59,7 +59,7 @@ pub(crate) fn queue_purged(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut D
     ScenarioEnd::good(coordinator, 1)
 }
 
-/// The broker has a queue and does not serve it any more; first that of the outcomes, then that of the task messages.
+/// The broker has a queue but does not serve it any more: first that of the outcomes, then that of the task messages.
 pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice: &mut Dice) -> Ran {
     fleet.settings.insert("EDP_QUEUE__CONFIRM".into(), "3".into());
     let mut coordinator = begin(fleet);
@@ -75,8 +75,8 @@ pub(crate) fn queues_paralysed(fleet: &mut Fleet<'_>, broker: &mut Broker, dice:
     ScenarioEnd::good(coordinator, faults)
 }
 
-/// On the machine of one worker the results are not mounted: what it does not find is made by others, and it is told to
-/// end.
+/// On the machine of one worker the results are not mounted. The granules whose inputs it does not find are made by
+/// others, and it is told to end.
 pub(crate) fn worker_misplaced(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     let mut mounting = Command::new("unshare");
     mounting.args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
@@ -87,7 +87,7 @@ pub(crate) fn worker_misplaced(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Di
     let script = "mount -t tmpfs tmpfs \"$0\"; exec \"$@\"";
     fleet.next.push_back(["unshare", "-m", "sh", "-ec", script, &results].map(str::to_owned).to_vec());
     let coordinator = fleet.coordinator();
-    // Alone at first: it sees every recipe before anybody else does.
+    // It is alone at first, so it sees every recipe before the others.
     let misplaced = fleet.worker();
     until("the misplaced worker ends", || misplaced.ended().is_some());
     let status = misplaced.ended().and_then(|status| status.code());

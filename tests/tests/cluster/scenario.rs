@@ -1,4 +1,4 @@
-//! What a scenario is, and what must hold after each.
+//! Scenarios, and the checks after each of them.
 
 use crate::fleet::{Fleet, Model, Process};
 use edp_tests::broker::Broker;
@@ -6,9 +6,9 @@ use edp_tests::until;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-/// Begins and disturbs a production with three workers, and says how many faults it made. The coordinator that it
-/// returns must end with the status beside it, and leave all granules but those named. None: it cannot be had here, for
-/// a reason.
+/// Starts and disturbs a production with three workers, and returns the number of faults that it made. The coordinator
+/// that it returns must end with the returned status, and all granules must be made except the named ones. An error
+/// gives the reason why the scenario cannot run here.
 pub(crate) type Scenario = fn(&mut Fleet<'_>, &mut Broker, &mut Dice) -> Result<ScenarioEnd, &'static str>;
 
 pub(crate) struct ScenarioEnd {
@@ -16,7 +16,7 @@ pub(crate) struct ScenarioEnd {
     pub(crate) faults: usize,
     pub(crate) status: i32,
     pub(crate) failed: Vec<&'static str>,
-    /// Whatever must live until all is checked.
+    /// A value that must live until everything is checked.
     pub(crate) keep: Option<Box<dyn std::any::Any>>,
 }
 
@@ -25,7 +25,7 @@ impl ScenarioEnd {
         Ok(ScenarioEnd { coordinator, faults, status: 0, failed: Vec::new(), keep: None })
     }
 
-    /// One granule, and no other, fails.
+    /// Makes an end at which one granule, and no other, fails.
     pub(crate) fn without(
         coordinator: Process,
         faults: usize,
@@ -35,23 +35,23 @@ impl ScenarioEnd {
     }
 }
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers, which are the same for the same seed.
 pub(crate) struct Dice(u64);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Dice {
         let mut dice = Dice(seed);
-        dice.below(1); // neighbouring seeds begin alike
+        dice.below(1); // similar seeds begin alike
         dice
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit.max(1)
     }
 
-    /// Some of many, in random order.
+    /// Returns some of many values, in random order.
     pub(crate) fn some<T>(&mut self, count: usize, mut many: Vec<T>) -> Vec<T> {
         for last in (1..many.len()).rev() {
             many.swap(last, self.below(last + 1));
@@ -61,7 +61,7 @@ impl Dice {
     }
 }
 
-/// Goes on with the production, refilling workers, until so many granules are there or the coordinator has ended.
+/// Continues the production, replacing workers, until `count` granules are there or the coordinator has ended.
 pub(crate) fn until_made(fleet: &mut Fleet<'_>, coordinator: &mut Process, count: usize) -> bool {
     let mut over = false;
     until("granules are made", || {
@@ -94,7 +94,7 @@ impl<'a> Table<'a> {
         Table { broker, model, undisturbed: None, failed: Vec::new() }
     }
 
-    /// Runs a scenario to its end and checks what it came to.
+    /// Runs a scenario to its end and checks the result.
     pub(crate) fn undergo(&mut self, name: &str, scenario: Scenario, seed: u64) {
         let begun = Instant::now();
         let (model, broker) = (self.model, &mut self.broker);
@@ -103,7 +103,7 @@ impl<'a> Table<'a> {
             let outcome = scenario(&mut fleet, broker, &mut Dice::new(seed))?;
             let states = fleet.ends(outcome.coordinator, outcome.status);
             let seconds = begun.elapsed().as_secs_f64();
-            // Every recipe is settled, those that failed with a reason, and no innocent one among them.
+            // Every recipe is settled; those that failed have a reason, and none of them is innocent.
             for (granule, (state, reason)) in &states {
                 let good = match outcome.failed.iter().any(|failed| granule.contains(failed)) {
                     true => state == "failed" && !reason.is_empty(),
@@ -127,8 +127,8 @@ impl<'a> Table<'a> {
                 }
                 let lost = self.undisturbed.map(|undisturbed| format!("{:.1}", seconds - undisturbed));
                 row(&faults.to_string(), "yes", &lost.unwrap_or_else(|| format!("of {seconds:.1}")));
-                // After it was started again, RabbitMQ 3.10 may lose the process of a quorum queue that was made since
-                // (`noproc` in its log): what is to be shown next would not be what it shows.
+                // After RabbitMQ 3.10 was started again, it may lose the process of a quorum queue that was made since
+                // then (`noproc` in its log), which would disturb the next scenario.
                 if name.starts_with("broker-") {
                     self.broker = Broker::start();
                 }
@@ -138,7 +138,7 @@ impl<'a> Table<'a> {
                 row("", "NO", "");
                 self.failed.push(format!("{name} (SEED={seed})"));
                 println!("---- the broker\n{}", self.broker.log());
-                // Whatever it has left of the broker: the next one gets another.
+                // The state of the broker is unknown, so the next scenario gets a new one.
                 self.broker = Broker::start();
             }
         }

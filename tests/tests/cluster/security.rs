@@ -1,16 +1,16 @@
-//! Users with no more rights than they need, and passwords that nobody gets to see.
+//! Users with only the rights that they need, and passwords that nobody gets to see.
 
 use crate::fleet::{Fleet, Model, Process};
 use edp_tests::broker::Broker;
 use edp_tests::until;
 
-/// What must not be seen of any password here: as text, and as a list of bytes.
+/// The forms of a password that must not appear anywhere: as text, and as a list of bytes.
 const SECRET: [&str; 2] = ["s3cr3t", "115, 51, 99, 114, 51, 116"];
 
-/// As it is, and as an address has it.
-/// Everything that is said, by the libraries too.
+/// The filter that logs everything, including the libraries.
 const ALL: &str = "trace,lapin=trace,aws_config=trace";
 
+/// The password as it is, and as it is written in a URL.
 const PASSWORD: [&str; 2] = ["s3cr3t/w0rd", "s3cr3t%2Fw0rd"];
 
 fn is_discreet(what: &str, text: &str) {
@@ -22,7 +22,7 @@ fn is_discreet(what: &str, text: &str) {
     }
 }
 
-/// What everybody on a machine sees of a process.
+/// Returns the command line of a process, as everybody on the machine can see it.
 fn command_line(process: &Process) -> String {
     let bytes = std::fs::read(format!("/proc/{}/cmdline", process.id())).unwrap();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -36,7 +36,7 @@ fn refused(mut process: Process) {
     is_discreet("the refused", &(log + &process.out()));
 }
 
-/// A whole production with the documented permissions and everything logged.
+/// A complete production with the documented permissions and with everything logged.
 #[test]
 fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     let (broker, model) = (Broker::start(), Model::new(1));
@@ -46,7 +46,7 @@ fn users_on_a_broker_need_no_more_and_passwords_are_not_told() {
     broker.user("worker", PASSWORD[0], worker.each_ref().map(String::as_str));
     let [coordinator, worker] = ["coordinator", "worker"].map(|user| broker.url(user, PASSWORD[1]));
 
-    // Whoever has another password may do nothing, and whoever may work may not lead.
+    // A user with another password may do nothing, and a worker's user may not act as a coordinator.
     fleet.settings.insert("RUST_LOG".into(), ALL.into());
     fleet.url = broker.url("coordinator", "s3cr3t-but-wrong");
     refused(fleet.coordinator());

@@ -1,9 +1,9 @@
-//! Faults at system calls, by strace: at every step of the order in which things must happen, without any hook in the
-//! programs.
+//! Faults at system calls, made by strace, at every step of the required order, without any hook in the programs.
 //!
-//! A worker writes the partial file, checks it, syncs it, links it, syncs the directory, unlinks the partial file,
-//! publishes the outcome, hears it confirmed, acknowledges the delivery. A coordinator writes its ledger, and only then
-//! acknowledges. Each of these is a system call; a process dies as it enters the n-th of a kind in one of its threads.
+//! A worker writes the partial file, verifies it, syncs it, links it, syncs the directory, unlinks the partial file,
+//! publishes the outcome, waits for its confirmation, and acknowledges the delivery. A coordinator writes its ledger,
+//! and only then acknowledges. Each of these is a system call; a process is killed as it enters the n-th of a kind in
+//! one of its threads.
 
 use crate::fleet::{Beneath, Fleet, Process};
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -19,19 +19,20 @@ fn can_trace() -> bool {
     strace::is_there()
 }
 
-/// What is to happen to whoever makes some system calls: all of these, or only those on one file.
+/// Returns the words that make something happen at some system calls: at all of them, or only at those on one file.
 fn at(calls: &str, what: &str, file: Option<&Path>) -> Beneath {
     strace::words(calls, what, file, Path::new("/dev/null"))
 }
 
-/// The death of a process as it enters the n-th of these system calls in one of its threads.
+/// Returns the words that kill a process as it enters the n-th of these system calls in one of its threads.
 fn death(calls: &str, n: usize) -> Beneath {
     at(calls, &format!("signal=KILL:when={n}"), None)
 }
 
-/// System calls of a worker, and how many of them one thread makes for its first granule and some more: opening the
-/// part, writing it, reading it at the gate, syncing it and its directory, linking, unlinking (an older part, a trial,
-/// the partial file itself), and speaking with the broker (task messages, beginning, outcome, acknowledgement).
+/// System calls of a worker, with a number a little above that of one thread's calls for its first granule: opening the
+/// partial file, writing it, reading it for verification, syncing it and its directory, linking, unlinking (an older
+/// partial file, a trial file, the partial file itself), and the traffic with the broker (task messages, beginning,
+/// outcome, acknowledgement).
 const OF_WORKERS: [(&str, usize); 7] = [
     ("openat", 60),
     ("pwrite64,write", 60),
@@ -42,7 +43,7 @@ const OF_WORKERS: [(&str, usize); 7] = [
     ("sendto,writev,sendmsg", 12),
 ];
 
-/// Kills of each kind; those of which there are few are all hit in a whole run.
+/// Returns kills of each kind. Where there are few calls, a complete run covers all of them.
 fn kills(dice: &mut Dice, kinds: &[(&'static str, usize)], each: usize) -> Vec<(&'static str, usize)> {
     let mut kills = Vec::new();
     for &(calls, most) in kinds {
@@ -53,7 +54,7 @@ fn kills(dice: &mut Dice, kinds: &[(&'static str, usize)], each: usize) -> Vec<(
     dice.some(count, kills)
 }
 
-/// SIGKILL of workers at every step. Three run at any time, some of them bound to die.
+/// Kills workers with SIGKILL at every step. Three are running at any time, some of them bound to be killed.
 pub(crate) fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -65,7 +66,7 @@ pub(crate) fn workers_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut D
     let mut coordinator = begin(fleet);
     fleet.until_ended(&mut coordinator);
     let killed = killed(fleet);
-    // Some of the later calls are never made, when the production ends before.
+    // Some of the later calls are never made, if the production ends before.
     assert!(2 * killed > planned, "{killed} of {planned} workers were killed");
     ScenarioEnd::good(coordinator, killed)
 }
@@ -76,11 +77,11 @@ fn killed(fleet: &mut Fleet<'_>) -> usize {
     now.iter().chain(&fleet.gone).filter(|status| status.signal() == Some(9)).count()
 }
 
-/// System calls of a coordinator: opening the ledger, writing and syncing it, speaking with the broker.
+/// System calls of a coordinator: opening the ledger, writing and syncing it, and the traffic with the broker.
 const OF_COORDINATORS: [(&str, usize); 4] =
     [("openat", 40), ("pwrite64", 80), ("fsync,fdatasync", 20), ("sendto,writev,sendmsg", 60)];
 
-/// SIGKILL of coordinators at every step, each followed by the next one.
+/// Kills coordinators with SIGKILL at every step. Each is followed by the next one.
 pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -103,7 +104,7 @@ pub(crate) fn coordinator_killed(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &m
     ScenarioEnd::good(coordinator, killed)
 }
 
-/// Whoever reads one input dies of it. Its granule fails, and nothing else does.
+/// Every worker that reads one input is killed by it. Its granule fails, and nothing else does.
 pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -117,7 +118,7 @@ pub(crate) fn deadly_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice)
     ScenarioEnd::without(coordinator, killed, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Reading one input takes longer than a granule may.
+/// Reading one input takes longer than the deadline of a granule.
 pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -131,9 +132,9 @@ pub(crate) fn endless_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     ScenarioEnd::without(coordinator, 5, "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Reading one input does not return, as on a file system that hangs. Only the end of the process ends such a thread:
-/// the worker says so, and ends itself long before the read does (after the deadline and half a minute). A tracer keeps
-/// the thread until its delay is over, so that has an end.
+/// Reading one input does not return, as on a file system that hangs. Such a thread ends only with its process: the
+/// worker reports it, and ends long before the read does (half a minute after the deadline). The tracer holds the
+/// thread until its delay is over, so the delay is finite.
 pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -142,7 +143,7 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     let input = fleet.own_input("SIarea_mon_mean/SIarea_mon_mean.0000001428.data");
     fleet.beneath = at("pread64", "delay_enter=40s", Some(&input));
     let mut coordinator = begin(fleet);
-    // The input is that of two granules, and a task message whose lease has ended is sent to another worker.
+    // The input is needed by two granules, and a task message whose lease has ended is sent to another worker.
     for ended in 1..=4 * ATTEMPTS {
         until("workers give up", || {
             fleet.refill();
@@ -157,11 +158,11 @@ pub(crate) fn hanging_recipe(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice
     ScenarioEnd::without(coordinator, codes.len(), "SEA_ICE_CONC_THICKNESS_mon_mean_1992-02")
 }
 
-/// Transient failures after which a recipe fails.
+/// Number of transient failures after which a recipe fails.
 const ATTEMPTS: usize = 5;
 
-/// Reading what many granules need fails once: the grid, its geometry, factors and metadata, each in a worker of its
-/// own. That is not the fault of any recipe, and says nothing about what is read later.
+/// Reading a file that many granules need fails once: the grid, its geometry, the factors and the metadata, each in a
+/// worker of its own. No recipe is to blame, and later reads may succeed.
 pub(crate) fn disk_flaky(fleet: &mut Fleet<'_>, _: &mut Broker, _: &mut Dice) -> Ran {
     if !can_trace() {
         return Err(NO_STRACE);
@@ -204,7 +205,7 @@ pub(crate) fn consumer_timeout(fleet: &mut Fleet<'_>, broker: &mut Broker, dice:
         return Err(NO_STRACE);
     }
     broker.consumer_timeout(1000);
-    // Each of the first workers needs long for one of its granules.
+    // Each of the first workers needs a long time for one of its granules.
     let slow = |n: usize| at("linkat", &format!("delay_enter=4s:when={n}"), None);
     fleet.next.extend((0..3).map(|_| slow(1 + dice.below(fleet.model.granules() / 6))));
     let mut coordinator = begin(fleet);

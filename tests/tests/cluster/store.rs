@@ -1,4 +1,4 @@
-//! Granules that go to S3, while the store does what stores do.
+//! Granules that go to S3, while the store has the usual failures of stores.
 
 use crate::fleet::Fleet;
 use crate::scenario::{Dice, ScenarioEnd, begin, until_made};
@@ -6,7 +6,7 @@ use edp_tests::broker::Broker;
 use edp_tests::s3::{FaultEffect, S3Call, S3Fault};
 use std::time::Duration;
 
-/// How often each of them happens.
+/// Number of times that each failure occurs.
 const TIMES: usize = 2;
 
 pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Result<ScenarioEnd, &'static str> {
@@ -27,7 +27,7 @@ pub(crate) fn store_fails(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice
     }
     let mut coordinator = begin(fleet);
     until_made(fleet, &mut coordinator, 1 + dice.below(all / 2));
-    // The credentials so far have expired; the file has others.
+    // The credentials so far have expired, and the file has new ones.
     fleet.store.as_ref().expect("a store").rotate();
     fleet.until_ended(&mut coordinator);
     let injected = fleet.store.as_ref().expect("a store").injected();
