@@ -1,11 +1,12 @@
-//! The crates keep their arrows, and each name of a type has one meaning: what a crate may depend on is listed here and
-//! compared with what cargo resolves, and the names that the crates declare are counted.
+//! Rules about the crates: the dependencies that a crate may have are listed here and compared with what cargo
+//! resolves, and each name of a type that the crates declare has one meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each crate of the workspace that others build on, with all of the workspace that it may depend on, directly or not.
+/// Each crate of the workspace on which others build, with all crates of the workspace on which it may depend, directly
+/// or indirectly.
 const ROOMS: [(&str, &[&str]); 9] = [
     ("edp-protocol", &[]),
     ("edp-files", &[]),
@@ -18,13 +19,13 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("edp-parsers", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
 ];
 
-/// Crates of others by which a program reaches the network, or runs what does.
+/// Third-party crates by which a program uses the network, or an asynchronous runtime.
 const NETWORK: [&str; 6] = ["aws-sdk-s3", "hyper", "lapin", "opentelemetry", "socket2", "tokio"];
 
-/// Crates without network.
+/// Crates that must not use the network.
 const QUIET: [&str; 5] = ["edp-protocol", "edp-files", "edp-store", "edp-engine", "edp-parsers"];
 
-/// For each package, by name, the packages that it needs to be built: not those of its tests.
+/// Returns the packages that each package needs to be built, by name, without those of its tests.
 fn needed() -> BTreeMap<String, BTreeSet<String>> {
     let cargo = std::env::var("CARGO").unwrap_or("cargo".into());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
@@ -49,7 +50,7 @@ fn needed() -> BTreeMap<String, BTreeSet<String>> {
     needed
 }
 
-/// Everything that a package needs.
+/// Returns everything that a package needs, directly or indirectly.
 fn all_of<'a>(name: &'a str, needed: &'a BTreeMap<String, BTreeSet<String>>) -> BTreeSet<&'a str> {
     let (mut all, mut next) = (BTreeSet::new(), vec![name]);
     while let Some(name) = next.pop() {
@@ -83,10 +84,10 @@ fn what_makes_granules_does_not_reach_the_network() {
     assert!(NETWORK.iter().all(|one| reached.contains(one)), "names have changed: nothing would be seen above");
 }
 
-/// Names that are declared more than once, each with a reason; `doc/glossary.md` lists them too.
+/// Names that are declared more than once, each with a reason. They are listed in `doc/glossary.md` too.
 const DECLARED_TWICE: [&str; 1] = ["Sealed"];
 
-/// The files of the crates, without those of tests.
+/// Lists the source files of the crates, without those of tests.
 fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut directories: Vec<PathBuf> =
@@ -108,7 +109,7 @@ fn sources() -> Vec<PathBuf> {
     files
 }
 
-/// Files of the modules that a file declares for tests alone (`#[cfg(test)] mod name;`).
+/// Lists the files of the modules that a file declares for tests only (`#[cfg(test)] mod name;`).
 fn test_modules(file: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(file).expect("a source file");
     let directory = file.parent().expect("its directory");
@@ -131,8 +132,8 @@ fn test_modules(file: &Path) -> Vec<PathBuf> {
     modules
 }
 
-/// The name that a line declares: a structure, an enumeration, a trait, or an alias of a type. Associated types are
-/// indented, and have the names that their traits give them.
+/// Returns the name that a line declares: a structure, an enumeration, a trait, or an alias of a type. Associated types
+/// are not counted: they are indented, and get their names from their traits.
 fn declared(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace().peekable();
     words.next_if(|word| word.starts_with("pub"));
@@ -146,7 +147,7 @@ fn declared(line: &str) -> Option<&str> {
     (name.starts_with(char::is_uppercase) && !(is_alias && line.starts_with(' '))).then_some(name)
 }
 
-/// Where each name is declared.
+/// Returns the places where each name is declared.
 fn declarations() -> BTreeMap<String, Vec<String>> {
     let mut names = BTreeMap::<String, Vec<String>>::new();
     for file in sources() {

@@ -1,4 +1,5 @@
-//! Granules and geometry files that are damaged at any place: each is a finding that names the file, and no program dies.
+//! Granules and geometry files that are damaged at any place: each gives a finding that names the file, and no program
+//! crashes.
 
 use edp_engine::granule::inspect::{self, Identity, InspectError, InspectionDepth};
 use edp_engine::grid::{Latlon, Native};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Numbers that look random and are the same for the same seed.
+/// Pseudo-random numbers, which are the same for the same seed.
 struct Dice(u64);
 
 impl Dice {
@@ -24,7 +25,8 @@ impl Dice {
         [0, 0xff, 0x80, 1, self.below(256) as u8][self.below(5)]
     }
 
-    /// A place in a file, half of the times outside of the values, where the libraries follow what they read.
+    /// Returns a place in a file: in half of the cases outside of the values, where the libraries follow what they
+    /// read.
     fn place(&mut self, length: usize, values: &[Range<usize>]) -> usize {
         let definitions = self.below(2) == 0;
         let mut at = self.below(length);
@@ -38,7 +40,7 @@ impl Dice {
     }
 }
 
-/// What happens to files: flipped bits, overwritten bytes, numbers that claim much, a cut, parts that lie elsewhere.
+/// Damages a file: by flipped bits, overwritten bytes, numbers that claim much, a cut, or parts that lie elsewhere.
 fn damage(bytes: &mut Vec<u8>, values: &[Range<usize>], dice: &mut Dice) {
     let length = bytes.len();
     match dice.below(10) {
@@ -69,7 +71,8 @@ fn damage(bytes: &mut Vec<u8>, values: &[Range<usize>], dice: &mut Dice) {
     }
 }
 
-/// Looks at copies of a file, each damaged in another way, from several threads. Returns how many were found to be damaged.
+/// Reads copies of a file, each damaged in another way, from several threads. Returns the number that were found to be
+/// damaged.
 fn mutations(
     count: usize,
     good: &Path,
@@ -82,7 +85,7 @@ fn mutations(
     thread::scope(|scope| {
         for number in 0..3 {
             let (bytes, next, found, look) = (&bytes, &next, &found, &look);
-            // a place of its own for each thread, with the name that the file has
+            // Each thread has a directory of its own, in which the file has its usual name.
             let place = directory.path().join(number.to_string());
             fs::create_dir(&place).unwrap();
             let path = place.join(good.file_name().unwrap());
@@ -106,7 +109,7 @@ fn mutations(
     found.into_inner()
 }
 
-/// A finding about the file in words; anything else that goes wrong is none.
+/// Returns a finding about the file in words. Any other error fails the test.
 fn finding(error: ReadError) -> String {
     match error {
         ReadError::Damaged { .. } => error.to_string(),
@@ -140,7 +143,7 @@ fn granules(count: usize) {
             Err(error) => panic!("{error:?}"),
         });
     println!("{found} of {count} damaged granules were found");
-    assert!(found * 2 > count, "{found} of {count}"); // what is left out is padding, texts, and numbers that nobody checks
+    assert!(found * 2 > count, "{found} of {count}"); // the others are padding, texts, and numbers that nothing checks
 }
 
 fn geometries(count: usize) {
@@ -151,7 +154,7 @@ fn geometries(count: usize) {
     for file in &files {
         let is_latlon = file.to_string_lossy().contains("latlon");
         let found = mutations(count / 2, file, &[], |path| {
-            // the rest of the grid, once for each thread
+            // The rest of the grid, once for each thread.
             for entry in fs::read_dir(&fixture.demo.grid).unwrap() {
                 let from = entry.unwrap().path();
                 let to = path.with_file_name(from.file_name().unwrap());
@@ -161,7 +164,7 @@ fn geometries(count: usize) {
             }
             let directory = path.parent().unwrap();
             let loaded = if is_latlon { Latlon::load(directory).map(drop) } else { Native::load(directory).map(drop) };
-            // Whatever is in it can be asked for, not only what the grid needs.
+            // Everything in the file can be read, not only what the grid needs.
             let read = ReaderSession::open(path).and_then(|mut session| {
                 for variable in session.variables()? {
                     let shape = variable.shape();
@@ -198,8 +201,8 @@ fn two_thousand_damaged_geometry_files_are_findings() {
     geometries(2000);
 }
 
-/// Every granule of a production is damaged in another way: the programs end as they should, and name all that are not
-/// good. Some bits of the ways say nothing.
+/// Every granule of a production is damaged in another way. The programs end as they should, and name all that are not
+/// good, though a few of the changed bits do not matter.
 #[test]
 fn programs_name_each_damaged_granule() {
     let fixture = Fixture::new(8);
@@ -211,7 +214,7 @@ fn programs_name_each_damaged_granule() {
         let mut bytes = fs::read(&recipe.granule).unwrap();
         match seed % 3 {
             0 => bytes.truncate(bytes.len() / 2 + seed),
-            // the superblock, and the definitions after it
+            // The superblock, and the definitions after it.
             1 => bytes[8 + seed..40 + seed].fill(0xff),
             _ => (40..4000).step_by(97).for_each(|at| bytes[at + seed] ^= 0x10),
         }
@@ -228,7 +231,8 @@ fn programs_name_each_damaged_granule() {
     }
 }
 
-/// A geometry file brings down what reads it: the recipes that need it fail, for that reason, and nothing else ends.
+/// A geometry file crashes the process that reads it: the recipes that need it fail for that reason, and nothing else
+/// ends.
 #[test]
 fn a_damaged_geometry_file_fails_its_recipes() {
     let fixture = Fixture::new(8);

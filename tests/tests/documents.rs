@@ -1,10 +1,10 @@
-//! The commands in README.md and GUIDE.md, run as they stand there.
+//! Runs the commands in README.md and GUIDE.md.
 //!
 //! Every block of commands is run, in the order of the document, by one shell for each document, in a directory whose
-//! `target/demo` is what `make demo` leaves (GUIDE.md begins within that). Lines of a `console` block that begin with
-//! `$ ` are commands, the others what the command before them prints, at least, with other times. A block that cannot be
-//! run on one machine has `<!-- not run: REASON -->` in the line before it. For `make TARGET` it is looked whether there
-//! is such a target, and brokers are replaced by one of the test's own.
+//! `target/demo` is what `make demo` makes (GUIDE.md begins in that directory). In a `console` block, the lines that
+//! begin with `$ ` are commands; the other lines are the least output of the command before them, with other times. A
+//! block that cannot be run on one machine has `<!-- not run: REASON -->` in the line before it. For `make TARGET` the
+//! test only checks that the target exists, and the URLs of brokers are replaced by that of the test's own.
 
 use edp_tests::broker::Broker;
 use edp_tests::{Started, coordinator, expect, program};
@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A command with what it prints.
+/// A command with its expected output.
 #[derive(Debug, PartialEq, Eq)]
 struct Step {
     line: usize,
@@ -21,7 +21,7 @@ struct Step {
     prints: Vec<String>,
 }
 
-/// The steps of a document's blocks of commands.
+/// Returns the steps of a document's blocks of commands.
 fn steps(document: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut block: Option<(&str, bool)> = None;
@@ -60,21 +60,21 @@ fn steps(document: &str) -> Vec<Step> {
     steps
 }
 
-/// A line in which times do not matter.
+/// Returns a line with its times replaced, so that they do not matter.
 fn timeless(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let is_time = |at: usize| words[at].parse::<f64>().is_ok() && words.get(at + 1) == Some(&"s");
     (0..words.len()).map(|at| if is_time(at) { "N" } else { words[at] }).collect::<Vec<_>>().join(" ")
 }
 
-/// The command with the broker of the test in the place of any other.
+/// Returns the command with the test's broker in place of any other.
 fn adapted(command: &str, broker: &str) -> String {
     let Some(start) = command.find("amqp://") else { return command.to_owned() };
     let end = command[start..].find(char::is_whitespace).map_or(command.len(), |length| start + length);
     format!("{}{broker}{}", &command[..start], &command[end..])
 }
 
-/// Everything that the shell starts ends with it.
+/// The shell and everything that it has started, which end when this is dropped.
 struct Group(Started);
 
 impl Drop for Group {
@@ -111,7 +111,7 @@ fn run(document: &str, directory: &Path, broker: &str) {
     for (at, step) in steps.iter().enumerate().filter(|(_, step)| !step.command.starts_with("make ")) {
         let of = |name: String| fs::read_to_string(outputs.join(name)).unwrap_or_default();
         let (said, status) = (of(at.to_string()), of(format!("{at}.status")));
-        // the one that finds what the step before has removed
+        // This command finds what the previous step has removed.
         let good = if step.command.contains("--redo") { "3" } else { "0" };
         let place = format!("{document}, line {}: {}", step.line, step.command);
         assert_eq!(status.trim(), good, "{place}\n{said}");

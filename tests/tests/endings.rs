@@ -1,4 +1,4 @@
-//! How the programs end: by which signals, and without the handlers of libraries.
+//! The ends of the programs: the signals that end them, and no handlers of libraries.
 
 use edp_tests::{Fixture, Started, expect, program, text, until};
 use std::fs::{self, File};
@@ -7,14 +7,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-/// A worker that waits for a broker, which nobody is at the address of.
+/// A worker that waits for a broker at an address where there is none.
 struct Waiting {
     child: Started,
     log: std::path::PathBuf,
 }
 
 impl Waiting {
-    /// Starts it by a shell that first does something about signals.
+    /// Starts it by a shell that first changes the handling of signals.
     fn start(directory: &Path, first: &str) -> Waiting {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let worker = program("edp-worker");
@@ -42,7 +42,7 @@ impl Waiting {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    /// Whether it ignores a signal, by its number, and whether it has a handler for it.
+    /// Returns true if it ignores a signal, given by its number, and true if it has a handler for it.
     fn disposition(&self, signal: u32) -> (bool, bool) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let has = |name: &str| {
@@ -66,7 +66,7 @@ const HANGUP: u32 = 1;
 const INTERRUPT: u32 = 2;
 const TERMINATE: u32 = 15;
 
-/// As `nohup` starts programs, and scripts their background jobs.
+/// Programs are started in this way by `nohup`, and by scripts as background jobs.
 #[test]
 fn signals_that_were_ignored_at_the_start_stay_ignored() {
     let directory = tempfile::tempdir().unwrap();
@@ -95,15 +95,16 @@ fn a_worker_that_is_told_to_end_never_dies_otherwise() {
         let mut worker = Waiting::start(directory.path(), "true");
         worker.signal("TERM");
         if number % 2 == 1 {
-            worker.signal("TERM"); // at once
+            worker.signal("TERM"); // immediately
         }
         let status = worker.ends();
         assert_eq!((status.code(), status.signal()), (Some(143), None), "the {number}th: {}", worker.log());
     }
 }
 
-/// Handlers that libraries register for the end of a process may meet threads that are still ending; one library's
-/// brought down one of 130 workers. So none is run: a library that is loaded into the programs proves it.
+/// Handlers that libraries register for the end of a process may meet threads that are still ending; the handler of one
+/// library crashed one of 130 workers. So no handler is run, which is tested with a library that is loaded into the
+/// programs.
 #[test]
 fn handlers_of_libraries_are_not_run_at_the_end() {
     let fixture = Fixture::new(6);

@@ -1,4 +1,4 @@
-//! Productions that follow a model run: `run --follow` while result files appear one by one, and half-written.
+//! Productions that follow a model run: `run --follow` while result files appear one by one, and incomplete.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 const SIZE: usize = 8;
 
-/// A model run that writes its results again, piece by piece, as somebody follows it.
+/// A model run whose results are written again, piece by piece, while a coordinator follows it.
 struct Model {
     fixture: Fixture,
     recipes: Vec<Recipe>,
@@ -35,7 +35,7 @@ impl Model {
         self.fixture.path("out")
     }
 
-    /// Paths of the results of a step, below their root, that end so.
+    /// Returns the paths of the results of a step with this ending, relative to their root.
     fn of_step(&self, step: u64, end: &str) -> BTreeSet<String> {
         let end = format!(".{step:010}.{end}");
         files(&self.fixture.demo.results).into_keys().filter(|path| path.ends_with(&end)).collect()
@@ -49,7 +49,7 @@ impl Model {
         fs::write(target, &whole[..bytes.min(whole.len())]).unwrap();
     }
 
-    /// Names of the granules of a step: those that need a result, and the others.
+    /// Returns the names of the granules of a step: those that need a result, and the others.
     fn granules(&self, step: u64, needs: &str) -> [BTreeSet<String>; 2] {
         let digits = format!(".{step:010}.");
         let uses = |recipe: &Recipe, text: &str| {
@@ -66,7 +66,7 @@ impl Model {
         files(&self.out()).into_keys().filter(|name| name.ends_with(".nc")).collect()
     }
 
-    /// A result that a granule needs beside others, which are partial without it.
+    /// Returns a result that a granule needs along with others; without it the granule is partial.
     fn victim(&self) -> String {
         let partial = self.recipes.iter().find(|recipe| recipe.variables.len() > 1).unwrap();
         let input = &partial.variables[0][0][0];
@@ -74,7 +74,7 @@ impl Model {
         Path::new(input).strip_prefix(&self.fixture.demo.results).unwrap().display().to_string()
     }
 
-    /// A coordinator that follows the run.
+    /// Starts a coordinator that follows the run.
     fn follow(&self, more: &[&str], set: impl FnOnce(&mut Command)) -> Following {
         let mut command = coordinator();
         let mut options = self.fixture.options(&self.out());
@@ -99,7 +99,7 @@ impl Model {
         }
     }
 
-    /// The model writes three months of results, in every order.
+    /// Writes three months of results in various orders.
     fn write_all(&self, following: &mut Following) {
         let victim = self.victim();
         for meta in self.of_step(732, "meta") {
@@ -112,7 +112,7 @@ impl Model {
         assert!(!held.is_empty() && !made.is_empty());
         following.until("granules of whole results", || made.is_subset(&self.made()));
         assert_eq!(self.made(), made, "nothing is made of half-written results");
-        // Data without headers, while the rest of the first month comes.
+        // The data files without their headers, while the rest of the first month is written.
         for data in self.of_step(1428, "data") {
             self.write(&data, usize::MAX);
         }
@@ -133,7 +133,7 @@ impl Model {
     }
 }
 
-/// A coordinator, killed when this is dropped.
+/// A coordinator, which is killed when this is dropped.
 struct Following {
     child: Started,
     report: PathBuf,
@@ -153,7 +153,7 @@ impl Following {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
     }
 
-    /// Its exit status and report.
+    /// Returns its exit status and its report.
     fn end(&mut self) -> (ExitStatus, serde_json::Value) {
         let mut status = None;
         until("the end", || {
@@ -222,7 +222,7 @@ fn a_stop_before_the_end_says_so_and_what_cannot_be_planned_ends_it_at_once() {
     let model = Model::new();
     let mut following = model.follow(&[], |_| {});
     let victim = model.victim();
-    // A granule that fails: its input is whole by its size, and no number.
+    // The input of this granule has the right size, but does not contain numbers.
     for end in ["meta", "data"] {
         for path in model.of_step(732, end) {
             model.write(&path, usize::MAX);

@@ -1,4 +1,4 @@
-//! The bytes of the demo's granules, mode by mode. A change of them is a change of the output version: see
+//! The bytes of the demo's granules in each mode. A change of them is a change of the output version: see
 //! `edp_protocol::recipe::output_version`.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -8,16 +8,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Cells along the side of a tile: small, and with every kind of granule.
+/// Number of cells along the side of a tile: a small grid that has every kind of granule.
 const SIZE: usize = 6;
 
-/// Where the digests of a mode are: a line with the output version, then lines as `sha256sum` writes them.
+/// Returns the path of the digests of a mode. The file has a line with the output version, and then lines as
+/// `sha256sum` writes them.
 fn record(mode: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{mode}.sha256"))
 }
 
-/// Makes all granules of the demo in a mode, and compares their digests with the record. With `EDP_GOLDEN=update` in the
-/// environment it writes the record.
+/// Makes all granules of the demo in a mode, and compares their digests with the record. With `EDP_GOLDEN=update` in
+/// the environment it writes the record.
 fn compare(mode: &str) {
     let version = output_version(mode.parse().unwrap());
     let fixture = Fixture::new(SIZE);

@@ -1,4 +1,4 @@
-//! Where things are on the grid: corners, vectors and masks, checked by the coordinates of the demo's grid and by
+//! Positions on the grid: corners, vectors and masks, checked against the coordinates of the demo's grid, and by
 //! productions with other masks and points than usual.
 // What is compared here has tolerances.
 #![allow(clippy::disallowed_methods)]
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 type Vector = [f64; 3];
 
-/// A place on the unit sphere, from degrees.
+/// Returns the point on the unit sphere with this longitude and latitude in degrees.
 fn place(lon: f32, lat: f32) -> Vector {
     let (lon, lat) = (f64::from(lon).to_radians(), f64::from(lat).to_radians());
     [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
@@ -23,7 +23,7 @@ fn distance(a: Vector, b: Vector) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
 }
 
-/// The four corners of a cell by its bounds.
+/// Returns the four corners of a cell from its bounds.
 fn around(grid: &Native, cell: usize) -> [Vector; 4] {
     [0, 1, 2, 3].map(|at| place(grid.xc_bounds[4 * cell + at], grid.yc_bounds[4 * cell + at]))
 }
@@ -38,7 +38,7 @@ fn a_corner_is_where_the_bounds_of_its_cells_are() {
     for tile in 0..TILES {
         for j in 0..=n {
             for i in 0..=n {
-                // a cell that has this corner, and which of its four it is
+                // A cell that has this corner, and the index of the corner among its four.
                 let (up, right) = (usize::from(j == n), usize::from(i == n));
                 let cell = (tile * n + j - up) * n + i - right;
                 let here = around(&grid, cell)[[[0, 1], [3, 2]][up][right]];
@@ -52,16 +52,17 @@ fn a_corner_is_where_the_bounds_of_its_cells_are() {
             }
         }
     }
-    // The southern ends of tiles 9 and 12 (but for the corner that tile 0 has too), and the corner where tile 3 meets
-    // tile 9. All others are where three facets meet, at 67 N.
+    // These are the southern ends of tiles 9 and 12 (except the corner that tile 0 has too), and the corner where tile
+    // 3 meets tile 9. All others are where three facets meet, at 67 N.
     let south = nowhere.iter().filter(|place| place[2] < -0.9).count();
     assert_eq!(south, (n + 1) + n + 1);
     let cap = 67_f64.to_radians().sin();
     assert!(nowhere.iter().filter(|place| place[2] > 0.0).all(|place| (place[2] - cap).abs() < 1e-5));
 }
 
-/// A flow that is eastward and of speed 1 everywhere is CS along i and -SN along j. The rotation gives it back over all
-/// seams, but for what the grid turns by within one cell. Not around the cap, at whose edges the demo's grid has kinks.
+/// An eastward flow of speed 1 everywhere has the components CS along i and -SN along j. The rotation returns it across
+/// all seams, except for the angle by which the grid turns within one cell. The surroundings of the cap are left out,
+/// at whose edges the demo's grid has kinks.
 #[test]
 fn an_eastward_flow_comes_out_eastward() {
     let fixture = Fixture::new(24);
@@ -87,7 +88,7 @@ fn an_eastward_flow_comes_out_eastward() {
     assert!(worst < 0.08, "off by {worst}");
 }
 
-/// Plans and makes the native granules of a dataset, with whatever was changed before.
+/// Plans and makes the native granules of a dataset, after the test has changed the fixture.
 fn native(fixture: &Fixture, name: &str) -> Vec<PathBuf> {
     let list = fixture.plan(&fixture.path(name), &format!("{name}.json"), &[]);
     let mut recipes = recipe::parse_list("list", &fs::read(&list).unwrap()).unwrap();
@@ -103,13 +104,13 @@ fn with(granules: &[PathBuf], dataset: &str) -> netcdf::File {
     netcdf::open(path).unwrap()
 }
 
-/// Which values of a variable are not fill.
+/// Returns true for each value of a variable that is not the fill value.
 fn wet(file: &netcdf::File, name: &str) -> Vec<bool> {
     let values = file.variable(name).unwrap().get_values::<f32, _>(..).unwrap();
     values.iter().map(|value| *value < 9e36).collect()
 }
 
-/// Changes one text file below a directory whose name ends so.
+/// Changes the one text file below a directory whose name has this ending.
 fn edit(directory: &Path, end: &str, change: impl FnOnce(String) -> String) {
     let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut found = paths.filter(|path| path.display().to_string().ends_with(end)).collect::<Vec<_>>();
@@ -169,7 +170,7 @@ fn variables_at_corners_have_their_dimensions_and_mask() {
     assert_eq!(dims(&height, "SSH"), ["time", "tile", "j_g", "i_g"]);
     let temperature = with(&granules, "TEMPERATURE");
     assert_eq!(dims(&temperature, "THETA"), ["time", "k", "tile", "j_g", "i_g"]);
-    // by coordinates: a corner is wet if a wet cell has it
+    // By coordinates: a corner is wet if it belongs to a wet cell.
     let stored: Vec<Vector> = grid.xg.iter().zip(&grid.yg).map(|(lon, lat)| place(*lon, *lat)).collect();
     let same = |at: Vector| stored.iter().position(|place| distance(*place, at) < 1e-5);
     let touched: Vec<Vec<usize>> =
@@ -187,7 +188,8 @@ fn variables_at_corners_have_their_dimensions_and_mask() {
     }
 }
 
-/// The metadata tell where a variable is that the model's list has not; where neither does, that granule fails by name.
+/// The metadata state the point of a variable that is not in the model's list. If they do not either, the granule fails
+/// and the variable is named.
 #[test]
 fn points_come_from_the_metadata_where_the_list_has_none() {
     let fixture = Fixture::new(6);

@@ -1,4 +1,5 @@
-//! Results in other layouts: several variables in one file, and one variable in several. The granules are the same.
+//! Results in other layouts: several variables in one file, and one variable in several files. The granules are the
+//! same.
 
 use edp_engine::mds::MdsFile;
 use edp_protocol::recipe::{self, Recipe};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 const SIZE: usize = 6;
 const GRANULES: usize = 24;
 
-/// Plans all of the demo with the results of a directory, and makes it; gives the recipes and what was said.
+/// Plans and makes everything in the demo with the results of a directory. Returns the recipes and the output.
 fn made(fixture: &Fixture, results: &Path, name: &str, status: i32) -> (Vec<Recipe>, String) {
     let (list, out) = (fixture.path(&format!("{name}.json")), fixture.path(name));
     let mut options = fixture.options(&out);
@@ -23,8 +24,8 @@ fn made(fixture: &Fixture, results: &Path, name: &str, status: i32) -> (Vec<Reci
     (recipe::parse_list("list", &fs::read(&list).unwrap()).unwrap(), format!("{}{report:#}", text(&output)))
 }
 
-/// Compares granules byte for byte, but for what follows from their recipes' ids: `recipe_id`, `uuid`, and the checksums
-/// that HDF5 has of the two blocks of attributes in which they are.
+/// Compares granules byte for byte, except for what depends on the ids of their recipes: `recipe_id`, `uuid`, and
+/// HDF5's checksums of the two blocks of attributes that contain them.
 fn assert_same(one: &[Recipe], other: &[Recipe]) {
     const CHECKSUMS: usize = 8;
     assert_eq!(one.len(), other.len());
@@ -62,7 +63,7 @@ fn grouped_and_tiled_results_give_the_same_granules() {
             assert_eq!(plan.fields.len(), recipe.variables.len());
             assert_eq!(plan.inputs.len(), 2, "{:?}", plan.inputs);
         }
-        // The key of ours may be written anew; the list stays EDP's otherwise.
+        // The list is still EDP's, but our own key may be added.
         let rotated = grouped.iter().find(|recipe| recipe.variables.contains_key("EVEL")).unwrap();
         assert_eq!(rotated.plan().unwrap().fields["EVEL"], ["UVEL", "VVEL"]);
         assert_eq!(rotated.variables["EVEL"][0], rotated.variables["EVEL"][1]);
@@ -79,7 +80,7 @@ fn grouped_and_tiled_results_give_the_same_granules() {
     assert_eq!(files(&tiles), before, "nothing is written beside the pieces");
 }
 
-/// Whether all cells of a piece are land on all levels.
+/// Returns true if all cells of a piece are land on all levels.
 fn is_land(hfac: &[f32], tile: usize, part: &layouts::PieceCells) -> bool {
     let [columns, rows] = part;
     let plane = 13 * SIZE * SIZE;
@@ -132,7 +133,7 @@ fn with_missing_value(text: String) -> String {
     text.replace(" nFlds", " missingValue = [ -9.99000000000000E+02 ];\n nFlds")
 }
 
-/// The path of a monthly result of the demo, without its ending.
+/// Returns the path of a monthly result of the demo, without its ending.
 fn month(fixture: &Fixture, variable: &str, step: u64) -> PathBuf {
     let series = format!("{variable}_mon_mean");
     fixture.demo.results.join("DEMO/diags_monthly").join(&series).join(format!("{series}.{step:010}"))
@@ -152,7 +153,7 @@ fn missing_values_are_no_values() {
     const FILL: f32 = 9.969_21e36;
     let fixture = Fixture::new(SIZE);
     let (before, _) = made(&fixture, &fixture.demo.results, "before", 0);
-    // On closed faces, where no water passes, they make no difference.
+    // On closed faces, through which no water passes, missing values make no difference.
     for (variable, hfac) in [("UVEL", "hFacW"), ("VVEL", "hFacS")] {
         let hfac = MdsFile::open_pair(&fixture.demo.grid.join(hfac)).unwrap().read_record(0).unwrap().into_f32();
         change(
@@ -163,11 +164,11 @@ fn missing_values_are_no_values() {
             },
         );
     }
-    // In water they are fill: here in the first wet cell.
+    // In water they become fill values: here in the first wet cell.
     let hfac = MdsFile::open_pair(&fixture.demo.grid.join("hFacC")).unwrap().read_record(0).unwrap().into_f32();
     let first = hfac.iter().position(|open| *open > 0.0).unwrap();
     change(&month(&fixture, "SSH", 732), with_missing_value, |at, value| if at == first { -999.0 } else { value });
-    // A missing value of 0 is none.
+    // A missing value of 0 does not count as one.
     let zero = |text: String| text.replace(" nFlds", " missingValue = [ 0.0 ];\n nFlds");
     change(&month(&fixture, "ETAN", 732), zero, |_, value| value);
     let (after, said) = made(&fixture, &fixture.demo.results, "after", 0);

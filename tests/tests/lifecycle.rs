@@ -1,5 +1,5 @@
-//! How workers end: told to, since their machine ends, with nothing to do, where nothing can be made. Whatever they had
-//! is made by others, to the byte.
+//! The ends of workers: on request, when their machine ends, when they have nothing to do, and where nothing can be
+//! made. Their tasks are done by others, with the same bytes.
 
 use edp_program::settings::{NoticeSources, ServeSettings};
 use edp_protocol::Digest;
@@ -15,14 +15,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long anything may take on a busy machine before it counts as hanging.
+/// Longest time that anything may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A metadata service of EC2 that gives out tokens, and answers every question by a function of its path; nothing there
-/// is 404.
+/// A metadata service of EC2, which issues tokens and answers each request by a function of its path; a missing answer
+/// gives 404.
 struct Imds {
     url: String,
-    /// The only token that counts; a question with another one is refused.
+    /// The only valid token; a request with another one is refused.
     token: Arc<Mutex<u32>>,
 }
 
@@ -32,7 +32,7 @@ impl Imds {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let token = Arc::new(Mutex::new(0));
         let valid = token.clone();
-        // Ends with the test's process.
+        // This ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 Imds::attend(stream.unwrap(), &valid, &mut answer);
@@ -41,7 +41,7 @@ impl Imds {
         Imds { url, token }
     }
 
-    /// One question on each connection.
+    /// Handles one request on each connection.
     fn attend(stream: TcpStream, valid: &Mutex<u32>, answer: &mut impl FnMut(&str) -> Option<String>) {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
         let Some(first) = lines.next() else { return };
@@ -74,7 +74,7 @@ impl Imds {
 const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
 const SCALING: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
 
-/// A service that fails, takes back its tokens and says nothing for a while hurts nothing; what it says then is heard.
+/// A service that fails, revokes its tokens and gives no answer for a while does no harm; its later answers are used.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scale_in_is_noticed_after_a_token_was_refused() {
     let rounds = Arc::new(Mutex::new(0));
@@ -105,7 +105,7 @@ async fn a_scale_in_is_noticed_after_a_token_was_refused() {
     assert_eq!(*rounds.lock().unwrap(), 2);
 }
 
-/// A program that runs, and what it said.
+/// A running program and its log.
 struct Process {
     child: Started,
     log: PathBuf,
@@ -131,7 +131,7 @@ impl Process {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    /// Waits for its end, and gives what it said.
+    /// Waits for its end, and returns its log.
     fn ends(mut self, status: i32) -> String {
         let mut found = None;
         until("a program ends", || {
@@ -143,7 +143,7 @@ impl Process {
     }
 }
 
-/// A broker, a model run, and what one undisturbed process makes of it.
+/// A broker, a model run, and the granules that one undisturbed process makes from it.
 struct Site {
     broker: Broker,
     fixture: Fixture,
@@ -197,7 +197,7 @@ impl Production<'_> {
         Process::start(self.settings(&mut command), self.directory.join("coordinator.log"))
     }
 
-    /// A worker's command, to be added to.
+    /// Adds the options of a worker to a command.
     fn serve(&self, mut command: Command) -> Command {
         command.args(["serve", "--slots", "1", "--root"]).arg(self.site.fixture.path(""));
         self.settings(&mut command);
@@ -210,7 +210,7 @@ impl Production<'_> {
         Process::start(&mut command, self.directory.join(name))
     }
 
-    /// A worker that nothing disturbs makes the rest.
+    /// Lets an undisturbed worker make the rest.
     fn finish(&self, coordinator: Process, status: i32) -> String {
         let worker = self.worker("last.log", |_| ());
         let said = coordinator.ends(status);
@@ -219,14 +219,14 @@ impl Production<'_> {
         said
     }
 
-    /// How many task messages a queue of the production has, waiting or with workers.
+    /// Returns the number of task messages in a queue of the production, either waiting or delivered to workers.
     fn orders(&self, state: &str) -> u64 {
         let listed = self.site.broker.control(["list_queues", "--no-table-headers", "name", state]);
         let queue = format!("edp.{}.recipes\t", self.name);
         listed.lines().find_map(|line| line.strip_prefix(&queue)?.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// Everything is there, byte for byte, and nothing else.
+    /// Checks that everything is there, byte for byte, and nothing else.
     fn is_whole(&self) {
         let found = files(&self.out());
         assert_eq!(found.keys().collect::<Vec<_>>(), self.site.reference.keys().collect::<Vec<_>>(), "{}", self.name);
@@ -242,12 +242,12 @@ fn made(out: &Path) -> usize {
     files(out).keys().filter(|name| name.ends_with(".nc")).count()
 }
 
-/// Seconds since 1970.
+/// Returns the time in seconds since 1970.
 fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// One after the other on one broker: starting it takes longer than any of them.
+/// The tests run one after the other on one broker, whose start takes longer than any of them.
 #[test]
 fn workers_on_a_broker_end_in_order() {
     let site = Site::new();
@@ -259,7 +259,7 @@ fn workers_on_a_broker_end_in_order() {
     link_out_of_the_root(&site);
 }
 
-/// The instance is taken back in the middle of a production.
+/// The cloud takes the instance back in the middle of a production.
 fn spot_interruption(site: &Site) {
     let production = site.production("spot");
     let out = production.out();
@@ -267,7 +267,8 @@ fn spot_interruption(site: &Site) {
         if path != INTERRUPTION {
             return None;
         }
-        // As soon as something is made, so that much is left. A question is not answered later than it is waited for.
+        // The notice comes as soon as something is made, so that much is left. An answer must not come later than the
+        // worker waits for it.
         let end = Instant::now() + Duration::from_secs(1);
         while made(&out) == 0 && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(1));
@@ -287,11 +288,11 @@ fn spot_interruption(site: &Site) {
     production.is_whole();
 }
 
-/// A job whose end is near gives back what it has; notices that are off are not heeded.
+/// A job that ends soon gives back its tasks. Notices that are switched off are ignored.
 fn end_of_a_slurm_job(site: &Site) {
     let production = site.production("slurm");
     let coordinator = production.coordinator();
-    // Grace and margin do not fit any more.
+    // The remaining time is shorter than grace period and margin.
     let ends = (clock() + 10).to_string();
     let job = |name: &str, notices: &str| {
         production.worker(name, |command| {
@@ -305,14 +306,14 @@ fn end_of_a_slurm_job(site: &Site) {
     coordinator.ends(0);
     production.is_whole();
     assert!(!deaf.log().contains("draining"));
-    // There is nothing more to do.
+    // There is nothing left to do.
     let idle = production.worker("idle.log", |command| {
         command.args(["--exit-when-idle", "500ms"]);
     });
     idle.ends(0);
 }
 
-/// A worker that cannot deliver what it has would wait for its grace; whoever asks twice does not.
+/// A worker that cannot finish its tasks would wait for its grace period; a second signal ends it at once.
 fn second_signal(site: &Site) {
     let production = site.production("twice");
     let coordinator = production.coordinator();
@@ -331,7 +332,7 @@ fn second_signal(site: &Site) {
     production.is_whole();
 }
 
-/// One worker cannot write where the others can: it gives back what it has, and says why it ends.
+/// One worker cannot write where the others can: it gives back its tasks, and reports why it ends.
 fn read_only_destination(site: &Site) {
     let mut mounting = Command::new("unshare");
     mounting.args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
@@ -354,8 +355,7 @@ fn read_only_destination(site: &Site) {
     production.is_whole();
 }
 
-/// A root that is not any more what it was when the worker began: whatever is missing then is not the fault of a
-/// recipe.
+/// A root is replaced after the worker has begun: the files that are missing then are not the fault of a recipe.
 fn root_replaced(site: &Site) {
     let production = site.production("replaced");
     let root = production.directory.join("mounted");
@@ -374,7 +374,7 @@ fn root_replaced(site: &Site) {
     production.is_whole();
 }
 
-/// A recipe whose input is a link out of the root is refused, and costs nothing else.
+/// A recipe whose input is a link that leads out of the root is refused, and nothing else fails.
 fn link_out_of_the_root(site: &Site) {
     let production = site.production("link");
     let results = &site.fixture.demo.results;
@@ -397,11 +397,12 @@ fn link_out_of_the_root(site: &Site) {
     assert!(made.iter().all(|(name, digest)| site.reference.get(name) == Some(digest)), "other bytes");
 }
 
-/// A password on the command line can be seen by everybody on the machine: that is said, and the password is not.
+/// A password on the command line can be seen by everybody on the machine: the program warns of it, and does not print
+/// it.
 #[test]
 fn a_password_on_the_command_line_is_warned_of() {
     let directory = tempfile::tempdir().unwrap();
-    // A port that was free a moment ago: nobody answers there.
+    // A port that was free a moment ago, so that nothing listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = |user: &str| {
         let mut command = program("edp-worker");

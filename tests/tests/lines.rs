@@ -1,23 +1,23 @@
-//! What programs say on standard error: in the form that is asked for, and about what is asked for.
+//! The messages of programs on standard error: in the requested form, and at the requested level.
 
 use edp_tests::broker::Broker;
 use edp_tests::{Fixture, coordinator, expect, program, text};
 use serde_json::Value;
 use std::process::{Command, Output, Stdio};
 
-/// Every line on standard error as an object.
+/// Returns every line on standard error as an object.
 fn objects(output: &Output) -> Vec<Value> {
     let said = String::from_utf8(output.stderr.clone()).unwrap();
     said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
 }
 
-/// The messages of a level.
+/// Returns the messages of a level.
 fn messages(objects: &[Value], level: &str) -> String {
     let of_level = objects.iter().filter(|object| object["level"] == level);
     of_level.map(|object| object["message"].as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a line is of this project, not of a library.
+/// Returns true if a line comes from this project and not from a library.
 fn is_ours(line: &Value) -> bool {
     line["target"].as_str().is_some_and(|target| target.starts_with("edp"))
 }
@@ -51,7 +51,7 @@ fn every_line_is_json_if_that_is_asked_for() {
             assert!(said.contains(part), "{words:?}: {said}");
         }
     }
-    // help is not an error
+    // The help is not an error.
     let help = expect(coordinator().args(["run", "--help", "--log-format", "json"]), 0);
     assert!(text(&help).contains("Usage:") && help.stderr.is_empty());
 }
@@ -83,8 +83,8 @@ fn what_cannot_be_a_level_or_a_profile_is_refused() {
     assert!(text(&worker).contains("there is no profile 'nosuch'"));
 }
 
-/// While a worker waits for its coordinator nothing is wrong, and nothing is called wrong; only the end of its patience
-/// is.
+/// While a worker waits for its coordinator nothing is wrong, and nothing is logged as an error; only the end of its
+/// patience is.
 #[test]
 fn waiting_is_no_error_in_the_log_on_a_broker() {
     let broker = Broker::start();
@@ -101,10 +101,10 @@ fn waiting_is_no_error_in_the_log_on_a_broker() {
     assert_eq!(output.status.code(), Some(4), "{said:?}");
     assert!(said.iter().all(is_ours), "{said:?}");
     assert!(!messages(&said, "WARN").contains("lost"), "{said:?}");
-    // what is asked for is given
+    // The requested messages appear.
     let output = serve(&good, &["--log", "warn,lapin=debug"]).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("lapin"), "{output:?}");
-    // a refusal is said by us, and not by the library
+    // A refusal is reported by us, and not by the library.
     let output = serve(&broker.url("guest", "wrong"), &["--log", "info", "--log-format", "json"]).output().unwrap();
     let said = objects(&output);
     assert!(said.iter().all(is_ours), "{said:?}");

@@ -1,4 +1,4 @@
-//! `edp-worker make`: granules without a queue, whole lists and shares of them.
+//! `edp-worker make`: granules without a queue, from complete lists and from shares of them.
 
 use edp_engine::granule::error::MakeError;
 use edp_engine::granule::make::{self, MakeContext};
@@ -25,7 +25,7 @@ fn worker(list: &Path) -> Command {
     command
 }
 
-/// Planned twice, and made once by `run`.
+/// Returns a fixture with two plans, of which the first one was made by `run`.
 fn planned() -> (Fixture, PathBuf, PathBuf) {
     let fixture = Fixture::new(SIZE);
     let (reference, out) = (fixture.path("reference"), fixture.path("out"));
@@ -53,7 +53,7 @@ fn shares_make_what_one_run_makes() {
     assert_eq!(files(&out), files(&fixture.path("reference")));
     let report = json(&expect(&mut worker(&list), 0));
     assert_eq!(count(&report, "present"), GRANULES);
-    // What is there is read, unless that is too much.
+    // Existing granules are read for their digests, unless that would take too long.
     let digests = |report: &serde_json::Value| {
         report["entries"].as_array().unwrap().iter().filter(|entry| !entry["sha256"].is_null()).count()
     };
@@ -82,7 +82,7 @@ fn array_jobs_know_their_share() {
     expect(worker(&list).args(["--part", "5/4"]), 2);
 }
 
-/// What EDP would have written: our key and the location of the configuration taken away.
+/// A list as EDP would have written it: without our key and without the location of the configuration.
 #[test]
 fn lists_of_edp_are_completed() {
     let fixture = Fixture::new(SIZE);
@@ -111,7 +111,7 @@ fn lists_of_edp_are_completed() {
     fs::write(&broken, "model_timestep: [\n").unwrap();
     let output = expect(worker(&list).arg("--config").arg(&broken), 2);
     assert!(text(&output).contains("broken.yaml"), "{}", text(&output));
-    // One of its recipes with a second destination has one id twice, which only completing it shows.
+    // A recipe with a second destination has one id twice, which is found only when the list is completed.
     let granule = tasks[0]["granule"].as_str().unwrap();
     let below = Path::new(granule).strip_prefix(&out).unwrap();
     let mut second = tasks[0].clone();
@@ -141,7 +141,7 @@ fn granules_that_need_too_much_memory_are_refused_before_they_take_it() {
     assert!(files(&out).is_empty());
 }
 
-/// Recipes may name one directory in any number of ways: what is in it is loaded and kept once.
+/// Recipes may name one directory in any number of ways; its content is loaded and kept once.
 #[test]
 fn what_is_shared_is_known_by_its_content_whatever_its_names() {
     let fixture = Fixture::new(SIZE);
@@ -167,12 +167,12 @@ fn what_is_shared_is_known_by_its_content_whatever_its_names() {
         assert!(Arc::ptr_eq(&first.grid, &again.grid) && Arc::ptr_eq(&first.texts, &again.texts));
         assert!(Arc::ptr_eq(first.target.as_ref().unwrap(), again.target.as_ref().unwrap()));
     }
-    // Tests of this process may have a few files open.
+    // Other tests of this process may have a few files open.
     assert!(open() < before + 20, "{} open files, {before} before", open());
 }
 
-/// With just enough memory for one slab at a time, the same bytes come out as with room for several; with one byte less,
-/// nothing does.
+/// With just enough memory for one slab at a time, the bytes are the same as with memory for several; with one byte
+/// less, nothing is made.
 #[test]
 fn memory_changes_how_a_granule_is_made_and_not_what_it_is() {
     let fixture = Fixture::new(SIZE);

@@ -1,4 +1,4 @@
-//! What outcomes say of granules holds for the files.
+//! The content of outcomes agrees with the files.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::wire::{self, ChunkPlaces, Done, Failed, Outcome, TaskEvent};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const SIZE: usize = 8;
 
-/// How long anything may take on a busy machine before it counts as hanging.
+/// Longest time that anything may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn planned(fixture: &Fixture, out: &str) -> Vec<Recipe> {
@@ -24,7 +24,7 @@ fn planned(fixture: &Fixture, out: &str) -> Vec<Recipe> {
     recipe::parse_list("list", &fs::read(list).unwrap()).unwrap()
 }
 
-/// Has a serving worker make granules; gives the outcome of each recipe, by its id.
+/// Lets a serving worker make granules. Returns the outcome of each recipe, by its id.
 fn served(
     fixture: &Fixture,
     recipes: &[Recipe],
@@ -35,7 +35,7 @@ fn served(
     served_with(fixture, messages, recipes.len(), slots, deadline)
 }
 
-/// Gives these messages to a serving worker; gives so many outcomes, by the ids of their recipes.
+/// Sends these messages to a serving worker. Returns `count` outcomes by the ids of their recipes.
 fn served_with(
     fixture: &Fixture,
     messages: Vec<Message>,
@@ -117,7 +117,7 @@ fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
         assert_eq!(done.sha256, made[below].as_str());
         assert_eq!(done.warnings, [""; 0]);
 
-        // each input once, as it is on the disk
+        // Each input occurs once, as it is on the disk.
         assert_eq!(
             done.inputs.iter().map(|input| &input.path).collect::<Vec<_>>(),
             plan.inputs.keys().collect::<Vec<_>>()
@@ -127,7 +127,7 @@ fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
             assert_eq!((input.size, input.sha256.as_str()), (bytes.len() as u64, Digest::of(&bytes).as_str()));
         }
 
-        // the stages that this kind of granule has, and what went through them
+        // The stages of this kind of granule, and the amounts that went through them.
         let grid = name::GranuleName::parse(name::base_name(&recipe.granule)).unwrap().grid;
         let rotated = recipe.variables.values().any(|inputs| inputs.len() == 2);
         kinds.insert((grid == GridKind::Native, rotated));
@@ -151,7 +151,7 @@ fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
         assert_eq!(bytes(route), values.values().map(|values| 4 * values.len() as u64).sum::<u64>());
         assert_eq!(bytes("compress"), bytes(route), "a field is one chunk at this size");
 
-        // the chunks are where they are said to be
+        // The chunks are at the stated places.
         for (name, values) in &values {
             let of = done.chunks.iter().find(|of| of.variable == *name).unwrap();
             assert_eq!(&unpacked(&recipe.granule, of, values.len()), values, "{name}");
@@ -160,7 +160,7 @@ fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
     }
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [(false, false), (false, true), (true, false)]);
 
-    // What stands there is told of as it stands there.
+    // An existing granule is described as it is.
     let again = done_again(&fixture, &recipes);
     for (id, done) in again {
         let before = &outcomes[&id];
@@ -178,14 +178,14 @@ fn done_again(fixture: &Fixture, recipes: &[Recipe]) -> BTreeMap<String, Done> {
     done(served(fixture, recipes, 1, PATIENCE))
 }
 
-/// The values of the data variables, as the netCDF library reads them.
+/// Returns the values of the data variables, as read by the netCDF library.
 fn values(granule: &str, recipe: &Recipe) -> BTreeMap<String, Vec<f32>> {
     let file = netcdf::open(granule).unwrap();
     let read = |name: &String| (name.clone(), file.variable(name).unwrap().get_values::<f32, _>(..).unwrap());
     recipe.variables.keys().map(read).collect()
 }
 
-/// The values of a variable of one chunk, from the bytes of the file alone.
+/// Returns the values of a variable of one chunk, decoded from the bytes of the file alone.
 fn unpacked(granule: &str, of: &ChunkPlaces, count: usize) -> Vec<f32> {
     let [(offset, size)] = of.places[..] else { panic!("{of:?}") };
     let file = fs::read(granule).unwrap();
@@ -207,7 +207,7 @@ fn digests_are_the_same_on_any_number_of_slots() {
     assert_eq!(digests("one", 1), digests("four", 4));
 }
 
-/// Half a file is read of one with two records: nothing is said of what the other half holds.
+/// Only half of a file with two records is read, so no digest is reported for it.
 #[test]
 fn inputs_of_several_records_have_no_digest() {
     let fixture = Fixture::new(SIZE);
@@ -239,7 +239,8 @@ fn inputs_of_several_records_have_no_digest() {
 fn failures_tell_their_causes() {
     let fixture = Fixture::new(SIZE);
     let recipes = planned(&fixture, "out");
-    // A file that looks like its granule and cannot be read to its end stands there; an input of another is gone.
+    // A file that looks like the granule but cannot be read to its end is at its place, and an input of another granule
+    // is missing.
     fs::create_dir_all(Path::new(&recipes[0].granule).parent().unwrap()).unwrap();
     fs::write(&recipes[0].granule, "no granule").unwrap();
     let gone = &recipes[1].variables[0][0][0];
@@ -252,8 +253,8 @@ fn failures_tell_their_causes() {
     assert!(missing.reason[0].contains(gone.as_str()), "{missing:?}");
 }
 
-/// A task message is about the recipe that is in it. One that says something else is not a task message: nothing is
-/// loaded for it, and nothing is said of the recipe that it names.
+/// A task message is about the recipe in it. If its other fields name another recipe, it is refused: nothing is loaded
+/// for it, and no outcome is reported about the recipe that it names.
 #[test]
 fn orders_that_name_another_recipe_are_refused() {
     let fixture = Fixture::new(SIZE);
@@ -277,14 +278,14 @@ fn orders_that_name_another_recipe_are_refused() {
         Message::new(serde_json::to_vec(&bare).unwrap(), wire::JSON, ""),
         Message::new(serde_json::to_vec(&edited).unwrap(), wire::JSON, ""),
     ];
-    // The worker has one slot: when the good one is done, the others are behind it.
+    // The worker has one slot: when the good task is done, the others have been handled.
     let messages = hostile.into_iter().chain([edp_tests::task(good)]).collect();
     let outcomes = done(served_with(&fixture, messages, 1, 1, PATIENCE));
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), [id(good)]);
     assert_eq!(files(&fixture.path("out")).len(), 1);
 }
 
-/// Whatever the moment at which the time is over: a granule is reported as made exactly if it is there.
+/// Whenever the deadline passes: a granule is reported as made exactly if it is there.
 #[test]
 fn what_is_late_is_there_or_is_not_said_to_be() {
     let fixture = Fixture::new(SIZE);

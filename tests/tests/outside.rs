@@ -1,5 +1,6 @@
-//! NetCDF files that lead to other files: by links, or by values that lie elsewhere. Whoever reads such a file would read,
-//! and publish, what its author may not read himself. All are refused before anything that they lead to is opened.
+//! NetCDF files that refer to other files, by links or by values that are stored elsewhere. A program that followed
+//! them would read, and publish, data that the author of the file may not read. All are refused before any other file
+//! is opened.
 
 use edp_tests::{Fixture, coordinator, count, json, program, text};
 use hdf5_metno_sys::{h5d, h5f, h5g, h5l, h5p, h5s, h5t};
@@ -13,20 +14,20 @@ use std::process::Output;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a file leads elsewhere.
+/// The way in which a file refers to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Not at all.
+    /// The file refers to no other.
     Plain,
     /// A dataset whose values are the bytes of another file.
     Storage,
-    /// A dataset that is made of a dataset of another file.
+    /// A virtual dataset, made of a dataset of another file.
     Virtual,
-    /// A link to a dataset of another file.
+    /// An external link to a dataset of another file.
     Link,
-    /// A group of another file.
+    /// An external link to a group of another file.
     Group,
-    /// A link by name, to what is in this file.
+    /// A symbolic link within the file.
     Symbolic,
     /// A link to another file, in a group.
     Below,
@@ -36,7 +37,7 @@ enum Way {
 
 use Way::*;
 
-/// Puts something into an HDF5 file that leads elsewhere, under the name `extra`, with values of two numbers.
+/// Adds an object that refers elsewhere to an HDF5 file, under the name `extra`, with two numbers as values.
 fn lead(file: &Path, way: Way, elsewhere: &Path) {
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let (name, other) = (text(file), text(elsewhere));
@@ -145,8 +146,8 @@ fn what_leads_elsewhere_is_refused_where_files_are_looked_at() {
     }
 }
 
-/// Somebody who may write into the destination exchanges each part, once, for a link to a file that he may not write
-/// himself. The file stays as it was, and all granules are made.
+/// An attacker who may write into the destination replaces each partial file once by a link to a file that he may not
+/// write. That file remains unchanged, and all granules are made.
 #[test]
 fn who_may_write_into_the_destination_makes_no_worker_write_elsewhere() {
     let fixture = Fixture::new(6);
@@ -161,7 +162,7 @@ fn who_may_write_into_the_destination_makes_no_worker_write_elsewhere() {
             let mut swapped = BTreeSet::new();
             while !over.load(Ordering::Relaxed) {
                 for part in parts(&out) {
-                    // Whoever made the part may have it committed or removed in this moment.
+                    // The worker may commit or remove the partial file at this moment.
                     if !swapped.contains(&part) && fs::remove_file(&part).is_ok() && symlink(&victim, &part).is_ok() {
                         swapped.insert(part);
                     }
@@ -178,13 +179,13 @@ fn who_may_write_into_the_destination_makes_no_worker_write_elsewhere() {
     assert_eq!(output.status.code(), Some(0), "{} exchanged: {}", swapped.len(), text(&output));
     let report = json(&output);
     assert_eq!(count(&report, "made"), report["entries"].as_array().unwrap().len());
-    // A link that is laid when the worker has just removed its own file there stays; it is at no granule's place.
+    // A link that is made just after the worker has removed its own file stays there, but not in place of a granule.
     let strange = walk(&out).into_iter().filter(|path| !path.symlink_metadata().unwrap().is_file());
     let strange = strange.filter(|path| !swapped.contains(path));
     assert_eq!(strange.count(), 0);
 }
 
-/// Everything but directories below one.
+/// Lists everything below a directory except directories.
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() && !path.is_symlink() { walk(&path) } else { vec![path] }).collect()

@@ -1,4 +1,4 @@
-//! Errors of a disk that pass: one read or write that fails is not the fault of a recipe.
+//! Transient errors of a disk: one read or write that fails is not the fault of a recipe.
 
 use edp_protocol::recipe;
 use edp_tests::{Fixture, coordinator, count, expect, files, json, strace, text};
@@ -22,7 +22,7 @@ impl Site {
         Site { fixture, recipes }
     }
 
-    /// Runs a new production while something happens to system calls; also says how often it did.
+    /// Runs a new production while something happens to system calls. Also returns the number of times that it did.
     fn run(&self, name: &str, calls: &str, what: &str, file: Option<&Path>) -> (Output, PathBuf, usize) {
         let out = self.fixture.path(name);
         let list = self.fixture.plan(&out, &format!("{name}.json"), &[]);
@@ -34,7 +34,7 @@ impl Site {
         (output, out, injected)
     }
 
-    /// Everything is made although a system call fails, at least once.
+    /// Checks that everything is made although a system call fails at least once.
     fn is_made(&self, name: &str, calls: &str, what: &str, file: Option<&Path>) {
         let (output, out, injected) = self.run(name, calls, what, file);
         assert!(injected > 0, "{name}: nothing was injected\n{}", text(&output));
@@ -52,7 +52,7 @@ fn first(directory: &Path, end: &str) -> PathBuf {
     found.swap_remove(0)
 }
 
-/// strace counts the calls of each thread by itself, so that a few of them fail in each of these productions.
+/// strace counts the calls of each thread separately, so a few of them fail in each of these productions.
 #[test]
 fn no_recipe_fails_because_a_shared_resource_could_not_be_read_for_a_moment() {
     if !strace::is_there() {
@@ -75,15 +75,15 @@ fn no_recipe_fails_because_a_shared_resource_could_not_be_read_for_a_moment() {
         ("factors-read", "read", one, demo.factors.join("latlon_grid/latlon_grid.xz")),
         ("mask-read", "read", "error=EIO:when=2", demo.factors.join("land_mask/ecco_latlon_land_mask_0.xz")),
         ("matrix-read", "read", "error=EIO:when=2", demo.factors.join("sparse/sparse_matrix_1.npz")),
-        // by the helper process; whatever fails while it reads what it has mapped ends it by a signal
+        // By the helper process: a failure while it reads mapped memory ends it by a signal.
         ("geometry-mapped", "mmap", one, first(&demo.grid, "native_llc0008.nc")),
     ] {
         site.is_made(name, calls, what, Some(&file));
     }
 }
 
-/// A library that lets one call of a kind fail in the whole process: strace counts by threads, and each granule is
-/// written by a thread of its own.
+/// Builds a library that makes one call of a kind fail in the whole process. (strace counts by threads, and each
+/// granule is written by a thread of its own.)
 fn one_fault(fixture: &Fixture) -> PathBuf {
     let (source, library) = (fixture.path("fault.c"), fixture.path("fault.so"));
     let text = r#"
@@ -130,7 +130,7 @@ fn one_fault(fixture: &Fixture) -> PathBuf {
     library
 }
 
-/// HDF5 writes and reads granules, and does not say why it could not.
+/// HDF5 writes and reads granules, and does not report why it failed.
 #[test]
 fn no_recipe_fails_because_a_granule_could_not_be_written_or_checked_for_a_moment() {
     let site = Site::new();
@@ -148,7 +148,7 @@ fn no_recipe_fails_because_a_granule_could_not_be_written_or_checked_for_a_momen
         let out = site.fixture.path(&name);
         let list = site.fixture.plan(&out, &format!("{name}.json"), &[]);
         let mut command = coordinator();
-        // One after the other, so that the same call fails each time.
+        // The granules are made one after the other, so that the same call fails each time.
         command.args(["run", "--slots", "1", "--output", "json"]).arg(list);
         command.env("LD_PRELOAD", &library).env("FAULT_CALL", call).env("FAULT_WHEN", when.to_string());
         let output = command.output().unwrap();
@@ -159,7 +159,7 @@ fn no_recipe_fails_because_a_granule_could_not_be_written_or_checked_for_a_momen
     }
 }
 
-/// As exFAT and some file systems in user space and over SMB are.
+/// exFAT, and some file systems in user space and over SMB, have no hard links.
 #[test]
 fn a_destination_without_hard_links_is_used_by_another_way_or_refused_at_once() {
     if !strace::is_there() {
@@ -170,7 +170,7 @@ fn a_destination_without_hard_links_is_used_by_another_way_or_refused_at_once() 
     for errno in ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"] {
         site.is_made(errno, "linkat", &format!("error={errno}"), None);
     }
-    // neither links nor the rename: two kinds of calls, two tracers' words
+    // Neither links nor the rename work: these are two kinds of calls, which take two tracers.
     let out = site.fixture.path("refused");
     let list = site.fixture.plan(&out, "refused.json", &[]);
     let log = site.fixture.path("refused.strace");
@@ -188,7 +188,7 @@ fn a_destination_without_hard_links_is_used_by_another_way_or_refused_at_once() 
         "{said}"
     );
     assert!(files(&out).is_empty(), "nothing was computed, and nothing is left");
-    // with --replace it is the user who says that nobody else writes there
+    // With --replace the user states that nobody else writes there.
     command.arg("--replace");
     let output = strace::beneath(&words, &command).output().unwrap();
     assert_eq!((output.status.code(), files(&out).len()), (Some(0), site.recipes), "{}", text(&output));

@@ -1,5 +1,5 @@
-//! HDF5 loads whatever lies in `HDF5_PLUGIN_PATH` when a file names a filter that it does not have. Our programs open
-//! files of unknown origin, and let it load nothing.
+//! If a file names a filter that is not built in, HDF5 loads everything in `HDF5_PLUGIN_PATH`. Our programs open files
+//! of unknown origin, and do not let it load anything.
 
 use edp_tests::{Fixture, coordinator, program, text};
 use hdf5_metno_sys::{h5d, h5f, h5p, h5s, h5t, h5z};
@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// A filter that nobody has: from the numbers for tests.
+/// A filter that nobody has, from the range of numbers for tests.
 const FILTER: i32 = 311;
 
-/// Tells the process that runs as [`opens_what_it_is_told`] which file.
+/// The variable that names the file for the process that runs as [`opens_what_it_is_told`].
 const OPEN: &str = "EDP_TESTS_OPEN";
 
 unsafe extern "C" fn as_it_is(
@@ -25,7 +25,7 @@ unsafe extern "C" fn as_it_is(
     bytes
 }
 
-/// Writes a file with a variable that only the filter can read.
+/// Writes a file with a variable that can only be read with the filter.
 fn foreign(path: &Path) {
     let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     let values = [1.0_f32, 2.0, 3.0, 4.0];
@@ -58,7 +58,7 @@ fn foreign(path: &Path) {
     }
 }
 
-/// What a careless program does: in a process of its own, started by the other test.
+/// The careless program, in a process of its own that the other test starts.
 #[test]
 fn opens_what_it_is_told() {
     let Some(path) = std::env::var_os(OPEN) else { return };
@@ -94,7 +94,7 @@ fn nothing_is_loaded_whatever_a_file_asks_for() {
     assert!(careless(&mut Command::new(this)), "the trap does not work: nothing would be seen below");
     fs::remove_file(&mark).unwrap();
 
-    // The file in the place of a granule: whoever looks at it, opens it.
+    // The file is put in place of a granule and is opened when the granule is checked.
     let out = fixture.path("out");
     let list = fixture.plan(&out, "tasks.json", &[]);
     let tasks: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();

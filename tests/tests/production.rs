@@ -1,4 +1,4 @@
-//! A production from plan to verification, as a user runs it.
+//! A production from plan to verification, as run by a user.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::{Fixture, coordinator, count, expect, files, json, keeping_age, text};
@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Small, so that a production takes a second; still with all 13 tiles. A field is one chunk at this size: several
-/// are for the tests of the codec, and for those on real data.
+/// A small grid, so that a production takes a second, but with all 13 tiles. A field is one chunk at this size; several
+/// chunks are covered by the tests of the codec and by those on real data.
 const SIZE: usize = 8;
 
 fn run(list: &Path, more: &[&str], status: i32) -> serde_json::Value {
@@ -29,7 +29,7 @@ fn temporary(root: &Path) -> Vec<String> {
 #[test]
 fn the_same_list_gives_the_same_bytes_anywhere_in_any_order_on_any_number_of_slots() {
     let fixture = Fixture::new(SIZE);
-    // A relative destination, so that one list works in two directories.
+    // The destination is relative, so that one list works in two directories.
     let list = fixture.plan(Path::new("out"), "tasks.json", &[]);
     let mut backwards = recipes(&list);
     backwards.reverse();
@@ -79,7 +79,7 @@ fn a_second_run_makes_nothing() {
     let before = times(&out);
     assert_eq!(count(&run(&list, &[], 0), "present"), all);
     assert_eq!(times(&out), before);
-    // Planned at another time, so with another date, it is still the same granule.
+    // Planned at another time, and so with another date, it is still the same granule.
     let again = fixture.plan(&out, "again.json", &["--production-date", "2021-01-01T00:00:00Z"]);
     assert_eq!(count(&run(&again, &[], 0), "present"), all);
     let dry = expect(coordinator().arg("run").arg(&list).arg("--dry-run"), 0);
@@ -121,7 +121,7 @@ fn a_recipe_that_fails_costs_only_itself() {
         assert!(reason.contains(&data.display().to_string()), "{reason}");
     }
     assert!(temporary(&out).is_empty());
-    // Mended, the rest is made, and nothing else.
+    // After the repair the rest is made, and nothing else.
     keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let report = run(&list, &[], 0);
     assert_eq!((count(&report, "made"), count(&report, "present")), (bad, all.len() - bad));
@@ -148,7 +148,7 @@ fn what_stands_at_the_destination_is_never_lost_unasked() {
     let list = fixture.plan(&out, "tasks.json", &[]);
     run(&list, &[], 0);
     let before = files(&out);
-    // Another configuration, so other recipes for the same names.
+    // Another configuration gives other recipes for the same names.
     let configuration = fs::read_to_string(&fixture.demo.configuration).unwrap();
     fs::write(&fixture.demo.configuration, configuration + "\n# changed\n").unwrap();
     let other = fixture.plan(&out, "other.json", &[]);
@@ -157,7 +157,7 @@ fn what_stands_at_the_destination_is_never_lost_unasked() {
     let reason = report["entries"][0]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("recipe_id") && reason.contains("--replace"), "{reason}");
     assert_eq!(files(&out), before);
-    // The old list was planned with what is gone.
+    // The old list was planned with a configuration that no longer exists.
     fs::remove_file(&recipes(&list)[0].granule).unwrap();
     let report = run(&list, &[], 3);
     assert!(report.to_string().contains("changed since the recipe was planned"), "{report}");
@@ -209,7 +209,7 @@ fn an_interrupted_production_leaves_nothing_behind_and_goes_on_later() {
         let _ = fs::remove_dir_all(&out);
         let mut command = coordinator();
         let mut child = command.arg("run").arg(&list).args(["--slots", "1"]).spawn().unwrap();
-        // As soon as there is a granule the production is under way.
+        // As soon as there is a granule, the production is running.
         let deadline = Instant::now() + Duration::from_secs(60);
         while files(&out).keys().filter(|name| name.ends_with(".nc")).count() == 0 {
             assert!(Instant::now() < deadline, "no granule after a minute");
@@ -220,7 +220,7 @@ fn an_interrupted_production_leaves_nothing_behind_and_goes_on_later() {
         assert!(kill.success());
         let ended = child.wait().unwrap().code().unwrap();
         let made = files(&out).len();
-        // The last granule may be finished before the signal is seen; then the production is complete.
+        // The last granule may be finished before the signal is noticed; then the production is complete.
         assert_eq!(ended, if made == all { 0 } else { status });
         assert!(temporary(&out).is_empty());
         run(&list, &[], 0);
@@ -306,7 +306,7 @@ fn an_input_whose_header_contradicts_its_name_is_refused() {
     let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
     let all = recipes(&list);
     let of = |i: usize| all[i].variables[0][0].clone();
-    // Another month, and another variable of the same shape, under the same names.
+    // Files of another month, and of another variable of the same shape, under the same names.
     for (from, to) in of(0).iter().zip(of(1)) {
         keeping_age(Path::new(&to), |to| fs::copy(from, to)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Every reader that users have opens every granule without a word of complaint.
+//! The readers that users have open every granule without any warning.
 
 use edp_protocol::recipe;
 use edp_tests::{Fixture, coordinator, expect, text};

@@ -1,7 +1,7 @@
-//! Conformance: real model output in, and granules that agree with an independent computation and with EDP's own.
+//! Conformance on real model output: the granules agree with an independent computation and with EDP's own.
 //!
 //! The data are not part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the checking
-//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without data these tests have nothing to say.
+//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without data these tests do nothing.
 
 use edp_tests::{coordinator, expect, files, text};
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ fn real_data_edp_2024_agrees_value_for_value_and_attribute_for_attribute() {
     check(&data, &list, true);
 }
 
-/// Native granules are smaller than their static coordinates alone are where these are not compressed, as in EDP's.
+/// Native granules are smaller than their static coordinates alone would be without compression, as in EDP's granules.
 #[test]
 fn real_data_corrected_agrees_in_every_value() {
     let Some(data) = data() else { return };
@@ -103,7 +103,8 @@ fn real_data_plan_gives_the_recipes_of_edp() {
     assert_eq!(ours, read(&data.join("expected/ssh.tasks.json")));
 }
 
-/// The latlon granules against the files that EDP's authors distribute: everything but uuid and dates. None is larger.
+/// Compares the latlon granules with the files that EDP's authors distribute: everything except uuid and dates must
+/// agree, and none may be larger.
 #[test]
 fn real_data_latlon_granules_are_those_that_edp_distributes() {
     let Some(data) = data() else { return };
@@ -133,7 +134,7 @@ fn real_data_latlon_granules_are_those_that_edp_distributes() {
     }
 }
 
-/// Names, order, types and values, but for what no two runs of EDP have in common.
+/// Compares names, order, types and values of attributes, except for those that differ between any two runs of EDP.
 fn same_attributes(ours: &[netcdf::Attribute<'_>], theirs: &[netcdf::Attribute<'_>]) {
     const OF_THE_RUN: [&str; 6] =
         ["uuid", "date_created", "date_modified", "date_metadata_modified", "date_issued", "_NCProperties"];
@@ -144,7 +145,8 @@ fn same_attributes(ours: &[netcdf::Attribute<'_>], theirs: &[netcdf::Attribute<'
     assert_eq!(plain(ours), plain(theirs));
 }
 
-/// The value of an attribute as text; lists of coordinates and keywords are sets, and EDP's own order is by chance.
+/// Returns the value of an attribute as text. Lists of coordinates and keywords are treated as sets, since EDP's own
+/// order is accidental.
 fn comparable(attribute: &netcdf::Attribute<'_>) -> String {
     let value = attribute.value().unwrap();
     match (attribute.name(), &value) {

@@ -1,9 +1,9 @@
-//! Conformance of the whole catalogue: every time-varying dataset of the releases, on both grids and in both modes,
-//! against recipes and values that `conformance/catalogue.py` and the reference tools compute for themselves.
+//! Conformance of the whole catalogue: every time-varying dataset of the releases, on both grids and in both modes, is
+//! compared with recipes and values that `conformance/catalogue.py` and the reference tools compute independently.
 //!
 //! The data are not part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the reference
-//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests have nothing to say. What takes
-//! many minutes is left to `make check-all`.
+//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests do nothing. Tests that take many
+//! minutes run in `make check-all` only.
 
 use edp_tests::{coordinator, count, expect, files, json, text};
 use std::fs;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 const MODES: [&str; 2] = ["edp-2024", "corrected"];
 
-/// Where the data and the tools are.
+/// The directories of the data and the tools.
 struct Reference {
     data: PathBuf,
     tools: PathBuf,
@@ -49,7 +49,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// `command` is what `catalogue.py` is to do, `more` its options.
+    /// Makes a run. `command` is the command of `catalogue.py`, `more` its options.
     fn new(reference: &'a Reference, command: &str, release: &'static str, more: &[&str]) -> Run<'a> {
         let directory = tempfile::tempdir().unwrap();
         let mut prepare = reference.catalogue(command, directory.path());
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
         self.directory.path().join(name)
     }
 
-    /// Plans all jobs and holds the task list against the one that follows from the groupings.
+    /// Plans all jobs, and compares the task list with the one that follows from the groupings.
     fn plan(&self, mode: &str, more: &[&str]) -> PathBuf {
         let list = self.path(&format!("{mode}.json"));
         let data = &self.reference.data;
@@ -89,8 +89,8 @@ impl<'a> Run<'a> {
         list
     }
 
-    /// Makes the granules of a list and demands that each agrees; those made are removed again. Returns how many were
-    /// held attribute for attribute against a granule that EDP has made.
+    /// Makes the granules of a list, checks that each agrees, and removes those that were made. Returns the number of
+    /// granules whose attributes were all compared with those of a granule made by EDP.
     fn make(&self, mode: &str, list: &Path) -> usize {
         let report = json(&expect(coordinator().arg("run").arg(list).args(["--output", "json"]), 0));
         let judged = self.path("judged.json");
@@ -104,7 +104,7 @@ impl<'a> Run<'a> {
             if mode == "edp-2024" && self.release == "V4r4" {
                 let expected = self.reference.data.join("V4r4/expected/attributes");
                 for name in files(&expected).into_keys() {
-                    // the checker passes over what it finds no granule for
+                    // The checker skips granules that it does not find.
                     let (dataset, grid) = name.trim_end_matches(".json").rsplit_once('_').unwrap();
                     let directory = format!("/{grid}/mon_mean/{dataset}/");
                     compared += recipes.iter().filter(|r| r["granule"].as_str().unwrap().contains(&directory)).count();
@@ -121,7 +121,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Plans, makes and checks. Returns how many granules were compared in all attributes, or nothing without the data.
+/// Plans, makes and checks a production. Returns the number of granules that were compared in all attributes; `None`
+/// without the data.
 fn production(release: &'static str, modes: &[&str], options: &[&str]) -> Option<usize> {
     let reference = Reference::new()?;
     let run = Run::new(&reference, "prepare", release, options);
@@ -129,7 +130,7 @@ fn production(release: &'static str, modes: &[&str], options: &[&str]) -> Option
     Some(modes.iter().map(make).sum())
 }
 
-/// Plans and checks the recipes in both modes. EDP gives the last two days one name; the later one is kept.
+/// Plans and checks the recipes in both modes. EDP gives the last two days one name, and the later one is kept.
 fn recipes(release: &'static str, options: &[&str]) {
     let Some(reference) = Reference::new() else { return };
     let run = Run::new(&reference, "skeleton", release, options);
@@ -159,7 +160,7 @@ fn real_data_catalogue_as_edp() {
     assert!(matches!(compared, None | Some(4)), "{compared:?}");
 }
 
-/// What Release 4 has not. Nothing but the model's own list says where most of it is on the grid.
+/// The datasets that Release 4 does not have. The points of most of them are stated only in the model's own list.
 #[test]
 #[ignore = "minutes"]
 fn real_data_catalogue_new_in_release_5() {
@@ -167,7 +168,7 @@ fn real_data_catalogue_new_in_release_5() {
     production("V4r5", &["corrected"], &month(&datasets));
 }
 
-/// What Release 4 has not; points that are in no list come from the metadata.
+/// The datasets that Release 4 does not have. Points that are in no list come from the metadata.
 #[test]
 #[ignore = "minutes"]
 fn real_data_catalogue_new_in_release_6() {
@@ -198,7 +199,7 @@ fn real_data_catalogue_double_precision_granules() {
     }
 }
 
-/// Variables that nothing tells the place of fail by name; all other granules are made.
+/// Variables whose point is stated nowhere make their granules fail and are named; all other granules are made.
 #[test]
 #[ignore = "minutes"]
 fn real_data_catalogue_points_that_nothing_tells() {
@@ -218,7 +219,7 @@ fn real_data_catalogue_points_that_nothing_tells() {
     assert!(message.contains("OBPAnoma is neither in available_diagnostics.log"), "{message}");
 }
 
-/// All months of the record of some datasets, and the first and last days and snapshots of all.
+/// All months of the record for some datasets, and the first and last days and snapshots for all.
 #[test]
 #[ignore = "minutes"]
 fn real_data_catalogue_recipes() {
@@ -229,7 +230,7 @@ fn real_data_catalogue_recipes() {
     }
 }
 
-/// Months and days with odd ends, and variables and components missing here and there.
+/// Months and days that begin or end oddly, with variables and components missing here and there.
 #[test]
 #[ignore = "minutes"]
 fn real_data_catalogue_recipes_of_incomplete_results() {
@@ -270,7 +271,7 @@ fn real_data_catalogue_all_in_double_precision() {
     }
 }
 
-/// What Release 4 has not, corner points among it, from and in double precision.
+/// The datasets that Release 4 does not have, including corner points, with input and output in double precision.
 #[test]
 #[ignore = "many minutes"]
 fn real_data_catalogue_new_in_double_precision() {
@@ -282,7 +283,8 @@ fn real_data_catalogue_new_in_double_precision() {
     }
 }
 
-/// Every month of all datasets, and every day of 26 years: 9,497 recipes for a dataset, of which EDP's names lose one.
+/// Every month of all datasets, and every day of 26 years: 9,497 recipes for each dataset, one of which is lost by
+/// EDP's names.
 #[test]
 #[ignore = "makes 400,000 files"]
 fn real_data_catalogue_recipes_of_the_whole_record() {

@@ -1,6 +1,6 @@
-//! Conformance: Release 6 as the EDP of 2026 makes it, held against what that program wrote of the same inputs.
+//! Conformance: Release 6 as made by the EDP of 2026, compared with what that program wrote from the same inputs.
 //!
-//! The data are no part of the project, see `real_data.rs`: `EDP_REAL_DATA`, `EDP_REAL_TOOLS`, `EDP_PYTHON`.
+//! The data are not part of the project, see `real_data.rs`: `EDP_REAL_DATA`, `EDP_REAL_TOOLS`, `EDP_PYTHON`.
 
 use edp_protocol::Digest;
 use edp_tests::{coordinator, expect, files, text};
@@ -9,11 +9,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// SHA-256 of the made-up salinity from which the values of the reference come. Versions of numpy below 2 compute sums of
-/// waves with other last bits, in this field and in that of VVEL.
+/// SHA-256 of the made-up salinity from which the values of the reference were computed. Versions of numpy below 2
+/// compute sums of waves with other last bits, in this field and in that of VVEL.
 const SALINITY: &str = "e6389f118427bbf2df6d7c09b1dde4f6719f87b0fba5662238357d2a7cba2723";
 
-/// Inputs of Release 6, laid out as its task list names them.
+/// The inputs of Release 6 in the layout that its task list names.
 struct Release {
     directory: tempfile::TempDir,
     data: PathBuf,
@@ -76,7 +76,7 @@ impl Release {
         command
     }
 
-    /// Made-up model output.
+    /// Makes up model output for some fields.
     fn fields(&self, seed: &str, period: &str, steps: &str, fields: &[&str]) {
         let mut command = self.python("make_fields.py");
         command.arg("--grid").arg(self.data.join("V4r4/grid_ECCOV4r4"));
@@ -84,7 +84,7 @@ impl Release {
         expect(command.args(["--steps", steps]).args(fields), 0);
     }
 
-    /// The grid of Release 4 with the list of diagnostics of Release 6.
+    /// Makes the grid of Release 4 with the list of diagnostics of Release 6.
     fn grid(&self, name: &str) {
         let grid = self.path(name);
         fs::create_dir(&grid).unwrap();
@@ -111,7 +111,7 @@ impl Release {
         expect(coordinator().current_dir(self.directory.path()).args(["run", list]), 0);
     }
 
-    /// Holds the granule whose name begins so against the file of that name, values included.
+    /// Compares the granule whose name begins in this way with the file of that name, values included.
     fn check(&self, granule: &str, grid: &str, expected: &str) {
         let made = files(&self.path("granules"));
         let path = made.keys().find(|path| {
@@ -132,7 +132,7 @@ impl Release {
         assert!(text(&output).contains("as expected"), "{expected}: {}", text(&output));
     }
 
-    /// Every time-varying granule of which there is one by EDP.
+    /// Checks every time-varying granule for which EDP has made one.
     fn check_all(&self) {
         for (granule, date, grids) in [
             ("SEA_SURFACE_HEIGHT_mon_mean", "1992-01", &["native", "latlon"][..]),
@@ -163,16 +163,16 @@ fn real_data_release_6_is_planned_and_made_as_edp_2026_does() {
     for recipe in ours.as_array_mut().unwrap() {
         assert!(recipe.as_object_mut().unwrap().remove("recipe").is_some());
     }
-    // As text: the order of keys counts.
+    // The lists are compared as text, since the order of keys matters.
     let theirs = list(&release.expected("tasks_V4r6.json"));
     assert_eq!(ours.to_string(), theirs.to_string());
     release.run("tasks.json");
     release.check_all();
-    // EDP's own list, which names its configuration.
+    // This is EDP's own list, which names its configuration.
     fs::copy(release.expected("tasks_V4r6.json"), release.path("theirs.json")).unwrap();
     release.run("theirs.json");
     release.check_all();
-    // Without the configuration it is one of 2024.
+    // Without the configuration it is a list of 2024.
     let mut older = theirs;
     for recipe in older.as_array_mut().unwrap() {
         recipe.as_object_mut().unwrap().remove("ecco_cfg_loc");
@@ -192,7 +192,7 @@ fn real_data_release_6_is_planned_and_made_as_edp_2026_does() {
 fn real_data_release_6_has_the_edge_points_of_its_geometry() {
     let Some(release) = Release::new() else { return };
     release.grid("gridx");
-    // The made-up edge points of the reference: those of the corners.
+    // The edge points of the reference are made up: they are those of the corners.
     let geometry = release.path("gridx/GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc");
     let original = fs::canonicalize(&geometry).unwrap();
     fs::remove_file(&geometry).unwrap();
@@ -215,7 +215,7 @@ fn real_data_release_6_has_the_edge_points_of_its_geometry() {
     release.run("tasks.json");
     let stress = "OCEAN_AND_ICE_SURFACE_STRESS_native_mon_mean_with_XU";
     release.check("OCEAN_AND_ICE_SURFACE_STRESS_mon_mean_1992-01_", "native", stress);
-    // What has no variable at these points has none of them.
+    // A granule without variables at these points has none of them.
     release.check("SEA_SURFACE_HEIGHT_mon_mean_1992-01_", "native", "SEA_SURFACE_HEIGHT_native_mon_mean");
 }
 

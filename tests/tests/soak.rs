@@ -1,5 +1,5 @@
-//! A worker that serves for long: thousands of granules of many sets of resources, and as many hostile task messages
-//! between them, and it does not grow.
+//! A worker that serves for a long time: it handles thousands of granules of many sets of resources, with as many
+//! hostile task messages between them, and it does not grow.
 
 use edp_engine::resources;
 use edp_protocol::Location;
@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a granule may take on a busy machine before it counts as hanging.
+/// Longest time that a granule may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Task messages in the queue and with the worker at once.
+/// Number of task messages in the queue and with the worker at one time.
 const WINDOW: usize = 16;
 
-/// What this process takes.
+/// Resources of the system that this process uses.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
     /// Resident memory in KiB.
@@ -45,13 +45,13 @@ impl Taken {
     }
 }
 
-/// Configuration, metadata, grid and mapping factors with content that no other set has.
+/// A configuration, metadata, a grid and mapping factors whose content differs from that of all other sets.
 struct Set {
     locations: [String; 4],
     digests: recipe::Digests,
 }
 
-/// Links the files of a directory into a new one; one file is written anew.
+/// Links the files of a directory into a new one, except one file, which gets other content.
 fn variant(from: &Path, to: &Path, other: &Path, content: &[u8]) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -87,7 +87,7 @@ impl Set {
         let list = "available_diagnostics.log";
         let listed = more(&demo.grid.join(list), format!("set {number}\n"));
         variant(&demo.grid, &place("grid"), Path::new(list), &listed);
-        // a level beyond all that the grid has: it is not read
+        // A level beyond all levels of the grid, which is not read.
         let level = format!("land_mask/ecco_latlon_land_mask_{}.xz", 1000 + number);
         variant(&demo.factors, &place("factors"), Path::new(&level), b"");
         let text = |path: PathBuf| path.display().to_string();
@@ -102,7 +102,7 @@ impl Set {
         Set { locations, digests }
     }
 
-    /// A recipe with the resources of this set, for a granule of this number.
+    /// Returns a recipe with the resources of this set, for a granule of this number.
     fn recipe(&self, of: &Recipe, number: usize) -> Recipe {
         let mut recipe = of.clone();
         let below = recipe.granule_below_root().unwrap().to_owned();
@@ -121,14 +121,13 @@ impl Set {
     }
 }
 
-/// Sends the task message of a recipe, and before it one that is hostile, the like of which nobody sends who is a
-/// coordinator.
+/// Sends the task message of a recipe, and before it a hostile one, such as no coordinator sends.
 async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
     orders.publish(hostile(recipe, number)).await.unwrap();
     orders.publish(edp_tests::task(recipe)).await.unwrap();
 }
 
-/// What somebody may publish who has seen a good recipe.
+/// Returns a message that somebody might publish who has seen a good recipe.
 fn hostile(good: &Recipe, number: usize) -> Message {
     let task = |recipe: &Recipe, id: &str| {
         Message::new(edp_tests::task_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
@@ -143,7 +142,7 @@ fn hostile(good: &Recipe, number: usize) -> Message {
         2 => task(good, &format!("{number:064x}")),
         3 => {
             let mut json = serde_json::to_value(good).unwrap();
-            // At most once in a while: it is as large as a message may be.
+            // Only now and then, since it is as large as a message may be.
             json["recipe"]["digests"]["grid"] = "a".repeat(if number % 700 == 3 { 3_900_000 } else { 3900 }).into();
             Message::new(serde_json::to_vec(&json).unwrap(), wire::JSON, "")
         }
@@ -160,7 +159,8 @@ fn hostile(good: &Recipe, number: usize) -> Message {
     }
 }
 
-/// Has one worker make granules; gives what this process takes after the first `warm` of them, and then every hundred.
+/// Lets one worker make granules. Returns the use of resources by this process after the first `warm` of them, and then
+/// after every hundred.
 async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, warm: usize) -> Vec<Taken> {
     let service = Service {
         worker: Arc::new(Worker::new(slots, false)),
@@ -180,7 +180,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     });
     let mut results = link.consumer(Queue::Results, 10).await.unwrap();
     let mut recipes = recipes;
-    // The first one shows the worker that it is of use here.
+    // The first one shows the worker that it can make granules here.
     let first = recipes.next().unwrap();
     orders.publish(edp_tests::task(&first)).await.unwrap();
     let (mut sent, mut refused) = (1, 0);
@@ -197,7 +197,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
         let done = match outcome.event {
             TaskEvent::Started => continue,
             TaskEvent::Done(done) => done,
-            // Recipes outside of its roots, and of another build: it says so, and goes on.
+            // Recipes outside of its roots, and of another build: the worker reports them, and continues.
             TaskEvent::Failed(Failed { kind: FailureKind::Denied | FailureKind::Returned, .. }) => {
                 refused += 1;
                 continue;
@@ -221,16 +221,16 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     taken
 }
 
-/// Makes granules from sets of resources, three of which are in use at any time. After the first fifth everything that
-/// a worker keeps has been there, and some of it has made room for something else: from then on nothing grows.
+/// Makes granules from sets of resources, three of which are in use at any time. After the first fifth, all caches of
+/// the worker are full and have dropped values; from then on nothing grows.
 fn stays_flat(granules: usize, sets: usize) {
-    // Without a runner that gives each test a process of its own, they would measure each other.
+    // These tests would measure each other, if the test runner does not give each a process of its own.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fixture = Fixture::new(6);
     let list = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
     let mut planned = recipe::parse_list("list", &fs::read(list).unwrap()).unwrap();
-    // the small ones: it is about how many there are
+    // Only the small ones are made, since the number of granules matters.
     planned.retain(|recipe| recipe.dynamic_metadata.dimension == "2D");
     let latlon = planned.iter().filter(|recipe| recipe.plan().unwrap().digests.factors.is_some()).count();
     assert!(latlon > 0 && latlon < planned.len(), "{latlon} of {}", planned.len());
@@ -244,15 +244,15 @@ fn stays_flat(granules: usize, sets: usize) {
     let taken = runtime.block_on(soak(recipes, &fixture.path(""), 2, granules / 5));
     let (first, last) = (taken[0], taken[taken.len() - 1]);
     println!("after {} granules {first:?}, after {granules} {last:?}", granules / 5);
-    // An open file of a grid for each set would be hundreds; granules under way have a few.
+    // An open grid file for each set would give hundreds of descriptors; granules in progress have a few.
     let most = taken.iter().map(|taken| taken.descriptors).max().unwrap();
     assert!(most <= first.descriptors + 24, "descriptors: {taken:?}");
-    // Threads that block are ended when they were idle for ten seconds, and started when they are needed: two for a
-    // slot.
+    // Blocking threads are ended when they were idle for ten seconds, and are started when they are needed: two for
+    // each slot.
     let most = taken.iter().map(|taken| taken.threads).max().unwrap();
     assert!(most <= first.threads + 8, "threads: {taken:?}");
-    // Memory that is freed stays with the process to some degree. What one of these sets takes is some 300 KiB: if all
-    // were kept, it would be more than this.
+    // Freed memory stays with the process to some degree. One of these sets takes about 300 KiB: if all were kept, they
+    // would take more than this limit.
     let limit = first.memory + 16 * 1024;
     assert!(last.memory <= limit, "memory: {taken:?}");
     runtime.shutdown_background();

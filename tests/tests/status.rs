@@ -1,4 +1,4 @@
-//! Productions that are written down: where they stand, what is sent out again, what survives.
+//! Productions with a ledger: their status, the recipes that are sent again, and what survives.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Cells along a tile: small, since the messages are what counts here.
+/// Number of cells along the side of a tile. It is small, since the messages matter here.
 const SIZE: usize = 6;
 
 /// A plan, its destination and its ledger.
@@ -31,14 +31,14 @@ impl Case {
         recipe::parse_list("list", &fs::read(&self.list).unwrap()).unwrap()
     }
 
-    /// A command about the ledger.
+    /// Returns a command with the ledger as an option.
     fn command(&self, words: &[&str]) -> Command {
         let mut command = coordinator();
         command.current_dir(self.fixture.path("")).args(words).arg("--ledger").arg(&self.ledger);
         command
     }
 
-    /// A production in one process.
+    /// Returns the command of a production in one process.
     fn run(&self) -> Command {
         let mut command = self.command(&["run", "--output", "json"]);
         command.arg(&self.list);
@@ -49,7 +49,7 @@ impl Case {
         json(&expect(&mut self.command(&["status", "--output", "json"]), 0))
     }
 
-    /// All granules as one undisturbed process without a ledger makes them.
+    /// Returns all granules as one undisturbed process without a ledger makes them.
     fn reference(&self) -> std::collections::BTreeMap<String, edp_protocol::Digest> {
         let out = self.fixture.path("reference");
         let list = self.fixture.plan(&out, "reference.json", &[]);
@@ -75,12 +75,12 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     let table = text(&expect(&mut case.command(&["status"]), 0));
     assert!(table.contains(&format!("{all} of {all} settled")), "{table}");
     assert!(table.contains("SEA_SURFACE_HEIGHT_mon_mean latlon"), "{table}");
-    // It is over: nothing to wait for.
+    // The production is over, so there is nothing to wait for.
     let line = text(&expect(&mut case.command(&["status", "--watch"]), 0));
     assert!(line.starts_with(&format!("{all} of {all} settled")), "{line}");
     assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
 
-    // One granule, by its name, its path or the beginning of its id.
+    // One granule, found by its name, its path or the beginning of its id.
     let recipe = &recipes[0];
     let id = &recipe.recipe.as_ref().unwrap().id;
     let name = recipe.granule.rsplit('/').next().unwrap();
@@ -97,7 +97,7 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     }
     let described = text(&expect(&mut case.command(&["status", name]), 0));
     assert!(described.contains("attempt 1 by ") && described.contains(id.as_str()), "{described}");
-    // Names that are none, or several.
+    // Names that fit no granule, or several.
     let wrong = text(&expect(&mut case.command(&["status", &name.replace("1992", "1892")]), 2));
     assert!(wrong.contains("no granule or recipe of this ledger; names like it: ") && wrong.contains(name), "{wrong}");
     let several = text(&expect(&mut case.command(&["status", "SEA_SURFACE_HEIGHT"]), 2));
@@ -105,14 +105,14 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     let none = expect(coordinator().args(["status", "--ledger"]).arg(case.fixture.path("none")), 2);
     assert!(text(&none).contains("there is none"), "{}", text(&none));
 
-    // The copy at the destination is a ledger too, and nothing that does not belong there.
+    // The copy at the destination is a ledger too, and does not count as a foreign file there.
     let copy = case.out.join(".edp/default.ledger");
     let of_copy = json(&expect(coordinator().args(["status", "--output", "json", "--ledger"]).arg(copy), 0));
     assert_eq!(of_copy["states"], status["states"]);
     let verified = json(&expect(coordinator().args(["verify", "--output", "json"]).arg(&case.list), 0));
     assert_eq!(verified["extra"], serde_json::json!([]));
     assert!(!case.fixture.path("default.ledger").exists());
-    // The file is whole without what SQLite keeps beside it.
+    // The file is complete without the files that SQLite keeps beside it.
     let alone = case.fixture.path("alone.ledger");
     fs::copy(&case.ledger, &alone).unwrap();
     let of_alone = json(&expect(coordinator().args(["status", "--output", "json", "--ledger"]).arg(alone), 0));
@@ -140,14 +140,15 @@ fn what_failed_is_seen_and_sent_out_again() {
     );
     expect(&mut case.command(&["status", "--watch"]), 3);
 
-    // Mended, but not asked for: what failed stays failed, and the program says how it is sent out again.
+    // The input is repaired, but no retry is requested: failed recipes stay failed, and the program states how they are
+    // sent again.
     keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let again = expect(&mut case.run(), 3);
     assert!(text(&again).contains("edp-coordinator retry"), "{}", text(&again));
     let dry = json(&expect(&mut case.command(&["retry", "--dry-run", "--output", "json"]), 0));
     assert_eq!(dry["retried"].as_array().unwrap().len() as u64, failed);
     assert_eq!(case.status()["states"]["failed"].as_u64(), Some(failed));
-    // One that is done is not made again; one that failed is, by its name.
+    // A granule that is done is not made again; one that failed is, by its name.
     let other = recipes.iter().find(|recipe| Path::new(&recipe.granule).exists()).unwrap();
     let refused = text(&expect(&mut case.command(&["retry", &other.granule]), 2));
     assert!(refused.contains("is done"), "{refused}");
@@ -176,18 +177,18 @@ fn a_production_survives_its_ledger() {
             let _ = fs::remove_file(format!("{}{end}", case.ledger.display()));
         }
     };
-    // From the copy.
+    // The ledger is restored from the copy.
     forget();
     let run = expect(&mut case.run(), 0);
     assert!(text(&run).contains("going on from its copy"), "{}", text(&run));
     assert_eq!(case.status()["workers"][0]["done"].as_u64(), Some(all as u64), "what happened is known");
-    // From the destination.
+    // It is restored from the granules at the destination.
     forget();
     fs::remove_dir_all(case.out.join(".edp")).unwrap();
     assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
     assert_eq!(case.status()["workers"], serde_json::json!([]), "nobody had to look");
     assert_eq!(times(), before);
-    // A copy that is behind, or ahead, of the destination does no harm.
+    // A copy that is older or newer than the destination does no harm.
     forget();
     let victim = whole.keys().next().unwrap();
     fs::remove_file(case.out.join(victim)).unwrap();
@@ -222,7 +223,7 @@ fn start(mut command: Command, log: &Path) -> Running {
     Running(Started(child), log.to_owned())
 }
 
-/// A process that is killed when dropped, and what it says.
+/// A process that is killed when this is dropped, with its log.
 struct Running(Started, PathBuf);
 
 impl Running {
@@ -244,7 +245,7 @@ impl Running {
     }
 }
 
-/// Stopped and killed again and again, a production in one process goes on where it was, and blames nobody.
+/// Stopped and killed again and again, a production in one process continues where it was, and blames no recipe.
 #[test]
 fn a_production_in_one_process_goes_on_after_signals() {
     let case = Case::new();
@@ -260,7 +261,7 @@ fn a_production_in_one_process_goes_on_after_signals() {
         let id = run.0.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
         until("it ends", || run.ended());
-        // Whatever instant it was, the ledger can be read.
+        // At any moment the ledger can be read.
         assert_eq!(case.status()["recipes"].as_u64(), Some(all as u64));
         assert_eq!(case.status()["states"]["failed"].as_u64(), Some(0));
     }
@@ -269,8 +270,9 @@ fn a_production_in_one_process_goes_on_after_signals() {
     assert_eq!(case.status()["states"]["done"].as_u64(), Some(all as u64));
 }
 
-/// With a broker: looked at and put back while the coordinator is at work, and two coordinators, as if on two
-/// machines, whose ledgers do not know each other: the second waits for the first one's seat at the broker.
+/// A production with a broker: it is watched and recipes are sent again while the coordinator runs. Then there are two
+/// coordinators, as if on two machines, with separate ledgers: the second one waits for the first one's place at the
+/// broker.
 #[test]
 fn productions_over_a_queue_are_watched_mended_and_taken_over() {
     let (case, broker) = (Case::new(), Broker::start());
@@ -306,14 +308,15 @@ fn productions_over_a_queue_are_watched_mended_and_taken_over() {
         })
     };
     until("all recipes are in the queue", || queued(status(&case.ledger)));
-    // On this machine the lock tells at once; with a ledger of its own the second gets as far as the broker.
+    // On this machine the lock shows it at once; with a ledger of its own the second coordinator gets as far as the
+    // broker.
     let same = run(&case.ledger, "same.log");
     until("it stands by", || same.said("standing by"));
     drop(same);
     let other = case.fixture.path("other.ledger");
     let mut second = run(&other, "second.log");
     until("the second has its ledger", || status(&other).is_some_and(|status| status["recipes"] == all));
-    // Something fails, is mended, and is sent out again while the first is at work.
+    // An input is broken, repaired, and its recipe sent again while the first coordinator is running.
     keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
     let mut making = worker("worker-1.log");
     until("something fails", || status(&case.ledger).is_some_and(|status| status["states"]["failed"] != 0));
@@ -325,7 +328,7 @@ fn productions_over_a_queue_are_watched_mended_and_taken_over() {
     until("they are sent", || status(&case.ledger).is_some_and(|status| status["states"]["waiting"] == 0));
     let waits = status(&other).unwrap();
     assert_eq!((waits["states"]["waiting"].as_u64(), waits["states"]["under_way"].as_u64()), (Some(all), Some(0)));
-    // The first is gone, the second takes over; it finds what is done.
+    // The first has gone, and the second takes over; it finds the granules that are done.
     first.0.kill().unwrap();
     first.0.wait().unwrap();
     let _making = worker("worker-2.log");

@@ -1,5 +1,5 @@
-//! Where everything comes from that the programs are made of and tested with: pinned, licensed, listed, and never installed
-//! unasked.
+//! The origins of everything that the programs are made of and tested with: pinned, licensed, listed, and never
+//! installed without a request.
 
 use edp_tests::{expect, text};
 use serde_json::Value;
@@ -17,7 +17,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// The standard output of a program that ends well, as text.
+/// Returns the standard output of a program that succeeds, as text.
 fn printed(command: &mut Command) -> String {
     String::from_utf8(expect(command, 0).stdout).unwrap()
 }
@@ -35,7 +35,7 @@ struct Library {
     text: String,
 }
 
-/// The table in LICENSES-third-party.md, by crate.
+/// Returns the table in LICENSES-third-party.md, by crate.
 fn libraries() -> BTreeMap<String, Library> {
     let file = read("LICENSES-third-party.md");
     let row = |line: &str| -> Option<(String, Library)> {
@@ -47,7 +47,7 @@ fn libraries() -> BTreeMap<String, Library> {
     file.lines().filter_map(row).collect()
 }
 
-/// The bill of materials of the programs for this machine, by the Python that there is; None without any.
+/// Returns the bill of materials of the programs for this machine, made with the available Python; `None` without any.
 fn bill(date: Option<&str>) -> Option<Value> {
     let python = std::env::var("EDP_PYTHON").unwrap_or_else(|_| "python3".into());
     if Command::new(&python).arg("--version").output().is_err() {
@@ -64,7 +64,7 @@ fn text_of<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}"))
 }
 
-/// What the schema of CycloneDX 1.6 asks for, as far as it concerns what is in there.
+/// Checks the requirements of the schema of CycloneDX 1.6 that apply to the content.
 #[test]
 fn the_bill_of_materials_is_valid() {
     let Some(bill) = bill(None) else { return };
@@ -106,7 +106,7 @@ fn the_bill_of_materials_is_valid() {
     assert_eq!(reached, references, "everything is there for some reason");
 }
 
-/// Every crate that is linked in has its licence, and all but ours the digest that cargo takes it by.
+/// Every linked crate has its licence, and all except ours the digest with which cargo checks it.
 #[test]
 fn the_bill_of_materials_is_complete_and_always_the_same() {
     let Some(first) = bill(Some("86400")) else { return };
@@ -135,7 +135,7 @@ fn the_bill_of_materials_is_complete_and_always_the_same() {
     }
 }
 
-/// The table of C libraries has all that crates bring along, in the versions that they bring, with texts that are there.
+/// The table of C libraries has all libraries that crates bundle, in the bundled versions, with texts that exist.
 #[test]
 fn licences_of_bundled_libraries_are_listed() {
     let metadata: Value = serde_json::from_str(&cargo(&["metadata", "--format-version", "1", "--locked"])).unwrap();
@@ -143,7 +143,7 @@ fn licences_of_bundled_libraries_are_listed() {
         ["tree", "--locked", "--edges", "normal,build", "--target", "all", "--prefix", "none", "--format", "{p}"];
     let tree = cargo(&[&words[..], &["-p", "edp-coordinator", "-p", "edp-worker"]].concat());
     let linked: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    // these name a library that another crate brings, or keep two versions of themselves apart
+    // These name a library that another crate bundles, or keep two versions of themselves apart.
     const NONE: [&str; 5] = ["aws-lc-rs", "hdf5-metno-sys", "netcdf-sys", "rayon-core", "wasm-bindgen-shared"];
     let listed = libraries();
     let mut found = BTreeSet::new();
@@ -162,11 +162,11 @@ fn licences_of_bundled_libraries_are_listed() {
     assert_eq!(found, listed.keys().map(String::as_str).collect(), "no row for what is not there");
 }
 
-/// The version of the library that a crate brings, by the sources that it brings.
+/// Returns the version of the library that a crate bundles, from its bundled sources.
 fn version(name: &str, directory: &Path) -> String {
     let source =
         |path: &str| fs::read_to_string(directory.join(path)).unwrap_or_else(|e| panic!("{name}: {path}: {e}"));
-    // the text after some words, up to what ends it
+    // Returns the text between some words and the characters that end it.
     let after = |text: &str, words: &str| {
         let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("{name}: no '{words}'"));
         let rest = rest.trim_start_matches([' ', '"', '\t', '(']);
@@ -191,11 +191,11 @@ fn version(name: &str, directory: &Path) -> String {
     }
 }
 
-/// Whatever is downloaded is downloaded by its digest, and by one piece of code.
+/// Every download is checked by its digest, and made by one piece of code.
 #[test]
 fn prebuilt_tools_are_pinned_by_their_digests() {
     let script = read("deploy/deps.sh");
-    // commands may go on in the next line
+    // Commands may continue on the next line.
     let commands = script.replace("\\\n", " ");
     let is_code = |line: &&str| !line.trim_start().starts_with(['#', 's']) || line.trim_start().starts_with("sudo");
     let fetching = ["pip download", "pip install", "curl ", "wget "];
@@ -227,7 +227,7 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A directory of commands: some of the machine's, and some that only write down that they were called.
+/// A directory of commands: some of the machine's, and some that only record that they were called.
 struct Commands {
     directory: tempfile::TempDir,
     called: PathBuf,
@@ -253,7 +253,7 @@ impl Commands {
         Commands { directory, called }
     }
 
-    /// A script of the project, without a terminal.
+    /// Runs a script of the project, without a terminal.
     fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new("bash");
         command.args(words).current_dir(root()).env("PATH", self.directory.path()).stdin(Stdio::null());
@@ -265,7 +265,7 @@ impl Commands {
     }
 }
 
-/// What `make test` and `make demo` call before they build.
+/// The scripts that `make test` and `make demo` call before they build.
 #[test]
 fn nothing_is_installed_unasked() {
     let tools = [
@@ -289,14 +289,15 @@ fn nothing_is_installed_unasked() {
     }
     let output = commands.run(&["deploy/deps.sh", "--dry-run", "--install", "test"]);
     assert!(text(&output).contains("would run: ") && !commands.called().contains("install"), "{}", text(&output));
-    // only who asks for it gets it
+    // Only an explicit request installs it.
     let makefile = read("Makefile");
     let installing: Vec<&str> = makefile.lines().filter(|line| line.contains("deps.sh --install")).collect();
     assert_eq!(installing, ["need = @deploy/deps.sh --install", "\t@deploy/deps.sh --install test lint"]);
     assert!(makefile.contains("else ifeq ($(DEPS),install)\nneed = @deploy/deps.sh --install"));
 }
 
-/// Where the database of known flaws cannot be had, that is said, and is an error where it was required.
+/// If the database of known vulnerabilities is not available, a message says so; it is an error where the database is
+/// required.
 #[test]
 fn flaws_are_looked_for_or_it_is_said_that_they_are_not() {
     let commands = Commands::new(&["bash", "sh", "make", "env", "timeout", "true", "sed"], &[]);
@@ -323,7 +324,7 @@ fn flaws_are_looked_for_or_it_is_said_that_they_are_not() {
     assert!(commands.called().contains("check --hide-inclusion-graph advisories"), "{}", commands.called());
     fake("case \"$*\" in *check*) exit 1 ;; esac");
     assert!(!make(&[]).status.success(), "a flaw that is known ends it");
-    // both are a part of what is always run
+    // Both are part of the checks that always run.
     let makefile = read("Makefile");
     let (_, lint) = makefile.split_once("\nlint: ").unwrap();
     assert!(lint.split("\n\n").next().unwrap().contains("advisories"));

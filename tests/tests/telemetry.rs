@@ -1,4 +1,4 @@
-//! Traces, metrics and logs of productions, as a collector gets them; and productions whose collector is not there.
+//! Traces, metrics and logs of productions as a collector receives them, and productions whose collector is not there.
 
 use edp_program::telemetry::trace::recipe_trace;
 use edp_protocol::Digest;
@@ -12,10 +12,11 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Cells along a tile: small, but a granule must take long enough to be caught in the act.
+/// Number of cells along the side of a tile: a small grid, on which a granule still takes long enough to be
+/// interrupted.
 const SIZE: usize = 12;
 
-/// A process that is killed when dropped, with its log.
+/// A process that is killed when this is dropped, with its log.
 struct Process {
     child: Started,
     log: PathBuf,
@@ -36,7 +37,7 @@ impl Process {
     fn freeze(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.child.id());
-        // The state follows the name, which may hold anything but ends at the last parenthesis.
+        // The state follows the name, which may contain anything and ends at the last parenthesis.
         until("it is frozen", || fs::read_to_string(&stat).unwrap().rsplit(") ").next().unwrap().starts_with('T'));
     }
 
@@ -59,7 +60,7 @@ impl Process {
     }
 }
 
-/// A production over the queue that tells a collector about itself.
+/// A production over the queue that sends telemetry to a collector.
 struct Production<'a> {
     name: &'static str,
     fixture: &'a Fixture,
@@ -102,13 +103,13 @@ impl<'a> Production<'a> {
         self.fixture.path(self.name)
     }
 
-    /// Freezes a worker while it writes a part, and gives the part.
+    /// Freezes a worker while it writes a partial file, and returns its path.
     fn catch(&self, worker: &Process) -> PathBuf {
         let mut caught = None;
         until("a worker is caught writing", || {
             if !parts(&self.out()).is_empty() {
                 worker.freeze();
-                // Begun for sure, and not yet committed.
+                // The file was certainly begun, and is not committed yet.
                 let begun = |part: &PathBuf| size(part) > 0 && !granule_of(part).exists();
                 caught = parts(&self.out()).into_iter().find(begun);
                 if caught.is_none() {
@@ -120,14 +121,14 @@ impl<'a> Production<'a> {
         caught.unwrap()
     }
 
-    /// Ids of the recipes by granule.
+    /// Returns the ids of the recipes by granule.
     fn ids(&self) -> BTreeMap<String, String> {
         let list: Value = serde_json::from_slice(&fs::read(&self.list).unwrap()).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         list.as_array().unwrap().iter().map(|one| (text(&one["granule"]), text(&one["recipe"]["id"]))).collect()
     }
 
-    /// Spans of a recipe's trace, once the collector has `count` that fit.
+    /// Returns the spans of a recipe's trace, once the collector has `count` that fit.
     fn trace(&self, id: &str, count: usize, fits: impl Fn(&Span) -> bool) -> Vec<Span> {
         let trace = recipe_trace(self.name, id).to_string();
         let mut spans = Vec::new();
@@ -145,7 +146,7 @@ fn parts(directory: &Path) -> Vec<PathBuf> {
     names.map(|name| directory.join(name)).collect()
 }
 
-/// The granule that a part, `.<granule>.<worker>.part`, becomes.
+/// Returns the granule that belongs to a partial file `.<granule>.<worker>.part`.
 fn granule_of(part: &Path) -> PathBuf {
     let name = part.file_name().unwrap().to_str().unwrap();
     let end = name.find(".nc").unwrap() + ".nc".len();
@@ -160,7 +161,7 @@ fn with<'s>(spans: &'s [Span], operation: &str, outcome: &str) -> Vec<&'s Span> 
     spans.iter().filter(|span| is(span, operation) && span.get("edp.outcome") == outcome).collect()
 }
 
-/// A consumer's span belongs to a producer's: as its child, and by a link.
+/// Checks that a consumer's span belongs to a producer's: as its child, and by a link.
 fn follows(consumer: &Span, producer: &Span) {
     assert_eq!(consumer.parent, producer.id, "{consumer:?}");
     assert_eq!(consumer.links, [(producer.trace.clone(), producer.id.clone())]);
@@ -168,13 +169,13 @@ fn follows(consumer: &Span, producer: &Span) {
     assert_eq!(consumer.get("messaging.message.body.size"), producer.get("messaging.message.body.size"));
 }
 
-/// Every line of a log is an object; those that name a trace.
+/// Returns the lines of a log that name a trace. Every line is an object.
 fn lines(log: &str) -> Vec<Value> {
     let lines = log.lines().filter(|line| line.starts_with('{'));
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
 }
 
-/// One broker for all: starting it takes longer than any of them.
+/// One broker serves all tests, since its start takes longer than any of them.
 #[test]
 fn recipes_on_a_broker_have_one_trace() {
     let (broker, collector, fixture) = (Broker::start(), Collector::start(), Fixture::new(SIZE));
@@ -222,7 +223,7 @@ fn undisturbed(fixture: &Fixture, broker: &Broker, collector: &Collector) {
             assert_eq!(settle.get("edp.worker"), process.resource["service.instance.id"]);
         }
         stages(&spans, process);
-        // Nothing hangs in the air, and nothing is there by the thousand.
+        // No span is without a known parent, and there are not thousands of any kind.
         let known: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
         let orphans = spans.iter().filter(|span| span.id != order.id && !known.contains(span.parent.as_str()));
         assert_eq!(orphans.count(), 0, "{spans:#?}");
@@ -239,7 +240,7 @@ fn undisturbed(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     logged(&production, &[&coordinator, &worker]);
 }
 
-/// Stages have spans below the making of the granule.
+/// Checks that stages have spans below that of the making of the granule.
 fn stages(spans: &[Span], process: &Span) {
     let stages: Vec<&Span> = spans.iter().filter(|span| !span.get("edp.seconds").is_empty()).collect();
     assert!(!stages.is_empty(), "{spans:#?}");
@@ -261,7 +262,7 @@ fn stages(spans: &[Span], process: &Span) {
     assert_eq!(gate.get("edp.bytes"), size(Path::new(granule)).to_string());
 }
 
-/// The sums are those of the files.
+/// Checks that the sums agree with the files.
 fn measured(production: &Production<'_>, granules: usize) {
     let collector = production.collector;
     let bytes: u64 = files(&production.out()).keys().map(|name| size(&production.out().join(name))).sum();
@@ -295,7 +296,7 @@ fn size(path: &Path) -> u64 {
     fs::metadata(path).unwrap().len()
 }
 
-/// What is logged about a granule names the span that a collector has.
+/// Checks that log lines about a granule name the span that the collector has.
 fn logged(production: &Production<'_>, processes: &[&Process]) {
     let spans = production.collector.spans();
     let ids = production.ids();
@@ -314,7 +315,8 @@ fn logged(production: &Production<'_>, processes: &[&Process]) {
     assert_eq!(done, ids.into_keys().collect());
 }
 
-/// A worker is killed in the middle of a granule: another one gets it again, says so, and it is made in attempt 2.
+/// A worker is killed in the middle of a granule. Another worker gets the task again, reports it, and makes the granule
+/// in attempt 2.
 fn redelivered(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     let mut production = Production::new("redelivered", fixture, broker, collector);
     let (mut coordinator, mut first) = (production.coordinator(), production.worker());
@@ -330,7 +332,7 @@ fn redelivered(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     let orders: Vec<&Span> = spans.iter().filter(|span| span.name == "publish edp.redelivered.recipes").collect();
     let order = |attempt| *orders.iter().find(|span| span.get("edp.attempt") == attempt).unwrap();
     assert_eq!(orders.len(), 2);
-    // The first worker took its span with it.
+    // The span of the first worker is lost with it.
     let lost = with(&spans, "process", "lost")[0];
     follows(lost, order("1"));
     assert!(lost.failed && lost.get("edp.redelivered") == "true" && lost.get("error.type") == "lost", "{lost:?}");
@@ -343,7 +345,7 @@ fn redelivered(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     assert_ne!(order("1").id, order("2").id);
 }
 
-/// A part is taken away while it is written: the attempt fails, and the next one succeeds.
+/// A partial file is removed while it is written: the attempt fails, and the next one succeeds.
 fn retried(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     let mut production = Production::new("retried", fixture, broker, collector);
     let before = collector.sum("edp.retries", &[]);
@@ -369,7 +371,7 @@ fn retried(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     assert!(collector.sum("edp.retries", &[]) > before);
 }
 
-/// A recipe that somebody publishes without a context has a trace of its own, up to the coordinator.
+/// A recipe that somebody publishes without a context has a trace of its own, as far as the coordinator.
 fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     use edp_queue::{Link, Message, Queue, QueueOptions};
     let mut production = Production::new("hand", fixture, broker, collector);
@@ -381,7 +383,7 @@ fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     tokio.block_on(async {
         link.declare().await.unwrap();
         let mut message = Message::new(recipe, "application/json", "by hand");
-        // What is not a context is none, and what is too long is not carried on.
+        // A text that is no context is ignored, and one that is too long is not passed on.
         message.headers.insert("traceparent".into(), "00-nonsense".into());
         message.headers.insert("tracestate".into(), "a=b,".repeat(2000));
         link.publisher(Queue::Recipes, 1).publish(message).await.unwrap();
@@ -397,7 +399,7 @@ fn by_hand(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     tokio.block_on(link.close());
 }
 
-/// The list that all the following make, and what it must come to.
+/// Plans the list that all following tests make, and returns the digests of its granules.
 fn reference(fixture: &Fixture) -> BTreeMap<String, Digest> {
     let list = fixture.plan(&fixture.path("reference"), "reference.json", &[]);
     let output = expect(program("edp-worker").arg("make").arg(list), 0);
@@ -405,7 +407,7 @@ fn reference(fixture: &Fixture) -> BTreeMap<String, Digest> {
     files(&fixture.path("reference"))
 }
 
-/// Makes everything beside a collector that is of no use; gives what was logged, and how long the end took at most.
+/// Makes everything with a useless collector, and returns the log.
 fn useless(fixture: &Fixture, name: &str, endpoint: &str) -> String {
     let list = fixture.plan(&fixture.path(name), &format!("{name}.json"), &[]);
     let mut command = program("edp-worker");
@@ -419,7 +421,7 @@ fn useless(fixture: &Fixture, name: &str, endpoint: &str) -> String {
 fn a_collector_that_is_not_there_costs_nothing_else() {
     let fixture = Fixture::new(SIZE);
     let reference = reference(&fixture);
-    // A port on which nobody listens, kept so by a listener that is closed again; one that takes and never answers.
+    // One port on which nothing listens, since its listener is closed again; and one that accepts and never answers.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let swallowing = Proxy::start(silent.local_addr().unwrap());
@@ -432,7 +434,7 @@ fn a_collector_that_is_not_there_costs_nothing_else() {
     ] {
         let said = useless(&fixture, name, &endpoint);
         assert!(files(&fixture.path(name)) == reference, "{name}");
-        // Once; what is wrong with an address, once for each signal.
+        // The message appears once; that about a wrong address appears once for each signal.
         let times = if name == "nonsense" { 2 } else { 1 };
         assert_eq!(said.matches("collector").count(), times, "{name}: {said}");
         assert_eq!(said.matches("WARN").count(), times, "{name}: {said}");
@@ -440,7 +442,7 @@ fn a_collector_that_is_not_there_costs_nothing_else() {
     }
 }
 
-/// The protocol that OpenTelemetry's specification prefers; many collectors of sites take no other.
+/// The protocol that OpenTelemetry's specification prefers, which is the only one that many collectors of sites accept.
 #[test]
 fn collectors_may_take_http() {
     let fixture = Fixture::new(SIZE);
@@ -469,7 +471,7 @@ fn collectors_may_take_http() {
         assert!(collector.authorizations().iter().all(|value| value == "Bearer t0ken"));
         assert!(!collector.authorizations().is_empty());
     }
-    // one that refuses, and one that is not there
+    // A collector that refuses, and one that is not there.
     let refuses = Collector::start_http().endpoint() + "/elsewhere";
     for (name, endpoint) in [("refuses", refuses.as_str()), ("closed", "http://u:s3cret@127.0.0.1:9/otlp")] {
         let said = useless(&fixture, name, endpoint);
@@ -478,7 +480,7 @@ fn collectors_may_take_http() {
     }
 }
 
-/// Nothing is sent that was not asked for.
+/// Nothing is sent that was not requested.
 #[test]
 fn the_environment_switches_signals_off() {
     let fixture = Fixture::new(SIZE);
@@ -505,7 +507,7 @@ fn the_environment_switches_signals_off() {
     }
 }
 
-/// Lines in JSON name traces without any collector.
+/// Lines in JSON name traces even without a collector.
 #[test]
 fn logs_name_traces_without_a_collector() {
     let fixture = Fixture::new(SIZE);

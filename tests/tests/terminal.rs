@@ -1,4 +1,4 @@
-//! What comes from outside, on its way to a terminal, a log, and programs that read JSON: names in task lists, reasons in
+//! Texts from outside on their way to a terminal, a log, and programs that read JSON: names in task lists, reasons in
 //! outcomes, names of workers, settings.
 
 use edp_protocol::recipe::{self, Recipe};
@@ -9,15 +9,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Everything that an attacker would write: escape sequences in both forms, line breaks of all kinds, a bell, overrides of
-/// the writing direction, and what is meant to look like the program's own last line.
+/// The things that an attacker would write: escape sequences in both forms, line breaks of all kinds, a bell, overrides
+/// of the writing direction, and a text that looks like the program's own last line.
 const EVIL: &str =
     "\u{1b}]0;pwned\u{7}\u{1b}[2J\r\n24 made of 24 granules\u{9b}31m\u{85}\u{2028}\u{202e}\u{2066}\u{7f}";
 
-/// What the program must not be made to say.
+/// The text that the program must not be made to print as a line of its own.
 const FORGED: &str = "24 made of 24 granules";
 
-/// Nothing reached the terminal that does something to it, and no line is forged.
+/// Checks that nothing that controls a terminal was printed, and that no line is forged. Returns the output.
 fn calm(output: &Output) -> String {
     let said = text(output);
     let bad: Vec<char> = said.chars().filter(|c| *c != '\n' && is_unsafe(*c)).collect();
@@ -26,14 +26,14 @@ fn calm(output: &Output) -> String {
     said
 }
 
-/// Every line on standard error is a JSON object.
+/// Checks that every line on standard error is a JSON object.
 fn objects(output: &Output) {
     for line in String::from_utf8(output.stderr.clone()).unwrap().lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|e| panic!("{line}: {e}"));
     }
 }
 
-/// A model run and a list with one recipe that is changed.
+/// Returns a list of a model run in which one recipe is changed.
 fn list(fixture: &Fixture, change: impl FnOnce(&mut Recipe)) -> PathBuf {
     let planned = fixture.plan(&fixture.path("out"), "tasks.json", &[]);
     let mut recipes = recipe::parse_list("list", &fs::read(&planned).unwrap()).unwrap();
@@ -44,7 +44,7 @@ fn list(fixture: &Fixture, change: impl FnOnce(&mut Recipe)) -> PathBuf {
     path
 }
 
-/// All commands that take a list, in all forms of output and log.
+/// Returns all commands that take a list, with all formats of output and log.
 fn all(list: &Path) -> Vec<Command> {
     let mut commands = Vec::new();
     for (name, words) in [
@@ -105,7 +105,7 @@ fn names_in_lists_do_nothing_to_a_terminal() {
 #[test]
 fn ids_that_are_right_do_not_make_names_good() {
     let fixture = Fixture::new(6);
-    // What whoever makes a list can do: the id is that of the recipe.
+    // An author of a list can make the id fit the changed recipe.
     let list = list(&fixture, |recipe| {
         recipe.granule = recipe.granule.replace("_native_", "_NaTiVe_").replace("_latlon_", "_LATlon_");
         let id = recipe.computed_id().unwrap();
@@ -117,7 +117,7 @@ fn ids_that_are_right_do_not_make_names_good() {
     assert!(edp_tests::files(&fixture.path("out")).is_empty(), "nothing was made");
 }
 
-/// Reasons and names that a ledger keeps are shown by `status` and `retry`.
+/// Reasons and names in a ledger are shown by `status` and `retry`.
 #[test]
 fn what_a_ledger_keeps_does_nothing_to_a_terminal() {
     let fixture = Fixture::new(6);
@@ -152,7 +152,7 @@ fn what_a_ledger_keeps_does_nothing_to_a_terminal() {
     }
 }
 
-/// Mistakes of usage that a script makes with texts of outside.
+/// Errors of usage that a script makes with texts from outside.
 #[test]
 fn words_of_the_command_line_do_nothing_to_a_terminal() {
     for words in [&[EVIL][..], &["run", EVIL], &["status", "--output", EVIL], &["run", "--queue", EVIL, EVIL]] {
@@ -164,7 +164,7 @@ fn words_of_the_command_line_do_nothing_to_a_terminal() {
     }
 }
 
-/// A password is in no output, whatever mistake is made with the address or the setting that it is in.
+/// A password appears in no output, whatever is wrong with its URL or setting.
 #[test]
 fn passwords_are_in_no_message() {
     const ADDRESS: &str = "amqp://u:s3cretPW@h/v";
@@ -211,7 +211,7 @@ fn passwords_are_in_no_message() {
     for variable in variables {
         run(Some(variable), &[]);
     }
-    // passwords on the command line are warned of, and not repeated either
+    // The program warns of passwords on the command line, and does not repeat them.
     for url in ["http://u:s3cretPW@h", "u:s3cretPW@h", "amqp://u:s3cretPW@h:x"] {
         let output = program("edp-worker").args(["serve", "--root", "/nowhere", "--queue", url]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
@@ -219,7 +219,7 @@ fn passwords_are_in_no_message() {
     }
 }
 
-/// The file of the current directory is not taken from others.
+/// A settings file in the current directory is not used if others can write to it.
 #[test]
 fn settings_that_others_can_write_are_not_taken() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -240,6 +240,6 @@ fn settings_that_others_can_write_are_not_taken() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         lint(&[], part);
     }
-    // whoever names it wants it
+    // A file that is named explicitly is used.
     lint(&["--settings", "edp.toml"], "'loud'");
 }

@@ -11,26 +11,26 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use tokio::sync::watch;
 
-/// Tasks of this process, each with connections of its own.
+/// Number of workers, which are tasks of this process with connections of their own.
 const WORKERS: usize = 10;
 const SLOTS: u16 = 16;
 
-/// What a coordinator's memory may grow by, in KiB, from when a tenth of the recipes is made: a fraction of what the
-/// recipes take, 2 KiB each, in the longer test.
+/// Memory in KiB by which a coordinator may grow after a tenth of the recipes was made: in the longer test, this is a
+/// fraction of the memory that the recipes take, 2 KiB each.
 const GROWTH: u64 = 8 << 10;
 
-/// What a coordinator said.
+/// The output of one coordinator process.
 struct Life {
-    /// Recipes settled, seconds since its start, memory now and at most in KiB.
+    /// Recipes settled, seconds since its start, present and largest memory in KiB.
     rows: Vec<(usize, f64, u64, u64)>,
-    /// Recipes that were done when it began.
+    /// Number of recipes that were done when it began.
     before: usize,
     /// Seconds until everything was listed, and until the first outcome.
     seconds: [f64; 2],
 }
 
 impl Life {
-    /// Listens to a coordinator until it ends, or has settled so many recipes.
+    /// Reads the output of a coordinator until it ends, or has settled `until` recipes.
     fn follow(output: &mut BufReader<ChildStdout>, until: usize) -> Life {
         let mut life = Life { rows: Vec::new(), before: 0, seconds: [0.0; 2] };
         for line in output.lines().map_while(Result::ok) {
@@ -54,7 +54,7 @@ impl Life {
         life
     }
 
-    /// Recipes a second from the first outcome on.
+    /// Returns the number of recipes per second from the first outcome on.
     fn rate(&self) -> f64 {
         self.rows.last().map_or(0.0, |row| (row.0 - self.before) as f64 / (row.1 - self.seconds[1]))
     }
@@ -73,7 +73,7 @@ impl Life {
         }
     }
 
-    /// Memory is the same for many recipes as for few.
+    /// Checks that memory does not depend on the number of recipes.
     fn check_memory(&self, recipes: usize) {
         let after = self.rows.iter().filter(|row| row.0 - self.before >= recipes / 10);
         let resident: Vec<u64> = after.map(|row| row.2).collect();
@@ -121,7 +121,7 @@ fn produce(recipes: usize) {
     });
     let (distinct, orders) = tally.counts();
     println!("{WORKERS} workers of {SLOTS} slots: {orders} task messages for {distinct} recipes");
-    // None lost; and made twice at most what was on its way when the coordinator was killed.
+    // No recipe is lost, and at most those in transit when the coordinator was killed are made twice.
     assert_eq!(distinct, recipes);
     assert!(orders <= recipes as u64 + 256, "{orders} task messages");
     assert!(second.before >= recipes / 2 && second.before < recipes);

@@ -1,4 +1,4 @@
-//! What planning makes of a model run with files missing, doubled or misnamed, and what then is made or held.
+//! Planning for a model run with missing, duplicate or misnamed files, and the granules that are then made or held.
 
 mod options;
 
@@ -8,9 +8,9 @@ use edp_tests::{Fixture, coordinator, count, expect, files, header_of_step, json
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Small, so that a production takes a second.
+/// A small grid, so that a production takes a second.
 const SIZE: usize = 8;
-/// Steps of the demo's three months.
+/// Steps of the three months of the demo.
 const MONTHS: [u64; 3] = [732, 1428, 2172];
 
 /// A model run whose files a test may change.
@@ -18,7 +18,7 @@ struct Run {
     fixture: Fixture,
 }
 
-/// A task list that was planned, and what was said meanwhile.
+/// A task list, and the messages printed by its planning.
 struct Planned {
     list: PathBuf,
     recipes: Vec<Recipe>,
@@ -36,7 +36,7 @@ impl Run {
         Run { fixture: Fixture::new(SIZE) }
     }
 
-    /// Path of a pair without its ending, as the model writes them.
+    /// Returns the path of a pair without its ending, as the model writes it.
     fn stem(&self, variable: &str, word: &str, step: u64) -> PathBuf {
         let directory = match word {
             "day_mean" => "diags_daily",
@@ -66,7 +66,7 @@ impl Run {
         fs::write(with(&to, "meta"), header_of_step(&header, step)).unwrap();
     }
 
-    /// The options of `plan`, without the demo's job file.
+    /// Returns the options of `plan`, without the demo's job file.
     fn options(&self) -> Vec<String> {
         self.fixture.options(&self.fixture.path("out")).split_off(2)
     }
@@ -85,7 +85,7 @@ impl Run {
         Planned { list, recipes, said }
     }
 
-    /// What is said of a plan that cannot be made.
+    /// Returns the messages of a plan that cannot be made.
     fn refused(&self, more: &[&str]) -> String {
         let _ = fs::remove_file(self.fixture.path("tasks.json"));
         let (list, said) = self.try_plan(more, 2);
@@ -122,7 +122,7 @@ fn attribute(file: &netcdf::File, name: &str) -> Option<String> {
     }
 }
 
-/// How often a text occurs.
+/// Returns the number of times that a text occurs.
 fn times(said: &str, part: &str) -> usize {
     said.matches(part).count()
 }
@@ -130,12 +130,12 @@ fn times(said: &str, part: &str) -> usize {
 const SSH: [&str; 6] = ["--dataset", "SEA_SURFACE_HEIGHT", "--on", "native", "--frequency", "month"];
 const VELOCITY: [&str; 6] = ["--dataset", "OCEAN_VELOCITY", "--on", "latlon", "--frequency", "month"];
 
-/// The options and more.
+/// Returns the options and more options.
 fn and<'a>(options: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [options, more].concat()
 }
 
-// ---- what the command line says
+// ---- the options of the command line
 
 #[test]
 fn datasets_are_selected_by_name_grid_frequency_and_time() {
@@ -149,7 +149,7 @@ fn datasets_are_selected_by_name_grid_frequency_and_time() {
     let all = run.plan(&["--dataset", "all", "--frequency", "AVG_MON"]);
     let by_jobs = run.plan(&["--jobs", &run.fixture.demo.jobs.display().to_string()]);
     assert_eq!(all.recipes, by_jobs.recipes);
-    // the centre of the mean of February is the 15th
+    // The centre of the mean of February is the 15th.
     let window = |from, to| run.plan(&and(&SSH, &["--from", from, "--to", to])).names().len();
     assert_eq!(window("1992-01-16", "1992-03-16"), 3);
     assert_eq!(window("1992-01-17", "1992-03-15"), 1);
@@ -157,7 +157,7 @@ fn datasets_are_selected_by_name_grid_frequency_and_time() {
     let none = run.plan(&and(&SSH, &["--from", "1993-01-01"]));
     assert!(none.recipes.is_empty());
     assert!(none.said.contains("AVG_MON of native SEA_SURFACE_HEIGHT: no results from 1993-01-01 on"), "{}", none.said);
-    // `run` has the same options
+    // `run` has the same options.
     let options = run.options();
     let made =
         expect(coordinator().arg("run").args(options).args(SSH).args(["--to", "1992-02-01", "--output", "json"]), 0);
@@ -263,7 +263,7 @@ fn a_variable_without_any_file_holds_its_granules() {
     let reason = report["entries"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("no input for ETAN") && reason.contains("--allow-partial"), "{reason}");
     assert!(files(&run.fixture.path("out")).is_empty());
-    // a list that holds them goes on holding them
+    // A list that holds them continues to hold them.
     let said = text(&expect(coordinator().arg("run").arg(&held.list).arg("--allow-partial"), 2));
     assert!(said.contains("plan again with --allow-partial"), "{said}");
     let partial = run.plan(&and(&SSH, &["--allow-partial"]));
@@ -284,13 +284,13 @@ fn a_component_missing_at_a_step_holds_that_granule_alone() {
     assert_eq!(held.recipes[1].plan().unwrap().missing, ["EVEL", "NVEL"]);
     let report = produce(&held, 3);
     assert_eq!((count(&report, "made"), count(&report, "held")), (2, 1));
-    // What was made stays what it is; only the one that was held is made.
+    // Granules that were made remain; only the one that was held is made.
     let partial = run.plan(&and(&VELOCITY, &["--allow-partial"]));
     let report = produce(&partial, 0);
     assert_eq!((count(&report, "present"), count(&report, "made")), (2, 1));
     let file = netcdf::open(&partial.recipes[1].granule).unwrap();
     assert!(file.variable("WVEL").is_some() && file.variable("EVEL").is_none());
-    // EDP makes what is there.
+    // EDP makes granules from the inputs that it finds.
     fs::remove_dir_all(run.fixture.path("out")).unwrap();
     let edp = run.plan(&and(&VELOCITY, &["--compatibility", "edp-2024"]));
     assert!(edp.said.contains("made without it"), "{}", edp.said);
@@ -345,7 +345,7 @@ fn results_that_are_there_twice_are_an_error_naming_both() {
     assert!(said.contains("SSH at step 1428 is there more than once"), "{said}");
     assert!([&file, &copy].iter().all(|path| said.contains(&path.display().to_string())), "{said}");
     assert_eq!(run.plan(&and(&SSH, &["--keep-going"])).recipes.len(), 2);
-    // out of the window it is in nobody's way
+    // Outside of the time window a duplicate does not matter.
     assert_eq!(run.plan(&and(&SSH, &["--from", "1992-03-01"])).recipes.len(), 1);
 }
 
@@ -473,11 +473,11 @@ fn one_snapshot_under_two_names_is_an_error_naming_both() {
         let path = with(&run.stem("SSH", word, 732), "data").display().to_string();
         assert!(said.contains(&path), "{said}");
     }
-    // EDP knows one of the names only.
+    // EDP knows only one of the names.
     assert_eq!(run.plan(&and(&snapshots, &["--compatibility", "edp-2024"])).recipes.len(), 1);
 }
 
-// ---- what an archive wants
+// ---- the requirements of an archive
 
 const TABLE: &str = "PODAAC_demo_datasets.csv";
 
@@ -497,7 +497,7 @@ fn a_dataset_without_a_row_is_a_warning_and_an_error_for_the_archive() {
     assert!(said.contains("AVG_MON of native OCEAN_VELOCITY") && said.contains("metadata_link"), "{said}");
     assert_eq!(times(&said, "error"), 1, "{said}");
     assert!(!said.contains("SEA_SURFACE_HEIGHT"), "{said}");
-    // two rows for one dataset are wrong in any case
+    // Two rows for one dataset are always wrong.
     run.edit(TABLE, |table| {
         table.clone()
             + &table

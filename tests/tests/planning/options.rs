@@ -1,8 +1,8 @@
-//! Options that change what a granule holds: ranges of the whole record, depths of upper faces.
+//! Options that change the content of a granule: ranges over the whole record, and depths of upper faces.
 
 use super::*;
 
-/// The pair of an attribute of single precision.
+/// Returns the two values of an attribute of single precision.
 fn limits(file: &netcdf::File, variable: &str) -> Option<[f32; 2]> {
     let variable = file.variable(variable).unwrap();
     let value = |name: &str| match variable.attribute_value(name)?.unwrap() {
@@ -29,7 +29,7 @@ fn valid_ranges_of_the_record_go_into_every_granule() {
     let table = run.fixture.path("ranges.json");
     let mut command = coordinator();
     expect(command.arg("ranges").arg(&plain.list).arg("--ranges-out").arg(&table), 0);
-    // the same options instead of the list, and standard output instead of a file
+    // The same options instead of the list, and standard output instead of a file.
     let direct = expect(coordinator().arg("ranges").args(run.options()).args(both).args(["--slots", "1"]), 0);
     assert_eq!(direct.stdout, fs::read(&table).unwrap());
     let found = json(&direct);
@@ -39,7 +39,7 @@ fn valid_ranges_of_the_record_go_into_every_granule() {
         assert_eq!(collection["over"]["type"], "float32");
         assert_eq!(collection["over"]["time_coverage_start"], "1992-01-01T12:00:00");
         assert_eq!(collection["over"]["time_coverage_end"], "1992-04-01T00:00:00");
-        // two rotated outputs share their inputs
+        // Two rotated outputs share their inputs.
         assert_eq!(collection["over"]["files"], 3 * 2 * 3);
         let of = |recipe: &&Recipe| {
             let (dataset, grid) = (collection["dataset"].as_str().unwrap(), collection["grid"].as_str().unwrap());
@@ -64,7 +64,7 @@ fn valid_ranges_of_the_record_go_into_every_granule() {
     for (with, without) in ranged.recipes.iter().zip(&plain.recipes) {
         assert_ne!(with.plan().unwrap().id, without.plan().unwrap().id);
     }
-    // other recipes, so other granules: the old ones are not overwritten unasked
+    // These are other recipes, so other granules; the old ones are not overwritten without a request.
     assert_eq!(count(&produce(&ranged, 3), "conflict"), 12);
     fs::remove_dir_all(run.fixture.path("out")).unwrap();
     assert_eq!(count(&produce(&ranged, 0), "made"), 12);
@@ -87,7 +87,7 @@ fn a_value_beyond_the_valid_range_never_gets_into_a_granule() {
     let options = run.options();
     let table = run.fixture.path("ranges.json");
     expect(coordinator().arg("ranges").args(&options).args(&window).arg("--ranges-out").arg(&table), 0);
-    // January is lifted out of the range of the later months
+    // The values of January are raised out of the range of the later months.
     let january = run.file("ETAN", MONTHS[0], "data");
     let lifted: Vec<u8> = fs::read(&january).unwrap().chunks(4).flat_map(|_| 77.5_f32.to_be_bytes()).collect();
     fs::write(&january, lifted).unwrap();
@@ -164,7 +164,7 @@ fn variables_at_upper_faces_may_have_depths_of_their_own() {
     fs::rename(run.fixture.path("out"), run.fixture.path("plain")).unwrap();
     let faces = run.plan(&and(&both, &["--vertical", "faces"]));
     for (with, without) in faces.recipes.iter().zip(&plain.recipes) {
-        // native granules have all depths anyway
+        // Native granules have all depths anyway.
         assert_eq!(with == without, with.granule.contains("/native/"), "{}", with.granule);
     }
     assert_eq!(count(&produce(&faces, 0), "made"), 12);
@@ -206,7 +206,7 @@ fn vectors_may_get_their_direction_where_they_are_shown() {
     let plain = run.plan(&both);
     assert_eq!(run.plan(&and(&both, &["--vectors", "source"])).recipes, plain.recipes);
     let is_vector = |recipe: &&Recipe| recipe.granule.contains("/latlon/") && recipe.granule.contains("VELOCITY");
-    // Both components at once, and what is said of the first.
+    // Both components are read at once, and the comment of the first one.
     let velocity = |recipes: &[Recipe]| {
         let file = netcdf::open(&recipes.iter().find(is_vector).unwrap().granule).unwrap();
         let values = |name: &str| file.variable(name).unwrap().get_values::<f32, _>(..).unwrap();
@@ -226,14 +226,14 @@ fn vectors_may_get_their_direction_where_they_are_shown() {
     let (turned_east, turned_north, same, comment) = velocity(&target.recipes);
     assert!(comment.contains("at the cell of this grid"), "{comment}");
     assert_eq!(same, up, "what is no component of a horizontal vector stays as it is");
-    // A nearest cell gives the vector, so its length stays, but not its direction.
+    // The nearest cell supplies the vector, so its length remains, but not its direction.
     let fill = edp_engine::granule::field::FILL as f32;
     let mut different = 0;
     for (at, (((e, n), turned_e), turned_n)) in east.iter().zip(&north).zip(&turned_east).zip(&turned_north).enumerate()
     {
         assert_eq!(*e == fill, *turned_e == fill, "cell {at}: land stays land");
         if *e != fill {
-            // The part of the vector that leaves the tangential plane of the target is lost.
+            // The part of the vector that is not tangential at the target is lost.
             let square = |x: f32, y: f32| f64::from(x) * f64::from(x) + f64::from(y) * f64::from(y);
             assert!(square(*turned_e, *turned_n) <= square(*e, *n) * 1.000_001 + 1e-18, "cell {at}");
             different += usize::from(e != turned_e);

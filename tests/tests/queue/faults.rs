@@ -1,4 +1,4 @@
-//! What happens to a broker, to the ways to it, and to whoever uses them.
+//! Faults of a broker, of the connections to it, and of its users.
 
 use super::{Check, SOON, flow, is, message, number, options, settles, soon};
 use edp_queue::{DeadLetterReason, Link, LinkState, PublishError, Queue};
@@ -7,8 +7,8 @@ use edp_tests::proxy::{Proxy, ProxyMode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The caller's only thread sleeps, and more threads than there are processors compute, for more than five heartbeats:
-/// no connection is lost, no delivery comes again.
+/// The caller's only thread sleeps, and more threads than there are processors compute, for more than five heartbeats.
+/// No connection is lost, and no message is delivered twice.
 pub(super) async fn heartbeats(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
     let busy = Duration::from_millis(11_000);
@@ -56,7 +56,7 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     let publisher = link.publisher(Queue::Recipes, 10);
     soon(publisher.publish(message(0))).await?;
 
-    // no answer is a loss, and what was not confirmed is published again
+    // A missing answer counts as a loss, and unconfirmed messages are published again.
     proxy.set(ProxyMode::Swallow);
     let publishing = tokio::spawn(async move { publisher.publish(message(1)).await });
     is(&link, |state| matches!(state, LinkState::Down { .. })).await;
@@ -66,13 +66,13 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     soon(publishing).await??;
     is(&link, |state| matches!(state, LinkState::Up)).await;
 
-    // slowness is none
+    // Slowness does not count as a loss.
     proxy.set(ProxyMode::Delay(Duration::from_millis(100)));
     soon(link.publisher(Queue::Recipes, 1).publish(message(2))).await?;
     proxy.set(ProxyMode::Pass);
     settles(&link, Queue::Recipes, 3).await;
 
-    // a consumer that is stopped meanwhile waits for no other connection
+    // A consumer that is stopped in the meantime does not wait for another connection.
     let mut patient = options.clone();
     patient.patience = 10 * SOON;
     let link = Link::amqp(patient)?;
@@ -86,7 +86,7 @@ pub(super) async fn black_hole(broker: &Broker) -> Check {
     soon(stopping).await?;
     proxy.set(ProxyMode::Pass);
 
-    // until the patience is over
+    // Attempts continue until the patience is over.
     options.patience = Duration::from_secs(2);
     let link = Link::amqp(options)?;
     let publisher = link.publisher(Queue::Recipes, 1);
@@ -108,14 +108,14 @@ pub(super) async fn cut(broker: &Broker) -> Check {
         near.cut();
         far.cut();
         near.cut();
-        // they must live on
+        // Both must live on.
         std::mem::forget((near, far));
     })
     .await?;
     assert!(twice <= 200 + 2 * 20, "{twice} came twice");
     settles(&coordinator, Queue::Recipes, 0).await;
 
-    // all at once, by the broker
+    // The broker closes all connections at once.
     let link = Link::amqp(options(&broker.url("guest", "guest"), "cut"))?;
     let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
     let publisher = link.publisher(Queue::Recipes, 1);
@@ -124,7 +124,7 @@ pub(super) async fn cut(broker: &Broker) -> Check {
     broker.disconnect();
     let again = soon(consumer.next()).await?.expect("a delivery");
     assert_eq!((number(&again.message), again.redelivered), (1, true));
-    // an acknowledgement of the past means nothing
+    // An acknowledgement on an old connection has no effect.
     old.ack();
     soon(publisher.publish(message(2))).await?;
     again.ack();
@@ -148,7 +148,7 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
         tokio::spawn(async move { soon(publisher.publish(message(3))).await })
     };
     is(&link, |state| matches!(state, LinkState::Blocked { .. })).await;
-    // deliveries go on
+    // Deliveries continue.
     let mut consumer = soon(link.consumer(Queue::Recipes, 1)).await?;
     for n in 0..3 {
         let delivery = soon(consumer.next()).await?.expect("a delivery");
@@ -157,7 +157,7 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
     }
     assert!(!blocked.is_finished());
 
-    // not for ever
+    // But not forever.
     let mut hasty = options(&broker.url("guest", "guest"), "alarm");
     hasty.patience = Duration::from_secs(2);
     let hasty = Link::amqp(hasty)?;
@@ -172,8 +172,8 @@ pub(super) async fn alarm(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// A coordinator whose network was gone comes back before the broker has noticed: it waits for the end of its own
-/// connection, and does not take itself for another coordinator.
+/// A coordinator whose network was down comes back before the broker has noticed. It waits for the end of its own
+/// connection, and does not mistake itself for another coordinator.
 pub(super) async fn own_place(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
     let mut options = options(&format!("amqp://{}/", proxy.address()), "own");
@@ -213,7 +213,7 @@ pub(super) async fn own_place(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// A limit of connections is not a refusal: others end theirs.
+/// A limit of connections does not count as a refusal: other connections will end.
 pub(super) async fn limited(broker: &Broker) -> Check {
     broker.control(["set_vhost_limits", "{\"max-connections\": 0}"]);
     let link = Link::amqp(options(&broker.url("guest", "guest"), "limited"))?;
@@ -246,7 +246,7 @@ pub(super) async fn policies(broker: &Broker) -> Check {
     let link = Link::amqp(options(&broker.url("guest", "guest"), "short"))?;
     soon(link.declare()).await?;
     let publisher = link.publisher(Queue::Recipes, 1);
-    // The broker lets in a few more than the limit.
+    // The broker accepts a few more than the limit.
     let full = async {
         let mut taken = 0;
         loop {
@@ -273,8 +273,8 @@ pub(super) async fn policies(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// A queue that the broker has and does not serve is made anew, whether it is found out by consuming or by publishing.
-/// Nothing else is touched: what is in another queue stays.
+/// A queue that exists on the broker but is not served is made anew, whether this is noticed by consuming or by
+/// publishing. Nothing else is touched: the messages in another queue stay.
 pub(super) async fn dead_queues(broker: &Broker) -> Check {
     let mut options = options(&broker.url("guest", "guest"), "lifeless");
     options.confirm = Duration::from_secs(2);
@@ -319,8 +319,8 @@ pub(super) async fn deleted(broker: &Broker) -> Check {
     for queue in ["edp.deleted.recipes", "edp.deleted.results"] {
         broker.delete(queue);
     }
-    // Both sides notice it, and find each other again. Whoever makes a queue anew within a millisecond of its deletion
-    // gets one from RabbitMQ 3.10 that confirms messages and never delivers them; only leases help against that.
+    // Both sides notice it, and find each other again. If a queue is made anew within a millisecond of its deletion,
+    // RabbitMQ 3.10 may return one that confirms messages and never delivers them; only leases help against that.
     for notice in notices {
         soon(notice).await??;
     }

@@ -1,6 +1,6 @@
-//! The queues: the same promises in process and on a broker, and on a broker whatever happens to it.
+//! The queues give the same guarantees in process and on a broker, and on a broker whatever happens to it.
 //!
-//! Starting a node takes ten seconds, so all that needs one is one test.
+//! Starting a node takes ten seconds, so everything that needs one is in one test.
 
 mod faults;
 
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 type Check = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// A deadline for what should happen soon, even on a busy machine.
+/// The deadline for anything that should happen soon, even on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -35,7 +35,7 @@ fn number(message: &Message) -> usize {
     String::from_utf8_lossy(&message.body).parse().expect("a number")
 }
 
-/// The link of a program: as a coordinator's or a worker's, with deadlines for tests.
+/// Returns the options of a program's link, with deadlines for tests.
 fn options(url: &str, production: &str) -> QueueOptions {
     let production: ProductionName = production.parse().expect("a name");
     let mut options = QueueOptions::new(url.parse().expect("an address"), production);
@@ -48,8 +48,8 @@ async fn is(link: &Link, wanted: impl Fn(&LinkState) -> bool) {
     soon(link.state().wait_for(|state| wanted(state))).await.expect("a link that lives");
 }
 
-/// Waits until a queue holds so many messages, not counting those delivered. A broker may still count a consumer that
-/// was stopped, as long as deliveries of its are unsettled.
+/// Waits until a queue holds this number of messages, not counting delivered ones. A broker may still count a consumer
+/// that was stopped while it has unsettled deliveries.
 async fn settles(link: &Link, queue: Queue, messages: u64) {
     let ask = async {
         while link.depth(queue).await.expect("its depth").messages != messages {
@@ -61,14 +61,14 @@ async fn settles(link: &Link, queue: Queue, messages: u64) {
     }
 }
 
-/// What holds for every link.
+/// Checks the guarantees of every link.
 async fn promises(link: &Link) -> Check {
     soon(link.declare()).await?;
     soon(link.declare()).await?;
     soon(link.await_declared(SOON)).await?;
     let publisher = link.publisher(Queue::Recipes, 4);
 
-    // what is published arrives as it was, in order
+    // Published messages arrive unchanged and in order.
     for n in 0..10 {
         soon(publisher.publish(message(n))).await?;
     }
@@ -81,14 +81,15 @@ async fn promises(link: &Link) -> Check {
         taken.push(delivery);
     }
 
-    // the prefetch holds, and a call that is dropped loses nothing
+    // The prefetch limit is respected, and a call that is dropped loses nothing.
     assert!(tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.is_err());
     taken.remove(1).ack();
     let delivery = soon(consumer.next()).await?.expect("a delivery");
     assert_eq!(number(&delivery.message), 3);
     delivery.ack();
 
-    // stopping: what was taken can be acknowledged, what was not goes back, what is dropped comes again
+    // After a stop, the messages that were taken can be acknowledged, the others go back, and dropped deliveries come
+    // again.
     soon(consumer.stop()).await;
     assert!(soon(consumer.next()).await?.is_none());
     taken.remove(1).ack();
@@ -105,7 +106,7 @@ async fn promises(link: &Link) -> Check {
     assert_eq!(left.keys().copied().collect::<Vec<_>>(), [0, 4, 5, 6, 7, 8, 9]);
     assert!(left[&0] && !left[&9], "{left:?}");
 
-    // dropping a consumer is stopping it
+    // Dropping a consumer stops it.
     for n in 0..5 {
         soon(publisher.publish(message(n))).await?;
     }
@@ -115,7 +116,7 @@ async fn promises(link: &Link) -> Check {
     drop(held);
     settles(link, Queue::Recipes, 5).await;
 
-    // several consumers share what comes, and what one leaves behind the others get
+    // Several consumers share the messages, and what one leaves is delivered to the others.
     let results = link.publisher(Queue::Results, 10);
     let mut first = soon(link.consumer(Queue::Results, 2)).await?;
     soon(results.publish(message(1))).await?;
@@ -135,7 +136,7 @@ async fn promises(link: &Link) -> Check {
     assert_eq!(handed, BTreeSet::from([1, 2, 3, 4, 5]));
     settles(link, Queue::Results, 0).await;
 
-    // what nobody ever acknowledges ends with the dead
+    // Messages that are never acknowledged end in the dead queue.
     soon(second.stop()).await;
     soon(results.publish(message(7))).await?;
     let mut count = 0;
@@ -151,7 +152,7 @@ async fn promises(link: &Link) -> Check {
     assert_eq!(number(&delivery.message), 7);
     delivery.ack();
 
-    // too large, and closed
+    // A message that is too large is refused, and so is one on a closed link.
     let large = Message::new(vec![0; edp_protocol::wire::MAX_BODY + 1], "", "");
     assert!(soon(publisher.publish(large)).await.is_err());
     let held = soon(dead.next());
@@ -174,8 +175,8 @@ async fn in_process_from_several_threads_at_once() -> Check {
     Ok(())
 }
 
-/// Publishes messages and consumes them until each was seen; something happens after a third of them. Gives the number
-/// of those that came more than once.
+/// Publishes messages and consumes them until each was seen; a disturbance happens after a third of them. Returns the
+/// number of messages that came more than once.
 async fn flow(
     from: &Link,
     to: &Link,
@@ -205,7 +206,7 @@ async fn flow(
     if let Some(happening) = happening {
         soon(happening).await?;
     }
-    // stragglers: what was published twice, or whose acknowledgement was lost
+    // Late messages: those that were published twice, or whose acknowledgement was lost.
     while let Ok(next) = tokio::time::timeout(Duration::from_secs(1), consumer.next()).await {
         let delivery = next?.expect("a delivery");
         *seen.entry(number(&delivery.message)).or_insert(0) += 1;
@@ -287,7 +288,7 @@ async fn declaring(broker: &Broker) -> Check {
     Ok(())
 }
 
-/// One coordinator at a time; the next takes over when the first has gone, in order or not.
+/// There is one coordinator at a time; the next takes over when the first has gone, in an orderly way or not.
 async fn standing_by(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
     let link = |address: String| Link::amqp(options(&address, "seat"));
@@ -300,7 +301,7 @@ async fn standing_by(broker: &Broker) -> Check {
     };
     let by = |state: &LinkState| matches!(state, LinkState::Down { why, .. } if why.starts_with("standing by"));
     is(&second, by).await;
-    // a worker is not kept out
+    // A worker is not kept out.
     soon(link(broker.url("guest", "guest"))?.await_declared(SOON)).await?;
     soon(first.close()).await;
     soon(waiting).await??;
@@ -355,7 +356,7 @@ async fn permissions(broker: &Broker) -> Check {
     soon(worker.await_declared(SOON)).await?;
     assert_eq!(soon(worker.depth(Queue::Recipes)).await?, QueueDepth::default());
 
-    // each does its part
+    // Each user can do its part.
     soon(coordinator.publisher(Queue::Recipes, 1).publish(message(1))).await?;
     let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
     soon(recipes.next()).await?.expect("a recipe").ack();
@@ -363,7 +364,7 @@ async fn permissions(broker: &Broker) -> Check {
     let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
     soon(results.next()).await?.expect("a result").ack();
 
-    // and a worker no more than that
+    // A worker can do no more than that.
     let refused = |error: &dyn std::error::Error| assert!(error.to_string().contains("ACCESS_REFUSED"), "{error}");
     refused(&soon(link("worker", "two")?.declare()).await.expect_err("a worker may not declare"));
     let publisher = link("worker", "two")?.publisher(Queue::Recipes, 1);
@@ -371,7 +372,7 @@ async fn permissions(broker: &Broker) -> Check {
     let spy = link("worker", "two")?;
     let mut results = soon(spy.consumer(Queue::Results, 1)).await?;
     refused(&soon(results.next()).await.expect_err("a worker may not read results"));
-    // nor does anybody get at another production
+    // No user has access to another production.
     let other = Link::amqp(options(&broker.url("coordinator", "one"), "leastX1"))?;
     refused(&soon(other.declare()).await.expect_err("another production"));
     Ok(())
@@ -390,7 +391,7 @@ async fn encryption(broker: &Broker, certificates: &Certificates) -> Check {
     soon(link_up.declare()).await?;
     soon(link_up.publisher(Queue::Recipes, 1).publish(message(1))).await?;
 
-    // without our certificate, and with the authorities of the system or another
+    // Connections without our certificate, and with the authorities of the system or another.
     let strange = Certificates::make();
     for (tls, why) in [
         (Tls::read(Some(&ca), None, None)?, ""),
@@ -400,14 +401,14 @@ async fn encryption(broker: &Broker, certificates: &Certificates) -> Check {
         assert!(matches!(error, QueueError::Refused { .. }), "{error}");
         assert!(error.to_string().contains(why), "{error}");
     }
-    // the name must be that of the certificate
+    // The name must be that of the certificate.
     let mut wrong = options(&url.replace("localhost", "127.0.0.1"), "encryption");
     wrong.tls = Tls::read(Some(&ca), Some(&certificate), Some(&key))?;
     let error = soon(Link::amqp(wrong)?.declare()).await.expect_err("another name");
     assert!(matches!(error, QueueError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("another host name"), "{error}");
 
-    // each way of speaking at the port of the other
+    // Each protocol is tried at the port of the other.
     let plain = broker.url("guest", "guest");
     let ports = [
         (url.replace("amqps://", "amqp://"), "write amqps://"),
@@ -432,7 +433,7 @@ async fn closing(broker: &Broker) -> Check {
     soon(link.declare()).await?;
     soon(publish(link.publisher(Queue::Recipes, 100), 100)).await;
     let mut consumer = soon(link.consumer(Queue::Recipes, 60)).await?;
-    // a quorum queue may drop what comes after its 32nd unfinished command when the channel ends
+    // A quorum queue may drop what comes after its 32nd unfinished command when the channel ends.
     for _ in 0..20 {
         soon(consumer.next()).await?.expect("a delivery").ack();
     }

@@ -1,4 +1,4 @@
-//! The S3 client against a server that speaks S3 over a socket: what it promises, and what it survives.
+//! The S3 client against a server that speaks S3 over a socket: its guarantees, and the faults that it survives.
 
 mod manners;
 mod puts;
@@ -21,7 +21,7 @@ fn server() -> S3Server {
     S3Server::start(&["bkt"])
 }
 
-/// A client that gives up soon.
+/// Starts a client that gives up soon.
 fn client(server: &S3Server) -> S3 {
     S3::start(&quick(server)).unwrap()
 }
@@ -33,7 +33,7 @@ fn quick(server: &S3Server) -> StoreSettings {
     settings
 }
 
-/// Bytes that differ everywhere.
+/// Returns bytes without any repetition.
 fn bytes(length: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let next = |state: &mut u32| {
@@ -80,7 +80,7 @@ fn lists_come_in_the_order_of_keys_over_many_pages_and_prefixes() {
     keys.sort();
     let s3 = client(&server);
     assert_eq!(paths(&s3, ""), keys);
-    // at least two pages of three, however they are cut
+    // At least two pages of three, however they are cut.
     server.page(7);
     let deep: Vec<_> = keys.iter().filter_map(|key| key.strip_prefix("deep/")).collect();
     assert_eq!(paths(&s3, "deep"), deep);
@@ -268,14 +268,14 @@ fn an_upload_into_a_line_that_takes_nothing_ends() {
     let mut settings = quick(&server);
     settings.s3.timeout = Some(1);
     settings.s3.attempts = Some(1);
-    // connections are made and nothing is read from them: at the rate of the deadline this would take hours
+    // Connections are made and nothing is read from them; at the rate of the deadline the upload would take hours.
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let granule = directory.path().join("g.nc");
     fs::File::create(&granule).unwrap().set_len(200 << 20).unwrap();
     settings.s3.endpoint = Some(format!("http://{}", deaf.local_addr().unwrap()));
     let error = S3::start(&settings).unwrap().put(&granule, "bkt", "g.nc", "id", true).unwrap_err();
     assert!(error.is_transient(), "{error}");
-    // nobody listens
+    // Nothing listens at this port.
     let proxy = Proxy::start(server.socket());
     settings.s3.endpoint = Some(format!("http://{}", proxy.address()));
     let s3 = S3::start(&settings).unwrap();
@@ -292,7 +292,7 @@ fn expired_credentials_are_renewed() {
     server.put("bkt", "x", "content");
     let s3 = client(&server);
     s3.read("bkt", "x", None, 99).unwrap();
-    // a HEAD has no body that could name the reason
+    // A HEAD has no body that could state the reason.
     for call in [S3Call::Get, S3Call::Head, S3Call::List] {
         server.rotate();
         match call {
@@ -336,13 +336,13 @@ fn copies_are_made_once_and_removed_with_the_last_clone() {
         (fs::read(&single).unwrap().as_slice(), single.file_name().unwrap().to_str()),
         (&b"single"[..], Some("grid.nc"))
     );
-    // a new content: the same copy until somebody says that it is not the right one
+    // The content is new, but the copy remains the same until it is reported to be wrong.
     server.put("bkt", "grid/b.txt", "changed");
     assert_eq!(stores.mirror(&at).unwrap(), *copy);
     stores.forget(&at, copy);
     let new = stores.mirror(&at).unwrap();
     assert_eq!(fs::read(new.join("b.txt")).unwrap(), b"changed");
-    stores.forget(&at, copy); // somebody who is late: the new one stays
+    stores.forget(&at, copy); // a late report: the new copy stays
     assert_eq!(stores.mirror(&at).unwrap(), new);
     assert_eq!(fs::read(copy.join("b.txt")).unwrap(), b"b");
     let clone = stores.clone();
@@ -375,7 +375,7 @@ fn copies_that_fail_leave_nothing_and_are_tried_anew() {
     server.heal();
     let copy = s3.mirror("bkt", "x").unwrap();
     assert_eq!(fs::read(copy.join("good")).unwrap(), b"good");
-    // nothing of the copies that failed is left beside it
+    // Nothing is left of the copies that failed.
     let copies = copy.parent().and_then(Path::parent).unwrap();
     assert_eq!(fs::read_dir(copies).unwrap().count(), 1);
     server.put("bkt", "closed/x", "x");
@@ -430,7 +430,7 @@ fn secrets_appear_nowhere() {
     }
 }
 
-/// The usual places are those of the process, so that this runs in another one: itself.
+/// The usual places are those of the process, so this runs in a process of its own, which is the test itself.
 #[test]
 fn the_usual_places_are_used_and_no_other_is_waited_for() {
     const MARK: &str = "EDP_TESTS_S3_CHILD";
@@ -445,7 +445,8 @@ fn the_usual_places_are_used_and_no_other_is_waited_for() {
     server.put("bkt", "x", "content");
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "the_usual_places_are_used_and_no_other_is_waited_for"]).env(MARK, "1");
-    // where a machine's role would be asked for: nobody answers there, which would take longer than the deadline
+    // The address at which a machine's role would be requested: nothing answers there, and waiting would take longer
+    // than the deadline.
     child.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://192.0.2.1/").env("EDP_STORE__S3__TIMEOUT", "1");
     let environment = server.environment().into_iter().filter(|(name, _)| name != "AWS_EC2_METADATA_DISABLED");
     edp_tests::expect(child.envs(environment), 0);

@@ -6,7 +6,7 @@ use edp_s3::S3;
 use edp_store::{ObjectStore as _, S3Error, StoreSettings};
 use edp_tests::s3::{Manner, S3Call, S3Server};
 
-/// A client with settings of its own, that uploads in parts from 5 MiB on.
+/// Starts a client with changed settings, which uploads in parts from 5 MiB on.
 fn with(server: &S3Server, change: impl FnOnce(&mut StoreSettings)) -> S3 {
     let mut settings = quick(server);
     settings.s3.multipart = Some(5);
@@ -28,7 +28,7 @@ fn stores_that_refuse_checksum_headers_get_md5() {
         assert_eq!(s3.head("bkt", "x").unwrap().unwrap().size, 7);
         s3.check_conditions("bkt", "").unwrap();
         assert_eq!(s3.put(&small, "bkt", "s.nc", "id", false).unwrap(), Committed::New);
-        // what was found out is remembered
+        // The refusal is remembered.
         let puts = server.count(S3Call::Put);
         assert_eq!(s3.put(&small, "bkt", "t.nc", "id", false).unwrap(), Committed::New);
         assert_eq!(s3.put(&small, "bkt", "t.nc", "id", false).unwrap(), Committed::AlreadyThere);
@@ -49,7 +49,7 @@ fn without_checksum_headers_damage_on_the_way_is_still_refused() {
     let small = file(directory.path(), "s", b"small");
     let s3 = with(&server, |settings| settings.s3.timeout = None);
     s3.put(&small, "bkt", "s.nc", "id", false).unwrap();
-    // a byte changes between checksum and sending: the first answer is late enough for that
+    // A byte changes between checksum and sending; the first answer comes late enough for that.
     server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(std::time::Duration::from_secs(2))));
     let before = server.count(S3Call::BeginUpload);
     std::thread::scope(|scope| {
@@ -85,7 +85,7 @@ fn encryption_class_and_access_list_go_with_every_write() {
         let placing: Vec<_> = placing.iter().map(|one| one.as_deref().unwrap_or_default()).collect();
         assert_eq!(placing, ["aws:kms", "alias/edp", "STANDARD_IA", "bucket-owner-full-control"], "{key}");
     }
-    // without the settings, the error names them
+    // Without the settings, the error names them.
     let error = with(&server, |_| ()).put(&small, "bkt", "out/n.nc", "id", false).unwrap_err().to_string();
     assert!(error.contains("store.s3.sse") && error.contains("store.s3.acl"), "{error}");
     server.heal();
@@ -106,19 +106,19 @@ fn buckets_in_other_regions_are_found() {
     let small = file(directory.path(), "s", b"small");
     server.put("bkt", "x", "content");
     server.adopt(Manner::Region("eu-west-1"));
-    // each kind of call may be the first
+    // Each kind of call may be the first.
     assert_eq!(client(&server).head("bkt", "x").unwrap().unwrap().size, 7);
     assert_eq!(client(&server).read("bkt", "x", None, 9).unwrap(), b"content");
     assert_eq!(paths(&client(&server), ""), ["x"]);
     let s3 = client(&server);
     assert_eq!(s3.put(&small, "bkt", "s.nc", "id", false).unwrap(), Committed::New);
-    // one redirection is enough, until the credentials are renewed
+    // One redirection is enough, until the credentials are renewed.
     let heads = server.count(S3Call::Head);
     s3.head("bkt", "x").unwrap();
     assert_eq!(server.count(S3Call::Head) - heads, 1);
     server.rotate();
     assert_eq!(s3.read("bkt", "x", None, 9).unwrap(), b"content");
-    // a store that sends everybody elsewhere is not followed round and round
+    // A store that redirects every request is not followed endlessly.
     server.adopt(Manner::Region("us-west-2"));
     for error in [s3.head("bkt", "x").unwrap_err(), client(&server).put(&small, "bkt", "n.nc", "id", true).unwrap_err()]
     {
@@ -134,7 +134,7 @@ fn what_is_not_there_is_told_from_what_is_denied() {
     server.put("bkt", "there", "content");
     server.put("bkt", "there-too", "content");
     let s3 = client(&server);
-    // S3 answers so to those who may not list
+    // S3 gives this answer to those who may not list.
     server.adopt(Manner::NoList);
     assert_eq!(s3.head("bkt", "there").unwrap().unwrap().size, 7);
     for error in [s3.head("bkt", "none").unwrap_err(), s3.read("bkt", "none", None, 9).unwrap_err()] {
@@ -142,7 +142,7 @@ fn what_is_not_there_is_told_from_what_is_denied() {
         assert!(matches!(error, S3Error::Denied { permission: "s3:GetObject", .. }), "{error:?}");
         assert!(text.contains("s3:ListBucket") && text.contains("s3:GetObject"), "{text}");
     }
-    // and those who may list, but not read, are told what is there
+    // Those who may list, but not read, learn which objects exist.
     server.heal();
     server.deny("bkt/there");
     server.deny("bkt/no");
@@ -157,7 +157,7 @@ fn what_is_not_there_is_told_from_what_is_denied() {
     assert!(s3.head("bkt", "ther").unwrap().is_none());
     let error = s3.head("bkt", "there").unwrap_err().to_string();
     assert!(error.contains("s3:GetObject") && !error.contains("s3:ListBucket"), "{error}");
-    // an answer to HEAD does not say that the key is unknown; that to the listing does
+    // An answer to HEAD does not say that the key is unknown; that to the listing does.
     server.adopt(Manner::UnknownKey);
     for error in [s3.head("bkt", "there").unwrap_err(), s3.read("bkt", "there", None, 9).unwrap_err()] {
         let text = error.to_string();

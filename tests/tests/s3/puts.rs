@@ -1,4 +1,4 @@
-//! Putting granules, and what is left of uploads.
+//! Putting granules, and the remains of uploads.
 
 use super::{MIB, bytes, client, file, quick, server};
 use edp_files::commit::Committed;
@@ -33,7 +33,7 @@ fn a_granule_is_put_once_with_its_id() {
     assert_eq!(&*server.get("bkt", "out/g.nc").unwrap().bytes, b"two");
     let empty = file(directory.path(), "empty", b"");
     assert_eq!(stores.put(&empty, &at.join("empty"), "id-3", false).unwrap(), Committed::New);
-    // nothing else was put, and nothing was deleted
+    // Nothing else was put, and nothing was deleted.
     assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), ["out/g.nc", "out/g.nc/empty"]);
     assert_eq!((server.count(S3Call::Put), server.count(S3Call::Delete)), (4, 0));
     let error = stores.put(&directory.path().join("none"), &at, "id", false).unwrap_err();
@@ -47,7 +47,7 @@ fn of_many_racing_puts_exactly_one_is_new() {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = server.settings();
         settings.s3.multipart = multipart;
-        // two clients, as two workers have them
+        // There are two clients, as two workers would have.
         let clients = [S3::start(&settings).unwrap(), S3::start(&settings).unwrap()];
         let puts: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..32)
@@ -69,7 +69,7 @@ fn of_many_racing_puts_exactly_one_is_new() {
     }
 }
 
-/// A client that puts in parts from 5 MiB on, and a granule of two of them.
+/// Returns a client that uploads in parts from 5 MiB on, and a granule of two parts.
 fn in_parts(server: &S3Server, directory: &Path) -> (S3, PathBuf, Vec<u8>) {
     let mut settings = quick(server);
     settings.s3.multipart = Some(5);
@@ -122,13 +122,13 @@ fn puts_survive_cuts_conflicts_and_lost_replies() {
         assert_eq!(put, Committed::New, "{call:?} {effect:?}");
         let object = server.get("bkt", &key).unwrap();
         assert!(object.bytes == content[..if whole { MIB } else { content.len() }], "{call:?} {effect:?}");
-        // a completion that took place leaves nothing to complete
+        // After a completion that took effect there is nothing to complete.
         let hit = if (call, effect) == (S3Call::CompleteUpload, FaultEffect::LoseReply) { 1..=2 } else { 2..=2 };
         assert!(hit.contains(&(server.injected() - before)), "{call:?} {effect:?}");
         server.heal();
         assert!(server.uploads().is_empty(), "{call:?} {effect:?}");
     }
-    // the reply to the put of the whole file: what is found then is its own
+    // The reply to the put of the whole file is lost; the object that is found then is its own.
     server.inject(S3Fault::new(S3Call::Put, 1, FaultEffect::LoseReply).on("lost.nc"));
     assert_eq!(s3.put(&small, "bkt", "lost.nc", "mine", false).unwrap(), Committed::AlreadyThere);
     assert_eq!(s3.head("bkt", "lost.nc").unwrap().unwrap().recipe_id.as_deref(), Some("mine"));
@@ -160,7 +160,7 @@ fn a_file_that_is_damaged_on_the_way_is_refused() {
     let mut settings = server.settings();
     settings.s3.multipart = Some(5);
     let s3 = S3::start(&settings).unwrap();
-    // a byte changes between checksum and sending: the first answer is late enough for that
+    // A byte changes between checksum and sending; the first answer comes late enough for that.
     server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(Duration::from_secs(2))));
     std::thread::scope(|scope| {
         let put = scope.spawn(|| s3.put(&large, "bkt", "g.nc", "id", true));
@@ -196,7 +196,7 @@ fn a_store_that_ignores_conditions_is_refused() {
     assert_eq!(s3.put(&granule, "bkt", "g.nc", "id", false).unwrap(), Committed::New);
     assert_eq!(s3.put(&granule, "bkt", "there.nc", "id", false).unwrap(), Committed::AlreadyThere);
     assert_eq!(&*server.get("bkt", "there.nc").unwrap().bytes, b"theirs");
-    // a trial whose reply is lost, or that is forbidden, settles nothing wrongly
+    // A trial whose reply is lost, or that is forbidden, must not lead to a wrong result.
     server.ignore_conditions(false);
     let s3 = client(&server);
     server.inject(S3Fault::new(S3Call::Put, 1, FaultEffect::LoseReply).on(".edp/conditions"));
@@ -210,7 +210,7 @@ fn a_store_that_ignores_conditions_is_refused() {
     ] {
         assert!(matches!(error, S3Error::Denied { permission: "s3:PutObject", .. }), "{error:?}");
     }
-    // the object of the trial stays where it is, so that one put is enough the next time
+    // The object of the trial stays in its place, so that one put is enough the next time.
     let puts = server.count(S3Call::Put);
     s3.check_conditions("bkt", "new").unwrap();
     assert_eq!((server.count(S3Call::Put) - puts, server.count(S3Call::Delete)), (1, 0));
@@ -223,7 +223,7 @@ fn stale_uploads_of_wanted_keys_are_aborted() {
     let server = server();
     let directory = tempfile::tempdir().unwrap();
     let (s3, large, _) = in_parts(&server, directory.path());
-    // uploads whose abort fails too stay
+    // Uploads whose abort fails too stay.
     server.inject(S3Fault::new(S3Call::CompleteUpload, usize::MAX, FaultEffect::Answer(400, "InvalidRequest")));
     server.inject(S3Fault::new(S3Call::AbortUpload, usize::MAX, FaultEffect::Answer(400, "InvalidRequest")));
     for key in ["out/a.nc", "out/b.nc", "out/c.nc", "other/d.nc"] {

@@ -1,4 +1,4 @@
-//! A model run whose everything is on S3, and the programs that work on it.
+//! A model run whose files are all on S3, and the programs that work on it.
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::s3::S3Server;
@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Cells along a tile.
+/// Number of cells along the side of a tile.
 const SIZE: usize = 6;
 
-/// The date of all productions: 2020-01-01.
+/// The production date of all productions: 2020-01-01.
 const EPOCH: (&str, &str) = ("SOURCE_DATE_EPOCH", "1577836800");
 
 pub(crate) struct Cloud {
@@ -37,7 +37,7 @@ impl Cloud {
         self.fixture.path(name)
     }
 
-    /// A program that reaches the server, and keeps its temporary files in the fixture's scratch directory.
+    /// Returns a program that reaches the server, and keeps its temporary files in the fixture's scratch directory.
     pub(crate) fn with(&self, mut command: Command) -> Command {
         command.envs(self.server.environment()).env("EDP_STORE__SCRATCH", self.path("scratch")).env(EPOCH.0, EPOCH.1);
         command
@@ -55,7 +55,7 @@ impl Cloud {
         command
     }
 
-    /// Options of a plan of which everything is on S3.
+    /// Returns the options of a plan whose files are all on S3.
     pub(crate) fn options(destination: &str) -> Vec<&str> {
         [
             ["--jobs", "s3://shared/jobs.txt"],
@@ -69,7 +69,7 @@ impl Cloud {
         .concat()
     }
 
-    /// Plans everything on S3, and gives the list.
+    /// Plans everything on S3, and returns the path of the list.
     pub(crate) fn plan(&self, destination: &str, list: &str) -> PathBuf {
         let list = self.path(list);
         let mut command = self.coordinator(&["plan", "--tasks-out", list.to_str().unwrap()]);
@@ -77,12 +77,12 @@ impl Cloud {
         list
     }
 
-    /// Runs a list in process, and gives the report.
+    /// Runs a list in process, and returns the report.
     pub(crate) fn run(&self, list: &str, more: &[&str], status: i32) -> serde_json::Value {
         json(&expect(self.coordinator(&["run", list, "--output", "json"]).args(more), status))
     }
 
-    /// No upload is under way, and nothing temporary is left on the disk.
+    /// Checks that no upload is in progress, and that nothing temporary is left on the disk.
     pub(crate) fn is_clean(&self) {
         assert_eq!(self.server.uploads(), Vec::<String>::new());
         let left: Vec<_> = fs::read_dir(self.path("scratch")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -94,12 +94,12 @@ pub(crate) fn recipes(list: &Path) -> Vec<Recipe> {
     recipe::parse_list("list", &fs::read(list).unwrap()).unwrap()
 }
 
-/// Bucket and key of an `s3://` location.
+/// Returns the bucket and the key of an `s3://` location.
 pub(crate) fn parts(location: &str) -> (&str, &str) {
     location.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).unwrap()
 }
 
-/// The reasons in a report of granules in a state.
+/// Returns the reasons in a report for the granules in a state.
 pub(crate) fn reasons(report: &serde_json::Value, state: &str) -> Vec<String> {
     let entries = report["entries"].as_array().unwrap().iter().filter(|entry| entry["state"] == state);
     entries.map(|entry| entry["reason"].as_str().unwrap_or_default().to_owned()).collect()

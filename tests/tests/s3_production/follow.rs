@@ -1,4 +1,4 @@
-//! Following a model run that writes to a bucket.
+//! Productions that follow a model run which writes to a bucket.
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::{Started, count, expect, until};
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 #[test]
 fn granules_follow_a_model_run_in_a_bucket() {
     let cloud = Cloud::new();
-    // What one production makes of the whole results.
+    // The granules that one production makes from the complete results.
     let list = cloud.plan("s3://out/whole", "whole.json");
     let all = recipes(&list).len();
     cloud.run(list.to_str().unwrap(), &[], 0);
@@ -23,7 +23,7 @@ fn granules_follow_a_model_run_in_a_bucket() {
     let put = |path: &str, bytes: &[u8]| cloud.server.put("model", &format!("run/{path}"), bytes.to_vec());
     let is_of = |path: &str, step: u64| path.contains(&format!(".{step:010}."));
 
-    // The model begins: one result has no header yet. (Objects appear only when they are whole.)
+    // The model begins, and one result has no header yet. (Objects appear only when they are complete.)
     let first = results.iter().filter(|(path, _)| is_of(path, 732));
     let late = first.clone().rfind(|(path, _)| path.ends_with(".meta")).unwrap().0;
     for (path, bytes) in first.filter(|(path, _)| *path != late) {

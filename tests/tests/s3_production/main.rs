@@ -39,7 +39,7 @@ fn everything_may_be_on_s3() {
     assert_eq!(cloud.server.files("out", "granules").len(), all.len());
     cloud.is_clean();
 
-    // What is there stays, whichever command meets it.
+    // Existing granules stay, whichever command meets them.
     let made = cloud.server.files("out", "granules");
     let puts = cloud.server.count(S3Call::Put);
     assert_eq!(count(&cloud.run(list, &[], 0), "present"), all.len());
@@ -49,7 +49,7 @@ fn everything_may_be_on_s3() {
     let verified = json(&expect(&mut cloud.coordinator(&["verify", list, "--output", "json"]), 0));
     assert_eq!((verified["good"].as_u64(), verified["extra"].as_array().unwrap().len()), (Some(all.len() as u64), 0));
 
-    // The granules are those of a production on disks: where the results are is not part of an id.
+    // The granules are those of a production on disks: the place of the results is not part of an id.
     let out = cloud.path("local");
     let local = recipes(&cloud.fixture.plan(&out, "local.json", &[]));
     expect(cloud.worker(&["make"]).arg(cloud.path("local.json")), 0);
@@ -76,12 +76,12 @@ fn granules_are_the_same_bytes_on_disk_and_on_s3() {
     let out = cloud.path("disk");
     expect(cloud.worker(&["make"]).arg(cloud.fixture.plan(&out, "disk.json", &[])), 0);
     let list = cloud.fixture.plan(Path::new("s3://out/same"), "s3.json", &[]);
-    // Lists are the same but for the destination, so the ids are.
+    // The lists are the same except for the destination, so the ids are the same.
     cloud.run(list.to_str().unwrap(), &["--slots", "3"], 0);
     let disk: BTreeMap<String, Digest> = files(&out);
     assert!(!disk.is_empty());
     assert_eq!(cloud.server.files("out", "same"), disk);
-    // And from S3 to a disk.
+    // The same from S3 to a disk.
     let disk = cloud.path("down");
     cloud.run(cloud.plan(disk.to_str().unwrap(), "down.json").to_str().unwrap(), &[], 0);
     cloud.run(cloud.plan("s3://out/across", "across.json").to_str().unwrap(), &[], 0);
@@ -128,7 +128,7 @@ fn an_input_that_changed_is_refused() {
     let input = all[0].variables[0][0].iter().find(|path| path.ends_with(".data")).unwrap();
     let users = all.iter().filter(|r| r.variables.values().flatten().flatten().any(|path| path == input)).count();
     let (bucket, key) = parts(input);
-    // As large as before, so that only the version tells.
+    // The object is as large as before, so only the version shows the change.
     let mut bytes = cloud.server.get(bucket, key).unwrap().bytes.to_vec();
     bytes[0] ^= 1;
     cloud.server.put(bucket, key, bytes);
@@ -137,7 +137,7 @@ fn an_input_that_changed_is_refused() {
     for reason in reasons(&report, "failed") {
         assert!(reason.contains(input) && reason.contains("plan again"), "{reason}");
     }
-    // Planned again, it is taken.
+    // After planning again, it is used.
     let again = cloud.plan("s3://out/g", "again.json");
     assert_eq!(count(&cloud.run(again.to_str().unwrap(), &[], 0), "made"), users);
 }
@@ -151,7 +151,7 @@ fn what_else_is_there_is_a_conflict_until_replaced() {
     let made = cloud.server.files("out", "g");
     let keys: Vec<&str> = all.iter().map(|recipe| parts(&recipe.granule).1).collect();
     let first = cloud.server.get("out", keys[0]).unwrap().bytes;
-    cloud.server.put("out", keys[1], first); // another recipe's
+    cloud.server.put("out", keys[1], first); // that of another recipe
     cloud.server.put("out", keys[2], b"no granule".to_vec());
     cloud.server.remove("out", keys[3]);
     let beside = format!("{}/notes.txt", keys[4].rsplit_once('/').unwrap().0);
@@ -208,19 +208,19 @@ fn what_may_not_be_read_or_written_costs_what_it_must() {
     let (all, list) = (recipes(&list), list.to_str().unwrap());
     let input = all[0].variables[0][0].iter().find(|path| path.ends_with(".data")).unwrap();
     let users = all.iter().filter(|r| r.variables.values().flatten().flatten().any(|path| path == input)).count();
-    // A destination that this worker may not write to concerns everything that it makes.
+    // A destination to which this worker may not write affects everything that it makes.
     cloud.server.deny("out/g");
     let report = cloud.run(list, &[], 4);
     assert_eq!((count(&report, "left"), count(&report, "failed")), (all.len(), 0), "{report:#}");
     assert!(report["stopped"].as_str().unwrap().contains("not allowed"), "{report:#}");
-    // An input that it may not read concerns those that need it.
+    // An input that it may not read affects the granules that need it.
     cloud.server.heal();
     let (bucket, key) = parts(input);
     cloud.server.deny(&format!("{bucket}/{key}"));
     let report = cloud.run(list, &[], 3);
     assert_eq!((count(&report, "failed"), count(&report, "made")), (users, all.len() - users), "{report:#}");
     assert!(reasons(&report, "failed").iter().all(|reason| reason.contains(input)), "{report:#}");
-    // Without credentials nothing can be made, and nobody's recipe is to blame.
+    // Without credentials nothing can be made, and no recipe is to blame.
     cloud.server.heal();
     let mut bare = cloud.coordinator(&["run", list, "--output", "json"]);
     bare.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
@@ -239,7 +239,7 @@ fn a_store_that_fails_for_a_while_is_tried_again() {
     failing(S3Call::Get, FaultEffect::CutDownload(100));
     failing(S3Call::Head, FaultEffect::Answer(500, "InternalError"));
     let mut run = cloud.coordinator(&["run", list, "--output", "json"]);
-    // One attempt of the store: the granules are tried again.
+    // The store is tried once, and the granules are tried again.
     let report = json(&expect(run.env("EDP_STORE__S3__ATTEMPTS", "1"), 0));
     assert_eq!(count(&report, "made"), all.len());
     assert_eq!(cloud.server.injected(), 9);
@@ -259,12 +259,13 @@ fn granules_on_s3_are_held_against_the_checksums_of_their_store() {
         let words: Vec<&str> = ["verify", list, "--output", "json"].iter().chain(more).copied().collect();
         json(&expect(&mut cloud.coordinator(&words), status))
     };
-    // Nothing is downloaded but the list and its manifest.
+    // Nothing is downloaded except the list and its manifest.
     let gets = cloud.server.count(S3Call::Get);
     assert_eq!(verify(&[], 0)["good"], all.len());
     assert_eq!(cloud.server.count(S3Call::Get) - gets, 2);
 
-    // Changed in its store, which notices that: another checksum. And one that keeps none.
+    // One object is changed in its store, which notices it: it has another checksum. For another one the store keeps no
+    // checksum.
     cloud.server.change("out", keys[0], |object| object.checksum = Some(S3Server::checksum(b"other")));
     cloud.server.change("out", keys[1], |object| object.checksum = None);
     let verified = verify(&[], 3);

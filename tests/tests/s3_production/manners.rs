@@ -1,4 +1,4 @@
-//! Productions on stores as people have them.
+//! Productions on the stores that people use.
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
@@ -33,7 +33,7 @@ fn endpoints_of_aws_programs_are_used() {
     assert!(said.contains("AWS_ENDPOINT_URL") && said.contains("https://host:port"), "{said}");
 }
 
-/// The contract on exit statuses: a store that refuses is not a granule that failed.
+/// The contract on exit statuses: a store that refuses a request does not count as a granule that failed.
 #[test]
 fn a_store_that_refuses_is_named_with_its_setting() {
     let cloud = Cloud::new();
@@ -64,7 +64,7 @@ fn a_store_that_refuses_is_named_with_its_setting() {
     assert!(said.contains("store.s3.sse"), "{said}");
 }
 
-/// Workers get, list and put: the store is tried by the coordinator, once, at a place of its own.
+/// Workers get, list and put; the coordinator makes the trial of the store, once, at a place of its own.
 #[test]
 fn the_coordinator_tries_conditions_and_workers_do_not_on_a_broker() {
     let (cloud, broker) = (Cloud::new(), Broker::start());
@@ -81,11 +81,11 @@ fn the_coordinator_tries_conditions_and_workers_do_not_on_a_broker() {
     };
     let granules = recipes(&list).len();
     assert_eq!(count(&run(), "made"), granules);
-    // two puts of the trial, and one of each granule
+    // Two puts of the trial, and one of each granule.
     assert_eq!(cloud.server.count(S3Call::Put), granules + 2);
     assert!(cloud.server.get("out", "g/.edp/conditions").is_some());
     assert_eq!(cloud.server.count(S3Call::Delete), 0);
-    // nothing is to be written, so nothing is tried
+    // Nothing needs to be written, so no trial is made.
     run();
     assert_eq!(cloud.server.count(S3Call::Put), granules + 2);
 }

@@ -1,4 +1,4 @@
-//! Workers on a queue, with everything on S3.
+//! Workers on a queue, with all files on S3.
 
 use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
@@ -7,7 +7,7 @@ use edp_tests::{Started, count, expect, json, text, until};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
-/// Everything that a command says goes to a file of the fixture.
+/// Starts a command whose output goes to a file of the fixture.
 fn start(cloud: &Cloud, command: &mut Command, log: &str) -> Started {
     let log = File::create(cloud.path(log)).unwrap();
     let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
@@ -46,7 +46,7 @@ fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
     assert_eq!(cloud.server.files("out", "together"), cloud.server.files("out", "alone"));
     drop(workers);
 
-    // What is done and has vanished is made again.
+    // Granules that were done and have vanished are made again.
     let victim = recipes(&list)[0].granule.clone();
     let (bucket, key) = super::parts(&victim);
     cloud.server.remove(bucket, key).unwrap();
@@ -58,7 +58,7 @@ fn workers_with_other_settings_make_the_same_bytes_on_a_broker() {
     assert!(cloud.server.uploads().is_empty(), "{:?}", cloud.server.uploads());
     drop(workers);
 
-    // A worker that may not reach a bucket says so and ends. No recipe is to blame: another worker makes them all.
+    // A worker that may not access a bucket reports it and ends. No recipe is to blame: another worker makes them all.
     let list = cloud.plan("s3://out/elsewhere", "elsewhere.json");
     let report = std::thread::scope(|scope| {
         let production = scope.spawn(|| run(list.to_str().unwrap(), "narrow", 0));
