@@ -82,7 +82,7 @@ pub struct Recipe {
     /// True if the attributes of that file are dropped, in time-invariant tasks of EDP only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strip_attributes: Option<bool>,
-    /// What this project adds. It is absent in lists that EDP wrote.
+    /// The addition of this project, which is absent in lists that EDP wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Plan>,
 }

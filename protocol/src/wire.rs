@@ -76,13 +76,13 @@ pub struct TaskMessage {
     pub alone: bool,
     /// Time in seconds that making the granule may take; 0 leaves it to the worker.
     pub deadline: u32,
-    /// How closely an existing granule is inspected.
+    /// The inspection of a granule that exists already.
     pub look: ExistingCheck,
     /// The recipe as JSON, with its keys in their own order.
     pub recipe: Vec<u8>,
 }
 
-/// How closely a worker inspects a granule that exists at its destination already, before it reports it as done.
+/// The inspection of a granule that already exists at its destination, before the worker reports it as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExistingCheck {
     /// By its identity: whose granule it is.
@@ -103,10 +103,10 @@ pub struct Outcome {
     pub attempt: u32,
     /// Name of the worker process, which is new with each start.
     pub worker: String,
-    /// What decides the bytes of a granule besides its recipe: the versions of this project, netCDF, HDF5 and
-    /// libdeflate.
+    /// The versions of this project, netCDF, HDF5 and libdeflate, which determine the bytes of a granule together with
+    /// its recipe.
     pub build: String,
-    /// What has happened to the attempt.
+    /// The event that is reported about the attempt.
     pub event: TaskEvent,
 }
 

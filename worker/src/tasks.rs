@@ -70,7 +70,7 @@ pub struct Tasks {
     pub warnings: Vec<metadata::Warning>,
 }
 
-/// What a list of EDP lacks, for all recipes that share it.
+/// The data that a list of EDP lacks, for all recipes that share it.
 struct ListCompletion {
     digests: Digests,
     time_units: String,
@@ -250,7 +250,7 @@ pub enum ShareError {
          jobs as parts"
     )]
     Size {
-        /// Number of parts.
+        /// Number of parts of the list.
         parts: usize,
         /// Number of jobs of the array.
         size: usize,
@@ -260,7 +260,7 @@ pub enum ShareError {
     Beyond {
         /// Number of the part, from 1.
         part: usize,
-        /// Number of parts.
+        /// Number of parts of the list.
         of: usize,
     },
     /// There is a task id, but not what Slurm states about the whole array.
@@ -288,7 +288,7 @@ pub enum ShareError {
         last: usize,
         /// Difference of two consecutive ids.
         step: usize,
-        /// Number of ids.
+        /// Number of ids in the array.
         count: usize,
         /// Number of parts, if it is given.
         parts: Option<usize>,

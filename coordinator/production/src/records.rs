@@ -40,7 +40,7 @@ pub enum RecordError {
         manifest: String,
         /// Number of the line, from 1.
         line: usize,
-        /// The parser's message.
+        /// The error of the JSON parser.
         source: serde_json::Error,
     },
 }

@@ -42,7 +42,7 @@ const ALONE: usize = 3;
 /// Number of such reports after which the recipe fails, whichever workers they come from.
 const MOST: usize = 10;
 
-/// What is known about a recipe when it is decided how it goes on.
+/// The record of a recipe on which the decision about its next attempt is based.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RetryHistory {
     /// Number of transient failures so far.

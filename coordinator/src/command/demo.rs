@@ -36,7 +36,7 @@ pub(crate) struct DemoOptions {
     output: ReportForm,
 }
 
-/// Runs the command.
+/// Runs the command `demo`: makes the files of a small model run.
 pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Result<Ending> {
     std::fs::create_dir_all(&options.out).map_err(|e| Usage(format!("{}: {e}", options.out.display())))?;
     note(&format!("making a grid of 13 tiles of {0} x {0} cells and three months of model output", options.size));

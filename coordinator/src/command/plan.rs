@@ -36,7 +36,7 @@ pub(crate) struct PlanOptions {
     tasks_out: Option<Location>,
 }
 
-/// What to plan with; settings give what is not on the command line.
+/// The files and settings for planning; the settings supply what is not on the command line.
 #[derive(Debug, Args, Default, Clone)]
 pub(crate) struct PlanSourceOptions {
     /// Job file: lines like [0,'native','AVG_MON','all']
@@ -112,7 +112,7 @@ pub(crate) struct PlanSourceOptions {
     pub(crate) nproc: Option<String>,
 }
 
-/// What to make, without a job file.
+/// The selection of granules without a job file.
 #[derive(Debug, Args, Default, Clone)]
 pub(crate) struct Selected {
     /// Instead of a job file: a dataset by the first part of its granules' names, or `all` (repeatable)
@@ -132,7 +132,7 @@ pub(crate) struct Selected {
     to: Option<jiff::civil::Date>,
 }
 
-/// Where eastward and northward components of latlon granules are formed.
+/// The place at which eastward and northward components of latlon granules are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Vectors {
     /// At the cell of the native grid, as EDP does and all published products have it
@@ -141,7 +141,7 @@ pub(crate) enum Vectors {
     Target,
 }
 
-/// Where on the vertical axis latlon variables at upper cell faces are put.
+/// The vertical coordinate of latlon variables at upper cell faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Vertical {
     /// At the depths of cell centres, `Z`, with a comment, as EDP does
@@ -193,7 +193,7 @@ impl Selected {
     }
 }
 
-/// Runs the command.
+/// Runs the command `plan`: writes the task list.
 pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let PlanOutcome { recipes, unanswered } = options.sources.plan(settings, &stores)?;

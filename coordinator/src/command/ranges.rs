@@ -27,7 +27,7 @@ pub(crate) struct RangesOptions {
     slots: Option<u16>,
 }
 
-/// Runs the command.
+/// Runs the command `ranges`: reads all results and writes a table of value ranges.
 pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::Result<Ending> {
     if options.sources.valid_range.is_some() {
         return Err(Usage("--valid-range is what `ranges` makes: leave the option out".into()).into());

@@ -32,7 +32,7 @@ pub(crate) struct RetryOptions {
     output: ReportForm,
 }
 
-/// Where recipes stand that can go out again.
+/// The states from which recipes can be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum StateOption {
     /// Could not be made
@@ -54,7 +54,7 @@ impl StateOption {
     }
 }
 
-/// Runs the command.
+/// Runs the command `retry`: sends recipes of a ledger again.
 pub(crate) fn execute(options: &RetryOptions) -> anyhow::Result<Ending> {
     let path = ledger_path(options.ledger.as_deref(), &options.production);
     let view = View::open(&path).map_err(usage)?;

@@ -57,7 +57,7 @@ pub(crate) struct RunOptions {
     output: ReportForm,
 }
 
-/// Runs the command.
+/// Runs the command `run`: makes the granules of a list.
 pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let follower = match options.growing.follow {

@@ -57,7 +57,7 @@ const WORKERS: usize = 20;
 /// Number of matches of an ambiguous text that are shown.
 const NAMED: usize = 5;
 
-/// Runs the command.
+/// Runs the command `status`: prints the state of a production from its ledger.
 pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let path = ledger_path(options.ledger.as_deref(), &options.production);
     let view = View::open(&path).map_err(usage)?;

@@ -48,7 +48,7 @@ enum DepthOption {
     Content,
 }
 
-/// Runs the command.
+/// Runs the command `verify`: compares the granules at a destination with their list.
 pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     let recipes = read_list(&options.tasks, &stores, settings)?;

@@ -3,7 +3,7 @@
 /// The point of a cell at which a variable is defined.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum CellPoint {
-    /// Cell centre.
+    /// The centre of the cell.
     C,
     /// West face of the cell.
     U,

@@ -23,7 +23,7 @@ pub enum DateSource {
     /// The model's start plus steps of the configured length. Headers that disagree are an error.
     #[default]
     Steps,
-    /// The headers' `timeInterval`.
+    /// The `timeInterval` in the headers.
     Header,
 }
 

@@ -48,7 +48,7 @@ pub enum Problem {
     Name {
         /// The job that asks for it.
         place: String,
-        /// The ambiguous name.
+        /// The name that is ambiguous.
         name: String,
     },
     /// Granules on the longitude-latitude grid need mapping factors, and there are none.

@@ -51,7 +51,7 @@ pub struct RangeBasis {
     /// Type of the values: `float32` or `float64`.
     #[serde(rename = "type")]
     pub data_type: String,
-    /// Number of granules.
+    /// Number of granules in the table.
     pub granules: usize,
     /// Earliest start of a granule.
     pub time_coverage_start: Option<String>,
@@ -101,7 +101,7 @@ pub enum RangeTableError {
     Content {
         /// Name of the file.
         table: String,
-        /// Dataset, or version.
+        /// Name of the dataset, or the version of the table.
         place: String,
         /// Description of the problem.
         why: String,

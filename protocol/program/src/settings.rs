@@ -31,7 +31,7 @@ pub struct Settings {
     pub log: Option<String>,
     /// Form of the log: `human` (the default) or `json`.
     pub log_format: Option<String>,
-    /// Section `plan`: planning.
+    /// Section `plan`, for planning.
     pub plan: PlanSettings,
     /// Section `run`: making granules.
     pub run: RunSettings,

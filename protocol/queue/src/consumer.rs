@@ -124,7 +124,7 @@ pub(super) trait DeliverySource: Send {
     /// Waits for the next message; returns it with true if it is redelivered, and with its tag. Returns `None` after
     /// [`DeliverySource::cancel`]. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Result<Option<(Message, bool, u64)>, String>> + Send;
-    /// Acknowledges a delivery.
+    /// Acknowledges the delivery with this tag.
     fn ack(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;
     /// Gives a delivery back to its queue.
     fn give_back(&mut self, tag: u64) -> impl Future<Output = Result<(), String>> + Send;

@@ -179,13 +179,13 @@ pub struct Destination {
 /// The state of a link.
 #[derive(Debug, Clone)]
 pub enum LinkState {
-    /// The link works.
+    /// The link works: calls are carried out.
     Up,
     /// The broker accepts no messages for now, for lack of memory or disk space. Deliveries go on.
     Blocked {
         /// Time at which this state began.
         since: Instant,
-        /// The broker's message.
+        /// Message from the broker.
         why: String,
     },
     /// There is no connection, or a queue is missing. It is being built up again.
@@ -218,7 +218,7 @@ pub enum QueueError {
     Refused {
         /// The broker's address without the password.
         address: String,
-        /// The broker's message.
+        /// Message from the broker.
         why: Arc<str>,
     },
     /// A queue exists with other properties.
@@ -229,7 +229,7 @@ pub enum QueueError {
     Different {
         /// The broker's address without the password.
         address: String,
-        /// The broker's message.
+        /// Message from the broker.
         why: Arc<str>,
     },
     /// A queue does not exist: the coordinator has not declared it, or it was deleted.

@@ -31,7 +31,7 @@ pub(super) enum Remedy {
     Again,
     /// The same call again, with new credentials.
     Renew,
-    /// No action helps.
+    /// No action would help.
     None,
 }
 

@@ -44,7 +44,7 @@ use std::sync::{Arc, OnceLock};
 /// Metadata of a file or an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Size in bytes.
+    /// Size of the file or object in bytes.
     pub size: u64,
     /// Entity tag of an object on S3.
     pub etag: Option<String>,

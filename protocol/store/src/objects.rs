@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 pub struct Object {
     /// Key below the prefix that was listed, without a slash at its beginning.
     pub path: String,
-    /// Size in bytes.
+    /// Size of the object in bytes.
     pub size: u64,
     /// Entity tag, without quotes.
     pub etag: String,

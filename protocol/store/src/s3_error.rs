@@ -122,7 +122,7 @@ pub enum S3Error {
         status: Option<u16>,
         /// The store's code and message, or the error of the connection.
         what: String,
-        /// Number of tries.
+        /// Number of tries that were made.
         tries: TryCount,
         /// Duration of all tries, with the pauses between them.
         elapsed: Duration,

@@ -15,8 +15,10 @@
 //! that a store of the caller reads.
 //!
 //! * [`granule`] makes granules and inspects existing ones.
-//! * [`mds`] reads the model's output, [`grid`] and [`mapping`] have the geometry and the weights, [`metadata`] the attributes.
-//! * [`resources`] keeps what many recipes share, within a limit of memory. [`verified_files`] and [`digest_cache`] tie what is read to its digest.
+//! * [`mds`] reads the model's output, [`grid`] and [`mapping`] have the geometry and the weights, [`metadata`] the
+//!   attributes.
+//! * [`resources`] keeps what many recipes share, within a limit of memory. [`verified_files`] and [`digest_cache`] tie
+//!   what is read to its digest.
 //! * [`reader`] reads NetCDF files that may be damaged or hostile, in a helper process.
 //! * [`libraries`] sets up netCDF-C and HDF5, and has the fingerprint of what decides the bytes of granules.
 //!

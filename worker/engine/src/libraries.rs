@@ -2,8 +2,12 @@
 //!
 //! Three of their defaults do harm in a production, and are switched off for every program that contains this crate:
 //!
-//! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems have no locks, so that opening fails there; and a grid that another process has open for writing would fail the recipes that need it. Granules are written under names of their own, and inputs are protected by their digests, so locks protect nothing.
-//! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag afterwards, so that a program that is started later does not keep a file open.
+//! * **File locks.** HDF5 locks each file that it opens. Some parallel and network file systems have no locks, so that
+//!   opening fails there; and a grid that another process has open for writing would fail the recipes that need it.
+//!   Granules are written under names of their own, and inputs are protected by their digests, so locks protect
+//!   nothing.
+//! * **Descriptors that children inherit.** HDF5 opens files without `O_CLOEXEC`. [`open`] and [`create`] set the flag
+//!   afterwards, so that a program that is started later does not keep a file open.
 //! * **Messages on the terminal.** Callers get errors as values; see [`silence_hdf5`].
 //!
 //! `unsafe` is needed for one call of the C library before `main`, and to refer to descriptors by their numbers.

@@ -23,7 +23,7 @@ pub(crate) struct LookOptions {
     out: Option<PathBuf>,
 }
 
-/// Runs the command.
+/// Runs the command `look`: draws a field of a granule.
 pub(crate) fn execute(options: &LookOptions) -> anyhow::Result<Ending> {
     let picture = options.out.clone().unwrap_or_else(|| options.granule.with_extension("png"));
     look::render(&options.granule, options.variable.as_deref(), options.level, &picture)?;

@@ -61,7 +61,7 @@ pub(crate) struct MakeOptions {
     output: ReportForm,
 }
 
-/// Runs the command.
+/// Runs the command `make`: makes the granules of a list without a queue.
 pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let share = match options.part {
         Some(share) => Some(share),

@@ -20,7 +20,7 @@ pub fn shut_down(runtime: Runtime) {
     runtime.shutdown_timeout(PATIENCE);
 }
 
-/// Ends the process.
+/// Ends the process with the status of its ending.
 pub fn leave(ending: Ending) -> ! {
     let _ = io::stdout().flush(); // its reader may have gone
     leave_at_once(ending)

@@ -106,7 +106,7 @@ impl Progress {
         self.bar.suspend(|| lines.iter().for_each(|line| note(line)));
     }
 
-    /// Removes the bar.
+    /// Removes the bar from the terminal.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
         let repeated = self.said.lock().unwrap_or_else(PoisonError::into_inner).repeated;
@@ -151,7 +151,7 @@ impl Counter {
         self.0.bar.inc(1);
     }
 
-    /// Removes the bar.
+    /// Removes the bar from the terminal.
     pub fn finish(&self) {
         self.0.finish();
     }

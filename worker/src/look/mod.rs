@@ -82,7 +82,7 @@ pub enum LookError {
         name: String,
         /// Level that was asked for.
         level: usize,
-        /// Number of levels.
+        /// Number of levels of the variable.
         levels: usize,
     },
     /// The field has a shape that cannot be drawn.
@@ -161,7 +161,7 @@ struct Map {
     frames: Vec<(usize, usize, usize, usize)>,
 }
 
-/// Arranges the panels.
+/// Arranges the panels on the map.
 fn layout(field: &FieldLevel) -> Map {
     let Panel { rows, columns, values } = &field.panels[0];
     match field.kind {

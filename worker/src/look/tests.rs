@@ -5,7 +5,7 @@ use super::*;
 use std::fs::File;
 use std::io::BufReader;
 
-/// A decoded picture.
+/// A decoded picture, with its size in pixels.
 struct Decoded {
     width: usize,
     bytes: Vec<u8>,

@@ -11,7 +11,7 @@ const STRANGE: usize = 3;
 /// use.
 const HOSTILE: usize = 1000;
 
-/// What the received task messages show about the worker.
+/// The evidence of the received task messages about the worker itself.
 #[derive(Debug, Default)]
 pub(super) struct Fitness(Mutex<FitnessState>);
 

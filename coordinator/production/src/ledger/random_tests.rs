@@ -9,7 +9,7 @@ use edp_protocol::recipe::Recipe;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// The next event.
+/// One event in the life of a ledger.
 #[derive(Debug, Clone)]
 enum Step {
     /// Due recipes are sent.

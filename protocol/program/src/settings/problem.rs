@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 /// A key or a value that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SettingProblem {
-    /// Sections and key.
+    /// The sections and the key.
     path: Vec<String>,
     /// True if the key itself is wrong, not its value.
     is_unknown: bool,

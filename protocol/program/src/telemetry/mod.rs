@@ -62,7 +62,7 @@ pub enum StartError {
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Lines for people.
+    /// Plain lines for people.
     #[default]
     Human,
     /// One JSON object for each line, with the ids of trace and span.

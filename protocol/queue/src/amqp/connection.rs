@@ -33,7 +33,7 @@ pub(super) enum Role {
     Looks,
     /// It waits until they exist.
     Awaits,
-    /// It declares them.
+    /// It declares the queues itself.
     Declares,
 }
 

@@ -34,7 +34,7 @@ pub struct QueueOptions {
     pub secrets: Secrets,
     /// Name of the production whose queues are used.
     pub production: ProductionName,
-    /// Certificates for `amqps://`.
+    /// Certificates for URLs with `amqps://`.
     pub tls: Tls,
     /// Longest time without progress while a broker, a queue or free memory of the broker is waited for. Then the link
     /// fails.
@@ -155,12 +155,12 @@ impl AmqpHandle {
         self.shared.set_role(Role::Awaits);
     }
 
-    /// See [`super::Link::renewals`].
+    /// Returns the number described at [`super::Link::renewals`].
     pub(super) fn renewals(&self) -> u64 {
         *self.shared.renewals.borrow()
     }
 
-    /// See [`super::Link::patience`].
+    /// Returns the duration described at [`super::Link::patience`].
     pub(super) fn patience(&self) -> Duration {
         self.shared.options.patience
     }
@@ -170,7 +170,7 @@ impl AmqpHandle {
         self.shared.options.address.to_string()
     }
 
-    /// See [`super::Link::given_up`].
+    /// Returns the error described at [`super::Link::given_up`].
     pub(super) fn unreachable(&self, since: Instant, why: &str) -> QueueError {
         self.shared.unreachable(since, why)
     }

@@ -27,7 +27,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             Values::I32(values) => values.len(),
@@ -80,7 +80,7 @@ pub struct Chunked {
 pub enum Storage {
     /// One contiguous block of plain values.
     Contiguous(Values),
-    /// Chunks with filters.
+    /// Chunks that are stored with filters.
     Chunked(Type, Chunked),
 }
 

@@ -129,7 +129,7 @@ pub struct Field<'a> {
     pub name: &'a str,
     /// Inputs of the field.
     pub source: &'a FieldSource,
-    /// The model's grid.
+    /// The native grid of the model.
     pub grid: &'a Native,
     /// Number of levels; `None` if the field is 2-D.
     pub levels: Option<usize>,

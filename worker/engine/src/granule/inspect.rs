@@ -65,7 +65,7 @@ pub enum Identity {
 /// The depth of an inspection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum InspectionDepth {
-    /// The identity only.
+    /// The identity of the granule only.
     Present,
     /// Also its variables, fill values, time, bounds, and the existence of every chunk; see [`structure`].
     Structure,

@@ -7,9 +7,9 @@ use crate::mds::compact::{self, TILES};
 /// The component of the rotated vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orientation {
-    /// The eastward component.
+    /// The eastward component of the vector.
     Zonal,
-    /// The northward component.
+    /// The northward component of the vector.
     Meridional,
 }
 

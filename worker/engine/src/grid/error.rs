@@ -60,7 +60,7 @@ pub enum GridError {
         file: PathBuf,
         /// Number of cells along the side of a tile.
         n: usize,
-        /// Number of levels.
+        /// Number of levels of the grid.
         levels: usize,
         /// Number of bytes that it would take.
         bytes: u64,
@@ -92,7 +92,7 @@ pub enum GridError {
         file: PathBuf,
         /// Name of the variable.
         variable: String,
-        /// The required shape.
+        /// The shape that is required.
         expected: String,
         /// The shape of the variable, the slowest dimension first.
         found: Vec<usize>,
@@ -106,7 +106,7 @@ pub enum GridError {
         what: &'static str,
         /// Value in the file.
         value: usize,
-        /// Largest accepted value.
+        /// Largest value that is accepted.
         limit: usize,
     },
     /// An MDS file of the grid cannot be used.

@@ -65,7 +65,7 @@ pub enum PickleError {
 /// copied.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PickleValue<'a> {
-    /// Python's `None`.
+    /// The value `None` of Python.
     None,
     /// Python's `True` or `False`.
     Bool(bool),

@@ -22,7 +22,7 @@ pub enum Plane {
 }
 
 impl Plane {
-    /// Number of values.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
             Plane::F32(values) => values.len(),

@@ -97,7 +97,7 @@ pub enum MdsError {
         file: String,
         /// Number of cells that no piece has.
         cells: usize,
-        /// Number of pieces.
+        /// Number of pieces that were found.
         pieces: usize,
         /// Ranges of these cells, and the numbers of the missing pieces.
         ranges: String,
@@ -122,7 +122,7 @@ pub enum MdsError {
         file: String,
         /// Sizes of the array, the fastest dimension first.
         sizes: Vec<usize>,
-        /// Number of records.
+        /// Number of records of the array.
         records: usize,
     },
     /// The array is not on a lat-lon-cap grid.
@@ -160,7 +160,7 @@ pub enum MdsError {
         file: String,
         /// Name of the field.
         field: String,
-        /// Number of records.
+        /// Number of records of the file.
         records: usize,
     },
     /// The file does not have this record or level.

@@ -79,7 +79,7 @@ impl<R: ReadAt> PiecedArray<R> {
         &self.header
     }
 
-    /// Number of pieces.
+    /// Returns the number of pieces.
     pub fn len(&self) -> usize {
         self.pieces.len()
     }

@@ -116,8 +116,8 @@ pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
 /// Changes the attributes of a coordinate in the mode `corrected`, so that granules follow the CF conventions:
 ///
 /// * The unit of an index coordinate is `1`; the indices of levels count downwards.
-/// * Heights of cell centres and faces are positive upwards, so their standard name cannot be `depth`. Of two coordinates
-///   of one dimension, only the one with the name of the dimension (`is_axis`) is its axis.
+/// * Heights of cell centres and faces are positive upwards, so their standard name cannot be `depth`. Of two
+///   coordinates of one dimension, only the one with the name of the dimension (`is_axis`) is its axis.
 /// * An empty text is not written.
 pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
     if !is_axis {

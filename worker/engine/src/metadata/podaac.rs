@@ -26,7 +26,7 @@ pub struct Row {
     parsed: Option<GranuleName>,
 }
 
-/// A PO.DAAC table.
+/// A PO.DAAC table, as read from its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Path of the file.

@@ -68,7 +68,7 @@ pub(super) fn confine() {
     lower(Resource::Nofile, 16);
     lower(Resource::Data, MEMORY);
     if let Some(program) = filter() {
-        let _ = seccompiler::apply_filter(&program); // this sets "no new privileges" first; if it fails, the limits still hold
+        let _ = seccompiler::apply_filter(&program); // sets "no new privileges" first; if it fails, the limits hold
     }
 }
 

@@ -5,14 +5,14 @@
 //! drawn are opened by a *helper process*: the program itself, started again with the hidden command [`COMMAND`]. If
 //! the libraries crash it, that is a finding about the file, and costs nothing else.
 //!
-//! * The helper is started when it is first needed, and serves one file after the other. Another helper is started while
-//!   all are busy, up to a small number, so that a file that takes long does not delay the others.
+//! * The helper is started when it is first needed, and serves one file after the other. Another helper is started
+//!   while all are busy, up to a small number, so that a file that takes long does not delay the others.
 //! * It gets an open descriptor, never a path, and maps the file into memory. Before it reads its first file, it gives
 //!   up all rights that it does not need (see `confine`): opening files, sockets, other processes, writing.
 //! * Each request has a limit of processor time, and a deadline after which the helper is ended.
-//! * A helper that died, or failed at a file, serves no other file. A file is reported as damaged only if a helper failed
-//!   at it that had served no other file before: whatever one file has done to the memory of a helper never affects the
-//!   next one.
+//! * A helper that died, or failed at a file, serves no other file. A file is reported as damaged only if a helper
+//!   failed at it that had served no other file before: whatever one file has done to the memory of a helper never
+//!   affects the next one.
 //!
 //! ```text
 //!  program                                            helper process
@@ -56,7 +56,7 @@ pub enum ReadError {
     /// The path leads to a directory, a pipe or a device. Opening it could block forever.
     #[error("{}: is not a regular file", .path.display())]
     NoFile {
-        /// The path given.
+        /// The path as it was given.
         path: PathBuf,
     },
     /// The file could not be read, and as far as can be seen, its content is not to blame: the storage or this machine

@@ -29,7 +29,7 @@ pub(super) const MAX_VALUES: usize = 64 << 20;
 pub(super) struct HelperRequest {
     /// Processor time that the request may take, in seconds.
     pub(super) seconds: u64,
-    /// The request itself.
+    /// The operation that the helper is to carry out.
     pub(super) ask: Ask,
 }
 

@@ -16,7 +16,7 @@ pub enum ElementKind {
     Uint,
     /// Floating-point numbers of 4 or 8 bytes.
     Float,
-    /// Arbitrary Python values.
+    /// Arbitrary values of Python.
     Object,
 }
 
