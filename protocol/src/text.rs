@@ -66,7 +66,7 @@ pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         // separators of lines and paragraphs
         || matches!(c, '\u{2028}' | '\u{2029}')
-        // marks, embeddings, overrides and isolates of writing direction, and old format characters beside them
+        // Marks, embeddings, overrides and isolates of writing direction, and the old format characters next to them.
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}')
         // tags, which are invisible
         || matches!(c, '\u{e0000}'..='\u{e007f}')

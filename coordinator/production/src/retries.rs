@@ -89,7 +89,7 @@ pub enum Verdict {
         wait: Duration,
         /// True if the attempt counts as a failure.
         counts: bool,
-        /// True if nothing else may be made beside it.
+        /// True if nothing else may be made at the same time.
         alone: bool,
     },
     /// The recipe is settled.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Options of productions that are written down.
+/// Options of productions with a ledger.
 #[derive(Debug, Args)]
 pub(crate) struct Cluster {
     /// The broker: amqp://user@host/vhost or amqps://... (give passwords by EDP_QUEUE__URL); workers make the granules
@@ -26,19 +26,19 @@ pub(crate) struct Cluster {
     /// Name of the production: its queues and its ledger
     #[arg(long, value_name = "NAME", default_value = "default")]
     production: ProductionName,
-    /// The ledger of the production [default: ./NAME.ledger with --queue, else none is kept]
+    /// The ledger of the production [default: ./NAME.ledger with --queue, otherwise none]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Let workers of several builds take part
+    /// Let workers of different builds take part
     #[arg(long)]
     mixed_builds: bool,
-    /// Give the production up when more recipes than this have failed
+    /// End the production early when more recipes than this have failed
     #[arg(long, value_name = "N")]
     max_failures: Option<u64>,
-    /// Or when more than this share of those that are settled have failed [default: 50]
+    /// End it early when more than this percentage of the settled recipes have failed [default: 50]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_failure_share: Option<u8>,
-    /// Recipes that must be settled before their share counts [default: 100]
+    /// Number of recipes that must be settled before that percentage counts [default: 100]
     #[arg(long, value_name = "N")]
     failure_sample: Option<u64>,
 }

@@ -16,13 +16,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Options of productions that grow.
+/// Options of productions that follow a model run.
 #[derive(Debug, Args)]
 pub(crate) struct FollowOptions {
     /// Keep looking for results while the model runs, and make what is complete; ends on SIGTERM or Ctrl-C
     #[arg(long, conflicts_with_all = ["tasks", "tasklist", "tasks_out", "dry_run", "allow_partial", "strict"])]
     pub(crate) follow: bool,
-    /// With --follow: end when for so many seconds nothing new has appeared and nothing was left to be made
+    /// With --follow: end when nothing new has appeared and nothing was left to make for this many seconds
     #[arg(long, value_name = "SECONDS", requires = "follow")]
     exit_when_idle: Option<f64>,
 }

@@ -47,31 +47,31 @@ struct GlobalOptions {
 
 #[derive(Debug, Subcommand)]
 enum CoordinatorCommand {
-    /// The main job with nothing at hand: makes a small grid and model output, plans, produces and verifies
+    /// Demonstrates a production without any data: makes up a small grid and model output, plans, produces and verifies
     #[command(after_help = "Example: edp-coordinator demo --out demo --size 30")]
     Demo(demo::DemoOptions),
     /// Scans model results and writes the task list: one recipe for each granule
     #[command(after_help = "Example: edp-coordinator plan --jobs jobs.txt --config config.yaml --source results \\
     --destination out --grid grid --mapping-factors factors --metadata metadata --tasks-out tasks.json")]
     Plan(Box<plan::PlanOptions>),
-    /// Makes all granules of a task list, or of what the same options as for `plan` come to
+    /// Makes all granules of a task list, or of a plan made from the same options as for `plan`
     #[command(after_help = "Example: edp-coordinator run tasks.json")]
     Run(Box<run::RunOptions>),
     /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
     #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
     Ranges(Box<ranges::RangesOptions>),
-    /// Says where a production, or one granule, stands, also while a coordinator is at work
+    /// Shows the state of a production, or of one granule, also while a coordinator is running
     #[command(after_help = "Examples: edp-coordinator status --watch
           edp-coordinator status SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.nc --output json\n
 Looking succeeds whatever is seen: exit status 0. 2: there is no such ledger or granule. With --watch: 3 if the
 production ended, or was given up, with granules that are not done.")]
     Status(status::StatusOptions),
-    /// Sends recipes of a ledger out again that failed
+    /// Sends the failed recipes of a ledger out again
     #[command(after_help = "Examples: edp-coordinator retry
           edp-coordinator retry --state conflict --dry-run\n
 A coordinator that is at work on the ledger sends them at once; otherwise the next `run` does.")]
     Retry(retry::RetryOptions),
-    /// Holds a task list against what stands at the destination
+    /// Compares a task list with the granules at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::VerifyOptions),
 }

@@ -78,14 +78,15 @@ pub(crate) struct PlanSourceOptions {
     /// Leave out jobs that cannot be planned
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// Refuse datasets without a row in the PO.DAAC table, and attributes with nothing but a placeholder
+    /// Refuse datasets without a row in the PO.DAAC table, and attributes that still hold a placeholder
     #[arg(long)]
     pub(crate) archive: bool,
-    /// Table of ranges from `edp-coordinator ranges`: written as valid_min and valid_max, and held to
+    /// Table of ranges from `edp-coordinator ranges`: they are written as valid_min and valid_max, and values outside
+    /// of them are errors
     #[arg(long, value_name = "FILE")]
     pub(crate) valid_range: Option<Location>,
-    /// Make the SHA-256 of every input part of the ids: taken from SHA256SUMS files or S3's checksums, else every input
-    /// is read once. Decide it once for a collection
+    /// Make the SHA-256 of every input part of the ids: from SHA256SUMS files or S3's checksums, otherwise every input
+    /// is read once. Make the same choice for a whole collection
     #[arg(long)]
     pub(crate) digests: bool,
     /// Depths of latlon variables that lie at upper cell faces [default: centres]
@@ -94,8 +95,8 @@ pub(crate) struct PlanSourceOptions {
     /// Cells at which rotated vectors of latlon granules get their direction [default: source]
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) vectors: Option<Vectors>,
-    /// Times of granules: by the steps in the names of results and model_timestep, or by the headers' timeInterval, for runs
-    /// that have changed the length of their steps [default: steps]
+    /// Times of granules: from the steps in the names of results and model_timestep, or from the headers' timeInterval,
+    /// for runs that have changed the length of their steps [default: steps]
     #[arg(long, value_enum, value_name = "SOURCE")]
     pub(crate) dates: Option<DatesOption>,
     /// Date written into every granule, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else now]
@@ -150,10 +151,10 @@ pub(crate) enum Vertical {
     Faces,
 }
 
-/// Whose times granules get.
+/// The source of the times of granules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DatesOption {
-    /// The model's start and as many steps of the configured length; headers that say otherwise are an error
+    /// The start of the model plus the steps in their configured length; headers that disagree are an error
     Steps,
     /// The timeInterval of the headers
     Header,

@@ -14,7 +14,7 @@ use edp_worker::console::{self, Counter, Ending, Usage, note, out_data};
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct RangesOptions {
-    /// Task list; without it, the options of `plan` say what to look at
+    /// Task list; without it, the options of `plan` select the data
     #[arg(value_name = "TASKS.json")]
     tasks: Option<Location>,
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub(crate) struct RangesOptions {
     /// File for the table; standard output if absent
     #[arg(long, value_name = "FILE")]
     ranges_out: Option<Location>,
-    /// Granules looked at at once [default: number of cores]
+    /// Number of granules that are read at the same time [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
 }

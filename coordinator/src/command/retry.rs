@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct RetryOptions {
-    /// Granules: names, paths, recipe ids, or parts of them that only one has
+    /// Granules: names, paths, recipe ids, or unique parts of them
     #[arg(value_name = "GRANULE", conflicts_with = "state")]
     granules: Vec<String>,
     /// All recipes in this state [default: failed]
@@ -24,7 +24,7 @@ pub(crate) struct RetryOptions {
     /// Its ledger [default: ./NAME.ledger]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Say which, and change nothing
+    /// List the recipes, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Form of the report
@@ -35,12 +35,12 @@ pub(crate) struct RetryOptions {
 /// The states from which recipes can be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum StateOption {
-    /// Could not be made
+    /// The granule could not be made
     #[default]
     Failed,
-    /// Something else stands under their names
+    /// Something else has the name of the granule
     Conflict,
-    /// Outputs have no input yet
+    /// Some outputs have no input yet
     Held,
 }
 

@@ -19,7 +19,7 @@ use edp_worker::tasks::{SharedLocations, Tasks};
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Task list; without it, the options of `plan` say what to make
+    /// Task list; without it, the options of `plan` select the granules
     #[arg(value_name = "TASKS.json")]
     tasks: Option<Location>,
     /// The same, in EDP's spelling
@@ -27,10 +27,10 @@ pub(crate) struct RunOptions {
     tasklist: Option<Location>,
     #[command(flatten)]
     sources: PlanSourceOptions,
-    /// Also writes the task list
+    /// Also write the task list
     #[arg(long, alias = "outfile", value_name = "FILE")]
     tasks_out: Option<Location>,
-    /// Granules made at once [default: number of cores]
+    /// Number of granules that are made at the same time [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Overwrite granules of other recipes, and damaged ones
@@ -49,7 +49,7 @@ pub(crate) struct RunOptions {
     cluster: Cluster,
     #[command(flatten)]
     growing: FollowOptions,
-    /// Say what would be made, and make nothing
+    /// List what would be made, and make nothing
     #[arg(long)]
     dry_run: bool,
     /// Form of the report
@@ -110,7 +110,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     })
 }
 
-/// Reports what would be made, and what stands in the way.
+/// Reports the granules that would be made, and the obstacles.
 fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow::Result<Ending> {
     let (records, known) = Default::default();
     let check = Check { depth: InspectionDepth::Present, records: &records, read: false, known: &known };

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct StatusOptions {
-    /// One granule: its name, path or recipe id, or a part of them that only it has
+    /// One granule: its name, path or recipe id, or a unique part of them
     #[arg(value_name = "GRANULE")]
     granule: Option<String>,
     /// Name of the production
@@ -29,13 +29,13 @@ pub(crate) struct StatusOptions {
     /// Its ledger, or a copy of it [default: ./NAME.ledger]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Also what is in the queues of this broker
+    /// Also show the numbers of messages in the queues of this broker
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "granule")]
     queue: Option<String>,
-    /// Look again every two seconds, until all is settled
+    /// Repeat every two seconds, until all recipes are settled
     #[arg(long, conflicts_with = "granule")]
     watch: bool,
-    /// Problems that are shown
+    /// Number of problems that are shown
     #[arg(long, value_name = "N", default_value_t = 10)]
     problems: usize,
     /// Form of the report

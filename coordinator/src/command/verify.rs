@@ -23,13 +23,13 @@ pub(crate) struct VerifyOptions {
     /// Depth of the check
     #[arg(long, value_enum, default_value_t = DepthOption::Content)]
     depth: DepthOption,
-    /// Also download granules from S3 of which the store keeps no checksum that could be compared
+    /// Also download granules from S3 if the store keeps no checksum that can be compared
     #[arg(long)]
     read: bool,
-    /// Also use what a ledger records of the granules, besides the manifests beside the list
+    /// Also use the records of granules in a ledger, in addition to the manifests next to the list
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
-    /// Writes the task list of what must be made again
+    /// Write the task list of the granules that must be made again
     #[arg(long, value_name = "FILE")]
     redo: Option<Location>,
     /// Form of the report
@@ -40,11 +40,11 @@ pub(crate) struct VerifyOptions {
 /// [`InspectionDepth`] on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DepthOption {
-    /// There, readable, of the right recipe
+    /// The granules exist, are readable and belong to the right recipes
     Present,
-    /// Also whole: variables, chunks, fill values, time
+    /// They are also complete: variables, chunks, fill values, time
     Structure,
-    /// Also read: compared with recorded digests, or inflated where none is recorded
+    /// Their data are also read: compared with recorded digests, or inflated where none is recorded
     Content,
 }
 

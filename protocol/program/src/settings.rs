@@ -67,9 +67,9 @@ pub struct PlanSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSettings {
-    /// Number of granules that are made at once.
+    /// Number of granules that are made at the same time.
     pub slots: Option<u16>,
-    /// Memory in MiB that one granule may take while it is made, beside the shared grid and weights.
+    /// Memory in MiB that one granule may take while it is made, in addition to the shared grid and weights.
     pub memory: Option<u32>,
     /// Largest size of a task list in MiB (default 4096). A list may have one recipe for each KiB of it.
     pub list_size: Option<u32>,

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Interval of the checks whether a program that has closed its output has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Sources of the broker's address and password beside the settings.
+/// Sources of the broker's address and password other than the settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Secrets {
     /// A file that contains the whole address.

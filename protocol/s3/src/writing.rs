@@ -1,4 +1,4 @@
-//! Properties of objects that are sent when they are written, beside their content.
+//! Properties that objects get when they are written, in addition to their content.
 
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 use edp_store::{S3Error, S3Settings};

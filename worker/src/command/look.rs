@@ -9,10 +9,10 @@ use std::path::PathBuf;
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct LookOptions {
-    /// The granule
+    /// The granule to be drawn
     #[arg(value_name = "GRANULE.nc")]
     granule: PathBuf,
-    /// The variable [default: the first data variable]
+    /// The variable to be drawn [default: the first data variable]
     #[arg(long, value_name = "NAME")]
     variable: Option<String>,
     /// The level of a 3-D variable, counted from 0 at the surface

@@ -22,10 +22,10 @@ pub(crate) struct MakeOptions {
     /// Make one of N shares of the list only [default: by the variables of an AWS Batch or Slurm array job]
     #[arg(long, value_name = "I/N", conflicts_with = "parts")]
     part: Option<Share>,
-    /// Number of shares, where the array job says only which one this is
+    /// Number of shares, if the array job states only the number of this one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     parts: Option<u32>,
-    /// Granules made at once [default: number of cores]
+    /// Number of granules that are made at the same time [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Overwrite granules of other recipes, and damaged ones

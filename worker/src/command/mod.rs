@@ -12,7 +12,7 @@ use edp_worker::console::{Ending, Usage};
 use edp_worker::service::new_name;
 use std::path::PathBuf;
 
-/// Makes granules of ECCO ocean state estimates and looks at them.
+/// Makes granules of ECCO ocean state estimates and draws them.
 #[derive(Debug, Parser)]
 #[command(name = "edp-worker", version, propagate_version = true, max_term_width = 110)]
 pub(crate) struct WorkerCli {
@@ -34,7 +34,7 @@ pub(crate) struct WorkerCli {
 
 #[derive(Debug, Subcommand)]
 enum WorkerCommand {
-    /// Makes the granules of a task list here and now, or one share of them: array jobs without any queue
+    /// Makes the granules of a task list, or one share of them, without a queue: for single machines and array jobs
     #[command(after_help = "Examples: edp-worker make tasks.json
           edp-worker make tasks.json --part 2/8
           sbatch --array=1-8 --wrap 'edp-worker make tasks.json'")]

@@ -24,10 +24,10 @@ pub(crate) struct ServeOptions {
     /// Name of the production
     #[arg(long, value_name = "NAME", default_value = "default")]
     production: ProductionName,
-    /// Directory or s3://bucket/prefix beneath which recipes may read and write (repeatable)
+    /// Directory or s3://bucket/prefix below which recipes may read and write (repeatable)
     #[arg(long, value_name = "LOCATION")]
     root: Vec<Location>,
-    /// Granules made at once [default: number of cores]
+    /// Number of granules that are made at the same time [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
     /// Overwrite granules of other recipes, and damaged ones
@@ -39,7 +39,7 @@ pub(crate) struct ServeOptions {
     /// Write to a store that ignores conditions; two workers may then write the same granule
     #[arg(long)]
     pub(crate) unconditional: bool,
-    /// End when there was nothing to do for so long: 30 (seconds), 30s, 10m, 1h
+    /// End after this time without anything to do: 30 (seconds), 30s, 10m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_when_idle: Option<Duration>,
 }

@@ -40,9 +40,9 @@ use std::io;
 /// The depth to which commands that make granules check those that exist already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verify {
-    /// They are there, readable, and of the right recipe
+    /// The granules exist, are readable and belong to the right recipes
     Present,
-    /// Also read: compared with recorded digests, or inflated where none is recorded
+    /// Their data are also read: compared with recorded digests, or inflated where none is recorded
     #[default]
     Content,
 }

@@ -39,7 +39,8 @@ pub struct Worker {
     pub replace: bool,
     /// True if granules of the same recipe that an earlier output version made are overwritten.
     pub replace_older: bool,
-    /// Memory in bytes that a granule may take while it is made, beside the resources; see [`MakeContext::memory`].
+    /// Memory in bytes that a granule may take while it is made, in addition to the resources; see
+    /// [`MakeContext::memory`].
     pub memory: u64,
     /// Resources that were loaded.
     pub cache: Cache,

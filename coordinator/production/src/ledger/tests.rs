@@ -339,7 +339,7 @@ fn a_second_beginning_is_a_beginning() {
     assert_eq!(send(&mut ledger, 2), [(1, 5, false)], "one worker was lost since");
 }
 
-/// A worker that was taken to be lost and reports again, about whatever, was not lost.
+/// A worker that was considered lost and sends any outcome again was not lost.
 #[test]
 fn a_worker_that_speaks_again_was_not_lost() {
     let recipes = recipes();
@@ -472,7 +472,7 @@ fn others_may_read_and_put_back_meanwhile() {
     assert_eq!((made.location.as_str(), made.inputs[0].sha256.as_str()), (recipes[0].granule.as_str(), "cd"));
     assert_eq!((granule.attempts.len(), granule.attempts[0].outcome), (1, Some("done")));
     assert_eq!(view.granule(2).unwrap().attempts[0].reason, ["why", "since"]);
-    // A failed recipe is reset beside the coordinator, and the coordinator sends it.
+    // A failed recipe is reset by another process, and the coordinator sends it.
     let (mut beside, at_work) = Ledger::beside(&path).unwrap();
     assert!(at_work);
     assert_eq!(beside.retry(RecipeState::Failed).unwrap(), 1);

@@ -306,8 +306,8 @@ struct Losses {
 }
 
 impl Losses {
-    /// Records that an export has failed. The first failure is logged, so that it can be mended; the others would be
-    /// noise.
+    /// Records that an export has failed. The first failure is logged, so that its cause can be removed; further
+    /// messages would be noise.
     fn failed(&self, result: &OTelSdkResult) {
         if let Err(error) = result
             && !self.said.swap(true, Ordering::Relaxed)

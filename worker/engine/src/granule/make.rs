@@ -69,7 +69,7 @@ impl MadeFile {
 pub struct MakeContext<'a> {
     /// The resources that are loaded.
     pub cache: &'a Cache,
-    /// Memory in bytes that a granule may take while it is made, beside the resources.
+    /// Memory in bytes that a granule may take while it is made, in addition to the resources.
     pub memory: u64,
     /// Cancellation flag; checked before each level.
     pub cancel: &'a AtomicBool,
