@@ -40,6 +40,7 @@ pub mod location;
 pub mod message;
 pub mod name;
 pub mod recipe;
+pub mod setting;
 pub mod text;
 pub mod vocabulary;
 pub mod wire;

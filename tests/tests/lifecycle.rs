@@ -89,7 +89,7 @@ async fn a_scale_in_is_noticed_after_a_token_was_refused() {
         _ => None,
     });
     let settings =
-        ServeSettings { notices: Some(NoticeSources::Ec2), imds: Some(imds.url.clone()), ..ServeSettings::default() };
+        ServeSettings { notices: NoticeSources::Ec2, imds: Some(imds.url.clone()), ..ServeSettings::default() };
     let refusing = async {
         while *rounds.lock().unwrap() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -15,6 +15,7 @@ use super::publishing::Publishing;
 use super::report::EntryState;
 use super::sources::{SourceInspector, Witnesses};
 use super::watching::Watch;
+use edp_program::settings::RunSettings;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
 use edp_queue::{Link, PublishError, Queue, QueueError};
@@ -78,9 +79,19 @@ pub struct Budget {
     pub sample: u64,
 }
 
+impl From<&RunSettings> for Budget {
+    fn from(settings: &RunSettings) -> Budget {
+        Budget {
+            failures: settings.max_failures,
+            share: f64::from(settings.max_failure_share) / 100.0,
+            sample: settings.failure_sample,
+        }
+    }
+}
+
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { failures: None, share: 0.5, sample: 100 }
+        Budget::from(&RunSettings::default())
     }
 }
 

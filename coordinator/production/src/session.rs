@@ -23,9 +23,10 @@ use super::retries::Policy;
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
 use super::verify::{self, Check, Finding, InspectionDepth, Verified};
+use edp_program::settings::ServeSettings;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_queue::Link;
+use edp_queue::{Link, QueueSettings};
 use edp_store::{StoreError, Stores};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -78,19 +79,13 @@ pub struct SessionOptions {
     pub stages: bool,
 }
 
-/// Time in seconds that a granule may take within a process of its own, where another worker would not be faster.
-pub const OWN_DEADLINE: u32 = 24 * 60 * 60;
-
-/// Number of task messages that may be in the queue and with workers at once, unless it is set.
-pub const WINDOW: u32 = 1000;
-
 impl SessionOptions {
     /// Returns options for a session within one process, with a ledger in memory.
     pub fn in_memory(budget: Budget) -> SessionOptions {
         let plan = director::DriveOptions {
             production: "default".into(),
-            window: WINDOW as usize,
-            deadline: OWN_DEADLINE,
+            window: QueueSettings::default().window as usize,
+            deadline: ServeSettings::default().own_deadline(),
             mixed_builds: false,
             local: true,
             budget,

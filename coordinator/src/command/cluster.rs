@@ -4,9 +4,9 @@ use anyhow::Context as _;
 use clap::Args;
 use edp_production::director::{self, Budget};
 use edp_production::retries::Policy;
-use edp_production::session::{self, LedgerPlace, OWN_DEADLINE, WINDOW};
+use edp_production::session::{self, LedgerPlace};
 use edp_production::verify::InspectionDepth;
-use edp_program::settings::Settings;
+use edp_program::settings::{RunSettings, Settings};
 use edp_protocol::message::chain;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Address, AddressError, QueueOptions};
@@ -52,16 +52,16 @@ impl Cluster {
         destination: Option<String>,
     ) -> anyhow::Result<(session::SessionOptions, Workers)> {
         let queue = self.broker(settings)?;
-        let budget = self.budget(settings)?;
+        let budget = self.budget(settings);
         if queue.is_none() && self.ledger.is_none() {
             let options = session::SessionOptions { destination, ..session::SessionOptions::in_memory(budget) };
             return Ok((options, Workers::Here(Box::new(worker))));
         }
-        let deadline = settings.serve.deadline.unwrap_or(if queue.is_some() { DEADLINE } else { OWN_DEADLINE });
+        let deadline = if queue.is_some() { settings.serve.deadline() } else { settings.serve.own_deadline() };
         let options = session::SessionOptions {
             plan: director::DriveOptions {
                 production: self.production.to_string(),
-                window: settings.queue.window.unwrap_or(WINDOW).max(1) as usize,
+                window: settings.queue.window.max(1) as usize,
                 deadline,
                 mixed_builds: self.mixed_builds,
                 local: queue.is_none(),
@@ -72,7 +72,7 @@ impl Cluster {
             policy: Policy::with_deadline(deadline),
             ledger: LedgerPlace::File(ledger_path(self.ledger.as_deref(), &self.production)),
             destination,
-            snapshot: Duration::from_secs(settings.run.snapshot.unwrap_or(SNAPSHOT).into()),
+            snapshot: Duration::from_secs(settings.run.snapshot.into()),
             base: Some(std::env::current_dir().context("finding the current directory")?),
             replace: worker.replace,
             verify: InspectionDepth::Content,
@@ -83,16 +83,13 @@ impl Cluster {
     }
 
     /// Returns the limits on failures: those of the options, else those of the settings.
-    fn budget(&self, settings: &Settings) -> anyhow::Result<Budget> {
-        let own = Budget::default();
-        let share = self.max_failure_share.or(settings.run.max_failure_share);
-        if let Some(share) = share.filter(|share| *share > 100) {
-            return Err(Usage(format!("run.max_failure_share: {share} is not a share in per cent")).into());
-        }
-        Ok(Budget {
-            failures: self.max_failures.or(settings.run.max_failures),
-            share: share.map_or(own.share, |share| f64::from(share) / 100.0),
-            sample: self.failure_sample.or(settings.run.failure_sample).unwrap_or(own.sample),
+    fn budget(&self, settings: &Settings) -> Budget {
+        let run = &settings.run;
+        Budget::from(&RunSettings {
+            max_failures: self.max_failures.or(run.max_failures),
+            max_failure_share: self.max_failure_share.unwrap_or(run.max_failure_share),
+            failure_sample: self.failure_sample.unwrap_or(run.failure_sample),
+            ..run.clone()
         })
     }
 
@@ -125,10 +122,3 @@ pub(crate) fn broker(
 pub(crate) fn ledger_path(named: Option<&Path>, production: &ProductionName) -> PathBuf {
     named.map_or_else(|| format!("{production}.ledger").into(), Path::to_owned)
 }
-
-/// Time in seconds that making a granule on another machine may take, unless it is set. Workers may have a shorter
-/// limit.
-const DEADLINE: u32 = 900;
-
-/// Time in seconds between copies of the ledger, unless it is set.
-const SNAPSHOT: u32 = 600;

@@ -27,9 +27,6 @@ pub(crate) struct FollowOptions {
     exit_when_idle: Option<f64>,
 }
 
-/// Time in seconds between two scans, unless it is set.
-const INTERVAL: u32 = 60;
-
 /// Finds recipes that can be made, in one scan after the other.
 pub(crate) struct Follower {
     prepared: Prepared,
@@ -55,7 +52,7 @@ impl Follower {
     pub(crate) fn new(options: &FollowOptions, prepared: Prepared, settings: &Settings) -> anyhow::Result<Follower> {
         let idle = options.exit_when_idle.map(Duration::try_from_secs_f64).transpose();
         let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
-        let seconds = settings.plan.follow_interval.unwrap_or(INTERVAL).max(1);
+        let seconds = settings.plan.follow_interval.max(1);
         let (growth, interval) = (Growth::default(), Duration::from_secs(seconds.into()));
         let prepared = prepared.growing();
         let follower = Follower { prepared, growth, known: HashSet::new(), said: RefCell::default(), interval, idle };

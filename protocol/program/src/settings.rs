@@ -7,6 +7,7 @@ mod problem;
 use config::{Config, ConfigError, Environment, File, FileFormat};
 use edp_queue::QueueSettings;
 use edp_store::StoreSettings;
+use problem::SettingProblem;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io;
@@ -23,81 +24,110 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 const FROM_ENVIRONMENT: [&str; 7] =
     ["EDP_LOG", "EDP_LOG_FORMAT", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
 
-/// Effective settings of a program.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Level of the log (`error`, `warn`, `info`, `debug`, `trace`), or a filter in the form of RUST_LOG.
-    pub log: Option<String>,
-    /// Form of the log: `human` (the default) or `json`.
-    pub log_format: Option<String>,
-    /// Section `plan`, for planning.
-    pub plan: PlanSettings,
-    /// Section `run`: making granules.
-    pub run: RunSettings,
-    /// Section `queue`: the broker.
-    pub queue: QueueSettings,
-    /// Section `serve`: long-lived workers.
-    pub serve: ServeSettings,
-    /// Section `store`: S3 and temporary copies.
-    pub store: StoreSettings,
-    /// Warnings about the settings, to be shown once logging has started.
-    #[serde(skip)]
-    pub warnings: Vec<String>,
+edp_protocol::settings! {
+    /// Effective settings: what is set nowhere has its default. `doc/settings.md` lists them all.
+    pub struct Settings {
+        /// What is logged.
+        pub log: Option<String> = None,
+            default "`RUST_LOG`, or `warn`",
+            limits "`error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter in the form of `RUST_LOG`";
+        /// Form of the log.
+        pub log_format: Option<String> = None, default "`human`", limits "`human` or `json`";
+    }
+    sections {
+        /// For planning.
+        pub plan: PlanSettings;
+        /// For making granules.
+        pub run: RunSettings;
+        /// For the broker.
+        pub queue: QueueSettings;
+        /// For long-lived workers.
+        pub serve: ServeSettings;
+        /// For S3.
+        pub store: StoreSettings;
+    }
+    beside {
+        /// What is odd about the settings, to be shown once logging has started.
+        pub warnings: Vec<String>;
+    }
 }
 
-/// Section `plan`: its keys are those of the options with the same names.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct PlanSettings {
-    pub jobs: Option<String>,
-    pub config: Option<String>,
-    pub source: Option<String>,
-    pub destination: Option<String>,
-    pub grid: Option<String>,
-    pub mapping_factors: Option<String>,
-    pub metadata: Option<String>,
-    pub compatibility: Option<String>,
-    /// Time in seconds between two scans of a growing run (default 60).
-    pub follow_interval: Option<u32>,
+edp_protocol::settings! {
+    /// Section `plan`: what the options of the same names say.
+    pub struct PlanSettings {
+        /// As `--jobs`: the job file.
+        pub jobs: Option<String> = None;
+        /// As `--config`: EDP's configuration.
+        pub config: Option<String> = None;
+        /// As `--source`: root of the results.
+        pub source: Option<String> = None;
+        /// As `--destination`: root of the granules.
+        pub destination: Option<String> = None;
+        /// As `--grid`: the grid directory.
+        pub grid: Option<String> = None;
+        /// As `--mapping-factors`: the mapping factors.
+        pub mapping_factors: Option<String> = None;
+        /// As `--metadata`: the metadata directory.
+        pub metadata: Option<String> = None;
+        /// As `--compatibility`: whose granules are asked for.
+        pub compatibility: Option<String> = None,
+            default "`corrected`",
+            limits "`corrected`, `edp-2024` or `edp-2026`";
+        /// Time between two scans of a growing run (`--follow`).
+        pub follow_interval: u32 = 60, unit "s", range 1..=u32::MAX;
+    }
 }
 
-/// Section `run`: making granules.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RunSettings {
-    /// Number of granules that are made at the same time.
-    pub slots: Option<u16>,
-    /// Memory in MiB that one granule may take while it is made, in addition to the shared grid and weights.
-    pub memory: Option<u32>,
-    /// Largest size of a task list in MiB (default 4096). A list may have one recipe for each KiB of it.
-    pub list_size: Option<u32>,
-    /// Number of failed recipes above which a production with a ledger is given up.
-    pub max_failures: Option<u64>,
-    /// Largest share of failed recipes among the settled ones, in per cent (default 50). Above it a production is given
-    /// up.
-    pub max_failure_share: Option<u8>,
-    /// Number of settled recipes from which on that share counts (default 100).
-    pub failure_sample: Option<u64>,
-    /// Time in seconds between copies of the ledger to the destination (default 600); 0 makes none.
-    pub snapshot: Option<u32>,
+edp_protocol::settings! {
+    /// Section `run`.
+    pub struct RunSettings {
+        /// As `--slots`: granules that are made at once.
+        pub slots: Option<u16> = None, default "one for each core", range 1..=1024;
+        /// Memory that each granule may take while it is made, beside the shared grid and weights.
+        pub memory: u32 = 4096, unit "MiB", range 1..=u32::MAX;
+        /// Size that a task list may have. It may have as many recipes as KiB.
+        pub list_size: u32 = 4096, unit "MiB", range 1..=u32::MAX;
+        /// As `--max-failures`: failed recipes beyond which a production with a ledger is given up.
+        pub max_failures: Option<u64> = None, default "any number";
+        /// As `--max-failure-share`: share of failed recipes among those that are settled beyond which it is given up ...
+        pub max_failure_share: u8 = 50, unit "%", range 0..=100;
+        /// ... once so many are settled (`--failure-sample`).
+        pub failure_sample: u64 = 100;
+        /// Time between copies of the ledger to the destination; 0: none are made.
+        pub snapshot: u32 = 600, unit "s";
+    }
 }
 
-/// Section `serve`: long-lived workers. Times are in seconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ServeSettings {
-    /// Directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:` as in PATH.
-    pub roots: Option<String>,
-    /// Time in seconds that making one granule may take.
-    pub deadline: Option<u32>,
-    /// Time in seconds that granules under way have to end when the worker is told to stop.
-    pub grace: Option<u32>,
-    /// Sources of notices that the machine is about to end.
-    pub notices: Option<NoticeSources>,
-    /// Address of the metadata service of EC2, if it is not the well-known one. If it is set, its notices are read.
-    pub imds: Option<String>,
+edp_protocol::settings! {
+    /// Section `serve`.
+    pub struct ServeSettings {
+        /// As `--root`: directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:`
+        /// as in PATH.
+        pub roots: Option<String> = None;
+        /// Time that a granule may take.
+        pub deadline: Option<u32> = None,
+            default "900; 86400 where `run` makes the granules itself", unit "s", range 1..=u32::MAX;
+        /// Time that granules under way have to end when the worker is told to stop.
+        pub grace: u32 = 60, unit "s";
+        /// Sources of notices that the machine is about to end: of its Slurm job, and of EC2 if it is one of EC2's
+        /// instances (`auto`) or in any case (`ec2`).
+        pub notices: NoticeSources = NoticeSources::Auto, default "`auto`", limits "`auto`, `ec2` or `off`";
+        /// Address of the metadata service of EC2. To set it is to ask for its notices.
+        pub imds: Option<String> = None, default "EC2's well-known address";
+    }
+}
+
+impl ServeSettings {
+    /// Returns the seconds that a granule may take with a worker that others can take over from.
+    pub fn deadline(&self) -> u32 {
+        self.deadline.unwrap_or(900)
+    }
+
+    /// Returns the seconds that a granule may take in the process that drives the production, where another worker would
+    /// not be faster.
+    pub fn own_deadline(&self) -> u32 {
+        self.deadline.unwrap_or(24 * 60 * 60)
+    }
 }
 
 /// The sources of notices that the machine of a worker is about to end.
@@ -186,7 +216,7 @@ impl Settings {
     /// environment.
     ///
     /// # Errors
-    /// Returns an error if a key is unknown or has the wrong type.
+    /// Returns an error if a key is unknown, has the wrong type, or is beyond its limits.
     pub fn parse(
         file: Option<(&Path, &str)>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -202,10 +232,9 @@ impl Settings {
             return Err(SettingsError::Syntax { path: path.into(), place, what });
         }
         let text = file.map(|(_, text)| text);
-        composed(text, &environment).map_err(|error| {
-            let found = problem::content(&error);
+        within_limits(text, &environment).map_err(|found| {
             // The environment takes precedence over the file. If both are wrong, its value is the one that was used.
-            let alone = composed(None, &environment).err().map(|error| problem::content(&error));
+            let alone = within_limits(None, &environment).err();
             let from = match file {
                 Some((path, text)) if alone.is_none_or(|alone| !alone.is_of_the_same_key(&found)) => {
                     let place = problem::place(text, &found).map(|place| format!(", {place}"));
@@ -248,6 +277,15 @@ fn composed(text: Option<&str>, environment: &HashMap<String, String>) -> Result
     Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build()?.try_deserialize()
 }
 
+/// The same, with every number in its range.
+fn within_limits(text: Option<&str>, environment: &HashMap<String, String>) -> Result<Settings, SettingProblem> {
+    let settings = composed(text, environment).map_err(|error| problem::content(&error))?;
+    match settings.beyond_limits() {
+        Some((key, what)) => Err(SettingProblem::of_value(&key, what)),
+        None => Ok(settings),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -283,7 +321,7 @@ mod tests {
     fn passwords_are_not_shown() {
         let text = "[queue]\nurl = 'amqp://u:s3cret@h/'\npatience = 9\nca = 'ca.pem'\n";
         let settings = load(text, &[("EDP_QUEUE__HEARTBEAT", "5")]).unwrap();
-        assert_eq!((settings.queue.patience, settings.queue.heartbeat), (Some(9), Some(5)));
+        assert_eq!((settings.queue.patience, settings.queue.heartbeat), (9, 5));
         assert_eq!(settings.queue.ca.as_deref(), Some(Path::new("ca.pem")));
         assert!(format!("{settings:?}").contains("amqp://u@h:5672/"), "{settings:?}");
         assert!(!format!("{settings:?}").contains("s3cret"));
@@ -319,6 +357,8 @@ mod tests {
             ("[store.s3]\nanonymous = \"s3cret\"\n", &["line 2, column 13: store.s3.anonymous"]),
             ("store.s3 = { anonymous = 's3cret' }\n", &["line 1, column 26: store.s3.anonymous"]),
             ("[run]\nslots = 70000\n", &["line 2, column 9: run.slots", "from 0 to 65535"]),
+            ("[run]\nslots = 0\n", &["line 2, column 9: run.slots", "from 1 to 1024"]),
+            ("[store.s3]\ntimeout = 0\n", &["line 2, column 11: store.s3.timeout", "from 1 to"]),
             ("log = { s3cret = 1 }\n", &["line 1, column 7: log", "a section", "a text"]),
             ("[\"amqp://u:s3cret@h\"]\n", &["line 1, column 2", "no key"]),
             ("[[queue]]\nurl = \"amqp://u:s3cret@h/v\"\n", &["line 1, column ", "queue"]),
@@ -349,6 +389,29 @@ mod tests {
         }
         let error = load("queue = 's3cret'\n", &[("EDP_LOG", "info"), ("EDP_RUN__SLOTS", "2")]).unwrap_err();
         assert!(error.to_string().contains("edp.toml, line 1, column 9: queue: "), "{error}");
+    }
+
+    #[test]
+    fn numbers_beyond_their_limits_are_refused_where_they_are_set() {
+        let error = load("[queue]\npatience = 0\n", &[("EDP_QUEUE__PATIENCE", "3")]);
+        assert_eq!(error.unwrap().queue.patience, 3, "what counts is the value that is used");
+        for (file, share) in [("", "101"), ("[run]\nmax_failure_share = 101\n", "200")] {
+            let error = load(file, &[("EDP_RUN__MAX_FAILURE_SHARE", share)]).unwrap_err().to_string();
+            assert!(error.contains("the variable EDP_RUN__MAX_FAILURE_SHARE: run.max_failure_share: "), "{error}");
+            assert!(error.contains("from 0 to 100"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_set_has_the_default_of_the_reference() {
+        let settings = load("[queue]\nca = 'x'\n", &[]).unwrap();
+        assert_eq!(settings.run, RunSettings::default());
+        assert_eq!(settings.queue, QueueSettings { ca: Some("x".into()), ..QueueSettings::default() });
+        let reference = Settings::reference();
+        let of = |key: &str| reference.iter().find(|one| one.key == key).unwrap().clone();
+        assert_eq!(of("queue.patience").default, settings.queue.patience.to_string());
+        assert_eq!((of("store.s3.timeout").unit, of("run.slots").limits.as_str()), ("s", "1 to 1024"));
+        assert_eq!(of("store.s3.sse_kms_key").variable(), "EDP_STORE__S3__SSE_KMS_KEY");
     }
 
     #[test]

@@ -4,33 +4,35 @@ use crate::{Address, Secrets};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// The settings in section `queue`. All times are in seconds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct QueueSettings {
-    /// Address of the broker: `amqp://user:password@host:port/vhost`, or `amqps://`.
-    pub url: Option<Address>,
-    /// A file that contains the address instead, read at each connection.
-    pub url_file: Option<PathBuf>,
-    /// A file that contains the password, read at each connection.
-    pub password_file: Option<PathBuf>,
-    /// A program that prints the password, with its arguments. It is started at each connection, without a shell.
-    #[serde(deserialize_with = "words")]
-    pub password_command: Option<Vec<String>>,
-    /// Longest time without progress for which a broker is waited for, in seconds (default 600).
-    pub patience: Option<u32>,
-    /// Time in seconds after which a silent connection counts as lost (default 30).
-    pub heartbeat: Option<u16>,
-    /// Time in seconds that the broker may take to confirm or answer (default 30).
-    pub confirm: Option<u32>,
-    /// PEM file of the authorities to trust instead of those of the system.
-    pub ca: Option<PathBuf>,
-    /// PEM file of this program's certificate, with its chain.
-    pub certificate: Option<PathBuf>,
-    /// PEM file of the certificate's key.
-    pub key: Option<PathBuf>,
-    /// Number of recipes that may be in the queue and with workers at once (default 1000).
-    pub window: Option<u32>,
+edp_protocol::settings! {
+    /// Section `queue`.
+    pub struct QueueSettings {
+        /// Address of the broker. Characters of a password that mean something in an address are percent-encoded.
+        pub url: Option<Address> = None,
+            limits "`amqp://user:password@host:port/vhost` or `amqps://...`; not beside `queue.url_file`";
+        /// File with the address instead. It is read at each connection.
+        pub url_file: Option<PathBuf> = None;
+        /// File with the password, not percent-encoded. It is read at each connection.
+        pub password_file: Option<PathBuf> = None, limits "not beside `queue.password_command`";
+        /// Program that prints the password, with its arguments. It is started at each connection, without a shell.
+        #[serde(deserialize_with = "words")]
+        pub password_command: Option<Vec<String>> = None,
+            limits "a list of texts, or one text with blanks between the words";
+        /// How long a broker, a queue, or room in the broker's memory is waited for before the program ends with status 4.
+        pub patience: u32 = 600, unit "s", range 1..=u32::MAX;
+        /// Time without a sign of life after which a connection counts as lost. The broker may ask for less.
+        pub heartbeat: u16 = 30, unit "s", range 1..=u16::MAX;
+        /// Time that the broker may take to confirm a message, or to answer anything else.
+        pub confirm: u32 = 30, unit "s", range 1..=u32::MAX;
+        /// PEM file of the authorities to trust.
+        pub ca: Option<PathBuf> = None, default "the system's authorities";
+        /// PEM file of the program's own certificate, with its chain.
+        pub certificate: Option<PathBuf> = None;
+        /// PEM file of the key of this certificate.
+        pub key: Option<PathBuf> = None;
+        /// Recipes that are in the queue and with workers at once.
+        pub window: u32 = 1000, range 1..=u32::MAX;
+    }
 }
 
 impl QueueSettings {

@@ -26,7 +26,7 @@ pub(super) fn denied(call: &Call<'_>, code: &str, what: &str, settings: &S3Setti
         }
         _ => {}
     }
-    if settings.anonymous.unwrap_or(false) {
+    if settings.anonymous {
         return format!(
             "nobody has {} there without credentials: unset store.s3.anonymous if you have some",
             call.permission
@@ -55,7 +55,7 @@ pub(super) fn denied(call: &Call<'_>, code: &str, what: &str, settings: &S3Setti
         _ if what.contains("kms:") => causes.push("and kms:Decrypt for the key that it is encrypted with".into()),
         _ => {}
     }
-    if !settings.requester_pays.unwrap_or(false) {
+    if !settings.requester_pays {
         causes.push("or the bucket lets those pay who use it (store.s3.requester_pays)".into());
     }
     causes.join(", ")

@@ -56,7 +56,7 @@ pub(super) async fn client(settings: &S3Settings, timeout: Duration) -> Result<C
         }
         (None, false) => {}
     }
-    let anonymous = settings.anonymous.unwrap_or(false);
+    let anonymous = settings.anonymous;
     if anonymous {
         loader = loader.no_credentials();
     } else if let Some(file) = &settings.credentials {

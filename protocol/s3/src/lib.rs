@@ -71,7 +71,7 @@ pub struct S3 {
     /// True if puts are sent with their condition. Otherwise it is only checked first whether there is an object.
     conditions: bool,
     /// Size in MiB from which on granules are put in parts.
-    multipart: Option<u32>,
+    multipart: u32,
     /// True once the store has refused requests for the checksums of objects.
     no_checksums: AtomicBool,
     /// Is `None` only while this is dropped.
@@ -108,7 +108,7 @@ impl S3 {
             link,
             mirrors: Mirrors::new(settings.scratch.as_deref()),
             pinned: Mutex::default(),
-            conditions: !settings.s3.unconditional.unwrap_or(false),
+            conditions: !settings.s3.unconditional,
             multipart: settings.s3.multipart,
             no_checksums: AtomicBool::new(false),
             handle: runtime.handle().clone(),

@@ -117,8 +117,8 @@ pub(super) struct SharedClient {
 
 impl SharedClient {
     pub(super) async fn connect(settings: &S3Settings) -> Result<SharedClient, S3Error> {
-        let timeout = Duration::from_secs(u64::from(settings.timeout.unwrap_or(30).max(1)));
-        let attempts = settings.attempts.unwrap_or(5).max(1);
+        let timeout = Duration::from_secs(settings.timeout.max(1).into());
+        let attempts = settings.attempts.max(1);
         let writing = Writing::new(settings)?;
         let usual = within(timeout, client(settings, timeout)).await?;
         Ok(SharedClient {
@@ -133,7 +133,7 @@ impl SharedClient {
     }
 
     pub(super) fn payer(&self) -> Option<RequestPayer> {
-        self.settings.requester_pays.unwrap_or(false).then_some(RequestPayer::Requester)
+        self.settings.requester_pays.then_some(RequestPayer::Requester)
     }
 
     /// Makes a call until it succeeds or another try is pointless.

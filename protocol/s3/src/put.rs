@@ -18,9 +18,6 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Size in MiB from which on a granule is uploaded in parts, unless the settings state another.
-const MULTIPART: u32 = 256;
-
 /// Smallest size of a part in bytes. An upload may have at most 10,000 parts.
 const PART: u64 = 16 << 20;
 
@@ -55,13 +52,13 @@ impl<'a> Upload<'a> {
         file: &'a Path,
         [bucket, key]: [&'a str; 2],
         recipe_id: &'a str,
-        multipart: Option<u32>,
+        multipart: u32,
         kind: Checksums,
     ) -> Result<Upload<'a>, S3Error> {
         let fail = |source| S3Error::Io { path: file.into(), source };
         let mut content = File::open(file).map_err(fail)?;
         let size = content.metadata().map_err(fail)?.len();
-        let part = (size >= u64::from(multipart.unwrap_or(MULTIPART)) << 20).then(|| PART.max(size.div_ceil(10_000)));
+        let part = (size >= u64::from(multipart) << 20).then(|| PART.max(size.div_ceil(10_000)));
         let mut checksums = Vec::new();
         let mut hash: Box<dyn DynDigest> = match kind {
             Checksums::Sha256 => Box::new(Sha256::default()),

@@ -28,8 +28,8 @@ fn client(server: &S3Server) -> S3 {
 
 fn quick(server: &S3Server) -> StoreSettings {
     let mut settings = server.settings();
-    settings.s3.timeout = Some(2);
-    settings.s3.attempts = Some(4);
+    settings.s3.timeout = 2;
+    settings.s3.attempts = 4;
     settings
 }
 
@@ -238,8 +238,8 @@ fn every_call_ends_although_the_server_swallows_it() {
     server.put("bkt", "x", "content");
     let directory = tempfile::tempdir().unwrap();
     let mut settings = quick(&server);
-    settings.s3.timeout = Some(1);
-    settings.s3.attempts = Some(2);
+    settings.s3.timeout = 1;
+    settings.s3.attempts = 2;
     let s3 = S3::start(&settings).unwrap();
     let granule = file(directory.path(), "g.nc", &bytes(1000));
     server.inject(S3Fault {
@@ -266,9 +266,9 @@ fn an_upload_into_a_line_that_takes_nothing_ends() {
     let server = server();
     let directory = tempfile::tempdir().unwrap();
     let mut settings = quick(&server);
-    settings.s3.timeout = Some(1);
-    settings.s3.attempts = Some(1);
-    // Connections are made and nothing is read from them; at the rate of the deadline the upload would take hours.
+    settings.s3.timeout = 1;
+    settings.s3.attempts = 1;
+    // connections are made and nothing is read from them: at the rate of the deadline this would take hours
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let granule = directory.path().join("g.nc");
     fs::File::create(&granule).unwrap().set_len(200 << 20).unwrap();
@@ -388,7 +388,7 @@ fn open_buckets_are_read_without_credentials_and_payers_pay() {
     let server = server();
     server.put("bkt", "x", "content");
     let mut settings = quick(&server);
-    settings.s3.anonymous = Some(true);
+    settings.s3.anonymous = true;
     settings.s3.credentials = None;
     let s3 = S3::start(&settings).unwrap();
     assert!(matches!(s3.read("bkt", "x", None, 99).unwrap_err(), S3Error::Denied { .. }));
@@ -397,7 +397,7 @@ fn open_buckets_are_read_without_credentials_and_payers_pay() {
     assert_eq!(paths(&s3, ""), ["x"]);
     assert_eq!(server.payers(), 0);
     let mut settings = quick(&server);
-    settings.s3.requester_pays = Some(true);
+    settings.s3.requester_pays = true;
     let s3 = S3::start(&settings).unwrap();
     s3.read("bkt", "x", None, 99).unwrap();
     s3.head("bkt", "x").unwrap();

@@ -3,13 +3,13 @@
 use super::{MIB, bytes, client, file, paths, quick, server};
 use edp_files::commit::Committed;
 use edp_s3::S3;
-use edp_store::{ObjectStore as _, S3Error, StoreSettings};
+use edp_store::{ObjectStore as _, S3Error, S3Settings, StoreSettings};
 use edp_tests::s3::{Manner, S3Call, S3Server};
 
 /// Starts a client with changed settings, which uploads in parts from 5 MiB on.
 fn with(server: &S3Server, change: impl FnOnce(&mut StoreSettings)) -> S3 {
     let mut settings = quick(server);
-    settings.s3.multipart = Some(5);
+    settings.s3.multipart = 5;
     change(&mut settings);
     S3::start(&settings).unwrap()
 }
@@ -47,7 +47,7 @@ fn without_checksum_headers_damage_on_the_way_is_still_refused() {
     let directory = tempfile::tempdir().unwrap();
     let granule = file(directory.path(), "g", &bytes(30 * MIB));
     let small = file(directory.path(), "s", b"small");
-    let s3 = with(&server, |settings| settings.s3.timeout = None);
+    let s3 = with(&server, |settings| settings.s3.timeout = S3Settings::default().timeout);
     s3.put(&small, "bkt", "s.nc", "id", false).unwrap();
     // A byte changes between checksum and sending; the first answer comes late enough for that.
     server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(std::time::Duration::from_secs(2))));
@@ -181,7 +181,7 @@ fn buckets_whose_users_pay_name_the_setting_or_are_paid_for() {
     ] {
         assert!(error.to_string().contains("store.s3.requester_pays"), "{error}");
     }
-    let s3 = with(&server, |settings| settings.s3.requester_pays = Some(true));
+    let s3 = with(&server, |settings| settings.s3.requester_pays = true);
     s3.check_conditions("bkt", "").unwrap();
     assert_eq!(s3.head("bkt", "x").unwrap().unwrap().size, 7);
     assert_eq!(s3.head("bkt", "none").unwrap(), None);
@@ -206,7 +206,7 @@ fn stores_that_refuse_conditions_are_named() {
             assert!(error.to_string().contains("store.s3.unconditional"), "{error}");
         }
         assert!(server.files("bkt", "").is_empty());
-        let s3 = with(&server, |settings| settings.s3.unconditional = Some(true));
+        let s3 = with(&server, |settings| settings.s3.unconditional = true);
         assert_eq!(s3.put(&small, "bkt", "s.nc", "id", false).unwrap(), Committed::New);
     }
 }

@@ -4,7 +4,7 @@ use super::{MIB, bytes, client, file, quick, server};
 use edp_files::commit::Committed;
 use edp_protocol::Location;
 use edp_s3::S3;
-use edp_store::{ObjectStore as _, S3Error};
+use edp_store::{ObjectStore as _, S3Error, S3Settings};
 use edp_tests::s3::{FaultEffect, S3Call, S3Fault, S3Server};
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -42,7 +42,7 @@ fn a_granule_is_put_once_with_its_id() {
 
 #[test]
 fn of_many_racing_puts_exactly_one_is_new() {
-    for multipart in [None, Some(0)] {
+    for multipart in [S3Settings::default().multipart, 0] {
         let server = server();
         let directory = tempfile::tempdir().unwrap();
         let mut settings = server.settings();
@@ -72,7 +72,7 @@ fn of_many_racing_puts_exactly_one_is_new() {
 /// Returns a client that uploads in parts from 5 MiB on, and a granule of two parts.
 fn in_parts(server: &S3Server, directory: &Path) -> (S3, PathBuf, Vec<u8>) {
     let mut settings = quick(server);
-    settings.s3.multipart = Some(5);
+    settings.s3.multipart = 5;
     let content = bytes(17 * MIB);
     (S3::start(&settings).unwrap(), file(directory, "g.nc", &content), content)
 }
@@ -158,7 +158,7 @@ fn a_file_that_is_damaged_on_the_way_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let large = file(directory.path(), "g.nc", &bytes(30 * MIB));
     let mut settings = server.settings();
-    settings.s3.multipart = Some(5);
+    settings.s3.multipart = 5;
     let s3 = S3::start(&settings).unwrap();
     // A byte changes between checksum and sending; the first answer comes late enough for that.
     server.inject(S3Fault::new(S3Call::BeginUpload, 1, FaultEffect::Delay(Duration::from_secs(2))));
@@ -190,7 +190,7 @@ fn a_store_that_ignores_conditions_is_refused() {
     }
     assert_eq!(server.files("bkt", "").into_keys().collect::<Vec<_>>(), ["there.nc"]);
     let mut settings = quick(&server);
-    settings.s3.unconditional = Some(true);
+    settings.s3.unconditional = true;
     let s3 = S3::start(&settings).unwrap();
     s3.check_conditions("bkt", "").unwrap();
     assert_eq!(s3.put(&granule, "bkt", "g.nc", "id", false).unwrap(), Committed::New);

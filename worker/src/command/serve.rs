@@ -54,10 +54,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// Time in seconds that a granule may take, and that granules have to end when the worker is told to stop, unless set.
-const DEADLINE: u32 = 900;
-const GRACE: u32 = 60;
-
 /// Runs the command, as the worker of this name.
 pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
@@ -79,7 +75,6 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
         AllowedRootsError::Root(_) => anyhow::Error::new(Unreachable(chain(&error))),
         AllowedRootsError::None | AllowedRootsError::Location(_) => usage(&error).into(),
     })?;
-    let seconds = |setting: Option<u32>, default: u32| Duration::from_secs(setting.unwrap_or(default).into());
     let stores = edp_s3::stores(&settings.store).confined(roots.files());
     let service = Service {
         worker: Arc::new(Worker {
@@ -88,8 +83,8 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
             ..console::worker(options.slots, options.replace, settings, &stores)
         }),
         roots: Some(roots),
-        deadline: seconds(settings.serve.deadline, DEADLINE),
-        grace: seconds(settings.serve.grace, GRACE),
+        deadline: Duration::from_secs(settings.serve.deadline().into()),
+        grace: Duration::from_secs(settings.serve.grace.into()),
         idle: options.exit_when_idle,
         patience: queue.patience,
     };

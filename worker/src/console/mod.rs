@@ -187,9 +187,7 @@ pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
 pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
     let mut worker = Worker::new(slots(slots_option, settings), replace);
     service::object::sweep_scratch(&stores.scratch());
-    if let Some(mebibytes) = settings.run.memory {
-        worker.memory = u64::from(mebibytes) << 20;
-    }
+    worker.memory = u64::from(settings.run.memory) << 20;
     worker.cache = Cache::with_memory(stores.clone(), worker.memory);
     worker
 }
@@ -229,15 +227,12 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Largest task list that is read, in MiB, unless it is set: more than a million recipes.
-const LIST_SIZE: u32 = 4096;
-
 /// Reads a task list, written by EDP or by this project.
 ///
 /// # Errors
 /// Returns an error if it cannot be read, is not a task list, or is larger than `run.list_size`.
 pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
-    let limit = u64::from(settings.run.list_size.unwrap_or(LIST_SIZE)) << 20;
+    let limit = u64::from(settings.run.list_size) << 20;
     let name = at.to_string();
     let read = match at {
         Location::Local(path) => {
@@ -303,8 +298,8 @@ mod tests {
             let run = RunSettings { list_size, ..RunSettings::default() };
             read_list(&at, &Stores::default(), &Settings { run, ..Settings::default() })
         };
-        assert!(read(None).unwrap().is_empty() && read(Some(3)).unwrap().is_empty());
-        let error = read(Some(1)).unwrap_err();
+        assert!(read(RunSettings::default().list_size).unwrap().is_empty() && read(3).unwrap().is_empty());
+        let error = read(1).unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("run.list_size"), "{error}");
     }
 }

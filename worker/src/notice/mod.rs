@@ -38,7 +38,7 @@ impl fmt::Display for TerminationNotice {
 /// Waits for the first notice, and for ever if there is no source of notices. A source that gives an error does no
 /// harm: the error is logged, and the source is asked again.
 pub async fn first(settings: &ServeSettings, grace: Duration) -> TerminationNotice {
-    let sources = settings.notices.unwrap_or_default();
+    let sources = settings.notices;
     if sources == NoticeSources::Off {
         return std::future::pending().await;
     }

@@ -18,6 +18,11 @@ pub(super) struct SettingProblem {
 }
 
 impl SettingProblem {
+    /// Returns the problem of the value of a key; the sections stand before the key, with dots between them.
+    pub(super) fn of_value(key: &str, what: String) -> SettingProblem {
+        SettingProblem { path: key.split('.').map(str::to_owned).collect(), is_unknown: false, what }
+    }
+
     /// Returns true if both are about the same key.
     pub(super) fn is_of_the_same_key(&self, other: &SettingProblem) -> bool {
         self.path == other.path

@@ -52,16 +52,17 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// Returns options with the usual deadlines: patience 10 min, heartbeat 30 s, confirmations 30 s.
+    /// Returns options with the default deadlines of the settings.
     pub fn new(address: Address, production: ProductionName) -> QueueOptions {
+        let QueueSettings { patience, heartbeat, confirm, .. } = QueueSettings::default();
         QueueOptions {
             address,
             secrets: Secrets::default(),
             production,
             tls: Tls::default(),
-            patience: Duration::from_secs(600),
-            heartbeat: Duration::from_secs(30),
-            confirm: Duration::from_secs(30),
+            patience: Duration::from_secs(patience.into()),
+            heartbeat: Duration::from_secs(heartbeat.into()),
+            confirm: Duration::from_secs(confirm.into()),
             consumer_timeout: CONSUMER_TIMEOUT,
             name: format!("edp {}", env!("CARGO_PKG_VERSION")),
         }
@@ -112,16 +113,14 @@ impl QueueOptions {
         // A file that cannot be read now is a mistake. Later it may be in the course of being replaced.
         let address = secrets.address_from_files(settings.url.as_ref())?.ok_or(OptionsError::NoAddress)?;
         let mut options = QueueOptions { secrets, ..QueueOptions::new(address, production) };
-        let heartbeat = settings.heartbeat.map(u32::from);
-        for (key, value, option) in [
+        for (key, seconds, option) in [
             ("patience", settings.patience, &mut options.patience),
-            ("heartbeat", heartbeat, &mut options.heartbeat),
+            ("heartbeat", settings.heartbeat.into(), &mut options.heartbeat),
             ("confirm", settings.confirm, &mut options.confirm),
         ] {
-            match value {
-                Some(0) => return Err(OptionsError::Zero { key }),
-                Some(seconds) => *option = Duration::from_secs(seconds.into()),
-                None => {}
+            match seconds {
+                0 => return Err(OptionsError::Zero { key }),
+                _ => *option = Duration::from_secs(seconds.into()),
             }
         }
         let QueueSettings { ca, certificate, key, .. } = settings;
@@ -340,12 +339,12 @@ mod tests {
 
     #[test]
     fn settings_make_options() {
-        let settings = |url: &str| QueueSettings { url: url.parse().ok(), patience: Some(5), ..Default::default() };
+        let settings = |url: &str| QueueSettings { url: url.parse().ok(), patience: 5, ..Default::default() };
         let options = QueueOptions::from_settings(&settings("amqp://h"), ProductionName::default()).unwrap();
         assert_eq!((options.patience, options.confirm), (Duration::from_secs(5), Duration::from_secs(30)));
         let none = QueueOptions::from_settings(&settings(""), ProductionName::default());
         assert!(matches!(none, Err(OptionsError::NoAddress)));
-        let zero = QueueSettings { heartbeat: Some(0), ..settings("amqp://h") };
+        let zero = QueueSettings { heartbeat: 0, ..settings("amqp://h") };
         let error = QueueOptions::from_settings(&zero, ProductionName::default()).unwrap_err().to_string();
         assert!(error.contains("queue.heartbeat"), "{error}");
     }
