@@ -1,7 +1,7 @@
 //! EDP's job files: one Python literal on each line, `[0, 'latlon', 'AVG_MON', 'all']`.
 
 use super::Note;
-use super::literal::{Literal, NoLiteral, parse as literal};
+use edp_engine::metadata::literal::{Literal, NoLiteral, parse as literal};
 use edp_protocol::text::line;
 use edp_protocol::vocabulary::UnknownWord;
 use edp_protocol::{Frequency, GridKind};

@@ -18,7 +18,6 @@ pub mod growth;
 pub mod headers;
 pub mod inventory;
 pub mod jobfile;
-mod literal;
 mod problem;
 #[cfg(test)]
 mod real_data_tests;

@@ -13,7 +13,7 @@ mod global_tests;
 pub mod groupings;
 pub mod json;
 mod keys;
-mod literal;
+pub mod literal;
 pub mod podaac;
 mod reader;
 pub mod source;
