@@ -1,24 +1,21 @@
 //! Task lists of EDP or of this project, prepared for production.
 
 use edp_engine::metadata;
-use edp_engine::metadata::configuration::{Configuration, ConfigurationError};
-use edp_engine::metadata::source::{Metadata, MetadataError};
-use edp_engine::resources::{self, ResourceError};
-use edp_engine::verified_files::VerifiedFiles;
+use edp_engine::resources::{ResourceError, SharedInputs, SharedLocations};
 use edp_production::complete::{Completion, complete};
-use edp_protocol::location::LocationError;
+use edp_program::settings::PlanSettings;
 use edp_protocol::message::chain;
-use edp_protocol::recipe::{Digests, Recipe, RecipeError, check_unique, is_production_date};
+use edp_protocol::recipe::{Recipe, RecipeError, check_unique, is_production_date};
 use edp_store::Stores;
 use jiff::Timestamp;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
-/// Locations of the things that recipes share, as the user wrote them, for recipes that do not state them.
+/// Where the things are that recipes share, for recipes that do not say it themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct SharedLocations {
-    /// Location of the configuration file.
+pub struct GivenLocations {
+    /// The configuration.
     pub configuration: Option<String>,
     /// Location of the grid directory.
     pub grid: Option<String>,
@@ -42,12 +39,6 @@ pub enum TaskError {
     /// Something that recipes share cannot be read.
     #[error(transparent)]
     Resource(#[from] ResourceError),
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Configuration(#[from] ConfigurationError),
-    /// The metadata cannot be used.
-    #[error(transparent)]
-    Metadata(#[from] MetadataError),
     /// Two entries of the list are one recipe.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
@@ -70,10 +61,17 @@ pub struct Tasks {
     pub warnings: Vec<metadata::Warning>,
 }
 
-/// The data that a list of EDP lacks, for all recipes that share it.
-struct ListCompletion {
-    digests: Digests,
-    time_units: String,
+impl GivenLocations {
+    /// Returns the same locations, with those of the settings where none is given.
+    #[must_use]
+    pub fn or(self, settings: &PlanSettings) -> GivenLocations {
+        GivenLocations {
+            configuration: self.configuration.or_else(|| settings.config.clone()),
+            grid: self.grid.or_else(|| settings.grid.clone()),
+            metadata: self.metadata.or_else(|| settings.metadata.clone()),
+            factors: self.factors.or_else(|| settings.mapping_factors.clone()),
+        }
+    }
 }
 
 impl Tasks {
@@ -86,12 +84,12 @@ impl Tasks {
     /// recipe for two destinations.
     pub fn ready(
         mut recipes: Vec<Recipe>,
-        places: &SharedLocations,
+        places: &GivenLocations,
         date: Option<&str>,
         stores: &Stores,
     ) -> Result<Tasks, TaskError> {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
-        let mut loaded: HashMap<SharedLocations, ListCompletion> = HashMap::new();
+        let mut loaded: HashMap<SharedLocations, SharedInputs> = HashMap::new();
         let options = BTreeMap::new();
         for recipe in recipes.iter_mut().filter(|recipe| recipe.recipe.is_none()) {
             let granule = recipe.granule.clone();
@@ -106,32 +104,23 @@ impl Tasks {
             recipe.ecco_grid_loc = Some(grid.clone());
             recipe.ecco_metadata_loc = Some(metadata.clone());
             recipe.ecco_mapping_factors_loc.clone_from(&factors);
-            let its = SharedLocations {
-                configuration: Some(configuration.clone()),
-                grid: Some(grid.clone()),
-                metadata: Some(metadata.clone()),
-                factors: factors.clone(),
-            };
+            let its = SharedLocations { configuration: configuration.clone(), grid, metadata, factors };
             let shared = match loaded.entry(its) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    let factors = factors.as_deref();
-                    entry.insert(ListCompletion::load(
-                        &configuration,
-                        &grid,
-                        &metadata,
-                        factors,
-                        stores,
-                        &mut warnings,
-                    )?)
+                    let (shared, odd) = SharedInputs::load(entry.key().clone(), stores)?;
+                    warnings.extend(odd);
+                    entry.insert(shared)
                 }
             };
+            let no_units = || TaskError::NoTimeUnits { metadata: shared.locations.metadata.clone() };
+            let edp_time_units = shared.edp_time_units().ok_or_else(no_units)?;
             let with = Completion {
                 stores,
                 configuration_location: Some(&configuration),
                 digests: &shared.digests,
                 options: &options,
-                edp_time_units: &shared.time_units,
+                edp_time_units,
                 production_date: date,
             };
             if let Err(error) = complete(recipe, &with) {
@@ -144,34 +133,7 @@ impl Tasks {
     }
 }
 
-impl ListCompletion {
-    fn load(
-        configuration: &str,
-        grid: &str,
-        metadata: &str,
-        factors: Option<&str>,
-        stores: &Stores,
-        warnings: &mut Vec<metadata::Warning>,
-    ) -> Result<ListCompletion, TaskError> {
-        let location = configuration.parse().map_err(|e: LocationError| ResourceError::from(e))?;
-        let (parsed, odd) = Configuration::parse(configuration, &resources::read(&location, stores)?)?;
-        let directory = resources::directory(metadata, stores)?;
-        let (found, more) = Metadata::load(&directory)?;
-        let (_, table) = resources::load_table(&directory, &parsed, &VerifiedFiles::default())?;
-        warnings.extend(odd.into_iter().chain(more).chain(table));
-        let units = found.time_coordinates.find("time").and_then(|entry| entry.text("units"));
-        let time_units = units.ok_or_else(|| TaskError::NoTimeUnits { metadata: metadata.to_owned() })?.to_owned();
-        let digests = Digests {
-            configuration: resources::configuration_digest(configuration, stores)?,
-            metadata: resources::metadata_digest(metadata, stores)?,
-            grid: resources::grid_digest(grid, stores)?,
-            factors: factors.map(|factors| resources::factors_digest(factors, stores)).transpose()?,
-        };
-        Ok(ListCompletion { digests, time_units })
-    }
-}
-
-/// The reason why a date of production is invalid.
+/// The reason why there is no such date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DateError {
     /// The option is not a time.

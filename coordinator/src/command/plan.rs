@@ -10,15 +10,11 @@ use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{self, DateSource, Note, Planned, Request, Severity, archive, asked, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
-use edp_engine::metadata::configuration::Configuration;
-use edp_engine::metadata::podaac::Table;
-use edp_engine::metadata::source::Metadata;
-use edp_engine::resources;
-use edp_engine::verified_files::VerifiedFiles;
+use edp_engine::resources::{self, SharedInputs, SharedLocations};
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
 use edp_protocol::name::{GranuleName, base_name};
-use edp_protocol::recipe::{self, Digests, Recipe, Roots};
+use edp_protocol::recipe::{self, Recipe, Roots};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{Ending, Usage, note, out_data};
@@ -212,51 +208,11 @@ pub(crate) fn write_list(at: &Location, text: &str, stores: &Stores) -> anyhow::
     stores.write(at, text.as_bytes()).with_context(|| format!("{at}: the task list cannot be written"))
 }
 
-/// Locations of the things that recipes share, as the user wrote them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Locations {
-    pub(crate) configuration: String,
-    pub(crate) grid: String,
-    pub(crate) metadata: String,
-    pub(crate) factors: Option<String>,
-}
-
-/// The content of the things that recipes share, with their digests.
-pub(crate) struct SharedInputs {
-    pub(crate) locations: Locations,
-    pub(crate) configuration: Configuration,
-    pub(crate) metadata: Metadata,
-    pub(crate) podaac: Table,
-    pub(crate) digests: Digests,
-}
-
-impl SharedInputs {
-    /// Loads what recipes share, and reports warnings about it.
-    pub(crate) fn load(locations: Locations, stores: &Stores) -> anyhow::Result<SharedInputs> {
-        let config = &locations.configuration;
-        let bytes = resources::read(&config.parse().map_err(|e: LocationError| usage(e))?, stores).map_err(usage)?;
-        let (configuration, warnings) = Configuration::parse(config, &bytes).map_err(usage)?;
-        let directory = resources::directory(&locations.metadata, stores).map_err(usage)?;
-        let (metadata, more) = Metadata::load(&directory).map_err(usage)?;
-        let (podaac, table) =
-            resources::load_table(&directory, &configuration, &VerifiedFiles::default()).map_err(usage)?;
-        for warning in warnings.into_iter().chain(more).chain(table) {
-            note(&format!("warning: {warning}"));
-        }
-        let factors = locations.factors.as_deref().map(|factors| resources::factors_digest(factors, stores));
-        let digests = Digests {
-            configuration: resources::configuration_digest(config, stores).map_err(usage)?,
-            metadata: resources::metadata_digest(&locations.metadata, stores).map_err(usage)?,
-            grid: resources::grid_digest(&locations.grid, stores).map_err(usage)?,
-            factors: factors.transpose().map_err(usage)?,
-        };
-        Ok(SharedInputs { locations, configuration, metadata, podaac, digests })
-    }
-
-    /// Returns the units of time in the metadata.
-    pub(crate) fn edp_time_units(&self) -> Option<&str> {
-        self.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"))
-    }
+/// Loads the things that recipes share, and reports warnings about them.
+fn load(locations: SharedLocations, stores: &Stores) -> anyhow::Result<SharedInputs> {
+    let (shared, warnings) = SharedInputs::load(locations, stores).map_err(usage)?;
+    warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    Ok(shared)
 }
 
 impl PlanSourceOptions {
@@ -412,7 +368,7 @@ impl PlanSourceOptions {
         self.refuse_in_mode(mode)?;
         let ranges = self.valid_range.as_ref().map(|at| RangeTable::read(at, stores)).transpose().map_err(usage)?;
         self.explain_unused();
-        let locations = Locations {
+        let locations = SharedLocations {
             configuration: plain(Self::needed(&self.config, &settings.plan.config, "config")?, mode)?,
             grid: plain(Self::needed(&self.grid, &settings.plan.grid, "grid")?, mode)?,
             metadata: plain(Self::needed(&self.metadata, &settings.plan.metadata, "metadata")?, mode)?,
@@ -420,7 +376,7 @@ impl PlanSourceOptions {
                 .map(|text| plain(text, mode))
                 .transpose()?,
         };
-        let shared = SharedInputs::load(locations, stores)?;
+        let shared = load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
         let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));

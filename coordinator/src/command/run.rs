@@ -14,7 +14,7 @@ use edp_protocol::text::line;
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList};
-use edp_worker::tasks::{SharedLocations, Tasks};
+use edp_worker::tasks::{GivenLocations, Tasks};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -166,14 +166,14 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
         let text = "is to be held by this list, and its recipe would be another; plan again with --allow-partial";
         return Err(Usage(format!("{list}: {granule}: {text}")).into());
     }
-    let (sources, plan) = (&options.sources, &settings.plan);
-    let either = |option: &Option<String>, setting: &Option<String>| option.clone().or_else(|| setting.clone());
-    let places = SharedLocations {
-        configuration: either(&sources.config, &plan.config),
-        grid: either(&sources.grid, &plan.grid),
-        metadata: either(&sources.metadata, &plan.metadata),
-        factors: either(&sources.mapping_factors, &plan.mapping_factors),
+    let sources = &options.sources;
+    let given = GivenLocations {
+        configuration: sources.config.clone(),
+        grid: sources.grid.clone(),
+        metadata: sources.metadata.clone(),
+        factors: sources.mapping_factors.clone(),
     };
+    let places = given.or(&settings.plan);
     let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref(), stores).map_err(usage)?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     Ok((tasks, Vec::new()))

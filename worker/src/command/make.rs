@@ -8,7 +8,7 @@ use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList, Workers};
-use edp_worker::tasks::{Share, SharedLocations, Tasks, production_date};
+use edp_worker::tasks::{GivenLocations, Share, Tasks, production_date};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -80,14 +80,13 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     if let Some(share) = share {
         list = share.keep(list);
     }
-    let plan = &settings.plan;
-    let either = |option: &Option<String>, setting: &Option<String>| option.clone().or_else(|| setting.clone());
-    let places = SharedLocations {
-        configuration: either(&options.config, &plan.config),
-        grid: either(&options.grid, &plan.grid),
-        metadata: either(&options.metadata, &plan.metadata),
-        factors: either(&options.mapping_factors, &plan.mapping_factors),
+    let given = GivenLocations {
+        configuration: options.config.clone(),
+        grid: options.grid.clone(),
+        metadata: options.metadata.clone(),
+        factors: options.mapping_factors.clone(),
     };
+    let places = given.or(&settings.plan);
     let date = production_date(options.production_date.as_deref()).map_err(|e| Usage::from_error(&e))?;
     let tasks = Tasks::ready(list, &places, date.as_deref(), &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));

@@ -3,7 +3,6 @@
 use super::load_once::{Limit, LoadOnce};
 use super::{ModelGrid, ResourceError, Target, Texts};
 use crate::cancel;
-use crate::granule::codec::Codec;
 use crate::granule::coordinates::Static;
 use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
 use crate::mapping::{self, Factors};
@@ -50,8 +49,8 @@ fn unread_text(error: StoreError, location: &Location) -> ResourceError {
 /// Returns a local directory with the content of a location, which is copied if it is on S3.
 ///
 /// # Errors
-/// Returns an error if the text is no location, or if its content cannot be fetched.
-pub fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> {
+/// The location is none, or what it holds cannot be fetched.
+pub(super) fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> {
     stores.mirror(&text.parse()?).map_err(ResourceError::Store)
 }
 
@@ -146,8 +145,8 @@ pub(super) fn load_texts(
 /// include it, the open file is read.
 ///
 /// # Errors
-/// Returns an error if the file is not in the metadata directory, or is not such a table.
-pub fn load_table(
+/// The file is not in the metadata directory, or is not such a table.
+pub(super) fn load_table(
     metadata: &Path,
     configuration: &Configuration,
     verified: &VerifiedFiles,
@@ -297,10 +296,4 @@ fn digest_of_set(root: &Path, files: &BTreeMap<PathBuf, Digest>) -> Digest {
     let name = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
     let parts: Vec<(String, &Digest)> = files.iter().map(|(path, digest)| (name(path), digest)).collect();
     Digest::of_parts(parts.iter().map(|(name, digest)| (name.as_str(), *digest)))
-}
-
-/// Returns the compression of data that a configuration selects.
-pub fn codec(configuration: &Configuration) -> Codec {
-    let compression = configuration.compression;
-    Codec { level: compression.deflate.then_some(compression.level), shuffle: compression.shuffle }
 }

@@ -9,13 +9,13 @@ mod cache;
 mod error;
 mod load;
 mod load_once;
+mod shared;
 mod verdicts;
 
 pub use cache::{Cache, MEMORY};
 pub use error::ResourceError;
-pub use load::{
-    codec, configuration_digest, directory, factors_digest, grid_digest, load_table, metadata_digest, read, read_list,
-};
+pub use load::{configuration_digest, factors_digest, grid_digest, metadata_digest, read, read_list};
+pub use shared::{SharedInputs, SharedLocations};
 
 use crate::granule::coordinates::Static;
 use crate::grid::{Diagnostics, Latlon, Mask, Native};

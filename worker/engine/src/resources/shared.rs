@@ -1,0 +1,67 @@
+//! Shared inputs for planning: they are loaded before there are recipes, and their digests go into these.
+
+use super::{ResourceError, load};
+use crate::metadata::Warning;
+use crate::metadata::configuration::Configuration;
+use crate::metadata::podaac::Table;
+use crate::metadata::source::Metadata;
+use crate::verified_files::VerifiedFiles;
+use edp_protocol::Digest;
+use edp_protocol::recipe::Digests;
+use edp_store::Stores;
+
+/// Locations of the things that recipes share, as the user wrote them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SharedLocations {
+    /// Location of the configuration.
+    pub configuration: String,
+    /// The grid directory.
+    pub grid: String,
+    /// The metadata directory.
+    pub metadata: String,
+    /// The mapping factors, for granules on the longitude-latitude grid.
+    pub factors: Option<String>,
+}
+
+/// The things that recipes share: the content of the texts, which a plan needs, and the digests of all.
+#[derive(Debug)]
+pub struct SharedInputs {
+    /// Locations, as the user wrote them.
+    pub locations: SharedLocations,
+    /// The configuration.
+    pub configuration: Configuration,
+    /// The metadata directory.
+    pub metadata: Metadata,
+    /// The PO.DAAC table that the configuration names.
+    pub podaac: Table,
+    /// Digests of the configuration, the metadata, the grid and the factors.
+    pub digests: Digests,
+}
+
+impl SharedInputs {
+    /// Loads what recipes share. Also returns warnings about it.
+    ///
+    /// # Errors
+    /// Returns an error if a part is missing, cannot be read, or has content that cannot be used.
+    pub fn load(locations: SharedLocations, stores: &Stores) -> Result<(SharedInputs, Vec<Warning>), ResourceError> {
+        let bytes = load::read(&locations.configuration.parse()?, stores)?;
+        let (configuration, mut warnings) = Configuration::parse(&locations.configuration, &bytes)?;
+        let directory = load::directory(&locations.metadata, stores)?;
+        let (metadata, of_metadata) = Metadata::load(&directory)?;
+        let (podaac, of_table) = load::load_table(&directory, &configuration, &VerifiedFiles::default())?;
+        warnings.extend(of_metadata.into_iter().chain(of_table));
+        let factors = locations.factors.as_deref().map(|factors| load::factors_digest(factors, stores));
+        let digests = Digests {
+            configuration: Digest::of(&bytes),
+            metadata: load::metadata_digest(&locations.metadata, stores)?,
+            grid: load::grid_digest(&locations.grid, stores)?,
+            factors: factors.transpose()?,
+        };
+        Ok((SharedInputs { locations, configuration, metadata, podaac, digests }, warnings))
+    }
+
+    /// Returns the units of time in the metadata.
+    pub fn edp_time_units(&self) -> Option<&str> {
+        self.metadata.time_coordinates.find("time").and_then(|entry| entry.text("units"))
+    }
+}
