@@ -4,12 +4,14 @@
 //! see [`Plan`]. A task list is a JSON array of recipes.
 
 mod error;
+mod kind;
 mod list;
 #[cfg(test)]
 mod tests;
 mod version;
 
 pub use error::RecipeError;
+pub use kind::{KindError, Orientation, VariableKind};
 pub use list::{check_unique, check_versions, format_list, parse_list, read_list};
 pub use version::Version;
 

@@ -9,7 +9,8 @@
 //! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, the benchmark runs on the grid of ECCO V4 (LLC90, 50 levels), otherwise
 //! on the demo's grid of the same size with 10 levels.
 
-use edp_engine::granule::codec::{Block, Codec, chunk_shape};
+use edp_engine::codec::{Codec, CodecKeys};
+use edp_engine::granule::blocks::{Block, chunk_shape};
 use edp_engine::granule::field::FILL;
 use edp_engine::granule::stages::{Stage, Stages};
 use edp_engine::granule::{chunks, make, make::MakeContext};
@@ -226,7 +227,7 @@ fn row(recipe: &Recipe, directory: &Path) {
     let bytes = std::fs::metadata(&path).expect("the granule").len();
     let fields = values(&path, recipe);
     let megabytes = fields.iter().map(|(_, values)| values.len() * 4).sum::<usize>() as f64 / 1e6;
-    let codec = Codec { level: Some(5), shuffle: true };
+    let codec = CodecKeys::default().codec();
     let mut floor = Duration::MAX;
     let mut best = (Duration::MAX, Vec::new(), Duration::ZERO);
     for _ in 0..TURNS {

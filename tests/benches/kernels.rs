@@ -9,14 +9,16 @@
 //! kernel alone.
 
 use edp_coordinator::demo;
-use edp_engine::granule::codec::Element as _;
+use edp_engine::granule::blocks::Element as _;
 use edp_engine::granule::field::{Field, Route};
-use edp_engine::granule::rotation::{Orientation, Staggering};
-use edp_engine::granule::source::{FieldSource, Record, Vector};
+use edp_engine::granule::kinds::{Direct, Maker, Rotated};
+use edp_engine::granule::rotation::Staggering;
+use edp_engine::granule::source::Record;
 use edp_engine::granule::stages::Stages;
 use edp_engine::grid::Native;
 use edp_engine::mapping::Factors;
 use edp_engine::mds::{FieldLocation, Header, MdsFile};
+use edp_protocol::recipe::Orientation;
 use edp_tests::expect;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -100,31 +102,27 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
         let (levels, shape) = (vec![level.clone(); levels], factors.shape().into());
         Route::Latlon { levels, shape, uncovered_zero: true, directions: None }
     };
-    let ranges = |source: FieldSource, levels: Option<usize>, route: Route<'_>| {
+    let ranges = |maker: &dyn Maker, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();
-        let field = Field { name: kernel, source: &source, grid: &grid, levels, route, stages: &stages };
+        let field = Field { name: kernel, maker, grid: &grid, levels, route, stages: &stages };
         for _ in 0..repetitions {
             black_box(field.range::<f32>(&cancel).expect("good values"));
         }
     };
     match kernel {
         "native" => {
-            ranges(FieldSource::Direct(Box::new(record("SSH"))), None, Route::Native(&grid.mask_c));
+            ranges(&Direct(record("SSH")), None, Route::Native(&grid.mask_c));
             grid.plane()
         }
         "latlon" => {
-            ranges(FieldSource::Direct(Box::new(record("SSH"))), None, latlon(1));
+            ranges(&Direct(record("SSH")), None, latlon(1));
             targets
         }
         "rotated" => {
             let (x, y) = (record("UVEL"), record("VVEL"));
             let levels = x.input.header().levels().expect("a 3-D field");
             let (staggering, orientation) = (Staggering::Faces, Orientation::Zonal);
-            ranges(
-                FieldSource::Rotated(Box::new(Vector { x, y, staggering, orientation })),
-                Some(levels),
-                latlon(levels),
-            );
+            ranges(&Rotated { x, y, staggering, orientation }, Some(levels), latlon(levels));
             targets * levels
         }
         "shuffle" => {

@@ -3,10 +3,10 @@
 // What is compared here has tolerances.
 #![allow(clippy::disallowed_methods)]
 
-use edp_engine::granule::rotation::{Orientation, Staggering, rotate};
+use edp_engine::granule::rotation::{Staggering, rotate};
 use edp_engine::grid::{Native, topology};
 use edp_engine::mds::compact::{self, TILES};
-use edp_protocol::recipe;
+use edp_protocol::recipe::{self, Orientation};
 use edp_tests::{Fixture, coordinator, expect, json, text};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
+use edp_protocol::recipe::KindError;
 use edp_protocol::{Frequency, GridKind};
 
 /// The reason why a grouping does not describe a dataset.
@@ -33,15 +34,15 @@ pub enum DatasetError {
         /// Description of the problem.
         why: &'static str,
     },
-    /// A rotated output has no direction.
-    #[error(
-        "the grouping '{grouping}' has components for {output}, but its field_orientations do not say whether it is zonal or meridional"
-    )]
-    Orientation {
+    /// The grouping does not say how an output is made; a vector may have no direction, for example.
+    #[error("the grouping '{grouping}' does not say how {output} is made: {source}")]
+    Kind {
         /// Name of the grouping.
         grouping: String,
         /// Name of the output.
         output: String,
+        /// What is missing or wrong.
+        source: KindError,
     },
 }
 
@@ -50,7 +51,7 @@ pub enum DatasetError {
 pub(super) struct PlannedVariable {
     /// Name of the variable in the granule.
     pub(super) name: String,
-    /// Model variables of which it is made: itself, or the x and the y component of a vector.
+    /// Model variables of which it is made, in the order of its inputs.
     pub(super) sources: Vec<String>,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct PlannedVariable {
 pub(super) struct Dataset<'a> {
     /// The grouping in the metadata.
     pub(super) grouping: &'a Grouping,
-    /// True if vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
+    /// True if vectors are rotated to east and north.
     pub(super) rotates: bool,
     /// Variables of the granule in file order, with a renamed one last.
     pub(super) outputs: Vec<PlannedVariable>,
@@ -74,22 +75,14 @@ impl<'a> Dataset<'a> {
         if grouping.filename.is_empty() || grouping.filename.contains('/') {
             return Err(DatasetError::Filename { grouping: name(), filename: grouping.filename.clone() });
         }
-        let components = grouping.components.as_ref().filter(|_| grid == GridKind::Latlon);
         let mut outputs: Vec<PlannedVariable> = Vec::new();
         for field in &grouping.fields {
             if outputs.iter().any(|output| output.name == *field) {
                 continue;
             }
-            let sources = match components.and_then(|components| components.get(field)) {
-                None => vec![field.clone()],
-                Some(vector) => {
-                    let orientation = grouping.orientations.as_ref().and_then(|all| all.get(field));
-                    if !matches!(orientation.map(String::as_str), Some("zonal" | "meridional")) {
-                        return Err(DatasetError::Orientation { grouping: name(), output: field.clone() });
-                    }
-                    vec![vector.x.clone(), vector.y.clone()]
-                }
-            };
+            let fail = |source| DatasetError::Kind { grouping: name(), output: field.clone(), source };
+            let kind = grouping.kind(field, grid).map_err(fail)?;
+            let sources = kind.sources(field).into_iter().map(str::to_owned).collect();
             outputs.push(PlannedVariable { name: field.clone(), sources });
         }
         if let Some((from, to)) = &grouping.rename {
@@ -102,7 +95,7 @@ impl<'a> Dataset<'a> {
             renamed.name.clone_from(to);
             outputs.push(renamed);
         }
-        Ok(Dataset { grouping, rotates: components.is_some(), outputs })
+        Ok(Dataset { grouping, rotates: grouping.rotates(grid), outputs })
     }
 
     /// Returns all model variables, each once.

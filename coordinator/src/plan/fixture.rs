@@ -6,7 +6,8 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::recipes::Request;
 use super::selection::Window;
-use edp_engine::metadata::configuration::{Compression, Configuration, OutputPrecision};
+use edp_engine::codec::CodecKeys;
+use edp_engine::metadata::configuration::{Configuration, OutputPrecision};
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::recipe::{Components, Digests, Roots};
 use edp_protocol::{Digest, Frequency, GridKind, Mode};
@@ -34,7 +35,7 @@ pub(crate) fn configuration() -> Configuration {
         source: String::new(),
         summary: String::new(),
         project_summary: None,
-        compression: Compression { deflate: true, level: 5, shuffle: true },
+        codec: CodecKeys::default().codec(),
         doi_prefix: "10.5067".into(),
         doi_authority: None,
         metadata_link_root: None,

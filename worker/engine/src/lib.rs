@@ -41,6 +41,7 @@ compile_error!("`system-libraries` excludes `static`, which is a default feature
 compile_error!("choose where netCDF-C and HDF5 come from: --features static, or --features system-libraries");
 
 mod cancel;
+pub mod codec;
 pub mod digest_cache;
 pub mod granule;
 pub mod grid;

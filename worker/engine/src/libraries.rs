@@ -13,6 +13,7 @@
 //! `unsafe` is needed for one call of the C library before `main`, and to refer to descriptors by their numbers.
 #![allow(unsafe_code)]
 
+use crate::codec;
 use crate::granule::chunks;
 pub use crate::granule::chunks::silence_hdf5;
 use edp_protocol::Mode;
@@ -23,11 +24,8 @@ use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 
-/// Version of the encoder: of the crate that contains libdeflate, as in the workspace's lock file.
-const ENCODER: &str = "1.26.1";
-
-/// True if netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only,
-/// since others arrange a file differently.
+/// Whether netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only:
+/// others arrange a file in another way.
 pub const BUNDLED: bool = cfg!(feature = "static");
 
 unsafe extern "C" {
@@ -56,7 +54,8 @@ pub fn fingerprint() -> String {
     silence_hdf5();
     let [netcdf, hdf5] = chunks::libraries();
     let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
-    format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}")
+    let encoders = codec::ENCODERS.map(|(name, version)| format!(", {name} {version}")).concat();
+    format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}{encoders}")
 }
 
 /// Opens a NetCDF file for reading.
@@ -113,7 +112,7 @@ mod tests {
         let [netcdf, hdf5] = chunks::libraries();
         let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
         let expected =
-            format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate {ENCODER}");
+            format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate 1.26.1");
         assert_eq!(fingerprint(), expected);
         if BUNDLED {
             assert_eq!([netcdf.as_str(), &hdf5], ["4.10.1", "2.2.0"]);
@@ -123,8 +122,10 @@ mod tests {
     #[test]
     fn the_version_of_the_encoder_is_that_of_the_lock_file() {
         let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
-        let (_, entry) = lock.split_once("name = \"libdeflate-sys\"\nversion = \"").unwrap();
-        assert_eq!(entry.split('"').next().unwrap(), ENCODER);
+        for (name, version) in codec::ENCODERS {
+            let (_, entry) = lock.split_once(&format!("name = \"{name}-sys\"\nversion = \"")).unwrap();
+            assert_eq!(entry.split('"').next().unwrap(), version);
+        }
     }
 
     #[test]

@@ -12,8 +12,9 @@ mod image;
 pub(crate) use image::{layouts_of, refuse_outside};
 
 use super::content::{Chunk, Value};
+use crate::codec::Filter;
 use edp_protocol::wire;
-use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t, h5z};
+use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -86,20 +87,7 @@ pub fn libraries() -> [String; 2] {
     [netcdf, format!("{major}.{minor}.{release}")]
 }
 
-/// A filter of a variable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filter {
-    /// Bytes grouped by significance.
-    Shuffle,
-    /// A zlib stream of this level.
-    Deflate(u32),
-    /// A checksum (Fletcher-32) after the bytes.
-    Fletcher32,
-    /// Any other filter, by its registered number.
-    Other(i32),
-}
-
-/// The layout of a variable's values in a file.
+/// How the values of a variable lie in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Filters in the order in which they are applied.
@@ -489,13 +477,10 @@ fn filters(list: &Id) -> Option<Vec<Filter>> {
                 &mut config,
             )
         };
-        found.push(match id {
-            h5z::H5Z_FILTER_SHUFFLE => Filter::Shuffle,
-            h5z::H5Z_FILTER_DEFLATE => Filter::Deflate(values[0]),
-            h5z::H5Z_FILTER_FLETCHER32 => Filter::Fletcher32,
-            id if id < 0 => return None,
-            id => Filter::Other(id),
-        });
+        if id < 0 {
+            return None;
+        }
+        found.push(Filter::of(id, &values));
     }
     Some(found)
 }

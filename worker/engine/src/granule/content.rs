@@ -1,5 +1,6 @@
 //! The content of a NetCDF file in memory: dimensions, variables and attributes in the order in which they are written.
 
+use crate::codec::Codec;
 use std::sync::Arc;
 
 pub use crate::metadata::attribute::{Attributes, Value, get, set};
@@ -65,13 +66,10 @@ pub struct Chunk {
 pub struct Chunked {
     /// Number of elements of a chunk in each dimension. Chunks at the edges are padded to it.
     pub shape: Vec<usize>,
-    /// Deflate level, or `None` for uncompressed chunks.
-    pub level: Option<u8>,
-    /// True if bytes are shuffled before deflating.
-    pub shuffle: bool,
-    /// Every chunk, in row-major order of the offsets, if they are made before the file is begun. They are shared,
-    /// since static coordinates are compressed once for all granules. `None` if they are made while the file is
-    /// written.
+    /// Codec by which they are compressed.
+    pub codec: Codec,
+    /// Every chunk, in row-major order of the offsets, if they are made before the file is begun; shared, since static
+    /// coordinates are made once. None if they are made while the file is written.
     pub chunks: Option<Arc<Vec<Chunk>>>,
 }
 

@@ -1,9 +1,9 @@
 //! Coordinates and bounds of a granule.
 
-use super::codec::{Codec, CodecError};
 use super::content::{Storage, Type, Values, Variable};
 use super::field::FILL;
 use super::time::EncodedTime;
+use crate::codec::{Codec, CodecError};
 use crate::grid::Native;
 use crate::mds::compact::TILES;
 use crate::metadata::attribute::{self, Attributes};
@@ -214,11 +214,10 @@ impl ModelGrid {
         })
     }
 
-    /// Returns a static horizontal coordinate: contiguous in EDP's files, one deflated chunk in ours. It is made at the
-    /// first call.
+    /// A static horizontal coordinate: plain in EDP's files, one compressed chunk in ours, made at the first call.
     fn horizontal(&self, name: &'static str, wanted: &CoordinateSelection<'_>) -> Result<Storage, CodecError> {
         let codec = match wanted.mode {
-            Mode::Edp2024 | Mode::Edp2026 => Codec { level: None, shuffle: false },
+            Mode::Edp2024 | Mode::Edp2026 => Codec::PLAIN,
             Mode::Corrected => wanted.codec,
         };
         let mut prepared = self.statics.prepared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +225,7 @@ impl ModelGrid {
             return Ok(storage.clone());
         }
         let (values, corners) = horizontal_values(&self.native, name);
-        let storage = if codec.level.is_none() {
+        let storage = if codec.is_plain() {
             floats(values)
         } else {
             let n = self.native.n;

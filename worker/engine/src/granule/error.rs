@@ -1,10 +1,10 @@
 //! The reason why a granule could not be made.
 
-use super::codec::CodecError;
 use super::field::FieldError;
 use super::file::FileError;
 use super::gate::GateError;
 use super::time::TimeError;
+use crate::codec::CodecError;
 use crate::mapping::MappingError;
 use crate::mds::MdsError;
 use crate::metadata::podaac::TableError;

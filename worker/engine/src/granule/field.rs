@@ -3,14 +3,13 @@
 //! A field is made in slabs of as many levels as a chunk has: planes are read, masked or regridded in parallel on all
 //! cores, checked, and compressed.
 
-use super::codec::{Block, Codec, CodecError, Element, chunk_shape};
+use super::blocks::{Block, Element, chunk_shape};
 use super::content::{Chunk, Chunked, Value};
-use super::holes::{self, MissingCells};
-use super::projection::{self, Directions};
-use super::rotation::{Orientation, Staggering, rotate};
-use super::source::{FieldSource, Vector};
+use super::kinds::Maker;
+use super::projection::Directions;
 use super::stages::{Stage, Stages};
 use super::sums::{Sums, plain_range};
+use crate::codec::{Codec, CodecError};
 use crate::grid::{Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
@@ -120,16 +119,13 @@ pub enum Route<'a> {
     },
 }
 
-/// A component of a vector on one level, with its cells that have no value.
-type Component = (Vec<f32>, Option<MissingCells>);
-
-/// A field that is being made: its name, its inputs, and its route.
+/// A field that is being made: its name, its maker, and its route.
 pub struct Field<'a> {
     /// Name of the output variable.
     pub name: &'a str,
-    /// Inputs of the field.
-    pub source: &'a FieldSource,
-    /// The native grid of the model.
+    /// Maker of its values.
+    pub maker: &'a dyn Maker,
+    /// The model's grid.
     pub grid: &'a Native,
     /// Number of levels; `None` if the field is 2-D.
     pub levels: Option<usize>,
@@ -242,33 +238,24 @@ impl Field<'_> {
 
     /// Returns the largest number of bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
     pub fn needs<O: OutputValue>(&self) -> FieldMemory {
-        /// Size in bytes of a deflate compressor and small allocations.
-        const BESIDES: u64 = 2 << 20;
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
         let depth = if self.levels.is_some() { chunk[1] } else { 1 };
         let size = O::SIZE as u64;
         let slab = depth as u64 * product(&self.horizontal()) * size;
-        // Chunks at the edges are padded, and deflate cannot shrink all data.
+        // Chunks at the edges are padded.
         let cover: Vec<usize> = shape.iter().zip(&chunk).skip(1).map(|(l, c)| l.div_ceil(*c) * c).collect();
         let padded = match self.levels {
             Some(_) => depth as u64 * product(&cover[1..]),
             None => product(&cover),
         } * size;
-        let (read, rotated) = match self.source {
-            FieldSource::Direct(record) => (record.input.plane_memory(), 0),
-            FieldSource::Rotated(vector) => {
-                let plane = product(&[TILES, self.grid.n, self.grid.n]);
-                let projected = match &self.route {
-                    Route::Latlon { directions: Some(_), shape, .. } => 4 * plane + 3 * 8 * (plane + product(shape)),
-                    _ => 0,
-                };
-                (vector.x.input.plane_memory() + vector.y.input.plane_memory(), 3 * 4 * plane + projected)
-            }
-        };
-        let encoding = 3 * product(&chunk) * size + BESIDES;
-        FieldMemory { slab, chunks: padded + padded / 500, thread: (read + rotated).max(encoding) }
+        let encoding = 3 * product(&chunk) * size + Codec::ENCODER_MEMORY;
+        FieldMemory {
+            slab,
+            chunks: Codec::most_bytes(padded),
+            thread: self.maker.memory(self.grid, &self.route).max(encoding),
+        }
     }
 
     /// Returns the levels of each slab, from the surface down: as many as a chunk has. A field without levels is one
@@ -308,7 +295,7 @@ impl Field<'_> {
     /// [`Codec::encode`].
     ///
     /// # Errors
-    /// Returns an error if the deflate level does not exist.
+    /// Returns an error if the codec cannot be used.
     pub fn compress<O: OutputValue>(
         &self,
         codec: &Codec,
@@ -334,36 +321,19 @@ impl Field<'_> {
         shape: &[usize],
         out: &mut [O],
     ) -> Result<ValueSummary<O>, FieldError> {
-        match self.source {
-            FieldSource::Direct(record) => {
-                let plane = record.plane(level, self.stages)?;
-                let holes = record.holes(&plane);
-                match plane {
-                    Plane::F32(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
-                    Plane::F64(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
-                }
-            }
-            FieldSource::Rotated(vector) => {
-                let (x, y) = (vector.x.plane(level, self.stages)?, vector.y.plane(level, self.stages)?);
-                let bytes = (x.len() + y.len()) * size_of::<f32>();
-                let Route::Latlon { levels, directions: Some(directions), .. } = &self.route else {
-                    let (rotated, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
-                        let (x, y) = self.zero_closed_faces(vector, level, x, y);
-                        self.rotated(vector, vector.orientation, &x, &y)
-                    });
-                    return self.route_plane(level, shape, &rotated, holes.as_deref(), out);
-                };
-                let (vectors, holes) = self.stages.time(Stage::Rotate, bytes as u64, || {
-                    let (x, y) = self.zero_closed_faces(vector, level, x, y);
-                    let (east, holes) = self.rotated(vector, Orientation::Zonal, &x, &y);
-                    let (north, _) = self.rotated(vector, Orientation::Meridional, &x, &y);
-                    (projection::cartesian(self.grid, &east, &north), holes)
-                });
-                let weights = &levels[level];
-                self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
-                    self.project(level, shape, (weights, directions), &vectors, holes.as_deref(), out)
-                })
-            }
+        if let (Route::Latlon { levels, directions: Some(directions), .. }, Some(vector)) =
+            (&self.route, self.maker.vector())
+        {
+            let (vectors, holes) = vector.cartesian(self.grid, level, self.stages)?;
+            let weights = &levels[level];
+            return self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
+                self.project(level, shape, (weights, directions), &vectors, holes.as_deref(), out)
+            });
+        }
+        let (plane, holes) = self.maker.level(self.grid, level, self.stages)?;
+        match plane {
+            Plane::F32(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
+            Plane::F64(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
         }
     }
 
@@ -394,45 +364,6 @@ impl Field<'_> {
         let land = weights.land();
         let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered() + missing)?;
         Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
-    }
-
-    /// Returns both components of a vector, with 0 on closed faces that have no number or only the missing value.
-    fn zero_closed_faces(&self, vector: &Vector, level: usize, x: Plane, y: Plane) -> (Component, Component) {
-        let (x_holes, y_holes) = (vector.x.holes(&x), vector.y.holes(&y));
-        let (mut x, mut y) = ((x.into_f32(), x_holes), (y.into_f32(), y_holes));
-        if vector.staggering == Staggering::Faces {
-            holes::zero_closed_faces(self.grid.n, &self.grid.mask_w, level, &mut x.0, &mut x.1);
-            holes::zero_closed_faces(self.grid.n, &self.grid.mask_s, level, &mut y.0, &mut y.1);
-        }
-        (x, y)
-    }
-
-    /// Rotates one level of a vector. A cell has no value if one of its contributing faces has none.
-    fn rotated(
-        &self,
-        vector: &Vector,
-        orientation: Orientation,
-        (x, x_holes): &Component,
-        (y, y_holes): &Component,
-    ) -> (Vec<f32>, Option<MissingCells>) {
-        let turn = |x: &[f32], y: &[f32]| {
-            let mut rotated = vec![0.0; x.len()];
-            rotate(self.grid, vector.staggering, orientation, x, y, &mut rotated);
-            rotated
-        };
-        if !holes::is_any(x_holes) && !holes::is_any(y_holes) {
-            return (turn(x, y), None);
-        }
-        let (mut x, mut y) = (x.clone(), y.clone());
-        holes::put(&mut x, x_holes, 0.0);
-        holes::put(&mut y, y_holes, 0.0);
-        let rotated = turn(&x, &y);
-        // A cell that becomes NaN by these faces, and only by these, has no value.
-        holes::put(&mut x, x_holes, f32::NAN);
-        holes::put(&mut y, y_holes, f32::NAN);
-        let with = turn(&x, &y);
-        let holes = with.iter().zip(&rotated).map(|(with, without)| with.is_nan() && !without.is_nan()).collect();
-        (rotated, Some(holes))
     }
 
     fn route_plane<I: Real, O: OutputValue>(
@@ -534,7 +465,7 @@ impl Field<'_> {
             what,
             level,
             position: position(first, shape),
-            input: self.source.names(),
+            input: self.maker.names(),
         };
         if let Some(first) = first_bad {
             return Err(fail(sums.bad, "are not finite numbers", first));

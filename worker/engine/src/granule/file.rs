@@ -197,9 +197,7 @@ fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
     };
     if let Storage::Chunked(_, chunked) = &variable.storage {
         var.set_chunking(&chunked.shape)?;
-        if let Some(level) = chunked.level {
-            var.set_compression(i32::from(level), chunked.shuffle)?;
-        }
+        chunked.codec.define(&mut var)?;
     }
     if let Some(fill) = variable.fill {
         match variable.data_type() {
@@ -275,10 +273,11 @@ pub(super) fn attributes_of<'a>(attributes: impl Iterator<Item = netcdf::Attribu
 #[cfg(test)]
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::codec::{Block, Codec};
+    use super::super::blocks::Block;
     use super::super::content::Chunked;
     use super::super::stages::Stages;
     use super::*;
+    use crate::codec::{Codec, Compressor};
 
     /// Writes a file whose chunks all exist.
     pub(in super::super) fn write(path: &Path, dataset: &GranuleContent) -> Result<Written, FileError> {
@@ -294,7 +293,7 @@ pub(super) mod tests {
 
     /// Returns a small file with everything that granules use.
     pub(in super::super) fn sample() -> GranuleContent {
-        let codec = Codec { level: Some(5), shuffle: true };
+        let codec = Codec { compressor: Compressor::Deflate(5), shuffle: true };
         let field: Vec<f32> = (0..24).map(|i| if i % 5 == 0 { 9.96921e36 } else { i as f32 }).collect();
         let (shape, chunk) = (&[1, 4, 6], &[1, 3, 4]);
         let block = Block { values: &field, shape, origin: &[0; 3], chunk, pad: 9.96921e36 };

@@ -205,11 +205,7 @@ fn check_chunks(
 ) {
     let Storage::Chunked(_, chunked) = &variable.storage else { return };
     let (name, stored) = (&variable.name, &layout.chunks);
-    let mut filters = Vec::new();
-    if let Some(level) = chunked.level {
-        filters.extend(chunked.shuffle.then_some(chunks::Filter::Shuffle));
-        filters.push(chunks::Filter::Deflate(u32::from(level)));
-    }
+    let filters = chunked.codec.filters();
     if layout.filters != filters {
         violations.push(format!("{name}: its filters are {:?}, should be {filters:?}", layout.filters));
     }
@@ -352,7 +348,7 @@ mod tests {
 
     fn relevel(variable: &mut Variable) {
         let Storage::Chunked(_, chunked) = &mut variable.storage else { panic!() };
-        chunked.level = Some(6);
+        chunked.codec.compressor = crate::codec::Compressor::Deflate(6);
     }
 
     #[test]

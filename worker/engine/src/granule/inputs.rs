@@ -2,18 +2,17 @@
 
 use super::error::MakeError;
 use super::field::FieldError;
+use super::kinds::{OpenedVariable, Opening};
 use super::make::Assembly;
 use super::remote::Remote;
-use super::rotation::{Orientation, Staggering};
-use super::source::{FieldSource, InputDataFile, Record, Vector};
+use super::source::{InputDataFile, Record};
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::MdsError;
-use crate::metadata::attribute::Attributes;
 use crate::metadata::variable::{self, Description};
 use edp_files::ReadAt;
 use edp_protocol::recipe::Version;
-use edp_protocol::{Digest, GridKind, Location, Mode, wire};
+use edp_protocol::{Digest, Location, wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,17 +44,11 @@ impl Read for CancellableReader<'_> {
 pub(super) struct Output<'a> {
     /// Name of the variable.
     pub(super) name: &'a str,
-    /// Inputs of which it is made.
-    pub(super) source: FieldSource,
-    /// Points of the grid at which it is defined.
-    pub(super) placement: Placement,
-    /// Number of levels; `None` if it is 2-D.
-    pub(super) levels: Option<usize>,
+    /// Its maker, with the inputs open.
+    pub(super) opened: OpenedVariable,
     /// Description in the metadata.
     pub(super) description: Description,
-    /// Attributes of EDP's reader, as far as the mode keeps them. Texts of the metadata replace them in place.
-    pub(super) of_reader: Attributes,
-    /// Its inputs on S3.
+    /// What of its inputs is on S3.
     pub(super) remotes: Vec<Remote>,
 }
 
@@ -124,81 +117,21 @@ impl Assembly<'_> {
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }
-        let (mut remotes, mut of_reader) = (Vec::new(), Vec::new());
-        let (source, placement, levels) = match inputs {
-            [files] => {
-                let (record, field) = self.open(name, 0, files, &mut remotes, warnings)?;
-                let levels = self.levels(name, &field, &record)?;
-                let placement = self.placement(name, &field, &description, levels.is_some(), warnings)?;
-                self.check_gaps(name, &record, placement.horizontal, warnings)?;
-                if self.plan.mode == Mode::Edp2026 && self.name.grid == GridKind::Native {
-                    of_reader = self.resources.grid.diagnostics.attributes(&field);
-                }
-                (FieldSource::Direct(Box::new(record)), placement, levels)
-            }
-            [first, second] => self.rotated(name, first, second, &mut remotes, warnings)?,
-            _ => return Err(self.fail(name, format!("{} inputs: one, or two for a rotated vector", inputs.len()))),
-        };
-        Ok(Output { name, source, placement, levels, description, of_reader, remotes })
+        let mut remotes = Vec::new();
+        let opened = self.maker(Opening {
+            assembly: self,
+            name,
+            description: &description,
+            inputs,
+            remotes: &mut remotes,
+            warnings,
+        })?;
+        Ok(Output { name, opened, description, remotes })
     }
 
-    /// Makes a component of a vector at cell centres from the two components of the model.
-    fn rotated(
-        &self,
-        name: &str,
-        first: &[String],
-        second: &[String],
-        remotes: &mut Vec<Remote>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(FieldSource, Placement, Option<usize>), MakeError> {
-        let dynamic = &self.recipe.dynamic_metadata;
-        let components = dynamic.field_components.as_ref().and_then(|of| of.get(name));
-        let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(name));
-        let (Some(components), Some(orientation)) = (components, orientation) else {
-            return Err(self.fail(name, "two inputs, but no entry in field_components and field_orientations"));
-        };
-        let orientation = orientation.parse::<Orientation>().map_err(|why| self.fail(name, why))?;
-        let first = self.open(name, 0, first, remotes, warnings)?;
-        let second = self.open(name, 1, second, remotes, warnings)?;
-        let (x, y) = match (first.1 == components.x, second.1 == components.y) {
-            (true, true) => (first, second),
-            (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
-            _ => {
-                let why = format!(
-                    "its inputs are {} and {}, its components {} and {}",
-                    first.1, second.1, components.x, components.y
-                );
-                return Err(self.fail(name, why));
-            }
-        };
-        let levels = self.levels(name, &x.1, &x.0)?;
-        if self.levels(name, &y.1, &y.0)? != levels {
-            return Err(
-                self.fail(name, format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name()))
-            );
-        }
-        let mut place = |field: &str| {
-            let description = variable::describe(&self.resources.texts.metadata, GridKind::Native, field);
-            self.placement(name, field, &description, levels.is_some(), warnings)
-        };
-        let (of_x, of_y) = (place(&x.1)?, place(&y.1)?);
-        let staggering = match (of_x.horizontal, of_y.horizontal) {
-            (HorizontalPoint::C, HorizontalPoint::C) => Staggering::Centres,
-            (HorizontalPoint::U, HorizontalPoint::V) => Staggering::Faces,
-            (a, b) => {
-                return Err(self.fail(name, format!("{} and {} are at {a:?} and {b:?} points: no vector", x.1, y.1)));
-            }
-        };
-        self.check_gaps(name, &x.0, of_x.horizontal, warnings)?;
-        self.check_gaps(name, &y.0, of_y.horizontal, warnings)?;
-        let placement = Placement { horizontal: HorizontalPoint::C, vertical: of_x.vertical };
-        let vector = Vector { x: x.0, y: y.0, staggering, orientation };
-        Ok((FieldSource::Rotated(Box::new(vector)), placement, levels))
-    }
-
-    /// Returns the number of levels of an input that suits the grid; `None` if it is 2-D. A third dimension of length
-    /// one does not count, unless the grid has only one level.
-    fn levels(&self, name: &str, field: &str, record: &Record) -> Result<Option<usize>, MakeError> {
+    /// Levels of an input that fits the grid; none if it is 2-D. A third dimension of one is none, unless the grid has one
+    /// level only.
+    pub(super) fn levels(&self, name: &str, field: &str, record: &Record) -> Result<Option<usize>, MakeError> {
         let (input, grid) = (&record.input, &self.resources.grid.native);
         let size = input.header().llc_size()?;
         if size != grid.n {
@@ -241,7 +174,7 @@ impl Assembly<'_> {
     ) -> Result<Vec<wire::InputRead>, MakeError> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
         let (mut found, mut whole) = (BTreeMap::new(), BTreeMap::new());
-        for record in outputs.iter().flat_map(|output| output.source.records()) {
+        for record in outputs.iter().flat_map(|output| output.opened.maker.records()) {
             let records = record.input.header().records;
             found.extend(record.headers.iter().map(|header| (header.path.clone(), header.clone())));
             for file in &record.files {
@@ -303,8 +236,8 @@ impl Assembly<'_> {
         Ok(())
     }
 
-    /// Determines the points of a variable: by the model's list of diagnostics, else by the metadata.
-    fn placement(
+    /// The point of a variable: from the model's list, else from the metadata.
+    pub(super) fn placement(
         &self,
         name: &str,
         field: &str,

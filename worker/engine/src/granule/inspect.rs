@@ -7,7 +7,7 @@
 use super::chunks::{self, Layout};
 use super::content::{Attributes, Value, get};
 use super::file;
-use super::inflate;
+use super::stored;
 use super::time;
 use crate::metadata::global::{is_placeholder, time_text};
 use crate::reader::opened::OpenFile;
@@ -168,7 +168,7 @@ pub(crate) fn look_at(
         let names: Vec<String> = opened.file().map_err(in_words)?.variables().map(|variable| variable.name()).collect();
         let layouts = layouts(opened, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
         if inflated {
-            looked.problems.extend(inflate::check(opened.image().bytes(), &names, &layouts));
+            looked.problems.extend(stored::check(opened.image().bytes(), &names, &layouts));
         }
         if places {
             let places = names.iter().zip(&layouts).map(|(name, layout)| layout.places(name));

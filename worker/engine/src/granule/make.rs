@@ -11,7 +11,6 @@ use super::ordered_steps::SLABS_IN_FLIGHT;
 use super::projection::Directions;
 use super::remote::{Remote, held_at_once};
 use super::slab_pipeline::SlabPipeline;
-use super::source::FieldSource;
 use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
@@ -20,7 +19,7 @@ use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Sources};
-use crate::resources::{self, Cache, ResourceError, Resources};
+use crate::resources::{Cache, ResourceError, Resources};
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_protocol::{Digest, Frequency, GridKind, Mode, calendar, wire};
@@ -199,16 +198,16 @@ impl Assembly<'_> {
         let long_time = self.plan.mode == Mode::Corrected && calendar::is_long(units, texts.configuration.model_end);
         let time = if long_time { time::encode_long(dynamic, units) } else { time::encode(dynamic, units) };
         let time = time.map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
-        let has = |point| outputs.iter().any(|output| output.placement.horizontal == point);
+        let has = |point| outputs.iter().any(|output| output.opened.placement.horizontal == point);
         let wanted = CoordinateSelection {
             mode: self.plan.mode,
-            three_d: outputs.iter().any(|output| output.levels.is_some()),
+            three_d: outputs.iter().any(|output| output.opened.levels.is_some()),
             depths: VerticalAxis {
-                centres: outputs.iter().any(|output| output.levels.is_some() && !self.keeps_faces(output)),
+                centres: outputs.iter().any(|output| output.opened.levels.is_some() && !self.keeps_faces(output)),
                 upper_faces: outputs.iter().any(|output| self.keeps_faces(output)),
             },
             edges: [has(HorizontalPoint::U), has(HorizontalPoint::V)],
-            codec: resources::codec(&texts.configuration),
+            codec: texts.configuration.codec,
             time,
             long_time,
             time_units: &self.plan.time_units,
@@ -290,7 +289,7 @@ impl Assembly<'_> {
             let mask = model.named_mask(name, self.cancel)?;
             return Ok(Masked::Named(mask));
         }
-        Ok(Masked::OfPoint(self.mask_of(output.placement.horizontal)))
+        Ok(Masked::OfPoint(self.mask_of(output.opened.placement.horizontal)))
     }
 
     /// Returns the mask of a point of the grid.
@@ -311,8 +310,8 @@ impl Assembly<'_> {
                 Masked::OfPoint(mask) => mask,
             }));
         };
-        let count = output.levels.unwrap_or(1);
-        // In parallel, since they may have to be loaded.
+        let count = output.opened.levels.unwrap_or(1);
+        // Side by side: they may have to be loaded.
         let level = |k| match self.cancel.load(Ordering::Relaxed) {
             true => Err(ResourceError::Cancelled),
             false => Ok(self.resources.level(target, k)?),
@@ -320,12 +319,8 @@ impl Assembly<'_> {
         let levels: Vec<_> = (0..count).into_par_iter().map(level).collect();
         let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode.is_edp();
-        let directions = match &output.source {
-            FieldSource::Rotated(vector) if self.plan.projects_at_target() => {
-                Some(Directions::new(&target.latlon, vector.orientation))
-            }
-            _ => None,
-        };
+        let vector = output.opened.maker.vector().filter(|_| self.plan.projects_at_target());
+        let directions = vector.map(|vector| Directions::new(&target.latlon, vector.orientation));
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero, directions })
     }
 
@@ -334,13 +329,13 @@ impl Assembly<'_> {
         self.plan.keeps_faces()
             && self.plan.mode == Mode::Corrected
             && self.name.grid == GridKind::Latlon
-            && output.placement.vertical == Some(VerticalPoint::Lower)
+            && output.opened.placement.vertical == Some(VerticalPoint::Lower)
     }
 
     /// Returns the field of a variable, ready to be read.
     pub(super) fn field<'f>(&'f self, output: &'f Output<'_>, mask: &'f Masked<'_>) -> Result<Field<'f>, MakeError> {
-        let (grid, levels, route) = (&self.resources.grid.native, output.levels, self.route(output, mask)?);
-        Ok(Field { name: output.name, source: &output.source, grid, levels, route, stages: self.stages })
+        let (grid, levels, route) = (&self.resources.grid.native, output.opened.levels, self.route(output, mask)?);
+        Ok(Field { name: output.name, maker: &*output.opened.maker, grid, levels, route, stages: self.stages })
     }
 
     /// Describes a variable. Its range is known only after its values were made; until then it has placeholder values.
@@ -351,7 +346,7 @@ impl Assembly<'_> {
         coordinates: &Coordinates,
     ) -> Result<Variable, MakeError> {
         let configuration = &self.resources.texts.configuration;
-        let codec = resources::codec(configuration);
+        let codec = configuration.codec;
         let (data_type, chunked) = match configuration.precision {
             OutputPrecision::Float32 => (Type::F32, field.chunked::<f32>(&codec)),
             OutputPrecision::Float64 => (Type::F64, field.chunked::<f64>(&codec)),
@@ -362,7 +357,7 @@ impl Assembly<'_> {
             _ => Value::F32(vec![f32::NAN; 2]),
         };
         let ranges = range_attributes(self.plan.mode, data_type, Some(&any));
-        let mut attributes = output.of_reader.clone();
+        let mut attributes = output.opened.of_reader.clone();
         attributes.extend(ranges.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         if let Some(valid) = self.valid_range(output)? {
             attributes.extend(valid.attributes(data_type));
@@ -372,13 +367,13 @@ impl Assembly<'_> {
         }
         if self.plan.mode == Mode::Corrected
             && self.name.grid == GridKind::Latlon
-            && output.placement.vertical == Some(VerticalPoint::Lower)
+            && output.opened.placement.vertical == Some(VerticalPoint::Lower)
             && !self.keeps_faces(output)
         {
             note_upper_faces(&mut attributes);
         }
         if self.plan.mode == Mode::Corrected {
-            if matches!(output.source, FieldSource::Rotated(_)) {
+            if output.opened.maker.vector().is_some() {
                 note_directions(&mut attributes, self.plan.projects_at_target());
             }
             attribute::remove_empty_texts(&mut attributes);
@@ -396,8 +391,8 @@ impl Assembly<'_> {
     }
 
     fn dimensions(&self, output: &Output<'_>) -> Vec<String> {
-        let [y, x] = output.placement.horizontal.dims();
-        let vertical = output.placement.vertical;
+        let [y, x] = output.opened.placement.horizontal.dims();
+        let vertical = output.opened.placement.vertical;
         let names: Vec<&str> = match self.name.grid {
             GridKind::Native => {
                 ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()

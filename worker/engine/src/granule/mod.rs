@@ -11,8 +11,8 @@
 //! [`make`] runs all of this for one recipe; [`inspect`] checks a granule that exists; [`ranges`] computes values
 //! without writing a file.
 
+pub mod blocks;
 pub mod chunks;
-pub mod codec;
 pub mod content;
 pub mod coordinates;
 pub mod error;
@@ -20,9 +20,9 @@ pub mod field;
 pub mod file;
 pub mod gate;
 mod holes;
-pub mod inflate;
 mod inputs;
 pub mod inspect;
+pub mod kinds;
 pub mod make;
 mod ordered_steps;
 pub mod projection;
@@ -33,6 +33,7 @@ pub mod rotation;
 mod slab_pipeline;
 pub mod source;
 pub mod stages;
+pub mod stored;
 mod sums;
 pub mod time;
 mod valid_range;

@@ -5,9 +5,9 @@
 //! north the difference is some thousandths of the speed; in the last two degrees at the pole it is up to two thirds of
 //! it.
 
-use super::rotation::Orientation;
 use crate::grid::{Latlon, Native};
 use crate::mds::compact::{self, TILES};
+use edp_protocol::recipe::Orientation;
 
 /// Returns sine and cosine of an angle in degrees, by a library that gives the same last bit everywhere.
 fn sine_and_cosine(degrees: f32) -> (f64, f64) {

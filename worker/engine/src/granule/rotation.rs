@@ -3,27 +3,7 @@
 use crate::grid::Native;
 use crate::grid::topology::{self, CellBeyondEdge, Join};
 use crate::mds::compact::{self, TILES};
-
-/// The component of the rotated vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Orientation {
-    /// The eastward component of the vector.
-    Zonal,
-    /// The northward component of the vector.
-    Meridional,
-}
-
-impl std::str::FromStr for Orientation {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Orientation, String> {
-        match word {
-            "zonal" => Ok(Orientation::Zonal),
-            "meridional" => Ok(Orientation::Meridional),
-            _ => Err(format!("field_orientations: '{word}' is neither zonal nor meridional")),
-        }
-    }
-}
+use edp_protocol::recipe::Orientation;
 
 /// The points at which the model has the components of a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,13 +159,5 @@ mod tests {
             let north = rotated(&grid, staggering, Orientation::Meridional, &x, &y);
             assert!(north.iter().all(|v| *v == 0.0), "{staggering:?}");
         }
-    }
-
-    #[test]
-    fn orientations_have_two_names() {
-        assert_eq!("zonal".parse(), Ok(Orientation::Zonal));
-        assert_eq!("meridional".parse(), Ok(Orientation::Meridional));
-        let error = "upward".parse::<Orientation>().unwrap_err();
-        assert!(error.contains("'upward' is neither zonal nor meridional"), "{error}");
     }
 }

@@ -12,7 +12,6 @@ use super::remote::Fetching;
 use super::stages::Stage;
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
-use crate::resources;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,7 +111,7 @@ impl Assembly<'_> {
         spare_cores: mpsc::Sender<()>,
         to_writer: mpsc::SyncSender<(&'s str, ChunkBatch)>,
     ) -> Result<Vec<VariableSummary>, MakeError> {
-        let codec = resources::codec(&self.resources.texts.configuration);
+        let codec = self.resources.texts.configuration.codec;
         let mut steps = Vec::new();
         for (name, storage) in variables {
             match storage {
@@ -188,7 +187,7 @@ impl Assembly<'_> {
         }
         if seen.missing > 0 {
             let (granule, name, count) = (&self.recipe.granule, output.name, seen.missing);
-            let inputs = output.source.names();
+            let inputs = output.opened.maker.names();
             warnings
                 .push(format!("{granule}: {name}: {count} wet cells have the missingValue of {inputs}: they are fill"));
         }

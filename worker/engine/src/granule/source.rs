@@ -1,7 +1,6 @@
-//! Inputs of a field: one model variable, or the two components of a vector, with the files that contain them.
+//! Inputs of a field: records of model variables, with the files that contain them.
 
 use super::holes::{self, MissingCells};
-use super::rotation::{Orientation, Staggering};
 use super::stages::{Stage, Stages};
 use crate::mds::{FieldLocation, MdsError, MdsFile, Plane, UncoveredCells};
 use edp_files::ReadAt;
@@ -55,44 +54,5 @@ impl Record {
     /// Returns the cells of a plane that have no value, if there are any.
     pub(super) fn holes(&self, plane: &Plane) -> Option<MissingCells> {
         holes::of_plane(plane, self.missing?)
-    }
-}
-
-/// The inputs of a field.
-pub enum FieldSource {
-    /// One model variable as it is.
-    Direct(Box<Record>),
-    /// One component of a rotated vector.
-    Rotated(Box<Vector>),
-}
-
-/// A vector of the model, and the component that is computed of it.
-pub struct Vector {
-    /// The component along the model's i axis.
-    pub x: Record,
-    /// The component along the model's j axis.
-    pub y: Record,
-    /// Points at which the model has them.
-    pub staggering: Staggering,
-    /// Component of the result.
-    pub orientation: Orientation,
-}
-
-impl FieldSource {
-    /// Returns the names of the input files, for messages.
-    pub fn names(&self) -> String {
-        match self {
-            FieldSource::Direct(record) => record.input.name().to_owned(),
-            FieldSource::Rotated(vector) => format!("{} or {}", vector.x.input.name(), vector.y.input.name()),
-        }
-    }
-
-    /// Returns the records that are read.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        let (first, second) = match self {
-            FieldSource::Direct(record) => (&**record, None),
-            FieldSource::Rotated(vector) => (&vector.x, Some(&vector.y)),
-        };
-        [first].into_iter().chain(second)
     }
 }

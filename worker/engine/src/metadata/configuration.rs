@@ -6,6 +6,7 @@
 use super::Warning;
 use super::keys::{COMPRESSION, LABELS};
 use super::reader::KeyReader;
+use crate::codec::{Codec, CodecKeys};
 use edp_protocol::GridKind;
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
@@ -22,18 +23,7 @@ pub enum OutputPrecision {
     Float64,
 }
 
-/// The compression of data variables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compression {
-    /// True if chunks are deflated.
-    pub deflate: bool,
-    /// Deflate level, 0 to 9.
-    pub level: u8,
-    /// True if the bytes are shuffled before they are deflated.
-    pub shuffle: bool,
-}
-
-/// The keys of the configuration that affect the granules. Keys of other purpose are accepted and ignored.
+/// All of the configuration that decides what granules look like; keys of other purpose are accepted and ignored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
     /// `ecco_version`: the release, such as `V4r4`; may be empty.
@@ -64,9 +54,9 @@ pub struct Configuration {
     pub summary: String,
     /// `project_summary`: the only one that EDP of 2026 uses.
     pub project_summary: Option<String>,
-    /// `netcdf4_compression_encodings`: the compression of data variables.
-    pub compression: Compression,
-    /// `doi_prefix`: the part of a DOI before the slash.
+    /// How data variables are compressed: `netcdf4_compression_encodings`.
+    pub codec: Codec,
+    /// `doi_prefix`.
     pub doi_prefix: String,
     /// `doi_authority`: the organization that resolves DOIs.
     pub doi_authority: Option<String>,
@@ -151,7 +141,7 @@ impl Configuration {
             source: reader.required("source"),
             summary: reader.summary(),
             project_summary: reader.text("project_summary"),
-            compression: reader.compression()?,
+            codec: reader.codec()?,
             doi_prefix: reader.doi_prefix(),
             doi_authority: reader.text("doi_authority"),
             metadata_link_root: reader.text("metadata_link_root"),
@@ -321,34 +311,17 @@ impl KeyReader<'_> {
         })
     }
 
-    fn compression(&mut self) -> Result<Compression, ConfigurationError> {
-        let mut compression = Compression { deflate: true, level: 5, shuffle: true };
+    fn codec(&mut self) -> Result<Codec, ConfigurationError> {
+        let mut keys = CodecKeys::default();
         for (key, value) in self.mapping(COMPRESSION) {
             let Some(text) = value else { continue };
             let wrong = |expected| self.wrong(COMPRESSION, format!("{key} '{text}'"), expected);
-            match key.as_str() {
-                "zlib" => compression.deflate = truth(&text).ok_or_else(|| wrong("true or false"))?,
-                "shuffle" => compression.shuffle = truth(&text).ok_or_else(|| wrong("true or false"))?,
-                "complevel" => {
-                    let level = text.trim().parse().ok().filter(|&level| level <= 9);
-                    compression.level = level.ok_or_else(|| wrong("a level from 0 to 9"))?;
-                }
-                _ => {
-                    let message = format!("'{key}' is ignored; known: zlib, complevel, shuffle");
-                    self.warnings.push(Warning::new(self.file, self.place(COMPRESSION), message));
-                }
+            if !keys.set(&key, &text).map_err(wrong)? {
+                let message = format!("'{key}' is ignored; known: {}", CodecKeys::KNOWN.join(", "));
+                self.warnings.push(Warning::new(self.file, self.place(COMPRESSION), message));
             }
         }
-        Ok(compression)
-    }
-}
-
-/// Converts the words that stand for boolean values in YAML 1.1.
-fn truth(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Some(true),
-        "false" | "no" | "off" | "0" => Some(false),
-        _ => None,
+        Ok(keys.codec())
     }
 }
 
@@ -356,6 +329,7 @@ fn truth(text: &str) -> Option<bool> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::codec::Compressor;
     use jiff::civil::date;
     use proptest::prelude::*;
 
@@ -425,7 +399,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
         assert_eq!(c.metadata_link_root.as_deref(), Some("https://x?ShortName="));
         assert_eq!(c.description_tails[&GridKind::Latlon], " on a grid.");
         assert_eq!(c.description_tails[&GridKind::Native], "");
-        assert_eq!(c.compression, Compression { deflate: true, level: 4, shuffle: false });
+        assert_eq!(c.codec, Codec { compressor: Compressor::Deflate(4), shuffle: false });
     }
 
     #[test]
@@ -455,7 +429,7 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
             ]
         );
         assert_eq!((c.step_seconds, c.precision, c.summary.as_str()), (3600, OutputPrecision::Float64, "not used"));
-        assert_eq!(c.compression, Compression { deflate: true, level: 5, shuffle: true });
+        assert_eq!(c.codec, Codec { compressor: Compressor::Deflate(5), shuffle: true });
         assert_eq!((c.doi_authority, c.metadata_link_root), (None, None));
     }
 

@@ -3,7 +3,7 @@
 use super::entry::{self, EntryError, Keys};
 use super::{Warning, literal};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::Components;
+use edp_protocol::recipe::{Components, KindError, VariableKind};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -33,7 +33,25 @@ pub struct Grouping {
     pub orientations: Option<IndexMap<String, String>>,
 }
 
-/// All keys of a grouping, including those without use.
+impl Grouping {
+    /// Whether vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
+    pub fn rotates(&self, grid: GridKind) -> bool {
+        grid == GridKind::Latlon && self.components.is_some()
+    }
+
+    /// How a field is made on a grid.
+    ///
+    /// # Errors
+    /// It has components, but no direction.
+    pub fn kind(&self, field: &str, grid: GridKind) -> Result<VariableKind, KindError> {
+        let components = self.components.as_ref().filter(|_| self.rotates(grid));
+        let Some(components) = components.and_then(|all| all.get(field)) else { return Ok(VariableKind::Direct) };
+        let word = self.orientations.as_ref().and_then(|all| all.get(field)).map_or("", String::as_str);
+        Ok(VariableKind::Rotated { components: components.clone(), orientation: word.parse()? })
+    }
+}
+
+/// Every key of a grouping, also those without use.
 const KEYS: [&str; 14] = [
     "name",
     "fields",
@@ -216,13 +234,15 @@ impl GroupingReader<'_> {
         match self.keys.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map.clone())),
-            Some(Value::String(text)) => match serde_json::from_str(text).ok().or_else(|| literal::parse(text)) {
-                Some(Value::Object(map)) => {
-                    self.warn(key, "the object is written as text; read nevertheless");
-                    Ok(Some(map))
+            Some(Value::String(text)) => {
+                match serde_json::from_str(text).ok().or_else(|| literal::parse(text).ok()??.into_json()) {
+                    Some(Value::Object(map)) => {
+                        self.warn(key, "the object is written as text; read nevertheless");
+                        Ok(Some(map))
+                    }
+                    _ => Err(self.wrong(key, expected)),
                 }
-                _ => Err(self.wrong(key, expected)),
-            },
+            }
             Some(_) => Err(self.wrong(key, expected)),
         }
     }

@@ -3,6 +3,7 @@
 use super::helper::{Fault, Helper};
 use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
 use super::{HelperPool, ReadError};
+use crate::codec::MOST_OF_ONE;
 use crate::granule::inspect::{Identity, Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use std::fs::File;
@@ -214,12 +215,12 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// Returns the number of bytes that `count` values take, if the file can hold them: a false size in it must not
-    /// make us allocate gigabytes. Deflate makes at most 1032 bytes of one.
+    /// How many bytes so many values have, if the file may hold them: what a few bytes of it claim must not cost
+    /// gigabytes.
     pub(crate) fn check_size<T>(&self, variable: &Described, count: &[usize]) -> Result<usize, ReadError> {
         let bytes = count.iter().try_fold(size_of::<T>(), |all, length| all.checked_mul(*length));
         match bytes {
-            Some(bytes) if bytes <= MAX_VALUES || bytes as u64 / 1032 <= self.size => Ok(bytes),
+            Some(bytes) if bytes <= MAX_VALUES || bytes as u64 / MOST_OF_ONE <= self.size => Ok(bytes),
             _ => {
                 let (name, shape, size) = (&variable.name, variable.shape(), self.size);
                 Err(self

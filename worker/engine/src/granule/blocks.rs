@@ -1,11 +1,8 @@
-//! The codec: it compresses values to chunks, on all cores.
-//!
-//! The chunks are those that HDF5's own filters would write: bytes are shuffled (all first bytes, then all second
-//! bytes, and so on), and then compressed to a zlib stream. HDF5 reads them with its standard filters.
+//! The cutting of blocks of values into chunks, which are compressed on all cores.
 
 use super::content::{Chunk, Chunked, Type};
 use super::stages::{Stage, Stages};
-use libdeflater::{CompressionLvl, Compressor};
+use crate::codec::{Codec, CodecError, Encoder};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,22 +42,8 @@ element!(f32, F32);
 element!(f64, F64);
 element!(i32, I32);
 
-/// The reason why values could not be compressed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// The level is not one of zlib's.
-    #[error(
-        "deflate level {0} is not between 0 and 9: mend netcdf4_compression_encodings.complevel in the configuration"
-    )]
-    Level(u8),
-    /// The compressor ran out of room, which cannot happen with the bound that it states itself.
-    #[error("the compressor ran out of the room it asked for ({0} bytes)")]
-    Room(usize),
-}
-
-/// Returns the chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension is reduced by the
-/// same factor until a chunk fits [`CHUNK_LIMIT`], and then adjusted so that the last chunk is about as full as the
-/// others.
+/// The chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension shrunk by the same
+/// factor until a chunk fits [`CHUNK_LIMIT`], then evened out so that the last chunk is about as full as the others.
 ///
 /// A field that fits is one chunk. LLC90 with 50 levels gives (1, 25, 7, 45, 45), half a degree (1, 25, 180, 360).
 pub fn chunk_shape(shape: &[usize], element_size: usize) -> Vec<usize> {
@@ -96,15 +79,6 @@ pub struct Block<'a, T> {
     pub pad: T,
 }
 
-/// The settings by which chunks are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Codec {
-    /// Deflate level 0 to 9, or `None` to store chunks uncompressed.
-    pub level: Option<u8>,
-    /// True if bytes are shuffled before deflating.
-    pub shuffle: bool,
-}
-
 impl Codec {
     /// Compresses the chunks of a block, in row-major order. The time of each is added to `stages`. `spare_cores` is
     /// called when the last one is begun: from then on there is no work here for the other cores.
@@ -118,36 +92,28 @@ impl Codec {
         stages: &Stages,
     ) -> Result<Vec<Chunk>, CodecError> {
         let Block { values, shape, origin, chunk, pad } = *block;
-        let level = match self.level {
-            Some(level @ 0..=9) => Some(CompressionLvl::new(i32::from(level)).map_err(|_| CodecError::Level(level))?),
-            Some(level) => return Err(CodecError::Level(level)),
-            None => None,
-        };
+        let codec = self.effective();
+        codec.encoder()?;
         let counts: Vec<usize> = shape.iter().zip(chunk).map(|(length, size)| length.div_ceil(*size)).collect();
         let total: usize = counts.iter().product();
         let begun = AtomicUsize::new(0);
-        let encode_one = |compressor: &mut Option<Compressor>, index: usize| {
+        let encode_one = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
             let first = first_element(index, &counts, chunk);
             let offset = first.iter().zip(origin).map(|(first, origin)| *first as u64 + origin).collect();
             let gathered = gather(values, shape, &first, chunk, pad);
             let mut plain = Vec::with_capacity(gathered.len() * T::SIZE);
-            T::bytes(&gathered, self.shuffle && level.is_some(), &mut plain);
-            let Some(compressor) = compressor else { return Ok(Chunk { offset, bytes: plain }) };
-            let mut bytes = vec![0; compressor.zlib_compress_bound(plain.len())];
-            let room = CodecError::Room(bytes.len());
-            let length = compressor.zlib_compress(&plain, &mut bytes).map_err(|_| room)?;
-            bytes.truncate(length);
-            bytes.shrink_to_fit();
-            Ok(Chunk { offset, bytes })
+            T::bytes(&gathered, codec.shuffle, &mut plain);
+            let encoder = encoder.as_mut().map_err(|error| error.clone())?;
+            Ok(Chunk { offset, bytes: encoder.encode(plain)? })
         };
         let size = chunk.iter().product::<usize>() * T::SIZE;
-        let timed = |compressor: &mut Option<Compressor>, index: usize| {
+        let timed = |encoder: &mut Result<Encoder, CodecError>, index: usize| {
             if begun.fetch_add(1, Ordering::Relaxed) + 1 == total {
                 spare_cores();
             }
-            stages.time(Stage::Compress, size as u64, || encode_one(compressor, index))
+            stages.time(Stage::Compress, size as u64, || encode_one(encoder, index))
         };
-        (0..total).into_par_iter().map_init(|| level.map(Compressor::new), timed).collect()
+        (0..total).into_par_iter().map_init(|| codec.encoder(), timed).collect()
     }
 
     /// Compresses a whole variable into a single chunk.
@@ -162,7 +128,7 @@ impl Codec {
 
     /// Returns the storage of a variable whose chunks have this shape and are made by this codec.
     pub fn chunked(&self, shape: Vec<usize>) -> Chunked {
-        Chunked { shape, level: self.level, shuffle: self.shuffle && self.level.is_some(), chunks: None }
+        Chunked { shape, codec: self.effective(), chunks: None }
     }
 }
 
@@ -208,6 +174,7 @@ fn gather<T: Copy>(values: &[T], shape: &[usize], first: &[usize], chunk: &[usiz
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::codec::Compressor;
 
     #[test]
     fn chunk_shapes_are_those_of_netcdf_c() {
@@ -228,7 +195,7 @@ mod tests {
     fn chunks_hold_the_values_shuffled_and_deflated() {
         let shape = [3, 5, 4];
         let values: Vec<f32> = (0..60).map(|i| i as f32 * 1.5 - 7.0).collect();
-        let codec = Codec { level: Some(5), shuffle: true };
+        let codec = Codec { compressor: Compressor::Deflate(5), shuffle: true };
         let block = Block { values: &values, shape: &shape, origin: &[6, 0, 0], chunk: &[2, 3, 4], pad: -1.0 };
         let called = AtomicUsize::new(0);
         let spare_cores = || {
@@ -253,10 +220,11 @@ mod tests {
 
     #[test]
     fn without_level_chunks_are_plain() {
-        let codec = Codec { level: None, shuffle: true };
+        let codec = Codec { compressor: Compressor::None, shuffle: true };
         let chunked = codec.encode_whole(&[1i32, -2], &[2], 0).unwrap();
         assert_eq!(chunked.chunks.unwrap()[0].bytes, [1, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff]);
-        assert!(!chunked.shuffle);
-        assert_eq!(Codec { level: Some(10), shuffle: true }.encode_whole(&[1i32], &[1], 0), Err(CodecError::Level(10)));
+        assert!(!chunked.codec.shuffle);
+        let none = Codec { compressor: Compressor::Deflate(10), shuffle: true };
+        assert_eq!(none.encode_whole(&[1i32], &[1], 0), Err(CodecError::Level(10)));
     }
 }

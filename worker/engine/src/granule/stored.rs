@@ -1,10 +1,7 @@
-//! A check of stored values: every chunk is inflated, without the libraries by which files are read.
+//! Whether what is stored of variables can be read: every chunk decompressed, without the libraries that files are read by.
 
-use super::chunks::{Filter, Layout, Stored};
-use libdeflater::Decompressor;
-
-/// Largest number of bytes to which deflate expands a single byte.
-const MOST_OF_ONE: u64 = 1032;
+use super::chunks::{Layout, Stored};
+use crate::codec::{Decoder, Filter};
 
 /// Checks the stored values of variables, by the bytes of their file and their layouts in it. Returns descriptions of
 /// the problems.
@@ -13,7 +10,7 @@ const MOST_OF_ONE: u64 = 1032;
 /// stored with it (Adler-32 of zlib, Fletcher-32 of HDF5) must agree. Values that are stored in one contiguous block
 /// must lie within the file, and are read.
 pub fn check(file: &[u8], names: &[String], layouts: &[Layout]) -> Vec<String> {
-    let mut inflater = Inflater { decompressor: Decompressor::new(), bytes: [Vec::new(), Vec::new()] };
+    let mut checker = ChunkChecker { decoder: Decoder::new(), bytes: [Vec::new(), Vec::new()] };
     let mut problems = Vec::new();
     for (name, layout) in names.iter().zip(layouts) {
         if let Some((address, size)) = layout.block
@@ -25,7 +22,7 @@ pub fn check(file: &[u8], names: &[String], layouts: &[Layout]) -> Vec<String> {
         let mut bad = 0;
         let mut first = None;
         for chunk in &layout.chunks {
-            if let Err(why) = inflater.check(file, layout, chunk) {
+            if let Err(why) = checker.check(file, layout, chunk) {
                 bad += 1;
                 first.get_or_insert_with(|| format!("the one at {:?} {why}", chunk.offset));
             }
@@ -49,14 +46,14 @@ fn part(file: &[u8], address: u64, size: u64) -> Option<&[u8]> {
     file.get(start..end)
 }
 
-struct Inflater {
-    decompressor: Decompressor,
-    /// Buffers for a chunk before and after a filter.
+struct ChunkChecker {
+    decoder: Decoder,
+    /// Room for a chunk before and after a filter.
     bytes: [Vec<u8>; 2],
 }
 
-impl Inflater {
-    /// Reverses the filters of a chunk, except the shuffle, which does not change sizes.
+impl ChunkChecker {
+    /// Undoes the filters of a chunk but for the shuffle, which changes no sizes.
     fn check(&mut self, file: &[u8], layout: &Layout, chunk: &Stored) -> Result<(), String> {
         let stored = part(file, chunk.address, chunk.size).ok_or("lies beyond the end of the file")?;
         let applied = |at: usize| at >= 32 || chunk.filter_mask >> at & 1 == 0;
@@ -77,26 +74,18 @@ impl Inflater {
                     }
                     length = values.len();
                 }
-                Filter::Deflate(_) => {
+                filter => {
                     let wanted = layout.chunk_bytes + sum_size(&filters[..at]);
-                    if wanted / MOST_OF_ONE > bytes.len() as u64 {
-                        return Err(format!("is too short to hold {wanted} bytes"));
-                    }
-                    let wanted = usize::try_from(wanted).map_err(|_| "is too large")?;
-                    other.try_reserve_exact(wanted.saturating_sub(other.len())).map_err(|_| "is too large")?;
-                    other.resize(wanted.max(other.len()), 0);
-                    match self.decompressor.zlib_decompress(bytes, &mut other[..wanted]) {
-                        Ok(found) if found == wanted => {}
-                        Ok(found) => return Err(format!("has {found} bytes, not {wanted}")),
-                        Err(libdeflater::DecompressionError::InsufficientSpace) => {
-                            return Err(format!("has more than {wanted} bytes"));
+                    length = match (self.decoder.decompress(*filter, bytes, wanted, other), filter) {
+                        (Some(decompressed), _) => decompressed?,
+                        (None, Filter::Other(number)) => {
+                            return Err(format!("has the filter {number}, which granules do not use"));
                         }
-                        Err(libdeflater::DecompressionError::BadData) => return Err("is damaged".into()),
-                    }
+                        (None, filter) => return Err(format!("has the filter {filter:?}, which granules do not use")),
+                    };
                     std::mem::swap(inflated, other);
-                    (is_inflated, length) = (true, wanted);
+                    is_inflated = true;
                 }
-                Filter::Other(number) => return Err(format!("has the filter {number}, which granules do not use")),
             }
         }
         if length as u64 != layout.chunk_bytes {
@@ -153,8 +142,8 @@ mod tests {
     }
 
     fn inflated(bytes: &[u8]) -> Vec<u8> {
-        let mut all = vec![0; 48];
-        Decompressor::new().zlib_decompress(bytes, &mut all).unwrap();
+        let mut all = Vec::new();
+        Decoder::new().decompress(Filter::Deflate(5), bytes, 48, &mut all).unwrap().unwrap();
         all
     }
 

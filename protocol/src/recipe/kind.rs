@@ -1,0 +1,105 @@
+//! How a variable of a granule is made from variables of the model.
+
+use super::{Components, Recipe};
+use std::str::FromStr;
+
+/// The component of a rotated vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Orientation {
+    /// The eastward component.
+    Zonal,
+    /// The northward component.
+    Meridional,
+}
+
+impl FromStr for Orientation {
+    type Err = KindError;
+
+    /// Parses a word of `field_orientations`.
+    fn from_str(word: &str) -> Result<Orientation, KindError> {
+        match word {
+            "zonal" => Ok(Orientation::Zonal),
+            "meridional" => Ok(Orientation::Meridional),
+            _ => Err(KindError::Orientation(word.to_owned())),
+        }
+    }
+}
+
+/// The way in which a variable is made. A new kind has its variant here, its maker in the engine (`granule/kinds`), and its key in
+/// groupings.
+///
+/// EDP's keys of a recipe say which of these two kinds a variable is (see [`Recipe::kind`]), so that recipes need no key
+/// of ours for them, and their ids are those that they have always had. A kind that EDP's keys cannot say is written
+/// into [`Plan`](super::Plan), as an optional key that recipes without it do not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VariableKind {
+    /// One model variable as it is.
+    Direct,
+    /// A component of a vector at cell centres, from the two components of the model.
+    Rotated {
+        /// Model variables that are the components.
+        components: Components,
+        /// Component of the result.
+        orientation: Orientation,
+    },
+}
+
+/// The reason why the kind of a variable is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KindError {
+    /// No kind has this number of inputs.
+    #[error("{0} inputs: one, or two for a rotated vector")]
+    InputCount(usize),
+    /// The variable has two inputs, but no components and orientation.
+    #[error("two inputs, but no entry in field_components and field_orientations")]
+    NoComponents,
+    /// The word for the direction is unknown.
+    #[error("field_orientations: '{0}' is neither zonal nor meridional")]
+    Orientation(String),
+}
+
+impl VariableKind {
+    /// Returns the model variables of which it is made, in the order of the inputs of a recipe. `field` is the name that the
+    /// variable has in its grouping.
+    pub fn sources<'a>(&'a self, field: &'a str) -> Vec<&'a str> {
+        match self {
+            VariableKind::Direct => vec![field],
+            VariableKind::Rotated { components, .. } => vec![&components.x, &components.y],
+        }
+    }
+}
+
+impl Recipe {
+    /// Returns the kind of a variable of this recipe by EDP's keys: a variable with two inputs is rotated.
+    ///
+    /// # Errors
+    /// Returns an error if the keys do not say it, or contradict each other.
+    pub fn kind(&self, variable: &str) -> Result<VariableKind, KindError> {
+        match self.variables.get(variable).map_or(0, Vec::len) {
+            1 => Ok(VariableKind::Direct),
+            2 => {
+                let dynamic = &self.dynamic_metadata;
+                let components = dynamic.field_components.as_ref().and_then(|of| of.get(variable));
+                let orientation = dynamic.field_orientations.as_ref().and_then(|of| of.get(variable));
+                let (Some(components), Some(orientation)) = (components, orientation) else {
+                    return Err(KindError::NoComponents);
+                };
+                Ok(VariableKind::Rotated { components: components.clone(), orientation: orientation.parse()? })
+            }
+            count => Err(KindError::InputCount(count)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orientations_have_two_names() {
+        assert_eq!("zonal".parse(), Ok(Orientation::Zonal));
+        assert_eq!("meridional".parse(), Ok(Orientation::Meridional));
+        let error = "upward".parse::<Orientation>().unwrap_err().to_string();
+        assert!(error.contains("'upward' is neither zonal nor meridional"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! The makers of variables, one for each [`VariableKind`].
+//!
+//! A maker opens the inputs of a variable and returns the values of one level after the other, on the model's grid. What
+//! follows, on either grid, is the same for all kinds; see [`Field`](super::field::Field). [`Assembly::maker`] selects the
+//! maker of a kind.
+
+mod direct;
+mod rotated;
+
+pub use direct::Direct;
+pub use rotated::Rotated;
+
+use super::error::MakeError;
+use super::field::Route;
+use super::holes::MissingCells;
+use super::make::Assembly;
+use super::remote::Remote;
+use super::source::Record;
+use super::stages::Stages;
+use crate::grid::{Native, Placement};
+use crate::mds::{MdsError, Plane};
+use crate::metadata::attribute::Attributes;
+use crate::metadata::variable::Description;
+use edp_protocol::recipe::{InputPaths, VariableKind};
+
+/// Makes the values of one variable on the model's grid from its opened inputs.
+pub trait Maker: Send + Sync {
+    /// Returns the records that are read.
+    fn records(&self) -> Vec<&Record>;
+
+    /// Returns the largest number of bytes that a thread takes while it makes a level, without the level on its target
+    /// grid.
+    fn memory(&self, grid: &Native, route: &Route<'_>) -> u64;
+
+    /// Returns the values of a level in compact order, and the cells that have none, if there are any.
+    ///
+    /// # Errors
+    /// Returns an error if an input cannot be read.
+    fn level(&self, grid: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError>;
+
+    /// Returns the maker itself if it makes a component of a vector, which has a direction.
+    fn vector(&self) -> Option<&Rotated> {
+        None
+    }
+
+    /// Returns the names of the input files, for messages.
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.records().iter().map(|record| record.input.name()).collect();
+        names.join(" or ")
+    }
+}
+
+/// A variable whose inputs are open.
+pub(super) struct OpenedVariable {
+    pub(super) maker: Box<dyn Maker>,
+    /// Points of the grid at which it is defined.
+    pub(super) placement: Placement,
+    /// Number of levels; `None` if it is 2-D.
+    pub(super) levels: Option<usize>,
+    /// Attributes of EDP's reader, as far as the mode keeps them. Texts of the metadata replace them in place.
+    pub(super) of_reader: Attributes,
+}
+
+/// A variable whose inputs are to be opened.
+pub(super) struct Opening<'a, 'r> {
+    pub(super) assembly: &'a Assembly<'r>,
+    pub(super) name: &'a str,
+    /// Description in the metadata.
+    pub(super) description: &'a Description,
+    /// Files of each of its inputs.
+    pub(super) inputs: &'a [InputPaths],
+    /// Receives the inputs that are on S3.
+    pub(super) remotes: &'a mut Vec<Remote>,
+    /// Receives warnings.
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
+impl Opening<'_, '_> {
+    /// Opens the input of this number. Also returns the name of the model variable.
+    fn input(&mut self, number: usize) -> Result<(Record, String), MakeError> {
+        let paths = self.inputs.get(number).map_or(&[][..], Vec::as_slice);
+        self.assembly.open(self.name, number, paths, self.remotes, self.warnings)
+    }
+
+    /// Returns an error about this variable.
+    fn fail(&self, why: impl ToString) -> MakeError {
+        self.assembly.fail(self.name, why.to_string())
+    }
+}
+
+impl Assembly<'_> {
+    /// Opens the inputs of a variable by the maker of its kind.
+    pub(super) fn maker(&self, opening: Opening<'_, '_>) -> Result<OpenedVariable, MakeError> {
+        match self.recipe.kind(opening.name).map_err(|why| opening.fail(why))? {
+            VariableKind::Direct => direct::open(opening),
+            VariableKind::Rotated { components, orientation } => rotated::open(opening, &components, orientation),
+        }
+    }
+}
