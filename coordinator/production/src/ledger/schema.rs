@@ -99,7 +99,42 @@ fn is_remote_kind(kind: i64) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::RecipeState;
     use super::*;
+
+    /// Rows of the first columns of the tables of a page of `doc/`, without their quotes.
+    fn first_columns(page: &str) -> Vec<(&str, &str)> {
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        rows.filter_map(|(first, rest)| Some((first.trim_matches('`'), rest.split(" | ").next()?))).collect()
+    }
+
+    #[test]
+    fn every_column_state_and_kind_stands_on_the_page_of_the_ledger() {
+        let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../doc/ledger.md"));
+        assert!(page.contains(&format!("is the layout, at present {LAYOUT}.")), "the layout");
+        let rows = first_columns(page);
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        let query = "SELECT tables.name || '.' || columns.name FROM sqlite_master AS tables,
+                     pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'";
+        let mut statement = connection.prepare(query).unwrap();
+        let columns: Vec<String> =
+            statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert!(columns.len() > 40, "{columns:?}");
+        for column in &columns {
+            assert!(rows.iter().any(|(first, _)| first == column), "{column} is not in doc/ledger.md");
+        }
+        let tables: Vec<&str> = columns.iter().filter_map(|column| column.split_once('.')).map(|(of, _)| of).collect();
+        for (first, _) in &rows {
+            let is_column = first.split_once('.').is_some_and(|(table, _)| tables.contains(&table));
+            let is_title = ["recipe.state", "attempt.kind", "fact.name"].contains(first);
+            assert!(!is_column || is_title || columns.iter().any(|column| column == first), "{first} is no column");
+        }
+        for state in RecipeState::ALL {
+            let row = ((state as i64).to_string(), state.as_str());
+            assert!(rows.iter().any(|(first, second)| (*first, *second) == (row.0.as_str(), row.1)), "{row:?}");
+        }
+    }
 
     #[test]
     fn file_systems_of_other_machines_are_known() {
