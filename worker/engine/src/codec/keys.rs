@@ -10,7 +10,7 @@ pub struct CodecKeys {
     shuffle: bool,
 }
 
-/// Parses the words that YAML 1.1 takes for truth values.
+/// Converts the words that stand for boolean values in YAML 1.1.
 fn truth(text: &str) -> Result<bool, &'static str> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),

@@ -173,9 +173,9 @@ impl Factors {
 
     /// Returns the weights and the land mask of level `k`, which is loaded at the first call.
     ///
-    /// `wet_positions` holds the position in the compact plane of each wet cell of the native grid at this level (hFacC
-    /// > 0), in scan order (tile, j, i). It must be the same at every call. Other threads that ask for the same level
-    /// wait; an error is not remembered, so a later call tries again.
+    /// `wet_positions` holds the position in the compact plane of each wet cell of the native grid at this level (where
+    /// hFacC > 0), in scan order (tile, j, i). It must be the same at every call. Other threads that ask for the same
+    /// level wait; an error is not remembered, so a later call tries again.
     ///
     /// # Errors
     ///

@@ -23,7 +23,7 @@ pub enum OutputPrecision {
     Float64,
 }
 
-/// All of the configuration that decides what granules look like; keys of other purpose are accepted and ignored.
+/// The keys of the configuration that affect the granules. Keys of other purpose are accepted and ignored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Configuration {
     /// `ecco_version`: the release, such as `V4r4`; may be empty.
@@ -54,9 +54,9 @@ pub struct Configuration {
     pub summary: String,
     /// `project_summary`: the only one that EDP of 2026 uses.
     pub project_summary: Option<String>,
-    /// How data variables are compressed: `netcdf4_compression_encodings`.
+    /// `netcdf4_compression_encodings`: the compression of data variables.
     pub codec: Codec,
-    /// `doi_prefix`.
+    /// `doi_prefix`: the part of a DOI before the slash.
     pub doi_prefix: String,
     /// `doi_authority`: the organization that resolves DOIs.
     pub doi_authority: Option<String>,

@@ -34,15 +34,15 @@ pub struct Grouping {
 }
 
 impl Grouping {
-    /// Whether vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
+    /// Returns true if vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
     pub fn rotates(&self, grid: GridKind) -> bool {
         grid == GridKind::Latlon && self.components.is_some()
     }
 
-    /// How a field is made on a grid.
+    /// Returns the way in which a field is made on a grid.
     ///
     /// # Errors
-    /// It has components, but no direction.
+    /// Returns an error if it has components, but no direction.
     pub fn kind(&self, field: &str, grid: GridKind) -> Result<VariableKind, KindError> {
         let components = self.components.as_ref().filter(|_| self.rotates(grid));
         let Some(components) = components.and_then(|all| all.get(field)) else { return Ok(VariableKind::Direct) };

@@ -215,8 +215,8 @@ impl ReaderSession {
         Ok(())
     }
 
-    /// How many bytes so many values have, if the file may hold them: what a few bytes of it claim must not cost
-    /// gigabytes.
+    /// Returns the number of bytes that `count` values take, if the file can hold them: a false size in it must not
+    /// make us allocate gigabytes.
     pub(crate) fn check_size<T>(&self, variable: &Described, count: &[usize]) -> Result<usize, ReadError> {
         let bytes = count.iter().try_fold(size_of::<T>(), |all, length| all.checked_mul(*length));
         match bytes {

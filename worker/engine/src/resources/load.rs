@@ -49,7 +49,7 @@ fn unread_text(error: StoreError, location: &Location) -> ResourceError {
 /// Returns a local directory with the content of a location, which is copied if it is on S3.
 ///
 /// # Errors
-/// The location is none, or what it holds cannot be fetched.
+/// Returns an error if the text is no location, or if its content cannot be fetched.
 pub(super) fn directory(text: &str, stores: &Stores) -> Result<PathBuf, ResourceError> {
     stores.mirror(&text.parse()?).map_err(ResourceError::Store)
 }
@@ -145,7 +145,7 @@ pub(super) fn load_texts(
 /// include it, the open file is read.
 ///
 /// # Errors
-/// The file is not in the metadata directory, or is not such a table.
+/// Returns an error if the file is not in the metadata directory, or is not such a table.
 pub(super) fn load_table(
     metadata: &Path,
     configuration: &Configuration,
