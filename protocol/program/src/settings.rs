@@ -35,19 +35,19 @@ edp_protocol::settings! {
         pub log_format: Option<String> = None, default "`human`", limits "`human` or `json`";
     }
     sections {
-        /// For planning.
+        /// Section `plan`, for planning.
         pub plan: PlanSettings;
-        /// For making granules.
+        /// Section `run`: making granules.
         pub run: RunSettings;
-        /// For the broker.
+        /// Section `queue`: the broker.
         pub queue: QueueSettings;
-        /// For long-lived workers.
+        /// Section `serve`: long-lived workers.
         pub serve: ServeSettings;
-        /// For S3.
+        /// Section `store`: S3 and temporary copies.
         pub store: StoreSettings;
     }
     beside {
-        /// What is odd about the settings, to be shown once logging has started.
+        /// Warnings about the settings, to be shown once logging has started.
         pub warnings: Vec<String>;
     }
 }

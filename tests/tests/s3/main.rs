@@ -268,7 +268,7 @@ fn an_upload_into_a_line_that_takes_nothing_ends() {
     let mut settings = quick(&server);
     settings.s3.timeout = 1;
     settings.s3.attempts = 1;
-    // connections are made and nothing is read from them: at the rate of the deadline this would take hours
+    // Connections are made and nothing is read from them; at the rate of the deadline the upload would take hours.
     let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
     let granule = directory.path().join("g.nc");
     fs::File::create(&granule).unwrap().set_len(200 << 20).unwrap();
