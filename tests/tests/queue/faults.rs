@@ -305,6 +305,43 @@ pub(super) async fn dead_queues(broker: &Broker) -> Check {
     Ok(())
 }
 
+/// A queue that stops to serve is found out although the coordinator has nothing to publish: what workers send to it
+/// arrives.
+pub(super) async fn dead_while_consumed(broker: &Broker) -> Check {
+    let link = || {
+        let mut options = options(&broker.url("guest", "guest"), "unheard");
+        options.confirm = Duration::from_secs(2);
+        Link::amqp(options)
+    };
+    let (coordinator, worker) = (link()?, link()?);
+    soon(coordinator.declare()).await?;
+    soon(worker.await_declared(SOON)).await?;
+    let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
+    broker.paralyse("edp.unheard.results");
+    let publisher = worker.publisher(Queue::Results, 1);
+    let publishing = tokio::spawn(async move { publisher.publish(message(3)).await });
+    let delivery = soon(results.next()).await?.expect("a delivery");
+    assert_eq!(number(&delivery.message), 3);
+    delivery.ack();
+    soon(publishing).await??;
+    assert_eq!((coordinator.renewals(), worker.renewals()), (1, 0));
+    // The same with the queue of a worker, which the coordinator declares anew without its knowledge. Another worker
+    // that consumes the new queue does not hide this: neither acknowledges, so that each gets one of two messages.
+    let other = link()?;
+    let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
+    broker.paralyse("edp.unheard.recipes");
+    soon(coordinator.publisher(Queue::Recipes, 1).publish(message(4))).await?;
+    let mut elsewhere = soon(other.consumer(Queue::Recipes, 1)).await?;
+    soon(coordinator.publisher(Queue::Recipes, 1).publish(message(5))).await?;
+    let mut numbers = Vec::new();
+    for consumer in [&mut elsewhere, &mut recipes] {
+        numbers.push(number(&soon(consumer.next()).await?.expect("a delivery").message));
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [4, 5]);
+    Ok(())
+}
+
 pub(super) async fn deleted(broker: &Broker) -> Check {
     let link = || Link::amqp(options(&broker.url("guest", "guest"), "deleted"));
     let (coordinator, worker) = (link()?, link()?);

@@ -250,6 +250,7 @@ async fn on_a_broker() -> Check {
         ("limited connections", faults::limited(&broker).boxed()),
         ("policies", faults::policies(&broker).boxed()),
         ("dead queues", faults::dead_queues(&broker).boxed()),
+        ("queues that die while they are consumed", faults::dead_while_consumed(&broker).boxed()),
         ("deleted queues", faults::deleted(&broker).boxed()),
         ("unroutable", faults::unroutable(&broker).boxed()),
         ("killed broker", faults::killed(&broker).boxed()),

@@ -2,8 +2,8 @@
 
 use super::attempts::{Attempts, TAKEN};
 use super::connection::{
-    AmqpSession, ConnectFailure, HANG_UP, Role, StepError, channel, check, claim_coordinator_queue, declare, limited,
-    look, reply_code, texts, within,
+    AmqpSession, ConnectFailure, HANG_UP, StepError, channel, check, claim_coordinator_queue, declare, limited, look,
+    reply_code, texts, within,
 };
 use super::{AmqpShared, Direction};
 use crate::consumer::{self, DeliverySource, Settlement, Subscription, carry};
@@ -16,7 +16,8 @@ use lapin::{Channel, Connection, Consumer};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -119,11 +120,11 @@ impl Actor {
     ) -> Result<ConnectionEnd, ConnectFailure> {
         // a task whose connection is lost may be waiting for it: this tells it to end and to return its subscription
         let (lost, over) = watch::channel(false);
-        let mut settlers = Vec::new();
+        let mut consumed: Vec<ConsumedQueue> = Vec::new();
         self.of_use = false;
-        let end = self.attend(&mut session, requests, &over, &mut settlers).await;
+        let end = self.attend(&mut session, requests, &over, &mut consumed).await;
         if let Ok(ConnectionEnd::Closed(_)) = &end {
-            flush(&settlers).await;
+            flush(&consumed).await;
             session.hang_up(&self.shared, Direction::Consuming, self.shared.options.confirm).await;
         }
         lost.send_replace(true);
@@ -139,14 +140,15 @@ impl Actor {
         session: &mut AmqpSession,
         requests: &mut mpsc::Receiver<LinkRequest>,
         over: &watch::Receiver<bool>,
-        settlers: &mut Vec<mpsc::WeakUnboundedSender<Settlement>>,
+        consumed: &mut Vec<ConsumedQueue>,
     ) -> Result<ConnectionEnd, ConnectFailure> {
         let mut tick = tokio::time::interval(TICK);
+        let mut probed = Instant::now();
         loop {
             while let Some(subscription) = self.subscriptions.pop() {
                 if !subscription.ended() {
-                    settlers.retain(|settler: &mpsc::WeakUnboundedSender<_>| settler.strong_count() > 0);
-                    settlers.push(self.consume(&session.connection, subscription, over.clone()).await?);
+                    consumed.retain(ConsumedQueue::is_open);
+                    consumed.push(self.consume(&session.connection, subscription, over.clone()).await?);
                 }
             }
             if let Some(request) = self.waiting.pop_front()
@@ -173,13 +175,44 @@ impl Actor {
                     if !session.connection.status().connected() {
                         return Ok(ConnectionEnd::Lost("the connection is gone".into()));
                     }
-                    // The publisher has found this out; the next connection declares the queues again.
+                    if probed.elapsed() > self.shared.serving() {
+                        self.probe(&session.connection, consumed).await;
+                        probed = Instant::now();
+                    }
+                    // The publisher or the probe has found this out; the next connection declares the queues again.
                     let dead = Queue::ALL.into_iter().find(|queue| self.shared.is_dead(*queue));
-                    if let Some(queue) = dead.filter(|_| self.shared.role() == Role::Declares) {
+                    if let Some(queue) = dead {
                         let queue = self.shared.options.production.queue(queue);
                         return Ok(ConnectionEnd::Lost(format!("the broker has the queue {queue}, and does not serve it")));
                     }
                 }
+            }
+        }
+    }
+
+    /// Checks the queues that are consumed here. A queue that stops to serve tells its consumers nothing, nor does one that
+    /// is deleted in that state and declared anew by another program; with nothing left to publish, the publisher does
+    /// not find it out either. But the broker then counts no consumer of it, or has messages and delivers none.
+    async fn probe(&self, connection: &Connection, consumed: &mut [ConsumedQueue]) {
+        for queue in Queue::ALL {
+            let is_consumed =
+                |consumed: &[ConsumedQueue]| consumed.iter().any(|one| one.queue == queue && one.is_open());
+            if !is_consumed(consumed) {
+                continue;
+            }
+            let limit = self.shared.serving();
+            let looked = tokio::time::timeout(limit, look(&self.shared, connection, queue)).await;
+            let mut waits = false;
+            for one in consumed.iter_mut().filter(|one| one.queue == queue && one.is_open()) {
+                waits |= one.has_waited();
+            }
+            match looked {
+                Ok(Ok(depth)) if depth.consumers > 0 && (depth.messages == 0 || !waits) => self.shared.trust(queue),
+                // A queue that does not exist ends its consumers by itself.
+                Ok(Err(ConnectFailure::Final(_))) => {}
+                // The consumer may have ended meanwhile.
+                _ if is_consumed(consumed) && connection.status().connected() => self.shared.suspect(queue),
+                _ => {}
             }
         }
     }
@@ -228,7 +261,7 @@ impl Actor {
         connection: &Connection,
         subscription: Subscription,
         mut over: watch::Receiver<bool>,
-    ) -> Result<mpsc::WeakUnboundedSender<Settlement>, ConnectFailure> {
+    ) -> Result<ConsumedQueue, ConnectFailure> {
         let source = match ChannelConsumer::open(&self.shared, connection, &subscription).await {
             Ok(source) => source,
             Err(failure) => {
@@ -237,7 +270,9 @@ impl Actor {
             }
         };
         let (settle, settled) = consumer::settling();
-        let weak = settle.downgrade();
+        let activity = source.activity.clone();
+        let consumed =
+            ConsumedQueue { queue: subscription.queue, settler: settle.downgrade(), activity, delivered_before: None };
         self.carriers.spawn(async move {
             let mut subscription = Some(subscription);
             let carried = tokio::select! {
@@ -246,13 +281,13 @@ impl Actor {
             };
             carried.map_err(|why| (subscription, why))
         });
-        Ok(weak)
+        Ok(consumed)
     }
 }
 
 /// Waits until everything that was acknowledged so far is written.
-async fn flush(settlers: &[mpsc::WeakUnboundedSender<Settlement>]) {
-    for settler in settlers {
+async fn flush(consumed: &[ConsumedQueue]) {
+    for ConsumedQueue { settler, .. } in consumed {
         let (done, flushed) = oneshot::channel();
         if let Some(settler) = settler.upgrade()
             && settler.send(Settlement::Flush(done)).is_ok()
@@ -273,9 +308,44 @@ fn respond<T>(reply: Reply<T>, result: Result<T, ConnectFailure>) -> Result<(), 
     Ok(())
 }
 
+/// A queue that is consumed on the present connection.
+struct ConsumedQueue {
+    queue: Queue,
+    /// Mailbox of the task that delivers; it has no sender left once the consumer and its deliveries have ended.
+    settler: mpsc::WeakUnboundedSender<Settlement>,
+    activity: Arc<Activity>,
+    /// Number of deliveries at the last probe.
+    delivered_before: Option<u64>,
+}
+
+impl ConsumedQueue {
+    fn is_open(&self) -> bool {
+        self.settler.strong_count() > 0
+    }
+
+    /// Returns true if nothing was delivered since the last call, although the prefetch had room.
+    fn has_waited(&mut self) -> bool {
+        let (delivered, settled) =
+            (self.activity.delivered.load(Ordering::Relaxed), self.activity.settled.load(Ordering::Relaxed));
+        let before = self.delivered_before.replace(delivered);
+        before == Some(delivered) && delivered.saturating_sub(settled) < self.activity.prefetch
+    }
+}
+
+/// What a consumer has done so far.
+#[derive(Debug, Default)]
+struct Activity {
+    prefetch: u64,
+    /// Number of messages that the broker has delivered.
+    delivered: AtomicU64,
+    /// Number of these that were acknowledged or given back.
+    settled: AtomicU64,
+}
+
 /// A consumer with a channel of its own.
 struct ChannelConsumer {
     shared: Arc<AmqpShared>,
+    activity: Arc<Activity>,
     channel: Channel,
     consumer: Consumer,
 }
@@ -308,7 +378,9 @@ impl ChannelConsumer {
             match limited(shared.serving(), "beginning to consume", consuming).await {
                 Ok(consumer) => {
                     shared.trust(subscription.queue);
-                    return Ok(ChannelConsumer { shared: shared.clone(), channel, consumer });
+                    let prefetch = subscription.prefetch.into();
+                    let activity = Arc::new(Activity { prefetch, ..Activity::default() });
+                    return Ok(ChannelConsumer { shared: shared.clone(), activity, channel, consumer });
                 }
                 Err(trouble) if silent(&trouble) => {
                     shared.suspect(subscription.queue);
@@ -330,6 +402,7 @@ impl DeliverySource for ChannelConsumer {
     async fn next(&mut self) -> Result<Option<(Message, bool, u64)>, String> {
         match self.consumer.next().await {
             Some(Ok(delivery)) => {
+                self.activity.delivered.fetch_add(1, Ordering::Relaxed);
                 let (redelivered, tag) = (delivery.redelivered, delivery.delivery_tag);
                 Ok(Some((message(delivery), redelivered, tag)))
             }
@@ -339,11 +412,13 @@ impl DeliverySource for ChannelConsumer {
     }
 
     async fn ack(&mut self, tag: u64) -> Result<(), String> {
+        self.activity.settled.fetch_add(1, Ordering::Relaxed);
         self.step("acknowledging", self.channel.basic_ack(tag, BasicAckOptions::default())).await
     }
 
     async fn give_back(&mut self, tag: u64) -> Result<(), String> {
         let back = BasicNackOptions { requeue: true, ..Default::default() };
+        self.activity.settled.fetch_add(1, Ordering::Relaxed);
         self.step("giving back", self.channel.basic_nack(tag, back)).await
     }
 
