@@ -99,6 +99,9 @@ demo: ## the main job with nothing at hand: small grid, granules, verification, 
 	cargo build --profile $(DEMO_PROFILE) $(programs)
 	$(call built,$(DEMO_PROFILE))/edp-coordinator demo --out $(OUT)
 
+# words for nextest that leave the tests on real data out, where there are none
+without_data = $(if $(and $(EDP_REAL_DATA),$(wildcard $(EDP_REAL_DATA)/.)),,-E 'not test(real_data)')
+
 # Real data are left out here, so that a pass means the same on every machine.
 test: ## all tests that need this repository alone
 	$(need) test
@@ -128,11 +131,13 @@ advisories: ## known flaws of dependencies, where their database can be reached 
 		echo 'advisories: NOT CHECKED: their database (github.com/rustsec/advisory-db) cannot be reached from here'; \
 	fi
 
-# Tests on real data carry `real_data` in their path or name.
+# Tests on real data carry `real_data` in their path or name. They are ignored elsewhere, and fail without the data. Whole
+# catalogues take many minutes, and are for `make check-all`.
 conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS: the reference tools)
 	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'make conformance: set EDP_REAL_DATA to the folder of the real data' >&2; exit 2; fi
+	@if [ ! -d "$$EDP_REAL_TOOLS" ]; then echo 'make conformance: set EDP_REAL_TOOLS to the folder of the reference tools' >&2; exit 2; fi
 	$(need) test
-	@$(call run_tests,real_data)
+	@$(call run_tests,,--run-ignored=all -E 'test(real_data) - test(real_data_catalogue)',real_data --include-ignored --skip real_data_catalogue)
 
 bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DATA, EDP_REAL_TOOLS: on the real grid)
 	$(need) build
@@ -161,11 +166,12 @@ rabbitmq-4: ## the tests that start a broker, on RabbitMQ 4 (deploy/rabbitmq-4.s
 	$(need) test
 	@$(on_rabbitmq_4)
 
-check-all: lint ## everything, the slow tests too
+check-all: lint ## everything, the slow tests too; those on real data where EDP_REAL_DATA is set
 	$(need) test
 	$(doctests)
 	@$(kernels)
-	@$(call run_tests,,--run-ignored=all,--include-ignored)
+	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'real data: NOT CHECKED: EDP_REAL_DATA is not set'; fi
+	@$(call run_tests,,--run-ignored=all $(without_data),--include-ignored $(if $(without_data),--skip real_data))
 	@$(on_rabbitmq_4)
 	deploy/reproducible.sh release
 

@@ -217,3 +217,18 @@ pub fn files(root: &Path) -> BTreeMap<String, Digest> {
     }
     found
 }
+
+/// Reports that a test cannot run here, since a tool is missing that `make deps` installs. Where `CI` is set, as
+/// `.ci/run` does, this is a failure.
+pub fn not_run(why: &str) {
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "{why}: run `make deps` (only where CI is not set, the test may be left out)"
+    );
+    eprintln!("not run: {why}");
+}
+
+/// Reports that a test cannot run here, since its user may not do what it needs: this cannot be installed.
+pub fn not_permitted(why: &str) {
+    eprintln!("not run: {why}");
+}

@@ -56,8 +56,7 @@ fn first(directory: &Path, end: &str) -> PathBuf {
 #[test]
 fn no_recipe_fails_because_a_shared_resource_could_not_be_read_for_a_moment() {
     if !strace::is_there() {
-        eprintln!("not run: {}", strace::NONE);
-        return;
+        return edp_tests::not_run(strace::NONE);
     }
     let site = Site::new();
     let demo = &site.fixture.demo;
@@ -163,8 +162,7 @@ fn no_recipe_fails_because_a_granule_could_not_be_written_or_checked_for_a_momen
 #[test]
 fn a_destination_without_hard_links_is_used_by_another_way_or_refused_at_once() {
     if !strace::is_there() {
-        eprintln!("not run: {}", strace::NONE);
-        return;
+        return edp_tests::not_run(strace::NONE);
     }
     let site = Site::new();
     for errno in ["EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"] {

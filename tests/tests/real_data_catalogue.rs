@@ -2,8 +2,8 @@
 //! compared with recipes and values that `conformance/catalogue.py` and the reference tools compute independently.
 //!
 //! The data are not part of the project: `EDP_REAL_DATA` names their directory, `EDP_REAL_TOOLS` that of the reference
-//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests do nothing. Tests that take many
-//! minutes run in `make check-all` only.
+//! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. Without them these tests fail. They take many minutes,
+//! and run in `make check-all` only.
 
 use edp_tests::{coordinator, count, expect, files, json, text};
 use std::fs;
@@ -20,11 +20,10 @@ struct Reference {
 }
 
 impl Reference {
-    fn new() -> Option<Reference> {
-        let path = |name| std::env::var_os(name).map(PathBuf::from);
-        let (data, tools) = (path("EDP_REAL_DATA")?, path("EDP_REAL_TOOLS")?);
-        let python = path("EDP_PYTHON").expect("EDP_PYTHON beside EDP_REAL_DATA; `make conformance` sets it");
-        Some(Reference { data, tools, python })
+    fn new() -> Reference {
+        let path =
+            |name| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is needed, and not set")));
+        Reference { data: path("EDP_REAL_DATA"), tools: path("EDP_REAL_TOOLS"), python: path("EDP_PYTHON") }
     }
 
     fn script(&self, script: &Path) -> Command {
@@ -123,16 +122,16 @@ impl<'a> Run<'a> {
 
 /// Plans, makes and checks a production. Returns the number of granules that were compared in all attributes; `None`
 /// without the data.
-fn production(release: &'static str, modes: &[&str], options: &[&str]) -> Option<usize> {
-    let reference = Reference::new()?;
+fn production(release: &'static str, modes: &[&str], options: &[&str]) -> usize {
+    let reference = Reference::new();
     let run = Run::new(&reference, "prepare", release, options);
     let make = |mode: &&str| run.make(mode, &run.plan(mode, &[]));
-    Some(modes.iter().map(make).sum())
+    modes.iter().map(make).sum()
 }
 
 /// Plans and checks the recipes in both modes. EDP gives the last two days one name, and the later one is kept.
 fn recipes(release: &'static str, options: &[&str]) {
-    let Some(reference) = Reference::new() else { return };
+    let reference = Reference::new();
     let run = Run::new(&reference, "skeleton", release, options);
     for mode in MODES {
         run.plan(mode, if mode == "edp-2024" { &["--keep-going"] } else { &[] });
@@ -146,23 +145,23 @@ fn month<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_of_release_4() {
     production("V4r4", &["corrected"], &MONTH);
 }
 
 /// The datasets whose attributes are known, and vectors.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_as_edp() {
     let datasets = month(&["--match", "SURFACE_HEIGHT|TEMPERATURE_SALINITY|ICE_VELOCITY|STRESS"]);
     let compared = production("V4r4", &["edp-2024"], &datasets);
-    assert!(matches!(compared, None | Some(4)), "{compared:?}");
+    assert_eq!(compared, 4);
 }
 
 /// The datasets that Release 4 does not have. The points of most of them are stated only in the model's own list.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_new_in_release_5() {
     let datasets = ["--match", "BOTTOM_PRESSURE|ICE_|ADV_TEND_Y", "--only", "new", "--list-points"];
     production("V4r5", &["corrected"], &month(&datasets));
@@ -170,13 +169,13 @@ fn real_data_catalogue_new_in_release_5() {
 
 /// The datasets that Release 4 does not have. Points that are in no list come from the metadata.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_new_in_release_6() {
     production("V4r6", &MODES, &month(&["--match", "STRESS|WIND|VORT|ICE_SHELF", "--only", "new"]));
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_days_and_snapshots() {
     for (frequency, steps) in [("AVG_DAY", "12,last-12"), ("SNAP", "36")] {
         let options = ["--frequency", frequency, "--steps", steps, "--match", "SEA_SURFACE|SEA_ICE_VEL"];
@@ -185,13 +184,13 @@ fn real_data_catalogue_days_and_snapshots() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_double_precision_inputs() {
     production("V4r4", &["corrected"], &month(&["--match", "OCEAN_VELOCITY|STRESS", "--input", "f8"]));
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_double_precision_granules() {
     for (dataset, input) in [("OCEAN_VELOCITY", "f4"), ("STRESS", "f8")] {
         let options = ["--match", dataset, "--input", input, "--precision", "float64"];
@@ -201,9 +200,9 @@ fn real_data_catalogue_double_precision_granules() {
 
 /// Variables whose point is stated nowhere make their granules fail and are named; all other granules are made.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_points_that_nothing_tells() {
-    let Some(reference) = Reference::new() else { return };
+    let reference = Reference::new();
     let options = ["--frequency", "AVG_MON", "--steps", "732", "--match", "OCEAN_BOTTOM_PRESSURE"];
     let run = Run::new(&reference, "prepare", "V4r5", &[&options[..], &["--only", "new"]].concat());
     let other =
@@ -221,7 +220,7 @@ fn real_data_catalogue_points_that_nothing_tells() {
 
 /// All months of the record for some datasets, and the first and last days and snapshots for all.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_recipes() {
     recipes("V4r4", &["--frequency", "AVG_MON", "--steps", "all", "--match", "SEA_|VELOCITY"]);
     for release in ["V4r4", "V4r5", "V4r6"] {
@@ -232,7 +231,7 @@ fn real_data_catalogue_recipes() {
 
 /// Months and days that begin or end oddly, with variables and components missing here and there.
 #[test]
-#[ignore = "minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and minutes: make check-all"]
 fn real_data_catalogue_recipes_of_incomplete_results() {
     let (months, days) = ("736,1432,2172,10908,last-1500,last", "14,40,60,732,1428,10908,last-12,last");
     recipes("V4r4", &["--frequency", "AVG_MON", "--steps", months, "--holes"]);
@@ -246,25 +245,25 @@ fn everything(release: &'static str, more: &[&str]) {
 }
 
 #[test]
-#[ignore = "many minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and many minutes: make check-all"]
 fn real_data_catalogue_all_of_release_4() {
     everything("V4r4", &[]);
 }
 
 #[test]
-#[ignore = "many minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and many minutes: make check-all"]
 fn real_data_catalogue_all_of_release_5() {
     everything("V4r5", &["--list-points"]);
 }
 
 #[test]
-#[ignore = "many minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and many minutes: make check-all"]
 fn real_data_catalogue_all_of_release_6() {
     everything("V4r6", &[]);
 }
 
 #[test]
-#[ignore = "many minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and many minutes: make check-all"]
 fn real_data_catalogue_all_in_double_precision() {
     for options in [["--input", "f8", "--precision", "float32"], ["--input", "f4", "--precision", "float64"]] {
         production("V4r4", &MODES, &month(&options));
@@ -273,7 +272,7 @@ fn real_data_catalogue_all_in_double_precision() {
 
 /// The datasets that Release 4 does not have, including corner points, with input and output in double precision.
 #[test]
-#[ignore = "many minutes"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and many minutes: make check-all"]
 fn real_data_catalogue_new_in_double_precision() {
     for (release, more) in [("V4r5", &["--list-points"][..]), ("V4r6", &[])] {
         for precision in ["float32", "float64"] {
@@ -286,7 +285,7 @@ fn real_data_catalogue_new_in_double_precision() {
 /// Every month of all datasets, and every day of 26 years: 9,497 recipes for each dataset, one of which is lost by
 /// EDP's names.
 #[test]
-#[ignore = "makes 400,000 files"]
+#[ignore = "needs EDP_REAL_DATA and EDP_REAL_TOOLS, and makes 400,000 files: make check-all"]
 fn real_data_catalogue_recipes_of_the_whole_record() {
     for release in ["V4r4", "V4r5", "V4r6"] {
         recipes(release, &["--frequency", "AVG_MON", "--steps", "all"]);

@@ -51,7 +51,7 @@ fn libraries() -> BTreeMap<String, Library> {
 fn bill(date: Option<&str>) -> Option<Value> {
     let python = std::env::var("EDP_PYTHON").unwrap_or_else(|_| "python3".into());
     if Command::new(&python).arg("--version").output().is_err() {
-        eprintln!("not run: there is no Python here");
+        edp_tests::not_run("there is no Python here");
         return None;
     }
     let mut command = Command::new(python);

@@ -20,7 +20,7 @@ impl Mount {
         match mounted {
             Ok(output) if output.status.success() => Some(Mount(path.to_owned())),
             other => {
-                eprintln!("not run: no file system can be mounted here ({other:?})");
+                edp_tests::not_permitted(&format!("no file system can be mounted here ({other:?})"));
                 None
             }
         }

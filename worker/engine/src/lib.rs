@@ -50,5 +50,7 @@ pub mod mapping;
 pub mod mds;
 pub mod metadata;
 pub mod reader;
+#[cfg(test)]
+mod real_data;
 pub mod resources;
 pub mod verified_files;

@@ -260,11 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn real_list() {
-        let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
-        let list = Diagnostics::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4"), &VerifiedFiles::default())
-            .unwrap()
-            .unwrap();
+    #[ignore = "needs EDP_REAL_DATA: make conformance"]
+    fn real_data_list() {
+        let directory = crate::real_data::real_data("V4r4/grid_ECCOV4r4");
+        let list = Diagnostics::load(&directory, &VerifiedFiles::default()).unwrap().unwrap();
         assert_eq!(list.rows.len(), 320);
         assert!(list.rows.values().all(|row| row.placement.is_some()));
         for (names, horizontal, vertical) in [

@@ -293,9 +293,9 @@ mod tests {
     }
 
     #[test]
-    fn real_longitudes() {
-        let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
-        let stem = Path::new(&root).join("V4r4/grid_ECCOV4r4/XC");
+    #[ignore = "needs EDP_REAL_DATA: make conformance"]
+    fn real_data_longitudes() {
+        let stem = crate::real_data::real_data("V4r4/grid_ECCOV4r4/XC");
         let file = MdsFile::open_pair(&stem).unwrap();
         let n = file.header().llc_size().unwrap();
         let compact = file.read_plane(0, 0).unwrap().into_f32();

@@ -1,12 +1,12 @@
-//! Tests with headers and values that MITgcm itself has written. They run if `EDP_REAL_DATA` names the directory.
+//! Tests with headers and values that MITgcm itself has written. `make conformance` runs them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::{Header, MdsFile, Plane};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-fn root() -> Option<PathBuf> {
-    std::env::var_os("EDP_REAL_DATA").map(|root| Path::new(&root).join("public"))
+fn root() -> PathBuf {
+    crate::real_data::real_data("public")
 }
 
 fn headers(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -21,8 +21,9 @@ fn headers(directory: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn headers_of_many_runs_are_read() {
-    let Some(root) = root() else { return };
+    let root = root();
     let mut found = Vec::new();
     headers(&root, &mut found);
     assert!(found.len() > 90, "{} headers", found.len());
@@ -58,8 +59,9 @@ fn extremes(file: &MdsFile<File>, field: &str, levels: usize, wet: bool) -> [f64
 // Temperature and salinity of the second run have other values in dry cells, which the file does not distinguish from
 // wet ones.
 #[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn fields_have_the_extremes_that_the_model_saw() {
-    let Some(root) = root() else { return };
+    let root = root();
     let open = |stem: &str| MdsFile::open_pair(&root.join("mds_MITgcm/verification").join(stem)).unwrap();
     let sea = open("lab_sea/input/pickup.0000000001");
     let shelf = open("shelfice_2d_remesh/input/pickup.0000002898");

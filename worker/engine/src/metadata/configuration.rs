@@ -518,9 +518,9 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
     }
 
     #[test]
-    fn the_configurations_of_the_releases_are_read() {
-        let Some(data) = std::env::var_os("EDP_REAL_DATA") else { return };
-        let directory = std::path::Path::new(&data).join("config");
+    #[ignore = "needs EDP_REAL_DATA: make conformance"]
+    fn real_data_configurations_of_the_releases_are_read() {
+        let directory = crate::real_data::real_data("config");
         for (file, expected) in [("V4r4", 4), ("V4r5", 4), ("updated", 0)] {
             let name = format!("product_generation_config_{file}.yaml");
             let (c, warnings) = Configuration::parse(&name, &std::fs::read(directory.join(&name)).unwrap()).unwrap();

@@ -384,16 +384,17 @@ mod tests {
         assert!(matches!(Metadata::load(directory.path()), Err(MetadataError::TooLarge { .. })));
     }
 
-    fn real(release: &str) -> Option<PathBuf> {
-        std::env::var_os("EDP_REAL_DATA").map(|data| Path::new(&data).join("metadata").join(release))
+    fn real(release: &str) -> PathBuf {
+        crate::real_data::real_data("metadata").join(release)
     }
 
     #[test]
-    fn the_releases_are_read() {
+    #[ignore = "needs EDP_REAL_DATA: make conformance"]
+    fn real_data_releases_are_read() {
         for (release, native, latlon, coordinates, variables, expected) in
             [("V4r4", 21, 13, 23, 94 + 21, 0), ("V4r5", 29, 14, 20, 94 + 23, 2), ("V4r6", 30, 14, 20, 141 + 23, 0)]
         {
-            let Some(directory) = real(release) else { return };
+            let directory = real(release);
             let (m, warnings) = Metadata::load(&directory).unwrap();
             for warning in &warnings {
                 println!("{warning}");
@@ -450,7 +451,8 @@ mod tests {
     }
 
     #[test]
-    fn the_datasets_of_the_releases_are_in_their_tables() {
+    #[ignore = "needs EDP_REAL_DATA: make conformance"]
+    fn real_data_datasets_of_the_releases_are_in_their_tables() {
         for (release, table, expected) in [
             // EDP of 2026 finds no snapshots.
             ("V4r4", "PODAAC_datasets-revised_20210226.5.csv", [0, 5]),
@@ -461,7 +463,7 @@ mod tests {
             // There is no row for snapshots of the bolus velocity.
             ("V4r6", "PODAAC_dataset_table_V4r6_20260525.csv", [1, 9]),
         ] {
-            let Some(directory) = real(release) else { return };
+            let directory = real(release);
             let unmatched = unmatched(&directory, release, table);
             println!("{table}: {unmatched:?}");
             assert_eq!(unmatched.each_ref().map(Vec::len), expected, "{table}: {unmatched:?}");

@@ -260,9 +260,10 @@ fn says_which_shape_is_wrong() {
 }
 
 #[test]
-fn real_grid() {
-    let Some(root) = std::env::var_os("EDP_REAL_DATA") else { return };
-    let grid = Native::load(&Path::new(&root).join("V4r4/grid_ECCOV4r4")).unwrap();
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_grid() {
+    let directory = crate::real_data::real_data("V4r4/grid_ECCOV4r4");
+    let grid = Native::load(&directory).unwrap();
     let n = grid.n;
     assert_eq!((n, grid.levels), (90, 50));
     let counts: Vec<usize> = [0, 1, 2, 3, 25, 49].iter().map(|&k| grid.wet.count(k)).collect();
@@ -293,7 +294,7 @@ fn real_grid() {
     assert_eq!((grid.rc[0], grid.rf[0], grid.zu()[0], grid.zl()[49]), (-5.0, 0.0, -10.0, grid.rf[49]));
     let faces: Vec<f32> = (0..50).flat_map(|k| [grid.rf[k], grid.rf[k + 1]]).collect();
     assert_eq!(grid.z_bounds, faces);
-    let fractions = MdsFile::open_pair(&Path::new(&root).join("V4r4/grid_ECCOV4r4/hFacC")).unwrap();
+    let fractions = MdsFile::open_pair(&directory.join("hFacC")).unwrap();
     for k in [0, 25, 49] {
         let compact = fractions.read_plane(0, k).unwrap().into_f32();
         let positions = grid.wet_positions(k);

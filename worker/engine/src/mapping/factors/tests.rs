@@ -238,10 +238,9 @@ fn files_are_those_that_production_reads() {
     assert!(matches!(files(dir.path(), &Files::default()), Err(MappingError::Io { .. })));
 }
 
-/// Returns the factors of ECCO V4r4 and the number of wet cells of each level, read from the target grid file itself;
-/// `None` unless `EDP_REAL_DATA` names the directory of real data.
-fn real() -> Option<(Factors, Vec<usize>)> {
-    let dir = Path::new(&std::env::var_os("EDP_REAL_DATA")?).join("V4r4").join("mapping_factors");
+/// Returns the factors of ECCO V4r4 and the number of wet cells of each level, read from the target grid file itself.
+fn real() -> (Factors, Vec<usize>) {
+    let dir = crate::real_data::real_data("V4r4/mapping_factors");
     let bytes = xz::read_pickle(
         ExpectedFile { file: &latlon_grid(&dir), files: &Files::default(), seal: None },
         MAX_LATLON_GRID,
@@ -256,12 +255,13 @@ fn real() -> Option<(Factors, Vec<usize>)> {
             document.array(document.items(*lists).unwrap()[0]).unwrap().len()
         })
         .collect();
-    Some((Factors::open(&dir).unwrap(), counts))
+    (Factors::open(&dir).unwrap(), counts)
 }
 
 #[test]
-fn real_factors_of_v4r4() {
-    let Some((factors, wet)) = real() else { return };
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_factors_of_v4r4() {
+    let (factors, wet) = real();
     assert_eq!((factors.shape(), factors.levels()), ((360, 720), 50));
     assert_eq!(factors.latitude_bounds()[0], [-90.0, -89.5]);
     assert_eq!(factors.latitude_bounds()[359], [89.5, 90.0]);
@@ -300,8 +300,9 @@ fn real_factors_of_v4r4() {
 }
 
 #[test]
-fn real_mappings_are_within_what_pickles_may_hold() {
-    let Some((factors, _)) = real() else { return };
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_mappings_are_within_what_pickles_may_hold() {
+    let (factors, _) = real();
     let file = factors.dir().join("ecco_latlon_grid_mappings_all.xz");
     let bytes =
         xz::read_pickle(ExpectedFile { file: &file, files: &Files::default(), seal: None }, MAX_LATLON_GRID).unwrap();
