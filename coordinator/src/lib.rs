@@ -9,10 +9,10 @@
 //!
 //! * [`plan`] makes recipes from what is asked for and what exists.
 //! * [`ranges`] computes the ranges of whole collections for the attributes `valid_min` and `valid_max`.
-//! * [`demo`] makes up a small ocean, with everything that a production reads.
+//!
+//! `edp-demo` makes up a small ocean, with everything that a production reads.
 //!
 //! Driving a production to its end is the task of `edp-production`; the commands of this program connect the two.
 
-pub mod demo;
 pub mod plan;
 pub mod ranges;

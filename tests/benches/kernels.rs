@@ -8,7 +8,7 @@
 //! Each kernel runs in a process of its own, once with few and once with many repetitions; the difference is due to the
 //! kernel alone.
 
-use edp_coordinator::demo;
+use edp_demo as demo;
 use edp_engine::granule::blocks::Element as _;
 use edp_engine::granule::field::{Field, Route};
 use edp_engine::granule::kinds::{Direct, Maker, Rotated};

@@ -13,7 +13,7 @@ pub mod strace;
 
 pub use started::Started;
 
-use edp_coordinator::demo::{self, Demo};
+use edp_demo::{self as demo, Demo};
 use edp_production::snapshots;
 use edp_protocol::Digest;
 use edp_protocol::recipe::Recipe;

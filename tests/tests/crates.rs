@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Each crate of the workspace on which others build, with all crates of the workspace on which it may depend, directly
 /// or indirectly.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("edp-protocol", &[]),
     ("edp-files", &[]),
     ("edp-store", &["edp-files", "edp-protocol"]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("edp-program", &["edp-files", "edp-protocol", "edp-queue", "edp-store"]),
     ("edp-engine", &["edp-files", "edp-protocol", "edp-store"]),
     ("edp-production", &["edp-engine", "edp-files", "edp-program", "edp-protocol", "edp-queue", "edp-store"]),
+    ("edp-demo", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
     ("edp-parsers", &["edp-engine", "edp-files", "edp-protocol", "edp-store"]),
 ];
 
@@ -23,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 const NETWORK: [&str; 6] = ["aws-sdk-s3", "hyper", "lapin", "opentelemetry", "socket2", "tokio"];
 
 /// Crates that must not use the network.
-const QUIET: [&str; 5] = ["edp-protocol", "edp-files", "edp-store", "edp-engine", "edp-parsers"];
+const QUIET: [&str; 6] = ["edp-protocol", "edp-files", "edp-store", "edp-engine", "edp-demo", "edp-parsers"];
 
 /// Returns the packages that each package needs to be built, by name, without those of its tests.
 fn needed() -> BTreeMap<String, BTreeSet<String>> {

@@ -4,7 +4,7 @@ use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use anyhow::Context as _;
 use clap::Args;
-use edp_coordinator::demo::{self, Demo};
+use edp_demo::{self as demo, Demo};
 use edp_production::director::Budget;
 use edp_production::ledger::RecipeState;
 use edp_production::report::Report;

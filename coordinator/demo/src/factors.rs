@@ -165,7 +165,7 @@ fn wet_cells(k: usize, grid: &DemoGeometry, open: &OpenFractions) -> [Vec<i64>; 
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::demo::sphere::{dot, minus};
+    use crate::sphere::{dot, minus};
 
     #[test]
     fn sides_fit_the_source() {

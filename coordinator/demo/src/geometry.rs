@@ -202,7 +202,7 @@ fn vorticity_areas(n: usize, corners: &[(f64, f64)], rac: &[f64]) -> Vec<f64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::demo::sphere::cross;
+    use crate::sphere::cross;
     use edp_engine::grid::topology::{Join, Neighbour, RIGHT, TOP};
     use std::f64::consts::PI;
 
