@@ -7,7 +7,7 @@
 //! have got into a text: if an address was written into the wrong setting, an error may repeat it as the name of a
 //! file.
 //!
-//! Text is made safe where it leaves the program, and nowhere before: by [`line`] for a notice, a line of the log, or a
+//! Text is made safe where it leaves the program, and nowhere before: by [`line()`] for a notice, a line of the log, or a
 //! name within a table; by [`page`] for text that has lines of its own; by [`json`] and [`data`] for text that is JSON
 //! already and remains JSON.
 
@@ -24,7 +24,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
 }
 
 /// Returns a text of several lines, whose line breaks stay. It is only for text that the program has put together
-/// itself; each part of it that comes from outside goes through [`line`] first.
+/// itself; each part of it that comes from outside goes through [`line()`] first.
 pub fn page(text: &str) -> Cow<'_, str> {
     escaped(without_passwords(text, char::is_whitespace), is_unsafe_in_page, escape)
 }

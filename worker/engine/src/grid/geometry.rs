@@ -1,6 +1,6 @@
 //! A geometry file in NetCDF, which is read with checks of its shapes.
 //!
-//! The file may be damaged. It is read by the [`reader`](crate::reader), and what comes from there is limited by the
+//! The file may be damaged. It is read by the [`reader`], and what comes from there is limited by the
 //! expected shapes.
 
 use super::error::GridError;
