@@ -23,15 +23,15 @@ use std::ops::RangeInclusive;
 /// One key of the settings, as the reference page shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its sections and its name, with dots between them: `store.s3.timeout`.
+    /// The sections and the name of the key, with dots between them: `store.s3.timeout`.
     pub key: String,
-    /// What it decides, in Markdown.
+    /// The meaning of the setting, in Markdown.
     pub meaning: String,
     /// The value that is used unless it is set, or what happens then; empty if it then has no effect.
     pub default: String,
-    /// The unit of a number: `s`, `MiB`, `%`; else empty.
+    /// The unit of a number: `s`, `MiB`, `%`; otherwise empty.
     pub unit: &'static str,
-    /// The values that it may have, if the type does not say so; else empty.
+    /// The permitted values, if the type does not state them; otherwise empty.
     pub limits: String,
 }
 

@@ -14,7 +14,7 @@ fn page(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "..", "doc", name].iter().collect()
 }
 
-/// What stands before the tables of the settings.
+/// The text before the tables of the settings.
 const SETTINGS: &str = "\
 # Settings
 

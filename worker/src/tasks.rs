@@ -12,10 +12,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
-/// Where the things are that recipes share, for recipes that do not say it themselves.
+/// Locations of the resources that recipes share, for recipes that do not state them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct GivenLocations {
-    /// The configuration.
+    /// Location of the configuration.
     pub configuration: Option<String>,
     /// Location of the grid directory.
     pub grid: Option<String>,

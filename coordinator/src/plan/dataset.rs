@@ -34,14 +34,14 @@ pub enum DatasetError {
         /// Description of the problem.
         why: &'static str,
     },
-    /// The grouping does not say how an output is made; a vector may have no direction, for example.
+    /// The grouping does not state how an output is made; a vector may have no direction, for example.
     #[error("the grouping '{grouping}' does not say how {output} is made: {source}")]
     Kind {
         /// Name of the grouping.
         grouping: String,
         /// Name of the output.
         output: String,
-        /// What is missing or wrong.
+        /// The reason why the kind of the variable is not known.
         source: KindError,
     },
 }

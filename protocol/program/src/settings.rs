@@ -27,7 +27,7 @@ const FROM_ENVIRONMENT: [&str; 7] =
 edp_protocol::settings! {
     /// Effective settings: what is set nowhere has its default. `doc/settings.md` lists them all.
     pub struct Settings {
-        /// What is logged.
+        /// Filter of the messages that are logged.
         pub log: Option<String> = None,
             default "`RUST_LOG`, or `warn`",
             limits "`error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter in the form of `RUST_LOG`";
@@ -53,7 +53,7 @@ edp_protocol::settings! {
 }
 
 edp_protocol::settings! {
-    /// Section `plan`: what the options of the same names say.
+    /// The settings of section `plan`, which replace the options of the same names.
     pub struct PlanSettings {
         /// As `--jobs`: the job file.
         pub jobs: Option<String> = None;
@@ -69,7 +69,7 @@ edp_protocol::settings! {
         pub mapping_factors: Option<String> = None;
         /// As `--metadata`: the metadata directory.
         pub metadata: Option<String> = None;
-        /// As `--compatibility`: whose granules are asked for.
+        /// As `--compatibility`: the mode, which selects whose granules are made.
         pub compatibility: Option<String> = None,
             default "`corrected`",
             limits "`corrected`, `edp-2024` or `edp-2026`";
@@ -79,19 +79,19 @@ edp_protocol::settings! {
 }
 
 edp_protocol::settings! {
-    /// Section `run`.
+    /// The settings of section `run`.
     pub struct RunSettings {
-        /// As `--slots`: granules that are made at once.
+        /// As `--slots`: number of granules that are made at the same time.
         pub slots: Option<u16> = None, default "one for each core", range 1..=1024;
-        /// Memory that each granule may take while it is made, beside the shared grid and weights.
+        /// Memory that each granule may take while it is made, in addition to the shared grid and weights.
         pub memory: u32 = 4096, unit "MiB", range 1..=u32::MAX;
-        /// Size that a task list may have. It may have as many recipes as KiB.
+        /// Largest size of a task list. It may contain one recipe for each KiB of that.
         pub list_size: u32 = 4096, unit "MiB", range 1..=u32::MAX;
-        /// As `--max-failures`: failed recipes beyond which a production with a ledger is given up.
+        /// As `--max-failures`: number of failed recipes beyond which a production with a ledger ends early.
         pub max_failures: Option<u64> = None, default "any number";
-        /// As `--max-failure-share`: share of failed recipes among those that are settled beyond which it is given up ...
+        /// As `--max-failure-share`: share of failed recipes among the settled ones beyond which it ends early ...
         pub max_failure_share: u8 = 50, unit "%", range 0..=100;
-        /// ... once so many are settled (`--failure-sample`).
+        /// ... once this number of recipes is settled (`--failure-sample`).
         pub failure_sample: u64 = 100;
         /// Time between copies of the ledger to the destination; 0: none are made.
         pub snapshot: u32 = 600, unit "s";
@@ -99,20 +99,20 @@ edp_protocol::settings! {
 }
 
 edp_protocol::settings! {
-    /// Section `serve`.
+    /// The settings of section `serve`.
     pub struct ServeSettings {
-        /// As `--root`: directories, or `s3://bucket/prefix`, beneath which recipes may read and write, separated by `:`
+        /// As `--root`: directories, or `s3://bucket/prefix`, below which recipes may read and write, separated by `:`
         /// as in PATH.
         pub roots: Option<String> = None;
-        /// Time that a granule may take.
+        /// Longest time that making a granule may take.
         pub deadline: Option<u32> = None,
             default "900; 86400 where `run` makes the granules itself", unit "s", range 1..=u32::MAX;
-        /// Time that granules under way have to end when the worker is told to stop.
+        /// Time in which granules in progress must end when the worker is told to stop.
         pub grace: u32 = 60, unit "s";
         /// Sources of notices that the machine is about to end: of its Slurm job, and of EC2 if it is one of EC2's
         /// instances (`auto`) or in any case (`ec2`).
         pub notices: NoticeSources = NoticeSources::Auto, default "`auto`", limits "`auto`, `ec2` or `off`";
-        /// Address of the metadata service of EC2. To set it is to ask for its notices.
+        /// Address of the metadata service of EC2. Setting it switches its notices on.
         pub imds: Option<String> = None, default "EC2's well-known address";
     }
 }

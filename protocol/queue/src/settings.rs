@@ -5,9 +5,9 @@ use serde::Deserialize;
 use std::path::PathBuf;
 
 edp_protocol::settings! {
-    /// Section `queue`.
+    /// The settings of section `queue`.
     pub struct QueueSettings {
-        /// Address of the broker. Characters of a password that mean something in an address are percent-encoded.
+        /// Address of the broker. Special characters of a password are percent-encoded.
         pub url: Option<Address> = None,
             limits "`amqp://user:password@host:port/vhost` or `amqps://...`; not beside `queue.url_file`";
         /// File with the address instead. It is read at each connection.
@@ -18,7 +18,8 @@ edp_protocol::settings! {
         #[serde(deserialize_with = "words")]
         pub password_command: Option<Vec<String>> = None,
             limits "a list of texts, or one text with blanks between the words";
-        /// How long a broker, a queue, or room in the broker's memory is waited for before the program ends with status 4.
+        /// Time that the program waits for a broker, a queue, or room in the broker's memory before it ends with status
+        /// 4.
         pub patience: u32 = 600, unit "s", range 1..=u32::MAX;
         /// Time without a sign of life after which a connection counts as lost. The broker may ask for less.
         pub heartbeat: u16 = 30, unit "s", range 1..=u16::MAX;
@@ -30,7 +31,7 @@ edp_protocol::settings! {
         pub certificate: Option<PathBuf> = None;
         /// PEM file of the key of this certificate.
         pub key: Option<PathBuf> = None;
-        /// Recipes that are in the queue and with workers at once.
+        /// Largest number of recipes in the queue and with workers at the same time.
         pub window: u32 = 1000, range 1..=u32::MAX;
     }
 }

@@ -1,4 +1,4 @@
-//! How a variable of a granule is made from variables of the model.
+//! The ways in which a variable of a granule is made from variables of the model.
 
 use super::{Components, Recipe};
 use std::str::FromStr;
@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// The component of a rotated vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orientation {
-    /// The eastward component.
+    /// The eastward component of the vector.
     Zonal,
-    /// The northward component.
+    /// The northward component of the vector.
     Meridional,
 }
 
@@ -25,12 +25,12 @@ impl FromStr for Orientation {
     }
 }
 
-/// The way in which a variable is made. A new kind has its variant here, its maker in the engine (`granule/kinds`), and its key in
-/// groupings.
+/// The way in which a variable is made. A new kind gets a variant here, a maker in the engine (`granule/kinds`), and a
+/// key in groupings.
 ///
-/// EDP's keys of a recipe say which of these two kinds a variable is (see [`Recipe::kind`]), so that recipes need no key
-/// of ours for them, and their ids are those that they have always had. A kind that EDP's keys cannot say is written
-/// into [`Plan`](super::Plan), as an optional key that recipes without it do not have.
+/// EDP's keys of a recipe state which of these two kinds a variable is (see [`Recipe::kind`]). So recipes need no key
+/// of ours for them, and keep the ids that they have always had. A kind that EDP's keys cannot express is written into
+/// [`Plan`](super::Plan), as an optional key that other recipes do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VariableKind {
     /// One model variable as it is.

@@ -24,8 +24,8 @@ use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 
-/// Whether netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only:
-/// others arrange a file in another way.
+/// True if netCDF-C and HDF5 are those that this workspace builds. The bytes of granules are fixed for these only:
+/// other versions arrange a file in another way.
 pub const BUNDLED: bool = cfg!(feature = "static");
 
 unsafe extern "C" {

@@ -190,9 +190,10 @@ impl Actor {
         }
     }
 
-    /// Checks the queues that are consumed here. A queue that stops to serve tells its consumers nothing, nor does one that
-    /// is deleted in that state and declared anew by another program; with nothing left to publish, the publisher does
-    /// not find it out either. But the broker then counts no consumer of it, or has messages and delivers none.
+    /// Checks the queues that are consumed here. If a queue stops serving, its consumers are not told; nor are they if
+    /// it is deleted in that state and declared anew by another program. With nothing left to publish, the publisher
+    /// does not notice it either. But the broker then counts no consumer of the queue, or has messages and delivers
+    /// none.
     async fn probe(&self, connection: &Connection, consumed: &mut [ConsumedQueue]) {
         for queue in Queue::ALL {
             let is_consumed =
@@ -332,7 +333,7 @@ impl ConsumedQueue {
     }
 }
 
-/// What a consumer has done so far.
+/// The counts of a consumer so far.
 #[derive(Debug, Default)]
 struct Activity {
     prefetch: u64,

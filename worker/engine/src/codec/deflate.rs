@@ -41,7 +41,7 @@ impl Inflater {
         Inflater(Decompressor::new())
     }
 
-    /// See [`Decoder::decompress`](super::Decoder::decompress).
+    /// Decompresses bytes as described at [`Decoder::decompress`](super::Decoder::decompress).
     pub(super) fn inflate(&mut self, bytes: &[u8], wanted: u64, out: &mut Vec<u8>) -> Result<usize, String> {
         if wanted / MOST_OF_ONE > bytes.len() as u64 {
             return Err(format!("is too short to hold {wanted} bytes"));

@@ -78,7 +78,7 @@ pub(crate) enum Encoder {
 }
 
 impl Codec {
-    /// Uncompressed chunks.
+    /// The codec of uncompressed chunks.
     pub const PLAIN: Codec = Codec { compressor: Compressor::None, shuffle: false };
 
     /// Returns true if chunks are stored uncompressed.

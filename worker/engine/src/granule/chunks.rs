@@ -87,7 +87,7 @@ pub fn libraries() -> [String; 2] {
     [netcdf, format!("{major}.{minor}.{release}")]
 }
 
-/// How the values of a variable lie in a file.
+/// The storage layout of a variable in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// Filters in the order in which they are applied.

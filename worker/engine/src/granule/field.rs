@@ -125,7 +125,7 @@ pub struct Field<'a> {
     pub name: &'a str,
     /// Maker of its values.
     pub maker: &'a dyn Maker,
-    /// The model's grid.
+    /// The native grid of the model.
     pub grid: &'a Native,
     /// Number of levels; `None` if the field is 2-D.
     pub levels: Option<usize>,

@@ -48,7 +48,7 @@ pub(super) struct Output<'a> {
     pub(super) opened: OpenedVariable,
     /// Description in the metadata.
     pub(super) description: Description,
-    /// What of its inputs is on S3.
+    /// The inputs of the field that are on S3.
     pub(super) remotes: Vec<Remote>,
 }
 

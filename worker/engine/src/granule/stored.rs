@@ -1,4 +1,5 @@
-//! Whether what is stored of variables can be read: every chunk decompressed, without the libraries that files are read by.
+//! The check whether the stored values of variables can be read: every chunk is decompressed, without the libraries
+//! that read the files.
 
 use super::chunks::{Layout, Stored};
 use crate::codec::{Decoder, Filter};

@@ -7,7 +7,7 @@ use std::fmt;
 /// A parsed value. Tuples become lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Literal {
-    /// A whole number.
+    /// A whole number of 64 bits.
     Integer(i64),
     /// A text in single or double quotes.
     Text(String),

@@ -15,22 +15,22 @@ use edp_store::Stores;
 pub struct SharedLocations {
     /// Location of the configuration.
     pub configuration: String,
-    /// The grid directory.
+    /// Location of the grid directory.
     pub grid: String,
-    /// The metadata directory.
+    /// Location of the metadata directory.
     pub metadata: String,
-    /// The mapping factors, for granules on the longitude-latitude grid.
+    /// Location of the mapping factors, for granules on the longitude-latitude grid.
     pub factors: Option<String>,
 }
 
 /// The things that recipes share: the content of the texts, which a plan needs, and the digests of all.
 #[derive(Debug)]
 pub struct SharedInputs {
-    /// Locations, as the user wrote them.
+    /// Locations of the resources, as the user wrote them.
     pub locations: SharedLocations,
-    /// The configuration.
+    /// The content of the configuration.
     pub configuration: Configuration,
-    /// The metadata directory.
+    /// The content of the metadata directory.
     pub metadata: Metadata,
     /// The PO.DAAC table that the configuration names.
     pub podaac: Table,

@@ -29,7 +29,7 @@ impl Maker for Direct {
     }
 }
 
-/// Opens the input.
+/// Opens the input of the variable.
 pub(super) fn open(mut opening: Opening<'_, '_>) -> Result<OpenedVariable, MakeError> {
     let (record, field) = opening.input(0)?;
     let Opening { assembly, name, description, warnings, .. } = opening;

@@ -69,9 +69,9 @@ pub(super) struct Opening<'a, 'r> {
     pub(super) description: &'a Description,
     /// Files of each of its inputs.
     pub(super) inputs: &'a [InputPaths],
-    /// Receives the inputs that are on S3.
+    /// The list to which the inputs on S3 are added.
     pub(super) remotes: &'a mut Vec<Remote>,
-    /// Receives warnings.
+    /// The list to which warnings are added.
     pub(super) warnings: &'a mut Vec<String>,
 }
 
