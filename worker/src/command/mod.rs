@@ -1,5 +1,6 @@
 //! The command line: its options, the commands, and their exit statuses.
 
+mod factors;
 mod look;
 mod make;
 mod serve;
@@ -42,6 +43,10 @@ enum WorkerCommand {
     /// Makes granules of recipes from a queue until told to stop
     #[command(after_help = "Example: EDP_QUEUE__URL=amqp://user:password@broker/edp edp-worker serve --root /data")]
     Serve(serve::ServeOptions),
+    /// Makes mapping factors from a native grid onto a regular grid of latitudes and longitudes
+    #[command(after_help = "Examples: edp-worker factors --grid grid --config config.yaml --out factors
+          edp-worker factors --grid grid --out factors --resolution 0.25 --extent=-80,0,-10,65 --format nc")]
+    Factors(factors::FactorsOptions),
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
     Look(look::LookOptions),
@@ -67,6 +72,7 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
             settings.store.s3.allow_unconditional(options.unconditional);
             serve::execute(&options, &settings, &name)
         }
+        WorkerCommand::Factors(options) => factors::execute(&options, &settings),
         WorkerCommand::Look(options) => look::execute(&options),
     }
 }

@@ -41,6 +41,7 @@ macro_rules! element {
 element!(f32, F32);
 element!(f64, F64);
 element!(i32, I32);
+element!(i8, I8);
 
 /// The chunk shape that netCDF-C 4.9 chooses for a variable of this shape: each dimension shrunk by the same
 /// factor until a chunk fits [`CHUNK_LIMIT`], then evened out so that the last chunk is about as full as the others.

@@ -8,6 +8,8 @@ pub use crate::metadata::attribute::{Attributes, Value, get, set};
 /// Type of the values of a variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
+    /// Signed integers of 8 bits, for masks.
+    I8,
     /// Signed integers of 32 bits.
     I32,
     /// Floating-point numbers of single precision.
@@ -19,6 +21,8 @@ pub enum Type {
 /// Values of a variable in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
+    /// Signed integers of 8 bits.
+    I8(Arc<[i8]>),
     /// Signed integers of 32 bits.
     I32(Arc<[i32]>),
     /// Floating-point numbers of single precision.
@@ -31,6 +35,7 @@ impl Values {
     /// Returns the number of values.
     pub fn len(&self) -> usize {
         match self {
+            Values::I8(values) => values.len(),
             Values::I32(values) => values.len(),
             Values::F32(values) => values.len(),
             Values::F64(values) => values.len(),
@@ -45,6 +50,7 @@ impl Values {
     /// Type of the values.
     pub fn data_type(&self) -> Type {
         match self {
+            Values::I8(_) => Type::I8,
             Values::I32(_) => Type::I32,
             Values::F32(_) => Type::F32,
             Values::F64(_) => Type::F64,

@@ -140,6 +140,30 @@ impl Writer {
     }
 }
 
+/// Writes a whole file whose chunks are all made. The file appears under its name when it is complete.
+///
+/// # Errors
+/// Returns the errors of [`Writer`], and an error if the file cannot be given its name.
+pub fn write_whole(path: &Path, dataset: &GranuleContent) -> Result<(), FileError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let fail = |source| FileError::Io { path: path.into(), source };
+    let _ = std::fs::remove_file(&part); // of a process that had this number before
+    let file = File::create_new(&part).map_err(fail)?;
+    let written = Writer::create(&part, dataset).and_then(|mut writer| {
+        for variable in &dataset.variables {
+            if let Storage::Chunked(_, chunked) = &variable.storage {
+                writer.write(&variable.name, chunked.chunks.as_deref().map_or(&[], Vec::as_slice))?;
+            }
+        }
+        writer.close()?;
+        file.sync_all().and_then(|()| std::fs::rename(&part, path)).map_err(fail)
+    });
+    written.inspect_err(|_| {
+        let _ = std::fs::remove_file(&part);
+    })
+}
+
 /// Replaces an error of the libraries by that of the operating system, if there is one: the libraries say that they
 /// could not write, but rarely why. Appending as many plain bytes to the file, which is not valid any more, shows the
 /// reason if it lasts (no space, no more quota, a file system that has become read-only). If it does not last, the
@@ -191,6 +215,7 @@ fn begin(path: &Path, dataset: &GranuleContent) -> Result<(), FileError> {
 fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
     let dimensions: Vec<&str> = variable.dimensions.iter().map(String::as_str).collect();
     let mut var = match variable.data_type() {
+        Type::I8 => file.add_variable::<i8>(&variable.name, &dimensions)?,
         Type::I32 => file.add_variable::<i32>(&variable.name, &dimensions)?,
         Type::F32 => file.add_variable::<f32>(&variable.name, &dimensions)?,
         Type::F64 => file.add_variable::<f64>(&variable.name, &dimensions)?,
@@ -201,6 +226,7 @@ fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
     }
     if let Some(fill) = variable.fill {
         match variable.data_type() {
+            Type::I8 => var.set_fill_value(fill as i8)?,
             Type::I32 => var.set_fill_value(fill as i32)?,
             Type::F32 => var.set_fill_value(fill as f32)?,
             Type::F64 => var.set_fill_value(fill)?,
@@ -215,6 +241,7 @@ fn define(file: &mut FileMut, variable: &Variable) -> netcdf::Result<()> {
 fn put(file: &mut FileMut, name: &str, values: &Values) -> netcdf::Result<()> {
     let mut variable = file.variable_mut(name).ok_or_else(|| netcdf::Error::NotFound(name.into()))?;
     match values {
+        Values::I8(values) => variable.put_values(values, ..),
         Values::I32(values) => variable.put_values(values, ..),
         Values::F32(values) => variable.put_values(values, ..),
         Values::F64(values) => variable.put_values(values, ..),

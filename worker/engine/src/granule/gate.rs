@@ -89,6 +89,7 @@ fn check_variable(
 ) -> netcdf::Result<()> {
     let name = &variable.name;
     let wanted_type = match variable.data_type() {
+        Type::I8 => netcdf::types::NcVariableType::Int(netcdf::types::IntType::I8),
         Type::I32 => netcdf::types::NcVariableType::Int(netcdf::types::IntType::I32),
         Type::F32 => netcdf::types::NcVariableType::Float(netcdf::types::FloatType::F32),
         Type::F64 => netcdf::types::NcVariableType::Float(netcdf::types::FloatType::F64),
@@ -105,12 +106,14 @@ fn check_variable(
     let dimensions: Vec<String> = found.dimensions().iter().map(|d| d.name()).collect();
     differ("its dimensions", format!("{dimensions:?}"), format!("{:?}", variable.dimensions));
     let fill = match variable.data_type() {
+        Type::I8 => found.fill_value::<i8>()?.map(f64::from),
         Type::I32 => found.fill_value::<i32>()?.map(f64::from),
         Type::F32 => found.fill_value::<f32>()?.map(f64::from),
         Type::F64 => found.fill_value::<f64>()?,
     };
     let has_fill = found.attribute("_FillValue").is_some();
     let wanted = variable.fill.map(|fill| match variable.data_type() {
+        Type::I8 => f64::from(fill as i8),
         Type::I32 => f64::from(fill as i32),
         Type::F32 => f64::from(fill as f32),
         Type::F64 => fill,
@@ -124,6 +127,7 @@ fn check_variable(
     compare(violations, name, found.attributes(), &variable.attributes)?;
     if let Storage::Contiguous(values) = &variable.storage {
         let same = match values {
+            super::content::Values::I8(values) => found.get_values::<i8, _>(..)?[..] == values[..],
             super::content::Values::I32(values) => found.get_values::<i32, _>(..)?[..] == values[..],
             super::content::Values::F64(values) => {
                 let found = found.get_values::<f64, _>(..)?;

@@ -109,6 +109,31 @@ pub enum GridError {
         /// Largest value that is accepted.
         limit: usize,
     },
+    /// A `mitgrid` file cannot be used.
+    #[error("{}: {problem}", .file.display())]
+    Mitgrid {
+        /// The file.
+        file: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// There are neither a native geometry nor the model's own grid files.
+    #[error(
+        "{}: no grid: neither a native geometry (*native*.nc) nor hFacC.meta and hFacC.data of a model run are there",
+        .directory.display()
+    )]
+    NoModelGrid {
+        /// Grid directory.
+        directory: PathBuf,
+    },
+    /// One of the model's grid files is missing.
+    #[error("{}: no {name}: neither {name}.meta and {name}.data nor a mitgrid file has it", .directory.display())]
+    NoModelFile {
+        /// Grid directory.
+        directory: PathBuf,
+        /// The model's name of the array.
+        name: &'static str,
+    },
     /// An MDS file of the grid cannot be used.
     #[error("a grid file cannot be used")]
     Mds(#[from] MdsError),

@@ -10,7 +10,10 @@ mod error;
 mod geometry;
 mod latlon;
 mod mask;
+mod mitgrid;
+mod model_files;
 mod native;
+mod native_cells;
 mod point;
 pub mod topology;
 
@@ -20,7 +23,9 @@ pub use edges::EdgePoints;
 pub use error::GridError;
 pub use latlon::Latlon;
 pub use mask::Mask;
+pub use model_files::ModelFiles;
 pub use native::Native;
+pub use native_cells::NativeCells;
 pub use point::{HorizontalPoint, Placement, VerticalPoint};
 
 /// Largest number of cells along the side of a tile that is accepted. LLC4320 is the largest grid in use.

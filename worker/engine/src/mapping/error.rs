@@ -81,6 +81,35 @@ pub enum MappingError {
         /// The expected content and the content found.
         reason: String,
     },
+    /// A NetCDF file or a variable in it cannot be read.
+    #[error("{}: {what} cannot be read: {why}", file.display())]
+    Netcdf {
+        /// The file.
+        file: PathBuf,
+        /// The variable, or `the file`.
+        what: String,
+        /// What the libraries say, or how the process ended that read it.
+        why: String,
+    },
+    /// A directory has factors in more than one form.
+    #[error("{}: {} both have factors: keep one of them", dir.display(), names.join(" and "))]
+    SeveralForms {
+        /// The directory.
+        dir: PathBuf,
+        /// What tells each form.
+        names: Vec<String>,
+    },
+    /// Factors in NetCDF belong to another native grid.
+    #[error(
+        "{}: level {level} of the factors has other wet source cells than the grid: factors and grid do not belong \
+         together", file.display()
+    )]
+    SourceCells {
+        /// The file.
+        file: PathBuf,
+        /// The level, from 0.
+        level: usize,
+    },
     /// A matrix belongs to another native grid.
     #[error(
         "{}: the matrix has {rows} rows (wet source cells), but level {level} of the grid has {wet} wet cells: \

@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use edp_files::Files;
 use edp_protocol::Digest;
 
+use super::netcdf_read::{self, NetcdfFactors, NetcdfForm};
 use super::pickle::{PickleDocument, PickleValue};
 use super::xz::ExpectedFile;
-use super::{Level, MappingError, npz, xz};
+use super::{Level, MappingError, NETCDF_NAME, esmf_file, npz, xz};
 
 /// Largest unpacked size of `latlon_grid.xz` in bytes. Nearly all of it is taken by the index lists of the wet cells:
 /// 58 MB for LLC90, 520 MB for LLC270 with 50 levels.
 const MAX_LATLON_GRID: usize = 1 << 30;
 /// Largest number of cells of a target grid (enough for 1/64 degree).
-const MAX_CELLS: usize = 1 << 28;
+pub(super) const MAX_CELLS: usize = 1 << 28;
 /// Largest number of levels.
-const MAX_LEVELS: usize = 4096;
-/// Largest size in bytes of a file in a directory of factors.
+pub(super) const MAX_LEVELS: usize = 4096;
+/// Largest size in bytes of a file of EDP's formats in a directory of factors.
 const MAX_FILE: u64 = 1 << 30;
 /// Number of bytes that the land mask of one cell takes while it is read: pickled, as a number, and as it is kept.
 const MASK_CELL: usize = 8 + 8 + 1;
@@ -37,10 +38,18 @@ pub struct Factors {
     longitude_bounds: Vec<[f64; 2]>,
     depth_bounds: Vec<[f64; 2]>,
     levels: Vec<Mutex<Option<Loaded>>>,
-    files: Files,
-    seals: BTreeMap<PathBuf, Digest>,
+    form: Form,
     /// Number of bytes that the levels kept in memory may take.
     memory: u64,
+}
+
+/// The form of the factors, with what is needed to read a level.
+#[derive(Debug)]
+enum Form {
+    /// Files in EDP's formats, which are opened when they are needed, and the digests that they must have.
+    Edp { files: Files, seals: BTreeMap<PathBuf, Digest> },
+    /// NetCDF files, which stay open.
+    Netcdf(NetcdfFactors),
 }
 
 /// A level and the fingerprint of the wet cells for which it was loaded.
@@ -67,11 +76,12 @@ impl Fingerprint {
 }
 
 impl Factors {
-    /// Opens a directory of factors: reads `latlon_grid/latlon_grid.xz`. Masks and matrices are read later.
+    /// Opens a directory of factors, in any of their forms, and reads the target grid. Masks and weights are read later.
     ///
     /// # Errors
     ///
-    /// Returns an error if the file is absent or damaged, or if its parts do not fit each other.
+    /// Returns an error if a file is absent or damaged, if its parts do not fit each other, or if the directory has
+    /// factors in several forms.
     pub fn open(dir: &Path) -> Result<Self, MappingError> {
         Self::open_sealed(dir, BTreeMap::new(), Files::default(), u64::MAX)
     }
@@ -90,6 +100,9 @@ impl Factors {
         files: Files,
         memory: u64,
     ) -> Result<Self, MappingError> {
+        if let Some(form) = form_of(dir, &files)? {
+            return Self::open_netcdf(dir, form, &seals, &files, memory);
+        }
         let file = latlon_grid(dir);
         let source = ExpectedFile { file: &file, files: &files, seal: seals.get(&file) };
         let largest = usize::try_from(memory).unwrap_or(usize::MAX).min(MAX_LATLON_GRID);
@@ -101,10 +114,7 @@ impl Factors {
 
         let shape = grid.shape(grid.entry(centres, "shape")?)?;
         let (nlat, nlon) = shape;
-        let mask = (nlat * nlon).saturating_mul(MASK_CELL) as u64;
-        if mask > memory {
-            return Err(MappingError::Memory { file: file.clone(), bytes: mask, limit: memory });
-        }
+        check_memory(&file, shape, memory)?;
         let depth_bounds = grid.pairs(depths, "the depth bounds", None)?;
         if depth_bounds.is_empty() || depth_bounds.len() > MAX_LEVELS {
             return Err(grid.bad(format!("{} depth bounds, expected 1 to {MAX_LEVELS}", depth_bounds.len())));
@@ -118,8 +128,32 @@ impl Factors {
             longitude_bounds: grid.pairs(grid.entry(bounds, "lon")?, "the longitude bounds", Some(nlon))?,
             levels: depth_bounds.iter().map(|_| Mutex::new(None)).collect(),
             depth_bounds,
-            files,
-            seals,
+            form: Form::Edp { files, seals },
+            memory,
+        })
+    }
+
+    fn open_netcdf(
+        dir: &Path,
+        form: NetcdfForm,
+        seals: &BTreeMap<PathBuf, Digest>,
+        files: &Files,
+        memory: u64,
+    ) -> Result<Self, MappingError> {
+        let mut factors = NetcdfFactors::open(dir, form, netcdf_files(dir, form, files)?, seals, files)?;
+        let axes = std::mem::take(&mut factors.axes.depth_bounds);
+        let shape = (factors.axes.latitudes.len(), factors.axes.longitudes.len());
+        check_memory(&form.file(dir, 0), shape, memory)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            shape,
+            latitudes: factors.axes.latitudes.clone(),
+            longitudes: factors.axes.longitudes.clone(),
+            latitude_bounds: factors.axes.latitude_bounds.clone(),
+            longitude_bounds: factors.axes.longitude_bounds.clone(),
+            levels: axes.iter().map(|_| Mutex::new(None)).collect(),
+            depth_bounds: axes,
+            form: Form::Netcdf(factors),
             memory,
         })
     }
@@ -215,16 +249,64 @@ impl Factors {
         }
     }
 
-    fn sealed<'a>(&'a self, file: &'a Path) -> ExpectedFile<'a> {
-        ExpectedFile { file, files: &self.files, seal: self.seals.get(file) }
-    }
-
     fn load(&self, k: usize, wet_positions: &[u32]) -> Result<Level, MappingError> {
         let cells = self.shape.0 * self.shape.1;
-        let (file, mask) = (sparse_matrix(&self.dir, k), land_mask(&self.dir, k));
-        let matrix = npz::read(self.sealed(&file), k, wet_positions.len(), cells, self.memory)?;
-        let land = read_land_mask(self.sealed(&mask), cells)?;
+        let (file, matrix, land) = match &self.form {
+            Form::Edp { files, seals } => {
+                let (file, mask) = (sparse_matrix(&self.dir, k), land_mask(&self.dir, k));
+                let sealed = |file| ExpectedFile { file, files, seal: seals.get(file) };
+                let matrix = npz::read(sealed(&file), k, wet_positions.len(), cells, self.memory)?;
+                let land = read_land_mask(sealed(&mask), cells)?;
+                (file, matrix, land)
+            }
+            Form::Netcdf(factors) => {
+                let (matrix, land) = factors.level(k, wet_positions, self.memory)?;
+                (self.dir.clone(), matrix, land)
+            }
+        };
         Level::new(&matrix, land, wet_positions).map_err(|reason| MappingError::Content { file, reason })
+    }
+}
+
+/// Refuses a target grid whose land mask would take more memory than factors may.
+fn check_memory(file: &Path, (nlat, nlon): (usize, usize), memory: u64) -> Result<(), MappingError> {
+    let mask = (nlat * nlon).saturating_mul(MASK_CELL) as u64;
+    if mask > memory {
+        return Err(MappingError::Memory { file: file.to_owned(), bytes: mask, limit: memory });
+    }
+    Ok(())
+}
+
+/// Returns the NetCDF form of the factors in a directory, or `None` if they are in EDP's formats or absent.
+fn form_of(dir: &Path, files: &Files) -> Result<Option<NetcdfForm>, MappingError> {
+    let marks = [
+        (None, latlon_grid(dir)),
+        (Some(NetcdfForm::AllLevels), dir.join(NETCDF_NAME)),
+        (Some(NetcdfForm::Esmf), esmf_file(dir, 0)),
+    ];
+    let found: Vec<_> = marks.into_iter().filter(|(_, file)| files.metadata(file).is_ok()).collect();
+    match &found[..] {
+        [] => Ok(None),
+        [(form, _)] => Ok(*form),
+        several => {
+            let name = |file: &PathBuf| file.strip_prefix(dir).unwrap_or(file).display().to_string();
+            let names = several.iter().map(|(_, file)| name(file)).collect();
+            Err(MappingError::SeveralForms { dir: dir.to_owned(), names })
+        }
+    }
+}
+
+/// Lists the files of factors in NetCDF, in the order of their levels.
+fn netcdf_files(dir: &Path, form: NetcdfForm, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
+    match form {
+        NetcdfForm::AllLevels => Ok(vec![dir.join(NETCDF_NAME)]),
+        NetcdfForm::Esmf => {
+            let failed = |source| MappingError::Io { file: dir.to_owned(), action: "list", source };
+            let names = files.names(dir).map_err(failed)?;
+            let is_there =
+                |k: &usize| esmf_file(dir, *k).file_name().is_some_and(|name| names.iter().any(|n| n == name));
+            Ok((0..MAX_LEVELS).take_while(is_there).map(|k| esmf_file(dir, k)).collect())
+        }
     }
 }
 
@@ -324,17 +406,26 @@ fn read_land_mask(source: ExpectedFile<'_>, cells: usize) -> Result<Vec<bool>, M
 }
 
 /// Returns the largest size in bytes of a file in a directory of factors. Larger files are not read.
-pub fn largest(_: &Path) -> u64 {
-    MAX_FILE
+pub fn largest(path: &Path) -> u64 {
+    match path.extension() {
+        Some(end) if end == "nc" => netcdf_read::MAX_FILE,
+        _ => MAX_FILE,
+    }
 }
 
 /// Lists the files of a directory of factors that determine the products, sorted by path: the target grid, all land
-/// masks and all matrices of numbered levels. The digest of the factors covers these files.
+/// masks and all matrices of numbered levels, or the NetCDF files. The digest of the factors covers these files.
 ///
 /// # Errors
 ///
-/// Returns an error if a directory cannot be listed or if the target grid is absent.
+/// Returns an error if a directory cannot be listed, if factors in several forms are there, or if the target grid is
+/// absent.
 pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
+    if let Some(form) = form_of(dir, files)? {
+        let mut found = netcdf_files(dir, form, files)?;
+        found.sort();
+        return Ok(found);
+    }
     let grid = latlon_grid(dir);
     let absent = |source| MappingError::Io { file: grid.clone(), action: "open", source };
     files.metadata(&grid).map_err(absent)?;
@@ -350,6 +441,35 @@ pub fn files(dir: &Path, files: &Files) -> Result<Vec<PathBuf>, MappingError> {
         }
     }
     found.sort();
+    Ok(found)
+}
+
+/// Lists all files of factors in a directory, in whatever forms they are.
+///
+/// # Errors
+///
+/// Returns an error if a directory cannot be listed.
+pub fn existing(dir: &Path) -> Result<Vec<PathBuf>, MappingError> {
+    let mut found = Vec::new();
+    for folder in ["", "latlon_grid", "land_mask", "sparse", "3D"] {
+        let folder = dir.join(folder);
+        let names = match Files::default().names(&folder) {
+            Ok(names) => names,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(source) => return Err(MappingError::Io { file: folder, action: "list", source }),
+        };
+        let numbered = |name: &str, prefix: &str, suffix: &str| {
+            name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(suffix)).is_some_and(is_level_number)
+        };
+        let is_one = |name: &str| {
+            matches!(name, "latlon_grid.xz" | NETCDF_NAME)
+                || name.starts_with("ecco_latlon_grid_mappings_") && name.ends_with(".xz")
+                || numbered(name, LAND_MASK, ".xz")
+                || numbered(name, SPARSE_MATRIX, ".npz")
+                || numbered(name, "weights_", ".nc")
+        };
+        found.extend(names.iter().filter(|name| name.to_str().is_some_and(is_one)).map(|name| folder.join(name)));
+    }
     Ok(found)
 }
 

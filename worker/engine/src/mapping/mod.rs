@@ -18,23 +18,44 @@
 //! reads them without calling anything. All files are treated as untrusted: every size in them is checked before it is
 //! used.
 //!
-//! The `write_` functions write the same three kinds of files, which Python reads like EDP's own.
+//! The `write_` functions write the same files, which Python reads like EDP's own.
+//!
+//! Factors may also be NetCDF: `mapping_factors.nc` with all levels, or one file `weights_<k>.nc` for each level in the form
+//! of ESMF's tools (`row`, `col`, `S`). [`Factors`] reads all three forms, and [`create`] makes them.
 
+pub mod create;
 mod error;
 mod factors;
 mod level;
+mod netcdf_read;
+mod netcdf_write;
 mod npy;
 mod npz;
 pub mod pickle;
 mod pickle_write;
 mod real;
 mod write;
+mod write_set;
 mod xz;
 
 pub use error::MappingError;
-pub use factors::{Factors, files, largest};
+pub use factors::{Factors, existing, files, largest};
 pub use level::Level;
+pub use netcdf_write::{FactorOrigin, write_esmf, write_netcdf};
 pub use npz::check_matrix;
 pub use real::Real;
 pub use write::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
+pub use write_set::{FactorsSummary, MakeFactorsError, write_edp};
 pub use xz::unpack_pickle;
+
+use std::path::{Path, PathBuf};
+
+/// Name of the file with all levels.
+pub const NETCDF_NAME: &str = "mapping_factors.nc";
+/// The attribute by which that file states its form.
+const NETCDF_FORM: &str = "edp-factors-1";
+
+/// Returns the path of the file with the weights of a level in the form of ESMF's tools.
+fn esmf_file(dir: &Path, k: usize) -> PathBuf {
+    dir.join(format!("weights_{k}.nc"))
+}

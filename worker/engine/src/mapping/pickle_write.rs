@@ -66,15 +66,44 @@ impl Pickler {
     }
 
     pub(super) fn floats<'a>(&mut self, shape: &[usize], values: impl Iterator<Item = &'a f64>) {
-        self.array("f8", shape, values.flat_map(|value| value.to_le_bytes()));
+        self.plain_array("f8", shape, values.flat_map(|value| value.to_le_bytes()));
     }
 
     pub(super) fn integers(&mut self, values: &[i64]) {
-        self.array("i8", &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()));
+        self.plain_array("i8", &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()));
     }
 
-    /// Writes `_reconstruct(ndarray, (0,), b'b')`, and then BUILD with (1, shape, dtype, False, data).
-    fn array(&mut self, code: &str, shape: &[usize], data: impl Iterator<Item = u8>) {
+    /// Writes a one-dimensional array of integers of 32 bits.
+    pub(super) fn short_integers(&mut self, values: impl ExactSizeIterator<Item = i32>) {
+        self.plain_array("i4", &[values.len()], values.flat_map(i32::to_le_bytes));
+    }
+
+    /// Begins an array of `length` Python objects. They follow, and then [`Self::end_objects`].
+    pub(super) fn begin_objects(&mut self, length: usize) {
+        self.begin_array("O8", &[length], "|", 63);
+        self.begin_list();
+    }
+
+    pub(super) fn end_objects(&mut self) {
+        self.end_list();
+        self.end_array();
+    }
+
+    fn plain_array(&mut self, code: &str, shape: &[usize], data: impl Iterator<Item = u8>) {
+        self.begin_array(code, shape, "<", 0);
+        // BINBYTES8 is needed because the data may exceed 4 GiB.
+        self.bytes.push(0x8e);
+        let size_at = self.bytes.len();
+        self.bytes.extend([0; 8]);
+        self.bytes.extend(data);
+        let size = (self.bytes.len() - size_at - 8) as u64;
+        self.bytes[size_at..size_at + 8].copy_from_slice(&size.to_le_bytes());
+        self.end_array();
+    }
+
+    /// Writes `_reconstruct(ndarray, (0,), b'b')`, and the beginning of BUILD with (1, shape, dtype, False, data). The data
+    /// follow.
+    fn begin_array(&mut self, code: &str, shape: &[usize], order: &str, flags: i64) {
         self.global("numpy.core.multiarray", "_reconstruct");
         self.global("numpy", "ndarray");
         self.int(0);
@@ -87,29 +116,26 @@ impl Pickler {
             self.int(size as i64);
         }
         self.end_tuple();
-        self.dtype(code);
-        // NEWFALSE stands for the order with the last dimension varying fastest. BINBYTES8 is needed because the data
-        // may exceed 4 GiB.
-        self.bytes.extend([0x89, 0x8e]);
-        let size_at = self.bytes.len();
-        self.bytes.extend([0; 8]);
-        self.bytes.extend(data);
-        let size = (self.bytes.len() - size_at - 8) as u64;
-        self.bytes[size_at..size_at + 8].copy_from_slice(&size.to_le_bytes());
+        self.dtype(code, order, flags);
+        // NEWFALSE stands for the order with the last dimension varying fastest.
+        self.bytes.push(0x89);
+    }
+
+    fn end_array(&mut self) {
         self.end_tuple();
         self.bytes.push(b'b');
     }
 
-    /// Writes `dtype(code, False, True)`, and then BUILD with (3, '<', None, None, None, -1, -1, 0).
-    fn dtype(&mut self, code: &str) {
+    /// Writes `dtype(code, False, True)`, and then BUILD with (3, order, None, None, None, -1, -1, flags).
+    fn dtype(&mut self, code: &str, order: &str, flags: i64) {
         self.global("numpy", "dtype");
         self.text(code);
         self.bytes.extend(b"\x89\x88\x87R");
         self.begin_tuple();
         self.int(3);
-        self.text("<");
+        self.text(order);
         self.bytes.extend(b"NNN");
-        for value in [-1, -1, 0] {
+        for value in [-1, -1, flags] {
             self.int(value);
         }
         self.end_tuple();
@@ -139,6 +165,14 @@ mod tests {
         pickler.text("Tiefe, profondeur, 深さ");
         pickler.floats(&[2, 2], [1.5, f64::NAN, -0.0, 4.0].iter());
         pickler.integers(&[-3, 1 << 50]);
+        pickler.begin_objects(2);
+        pickler.int(-1);
+        pickler.begin_list();
+        pickler.int(70_000);
+        pickler.int(3);
+        pickler.end_list();
+        pickler.end_objects();
+        pickler.short_integers([7, -1].into_iter());
         pickler.begin_dict();
         pickler.text("empty");
         pickler.begin_tuple();
@@ -158,6 +192,10 @@ mod tests {
         let values = floats.floats().unwrap();
         assert!(values[0] == 1.5 && values[1].is_nan() && values[2].is_sign_negative() && values[3] == 4.0);
         assert_eq!(document.array(items[10]).unwrap().integers().unwrap(), [-3, 1 << 50]);
-        assert_eq!(document.items(document.get(items[11], "empty").unwrap()), Some(&[][..]));
+        let objects = document.objects(items[11]).unwrap();
+        assert_eq!(objects[0], PickleValue::Int(-1));
+        assert_eq!(document.items(objects[1]).unwrap(), [PickleValue::Int(70_000), PickleValue::Int(3)]);
+        assert_eq!(document.array(items[12]).unwrap().integers().unwrap(), [7, -1]);
+        assert_eq!(document.items(document.get(items[13], "empty").unwrap()), Some(&[][..]));
     }
 }

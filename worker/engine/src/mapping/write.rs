@@ -94,8 +94,13 @@ pub fn write_latlon_grid(dir: &Path, grid: &TargetGrid<'_>) -> Result<(), Mappin
     }
     pickler.end_dict();
     pickler.end_list();
-    let packed = xz::pack(&file, &pickler.finish(), XZ_PRESET)?;
-    write(&file, &packed)
+    write_pickle(&file, pickler)
+}
+
+/// Writes a pickle as an XZ file.
+pub(super) fn write_pickle(file: &Path, pickler: Pickler) -> Result<(), MappingError> {
+    let packed = xz::pack(file, &pickler.finish(), XZ_PRESET)?;
+    write(file, &packed)
 }
 
 /// Writes `land_mask/ecco_latlon_land_mask_<k>.xz`: 1 for each wet target cell, NaN for land.
@@ -107,8 +112,7 @@ pub fn write_land_mask(dir: &Path, k: usize, wet: &[bool]) -> Result<(), Mapping
     let file = factors::land_mask(dir, k);
     let mut pickler = Pickler::new();
     pickler.floats(&[wet.len()], wet.iter().map(|&wet| if wet { &1.0 } else { &f64::NAN }));
-    let packed = xz::pack(&file, &pickler.finish(), XZ_PRESET)?;
-    write(&file, &packed)
+    write_pickle(&file, pickler)
 }
 
 /// Writes `sparse/sparse_matrix_<k>.npz`, a matrix in compressed sparse rows.

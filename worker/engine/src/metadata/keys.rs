@@ -87,6 +87,18 @@ pub(super) fn shape(key: &str) -> Shape {
     }
 }
 
+/// Key of the edges of the regular grid.
+pub(super) const EXTENT: &str = "latlon_grid_area_extent";
+
+/// Returns the shape in which the value of a key is read if only mapping factors are to be made.
+pub(super) fn factor_shape(key: &str) -> Shape {
+    match key {
+        EXTENT => Shape::List,
+        "latlon_grid_resolution" | "latlon_effective_grid_radius" | "latlon_grid_radius_method" => Shape::Text,
+        _ => Shape::Skipped,
+    }
+}
+
 /// Returns all known keys.
 pub(super) fn known() -> impl Iterator<Item = &'static str> {
     TEXTS.into_iter().chain([LABELS, COMPRESSION]).chain(OTHERS)

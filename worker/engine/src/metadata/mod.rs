@@ -7,6 +7,7 @@ pub mod attribute;
 pub mod configuration;
 pub mod coordinate;
 pub mod entry;
+pub mod factor_keys;
 pub mod global;
 #[cfg(test)]
 mod global_tests;

@@ -22,6 +22,18 @@ impl<'a> KeyReader<'a> {
     /// # Errors
     /// Returns an error if the text is too large, or is no YAML mapping with values of the right shapes.
     pub(super) fn new(file: &'a str, bytes: &[u8]) -> Result<KeyReader<'a>, ConfigurationError> {
+        KeyReader::with_shapes(file, bytes, keys::shape)
+    }
+
+    /// Reads the mapping with values in other shapes than those of a configuration for granules.
+    ///
+    /// # Errors
+    /// Returns the errors of [`KeyReader::new`].
+    pub(super) fn with_shapes(
+        file: &'a str,
+        bytes: &[u8],
+        shape: fn(&str) -> Shape,
+    ) -> Result<KeyReader<'a>, ConfigurationError> {
         if bytes.len() > MAX_BYTES {
             return Err(ConfigurationError::TooLarge { file: file.into(), size: bytes.len() });
         }
@@ -31,11 +43,12 @@ impl<'a> KeyReader<'a> {
             let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
             ConfigurationError::Encoding { file: file.into(), line }
         })?;
-        let items = yaml::parse(text, keys::shape).map_err(|defect| {
+        let items = yaml::parse(text, shape).map_err(|defect| {
             let place = place(defect.line, defect.key.as_deref());
-            let expected = match defect.key.as_deref().map(keys::shape) {
+            let expected = match defect.key.as_deref().map(shape) {
                 Some(Shape::Text) => "one text or number",
                 Some(Shape::Mapping) => "a mapping of names to values",
+                Some(Shape::List) => "a list of values",
                 _ => return ConfigurationError::Yaml { file: file.into(), place, what: defect.what },
             };
             ConfigurationError::Value { file: file.into(), place, found: defect.what, expected }
@@ -74,6 +87,14 @@ impl<'a> KeyReader<'a> {
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match &self.items.get(key)?.value {
             YamlValue::Text(text) => text.clone(),
+            _ => None,
+        }
+    }
+
+    /// Returns the list under a key, or `None` if the key is missing or null.
+    pub(super) fn list(&self, key: &str) -> Option<Vec<String>> {
+        match &self.items.get(key)?.value {
+            YamlValue::List(list) => list.clone(),
             _ => None,
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum Shape {
     Text,
     /// The value is a mapping of texts.
     Mapping,
+    /// The value is taken as a list of texts.
+    List,
     /// The value is skipped, whatever it is.
     Skipped,
 }
@@ -26,6 +28,8 @@ pub(super) enum YamlValue {
     Text(Option<String>),
     /// A mapping; `None` if the value is null.
     Mapping(Option<IndexMap<String, Option<String>>>),
+    /// A list, or `None` if the file says null.
+    List(Option<Vec<String>>),
     /// A value that was skipped.
     Skipped,
 }
@@ -124,6 +128,7 @@ impl<'de, F: Fn(&str) -> Shape> Visitor<'de> for Document<'_, F> {
             let value = match (self.shape)(&key.value) {
                 Shape::Text => YamlValue::Text(map.next_value()?),
                 Shape::Mapping => YamlValue::Mapping(map.next_value()?),
+                Shape::List => YamlValue::List(map.next_value()?),
                 Shape::Skipped => {
                     map.next_value::<IgnoredAny>()?;
                     YamlValue::Skipped

@@ -1,0 +1,211 @@
+//! Makes mapping factors: from which source cells each cell of a regular grid gets its value.
+//!
+//! A target cell is the average of all wet source cells whose centres lie within a radius around its own
+//! ([`RadiusRule`]), or has the value of the nearest wet source cell where there is none. It is wet where the nearest of
+//! all source cells is. Distances are chords through the Earth, not arcs along its surface.
+//!
+//! [`FactorSearch`] finds the neighbours of all target cells among all source cells, wet and dry, once. Each level then
+//! takes those that are wet there; it is searched only where the nearest cell is dry, and only if that is asked for.
+
+mod level;
+mod rules;
+mod target;
+mod tree;
+
+pub use level::{LevelFactors, LevelMapping, LevelWeights};
+pub use rules::{FactorRules, NeighbourLimit, RadiusRule};
+pub use target::{MEAN_RADIUS, RegularTarget, TargetEdges};
+
+use crate::grid::NativeCells;
+use rayon::prelude::*;
+use tree::{PointInSpace, PointTree};
+
+/// In place of the number of a cell: there is none.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The reason why factors cannot be made as asked for.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum CreateError {
+    /// The size of target cells.
+    #[error("a resolution of {resolution} degrees: give more than 0 and at most 180 degrees")]
+    Resolution {
+        /// The size.
+        resolution: f64,
+    },
+    /// The edges of the target grid.
+    #[error(
+        "an extent from {} to {} degrees east and {} to {} degrees north: west must lie before east, south before north, \
+         all on one Earth (latitudes -90 to 90, at most 360 degrees of longitudes)", extent.west, extent.east, extent.south,
+        extent.north
+    )]
+    Edges {
+        /// The edges.
+        extent: TargetEdges,
+    },
+    /// The cells do not fill the extent.
+    #[error(
+        "{degrees} degrees of {what} are no whole number of cells of {resolution} degrees: change the extent or the \
+         resolution"
+    )]
+    PartialCells {
+        /// `latitudes` or `longitudes`.
+        what: &'static str,
+        /// Length of that side.
+        degrees: f64,
+        /// Size of a cell.
+        resolution: f64,
+    },
+    /// The target grid is too large.
+    #[error("the target grid would have {cells} cells, and may have {limit}: choose a smaller extent or larger cells")]
+    TargetSize {
+        /// Cells that it would have.
+        cells: f64,
+        /// Cells that it may have.
+        limit: usize,
+    },
+    /// The radius of averages.
+    #[error("a radius of {metres} m: give a radius of 0 or more")]
+    Radius {
+        /// The radius.
+        metres: f64,
+    },
+    /// The native grid has no cell with a length.
+    #[error("the native grid has no cell whose sides dxG and dyG have a length")]
+    NoCells,
+    /// There are more weights than the formats of factors can number.
+    #[error(
+        "level {level} would have {entries} weights, and may have {limit}: choose a smaller radius or larger cells"
+    )]
+    Entries {
+        /// The level, from 0.
+        level: usize,
+        /// Weights that it would have.
+        entries: usize,
+        /// Weights that it may have.
+        limit: usize,
+    },
+}
+
+/// The source cells near every target cell, all levels alike.
+#[derive(Debug)]
+pub struct FactorSearch<'a> {
+    cells: &'a NativeCells,
+    target: &'a RegularTarget,
+    /// Positions of the source cells.
+    points: Vec<PointInSpace>,
+    /// Whether each source cell is part of the model.
+    present: Vec<bool>,
+    /// The nearest source cell of each target, or [`NONE`] if it is farther away than the longest side of any cell.
+    nearest: Vec<u32>,
+    /// Target `m` has the source cells `within[starts[m]..starts[m + 1]]` in its radius, nearest first.
+    starts: Vec<usize>,
+    within: Vec<u32>,
+    /// Distance that the nearest cell must not reach, metres.
+    reach: f64,
+    /// How many of the cells within the radius count.
+    limit: usize,
+    /// Whether positions have single precision.
+    single: bool,
+}
+
+/// Returns the position of the centre of a target cell.
+fn position(longitude: f64, latitude: f64, single: bool) -> PointInSpace {
+    let at = tree::point(longitude, latitude);
+    if single { tree::rounded(at) } else { at }
+}
+
+impl<'a> FactorSearch<'a> {
+    /// Finds the neighbours of all target cells, on all cores.
+    ///
+    /// # Errors
+    /// Returns an error if the radius is not a length, or if the native grid has no cells.
+    pub fn new(
+        cells: &'a NativeCells,
+        target: &'a RegularTarget,
+        rules: &FactorRules,
+    ) -> Result<FactorSearch<'a>, CreateError> {
+        if let RadiusRule::Metres(metres) = rules.radius
+            && !(metres >= 0.0 && metres.is_finite())
+        {
+            return Err(CreateError::Radius { metres });
+        }
+        // Where whole tiles are land, some runs leave them out, and their cells have no position and no length.
+        let present: Vec<bool> = cells.dxg.iter().zip(&cells.dyg).map(|(x, y)| *x > 0.0 && *y > 0.0).collect();
+        let sides = cells.dxg.iter().chain(&cells.dyg).filter(|side| **side > 0.0).map(|side| f64::from(*side));
+        let (shortest, longest) = sides.fold((f64::INFINITY, 0.0), |(s, l): (f64, f64), v| (s.min(v), l.max(v)));
+        if longest == 0.0 || !longest.is_finite() {
+            return Err(CreateError::NoCells);
+        }
+        let points = tree::points(&cells.xc, &cells.yc, rules.single);
+        let tree = PointTree::new((0..).zip(points.iter().copied()).filter(|(cell, _)| present[*cell as usize]));
+        let radii = rules.radius.radii(target);
+        let largest = radii.iter().copied().fold(0.0, f64::max);
+        let (reach, below) = (longest.floor(), largest.floor());
+        let rows: Vec<_> = (0..target.latitudes.len())
+            .into_par_iter()
+            .map(|row| {
+                let (mut nearest, mut counts, mut within, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+                for longitude in &target.longitudes {
+                    let from = position(*longitude, target.latitudes[row], rules.single);
+                    nearest.push(tree.nearest(&from, reach).unwrap_or(NONE));
+                    tree.within(&from, radii[row], below, &mut found);
+                    counts.push(found.len());
+                    within.extend(found.iter().map(|(_, cell)| *cell));
+                }
+                (nearest, counts, within)
+            })
+            .collect();
+        let (mut nearest, mut starts, mut within) = (Vec::with_capacity(target.cells()), vec![0], Vec::new());
+        let mut end = 0;
+        for (of_row, counts, cells) in rows {
+            nearest.extend(of_row);
+            starts.extend(counts.into_iter().map(|count| {
+                end += count;
+                end
+            }));
+            within.extend(cells);
+        }
+        let limit = rules.neighbours.count(largest, shortest);
+        Ok(FactorSearch { cells, target, points, present, nearest, starts, within, reach, limit, single: rules.single })
+    }
+
+    /// Returns the source cells within the radius of a target cell that pass a test, nearest first, no more than the limit.
+    fn within(&self, m: usize, passes: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> {
+        let all = &self.within[self.starts[m]..self.starts[m + 1]];
+        all.iter().copied().filter(move |cell| passes(*cell)).take(self.limit)
+    }
+
+    /// Returns for each target cell whether it is wet at a level: whether the nearest of all source cells is.
+    fn wet_targets(&self, k: usize) -> Vec<bool> {
+        let mask = self.cells.mask_c.level(k);
+        let first = |m: usize| self.within(m, |_| true).next().unwrap_or(self.nearest[m]);
+        (0..self.target.cells()).map(|m| mask.get(first(m) as usize).copied().unwrap_or_default()).collect()
+    }
+
+    /// Makes the factors of a level. With `mapping` they come with the neighbours of all target cells, wet and dry.
+    ///
+    /// # Errors
+    /// Returns an error if there are more weights than can be numbered.
+    ///
+    /// # Panics
+    /// When there is no such level.
+    pub fn level(&self, k: usize, mapping: bool) -> Result<LevelFactors, CreateError> {
+        level::make(self, k, mapping)
+    }
+
+    /// Returns the neighbours of all target cells among all source cells, wet and dry, which are numbered in the order
+    /// (tile, j, i).
+    pub fn mapping(&self) -> LevelMapping {
+        let lists = (0..self.target.cells()).map(|m| self.within(m, |_| true));
+        let mut mapping = LevelMapping { starts: vec![0], within: Vec::new(), nearest: Vec::new() };
+        for list in lists {
+            mapping.within.extend(list);
+            mapping.starts.push(mapping.within.len());
+        }
+        mapping.nearest.clone_from(&self.nearest);
+        mapping
+    }
+}
+
+#[cfg(test)]
+mod tests;

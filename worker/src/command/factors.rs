@@ -1,0 +1,221 @@
+//! `factors`: mapping factors from a native grid onto a regular one.
+
+use clap::{Args, ValueEnum};
+use edp_engine::grid::NativeCells;
+use edp_engine::mapping::create::{FactorRules, FactorSearch, NeighbourLimit, RadiusRule, RegularTarget, TargetEdges};
+use edp_engine::mapping::{self, FactorOrigin, MakeFactorsError, write_edp, write_esmf, write_netcdf};
+use edp_engine::metadata::factor_keys::{FactorKeys, RadiusMethod};
+use edp_engine::resources;
+use edp_program::settings::Settings;
+use edp_protocol::message::chain;
+use edp_protocol::text::line;
+use edp_protocol::{Location, Mode};
+use edp_worker::console::{self, Ending, ReportForm, Unreachable, Usage, note, out, out_json};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct FactorsOptions {
+    /// Native geometry (*native*.nc), or a directory with it or with MDS and mitgrid files of a model run
+    #[arg(long, aliases = ["grid_file", "grid-file", "ecco_grid_loc"], value_name = "LOCATION")]
+    grid: String,
+    /// Configuration (YAML): resolution, extent and radius of the regular grid
+    #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
+    config: Option<String>,
+    /// Directory of the factors
+    #[arg(long, aliases = ["output_dir", "output-dir", "ecco_mapping_factors_loc"], value_name = "DIR")]
+    out: PathBuf,
+    /// Form of the factors
+    #[arg(long, value_enum, default_value_t)]
+    format: FactorFormat,
+    /// Whose rules: corrected (default), or those of EDP: edp-2024, or edp-2026
+    #[arg(long, value_name = "MODE")]
+    compatibility: Option<Mode>,
+    /// Side of a cell of the regular grid, degrees [default: that of the configuration, else 0.5]
+    #[arg(long, value_name = "DEGREES")]
+    resolution: Option<f64>,
+    /// Edges of the regular grid, degrees [default: those of the configuration, else the globe]
+    #[arg(long, value_name = "WEST,SOUTH,EAST,NORTH", allow_hyphen_values = true)]
+    extent: Option<Edges>,
+    /// How the radius of averages is found [default: as the configuration says, else method_1]
+    #[arg(long, value_enum, conflicts_with = "radius")]
+    method: Option<Method>,
+    /// Radius of averages, kilometres
+    #[arg(long, value_name = "KM")]
+    radius: Option<f64>,
+    /// Average the nearest N cells within the radius only; all of them if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    neighbours: Option<u32>,
+    /// Replace factors that are in the directory
+    #[arg(long, alias = "force")]
+    replace: bool,
+    /// In EDP's spelling; all levels are made in any case
+    #[arg(long = "dims", hide = true, num_args = 1.., value_name = "N")]
+    _dims: Vec<String>,
+    /// In EDP's spelling
+    #[arg(hide = true, value_name = "DIMS")]
+    _positional_dims: Vec<String>,
+    /// In EDP's spelling; nothing is kept between steps
+    #[arg(long, hide = true, value_name = "DIR")]
+    workingdir: Option<String>,
+    /// Form of the report
+    #[arg(long, value_enum, default_value_t)]
+    output: ReportForm,
+}
+
+/// Form of the files of factors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum FactorFormat {
+    /// EDP's directory: XZ-packed pickles and sparse matrices
+    #[default]
+    Edp,
+    /// One NetCDF file with all levels
+    Nc,
+    /// One NetCDF file a level with row, col and S, as ESMF's tools have them
+    Esmf,
+}
+
+/// EDP's ways to find the radius.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// That of a circle with the area of the target cell
+    #[value(name = "method_1")]
+    CellArea,
+    /// Half of the diagonal of a target cell at the equator, the same everywhere
+    #[value(name = "method_2")]
+    HalfDiagonal,
+}
+
+/// Four edges on the command line.
+#[derive(Debug, Clone, Copy)]
+struct Edges(TargetEdges);
+
+impl FromStr for Edges {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Edges, String> {
+        let numbers: Result<Vec<f64>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+        match numbers.as_deref() {
+            Ok(&[west, south, east, north]) => Ok(Edges(TargetEdges { west, south, east, north })),
+            _ => Err("give four numbers: WEST,SOUTH,EAST,NORTH in degrees".into()),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::Result<Ending> {
+    let stores = edp_s3::stores(&settings.store);
+    if options.workingdir.is_some() {
+        note("--workingdir has no meaning here: nothing is kept between steps");
+    }
+    let mode = options.compatibility.unwrap_or_default();
+    let mut keys = FactorKeys::default();
+    if let Some(configuration) = &options.config {
+        let at = configuration.parse().map_err(|e| console::named(&e))?;
+        let text = resources::read(&at, &stores).map_err(|e| console::named(&e))?;
+        let (read, warnings) = FactorKeys::parse(configuration, &text).map_err(|e| Usage::from_error(&e))?;
+        warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+        keys = read;
+    }
+    keys.resolution = options.resolution.or(keys.resolution);
+    if let Some(method) = options.method {
+        keys.radius = None;
+        keys.method = Some(match method {
+            Method::CellArea => RadiusMethod::CellArea,
+            Method::HalfDiagonal => RadiusMethod::HalfDiagonal,
+        });
+    }
+    let mut rules = FactorRules::of(&keys, mode);
+    match (options.radius, options.method) {
+        // What is asked for by an option is meant as it is documented.
+        (Some(kilometres), _) => rules.radius = RadiusRule::Metres(kilometres * 1000.0),
+        (None, Some(Method::CellArea)) => rules.radius = RadiusRule::CellArea,
+        (None, Some(Method::HalfDiagonal)) => rules.radius = RadiusRule::HalfDiagonal,
+        (None, None) => {}
+    }
+    if let Some(count) = options.neighbours {
+        rules.neighbours = NeighbourLimit::Nearest(count as usize);
+    }
+    let of_configuration = keys.extent.map(|[west, south, east, north]| TargetEdges { west, south, east, north });
+    let extent = options.extent.map(|edges| edges.0).or(of_configuration).unwrap_or(TargetEdges::GLOBE);
+    let target = RegularTarget::new(keys.resolution.unwrap_or(RESOLUTION), extent, mode.is_edp())
+        .map_err(|e| Usage::from_error(&e))?;
+
+    clear(&options.out, options.replace)?;
+    let at: Location = options.grid.parse().map_err(|e| console::named(&e))?;
+    let grid = stores.mirror(&at).map_err(|e| console::named(&e))?;
+    let cells = NativeCells::load(&grid).map_err(|e| console::named(&e))?;
+    let search = FactorSearch::new(&cells, &target, &rules).map_err(|e| Usage::from_error(&e))?;
+    let origin = FactorOrigin { cells: &cells, target: &target, rules, mode };
+    let made = match options.format {
+        FactorFormat::Edp => write_edp(&options.out, &cells, &target, &search),
+        FactorFormat::Nc => write_netcdf(&options.out, &origin, &search),
+        FactorFormat::Esmf => write_esmf(&options.out, &origin, &search),
+    };
+    let summary = made.map_err(|error| unwritten(&error))?;
+    if summary.uncovered > 0 {
+        note(&format!(
+            "warning: {} wet cells of the regular grid, over all levels, have no wet source cell near them: they will have \
+             the fill value",
+            summary.uncovered
+        ));
+    }
+    let (rows, columns) = target.shape();
+    match options.output {
+        ReportForm::Json => out_json(&serde_json::to_string_pretty(&serde_json::json!({
+            "factors": options.out,
+            "levels": summary.levels,
+            "shape": [rows, columns],
+            "source_cells": cells.xc.len(),
+            "radius": rules.radius.to_string(),
+            "wet": summary.wet,
+            "averaged": summary.averaged,
+            "weights": summary.weights,
+            "uncovered": summary.uncovered,
+        }))?)?,
+        ReportForm::Human => out(&format!(
+            "{}: {} levels, {rows} x {columns} cells from 13 x {n} x {n}, radius {}\n{} wet cells, {} of them averages\n",
+            line(&options.out.display().to_string()),
+            summary.levels,
+            rules.radius,
+            summary.wet,
+            summary.averaged,
+            n = cells.n
+        ))?,
+    }
+    Ok(Ending::Done)
+}
+
+/// Side of a cell where nothing says another, degrees.
+const RESOLUTION: f64 = 0.5;
+
+/// Refuses to write where factors exist already, or removes them.
+fn clear(out: &Path, replace: bool) -> anyhow::Result<()> {
+    if out.exists() && !out.is_dir() {
+        return Err(Usage(format!("--out {}: is not a directory", out.display())).into());
+    }
+    let existing = mapping::existing(out).map_err(|e| Unreachable(chain(&e)))?;
+    let Some(first) = existing.first() else { return Ok(()) };
+    if !replace {
+        let text = format!(
+            "--out {}: has factors already ({}): name another directory, or give --replace",
+            out.display(),
+            first.display()
+        );
+        return Err(Usage(text).into());
+    }
+    for file in &existing {
+        std::fs::remove_file(file).map_err(|e| Unreachable(format!("{}: cannot be removed: {e}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// Classifies an error of making or writing factors.
+fn unwritten(error: &MakeFactorsError) -> anyhow::Error {
+    match error {
+        MakeFactorsError::Create(error) => Usage::from_error(error).into(),
+        MakeFactorsError::Codec(error) => error.clone().into(),
+        error => Unreachable(chain(error)).into(),
+    }
+}
