@@ -1,4 +1,4 @@
-//! Mapping factors as a user makes them: from a grid directory, in every form, and granules that are made with them.
+//! Mapping factors made by a user from a grid directory, in every format, and granules that are made with them.
 
 use edp_engine::mapping::{Factors, existing};
 use edp_protocol::recipe;
@@ -14,7 +14,7 @@ fn factors(grid: &Path, out: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// The demo's own factors are the nearest neighbours on a grid of 10 degrees; so are these, in every form.
+/// The demo's own factors are the nearest neighbours on a grid of 10 degrees, and so are these in every format.
 #[test]
 fn granules_are_the_same_with_factors_of_every_form() {
     let mut fixture = Fixture::new(6);
@@ -117,14 +117,14 @@ fn configurations_and_spellings_of_edp_are_understood() {
     let made = json(&expect(&mut edp(&[]), 0));
     assert_eq!(made["shape"], serde_json::json!([36, 36]));
     assert!(made["radius"].as_str().unwrap().starts_with("method_2"), "{made}");
-    // What is there is kept.
+    // Existing factors are kept.
     let before = files(&out);
     let output = expect(&mut edp(&[]), 2);
     assert!(text(&output).contains("has factors already") && text(&output).contains("--replace"), "{}", text(&output));
     assert!(files(&out) == before);
     expect(&mut edp(&["--force"]), 0);
     assert!(files(&out) == before);
-    // Another form takes the place of the first one.
+    // Another format replaces the first one.
     let made = json(&expect(&mut edp(&["--replace", "--format", "esmf", "--method", "method_1"]), 0));
     assert!(made["radius"].as_str().unwrap().starts_with("method_1"), "{made}");
     assert!(existing(&out).unwrap().iter().all(|file| file.extension().is_some_and(|end| end == "nc")));
@@ -137,6 +137,6 @@ fn configurations_and_spellings_of_edp_are_understood() {
     let there: PathBuf = fixture.path("file");
     std::fs::write(&there, "").unwrap();
     assert!(text(&expect(&mut factors(&fixture.demo.grid, &there, &[]), 2)).contains("is not a directory"));
-    // Nothing was removed for what could not be made.
+    // Nothing was removed for factors that could not be made.
     assert_eq!(Factors::open(&out).unwrap().shape(), (36, 36));
 }

@@ -1,4 +1,4 @@
-//! `factors`: mapping factors from a native grid onto a regular one.
+//! `factors`: makes the mapping factors from a native grid to a regular one.
 
 use clap::{Args, ValueEnum};
 use edp_engine::grid::NativeCells;
@@ -23,40 +23,40 @@ pub(crate) struct FactorsOptions {
     /// Configuration (YAML): resolution, extent and radius of the regular grid
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     config: Option<String>,
-    /// Directory of the factors
+    /// Directory for the factors
     #[arg(long, aliases = ["output_dir", "output-dir", "ecco_mapping_factors_loc"], value_name = "DIR")]
     out: PathBuf,
     /// Form of the factors
     #[arg(long, value_enum, default_value_t)]
     format: FactorFormat,
-    /// Whose rules: corrected (default), or those of EDP: edp-2024, or edp-2026
+    /// The mode: corrected (default); or one with the rules of EDP: edp-2024, or edp-2026
     #[arg(long, value_name = "MODE")]
     compatibility: Option<Mode>,
-    /// Side of a cell of the regular grid, degrees [default: that of the configuration, else 0.5]
+    /// Side of a cell of the regular grid in degrees [default: that of the configuration, otherwise 0.5]
     #[arg(long, value_name = "DEGREES")]
     resolution: Option<f64>,
-    /// Edges of the regular grid, degrees [default: those of the configuration, else the globe]
+    /// Edges of the regular grid in degrees [default: those of the configuration, otherwise the whole globe]
     #[arg(long, value_name = "WEST,SOUTH,EAST,NORTH", allow_hyphen_values = true)]
     extent: Option<Edges>,
-    /// How the radius of averages is found [default: as the configuration says, else method_1]
+    /// Method for the radius of averages [default: that of the configuration, otherwise method_1]
     #[arg(long, value_enum, conflicts_with = "radius")]
     method: Option<Method>,
-    /// Radius of averages, kilometres
+    /// Radius of averages in kilometres
     #[arg(long, value_name = "KM")]
     radius: Option<f64>,
-    /// Average the nearest N cells within the radius only; all of them if absent
+    /// Average only the nearest N cells within the radius; all of them if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     neighbours: Option<u32>,
-    /// Replace factors that are in the directory
+    /// Replace existing factors in the directory
     #[arg(long, alias = "force")]
     replace: bool,
-    /// In EDP's spelling; all levels are made in any case
+    /// EDP's spelling; all levels are made in any case
     #[arg(long = "dims", hide = true, num_args = 1.., value_name = "N")]
     _dims: Vec<String>,
-    /// In EDP's spelling
+    /// EDP's spelling of the same
     #[arg(hide = true, value_name = "DIMS")]
     _positional_dims: Vec<String>,
-    /// In EDP's spelling; nothing is kept between steps
+    /// EDP's spelling; nothing is kept between steps
     #[arg(long, hide = true, value_name = "DIR")]
     workingdir: Option<String>,
     /// Form of the report
@@ -72,14 +72,14 @@ enum FactorFormat {
     Edp,
     /// One NetCDF file with all levels
     Nc,
-    /// One NetCDF file a level with row, col and S, as ESMF's tools have them
+    /// One NetCDF file for each level with row, col and S, in the format of ESMF's tools
     Esmf,
 }
 
-/// EDP's ways to find the radius.
+/// EDP's methods for the radius.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Method {
-    /// That of a circle with the area of the target cell
+    /// The radius of a circle with the area of the target cell
     #[value(name = "method_1")]
     CellArea,
     /// Half of the diagonal of a target cell at the equator, the same everywhere
@@ -103,7 +103,7 @@ impl FromStr for Edges {
     }
 }
 
-/// Runs the command.
+/// Runs the command `factors`: makes mapping factors and writes them.
 pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
     if options.workingdir.is_some() {
@@ -128,7 +128,7 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
     }
     let mut rules = FactorRules::of(&keys, mode);
     match (options.radius, options.method) {
-        // What is asked for by an option is meant as it is documented.
+        // The value of an option has its documented meaning.
         (Some(kilometres), _) => rules.radius = RadiusRule::Metres(kilometres * 1000.0),
         (None, Some(Method::CellArea)) => rules.radius = RadiusRule::CellArea,
         (None, Some(Method::HalfDiagonal)) => rules.radius = RadiusRule::HalfDiagonal,
@@ -187,7 +187,7 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
     Ok(Ending::Done)
 }
 
-/// Side of a cell where nothing says another, degrees.
+/// Side of a cell in degrees, if it is set nowhere.
 const RESOLUTION: f64 = 0.5;
 
 /// Refuses to write where factors exist already, or removes them.

@@ -112,7 +112,7 @@ pub enum GridError {
     /// A `mitgrid` file cannot be used.
     #[error("{}: {problem}", .file.display())]
     Mitgrid {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// Description of the problem.
         problem: String,
@@ -123,15 +123,15 @@ pub enum GridError {
         .directory.display()
     )]
     NoModelGrid {
-        /// Grid directory.
+        /// Path of the grid directory.
         directory: PathBuf,
     },
     /// One of the model's grid files is missing.
     #[error("{}: no {name}: neither {name}.meta and {name}.data nor a mitgrid file has it", .directory.display())]
     NoModelFile {
-        /// Grid directory.
+        /// Path of the grid directory.
         directory: PathBuf,
-        /// The model's name of the array.
+        /// Name of the array in the model.
         name: &'static str,
     },
     /// An MDS file of the grid cannot be used.

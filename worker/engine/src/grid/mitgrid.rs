@@ -1,7 +1,7 @@
 //! The `mitgrid` files of a model run: the horizontal grid of each facet in double precision.
 //!
-//! A file holds 16 fields of (ny + 1) rows of nx + 1 numbers, big-endian, one after the other. The last row and column
-//! are those of corners; where a field lies at centres or edges, what stands there means nothing.
+//! A file contains 16 fields of (ny + 1) rows of nx + 1 numbers, big-endian, one after the other. The last row and
+//! column are those of corners; for fields at centres or edges, the values there have no meaning.
 
 use super::MAX_N;
 use super::error::GridError;
@@ -106,7 +106,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Each number says facet, field, row and column.
+    /// Each number encodes facet, field, row and column.
     fn write(directory: &Path, n: usize) {
         for (facet, (x, y, _)) in FACETS.iter().enumerate() {
             let mut bytes = Vec::new();

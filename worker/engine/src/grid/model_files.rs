@@ -1,4 +1,4 @@
-//! The grid as a model run leaves it: MDS files and `mitgrid` files.
+//! The grid as written by a model run: MDS files and `mitgrid` files.
 
 use super::error::GridError;
 use super::mask::Mask;
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 /// A directory with the grid files of a model run, for any N.
 ///
-/// MDS files come first, as they have the model's own values; what they lack is taken from `tile001.mitgrid` to
-/// `tile005.mitgrid`.
+/// MDS files take precedence, as they have the model's own values; arrays that they lack are taken from
+/// `tile001.mitgrid` to `tile005.mitgrid`.
 #[derive(Debug)]
 pub struct ModelFiles {
     directory: PathBuf,
     mitgrid: Option<Mitgrid>,
-    /// Cells along the side of a tile, N.
+    /// Number of cells along the side of a tile, N.
     pub n: usize,
     /// Number of layers, nz.
     pub levels: usize,
@@ -49,7 +49,7 @@ impl ModelFiles {
         Ok(ModelFiles { directory: directory.to_owned(), mitgrid, n, levels })
     }
 
-    /// The directory.
+    /// Returns the path of the directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
@@ -88,7 +88,7 @@ impl ModelFiles {
         Ok(Some(file.read_record(record)?.into_f32()))
     }
 
-    /// Calls `take` with each level of a three-dimensional array in tile order, from the surface down. Returns whether
+    /// Calls `take` with each level of a three-dimensional array in tile order, from the surface down. Returns true if
     /// there is such an array.
     ///
     /// # Errors
@@ -103,7 +103,8 @@ impl ModelFiles {
         Ok(true)
     }
 
-    /// Reads where a three-dimensional array is above zero; `None` if there is no such array.
+    /// Returns true for the elements of a three-dimensional array that are above zero; `None` if there is no such
+    /// array.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or has another shape.
@@ -149,7 +150,7 @@ impl ModelFiles {
     }
 }
 
-/// Opens a pair of MDS files; `None` if neither of them is there.
+/// Opens a pair of MDS files; `None` if neither of them exists.
 fn open(stem: &Path) -> Result<Option<MdsFile<File>>, GridError> {
     if !MdsFile::pair(stem).iter().any(|path| path.exists()) {
         return Ok(None);

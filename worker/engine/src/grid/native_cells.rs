@@ -1,4 +1,4 @@
-//! The cells of the native grid, as the making of mapping factors needs them.
+//! The cells of the native grid, with the quantities needed for making mapping factors.
 
 use super::directory;
 use super::error::GridError;
@@ -10,12 +10,12 @@ use crate::mds::compact::TILES;
 use crate::verified_files::VerifiedFiles;
 use std::path::{Path, PathBuf};
 
-/// The cells of a native grid: where they lie, how large they are, and on which levels they are wet.
+/// The cells of a native grid: their positions, their sizes, and the levels on which they are wet.
 #[derive(Debug)]
 pub struct NativeCells {
     /// The geometry file, or the directory with the model's own files.
     pub origin: PathBuf,
-    /// Cells along the side of a tile, N.
+    /// Number of cells along the side of a tile, N.
     pub n: usize,
     /// Number of layers, nz.
     pub levels: usize,
@@ -31,13 +31,13 @@ pub struct NativeCells {
     pub drf: Vec<f32>,
     /// Cells with an open fraction hFacC > 0 (k, tile, j, i).
     pub wet: Mask,
-    /// Mask of C points (k, tile, j, i): the geometry's own, else the same.
+    /// Mask of C points (k, tile, j, i): the geometry's own, or that of `wet` if it has none.
     pub mask_c: Mask,
 }
 
 impl NativeCells {
-    /// Reads the cells from a native geometry file, or from a grid directory: from its one file `*native*.nc`, else from
-    /// the MDS files and `mitgrid` files that a model run leaves.
+    /// Reads the cells from a native geometry file, or from a grid directory: from its one file `*native*.nc`, or from
+    /// the MDS files and `mitgrid` files of a model run.
     ///
     /// # Errors
     /// Returns an error if a file or variable is missing or unreadable, or if shapes do not fit each other.
@@ -75,7 +75,7 @@ impl NativeCells {
         };
         geometry.check_size("the side of a tile, N", n, MAX_N)?;
         geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
-        // Some geometry files lack a few of them, and the model's own files lie beside them.
+        // Some geometry files lack a few of them, and the model's own files lie next to them.
         let beside = ModelFiles::open(directory).ok().filter(|files| (files.n, files.levels) == (n, levels));
         let horizontal = |variable: &str, name: &'static str| match &beside {
             Some(files) if !geometry.has(variable) => files.needed(name),
@@ -120,7 +120,7 @@ impl NativeCells {
 
 #[cfg(test)]
 impl NativeCells {
-    /// Returns cells at these places, all of one size, with one list of wet cells for each level.
+    /// Returns cells at these positions, all of one size, with one list of wet cells for each level.
     pub(crate) fn scattered(n: usize, places: &[(f32, f32)], side: f32, wet: Vec<bool>) -> NativeCells {
         let plane = TILES * n * n;
         assert!(places.len() == plane && wet.len().is_multiple_of(plane));

@@ -84,19 +84,19 @@ pub enum MappingError {
     /// A NetCDF file or a variable in it cannot be read.
     #[error("{}: {what} cannot be read: {why}", file.display())]
     Netcdf {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// The variable, or `the file`.
+        /// The name of the variable, or `the file`.
         what: String,
-        /// What the libraries say, or how the process ended that read it.
+        /// The error of the libraries, or the way in which the helper process ended.
         why: String,
     },
     /// A directory has factors in more than one form.
     #[error("{}: {} both have factors: keep one of them", dir.display(), names.join(" and "))]
     SeveralForms {
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
-        /// What tells each form.
+        /// The name of the file or directory that identifies each form.
         names: Vec<String>,
     },
     /// Factors in NetCDF belong to another native grid.
@@ -105,7 +105,7 @@ pub enum MappingError {
          together", file.display()
     )]
     SourceCells {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// The level, from 0.
         level: usize,

@@ -1,8 +1,8 @@
-//! Reads factors in NetCDF: all levels in one file of our own form, or one file for each level as ESMF's tools
-//! write them.
+//! Reads mapping factors in NetCDF: all levels in one file of our own format, or one file for each level as ESMF's
+//! tools write them.
 //!
-//! The files may be damaged: they are read by the [`reader`](crate::reader), and what comes from there is bounded by the
-//! shapes that are expected.
+//! The files may be damaged: they are read by the [`reader`](crate::reader), and what comes from there is limited by
+//! the expected shapes.
 
 use super::npz::{Csr, Weights};
 use super::{MappingError, NETCDF_NAME, esmf_file};
@@ -15,19 +15,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Largest file. Half a degree from LLC90 has 3 MB, a quarter of a degree from LLC1080 some hundred.
+/// Largest size of a file in bytes. Factors of half a degree from LLC90 have 3 MB, those of a quarter of a degree from
+/// LLC1080 some hundred.
 pub(super) const MAX_FILE: u64 = 32 << 30;
-/// Most weights of a level.
+/// Largest number of weights of a level.
 const MAX_WEIGHTS: usize = 1 << 27;
-/// Bytes that a weight takes while a level is read: three numbers of double precision, and its place in a matrix.
+/// Number of bytes that a weight takes while a level is read: three numbers of double precision, and its place in a
+/// matrix.
 const WEIGHT: u64 = 3 * 8 + 4 + 8;
 
-/// Which of the two forms it is.
+/// The two forms of factors in NetCDF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetcdfForm {
-    /// `mapping_factors.nc`.
+    /// One file `mapping_factors.nc` with all levels.
     AllLevels,
-    /// `weights_<k>.nc`.
+    /// One file `weights_<k>.nc` for each level.
     Esmf,
 }
 
@@ -41,15 +43,15 @@ impl NetcdfForm {
     }
 }
 
-/// Factors in NetCDF: open files, and the target grid.
+/// Mapping factors in NetCDF: the open files, and the target grid.
 #[derive(Debug)]
 pub(super) struct NetcdfFactors {
     dir: PathBuf,
     form: NetcdfForm,
     verified: VerifiedFiles,
-    /// Cells along the side of a tile of the source grid.
+    /// Number of cells along the side of a tile of the source grid.
     n: usize,
-    /// Number of weights of each level, where one file has all of them.
+    /// Number of weights of each level, if one file has all of them.
     counts: Vec<usize>,
     pub(super) axes: NetcdfAxes,
 }
@@ -65,7 +67,7 @@ pub(super) struct NetcdfAxes {
 }
 
 impl NetcdfFactors {
-    /// Opens the files, and refuses those that have other digests than `seals` says.
+    /// Opens the files, and refuses those whose digests differ from those in `seals`.
     pub(super) fn open(
         dir: &Path,
         form: NetcdfForm,
@@ -158,8 +160,8 @@ impl NetcdfFactors {
         Ok(())
     }
 
-    /// Reads the matrix of a level and its land mask (true is land). `wet_positions` are the places of the wet source cells in
-    /// a compact plane, in the order (tile, j, i).
+    /// Reads the matrix of a level and its land mask (true is land). `wet_positions` are the positions of the wet
+    /// source cells in a compact plane, in the order (tile, j, i).
     pub(super) fn level(&self, k: usize, wet_positions: &[u32], memory: u64) -> Result<(Csr, Vec<bool>), MappingError> {
         let mut file = self.file(k)?;
         let (rows, columns) = (self.axes.latitudes.len(), self.axes.longitudes.len());
@@ -191,7 +193,7 @@ impl NetcdfFactors {
         let total = file.shape("S", 1)?[0];
         let mut part = |name| file.part(name, &[total], &[start], &[count]);
         let (target, source, weights) = (part("row")?, part("col")?, part("S")?);
-        // Rows in the order of the cells; within each, weights stay in the order of the file.
+        // The rows are in the order of the cells; within each row, weights stay in the order of the file.
         let mut indptr = vec![0_u32; wet_positions.len() + 1];
         let mut places = Vec::with_capacity(count);
         for (position, weight) in weights.iter().enumerate() {
@@ -265,7 +267,7 @@ impl FactorFile {
         found.ok_or_else(|| self.bad(format!("the variable '{name}' is missing")))
     }
 
-    /// Returns the shape of a variable, which must have so many dimensions.
+    /// Returns the shape of a variable, which must have this number of dimensions.
     fn shape(&self, name: &str, dimensions: usize) -> Result<Vec<usize>, MappingError> {
         let found = self.variable(name)?.shape();
         match found.len() == dimensions {
@@ -274,7 +276,7 @@ impl FactorFile {
         }
     }
 
-    /// Refuses a target grid, or a number of levels, that no factors have.
+    /// Refuses a target grid, or a number of levels, that factors cannot have.
     fn check_target(&self, rows: usize, columns: usize, levels: usize) -> Result<(), MappingError> {
         let cells = rows.checked_mul(columns).filter(|cells| (1..=super::factors::MAX_CELLS).contains(cells));
         if cells.is_none() || !(1..=super::factors::MAX_LEVELS).contains(&levels) {
@@ -283,7 +285,7 @@ impl FactorFile {
         Ok(())
     }
 
-    /// Returns N of a source grid of so many cells.
+    /// Returns N of a source grid with this number of cells.
     fn check_source(&self, cells: usize) -> Result<usize, MappingError> {
         let n = (cells / TILES).isqrt();
         match cells > 0 && TILES * n * n == cells && n <= crate::grid::MAX_N {

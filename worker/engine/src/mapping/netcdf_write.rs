@@ -1,5 +1,5 @@
-//! Writes factors as NetCDF: all levels in one file of our own form, or one file for each level as ESMF's tools
-//! have them.
+//! Writes mapping factors as NetCDF: all levels in one file of our own format, or one file for each level in the format
+//! of ESMF's tools.
 //!
 //! In both, a weight is a triple of ESMF: `row` is the number of the target cell, `col` that of the source cell, both
 //! from 1, and `S` the weight. Source cells are all cells of the native grid in the order (tile, j, i), wet and dry.
@@ -19,21 +19,21 @@ use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Weights in a chunk.
+/// Number of weights in a chunk.
 const CHUNK: usize = 1 << 18;
-/// How variables are compressed: index lists and masks gain little from higher levels.
+/// The compression of variables: index lists and masks gain little from higher levels.
 const CODEC: Codec = Codec { compressor: Compressor::Deflate(4), shuffle: true };
 
 /// The origin of factors, which is written into them.
 #[derive(Debug, Clone, Copy)]
 pub struct FactorOrigin<'a> {
-    /// The source cells.
+    /// The cells of the source grid.
     pub cells: &'a NativeCells,
-    /// The target grid.
+    /// The grid to which fields are regridded.
     pub target: &'a RegularTarget,
-    /// The rules that they are made by.
+    /// The rules by which the factors are made.
     pub rules: FactorRules,
-    /// Whose rules these are.
+    /// The mode to which these rules belong.
     pub mode: Mode,
 }
 
@@ -52,7 +52,7 @@ pub fn write_netcdf(
     let (mut source_mask, mut target_mask) = (Vec::new(), Vec::new());
     let (rows, columns) = target.shape();
     let all: Vec<usize> = (0..cells.levels).collect();
-    // Some levels at a time, in their order.
+    // A few levels are made at a time, in their order.
     for some in all.chunks(2 * rayon::current_num_threads()) {
         let made: Vec<_> = some
             .par_iter()
@@ -134,7 +134,7 @@ pub fn write_esmf(
     let (rows, columns) = target.shape();
     let depths = cells.depth_bounds();
     let [sources, targets] = [TILES * cells.n * cells.n, rows * columns];
-    // Of each target cell, row by row.
+    // A value for each target cell, row by row.
     let each = |value: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
         (0..targets).map(|m| value(m / columns, m % columns)).collect()
     };
@@ -240,7 +240,7 @@ fn axes(target: &RegularTarget) -> Vec<Variable> {
     variables
 }
 
-/// Returns attributes that say by which rules and of which grid factors were made.
+/// Returns attributes that state the rules and the grid of the factors.
 fn provenance(origin: &FactorOrigin<'_>) -> Attributes {
     let FactorOrigin { cells, target, rules, mode } = origin;
     let name = cells.origin.file_name().unwrap_or_default().to_string_lossy();
@@ -268,7 +268,7 @@ fn provenance(origin: &FactorOrigin<'_>) -> Attributes {
     attributes
 }
 
-/// Weights, compressed as they come.
+/// Weights, which are compressed as they are added.
 #[derive(Default)]
 struct Triples {
     length: usize,
@@ -293,7 +293,7 @@ impl Triples {
         self.encode(whole)
     }
 
-    /// Compresses so many of the weights that are at hand.
+    /// Compresses this number of the weights that were added.
     fn encode(&mut self, count: usize) -> Result<(), CodecError> {
         if count == 0 {
             return Ok(());
@@ -323,7 +323,7 @@ impl Triples {
     /// Returns the number of weights in the file, and the variables.
     fn finish(mut self) -> Result<(usize, Vec<Variable>), CodecError> {
         if self.length == 0 && self.row.is_empty() {
-            // A dimension of no length would be an unlimited one. A weight of 0 says nothing.
+            // A dimension of length 0 would be an unlimited one. A weight of 0 has no effect.
             (self.row, self.col, self.weight) = (vec![1], vec![1], vec![0.0]);
         }
         self.encode(self.row.len())?;

@@ -1,4 +1,4 @@
-//! Writes a whole set of factors in EDP's directory format.
+//! Writes a complete set of mapping factors in EDP's directory format.
 
 use super::MappingError;
 use super::create::CreateError;
@@ -16,7 +16,7 @@ use std::path::Path;
 /// The reason why factors could not be made or written.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeFactorsError {
-    /// They cannot be made as asked for.
+    /// The factors cannot be made as requested.
     #[error(transparent)]
     Create(#[from] CreateError),
     /// A file of EDP's format could not be written.
@@ -30,23 +30,23 @@ pub enum MakeFactorsError {
     Codec(#[from] CodecError),
 }
 
-/// Counts of what was made, of one level or of all.
+/// Counts of one level of factors, or of all levels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FactorsSummary {
-    /// Levels.
+    /// Number of levels.
     pub levels: usize,
-    /// Wet target cells.
+    /// Number of wet target cells.
     pub wet: usize,
-    /// Weights.
+    /// Number of weights in all.
     pub weights: usize,
-    /// Wet target cells that are the average of several source cells.
+    /// Number of wet target cells that are the average of several source cells.
     pub averaged: usize,
-    /// Wet target cells without any source: they get the fill value.
+    /// Number of wet target cells without any source, which get the fill value.
     pub uncovered: usize,
 }
 
 impl FactorsSummary {
-    /// Counts what is in a level.
+    /// Returns the counts of a level.
     pub(super) fn of(level: &LevelFactors) -> FactorsSummary {
         FactorsSummary {
             levels: 1,
@@ -77,7 +77,7 @@ impl Sum for FactorsSummary {
     }
 }
 
-/// Writes all files of EDP's format that production reads, and the mappings of which EDP makes them.
+/// Writes all files of EDP's format that production reads, and the mappings from which EDP makes them.
 ///
 /// # Errors
 /// Returns an error if a level has too many weights, or if a file cannot be written.
@@ -141,8 +141,8 @@ fn write_grid(dir: &Path, cells: &NativeCells, target: &RegularTarget) -> Result
     write_latlon_grid(dir, &grid)
 }
 
-/// Writes one of the mappings: a pair of the cells within the radius of each target (a list, or -1) and the nearest
-/// (or -1).
+/// Writes one of the mappings: a pair of the cells within the radius of each target (a list, or -1) and its nearest
+/// cell (or -1).
 fn write_mapping(dir: &Path, name: &str, mapping: &LevelMapping) -> Result<(), MappingError> {
     let mut pickler = Pickler::new();
     pickler.begin_tuple();
@@ -163,8 +163,8 @@ fn write_mapping(dir: &Path, name: &str, mapping: &LevelMapping) -> Result<(), M
     write_pickle(&dir.join(format!("ecco_latlon_grid_mappings_{name}.xz")), pickler)
 }
 
-/// Returns the weights in compressed sparse rows: where the targets of each row begin, the targets, ascending, and the weights,
-/// if they are not all 1.
+/// Returns the weights in compressed sparse rows: the beginning of each row, its targets in ascending order, and the
+/// weights, if they are not all 1.
 pub(super) fn turned(level: &LevelFactors) -> (Vec<i32>, Vec<i32>, Option<Vec<f64>>) {
     let mut indptr = vec![0_i32; level.wet.len() + 1];
     for row in &level.rows {

@@ -1,4 +1,4 @@
-//! The keys of a configuration that decide mapping factors.
+//! The keys of a configuration that determine mapping factors.
 
 use super::Warning;
 use super::configuration::ConfigurationError;
@@ -9,25 +9,25 @@ const RESOLUTION: &str = "latlon_grid_resolution";
 const RADIUS: &str = "latlon_effective_grid_radius";
 const METHOD: &str = "latlon_grid_radius_method";
 
-/// A value of `latlon_grid_radius_method`.
+/// The values of `latlon_grid_radius_method`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RadiusMethod {
-    /// `method_1`.
+    /// The value `method_1`: a circle with the area of the cell.
     CellArea,
-    /// `method_2`.
+    /// The value `method_2`: half of the diagonal of a cell.
     HalfDiagonal,
 }
 
-/// The keys of a configuration that decide mapping factors. Everything else in it is not looked at.
+/// The keys of a configuration that determine mapping factors. Other keys are ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct FactorKeys {
-    /// `latlon_grid_resolution`, degrees.
+    /// `latlon_grid_resolution`: the side of a cell in degrees.
     pub resolution: Option<f64>,
-    /// `latlon_grid_area_extent`: western, southern, eastern and northern edge, degrees.
+    /// `latlon_grid_area_extent`: the western, southern, eastern and northern edges in degrees.
     pub extent: Option<[f64; 4]>,
-    /// `latlon_effective_grid_radius`, as the number that stands there.
+    /// `latlon_effective_grid_radius`: the radius, as the number in the file.
     pub radius: Option<f64>,
-    /// `latlon_grid_radius_method`.
+    /// `latlon_grid_radius_method`: the method for the radius.
     pub method: Option<RadiusMethod>,
 }
 
@@ -35,7 +35,7 @@ impl FactorKeys {
     /// Reads the keys from a configuration.
     ///
     /// # Errors
-    /// Returns an error if the text is not a YAML mapping, or if one of these keys has a value that it cannot have.
+    /// Returns an error if the text is not a YAML mapping, or if one of these keys has an unusable value.
     pub fn parse(name: &str, text: &[u8]) -> Result<(FactorKeys, Vec<Warning>), ConfigurationError> {
         let reader = KeyReader::with_shapes(name, text, keys::factor_shape)?;
         let number = |key: &'static str, expected| match reader.text(key) {
@@ -54,7 +54,7 @@ impl FactorKeys {
             Some(texts) => {
                 let numbers: Vec<f64> =
                     texts.iter().map(|text| reader.parsed(EXTENT, text, expected)).collect::<Result<_, _>>()?;
-                // Documents have the two latitudes in either order.
+                // Documents give the two latitudes in either order.
                 match numbers[..] {
                     [west, a, east, b] => Some([west, a.min(b), east, a.max(b)]),
                     _ => return Err(reader.wrong(EXTENT, format!("{} values", numbers.len()), expected)),

@@ -1,28 +1,29 @@
-//! The factors of one level while they are made.
+//! The mapping factors of one level under construction.
 
 use super::tree::PointTree;
 use super::{CreateError, FactorSearch, NONE};
 use std::cell::OnceCell;
 
-/// Most weights of a level: the formats number them by 32 bits.
+/// Largest number of weights of a level: the formats number them with 32 bits.
 const MAX_WEIGHTS: usize = (1 << 27) - 1;
 
-/// Which source cells the cells of the target grid get their values from, at one level.
+/// The source cells from which the cells of the target grid get their values, at one level.
 #[derive(Debug)]
 pub struct LevelFactors {
-    /// The wet source cells, as numbers of cells in the order (tile, j, i). The *row* of a cell is its place in this list.
+    /// The wet source cells, as numbers of cells in the order (tile, j, i). The *row* of a cell is its position in this
+    /// list.
     pub wet: Vec<u32>,
-    /// Whether each target cell is wet, in the order (latitude, longitude).
+    /// True for each target cell that is wet, in the order (latitude, longitude).
     pub wet_targets: Vec<bool>,
-    /// Where the weights of each target begin, and where those of the last one end.
+    /// The beginning of the weights of each target, and the end of those of the last one.
     pub starts: Vec<usize>,
     /// The rows of the source cells of each target, ascending.
     pub rows: Vec<u32>,
-    /// Their weights.
+    /// The weights of these source cells.
     pub weights: LevelWeights,
-    /// Wet target cells without any source.
+    /// Number of wet target cells without any source.
     pub uncovered: usize,
-    /// The neighbours of all target cells, if they were asked for.
+    /// The neighbours of all target cells, if they were requested.
     pub mapping: Option<LevelMapping>,
 }
 
@@ -31,7 +32,7 @@ pub struct LevelFactors {
 pub enum LevelWeights {
     /// Each target has one source at most.
     Unit,
-    /// One for each of [`LevelFactors::rows`].
+    /// One weight for each of [`LevelFactors::rows`].
     Each(Vec<f64>),
 }
 
@@ -48,7 +49,7 @@ impl LevelWeights {
 /// The neighbours of all target cells, wet or dry, among the cells of a level.
 #[derive(Debug)]
 pub struct LevelMapping {
-    /// Where the cells within the radius of each target begin, and where those of the last one end.
+    /// The beginning of the cells within the radius of each target, and the end of those of the last one.
     pub starts: Vec<usize>,
     /// The rows of the cells within the radius of each target, nearest first.
     pub within: Vec<u32>,

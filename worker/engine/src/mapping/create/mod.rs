@@ -1,11 +1,11 @@
-//! Makes mapping factors: from which source cells each cell of a regular grid gets its value.
+//! Makes mapping factors: the source cells from which each cell of a regular grid gets its value.
 //!
 //! A target cell is the average of all wet source cells whose centres lie within a radius around its own
-//! ([`RadiusRule`]), or has the value of the nearest wet source cell where there is none. It is wet where the nearest of
-//! all source cells is. Distances are chords through the Earth, not arcs along its surface.
+//! ([`RadiusRule`]); if there is none, it has the value of the nearest wet source cell. It is wet if the nearest of all
+//! source cells is wet. Distances are chords through the Earth, not arcs along its surface.
 //!
 //! [`FactorSearch`] finds the neighbours of all target cells among all source cells, wet and dry, once. Each level then
-//! takes those that are wet there; it is searched only where the nearest cell is dry, and only if that is asked for.
+//! uses those that are wet there; a new search is made only where the nearest cell is dry, and only on request.
 
 mod level;
 mod rules;
@@ -20,53 +20,53 @@ use crate::grid::NativeCells;
 use rayon::prelude::*;
 use tree::{PointInSpace, PointTree};
 
-/// In place of the number of a cell: there is none.
+/// The number that stands for no cell.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// The reason why factors cannot be made as asked for.
+/// The reason why factors cannot be made as requested.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum CreateError {
-    /// The size of target cells.
+    /// The size of target cells is out of range.
     #[error("a resolution of {resolution} degrees: give more than 0 and at most 180 degrees")]
     Resolution {
-        /// The size.
+        /// The size of a target cell in degrees.
         resolution: f64,
     },
-    /// The edges of the target grid.
+    /// The edges of the target grid do not fit the Earth.
     #[error(
         "an extent from {} to {} degrees east and {} to {} degrees north: west must lie before east, south before north, \
          all on one Earth (latitudes -90 to 90, at most 360 degrees of longitudes)", extent.west, extent.east, extent.south,
         extent.north
     )]
     Edges {
-        /// The edges.
+        /// The edges of the target grid.
         extent: TargetEdges,
     },
-    /// The cells do not fill the extent.
+    /// Whole cells do not fill the extent.
     #[error(
         "{degrees} degrees of {what} are no whole number of cells of {resolution} degrees: change the extent or the \
          resolution"
     )]
     PartialCells {
-        /// `latitudes` or `longitudes`.
+        /// The word `latitudes` or `longitudes`.
         what: &'static str,
-        /// Length of that side.
+        /// Length of that side in degrees.
         degrees: f64,
-        /// Size of a cell.
+        /// Size of a cell in degrees.
         resolution: f64,
     },
     /// The target grid is too large.
     #[error("the target grid would have {cells} cells, and may have {limit}: choose a smaller extent or larger cells")]
     TargetSize {
-        /// Cells that it would have.
+        /// Number of cells that it would have.
         cells: f64,
-        /// Cells that it may have.
+        /// Number of cells that it may have.
         limit: usize,
     },
-    /// The radius of averages.
+    /// The radius of averages is out of range.
     #[error("a radius of {metres} m: give a radius of 0 or more")]
     Radius {
-        /// The radius.
+        /// The radius in metres.
         metres: f64,
     },
     /// The native grid has no cell with a length.
@@ -79,32 +79,32 @@ pub enum CreateError {
     Entries {
         /// The level, from 0.
         level: usize,
-        /// Weights that it would have.
+        /// Number of weights that it would have.
         entries: usize,
-        /// Weights that it may have.
+        /// Number of weights that it may have.
         limit: usize,
     },
 }
 
-/// The source cells near every target cell, all levels alike.
+/// The source cells near every target cell, the same for all levels.
 #[derive(Debug)]
 pub struct FactorSearch<'a> {
     cells: &'a NativeCells,
     target: &'a RegularTarget,
     /// Positions of the source cells.
     points: Vec<PointInSpace>,
-    /// Whether each source cell is part of the model.
+    /// True for each source cell that is part of the model.
     present: Vec<bool>,
     /// The nearest source cell of each target, or [`NONE`] if it is farther away than the longest side of any cell.
     nearest: Vec<u32>,
     /// Target `m` has the source cells `within[starts[m]..starts[m + 1]]` in its radius, nearest first.
     starts: Vec<usize>,
     within: Vec<u32>,
-    /// Distance that the nearest cell must not reach, metres.
+    /// Distance in metres that the nearest cell must not reach.
     reach: f64,
-    /// How many of the cells within the radius count.
+    /// Largest number of cells within the radius that count.
     limit: usize,
-    /// Whether positions have single precision.
+    /// True if positions have single precision.
     single: bool,
 }
 
@@ -129,7 +129,7 @@ impl<'a> FactorSearch<'a> {
         {
             return Err(CreateError::Radius { metres });
         }
-        // Where whole tiles are land, some runs leave them out, and their cells have no position and no length.
+        // If whole tiles are land, some runs leave them out, and their cells have no position and no length.
         let present: Vec<bool> = cells.dxg.iter().zip(&cells.dyg).map(|(x, y)| *x > 0.0 && *y > 0.0).collect();
         let sides = cells.dxg.iter().chain(&cells.dyg).filter(|side| **side > 0.0).map(|side| f64::from(*side));
         let (shortest, longest) = sides.fold((f64::INFINITY, 0.0), |(s, l): (f64, f64), v| (s.min(v), l.max(v)));
@@ -169,26 +169,29 @@ impl<'a> FactorSearch<'a> {
         Ok(FactorSearch { cells, target, points, present, nearest, starts, within, reach, limit, single: rules.single })
     }
 
-    /// Returns the source cells within the radius of a target cell that pass a test, nearest first, no more than the limit.
+    /// Returns the source cells within the radius of a target cell that pass a test, nearest first, at most as many as
+    /// the limit.
     fn within(&self, m: usize, passes: impl Fn(u32) -> bool) -> impl Iterator<Item = u32> {
         let all = &self.within[self.starts[m]..self.starts[m + 1]];
         all.iter().copied().filter(move |cell| passes(*cell)).take(self.limit)
     }
 
-    /// Returns for each target cell whether it is wet at a level: whether the nearest of all source cells is.
+    /// Returns true for each target cell that is wet at a level, which means that the nearest of all source cells is
+    /// wet.
     fn wet_targets(&self, k: usize) -> Vec<bool> {
         let mask = self.cells.mask_c.level(k);
         let first = |m: usize| self.within(m, |_| true).next().unwrap_or(self.nearest[m]);
         (0..self.target.cells()).map(|m| mask.get(first(m) as usize).copied().unwrap_or_default()).collect()
     }
 
-    /// Makes the factors of a level. With `mapping` they come with the neighbours of all target cells, wet and dry.
+    /// Makes the factors of a level. If `mapping` is true, they include the neighbours of all target cells, wet and
+    /// dry.
     ///
     /// # Errors
     /// Returns an error if there are more weights than can be numbered.
     ///
     /// # Panics
-    /// When there is no such level.
+    /// Panics if there is no such level.
     pub fn level(&self, k: usize, mapping: bool) -> Result<LevelFactors, CreateError> {
         level::make(self, k, mapping)
     }

@@ -1,21 +1,21 @@
-//! How far the source cells of a target cell may lie from it.
+//! The rules for the distance of source cells from a target cell.
 
 use super::target::RegularTarget;
 use crate::metadata::factor_keys::{FactorKeys, RadiusMethod};
 use edp_protocol::Mode;
 use std::fmt;
 
-/// Metres of a degree of latitude, as EDP counts them.
+/// Length in metres of a degree of latitude, as EDP has it.
 const DEGREE: f64 = 111_000.0;
-/// EDP's default radius, meant in kilometres and used in metres: all factors of Release 4 were made with it.
+/// EDP's default radius, which is meant in kilometres but used in metres: all factors of Release 4 were made with it.
 const AS_SHIPPED: f64 = 111.0 / 2.0 * std::f64::consts::SQRT_2;
-/// The most neighbours that EDP looks at.
+/// Largest number of neighbours that EDP considers.
 const EDP_NEIGHBOURS: usize = 100;
 
 /// The radius around the centre of a target cell within which source cells are averaged.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RadiusRule {
-    /// That of a circle with the area of the cell (EDP's `method_1`).
+    /// The radius of a circle with the area of the cell (EDP's `method_1`).
     CellArea,
     /// Half of the diagonal of a cell at the equator, the same everywhere (EDP's `method_2`).
     HalfDiagonal,
@@ -29,8 +29,8 @@ impl RadiusRule {
         RadiusRule::Metres(AS_SHIPPED)
     }
 
-    /// Returns the rule that a configured radius means. It is documented as kilometres; EDP of 2024 takes the number as
-    /// metres, and EDP of 2026 divides it by 1000.
+    /// Returns the rule that corresponds to a configured radius. It is documented as kilometres; EDP of 2024 takes the
+    /// number as metres, and EDP of 2026 divides it by 1000.
     pub fn configured(number: f64, mode: Mode) -> RadiusRule {
         RadiusRule::Metres(match mode {
             Mode::Corrected => number * 1000.0,
@@ -39,7 +39,7 @@ impl RadiusRule {
         })
     }
 
-    /// Returns the radius of the cells of each row in metres.
+    /// Returns the radius for the cells of each row in metres.
     pub fn radii(self, target: &RegularTarget) -> Vec<f64> {
         let same = |metres: f64| vec![metres; target.latitudes.len()];
         match self {
@@ -60,19 +60,19 @@ impl fmt::Display for RadiusRule {
     }
 }
 
-/// How many source cells within the radius count.
+/// The limit on the number of source cells within the radius that count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NeighbourLimit {
-    /// All of them.
+    /// All cells within the radius count.
     None,
-    /// The nearest ones, this many.
+    /// Only the nearest cells count, this many.
     Nearest(usize),
-    /// As many as EDP looks at: what fits into the largest radius, at most 100.
+    /// As many cells count as EDP considers: those that fit into the largest radius, at most 100.
     Edp,
 }
 
 impl NeighbourLimit {
-    /// Returns the number, for the largest radius and the shortest side of a source cell in metres.
+    /// Returns the limit, for the largest radius and the shortest side of a source cell in metres.
     pub fn count(self, largest: f64, shortest: f64) -> usize {
         match self {
             NeighbourLimit::None => usize::MAX,
@@ -85,23 +85,23 @@ impl NeighbourLimit {
     }
 }
 
-/// Everything that decides factors besides the two grids.
+/// The rules that determine factors together with the two grids.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FactorRules {
     /// The radius of averages.
     pub radius: RadiusRule,
-    /// How many cells are averaged at most.
+    /// Limit on the number of cells that are averaged.
     pub neighbours: NeighbourLimit,
-    /// Whether positions have single precision, half a metre beside the right ones, as with EDP of 2026: one cell of some
-    /// hundred thousand that lies just at the radius is then within it instead of beyond, or the other way round.
+    /// True if positions have single precision, with an error of half a metre, as with EDP of 2026: one cell of several
+    /// hundred thousand that lies just at the radius is then inside instead of outside, or vice versa.
     pub single: bool,
 }
 
 impl FactorRules {
-    /// Returns the rules of a mode, as a configuration has them.
+    /// Returns the rules of a mode with the keys of a configuration.
     ///
-    /// `corrected` takes the configured radius in kilometres, else the configured method, else `method_1`, and all
-    /// neighbours. EDP of 2024 knows no methods.
+    /// `corrected` uses the configured radius in kilometres, or the configured method, or `method_1`, and all
+    /// neighbours. EDP of 2024 has no methods.
     pub fn of(keys: &FactorKeys, mode: Mode) -> FactorRules {
         let radius = match (keys.radius, keys.method, mode) {
             (Some(radius), ..) => RadiusRule::configured(radius, mode),

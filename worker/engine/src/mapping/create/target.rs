@@ -1,24 +1,24 @@
-//! The regular grid onto which native fields are brought.
+//! The regular grid to which native fields are regridded.
 
 use super::CreateError;
 
-/// Mean radius of the Earth for the areas of regular cells, metres.
+/// Mean radius of the Earth in metres, used for the areas of regular cells.
 pub const MEAN_RADIUS: f64 = 6_371_008.8;
-/// Most cells of a target grid: 1/64 degree.
+/// Largest number of cells of a target grid (enough for 1/64 degree).
 const MAX_CELLS: usize = 1 << 28;
-/// How far from a whole number of cells an extent may be, in cells.
+/// Largest deviation of an extent from a whole number of cells, in cells.
 const TOLERANCE: f64 = 1e-6;
 
-/// The edges of a regular grid, degrees.
+/// The edges of a regular grid in degrees.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TargetEdges {
-    /// Western edge.
+    /// Longitude of the western edge.
     pub west: f64,
-    /// Southern edge.
+    /// Latitude of the southern edge.
     pub south: f64,
-    /// Eastern edge.
+    /// Longitude of the eastern edge.
     pub east: f64,
-    /// Northern edge.
+    /// Latitude of the northern edge.
     pub north: f64,
 }
 
@@ -27,10 +27,10 @@ impl TargetEdges {
     pub const GLOBE: TargetEdges = TargetEdges { west: -180.0, south: -90.0, east: 180.0, north: 90.0 };
 }
 
-/// A regular grid of latitudes and longitudes, degrees. Rows run from south to north, columns from west to east.
+/// A regular grid of latitudes and longitudes in degrees. Rows run from south to north, columns from west to east.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegularTarget {
-    /// Side of a cell.
+    /// Side of a cell in degrees.
     pub resolution: f64,
     /// Centres of the rows.
     pub latitudes: Vec<f64>,
@@ -43,14 +43,15 @@ pub struct RegularTarget {
 }
 
 impl RegularTarget {
-    /// Returns the grid of cells of `resolution` degrees that fill an extent. With `wrap`, longitudes are brought to the range
-    /// from -180 to 180, as EDP does, also where the columns then do not ascend.
+    /// Returns the grid of cells of `resolution` degrees that fill an extent. With `wrap`, longitudes are mapped to the
+    /// range from -180 to 180, as EDP does, even if the columns then do not ascend.
     ///
     /// # Errors
-    /// Returns an error if the extent is not one on Earth, if whole cells do not fill it, or if there would be too many.
+    /// Returns an error if the extent is not one on Earth, if whole cells do not fill it, or if there would be too many
+    /// cells.
     pub fn new(resolution: f64, extent: TargetEdges, wrap: bool) -> Result<RegularTarget, CreateError> {
         let TargetEdges { west, south, east, north } = extent;
-        // A number that is none fails each comparison.
+        // A NaN fails each comparison.
         if !(resolution > 0.0 && resolution <= 180.0) {
             return Err(CreateError::Resolution { resolution });
         }

@@ -12,7 +12,7 @@ use edp_files::Files;
 use edp_protocol::Mode;
 use std::path::{Path, PathBuf};
 
-/// Cells all over the globe in no order, three levels of ever fewer wet cells.
+/// Makes up cells all over the globe in no order, with three levels that have fewer and fewer wet cells.
 fn made_up(n: usize) -> NativeCells {
     let plane = 13 * n * n;
     let mut state = 7_u64;
@@ -35,7 +35,7 @@ fn rules(radius: RadiusRule, neighbours: NeighbourLimit) -> FactorRules {
     FactorRules { radius, neighbours, single: false }
 }
 
-/// Everything again, by looking at all cells, as section by section the rules say.
+/// Makes everything again by examining all cells, as the rules state section by section.
 #[test]
 fn each_target_has_the_cells_that_the_rules_say() {
     let (cells, target) = (made_up(4), target(10.0));
@@ -93,7 +93,7 @@ fn each_target_has_the_cells_that_the_rules_say() {
     }
 }
 
-/// The three forms on the disk, opened again.
+/// Writes factors in the three formats, to be opened again.
 fn written(cells: &NativeCells, target: &RegularTarget, rules: FactorRules) -> (tempfile::TempDir, [PathBuf; 3]) {
     let dir = tempfile::tempdir().unwrap();
     let forms = ["edp", "nc", "esmf"].map(|form| dir.path().join(form));
@@ -106,7 +106,7 @@ fn written(cells: &NativeCells, target: &RegularTarget, rules: FactorRules) -> (
     (dir, forms)
 }
 
-/// Where the wet cells of a level stand in a compact plane.
+/// Returns the positions of the wet cells of a level in a compact plane.
 fn positions(cells: &NativeCells, k: usize) -> Vec<u32> {
     let n = cells.n;
     let wet = cells.wet.level(k).iter().enumerate().filter(|(_, wet)| **wet);
@@ -183,11 +183,11 @@ fn factors_of_another_grid_are_refused_in_every_form() {
         let message = Factors::open(form).unwrap().level(0, &wet).unwrap_err().to_string();
         assert!(message.contains("do not belong together"), "{message}");
     }
-    // two forms in one directory
+    // Factors in two formats are in one directory.
     std::fs::copy(forms[1].join("mapping_factors.nc"), forms[0].join("mapping_factors.nc")).unwrap();
     let message = Factors::open(&forms[0]).unwrap_err().to_string();
     assert!(message.contains("latlon_grid.xz and mapping_factors.nc both have factors"), "{message}");
-    // a damaged file
+    // One file is damaged.
     let file = forms[1].join("mapping_factors.nc");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
@@ -219,7 +219,7 @@ fn a_level_without_any_weight_can_be_written_and_read() {
 #[test]
 fn cells_that_are_no_part_of_the_model_are_no_sources() {
     let mut cells = made_up(2);
-    // a tile that was left out: no lengths, all at 0 E 0 N
+    // A tile was left out: its cells have no lengths, and all are at 0 E 0 N.
     for cell in 0..4 {
         (cells.xc[cell], cells.yc[cell], cells.dxg[cell], cells.dyg[cell]) = (0.0, 0.0, 0.0, 0.0);
     }
@@ -244,7 +244,7 @@ fn unpacked(file: &Path) -> Vec<u8> {
     xz::read_pickle(ExpectedFile { file, files: &Files::default(), seal: None }, 1 << 30).unwrap()
 }
 
-/// The two arrays of a file of mappings: which targets have cells within the radius, and the nearest cells.
+/// Returns the two arrays of a file of mappings: the targets that have cells within the radius, and the nearest cells.
 fn stored(file: &Path) -> (Vec<bool>, Vec<u32>) {
     let bytes = unpacked(file);
     let document = PickleDocument::parse(&bytes).unwrap();
@@ -284,8 +284,8 @@ fn real_data_factors_of_release_4_are_those_that_edp_ships() {
     });
 }
 
-/// How many targets of level 0 have none, one, two ... source cells within the radius. With positions of single precision
-/// these are EDP's own numbers; in double precision one target of all is in the next bin.
+/// Counts the targets of level 0 that have no, one, two ... source cells within the radius. With positions of single
+/// precision these are EDP's own numbers; in double precision a single target is in the next bin.
 #[test]
 fn real_data_averages_of_both_methods() {
     let Some((cells, _)) = real() else { return };
@@ -312,7 +312,7 @@ fn real_data_averages_of_both_methods() {
     }
 }
 
-/// The cells as the model itself leaves them give the same factors as the geometry file.
+/// The cells in the model's own files give the same factors as the geometry file.
 #[test]
 fn real_data_of_the_model_files_are_those_of_the_geometry() {
     let Some((cells, shipped)) = real() else { return };

@@ -1,17 +1,17 @@
-//! Nearest points on a sphere.
+//! The search for nearest points on a sphere.
 //!
-//! This is a k-d tree of the project's own rather than that of a library, because the order of points at equal
-//! distances decides which cells a target gets: regular targets meet the middle between two source cells exactly. Here
-//! the point with the smaller number comes first, whatever the shape of the tree, so that the same grid gives the same
+//! This is a k-d tree of the project itself and not that of a library, because the order of points at equal distances
+//! determines which cells a target gets: regular targets lie exactly in the middle between two source cells. Here the
+//! point with the smaller number comes first, whatever the shape of the tree, so that the same grid gives the same
 //! factors with every version of every library.
 
 use rayon::prelude::*;
 
-/// Radius of the sphere on which distances are measured, metres.
+/// Radius in metres of the sphere on which distances are measured.
 pub(super) const RADIUS: f64 = 6_370_997.0;
-/// Points that are compared one after the other rather than divided further.
+/// Number of points that are compared one after the other and not divided further.
 const LEAF: usize = 8;
-/// Points from which on both halves of a part are divided at once.
+/// Number of points from which both halves of a part are divided in parallel.
 const PARALLEL: usize = 1 << 14;
 
 /// A position in metres.
@@ -29,16 +29,16 @@ fn squared_distance(a: &PointInSpace, b: &PointInSpace) -> f64 {
     x * x + y * y + z * z
 }
 
-/// A point with the number by which it is found.
+/// A point with its number.
 #[derive(Debug, Clone, Copy)]
 struct NumberedPoint {
     at: PointInSpace,
     number: u32,
-    /// The axis by which the points before and after this one are divided, where it is the middle of a part.
+    /// The axis along which the points before and after this one are divided, if it is the middle of a part.
     axis: u8,
 }
 
-/// Points, ordered so that the middle of each part divides it along one axis.
+/// Points in an order in which the middle of each part divides it along one axis.
 #[derive(Debug)]
 pub(super) struct PointTree(Vec<NumberedPoint>);
 
@@ -52,7 +52,7 @@ impl PointTree {
 
     /// Returns the number of the nearest point at a distance of less than `below`.
     pub(super) fn nearest(&self, from: &PointInSpace, below: f64) -> Option<u32> {
-        // A point exactly at the bound would need a number below 0 to come before this.
+        // A point exactly at the bound would need a number below 0 to precede this.
         let mut best = (below * below, 0);
         let mut found = false;
         nearest_of(&self.0, from, &mut best, &mut found);
@@ -69,7 +69,7 @@ impl PointTree {
     }
 }
 
-/// Orders a part of the points, then the halves before and after its middle.
+/// Orders a part of the points, and then the halves before and after its middle.
 fn divide(points: &mut [NumberedPoint]) {
     if points.len() <= LEAF {
         return;
@@ -149,8 +149,8 @@ pub(super) fn points(longitudes: &[f32], latitudes: &[f32], single: bool) -> Vec
     longitudes.par_iter().zip(latitudes).map(|(lon, lat)| place(*lon, *lat)).collect()
 }
 
-/// Returns the position of a source cell as EDP of 2026 computes it, whose angles are of single precision: it lies at most
-/// half a metre beside [`point`].
+/// Returns the position of a source cell as computed by EDP of 2026, whose angles have single precision: it differs
+/// from that of [`point`] by at most half a metre.
 fn point_in_single_precision(longitude: f32, latitude: f32) -> PointInSpace {
     const RADIANS: f32 = (std::f64::consts::PI / 180.0) as f32;
     let (lon, lat, radius) = (longitude * RADIANS, latitude * RADIANS, RADIUS as f32);
@@ -158,7 +158,7 @@ fn point_in_single_precision(longitude: f32, latitude: f32) -> PointInSpace {
     [equatorial * libm::cosf(lon), equatorial * libm::sinf(lon), radius * libm::sinf(lat)].map(f64::from)
 }
 
-/// Rounds a position to single precision: EDP's search brings targets to the precision of the source cells.
+/// Rounds a position to single precision: EDP's search converts targets to the precision of the source cells.
 pub(super) fn rounded(at: PointInSpace) -> PointInSpace {
     at.map(|coordinate| f64::from(coordinate as f32))
 }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn of_points_at_equal_distances_the_smaller_number_comes_first() {
-        // all corners of a cube, twice, and more of them than a leaf holds
+        // All corners of a cube, twice, which is more than a leaf holds.
         let corners = (0..16_u32).map(|n| [n & 1, n >> 1 & 1, n >> 2 & 1].map(|bit| f64::from(bit) * 2.0 - 1.0));
         let numbers: Vec<u32> = (0..16).map(|n| 100 - 3 * n).collect();
         let tree = PointTree::new(numbers.iter().copied().zip(corners));
@@ -188,7 +188,7 @@ mod tests {
         let mut found = Vec::new();
         tree.within(&[0.0; 3], 2.0, 9.0, &mut found);
         assert!(found.len() == 16 && found.is_sorted_by(|a, b| a.1 < b.1));
-        // at the bound is not below it, at the radius is within it
+        // A point at the bound is not below it, and a point at the radius is within it.
         let tree = PointTree::new([(7, [3.0, 4.0, 0.0])].into_iter());
         assert_eq!((tree.nearest(&[0.0; 3], 5.0), tree.nearest(&[0.0; 3], 5.1)), (None, Some(7)));
         tree.within(&[0.0; 3], 5.0, 5.1, &mut found);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     proptest! {
-        // Whole numbers, so that many distances are equal.
+        // Whole numbers are used, so that many distances are equal.
         #[test]
         fn finds_what_looking_at_all_points_finds(
             points in proptest::collection::vec([-4_i8..4, -4..4, -4..4], 0..200),
