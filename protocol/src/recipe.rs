@@ -192,6 +192,24 @@ pub struct Roots {
 }
 
 impl Plan {
+    /// Returns a plan of the present output version without an id, options, inputs, fields and missing outputs: the
+    /// planner adds what there is of them, and the id last.
+    pub fn new(mode: Mode, time_units: String, digests: Digests, roots: Roots, production_date: String) -> Plan {
+        Plan {
+            id: String::new(),
+            format: output_version(mode),
+            mode,
+            options: BTreeMap::new(),
+            time_units,
+            digests,
+            inputs: BTreeMap::new(),
+            roots,
+            fields: BTreeMap::new(),
+            missing: Vec::new(),
+            production_date,
+        }
+    }
+
     /// Returns true if the granule may be made although outputs are missing (option `allow_partial`).
     pub fn allows_partial(&self) -> bool {
         self.options.get("allow_partial").is_some_and(|value| value == true)

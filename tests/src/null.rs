@@ -3,10 +3,10 @@
 
 use edp_protocol::Digest;
 use edp_protocol::Mode;
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, output_version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots};
 use edp_protocol::wire::{CONTENT_TYPE, Done, Outcome, TaskEvent, TaskMessage};
 use edp_queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -40,24 +40,13 @@ pub fn recipe(number: usize) -> Recipe {
         },
         input_netcdf: None,
         strip_attributes: None,
-        recipe: Some(Plan {
-            id: String::new(),
-            format: output_version(Mode::Corrected),
-            mode: Mode::Corrected,
-            options: BTreeMap::new(),
-            time_units: "hours since 1992-01-01T12:00:00".into(),
-            digests: Digests {
-                configuration: digest.clone(),
-                metadata: digest.clone(),
-                grid: digest.clone(),
-                factors: None,
-            },
-            inputs: BTreeMap::new(),
-            roots: Roots { source: "/nowhere".into(), destination: "/nowhere".into() },
-            fields: BTreeMap::new(),
-            missing: Vec::new(),
-            production_date: "2020-01-01T00:00:00Z".into(),
-        }),
+        recipe: Some(Plan::new(
+            Mode::Corrected,
+            "hours since 1992-01-01T12:00:00".into(),
+            Digests { configuration: digest.clone(), metadata: digest.clone(), grid: digest.clone(), factors: None },
+            Roots { source: "/nowhere".into(), destination: "/nowhere".into() },
+            "2020-01-01T00:00:00Z".into(),
+        )),
     };
     recipe.change(|_| ()).expect("a recipe with an id");
     recipe

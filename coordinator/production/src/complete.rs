@@ -2,7 +2,7 @@
 
 use edp_protocol::calendar::{self, CalendarError, Period};
 use edp_protocol::name::{GranuleName, NameError, base_name};
-use edp_protocol::recipe::{Digests, Plan, Recipe, RecipeError, Roots, Version, output_version};
+use edp_protocol::recipe::{Digests, Plan, Recipe, RecipeError, Roots, Version};
 use edp_protocol::{GridKind, Location};
 use edp_store::{StoreError, Stores};
 use jiff::Timestamp;
@@ -130,19 +130,9 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
     if completed.ecco_cfg_loc.is_none() {
         completed.ecco_cfg_loc = with.configuration_location.map(str::to_owned);
     }
-    let mut plan = Plan {
-        id: String::new(),
-        format: output_version(mode),
-        mode,
-        options: with.options.clone(),
-        time_units,
-        digests,
-        inputs: BTreeMap::new(),
-        roots: Roots { source: source.into(), destination: destination_root(&recipe.granule, &name).into() },
-        fields: BTreeMap::new(),
-        missing: Vec::new(),
-        production_date,
-    };
+    let roots = Roots { source: source.into(), destination: destination_root(&recipe.granule, &name).into() };
+    let planned = Plan::new(mode, time_units, digests, roots, production_date);
+    let mut plan = Plan { options: with.options.clone(), ..planned };
     completed.recipe = Some(plan.clone());
     for (path, version) in versions {
         plan.inputs.insert(completed.input_below_root(&path)?.to_owned(), version);

@@ -1,7 +1,7 @@
 //! Recipes for the tests of productions: monthly means of the sea surface height, two months for each grid.
 #![allow(clippy::unwrap_used)]
 
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, Version, output_version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, Roots, Version};
 use edp_protocol::{Digest, GridKind, Mode};
 use std::collections::BTreeMap;
 
@@ -52,22 +52,19 @@ fn recipe(grid: GridKind, month: u32, step: u64) -> Recipe {
         input_netcdf: None,
         strip_attributes: None,
         recipe: Some(Plan {
-            id: String::new(),
-            format: output_version(Mode::Corrected),
-            mode: Mode::Corrected,
-            options: BTreeMap::new(),
-            time_units: "hours since 1992-01-01T12:00:00".into(),
-            digests: Digests {
-                configuration: Digest::of(b"c"),
-                metadata: Digest::of(b"m"),
-                grid: Digest::of(b"g"),
-                factors,
-            },
             inputs,
-            roots: Roots { source: "in".into(), destination: "out".into() },
-            fields: BTreeMap::new(),
-            missing: Vec::new(),
-            production_date: "2024-11-05T06:07:08Z".into(),
+            ..Plan::new(
+                Mode::Corrected,
+                "hours since 1992-01-01T12:00:00".into(),
+                Digests {
+                    configuration: Digest::of(b"c"),
+                    metadata: Digest::of(b"m"),
+                    grid: Digest::of(b"g"),
+                    factors,
+                },
+                Roots { source: "in".into(), destination: "out".into() },
+                "2024-11-05T06:07:08Z".into(),
+            )
         }),
     };
     let id = recipe.computed_id().unwrap();

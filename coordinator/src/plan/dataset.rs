@@ -2,7 +2,7 @@
 
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
-use edp_protocol::recipe::KindError;
+use edp_protocol::recipe::{KindError, VariableKind};
 use edp_protocol::{Frequency, GridKind};
 
 /// The reason why a grouping does not describe a dataset.
@@ -51,8 +51,17 @@ pub enum DatasetError {
 pub(super) struct PlannedVariable {
     /// Name of the variable in the granule.
     pub(super) name: String,
-    /// Model variables of which it is made, in the order of its inputs.
-    pub(super) sources: Vec<String>,
+    /// Name of the variable in the grouping.
+    field: String,
+    /// The way in which it is made.
+    kind: VariableKind,
+}
+
+impl PlannedVariable {
+    /// Returns the model variables of which it is made, in the order of its inputs.
+    pub(super) fn sources(&self) -> Vec<&str> {
+        self.kind.sources(&self.field)
+    }
 }
 
 /// The outputs of a grouping on a grid.
@@ -82,8 +91,7 @@ impl<'a> Dataset<'a> {
             }
             let fail = |source| DatasetError::Kind { grouping: name(), output: field.clone(), source };
             let kind = grouping.kind(field, grid).map_err(fail)?;
-            let sources = kind.sources(field).into_iter().map(str::to_owned).collect();
-            outputs.push(PlannedVariable { name: field.clone(), sources });
+            outputs.push(PlannedVariable { name: field.clone(), field: field.clone(), kind });
         }
         if let Some((from, to)) = &grouping.rename {
             let fail = |why| DatasetError::Rename { grouping: name(), from: from.clone(), to: to.clone(), why };
@@ -101,8 +109,8 @@ impl<'a> Dataset<'a> {
     /// Returns all model variables, each once.
     pub(super) fn sources(&self) -> Vec<&str> {
         let mut sources: Vec<&str> = Vec::new();
-        for source in self.outputs.iter().flat_map(|output| &output.sources) {
-            if !sources.contains(&source.as_str()) {
+        for source in self.outputs.iter().flat_map(PlannedVariable::sources) {
+            if !sources.contains(&source) {
                 sources.push(source);
             }
         }
@@ -129,7 +137,7 @@ mod tests {
     use super::*;
 
     fn names(dataset: &Dataset<'_>) -> Vec<String> {
-        dataset.outputs.iter().map(|output| format!("{}={}", output.name, output.sources.join("+"))).collect()
+        dataset.outputs.iter().map(|output| format!("{}={}", output.name, output.sources().join("+"))).collect()
     }
 
     #[test]

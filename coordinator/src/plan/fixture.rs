@@ -53,12 +53,9 @@ pub(crate) fn height() -> Grouping {
         fields: vec!["SSH".into(), "ETAN".into()],
         filename: "SEA_SURFACE_HEIGHT".into(),
         dimension: "2D".into(),
-        time_invariant: false,
         frequencies: vec![Frequency::Day, Frequency::Month, Frequency::Snapshot],
         comment: Some("of the sea".into()),
-        rename: None,
-        components: None,
-        orientations: None,
+        ..Grouping::default()
     }
 }
 
@@ -69,14 +66,13 @@ pub(crate) fn velocity() -> Grouping {
         fields: ["EVEL", "NVEL", "WVELMASS"].map(String::from).into(),
         filename: "OCEAN_VELOCITY".into(),
         dimension: "3D".into(),
-        time_invariant: false,
         frequencies: vec![Frequency::Day, Frequency::Month],
-        comment: None,
         rename: Some(("WVELMASS".into(), "WVEL".into())),
         components: Some([("EVEL".into(), vector.clone()), ("NVEL".into(), vector)].into_iter().collect()),
         orientations: Some(
             [("EVEL".into(), "zonal".into()), ("NVEL".into(), "meridional".into())].into_iter().collect(),
         ),
+        ..Grouping::default()
     }
 }
 

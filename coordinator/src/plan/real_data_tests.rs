@@ -27,12 +27,8 @@ fn groupings(path: &str) -> Vec<Grouping> {
         fields: text(&entry["fields"]).split(',').map(|field| field.trim().to_owned()).collect(),
         filename: text(&entry["filename"]),
         dimension: text(&entry["dimension"]),
-        frequencies: Vec::new(),
-        time_invariant: false,
         comment: entry.get("comment").map(text),
-        rename: None,
-        components: None,
-        orientations: None,
+        ..Grouping::default()
     };
     list.iter().map(grouping).collect()
 }

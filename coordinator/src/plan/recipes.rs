@@ -13,7 +13,7 @@ use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, output_version};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -426,7 +426,8 @@ impl<'a> Planner<'a> {
                 continue;
             };
             if inputs.iter().any(|input| !input.own) {
-                fields.insert(output.name.clone(), output.sources.clone());
+                let sources = output.sources().into_iter().map(str::to_owned).collect();
+                fields.insert(output.name.clone(), sources);
             }
             let mut lists = Vec::new();
             for input in inputs {
@@ -447,6 +448,8 @@ impl<'a> Planner<'a> {
         if by_header {
             options.insert("dates".into(), "header".into());
         }
+        let (digests, roots) = (context.digests.clone(), request.roots.clone());
+        let planned = Plan::new(request.mode, time_units, digests, roots, request.production_date.clone());
         let mut recipe = Recipe {
             granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
             variables,
@@ -470,19 +473,7 @@ impl<'a> Planner<'a> {
             },
             input_netcdf: None,
             strip_attributes: None,
-            recipe: Some(Plan {
-                id: String::new(),
-                format: output_version(request.mode),
-                mode: request.mode,
-                options,
-                time_units,
-                digests: context.digests.clone(),
-                inputs: BTreeMap::new(),
-                roots: request.roots.clone(),
-                fields,
-                missing,
-                production_date: request.production_date.clone(),
-            }),
+            recipe: Some(Plan { options, fields, missing, ..planned }),
         };
         let mut inputs = BTreeMap::new();
         for (path, version) in versions {
@@ -572,7 +563,7 @@ impl<'a> Planner<'a> {
 
 /// Returns the name of a model variable for messages, with the outputs that need it if their names differ.
 fn describe(dataset: &Dataset<'_>, source: &str) -> String {
-    let of = |output: &&super::dataset::PlannedVariable| output.sources.iter().any(|own| own == source);
+    let of = |output: &&super::dataset::PlannedVariable| output.sources().contains(&source);
     let outputs: Vec<&str> = dataset.outputs.iter().filter(of).map(|output| output.name.as_str()).collect();
     if outputs == [source] { source.to_owned() } else { format!("{source} (for {})", outputs.join(", ")) }
 }

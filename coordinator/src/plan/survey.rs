@@ -93,7 +93,7 @@ impl<'a> Survey<'a> {
         let mut inputs = Vec::new();
         for output in &dataset.outputs {
             let mut pairs = Vec::new();
-            for source in &output.sources {
+            for source in output.sources() {
                 match inventory.find(source, words, step) {
                     Ok(pair) => pairs.push(pair),
                     Err(twice) => {

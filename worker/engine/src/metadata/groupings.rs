@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 /// One dataset, as described by an entry of a groupings file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Grouping {
     /// Name of the dataset in prose.
     pub name: String,
