@@ -7,7 +7,7 @@
 //!
 //!   let variables = [("EDP_QUEUE__PATIENCE".to_owned(), "60".to_owned())];
 //!   let settings = Settings::parse(None, variables)?;
-//!   assert_eq!(settings.queue.patience, Some(60));
+//!   assert_eq!(settings.queue.patience, 60);
 //!   # Ok::<(), edp_program::settings::SettingsError>(())
 //!   ```
 //!
