@@ -85,12 +85,12 @@ pub struct TaskMessage {
 /// The inspection of a granule that already exists at its destination, before the worker reports it as done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExistingCheck {
-    /// By its identity: whose granule it is.
+    /// Its identity is checked: whose granule it is.
     Identity,
-    /// By its content as well: every chunk is inflated.
+    /// Its content is checked as well: every chunk is inflated.
     #[default]
     Content,
-    /// By its bytes, which had this SHA-256 (hexadecimal) when it was made or last read.
+    /// Its bytes are checked, which had this SHA-256 (hexadecimal) when it was made or last read.
     Bytes(String),
 }
 

@@ -321,7 +321,7 @@ fn compress(codec: &Codec, fields: &[(Vec<usize>, Vec<f32>)]) -> usize {
     fields.iter().map(encode).sum()
 }
 
-/// The same values through the netCDF library's own filters.
+/// Writes the same values with the netCDF library's own filters.
 fn by_library(path: &Path, fields: &[(Vec<usize>, Vec<f32>)]) {
     let _ = std::fs::remove_file(path);
     let mut file = netcdf::create(path).expect("a file");

@@ -1,6 +1,6 @@
 //! Positions on the grid: corners, vectors and masks, checked against the coordinates of the demo's grid, and by
 //! productions with other masks and points than usual.
-// What is compared here has tolerances.
+// The values that are compared here have tolerances.
 #![allow(clippy::disallowed_methods)]
 
 use edp_engine::granule::rotation::{Staggering, rotate};

@@ -1,6 +1,7 @@
 //! The coordinator's own check of granules that workers report as done.
 //!
-//! It costs one system call or one HEAD request for each granule. The closing check is more thorough, but comes later:
+//! It costs one system call or one HEAD request for each granule. The final verification is more thorough, but comes
+//! later:
 //! until then nothing may follow from a granule that does not exist.
 
 use edp_protocol::Location;
@@ -30,7 +31,7 @@ const IN_A_ROW: usize = 32;
 const LOOK: Duration = Duration::from_secs(30);
 
 /// Time for which workers are believed after a check that took too long, since a store that does not answer occupies
-/// threads. The closing check looks at these granules too.
+/// threads. The final verification checks these granules too.
 const BLIND: Duration = Duration::from_secs(60);
 
 /// Checks that granules exist at their destination.

@@ -9,7 +9,7 @@
 //!  destination            ledger ◀────────┘ ── failures ──▶ retries
 //! ```
 //!
-//! * A [`session`] is one run of a production, from its recipes to the closing check ([`verify`]).
+//! * A [`session`] is one run of a production, from its recipes to the final verification ([`verify`]).
 //! * The [`ledger`] knows the state of every recipe; [`ledger_handle`] gives it a thread of its own.
 //! * [`retries`] is the policy that decides what follows after an attempt that made no granule.
 //! * The [`director`] starts the actors that exchange messages with workers.

@@ -1,4 +1,4 @@
-//! A session: one run of a production, from its recipes to the closing check.
+//! A session: one run of a production, from its recipes to the final verification.
 //!
 //! A session is put together from a ledger (in memory or a file), a connected queue (within this process or on
 //! RabbitMQ), and recipes (a list, or a list that grows while a model runs). It does not depend on who makes the
@@ -48,9 +48,9 @@ const STANDBY: Duration = Duration::from_secs(1);
 /// The place of a production's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerPlace {
-    /// In memory, for as long as the session lasts.
+    /// The ledger is in memory, for as long as the session lasts.
     Memory,
-    /// In a file, so that the next session goes on where this one ends, however it ends.
+    /// The ledger is in a file, so that the next session continues where this one ends, however it ends.
     File(PathBuf),
 }
 
@@ -161,7 +161,7 @@ pub enum SessionError {
 pub struct SessionEnd {
     /// The report on every granule.
     pub report: Report,
-    /// The result of the closing check.
+    /// The result of the final verification.
     pub verified: Verified,
     /// The state in which the production was left.
     pub left: ProductionEnd,
@@ -375,7 +375,7 @@ impl Session {
         Ok(recipes)
     }
 
-    /// Returns the ids of recipes that are done in the ledger, and for whose granules the closing check has such a
+    /// Returns the ids of recipes that are done in the ledger, and for whose granules the final verification has such a
     /// finding.
     async fn done(&self, recipes: &[Recipe], is: fn(&Finding) -> bool) -> Result<Vec<String>, LedgerHandleError> {
         let problems = self.verified.problems.iter();
@@ -555,7 +555,7 @@ fn prepare(
     }
     adoption::put_back(ledger, recipes, stores)?;
     if options.plan.local {
-        // Whatever was under way in an earlier session has ended with its queue.
+        // Everything that was under way in an earlier session has ended with its queue.
         ledger.recall(ledger::now())?;
         if options.replace {
             ledger.retry(RecipeState::Conflict)?;

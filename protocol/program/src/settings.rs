@@ -277,7 +277,7 @@ fn composed(text: Option<&str>, environment: &HashMap<String, String>) -> Result
     Config::builder().add_source(Vec::from_iter(text)).add_source(environment).build()?.try_deserialize()
 }
 
-/// The same, with every number in its range.
+/// Puts the settings together, and checks that every number is in its range.
 fn within_limits(text: Option<&str>, environment: &HashMap<String, String>) -> Result<Settings, SettingProblem> {
     let settings = composed(text, environment).map_err(|error| problem::content(&error))?;
     match settings.beyond_limits() {

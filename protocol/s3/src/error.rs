@@ -27,9 +27,9 @@ pub(super) fn refuses_conditions(error: &S3Error) -> bool {
 /// The action that may help after a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// The same call again, later.
+    /// The same call can be made again, later.
     Again,
-    /// The same call again, with new credentials.
+    /// The same call can be made again, with new credentials.
     Renew,
     /// No action would help.
     None,

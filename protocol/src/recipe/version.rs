@@ -84,7 +84,7 @@ mod tests {
             (object("a"), object("b"), false),
             (object("a"), object(""), true),
             (file.clone(), object("a"), true),
-            // What an earlier program planned has neither an entity tag nor a time.
+            // Inputs planned by an earlier program have neither an entity tag nor a time.
             (Version { size: 8, ..Version::default() }, Version::of_file(8, time(1)), true),
         ] {
             assert_eq!(planned.difference(&found).is_none(), same, "{planned:?} {found:?}");

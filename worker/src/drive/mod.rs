@@ -61,7 +61,7 @@ pub struct TaskList {
 pub struct DriveResult {
     /// The report on every granule.
     pub report: Report,
-    /// The result of the closing check.
+    /// The result of the final verification.
     pub verified: Verified,
     /// True if no granule could be made any more, whatever the recipe: the store refuses, or the destination cannot be
     /// written.
@@ -71,7 +71,7 @@ pub struct DriveResult {
 }
 
 impl DriveResult {
-    /// Returns the ending of the command. Everything is done only if the closing check agrees with the outcomes.
+    /// Returns the ending of the command. Everything is done only if the final verification agrees with the outcomes.
     pub fn ending(&self) -> Ending {
         match self.signal {
             Some(signal) if !self.report.is_complete() => Ending::Stopped(signal),
@@ -91,7 +91,7 @@ impl DriveResult {
         }
     }
 
-    /// Returns the report and the closing check as one JSON object.
+    /// Returns the report and the final verification as one JSON object.
     ///
     /// # Errors
     /// Returns an error if a number cannot be written as JSON.

@@ -44,7 +44,7 @@ impl Read for CancellableReader<'_> {
 pub(super) struct Output<'a> {
     /// Name of the variable.
     pub(super) name: &'a str,
-    /// Its maker, with the inputs open.
+    /// The maker of the field, with its inputs open.
     pub(super) opened: OpenedVariable,
     /// Description in the metadata.
     pub(super) description: Description,

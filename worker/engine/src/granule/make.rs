@@ -167,7 +167,7 @@ pub(super) struct Assembly<'a> {
     pub(super) digest_cache: &'a DigestCache,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
-    /// Its inputs that are objects on S3, by path.
+    /// The inputs that are objects on S3, by path.
     pub(super) remotes: Mutex<HashMap<String, Remote>>,
 }
 

@@ -20,7 +20,7 @@ pub enum Staggering {
 /// Faces beyond the edge of the Antarctic tiles are land and count as 0.
 ///
 /// # Panics
-/// When a plane does not have 13 N² values.
+/// Panics if a plane does not have 13 N² values.
 pub fn rotate(grid: &Native, staggering: Staggering, orientation: Orientation, x: &[f32], y: &[f32], out: &mut [f32]) {
     let n = grid.n;
     let tiles = |plane: &[f32]| {

@@ -35,7 +35,7 @@ impl Mask {
     /// Returns one level in the order (tile, j, i): `true` for wet cells. Level 0 is the uppermost one.
     ///
     /// # Panics
-    /// When there is no such level.
+    /// Panics if there is no such level.
     pub fn level(&self, k: usize) -> &[bool] {
         &self.wet[k * self.plane..][..self.plane]
     }
@@ -43,7 +43,7 @@ impl Mask {
     /// Returns the number of wet cells on one level.
     ///
     /// # Panics
-    /// When there is no such level.
+    /// Panics if there is no such level.
     pub fn count(&self, k: usize) -> usize {
         self.plane - self.dry(k)
     }
@@ -51,7 +51,7 @@ impl Mask {
     /// Returns the number of dry cells on one level.
     ///
     /// # Panics
-    /// When there is no such level.
+    /// Panics if there is no such level.
     pub fn dry(&self, k: usize) -> usize {
         self.dry[k]
     }

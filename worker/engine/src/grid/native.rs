@@ -201,7 +201,7 @@ impl Native {
     /// The index into the result is the row number of a cell in the mapping factors of the level.
     ///
     /// # Panics
-    /// When there is no such level.
+    /// Panics if there is no such level.
     #[allow(clippy::cast_possible_truncation)] // 13 N² is below 2³² up to MAX_N
     pub fn wet_positions(&self, k: usize) -> Vec<u32> {
         let n = self.n;

@@ -78,7 +78,7 @@ pub struct CellBeyondEdge {
 /// Returns the cell at (tile, j, N), beyond the right edge of a tile with `n` by `n` cells; `None` if that is land.
 ///
 /// # Panics
-/// When `tile` is none of the 13, or (in debug builds) `j` is not below `n`.
+/// Panics if `tile` is none of the 13, or (in debug builds) if `j` is not below `n`.
 pub fn right(n: usize, tile: usize, j: usize) -> Option<CellBeyondEdge> {
     debug_assert!(j < n);
     RIGHT[tile].map(|Neighbour { tile, join }| {
@@ -93,7 +93,7 @@ pub fn right(n: usize, tile: usize, j: usize) -> Option<CellBeyondEdge> {
 /// Returns the cell at (tile, N, i), beyond the top edge of a tile with `n` by `n` cells.
 ///
 /// # Panics
-/// When `tile` is none of the 13, or (in debug builds) `i` is not below `n`.
+/// Panics if `tile` is none of the 13, or (in debug builds) if `i` is not below `n`.
 pub fn top(n: usize, tile: usize, i: usize) -> Option<CellBeyondEdge> {
     debug_assert!(i < n);
     TOP[tile].map(|Neighbour { tile, join }| {
@@ -112,7 +112,7 @@ pub fn top(n: usize, tile: usize, i: usize) -> Option<CellBeyondEdge> {
 /// corner of no cell: the result is `None`.
 ///
 /// # Panics
-/// When `tile` is none of the 13.
+/// Panics if `tile` is none of the 13.
 pub fn corner(n: usize, tile: usize, j: usize, i: usize) -> Option<usize> {
     let (mut tile, mut j, mut i) = (tile, j, i);
     // At most three tiles meet at a point; more steps would go round in a circle.
@@ -146,7 +146,7 @@ pub struct Halo<T> {
 /// where a tile has no neighbour.
 ///
 /// # Panics
-/// When the field does not have 13 N² values.
+/// Panics if the field does not have 13 N² values.
 pub fn halo<T: Copy>(n: usize, field: &[T], outside: T) -> Halo<T> {
     assert_eq!(field.len(), TILES * n * n, "values of 13 tiles, N = {n}");
     let edge = |beyond: fn(usize, usize, usize) -> Option<CellBeyondEdge>| {

@@ -1,7 +1,7 @@
 //! Reads mapping factors in NetCDF: all levels in one file of our own format, or one file for each level as ESMF's
 //! tools write them.
 //!
-//! The files may be damaged: they are read by the [`reader`](crate::reader), and what comes from there is limited by
+//! The files may be damaged: they are read by the [`reader`], and what comes from there is limited by
 //! the expected shapes.
 
 use super::npz::{Csr, Weights};

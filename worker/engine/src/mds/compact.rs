@@ -11,7 +11,7 @@ pub const TILES: usize = 13;
 /// The column is the cell's own `i`.
 ///
 /// # Panics
-/// In debug builds, when `tile` or `j` is out of range.
+/// Panics in debug builds if `tile` or `j` is out of range.
 pub fn row(n: usize, tile: usize, j: usize) -> usize {
     debug_assert!(tile < TILES && j < n, "tile {tile}, row {j} of {n}");
     match tile {
@@ -24,7 +24,7 @@ pub fn row(n: usize, tile: usize, j: usize) -> usize {
 /// Rearranges a compact plane (13N rows, N columns) into tiles (tile, j, i).
 ///
 /// # Panics
-/// When one of the slices does not have 13 N² values.
+/// Panics if one of the slices does not have 13 N² values.
 pub fn to_tiles<T: Copy>(n: usize, compact: &[T], tiles: &mut [T]) {
     check(n, compact, tiles);
     for (index, line) in tiles.chunks_exact_mut(n).enumerate() {
@@ -36,7 +36,7 @@ pub fn to_tiles<T: Copy>(n: usize, compact: &[T], tiles: &mut [T]) {
 /// Rearranges tiles (tile, j, i) into a compact plane (13N rows, N columns): the inverse of [`to_tiles`].
 ///
 /// # Panics
-/// When one of the slices does not have 13 N² values.
+/// Panics if one of the slices does not have 13 N² values.
 pub fn from_tiles<T: Copy>(n: usize, tiles: &[T], compact: &mut [T]) {
     check(n, compact, tiles);
     for (index, line) in tiles.chunks_exact(n).enumerate() {

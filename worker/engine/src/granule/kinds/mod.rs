@@ -1,7 +1,7 @@
 //! The makers of variables, one for each [`VariableKind`].
 //!
 //! A maker opens the inputs of a variable and returns the values of one level after the other, on the model's grid. What
-//! follows, on either grid, is the same for all kinds; see [`Field`](super::field::Field). [`Assembly::maker`] selects the
+//! follows, on either grid, is the same for all kinds; see [`Field`](super::field::Field). `Assembly::maker` selects the
 //! maker of a kind.
 
 mod direct;
