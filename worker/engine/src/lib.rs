@@ -43,6 +43,7 @@ compile_error!("choose where netCDF-C and HDF5 come from: --features static, or 
 mod cancel;
 pub mod codec;
 pub mod digest_cache;
+pub mod geometry;
 pub mod granule;
 pub mod grid;
 pub mod libraries;

@@ -1,6 +1,7 @@
 //! The command line: its options, the commands, and their exit statuses.
 
 mod factors;
+mod geometry;
 mod look;
 mod make;
 mod serve;
@@ -47,6 +48,9 @@ enum WorkerCommand {
     #[command(after_help = "Examples: edp-worker factors --grid grid --config config.yaml --out factors
           edp-worker factors --grid grid --out factors --resolution 0.25 --extent=-80,0,-10,65 --format nc")]
     Factors(factors::FactorsOptions),
+    /// Makes the geometry files of the native and the latlon grid from the grid files of a model run
+    #[command(after_help = "Example: edp-worker geometry --grid run --mapping-factors factors --out grid")]
+    Geometry(geometry::GeometryOptions),
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
     Look(look::LookOptions),
@@ -73,6 +77,7 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
             serve::execute(&options, &settings, &name)
         }
         WorkerCommand::Factors(options) => factors::execute(&options, &settings),
+        WorkerCommand::Geometry(options) => geometry::execute(&options, &settings),
         WorkerCommand::Look(options) => look::execute(&options),
     }
 }

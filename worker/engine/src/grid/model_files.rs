@@ -49,6 +49,11 @@ impl ModelFiles {
         Ok(ModelFiles { directory: directory.to_owned(), mitgrid, n, levels })
     }
 
+    /// Returns true if the directory has an MDS file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        MdsFile::pair(&self.directory.join(name)).iter().any(|path| path.exists())
+    }
+
     /// Returns the path of the directory.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -235,9 +235,9 @@ fn cells_that_are_no_part_of_the_model_are_no_sources() {
     assert!(FactorSearch::new(&cells, &target, &negative).is_err());
 }
 
-fn real() -> Option<(NativeCells, PathBuf)> {
-    let root = PathBuf::from(std::env::var_os("EDP_REAL_DATA")?).join("V4r4");
-    Some((NativeCells::load(&root.join("grid_ECCOV4r4")).unwrap(), root.join("mapping_factors")))
+fn real() -> (NativeCells, PathBuf) {
+    let cells = NativeCells::load(&crate::real_data::real_data("V4r4/grid_ECCOV4r4")).unwrap();
+    (cells, crate::real_data::real_data("V4r4/mapping_factors"))
 }
 
 fn unpacked(file: &Path) -> Vec<u8> {
@@ -255,8 +255,9 @@ fn stored(file: &Path) -> (Vec<bool>, Vec<u32>) {
 }
 
 #[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn real_data_factors_of_release_4_are_those_that_edp_ships() {
-    let Some((cells, shipped)) = real() else { return };
+    let (cells, shipped) = real();
     let target = RegularTarget::new(0.5, TargetEdges::GLOBE, true).unwrap();
     let rules = FactorRules::of(&crate::metadata::factor_keys::FactorKeys::default(), Mode::Edp2024);
     let search = FactorSearch::new(&cells, &target, &rules).unwrap();
@@ -287,8 +288,9 @@ fn real_data_factors_of_release_4_are_those_that_edp_ships() {
 /// Counts the targets of level 0 that have no, one, two ... source cells within the radius. With positions of single
 /// precision these are EDP's own numbers; in double precision a single target is in the next bin.
 #[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn real_data_averages_of_both_methods() {
-    let Some((cells, _)) = real() else { return };
+    let (cells, _) = real();
     let target = RegularTarget::new(0.5, TargetEdges::GLOBE, true).unwrap();
     for (radius, single, expected) in [
         (RadiusRule::HalfDiagonal, true, &[122_354, 95_877, 19_865, 13_870, 6_272, 675, 273, 14][..]),
@@ -314,8 +316,9 @@ fn real_data_averages_of_both_methods() {
 
 /// The cells in the model's own files give the same factors as the geometry file.
 #[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn real_data_of_the_model_files_are_those_of_the_geometry() {
-    let Some((cells, shipped)) = real() else { return };
+    let (cells, shipped) = real();
     let grid = shipped.with_file_name("grid_ECCOV4r4");
     let dir = tempfile::tempdir().unwrap();
     let link = |name: &str| std::os::unix::fs::symlink(grid.join(name), dir.path().join(name)).unwrap();
