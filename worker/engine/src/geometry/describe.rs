@@ -7,7 +7,7 @@ use crate::metadata::{coordinate, variable};
 use edp_protocol::GridKind;
 
 /// Name, units and meaning of what geometry files hold, for where there are no metadata.
-const PLAIN: [(&str, &str, &str); 47] = [
+const PLAIN: [(&str, &str, &str); 48] = [
     ("XC", "degrees_east", "longitude of tracer grid cell center"),
     ("YC", "degrees_north", "latitude of tracer grid cell center"),
     ("XG", "degrees_east", "longitude of 'southwest' corner of tracer grid cell"),
@@ -39,6 +39,7 @@ const PLAIN: [(&str, &str, &str); 47] = [
     ("Depth", "m", "model seafloor depth below ocean surface at rest"),
     ("ice_shelf_draft", "m", "ice shelf draft"),
     ("ocean_column_thickness", "m", "ocean column thickness"),
+    ("cavity_mask", "", "boolean mask indicating presence of ice-shelf cavity"),
     ("PHrefC", "m2 s-2", "reference ocean hydrostatic pressure at tracer grid cell center"),
     ("PHrefF", "m2 s-2", "reference ocean hydrostatic pressure at tracer grid cell top/bottom interface"),
     ("hFacC", "1", "vertical open fraction of tracer grid cell"),

@@ -1,5 +1,6 @@
 //! The latlon geometry.
 
+use super::columns::Columns;
 use super::describe::GeometryText;
 use super::levels::LevelEncoder;
 use super::{CODEC, CellGeometry, FILL, FILL_DOUBLE, GeometryFileError};
@@ -33,7 +34,9 @@ pub fn latlon(
     let shape = [levels, rows, columns];
     let (mut fractions, mut mask) = (LevelEncoder::<f64>::new(&shape), LevelEncoder::<i8>::new(&shape));
     let mut surface: Option<Arc<Level>> = None;
-    let mut column = vec![0.0_f64; TILES * files.n * files.n];
+    let mut column = Columns::new(TILES * files.n * files.n);
+    // The sources of each target at the first level at which it is wet.
+    let mut first: Vec<Vec<(u32, f64)>> = vec![Vec::new(); rows * columns];
     let (mut k, mut failed) = (0, None);
     files.each_level("hFacC", |values| {
         let mut one = || -> Result<Arc<Level>, GeometryFileError> {
@@ -43,10 +46,12 @@ pub fn latlon(
             level.apply(&plane, &mut out, FILL_DOUBLE, FILL_DOUBLE)?;
             fractions.add(out)?;
             mask.add(level.land().iter().map(|land| i8::from(!land)))?;
+            for (m, sources) in first.iter_mut().enumerate().filter(|(_, sources)| sources.is_empty()) {
+                *sources = level.sources(m);
+            }
             Ok(level)
         };
-        let thickness = f64::from(vertical.drf[k]);
-        column.iter_mut().zip(&values).for_each(|(sum, open)| *sum += f64::from(*open) * thickness);
+        column.add(&values, vertical.drf[k]);
         if failed.is_none() {
             match one() {
                 Ok(level) if k == 0 => surface = Some(level),
@@ -59,8 +64,8 @@ pub fn latlon(
     if let Some(error) = failed {
         return Err(error);
     }
-    let depth: Vec<f32> =
-        files.horizontal("Depth")?.unwrap_or_else(|| column.iter().map(|depth| *depth as f32).collect());
+    let thickness = files.horizontal("Depth")?.unwrap_or_else(|| column.thickness());
+    let depth: Vec<f32> = thickness.iter().zip(column.draft()).map(|(water, draft)| water + draft).collect();
     let no_level = || MappingError::NoLevel { dir: factors.dir().to_owned(), level: 0, levels: 0 };
     let mut depths = vec![0.0; rows * columns];
     let (_, plane) = compact_plane(files.n, &depth);
@@ -74,7 +79,7 @@ pub fn latlon(
     let pairs = |bounds: &[[f64; 2]]| single(bounds.as_flattened());
     let horizontal = ["latitude", "longitude"];
     let solid = ["Z", "latitude", "longitude"];
-    let variables = vec![
+    let mut variables = vec![
         plain("Z", &["Z"], vertical.rc.clone()),
         plain("latitude", &["latitude"], single(factors.latitudes())),
         plain("longitude", &["longitude"], single(factors.longitudes())),
@@ -87,6 +92,34 @@ pub fn latlon(
         plain("longitude_bnds", &["longitude", "nv"], pairs(factors.longitude_bounds())),
         plain("Z_bnds", &["Z", "nv"], vertical.rf.windows(2).flatten().copied().collect()),
     ];
+    if column.has_cavities() {
+        // Below an ice shelf the surface is dry. The first wet level is used there.
+        let bring = |values: &[f32]| -> Vec<f64> {
+            let (_, plane) = compact_plane(files.n, values);
+            let mean = |sources: &Vec<(u32, f64)>| match &sources[..] {
+                [] => FILL_DOUBLE,
+                some => {
+                    some.iter().fold(0.0, |sum, (source, weight)| sum + weight * f64::from(plane[*source as usize]))
+                }
+            };
+            first.iter().map(mean).collect()
+        };
+        let drafts = bring(column.draft());
+        let cavities: Vec<i8> = drafts.iter().map(|draft| i8::from(*draft > 0.0 && *draft < FILL_DOUBLE)).collect();
+        variables.push(text.field::<f64>("ice_shelf_draft", &horizontal, FILL_DOUBLE, flat(&drafts)?));
+        variables.push(text.field::<f64>(
+            "ocean_column_thickness",
+            &horizontal,
+            FILL_DOUBLE,
+            flat(&bring(&thickness))?,
+        ));
+        variables.push(text.mask(
+            "cavity_mask",
+            &horizontal,
+            None,
+            CODEC.encode_whole(&cavities, &[rows, columns], 0)?,
+        ));
+    }
     let dimensions = [("Z", levels), ("latitude", rows), ("longitude", columns), ("nv", 2)];
     let title = format!("Geometry of a regular grid of {rows} by {columns} cells with {levels} levels");
     let attributes =

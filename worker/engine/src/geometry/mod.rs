@@ -6,6 +6,7 @@
 //! that ECCO publishes. Attributes are those of a metadata directory, else short ones of this module.
 
 mod angles;
+mod columns;
 mod corners;
 mod describe;
 mod latlon;

@@ -1,6 +1,7 @@
 //! The native geometry.
 
 use super::angles::angles;
+use super::columns::Columns;
 use super::corners::{all_corners, bounds};
 use super::describe::GeometryText;
 use super::levels::LevelEncoder;
@@ -119,17 +120,17 @@ pub fn native(
         Some(depth) => depth,
         None => {
             notes.push("no Depth: it is the sum of the open fractions of the layers".into());
-            three.column.clone()
+            three.columns.thickness()
         }
     };
-    let sea_floor: Vec<f32> = column.iter().zip(&three.draft).map(|(column, draft)| column + draft).collect();
+    let sea_floor: Vec<f32> = column.iter().zip(three.columns.draft()).map(|(column, draft)| column + draft).collect();
     let mut variables = vec![flat("CS", &C, &cs)?, flat("SN", &C, &sn)?, flat("rA", &C, &files.needed("RAC")?)?];
     for (name, model, dimensions) in [("dxG", "DXG", V), ("dyG", "DYG", U)] {
         variables.push(flat(name, &dimensions, &files.needed(model)?)?);
     }
     variables.push(flat("Depth", &C, &sea_floor)?);
-    if three.draft.iter().any(|draft| *draft > 0.0) {
-        variables.push(flat("ice_shelf_draft", &C, &three.draft)?);
+    if three.columns.has_cavities() {
+        variables.push(flat("ice_shelf_draft", &C, three.columns.draft())?);
         variables.push(flat("ocean_column_thickness", &C, &column)?);
     }
     for (name, model, dimensions) in
@@ -224,10 +225,7 @@ fn coordinates(
 struct Levels {
     fractions: [LevelEncoder<f32>; 3],
     masks: Vec<LevelEncoder<i8>>,
-    /// Thickness of the water in each column, metres.
-    column: Vec<f32>,
-    /// Depth of the base of an ice shelf over each column, metres; 0 where there is none.
-    draft: Vec<f32>,
+    columns: Columns,
     notes: Vec<String>,
 }
 
@@ -241,8 +239,7 @@ impl Levels {
         let all = RefCell::new(Levels {
             fractions: encoders(),
             masks: (0..if with_corners { 4 } else { 3 }).map(|_| LevelEncoder::new(&shape)).collect(),
-            column: vec![0.0; plane],
-            draft: vec![0.0; plane],
+            columns: Columns::new(0),
             notes: Vec::new(),
         });
         let mut error = None;
@@ -252,21 +249,10 @@ impl Levels {
             all.masks[which].add(values.iter().map(|value| i8::from(*value > 0.0)))
         };
         let there = ["hFacW", "hFacS"].map(|name| files.has(name));
-        let (mut sums, mut wet_above) = (vec![0.0_f64; plane], vec![false; plane]);
+        let mut columns = Columns::new(plane);
         let mut k = 0;
         files.each_level("hFacC", |values| {
-            let thickness = f64::from(vertical.drf[k]);
-            for (cell, value) in values.iter().enumerate() {
-                let open = f64::from(*value);
-                sums[cell] += open * thickness;
-                if *value > 0.0 && !wet_above[cell] {
-                    wet_above[cell] = true;
-                    if k > 0 {
-                        let above: f64 = vertical.drf[..k].iter().map(|layer| f64::from(*layer)).sum();
-                        all.borrow_mut().draft[cell] = (above + (1.0 - open) * thickness) as f32;
-                    }
-                }
-            }
+            columns.add(&values, vertical.drf[k]);
             let mut added = add(0, &values);
             if with_corners {
                 let wet = corners(n, &values);
@@ -289,7 +275,7 @@ impl Levels {
             return Err(error.into());
         }
         let mut all = all.into_inner();
-        all.column = sums.into_iter().map(|sum| sum as f32).collect();
+        all.columns = columns;
         if there != [true; 2] {
             all.notes.push("no hFacW or hFacS: a face is as open as the less open of the two cells beside it".into());
         }

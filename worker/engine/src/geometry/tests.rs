@@ -30,6 +30,111 @@ fn farthest(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).filter(|(a, _)| **a < 1e30).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
+/// Writes an array of a model run in double precision; `sizes` has the fastest dimension first.
+fn mds(directory: &Path, name: &str, sizes: &[usize], values: impl Iterator<Item = f64>) {
+    let list: Vec<String> = sizes.iter().map(|size| format!("{size},1,{size}")).collect();
+    let header = format!(
+        " nDims = [ {} ];\n dimList = [ {} ];\n dataprec = [ 'float64' ];\n nrecords = [ 1 ];\n",
+        sizes.len(),
+        list.join(",")
+    );
+    std::fs::write(directory.join(format!("{name}.meta")), header).unwrap();
+    let bytes: Vec<u8> = values.flat_map(f64::to_be_bytes).collect();
+    assert_eq!(bytes.len(), 8 * sizes.iter().product::<usize>(), "{name}");
+    std::fs::write(directory.join(format!("{name}.data")), bytes).unwrap();
+}
+
+/// A grid of N = 2 with three levels of 10, 20 and 40 m, spread over the globe in the order of the files. The first four
+/// cells are land, the next four lie below an ice shelf with a base at 20 m, and all others are open to 50 m.
+fn model(directory: &Path) {
+    let plane = 13 * 2 * 2;
+    let flat = |name: &str, value: &dyn Fn(usize) -> f64| mds(directory, name, &[2, 26], (0..plane).map(value));
+    flat("XC", &|cell| (cell % 13) as f64 * 27.0 - 170.0);
+    flat("YC", &|cell| (cell / 13) as f64 * 40.0 - 60.0);
+    flat("XG", &|cell| (cell % 13) as f64 * 27.0 - 180.0);
+    flat("YG", &|cell| (cell / 13) as f64 * 40.0 - 80.0);
+    for name in ["RAC", "RAS", "RAW", "RAZ", "DXC", "DYC", "DXG", "DYG"] {
+        flat(name, &|_| 3e6);
+    }
+    let open = |k: usize, cell: usize| match (cell, k) {
+        (0..4, _) => 0.0,
+        (4..8, 0) => 0.0,
+        (4..8, 1) => 0.5,
+        (4..8, _) => 1.0,
+        (_, 2) => 0.5,
+        _ => 1.0,
+    };
+    let all = (0..3).flat_map(|k| (0..plane).map(move |cell| open(k, cell)));
+    mds(directory, "hFacC", &[2, 26, 3], all);
+    mds(directory, "DRF", &[1, 1, 3], [10.0, 20.0, 40.0].into_iter());
+}
+
+#[test]
+fn ice_shelves_have_their_fields_on_both_grids() {
+    let dir = tempfile::tempdir().unwrap();
+    model(dir.path());
+    let files = ModelFiles::open(dir.path()).unwrap();
+    let (content, notes) = native(&files, None, Mode::Corrected).unwrap();
+    assert!(notes.iter().any(|note| note.contains("no Depth")), "{notes:?}");
+    let file = written(dir.path(), "native.nc", &content);
+    let [depth, draft, water] = ["Depth", "ice_shelf_draft", "ocean_column_thickness"].map(|name| numbers(&file, name));
+    // The first rows of the file are tile 0, and then tile 1.
+    assert_eq!(draft[..9], [0.0, 0.0, 0.0, 0.0, 20.0, 20.0, 20.0, 20.0, 0.0]);
+    assert_eq!(water[..9], [0.0, 0.0, 0.0, 0.0, 50.0, 50.0, 50.0, 50.0, 50.0]);
+    assert_eq!(depth[..9], [0.0, 0.0, 0.0, 0.0, 70.0, 70.0, 70.0, 70.0, 50.0]);
+    assert_eq!(numbers(&file, "Zp1"), [0.0, -10.0, -30.0, -70.0]);
+    assert_eq!(numbers(&file, "Z"), [-5.0, -20.0, -50.0]);
+    assert_eq!(numbers(&file, "drC"), [5.0, 15.0, 30.0, 20.0]);
+    // Below the ice shelf the surface is dry, and so are its faces and corners, unless they are shared.
+    let mask = numbers(&file, "maskC");
+    assert_eq!((mask[4], mask[52 + 4], mask[104 + 4], mask[8]), (0.0, 1.0, 1.0, 1.0));
+    let wet = |name: &str| numbers(&file, name).iter().sum::<f64>();
+    assert!(wet("maskW") < wet("maskC") && wet("maskZ") > wet("maskW"));
+
+    let cells = NativeCells::load(dir.path()).unwrap();
+    let target = RegularTarget::new(10.0, TargetEdges::GLOBE, false).unwrap();
+    let rules = FactorRules { radius: RadiusRule::CellArea, neighbours: NeighbourLimit::None, single: false };
+    let search = FactorSearch::new(&cells, &target, &rules).unwrap();
+    write_edp(&dir.path().join("factors"), &cells, &target, &search).unwrap();
+    let factors = Factors::open(&dir.path().join("factors")).unwrap();
+    let file = written(dir.path(), "latlon.nc", &latlon(&files, &factors, None).unwrap());
+    let [depth, draft, water, cavity] =
+        ["Depth", "ice_shelf_draft", "ocean_column_thickness", "cavity_mask"].map(|name| numbers(&file, name));
+    let mut seen = [0; 3];
+    for m in 0..target.cells() {
+        let kind = match (draft[m], water[m], cavity[m]) {
+            (0.0, 50.0, 0.0) => 0,
+            (20.0, 50.0, 1.0) => 1,
+            (draft, _, 0.0) if draft > 1e30 => 2,
+            other => panic!("target {m}: {other:?}"),
+        };
+        // The depth is taken at the surface, which is dry below an ice shelf.
+        assert_eq!(depth[m], if kind == 0 { 50.0 } else { FILL_DOUBLE }, "target {m}");
+        seen[kind] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
+}
+
+#[test]
+fn factors_of_other_levels_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    model(dir.path());
+    let cells = NativeCells::load(dir.path()).unwrap();
+    let target = RegularTarget::new(45.0, TargetEdges::GLOBE, false).unwrap();
+    let rules = FactorRules { radius: RadiusRule::CellArea, neighbours: NeighbourLimit::None, single: false };
+    write_edp(&dir.path().join("factors"), &cells, &target, &FactorSearch::new(&cells, &target, &rules).unwrap())
+        .unwrap();
+    let factors = Factors::open(&dir.path().join("factors")).unwrap();
+    mds(dir.path(), "hFacC", &[2, 26, 2], (0..104).map(|_| 1.0));
+    mds(dir.path(), "DRF", &[1, 1, 2], [10.0, 20.0].into_iter());
+    let message = latlon(&ModelFiles::open(dir.path()).unwrap(), &factors, None).unwrap_err().to_string();
+    assert!(message.contains("have 3 levels, and the grid has 2"), "{message}");
+    std::fs::remove_file(dir.path().join("DRF.meta")).unwrap();
+    std::fs::remove_file(dir.path().join("DRF.data")).unwrap();
+    let message = native(&ModelFiles::open(dir.path()).unwrap(), None, Mode::Corrected).unwrap_err().to_string();
+    assert!(message.contains("no DRF"), "{message}");
+}
+
 #[test]
 #[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn real_data_native_geometry_of_release_4() {

@@ -140,7 +140,7 @@ impl Factors {
         files: &Files,
         memory: u64,
     ) -> Result<Self, MappingError> {
-        let mut factors = NetcdfFactors::open(dir, form, netcdf_files(dir, form, files)?, seals, files)?;
+        let mut factors = NetcdfFactors::open(dir, form, netcdf_files(dir, form, files)?, seals, files, memory)?;
         let axes = std::mem::take(&mut factors.axes.depth_bounds);
         let shape = (factors.axes.latitudes.len(), factors.axes.longitudes.len());
         check_memory(&form.file(dir, 0), shape, memory)?;

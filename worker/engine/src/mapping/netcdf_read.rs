@@ -23,6 +23,10 @@ const MAX_WEIGHTS: usize = 1 << 27;
 /// Number of bytes that a weight takes while a level is read: three numbers of double precision, and its place in a
 /// matrix.
 const WEIGHT: u64 = 3 * 8 + 4 + 8;
+/// Size in bytes of a cell of a mask while a level is read, as a number of double precision.
+const MASK_CELL: u64 = 8;
+/// Size in bytes of a target cell of ESMF's form while the target grid is read: its centre and four corners.
+const TARGET_CELL: u64 = 2 * 8 + 4 * 2 * 8;
 
 /// The two forms of factors in NetCDF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,7 @@ impl NetcdfFactors {
         paths: Vec<PathBuf>,
         seals: &BTreeMap<PathBuf, Digest>,
         files: &Files,
+        memory: u64,
     ) -> Result<NetcdfFactors, MappingError> {
         let levels = paths.len();
         let (verified, digests) = VerifiedFiles::open(paths, files, |_| MAX_FILE, &AtomicBool::new(false))
@@ -93,7 +98,7 @@ impl NetcdfFactors {
         };
         match form {
             NetcdfForm::AllLevels => factors.read_all_levels()?,
-            NetcdfForm::Esmf => factors.read_esmf(levels)?,
+            NetcdfForm::Esmf => factors.read_esmf(levels, memory)?,
         }
         Ok(factors)
     }
@@ -110,7 +115,8 @@ impl NetcdfFactors {
         let columns = file.shape("longitude", 1)?[0];
         file.check_target(rows, columns, levels)?;
         let mask = file.shape("source_mask", 4)?;
-        self.n = file.check_source(mask[1..].iter().product())?;
+        let cells = mask[1..].iter().try_fold(1_usize, |all, length| all.checked_mul(*length));
+        self.n = file.check_source(cells.unwrap_or(usize::MAX))?;
         self.axes = NetcdfAxes {
             latitudes: file.numbers("latitude", &[rows])?,
             longitudes: file.numbers("longitude", &[columns])?,
@@ -124,13 +130,14 @@ impl NetcdfFactors {
         Ok(())
     }
 
-    fn read_esmf(&mut self, levels: usize) -> Result<(), MappingError> {
+    fn read_esmf(&mut self, levels: usize, memory: u64) -> Result<(), MappingError> {
         let mut file = self.file(0)?;
         let sizes = file.numbers("dst_grid_dims", &[2])?;
         let [columns, rows] =
             [file.index("dst_grid_dims", sizes[0], 1, 1 << 28)?, file.index("dst_grid_dims", sizes[1], 1, 1 << 28)?];
         file.check_target(rows, columns, levels)?;
         let cells = rows * columns;
+        file.check_memory(cells as u64 * TARGET_CELL, memory)?;
         let length = file.variable("xc_a")?.shape().first().copied().unwrap_or_default();
         self.n = file.check_source(length)?;
         let (x, y) = (file.numbers("xc_b", &[cells])?, file.numbers("yc_b", &[cells])?);
@@ -167,6 +174,7 @@ impl NetcdfFactors {
         let (rows, columns) = (self.axes.latitudes.len(), self.axes.longitudes.len());
         let (cells, sources) = (rows * columns, TILES * self.n * self.n);
         let n = self.n;
+        file.check_memory((cells + sources) as u64 * MASK_CELL, memory)?;
         let (start, count, source_mask, target_mask) = match self.form {
             NetcdfForm::AllLevels => {
                 let levels = self.counts.len();
@@ -179,10 +187,7 @@ impl NetcdfFactors {
                 (0, file.shape("S", 1)?[0], source, file.numbers("mask_b", &[cells])?)
             }
         };
-        if count > MAX_WEIGHTS || count as u64 * WEIGHT > memory {
-            let bytes = (count as u64).saturating_mul(WEIGHT);
-            return Err(MappingError::Memory { file: file.path, bytes, limit: memory });
-        }
+        file.check_memory((count as u64).saturating_mul(WEIGHT), memory.min(MAX_WEIGHTS as u64 * WEIGHT))?;
         let other_grid = || MappingError::SourceCells { file: self.form.file(&self.dir, k), level: k };
         let row_of = rows_of(n, wet_positions).ok_or_else(other_grid)?;
         if let Some(mask) = source_mask
@@ -256,6 +261,14 @@ impl FactorFile {
 
     fn bad(&self, reason: String) -> MappingError {
         MappingError::Content { file: self.path.clone(), reason }
+    }
+
+    /// Refuses what would take more memory than factors may, before it is read.
+    fn check_memory(&self, bytes: u64, limit: u64) -> Result<(), MappingError> {
+        match bytes > limit {
+            true => Err(MappingError::Memory { file: self.path.clone(), bytes, limit }),
+            false => Ok(()),
+        }
     }
 
     fn has(&self, name: &str) -> bool {

@@ -183,6 +183,16 @@ fn factors_of_another_grid_are_refused_in_every_form() {
         let message = Factors::open(form).unwrap().level(0, &wet).unwrap_err().to_string();
         assert!(message.contains("do not belong together"), "{message}");
     }
+    // Levels may take more memory than is allowed, and files may have been changed.
+    for form in &forms[1..] {
+        let opened = Factors::open_sealed(form, std::collections::BTreeMap::new(), Files::default(), 500);
+        let level = opened.and_then(|factors| factors.level(0, &positions(&cells, 0)));
+        assert!(matches!(level, Err(super::super::MappingError::Memory { limit: 500, .. })), "{level:?}");
+        let files = super::super::files(form, &Files::default()).unwrap().into_iter();
+        let seals = files.map(|file| (file, edp_protocol::Digest::of(b"other"))).collect();
+        let opened = Factors::open_sealed(form, seals, Files::default(), u64::MAX);
+        assert!(matches!(opened, Err(super::super::MappingError::Changed { .. })), "{opened:?}");
+    }
     // Factors in two formats are in one directory.
     std::fs::copy(forms[1].join("mapping_factors.nc"), forms[0].join("mapping_factors.nc")).unwrap();
     let message = Factors::open(&forms[0]).unwrap_err().to_string();
