@@ -46,6 +46,6 @@ pub mod vocabulary;
 pub mod wire;
 
 pub use digest::Digest;
-pub use location::Location;
+pub use location::{Location, ObjectAddress};
 pub use recipe::Recipe;
 pub use vocabulary::{Frequency, GridKind, Mode};

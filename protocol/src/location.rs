@@ -28,13 +28,43 @@ pub enum LocationError {
 pub enum Location {
     /// A file or directory on a file system of this machine.
     Local(PathBuf),
-    /// A bucket and a key or key prefix, without leading or trailing slash.
-    S3 {
-        /// Name of the bucket.
-        bucket: String,
-        /// The key, or the part of it before a slash. It may be empty.
-        key: String,
-    },
+    /// An object in a store, or all objects with a prefix.
+    Object(ObjectAddress),
+}
+
+/// A bucket of an object store and a key or key prefix, without leading or trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectAddress {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// The key, or the part of it before a slash. It may be empty.
+    pub key: String,
+}
+
+impl ObjectAddress {
+    /// Returns the address of a key in a bucket.
+    pub fn new(bucket: &str, key: &str) -> ObjectAddress {
+        ObjectAddress { bucket: bucket.into(), key: key.into() }
+    }
+
+    /// Returns this address extended by a relative path that has `/` between its parts.
+    pub fn join(&self, below: &str) -> ObjectAddress {
+        let key = if self.key.is_empty() { below.to_owned() } else { format!("{}/{below}", self.key) };
+        ObjectAddress { bucket: self.bucket.clone(), key }
+    }
+
+    /// Returns the address of the directory, which is the part of the key before its last slash, and the name below it.
+    pub fn split(&self) -> (ObjectAddress, &str) {
+        let (directory, name) = self.key.rsplit_once('/').unwrap_or(("", &self.key));
+        (ObjectAddress { bucket: self.bucket.clone(), key: directory.to_owned() }, name)
+    }
+}
+
+impl fmt::Display for ObjectAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ObjectAddress { bucket, key } = self;
+        if key.is_empty() { write!(f, "s3://{bucket}") } else { write!(f, "s3://{bucket}/{key}") }
+    }
 }
 
 impl Location {
@@ -42,10 +72,21 @@ impl Location {
     pub fn join(&self, below: &str) -> Location {
         match self {
             Location::Local(path) => Location::Local(path.join(below)),
-            Location::S3 { bucket, key } if key.is_empty() => {
-                Location::S3 { bucket: bucket.clone(), key: below.into() }
+            Location::Object(address) => Location::Object(address.join(below)),
+        }
+    }
+
+    /// Returns the location whose name has a text appended.
+    pub fn appended(&self, end: &str) -> Location {
+        match self {
+            Location::Local(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(end);
+                Location::Local(path.into())
             }
-            Location::S3 { bucket, key } => Location::S3 { bucket: bucket.clone(), key: format!("{key}/{below}") },
+            Location::Object(ObjectAddress { bucket, key }) => {
+                Location::Object(ObjectAddress { bucket: bucket.clone(), key: format!("{key}{end}") })
+            }
         }
     }
 
@@ -56,7 +97,7 @@ impl Location {
     pub fn local(&self) -> Result<&Path, LocationError> {
         match self {
             Location::Local(path) => Ok(path),
-            Location::S3 { .. } => Err(LocationError::NotLocal(self.clone())),
+            Location::Object(_) => Err(LocationError::NotLocal(self.clone())),
         }
     }
 }
@@ -88,7 +129,10 @@ impl FromStr for Location {
             if bucket.is_empty() {
                 return Err(LocationError::NoBucket(text.into()));
             }
-            return Ok(Location::S3 { bucket: bucket.into(), key: key.trim_end_matches('/').into() });
+            return Ok(Location::Object(ObjectAddress {
+                bucket: bucket.into(),
+                key: key.trim_end_matches('/').into(),
+            }));
         }
         if text.contains("://") {
             return Err(LocationError::Scheme(text.into()));
@@ -102,8 +146,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Local(path) => write!(f, "{}", path.display()),
-            Location::S3 { bucket, key } if key.is_empty() => write!(f, "s3://{bucket}"),
-            Location::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Location::Object(address) => address.fmt(f),
         }
     }
 }

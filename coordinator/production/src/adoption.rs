@@ -86,7 +86,7 @@ fn standing(recipe: &Recipe, id: &str, stores: &Stores) -> Option<u64> {
     let head = stores.head(&at).ok()??;
     let same = match &at {
         Location::Local(path) => matches!(inspect::identify(path, recipe), Ok(Identity::Same)),
-        Location::S3 { .. } => head.recipe_id.as_deref() == Some(id),
+        Location::Object(_) => head.recipe_id.as_deref() == Some(id),
     };
     same.then_some(head.size)
 }

@@ -157,7 +157,7 @@ fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     }
     let version = match location {
         Location::Local(_) => Version::of_file(head.size, head.modified),
-        Location::S3 { .. } => Version::of_object(head.size, head.etag),
+        Location::Object(_) => Version::of_object(head.size, head.etag),
     };
     Ok((version, head.modified))
 }

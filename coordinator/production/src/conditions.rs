@@ -20,9 +20,9 @@ pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> 
     for recipe in recipes {
         let Some(root) = recipe.recipe.as_ref().map(|plan| plan.roots.destination.as_str()) else { continue };
         if !roots.contains(root)
-            && let Ok(Location::S3 { bucket, key }) = recipe.granule.parse()
+            && let Ok(Location::Object(object)) = recipe.granule.parse()
             // An object in a directory that cannot be listed counts as missing.
-            && !listings.holds(&bucket, &key).unwrap_or(false)
+            && !listings.holds(&object).unwrap_or(false)
         {
             roots.insert(root);
         }

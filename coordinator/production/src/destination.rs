@@ -1,8 +1,8 @@
 //! Listings of destinations: each directory on S3 is listed once, instead of one request for each granule.
 
-use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::{Location, ObjectAddress};
 use edp_store::Stores;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 #[derive(Debug)]
 pub struct Listings<'a> {
     stores: &'a Stores,
-    /// By bucket and directory: the names, or the reason why it could not be listed.
-    directories: BTreeMap<(String, String), Result<BTreeSet<String>, UnlistedDirectory>>,
+    /// By directory: the names, or the reason why it could not be listed.
+    directories: BTreeMap<ObjectAddress, Result<BTreeSet<String>, UnlistedDirectory>>,
 }
 
 /// The reason why a directory could not be listed.
@@ -33,11 +33,10 @@ impl<'a> Listings<'a> {
     ///
     /// # Errors
     /// Returns an error if the directory cannot be listed.
-    pub fn holds(&mut self, bucket: &str, key: &str) -> Result<bool, UnlistedDirectory> {
-        let (directory, name) = split(key);
+    pub fn holds(&mut self, object: &ObjectAddress) -> Result<bool, UnlistedDirectory> {
+        let (directory, name) = object.split();
         let stores = self.stores;
-        let place = (bucket.to_owned(), directory.to_owned());
-        let listed = self.directories.entry(place).or_insert_with(|| {
+        let listed = self.directories.entry(directory.clone()).or_insert_with(|| {
             let mut names = BTreeSet::new();
             let mut see = |object: edp_store::Object| {
                 // Objects further down belong to other directories.
@@ -45,7 +44,7 @@ impl<'a> Listings<'a> {
                     names.insert(object.path);
                 }
             };
-            let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, directory, &mut see)?));
+            let listed = stores.list(&directory, &mut see);
             listed
                 .map(|()| names)
                 .map_err(|error| UnlistedDirectory { may_be_read: error.is_denied(), why: chain(&error) })
@@ -57,8 +56,8 @@ impl<'a> Listings<'a> {
     /// with reasons.
     pub fn others(&self, named: &HashSet<Location>) -> (Vec<String>, Vec<String>) {
         let (mut others, mut unlisted) = (Vec::new(), Vec::new());
-        for ((bucket, directory), names) in &self.directories {
-            let at = Location::S3 { bucket: bucket.clone(), key: directory.clone() };
+        for (directory, names) in &self.directories {
+            let at = Location::Object(directory.clone());
             match names {
                 Err(unseen) => unlisted.push(format!("{at}: {}", unseen.why)),
                 Ok(names) => {
@@ -69,11 +68,6 @@ impl<'a> Listings<'a> {
         }
         (others, unlisted)
     }
-}
-
-/// Splits a key into directory and name.
-fn split(key: &str) -> (&str, &str) {
-    key.rsplit_once('/').unwrap_or(("", key))
 }
 
 /// Returns the ids of the recipes whose granules do not exist.
@@ -87,7 +81,7 @@ pub fn absent<'r>(recipes: impl IntoIterator<Item = &'r Recipe>, stores: &Stores
         let (Some(plan), Ok(location)) = (&recipe.recipe, recipe.granule.parse()) else { continue };
         let there = match &location {
             Location::Local(path) => path.exists(),
-            Location::S3 { bucket, key } => listings.holds(bucket, key).map_err(|unlisted| unlisted.why)?,
+            Location::Object(object) => listings.holds(object).map_err(|unlisted| unlisted.why)?,
         };
         if !there {
             absent.push(plan.id.clone());

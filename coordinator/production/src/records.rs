@@ -119,7 +119,7 @@ impl Manifest {
             return None;
         }
         let part = part.map(|(number, all)| format!(".{number}-of-{all}")).unwrap_or_default();
-        Some(Manifest(named(list, &format!("{part}{SUFFIX}"))))
+        Some(Manifest(list.appended(&format!("{part}{SUFFIX}"))))
     }
 
     /// Location of the manifest.
@@ -199,15 +199,15 @@ fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, Recor
             }
             Ok(found)
         }
-        Location::S3 { bucket, key } => {
+        Location::Object(address) => {
             let mut found = Vec::new();
             let mut see = |object: edp_store::Object| {
                 if is_end_of_manifest(&object.path) {
-                    found.push(Location::S3 { bucket: bucket.clone(), key: format!("{key}{}", object.path) });
+                    found.push(list.appended(&object.path));
                 }
             };
             // By the beginning of their keys, since millions of granules may be in the same directory.
-            stores.s3()?.list_beginning(bucket, key, &mut see).map_err(StoreError::from)?;
+            stores.list_beginning(address, &mut see)?;
             Ok(found)
         }
     }
@@ -219,18 +219,6 @@ fn is_end_of_manifest(end: &str) -> bool {
     let numbers = part.strip_prefix('.').and_then(|part| part.split_once("-of-"));
     let is_part = |(number, all): (&str, &str)| [number, all].iter().all(|text| text.parse::<usize>().is_ok());
     part.is_empty() || numbers.is_some_and(is_part)
-}
-
-/// Returns the location whose name has a text appended.
-fn named(at: &Location, end: &str) -> Location {
-    match at {
-        Location::Local(path) => {
-            let mut path = path.clone().into_os_string();
-            path.push(end);
-            Location::Local(path.into())
-        }
-        Location::S3 { bucket, key } => Location::S3 { bucket: bucket.clone(), key: format!("{key}{end}") },
-    }
 }
 
 /// Reads a manifest of at most `left` bytes, and subtracts its size from these.

@@ -69,7 +69,7 @@ impl Snapshots {
         let at = root.join(&format!("{DIRECTORY}/{production}.ledger"));
         let scratch = match &at {
             Location::Local(path) => path.parent()?.to_owned(),
-            Location::S3 { .. } => scratch.to_owned(),
+            Location::Object(_) => scratch.to_owned(),
         };
         Some(Snapshots { stores: stores.clone(), at, scratch, production: production.into() })
     }
@@ -162,7 +162,7 @@ impl Snapshots {
                 File::open(part).and_then(|file| file.sync_all()).map_err(io)?;
                 fs::rename(part, path).map_err(io)
             }
-            Location::S3 { .. } => {
+            Location::Object(_) => {
                 // It is not a granule, which the text in place of a recipe's id says.
                 self.stores.put(part, &self.at, &format!("ledger:{}", self.production), true)?;
                 Ok(())

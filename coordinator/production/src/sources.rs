@@ -29,13 +29,13 @@ fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
     for (text, is_input) in inputs.map(|text| (text, true)).chain(shared.map(|text| (text, false))) {
         let sight = match text.parse::<Location>() {
             Ok(Location::Local(path)) => look_at(&path),
-            Ok(at @ Location::S3 { .. }) if is_input => match stores.head(&at) {
+            Ok(at @ Location::Object(_)) if is_input => match stores.head(&at) {
                 Ok(Some(_)) => SourceState::There,
                 Ok(None) => SourceState::Absent(text.clone()),
                 Err(_) => SourceState::Unknown,
             },
             // A directory on S3 is a prefix, and nothing tells whether it is complete.
-            Ok(Location::S3 { .. }) | Err(_) => SourceState::Unknown,
+            Ok(Location::Object(_)) | Err(_) => SourceState::Unknown,
         };
         match sight {
             SourceState::There => {}

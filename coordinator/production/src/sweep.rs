@@ -1,10 +1,10 @@
 //! Removal of what workers have left of granules that they did not finish.
 
 use edp_files::commit;
-use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
-use edp_store::{StoreError, Stores};
+use edp_protocol::{Location, ObjectAddress};
+use edp_store::Stores;
 use std::collections::{BTreeMap, HashSet};
 
 /// Removes the partial files beside the granules of `recipes`, except for those of workers that may be `at_work`, and
@@ -17,18 +17,15 @@ pub fn sweep(recipes: &[Recipe], at_work: impl Fn(&str) -> bool, stores: &Stores
     if let Err(error) = commit::sweep(paths, at_work) {
         warnings.push(chain(&error));
     }
-    let mut directories: BTreeMap<(&str, &str), HashSet<&str>> = BTreeMap::new();
+    let mut directories: BTreeMap<ObjectAddress, HashSet<&str>> = BTreeMap::new();
     for granule in &granules {
-        if let Location::S3 { bucket, key } = granule {
-            let directory = key.rsplit_once('/').map_or("", |(directory, _)| directory);
-            directories.entry((bucket, directory)).or_default().insert(key);
+        if let Location::Object(object) = granule {
+            directories.entry(object.split().0).or_default().insert(&object.key);
         }
     }
-    for ((bucket, directory), keys) in directories {
-        let abort =
-            || stores.s3()?.abort_uploads(bucket, directory, &|key| keys.contains(key)).map_err(StoreError::from);
-        if let Err(error) = abort() {
-            warnings.push(format!("s3://{bucket}/{directory}: unfinished uploads may be left: {}", chain(&error)));
+    for (directory, keys) in directories {
+        if let Err(error) = stores.abort_uploads(&directory, &|key| keys.contains(key)) {
+            warnings.push(format!("{directory}: unfinished uploads may be left: {}", chain(&error)));
         }
     }
     warnings

@@ -164,7 +164,7 @@ pub fn verify(recipes: &[Recipe], check: Check<'_>, stores: &Stores) -> Verified
                 files.push((at, location.clone()));
                 None
             }
-            Location::S3 { bucket, key } => match listings.holds(bucket, key) {
+            Location::Object(object) => match listings.holds(object) {
                 Ok(false) => Some(Finding::Missing.into()),
                 // Objects in a directory that may not be listed may still be readable. Any other error would affect
                 // them too.
@@ -236,7 +236,7 @@ fn look_at_all(
                 *at,
                 match location {
                     Location::Local(path) => look(path, recipe, check.depth(recipe), check.record(recipe)),
-                    Location::S3 { .. } => look_at_object(location, recipe, check, stores),
+                    Location::Object(_) => look_at_object(location, recipe, check, stores),
                 },
             ));
         }

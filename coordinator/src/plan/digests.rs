@@ -244,7 +244,7 @@ fn digests(
 fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, InputDigestError> {
     let at: Location = path.parse()?;
     let changed = |difference| InputDigestError::Changed { path: path.into(), difference };
-    if matches!(at, Location::S3 { .. })
+    if matches!(at, Location::Object(_))
         && let Some(head) = stores.head_with_checksum(&at)?
         && let Some(digest) = head.checksum.as_ref().and_then(Checksum::whole)
     {

@@ -220,9 +220,9 @@ impl Inventory {
         mode: Mode,
         stores: &Stores,
     ) -> Result<(Inventory, Vec<Note>), InventoryError> {
-        let (bucket, key) = match root {
+        let objects = match root {
             Location::Local(path) => return Inventory::scan_as(path, version, mode),
-            Location::S3 { bucket, key } => (bucket, key),
+            Location::Object(objects) => objects,
         };
         let text = root.to_string();
         let mut scan = Scan::new(&text, version, mode);
@@ -231,8 +231,7 @@ impl Inventory {
                 Ok(FileVersion { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) })
             });
         };
-        let listed = stores.s3().and_then(|s3| Ok(s3.list(bucket, key, &mut see)?));
-        listed.map_err(InventoryError::Store)?;
+        stores.list(objects, &mut see).map_err(InventoryError::Store)?;
         Ok(scan.end())
     }
 

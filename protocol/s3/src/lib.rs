@@ -29,7 +29,8 @@ mod writing;
 
 use aws_sdk_s3::types::ChecksumMode;
 use edp_files::commit::Committed;
-use edp_store::{Checksum, Copied, Head, Object, ObjectStore, S3Error, StorePlace, StoreSettings, Stores};
+use edp_protocol::ObjectAddress;
+use edp_store::{Checksum, Copied, Head, Object, ObjectStore, S3Error, StoreSettings, Stores};
 use link::{Call, SharedClient};
 use mirror::Mirrors;
 pub use profile::check_profile;
@@ -171,7 +172,7 @@ impl ObjectStore for S3 {
             self.wait(async {
                 tokio::select! {
                     copied = self.link.copy(bucket, key, into, limit) => copied,
-                    () = set(cancel) => Err(S3Error::Cancelled { at: StorePlace::new(bucket, key) }),
+                    () = set(cancel) => Err(S3Error::Cancelled { at: ObjectAddress::new(bucket, key) }),
                 }
             })
         };

@@ -8,7 +8,8 @@ use super::writing::Writing;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::RequestPayer;
-use edp_store::{S3Error, S3Settings, StorePlace, TryCount};
+use edp_protocol::ObjectAddress;
+use edp_store::{S3Error, S3Settings, TryCount};
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -40,8 +41,8 @@ pub(super) struct Call<'a> {
 }
 
 impl Call<'_> {
-    pub(super) fn at(&self) -> StorePlace {
-        StorePlace::new(self.bucket, self.key)
+    pub(super) fn at(&self) -> ObjectAddress {
+        ObjectAddress::new(self.bucket, self.key)
     }
 
     /// Returns the error for an answer that is of no use, where another try would not help.

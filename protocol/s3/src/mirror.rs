@@ -4,7 +4,8 @@ use super::folder;
 use super::link::{SharedClient, random};
 use super::read::PART;
 use edp_files::regular;
-use edp_store::{Copied, Object, S3Error, StorePlace};
+use edp_protocol::ObjectAddress;
+use edp_store::{Copied, Object, S3Error};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -211,7 +212,7 @@ fn sweep(scratch: &Path) {
 }
 
 /// Returns the path of an object below a directory.
-fn below(directory: &Path, at: &StorePlace, path: &str) -> Result<PathBuf, S3Error> {
+fn below(directory: &Path, at: &ObjectAddress, path: &str) -> Result<PathBuf, S3Error> {
     let mut file = directory.to_owned();
     for part in path.split('/') {
         if part.is_empty() || part == "." || part == ".." || part.contains('\0') {
@@ -232,7 +233,7 @@ impl SharedClient {
         into: &Path,
         limit: u64,
     ) -> Result<(PathBuf, u64), S3Error> {
-        let at = StorePlace::new(bucket, key);
+        let at = ObjectAddress::new(bucket, key);
         let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
         let root = below(into, &at, if name.is_empty() { bucket } else { name })?;
         // The permission to read an object does not imply the permission to list, nor the reverse.
@@ -258,7 +259,7 @@ impl SharedClient {
             .await?;
             for entry in found? {
                 let key = format!("{}{}", folder(key), entry.path);
-                let file = below(&root, &StorePlace::new(bucket, &key), &entry.path)?;
+                let file = below(&root, &ObjectAddress::new(bucket, &key), &entry.path)?;
                 objects.push((file, key, entry.size, entry.etag));
             }
         }
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn keys_that_lead_out_are_refused() {
-        let at = StorePlace::new("b", "k");
+        let at = ObjectAddress::new("b", "k");
         assert_eq!(below(Path::new("/d"), &at, "a/b.nc").unwrap(), Path::new("/d/a/b.nc"));
         for path in ["..", "a/../../x", "/etc/passwd", "a//b", "", ".", "a/.", "x\0"] {
             assert!(matches!(below(Path::new("/d"), &at, path), Err(S3Error::Escapes { .. })), "{path:?}");
@@ -314,7 +315,7 @@ mod tests {
         let get = |key: &str| {
             mirrors.get("b", key, |directory, left| {
                 if left < MAX_BYTES / 2 {
-                    return Err(S3Error::TooLarge { at: StorePlace::new("b", key), limit: left });
+                    return Err(S3Error::TooLarge { at: ObjectAddress::new("b", key), limit: left });
                 }
                 fs::write(directory.join("x"), "x").unwrap();
                 Ok((directory.join("x"), MAX_BYTES / 2))
@@ -336,7 +337,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mirrors = Mirrors::new(Some(scratch.path()));
         for key in 0..100 {
-            let missing = |_: &Path, _| Err(S3Error::Missing { at: StorePlace::new("b", "k") });
+            let missing = |_: &Path, _| Err(S3Error::Missing { at: ObjectAddress::new("b", "k") });
             assert!(mirrors.get("b", &key.to_string(), missing).is_err());
         }
         assert_eq!(lock(&mirrors.slots).len(), 0);

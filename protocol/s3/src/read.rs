@@ -5,7 +5,8 @@ use super::error::CallFailure;
 use super::link::{Call, CallTries, SharedClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use edp_store::{S3Error, StorePlace};
+use edp_protocol::ObjectAddress;
+use edp_store::S3Error;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Size of a part in bytes.
@@ -44,11 +45,11 @@ impl SharedClient {
                 let mut answer = self.begun(request.send()).await?;
                 let total = total(&answer).ok_or_else(|| CallFailure::broken("an answer without the object's size"))?;
                 if total > limit {
-                    return Err(CallFailure::Final(S3Error::TooLarge { at: StorePlace::new(bucket, key), limit }));
+                    return Err(CallFailure::Final(S3Error::TooLarge { at: ObjectAddress::new(bucket, key), limit }));
                 }
                 let mut first = ObjectStart {
                     buffer: reserve(total)
-                        .ok_or(CallFailure::Final(S3Error::TooLarge { at: StorePlace::new(bucket, key), limit }))?,
+                        .ok_or(CallFailure::Final(S3Error::TooLarge { at: ObjectAddress::new(bucket, key), limit }))?,
                     filled: 0,
                     etag: bare(answer.e_tag.as_deref().unwrap_or_default()).into(),
                 };
@@ -135,11 +136,11 @@ impl SharedClient {
     async fn changed(&self, bucket: &str, key: &str, planned: Option<&str>) -> S3Error {
         match self.head(bucket, key).await {
             Ok(Some(head)) => S3Error::Changed {
-                at: StorePlace::new(bucket, key),
+                at: ObjectAddress::new(bucket, key),
                 found: head.etag.unwrap_or_else(|| "unknown".into()),
                 planned: bare(planned.unwrap_or("unknown")).into(),
             },
-            Ok(None) => S3Error::Missing { at: StorePlace::new(bucket, key) },
+            Ok(None) => S3Error::Missing { at: ObjectAddress::new(bucket, key) },
             Err(error) => error,
         }
     }

@@ -28,7 +28,7 @@ mod scratch;
 mod settings;
 
 pub use objects::{ConnectClient, Copied, Object, ObjectStore};
-pub use s3_error::{S3Error, StorePlace, TryCount};
+pub use s3_error::{S3Error, TryCount};
 pub use scratch::{LocalCopy, Mirror};
 pub use settings::{S3Settings, StoreSettings};
 
@@ -36,7 +36,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_files::commit::{CommitError, Committed};
 use edp_files::{Files, ReadAt};
 use edp_protocol::location::LocationError;
-use edp_protocol::{Digest, Location};
+use edp_protocol::{Digest, Location, ObjectAddress};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -131,7 +131,7 @@ pub enum StoreError {
 
 impl From<S3Error> for StoreError {
     fn from(error: S3Error) -> StoreError {
-        let location = |StorePlace { bucket, key }| Location::S3 { bucket, key };
+        let location = Location::Object;
         match error {
             S3Error::TooLarge { at, limit } => StoreError::TooLarge { location: location(at), limit },
             S3Error::Changed { at, found, planned } => StoreError::Changed { location: location(at), found, planned },
@@ -221,16 +221,40 @@ impl Stores {
         &self.files
     }
 
-    /// Returns the client of S3, which connects at the first call.
+    /// Returns the client of the object store, which connects at the first call.
     ///
     /// # Errors
     /// Returns an error if the client could not be made, now or at the first call.
-    pub fn s3(&self) -> Result<&dyn ObjectStore, StoreError> {
+    pub fn objects(&self) -> Result<&dyn ObjectStore, StoreError> {
         let s3 = self.s3.get_or_init(|| (self.begin)(&self.settings).map_err(Arc::new));
         match s3 {
             Ok(s3) => Ok(&**s3),
             Err(error) => Err(StoreError::S3(S3Error::Start(error.clone()))),
         }
+    }
+
+    /// Lists all objects below an address, and calls `visit` with each; their paths are relative to it.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be listed.
+    pub fn list(&self, at: &ObjectAddress, visit: &mut dyn FnMut(Object)) -> Result<(), StoreError> {
+        Ok(self.objects()?.list(&at.bucket, &at.key, visit)?)
+    }
+
+    /// Lists all objects whose keys begin with that of an address, wherever it ends.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be listed.
+    pub fn list_beginning(&self, at: &ObjectAddress, visit: &mut dyn FnMut(Object)) -> Result<(), StoreError> {
+        Ok(self.objects()?.list_beginning(&at.bucket, &at.key, visit)?)
+    }
+
+    /// Aborts unfinished uploads of the objects below an address whose keys are accepted. Returns their number.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be listed or aborted.
+    pub fn abort_uploads(&self, below: &ObjectAddress, keys: &dyn Fn(&str) -> bool) -> Result<usize, StoreError> {
+        Ok(self.objects()?.abort_uploads(&below.bucket, &below.key, keys)?)
     }
 
     /// Returns size and version of the file or object at a location, or `None` if there is none.
@@ -240,7 +264,7 @@ impl Stores {
     pub fn head(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
-            Location::S3 { bucket, key } => return Ok(self.s3()?.head(bucket, key)?),
+            Location::Object(ObjectAddress { bucket, key }) => return Ok(self.objects()?.head(bucket, key)?),
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
         match self.files.metadata(path) {
@@ -264,7 +288,7 @@ impl Stores {
     pub fn head_with_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         match at {
             Location::Local(_) => self.head(at),
-            Location::S3 { bucket, key } => Ok(self.s3()?.head_with_checksum(bucket, key)?),
+            Location::Object(ObjectAddress { bucket, key }) => Ok(self.objects()?.head_with_checksum(bucket, key)?),
         }
     }
 
@@ -276,7 +300,9 @@ impl Stores {
     pub fn head_with_any_checksum(&self, at: &Location) -> Result<Option<Head>, StoreError> {
         match at {
             Location::Local(_) => self.head(at),
-            Location::S3 { bucket, key } => Ok(self.s3()?.head_with_any_checksum(bucket, key)?),
+            Location::Object(ObjectAddress { bucket, key }) => {
+                Ok(self.objects()?.head_with_any_checksum(bucket, key)?)
+            }
         }
     }
 
@@ -289,7 +315,9 @@ impl Stores {
     pub fn open(&self, at: &Location, etag: Option<&str>, limit: u64) -> Result<Box<dyn ReadAt>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
-            Location::S3 { bucket, key } => return Ok(Box::new(self.s3()?.read(bucket, key, etag, limit)?)),
+            Location::Object(ObjectAddress { bucket, key }) => {
+                return Ok(Box::new(self.objects()?.read(bucket, key, etag, limit)?));
+            }
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
         let file = self.files.open(path).map_err(fail)?;
@@ -306,7 +334,9 @@ impl Stores {
     pub fn read(&self, at: &Location, limit: u64) -> Result<Vec<u8>, StoreError> {
         let path = match at {
             Location::Local(path) => path,
-            Location::S3 { bucket, key } => return Ok(self.s3()?.read(bucket, key, None, limit)?),
+            Location::Object(ObjectAddress { bucket, key }) => {
+                return Ok(self.objects()?.read(bucket, key, None, limit)?);
+            }
         };
         let fail = |source| StoreError::Io { path: path.clone(), source };
         let mut bytes = Vec::new();
@@ -339,14 +369,14 @@ impl Stores {
     pub fn mirror(&self, at: &Location) -> Result<PathBuf, StoreError> {
         match at {
             Location::Local(path) => Ok(path.clone()),
-            Location::S3 { bucket, key } => Ok(self.s3()?.mirror(bucket, key)?),
+            Location::Object(ObjectAddress { bucket, key }) => Ok(self.objects()?.mirror(bucket, key)?),
         }
     }
 
     /// Makes the next call of [`Stores::mirror`] copy a location on S3 again, because this copy is not the expected one
     /// (its digest differs). Copies that others use remain.
     pub fn forget(&self, at: &Location, copy: &Path) {
-        if let (Location::S3 { bucket, key }, Ok(s3)) = (at, self.s3()) {
+        if let (Location::Object(ObjectAddress { bucket, key }), Ok(s3)) = (at, self.objects()) {
             s3.forget(bucket, key, copy);
         }
     }
@@ -359,7 +389,7 @@ impl Stores {
     pub fn check_conditions(&self, at: &Location) -> Result<(), StoreError> {
         match at {
             Location::Local(_) => Ok(()),
-            Location::S3 { bucket, key } => Ok(self.s3()?.check_conditions(bucket, key)?),
+            Location::Object(ObjectAddress { bucket, key }) => Ok(self.objects()?.check_conditions(bucket, key)?),
         }
     }
 
@@ -369,11 +399,11 @@ impl Stores {
     /// # Errors
     /// Returns an error if the store refuses the object, does not answer in time, or ignores conditions.
     pub fn put(&self, file: &Path, at: &Location, recipe_id: &str, replace: bool) -> Result<Committed, StoreError> {
-        let Location::S3 { bucket, key } = at else {
+        let Location::Object(ObjectAddress { bucket, key }) = at else {
             let source =
                 io::Error::other("a local granule is committed as a partial file beside it; please report this");
             return Err(StoreError::Io { path: file.into(), source });
         };
-        Ok(self.s3()?.put(file, bucket, key, recipe_id, replace)?)
+        Ok(self.objects()?.put(file, bucket, key, recipe_id, replace)?)
     }
 }

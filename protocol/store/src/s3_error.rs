@@ -1,5 +1,6 @@
 //! Errors of S3.
 
+use edp_protocol::ObjectAddress;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,13 +41,13 @@ pub enum S3Error {
     #[error("{at}: stopped before it was copied")]
     Cancelled {
         /// The object or prefix.
-        at: StorePlace,
+        at: ObjectAddress,
     },
     /// There is no such object.
     #[error("{at}: there is no such object")]
     Missing {
         /// The object that is missing.
-        at: StorePlace,
+        at: ObjectAddress,
     },
     /// There is no such bucket.
     #[error("s3://{bucket}: there is no such bucket; check its name, and the endpoint and region of store.s3")]
@@ -58,7 +59,7 @@ pub enum S3Error {
     #[error("{at}: not allowed to {action} ({code}): {advice}")]
     Denied {
         /// The object or prefix.
-        at: StorePlace,
+        at: ObjectAddress,
         /// The operation that was denied.
         action: &'static str,
         /// The store's code and message.
@@ -72,7 +73,7 @@ pub enum S3Error {
     #[error("{at}: another version is there (entity tag {found}) than the one asked for ({planned})")]
     Changed {
         /// The object that has changed.
-        at: StorePlace,
+        at: ObjectAddress,
         /// Entity tag of the present version.
         found: String,
         /// Entity tag that was asked for.
@@ -82,7 +83,7 @@ pub enum S3Error {
     #[error("{at}: larger than the {limit} bytes that it may have")]
     TooLarge {
         /// The object that is too large.
-        at: StorePlace,
+        at: ObjectAddress,
         /// The limit in bytes.
         limit: u64,
     },
@@ -90,7 +91,7 @@ pub enum S3Error {
     #[error("{at}: more than the {limit} objects that a copy may have; name a smaller prefix")]
     TooMany {
         /// The prefix of the objects.
-        at: StorePlace,
+        at: ObjectAddress,
         /// Largest permitted number of objects.
         limit: usize,
     },
@@ -98,7 +99,7 @@ pub enum S3Error {
     #[error("{at}: part '{part}' of the key would lead outside of the copy's directory; not copied")]
     Escapes {
         /// The object with that key.
-        at: StorePlace,
+        at: ObjectAddress,
         /// The offending part of its key.
         part: String,
     },
@@ -115,7 +116,7 @@ pub enum S3Error {
     #[error("{at}: could not {action}: {what} (tried {tries} in {elapsed:.1?}){}", advice(*transient))]
     Failed {
         /// The object or prefix.
-        at: StorePlace,
+        at: ObjectAddress,
         /// The operation that has failed.
         action: &'static str,
         /// HTTP status of the answer, if there was one.
@@ -133,28 +134,6 @@ pub enum S3Error {
 
 fn advice(transient: bool) -> &'static str {
     if transient { "; it may succeed later" } else { "" }
-}
-
-/// A place in a store, displayed as users write it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StorePlace {
-    /// Name of the bucket.
-    pub bucket: String,
-    /// Key of an object, or a prefix of keys.
-    pub key: String,
-}
-
-impl StorePlace {
-    /// Returns the place of a key in a bucket.
-    pub fn new(bucket: &str, key: &str) -> StorePlace {
-        StorePlace { bucket: bucket.into(), key: key.into() }
-    }
-}
-
-impl std::fmt::Display for StorePlace {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
 }
 
 /// A number of tries, displayed in words.

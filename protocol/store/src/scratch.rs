@@ -2,7 +2,7 @@
 
 use super::{Copied, StoreError, Stores};
 use edp_files::{PathHandle, output};
-use edp_protocol::Location;
+use edp_protocol::{Location, ObjectAddress};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl Stores {
     pub fn local_copy(&self, at: &Location, limit: u64) -> Result<LocalCopy, StoreError> {
         match at {
             Location::Local(path) => Ok(LocalCopy { path: path.clone(), made: None }),
-            Location::S3 { .. } => self.passing(&self.read(at, limit)?),
+            Location::Object(_) => self.passing(&self.read(at, limit)?),
         }
     }
 
@@ -77,7 +77,9 @@ impl Stores {
     pub fn mirror_unless(&self, at: &Location, cancel: &AtomicBool) -> Result<Mirror, StoreError> {
         Ok(Mirror(match at {
             Location::Local(path) => Mirrored::Itself(path.clone()),
-            Location::S3 { bucket, key } => Mirrored::Copy(self.s3()?.mirror_unless(bucket, key, cancel)?),
+            Location::Object(ObjectAddress { bucket, key }) => {
+                Mirrored::Copy(self.objects()?.mirror_unless(bucket, key, cancel)?)
+            }
         }))
     }
 
@@ -91,7 +93,7 @@ impl Stores {
             Location::Local(path) => {
                 output::write(path, bytes).map_err(|source| StoreError::Io { path: path.clone(), source })
             }
-            Location::S3 { .. } => self.put(self.passing(bytes)?.path(), at, "", true).map(drop),
+            Location::Object(_) => self.put(self.passing(bytes)?.path(), at, "", true).map(drop),
         }
     }
 

@@ -409,7 +409,7 @@ fn secrets_appear_nowhere() {
     let server = server();
     let secret = server.secret();
     let stores = edp_s3::stores(&quick(&server));
-    let s3 = stores.s3().unwrap();
+    let s3 = stores.objects().unwrap();
     let mut said = format!("{stores:?} {s3:?}");
     server.deny("bkt/closed");
     server.inject(S3Fault::new(S3Call::Get, usize::MAX, FaultEffect::LoseReply));

@@ -241,7 +241,7 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
             recipe::read_list(&name, file, limit)
         }
         // An object is read as a whole, so its size is checked first.
-        Location::S3 { .. } => {
+        Location::Object(_) => {
             let text = stores.read(at, limit).map_err(|e| named(&e))?;
             recipe::read_list(&name, text.as_slice(), limit)
         }

@@ -2,10 +2,10 @@
 
 use edp_files::Files;
 use edp_files::rooted::{RootError, RootedDirs};
-use edp_protocol::Location;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
+use edp_protocol::{Location, ObjectAddress};
 use std::sync::Arc;
 
 /// Directories and prefixes on S3 beneath which everything that a recipe names must lie. Recipes come over the network;
@@ -41,7 +41,7 @@ impl AllowedRoots {
         for root in roots {
             match root {
                 Location::Local(path) => directories.push(path.as_path()),
-                Location::S3 { bucket, key } => objects.push((bucket.clone(), key.clone())),
+                Location::Object(ObjectAddress { bucket, key }) => objects.push((bucket.clone(), key.clone())),
             }
         }
         if directories.is_empty() && objects.is_empty() {
@@ -102,10 +102,12 @@ impl AllowedRoots {
             Location::Local(path) => self.directories.resolve(&path).map(drop).map_err(|e| e.to_string()),
             // Keys are not paths, and nothing is resolved. A key that would mean something else as a path is refused
             // nevertheless, since copies of objects are kept under paths.
-            Location::S3 { key, .. } if key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
+            Location::Object(ObjectAddress { key, .. })
+                if key.split('/').any(|part| matches!(part, "" | "." | "..")) =>
+            {
                 Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }
-            Location::S3 { bucket, key } => {
+            Location::Object(ObjectAddress { bucket, key }) => {
                 let within = |(own, prefix): &(String, String)| {
                     let below = key.strip_prefix(prefix.as_str());
                     *own == bucket

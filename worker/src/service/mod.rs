@@ -84,7 +84,7 @@ impl Worker {
         let _turn = self.granule_locks.take(&recipe.granule, cancel).ok_or_else(returned)?;
         let target = match &location {
             Location::Local(path) => path,
-            Location::S3 { .. } => return self.put(recipe, &location, look, cancel, &stages),
+            Location::Object(_) => return self.put(recipe, &location, look, cancel, &stages),
         };
         let files = self.cache.stores().files();
         let mut replace = self.replace;

@@ -66,7 +66,7 @@ impl Assembly<'_> {
     pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
         let variables: Vec<_> = self.recipe.variables.iter().collect();
         let threads = match self.plan.roots.source.parse() {
-            Ok(Location::S3 { .. }) => HEADERS_AT_ONCE.min(variables.len()),
+            Ok(Location::Object(_)) => HEADERS_AT_ONCE.min(variables.len()),
             _ => 1,
         };
         let next = AtomicUsize::new(0);

@@ -180,7 +180,7 @@ impl Assembly<'_> {
         let planned = self.planned(path)?;
         let (etag, limit) = match location {
             Location::Local(_) => (None, u64::MAX),
-            Location::S3 { .. } => (planned.and_then(wanted_tag), limit),
+            Location::Object(_) => (planned.and_then(wanted_tag), limit),
         };
         let size = planned.map_or(0, |version| version.size);
         let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));

@@ -176,7 +176,8 @@ impl Cache {
         Ok(match location.parse()? {
             // If it cannot be resolved, loading reports the reason.
             Location::Local(path) => self.stores.files().resolve(&path).unwrap_or(path),
-            Location::S3 { bucket, key } => format!("s3://{bucket}/{}", key.trim_end_matches('/')).into(),
+            // Parsing has removed slashes at its end.
+            Location::Object(object) => object.to_string().into(),
         })
     }
 }

@@ -7,8 +7,8 @@
 use super::ResourceError;
 use edp_files::{Files, Stamp};
 use edp_protocol::message::chain;
-use edp_protocol::{Digest, Location};
-use edp_store::Stores;
+use edp_protocol::{Digest, Location, ObjectAddress};
+use edp_store::{Object, Stores};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -85,7 +85,7 @@ impl Verdicts {
         for location in locations {
             match location.parse().ok()? {
                 Location::Local(path) => stamps.add(&path, stores.files(), DEPTH).ok()?,
-                Location::S3 { bucket, key } => stamps.add_objects(&bucket, &key, stores)?,
+                Location::Object(objects) => stamps.add_objects(&objects, stores)?,
             }
         }
         Some(Evidence { digest: Digest::of(stamps.text.as_bytes()), settled: stamps.youngest >= self.settled })
@@ -126,19 +126,18 @@ impl Stamps {
     }
 
     /// Adds the objects below a key. Their entity tags change with every write, so their age does not matter.
-    fn add_objects(&mut self, bucket: &str, key: &str, stores: &Stores) -> Option<()> {
-        let s3 = stores.s3().ok()?;
+    fn add_objects(&mut self, at: &ObjectAddress, stores: &Stores) -> Option<()> {
         let mut found = Vec::new();
         let mut count = 0;
-        s3.list(bucket, key, &mut |object| {
+        let mut see = |object: Object| {
             count += 1;
             if count <= MOST_ENTRIES {
                 found.push(format!("\n{:?} {} {:?}", object.path, object.size, object.etag));
             }
-        })
-        .ok()?;
-        if let (0, false) = (count, key.is_empty()) {
-            let head = s3.head(bucket, key).ok()??;
+        };
+        stores.list(at, &mut see).ok()?;
+        if let (0, false) = (count, at.key.is_empty()) {
+            let head = stores.head(&Location::Object(at.clone())).ok()??;
             found.push(format!("\n{} {:?}", head.size, head.etag));
         }
         self.text.extend(found);
