@@ -47,6 +47,13 @@ impl ObjectAddress {
         ObjectAddress { bucket: bucket.into(), key: key.into() }
     }
 
+    /// Returns true if this is the address `root`, or lies below it.
+    pub fn is_within(&self, root: &ObjectAddress) -> bool {
+        let below = self.key.strip_prefix(root.key.as_str());
+        let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        self.bucket == root.bucket && (root.key.is_empty() || below.is_some_and(is_below))
+    }
+
     /// Returns this address extended by a relative path that has `/` between its parts.
     pub fn join(&self, below: &str) -> ObjectAddress {
         let key = if self.key.is_empty() { below.to_owned() } else { format!("{}/{below}", self.key) };
@@ -155,6 +162,21 @@ impl fmt::Display for Location {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn objects_lie_within_their_bucket_and_below_whole_parts_of_keys() {
+        let root = ObjectAddress::new("b", "a/c");
+        for (bucket, key, within) in
+            [("b", "a/c", true), ("b", "a/c/d.nc", true), ("b", "a/cd", false), ("b", "a", false), ("x", "a/c", false)]
+        {
+            assert_eq!(ObjectAddress::new(bucket, key).is_within(&root), within, "{bucket} {key}");
+        }
+        assert!(root.is_within(&ObjectAddress::new("b", "")) && !root.is_within(&ObjectAddress::new("x", "")));
+        assert_eq!(root.split(), (ObjectAddress::new("b", "a"), "c"));
+        assert_eq!(ObjectAddress::new("b", "c").split(), (ObjectAddress::new("b", ""), "c"));
+        assert_eq!("s3://b/l.json".parse::<Location>().unwrap().appended(".x").to_string(), "s3://b/l.json.x");
+        assert_eq!("d/l.json".parse::<Location>().unwrap().appended(".x").to_string(), "d/l.json.x");
+    }
 
     #[test]
     fn paths_and_buckets_keep_their_text() {

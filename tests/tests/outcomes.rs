@@ -101,34 +101,68 @@ fn stage<'a>(done: &'a Done, name: &str) -> &'a wire::StageTotal {
     done.stages.iter().find(|stage| stage.name == name).unwrap()
 }
 
+/// All granules of a model run, made by one worker, with its outcomes.
+struct Served {
+    fixture: Fixture,
+    recipes: Vec<Recipe>,
+    outcomes: BTreeMap<String, Done>,
+}
+
+impl Served {
+    fn new() -> Served {
+        let fixture = Fixture::new(SIZE);
+        let recipes = planned(&fixture, "out");
+        let outcomes = done(served(&fixture, &recipes, 2, PATIENCE));
+        assert_eq!(outcomes.len(), recipes.len());
+        Served { fixture, recipes, outcomes }
+    }
+
+    /// Returns each recipe with its outcome.
+    fn pairs(&self) -> impl Iterator<Item = (&Recipe, &Done)> {
+        self.recipes.iter().map(|recipe| (recipe, &self.outcomes[id(recipe)]))
+    }
+}
+
+fn grid(recipe: &Recipe) -> GridKind {
+    name::GranuleName::parse(name::base_name(&recipe.granule)).unwrap().grid
+}
+
 #[test]
-fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
-    let fixture = Fixture::new(SIZE);
-    let recipes = planned(&fixture, "out");
-    let outcomes = done(served(&fixture, &recipes, 2, PATIENCE));
-    let made = files(&fixture.path("out"));
-    assert_eq!((made.len(), outcomes.len()), (recipes.len(), recipes.len()));
-    let mut kinds = BTreeSet::new();
-    for recipe in &recipes {
-        let (plan, done) = (recipe.recipe.as_ref().unwrap(), &outcomes[id(recipe)]);
+fn outcomes_tell_what_was_made() {
+    let made = Served::new();
+    let found = files(&made.fixture.path("out"));
+    assert_eq!(found.len(), made.recipes.len());
+    for (recipe, done) in made.pairs() {
         assert_eq!((done.already, &done.location), (false, &recipe.granule));
         assert_eq!(done.size, length(&recipe.granule));
         let below = recipe.granule_below_root().unwrap();
-        assert_eq!(done.sha256, made[below].as_str());
+        assert_eq!(done.sha256, found[below].as_str());
         assert_eq!(done.warnings, [""; 0]);
+    }
+}
 
-        // Each input occurs once, as it is on the disk.
+#[test]
+fn outcomes_tell_of_each_input_once_as_it_is_on_the_disk() {
+    let made = Served::new();
+    for (recipe, done) in made.pairs() {
+        let plan = recipe.recipe.as_ref().unwrap();
         assert_eq!(
             done.inputs.iter().map(|input| &input.path).collect::<Vec<_>>(),
             plan.inputs.keys().collect::<Vec<_>>()
         );
         for input in &done.inputs {
-            let bytes = fs::read(fixture.demo.results.join(&input.path)).unwrap();
+            let bytes = fs::read(made.fixture.demo.results.join(&input.path)).unwrap();
             assert_eq!((input.size, input.sha256.as_str()), (bytes.len() as u64, Digest::of(&bytes).as_str()));
         }
+    }
+}
 
-        // The stages of this kind of granule, and the amounts that went through them.
-        let grid = name::GranuleName::parse(name::base_name(&recipe.granule)).unwrap().grid;
+#[test]
+fn outcomes_tell_what_the_stages_of_each_kind_of_granule_took() {
+    let made = Served::new();
+    let mut kinds = BTreeSet::new();
+    for (recipe, done) in made.pairs() {
+        let grid = grid(recipe);
         let rotated = recipe.variables.values().any(|inputs| inputs.len() == 2);
         kinds.insert((grid == GridKind::Native, rotated));
         let route = if grid == GridKind::Native { "mask" } else { "regrid" };
@@ -150,20 +184,28 @@ fn outcomes_tell_what_was_read_what_was_made_and_what_it_took() {
         let values = values(&recipe.granule, recipe);
         assert_eq!(bytes(route), values.values().map(|values| 4 * values.len() as u64).sum::<u64>());
         assert_eq!(bytes("compress"), bytes(route), "a field is one chunk at this size");
+    }
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [(false, false), (false, true), (true, false)]);
+}
 
-        // The chunks are at the stated places.
+#[test]
+fn chunks_are_at_the_places_that_outcomes_state() {
+    for (recipe, done) in Served::new().pairs() {
+        let values = values(&recipe.granule, recipe);
         for (name, values) in &values {
             let of = done.chunks.iter().find(|of| of.variable == *name).unwrap();
             assert_eq!(&unpacked(&recipe.granule, of, values.len()), values, "{name}");
         }
-        assert!(done.chunks.len() > values.len() || grid == GridKind::Latlon, "coordinates are in chunks, too");
+        let is_latlon = grid(recipe) == GridKind::Latlon;
+        assert!(done.chunks.len() > values.len() || is_latlon, "coordinates are in chunks, too");
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [(false, false), (false, true), (true, false)]);
+}
 
-    // An existing granule is described as it is.
-    let again = done_again(&fixture, &recipes);
-    for (id, done) in again {
-        let before = &outcomes[&id];
+#[test]
+fn an_existing_granule_is_described_as_it_is() {
+    let made = Served::new();
+    for (id, done) in done_again(&made.fixture, &made.recipes) {
+        let before = &made.outcomes[&id];
         assert!(done.already && done.inputs.is_empty());
         assert_eq!(
             (done.size, done.sha256, done.location),

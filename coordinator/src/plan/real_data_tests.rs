@@ -43,7 +43,7 @@ fn yaml_text(yaml: &str, key: &str) -> String {
 /// paths are absolute here and made relative for the comparison.
 #[test]
 #[ignore = "needs EDP_REAL_DATA: make conformance"]
-fn edps_own_list() {
+fn the_plan_is_edps_own_list() {
     let data = std::env::var("EDP_REAL_DATA").expect("EDP_REAL_DATA names the folder of the real data");
     let at = |path: &str| format!("{data}/V4r4/{path}");
     let yaml = fs::read_to_string(at("../config/product_generation_config_updated.yaml")).unwrap();
@@ -95,7 +95,15 @@ fn edps_own_list() {
     let want: Value = serde_json::from_slice(&expected).unwrap();
     assert_eq!(found.as_array().unwrap().len(), 6);
     assert_eq!(found.to_string().replace(&at("results"), "results"), want.to_string()); // the order of keys too
+}
 
+/// Tasks of EDP's list are completed in place, and find their inputs and the roots.
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn tasks_of_edps_list_are_completed() {
+    let data = std::env::var("EDP_REAL_DATA").expect("EDP_REAL_DATA names the folder of the real data");
+    let at = |path: &str| format!("{data}/V4r4/{path}");
+    let expected = fs::read(at("expected/ssh.tasks.json")).unwrap();
     let (digests, options, stores) = (fixture::digests(), BTreeMap::new(), Stores::default());
     let with = Completion {
         stores: &stores,

@@ -13,8 +13,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub struct AllowedRoots {
     directories: Arc<RootedDirs>,
-    /// Bucket and key, without a slash at the end of the key.
-    objects: Vec<(String, String)>,
+    /// Addresses on S3.
+    objects: Vec<ObjectAddress>,
 }
 
 /// The reason why a root cannot be used.
@@ -41,7 +41,7 @@ impl AllowedRoots {
         for root in roots {
             match root {
                 Location::Local(path) => directories.push(path.as_path()),
-                Location::Object(ObjectAddress { bucket, key }) => objects.push((bucket.clone(), key.clone())),
+                Location::Object(object) => objects.push(object.clone()),
             }
         }
         if directories.is_empty() && objects.is_empty() {
@@ -102,18 +102,11 @@ impl AllowedRoots {
             Location::Local(path) => self.directories.resolve(&path).map(drop).map_err(|e| e.to_string()),
             // Keys are not paths, and nothing is resolved. A key that would mean something else as a path is refused
             // nevertheless, since copies of objects are kept under paths.
-            Location::Object(ObjectAddress { key, .. })
-                if key.split('/').any(|part| matches!(part, "" | "." | "..")) =>
-            {
+            Location::Object(object) if object.key.split('/').any(|part| matches!(part, "" | "." | "..")) => {
                 Err("recipes from a queue name keys without empty parts, '.' and '..'".into())
             }
-            Location::Object(ObjectAddress { bucket, key }) => {
-                let within = |(own, prefix): &(String, String)| {
-                    let below = key.strip_prefix(prefix.as_str());
-                    *own == bucket
-                        && (prefix.is_empty() || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-                };
-                if self.objects.iter().any(within) {
+            Location::Object(object) => {
+                if self.objects.iter().any(|root| object.is_within(root)) {
                     return Ok(());
                 }
                 Err("lies outside of what this worker may read and write (--root)".into())
