@@ -9,6 +9,7 @@
 //!
 //! * [`plan`] makes recipes from what is asked for and what exists.
 //! * [`ranges`] computes the ranges of whole collections for the attributes `valid_min` and `valid_max`.
+//! * [`tasks`] takes task lists apart, and writes job files from groupings.
 //!
 //! `edp-demo` makes up a small ocean, with everything that a production reads.
 //!
@@ -16,3 +17,4 @@
 
 pub mod plan;
 pub mod ranges;
+pub mod tasks;

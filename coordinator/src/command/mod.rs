@@ -8,6 +8,7 @@ mod ranges;
 mod retry;
 mod run;
 mod status;
+mod tasks;
 mod verify;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +72,8 @@ production ended, or was given up, with granules that are not done.")]
           edp-coordinator retry --state conflict --dry-run\n
 A coordinator that is at work on the ledger sends them at once; otherwise the next `run` does.")]
     Retry(retry::RetryOptions),
+    /// Splits and subsets task lists, and writes job files from groupings
+    Tasks(tasks::TasksOptions),
     /// Compares a task list with the granules at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::VerifyOptions),
@@ -101,6 +104,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
             settings.store.s3.allow_unconditional(options.unconditional);
             run::execute(*options, &settings)
         }
+        CoordinatorCommand::Tasks(options) => tasks::execute(&options, &settings),
         CoordinatorCommand::Verify(options) => verify::execute(&options, &settings),
     }
 }
