@@ -212,6 +212,7 @@ pub fn name_date(mode: Mode, frequency: Frequency, period: &Period) -> String {
         (Frequency::Day, Mode::Edp2024 | Mode::Edp2026) | (Frequency::Snapshot, Mode::Edp2024) => {
             format(period.end, "%Y-%m-%d")
         }
+        (Frequency::TimeInvariant, _) => String::new(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Names of granules, `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`, and of the model's result files.
+//! Names of granules, `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`, without period and date where the
+//! data do not change with time, and of the model's result files.
 
 use crate::text::is_unsafe;
 use crate::vocabulary::{Frequency, GridKind, Mode};
@@ -9,11 +10,11 @@ use std::fmt;
 pub struct GranuleName {
     /// Name of the dataset, such as `SEA_SURFACE_HEIGHT`.
     pub dataset: String,
-    /// Word for the period, such as `mon_mean`.
+    /// Word for the period, such as `mon_mean`; empty for time-invariant data.
     pub period: &'static str,
     /// Frequency that the word for the period stands for.
     pub frequency: Frequency,
-    /// The date as it is written in the name.
+    /// The date as it is written in the name; empty for time-invariant data.
     pub date: String,
     /// Version of the state estimate, such as `V4r4`.
     pub version: String,
@@ -26,7 +27,8 @@ pub struct GranuleName {
 /// The reason why a file name is not the name of a granule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc"
+    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc, or \
+     <filename>_ECCO_<version>_<native|latlon>_<label>.nc of time-invariant data"
 )]
 pub struct NameError {
     /// The name that was refused.
@@ -98,6 +100,7 @@ pub fn period(frequency: Frequency, mode: Mode) -> &'static str {
         (Frequency::Month, _) => "mon_mean",
         (Frequency::Snapshot, Mode::Corrected | Mode::Edp2026) => "snap",
         (Frequency::Snapshot, Mode::Edp2024) => "day_snap",
+        (Frequency::TimeInvariant, _) => "",
     }
 }
 
@@ -108,6 +111,7 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
         (Frequency::Month, _) => &["mon_mean"],
         (Frequency::Snapshot, Mode::Corrected | Mode::Edp2026) => &["day_snap", "mon_snap", "snap"],
         (Frequency::Snapshot, Mode::Edp2024) => &["day_snap"],
+        (Frequency::TimeInvariant, _) => &[],
     }
 }
 
@@ -123,7 +127,7 @@ impl GranuleName {
         if base_name.contains(|c| c == '/' || is_unsafe(c)) {
             return fail("it has a character that is not to be seen, or a '/'");
         }
-        if !is_date(&name.date) {
+        if name.frequency != Frequency::TimeInvariant && !is_date(&name.date) {
             return fail("the date is none: YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThhmmss");
         }
         Ok(name)
@@ -140,20 +144,28 @@ impl GranuleName {
 
     fn apart(base_name: &str, grid_of: impl Fn(&str) -> Option<GridKind>) -> Result<GranuleName, NameError> {
         let fail = |why| NameError { name: base_name.into(), why };
-        let (start, word, frequency) = PERIODS
-            .iter()
-            .filter_map(|&(word, frequency)| base_name.find(&format!("_{word}_")).map(|at| (at, word, frequency)))
-            .next()
-            .ok_or_else(|| fail("it has no period word (day_mean, mon_mean, snap ...)"))?;
-        let rest = &base_name[start + word.len() + 2..];
-        let stem = rest.strip_suffix(".nc").ok_or_else(|| fail("it does not end in .nc"))?;
-        let parts: Vec<&str> = stem.split('_').collect();
+        let stem = base_name.strip_suffix(".nc").ok_or_else(|| fail("it does not end in .nc"))?;
+        let timed = PERIODS.iter().find_map(|&(word, frequency)| {
+            let (dataset, rest) = stem.split_once(&format!("_{word}_"))?;
+            Some((dataset, word, frequency, rest))
+        });
+        let invariant = || stem.find("_ECCO_").map(|at| (&stem[..at], "", Frequency::TimeInvariant, &stem[at..]));
+        let (dataset, period, frequency, rest) = timed
+            .or_else(invariant)
+            .ok_or_else(|| fail("it has neither a period word (day_mean, mon_mean, snap ...) nor '_ECCO_'"))?;
+        let parts: Vec<&str> = rest.split('_').collect();
         let [date, "ECCO", version, grid, label] = parts[..] else {
-            return Err(fail("what follows the period is not <date>_ECCO_<version>_<grid>_<label>"));
+            return Err(fail(match frequency {
+                Frequency::TimeInvariant => "without a period word, it is not <filename>_ECCO_<version>_<grid>_<label>",
+                _ => "what follows the period is not <date>_ECCO_<version>_<grid>_<label>",
+            }));
         };
+        if frequency == Frequency::TimeInvariant && dataset.is_empty() {
+            return Err(fail("it begins with no file name"));
+        }
         Ok(GranuleName {
-            dataset: base_name[..start].into(),
-            period: word,
+            dataset: dataset.into(),
+            period,
             frequency,
             date: date.into(),
             version: version.into(),
@@ -162,9 +174,11 @@ impl GranuleName {
         })
     }
 
-    /// Path of the granule below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`.
+    /// Path of the granule below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`, or
+    /// `<version>/<grid>/<name>` for time-invariant data.
     pub fn path(&self) -> String {
-        let directory = [self.version.as_str(), self.grid.as_str(), self.period, &self.dataset];
+        let dataset = if self.frequency == Frequency::TimeInvariant { "" } else { &self.dataset };
+        let directory = [self.version.as_str(), self.grid.as_str(), self.period, dataset];
         let directory: Vec<_> = directory.into_iter().filter(|part| !part.is_empty()).collect();
         format!("{}/{self}", directory.join("/"))
     }
@@ -195,6 +209,9 @@ fn is_date(text: &str) -> bool {
 impl fmt::Display for GranuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let GranuleName { dataset, period, date, version, grid, label, .. } = self;
+        if self.frequency == Frequency::TimeInvariant {
+            return write!(f, "{dataset}_ECCO_{version}_{grid}_{label}.nc");
+        }
         write!(f, "{dataset}_{period}_{date}_ECCO_{version}_{grid}_{label}.nc")
     }
 }
@@ -246,6 +263,16 @@ mod tests {
     }
 
     #[test]
+    fn names_without_time_have_a_shorter_path() {
+        let name = GranuleName::parse("GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc").unwrap();
+        assert_eq!((name.dataset.as_str(), name.frequency), ("GRID_GEOMETRY", Frequency::TimeInvariant));
+        assert_eq!((name.period, name.date.as_str(), name.version.as_str()), ("", "", "V4r6"));
+        assert_eq!(name.path(), "V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc");
+        // A period word anywhere makes it a name with a time, in all modes.
+        assert!(GranuleName::parse("A_snap_ECCO_V4r6_native_llc0090.nc").unwrap_err().why.contains("follows"));
+    }
+
+    #[test]
     fn results_are_named_by_variable_and_period() {
         assert_eq!(split_period("ADVr_TH_mon_mean"), Some(("ADVr_TH", "mon_mean")));
         assert_eq!(split_period("SSH_day_snap"), Some(("SSH", "day_snap")));
@@ -256,7 +283,11 @@ mod tests {
     #[test]
     fn what_is_no_name_says_why() {
         for (name, why) in [
-            ("GRID_GEOMETRY_ECCO_V4r4_native_llc0090.nc", "period"),
+            ("GRID_GEOMETRY_V4r4_native_llc0090.nc", "period"),
+            ("GRID_GEOMETRY_ECCO_V4r4_llc0090.nc", "<filename>_ECCO_"),
+            ("A_ECCO_B_ECCO_V4r4_native_llc0090.nc", "<filename>_ECCO_"),
+            ("_ECCO_V4r4_native_llc0090.nc", "file name"),
+            ("GRID_GEOMETRY_ECCO_V4r4_polar_llc0090.nc", "grid"),
             ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.h5", ".nc"),
             ("A_mon_mean_1992-01_V4r4_latlon_0p50deg.nc", "follows"),
             ("A_mon_mean_1992-01_ECCO_V4r4_polar_0p50deg.nc", "grid"),

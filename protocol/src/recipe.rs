@@ -17,8 +17,9 @@ pub use version::Version;
 
 use crate::digest::Digest;
 use crate::location::{Location, without_parents};
+use crate::name::GranuleName;
 use crate::text::is_unsafe;
-use crate::vocabulary::Mode;
+use crate::vocabulary::{Frequency, Mode};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,15 +82,29 @@ pub struct Recipe {
     /// The file that holds the data, in time-invariant tasks of EDP only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_netcdf: Option<String>,
-    /// True if the attributes of that file are dropped, in time-invariant tasks of EDP only.
+    /// True if the attributes of that file are dropped, as the task says it, in time-invariant tasks only; see
+    /// [`Recipe::strips_attributes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strip_attributes: Option<bool>,
+    pub strip_attributes: Option<FlagOrText>,
     /// The addition of this project, which is absent in lists that EDP wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Plan>,
 }
 
-/// Attributes of one granule that depend on its dataset and its time.
+/// A truth value that people write as one, or as a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FlagOrText {
+    /// JSON `true` or `false`.
+    Flag(bool),
+    /// A text such as `"True"`.
+    Text(String),
+}
+
+/// The value of `time_coverage_duration` and `time_coverage_resolution` that makes a task time-invariant.
+pub const TIME_INVARIANT: &str = "TIME-INVARIANT";
+
+/// Attributes of one granule that depend on its dataset and time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DynamicMetadata {
     /// Name of the dataset's grouping.
@@ -254,7 +269,61 @@ impl Recipe {
         Ok(path)
     }
 
-    /// Returns the path of an input below the source root.
+    /// Returns true if the granule has no time, since its time coverage has the resolution `TIME-INVARIANT`, in any case.
+    pub fn is_time_invariant(&self) -> bool {
+        let resolution = self.dynamic_metadata.time_coverage_resolution.as_deref();
+        resolution.is_some_and(|resolution| resolution.eq_ignore_ascii_case(TIME_INVARIANT))
+    }
+
+    /// Returns true if the attributes of `input_netcdf` are dropped. EDP drops them for any text that is not empty, also for
+    /// `"False"`; `corrected` reads true, false, yes, no, 1 and 0 in any case.
+    ///
+    /// # Errors
+    /// [`RecipeError::Strip`] if `corrected` finds another text.
+    pub fn strips_attributes(&self, mode: Mode) -> Result<bool, RecipeError> {
+        match &self.strip_attributes {
+            None => Ok(false),
+            Some(FlagOrText::Flag(flag)) => Ok(*flag),
+            Some(FlagOrText::Text(text)) if mode.is_edp() => Ok(!text.is_empty()),
+            Some(FlagOrText::Text(text)) => match text.trim().to_ascii_lowercase().as_str() {
+                "true" | "yes" | "1" => Ok(true),
+                "false" | "no" | "0" | "" => Ok(false),
+                _ => Err(RecipeError::Strip { granule: self.granule.clone(), text: text.clone() }),
+            },
+        }
+    }
+
+    /// Returns the reason why the time, the name and the inputs of the recipe do not fit together, if they do not.
+    pub fn contradiction_in_time(&self, name: &GranuleName) -> Option<&'static str> {
+        let named = name.frequency == Frequency::TimeInvariant;
+        match (self.is_time_invariant(), named, &self.input_netcdf) {
+            (true, true, Some(_)) if !self.variables.is_empty() => {
+                Some("a time-invariant task has 'input_netcdf' or 'variables', not both")
+            }
+            (true, true, Some(_)) | (false, false, None) => None,
+            (true, true, None) => Some(
+                "its time_coverage_resolution is TIME-INVARIANT, so that the key 'input_netcdf' must name its data",
+            ),
+            (true, false, _) => Some(
+                "its time_coverage_resolution is TIME-INVARIANT, so that its name must be \
+                 <filename>_ECCO_<version>_<grid>_<label>.nc",
+            ),
+            (false, true, _) => Some(
+                "its name has no time, so that time_coverage_resolution in its dynamic_metadata must be TIME-INVARIANT",
+            ),
+            (false, false, Some(_)) => {
+                Some("'input_netcdf' is for tasks whose time_coverage_resolution is TIME-INVARIANT only")
+            }
+        }
+    }
+
+    /// Returns the paths of everything that the granule is made of: the files of each variable, and `input_netcdf`.
+    pub fn input_paths(&self) -> impl Iterator<Item = &str> {
+        let files = self.variables.values().flatten().flatten();
+        files.chain(&self.input_netcdf).map(String::as_str)
+    }
+
+    /// Path of an input below the source root.
     ///
     /// # Errors
     /// Returns an error if the input is not below the root, or its path contains `..`.
@@ -262,10 +331,10 @@ impl Recipe {
         below(&self.granule, input, &self.plan()?.roots.source)
     }
 
-    /// Returns the mode of a recipe that has no key `recipe`, by the EDP that wrote it: EDP of 2024 names no
-    /// configuration.
+    /// Returns the mode of a recipe that has no key `recipe`, by the EDP that wrote it: EDP of 2024 names no configuration,
+    /// and has no time-invariant tasks.
     pub fn generation(&self) -> Mode {
-        if self.ecco_cfg_loc.is_some() { Mode::Edp2026 } else { Mode::Edp2024 }
+        if self.ecco_cfg_loc.is_some() || self.is_time_invariant() { Mode::Edp2026 } else { Mode::Edp2024 }
     }
 
     /// Computes the id of this recipe: SHA-256 of the RFC 8785 form of everything that decides the granule's content,
@@ -323,6 +392,11 @@ impl Recipe {
         if !plan.fields.is_empty() {
             content["fields"] = serde_json::json!(plan.fields);
         }
+        if let Some(input) = &self.input_netcdf {
+            content["input_netcdf"] = self.input_below_root(input)?.into();
+            // As it is written, so that two spellings may stand in one list.
+            content["strip_attributes"] = serde_json::json!(self.strip_attributes);
+        }
         // The value consists of strings, integers, arrays and string-keyed objects, all of which have a canonical form.
         let bytes = serde_json_canonicalizer::to_vec(&content)
             .map_err(|source| RecipeError::Json { list: self.granule.clone(), source })?;
@@ -345,7 +419,7 @@ impl Recipe {
             }
         };
         absolute(&mut self.granule);
-        self.variables.values_mut().flatten().flatten().for_each(absolute);
+        self.variables.values_mut().flatten().flatten().chain(&mut self.input_netcdf).for_each(absolute);
         for shared in [
             &mut self.ecco_cfg_loc,
             &mut self.ecco_metadata_loc,

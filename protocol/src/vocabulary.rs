@@ -71,15 +71,21 @@ pub enum Frequency {
     Month,
     /// The value at one instant.
     Snapshot,
+    /// One value for the whole model run: the granule has no time.
+    TimeInvariant,
 }
 
 impl Frequency {
+    /// The frequencies of data that change with time, in the order in which datasets offer them.
+    pub const TIMED: [Frequency; 3] = [Frequency::Day, Frequency::Month, Frequency::Snapshot];
+
     /// Returns the word of EDP's job files.
     pub fn job_word(self) -> &'static str {
         match self {
             Frequency::Day => "AVG_DAY",
             Frequency::Month => "AVG_MON",
             Frequency::Snapshot => "SNAP",
+            Frequency::TimeInvariant => "TIME-INVARIANT",
         }
     }
 }
@@ -99,7 +105,12 @@ impl FromStr for Frequency {
             "avg_day" | "day" | "day_mean" => Ok(Frequency::Day),
             "avg_mon" | "month" | "mon_mean" => Ok(Frequency::Month),
             "snap" | "snapshot" => Ok(Frequency::Snapshot),
-            _ => Err(UnknownWord { what: "frequency", word: word.into(), choices: "AVG_DAY, AVG_MON, SNAP" }),
+            "time-invariant" | "ti" => Ok(Frequency::TimeInvariant),
+            _ => Err(UnknownWord {
+                what: "frequency",
+                word: word.into(),
+                choices: "AVG_DAY, AVG_MON, SNAP, TIME-INVARIANT",
+            }),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The data are not part of the project, see `real_data.rs`: `EDP_REAL_DATA`, `EDP_REAL_TOOLS`, `EDP_PYTHON`.
 
 use edp_protocol::Digest;
-use edp_tests::{coordinator, expect, files, text};
+use edp_tests::{coordinator, expect, files, program, text};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -242,4 +242,83 @@ fn real_data_release_6_corrected_has_the_identifiers_of_the_archive() {
         assert!(matches!(&found, netcdf::AttributeValue::Str(text) if text == expected), "{name}: {found:?}");
     }
     assert!(granule.attribute("coordinates_note").is_none() && granule.attribute("project_summary").is_none());
+}
+
+/// Tasks that people write: the geometry, and made-up mixing coefficients.
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_release_6_has_its_time_invariant_granules() {
+    let release = Release::new();
+    let mut inputs = release.python("make_fields.py");
+    let python = inputs.get_program().to_owned();
+    inputs = Command::new(python);
+    inputs.arg(release.expected("make_static_inputs.py")).arg(release.data.join("V4r4/grid_ECCOV4r4"));
+    expect(inputs.current_dir(release.directory.path()), 0);
+    let list = release.path("grid/available_diagnostics.log");
+    fs::copy(list, release.path("gridx/available_diagnostics.log")).unwrap();
+    fs::copy(release.expected("static_tasks.json"), release.path("static_tasks.json")).unwrap();
+    let output = expect(coordinator().current_dir(release.directory.path()).args(["run", "static_tasks.json"]), 0);
+    assert!(text(&output).contains("6 made of 6"), "{}", text(&output));
+    // The order of names in the attribute `coordinates` of the inputs differs between versions of xarray.
+    let input = netcdf::open(release.path("static_native_in.nc")).unwrap();
+    let named = input.variable("DIFFKR").unwrap().attribute_value("coordinates").unwrap().unwrap();
+    let same_inputs = matches!(named, netcdf::AttributeValue::Str(text) if text == "XC YC Z");
+    let mixing = "OCEAN_3D_MIXING_COEFFS_ECCO_V4r6_native_llc0090.nc";
+    let geometry = "dest_x/V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc";
+    let mixing_values = "OCEAN_3D_MIXING_COEFFS_native_static";
+    for (granule, expected) in [
+        (format!("strip/{mixing}"), format!("{mixing_values}_strip")),
+        (format!("nostrip/{mixing}"), format!("{mixing_values}_nostrip")),
+        (geometry.to_owned(), "GRID_GEOMETRY_native_static_task".to_owned()),
+    ] {
+        if !same_inputs {
+            println!("{expected}: not compared, since another xarray wrote the inputs with other names of coordinates");
+            continue;
+        }
+        let mut command = release.python("check_expected.py");
+        command.arg(release.path(&granule)).arg(release.expected(&format!("{expected}.json")));
+        command.arg("--values").arg(release.expected("values_sha256.json"));
+        let output = expect(&mut command, 0);
+        assert!(text(&output).contains("as expected"), "{granule}: {}", text(&output));
+    }
+    for (input, name, strip) in [
+        ("pregrid_native.nc", "GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc", true),
+        ("pregrid_latlon.nc", "GRID_GEOMETRY_ECCO_V4r6_latlon_0p50deg.nc", true),
+    ] {
+        let mut annotate = program("edp-worker");
+        annotate.current_dir(release.directory.path()).args(["annotate", "-i", input, "-o", name, "-m", "metadata"]);
+        annotate.args(["-c", "config.yaml", "--compatibility", "edp-2026"]).args(strip.then_some("-s"));
+        expect(&mut annotate, 0);
+        if !same_inputs {
+            continue;
+        }
+        let grid = if name.contains("native") { "native" } else { "latlon" };
+        let mut command = release.python("check_expected.py");
+        command.arg(release.path(name)).arg(release.expected(&format!("GRID_GEOMETRY_{grid}_add_metadata.json")));
+        command.arg("--values").arg(release.expected("values_sha256.json"));
+        let output = expect(&mut command, 0);
+        assert!(text(&output).contains("as expected"), "{name}: {}", text(&output));
+    }
+    let kept = |directory: &str| {
+        let granule = netcdf::open(release.path(directory).join(mixing)).unwrap();
+        granule.variable("DIFFKR").unwrap().attribute("left_over").is_some()
+    };
+    assert_eq!(["text_true", "text_false", "nostrip"].map(kept), [false, false, true], "EDP strips by any text");
+    // The same in our own way: the geometry's masks stay truth values, and "False" means what it says.
+    fs::remove_dir_all(release.path("dest_x")).unwrap();
+    for directory in ["strip", "nostrip", "text_true", "text_false"] {
+        fs::remove_dir_all(release.path(directory)).unwrap();
+    }
+    let mut run = coordinator();
+    run.current_dir(release.directory.path()).args(["run", "static_tasks.json", "--compatibility", "corrected"]);
+    expect(&mut run, 0);
+    assert_eq!(["text_true", "text_false"].map(kept), [false, true]);
+    let made = netcdf::open(release.path(geometry)).unwrap();
+    let mask = made.variable("maskC").unwrap();
+    assert_eq!(mask.vartype(), netcdf::types::NcVariableType::Int(netcdf::types::IntType::I8));
+    let wet: Vec<i8> = mask.get_values(..).unwrap();
+    assert_eq!(wet.iter().filter(|wet| **wet == 1).count(), 2_406_992);
+    let [ours, theirs] = [release.path(geometry), release.path("pregrid_native.nc")]
+        .map(|path| netcdf::open(path).unwrap().variable("Depth").unwrap().get_values::<f32, _>(..).unwrap());
+    assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| ours == theirs), "Depth is as before");
 }

@@ -113,7 +113,7 @@ fn full_recipe() -> Recipe {
             summary: "x".into(),
         },
         input_netcdf: text(),
-        strip_attributes: Some(true),
+        strip_attributes: Some(edp_protocol::recipe::FlagOrText::Flag(true)),
         recipe: Some(Plan {
             id: "x".into(),
             format: 1,

@@ -4,6 +4,7 @@ use edp_engine::metadata;
 use edp_engine::resources::{ResourceError, SharedInputs, SharedLocations};
 use edp_production::complete::{Completion, complete};
 use edp_program::settings::PlanSettings;
+use edp_protocol::Mode;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::{Recipe, RecipeError, check_unique, is_production_date};
 use edp_store::Stores;
@@ -77,7 +78,7 @@ impl GivenLocations {
 impl Tasks {
     /// Completes the recipes of a list that EDP wrote. The recipes state locations; `places` is used where they do not
     /// (EDP of 2024 has no configuration in its lists). Recipes that lack more than can be completed are refused one by
-    /// one. `date` is the date of production, if one was asked for.
+    /// one. `date` is the date of production and `mode` the mode of time-invariant tasks, if they were asked for.
     ///
     /// # Errors
     /// Returns an error if something that recipes share is not named or cannot be read, or if two entries are one
@@ -86,6 +87,7 @@ impl Tasks {
         mut recipes: Vec<Recipe>,
         places: &GivenLocations,
         date: Option<&str>,
+        mode: Option<Mode>,
         stores: &Stores,
     ) -> Result<Tasks, TaskError> {
         let (mut refused, mut warnings) = (Vec::new(), Vec::new());
@@ -122,6 +124,7 @@ impl Tasks {
                 options: &options,
                 edp_time_units,
                 production_date: date,
+                invariant_mode: mode,
             };
             if let Err(error) = complete(recipe, &with) {
                 refused.push((granule, chain(&error)));

@@ -3,7 +3,7 @@
 use edp_protocol::calendar::{self, CalendarError, Period};
 use edp_protocol::name::{GranuleName, NameError, base_name};
 use edp_protocol::recipe::{Digests, Plan, Recipe, RecipeError, Roots, Version};
-use edp_protocol::{GridKind, Location};
+use edp_protocol::{GridKind, Location, Mode};
 use edp_store::{StoreError, Stores};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -28,6 +28,8 @@ pub struct Completion<'a> {
     /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`. The default is the latest modification time of the recipe's
     /// inputs.
     pub production_date: Option<&'a str>,
+    /// Mode of time-invariant tasks, which people write by hand; else that of EDP, see [`Recipe::generation`].
+    pub invariant_mode: Option<Mode>,
 }
 
 /// The reason why a recipe cannot be completed.
@@ -42,7 +44,7 @@ pub enum CompleteError {
         source: NameError,
     },
     /// The recipe has no input.
-    #[error("recipe {granule}: it lists no input files; time-invariant tasks are not part of this version")]
+    #[error("recipe {granule}: it lists no input files")]
     NoInputs {
         /// Path or address of the granule.
         granule: String,
@@ -64,6 +66,14 @@ pub enum CompleteError {
         granule: String,
         /// Description of the problem.
         source: CalendarError,
+    },
+    /// The time, the name and the inputs of the recipe do not fit together.
+    #[error("recipe {granule}: {why}")]
+    TimeInvariant {
+        /// The granule.
+        granule: String,
+        /// Description of the problem.
+        why: &'static str,
     },
     /// An input cannot be inspected.
     #[error("recipe {granule}: input {path}: {source}")]
@@ -106,9 +116,16 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         GridKind::Latlon if digests.factors.is_none() => return Err(CompleteError::Factors { granule: granule() }),
         GridKind::Latlon => {}
     }
-    let time_units = calendar::edp_time_units(with.edp_time_units, &period(recipe)?)
-        .map_err(|source| CompleteError::Units { granule: granule(), source })?;
-    let paths: Vec<&str> = recipe.variables.values().flatten().flatten().map(String::as_str).collect();
+    if let Some(why) = recipe.contradiction_in_time(&name) {
+        return Err(CompleteError::TimeInvariant { granule: granule(), why });
+    }
+    let time_units = if recipe.is_time_invariant() {
+        String::new()
+    } else {
+        calendar::edp_time_units(with.edp_time_units, &period(recipe)?)
+            .map_err(|source| CompleteError::Units { granule: granule(), source })?
+    };
+    let paths: Vec<&str> = recipe.input_paths().collect();
     let source = common_directory(&paths).ok_or_else(|| CompleteError::NoInputs { granule: granule() })?;
     let mut versions = BTreeMap::new();
     let mut newest = SystemTime::UNIX_EPOCH;
@@ -125,7 +142,8 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         Some(date) => date.to_owned(),
         None => Timestamp::try_from(newest).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
-    let mode = recipe.generation();
+    let asked = with.invariant_mode.filter(|_| recipe.is_time_invariant());
+    let mode = asked.unwrap_or_else(|| recipe.generation());
     let mut completed = recipe.clone();
     if completed.ecco_cfg_loc.is_none() {
         completed.ecco_cfg_loc = with.configuration_location.map(str::to_owned);
@@ -182,7 +200,8 @@ fn period(recipe: &Recipe) -> Result<Period, CompleteError> {
 }
 
 /// Returns the root of the destination: the granule's path without its last five parts if they are
-/// `<version>/<grid>/<period>/<filename>/<name>`, else its directory.
+/// `<version>/<grid>/<period>/<filename>/<name>`, for time-invariant data without its last three if they are
+/// `<version>/<grid>/<name>`, else its directory.
 fn destination_root<'a>(granule: &'a str, name: &GranuleName) -> &'a str {
     let below = name.path();
     let root = match granule.strip_suffix(below.as_str()) {

@@ -21,17 +21,17 @@ pub(super) enum SourceState {
 
 /// Looks for everything that a recipe names. Blocks as long as the file systems do.
 fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
-    let inputs = recipe.variables.values().flatten().flatten();
+    let inputs = recipe.input_paths();
     let shared =
         [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
-    let shared = shared.into_iter().flatten();
+    let shared = shared.into_iter().flatten().map(String::as_str);
     let mut all = SourceState::There;
     for (text, is_input) in inputs.map(|text| (text, true)).chain(shared.map(|text| (text, false))) {
         let sight = match text.parse::<Location>() {
             Ok(Location::Local(path)) => look_at(&path),
             Ok(at @ Location::Object(_)) if is_input => match stores.head(&at) {
                 Ok(Some(_)) => SourceState::There,
-                Ok(None) => SourceState::Absent(text.clone()),
+                Ok(None) => SourceState::Absent(text.to_owned()),
                 Err(_) => SourceState::Unknown,
             },
             // A directory on S3 is a prefix, and nothing tells whether it is complete.
@@ -169,7 +169,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut recipe = fixture::recipes(&[GridKind::Native]).remove(0);
         recipe.make_absolute(directory.path());
-        let inputs: Vec<String> = recipe.variables.values().flatten().flatten().cloned().collect();
+        let inputs: Vec<String> = recipe.input_paths().map(str::to_owned).collect();
         let stores = Stores::default();
         assert_eq!(look(&recipe, &stores), SourceState::Unknown, "nothing is mounted here");
         for file in inputs.iter().chain(&recipe.ecco_cfg_loc) {

@@ -8,9 +8,9 @@ use clap::Args;
 use edp_production::session;
 use edp_production::verify::{Check, Finding, InspectionDepth};
 use edp_program::settings::Settings;
-use edp_protocol::Location;
 use edp_protocol::recipe::{self, Plan, Recipe};
 use edp_protocol::text::line;
+use edp_protocol::{Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList};
@@ -152,7 +152,11 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
     recipe::check_versions(&path.to_string(), &recipes).map_err(usage)?;
     let asked = options.sources.mode(settings)?;
     let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or_else(|| recipe.generation(), |plan| plan.mode);
-    if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, recipes.iter().find(|r| list_mode(r) != mode)?))) {
+    // Time-invariant tasks are written by hand, for the mode that is asked for; EDP of 2024 has none.
+    let is_free =
+        |recipe: &Recipe, mode| recipe.recipe.is_none() && recipe.is_time_invariant() && mode != Mode::Edp2024;
+    let other = |mode: Mode| recipes.iter().find(|recipe| list_mode(recipe) != mode && !is_free(recipe, mode));
+    if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, other(mode)?))) {
         let found = list_mode(recipe);
         return Err(Usage(format!(
             "{}: was planned for {found}, --compatibility asks for {mode}: leave the option out, or plan again",
@@ -174,7 +178,7 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
         factors: sources.mapping_factors.clone(),
     };
     let places = given.or(&settings.plan);
-    let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref(), stores).map_err(usage)?;
+    let tasks = Tasks::ready(recipes, &places, sources.date()?.as_deref(), asked, stores).map_err(usage)?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     Ok((tasks, Vec::new()))
 }

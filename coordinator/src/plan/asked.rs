@@ -56,6 +56,7 @@ fn word(frequency: Frequency) -> &'static str {
         Frequency::Day => "day",
         Frequency::Month => "month",
         Frequency::Snapshot => "snap",
+        Frequency::TimeInvariant => "time-invariant",
     }
 }
 

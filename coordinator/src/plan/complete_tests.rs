@@ -30,6 +30,7 @@ fn completed(recipe: &Recipe, change: impl FnOnce(&mut Completion<'_>)) -> Resul
         options: &options,
         edp_time_units: "hours since 1992-01-01 12:00:00",
         production_date: None,
+        invariant_mode: None,
     };
     change(&mut with);
     let mut recipe = recipe.clone();
@@ -102,6 +103,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
         options: &options,
         edp_time_units: "hours since 1992-01-01",
         production_date: None,
+        invariant_mode: None,
     };
     let mut unchanged = good.clone();
     assert!(matches!(complete(&mut unchanged, &with), Err(CompleteError::Factors { .. })));

@@ -123,6 +123,7 @@ impl<'a> Dataset<'a> {
             Frequency::Day => "daily-averaged",
             Frequency::Month => "monthly-averaged",
             Frequency::Snapshot => "instantaneous",
+            Frequency::TimeInvariant => "time-invariant",
         };
         let tail = configuration.description_tails.get(&grid).map_or("", String::as_str);
         let text = format!("This dataset contains {kind} {} {tail}", self.grouping.name);

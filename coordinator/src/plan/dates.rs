@@ -184,7 +184,7 @@ impl DateRules<'_> {
         let is_end_of_unit = match self.frequency {
             Frequency::Day => midnight,
             Frequency::Month => midnight && end.day() == 1,
-            Frequency::Snapshot => return None,
+            Frequency::Snapshot | Frequency::TimeInvariant => return None,
         };
         let (days, unit) = ((last - first) / 86_400.0, {
             let unit =

@@ -112,7 +112,7 @@ impl InputDigests {
             let (reason, names) = (chain(first), few(failed.keys()));
             let text = format!("the SHA-256 of {count} inputs cannot be found ({reason}): {names}");
             notes.push(Note::warning(format!("{text}; their granules are left out")));
-            recipes.retain(|recipe| !inputs(recipe).any(|input| failed.contains_key(input)));
+            recipes.retain(|recipe| !recipe.input_paths().any(|input| failed.contains_key(input)));
         }
         self.enter(recipes)?;
         Ok(notes)
@@ -123,7 +123,7 @@ impl InputDigests {
         let mut wanted = BTreeMap::new();
         for recipe in recipes {
             let plan = recipe.plan()?;
-            for path in inputs(recipe) {
+            for path in recipe.input_paths() {
                 let below = recipe.input_below_root(path)?;
                 let Some(version) = plan.inputs.get(below) else { continue };
                 let is_known = self.known.get(path).is_some_and(|(known, _)| known == version);
@@ -188,7 +188,7 @@ impl InputDigests {
     fn enter(&self, recipes: &mut [Recipe]) -> Result<(), InputDigestError> {
         for recipe in recipes {
             let mut found = Vec::new();
-            for path in inputs(recipe) {
+            for path in recipe.input_paths() {
                 let (_, digest) = self.known.get(path).ok_or_else(|| unknown(path))?;
                 found.push((recipe.input_below_root(path)?.to_owned(), digest.clone()));
             }
@@ -207,11 +207,6 @@ impl InputDigests {
 fn unknown(path: &str) -> InputDigestError {
     let source = io::Error::other("its SHA-256 was not found; please report this");
     InputDigestError::Read { path: path.into(), source }
-}
-
-/// Returns all input files of a recipe.
-fn inputs(recipe: &Recipe) -> impl Iterator<Item = &str> {
-    recipe.variables.values().flatten().flatten().map(String::as_str)
 }
 
 /// Determines the digests of inputs, several at once.

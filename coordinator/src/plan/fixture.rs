@@ -35,6 +35,7 @@ pub(crate) fn configuration() -> Configuration {
         source: String::new(),
         summary: String::new(),
         project_summary: None,
+        grid_texts: std::collections::BTreeMap::new(),
         codec: CodecKeys::default().codec(),
         doi_prefix: "10.5067".into(),
         doi_authority: None,

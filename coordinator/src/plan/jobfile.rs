@@ -184,7 +184,7 @@ fn parse_line(file: &str, line: usize, text: &str) -> Result<Option<Job>, JobErr
     if ["ti", "time-invariant"].contains(&frequency.to_ascii_lowercase().as_str()) {
         return Err(JobError::NotMade { file: file(), line, word: frequency });
     }
-    let frequency = [Frequency::Day, Frequency::Month, Frequency::Snapshot]
+    let frequency = Frequency::TIMED
         .into_iter()
         .find(|known| known.job_word().eq_ignore_ascii_case(&frequency))
         .ok_or_else(|| {

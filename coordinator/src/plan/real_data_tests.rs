@@ -112,6 +112,7 @@ fn tasks_of_edps_list_are_completed() {
         options: &options,
         edp_time_units: "hours since 1992-01-01 12:00:00",
         production_date: None,
+        invariant_mode: None,
     };
     for mut recipe in parse_list("ssh.tasks.json", &expected).unwrap() {
         for path in recipe.variables.values_mut().flatten().flatten() {

@@ -13,7 +13,7 @@ use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -413,6 +413,7 @@ impl<'a> Planner<'a> {
             Frequency::Day => "P1D",
             Frequency::Month => "P1M",
             Frequency::Snapshot => "PT0S",
+            Frequency::TimeInvariant => TIME_INVARIANT,
         };
         let long_name = match frequency {
             Frequency::Snapshot => "snapshot time",

@@ -116,7 +116,7 @@ impl Selection {
                 if !named && !self.datasets.iter().any(|name| is_all(name)) {
                     continue;
                 }
-                for frequency in [Frequency::Day, Frequency::Month, Frequency::Snapshot] {
+                for frequency in Frequency::TIMED {
                     let asked = self.frequencies.contains(&frequency);
                     let wanted = match self.frequencies.is_empty() {
                         true => is_offered(grouping, frequency),

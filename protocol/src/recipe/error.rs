@@ -130,6 +130,18 @@ pub enum RecipeError {
         /// Output version of this program.
         made: u32,
     },
+    /// The key `strip_attributes` is neither true nor false.
+    #[error(
+        "recipe {granule}: its key 'strip_attributes' is '{}'; it must be true or false, or one of the texts true, false, \
+         yes, no, 1 and 0",
+        printable(.text)
+    )]
+    Strip {
+        /// The granule.
+        granule: String,
+        /// What is there.
+        text: String,
+    },
     /// The path of the granule has invisible characters.
     #[error(
         "recipe {}: the granule's path has control characters, or marks of writing direction: no file gets such a name",

@@ -63,6 +63,73 @@ fn all_that_decides_the_content_is_part_of_the_id() {
     }
 }
 
+/// A task as people write it.
+fn invariant(strip: &str) -> Recipe {
+    let text = format!(
+        r#"{{"granule": "out/G_ECCO_V4r6_native_llc0090.nc", "input_netcdf": "in/g.nc", "strip_attributes": {strip},
+        "dynamic_metadata": {{"name": "n", "dimension": "3D", "summary": "s", "time_coverage_resolution": "time-INVARIANT"}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn attributes_are_stripped_as_each_mode_reads_the_key() {
+    for (strip, edp, ours) in [
+        ("true", true, Some(true)),
+        ("false", false, Some(false)),
+        ("null", false, Some(false)),
+        ("\"True\"", true, Some(true)),
+        ("\"False\"", true, Some(false)),
+        ("\"NO\"", true, Some(false)),
+        ("\"1\"", true, Some(true)),
+        ("\"\"", false, Some(false)),
+        ("\"maybe\"", true, None),
+    ] {
+        let recipe = invariant(strip);
+        assert_eq!(recipe.strips_attributes(Mode::Edp2026).unwrap(), edp, "{strip}");
+        assert_eq!(recipe.strips_attributes(Mode::Corrected).ok(), ours, "{strip}");
+    }
+    let error = invariant(r#""\u001b[2J""#).strips_attributes(Mode::Corrected).unwrap_err().to_string();
+    assert!(error.contains("strip_attributes") && !error.contains('\u{1b}'), "{error}");
+}
+
+#[test]
+fn the_id_of_a_time_invariant_recipe_covers_its_input_and_what_is_stripped() {
+    let planned = |strip: &str, input: &str, mode| {
+        let mut invariant = invariant(strip);
+        invariant.input_netcdf = Some(input.into());
+        let mut plan = recipe().recipe.unwrap();
+        (plan.mode, plan.roots.source) = (mode, "in".into());
+        invariant.recipe = Some(plan);
+        invariant.computed_id().unwrap()
+    };
+    let id = planned("true", "in/g.nc", Mode::Edp2026);
+    assert_ne!(planned("\"False\"", "in/g.nc", Mode::Edp2026), id, "as it is written");
+    assert_ne!(planned("false", "in/g.nc", Mode::Edp2026), id);
+    assert_ne!(planned("true", "in/h.nc", Mode::Edp2026), id);
+    assert_ne!(planned("true", "in/g.nc", Mode::Corrected), planned("\"no\"", "in/g.nc", Mode::Corrected));
+    assert_eq!(invariant("true").input_paths().collect::<Vec<_>>(), ["in/g.nc"]);
+}
+
+#[test]
+fn time_name_and_input_of_a_recipe_agree() {
+    let name = |name: &str| GranuleName::parse(name).unwrap();
+    let (timed, timeless) = ("A_snap_1992-01-01_ECCO_V4r6_native_llc0090.nc", "G_ECCO_V4r6_native_llc0090.nc");
+    assert_eq!(invariant("true").contradiction_in_time(&name(timeless)), None);
+    assert_eq!(recipe().contradiction_in_time(&name(timed)), None);
+    for (change, of, expected) in [
+        ((|_| ()) as fn(&mut Recipe), timed, "its name must be"),
+        (|r| r.input_netcdf = None, timeless, "must name its data"),
+        (|r| r.variables = recipe().variables, timeless, "not both"),
+        (|r| r.dynamic_metadata.time_coverage_resolution = None, timeless, "must be TIME-INVARIANT"),
+        (|r| r.dynamic_metadata.time_coverage_resolution = None, timed, "'input_netcdf' is for"),
+    ] {
+        let mut changed = invariant("true");
+        change(&mut changed);
+        assert!(changed.contradiction_in_time(&name(of)).unwrap().contains(expected), "{expected}");
+    }
+}
+
 #[test]
 fn an_edited_recipe_is_refused() {
     let mut r = recipe();

@@ -88,7 +88,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     };
     let places = given.or(&settings.plan);
     let date = production_date(options.production_date.as_deref()).map_err(|e| Usage::from_error(&e))?;
-    let tasks = Tasks::ready(list, &places, date.as_deref(), &stores).map_err(|e| console::named(&e))?;
+    let tasks = Tasks::ready(list, &places, date.as_deref(), None, &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
     let mut worker = console::worker(options.slots, options.replace, settings, &stores);

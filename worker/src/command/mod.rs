@@ -1,5 +1,6 @@
 //! The command line: its options, the commands, and their exit statuses.
 
+mod annotate;
 mod factors;
 mod geometry;
 mod look;
@@ -51,6 +52,11 @@ enum WorkerCommand {
     /// Makes the geometry files of the native and the latlon grid from the grid files of a model run
     #[command(after_help = "Example: edp-worker geometry --grid run --mapping-factors factors --out grid")]
     Geometry(geometry::GeometryOptions),
+    /// Writes the metadata of a release onto a NetCDF file that exists
+    #[command(
+        after_help = "Example: edp-worker annotate -i mine.nc -o GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc -m metadata -c config.yaml"
+    )]
+    Annotate(annotate::AnnotateOptions),
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
     Look(look::LookOptions),
@@ -76,6 +82,7 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
             settings.store.s3.allow_unconditional(options.unconditional);
             serve::execute(&options, &settings, &name)
         }
+        WorkerCommand::Annotate(options) => annotate::execute(&options, &settings),
         WorkerCommand::Factors(options) => factors::execute(&options, &settings),
         WorkerCommand::Geometry(options) => geometry::execute(&options, &settings),
         WorkerCommand::Look(options) => look::execute(&options),

@@ -89,8 +89,8 @@ impl AllowedRoots {
     pub fn admit(&self, recipe: Recipe) -> Result<Recipe, String> {
         let shared =
             [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
-        let inputs = recipe.variables.values().flatten().flatten();
-        let all = [&recipe.granule].into_iter().chain(inputs).chain(shared.into_iter().flatten());
+        let shared = shared.into_iter().flatten().map(String::as_str);
+        let all = [recipe.granule.as_str()].into_iter().chain(recipe.input_paths()).chain(shared);
         for text in all {
             self.check(text).map_err(|why| format!("{}: {text}: {why}", recipe.granule))?;
         }

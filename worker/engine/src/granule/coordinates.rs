@@ -34,17 +34,25 @@ pub struct Coordinates {
 impl Coordinates {
     /// Changes their attributes from those of EDP to those that the CF conventions require.
     pub fn correct(&mut self) {
-        for bounds in self.last.iter_mut().chain([&mut self.time_bounds]) {
-            let corners = bounds.dimensions.last().is_some_and(|dimension| dimension == "nb");
-            let parent = bounds.name.strip_suffix("_bnds").filter(|_| corners);
-            let parent = self.first.iter_mut().find(|variable| Some(variable.name.as_str()) == parent);
-            coordinate::correct_bounds(&mut bounds.attributes, parent.map(|parent| &mut parent.attributes));
-        }
-        for variable in &mut self.first {
-            coordinate::correct(&variable.name, is_axis(variable), &mut variable.attributes);
-        }
+        correct(&mut self.first.iter_mut().collect::<Vec<_>>(), self.last.iter_mut().chain([&mut self.time_bounds]));
     }
 }
+
+/// Describes coordinates and their bounds as the CF conventions want it.
+pub(super) fn correct<'a>(coordinates: &mut [&mut Variable], bounds: impl Iterator<Item = &'a mut Variable>) {
+    for bounds in bounds {
+        let corners = bounds.dimensions.last().is_some_and(|dimension| dimension == "nb");
+        let parent = bounds.name.strip_suffix("_bnds").filter(|_| corners);
+        let parent = coordinates.iter_mut().find(|variable| Some(variable.name.as_str()) == parent);
+        coordinate::correct_bounds(&mut bounds.attributes, parent.map(|parent| &mut parent.attributes));
+    }
+    for variable in coordinates {
+        coordinate::correct(&variable.name, is_axis(variable), &mut variable.attributes);
+    }
+}
+
+/// The end of the names of bounds.
+pub(super) const BOUNDS: &str = "_bnds";
 
 /// Static horizontal coordinates of a grid, compressed once for all granules.
 #[derive(Debug, Default)]
@@ -139,21 +147,17 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
         first.push(variable(name, &[name], describe(name), integers(values)));
     }
     first.push(time);
+    let style = StaticStyle { mode: wanted.mode, codec: wanted.codec };
     let horizontal = |name, dimensions: &[&'static str], attributes| {
-        Ok(variable(name, dimensions, attributes, model.horizontal(name, wanted)?))
+        Ok::<_, CodecError>(variable(name, dimensions, attributes, model.horizontal(name, style)?))
     };
-    let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
-    let edges = [("XU", u, 0), ("YU", u, 0), ("XV", v, 1), ("YV", v, 1)];
-    let edges = || edges.into_iter().filter(|(_, _, kind)| wanted.edges[*kind]);
     let (center, corner) = (["tile", "j", "i"], ["tile", "j_g", "i_g"]);
     for (name, dimensions) in [("XC", center), ("YC", center), ("XG", corner), ("YG", corner)] {
         first.push(horizontal(name, &dimensions, describe(name))?);
     }
-    if wanted.mode == Mode::Corrected {
-        for (name, dimensions, _) in edges() {
-            first.push(horizontal(name, &dimensions, coordinate::describe_edge(metadata, name))?);
-        }
-    }
+    let edges = native_edges(resources, style, wanted.edges)?;
+    let (edges, late_edges) = if wanted.mode == Mode::Corrected { (edges, Vec::new()) } else { (Vec::new(), edges) };
+    first.extend(edges);
     if wanted.three_d {
         for (name, dimension, values) in
             [("Z", "k", &grid.rc[..]), ("Zp1", "k_p1", &grid.rf), ("Zu", "k_u", grid.zu()), ("Zl", "k_l", grid.zl())]
@@ -161,31 +165,76 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
             first.push(variable(name, &[dimension], describe(name), floats(values)));
         }
     }
-    let bounds = |name, parent: &str| {
-        let parent = first.iter().find(|variable| variable.name == parent);
-        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
-        coordinate::describe_bounds(metadata, GridKind::Native, name, &parent)
-    };
-    let corners = ["tile", "j", "i", "nb"];
-    let mut last = vec![
-        horizontal("XC_bnds", &corners, bounds("XC_bnds", "XC"))?,
-        horizontal("YC_bnds", &corners, bounds("YC_bnds", "YC"))?,
-    ];
-    if wanted.three_d {
-        last.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), floats(&grid.z_bounds[..])));
-    }
-    if wanted.mode == Mode::Edp2026 {
-        // The metadata have no entries for them.
-        for (name, dimensions, _) in edges().filter(|(_, _, kind)| grid.edges[*kind].is_some()) {
-            last.push(horizontal(name, &dimensions, Vec::new())?);
-        }
-    }
+    let mut last = native_bounds(resources, style, wanted.three_d, &first)?;
+    last.extend(late_edges);
     let lengths = indices.into_iter().chain([("time", 1), ("nv", 2), ("nb", 4)]);
-    let [latitude, longitude] = model.extent();
-    let vertical = wanted.three_d.then(|| limits(grid.z_bounds.iter().map(|v| f64::from(*v))));
-    let extent = Extent { latitude, longitude, vertical, resolution: None };
+    let extent = native_extent(resources, wanted.three_d);
     let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
+}
+
+/// How static coordinates are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StaticStyle {
+    /// Whose rules apply.
+    pub(super) mode: Mode,
+    /// How they are compressed.
+    pub(super) codec: Codec,
+}
+
+/// Coordinates of the U points of a native grid, and of its V points, as far as they are wanted. EDP of 2024 has none;
+/// EDP of 2026 has them where the geometry has, and its metadata say nothing of them.
+pub(super) fn native_edges(
+    resources: &Resources,
+    style: StaticStyle,
+    wanted: [bool; 2],
+) -> Result<Vec<Variable>, CodecError> {
+    let model = &*resources.grid;
+    let (u, v) = (["tile", "j", "i_g"], ["tile", "j_g", "i"]);
+    let edges = [("XU", u, 0), ("YU", u, 0), ("XV", v, 1), ("YV", v, 1)];
+    let has = |kind: usize| match style.mode {
+        Mode::Corrected => true,
+        Mode::Edp2024 => false,
+        Mode::Edp2026 => model.native.edges[kind].is_some(),
+    };
+    let edges = edges.into_iter().filter(|(_, _, kind)| wanted[*kind] && has(*kind));
+    let described = |name| match style.mode {
+        Mode::Corrected => coordinate::describe_edge(&resources.texts.metadata, name),
+        Mode::Edp2024 | Mode::Edp2026 => Vec::new(),
+    };
+    edges.map(|(name, at, _)| Ok(variable(name, &at, described(name), model.horizontal(name, style)?))).collect()
+}
+
+/// Bounds of the cells of a native grid, and of its levels for 3-D granules. Of what they say, the parents in `others`
+/// have said some already.
+pub(super) fn native_bounds(
+    resources: &Resources,
+    style: StaticStyle,
+    three_d: bool,
+    others: &[Variable],
+) -> Result<Vec<Variable>, CodecError> {
+    let model = &*resources.grid;
+    let bounds = |name, parent: &str| {
+        let parent = others.iter().find(|variable| variable.name == parent);
+        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
+        coordinate::describe_bounds(&resources.texts.metadata, GridKind::Native, name, &parent)
+    };
+    let corners = ["tile", "j", "i", "nb"];
+    let horizontal = |name, parent| Ok(variable(name, &corners, bounds(name, parent), model.horizontal(name, style)?));
+    let mut all = vec![horizontal("XC_bnds", "XC")?, horizontal("YC_bnds", "YC")?];
+    if three_d {
+        let values = floats(&model.native.z_bounds[..]);
+        all.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), values));
+    }
+    Ok(all)
+}
+
+/// What a native granule covers.
+pub(super) fn native_extent(resources: &Resources, three_d: bool) -> Extent {
+    let model = &*resources.grid;
+    let [latitude, longitude] = model.extent();
+    let vertical = three_d.then(|| limits(model.native.z_bounds.iter().map(|v| f64::from(*v))));
+    Extent { latitude, longitude, vertical, resolution: None }
 }
 
 impl ModelGrid {
@@ -215,10 +264,10 @@ impl ModelGrid {
     }
 
     /// A static horizontal coordinate: plain in EDP's files, one compressed chunk in ours, made at the first call.
-    fn horizontal(&self, name: &'static str, wanted: &CoordinateSelection<'_>) -> Result<Storage, CodecError> {
-        let codec = match wanted.mode {
+    fn horizontal(&self, name: &'static str, style: StaticStyle) -> Result<Storage, CodecError> {
+        let codec = match style.mode {
             Mode::Edp2024 | Mode::Edp2026 => Codec::PLAIN,
-            Mode::Corrected => wanted.codec,
+            Mode::Corrected => style.codec,
         };
         let mut prepared = self.statics.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(storage) = prepared.get(&(name, codec)) {
@@ -265,7 +314,6 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
     let describe = |name: &str| coordinate::describe(metadata, GridKind::Latlon, name);
     let (axes, factors) = (&target.latlon, &target.factors);
-    let flat = |bounds: &[[f64; 2]]| bounds.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>();
     let mut first = vec![time];
     let mut last = Vec::new();
     let mut dimensions = vec![("time".to_owned(), 1)];
@@ -274,7 +322,7 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
         let of_bounds = coordinate::describe_bounds(metadata, GridKind::Latlon, bounds_name, &attributes);
         dimensions.push((name.to_owned(), values.len()));
         first.push(variable(name, &[name], attributes, floats(values)));
-        variable(bounds_name, &[name, "nv"], of_bounds, floats(flat(bounds)))
+        variable(bounds_name, &[name, "nv"], of_bounds, edges(bounds))
     };
     let depths = wanted.depths.centres.then(|| add("Z", "Z_bnds", &axes.z, factors.depth_bounds()));
     last.push(add("latitude", "latitude_bnds", &axes.latitude, factors.latitude_bounds()));
@@ -289,19 +337,53 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     }
     last.extend(depths);
     dimensions.push(("nv".to_owned(), 2));
+    let extent = latlon_extent(target, wanted.three_d);
+    Coordinates { dimensions, first, time_bounds, last, extent }
+}
+
+/// Bounds of the cells of a longitude-latitude grid, and of its levels for 3-D granules, as [`native_bounds`].
+pub(super) fn latlon_bounds(
+    resources: &Resources,
+    target: &Target,
+    three_d: bool,
+    others: &[Variable],
+) -> Vec<Variable> {
+    let metadata = &resources.texts.metadata;
+    let factors = &target.factors;
+    let bounds = [
+        ("latitude", "latitude_bnds", factors.latitude_bounds()),
+        ("longitude", "longitude_bnds", factors.longitude_bounds()),
+    ];
+    let depths = three_d.then(|| ("Z", "Z_bnds", factors.depth_bounds()));
+    let described = |(of, name, bounds)| {
+        let parent = others.iter().find(|variable| variable.name == of);
+        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
+        let attributes = coordinate::describe_bounds(metadata, GridKind::Latlon, name, &parent);
+        variable(name, &[of, "nv"], attributes, edges(bounds))
+    };
+    bounds.into_iter().chain(depths).map(described).collect()
+}
+
+/// Limits of cells as they are written.
+fn edges(bounds: &[[f64; 2]]) -> Storage {
+    floats(bounds.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>())
+}
+
+/// What a granule on a longitude-latitude grid covers.
+pub(super) fn latlon_extent(target: &Target, three_d: bool) -> Extent {
+    let factors = &target.factors;
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());
     let spacing = |bounds: &[[f64; 2]]| {
         let [low, high] = all(bounds);
         // The bounds have rounding errors, which would appear as 0.49999999999999994.
         ((high - low) / bounds.len().max(1) as f64 * 1e9).round() / 1e9
     };
-    let extent = Extent {
+    Extent {
         latitude: all(factors.latitude_bounds()),
         longitude: all(factors.longitude_bounds()),
-        vertical: wanted.three_d.then(|| all(factors.depth_bounds())),
+        vertical: three_d.then(|| all(factors.depth_bounds())),
         resolution: Some([spacing(factors.latitude_bounds()), spacing(factors.longitude_bounds())]),
-    };
-    Coordinates { dimensions, first, time_bounds, last, extent }
+    }
 }
 
 /// Returns the smallest and the largest value, rounded to millionths: computed bounds have rounding errors, and a
@@ -317,13 +399,15 @@ fn limits(values: impl Iterator<Item = f64>) -> [f64; 2] {
 /// It names the auxiliary coordinates, except bounds, all of whose dimensions the variable has; in edp-2024 those of
 /// EDP's fixed set. Latlon granules of `corrected` have no auxiliary coordinates and name their axes: without the
 /// attribute, readers take the global attribute of the same name for the variable's, and that one lists bounds.
-pub fn named_by(mode: Mode, dimensions: &[String], coordinates: &Coordinates) -> Option<String> {
+pub fn named_by<'a>(
+    mode: Mode,
+    dimensions: &[String],
+    coordinates: impl Iterator<Item = &'a Variable>,
+) -> Option<String> {
     const OF_EDP: [&str; 9] = ["XC", "YC", "XG", "YG", "Z", "Zp1", "Zu", "Zl", "time"];
     let within = |coordinate: &&Variable| coordinate.dimensions.iter().all(|d| dimensions.contains(d));
     let mut names: Vec<&str> = coordinates
-        .first
-        .iter()
-        .chain(coordinates.last.iter().filter(|last| !last.name.ends_with("_bnds")))
+        .filter(|coordinate| !coordinate.name.ends_with(BOUNDS))
         .filter(within)
         .filter(|coordinate| match mode {
             Mode::Corrected | Mode::Edp2026 => !is_axis(coordinate),
@@ -354,6 +438,6 @@ pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: 
 }
 
 /// Returns true if a coordinate is the axis of the dimension of the same name.
-fn is_axis(coordinate: &Variable) -> bool {
+pub(super) fn is_axis(coordinate: &Variable) -> bool {
     coordinate.dimensions.len() == 1 && coordinate.dimensions[0] == coordinate.name
 }

@@ -8,6 +8,7 @@ use crate::codec::CodecError;
 use crate::mapping::MappingError;
 use crate::mds::MdsError;
 use crate::metadata::podaac::TableError;
+use crate::reader::ReadError;
 use crate::resources::ResourceError;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::NameError;
@@ -102,6 +103,9 @@ pub enum MakeError {
     /// The PO.DAAC table has no unambiguous row.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// A NetCDF file that the granule is made of cannot be read.
+    #[error(transparent)]
+    Netcdf(#[from] ReadError),
     /// Values cannot be compressed.
     #[error(transparent)]
     Codec(#[from] CodecError),

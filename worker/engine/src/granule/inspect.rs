@@ -13,7 +13,7 @@ use crate::metadata::global::{is_placeholder, time_text};
 use crate::reader::opened::OpenFile;
 use crate::reader::{ReadError, ReaderSession};
 use edp_protocol::name::base_name;
-use edp_protocol::recipe::{Recipe, RecipeError};
+use edp_protocol::recipe::{Plan, Recipe, RecipeError};
 use edp_protocol::{Location, Mode, wire};
 use edp_store::{Head, StoreError, Stores};
 use netcdf::types::{FloatType, IntType, NcVariableType};
@@ -273,9 +273,41 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
         problems.extend(types_of(&variable).into_iter().map(|what| format!("{name}: {what}")));
         match variable.chunking().map_err(in_words)? {
             None => problems.push(format!("{name}: not stored in chunks")),
-            Some(_) => chunked.push(name.as_str()),
+            Some(_) => chunked.push(name.clone()),
         }
     }
+    if recipe.is_time_invariant() {
+        // The recipe does not say which variables its input has.
+        for variable in file.variables() {
+            if variable.chunking().map_err(in_words)?.is_some() {
+                chunked.push(variable.name());
+            }
+        }
+        if chunked.is_empty() {
+            problems.push("no variable is stored in chunks".into());
+        }
+    } else {
+        problems.extend(time_of(file, recipe, plan));
+    }
+    if plan.mode == Mode::Corrected {
+        let placeholders = globals(opened).map_err(in_words)?.into_iter().filter(|(_, value)| is_placeholder(value));
+        problems.extend(placeholders.map(|(name, value)| format!("{name}: placeholder {value:?} left")));
+    }
+    let length = opened.image().bytes().len() as u64;
+    let chunked: Vec<&str> = chunked.iter().map(String::as_str).collect();
+    for (name, layout) in chunked.iter().zip(layouts(opened, &chunked)?) {
+        problems.extend(layout.missing().map(|what| format!("{name}: {what}")));
+        let outside = |chunk: &chunks::Stored| chunk.address.checked_add(chunk.size).is_none_or(|end| end > length);
+        if layout.chunks.iter().any(outside) {
+            problems.push(format!("{name}: chunks beyond the end of the file"));
+        }
+    }
+    Ok(problems)
+}
+
+/// Compares the time of a granule with that of its recipe.
+fn time_of(file: &netcdf::File, recipe: &Recipe, plan: &Plan) -> Vec<String> {
+    let mut problems = Vec::new();
     match time::encode_long(&recipe.dynamic_metadata, &plan.time_units) {
         Err(error) => problems.push(error.to_string()),
         Ok(time) => {
@@ -305,17 +337,5 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
             }
         }
     }
-    if plan.mode == Mode::Corrected {
-        let placeholders = globals(opened).map_err(in_words)?.into_iter().filter(|(_, value)| is_placeholder(value));
-        problems.extend(placeholders.map(|(name, value)| format!("{name}: placeholder {value:?} left")));
-    }
-    let length = opened.image().bytes().len() as u64;
-    for (name, layout) in chunked.iter().zip(layouts(opened, &chunked)?) {
-        problems.extend(layout.missing().map(|what| format!("{name}: {what}")));
-        let outside = |chunk: &chunks::Stored| chunk.address.checked_add(chunk.size).is_none_or(|end| end > length);
-        if layout.chunks.iter().any(outside) {
-            problems.push(format!("{name}: chunks beyond the end of the file"));
-        }
-    }
-    Ok(problems)
+    problems
 }

@@ -89,6 +89,9 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     }
     let MakeContext { cache, cancel, stages, .. } = context;
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
+    if recipe.is_time_invariant() {
+        return assembly.make_invariant(context.memory, path);
+    }
     let mut warnings = Vec::new();
     let outputs = assembly.outputs(&mut warnings)?;
     let masks = outputs.iter().map(|output| assembly.mask(output)).collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +121,7 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
 
 /// Syncs a closed file, hashes it and compares it with its content, all at once, since none of these needs a result of
 /// the others. Returns its size in bytes, its digest, and the places of its chunks.
-fn finish(
+pub(super) fn finish(
     path: &Path,
     dataset: &GranuleContent,
     written: &Written,
@@ -182,6 +185,9 @@ impl<'a> Assembly<'a> {
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
+        if let Some(why) = recipe.contradiction_in_time(&name) {
+            return Err(MakeError::Variable { granule: recipe.granule.clone(), variable: "-".into(), why: why.into() });
+        }
         let (stores, digest_cache) = (cache.stores(), cache.digest_cache());
         Ok(Assembly { recipe, plan, name, resources, stores, digest_cache, cancel, stages, remotes: Mutex::default() })
     }
@@ -378,12 +384,16 @@ impl Assembly<'_> {
             }
             attribute::remove_empty_texts(&mut attributes);
             let method = match self.name.frequency {
-                Frequency::Snapshot => "time: point",
-                Frequency::Day | Frequency::Month => "time: mean",
+                Frequency::Snapshot => Some("time: point"),
+                Frequency::Day | Frequency::Month => Some("time: mean"),
+                Frequency::TimeInvariant => None,
             };
-            attribute::set(&mut attributes, "cell_methods", method);
+            if let Some(method) = method {
+                attribute::set(&mut attributes, "cell_methods", method);
+            }
         }
-        if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, coordinates) {
+        let named = coordinates.first.iter().chain(&coordinates.last);
+        if let Some(names) = coordinates::named_by(self.plan.mode, &dimensions, named) {
             attribute::set(&mut attributes, "coordinates", names);
         }
         let storage = Storage::Chunked(data_type, chunked);

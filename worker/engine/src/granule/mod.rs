@@ -11,6 +11,7 @@
 //! [`make`] runs all of this for one recipe; [`inspect`] checks a granule that exists; [`ranges`] computes values
 //! without writing a file.
 
+pub mod annotate;
 pub mod blocks;
 pub mod chunks;
 pub mod content;
@@ -22,6 +23,8 @@ pub mod gate;
 mod holes;
 mod inputs;
 pub mod inspect;
+mod invariant;
+mod invariant_input;
 pub mod kinds;
 pub mod make;
 mod ordered_steps;

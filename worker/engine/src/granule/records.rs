@@ -174,7 +174,7 @@ impl Assembly<'_> {
     }
 
     /// Opens a file. An object of at most `limit` bytes is fetched at once.
-    fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
+    pub(super) fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
         let planned = self.planned(path)?;

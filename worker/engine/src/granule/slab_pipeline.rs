@@ -1,7 +1,7 @@
 //! The pipeline of a granule: slabs are made in parallel and written in file order, and the ranges of the values come
 //! last.
 
-use super::content::{Chunk, Chunked, GranuleContent, Storage, Value};
+use super::content::{Chunk, Chunked, GranuleContent, Storage, Value, Variable};
 use super::error::MakeError;
 use super::field::{self, Field, FieldError};
 use super::file::{FileError, Writer, Written};
@@ -196,18 +196,29 @@ impl Assembly<'_> {
         }
         let found = dataset.variables.iter_mut().find(|variable| variable.name == output.name);
         let Some(variable) = found else { return Ok(()) };
-        for (name, value) in range_attributes(self.plan.mode, variable.data_type(), seen.range.as_ref()) {
-            match value {
-                Some(value) => {
-                    writer.set(output.name, name, &value)?;
-                    attribute::set(&mut variable.attributes, name, value);
-                }
-                None => {
-                    writer.remove(output.name, name)?;
-                    variable.attributes.retain(|(other, _)| other != name);
-                }
+        let range = range_attributes(self.plan.mode, variable.data_type(), seen.range.as_ref());
+        Ok(replace_range(variable, &range, writer)?)
+    }
+}
+
+/// Puts the range of a variable, known when all its values have been seen, in the place of the one that it was defined
+/// with; attributes without a value are removed.
+pub(super) fn replace_range(
+    variable: &mut Variable,
+    range: &[(&'static str, Option<Value>)],
+    writer: &mut Writer,
+) -> Result<(), FileError> {
+    for (name, value) in range {
+        match value {
+            Some(value) => {
+                writer.set(&variable.name, name, value)?;
+                attribute::set(&mut variable.attributes, name, value.clone());
+            }
+            None => {
+                writer.remove(&variable.name, name)?;
+                attribute::remove(&mut variable.attributes, name);
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -54,6 +54,8 @@ pub struct Configuration {
     pub summary: String,
     /// `project_summary`: the only one that EDP of 2026 uses.
     pub project_summary: Option<String>,
+    /// Keys that say of which size and resolution the grids are, for texts about the geometry.
+    pub grid_texts: BTreeMap<&'static str, String>,
     /// `netcdf4_compression_encodings`: the compression of data variables.
     pub codec: Codec,
     /// `doi_prefix`: the part of a DOI before the slash.
@@ -117,6 +119,9 @@ pub enum ConfigurationError {
     },
 }
 
+/// Keys of [`Configuration::grid_texts`].
+const GRID_TEXTS: [&str; 3] = ["llc_grid_size", "llc_code", "latlon_grid_resolution"];
+
 impl Configuration {
     /// Reads a configuration. `name` is used in messages only.
     ///
@@ -141,6 +146,7 @@ impl Configuration {
             source: reader.required("source"),
             summary: reader.summary(),
             project_summary: reader.text("project_summary"),
+            grid_texts: GRID_TEXTS.iter().filter_map(|key| Some((*key, reader.text(key)?))).collect(),
             codec: reader.codec()?,
             doi_prefix: reader.doi_prefix(),
             doi_authority: reader.text("doi_authority"),

@@ -1,6 +1,7 @@
 //! The attributes of coordinates and their bounds.
 
 use super::attribute::{self, Attributes, Value};
+use super::entry::Entries;
 use super::source::Metadata;
 use super::variable::overlay;
 use edp_protocol::GridKind;
@@ -18,15 +19,41 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
         GridKind::Native => native_start(name),
         GridKind::Latlon => Vec::new(),
     };
-    let entries = match grid {
-        GridKind::Native => &metadata.native_coordinates,
-        GridKind::Latlon => &metadata.latlon_coordinates,
-    };
-    if let Some(entry) = entries.find(name) {
+    if let Some(entry) = entries(metadata, grid).find(name) {
         overlay(&mut attributes, entry, &NOT_WRITTEN);
     }
     attributes.retain(|(_, value)| *value != Value::Text(TO_BE_SET.into()));
     attributes
+}
+
+/// Returns true if the metadata have an entry for a coordinate of this name.
+pub fn is_known(metadata: &Metadata, grid: GridKind, name: &str) -> bool {
+    entries(metadata, grid).find(name).is_some()
+}
+
+/// Returns the entries of the coordinates of a grid.
+fn entries(metadata: &Metadata, grid: GridKind) -> &Entries {
+    match grid {
+        GridKind::Native => &metadata.native_coordinates,
+        GridKind::Latlon => &metadata.latlon_coordinates,
+    }
+}
+
+/// Puts what the metadata say of a coordinate over the attributes that it has in a file; `parent` has those of the
+/// coordinate of which it is the bounds.
+pub fn overlay_description(
+    metadata: &Metadata,
+    grid: GridKind,
+    name: &str,
+    parent: Option<&Attributes>,
+    attributes: &mut Attributes,
+) {
+    if let Some(entry) = entries(metadata, grid).find(name) {
+        overlay(attributes, entry, &NOT_WRITTEN);
+    }
+    if let Some(parent) = parent {
+        remove_inherited(attributes, parent);
+    }
 }
 
 /// Returns the attributes of a bounds variable: those of its entry that differ from the attributes of the parent.
@@ -39,9 +66,14 @@ pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: 
         attribute::remove(&mut attributes, "units");
         attribute::remove(&mut attributes, "calendar");
     }
+    remove_inherited(&mut attributes, parent);
+    attributes
+}
+
+/// Removes what bounds inherit from their parent, if they say the same.
+fn remove_inherited(attributes: &mut Attributes, parent: &Attributes) {
     attributes
         .retain(|(key, value)| !(INHERITED.contains(&key.as_str()) && attribute::get(parent, key) == Some(value)));
-    attributes
 }
 
 /// Returns the attributes of the time coordinate: those of the grid's entry, overwritten by those of the entry for

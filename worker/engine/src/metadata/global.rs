@@ -131,7 +131,7 @@ fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Found<'a>), TableErr
         ("time_coverage_duration", &dynamic.time_coverage_duration),
         ("time_coverage_resolution", &dynamic.time_coverage_resolution),
     ] {
-        if let Some(value) = value {
+        if let Some(value) = value.as_ref().filter(|_| sources.name.frequency != Frequency::TimeInvariant) {
             attribute::set(&mut attributes, name, value.as_str());
         }
     }
@@ -201,6 +201,12 @@ fn entries(attributes: &mut Attributes, sources: &Sources<'_>) {
 
 fn coverage(attributes: &mut Attributes, sources: &Sources<'_>) {
     let dynamic = sources.dynamic;
+    if sources.name.frequency == Frequency::TimeInvariant {
+        for name in ["time_coverage_start", "time_coverage_end", "time_coverage_duration", "time_coverage_resolution"] {
+            attribute::remove(attributes, name);
+        }
+        return;
+    }
     let snapshot = sources.name.frequency == Frequency::Snapshot;
     let times = match (snapshot, sources.mode) {
         (false, _) => [&dynamic.time_coverage_start, &dynamic.time_coverage_end],

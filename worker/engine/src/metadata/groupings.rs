@@ -155,7 +155,7 @@ impl GroupingReader<'_> {
         let filename = self.required("filename")?;
         let plain = filename.chars().all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '/' | '\\'));
         // A word for the period in the file name would make the granule's name ambiguous.
-        let survives = [Frequency::Day, Frequency::Month, Frequency::Snapshot].into_iter().all(|frequency| {
+        let survives = Frequency::TIMED.into_iter().all(|frequency| {
             let granule = GranuleName {
                 dataset: filename.clone(),
                 period: name::period(frequency, Mode::Corrected),
@@ -326,7 +326,7 @@ mod tests {
             ("ocean velocity", "OCEAN_VELOCITY", "3D")
         );
         assert_eq!(g.fields, ["EVEL", "NVEL", "WVELMASS"]);
-        assert_eq!(g.frequencies, [Frequency::Day, Frequency::Month, Frequency::Snapshot]);
+        assert_eq!(g.frequencies, Frequency::TIMED);
         assert_eq!((g.time_invariant, g.comment.as_deref()), (false, Some("c")));
         assert_eq!(g.rename, Some(("WVELMASS".into(), "WVEL".into())));
         let components = g.components.as_ref().unwrap();

@@ -3,7 +3,7 @@
 use super::yaml::Shape;
 
 /// The keys whose values are read as text.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 23] = [
     "ecco_version",
     "product_version",
     "array_precision",
@@ -26,6 +26,7 @@ const TEXTS: [&str; 22] = [
     "dataset_description_tail_native",
     "latlon_grid_resolution",
     "llc_grid_size",
+    "llc_code",
 ];
 
 /// The key of the last parts of file names.
@@ -34,7 +35,7 @@ pub(super) const LABELS: &str = "ecco_production_filestr_grid_label";
 pub(super) const COMPRESSION: &str = "netcdf4_compression_encodings";
 
 /// The keys that do not affect granules: they are for making mapping factors, or belong to older generations.
-const OTHERS: [&str; 41] = [
+const OTHERS: [&str; 40] = [
     "num_vertical_levels",
     "model_geometry",
     "read_grid",
@@ -55,7 +56,6 @@ const OTHERS: [&str; 41] = [
     "custom_factors_dir",
     "source_grid_ftype",
     "target_grid_ftype",
-    "llc_code",
     "metadata_dir",
     "model_output_dir",
     "processed_output_dir_base",

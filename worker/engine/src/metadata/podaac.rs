@@ -1,6 +1,7 @@
 //! The PO.DAAC table, which assigns granules to the datasets of the archive.
 
 use super::{MAX_FILE_BYTES, Warning, without_mark};
+use edp_protocol::Frequency;
 use edp_protocol::name::GranuleName;
 
 /// The column with an example of the file names of a dataset.
@@ -166,8 +167,12 @@ impl Table {
 
     /// Returns the row that EDP of 2026 would find. The rule is the same except for the date, which is `\d{4}-\d{2}`
     /// for months and `\d{4}-\d{2}-\d{2}` for everything else. So it never finds a row of snapshots, nor one of months
-    /// whose example has a day.
+    /// whose example has a day. Time-invariant data have neither period nor date: `<filename>_ECCO_.*_<grid>_<label>\.nc`.
     pub fn find_edp2026(&self, name: &GranuleName) -> Option<&Row> {
+        if name.frequency == Frequency::TimeInvariant {
+            // What follows the release begins behind any text, see `find_edp2024`.
+            return self.find_like_edp(name, |rest| Some(rest));
+        }
         let form = if name.period.contains("mon") { "0000-00" } else { "0000-00-00" };
         self.find_like_edp(name, |rest| {
             let (date, rest) = rest.split_at_checked(form.len())?;
@@ -182,7 +187,10 @@ impl Table {
     /// Returns the only row whose example begins with the dataset's file name and the period, and contains grid and
     /// label in the part that `after` returns of the rest: the part after the date and `_ECCO_`.
     fn find_like_edp(&self, name: &GranuleName, after: impl Fn(&str) -> Option<&str>) -> Option<&Row> {
-        let start = format!("{}_{}_", name.dataset, name.period);
+        let start = match name.frequency {
+            Frequency::TimeInvariant => format!("{}_ECCO_", name.dataset),
+            _ => format!("{}_{}_", name.dataset, name.period),
+        };
         let end = format!("_{}_{}.nc", name.grid, name.label);
         let fits = |row: &&Row| {
             // `.` does not match line breaks, so the whole match lies on the first line.

@@ -38,11 +38,26 @@ pub struct Description {
 /// Returns the description of a variable: that of the entry for all grids, and for latlon granules that of the latlon
 /// entry on top of it.
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description {
+    match grid {
+        GridKind::Native => overlaid([metadata.variables.find(name), None, None]),
+        GridKind::Latlon => overlaid([metadata.variables.find(name), metadata.latlon_variables.find(name), None]),
+    }
+}
+
+/// The same of a variable that does not change with time: in latlon granules, the entry for their geometry comes on top.
+pub fn describe_invariant(metadata: &Metadata, grid: GridKind, name: &str) -> Description {
+    match grid {
+        GridKind::Native => describe(metadata, grid, name),
+        GridKind::Latlon => overlaid([
+            metadata.variables.find(name),
+            metadata.latlon_variables.find(name),
+            metadata.latlon_geometry.find(name),
+        ]),
+    }
+}
+
+fn overlaid(passes: [Option<&Entry>; 3]) -> Description {
     let mut description = Description::default();
-    let passes = match grid {
-        GridKind::Native => [metadata.variables.find(name), None],
-        GridKind::Latlon => [metadata.variables.find(name), metadata.latlon_variables.find(name)],
-    };
     for entry in passes.into_iter().flatten() {
         description.known = true;
         overlay(&mut description.attributes, entry, &NOT_WRITTEN);

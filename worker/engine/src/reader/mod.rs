@@ -30,11 +30,13 @@ mod entry;
 mod helper;
 pub(crate) mod image;
 pub(crate) mod opened;
+mod outline;
 mod serve;
 mod session;
 mod wire;
 
 pub use opened::examine;
+pub use outline::{Outline, OutlinedVariable, ValueKind};
 pub use session::{Number, ReaderSession};
 pub use wire::Described;
 

@@ -1,10 +1,9 @@
 //! The answers of a helper process to requests about one file.
 
 use super::image::Image;
+use super::outline::{self, Outline};
 use super::wire::{Answer, Ask, Described, MAX_VALUES};
-use crate::granule::file::attribute_from;
 use crate::granule::inspect::{self, InspectionDepth};
-use crate::metadata::attribute::Value;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -62,6 +61,11 @@ impl<'i> OpenFile<'i> {
                 (Answer::Inspected(inspect::look_at(self, recipe.as_deref(), *depth, *places)?), none)
             }
             Ask::Describe => (Answer::Described(self.describe().map_err(in_words)?), none),
+            Ask::Outline => {
+                let described = self.describe().map_err(in_words)?;
+                let outline = self.file().and_then(|file| Outline::of(file, described, MOST));
+                (Answer::Outlined(outline.map_err(in_words)?), none)
+            }
             Ask::Values { variable, start, count, double: false } => {
                 let values: Vec<f32> = self.values(variable, start, count)?;
                 (Answer::Values, values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -86,12 +90,8 @@ impl<'i> OpenFile<'i> {
             };
             let mut missing = Vec::new();
             for name in ["_FillValue", "missing_value"] {
-                match variable.attribute_value(name).and_then(Result::ok).and_then(attribute_from) {
-                    Some(Value::F32(numbers)) => missing.extend(numbers.first().map(|n| f64::from(*n).to_bits())),
-                    Some(Value::F64(numbers)) => missing.extend(numbers.first().map(|n| n.to_bits())),
-                    Some(Value::I32(numbers)) => missing.extend(numbers.first().map(|n| f64::from(*n).to_bits())),
-                    Some(Value::Text(_)) | None => {}
-                }
+                let number = variable.attribute_value(name).and_then(Result::ok).and_then(outline::first_number);
+                missing.extend(number.map(f64::to_bits));
             }
             // Boolean variables have this attribute; all of their values are valid.
             if variable.attribute_value("dtype").is_some() {
@@ -139,8 +139,8 @@ pub fn examine(file: &File) -> Result<(), String> {
     let image = Image::map(file).map_err(|error| error.to_string())?;
     let mut opened = OpenFile::new(&image);
     let found = opened.describe().map_err(|error| error.to_string())?;
-    let mut answers =
-        vec![opened.answer(&Ask::Look { recipe: None, depth: InspectionDepth::Structure, places: true }).0];
+    let look = Ask::Look { recipe: None, depth: InspectionDepth::Structure, places: true };
+    let mut answers = vec![opened.answer(&look).0, opened.answer(&Ask::Outline).0];
     for variable in found {
         let values = variable.shape().iter().try_fold(1, |all: usize, length| all.checked_mul(*length));
         if values.is_some_and(|values| values <= MOST_VALUES) {

@@ -1,6 +1,7 @@
 //! A session with one file that is read by a helper process.
 
 use super::helper::{Fault, Helper};
+use super::outline::Outline;
 use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
 use super::{HelperPool, ReadError};
 use crate::codec::MOST_OF_ONE;
@@ -161,6 +162,17 @@ impl ReaderSession {
     pub fn variables(&mut self) -> Result<Vec<Described>, ReadError> {
         match self.ask(Ask::Describe, 0)? {
             (Answer::Described(variables), _) => Ok(variables),
+            _ => Err(self.nonsense()),
+        }
+    }
+
+    /// Returns the outline of the file: everything except the values.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn outline(&mut self) -> Result<Outline, ReadError> {
+        match self.ask(Ask::Outline, 0)? {
+            (Answer::Outlined(outline), _) => Ok(outline),
             _ => Err(self.nonsense()),
         }
     }

@@ -4,6 +4,7 @@
 //! are checked against limits before memory is allocated. The descriptor of a file comes with the first request about
 //! it.
 
+use super::outline::Outline;
 use crate::granule::inspect::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use rustix::net::{
@@ -41,6 +42,8 @@ pub(super) enum Ask {
     Look { recipe: Option<Box<Recipe>>, depth: InspectionDepth, places: bool },
     /// Lists the variables of the file.
     Describe,
+    /// Asks for the outline of the file: everything except the values.
+    Outline,
     /// Reads a part of a variable, as numbers of 4 or 8 bytes.
     Values { variable: String, start: Vec<usize>, count: Vec<usize>, double: bool },
 }
@@ -51,6 +54,7 @@ pub(super) enum Answer {
     Ready,
     Inspected(Inspected),
     Described(Vec<Described>),
+    Outlined(Outline),
     /// The plain values follow the text.
     Values,
     /// The file cannot be read because of its content.

@@ -15,7 +15,7 @@ mod verdicts;
 pub use cache::{Cache, MEMORY};
 pub use error::ResourceError;
 pub use load::{configuration_digest, factors_digest, grid_digest, metadata_digest, read, read_list};
-pub use shared::{SharedInputs, SharedLocations};
+pub use shared::{SharedInputs, SharedLocations, load_texts};
 
 use crate::granule::coordinates::Static;
 use crate::grid::{Diagnostics, Latlon, Mask, Native};

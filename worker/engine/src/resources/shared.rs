@@ -1,6 +1,6 @@
 //! Shared inputs for planning: they are loaded before there are recipes, and their digests go into these.
 
-use super::{ResourceError, load};
+use super::{ResourceError, Texts, load};
 use crate::metadata::Warning;
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
@@ -21,6 +21,24 @@ pub struct SharedLocations {
     pub metadata: String,
     /// Location of the mapping factors, for granules on the longitude-latitude grid.
     pub factors: Option<String>,
+}
+
+/// Loads the texts that recipes share. Also returns the digest of the configuration, and warnings about the texts.
+///
+/// # Errors
+/// Returns an error if a part is missing, cannot be read, or has content that cannot be used.
+pub fn load_texts(
+    configuration: &str,
+    metadata: &str,
+    stores: &Stores,
+) -> Result<(Texts, Digest, Vec<Warning>), ResourceError> {
+    let bytes = load::read(&configuration.parse()?, stores)?;
+    let (configuration, mut warnings) = Configuration::parse(configuration, &bytes)?;
+    let directory = load::directory(metadata, stores)?;
+    let (metadata, of_metadata) = Metadata::load(&directory)?;
+    let (podaac, of_table) = load::load_table(&directory, &configuration, &VerifiedFiles::default())?;
+    warnings.extend(of_metadata.into_iter().chain(of_table));
+    Ok((Texts { configuration, metadata, podaac }, Digest::of(&bytes), warnings))
 }
 
 /// The things that recipes share: the content of the texts, which a plan needs, and the digests of all.
@@ -44,15 +62,12 @@ impl SharedInputs {
     /// # Errors
     /// Returns an error if a part is missing, cannot be read, or has content that cannot be used.
     pub fn load(locations: SharedLocations, stores: &Stores) -> Result<(SharedInputs, Vec<Warning>), ResourceError> {
-        let bytes = load::read(&locations.configuration.parse()?, stores)?;
-        let (configuration, mut warnings) = Configuration::parse(&locations.configuration, &bytes)?;
-        let directory = load::directory(&locations.metadata, stores)?;
-        let (metadata, of_metadata) = Metadata::load(&directory)?;
-        let (podaac, of_table) = load::load_table(&directory, &configuration, &VerifiedFiles::default())?;
-        warnings.extend(of_metadata.into_iter().chain(of_table));
+        let (texts, configuration_digest, warnings) =
+            load_texts(&locations.configuration, &locations.metadata, stores)?;
+        let Texts { configuration, metadata, podaac } = texts;
         let factors = locations.factors.as_deref().map(|factors| load::factors_digest(factors, stores));
         let digests = Digests {
-            configuration: Digest::of(&bytes),
+            configuration: configuration_digest,
             metadata: load::metadata_digest(&locations.metadata, stores)?,
             grid: load::grid_digest(&locations.grid, stores)?,
             factors: factors.transpose()?,

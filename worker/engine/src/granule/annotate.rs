@@ -1,0 +1,136 @@
+//! Metadata onto a file that exists, without a grid or mapping factors beside it: nothing is added to its variables but
+//! attributes, fill values and compression.
+
+use super::error::MakeError;
+use super::file::FileError;
+use super::invariant::InvariantMaker;
+use super::invariant_input::InvariantInput;
+use super::make::MadeFile;
+use super::stages::Stages;
+use crate::grid::VerticalPoint;
+use crate::reader::{Outline, open};
+use crate::resources::Texts;
+use edp_protocol::name::GranuleName;
+use edp_protocol::recipe::{DynamicMetadata, TIME_INVARIANT};
+use edp_protocol::{Digest, GridKind, Mode};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+/// The file in the metadata directory that has the texts about geometry files.
+pub const GEOMETRY_TEXTS: &str = "grid_geometry_dataset_descriptions.json";
+
+/// What is to be done with a file.
+#[derive(Debug)]
+pub struct Annotation<'a> {
+    /// The file that is read.
+    pub input: &'a Path,
+    /// Name of the file that is made, by which its dataset is found.
+    pub name: &'a GranuleName,
+    /// Whose rules apply.
+    pub mode: Mode,
+    /// True if the attributes of the input are dropped.
+    pub strip: bool,
+    /// `2D` or `3D`; found by the dimensions of the input if absent.
+    pub dimension: Option<&'a str>,
+    /// Configuration and metadata.
+    pub texts: &'a Texts,
+    /// Digests of the configuration and of the metadata.
+    pub digests: [&'a Digest; 2],
+    /// Content of [`GEOMETRY_TEXTS`], if the metadata have it.
+    pub geometry_texts: Option<&'a Value>,
+    /// Date of the production, `YYYY-MM-DDThh:mm:ssZ`.
+    pub date: &'a str,
+    /// Bytes that may be taken for the input and its values.
+    pub memory: u64,
+}
+
+impl Annotation<'_> {
+    /// Makes the file at a path where there is none.
+    ///
+    /// # Errors
+    /// Returns an error if the input cannot be used, or the file cannot be written; it is removed then.
+    pub fn make(&self, path: &Path) -> Result<MadeFile, MakeError> {
+        let fail = |source| FileError::Io { path: path.into(), source };
+        let input = self.open()?;
+        File::create_new(path).map_err(fail)?;
+        let made = self.make_of(input, path);
+        if made.is_err() {
+            let _ = std::fs::remove_file(path); // the error says more
+        }
+        made
+    }
+
+    fn open(&self) -> Result<InvariantInput, MakeError> {
+        let file = open(self.input)?;
+        let path = self.input.display().to_string();
+        InvariantInput::copy(&file, &path, self.memory, &AtomicBool::new(false), &Stages::begin())
+    }
+
+    fn make_of(&self, input: InvariantInput, path: &Path) -> Result<MadeFile, MakeError> {
+        let (mode, texts) = (self.mode, self.texts);
+        let dimension = self.dimension.map_or_else(|| dimension_of(&input.outline), str::to_owned);
+        let own = self.summary();
+        let dynamic = DynamicMetadata {
+            name: self.name.dataset.to_lowercase().replace('_', " "),
+            dimension,
+            summary: own,
+            time_coverage_duration: Some(TIME_INVARIANT.to_owned()),
+            time_coverage_resolution: Some(TIME_INVARIANT.to_owned()),
+            time_coverage_start: None,
+            time_coverage_end: None,
+            time_coverage_center: None,
+            comment: None,
+            time_long_name: None,
+            field_components: None,
+            field_orientations: None,
+        };
+        let id = json!({
+            "annotated": self.name.to_string(), "input": input.read.sha256, "mode": mode, "strip": self.strip,
+            "dimension": dynamic.dimension, "configuration": self.digests[0], "metadata": self.digests[1],
+        });
+        let id = Digest::of(id.to_string().as_bytes());
+        let (memory, cancel, stages) = (self.memory - input.read.size, AtomicBool::new(false), Stages::begin());
+        let maker = InvariantMaker {
+            granule: &self.name.to_string(),
+            name: self.name,
+            mode,
+            texts,
+            strip: self.strip,
+            dynamic: &dynamic,
+            id: id.as_str(),
+            production_date: self.date,
+            grid: None,
+            memory,
+            cancel: &cancel,
+            stages: &stages,
+        };
+        maker.make(input, path)
+    }
+
+    /// Returns the text about a geometry, with the values of the configuration in it, else a plain one.
+    fn summary(&self) -> String {
+        let template = self.geometry_texts.filter(|_| self.name.dataset.contains("GRID_GEOMETRY"));
+        let grid = match self.name.grid {
+            GridKind::Native => "native",
+            GridKind::Latlon => "latlon",
+        };
+        let template = template.and_then(|texts| texts.get(grid)?.get("description_template")?.as_str());
+        let Some(template) = template else { return "ECCO dataset".to_owned() };
+        let configuration = &self.texts.configuration;
+        let mut text = template.to_owned();
+        for (key, value) in &configuration.grid_texts {
+            text = text.replace(&format!("{{{key}}}"), value);
+        }
+        text = text.replace("{product_version}", &configuration.product_version);
+        text.replace("{ecco_version}", &configuration.ecco_version)
+    }
+}
+
+/// Returns `3D` if a file has a dimension of levels.
+fn dimension_of(outline: &Outline) -> String {
+    let vertical = [VerticalPoint::Center, VerticalPoint::Lower, VerticalPoint::Upper].map(VerticalPoint::dim);
+    let is_vertical = |name: &str| ["Z", "k_p1"].contains(&name) || vertical.contains(&name);
+    if outline.dimensions.iter().any(|(name, _)| is_vertical(name)) { "3D".into() } else { "2D".into() }
+}
