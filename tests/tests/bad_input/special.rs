@@ -312,7 +312,9 @@ fn every_reader_goes_through_one_door() {
             let code = source.split("#[cfg(test)]").next().unwrap();
             let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
             for word in ["File::open", "fs::read(", "fs::read_to_string", "OpenOptions::new().read"] {
-                let found = code.clone().find(|line| line.contains(word) && !line.contains("MdsFile::open"));
+                // Types of this project whose names end in the same way are others.
+                let is_call = |(at, _): (usize, &str), line: &str| !line[..at].ends_with(char::is_alphanumeric);
+                let found = code.clone().find(|line| line.match_indices(word).any(|found| is_call(found, line)));
                 assert!(found.is_none(), "{path}: {found:?}: use edp_files::regular");
             }
         }
