@@ -146,6 +146,43 @@ fn what_leads_elsewhere_is_refused_where_files_are_looked_at() {
     }
 }
 
+#[test]
+fn what_leads_elsewhere_is_refused_in_the_input_of_a_task() {
+    let fixture = Fixture::new(6);
+    let elsewhere = fixture.path("elsewhere.nc");
+    lead(&elsewhere, Plain, &elsewhere);
+    let demo = &fixture.demo;
+    for way in [Plain, Storage, Virtual, Link, Group, Symbolic, Below, Round] {
+        let input = fixture.path(&format!("{way:?}.nc"));
+        lead(&input, way, &elsewhere);
+        let granule = fixture.path(&format!("{way:?}/EXTRA_ECCO_DEMO_native_llc0006.nc"));
+        let task = serde_json::json!([{
+            "granule": granule, "input_netcdf": input, "ecco_cfg_loc": demo.configuration, "ecco_grid_loc": demo.grid,
+            "ecco_metadata_loc": demo.metadata,
+            "dynamic_metadata": {
+                "name": "n", "dimension": "2D", "summary": "s", "time_coverage_resolution": "TIME-INVARIANT",
+            },
+        }]);
+        let list = fixture.path("task.json");
+        fs::write(&list, task.to_string()).unwrap();
+        let output = coordinator().arg("run").arg(&list).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(if way == Plain { 0 } else { 3 }), "{way:?}: {said}");
+        let (annotated, mut annotate) = (fixture.path("A_ECCO_DEMO_native_llc0006.nc"), program("edp-worker"));
+        annotate.arg("annotate").arg("-i").arg(&input).arg("-o").arg(&annotated).arg("--replace");
+        annotate.arg("-m").arg(&demo.metadata).arg("-c").arg(&demo.configuration);
+        let output = annotate.output().unwrap();
+        assert_eq!(output.status.success(), way == Plain, "{way:?}: {}", text(&output));
+        if way != Plain {
+            assert!(
+                said.contains("cannot be read as NetCDF") && said.contains(&format!("{way:?}.nc")),
+                "{way:?}: {said}"
+            );
+            assert!(!granule.exists());
+        }
+    }
+}
+
 /// An attacker who may write into the destination replaces each partial file once by a link to a file that he may not
 /// write. That file remains unchanged, and all granules are made.
 #[test]

@@ -153,6 +153,28 @@ mod tests {
     }
 
     #[test]
+    fn every_path_of_a_recipe_must_be_inside() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("in")).unwrap();
+        let allowed = roots(&[base.join("in").to_str().unwrap()]).unwrap();
+        let recipe = |outside: &str| {
+            let at = |key: &str| base.join(if key == outside { "out" } else { "in" }).join(key);
+            let recipe = serde_json::json!({
+                "granule": at("granule"), "variables": {"V": [[at("data"), at("meta")]]},
+                "ecco_cfg_loc": at("configuration"), "ecco_grid_loc": at("grid"), "ecco_metadata_loc": at("metadata"),
+                "ecco_mapping_factors_loc": at("factors"), "input_netcdf": at("input"),
+                "dynamic_metadata": {"name": "n", "dimension": "2D", "summary": "s"},
+            });
+            serde_json::from_value::<Recipe>(recipe).unwrap()
+        };
+        allowed.admit(recipe("nothing")).unwrap();
+        for key in ["granule", "data", "meta", "configuration", "grid", "metadata", "factors", "input"] {
+            assert!(allowed.admit(recipe(key)).unwrap_err().contains(&format!("out/{key}")), "{key}");
+        }
+    }
+
+    #[test]
     fn no_other_bucket_is_reached() {
         let allowed = roots(&["s3://model/v4", "s3://all"]).unwrap();
         for good in ["s3://model/v4", "s3://model/v4/a/b.data", "s3://all/x"] {
