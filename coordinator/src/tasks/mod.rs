@@ -18,7 +18,7 @@ pub enum EntriesError {
     /// It is not JSON.
     #[error("{list}: not a task list: {source}")]
     Json {
-        /// Where the text came from.
+        /// The origin of the text.
         list: String,
         /// The parser's message, with line and column.
         source: serde_json::Error,
@@ -26,7 +26,7 @@ pub enum EntriesError {
     /// It is JSON, but not an array.
     #[error("{list}: not a task list: it must be a JSON array")]
     NoArray {
-        /// Where the text came from.
+        /// The origin of the text.
         list: String,
     },
 }

@@ -139,7 +139,7 @@ pub enum RecipeError {
     Strip {
         /// The granule.
         granule: String,
-        /// What is there.
+        /// The text that was found.
         text: String,
     },
     /// The path of the granule has invisible characters.

@@ -7,7 +7,7 @@
 //!                                                   └─ Decoder ─▶ whether chunks can be read
 //! ```
 //!
-//! What is written is what HDF5's own filters would write, so that it is read back with filters that every reader has. A
+//! The bytes are those that HDF5's own filters would write, so that it is read back with filters that every reader has. A
 //! compressor is a variant of [`Compressor`] and of [`Filter`], and a file beside this one; nothing outside of this folder
 //! names it.
 

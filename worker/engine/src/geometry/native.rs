@@ -13,7 +13,7 @@ use crate::metadata::source::Metadata;
 use edp_protocol::{GridKind, Mode};
 use std::cell::RefCell;
 
-/// What is known of a grid before its three-dimensional arrays are read.
+/// The properties of a grid that are known before its three-dimensional arrays are read.
 #[derive(Debug)]
 pub struct CellGeometry {
     /// Thickness of the layers (k), metres.
@@ -283,7 +283,7 @@ impl Levels {
     }
 }
 
-/// How open the western and southern faces of the cells are: as the less open of the cells on both sides.
+/// Returns the open fractions of the western and southern faces of the cells: the smaller one of the cells on both sides.
 fn faces(n: usize, fractions: &[f32]) -> [Vec<f32>; 2] {
     let (mut west, mut south) = (vec![0.0; fractions.len()], vec![0.0; fractions.len()]);
     for (cell, own) in fractions.iter().enumerate() {
@@ -307,7 +307,7 @@ fn faces(n: usize, fractions: &[f32]) -> [Vec<f32>; 2] {
     [west, south]
 }
 
-/// Where a corner is wet: where any of the cells around it is.
+/// Returns the mask of the corners: a corner is wet if any of the cells around it is.
 fn corners(n: usize, fractions: &[f32]) -> Vec<i8> {
     let mut wet = vec![0; fractions.len()];
     for cell in fractions.iter().enumerate().filter(|(_, open)| **open > 0.0).map(|(cell, _)| cell) {

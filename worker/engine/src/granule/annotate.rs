@@ -21,14 +21,14 @@ use std::sync::atomic::AtomicBool;
 /// The file in the metadata directory that has the texts about geometry files.
 pub const GEOMETRY_TEXTS: &str = "grid_geometry_dataset_descriptions.json";
 
-/// What is to be done with a file.
+/// A file to be annotated, and the rules and texts by which that is done.
 #[derive(Debug)]
 pub struct Annotation<'a> {
     /// The file that is read.
     pub input: &'a Path,
     /// Name of the file that is made, by which its dataset is found.
     pub name: &'a GranuleName,
-    /// Whose rules apply.
+    /// The mode whose rules apply.
     pub mode: Mode,
     /// True if the attributes of the input are dropped.
     pub strip: bool,

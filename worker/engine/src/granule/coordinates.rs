@@ -173,16 +173,16 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
 }
 
-/// How static coordinates are written.
+/// The mode and the codec by which static coordinates are written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StaticStyle {
-    /// Whose rules apply.
+    /// The mode whose rules apply.
     pub(super) mode: Mode,
-    /// How they are compressed.
+    /// The codec of coordinates that are compressed.
     pub(super) codec: Codec,
 }
 
-/// Coordinates of the U points of a native grid, and of its V points, as far as they are wanted. EDP of 2024 has none;
+/// Returns the coordinates of the U points of a native grid, and of its V points, as far as they are wanted. EDP of 2024 has none;
 /// EDP of 2026 has them where the geometry has, and its metadata say nothing of them.
 pub(super) fn native_edges(
     resources: &Resources,
@@ -205,8 +205,8 @@ pub(super) fn native_edges(
     edges.map(|(name, at, _)| Ok(variable(name, &at, described(name), model.horizontal(name, style)?))).collect()
 }
 
-/// Bounds of the cells of a native grid, and of its levels for 3-D granules. Of what they say, the parents in `others`
-/// have said some already.
+/// Returns the bounds of the cells of a native grid, and of its levels for 3-D granules. Attributes that the parents in
+/// `others` have with the same value are left out.
 pub(super) fn native_bounds(
     resources: &Resources,
     style: StaticStyle,
@@ -229,7 +229,7 @@ pub(super) fn native_bounds(
     Ok(all)
 }
 
-/// What a native granule covers.
+/// Returns the extent of a native granule.
 pub(super) fn native_extent(resources: &Resources, three_d: bool) -> Extent {
     let model = &*resources.grid;
     let [latitude, longitude] = model.extent();
@@ -341,7 +341,7 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     Coordinates { dimensions, first, time_bounds, last, extent }
 }
 
-/// Bounds of the cells of a longitude-latitude grid, and of its levels for 3-D granules, as [`native_bounds`].
+/// Returns the bounds of the cells of a longitude-latitude grid, and of its levels for 3-D granules, as [`native_bounds`].
 pub(super) fn latlon_bounds(
     resources: &Resources,
     target: &Target,
@@ -364,12 +364,12 @@ pub(super) fn latlon_bounds(
     bounds.into_iter().chain(depths).map(described).collect()
 }
 
-/// Limits of cells as they are written.
+/// Returns the limits of cells as they are written.
 fn edges(bounds: &[[f64; 2]]) -> Storage {
     floats(bounds.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>())
 }
 
-/// What a granule on a longitude-latitude grid covers.
+/// Returns the extent of a granule on a longitude-latitude grid.
 pub(super) fn latlon_extent(target: &Target, three_d: bool) -> Extent {
     let factors = &target.factors;
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());

@@ -1,5 +1,5 @@
 //! Time-invariant granules: the variables, coordinates and dimensions of a NetCDF file in their order, in the form and with
-//! the description that all granules have (specification 04, section 12).
+//! the description that all granules have.
 
 use super::blocks::{Block, Element, chunk_shape};
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
@@ -31,19 +31,19 @@ struct InvariantContent {
     sources: HashMap<String, OutlinedVariable>,
 }
 
-/// What a file without time is made by.
+/// The rules, texts and limits by which a file without time is made.
 pub(super) struct InvariantMaker<'a> {
-    /// The granule, for messages.
+    /// Location of the granule, for messages.
     pub(super) granule: &'a str,
     /// Its name.
     pub(super) name: &'a GranuleName,
-    /// Whose rules apply.
+    /// The mode whose rules apply.
     pub(super) mode: Mode,
     /// Configuration and metadata.
     pub(super) texts: &'a Texts,
     /// True if the attributes of the input are dropped.
     pub(super) strip: bool,
-    /// What a task says of its dataset.
+    /// The description of the dataset in the task.
     pub(super) dynamic: &'a DynamicMetadata,
     /// Id of the recipe.
     pub(super) id: &'a str,
@@ -83,7 +83,10 @@ impl Assembly<'_> {
 }
 
 impl InvariantMaker<'_> {
-    /// Makes the file in an empty one.
+    /// Writes everything into an empty file, and checks it there.
+    ///
+    /// # Errors
+    /// Returns an error if the input cannot be used, needs more memory, or the file cannot be written.
     pub(super) fn make(&self, mut input: InvariantInput, path: &Path) -> Result<MadeFile, MakeError> {
         let InvariantContent { mut content, sources } = self.describe(&mut input)?;
         let mut writer = self.stages.time(Stage::Write, 0, || Writer::create(path, &content))?;
@@ -224,7 +227,7 @@ impl InvariantMaker<'_> {
         Ok(InvariantContent { content: GranuleContent { dimensions, variables, attributes }, sources })
     }
 
-    /// A variable of the granule with the attributes of `base` and, if it holds data, all others but `coordinates`.
+    /// Returns a variable of the granule with the attributes of `base` and, if it holds data, all others but `coordinates`.
     fn describe_variable(
         &self,
         input: &mut InvariantInput,
@@ -270,12 +273,12 @@ impl InvariantMaker<'_> {
         Ok(Variable { name, dimensions, fill: placeholder.map(|_| FILL), attributes, storage })
     }
 
-    /// What the metadata say of a data variable, that of the grid's geometry included.
+    /// Returns the description of a data variable in the metadata, including those of the grid's geometry.
     fn description(&self, name: &str) -> variable::Description {
         variable::describe_invariant(&self.texts.metadata, self.name.grid, name)
     }
 
-    /// The values of a coordinate: plain, but for horizontal ones of `corrected`, which are compressed like data.
+    /// Returns the values of a coordinate: plain, but for horizontal ones of `corrected`, which are compressed like data.
     fn coordinate(
         &self,
         input: &mut InvariantInput,
@@ -300,7 +303,7 @@ impl InvariantMaker<'_> {
         Ok(Storage::Contiguous(Values::F32(values.into())))
     }
 
-    /// Bounds, and coordinates of U and V points, that granules have and the input has not.
+    /// Returns the bounds, and the coordinates of U and V points, that granules have and the input lacks.
     fn added_coordinates(&self, there: &[Variable], three_d: bool) -> Result<Vec<Variable>, MakeError> {
         let Some(resources) = self.grid else { return Ok(Vec::new()) };
         let style = StaticStyle { mode: self.mode, codec: self.texts.configuration.codec };
@@ -319,7 +322,7 @@ impl InvariantMaker<'_> {
         Ok(all)
     }
 
-    /// Puts what the metadata say over the attributes of coordinates, then of bounds, which inherit from them.
+    /// Puts the descriptions of the metadata over the attributes of coordinates, then of bounds, which inherit from them.
     fn describe_coordinates(&self, variables: &mut [Variable], roles: &[VariableRole]) {
         let (metadata, grid) = (&self.texts.metadata, self.name.grid);
         for (variable, _) in variables.iter_mut().zip(roles).filter(|(_, role)| **role == VariableRole::Coordinate) {
@@ -350,7 +353,7 @@ impl InvariantMaker<'_> {
         }
     }
 
-    /// Returns what a file covers that has no grid beside it: by the bounds of its cells, else by their centres.
+    /// Returns the extent of a file that has no grid beside it, from the bounds of its cells, or else from their centres.
     fn extent_of(&self, input: &mut InvariantInput, three_d: bool) -> Result<Extent, MakeError> {
         let mut limits = |names: [&str; 3]| {
             let described = |name: &&str| input.outline.variables.iter().find(|one| one.described.name == *name);
@@ -376,7 +379,7 @@ impl InvariantMaker<'_> {
         Ok(Extent { latitude: whole.0, longitude: whole.1, vertical, resolution: None })
     }
 
-    /// Length of a dimension that the grid has; none of others.
+    /// Returns the length of a dimension of the grid; `None` for other dimensions.
     fn length_of(&self, dimension: &str) -> Option<usize> {
         let grid = &self.grid?.grid.native;
         let target = self.target().map(|target| &target.latlon);
@@ -510,13 +513,13 @@ impl InvariantMaker<'_> {
     }
 }
 
-/// A number as an integer of 32 bits, if it is one.
+/// Returns a number as an integer of 32 bits, if it is one.
 fn integer(value: f64) -> Option<i32> {
     let rounded = value as i32;
     (f64::from(rounded) == value).then_some(rounded)
 }
 
-/// The variables of some roles.
+/// Returns the variables of some roles.
 fn of_role<'a>(
     variables: &'a [Variable],
     roles: &'a [VariableRole],

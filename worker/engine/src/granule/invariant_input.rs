@@ -50,7 +50,10 @@ impl Assembly<'_> {
 }
 
 impl InvariantInput {
-    /// Copies a file into memory of at most `limit` bytes, and reads its outline. The path is what people know it by.
+    /// Copies a file into memory of at most `limit` bytes, and reads its outline. The path is used in messages only.
+    ///
+    /// # Errors
+    /// Returns an error if the file is larger, cannot be read, or is not a NetCDF file.
     pub(super) fn copy(
         data: &dyn ReadAt,
         path: &str,
@@ -132,8 +135,8 @@ pub(super) fn roles(outline: &Outline, mode: Mode, known: impl Fn(&str) -> bool)
     outline.variables.iter().map(role).collect()
 }
 
-/// What is left of the attributes of a variable when its values have been understood: those that say how they were stored
-/// go, and the names of coordinates are found anew.
+/// Returns the attributes of a variable that still hold when its values have been decoded: those that describe the storage
+/// are left out, and the names of coordinates are found anew.
 pub(super) fn kept_attributes(variable: &OutlinedVariable) -> Attributes {
     let mut attributes = variable.attributes();
     for name in ["_FillValue", "missing_value", "coordinates"] {

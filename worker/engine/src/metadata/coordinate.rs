@@ -244,7 +244,7 @@ mod tests {
         attributes.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    // The orders of specification 04, section 9.
+    // The orders in which EDP writes them.
 
     #[test]
     fn native_coordinates_begin_with_what_the_reader_leaves() {

@@ -128,7 +128,7 @@ pub(super) fn first_number(value: AttributeValue) -> Option<f64> {
     }
 }
 
-/// The value of an attribute; long integers as double precision where they do not fit 32 bits, none of other types.
+/// Returns the value of an attribute; long integers as double precision where they do not fit 32 bits, none of other types.
 fn of_value(value: AttributeValue) -> Option<Bits> {
     use AttributeValue as V;
     let wide = |numbers: Vec<i64>| match numbers.iter().map(|number| i32::try_from(*number)).collect() {
