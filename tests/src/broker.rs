@@ -220,7 +220,9 @@ impl Broker {
         let end = Instant::now() + PATIENCE;
         let mut output = self.controls(words.clone());
         // A node that was just started again accepts connections before it can be controlled.
-        while crate::text(&output).contains("unable to perform an operation on node") && Instant::now() < end {
+        let early = ["unable to perform an operation on node", "requires the 'rabbit' app to be running"];
+        let is_early = |output: &Output| early.iter().any(|text| crate::text(output).contains(text));
+        while is_early(&output) && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(200));
             output = self.controls(words.clone());
         }
