@@ -486,7 +486,7 @@ fn entry(one: Settled, before: bool) -> GranuleEntry {
     entry
 }
 
-/// Opens the ledger, and stands by while another coordinator has it. If there is no file yet, the copy at the
+/// Opens the ledger, and waits as a standby while another coordinator holds it. If there is no file yet, the copy at the
 /// destination is fetched, if it is one of these recipes. Returns `None` if `shutdown` is requested meanwhile.
 async fn open(
     options: &SessionOptions,

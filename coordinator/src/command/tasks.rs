@@ -153,6 +153,7 @@ fn split_list(options: &SplitOptions, stores: &Stores, limit: u64) -> anyhow::Re
 fn subsets(options: &SubsetOptions, stores: &Stores, limit: u64) -> anyhow::Result<Ending> {
     let subset = rule(options)?;
     let lists = lists(options)?;
+    let same = std::fs::canonicalize(&options.output_dir).ok();
     let mut skipped = 0;
     for list in &lists {
         let text = read(list, stores, limit)?;
@@ -170,7 +171,6 @@ fn subsets(options: &SubsetOptions, stores: &Stores, limit: u64) -> anyhow::Resu
             }
         }
         let chosen: TaskEntries = subset.of(entries.len()).into_iter().map(|index| entries[index].clone()).collect();
-        let same = std::fs::canonicalize(&options.output_dir).ok();
         if same.is_some() && list.parent().and_then(|parent| std::fs::canonicalize(parent).ok()) == same {
             return Err(Usage(format!(
                 "{}: the subset would replace its list: give another --output-dir",

@@ -1,12 +1,12 @@
 //! Utilities around task lists, by EDP's rules: parts and subsets of a list, and job files from groupings.
 //!
-//! A list is taken as JSON, entry by entry and key by key in its order, so that what these functions give out is what
-//! they were given, whoever wrote it.
+//! A list is read as plain JSON, and the entries and their keys keep their order. So the entries of lists that EDP or any other
+//! program has written come out unchanged.
 
 pub mod jobs;
 pub mod subset;
 
-use serde::Serialize as _;
+use edp_protocol::recipe::format_list;
 use serde_json::Value;
 
 /// The entries of a task list.
@@ -48,10 +48,7 @@ pub fn parse(list: &str, text: &[u8]) -> Result<TaskEntries, EntriesError> {
 /// # Errors
 /// Returns the error of the JSON library, which no list that was parsed causes.
 pub fn format(entries: &[Value]) -> Result<String, serde_json::Error> {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    entries.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(format_list(entries)?.trim_end().to_owned())
 }
 
 /// Splits a list into as many parts as are asked for. All have the same number of entries, except the last ones, which

@@ -11,7 +11,7 @@ pub enum Subset {
     Last(usize),
     /// The first, the middle one, and the last.
     FirstMiddleLast,
-    /// So many entries by chance, without repetition and in the order of the list; a seed gives the same ones again.
+    /// A random selection without repetition, in the order of the list. The same seed selects the same entries.
     Random {
         /// Number of entries.
         count: usize,
@@ -20,13 +20,13 @@ pub enum Subset {
     },
     /// Every entry whose index is a multiple of this step.
     EveryNth(usize),
-    /// So many entries, evenly spread from the first to the last.
+    /// The given number of entries, evenly spread from the first to the last.
     Spread(usize),
-    /// So many from the beginning, and as many from the end.
+    /// The given number of entries from the beginning, and the same number from the end.
     Bookends(usize),
     /// Entries by their indices from 0, in the order given. Those that the list does not have are left out.
     Indices(Vec<usize>),
-    /// So many per cent of the list, from the beginning, but at least one entry.
+    /// The given percentage of the list, from the beginning, but at least one entry.
     Percentage(f64),
     /// Every second entry.
     Alternating,

@@ -144,7 +144,7 @@ pub fn check_unique(recipes: &[Recipe]) -> Result<(), RecipeError> {
 ///
 /// # Errors
 /// Returns errors of serde, which no recipe can cause.
-pub fn format_list(recipes: &[Recipe]) -> Result<String, serde_json::Error> {
+pub fn format_list<T: serde::Serialize>(recipes: &[T]) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     recipes.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, formatter))?;

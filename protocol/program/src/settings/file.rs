@@ -1,6 +1,6 @@
 //! Reading of the settings file, and checks of its owner.
 //!
-//! A file that the user has named is read whoever owns it. A file that is found in the current directory is checked
+//! A file that the user has named is read regardless of its owner. A file that is found in the current directory is checked
 //! first: in a directory that others can write to, anyone could put one there that sends data, and the credentials that
 //! go with them, elsewhere.
 
