@@ -1,5 +1,6 @@
 //! `annotate`: the metadata of a release onto a NetCDF file that exists.
 
+use super::fetched;
 use anyhow::Context as _;
 use clap::Args;
 use edp_engine::granule::annotate::{Annotation, GEOMETRY_TEXTS};
@@ -8,7 +9,7 @@ use edp_engine::resources;
 use edp_files::regular;
 use edp_program::settings::Settings;
 use edp_protocol::name::{GranuleName, base_name};
-use edp_protocol::{GridKind, Location, Mode};
+use edp_protocol::{GridKind, Mode};
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Usage, note, out};
 use edp_worker::tasks::production_date;
@@ -82,17 +83,14 @@ pub(crate) fn execute(options: &AnnotateOptions, settings: &Settings) -> anyhow:
         date: &date,
         memory: u64::from(settings.run.memory) << 20,
     };
-    let part = output.with_file_name(format!(".{}.{}.part", name, std::process::id()));
-    let made = annotation.make(&part).map_err(|e| console::named(&e))?;
-    std::fs::rename(&part, output).with_context(|| format!("{text}: cannot be written"))?;
+    let made = annotation.make(output).map_err(|e| console::named(&e))?;
     out(&format!("{}  {text}\n", made.digest))?;
     Ok(Ending::Done)
 }
 
 /// Returns the texts about geometry files, if the metadata have them.
 fn geometry_texts(metadata: &str, stores: &Stores) -> anyhow::Result<Option<serde_json::Value>> {
-    let at: Location = metadata.parse().map_err(|e| console::named(&e))?;
-    let path = stores.mirror(&at).map_err(|e| console::named(&e))?.join(GEOMETRY_TEXTS);
+    let path = fetched(metadata, stores)?.join(GEOMETRY_TEXTS);
     let file = match regular::open_named(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -1,5 +1,6 @@
 //! `factors`: makes the mapping factors from a native grid to a regular one.
 
+use super::fetched;
 use clap::{Args, ValueEnum};
 use edp_engine::grid::NativeCells;
 use edp_engine::mapping::create::{FactorRules, FactorSearch, NeighbourLimit, RadiusRule, RegularTarget, TargetEdges};
@@ -7,9 +8,9 @@ use edp_engine::mapping::{self, FactorOrigin, MakeFactorsError, write_edp, write
 use edp_engine::metadata::factor_keys::{FactorKeys, RadiusMethod};
 use edp_engine::resources;
 use edp_program::settings::Settings;
+use edp_protocol::Mode;
 use edp_protocol::message::chain;
 use edp_protocol::text::line;
-use edp_protocol::{Location, Mode};
 use edp_worker::console::{self, Ending, ReportForm, Unreachable, Usage, note, out, out_json};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -143,9 +144,7 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
         .map_err(|e| Usage::from_error(&e))?;
 
     clear(&options.out, options.replace)?;
-    let at: Location = options.grid.parse().map_err(|e| console::named(&e))?;
-    let grid = stores.mirror(&at).map_err(|e| console::named(&e))?;
-    let cells = NativeCells::load(&grid).map_err(|e| console::named(&e))?;
+    let cells = NativeCells::load(&fetched(&options.grid, &stores)?).map_err(|e| console::named(&e))?;
     let search = FactorSearch::new(&cells, &target, &rules).map_err(|e| Usage::from_error(&e))?;
     let origin = FactorOrigin { cells: &cells, target: &target, rules, mode };
     let made = match options.format {

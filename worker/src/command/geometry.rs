@@ -1,5 +1,6 @@
 //! `geometry`: geometry files of the native and the latlon grid.
 
+use super::fetched;
 use clap::Args;
 use edp_engine::geometry::{GeometryFileError, latlon, native};
 use edp_engine::granule::content::GranuleContent;
@@ -93,12 +94,6 @@ fn write(content: &GranuleContent, path: &Path) -> anyhow::Result<()> {
     write_whole(path, content).map_err(|e| Unreachable(chain(&e)))?;
     out(&format!("{}\n", line(&path.display().to_string())))?;
     Ok(())
-}
-
-/// Returns a local directory with what a location holds.
-fn fetched(location: &str, stores: &Stores) -> anyhow::Result<PathBuf> {
-    let at: Location = location.parse().map_err(|e| console::named(&e))?;
-    stores.mirror(&at).map_err(|e| console::named(&e))
 }
 
 fn described(location: &str, stores: &Stores) -> anyhow::Result<Metadata> {

@@ -10,8 +10,10 @@ mod serve;
 use clap::{Parser, Subcommand};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
+use edp_protocol::Location;
 use edp_s3::check_profile;
-use edp_worker::console::{Ending, Usage};
+use edp_store::Stores;
+use edp_worker::console::{self, Ending, Usage};
 use edp_worker::service::new_name;
 use std::path::PathBuf;
 
@@ -60,6 +62,12 @@ enum WorkerCommand {
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
     Look(look::LookOptions),
+}
+
+/// Returns a local directory with what a location holds.
+fn fetched(location: &str, stores: &Stores) -> anyhow::Result<PathBuf> {
+    let at: Location = location.parse().map_err(|e| console::named(&e))?;
+    stores.mirror(&at).map_err(|e| console::named(&e))
 }
 
 /// Runs the command that the user has asked for.

@@ -2,7 +2,7 @@
 //! attributes, fill values and compression.
 
 use super::error::MakeError;
-use super::file::FileError;
+use super::file::complete;
 use super::invariant::InvariantMaker;
 use super::invariant_input::InvariantInput;
 use super::make::MadeFile;
@@ -12,9 +12,8 @@ use crate::reader::{Outline, open};
 use crate::resources::Texts;
 use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{DynamicMetadata, TIME_INVARIANT};
-use edp_protocol::{Digest, GridKind, Mode};
+use edp_protocol::{Digest, Mode};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -47,19 +46,13 @@ pub struct Annotation<'a> {
 }
 
 impl Annotation<'_> {
-    /// Makes the file at a path where there is none.
+    /// Makes the file. It appears under its path when it is complete, in the place of one that is there.
     ///
     /// # Errors
-    /// Returns an error if the input cannot be used, or the file cannot be written; it is removed then.
+    /// Returns an error if the input cannot be used, or the file cannot be written.
     pub fn make(&self, path: &Path) -> Result<MadeFile, MakeError> {
-        let fail = |source| FileError::Io { path: path.into(), source };
         let input = self.open()?;
-        File::create_new(path).map_err(fail)?;
-        let made = self.make_of(input, path);
-        if made.is_err() {
-            let _ = std::fs::remove_file(path); // the error says more
-        }
-        made
+        complete(path, |part| self.make_of(input, part))
     }
 
     fn open(&self) -> Result<InvariantInput, MakeError> {
@@ -112,11 +105,8 @@ impl Annotation<'_> {
     /// Returns the text about a geometry, with the values of the configuration in it, else a plain one.
     fn summary(&self) -> String {
         let template = self.geometry_texts.filter(|_| self.name.dataset.contains("GRID_GEOMETRY"));
-        let grid = match self.name.grid {
-            GridKind::Native => "native",
-            GridKind::Latlon => "latlon",
-        };
-        let template = template.and_then(|texts| texts.get(grid)?.get("description_template")?.as_str());
+        let template =
+            template.and_then(|texts| texts.get(self.name.grid.as_str())?.get("description_template")?.as_str());
         let Some(template) = template else { return "ECCO dataset".to_owned() };
         let configuration = &self.texts.configuration;
         let mut text = template.to_owned();

@@ -145,19 +145,31 @@ impl Writer {
 /// # Errors
 /// Returns the errors of [`Writer`], and an error if the file cannot be given its name.
 pub fn write_whole(path: &Path, dataset: &GranuleContent) -> Result<(), FileError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let fail = |source| FileError::Io { path: path.into(), source };
-    let _ = std::fs::remove_file(&part); // of a process that had this number before
-    let file = File::create_new(&part).map_err(fail)?;
-    let written = Writer::create(&part, dataset).and_then(|mut writer| {
+    complete(path, |part| {
+        let mut writer = Writer::create(part, dataset)?;
         for variable in &dataset.variables {
             if let Storage::Chunked(_, chunked) = &variable.storage {
                 writer.write(&variable.name, chunked.chunks.as_deref().map_or(&[], Vec::as_slice))?;
             }
         }
-        writer.close()?;
-        file.sync_all().and_then(|()| std::fs::rename(&part, path)).map_err(fail)
+        writer.close().map(drop)
+    })
+}
+
+/// Lets `write` fill an empty file beside a path, and gives it this name when it is complete and synced; it is removed
+/// if that fails. A file of this name is replaced.
+///
+/// # Errors
+/// Returns the error of `write`, and an error if the file cannot be made or given its name.
+pub(super) fn complete<T, E: From<FileError>>(path: &Path, write: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let fail = |source| FileError::Io { path: path.into(), source };
+    let _ = std::fs::remove_file(&part); // of a process that had this number before
+    let file = File::create_new(&part).map_err(fail)?;
+    let written = write(&part).and_then(|written| {
+        file.sync_all().and_then(|()| std::fs::rename(&part, path)).map_err(fail)?;
+        Ok(written)
     });
     written.inspect_err(|_| {
         let _ = std::fs::remove_file(&part);
