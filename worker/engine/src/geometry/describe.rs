@@ -101,10 +101,7 @@ impl GeometryText<'_> {
         let Some(metadata) = self.metadata else { return plain(name) };
         let described = match self.grid {
             GridKind::Native => variable::describe(metadata, self.grid, name),
-            GridKind::Latlon => {
-                let geometry = Metadata { variables: metadata.latlon_geometry.clone(), ..Metadata::default() };
-                variable::describe(&geometry, GridKind::Native, name)
-            }
+            GridKind::Latlon => variable::describe_latlon_geometry(metadata, name),
         };
         let attributes = described.attributes.into_iter().filter(|(key, _)| key != "mask_variable").collect::<Vec<_>>();
         if attributes.is_empty() { plain(name) } else { attributes }

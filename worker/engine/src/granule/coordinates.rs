@@ -214,11 +214,7 @@ pub(super) fn native_bounds(
     others: &[Variable],
 ) -> Result<Vec<Variable>, CodecError> {
     let model = &*resources.grid;
-    let bounds = |name, parent: &str| {
-        let parent = others.iter().find(|variable| variable.name == parent);
-        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
-        coordinate::describe_bounds(&resources.texts.metadata, GridKind::Native, name, &parent)
-    };
+    let bounds = |name, parent| bounds_attributes(resources, GridKind::Native, name, parent, others);
     let corners = ["tile", "j", "i", "nb"];
     let horizontal = |name, parent| Ok(variable(name, &corners, bounds(name, parent), model.horizontal(name, style)?));
     let mut all = vec![horizontal("XC_bnds", "XC")?, horizontal("YC_bnds", "YC")?];
@@ -227,6 +223,19 @@ pub(super) fn native_bounds(
         all.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), values));
     }
     Ok(all)
+}
+
+/// Returns the attributes of bounds that the parent, if it is among `others`, does not have with the same value.
+fn bounds_attributes(
+    resources: &Resources,
+    grid: GridKind,
+    name: &str,
+    parent: &str,
+    others: &[Variable],
+) -> Attributes {
+    let parent = others.iter().find(|variable| variable.name == parent);
+    let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
+    coordinate::describe_bounds(&resources.texts.metadata, grid, name, &parent)
 }
 
 /// Returns the extent of a native granule.
@@ -313,29 +322,24 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     let metadata = &resources.texts.metadata;
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
     let describe = |name: &str| coordinate::describe(metadata, GridKind::Latlon, name);
-    let (axes, factors) = (&target.latlon, &target.factors);
+    let axes = &target.latlon;
     let mut first = vec![time];
-    let mut last = Vec::new();
     let mut dimensions = vec![("time".to_owned(), 1)];
-    let mut add = |name: &str, bounds_name: &str, values: &[f32], bounds: &[[f64; 2]]| {
-        let attributes = describe(name);
-        let of_bounds = coordinate::describe_bounds(metadata, GridKind::Latlon, bounds_name, &attributes);
+    let mut add = |name: &str, values: &[f32], attributes| {
         dimensions.push((name.to_owned(), values.len()));
         first.push(variable(name, &[name], attributes, floats(values)));
-        variable(bounds_name, &[name, "nv"], of_bounds, edges(bounds))
     };
-    let depths = wanted.depths.centres.then(|| add("Z", "Z_bnds", &axes.z, factors.depth_bounds()));
-    last.push(add("latitude", "latitude_bnds", &axes.latitude, factors.latitude_bounds()));
-    last.push(add("longitude", "longitude_bnds", &axes.longitude, factors.longitude_bounds()));
-    if wanted.depths.upper_faces {
-        // After `time` and `Z`. Adding zero makes a plain zero of a negative one.
-        let at = 1 + usize::from(depths.is_some());
-        let values: Vec<f32> = factors.depth_bounds().iter().map(|[upper, _]| *upper as f32 + 0.0).collect();
-        dimensions.insert(at, ("Zl".to_owned(), values.len()));
-        let attributes = coordinate::describe_upper_faces(metadata);
-        first.insert(at, variable("Zl", &["Zl"], attributes, floats(values)));
+    if wanted.depths.centres {
+        add("Z", &axes.z, describe("Z"));
     }
-    last.extend(depths);
+    if wanted.depths.upper_faces {
+        // Adding zero makes a plain zero of a negative one.
+        let upper = target.factors.depth_bounds().iter().map(|[upper, _]| *upper as f32 + 0.0);
+        add("Zl", &upper.collect::<Vec<f32>>(), coordinate::describe_upper_faces(metadata));
+    }
+    add("latitude", &axes.latitude, describe("latitude"));
+    add("longitude", &axes.longitude, describe("longitude"));
+    let last = latlon_bounds(resources, target, wanted.depths.centres, &first);
     dimensions.push(("nv".to_owned(), 2));
     let extent = latlon_extent(target, wanted.three_d);
     Coordinates { dimensions, first, time_bounds, last, extent }
@@ -348,7 +352,6 @@ pub(super) fn latlon_bounds(
     three_d: bool,
     others: &[Variable],
 ) -> Vec<Variable> {
-    let metadata = &resources.texts.metadata;
     let factors = &target.factors;
     let bounds = [
         ("latitude", "latitude_bnds", factors.latitude_bounds()),
@@ -356,9 +359,7 @@ pub(super) fn latlon_bounds(
     ];
     let depths = three_d.then(|| ("Z", "Z_bnds", factors.depth_bounds()));
     let described = |(of, name, bounds)| {
-        let parent = others.iter().find(|variable| variable.name == of);
-        let parent = parent.map_or(Vec::new(), |parent| parent.attributes.clone());
-        let attributes = coordinate::describe_bounds(metadata, GridKind::Latlon, name, &parent);
+        let attributes = bounds_attributes(resources, GridKind::Latlon, name, of, others);
         variable(name, &[of, "nv"], attributes, edges(bounds))
     };
     bounds.into_iter().chain(depths).map(described).collect()

@@ -5,7 +5,7 @@ use super::blocks::{Block, Element, chunk_shape};
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
 use super::coordinates::{self, StaticStyle};
 use super::error::MakeError;
-use super::field::{FILL, OutputValue};
+use super::field::{FILL, OutputValue, ValueSummary};
 use super::file::Writer;
 use super::invariant_input::{InvariantInput, VariableRole, kept_attributes, roles, type_of};
 use super::make::{Assembly, MadeFile, finish, range_attributes};
@@ -24,12 +24,6 @@ use edp_protocol::{GridKind, Mode};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A granule on its way: its content, and which variable of the input each of its data variables comes from.
-struct InvariantContent {
-    content: GranuleContent,
-    sources: HashMap<String, OutlinedVariable>,
-}
 
 /// The rules, texts and limits by which a file without time is made.
 pub(super) struct InvariantMaker<'a> {
@@ -88,22 +82,26 @@ impl InvariantMaker<'_> {
     /// # Errors
     /// Returns an error if the input cannot be used, needs more memory, or the file cannot be written.
     pub(super) fn make(&self, mut input: InvariantInput, path: &Path) -> Result<MadeFile, MakeError> {
-        let InvariantContent { mut content, sources } = self.describe(&mut input)?;
+        let mut content = self.describe(&mut input)?;
+        // Those of the input come first, in its order.
+        let sources = input.outline.variables.clone();
+        let mut sources = sources.iter();
         let mut writer = self.stages.time(Stage::Write, 0, || Writer::create(path, &content))?;
         for variable in &mut content.variables {
+            let source = sources.next();
             let Storage::Chunked(data_type, chunked) = &variable.storage else { continue };
             if let Some(chunks) = &chunked.chunks {
                 self.stages.time(Stage::Write, 0, || writer.write(&variable.name, chunks))?;
                 continue;
             }
-            let Some(source) = sources.get(&variable.name) else { continue };
+            let Some(source) = source else { continue };
             let found = match data_type {
                 Type::F32 => self.write_numbers::<f32>(&mut input, source, variable, &mut writer)?,
                 Type::F64 => self.write_numbers::<f64>(&mut input, source, variable, &mut writer)?,
                 Type::I32 => self.write_integers(&mut input, source, variable, &mut writer)?,
                 Type::I8 => {
-                    let truth = |value: f64| (!value.is_nan()).then(|| i8::from(value != 0.0));
-                    self.write_blocks(&mut input, source, variable, &mut writer, truth, |_| Ok(()))?;
+                    let truth = |value: f64| Some(i8::from(value != 0.0));
+                    self.write_blocks(&mut input, source, variable, &mut writer, (truth, 0), |_| Ok(()))?;
                     None
                 }
             };
@@ -146,7 +144,7 @@ impl InvariantMaker<'_> {
     }
 
     /// Describes the whole file, and reads the coordinates; data are read when they are written.
-    fn describe(&self, input: &mut InvariantInput) -> Result<InvariantContent, MakeError> {
+    fn describe(&self, input: &mut InvariantInput) -> Result<GranuleContent, MakeError> {
         let (texts, mode, strip) = (self.texts, self.mode, self.strip);
         let three_d = self.dynamic.dimension.eq_ignore_ascii_case("3D");
         let known = |name: &str| coordinate::is_known(&texts.metadata, self.name.grid, name);
@@ -174,10 +172,10 @@ impl InvariantMaker<'_> {
         }
         self.describe_coordinates(&mut variables, &roles);
         let named: Vec<Variable> = of_role(&variables, &roles, |role| role != VariableRole::Data).cloned().collect();
-        for (variable, _) in variables.iter_mut().zip(&roles).filter(|(_, role)| **role == VariableRole::Data) {
+        let of_data = |(_, role): &(_, &VariableRole)| **role == VariableRole::Data;
+        for ((variable, of_input), _) in variables.iter_mut().zip(&outlined).zip(&roles).filter(of_data) {
             // EDP keeps what the input says, even where coordinates were added to the input later.
-            let of_input = outlined.iter().find(|of_input| of_input.described.name == variable.name);
-            let given = of_input.filter(|_| mode.is_edp()).map(OutlinedVariable::attributes).unwrap_or_default();
+            let given = if mode.is_edp() { of_input.attributes() } else { Attributes::new() };
             let given = attribute::get(&given, "coordinates").and_then(Value::text).map(str::to_owned);
             let names = given.or_else(|| coordinates::named_by(mode, &variable.dimensions, named.iter()));
             if let Some(names) = names {
@@ -223,8 +221,7 @@ impl InvariantMaker<'_> {
         if let Some(names) = coordinates::named_by_none(named.iter(), &data) {
             attribute::set(&mut attributes, "coordinates", names);
         }
-        let sources = outlined.into_iter().map(|of_input| (of_input.described.name.clone(), of_input)).collect();
-        Ok(InvariantContent { content: GranuleContent { dimensions, variables, attributes }, sources })
+        Ok(GranuleContent { dimensions, variables, attributes })
     }
 
     /// Returns a variable of the granule with the attributes of `base` and, if it holds data, all others but `coordinates`.
@@ -434,7 +431,7 @@ impl InvariantMaker<'_> {
     ) -> Result<Option<Value>, MakeError> {
         let missing = source.described.missing();
         let is_flag = source.kind == ValueKind::Flag;
-        let mut range: Option<[O; 2]> = None;
+        let mut seen = ValueSummary::<O>::nothing();
         let convert = |value: f64| {
             Some(match value {
                 value if value.is_nan() || missing.contains(&value) => O::FILL,
@@ -447,16 +444,11 @@ impl InvariantMaker<'_> {
             if sums.bad > 0 {
                 return Err(format!("{} of its values are infinite", sums.bad));
             }
-            range = match (range, sums.range) {
-                (Some([low, high]), Some([least, most])) => {
-                    Some([if least < low { least } else { low }, if most > high { most } else { high }])
-                }
-                (known, found) => known.or(found),
-            };
+            seen = seen.and(ValueSummary { range: sums.range, ..ValueSummary::nothing() });
             Ok(())
         };
-        self.write_blocks(input, source, variable, writer, convert, look)?;
-        Ok(range.map(|range| O::attribute(&range)))
+        self.write_blocks(input, source, variable, writer, (convert, O::FILL), look)?;
+        Ok(seen.range.map(|range| O::attribute(&range)))
     }
 
     /// Writes the values of a data variable as integers; returns their range, as an attribute.
@@ -473,24 +465,23 @@ impl InvariantMaker<'_> {
             range = all.clone().min().zip(all.max()).map(|(low, high)| [low, high]);
             Ok(())
         };
-        self.write_blocks(input, source, variable, writer, integer, look)?;
+        self.write_blocks(input, source, variable, writer, (integer, 0), look)?;
         Ok(range.map(|range| Value::I32(range.to_vec())))
     }
 
-    /// Writes the values of a data variable, some chunks at a time.
+    /// Writes the values of a data variable, some chunks at a time: converted, and padded at the edges.
     fn write_blocks<E: Element>(
         &self,
         input: &mut InvariantInput,
         source: &OutlinedVariable,
         variable: &Variable,
         writer: &mut Writer,
-        convert: impl Fn(f64) -> Option<E>,
+        (convert, pad): (impl Fn(f64) -> Option<E>, E),
         mut look: impl FnMut(&[E]) -> Result<(), String>,
     ) -> Result<(), MakeError> {
         let Storage::Chunked(_, chunked) = &variable.storage else { return Ok(()) };
         let codec = chunked.codec;
         let (name, shape) = (&variable.name, source.described.shape());
-        let Some(pad) = convert(f64::NAN).or_else(|| convert(0.0)) else { return Ok(()) };
         let step = chunked.shape[0];
         for first in (0..shape[0]).step_by(step) {
             if self.cancel.load(Ordering::Relaxed) {

@@ -5,6 +5,7 @@
 
 use super::error::GridError;
 use super::mask::Mask;
+use super::{MAX_LEVELS, MAX_N};
 use crate::mds::compact::TILES;
 use crate::reader::{self, Described, ReadError, ReaderSession};
 use crate::verified_files::VerifiedFiles;
@@ -29,6 +30,24 @@ impl Geometry {
         let read = |mut session: ReaderSession| session.variables().map(|variables| (session, variables));
         let (session, variables) = begin().and_then(read).map_err(|source| error(path, "the file".into(), source))?;
         Ok(Geometry { path: path.to_owned(), variables, session: RefCell::new(session) })
+    }
+
+    /// Returns the size of the grid by the shape of `hFacC`: the number of cells along the side of a tile, and the number
+    /// of levels.
+    ///
+    /// # Errors
+    /// Returns an error if the shape is not `[levels, 13, N, N]`, or if a length is beyond its limit.
+    pub(super) fn size(&self) -> Result<(usize, usize), GridError> {
+        let (n, levels) = match self.shape("hFacC")?[..] {
+            [levels, TILES, j, i] if j == i => (i, levels),
+            ref found => {
+                let expected = format!("[levels, {TILES}, N, N]");
+                return Err(self.wrong_shape("hFacC", expected, found.to_vec()));
+            }
+        };
+        self.check_size("the side of a tile, N", n, MAX_N)?;
+        self.check_size("the number of levels", levels, MAX_LEVELS)?;
+        Ok((n, levels))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

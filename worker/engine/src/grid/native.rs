@@ -5,7 +5,7 @@ use super::edges::EdgePoints;
 use super::error::GridError;
 use super::geometry::Geometry;
 use super::mask::Mask;
-use super::{MAX_LEVELS, MAX_N, topology};
+use super::topology;
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
 use crate::verified_files::VerifiedFiles;
@@ -77,15 +77,7 @@ impl Native {
     pub fn load_verified(directory: &Path, verified: Arc<VerifiedFiles>, limit: u64) -> Result<Native, GridError> {
         let path = directory::native(directory, &verified)?;
         let geometry = Geometry::open(&path, &verified)?;
-        let (n, levels) = match geometry.shape("hFacC")?[..] {
-            [levels, TILES, j, i] if j == i => (i, levels),
-            ref found => {
-                let expected = format!("[levels, {TILES}, N, N]");
-                return Err(geometry.wrong_shape("hFacC", expected, found.to_vec()));
-            }
-        };
-        geometry.check_size("the side of a tile, N", n, MAX_N)?;
-        geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
+        let (n, levels) = geometry.size()?;
 
         // A damaged file of a few bytes may claim a large shape; the other variables are checked before gigabytes are
         // allocated.

@@ -5,7 +5,6 @@ use super::error::GridError;
 use super::geometry::Geometry;
 use super::mask::Mask;
 use super::model_files::ModelFiles;
-use super::{MAX_LEVELS, MAX_N};
 use crate::mds::compact::TILES;
 use crate::verified_files::VerifiedFiles;
 use std::path::{Path, PathBuf};
@@ -66,15 +65,7 @@ impl NativeCells {
 
     fn from_geometry(file: &Path, directory: &Path) -> Result<NativeCells, GridError> {
         let geometry = Geometry::open(file, &VerifiedFiles::default())?;
-        let (n, levels) = match geometry.shape("hFacC")?[..] {
-            [levels, TILES, j, i] if j == i => (i, levels),
-            ref found => {
-                let expected = format!("[levels, {TILES}, N, N]");
-                return Err(geometry.wrong_shape("hFacC", expected, found.to_vec()));
-            }
-        };
-        geometry.check_size("the side of a tile, N", n, MAX_N)?;
-        geometry.check_size("the number of levels", levels, MAX_LEVELS)?;
+        let (n, levels) = geometry.size()?;
         // Some geometry files lack a few of them, and the model's own files lie next to them.
         let beside = ModelFiles::open(directory).ok().filter(|files| (files.n, files.levels) == (n, levels));
         let horizontal = |variable: &str, name: &'static str| match &beside {

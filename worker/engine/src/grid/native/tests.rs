@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+use super::super::{MAX_LEVELS, MAX_N};
 use super::*;
 use std::fs;
 
