@@ -105,7 +105,7 @@ pub enum FlagOrText {
 pub const TIME_INVARIANT: &str = "TIME-INVARIANT";
 
 /// Attributes of one granule that depend on its dataset and time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DynamicMetadata {
     /// Name of the dataset's grouping.
     pub name: String,

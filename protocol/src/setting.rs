@@ -121,7 +121,7 @@ macro_rules! settings {
         )*})?
     ) => {
         $(#[$of])*
-        #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $(

@@ -3,6 +3,7 @@
 mod cluster;
 mod demo;
 mod follow;
+mod lint;
 mod plan;
 mod ranges;
 mod retry;
@@ -58,6 +59,12 @@ enum CoordinatorCommand {
     /// Makes all granules of a task list, or of a plan made from the same options as for `plan`
     #[command(after_help = "Example: edp-coordinator run tasks.json")]
     Run(Box<run::RunOptions>),
+    /// Checks configuration, metadata and the archive's table, before anything is planned from them
+    #[command(after_help = "Examples: edp-coordinator lint --config config.yaml --metadata metadata
+          edp-coordinator lint --metadata metadata --against metadata-of-the-last-release --check releases
+          edp-coordinator lint --show-settings\n
+Exit status: 0 without errors; 2 with errors, with --strict also with warnings.")]
+    Lint(lint::LintOptions),
     /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
     #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
     Ranges(Box<ranges::RangesOptions>),
@@ -96,6 +103,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         CoordinatorCommand::Demo(options) => demo::execute(&options, &settings),
+        CoordinatorCommand::Lint(options) => lint::execute(&options, &settings),
         CoordinatorCommand::Plan(options) => plan::execute(&options, &settings),
         CoordinatorCommand::Ranges(options) => ranges::execute(&options, &settings),
         CoordinatorCommand::Retry(options) => retry::execute(&options),

@@ -8,7 +8,7 @@ use config::{Config, ConfigError, Environment, File, FileFormat};
 use edp_queue::QueueSettings;
 use edp_store::StoreSettings;
 use problem::SettingProblem;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -131,7 +131,7 @@ impl ServeSettings {
 }
 
 /// The sources of notices that the machine of a worker is about to end.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoticeSources {
     /// The Slurm job, and EC2 if the machine says that it is one of its instances.

@@ -227,9 +227,16 @@ pub fn time_text(time: &str, mode: Mode) -> String {
 
 fn configured(attributes: &mut Attributes, sources: &Sources<'_>) {
     let configuration = sources.configuration;
-    if sources.mode == Mode::Edp2026 {
-        let project = configuration.project_summary.as_deref().unwrap_or_default();
-        attribute::set(attributes, "project_summary", project);
+    match sources.mode {
+        Mode::Edp2026 => {
+            let project = configuration.project_summary.as_deref().unwrap_or_default();
+            attribute::set(attributes, "project_summary", project);
+        }
+        // Its text is a part of `summary`, so that nothing is lacking where the metadata have a placeholder for it.
+        Mode::Corrected if attribute::get(attributes, "project_summary").is_some_and(is_placeholder) => {
+            attribute::remove(attributes, "project_summary");
+        }
+        Mode::Corrected | Mode::Edp2024 => {}
     }
     attribute::set(attributes, "history", configuration.history.as_str());
     attribute::set(attributes, "geospatial_vertical_min", configuration.geospatial_vertical_min);
