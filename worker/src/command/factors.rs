@@ -18,15 +18,16 @@ use std::str::FromStr;
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct FactorsOptions {
-    /// Native geometry (*native*.nc), or a directory with it or with MDS and mitgrid files of a model run
+    /// Native geometry (*native*.nc), or a directory with it or with MDS and mitgrid files of a model run [default: that
+    /// of the configuration]
     #[arg(long, aliases = ["grid_file", "grid-file", "ecco_grid_loc"], value_name = "LOCATION")]
-    grid: String,
+    grid: Option<String>,
     /// Configuration (YAML): resolution, extent and radius of the regular grid
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     config: Option<String>,
-    /// Directory for the factors
+    /// Directory for the factors [default: that of the configuration]
     #[arg(long, aliases = ["output_dir", "output-dir", "ecco_mapping_factors_loc"], value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Form of the factors
     #[arg(long, value_enum, default_value_t)]
     format: FactorFormat,
@@ -143,14 +144,20 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
     let target = RegularTarget::new(keys.resolution.unwrap_or(RESOLUTION), extent, mode.is_edp())
         .map_err(|e| Usage::from_error(&e))?;
 
-    clear(&options.out, options.replace)?;
-    let cells = NativeCells::load(&fetched(&options.grid, &stores)?).map_err(|e| console::named(&e))?;
+    let needed = |option: &str, key: &str| {
+        Usage(format!("--{option} is needed: there is none, and no {key} in a configuration (--config)"))
+    };
+    let directory = options.out.clone().or_else(|| keys.directory.as_ref().map(PathBuf::from));
+    let directory = directory.ok_or_else(|| needed("out", "mapping_factors_dir"))?;
+    let grid = options.grid.as_ref().or(keys.grid.as_ref()).ok_or_else(|| needed("grid", "ecco_grid_dir"))?;
+    clear(&directory, options.replace)?;
+    let cells = NativeCells::load(&fetched(grid, &stores)?).map_err(|e| console::named(&e))?;
     let search = FactorSearch::new(&cells, &target, &rules).map_err(|e| Usage::from_error(&e))?;
     let origin = FactorOrigin { cells: &cells, target: &target, rules, mode };
     let made = match options.format {
-        FactorFormat::Edp => write_edp(&options.out, &cells, &target, &search),
-        FactorFormat::Nc => write_netcdf(&options.out, &origin, &search),
-        FactorFormat::Esmf => write_esmf(&options.out, &origin, &search),
+        FactorFormat::Edp => write_edp(&directory, &cells, &target, &search),
+        FactorFormat::Nc => write_netcdf(&directory, &origin, &search),
+        FactorFormat::Esmf => write_esmf(&directory, &origin, &search),
     };
     let summary = made.map_err(|error| unwritten(&error))?;
     if summary.uncovered > 0 {
@@ -163,7 +170,7 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
     let (rows, columns) = target.shape();
     match options.output {
         ReportForm::Json => out_json(&serde_json::to_string_pretty(&serde_json::json!({
-            "factors": options.out,
+            "factors": directory,
             "levels": summary.levels,
             "shape": [rows, columns],
             "source_cells": cells.xc.len(),
@@ -175,7 +182,7 @@ pub(crate) fn execute(options: &FactorsOptions, settings: &Settings) -> anyhow::
         }))?)?,
         ReportForm::Human => out(&format!(
             "{}: {} levels, {rows} x {columns} cells from 13 x {n} x {n}, radius {}\n{} wet cells, {} of them averages\n",
-            line(&options.out.display().to_string()),
+            line(&directory.display().to_string()),
             summary.levels,
             rules.radius,
             summary.wet,

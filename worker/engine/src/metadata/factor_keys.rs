@@ -2,7 +2,7 @@
 
 use super::Warning;
 use super::configuration::ConfigurationError;
-use super::keys::{self, EXTENT};
+use super::keys::{self, EXTENT, FACTOR_PLACES};
 use super::reader::KeyReader;
 
 const RESOLUTION: &str = "latlon_grid_resolution";
@@ -19,7 +19,7 @@ pub enum RadiusMethod {
 }
 
 /// The keys of a configuration that determine mapping factors. Other keys are ignored.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct FactorKeys {
     /// `latlon_grid_resolution`: the side of a cell in degrees.
     pub resolution: Option<f64>,
@@ -29,6 +29,11 @@ pub struct FactorKeys {
     pub radius: Option<f64>,
     /// `latlon_grid_radius_method`: the method for the radius.
     pub method: Option<RadiusMethod>,
+    /// `ecco_grid_dir`, and the file of it that `ecco_native_grid_filename` or `ecco_grid_filename` names: the native
+    /// geometry.
+    pub grid: Option<String>,
+    /// `mapping_factors_dir`: the directory of the factors.
+    pub directory: Option<String>,
 }
 
 impl FactorKeys {
@@ -61,7 +66,16 @@ impl FactorKeys {
                 }
             }
         };
+        let [directory, native, older, factors] = FACTOR_PLACES;
+        let place = |key| reader.text(key).filter(|text| !text.trim().is_empty());
+        let file = place(native).or_else(|| place(older));
+        let grid = match (place(directory), file) {
+            (Some(directory), Some(file)) => Some(format!("{}/{file}", directory.trim_end_matches('/'))),
+            (directory, file) => directory.or(file),
+        };
         let keys = FactorKeys {
+            grid,
+            directory: place(factors),
             resolution: number(RESOLUTION, "degrees, more than 0, at most 180")?,
             radius: number(RADIUS, "a radius in kilometres, or nothing")?,
             extent,
@@ -87,10 +101,21 @@ mod tests {
         let keys = parse(text).unwrap();
         let extent = Some([-180.0, -90.0, 180.0, 90.0]);
         let method = Some(RadiusMethod::HalfDiagonal);
-        assert_eq!(keys, FactorKeys { resolution: Some(0.25), extent, radius: None, method });
+        assert_eq!(keys, FactorKeys { resolution: Some(0.25), extent, method, ..FactorKeys::default() });
         assert_eq!(parse("{}").unwrap(), FactorKeys::default());
         let region = parse("latlon_grid_area_extent: [10, -5, 20, 5]\nlatlon_effective_grid_radius: 40\n").unwrap();
         assert_eq!((region.extent, region.radius), (Some([10.0, -5.0, 20.0, 5.0]), Some(40.0)));
+    }
+
+    #[test]
+    fn reads_the_places_of_grid_and_factors() {
+        let text = "ecco_grid_dir: ../grids/\necco_grid_filename: old.nc\nmapping_factors_dir: factors\n";
+        let keys = parse(text).unwrap();
+        assert_eq!((keys.grid.as_deref(), keys.directory.as_deref()), (Some("../grids/old.nc"), Some("factors")));
+        let newer = parse(&format!("{text}ecco_native_grid_filename: new.nc\n")).unwrap();
+        assert_eq!(newer.grid.as_deref(), Some("../grids/new.nc"));
+        let only = parse("ecco_grid_dir: grids\nmapping_factors_dir: ''\n").unwrap();
+        assert_eq!((only.grid.as_deref(), only.directory), (Some("grids"), None));
     }
 
     #[test]

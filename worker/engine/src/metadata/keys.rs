@@ -90,11 +90,17 @@ pub(super) fn shape(key: &str) -> Shape {
 /// Key of the edges of the regular grid.
 pub(super) const EXTENT: &str = "latlon_grid_area_extent";
 
+/// Keys of the places from which mapping factors are made, and to which they are written: the native geometry's directory
+/// and name (the first of two keys counts), and the directory of the factors.
+pub(super) const FACTOR_PLACES: [&str; 4] =
+    ["ecco_grid_dir", "ecco_native_grid_filename", "ecco_grid_filename", "mapping_factors_dir"];
+
 /// Returns the shape in which the value of a key is read if only mapping factors are to be made.
 pub(super) fn factor_shape(key: &str) -> Shape {
     match key {
         EXTENT => Shape::List,
         "latlon_grid_resolution" | "latlon_effective_grid_radius" | "latlon_grid_radius_method" => Shape::Text,
+        _ if FACTOR_PLACES.contains(&key) => Shape::Text,
         _ => Shape::Skipped,
     }
 }
