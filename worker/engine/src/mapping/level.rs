@@ -134,17 +134,23 @@ impl Level {
     /// Returns the sources of a target cell with their weights, in the order in which they are summed. The list is
     /// empty for land cells, for uncovered cells and beyond the grid.
     pub fn sources(&self, target: usize) -> Vec<(u32, f64)> {
+        let (sources, weights) = self.weighted_sources(target);
+        sources.iter().copied().zip(weights.iter().copied()).collect()
+    }
+
+    /// Returns the same as [`Level::sources`] as two slices of the same length.
+    fn weighted_sources(&self, target: usize) -> (&[u32], &[f64]) {
         match &self.sources {
-            CellSources::Nearest(nearest) => match nearest.get(target) {
-                Some(&source) if source < NONE => vec![(source, 1.0)],
-                _ => Vec::new(),
+            CellSources::Nearest(nearest) => match nearest.get(target..target.saturating_add(1)) {
+                Some(source @ [position]) if *position < NONE => (source, &[1.0]),
+                _ => (&[], &[]),
             },
             CellSources::Weighted { starts, sources, weights } => match starts.get(target..target.saturating_add(2)) {
                 Some(&[start, end]) => {
                     let range = start as usize..end as usize;
-                    sources[range.clone()].iter().copied().zip(weights[range].iter().copied()).collect()
+                    (&sources[range.clone()], &weights[range])
                 }
-                _ => Vec::new(),
+                _ => (&[], &[]),
             },
         }
     }
@@ -213,20 +219,20 @@ impl Level {
     /// got `fill`.
     pub fn apply_around<I: Real, O: Real>(&self, plane: &[I], holes: &[bool], out: &mut [O], fill: O) -> usize {
         let mut missing = 0;
+        let is_hole = |source: u32| holes.get(source as usize).copied().unwrap_or_default();
         for (target, value) in out.iter_mut().enumerate() {
-            let sources = self.sources(target);
-            let is_hole = |source: u32| holes.get(source as usize).copied().unwrap_or_default();
-            if !sources.iter().any(|(source, _)| is_hole(*source)) {
+            let (sources, weights) = self.weighted_sources(target);
+            if !sources.iter().any(|source| is_hole(*source)) {
                 continue;
             }
-            let all: f64 = sources.iter().map(|(_, weight)| weight).sum();
-            let there = sources.iter().filter(|(source, _)| !is_hole(*source));
+            let all: f64 = weights.iter().sum();
+            let there = sources.iter().zip(weights).filter(|(source, _)| !is_hole(**source));
             let weights: f64 = there.clone().map(|(_, weight)| weight).sum();
             if weights == 0.0 {
                 *value = fill;
                 missing += 1;
             } else {
-                let sum = there.fold(0.0, |sum, &(source, weight)| sum + weight * plane[source as usize].to_f64());
+                let sum = there.fold(0.0, |sum, (source, weight)| sum + weight * plane[*source as usize].to_f64());
                 *value = O::from_f64(sum * (all / weights));
             }
         }

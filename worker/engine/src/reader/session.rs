@@ -5,7 +5,7 @@ use super::outline::Outline;
 use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
 use super::{HelperPool, ReadError};
 use crate::codec::MOST_OF_ONE;
-use crate::granule::inspect::{Identity, Inspected, InspectionDepth};
+use crate::granule::inspect::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use std::fs::File;
 use std::io;
@@ -143,14 +143,7 @@ impl ReaderSession {
     ) -> Result<Inspected, ReadError> {
         let recipe = recipe.map(|recipe| Box::new(recipe.clone()));
         match self.ask(Ask::Look { recipe, depth, places }, 0)? {
-            (Answer::Inspected(mut looked), _) => {
-                let differs = match &mut looked.identity {
-                    Identity::Other(differs) => differs.as_mut_slice(),
-                    Identity::Same | Identity::Older(_) => &mut [],
-                };
-                looked.problems.iter_mut().chain(differs).for_each(|text| *text = printable(text));
-                Ok(looked)
-            }
+            (Answer::Inspected(looked), _) => Ok(looked),
             _ => Err(self.nonsense()),
         }
     }
@@ -319,7 +312,7 @@ impl ReaderSession {
     }
 
     fn damaged(&self, why: String) -> ReadError {
-        ReadError::Damaged { path: self.path.clone(), why: printable(&why) }
+        ReadError::Damaged { path: self.path.clone(), why }
     }
 
     fn unread(&self, source: io::Error) -> ReadError {
@@ -339,15 +332,6 @@ impl Drop for ReaderSession {
             _ => {}
         }
     }
-}
-
-/// Returns a text that may come from a file, with control characters escaped: a terminal would take them for commands.
-fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() { printable.extend(character.escape_default()) } else { printable.push(character) }
-    }
-    printable
 }
 
 /// Divides a part of an array into slabs of at most `most` values each, in the order of the values. If possible, they
@@ -386,11 +370,6 @@ fn slabs(start: &[usize], count: &[usize], chunk: Option<&[usize]>, most: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn texts_of_files_command_no_terminal() {
-        assert_eq!(printable("SSH: 2 °C, \u{1b}[2J\n"), "SSH: 2 °C, \\u{1b}[2J\\n");
-    }
 
     #[test]
     fn slabs_are_the_whole_in_order_and_end_where_chunks_do() {
