@@ -2,7 +2,7 @@
 //! they are used for means that are not of a calendar day or month, or if that is asked for.
 
 use super::few;
-use super::headers::{HeaderCache, HeaderSummary};
+use super::headers::{BATCH, HeaderCache, HeaderSummary};
 use super::inventory::Pair;
 use super::problem::Problem;
 use super::survey::StepInputs;
@@ -148,15 +148,17 @@ impl DateRules<'_> {
     /// Takes the time of each step from the header of the first of its inputs.
     fn read_all(&self, records: &[StepInputs], dates: &mut ResultDates) -> Result<(), Problem> {
         let firsts: Vec<(u64, &Pair)> = records.iter().filter_map(|record| pairs(record).next()).collect();
-        self.headers.load(firsts.iter().map(|(_, pair)| *pair));
         let mut without = Vec::new();
-        for (step, pair) in firsts {
-            let header = self.headers.of(pair).ok();
-            let header = header.filter(|header| self.clock(step, header) != Some(ClockComparison::Unrelated));
-            match header.as_deref().map(|header| &header.interval[..]) {
-                Some([end]) => drop(dates.by_header.insert(step, (None, *end))),
-                Some([start, end]) => drop(dates.by_header.insert(step, (Some(*start), *end))),
-                _ => without.push(pair.meta.clone()),
+        for firsts in firsts.chunks(BATCH) {
+            self.headers.load(firsts.iter().map(|(_, pair)| *pair));
+            for &(step, pair) in firsts {
+                let header = self.headers.of(pair).ok();
+                let header = header.filter(|header| self.clock(step, header) != Some(ClockComparison::Unrelated));
+                match header.as_deref().map(|header| &header.interval[..]) {
+                    Some([end]) => drop(dates.by_header.insert(step, (None, *end))),
+                    Some([start, end]) => drop(dates.by_header.insert(step, (Some(*start), *end))),
+                    _ => without.push(pair.meta.clone()),
+                }
             }
         }
         match without.is_empty() || !dates.ends {

@@ -1,4 +1,4 @@
-//! Headers of results, which are read when a plan needs them and kept for the next one.
+//! Headers of results, which are read when a plan needs them. Those that were used last are kept for the next plan.
 
 use super::inventory::Pair;
 use edp_engine::mds::{Header, MAX_HEADER};
@@ -12,6 +12,13 @@ use std::thread;
 
 /// Number of headers that are read at once. Reading waits for the store or the disk, not for the processor.
 const AT_ONCE: usize = 8;
+
+/// Number of headers that one call of [`HeaderCache::load`] should be asked for at most, so that all of them are still
+/// known afterwards.
+pub(super) const BATCH: usize = 4096;
+
+/// Approximate number of bytes of each of the two generations of headers that are kept, some 70,000 of them.
+const GENERATION: usize = 32 << 20;
 
 /// The entries of a header that a plan uses.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +49,50 @@ impl HeaderSummary {
 /// A header, or the reason why it cannot be read, for a version of its file.
 type KnownHeader = (Version, Result<Arc<HeaderSummary>, Arc<str>>);
 
-/// The headers of results that were read.
+/// The headers of results that were read last.
 #[derive(Debug, Default)]
 pub struct HeaderCache {
     stores: Stores,
-    known: Mutex<HashMap<String, KnownHeader>>,
+    known: Mutex<KnownHeaders>,
+}
+
+/// Headers in two generations. When the younger one is full, it becomes the older one, and the older one is dropped. A
+/// header that is used is young again.
+#[derive(Debug, Default)]
+struct KnownHeaders {
+    young: HashMap<String, KnownHeader>,
+    old: HashMap<String, KnownHeader>,
+    /// Approximate number of bytes that the younger generation takes.
+    bytes: usize,
+}
+
+impl KnownHeaders {
+    /// Returns a header of this version of its file.
+    fn get(&mut self, pair: &Pair) -> Option<Result<Arc<HeaderSummary>, Arc<str>>> {
+        if !self.young.contains_key(&pair.meta) {
+            let (path, known) = self.old.remove_entry(&pair.meta)?;
+            self.insert(path, known);
+        }
+        let (version, header) = self.young.get(&pair.meta).or_else(|| self.old.get(&pair.meta))?;
+        (*version == pair.meta_version).then(|| header.clone())
+    }
+
+    fn insert(&mut self, path: String, known: KnownHeader) {
+        const ENTRY: usize = size_of::<(String, KnownHeader)>() + size_of::<HeaderSummary>();
+        self.bytes += path.len() + ENTRY + known.0.etag.as_ref().map_or(0, String::len);
+        self.bytes += match &known.1 {
+            Ok(header) => {
+                let names = header.fields.iter().map(|field| field.len() + size_of::<String>());
+                names.sum::<usize>() + size_of_val(&header.interval[..])
+            }
+            Err(error) => error.len(),
+        };
+        self.young.insert(path, known);
+        if self.bytes > GENERATION {
+            self.old = std::mem::take(&mut self.young);
+            self.bytes = 0;
+        }
+    }
 }
 
 impl HeaderCache {
@@ -60,23 +106,20 @@ impl HeaderCache {
     /// # Errors
     /// Returns the reason why it cannot be read, with its name.
     pub fn of(&self, pair: &Pair) -> Result<Arc<HeaderSummary>, Arc<str>> {
-        if let Some((version, told)) = self.known().get(&pair.meta)
-            && *version == pair.meta_version
-        {
-            return told.clone();
+        if let Some(header) = self.known().get(pair) {
+            return header;
         }
-        let told = self.read(&pair.meta);
-        self.known().insert(pair.meta.clone(), (pair.meta_version.clone(), told.clone()));
-        told
+        let header = self.read(&pair.meta);
+        self.known().insert(pair.meta.clone(), (pair.meta_version.clone(), header.clone()));
+        header
     }
 
-    /// Reads headers that are not known yet, several at once.
+    /// Reads headers that are not known yet, several at once. Of very many headers, those that were read first may be
+    /// forgotten again.
     pub fn load<'p>(&self, pairs: impl Iterator<Item = &'p Pair>) {
         let unknown: Vec<&Pair> = {
-            let known = self.known();
-            let is_known =
-                |pair: &Pair| known.get(&pair.meta).is_some_and(|(version, _)| *version == pair.meta_version);
-            pairs.filter(|pair| !is_known(pair)).collect()
+            let mut known = self.known();
+            pairs.filter(|pair| known.get(pair).is_none()).collect()
         };
         let next = AtomicUsize::new(0);
         let work = || {
@@ -98,7 +141,7 @@ impl HeaderCache {
     }
 
     /// Each entry is valid by itself, so a panic elsewhere does no harm.
-    fn known(&self) -> MutexGuard<'_, HashMap<String, KnownHeader>> {
+    fn known(&self) -> MutexGuard<'_, KnownHeaders> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -131,6 +174,30 @@ mod tests {
         fs::remove_file(&pair.meta).unwrap();
         let told = headers.of(&pair).unwrap();
         assert_eq!((&told.fields[..], &told.interval[..]), (&["SSH".to_owned()][..], &[7.0][..]));
+    }
+
+    #[test]
+    fn only_headers_that_were_used_last_are_kept() {
+        let pair = |number: usize| Pair {
+            data: String::new(),
+            meta: format!("{number:0>1000}"),
+            data_version: Version::default(),
+            meta_version: Version::default(),
+        };
+        let header = || Ok(Arc::new(HeaderSummary { fields: vec!["x".repeat(1000)], interval: vec![0.0; 100] }));
+        let mut known = KnownHeaders::default();
+        let used = pair(0);
+        let count = 3 * GENERATION / 2800;
+        for number in 0..count {
+            known.insert(pair(number).meta, (Version::default(), header()));
+            assert!(known.get(&used).is_some(), "{number}");
+            assert!(known.bytes <= GENERATION);
+        }
+        let bytes = |kept: &HashMap<String, KnownHeader>| kept.len() * 2800;
+        assert!(bytes(&known.old) <= GENERATION && bytes(&known.young) <= GENERATION);
+        assert!(known.get(&pair(1)).is_none() && known.get(&pair(count - 1)).is_some());
+        let other = Pair { meta_version: Version { size: 1, ..Version::default() }, ..used };
+        assert!(known.get(&other).is_none(), "another version");
     }
 
     #[test]

@@ -138,6 +138,24 @@ pub(super) enum Seen {
 /// `.data` and of the `.meta` file, and number of pieces.
 type FilePattern = (Arc<str>, u64, u64, usize);
 
+/// One place where a variable was found at a step.
+struct FoundPlace<'a> {
+    place: &'a Place,
+    /// Name of the series.
+    name: &'a str,
+    /// The word for the period in its name, or [`NO_WORD`].
+    key: &'static str,
+    /// The word for the period that it stands for.
+    word: &'static str,
+}
+
+impl FoundPlace<'_> {
+    /// Returns the pairs by the numbers of their pieces.
+    fn pairs(&self, step: u64) -> Vec<(Option<[u32; 2]>, Pair)> {
+        self.place.numbered_pairs(self.name, self.key, step)
+    }
+}
+
 /// A series that contains a variable other than the one in its name.
 #[derive(Debug)]
 struct FieldSeries {
@@ -166,14 +184,20 @@ impl Place {
     }
 
     fn pairs(&self, name: &str, word: &str, step: u64) -> Vec<Pair> {
+        self.numbered_pairs(name, word, step).into_iter().map(|(_, pair)| pair).collect()
+    }
+
+    /// Returns the pairs with the numbers of their pieces, in the order of these.
+    fn numbered_pairs(&self, name: &str, word: &str, step: u64) -> Vec<(Option<[u32; 2]>, Pair)> {
         let pair = |piece, both: &FilePair| {
             let stem = self.stem(name, word, step, piece);
-            Pair {
+            let pair = Pair {
                 data: format!("{stem}.data"),
                 meta: format!("{stem}.meta"),
                 data_version: both.data.version(),
                 meta_version: both.meta.version(),
-            }
+            };
+            (piece, pair)
         };
         match &self.files {
             StepFiles::Whole(both) => vec![pair(None, both)],
@@ -315,7 +339,8 @@ impl Inventory {
     }
 
     /// Returns the files of a variable at a step, under any of these words for the period: those that are named after
-    /// it, else those that contain it as far as is known, see [`Inventory::learn`].
+    /// it, else those that contain it as far as is known, see [`Inventory::learn`]. Pieces of one array may be in
+    /// several directories, into which the processes of a model write with `mdsioLocalDir`.
     ///
     /// # Errors
     /// Returns an error if there is more than one.
@@ -323,22 +348,36 @@ impl Inventory {
         let mut found = Vec::new();
         for (word, series) in self.places(variable, words) {
             let again = series.again.get(&step).into_iter().flatten();
-            for place in series.pairs.get(&step).into_iter().chain(again) {
-                found.push(InputFiles { pairs: place.pairs(variable, word, step), word, own: true });
-            }
+            let places = series.pairs.get(&step).into_iter().chain(again);
+            found.extend(places.map(|place| FoundPlace { place, name: variable, key: word, word }));
         }
         if found.is_empty() {
-            for (_, word, stream, place) in self.streams(variable, words).filter(|(at, ..)| *at == step) {
-                let own = stream.name == variable;
-                found.push(InputFiles { pairs: place.pairs(&stream.name, stream.key, step), word, own });
+            let others = self.streams(variable, words).filter(|(at, ..)| *at == step);
+            found.extend(others.map(|(_, word, stream, place)| FoundPlace {
+                place,
+                name: &stream.name,
+                key: stream.key,
+                word,
+            }));
+        }
+        let Some(first) = found.first() else { return Ok(None) };
+        let files = |pairs| InputFiles { pairs, word: first.word, own: first.name == variable };
+        if found.len() == 1 {
+            return Ok(Some(files(first.pairs(step).into_iter().map(|(_, pair)| pair).collect())));
+        }
+        let is_of_one_array = |other: &FoundPlace<'_>| {
+            let alike = (other.name, other.key, other.word) == (first.name, first.key, first.word);
+            alike && matches!(other.place.files, StepFiles::Pieces(_))
+        };
+        if found.iter().all(is_of_one_array) {
+            let count: usize = found.iter().map(|found| found.place.count()).sum();
+            let all: BTreeMap<_, _> = found.iter().flat_map(|found| found.pairs(step)).collect();
+            if all.len() == count {
+                return Ok(Some(files(all.into_values().collect())));
             }
         }
-        if found.len() > 1 {
-            let first = |found: InputFiles| found.pairs.into_iter().next().map(|pair| pair.data);
-            let paths = found.into_iter().filter_map(first).collect();
-            return Err(Twice { variable: variable.into(), step, paths });
-        }
-        Ok(found.pop())
+        let paths = found.iter().filter_map(|found| Some(found.pairs(step).into_iter().next()?.1.data)).collect();
+        Err(Twice { variable: variable.into(), step, paths })
     }
 
     /// Finds the files of other names that contain variables which lack files of their own at steps where another
@@ -436,11 +475,18 @@ impl Inventory {
         for (variable, words) in &mut self.variables {
             for (word, series) in &mut *words {
                 // The model writes the pieces of a step one by one; a step with fewer pieces than others is not
-                // complete.
-                let most = series.pairs.values().map(Place::count).max().unwrap_or(0);
+                // complete. They may be in several directories.
+                let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+                let again =
+                    series.again.iter().flat_map(|(step, places)| places.iter().map(move |place| (step, place)));
+                for (step, place) in series.pairs.iter().chain(again) {
+                    *counts.entry(*step).or_default() += place.count();
+                }
+                let most = counts.values().copied().max().unwrap_or(0);
                 let mut keeps = |step: u64, place: &Place| {
                     let in_pieces = matches!(place.files, StepFiles::Pieces(_));
-                    let kept = keep(&place.pairs(variable, word, step)) && (!in_pieces || place.count() == most);
+                    let is_complete = !in_pieces || counts.get(&step) == Some(&most);
+                    let kept = keep(&place.pairs(variable, word, step)) && is_complete;
                     taken += 2 * usize::from(!kept) * place.count();
                     kept
                 };

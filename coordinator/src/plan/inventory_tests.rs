@@ -252,6 +252,58 @@ fn pieces_belong_together() {
 }
 
 #[test]
+fn pieces_may_be_in_several_directories() {
+    let root = tree(&[
+        "p1/SSH_snap.0000000001.001.001",
+        "p2/SSH_snap.0000000001.002.001",
+        "p2/SSH_snap.0000000001.001.002",
+        "p1/SSH_snap.0000000002.001.001",
+    ]);
+    let (mut inventory, _) = scan(&root, "");
+    let names = |inventory: &Inventory, variable: &str, step| {
+        let found = inventory.find(variable, &["snap"], step).unwrap().unwrap();
+        let names = found.pairs.iter().map(|pair| pair.data.rsplit("/p").next().unwrap().to_owned());
+        (found.own, names.collect::<Vec<_>>())
+    };
+    let all = [
+        "1/SSH_snap.0000000001.001.001.data",
+        "2/SSH_snap.0000000001.001.002.data",
+        "2/SSH_snap.0000000001.002.001.data",
+    ]
+    .map(str::to_owned);
+    assert_eq!(names(&inventory, "SSH", 1), (true, all.to_vec()));
+    assert_eq!(names(&inventory, "SSH", 2).1.len(), 1);
+    // a step with fewer pieces than others is not complete yet
+    inventory.retain(|_| true);
+    assert_eq!(names(&inventory, "SSH", 1).1.len(), 3);
+    assert_eq!(inventory.find("SSH", &["snap"], 2).unwrap(), None);
+    // a piece in two directories, and the whole array beside pieces, are results that are there twice
+    for path in ["p2/SSH_snap.0000000001.001.001", "p3/SSH_snap.0000000002"] {
+        write(root.path(), &format!("{path}.data"), 8);
+        write(root.path(), &format!("{path}.meta"), 3);
+    }
+    let (inventory, _) = scan(&root, "");
+    for step in [1, 2] {
+        assert!(inventory.find("SSH", &["snap"], step).is_err(), "{step}");
+    }
+    // files of other names
+    let root = tempfile::tempdir().unwrap();
+    for (directory, number) in [("p1", 1), ("p2", 2)] {
+        write_stream(&root, &format!("{directory}/set_snap.0000000001.{number:03}.001"), &["ETAN", "SSH"], "5");
+    }
+    let (mut inventory, _) = scan(&root, "");
+    inventory.learn(&["SSH"], &["snap"], &HeaderCache::default());
+    let (own, names) = names(&inventory, "SSH", 1);
+    assert_eq!(
+        (own, names),
+        (
+            false,
+            ["1/set_snap.0000000001.001.001.data", "2/set_snap.0000000001.002.001.data"].map(str::to_owned).to_vec()
+        )
+    );
+}
+
+#[test]
 fn what_is_passed_over_is_told() {
     let root = tree(&["V4r4/SSH_snap.0000000001", "V4r4b/SSH_snap.0000000002"]);
     write(root.path(), "V4r4/ETAN_snap.0000000001.data.gz", 8);

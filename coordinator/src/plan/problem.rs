@@ -8,6 +8,7 @@ use edp_protocol::GridKind;
 use edp_protocol::calendar::CalendarError;
 use edp_protocol::recipe::RecipeError;
 use edp_protocol::text::line;
+use edp_protocol::wire::MAX_RECIPE;
 use std::fmt;
 
 /// One reason why a plan cannot be made. `place` is the job, such as `jobs.txt line 3`.
@@ -135,6 +136,24 @@ pub enum Problem {
         first: (String, u64),
         /// Job and step that come later.
         second: (String, u64),
+    },
+    /// A recipe does not fit into a task message.
+    #[error(
+        "{place}: the recipe of {granule} names {files} files and takes {size} bytes, but a message has {MAX_RECIPE} at \
+         most{}; join the pieces of each array (MITgcm writes whole arrays with useSingleCpuIO), or make groupings of fewer \
+         fields", and_more(*.more)
+    )]
+    TooLarge {
+        /// The job that asks for it.
+        place: String,
+        /// Name of the granule.
+        granule: String,
+        /// Number of its inputs.
+        files: usize,
+        /// Size of the recipe in bytes.
+        size: usize,
+        /// Number of further steps.
+        more: usize,
     },
     /// The recipe contradicts itself, for example by inputs outside the source root.
     #[error("{place}: {source}")]

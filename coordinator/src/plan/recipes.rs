@@ -14,7 +14,7 @@ use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
-use edp_protocol::{Frequency, GridKind, Mode};
+use edp_protocol::{Frequency, GridKind, Mode, wire};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -326,7 +326,7 @@ impl<'a> Planner<'a> {
                 return;
             }
         };
-        let mut impossible = Vec::new();
+        let (mut impossible, mut too_large) = (Vec::new(), None);
         let mut oddities = Oddities::default();
         let mut ends = Vec::new();
         let mut words: Vec<&str> = Vec::new();
@@ -359,7 +359,15 @@ impl<'a> Planner<'a> {
                 }
             }
             match self.recipe(context, record, &period, units, dates.differs(&clocks, step)) {
-                Ok(recipe) => self.add(recipe, context, step),
+                Ok(recipe) => match excessive_size(&recipe) {
+                    None => self.add(recipe, context, step),
+                    Some(size) => {
+                        let files = recipe.recipe.as_ref().map_or(0, |plan| plan.inputs.len());
+                        let granule = name::base_name(&recipe.granule).to_owned();
+                        let (_, more) = too_large.get_or_insert(((granule, files, size), 0));
+                        *more += 1;
+                    }
+                },
                 Err(source) => {
                     // the same for all steps: roots that do not suit the inventory
                     self.problems.push(Problem::Recipe { place: context.place.clone(), source });
@@ -371,6 +379,10 @@ impl<'a> Planner<'a> {
             self.report_gaps(context, &ends, &words);
         }
         self.report_oddities(context, &oddities);
+        if let Some(((granule, files, size), count)) = too_large {
+            let place = context.place.clone();
+            self.leave_out(Problem::TooLarge { place, granule, files, size, more: count - 1 });
+        }
         let more = impossible.len().saturating_sub(1);
         if let Some(source) = impossible.into_iter().next() {
             self.leave_out(Problem::Time { place: context.place.clone(), source, more });
@@ -560,6 +572,14 @@ impl<'a> Planner<'a> {
             self.warn(format!("{text}; check model_start_time, model_end_time and model_timestep"));
         }
     }
+}
+
+/// Returns the size in bytes of a recipe that is too large for a task message. Only those with very many inputs can be.
+fn excessive_size(recipe: &Recipe) -> Option<usize> {
+    const FEW: usize = 256;
+    recipe.recipe.as_ref().filter(|plan| plan.inputs.len() > FEW)?;
+    let size = wire::json(recipe).ok()?.len();
+    (size > wire::MAX_RECIPE).then_some(size)
 }
 
 /// Returns the name of a model variable for messages, with the outputs that need it if their names differ.

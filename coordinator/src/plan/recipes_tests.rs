@@ -352,3 +352,29 @@ fn a_window_takes_granules_by_their_centre_and_hides_the_rest() {
     let found = with(&days, Corrected, vec![job(0, 0, Native, Day)], |r| r.window = window).unwrap();
     assert_eq!(found.recipes.len(), 1);
 }
+
+#[test]
+fn a_recipe_that_fits_into_no_message_is_refused() {
+    let production = Production::new("mon_mean", &["ETAN"], &[732]);
+    let stem = production.stem("mon_mean", "SSH", 732);
+    std::fs::create_dir_all(std::path::Path::new(&stem).parent().unwrap()).unwrap();
+    for x in 1..=130 {
+        for y in 1..=100 {
+            for end in ["data", "meta"] {
+                std::fs::write(format!("{stem}.{x:03}.{y:03}.{end}"), "").unwrap();
+            }
+        }
+    }
+    let inventory = production.inventory();
+    let request = production.request(&inventory, Corrected, vec![job(3, 0, Native, Month)]);
+    let error = plan(&request).unwrap_err().to_string();
+    for part in [
+        "jobs.txt line 3: the recipe of SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_V4r4_native_llc0090.nc names 26002 files",
+        "but a message has 4194304 at most; join the pieces of each array",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let planned = plan(&Request { keep_going: true, ..request }).unwrap();
+    assert!(planned.recipes.is_empty());
+    assert!(planned.notes.iter().any(|note| note.text.ends_with("; left out")), "{:?}", planned.notes);
+}
