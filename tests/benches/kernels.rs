@@ -15,7 +15,7 @@ use edp_engine::granule::kinds::{Direct, Maker, Rotated};
 use edp_engine::granule::rotation::Staggering;
 use edp_engine::granule::source::Record;
 use edp_engine::granule::stages::Stages;
-use edp_engine::grid::Native;
+use edp_engine::grid::{LevelSet, Native};
 use edp_engine::mapping::Factors;
 use edp_engine::mds::{FieldLocation, Header, MdsFile};
 use edp_protocol::recipe::Orientation;
@@ -104,6 +104,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     };
     let ranges = |maker: &dyn Maker, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();
+        let levels = levels.map(LevelSet::uppermost);
         let field = Field { name: kernel, maker, grid: &grid, levels, route, stages: &stages };
         for _ in 0..repetitions {
             black_box(field.range::<f32>(&cancel).expect("good values"));

@@ -46,6 +46,7 @@ pub mod digest_cache;
 pub mod geometry;
 pub mod granule;
 pub mod grid;
+mod level_set;
 pub mod libraries;
 pub mod mapping;
 pub mod mds;

@@ -4,7 +4,7 @@ use super::content::{Storage, Type, Values, Variable};
 use super::field::FILL;
 use super::time::EncodedTime;
 use crate::codec::{Codec, CodecError};
-use crate::grid::Native;
+use crate::grid::{LevelSet, Native};
 use crate::mds::compact::TILES;
 use crate::metadata::attribute::{self, Attributes};
 use crate::metadata::coordinate;
@@ -67,8 +67,8 @@ pub struct Static {
 pub struct CoordinateSelection<'a> {
     /// Mode whose rules apply.
     pub mode: Mode,
-    /// True if any variable has levels.
-    pub three_d: bool,
+    /// The levels of the variables that have levels; `None` if all variables are 2-D.
+    pub levels: Option<&'a LevelSet>,
     /// Depths that the variables of a latlon granule have. Native granules have all of them.
     pub depths: VerticalAxis,
     /// True for native coordinates of U points, and of V points, if these are included.
@@ -133,18 +133,21 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     let grid = &model.native;
     let [time, time_bounds] = times(resources, GridKind::Native, wanted);
     let describe = |name| coordinate::describe(metadata, GridKind::Native, name);
-    let (n, nz) = (grid.n, grid.levels);
-    let vertical = [("k", nz), ("k_u", nz), ("k_l", nz), ("k_p1", nz + 1)];
-    let vertical = if wanted.three_d { &vertical[..] } else { &[] };
-    let indices: Vec<(&str, usize)> = [("i", n), ("i_g", n), ("j", n), ("j_g", n)]
+    let n = grid.n;
+    let faces = wanted.levels.and_then(LevelSet::faces);
+    let on_levels = ["k", "k_u", "k_l"].into_iter().filter_map(|name| Some((name, wanted.levels?.clone())));
+    let on_faces = faces.iter().map(|faces| ("k_p1", faces.clone()));
+    let indices: Vec<(&str, LevelSet)> = ["i", "i_g", "j", "j_g"]
+        .map(|name| (name, LevelSet::uppermost(n)))
         .into_iter()
-        .chain(vertical.iter().copied())
-        .chain([("tile", TILES)])
+        .chain(on_levels)
+        .chain(on_faces)
+        .chain([("tile", LevelSet::uppermost(TILES))])
         .collect();
     let mut first: Vec<Variable> = Vec::new();
-    for &(name, length) in &indices {
-        let values: Vec<i32> = (0..length as i32).collect();
-        first.push(variable(name, &[name], describe(name), integers(values)));
+    for (name, numbers) in &indices {
+        let values: Vec<i32> = numbers.levels().iter().map(|number| *number as i32).collect();
+        first.push(variable(name, &[*name], describe(*name), integers(values)));
     }
     first.push(time);
     let style = StaticStyle { mode: wanted.mode, codec: wanted.codec };
@@ -158,17 +161,21 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     let edges = native_edges(resources, style, wanted.edges)?;
     let (edges, late_edges) = if wanted.mode == Mode::Corrected { (edges, Vec::new()) } else { (Vec::new(), edges) };
     first.extend(edges);
-    if wanted.three_d {
-        for (name, dimension, values) in
-            [("Z", "k", &grid.rc[..]), ("Zp1", "k_p1", &grid.rf), ("Zu", "k_u", grid.zu()), ("Zl", "k_l", grid.zl())]
-        {
-            first.push(variable(name, &[dimension], describe(name), floats(values)));
+    for (name, dimension, values, numbers) in [
+        ("Z", "k", &grid.rc[..], wanted.levels),
+        ("Zp1", "k_p1", &grid.rf, faces.as_ref()),
+        ("Zu", "k_u", grid.zu(), wanted.levels),
+        ("Zl", "k_l", grid.zl(), wanted.levels),
+    ] {
+        if let Some(numbers) = numbers {
+            first.push(variable(name, &[dimension], describe(name), floats(numbers.select(values))));
         }
     }
-    let mut last = native_bounds(resources, style, wanted.three_d, &first)?;
+    let mut last = native_bounds(resources, style, wanted.levels, &first)?;
     last.extend(late_edges);
-    let lengths = indices.into_iter().chain([("time", 1), ("nv", 2), ("nb", 4)]);
-    let extent = native_extent(resources, wanted.three_d);
+    let lengths = indices.iter().map(|(name, numbers)| (*name, numbers.len()));
+    let lengths = lengths.chain([("time", 1), ("nv", 2), ("nb", 4)]);
+    let extent = native_extent(resources, wanted.levels);
     let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
 }
@@ -205,12 +212,12 @@ pub(super) fn native_edges(
     edges.map(|(name, at, _)| Ok(variable(name, &at, described(name), model.horizontal(name, style)?))).collect()
 }
 
-/// Returns the bounds of the cells of a native grid, and of its levels for 3-D granules. Attributes that the parents in
+/// Returns the bounds of the cells of a native grid, and of the `levels` of a 3-D granule. Attributes that the parents in
 /// `others` have with the same value are left out.
 pub(super) fn native_bounds(
     resources: &Resources,
     style: StaticStyle,
-    three_d: bool,
+    levels: Option<&LevelSet>,
     others: &[Variable],
 ) -> Result<Vec<Variable>, CodecError> {
     let model = &*resources.grid;
@@ -218,8 +225,8 @@ pub(super) fn native_bounds(
     let corners = ["tile", "j", "i", "nb"];
     let horizontal = |name, parent| Ok(variable(name, &corners, bounds(name, parent), model.horizontal(name, style)?));
     let mut all = vec![horizontal("XC_bnds", "XC")?, horizontal("YC_bnds", "YC")?];
-    if three_d {
-        let values = floats(&model.native.z_bounds[..]);
+    if let Some(levels) = levels {
+        let values = floats(levels.select(model.native.z_bounds.as_chunks::<2>().0).concat());
         all.push(variable("Z_bnds", &["k", "nv"], bounds("Z_bnds", "Z"), values));
     }
     Ok(all)
@@ -239,10 +246,11 @@ fn bounds_attributes(
 }
 
 /// Returns the extent of a native granule.
-pub(super) fn native_extent(resources: &Resources, three_d: bool) -> Extent {
+pub(super) fn native_extent(resources: &Resources, levels: Option<&LevelSet>) -> Extent {
     let model = &*resources.grid;
     let [latitude, longitude] = model.extent();
-    let vertical = three_d.then(|| limits(model.native.z_bounds.iter().map(|v| f64::from(*v))));
+    let bounds = model.native.z_bounds.as_chunks::<2>().0;
+    let vertical = levels.map(|levels| limits(levels.select(bounds).as_flattened().iter().map(|v| f64::from(*v))));
     Extent { latitude, longitude, vertical, resolution: None }
 }
 
@@ -329,19 +337,20 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
         dimensions.push((name.to_owned(), values.len()));
         first.push(variable(name, &[name], attributes, floats(values)));
     };
-    if wanted.depths.centres {
-        add("Z", &axes.z, describe("Z"));
+    if let Some(levels) = wanted.levels.filter(|_| wanted.depths.centres) {
+        add("Z", &levels.select(&axes.z), describe("Z"));
     }
-    if wanted.depths.upper_faces {
+    if let Some(levels) = wanted.levels.filter(|_| wanted.depths.upper_faces) {
         // Adding zero makes a plain zero of a negative one.
-        let upper = target.factors.depth_bounds().iter().map(|[upper, _]| *upper as f32 + 0.0);
-        add("Zl", &upper.collect::<Vec<f32>>(), coordinate::describe_upper_faces(metadata));
+        let bounds = levels.select(target.factors.depth_bounds());
+        let upper: Vec<f32> = bounds.iter().map(|[upper, _]| *upper as f32 + 0.0).collect();
+        add("Zl", &upper, coordinate::describe_upper_faces(metadata));
     }
     add("latitude", &axes.latitude, describe("latitude"));
     add("longitude", &axes.longitude, describe("longitude"));
-    let last = latlon_bounds(resources, target, wanted.depths.centres, &first);
+    let last = latlon_bounds(resources, target, wanted.levels.filter(|_| wanted.depths.centres), &first);
     dimensions.push(("nv".to_owned(), 2));
-    let extent = latlon_extent(target, wanted.three_d);
+    let extent = latlon_extent(target, wanted.levels);
     Coordinates { dimensions, first, time_bounds, last, extent }
 }
 
@@ -349,18 +358,18 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
 pub(super) fn latlon_bounds(
     resources: &Resources,
     target: &Target,
-    three_d: bool,
+    levels: Option<&LevelSet>,
     others: &[Variable],
 ) -> Vec<Variable> {
     let factors = &target.factors;
     let bounds = [
-        ("latitude", "latitude_bnds", factors.latitude_bounds()),
-        ("longitude", "longitude_bnds", factors.longitude_bounds()),
+        ("latitude", "latitude_bnds", factors.latitude_bounds().to_vec()),
+        ("longitude", "longitude_bnds", factors.longitude_bounds().to_vec()),
     ];
-    let depths = three_d.then(|| ("Z", "Z_bnds", factors.depth_bounds()));
-    let described = |(of, name, bounds)| {
+    let depths = levels.map(|levels| ("Z", "Z_bnds", levels.select(factors.depth_bounds())));
+    let described = |(of, name, bounds): (&str, &str, Vec<[f64; 2]>)| {
         let attributes = bounds_attributes(resources, GridKind::Latlon, name, of, others);
-        variable(name, &[of, "nv"], attributes, edges(bounds))
+        variable(name, &[of, "nv"], attributes, edges(&bounds))
     };
     bounds.into_iter().chain(depths).map(described).collect()
 }
@@ -371,7 +380,7 @@ fn edges(bounds: &[[f64; 2]]) -> Storage {
 }
 
 /// Returns the extent of a granule on a longitude-latitude grid.
-pub(super) fn latlon_extent(target: &Target, three_d: bool) -> Extent {
+pub(super) fn latlon_extent(target: &Target, levels: Option<&LevelSet>) -> Extent {
     let factors = &target.factors;
     let all = |bounds: &[[f64; 2]]| limits(bounds.iter().flatten().copied());
     let spacing = |bounds: &[[f64; 2]]| {
@@ -382,7 +391,7 @@ pub(super) fn latlon_extent(target: &Target, three_d: bool) -> Extent {
     Extent {
         latitude: all(factors.latitude_bounds()),
         longitude: all(factors.longitude_bounds()),
-        vertical: three_d.then(|| all(factors.depth_bounds())),
+        vertical: levels.map(|levels| all(&levels.select(factors.depth_bounds()))),
         resolution: Some([spacing(factors.latitude_bounds()), spacing(factors.longitude_bounds())]),
     }
 }

@@ -10,7 +10,7 @@ use super::projection::Directions;
 use super::stages::{Stage, Stages};
 use super::sums::{Sums, plain_range};
 use crate::codec::{Codec, CodecError};
-use crate::grid::{Mask, Native};
+use crate::grid::{LevelSet, Mask, Native};
 use crate::mapping::{Level, MappingError, Real};
 use crate::mds::compact::{self, TILES};
 use crate::mds::{MdsError, Plane};
@@ -127,8 +127,8 @@ pub struct Field<'a> {
     pub maker: &'a dyn Maker,
     /// The native grid of the model.
     pub grid: &'a Native,
-    /// Number of levels; `None` if the field is 2-D.
-    pub levels: Option<usize>,
+    /// Levels of the grid that the field has; `None` if it is 2-D.
+    pub levels: Option<LevelSet>,
     /// Grid on which it is written.
     pub route: Route<'a>,
     /// The clock of its granule.
@@ -195,6 +195,16 @@ impl FieldMemory {
 }
 
 impl Field<'_> {
+    /// Returns the number of levels; `None` if the field is 2-D.
+    fn depth(&self) -> Option<usize> {
+        self.levels.as_ref().map(LevelSet::len)
+    }
+
+    /// Returns the level of the grid that is the level `at` of the field, both counted from 0.
+    fn level(&self, at: usize) -> usize {
+        self.levels.as_ref().and_then(|levels| levels.levels().get(at).copied()).unwrap_or(at)
+    }
+
     /// Returns the lengths of the horizontal dimensions of the output.
     fn horizontal(&self) -> Vec<usize> {
         match &self.route {
@@ -211,7 +221,7 @@ impl Field<'_> {
     pub fn range<O: OutputValue>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
         let horizontal = self.horizontal();
         let plane: usize = horizontal.iter().product();
-        let seen = (0..self.levels.unwrap_or(1))
+        let seen = (0..self.depth().unwrap_or(1))
             .into_par_iter()
             .map_init(
                 || vec![O::FILL; plane],
@@ -228,7 +238,7 @@ impl Field<'_> {
 
     /// Returns the shape, with the time as its first dimension.
     fn shape(&self) -> Vec<usize> {
-        [1].into_iter().chain(self.levels).chain(self.horizontal()).collect()
+        [1].into_iter().chain(self.depth()).chain(self.horizontal()).collect()
     }
 
     /// Returns the layout of the field in a file.
@@ -261,8 +271,8 @@ impl Field<'_> {
     /// Returns the levels of each slab, from the surface down: as many as a chunk has. A field without levels is one
     /// slab.
     pub fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
-        let levels = self.levels.unwrap_or(1);
-        let depth = self.levels.map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
+        let levels = self.depth().unwrap_or(1);
+        let depth = self.depth().map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
         (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))
     }
 
@@ -314,33 +324,28 @@ impl Field<'_> {
         Ok(codec.encode(&block, spare_cores, self.stages)?)
     }
 
-    /// Makes one level of the output.
-    fn plane<O: OutputValue>(
-        &self,
-        level: usize,
-        shape: &[usize],
-        out: &mut [O],
-    ) -> Result<ValueSummary<O>, FieldError> {
+    /// Makes the level `at` of the output.
+    fn plane<O: OutputValue>(&self, at: usize, shape: &[usize], out: &mut [O]) -> Result<ValueSummary<O>, FieldError> {
         if let (Route::Latlon { levels, directions: Some(directions), .. }, Some(vector)) =
             (&self.route, self.maker.vector())
         {
-            let (vectors, holes) = vector.cartesian(self.grid, level, self.stages)?;
-            let weights = &levels[level];
+            let (vectors, holes) = vector.cartesian(self.grid, self.level(at), self.stages)?;
+            let weights = &levels[at];
             return self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
-                self.project(level, shape, (weights, directions), &vectors, holes.as_deref(), out)
+                self.project(at, shape, (weights, directions), &vectors, holes.as_deref(), out)
             });
         }
-        let (plane, holes) = self.maker.level(self.grid, level, self.stages)?;
+        let (plane, holes) = self.maker.level(self.grid, self.level(at), self.stages)?;
         match plane {
-            Plane::F32(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
-            Plane::F64(values) => self.route_plane(level, shape, &values, holes.as_deref(), out),
+            Plane::F32(values) => self.route_plane(at, shape, &values, holes.as_deref(), out),
+            Plane::F64(values) => self.route_plane(at, shape, &values, holes.as_deref(), out),
         }
     }
 
     /// Maps vectors and takes their component in the direction of each target cell.
     fn project<O: OutputValue>(
         &self,
-        level: usize,
+        at: usize,
         shape: &[usize],
         (weights, directions): (&Level, &Directions),
         vectors: &[Vec<f64>; 3],
@@ -362,13 +367,13 @@ impl Field<'_> {
             };
         }
         let land = weights.land();
-        let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], weights.uncovered() + missing)?;
+        let seen = self.check(at, shape, out, weights.dry(), |cell| !land[cell], weights.uncovered() + missing)?;
         Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
     }
 
     fn route_plane<I: Real, O: OutputValue>(
         &self,
-        level: usize,
+        at: usize,
         shape: &[usize],
         values: &[I],
         holes: Option<&[bool]>,
@@ -379,13 +384,13 @@ impl Field<'_> {
             Route::Latlon { .. } => Stage::Regrid,
         };
         let bytes = size_of_val(out) as u64;
-        self.stages.time(stage, bytes, || self.put(level, shape, values, holes, out))
+        self.stages.time(stage, bytes, || self.put(at, shape, values, holes, out))
     }
 
     /// Writes a plane of the model to its grid: masked or regridded.
     fn put<I: Real, O: OutputValue>(
         &self,
-        level: usize,
+        at: usize,
         shape: &[usize],
         values: &[I],
         holes: Option<&[bool]>,
@@ -393,7 +398,8 @@ impl Field<'_> {
     ) -> Result<ValueSummary<O>, FieldError> {
         match &self.route {
             Route::Native(mask) => {
-                let wet = mask.level(level.min(mask.levels() - 1));
+                let level = self.level(at).min(mask.levels() - 1);
+                let wet = mask.level(level);
                 let n = self.grid.n;
                 for (line, (out, wet)) in out.chunks_exact_mut(n).zip(wet.chunks_exact(n)).enumerate() {
                     let start = compact::row(n, line / n, line % n) * n;
@@ -409,18 +415,17 @@ impl Field<'_> {
                         missing += 1;
                     }
                 }
-                let dry = mask.dry(level.min(mask.levels() - 1));
-                let seen = self.check(level, shape, out, dry, |at| wet[at], missing)?;
+                let seen = self.check(at, shape, out, mask.dry(level), |cell| wet[cell], missing)?;
                 Ok(ValueSummary { missing, ..seen })
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
-                let weights = &levels[level];
+                let weights = &levels[at];
                 let land = weights.land();
                 let uncovered = if *uncovered_zero { O::from_f64(0.0) } else { O::FILL };
                 weights.apply(values, out, O::FILL, uncovered)?;
                 let missing = holes.map_or(0, |holes| weights.apply_around(values, holes, out, O::FILL));
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
-                let seen = self.check(level, shape, out, weights.dry(), |at| !land[at], fills + missing)?;
+                let seen = self.check(at, shape, out, weights.dry(), |cell| !land[cell], fills + missing)?;
                 Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
             }
         }
@@ -430,7 +435,7 @@ impl Field<'_> {
     /// cells, which are those that are not `wet`, are fill.
     fn check<O: OutputValue>(
         &self,
-        level: usize,
+        at: usize,
         shape: &[usize],
         out: &[O],
         dry: usize,
@@ -447,23 +452,23 @@ impl Field<'_> {
         }
         // Something is wrong; now look for it.
         let (mut fills, mut first_bad, mut first_fill) = (0, None, None);
-        for (at, &value) in out.iter().enumerate() {
+        for (cell, &value) in out.iter().enumerate() {
             if value == O::FILL {
-                if wet(at) {
+                if wet(cell) {
                     fills += 1;
                     if fills > uncovered {
-                        first_fill = first_fill.or(Some(at));
+                        first_fill = first_fill.or(Some(cell));
                     }
                 }
             } else if !value.finite() {
-                first_bad = first_bad.or(Some(at));
+                first_bad = first_bad.or(Some(cell));
             }
         }
         let fail = |count, what, first| FieldError::Values {
             variable: self.name.into(),
             count,
             what,
-            level,
+            level: self.level(at),
             position: position(first, shape),
             input: self.maker.names(),
         };

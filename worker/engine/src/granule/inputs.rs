@@ -5,7 +5,7 @@ use super::field::FieldError;
 use super::kinds::{OpenedVariable, Opening};
 use super::make::Assembly;
 use super::remote::Remote;
-use super::source::{InputDataFile, Record};
+use super::source::InputDataFile;
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::MdsError;
@@ -127,30 +127,6 @@ impl Assembly<'_> {
             warnings,
         })?;
         Ok(Output { name, opened, description, remotes })
-    }
-
-    /// Levels of an input that fits the grid; none if it is 2-D. A third dimension of one is none, unless the grid has one
-    /// level only.
-    pub(super) fn levels(&self, name: &str, field: &str, record: &Record) -> Result<Option<usize>, MakeError> {
-        let (input, grid) = (&record.input, &self.resources.grid.native);
-        let size = input.header().llc_size()?;
-        if size != grid.n {
-            return Err(self.fail(name, format!("{} is on LLC{size}, the grid is LLC{}", input.name(), grid.n)));
-        }
-        let wanted = self.levels_of_grid();
-        let is_flat = || self.resources.grid.diagnostics.placement(field).is_some_and(|place| place.vertical.is_none());
-        match record.found.levels {
-            Some(1) if wanted != 1 || is_flat() => Ok(None),
-            Some(levels) if levels != wanted => {
-                Err(self.fail(name, format!("{} has {levels} levels, the grid {wanted}", input.name())))
-            }
-            levels => Ok(levels),
-        }
-    }
-
-    /// Number of levels of a 3-D variable.
-    pub(super) fn levels_of_grid(&self) -> usize {
-        self.resources.target.as_ref().map_or(self.resources.grid.native.levels, |target| target.latlon.z.len())
     }
 
     /// Returns the inputs of some outputs by path below the source root, with the SHA-256 of every file that was read

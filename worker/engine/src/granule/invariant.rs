@@ -12,6 +12,7 @@ use super::make::{Assembly, MadeFile, finish, range_attributes};
 use super::slab_pipeline::replace_range;
 use super::stages::{Stage, Stages};
 use super::sums::Sums;
+use crate::grid::LevelSet;
 use crate::mds::compact::TILES;
 use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Extent, Sources};
@@ -147,6 +148,7 @@ impl InvariantMaker<'_> {
     fn describe(&self, input: &mut InvariantInput) -> Result<GranuleContent, MakeError> {
         let (texts, mode, strip) = (self.texts, self.mode, self.strip);
         let three_d = self.dynamic.dimension.eq_ignore_ascii_case("3D");
+        let levels = self.grid.filter(|_| three_d).map(Resources::levels);
         let known = |name: &str| coordinate::is_known(&texts.metadata, self.name.grid, name);
         let roles = roles(&input.outline, mode, known);
         self.check_lengths(&input.outline.dimensions)?;
@@ -157,7 +159,7 @@ impl InvariantMaker<'_> {
             variables.push(self.describe_variable(input, of_input, *role, base)?);
         }
         let mut roles = roles;
-        let added = self.added_coordinates(&variables, three_d)?;
+        let added = self.added_coordinates(&variables, levels.as_ref())?;
         for coordinate in added {
             let is_bounds = coordinate.name.ends_with(coordinates::BOUNDS);
             roles.push(if is_bounds { VariableRole::Bounds } else { VariableRole::Coordinate });
@@ -191,8 +193,8 @@ impl InvariantMaker<'_> {
         attribute::remove(&mut attributes, "coordinates");
         let extent = match (self.grid, self.target()) {
             (None, _) => self.extent_of(input, three_d)?,
-            (Some(resources), None) => coordinates::native_extent(resources, three_d),
-            (Some(_), Some(target)) => coordinates::latlon_extent(target, three_d),
+            (Some(resources), None) => coordinates::native_extent(resources, levels.as_ref()),
+            (Some(_), Some(target)) => coordinates::latlon_extent(target, levels.as_ref()),
         };
         let described = global::describe(&Sources {
             configuration: &texts.configuration,
@@ -301,12 +303,12 @@ impl InvariantMaker<'_> {
     }
 
     /// Returns the bounds, and the coordinates of U and V points, that granules have and the input lacks.
-    fn added_coordinates(&self, there: &[Variable], three_d: bool) -> Result<Vec<Variable>, MakeError> {
+    fn added_coordinates(&self, there: &[Variable], levels: Option<&LevelSet>) -> Result<Vec<Variable>, MakeError> {
         let Some(resources) = self.grid else { return Ok(Vec::new()) };
         let style = StaticStyle { mode: self.mode, codec: self.texts.configuration.codec };
         let mut all = match &resources.target {
-            None => coordinates::native_bounds(resources, style, three_d, there)?,
-            Some(target) => coordinates::latlon_bounds(resources, target, three_d, there),
+            None => coordinates::native_bounds(resources, style, levels, there)?,
+            Some(target) => coordinates::latlon_bounds(resources, target, levels, there),
         };
         if self.name.grid == GridKind::Native {
             let lies_at = |y: &str, x: &str| {

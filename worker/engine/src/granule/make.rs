@@ -15,7 +15,7 @@ use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
 use crate::digest_cache::DigestCache;
-use crate::grid::{HorizontalPoint, Mask, VerticalPoint};
+use crate::grid::{HorizontalPoint, LevelSet, Mask, VerticalPoint};
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Sources};
@@ -207,7 +207,7 @@ impl Assembly<'_> {
         let has = |point| outputs.iter().any(|output| output.opened.placement.horizontal == point);
         let wanted = CoordinateSelection {
             mode: self.plan.mode,
-            three_d: outputs.iter().any(|output| output.opened.levels.is_some()),
+            levels: self.common_levels(outputs)?,
             depths: VerticalAxis {
                 centres: outputs.iter().any(|output| output.opened.levels.is_some() && !self.keeps_faces(output)),
                 upper_faces: outputs.iter().any(|output| self.keeps_faces(output)),
@@ -316,13 +316,13 @@ impl Assembly<'_> {
                 Masked::OfPoint(mask) => mask,
             }));
         };
-        let count = output.opened.levels.unwrap_or(1);
+        let levels = output.opened.levels.as_ref().map_or(&[0][..], LevelSet::levels);
         // Side by side: they may have to be loaded.
-        let level = |k| match self.cancel.load(Ordering::Relaxed) {
+        let level = |k: &usize| match self.cancel.load(Ordering::Relaxed) {
             true => Err(ResourceError::Cancelled),
-            false => Ok(self.resources.level(target, k)?),
+            false => Ok(self.resources.level(target, *k)?),
         };
-        let levels: Vec<_> = (0..count).into_par_iter().map(level).collect();
+        let levels: Vec<_> = levels.par_iter().map(level).collect();
         let levels = levels.into_iter().collect::<Result<_, _>>()?;
         let uncovered_zero = self.plan.mode.is_edp();
         let vector = output.opened.maker.vector().filter(|_| self.plan.projects_at_target());
@@ -340,7 +340,8 @@ impl Assembly<'_> {
 
     /// Returns the field of a variable, ready to be read.
     pub(super) fn field<'f>(&'f self, output: &'f Output<'_>, mask: &'f Masked<'_>) -> Result<Field<'f>, MakeError> {
-        let (grid, levels, route) = (&self.resources.grid.native, output.opened.levels, self.route(output, mask)?);
+        let (grid, levels) = (&self.resources.grid.native, output.opened.levels.clone());
+        let route = self.route(output, mask)?;
         Ok(Field { name: output.name, maker: &*output.opened.maker, grid, levels, route, stages: self.stages })
     }
 

@@ -26,6 +26,7 @@ pub mod inspect;
 mod invariant;
 mod invariant_input;
 pub mod kinds;
+mod levels;
 pub mod make;
 mod ordered_steps;
 pub mod projection;

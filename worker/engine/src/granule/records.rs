@@ -65,7 +65,7 @@ impl Assembly<'_> {
         });
         let field = planned.transpose()?.unwrap_or(named);
         self.check_header(name, first, field, input.header())?;
-        let found = input.find(field, self.levels_of_grid())?;
+        let found = input.find(field, self.resources.levels().len())?;
         let missing = input.header().missing.filter(|_| self.plan.mode == Mode::Corrected);
         if missing == Some(0.0) {
             let granule = &self.recipe.granule;

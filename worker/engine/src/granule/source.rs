@@ -2,6 +2,7 @@
 
 use super::holes::{self, MissingCells};
 use super::stages::{Stage, Stages};
+use crate::grid::LevelSet;
 use crate::mds::{FieldLocation, MdsError, MdsFile, Plane, UncoveredCells};
 use edp_files::ReadAt;
 use edp_protocol::wire;
@@ -16,6 +17,8 @@ pub struct Record {
     pub input: Input,
     /// Location of the variable in it.
     pub found: FieldLocation,
+    /// The levels of the grid that the variable has in the file, if these are only some.
+    pub levels: Option<LevelSet>,
     /// The value that stands for missing data.
     pub missing: Option<f64>,
     /// Cells that no piece covers.
@@ -39,14 +42,15 @@ pub struct InputDataFile {
 impl Record {
     /// Returns a variable in a file that does not appear in outcomes.
     pub fn new(input: Input, found: FieldLocation) -> Record {
-        Record { input, found, missing: None, gaps: Vec::new(), files: Vec::new(), headers: Vec::new() }
+        Record { input, found, levels: None, missing: None, gaps: Vec::new(), files: Vec::new(), headers: Vec::new() }
     }
 
-    /// Reads the values of one level, in the layout of the file.
+    /// Reads the values of one level of the grid, in the layout of the file.
     pub(super) fn plane(&self, level: usize, stages: &Stages) -> Result<Plane, MdsError> {
         let header = self.input.header();
         let planes = (header.records * header.levels().unwrap_or(1)).max(1) as u64;
         let FieldLocation { record, by_records, .. } = self.found;
+        let level = self.levels.as_ref().map_or(Some(level), |levels| levels.position(level)).unwrap_or(level);
         let (record, level) = if by_records { (record + level, 0) } else { (record, level) };
         stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(record, level))
     }

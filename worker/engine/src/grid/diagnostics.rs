@@ -69,6 +69,8 @@ pub struct Diagnostics {
 struct DiagnosticRow {
     /// Points on the grid; `None` if the code is not understood.
     placement: Option<Placement>,
+    /// Number of levels; `None` if it does not fit its column.
+    levels: Option<u32>,
     /// Number of the other component of a vector, or of a counter.
     mate: Option<u32>,
     units: String,
@@ -124,7 +126,13 @@ impl Diagnostics {
             }
             rows.insert(
                 variable,
-                DiagnosticRow { placement, mate: whole(mate), units: text(units), title: text(title) },
+                DiagnosticRow {
+                    placement,
+                    levels: whole(levels),
+                    mate: whole(mate),
+                    units: text(units),
+                    title: text(title),
+                },
             );
         }
         if rows.is_empty() {
@@ -136,6 +144,13 @@ impl Diagnostics {
     /// Returns the points of a variable on the grid; `None` if it is not in the list or its code says nothing.
     pub fn placement(&self, variable: &str) -> Option<Placement> {
         self.rows.get(variable)?.placement
+    }
+
+    /// Returns the number of levels of a variable that has levels of the grid; `None` if the list does not state it.
+    pub fn levels(&self, variable: &str) -> Option<usize> {
+        let row = self.rows.get(variable)?;
+        row.placement?.vertical?;
+        Some(row.levels? as usize)
     }
 
     /// Returns the attributes that EDP's reader gives to a variable, and that EDP of 2026 keeps: `long_name`, `units`
@@ -213,6 +228,8 @@ mod tests {
             assert_eq!(list.placement(variable), Some(Placement { horizontal, vertical }), "{variable}");
         }
         assert_eq!(list.placement("ODD"), None);
+        let levels = ["THETA", "ETAN", "momVort3", "ODD", "DIFFKR"].map(|name| list.levels(name));
+        assert_eq!(levels, [Some(50), None, None, None, None]);
         assert_eq!(list.placement("DIFFKR"), None);
         assert_eq!((U.dims(), Z.dims()), (["j", "i_g"], ["j_g", "i_g"]));
         assert_eq!((Center.dim(), Lower.dim(), Upper.dim()), ("k", "k_l", "k_u"));

@@ -17,6 +17,7 @@ mod native_cells;
 mod point;
 pub mod topology;
 
+pub use crate::level_set::{LevelSet, MAX_LEVELS};
 pub use diagnostics::{DIAGNOSTICS_FILE, Diagnostics, DiagnosticsError};
 pub use directory::{files, largest};
 pub use edges::EdgePoints;
@@ -30,6 +31,3 @@ pub use point::{HorizontalPoint, Placement, VerticalPoint};
 
 /// Largest number of cells along the side of a tile that is accepted. LLC4320 is the largest grid in use.
 pub const MAX_N: usize = 8640;
-
-/// Largest number of levels that is accepted.
-pub const MAX_LEVELS: usize = 1000;

@@ -65,6 +65,16 @@ pub enum MdsError {
         /// Name of the `.meta` file.
         file: String,
     },
+    /// The file has only some levels, where all are needed.
+    #[error("{file}: has {found} of {total} levels (the third line of dimList); all of them are needed here")]
+    PartOfLevels {
+        /// Name of the `.meta` file.
+        file: String,
+        /// Number of its levels.
+        found: usize,
+        /// Number of levels that its header states for the grid.
+        total: usize,
+    },
     /// The pieces do not belong together.
     #[error("{file}: is no piece of the same array as {other}: {why}")]
     Stranger {

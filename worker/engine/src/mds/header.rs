@@ -34,6 +34,7 @@ pub struct Header {
     sizes: Vec<usize>,
     length: u64,
     piece: Option<ArrayPiece>,
+    levels: Option<PartOfLevels>,
     /// Type of the numbers.
     pub precision: Precision,
     /// Number of records, at least 1.
@@ -63,6 +64,15 @@ pub struct ArrayPiece {
     pub stride: [usize; 2],
 }
 
+/// The levels of a file that has only some levels of the grid, as `dimList` states them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartOfLevels {
+    /// The uppermost level of the file, counted from 0 at the surface; the others follow below it.
+    pub first: usize,
+    /// Number of levels of the grid.
+    pub total: usize,
+}
+
 /// The location of a field in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldLocation {
@@ -81,16 +91,20 @@ impl Header {
     ///
     /// # Errors
     /// Returns an error if the text does not follow the grammar, if a required key is missing, if keys contradict each
-    /// other, or if the file is only a piece of an array.
+    /// other, or if the file is only a piece of an array, or has only some of its levels.
     pub fn parse(name: &str, text: &[u8]) -> Result<Header, MdsError> {
         let header = Header::parse_any(name, text)?;
-        match header.piece {
-            None => Ok(header),
-            Some(_) => Err(MdsError::Piece { file: name.into() }),
+        match (&header.piece, header.levels) {
+            (None, None) => Ok(header),
+            (Some(_), _) => Err(MdsError::Piece { file: name.into() }),
+            (None, Some(PartOfLevels { total, .. })) => {
+                let found = header.levels().unwrap_or(1);
+                Err(MdsError::PartOfLevels { file: name.into(), found, total })
+            }
         }
     }
 
-    /// Parses the text of the `.meta` file of an array, or of a piece of one.
+    /// Parses the text of the `.meta` file of an array, or of a piece of one, with all levels of the grid or some.
     ///
     /// # Errors
     /// Returns an error if the text does not follow the grammar, if a required key is missing, or if keys contradict
@@ -105,7 +119,8 @@ impl Header {
         let (count, nrecords) = (items.required("nDims")?, items.required("nrecords")?);
         let dimensions = count.number(name, 2..=3)?;
         let records = nrecords.number(name, 1..=usize::MAX)?;
-        let (sizes, piece) = sizes(name, items.required("dimList")?, dimensions, items.get("map2glob"))?;
+        let ArrayExtent { sizes, piece, levels } =
+            extent(name, items.required("dimList")?, dimensions, items.get("map2glob"))?;
         let precision = match items.get("dataprec") {
             Some(item) => precision(name, item)?,
             None => match items.get("format") {
@@ -140,6 +155,7 @@ impl Header {
             sizes,
             length,
             piece,
+            levels,
             precision,
             records,
             step,
@@ -149,7 +165,8 @@ impl Header {
         })
     }
 
-    /// Sizes of the dimensions of the whole array, the fastest first: columns, rows and, in 3-D files, levels.
+    /// Sizes of the dimensions of the whole array, the fastest first: columns, rows and, in 3-D files, the levels that
+    /// the file has.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
@@ -157,6 +174,11 @@ impl Header {
     /// Number of levels; `None` for a 2-D file.
     pub fn levels(&self) -> Option<usize> {
         self.sizes.get(2).copied()
+    }
+
+    /// Returns the levels of the grid that the file has, if the header states that it has some only.
+    pub fn part_of_levels(&self) -> Option<PartOfLevels> {
+        self.levels
     }
 
     /// Number of values on one level.
@@ -258,13 +280,18 @@ fn length(sizes: &[usize], records: usize, precision: Precision) -> Option<u64> 
     (length <= usize::MAX / 2).then_some(length as u64)
 }
 
-/// Returns the sizes of the whole array, and the piece of it that is in the file, if it is only a piece.
-fn sizes(
-    file: &str,
-    item: &Item,
-    dimensions: usize,
-    map: Option<&Item>,
-) -> Result<(Vec<usize>, Option<ArrayPiece>), MdsError> {
+/// The part of an array that a file has, as `dimList` and `map2glob` state it.
+struct ArrayExtent {
+    /// Sizes of the whole array, with the levels of the file.
+    sizes: Vec<usize>,
+    /// The piece that is in the file, if it is only a piece.
+    piece: Option<ArrayPiece>,
+    /// The levels of the grid that are in the file, if these are only some.
+    levels: Option<PartOfLevels>,
+}
+
+/// Reads the extent of a file.
+fn extent(file: &str, item: &Item, dimensions: usize, map: Option<&Item>) -> Result<ArrayExtent, MdsError> {
     let numbers = item.numbers(file, 1..=usize::MAX)?;
     if numbers.len() != 3 * dimensions {
         return Err(item.error(file, format!("{dimensions} triples of size, first, last (nDims is {dimensions})")));
@@ -273,12 +300,14 @@ fn sizes(
     if triples.iter().any(|&[size, first, last]| first > last || last > size) {
         return Err(item.error(file, "first <= last <= size in each triple".into()));
     }
-    let sizes: Vec<usize> = triples.iter().map(|&[size, ..]| size).collect();
-    if triples.iter().all(|&[size, first, last]| (first, last) == (1, size)) {
-        return Ok((sizes, None));
-    }
-    if triples.iter().skip(2).any(|&[size, first, last]| (first, last) != (1, size)) {
-        return Err(item.error(file, "all levels in each piece".into()));
+    let mut sizes: Vec<usize> = triples.iter().map(|&[size, ..]| size).collect();
+    let is_whole = |&[size, first, last]: &[usize; 3]| (first, last) == (1, size);
+    let levels = triples.get(2).filter(|triple| !is_whole(triple)).map(|&[total, first, last]| {
+        sizes[2] = last - first + 1;
+        PartOfLevels { first: first - 1, total }
+    });
+    if triples[..2].iter().all(is_whole) {
+        return Ok(ArrayExtent { sizes, piece: None, levels });
     }
     let mut stride = [0, 1];
     if let Some(map) = map {
@@ -296,7 +325,7 @@ fn sizes(
     if end(0, own[0]).and(end(1, 1)).is_none() {
         return Err(map.unwrap_or(item).error(file, format!("all rows of the piece within the sizes {sizes:?}")));
     }
-    Ok((sizes, Some(piece)))
+    Ok(ArrayExtent { sizes, piece: Some(piece), levels })
 }
 
 fn precision(file: &str, item: &Item) -> Result<Precision, MdsError> {
@@ -446,8 +475,24 @@ mod tests {
             let message = piece(dims, map).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
-        let levels = THREE.replace("50 1 50", "50 1 25");
-        assert!(message(&levels).contains("expected all levels in each piece"));
+    }
+
+    #[test]
+    fn a_header_may_state_that_the_file_has_some_levels_only() {
+        let text = THREE.replace("50 1 50", "50 3 25");
+        assert_eq!(
+            message(&text),
+            "x.meta: has 23 of 50 levels (the third line of dimList); all of them are needed here"
+        );
+        let header = Header::parse_any("x.meta", text.as_bytes()).unwrap();
+        assert_eq!(header.part_of_levels(), Some(PartOfLevels { first: 2, total: 50 }));
+        assert_eq!((header.levels(), header.piece()), (Some(23), None));
+        assert_eq!(header.byte_length(), parse(THREE).unwrap().byte_length() / 50 * 23);
+        assert_eq!(parse(THREE).unwrap().part_of_levels(), None);
+        let tile = text.replacen("1 90", "31 60", 1);
+        let header = Header::parse_any("x.meta", tile.as_bytes()).unwrap();
+        assert_eq!((header.piece().map(|piece| piece.first), header.levels()), (Some([30, 0]), Some(23)));
+        assert_eq!(header.whole().unwrap().part_of_levels(), Some(PartOfLevels { first: 2, total: 50 }));
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl<R: ReadAt> PiecedArray<R> {
         for (header, ..) in &pieces[1..] {
             let same = [
                 (header.sizes() == first.sizes(), "its whole array has other sizes"),
+                (header.part_of_levels() == first.part_of_levels(), "it has other levels"),
                 (header.precision == first.precision, "its numbers have another precision"),
                 (header.records == first.records, "it has another number of records"),
                 (header.fields == first.fields, "it has other fields"),

@@ -3,11 +3,12 @@
 use super::attribute::{self, Attributes, Value};
 use super::entry::Entry;
 use super::source::Metadata;
+use crate::level_set::{LevelSet, MAX_LEVELS};
 use edp_protocol::GridKind;
 use std::collections::BTreeSet;
 
 /// Keys of a metadata entry that are not attributes.
-const NOT_WRITTEN: [&str; 10] = [
+const NOT_WRITTEN: [&str; 11] = [
     "name",
     "grid_dimension",
     "grid_location",
@@ -18,6 +19,7 @@ const NOT_WRITTEN: [&str; 10] = [
     "internal_note",
     "internal note",
     "land_mask_override",
+    "levels",
 ];
 
 /// The description of one variable in the metadata.
@@ -31,6 +33,8 @@ pub struct Description {
     pub grid_location: Option<String>,
     /// `land_mask_override`: the mask that is used instead of the one of the variable's point.
     pub land_mask_override: Option<String>,
+    /// `levels`: the levels that the model writes, where these are only some of the grid's.
+    pub levels: Option<Result<LevelSet, String>>,
     /// True if the metadata have an entry for the variable.
     pub known: bool,
 }
@@ -79,6 +83,9 @@ fn overlaid(passes: [Option<&Entry>; 3]) -> Description {
                 *place = Some(text(entry, key).to_owned());
             }
         }
+        if let Some(value) = entry.get("levels") {
+            description.levels = Some(levels(value));
+        }
     }
     description
 }
@@ -96,6 +103,19 @@ pub(super) fn overlay(attributes: &mut Attributes, entry: &Entry, but: &[&str]) 
 
 fn text<'a>(entry: &'a Entry, key: &str) -> &'a str {
     entry.text(key).unwrap_or("")
+}
+
+/// Returns levels as the model counts them, from 1: the number of the uppermost ones, or a list of their numbers.
+/// Anything else is returned as an error.
+fn levels(value: &serde_json::Value) -> Result<LevelSet, String> {
+    let number = |value: &serde_json::Value| usize::try_from(value.as_u64()?).ok()?.checked_sub(1);
+    let found = match value {
+        serde_json::Value::Array(levels) if levels.len() <= MAX_LEVELS => {
+            levels.iter().map(number).collect::<Option<Vec<_>>>().and_then(|levels| LevelSet::new(&levels))
+        }
+        value => number(value).filter(|last| *last < MAX_LEVELS).map(|last| LevelSet::uppermost(last + 1)),
+    };
+    found.ok_or_else(|| value.to_string().chars().take(100).collect())
 }
 
 /// Joins the two comments of an entry into one text of two sentences.
@@ -160,6 +180,23 @@ mod tests {
         ];
         assert_eq!(texts(&found.attributes), wanted);
         assert!(!describe(&metadata(), GridKind::Latlon, "W").known);
+    }
+
+    #[test]
+    fn levels_are_a_number_or_a_list() {
+        let of = |value: serde_json::Value| levels(&value).map(|levels| levels.to_string());
+        assert_eq!(of(3.into()), Ok("1 to 3".into()));
+        assert_eq!(of(vec![1, 5, 10].into()), Ok("1, 5, 10".into()));
+        for wrong in ["0", "[]", "[0, 1]", "[2, 1]", "[1.5]", "\"3\"", "-1", "100000", "null"] {
+            let value: serde_json::Value = serde_json::from_str(wrong).unwrap();
+            assert_eq!(of(value.clone()), Err(value.to_string()), "{wrong}");
+        }
+        let mut metadata = metadata();
+        assert_eq!(describe(&metadata, GridKind::Native, "V").levels, None);
+        metadata.variables.0[0].keys.insert("levels".into(), 2.into());
+        let found = describe(&metadata, GridKind::Latlon, "V");
+        assert_eq!(found.levels, Some(Ok(LevelSet::uppermost(2))));
+        assert!(found.attributes.iter().all(|(name, _)| name != "levels"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use load::{configuration_digest, factors_digest, grid_digest, metadata_diges
 pub use shared::{SharedInputs, SharedLocations, load_texts};
 
 use crate::granule::coordinates::Static;
-use crate::grid::{Diagnostics, Latlon, Mask, Native};
+use crate::grid::{Diagnostics, Latlon, LevelSet, Mask, Native};
 use crate::mapping::{Factors, Level, MappingError};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
@@ -111,6 +111,11 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// Returns all levels of the grid of the granule.
+    pub fn levels(&self) -> LevelSet {
+        LevelSet::uppermost(self.target.as_ref().map_or(self.grid.native.levels, |target| target.latlon.z.len()))
+    }
+
     /// Returns the weights and the land mask of a level, loaded at the first call.
     ///
     /// # Errors

@@ -31,9 +31,9 @@ impl Maker for Direct {
 
 /// Opens the input of the variable.
 pub(super) fn open(mut opening: Opening<'_, '_>) -> Result<OpenedVariable, MakeError> {
-    let (record, field) = opening.input(0)?;
+    let (mut record, field) = opening.input(0)?;
     let Opening { assembly, name, description, warnings, .. } = opening;
-    let levels = assembly.levels(name, &field, &record)?;
+    let levels = assembly.levels(name, &field, description, &mut record)?;
     let placement = assembly.placement(name, &field, description, levels.is_some(), warnings)?;
     assembly.check_gaps(name, &record, placement.horizontal, warnings)?;
     let is_read_by_edp = assembly.plan.mode == Mode::Edp2026 && assembly.name.grid == GridKind::Native;

@@ -17,7 +17,7 @@ use super::make::Assembly;
 use super::remote::Remote;
 use super::source::Record;
 use super::stages::Stages;
-use crate::grid::{Native, Placement};
+use crate::grid::{LevelSet, Native, Placement};
 use crate::mds::{MdsError, Plane};
 use crate::metadata::attribute::Attributes;
 use crate::metadata::variable::Description;
@@ -32,7 +32,7 @@ pub trait Maker: Send + Sync {
     /// grid.
     fn memory(&self, grid: &Native, route: &Route<'_>) -> u64;
 
-    /// Returns the values of a level in compact order, and the cells that have none, if there are any.
+    /// Returns the values of a level of the grid in compact order, and the cells that have none, if there are any.
     ///
     /// # Errors
     /// Returns an error if an input cannot be read.
@@ -55,8 +55,8 @@ pub(super) struct OpenedVariable {
     pub(super) maker: Box<dyn Maker>,
     /// Points of the grid at which it is defined.
     pub(super) placement: Placement,
-    /// Number of levels; `None` if it is 2-D.
-    pub(super) levels: Option<usize>,
+    /// Levels of the grid that it has; `None` if it is 2-D.
+    pub(super) levels: Option<LevelSet>,
     /// Attributes of EDP's reader, as far as the mode keeps them. Texts of the metadata replace them in place.
     pub(super) of_reader: Attributes,
 }

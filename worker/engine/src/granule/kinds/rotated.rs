@@ -139,7 +139,7 @@ pub(super) fn open(
     orientation: Orientation,
 ) -> Result<OpenedVariable, MakeError> {
     let (first, second) = (opening.input(0)?, opening.input(1)?);
-    let (x, y) = match (first.1 == components.x, second.1 == components.y) {
+    let (mut x, mut y) = match (first.1 == components.x, second.1 == components.y) {
         (true, true) => (first, second),
         (false, false) if first.1 == components.y && second.1 == components.x => (second, first),
         _ => {
@@ -149,8 +149,8 @@ pub(super) fn open(
         }
     };
     let assembly = opening.assembly;
-    let levels = assembly.levels(opening.name, &x.1, &x.0)?;
-    if assembly.levels(opening.name, &y.1, &y.0)? != levels {
+    let levels = assembly.levels(opening.name, &x.1, opening.description, &mut x.0)?;
+    if assembly.levels(opening.name, &y.1, opening.description, &mut y.0)? != levels {
         let why = format!("{} and {} differ in their levels", x.0.input.name(), y.0.input.name());
         return Err(opening.fail(why));
     }
