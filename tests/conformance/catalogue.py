@@ -252,7 +252,7 @@ def main():
     command = commands.add_parser("recipes")
     command.add_argument("directory")
     command.add_argument("tasks")
-    command.add_argument("--mode", required=True, choices=["corrected", "edp-2024"])
+    command.add_argument("--mode", required=True, choices=["corrected", "edp-2024", "edp-2026"])
     command = commands.add_parser("granules")
     command.add_argument("directory")
     command.add_argument("tasks")

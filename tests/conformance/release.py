@@ -159,7 +159,7 @@ def period_of(release, frequency, mode, step):
         return end, end, end
     back = month_before(end) if frequency == "AVG_MON" else end - DAY
     midnight = end.replace(hour=0, minute=0, second=0)
-    if mode == "edp-2024":
+    if mode != "corrected":
         start = back
         if start.date() == START.date():
             start = START
@@ -184,4 +184,4 @@ def word_and_date(frequency, mode, times):
         return "mon_mean", f"{center:%Y-%m}"
     if frequency == "AVG_DAY":
         return "day_mean", f"{center if mode == 'corrected' else end:%Y-%m-%d}"
-    return ("snap", f"{end:%Y-%m-%dT%H%M%S}") if mode == "corrected" else ("day_snap", f"{end:%Y-%m-%d}")
+    return ("day_snap", f"{end:%Y-%m-%d}") if mode == "edp-2024" else ("snap", f"{end:%Y-%m-%dT%H%M%S}")
