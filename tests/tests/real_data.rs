@@ -125,19 +125,24 @@ fn real_data_latlon_granules_are_those_that_edp_distributes() {
         assert!(size(&made.join("latlon").join(name)) <= size(&expected.join(name)), "{name}");
         let theirs = netcdf::open(expected.join(name)).unwrap();
         let ours = netcdf::open(made.join("latlon").join(name)).unwrap();
-        let variables = |file: &netcdf::File| file.variables().map(|v| v.name()).collect::<Vec<_>>();
-        assert_eq!(variables(&ours), variables(&theirs));
-        let dimensions = |file: &netcdf::File| file.dimensions().map(|d| (d.name(), d.len())).collect::<Vec<_>>();
-        assert_eq!(dimensions(&ours), dimensions(&theirs));
-        for variable in theirs.variables() {
-            let found = ours.variable(&variable.name()).unwrap();
-            let values = |v: &netcdf::Variable<'_>| v.get_values::<f64, _>(..).unwrap();
-            assert!(values(&found) == values(&variable), "{name}: {}", variable.name());
-            assert_eq!(found.vartype(), variable.vartype());
-            same_attributes(&found.attributes().collect::<Vec<_>>(), &variable.attributes().collect::<Vec<_>>());
-        }
-        same_attributes(&ours.attributes().collect::<Vec<_>>(), &theirs.attributes().collect::<Vec<_>>());
+        same_content(name, &ours, &theirs);
     }
+}
+
+/// Compares two granules: everything except uuid and dates must agree.
+fn same_content(name: &str, ours: &netcdf::File, theirs: &netcdf::File) {
+    let variables = |file: &netcdf::File| file.variables().map(|v| v.name()).collect::<Vec<_>>();
+    assert_eq!(variables(ours), variables(theirs));
+    let dimensions = |file: &netcdf::File| file.dimensions().map(|d| (d.name(), d.len())).collect::<Vec<_>>();
+    assert_eq!(dimensions(ours), dimensions(theirs));
+    for variable in theirs.variables() {
+        let found = ours.variable(&variable.name()).unwrap();
+        let values = |v: &netcdf::Variable<'_>| v.get_values::<f64, _>(..).unwrap();
+        assert!(values(&found) == values(&variable), "{name}: {}", variable.name());
+        assert_eq!(found.vartype(), variable.vartype());
+        same_attributes(&found.attributes().collect::<Vec<_>>(), &variable.attributes().collect::<Vec<_>>());
+    }
+    same_attributes(&ours.attributes().collect::<Vec<_>>(), &theirs.attributes().collect::<Vec<_>>());
 }
 
 /// Compares names, order, types and values of attributes, except for those that differ between any two runs of EDP.
@@ -163,5 +168,88 @@ fn comparable(attribute: &netcdf::Attribute<'_>) -> String {
         }
         (_, netcdf::AttributeValue::Str(text)) => text.trim_end_matches('\0').to_owned(),
         (_, value) => format!("{value:?}"),
+    }
+}
+
+/// The list that EDP's authors keep for Release 5, with rotated velocities, and the granules of its tasks. The heights
+/// are real, the velocities are made up; the configuration gets the number of the release, which its copy lacks.
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_release_5_is_planned_and_made_as_edp_does() {
+    let data =
+        PathBuf::from(std::env::var_os("EDP_REAL_DATA").expect("EDP_REAL_DATA names the folder of the real data"));
+    let tools = PathBuf::from(std::env::var_os("EDP_REAL_TOOLS").expect("EDP_REAL_TOOLS beside EDP_REAL_DATA"));
+    let python = std::env::var_os("EDP_PYTHON").expect("EDP_PYTHON beside EDP_REAL_DATA; `make conformance` sets it");
+    let directory = tempfile::tempdir().unwrap();
+    let demos = directory.path().join("demos");
+    let (here, results) = (demos.join("native_latlon_local"), demos.join("data/ecco_results/V4r5"));
+    let link = |from: &str, to: &Path| {
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(data.join(from), to).unwrap();
+    };
+    std::fs::create_dir_all(&here).unwrap();
+    link("V4r4/grid_ECCOV4r4", &demos.join("data/ecco_grids/V4r5/grid_ECCOV4r5"));
+    link("V4r4/mapping_factors", &demos.join("data/ecco_mapping_factors/V4r5"));
+    link("metadata/V4r5", &demos.join("ECCO-v4-Configurations/ECCOv4 Release 5/metadata"));
+    for variable in ["SSH", "SSHIBC", "SSHNOIBC", "ETAN"] {
+        let series = format!("{variable}_mon_mean");
+        link(&format!("V4r4/results/V4r4/diags_monthly/{series}"), &results.join("diags_monthly").join(series));
+    }
+    let mut fields = Command::new(&python);
+    fields
+        .arg(tools.join("make_fields.py"))
+        .arg("--grid")
+        .arg(data.join("V4r4/grid_ECCOV4r4"))
+        .arg("--out")
+        .arg(&results);
+    fields.args(["--seed", "5", "--period", "mon_mean", "--steps", "732,1428,2172"]);
+    expect(fields.args(["UVEL:u3", "VVEL:v3", "WVELMASS:w3"]), 0);
+    let text_of = |path: &str| std::fs::read_to_string(data.join(path)).unwrap();
+    let configuration = text_of("config/product_generation_config_V4r5.yaml");
+    let configuration = configuration.replace("revision 4 (V4r4)", "revision 5 (V4r5)");
+    std::fs::create_dir_all(directory.path().join("config")).unwrap();
+    std::fs::write(directory.path().join("config/config_V4r5.yaml"), configuration).unwrap();
+
+    let mut plan = coordinator();
+    plan.current_dir(&here).arg("plan").arg("--jobs").arg(data.join("public/edp_verif/jobs_V4r5.txt"));
+    plan.args(["--source", "../data/ecco_results", "--destination", ".", "--config", "../../config/config_V4r5.yaml"]);
+    plan.args([
+        "--grid",
+        "../data/ecco_grids/V4r5/grid_ECCOV4r5",
+        "--mapping-factors",
+        "../data/ecco_mapping_factors/V4r5",
+    ]);
+    plan.args(["--metadata", "../ECCO-v4-Configurations/ECCOv4 Release 5/metadata", "--compatibility", "edp-2026"]);
+    expect(plan.args(["--tasks-out", "tasks.json"]), 0);
+    let read = |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let mut ours = read(&here.join("tasks.json"));
+    for recipe in ours.as_array_mut().unwrap() {
+        assert!(recipe.as_object_mut().unwrap().remove("recipe").is_some());
+    }
+    // The lists are compared as text, since the order of keys matters.
+    let theirs = data.join("public/edp_verif/tasks_V4r5.json.verif");
+    assert_eq!(ours.as_array().unwrap().len(), 12);
+    assert_eq!(ours.to_string(), read(&theirs).to_string());
+
+    // Our list, and their own.
+    std::fs::copy(&theirs, here.join("theirs.json")).unwrap();
+    let run = |list: &str| {
+        let said = text(&expect(coordinator().current_dir(&here).args(["run", list]), 0));
+        assert!(said.contains("12 made of 12"), "{said}");
+    };
+    run("tasks.json");
+    let mut check = Command::new(&python);
+    let said = text(&expect(check.current_dir(&here).arg(tools.join("check_granule.py")).arg("tasks.json"), 0));
+    assert!(said.contains("12 of 12 granules agree"), "{said}");
+    std::fs::rename(here.join("V4r5"), here.join("ours")).unwrap();
+    run("theirs.json");
+    let made = files(&here.join("V4r5"));
+    assert_eq!(made.len(), 12);
+    for path in made.keys() {
+        let [ours, theirs] = ["ours", "V4r5"].map(|root| netcdf::open(here.join(root).join(path)).unwrap());
+        same_content(path, &ours, &theirs);
+        let global = |name: &str| theirs.attribute(name).map(|attribute| attribute.value().unwrap());
+        assert_eq!(global("product_version"), Some("Version 4, Release 5".to_owned().into()), "{path}");
+        assert!(global("recipe_id").is_none(), "{path}: EDP of 2026 has none");
     }
 }

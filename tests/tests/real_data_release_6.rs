@@ -2,7 +2,8 @@
 //!
 //! The data are not part of the project, see `real_data.rs`: `EDP_REAL_DATA`, `EDP_REAL_TOOLS`, `EDP_PYTHON`.
 
-use edp_protocol::Digest;
+use edp_engine::metadata::source::Metadata;
+use edp_protocol::{Digest, Frequency, Mode, name};
 use edp_tests::{coordinator, expect, files, program, text};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -21,12 +22,9 @@ struct Release {
 }
 
 impl Release {
+    /// Makes the inputs with results for the list of EDP.
     fn new() -> Release {
-        let data =
-            PathBuf::from(std::env::var_os("EDP_REAL_DATA").expect("EDP_REAL_DATA names the folder of the real data"));
-        let tools = PathBuf::from(std::env::var_os("EDP_REAL_TOOLS").expect("EDP_REAL_TOOLS beside EDP_REAL_DATA"));
-        let directory = tempfile::tempdir().unwrap();
-        let release = Release { directory, data, tools };
+        let release = Release::without_results();
         let (path, data) = (|name: &str| release.path(name), |name: &str| release.data.join(name));
         let results = path("results/V4r6");
         fs::create_dir_all(results.join("diags_monthly")).unwrap();
@@ -51,6 +49,16 @@ impl Release {
             "botTauY:v2",
         ];
         release.fields("3", "mon_mean", "732", &months);
+        release
+    }
+
+    fn without_results() -> Release {
+        let data =
+            PathBuf::from(std::env::var_os("EDP_REAL_DATA").expect("EDP_REAL_DATA names the folder of the real data"));
+        let tools = PathBuf::from(std::env::var_os("EDP_REAL_TOOLS").expect("EDP_REAL_TOOLS beside EDP_REAL_DATA"));
+        let directory = tempfile::tempdir().unwrap();
+        let release = Release { directory, data, tools };
+        let (path, data) = (|name: &str| release.path(name), |name: &str| release.data.join(name));
         release.grid("grid");
         for (name, target) in [
             ("factors", "V4r4/mapping_factors"),
@@ -99,8 +107,15 @@ impl Release {
     }
 
     fn plan(&self, mode: &str, grid: &str, list: &str) -> Command {
+        let mut plan = self.plan_of_jobs(mode, grid, list);
+        plan.arg("--jobs").arg(self.expected("jobs_V4r6.txt"));
+        plan
+    }
+
+    /// Returns a plan without its jobs.
+    fn plan_of_jobs(&self, mode: &str, grid: &str, list: &str) -> Command {
         let mut plan = coordinator();
-        plan.current_dir(self.directory.path()).arg("plan").arg("--jobs").arg(self.expected("jobs_V4r6.txt"));
+        plan.current_dir(self.directory.path()).arg("plan");
         plan.args(["--source", "results", "--destination", "granules", "--grid", grid, "--metadata", "metadata"]);
         plan.args(["--mapping-factors", "factors", "--config", "config.yaml", "--compatibility", mode]);
         plan.args(["--tasks-out", list]);
@@ -244,6 +259,30 @@ fn real_data_release_6_corrected_has_the_identifiers_of_the_archive() {
     assert!(granule.attribute("coordinates_note").is_none() && granule.attribute("project_summary").is_none());
 }
 
+/// The points that remain are in doc/compliance.md. The metadata have no entries for two stresses at the bottom.
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_release_6_corrected_passes_the_checkers() {
+    let Some(python) = std::env::var_os("EDP_CHECKERS") else {
+        return edp_tests::not_run("EDP_CHECKERS names no interpreter with the checkers; `make conformance` sets it");
+    };
+    let release = Release::new();
+    expect(release.plan("corrected", "grid", "tasks.json").arg("--allow-partial"), 0);
+    release.run("tasks.json");
+    let made = files(&release.path("granules")).into_keys().filter(|name| name.ends_with(".nc"));
+    // One granule of each dataset and grid: other months differ in their values only.
+    let (undescribed, described): (Vec<String>, Vec<String>) = made
+        .filter(|name| !["1992-02_", "1992-03_", "1992-01-02_"].iter().any(|date| name.contains(date)))
+        .map(|name| release.path("granules").join(name).display().to_string())
+        .partition(|name| name.contains("SURFACE_STRESS"));
+    assert_eq!((undescribed.len(), described.len()), (2, 9));
+    let mut check = Command::new(python);
+    check.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/checkers.py")).args(described);
+    let output = expect(check.arg("--undescribed").args(undescribed), 0);
+    println!("{}", text(&output));
+    assert!(text(&output).contains("11 of 11 granules are understood by all"), "{}", text(&output));
+}
+
 /// Tasks that people write: the geometry, and made-up mixing coefficients.
 #[test]
 #[ignore = "needs EDP_REAL_DATA: make conformance"]
@@ -324,4 +363,92 @@ fn real_data_release_6_has_its_time_invariant_granules() {
     let [ours, theirs] = [release.path(geometry), release.path("pregrid_native.nc")]
         .map(|path| netcdf::open(path).unwrap().variable("Depth").unwrap().get_values::<f32, _>(..).unwrap());
     assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| ours == theirs), "Depth is as before");
+}
+
+/// Returns the text of a global attribute; `None` if there is none.
+fn global(granule: &netcdf::File, name: &str) -> Option<String> {
+    match granule.attribute(name)?.value().unwrap() {
+        netcdf::AttributeValue::Str(text) => Some(text),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+/// The rows of some monthly means have a full date, which EDP does not accept.
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_release_6_finds_the_row_of_ice_shelf_fluxes() {
+    let release = Release::without_results();
+    release.fields("6", "mon_mean", "732", &["SHIfwFlx:c2", "SHIhtFlx:c2"]);
+    let table = fs::read_to_string(release.path("metadata/PODAAC_dataset_table_V4r6_20260525.csv")).unwrap();
+    let row = table.lines().find(|row| row.contains("ICE_SHELF_FLUX_mon_mean_1992-01-01_ECCO_V4r6_native_llc0090.nc"));
+    let [name, short, _, doi, _] = row.unwrap().split(',').collect::<Vec<_>>()[..] else { panic!("{row:?}") };
+    let doi = format!("https://doi.org/{doi}");
+    for (mode, id, link, title) in
+        [("corrected", short, doi.as_str(), name), ("edp-2026", "TBD_PODAAC_SHORTNAME", "TBD_DOI", "TBD_BY_GRANULE")]
+    {
+        let mut plan = release.plan_of_jobs(mode, "grid", "tasks.json");
+        expect(plan.args(["--dataset", "ICE_SHELF_FLUX", "--on", "native", "--frequency", "month"]), 0);
+        release.run("tasks.json");
+        let made = files(&release.path("granules")).into_keys().find(|path| path.ends_with(".nc")).unwrap();
+        let granule = netcdf::open(release.path("granules").join(made)).unwrap();
+        let doi = if mode == "corrected" { link } else { "TBD_BY_GRANULE" };
+        for (name, want) in [("id", id), ("metadata_link", link), ("identifier_product_doi", doi), ("title", title)] {
+            assert_eq!(global(&granule, name).as_deref(), Some(want), "{mode}: {name}");
+        }
+        assert_eq!(global(&granule, "coordinates_note"), None);
+    }
+}
+
+/// Writes a pair without values for every variable of every dataset at one step, as a complete model run leaves them.
+/// Returns the jobs of all time-varying datasets, as a job file has them.
+fn complete_results(release: &Release) -> Vec<String> {
+    const HEADER: &str = "nDims=[2];dimList=[90,1,90,1170,1,1170];dataprec=['float32'];nrecords=[1];";
+    let (metadata, _) = Metadata::load(&release.path("metadata")).unwrap();
+    let mut jobs = Vec::new();
+    for (grid, groupings) in &metadata.groupings {
+        for (at, grouping) in groupings.iter().enumerate() {
+            for frequency in grouping.frequencies.iter().filter(|frequency| **frequency != Frequency::TimeInvariant) {
+                let word = name::input_periods(*frequency, Mode::Corrected)[0];
+                for field in &grouping.fields {
+                    for source in grouping.kind(field, *grid).unwrap().sources(field) {
+                        let series = release.path("results/V4r6/diags").join(format!("{source}_{word}"));
+                        fs::create_dir_all(&series).unwrap();
+                        let stem = series.join(format!("{source}_{word}.0000000732")).display().to_string();
+                        fs::write(format!("{stem}.data"), "").unwrap();
+                        fs::write(format!("{stem}.meta"), HEADER).unwrap();
+                    }
+                }
+                let frequency = match frequency {
+                    Frequency::Day => "AVG_DAY",
+                    Frequency::Month => "AVG_MON",
+                    _ => "SNAP",
+                };
+                jobs.push(format!("[{at}, '{grid}', '{frequency}', 'all']  # {}", grouping.filename));
+            }
+        }
+    }
+    jobs
+}
+
+#[test]
+#[ignore = "needs EDP_REAL_DATA: make conformance"]
+fn real_data_release_6_lacks_one_row_for_the_archive() {
+    let release = Release::without_results();
+    let jobs = complete_results(&release);
+    assert_eq!(jobs.len(), 65 + 26, "native and latlon datasets, without those that do not change with time");
+    let mut plan = release.plan_of_jobs("corrected", "grid", "tasks.json");
+    let said = text(&expect(plan.args(["--dataset", "all", "--archive"]), 2));
+    let wrong: Vec<&str> = said.lines().filter(|line| line.contains("plan without --archive")).collect();
+    assert_eq!(wrong.len(), 1, "{said}");
+    assert!(wrong[0].contains("SNAP of native OCEAN_BOLUS_VELOCITY: no row of PODAAC_dataset_table"), "{said}");
+    // The same without this dataset, and with it alone.
+    let is_without_row = |job: &&String| job.contains("OCEAN_BOLUS_VELOCITY") && job.contains("SNAP");
+    let (without, others): (Vec<_>, Vec<_>) = jobs.iter().partition(is_without_row);
+    assert_eq!(without.len(), 1);
+    for (jobs, status) in [(without, 2), (others, 0)] {
+        let text = jobs.iter().map(|job| format!("{job}\n")).collect::<String>();
+        fs::write(release.path("jobs.txt"), text).unwrap();
+        let mut plan = release.plan_of_jobs("corrected", "grid", "tasks.json");
+        expect(plan.args(["--jobs", "jobs.txt", "--archive"]), status);
+    }
 }
