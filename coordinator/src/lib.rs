@@ -7,6 +7,7 @@
 //!      (plan::inventory)            └── ranges: limits of whole collections, if they are asked for
 //! ```
 //!
+//! * [`init`] describes a modeller's own run, so that it can be planned.
 //! * [`lint`] checks configuration, metadata and the archive's table before anything is planned from them.
 //! * [`plan`] makes recipes from what is asked for and what exists.
 //! * [`ranges`] computes the ranges of whole collections for the attributes `valid_min` and `valid_max`.
@@ -16,6 +17,7 @@
 //!
 //! Driving a production to its end is the task of `edp-production`; the commands of this program connect the two.
 
+pub mod init;
 pub mod lint;
 pub mod plan;
 pub mod ranges;

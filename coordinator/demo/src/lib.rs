@@ -25,6 +25,8 @@ use bathymetry::{LEVELS, OpenFractions};
 use factors::RegularGrid;
 use geometry::DemoGeometry;
 use metadata::Names;
+
+pub use metadata::grid_metadata;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

@@ -27,29 +27,37 @@ pub(super) struct Names {
     pub(super) latlon_label: String,
 }
 
-/// Writes all files of the metadata directory.
-pub(super) fn write(directory: &Path, names: &Names) -> Result<(), DemoError> {
-    let all = |variables: &[DemoVariable]| Value::from_iter(variables.iter().map(variable));
+/// Returns the content of the metadata files that describe the grid and its coordinates, which are the same for every
+/// lat-lon-cap grid, with the names of the files without `.json`. `start` is the time of model step 0,
+/// `YYYY-MM-DDThh:mm:ss`.
+pub fn grid_metadata(start: &str) -> Vec<(&'static str, Value)> {
     let coordinates = |list: &[FieldDescription]| {
-        let first = time();
+        let first = time(start);
         Value::from_iter(first.into_iter().chain(list.iter().map(coordinate)))
     };
     let fields = |list: &[FieldDescription]| Value::from_iter(list.iter().map(field));
+    vec![
+        ("geometry_metadata_for_native_datasets", fields(NATIVE_FIELDS)),
+        ("geometry_metadata_for_latlon_datasets", fields(LATLON_FIELDS)),
+        ("spatial_coordinate_metadata_for_native_datasets", coordinates(NATIVE_COORDINATES)),
+        ("spatial_coordinate_metadata_for_latlon_datasets", coordinates(LATLON_COORDINATES)),
+        ("time_coordinate_metadata", Value::from_iter(time(start))),
+    ]
+}
+
+/// Writes all files of the metadata directory.
+pub(super) fn write(directory: &Path, names: &Names) -> Result<(), DemoError> {
+    let all = |variables: &[DemoVariable]| Value::from_iter(variables.iter().map(variable));
     let files = [
         ("groupings_for_native_datasets", Value::from_iter(DATASETS.iter().map(|d| grouping(d, false)))),
         ("groupings_for_latlon_datasets", Value::from_iter(DATASETS.iter().map(|d| grouping(d, true)))),
         ("variable_metadata", all(MODEL)),
         ("variable_metadata_for_latlon_datasets", all(ROTATED)),
-        ("geometry_metadata_for_native_datasets", fields(NATIVE_FIELDS)),
-        ("geometry_metadata_for_latlon_datasets", fields(LATLON_FIELDS)),
-        ("spatial_coordinate_metadata_for_native_datasets", coordinates(NATIVE_COORDINATES)),
-        ("spatial_coordinate_metadata_for_latlon_datasets", coordinates(LATLON_COORDINATES)),
-        ("time_coordinate_metadata", Value::from_iter(time())),
         ("global_metadata_for_all_datasets", globals(names)),
         ("global_metadata_for_native_datasets", native_globals(names)),
         ("global_metadata_for_latlon_datasets", latlon_globals(names)),
     ];
-    for (name, content) in files {
+    for (name, content) in files.into_iter().chain(grid_metadata(MODEL_START)) {
         save(&directory.join(format!("{name}.json")), &format!("{content:#}\n"))?;
     }
     save(&directory.join(TABLE), &table(names))
@@ -185,8 +193,8 @@ fn coordinate(coordinate: &FieldDescription) -> Value {
     Value::Object(entry)
 }
 
-fn time() -> [Value; 2] {
-    let units = format!("hours since {}", MODEL_START.replace('T', " "));
+fn time(start: &str) -> [Value; 2] {
+    let units = format!("hours since {}", start.replace('T', " "));
     [
         json!({
             "name": "time", "standard_name": "time", "long_name": "middle of the averaging period, or time of the snapshot",

@@ -3,6 +3,7 @@
 mod cluster;
 mod demo;
 mod follow;
+mod init;
 mod lint;
 mod plan;
 mod ranges;
@@ -65,6 +66,11 @@ enum CoordinatorCommand {
           edp-coordinator lint --show-settings\n
 Exit status: 0 without errors; 2 with errors, with --strict also with warnings.")]
     Lint(lint::LintOptions),
+    /// Makes everything that a production needs from the directory of an own MITgcm run
+    #[command(after_help = "Example: edp-coordinator init runs/my-llc270 --out production\n
+The directory gets configuration, metadata, geometry, mapping factors and settings. What is not known from the run is guessed,
+which is said on standard error and in the files.")]
+    Init(init::InitOptions),
     /// Computes the ranges of whole collections, without making granules: a table for `plan --valid-range`
     #[command(after_help = "Example: edp-coordinator ranges tasks.json --ranges-out ranges.json")]
     Ranges(Box<ranges::RangesOptions>),
@@ -103,6 +109,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         CoordinatorCommand::Demo(options) => demo::execute(&options, &settings),
+        CoordinatorCommand::Init(options) => init::execute(&options),
         CoordinatorCommand::Lint(options) => lint::execute(&options, &settings),
         CoordinatorCommand::Plan(options) => plan::execute(&options, &settings),
         CoordinatorCommand::Ranges(options) => ranges::execute(&options, &settings),

@@ -463,8 +463,9 @@ impl Prepared {
         let Prepared { sources, shared, .. } = self;
         let source = &self.roots.source;
         let source_root = source.parse().map_err(|e: LocationError| usage(e))?;
-        let (mut inventory, notes) =
-            Inventory::of(&source_root, &shared.configuration.ecco_version, self.mode, &self.stores).map_err(usage)?;
+        let configuration = &shared.configuration;
+        let version = configuration.results_version.as_ref().unwrap_or(&configuration.ecco_version);
+        let (mut inventory, notes) = Inventory::of(&source_root, version, self.mode, &self.stores).map_err(usage)?;
         notes.iter().for_each(&say);
         if notes.iter().any(|n| n.severity == Severity::Error) && !sources.keep_going {
             return Err(Usage(format!(

@@ -32,7 +32,7 @@ pub(super) fn check(text: NamedText<'_>, metadata: Option<&Path>, defects: &mut 
         defects.error(file, "key geospatial_vertical_min", message);
     }
     let table = &configuration.podaac_file;
-    if let Some(directory) = metadata.filter(|directory| !directory.join(table).is_file()) {
+    if let Some(directory) = metadata.filter(|directory| !table.is_empty() && !directory.join(table).is_file()) {
         let message = format!("there is no {table} in {}", directory.display());
         defects.error(file, "key podaac_metadata_filename", message);
     }
@@ -94,7 +94,8 @@ fn check_labels(file: &str, configuration: &Configuration, defects: &mut Defects
 fn check_identifiers(file: &str, configuration: &Configuration, defects: &mut Defects) {
     let prefix = configuration.doi_prefix.trim_end_matches('/');
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !prefix.strip_prefix("10.").is_some_and(|rest| rest.split('.').all(is_number)) {
+    let has_archive = !configuration.podaac_file.is_empty();
+    if has_archive && !prefix.strip_prefix("10.").is_some_and(|rest| rest.split('.').all(is_number)) {
         defects.error(file, "key doi_prefix", format!("'{prefix}' is none: it begins with '10.', and numbers follow"));
     }
     if let Some(root) = configuration.metadata_link_root.as_deref().filter(|root| !root.ends_with("ShortName=")) {

@@ -29,6 +29,8 @@ pub(super) fn read(
             let of_that_name =
                 |path: &&&std::path::Path| path.file_name().is_some_and(|name| Some(name) == named.map(AsRef::as_ref));
             let path = match (named, &all[..]) {
+                // Nothing is for an archive.
+                (Some(""), _) => return None,
                 (Some(_), _) => *all.iter().find(of_that_name)?,
                 (None, [only]) => only,
                 (None, _) => {

@@ -137,7 +137,7 @@ pub fn check(
                         Some(other) => ArchiveProblem::OtherRelease { dataset, table, other },
                         None => ArchiveProblem::NoRow { dataset, table },
                     });
-                } else if lacking.row {
+                } else if lacking.row && !table.is_none() {
                     let consequence = match plan.mode {
                         Mode::Corrected => "id, metadata_link and the DOI attributes are left out",
                         Mode::Edp2024 | Mode::Edp2026 => "the placeholders of its attributes stay",

@@ -29,6 +29,7 @@ pub(crate) fn configuration() -> Configuration {
         model_end: datetime(2017, 12, 31, 12, 0, 0, 0),
         step_seconds: 3600,
         geospatial_vertical_min: -6134.5,
+        results_version: None,
         podaac_file: "table.csv".into(),
         history: String::new(),
         references: String::new(),

@@ -42,7 +42,9 @@ pub struct Configuration {
     pub step_seconds: i64,
     /// `geospatial_vertical_min`: the depth of the bottom in metres, negative downwards.
     pub geospatial_vertical_min: f64,
-    /// `podaac_metadata_filename`: the file name of the PO.DAAC table.
+    /// `results_version`: the text that the paths of results must have, if it is not `ecco_version`; may be empty.
+    pub results_version: Option<String>,
+    /// `podaac_metadata_filename`: the file name of the PO.DAAC table; empty where granules are for no archive.
     pub podaac_file: String,
     /// `history`: the text of the global attribute.
     pub history: String,
@@ -133,6 +135,7 @@ impl Configuration {
         let labels = reader.labels()?;
         let configuration = Configuration {
             ecco_version: reader.part_of_names("ecco_version")?,
+            results_version: reader.text("results_version"),
             product_version: reader.required("product_version"),
             grid_labels: labels,
             precision: reader.precision()?,

@@ -3,8 +3,9 @@
 use super::yaml::Shape;
 
 /// The keys whose values are read as text.
-const TEXTS: [&str; 23] = [
+const TEXTS: [&str; 24] = [
     "ecco_version",
+    "results_version",
     "product_version",
     "array_precision",
     "model_start_time",

@@ -87,6 +87,16 @@ pub enum TableError {
 }
 
 impl Table {
+    /// Returns the table of a production that no archive is meant for: it has neither a file nor rows.
+    pub fn none() -> Table {
+        Table { file: String::new(), rows: Vec::new() }
+    }
+
+    /// Returns true if no archive is meant.
+    pub fn is_none(&self) -> bool {
+        self.file.is_empty()
+    }
+
     /// Reads a table. A byte order mark, both kinds of line endings and quoted line breaks are accepted.
     ///
     /// # Errors

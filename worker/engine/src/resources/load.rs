@@ -151,6 +151,9 @@ pub(super) fn load_table(
     configuration: &Configuration,
     verified: &VerifiedFiles,
 ) -> Result<(Table, Vec<metadata::Warning>), ResourceError> {
+    if configuration.podaac_file.is_empty() {
+        return Ok((Table::none(), Vec::new()));
+    }
     let path = metadata.join(&configuration.podaac_file);
     // The digest of the metadata covers the files of this directory; a table elsewhere could change under an unchanged
     // recipe.
