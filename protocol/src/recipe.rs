@@ -300,10 +300,11 @@ impl Recipe {
             (true, true, Some(_)) if !self.variables.is_empty() => {
                 Some("a time-invariant task has 'input_netcdf' or 'variables', not both")
             }
-            (true, true, Some(_)) | (false, false, None) => None,
-            (true, true, None) => Some(
-                "its time_coverage_resolution is TIME-INVARIANT, so that the key 'input_netcdf' must name its data",
+            (true, true, None) if self.variables.is_empty() => Some(
+                "its time_coverage_resolution is TIME-INVARIANT, so that the key 'input_netcdf' must name its data, or \
+                 'variables' the binary files of each of them",
             ),
+            (true, true, _) | (false, false, None) => None,
             (true, false, _) => Some(
                 "its time_coverage_resolution is TIME-INVARIANT, so that its name must be \
                  <filename>_ECCO_<version>_<grid>_<label>.nc",

@@ -79,6 +79,9 @@ impl Frequency {
     /// The frequencies of data that change with time, in the order in which datasets offer them.
     pub const TIMED: [Frequency; 3] = [Frequency::Day, Frequency::Month, Frequency::Snapshot];
 
+    /// All frequencies, in the same order, with the absence of time last.
+    pub const ALL: [Frequency; 4] = [Frequency::Day, Frequency::Month, Frequency::Snapshot, Frequency::TimeInvariant];
+
     /// Returns the word of EDP's job files.
     pub fn job_word(self) -> &'static str {
         match self {

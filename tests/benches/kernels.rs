@@ -105,7 +105,7 @@ fn run(kernel: &str, repetitions: usize, directory: &Path) -> usize {
     let ranges = |maker: &dyn Maker, levels: Option<usize>, route: Route<'_>| {
         let stages = Stages::begin();
         let levels = levels.map(LevelSet::uppermost);
-        let field = Field { name: kernel, maker, grid: &grid, levels, route, stages: &stages };
+        let field = Field { name: kernel, maker, grid: &grid, levels, route, timed: true, stages: &stages };
         for _ in 0..repetitions {
             black_box(field.range::<f32>(&cancel).expect("good values"));
         }

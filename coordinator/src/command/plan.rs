@@ -10,6 +10,7 @@ use edp_coordinator::plan::jobfile::Job;
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{self, DateSource, Note, Planned, Request, Severity, archive, asked, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
+use edp_engine::metadata::groupings::Grouping;
 use edp_engine::resources::{self, SharedInputs, SharedLocations};
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
@@ -118,7 +119,7 @@ pub(crate) struct Selected {
     /// With --dataset: the grids [default: native,latlon]
     #[arg(long, value_name = "GRIDS", value_delimiter = ',')]
     on: Vec<GridKind>,
-    /// With --dataset: day, month, snap [default: all that the dataset is offered at]
+    /// With --dataset: day, month, snap, time-invariant [default: all that the dataset is offered at]
     #[arg(long, value_name = "FREQUENCIES", value_delimiter = ',', value_parser = frequency)]
     frequency: Vec<Frequency>,
     /// With --dataset: no granules with centres before this day, YYYY-MM-DD
@@ -164,7 +165,7 @@ fn frequency(text: &str) -> Result<Frequency, String> {
         "snaps" | "snapshots" | "instantaneous" => "; did you mean snap?",
         _ => "",
     };
-    text.parse().map_err(|_| format!("there is no frequency '{text}'; write day, month or snap{meant}"))
+    text.parse().map_err(|_| format!("there is no frequency '{text}'; write day, month, snap or time-invariant{meant}"))
 }
 
 /// Parses a day of the command line.
@@ -376,8 +377,11 @@ impl PlanSourceOptions {
                 .map(|text| plain(text, mode))
                 .transpose()?,
         };
-        let shared = load(locations, stores)?;
+        let mut shared = load(locations, stores)?;
         destination.parse::<Location>().map_err(usage)?;
+        if !self.selected.dataset.is_empty() {
+            add_geometry(&self.selected.selection(), &mut shared.metadata.groupings);
+        }
         let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
         let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
         let roots = Roots { source, destination };
@@ -458,6 +462,21 @@ impl Prepared {
         Prepared { growing: true, ..self }
     }
 
+    /// Returns the files in the grid directory if geometry is asked for, which is often nowhere else.
+    fn grid_files(&self) -> anyhow::Result<Option<Inventory>> {
+        let groupings = &self.shared.metadata.groupings;
+        let is_geometry = |job: &&Job| {
+            let grouping = groupings.get(&job.grid).and_then(|all| all.get(job.grouping));
+            job.frequency == Frequency::TimeInvariant && grouping.is_some_and(|found| found.filename.contains(GEOMETRY))
+        };
+        if !self.jobs.iter().any(|job| is_geometry(&job)) {
+            return Ok(None);
+        }
+        let grid = self.shared.locations.grid.parse().map_err(|e: LocationError| usage(e))?;
+        let (files, _) = Inventory::of(&grid, "", self.mode, &self.stores).map_err(usage)?;
+        Ok(Some(files))
+    }
+
     /// Plans with the present results, except those that `sift` removes. `say` is called with each note.
     pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<PlanOutcome> {
         let Prepared { sources, shared, .. } = self;
@@ -480,6 +499,7 @@ impl Prepared {
         let notes = plan::learn(&mut inventory, &self.jobs, &shared.metadata.groupings, self.mode, &self.headers);
         notes.iter().for_each(&say);
         let locations = shared.locations.clone();
+        let grid_files = self.grid_files()?;
         let request = Request {
             job_file: &self.job_file,
             jobs: self.jobs.clone(),
@@ -487,6 +507,7 @@ impl Prepared {
             configuration: &shared.configuration,
             groupings: &shared.metadata.groupings,
             inventory: &inventory,
+            grid_files: grid_files.as_ref(),
             roots: self.roots.clone(),
             configuration_location: locations.configuration,
             grid_location: locations.grid,
@@ -537,6 +558,29 @@ impl Prepared {
             unanswered.clear();
         }
         Ok(PlanOutcome { recipes, unanswered })
+    }
+}
+
+/// The dataset of the grid's geometry.
+const GEOMETRY: &str = "GRID_GEOMETRY";
+
+/// Adds the geometry to the datasets that can be selected by name: no release has it among its groupings.
+fn add_geometry(selection: &Selection, groupings: &mut BTreeMap<GridKind, Vec<Grouping>>) {
+    if !selection.datasets.iter().any(|name| name.trim().eq_ignore_ascii_case(GEOMETRY)) {
+        return;
+    }
+    for grid in [GridKind::Native, GridKind::Latlon] {
+        let groupings = groupings.entry(grid).or_default();
+        if !groupings.iter().any(|grouping| grouping.filename == GEOMETRY) {
+            groupings.push(Grouping {
+                name: "grid geometry".into(),
+                fields: vec!["geometry".into()],
+                filename: GEOMETRY.into(),
+                dimension: "3D".into(),
+                time_invariant: true,
+                ..Grouping::default()
+            });
+        }
     }
 }
 

@@ -139,6 +139,7 @@ impl Production {
             configuration: &self.configuration,
             groupings: &self.groupings,
             inventory,
+            grid_files: None,
             roots: Roots { source: self.root.path().to_str().unwrap().into(), destination: "out".into() },
             configuration_location: "config.yaml".into(),
             grid_location: "grid".into(),

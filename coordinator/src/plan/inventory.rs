@@ -6,6 +6,7 @@
 
 use super::headers::HeaderCache;
 use super::scan::Scan;
+use super::statics::OtherFile;
 use super::{Note, few};
 use edp_engine::mds::is_field;
 use edp_protocol::name::{ResultName, split_period};
@@ -83,6 +84,8 @@ pub struct Inventory {
     looked_for: BTreeSet<(String, Vec<String>)>,
     files: usize,
     seen: usize,
+    /// Files without a step in their names that may hold data without time.
+    others: Vec<OtherFile>,
 }
 
 /// The word for the period of series whose names have none.
@@ -319,6 +322,16 @@ impl Inventory {
             .flat_map(|(name, words)| words.iter().map(move |(word, series)| (name, word, series)));
         let names = all.filter(|(.., series)| series.pairs.values().any(is_in_pieces));
         names.map(|(name, word, _)| if *word == NO_WORD { name.clone() } else { format!("{name}_{word}") }).collect()
+    }
+
+    /// Returns the files without a step in their names that may hold data without time.
+    pub fn others(&self) -> &[OtherFile] {
+        &self.others
+    }
+
+    /// Adds such a file.
+    pub(super) fn add_other(&mut self, path: String, file: FileVersion) {
+        self.others.push(OtherFile { path, version: file.version() });
     }
 
     /// Counts a file of any kind.

@@ -107,6 +107,16 @@ pub enum JobError {
         /// The word that was found.
         word: String,
     },
+    /// Steps are listed for data that have none.
+    #[error("{file} line {line}: the time steps are {found}, but time-invariant data have none; write 'all'")]
+    Stepless {
+        /// Name of the job file.
+        file: String,
+        /// Number of the line, from 1.
+        line: usize,
+        /// Description of what was found.
+        found: String,
+    },
     /// The steps are neither `'all'` nor a list of numbers.
     #[error("{file} line {line}: the time steps are {found}; write 'all' or a list of model steps such as [732, 1428]")]
     Steps {
@@ -181,17 +191,18 @@ fn parse_line(file: &str, line: usize, text: &str) -> Result<Option<Job>, JobErr
     }
     let grid: GridKind = grid.parse().map_err(|source| JobError::Word { file: file(), line, source })?;
     let frequency = word("frequency", frequency)?;
-    if ["ti", "time-invariant"].contains(&frequency.to_ascii_lowercase().as_str()) {
-        return Err(JobError::NotMade { file: file(), line, word: frequency });
+    let is = |known: &Frequency| known.job_word().eq_ignore_ascii_case(&frequency);
+    let invariant = frequency.eq_ignore_ascii_case("ti").then_some(Frequency::TimeInvariant);
+    let frequency = Frequency::ALL.into_iter().find(is).or(invariant).ok_or_else(|| {
+        let choices = "AVG_DAY, AVG_MON, SNAP, TIME-INVARIANT";
+        let source = UnknownWord { what: "frequency", word: frequency.clone(), choices };
+        JobError::Word { file: file(), line, source }
+    })?;
+    let parsed = parse_steps(steps).ok_or_else(|| JobError::Steps { file: file(), line, found: steps.to_string() })?;
+    if frequency == Frequency::TimeInvariant && parsed != Steps::All {
+        return Err(JobError::Stepless { file: file(), line, found: steps.to_string() });
     }
-    let frequency = Frequency::TIMED
-        .into_iter()
-        .find(|known| known.job_word().eq_ignore_ascii_case(&frequency))
-        .ok_or_else(|| {
-            let source = UnknownWord { what: "frequency", word: frequency, choices: "AVG_DAY, AVG_MON, SNAP" };
-            JobError::Word { file: file(), line, source }
-        })?;
-    let steps = parse_steps(steps).ok_or_else(|| JobError::Steps { file: file(), line, found: steps.to_string() })?;
+    let steps = parsed;
     Ok(Some(Job { line, grouping, grid, frequency, steps }))
 }
 
@@ -231,7 +242,8 @@ mod tests {
     #[test]
     fn a_job_file_as_edp_users_write_it() {
         let text = "\u{feff}# native groupings:\n\n[0,'native','AVG_MON','all']    # sea surface height, 'quoted'\n\
-            \t (11, \"latlon\", 'avg_day', [1428, 732, 732,],)\r\n  # end\n12,'Native','snap','ALL'\n[1,'latlon','SNAP',[]]";
+            \t (11, \"latlon\", 'avg_day', [1428, 732, 732,],)\r\n  # end\n12,'Native','snap','ALL'\n[1,'latlon','SNAP',[]]\n\
+            [13,'native','TIME-INVARIANT','all']\n[13,'latlon','ti','all']";
         let (jobs, notes) = parse("ssh.jobs.txt", text, false).unwrap();
         let job = |line, grouping, grid, frequency, steps| Job { line, grouping, grid, frequency, steps };
         assert_eq!(
@@ -241,6 +253,8 @@ mod tests {
                 job(4, 11, GridKind::Latlon, Frequency::Day, Steps::Listed(vec![732, 1428])),
                 job(6, 12, GridKind::Native, Frequency::Snapshot, Steps::All),
                 job(7, 1, GridKind::Latlon, Frequency::Snapshot, Steps::Listed(vec![])),
+                job(8, 13, GridKind::Native, Frequency::TimeInvariant, Steps::All),
+                job(9, 13, GridKind::Latlon, Frequency::TimeInvariant, Steps::All),
             ]
         );
         assert!(notes.is_empty());
@@ -279,7 +293,7 @@ mod tests {
             ("[99999999999999999999,'latlon','AVG_MON','all']", "too large"),
             ("[0,'polar','AVG_MON','all']", "unknown grid type 'polar'"),
             ("[0,'1D','AVG_MON','all']", "'1D' datasets are not part of this version"),
-            ("[0,'native','TIME-INVARIANT','all']", "'TIME-INVARIANT' datasets are not part"),
+            ("[0,'native','TIME-INVARIANT',[0]]", "time steps are [0], but time-invariant data have none"),
             ("[0,7,'AVG_MON','all']", "grid type is 7"),
             ("[0,'native','AVG_YEAR','all']", "unknown frequency 'AVG_YEAR'"),
             ("[0,'native','day','all']", "unknown frequency 'day'"),

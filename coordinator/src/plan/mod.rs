@@ -26,6 +26,7 @@ mod recipes;
 mod recipes_tests;
 mod scan;
 pub mod selection;
+pub mod statics;
 mod survey;
 
 pub use dataset::DatasetError;

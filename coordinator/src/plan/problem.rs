@@ -107,6 +107,16 @@ pub enum Problem {
         /// Number of further steps.
         more: usize,
     },
+    /// Several files could hold the data.
+    #[error("{place}: {what} is there more than once: {}; keep one of them below the source root", few(paths))]
+    Several {
+        /// The job that asks for it.
+        place: String,
+        /// Name of the variable or dataset.
+        what: String,
+        /// Paths of the files.
+        paths: Vec<String>,
+    },
     /// A variable has no result at all; an error with `--strict` only.
     #[error("{place}: {text}")]
     NoFile {

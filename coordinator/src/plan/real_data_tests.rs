@@ -69,6 +69,7 @@ fn the_plan_is_edps_own_list() {
         configuration: &configuration,
         groupings: &groupings,
         inventory: &inventory,
+        grid_files: None,
         roots: Roots { source: at("results"), destination: "out".into() },
         configuration_location: "config.yaml".into(),
         grid_location: "grid_ECCOV4r4".into(),

@@ -1,5 +1,7 @@
 //! The plan itself: it makes recipes of jobs and an inventory.
 
+mod invariant;
+
 use super::dataset::Dataset;
 use super::dates::{DateRules, DateSource};
 use super::headers::HeaderCache;
@@ -13,7 +15,7 @@ use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
+use edp_protocol::recipe::{Digests, DynamicMetadata, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT, Version};
 use edp_protocol::{Frequency, GridKind, Mode, wire};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,6 +35,8 @@ pub struct Request<'a> {
     pub groupings: &'a BTreeMap<GridKind, Vec<Grouping>>,
     /// The results below the source root.
     pub inventory: &'a Inventory,
+    /// The files in the grid directory, if geometry is asked for.
+    pub grid_files: Option<&'a Inventory>,
     /// Source and destination root as the user wrote them. The source is the root of the inventory.
     pub roots: Roots,
     /// Location of the configuration as the user wrote it.
@@ -115,7 +119,8 @@ pub fn learn(
     headers: &HeaderCache,
 ) -> Vec<Note> {
     let mut notes = Vec::new();
-    for job in jobs {
+    // Data without time are found by the names of their files.
+    for job in jobs.iter().filter(|job| job.frequency != Frequency::TimeInvariant) {
         let grouping = groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
         // Errors of a job are reported when it is planned.
         let Some(Ok(dataset)) = grouping.map(|grouping| Dataset::new(grouping, job.grid)) else { continue };
@@ -211,7 +216,7 @@ impl<'a> Planner<'a> {
                 return true;
             }
         };
-        if !grouping.frequencies.is_empty() && !grouping.frequencies.contains(&job.frequency) {
+        if !grouping.offers(job.frequency) {
             let text = format!("the grouping '{}' is not offered as {}", grouping.name, job.frequency);
             self.warn(format!("{place}: {text}; made all the same"));
         }
@@ -222,6 +227,9 @@ impl<'a> Planner<'a> {
                 return true;
             }
         };
+        if job.frequency == Frequency::TimeInvariant {
+            return self.invariant(&context);
+        }
         let words = name::input_periods(job.frequency, request.mode);
         let within = |step| self.within(job.frequency, step);
         let survey = Survey::new(&dataset, request.inventory, words, &job.steps, within);
@@ -271,18 +279,24 @@ impl<'a> Planner<'a> {
         };
         let summary = dataset.summary(configuration, job.grid, job.frequency);
         let context = Context { job, place, dataset, label, summary, digests, time_units };
-        let name = self.name(&context, "1992-01".into());
+        let date = if job.frequency == Frequency::TimeInvariant { "" } else { "1992-01" };
+        let name = self.name(&context, date.into());
         if GranuleName::parse(&name.to_string()).ok().as_ref() != Some(&name) || name.to_string().contains('/') {
             return Err(Problem::Name { place: context.place, name: name.to_string() });
         }
         Ok(context)
     }
 
+    /// Returns the consequence of a missing variable.
+    fn without_it(&self) -> &'static str {
+        let held = self.request.mode == Mode::Corrected && !self.request.allow_partial;
+        if held { "these granules are held" } else { "these granules are made without it" }
+    }
+
     /// Reports what is missing.
     fn report(&mut self, context: &Context<'_>, survey: &Survey<'_>) {
         let place = &context.place;
-        let held = self.request.mode == Mode::Corrected && !self.request.allow_partial;
-        let without = if held { "these granules are held" } else { "these granules are made without it" };
+        let without = self.without_it();
         for source in &survey.never {
             let text = format!("{} has no file at any step", describe(context.dataset, source));
             let consequence = if survey.records.is_empty() { "nothing is made" } else { without };
@@ -420,7 +434,7 @@ impl<'a> Planner<'a> {
         let request = self.request;
         let grouping = context.dataset.grouping;
         let frequency = context.job.frequency;
-        let name = self.name(context, calendar::name_date(request.mode, frequency, period));
+        let date = calendar::name_date(request.mode, frequency, period);
         let duration = match frequency {
             Frequency::Day => "P1D",
             Frequency::Month => "P1M",
@@ -463,31 +477,46 @@ impl<'a> Planner<'a> {
         }
         let (digests, roots) = (context.digests.clone(), request.roots.clone());
         let planned = Plan::new(request.mode, time_units, digests, roots, request.production_date.clone());
-        let mut recipe = Recipe {
+        let dynamic_metadata = DynamicMetadata {
+            name: grouping.name.clone(),
+            dimension: grouping.dimension.clone(),
+            time_coverage_start: Some(calendar::text(period.start)),
+            time_coverage_end: Some(calendar::text(period.end)),
+            time_coverage_center: Some(calendar::text(period.center)),
+            comment: grouping.comment.clone(),
+            time_long_name: Some(long_name.into()),
+            time_coverage_duration: Some(duration.into()),
+            time_coverage_resolution: Some(duration.into()),
+            field_components: grouping.components.clone().filter(|_| context.dataset.rotates),
+            field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
+            summary: context.summary.clone(),
+        };
+        let plan = Plan { options, fields, missing, ..planned };
+        let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, date, plan) };
+        self.identified(recipe, versions)
+    }
+
+    /// Returns the part of a recipe that all recipes of a job share, for a granule with this date in its name: without
+    /// variables and metadata of its own.
+    fn shared_part(&self, context: &Context<'_>, date: String, plan: Plan) -> Recipe {
+        let request = self.request;
+        let name = self.name(context, date);
+        Recipe {
             granule: format!("{}/{}", request.roots.destination.trim_end_matches('/'), name.path()),
-            variables,
+            variables: IndexMap::new(),
             ecco_cfg_loc: Some(request.configuration_location.clone()),
             ecco_grid_loc: Some(request.grid_location.clone()),
             ecco_mapping_factors_loc: request.factors_location.clone(),
             ecco_metadata_loc: Some(request.metadata_location.clone()),
-            dynamic_metadata: DynamicMetadata {
-                name: grouping.name.clone(),
-                dimension: grouping.dimension.clone(),
-                time_coverage_start: Some(calendar::text(period.start)),
-                time_coverage_end: Some(calendar::text(period.end)),
-                time_coverage_center: Some(calendar::text(period.center)),
-                comment: grouping.comment.clone(),
-                time_long_name: Some(long_name.into()),
-                time_coverage_duration: Some(duration.into()),
-                time_coverage_resolution: Some(duration.into()),
-                field_components: grouping.components.clone().filter(|_| context.dataset.rotates),
-                field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
-                summary: context.summary.clone(),
-            },
+            dynamic_metadata: DynamicMetadata::default(),
             input_netcdf: None,
             strip_attributes: None,
-            recipe: Some(Plan { options, fields, missing, ..planned }),
-        };
+            recipe: Some(plan),
+        }
+    }
+
+    /// Adds the versions of the inputs, and the id, to a recipe that is otherwise complete.
+    fn identified(&self, mut recipe: Recipe, versions: Vec<(String, Version)>) -> Result<Recipe, RecipeError> {
         let mut inputs = BTreeMap::new();
         for (path, version) in versions {
             inputs.insert(recipe.input_below_root(&path)?.to_owned(), version);

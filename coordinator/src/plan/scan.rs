@@ -1,6 +1,7 @@
 //! A scan of a model run's files: it pairs them, and remembers what it passes over.
 
 use super::inventory::{FilePair, FileVersion, Inventory, join};
+use super::statics::is_candidate;
 use super::{Note, few};
 use edp_protocol::Mode;
 use edp_protocol::name::ResultName;
@@ -84,7 +85,7 @@ impl<'a> Scan<'a> {
         self.inventory.count();
         let (directory, file) = path.rsplit_once('/').unwrap_or(("", path));
         let Some(name) = ResultName::parse(file) else {
-            self.see_other(file);
+            self.see_other(path, file, half);
             return;
         };
         let directory = match directory {
@@ -119,8 +120,14 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Remembers a file that is not a result, if it looks like one.
-    fn see_other(&mut self, file: &str) {
+    /// Remembers a file that is not the result of a step, if it may hold data without time or looks like a result.
+    fn see_other(&mut self, path: &str, file: &str, half: impl FnOnce() -> io::Result<FileVersion>) {
+        if is_candidate(file) {
+            match half() {
+                Ok(half) => self.inventory.add_other(join(self.root, path), half),
+                Err(error) => self.notes.push(Note::warning(format!("{}: {error}; left out", join(self.root, path)))),
+            }
+        }
         let unpacked = file.rsplit_once('.').filter(|(_, ending)| COMPRESSED.contains(ending));
         match unpacked {
             Some((inside, _)) if ResultName::parse(inside).is_some() => self.compressed.add(file),

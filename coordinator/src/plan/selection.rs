@@ -116,11 +116,11 @@ impl Selection {
                 if !named && !self.datasets.iter().any(|name| is_all(name)) {
                     continue;
                 }
-                for frequency in Frequency::TIMED {
+                for frequency in Frequency::ALL {
                     let asked = self.frequencies.contains(&frequency);
                     let wanted = match self.frequencies.is_empty() {
-                        true => is_offered(grouping, frequency),
-                        false => asked && (named || is_offered(grouping, frequency)),
+                        true => grouping.offers(frequency),
+                        false => asked && (named || grouping.offers(frequency)),
                     };
                     let job = Job { line: 0, grouping: index, grid: *grid, frequency, steps: Steps::All };
                     if wanted && !jobs.contains(&job) {
@@ -133,14 +133,6 @@ impl Selection {
             return Err(SelectionError::NotOffered { frequencies: self.frequencies.clone(), grids });
         }
         Ok(jobs)
-    }
-}
-
-/// Returns true if a grouping offers a frequency. A grouping that states none offers all, unless it is time-invariant.
-fn is_offered(grouping: &Grouping, frequency: Frequency) -> bool {
-    match grouping.frequencies[..] {
-        [] => !grouping.time_invariant,
-        _ => grouping.frequencies.contains(&frequency),
     }
 }
 
@@ -183,7 +175,7 @@ impl fmt::Display for Window {
 mod tests {
     use super::super::fixture::{height, velocity};
     use super::*;
-    use Frequency::{Day, Month, Snapshot};
+    use Frequency::{Day, Month, Snapshot, TimeInvariant};
     use GridKind::{Latlon, Native};
     use jiff::civil::{date, datetime};
 
@@ -220,7 +212,9 @@ mod tests {
     fn all_is_what_is_offered() {
         assert_eq!(jobs(&["all"], &[Native], &[Snapshot]).unwrap(), [(Native, 0, Snapshot)]);
         assert_eq!(jobs(&["ALL"], &[], &[Month]).unwrap().len(), 4);
-        assert_eq!(jobs(&["all"], &[], &[]).unwrap().len(), 2 * (3 + 2));
+        assert_eq!(jobs(&["all"], &[], &[]).unwrap().len(), 2 * (3 + 2) + 1);
+        assert_eq!(jobs(&["all"], &[], &[TimeInvariant]).unwrap(), [(Native, 2, TimeInvariant)]);
+        assert_eq!(jobs(&["GEOMETRY"], &[], &[]).unwrap(), [(Native, 2, TimeInvariant)]);
         // A dataset named with a frequency is selected although it is not offered; the plan warns of it.
         assert_eq!(jobs(&["OCEAN_VELOCITY"], &[Native], &[Snapshot]).unwrap(), [(Native, 1, Snapshot)]);
     }
@@ -233,11 +227,8 @@ mod tests {
         assert_eq!(error, want);
         let error = jobs(&["GEOMETRY"], &[Latlon], &[]).unwrap_err();
         assert!(matches!(error, SelectionError::Unknown { .. }));
-        let error = jobs(&["GEOMETRY"], &[], &[]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "none of the datasets asked for is offered as a mean or snapshot on the native or latlon grid"
-        );
+        let error = jobs(&["all"], &[Latlon], &[TimeInvariant]).unwrap_err().to_string();
+        assert_eq!(error, "none of the datasets asked for is offered as TIME-INVARIANT on the latlon grid");
         assert!(Selection { datasets: vec!["all".into()], ..Selection::default() }.jobs(&BTreeMap::new()).is_err());
     }
 

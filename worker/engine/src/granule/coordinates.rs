@@ -23,8 +23,8 @@ pub struct Coordinates {
     /// Coordinates that precede the data variables.
     pub first: Vec<Variable>,
     /// `time_bnds`, which precedes the second data variable of native granules, and follows the last one of latlon
-    /// granules.
-    pub time_bounds: Variable,
+    /// granules; none without time.
+    pub time_bounds: Option<Variable>,
     /// Other bounds, at the end of the file.
     pub last: Vec<Variable>,
     /// Ranges of latitude, longitude and depth that the granule covers.
@@ -34,7 +34,7 @@ pub struct Coordinates {
 impl Coordinates {
     /// Changes their attributes from those of EDP to those that the CF conventions require.
     pub fn correct(&mut self) {
-        correct(&mut self.first.iter_mut().collect::<Vec<_>>(), self.last.iter_mut().chain([&mut self.time_bounds]));
+        correct(&mut self.first.iter_mut().collect::<Vec<_>>(), self.last.iter_mut().chain(&mut self.time_bounds));
     }
 }
 
@@ -75,8 +75,8 @@ pub struct CoordinateSelection<'a> {
     pub edges: [bool; 2],
     /// Codec for static coordinates.
     pub codec: Codec,
-    /// Times of the granule.
-    pub time: EncodedTime,
+    /// Times of the granule, if it has any.
+    pub time: Option<EncodedTime>,
     /// True if times are written as floating-point numbers, since the run is too long for 32 bits.
     pub long_time: bool,
     /// Units of the times.
@@ -107,20 +107,20 @@ fn integers(values: impl Into<Arc<[i32]>>) -> Storage {
     Storage::Contiguous(Values::I32(values.into()))
 }
 
-/// Returns `time` and `time_bnds`.
-fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>) -> [Variable; 2] {
+/// Returns `time` and `time_bnds` of a granule with time.
+fn times(resources: &Resources, grid: GridKind, wanted: &CoordinateSelection<'_>) -> [Option<Variable>; 2] {
+    let Some(EncodedTime { start, center, end }) = wanted.time else { return [None, None] };
     let metadata = &resources.texts.metadata;
     let long_name = wanted.dynamic.time_long_name.as_deref();
     let attributes = coordinate::describe_time(metadata, grid, long_name, wanted.time_units);
     let bounds = coordinate::describe_bounds(metadata, grid, "time_bnds", &attributes);
-    let EncodedTime { start, center, end } = wanted.time;
     let numbers = |times: &[i64]| match wanted.long_time {
         true => Storage::Contiguous(Values::F64(times.iter().map(|time| *time as f64).collect())),
         false => integers(times.iter().map(|time| *time as i32).collect::<Vec<_>>()),
     };
     [
-        variable("time", &["time"], attributes, numbers(&[center])),
-        variable("time_bnds", &["time", "nv"], bounds, numbers(&[start, end])),
+        Some(variable("time", &["time"], attributes, numbers(&[center]))),
+        Some(variable("time_bnds", &["time", "nv"], bounds, numbers(&[start, end]))),
     ]
 }
 
@@ -149,7 +149,7 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
         let values: Vec<i32> = numbers.levels().iter().map(|number| *number as i32).collect();
         first.push(variable(name, &[*name], describe(*name), integers(values)));
     }
-    first.push(time);
+    first.extend(time);
     let style = StaticStyle { mode: wanted.mode, codec: wanted.codec };
     let horizontal = |name, dimensions: &[&'static str], attributes| {
         Ok::<_, CodecError>(variable(name, dimensions, attributes, model.horizontal(name, style)?))
@@ -173,8 +173,9 @@ pub fn native(resources: &Resources, wanted: &CoordinateSelection<'_>) -> Result
     }
     let mut last = native_bounds(resources, style, wanted.levels, &first)?;
     last.extend(late_edges);
+    let time = time_bounds.as_ref().map(|_| ("time", 1));
     let lengths = indices.iter().map(|(name, numbers)| (*name, numbers.len()));
-    let lengths = lengths.chain([("time", 1), ("nv", 2), ("nb", 4)]);
+    let lengths = lengths.chain(time).chain([("nv", 2), ("nb", 4)]);
     let extent = native_extent(resources, wanted.levels);
     let dimensions = lengths.map(|(name, length)| (name.to_owned(), length)).collect();
     Ok(Coordinates { dimensions, first, time_bounds, last, extent })
@@ -331,8 +332,8 @@ pub fn latlon(resources: &Resources, target: &Target, wanted: &CoordinateSelecti
     let [time, time_bounds] = times(resources, GridKind::Latlon, wanted);
     let describe = |name: &str| coordinate::describe(metadata, GridKind::Latlon, name);
     let axes = &target.latlon;
-    let mut first = vec![time];
-    let mut dimensions = vec![("time".to_owned(), 1)];
+    let mut dimensions: Vec<(String, usize)> = time.iter().map(|time| (time.name.clone(), 1)).collect();
+    let mut first: Vec<Variable> = time.into_iter().collect();
     let mut add = |name: &str, values: &[f32], attributes| {
         dimensions.push((name.to_owned(), values.len()));
         first.push(variable(name, &[name], attributes, floats(values)));

@@ -131,6 +131,8 @@ pub struct Field<'a> {
     pub levels: Option<LevelSet>,
     /// Grid on which it is written.
     pub route: Route<'a>,
+    /// True if the output has a dimension of time, of one value, before all others.
+    pub timed: bool,
     /// The clock of its granule.
     pub stages: &'a Stages,
 }
@@ -236,9 +238,14 @@ impl Field<'_> {
         Ok(seen.range)
     }
 
-    /// Returns the shape, with the time as its first dimension.
+    /// Returns the shape, with the time, if there is one, as its first dimension.
     fn shape(&self) -> Vec<usize> {
-        [1].into_iter().chain(self.depth()).chain(self.horizontal()).collect()
+        self.timed.then_some(1).into_iter().chain(self.depth()).chain(self.horizontal()).collect()
+    }
+
+    /// Returns the position of the levels, or else of the horizontal dimensions, in the shape.
+    fn after_time(&self) -> usize {
+        usize::from(self.timed)
     }
 
     /// Returns the layout of the field in a file.
@@ -251,11 +258,12 @@ impl Field<'_> {
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
-        let depth = if self.levels.is_some() { chunk[1] } else { 1 };
+        let depth = if self.levels.is_some() { chunk[self.after_time()] } else { 1 };
         let size = O::SIZE as u64;
         let slab = depth as u64 * product(&self.horizontal()) * size;
         // Chunks at the edges are padded.
-        let cover: Vec<usize> = shape.iter().zip(&chunk).skip(1).map(|(l, c)| l.div_ceil(*c) * c).collect();
+        let cover: Vec<usize> =
+            shape.iter().zip(&chunk).skip(self.after_time()).map(|(l, c)| l.div_ceil(*c) * c).collect();
         let padded = match self.levels {
             Some(_) => depth as u64 * product(&cover[1..]),
             None => product(&cover),
@@ -272,7 +280,7 @@ impl Field<'_> {
     /// slab.
     pub fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
         let levels = self.depth().unwrap_or(1);
-        let depth = self.depth().map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[1]);
+        let depth = self.depth().map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[self.after_time()]);
         (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))
     }
 
@@ -317,8 +325,8 @@ impl Field<'_> {
         let chunk = chunk_shape(&shape, O::SIZE);
         let (mut slab_shape, mut origin) = (shape.clone(), vec![0; shape.len()]);
         if self.levels.is_some() {
-            slab_shape[1] = levels.len();
-            origin[1] = levels.start as u64;
+            slab_shape[self.after_time()] = levels.len();
+            origin[self.after_time()] = levels.start as u64;
         }
         let block = Block { values: slab, shape: &slab_shape, origin: &origin, chunk: &chunk, pad: O::FILL };
         Ok(codec.encode(&block, spare_cores, self.stages)?)

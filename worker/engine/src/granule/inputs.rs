@@ -113,7 +113,8 @@ impl Assembly<'_> {
         inputs: &[Vec<String>],
         warnings: &mut Vec<String>,
     ) -> Result<Output<'s>, MakeError> {
-        let description = variable::describe(&self.resources.texts.metadata, self.name.grid, name);
+        let describe = if self.has_time() { variable::describe } else { variable::describe_invariant };
+        let description = describe(&self.resources.texts.metadata, self.name.grid, name);
         if !description.known {
             warnings.push(format!("{}: {name}: no entry in the variable metadata", self.recipe.granule));
         }

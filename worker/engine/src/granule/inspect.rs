@@ -276,7 +276,7 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
             Some(_) => chunked.push(name.clone()),
         }
     }
-    if recipe.is_time_invariant() {
+    if recipe.input_netcdf.is_some() {
         // The recipe does not say which variables its input has.
         for variable in file.variables() {
             if variable.chunking().map_err(in_words)?.is_some() {
@@ -286,7 +286,7 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
         if chunked.is_empty() {
             problems.push("no variable is stored in chunks".into());
         }
-    } else {
+    } else if !recipe.is_time_invariant() {
         problems.extend(time_of(file, recipe, plan));
     }
     if plan.mode == Mode::Corrected {

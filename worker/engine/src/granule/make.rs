@@ -89,7 +89,7 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     }
     let MakeContext { cache, cancel, stages, .. } = context;
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
-    if recipe.is_time_invariant() {
+    if recipe.input_netcdf.is_some() {
         return assembly.make_invariant(context.memory, path);
     }
     let mut warnings = Vec::new();
@@ -202,7 +202,8 @@ impl Assembly<'_> {
         }
         let (dynamic, units) = (&self.recipe.dynamic_metadata, &self.plan.time_units);
         let long_time = self.plan.mode == Mode::Corrected && calendar::is_long(units, texts.configuration.model_end);
-        let time = if long_time { time::encode_long(dynamic, units) } else { time::encode(dynamic, units) };
+        let encode = || if long_time { time::encode_long(dynamic, units) } else { time::encode(dynamic, units) };
+        let time = self.has_time().then(encode).transpose();
         let time = time.map_err(|source| MakeError::Time { granule: self.recipe.granule.clone(), source })?;
         let has = |point| outputs.iter().any(|output| output.opened.placement.horizontal == point);
         let wanted = CoordinateSelection {
@@ -244,7 +245,7 @@ impl Assembly<'_> {
             keywords,
             extent: coordinates.extent,
         })?;
-        let all = coordinates.first.iter().chain([&coordinates.time_bounds]).chain(&coordinates.last);
+        let all = coordinates.first.iter().chain(&coordinates.time_bounds).chain(&coordinates.last);
         if let Some(names) = coordinates::named_by_none(all, &data) {
             attribute::set(&mut attributes, "coordinates", names);
         }
@@ -330,6 +331,11 @@ impl Assembly<'_> {
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero, directions })
     }
 
+    /// Returns true if the granule has a time.
+    pub(super) fn has_time(&self) -> bool {
+        self.name.frequency != Frequency::TimeInvariant
+    }
+
     /// Returns true if a variable of a latlon granule has the depths of upper cell faces.
     fn keeps_faces(&self, output: &Output<'_>) -> bool {
         self.plan.keeps_faces()
@@ -342,7 +348,8 @@ impl Assembly<'_> {
     pub(super) fn field<'f>(&'f self, output: &'f Output<'_>, mask: &'f Masked<'_>) -> Result<Field<'f>, MakeError> {
         let (grid, levels) = (&self.resources.grid.native, output.opened.levels.clone());
         let route = self.route(output, mask)?;
-        Ok(Field { name: output.name, maker: &*output.opened.maker, grid, levels, route, stages: self.stages })
+        let (name, maker, timed) = (output.name, &*output.opened.maker, self.has_time());
+        Ok(Field { name, maker, grid, levels, route, timed, stages: self.stages })
     }
 
     /// Describes a variable. Its range is known only after its values were made; until then it has placeholder values.
@@ -404,13 +411,12 @@ impl Assembly<'_> {
     fn dimensions(&self, output: &Output<'_>) -> Vec<String> {
         let [y, x] = output.opened.placement.horizontal.dims();
         let vertical = output.opened.placement.vertical;
+        let time = self.has_time().then_some("time").into_iter();
         let names: Vec<&str> = match self.name.grid {
-            GridKind::Native => {
-                ["time"].into_iter().chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()
-            }
+            GridKind::Native => time.chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect(),
             GridKind::Latlon => {
                 let depth = if self.keeps_faces(output) { "Zl" } else { "Z" };
-                ["time"].into_iter().chain(vertical.map(|_| depth)).chain(["latitude", "longitude"]).collect()
+                time.chain(vertical.map(|_| depth)).chain(["latitude", "longitude"]).collect()
             }
         };
         names.into_iter().map(str::to_owned).collect()
@@ -467,7 +473,7 @@ fn in_file_order(
     mode: Mode,
     first: Vec<Variable>,
     data: Vec<Variable>,
-    time_bounds: Variable,
+    time_bounds: Option<Variable>,
     last: Vec<Variable>,
 ) -> Vec<Variable> {
     let mut variables = first;
@@ -476,12 +482,12 @@ fn in_file_order(
     match granule.grid {
         GridKind::Native if !late => {
             variables.extend(data.next());
-            variables.push(time_bounds);
+            variables.extend(time_bounds);
             variables.extend(data);
         }
         GridKind::Native | GridKind::Latlon => {
             variables.extend(data);
-            variables.push(time_bounds);
+            variables.extend(time_bounds);
         }
     }
     variables.extend(last);

@@ -33,18 +33,24 @@ impl Assembly<'_> {
     ) -> Result<(Record, String), MakeError> {
         let pairs = self.pairs(name, paths)?;
         let (mut opened, mut files, mut headers) = (Vec::new(), Vec::new(), Vec::new());
-        for [data_path, meta_path] in &pairs {
-            let (header, of_header) = self.open_header(meta_path)?;
+        for (data_path, meta_path) in &pairs {
+            let own = meta_path.map(|path| self.open_header(path)).transpose()?;
             let data: Arc<dyn ReadAt> = self.open_data(data_path, remotes)?.into();
+            let header = match own {
+                Some((header, of_header)) => {
+                    headers.push(of_header);
+                    header
+                }
+                None => self.header_of_plain(data_path, &*data)?,
+            };
             files.push(InputDataFile {
                 path: (*data_path).clone(),
                 data: Arc::clone(&data),
                 size: header.byte_length(),
             });
-            headers.push(of_header);
             opened.push((header, data));
         }
-        let first = pairs[0][0];
+        let first = pairs[0].0;
         let (input, gaps) = match <[_; 1]>::try_from(opened) {
             Ok([(header, data)]) if header.piece().is_none() => {
                 (MdsFile::open(first, header, Box::new(data) as Box<dyn ReadAt>)?, Vec::new())
@@ -59,6 +65,8 @@ impl Assembly<'_> {
         };
         let stem = base_name(first).split('.').next().unwrap_or_default();
         let named = split_period(stem).map_or(stem, |(variable, _)| variable);
+        // Files of constant fields are named by people.
+        let named = if self.has_time() { named } else { name };
         let planned = self.plan.fields.get(name).map(|fields| {
             let field = fields.get(number).map(String::as_str);
             field.ok_or_else(|| self.fail(name, format!("the recipe's fields do not say what input {number} is")))
@@ -76,12 +84,16 @@ impl Assembly<'_> {
         Ok((Record { missing, gaps, files, headers, ..Record::new(input, found) }, field.to_owned()))
     }
 
-    /// Returns the `.data` and `.meta` paths of an input, those of each piece together.
-    fn pairs<'p>(&self, name: &str, paths: &'p [String]) -> Result<Vec<[&'p String; 2]>, MakeError> {
+    /// Returns the `.data` and `.meta` paths of an input, those of each piece together. A single file without header is
+    /// accepted for a field that does not change with time, since such fields are often inputs of the model.
+    fn pairs<'p>(&self, name: &str, paths: &'p [String]) -> Result<Vec<(&'p String, Option<&'p String>)>, MakeError> {
+        if let ([plain], false) = (paths, self.has_time()) {
+            return Ok(vec![(plain, None)]);
+        }
         let ending = |end: &str| paths.iter().filter(|path| path.ends_with(end)).collect::<Vec<_>>();
         let (data, meta) = (ending(".data"), ending(".meta"));
         if let ([data], [meta]) = (&data[..], &meta[..]) {
-            return Ok(vec![[*data, *meta]]);
+            return Ok(vec![(*data, Some(*meta))]);
         }
         for (end, there) in [(".data", &data), (".meta", &meta)] {
             if there.is_empty() {
@@ -92,13 +104,19 @@ impl Assembly<'_> {
             let stem = data.strip_suffix(".data").unwrap_or(data);
             let own = meta.iter().find(|meta| meta.strip_suffix(".meta") == Some(stem));
             let own = own.ok_or_else(|| self.fail(name, format!("its input {data} has no .meta file")))?;
-            Ok::<_, MakeError>([data, *own])
+            Ok::<_, MakeError>((data, Some(*own)))
         };
         let pairs = data.into_iter().map(of_data).collect::<Result<Vec<_>, _>>()?;
         if pairs.len() != meta.len() {
             return Err(self.fail(name, format!("{} .data files, but {} .meta files", pairs.len(), meta.len())));
         }
         Ok(pairs)
+    }
+
+    /// Returns the header that a file without one would have, by its size and the grid.
+    fn header_of_plain(&self, path: &str, data: &dyn ReadAt) -> Result<Header, MakeError> {
+        let size = data.length().map_err(|source| MakeError::Input { path: path.into(), source })?;
+        Ok(Header::of_plain(path, size, self.resources.grid.native.n, self.resources.levels().len())?)
     }
 
     /// Reads a header. Also returns its entry for the outcome.

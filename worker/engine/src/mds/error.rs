@@ -153,6 +153,22 @@ pub enum MdsError {
         /// Size of the file in bytes.
         found: u64,
     },
+    /// A file without header does not have the size of one field.
+    #[error(
+        "{file}: it has no .meta header, and its {size} bytes are not those of one field of {n} x {rows} cells on one level or on {levels}, with 4 or 8 bytes a number; give it a header, or the file of this grid"
+    )]
+    Plain {
+        /// Name of the file.
+        file: String,
+        /// Size of the file in bytes.
+        size: u64,
+        /// Number of columns of the grid.
+        n: usize,
+        /// Number of rows of the grid.
+        rows: usize,
+        /// Number of levels of the grid.
+        levels: usize,
+    },
     /// No record has the name of the field.
     #[error("{file}: no field '{field}' among {} records: {}", .fields.len(), .fields.join(", "))]
     NoField {

@@ -165,6 +165,40 @@ impl Header {
         })
     }
 
+    /// Returns the header of a file without one that holds one field on a lat-lon-cap grid, as the model reads its own
+    /// inputs: on one level or on all `levels` of the grid of facets of `n` cells, with 4 or 8 bytes a number. The size of the
+    /// file in bytes tells which of these it is.
+    ///
+    /// # Errors
+    /// Returns an error if no field of this grid, or more than one, has this size.
+    pub fn of_plain(name: &str, size: u64, n: usize, levels: usize) -> Result<Header, MdsError> {
+        let rows = super::compact::TILES.saturating_mul(n);
+        let mut fitting = Vec::new();
+        for precision in [Precision::F32, Precision::F64] {
+            for sizes in [vec![n, rows], vec![n, rows, levels]] {
+                if length(&sizes, 1, precision) == Some(size) && (sizes.len() == 2 || levels > 1) {
+                    fitting.push((sizes, precision));
+                }
+            }
+        }
+        let fitting: [_; 1] =
+            fitting.try_into().map_err(|_| MdsError::Plain { file: name.into(), size, n, rows, levels })?;
+        let [(sizes, precision)] = fitting;
+        Ok(Header {
+            file: name.into(),
+            sizes,
+            length: size,
+            piece: None,
+            levels: None,
+            precision,
+            records: 1,
+            step: None,
+            interval: Vec::new(),
+            missing: None,
+            fields: Vec::new(),
+        })
+    }
+
     /// Sizes of the dimensions of the whole array, the fastest first: columns, rows and, in 3-D files, the levels that
     /// the file has.
     pub fn sizes(&self) -> &[usize] {

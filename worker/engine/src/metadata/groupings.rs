@@ -34,6 +34,16 @@ pub struct Grouping {
 }
 
 impl Grouping {
+    /// Returns true if the dataset is offered at a frequency. One that states no frequency is offered at any that data with
+    /// time have.
+    pub fn offers(&self, frequency: Frequency) -> bool {
+        match (frequency, &self.frequencies[..]) {
+            (Frequency::TimeInvariant, _) => self.time_invariant,
+            (_, []) => !self.time_invariant,
+            (_, offered) => offered.contains(&frequency),
+        }
+    }
+
     /// Returns true if vectors are rotated to east and north: on the longitude-latitude grid, if the grouping has components.
     pub fn rotates(&self, grid: GridKind) -> bool {
         grid == GridKind::Latlon && self.components.is_some()
