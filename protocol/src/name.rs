@@ -14,21 +14,22 @@ pub struct GranuleName {
     pub period: &'static str,
     /// Frequency that the word for the period stands for.
     pub frequency: Frequency,
-    /// The date as it is written in the name; empty for time-invariant data.
+    /// The date as it is written in the name; empty for time-invariant data and time series.
     pub date: String,
     /// Version of the state estimate, such as `V4r4`.
     pub version: String,
-    /// The grid: `native` or `latlon`.
+    /// The grid: `native` or `latlon`, or `1D` of time series.
     pub grid: GridKind,
-    /// Label of the grid, such as `0p50deg` or `llc0090`.
+    /// Label of the grid, such as `0p50deg` or `llc0090`; empty for time series.
     pub label: String,
 }
 
 /// The reason why a file name is not the name of a granule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc, or \
-     <filename>_ECCO_<version>_<native|latlon>_<label>.nc of time-invariant data"
+    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc, \
+     <filename>_ECCO_<version>_<native|latlon>_<label>.nc of time-invariant data, or <filename>_<period>_ECCO_<version>_1D.nc \
+     of a time series"
 )]
 pub struct NameError {
     /// The name that was refused.
@@ -127,7 +128,7 @@ impl GranuleName {
         if base_name.contains(|c| c == '/' || is_unsafe(c)) {
             return fail("it has a character that is not to be seen, or a '/'");
         }
-        if name.frequency != Frequency::TimeInvariant && !is_date(&name.date) {
+        if name.frequency != Frequency::TimeInvariant && name.grid != GridKind::Series && !is_date(&name.date) {
             return fail("the date is none: YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThhmmss");
         }
         Ok(name)
@@ -154,6 +155,20 @@ impl GranuleName {
             .or_else(invariant)
             .ok_or_else(|| fail("it has neither a period word (day_mean, mon_mean, snap ...) nor '_ECCO_'"))?;
         let parts: Vec<&str> = rest.split('_').collect();
+        if let (["ECCO", version, grid], false) = (&parts[..], frequency == Frequency::TimeInvariant)
+            && grid_of(grid) == Some(GridKind::Series)
+        {
+            let (date, label, version) = (String::new(), String::new(), (*version).into());
+            return Ok(GranuleName {
+                dataset: dataset.into(),
+                period,
+                frequency,
+                date,
+                version,
+                grid: GridKind::Series,
+                label,
+            });
+        }
         let [date, "ECCO", version, grid, label] = parts[..] else {
             return Err(fail(match frequency {
                 Frequency::TimeInvariant => "without a period word, it is not <filename>_ECCO_<version>_<grid>_<label>",
@@ -169,16 +184,24 @@ impl GranuleName {
             frequency,
             date: date.into(),
             version: version.into(),
-            grid: grid_of(grid).ok_or_else(|| fail("the grid is neither native nor latlon"))?,
+            grid: grid_of(grid)
+                .filter(|grid| *grid != GridKind::Series)
+                .ok_or_else(|| fail("the grid is neither native nor latlon"))?,
             label: label.into(),
         })
     }
 
+    /// Returns true if the granule is its whole dataset: a time series, or data without time.
+    pub fn is_whole_dataset(&self) -> bool {
+        self.frequency == Frequency::TimeInvariant || self.grid == GridKind::Series
+    }
+
     /// Path of the granule below the destination root: `<version>/<grid>/<period>/<dataset>/<name>`, or
-    /// `<version>/<grid>/<name>` for time-invariant data.
+    /// `<version>/<grid>/<name>` for time-invariant data. The grid is in lower case.
     pub fn path(&self) -> String {
         let dataset = if self.frequency == Frequency::TimeInvariant { "" } else { &self.dataset };
-        let directory = [self.version.as_str(), self.grid.as_str(), self.period, dataset];
+        let grid = self.grid.as_str().to_ascii_lowercase();
+        let directory = [self.version.as_str(), &grid, self.period, dataset];
         let directory: Vec<_> = directory.into_iter().filter(|part| !part.is_empty()).collect();
         format!("{}/{self}", directory.join("/"))
     }
@@ -211,6 +234,9 @@ impl fmt::Display for GranuleName {
         let GranuleName { dataset, period, date, version, grid, label, .. } = self;
         if self.frequency == Frequency::TimeInvariant {
             return write!(f, "{dataset}_ECCO_{version}_{grid}_{label}.nc");
+        }
+        if *grid == GridKind::Series {
+            return write!(f, "{dataset}_{period}_ECCO_{version}_{grid}.nc");
         }
         write!(f, "{dataset}_{period}_{date}_ECCO_{version}_{grid}_{label}.nc")
     }
@@ -270,6 +296,27 @@ mod tests {
         assert_eq!(name.path(), "V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc");
         // A period word anywhere makes it a name with a time, in all modes.
         assert!(GranuleName::parse("A_snap_ECCO_V4r6_native_llc0090.nc").unwrap_err().why.contains("follows"));
+    }
+
+    #[test]
+    fn names_of_time_series_have_neither_date_nor_label() {
+        let text = "GLOBAL_MEAN_SEA_LEVEL_mon_mean_ECCO_V4r4_1D.nc";
+        let name = GranuleName::parse(text).unwrap();
+        assert_eq!((name.dataset.as_str(), name.frequency), ("GLOBAL_MEAN_SEA_LEVEL", Frequency::Month));
+        assert_eq!((name.grid, name.date.as_str(), name.label.as_str()), (GridKind::Series, "", ""));
+        assert_eq!(name.to_string(), text);
+        assert_eq!(name.path(), format!("V4r4/1d/mon_mean/GLOBAL_MEAN_SEA_LEVEL/{text}"));
+        for text in [
+            "A_ECCO_V4r4_1D.nc",
+            "A_snap_ECCO_V4r4_1d.nc",
+            "A_snap_1992-01-01_ECCO_V4r4_1D_x.nc",
+            "A_ECCO_V4r4_1D_x.nc",
+            "A_snap_ECCO_V4r4_native.nc",
+            "A_snap_ECCO_V4r4_1D_.nc",
+        ] {
+            assert!(GranuleName::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(GranuleName::parse_example("A_snap_ECCO_V4r4_1d.nc").unwrap().grid, GridKind::Series);
     }
 
     #[test]

@@ -47,11 +47,13 @@ pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e42
 ///
 /// * `allow_partial` (`true`, only where outputs are missing): the granule is made without them.
 /// * `dates` (`header`, only where it makes a difference): the times are those of the headers, not those of the steps.
+/// * `series` (an object from outputs of a time series to an object with `unset_first`, a number of values that become
+///   fill if the series begins with the model, and `remove_mean`, true if the mean of the others is subtracted).
 /// * `valid_range` (an object from each output to the smallest and largest value of the whole collection, or to `null`
 ///   if it never has any): the range is written, and values outside of it are refused.
 /// * `vectors` (`target`): vectors are rotated to the directions at the cells of the longitude-latitude grid.
 /// * `vertical` (`faces`): variables at upper cell faces keep the depths of these faces on the longitude-latitude grid.
-pub const OPTIONS: [&str; 5] = ["allow_partial", "dates", "valid_range", "vectors", "vertical"];
+pub const OPTIONS: [&str; 6] = ["allow_partial", "dates", "series", "valid_range", "vectors", "vertical"];
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them. For an array in several pieces
 /// it has the two files of each piece.
@@ -93,7 +95,7 @@ pub struct Recipe {
 
 /// A truth value that people write as one, or as a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "strip_attributes is neither true, false nor a text")]
 pub enum FlagOrText {
     /// JSON `true` or `false`.
     Flag(bool),
@@ -296,6 +298,12 @@ impl Recipe {
     /// Returns the reason why the time, the name and the inputs of the recipe do not fit together, if they do not.
     pub fn contradiction_in_time(&self, name: &GranuleName) -> Option<&'static str> {
         let named = name.frequency == Frequency::TimeInvariant;
+        let plain =
+            |path: &str| path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/");
+        let granule = plain(&self.granule);
+        if self.input_paths().any(|path| plain(path) == granule) {
+            return Some("its granule is one of its inputs, which it would replace: give the granule another path");
+        }
         match (self.is_time_invariant(), named, &self.input_netcdf) {
             (true, true, Some(_)) if !self.variables.is_empty() => {
                 Some("a time-invariant task has 'input_netcdf' or 'variables', not both")

@@ -24,14 +24,21 @@ pub enum GridKind {
     Native,
     /// The regular longitude-latitude grid of the mapping factors.
     Latlon,
+    /// No grid: time series of single numbers, one granule for all times.
+    #[serde(rename = "1D")]
+    Series,
 }
 
 impl GridKind {
-    /// Returns the word in paths, names and job files.
+    /// All kinds, in the order in which datasets are selected.
+    pub const ALL: [GridKind; 3] = [GridKind::Native, GridKind::Latlon, GridKind::Series];
+
+    /// Returns the word in names and job files; directories have it in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             GridKind::Native => "native",
             GridKind::Latlon => "latlon",
+            GridKind::Series => "1D",
         }
     }
 }
@@ -39,7 +46,7 @@ impl GridKind {
 impl GridKind {
     /// Parses the word as this project writes it. In names upper and lower case differ.
     pub fn of_name(word: &str) -> Option<GridKind> {
-        [GridKind::Native, GridKind::Latlon].into_iter().find(|kind| kind.as_str() == word)
+        GridKind::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -57,7 +64,8 @@ impl FromStr for GridKind {
         match word.to_ascii_lowercase().as_str() {
             "native" => Ok(GridKind::Native),
             "latlon" => Ok(GridKind::Latlon),
-            _ => Err(UnknownWord { what: "grid type", word: word.into(), choices: "native, latlon" }),
+            "1d" => Ok(GridKind::Series),
+            _ => Err(UnknownWord { what: "grid type", word: word.into(), choices: "native, latlon, 1D" }),
         }
     }
 }

@@ -144,7 +144,7 @@ fn binary_fields_become_granules_without_time_in_all_modes() {
         assert!(said.contains("KAPPA is taken from") && said.contains("total_kappa_r009bit11.bin"), "{said}");
         let said = text(&expect(coordinator().arg("run").arg(&list), 0));
         assert!(said.contains("2 good"), "{mode}: {said}");
-        expect(coordinator().arg("verify").arg(&list).args(["--depth", "values"]), 0);
+        expect(coordinator().arg("verify").arg(&list).args(["--depth", "content"]), 0);
         let native = constants.granule("MIXING", "native");
         let kappa = native.variable("KAPPA").unwrap();
         assert_eq!(dimensions(&kappa), ["k", "tile", "j", "i"], "{mode}");
@@ -194,10 +194,11 @@ fn what_is_missing_or_there_twice_is_named() {
     // A file of another grid is refused when it is read.
     fs::remove_file(constants.path("static/kappa_other.bin")).unwrap();
     fs::write(constants.path("static/input_init/total_kappa_r009bit11.bin"), [0; 4096]).unwrap();
-    let said = constants.run("run", &constants.jobs(), &["--allow-partial", "--replace"], 3);
+    fs::remove_dir_all(constants.path("out")).unwrap();
+    let said = constants.run("run", &constants.jobs(), &["--allow-partial"], 3);
     assert!(said.contains("has no .meta header") && said.contains("4096 bytes"), "{said}");
     let said = constants.run("plan", &["[0, 'native', 'TI', [1]]".into()], &[], 2);
-    assert!(said.contains("time-invariant data have none"), "{said}");
+    assert!(said.contains("time-invariant data and time series have none"), "{said}");
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn the_geometry_is_planned_from_the_files_of_the_grid() {
         let plan = ["--dataset", "grid_geometry", "--compatibility", mode, "--tasks-out", list.to_str().unwrap()];
         constants.run("plan", &[], &plan, 0);
         expect(coordinator().arg("run").arg(&list), 0);
-        expect(coordinator().arg("verify").arg(&list).args(["--depth", "values"]), 0);
+        expect(coordinator().arg("verify").arg(&list).args(["--depth", "content"]), 0);
         let native = constants.granule("GRID_GEOMETRY", "native");
         let mask = native.variable("maskC").unwrap();
         let is_truth = mask.attribute("dtype").is_some();

@@ -85,3 +85,52 @@ fn what_the_geometry_has_follows_the_mode() {
     expect(&mut geometry(&fixture.demo.grid, &configured, &["--config", &configuration]), 0);
     assert!(configured.join("GRID_GEOMETRY_ECCO_DEMO_native_llc0006.nc").exists());
 }
+
+/// With a configuration and metadata the files have the global attributes of granules; without, a note says what is missing.
+#[test]
+fn a_geometry_of_a_release_is_described_like_its_granules() {
+    let fixture = Fixture::new(6);
+    let [factors, metadata, configuration] =
+        [&fixture.demo.factors, &fixture.demo.metadata, &fixture.demo.configuration].map(|at| at.display().to_string());
+    let made = |name: &str, date: &str| {
+        let out = fixture.path(name);
+        let all = ["--config", &configuration, "--metadata", &metadata, "--mapping-factors", &factors];
+        expect(&mut geometry(&fixture.demo.grid, &out, &[&all[..], &["--production-date", date]].concat()), 0);
+        let paths = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), path)).collect::<Vec<_>>()
+    };
+    let first = made("first", "2020-01-01T00:00:00Z");
+    assert_eq!(first.len(), 2);
+    for (name, path) in &first {
+        let file = netcdf::open(path).unwrap();
+        let global = |key: &str| match file.attribute(key).map(|attribute| attribute.value().unwrap()) {
+            Some(netcdf::AttributeValue::Str(text)) => text,
+            Some(netcdf::AttributeValue::Double(number)) => number.to_string(),
+            other => panic!("{name}: {key}: {other:?}"),
+        };
+        assert_eq!(global("product_name"), *name);
+        assert_eq!(global("date_created"), "2020-01-01T00:00:00Z");
+        assert_eq!((global("geospatial_lat_max"), global("geospatial_lon_min")), ("90".into(), "-180".into()));
+        assert_eq!(global("product_version"), "Demonstration");
+        assert!(global("title").contains("cells with"), "the table of the demo has no row of geometry");
+        assert!(["uuid", "history", "keywords", "summary", "source"].iter().all(|key| !global(key).is_empty()));
+        for absent in ["time_coverage_start", "time_coverage_duration", "metadata_link"] {
+            assert!(file.attribute(absent).is_none(), "{name}: {absent}");
+        }
+        assert_eq!(
+            file.attributes().last().map(|attribute| attribute.name().to_owned()).as_deref(),
+            Some("coordinates")
+        );
+    }
+    // The same grid and texts give the same file, at another date the same identity.
+    for ((_, path), (_, again)) in first.iter().zip(made("again", "2020-01-01T00:00:00Z")) {
+        assert_eq!(std::fs::read(path).unwrap(), std::fs::read(again).unwrap());
+    }
+    let uuid = |path: &Path| format!("{:?}", netcdf::open(path).unwrap().attribute("uuid").unwrap().value().unwrap());
+    for ((_, path), (_, later)) in first.iter().zip(made("later", "2021-01-01T00:00:00Z")) {
+        assert_eq!(uuid(path), uuid(&later));
+        assert_ne!(std::fs::read(path).unwrap(), std::fs::read(later).unwrap());
+    }
+    let bare = expect(&mut geometry(&fixture.demo.grid, &fixture.path("bare"), &["--metadata", &metadata]), 0);
+    assert!(text(&bare).contains("give --config and --metadata"), "{}", text(&bare));
+}

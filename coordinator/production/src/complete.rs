@@ -112,7 +112,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         .map_err(|source| CompleteError::Name { granule: granule(), source })?;
     let mut digests = with.digests.clone();
     match name.grid {
-        GridKind::Native => digests.factors = None,
+        GridKind::Native | GridKind::Series => digests.factors = None,
         GridKind::Latlon if digests.factors.is_none() => return Err(CompleteError::Factors { granule: granule() }),
         GridKind::Latlon => {}
     }

@@ -14,6 +14,7 @@ fn recipe(grid: GridKind, month: u32, step: u64) -> Recipe {
     let (folder, label) = match grid {
         GridKind::Native => ("native", "native_llc0090"),
         GridKind::Latlon => ("latlon", "latlon_0p50deg"),
+        GridKind::Series => ("1d", "1D"),
     };
     let name = "SEA_SURFACE_HEIGHT";
     let granule = format!("out/V4r4/{folder}/mon_mean/{name}/{name}_mon_mean_1992-{month:02}_ECCO_V4r4_{label}.nc");

@@ -26,14 +26,14 @@ pub(super) fn check(
     defects: &mut Defects,
 ) {
     let mut coverage = Coverage { table, configuration, used: HashSet::new(), unfilled: BTreeMap::new(), defects };
-    for (grid, groupings) in &metadata.groupings {
+    for (grid, groupings) in metadata.on_grids() {
         let file = files.groupings(grid.as_str());
         for (index, grouping) in groupings.iter().enumerate() {
-            coverage.check(&file, &place(index, grouping), grouping, (*grid, metadata));
+            coverage.check(&file, &place(index, grouping), grouping, (grid, metadata));
         }
     }
     let file = files.groupings("1d");
-    for (index, grouping) in metadata.groupings_1d.iter().enumerate() {
+    for (index, grouping) in metadata.series().iter().enumerate() {
         coverage.check_series(&file, &place(index, grouping), grouping);
     }
     coverage.report_unused();
@@ -122,7 +122,7 @@ impl Coverage<'_, '_> {
             production_date: "",
             keywords: BTreeSet::new(),
             // Any numbers will do here, since they are not placeholders.
-            extent: Extent { latitude: [0.0; 2], longitude: [0.0; 2], vertical, resolution: None },
+            extent: Some(Extent { latitude: [0.0; 2], longitude: [0.0; 2], vertical, resolution: None }),
         };
         let (file, line) = (self.table.file.as_str(), format!("line {}", row.line));
         match global::lacking(&sources) {

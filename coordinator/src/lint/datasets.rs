@@ -10,27 +10,27 @@ use std::collections::{HashMap, HashSet};
 
 /// Checks the groupings of all grids.
 pub(super) fn check(files: &MetadataFiles, metadata: &Metadata, defects: &mut Defects) {
-    for (grid, groupings) in &metadata.groupings {
+    for (grid, groupings) in metadata.on_grids() {
         let file = files.groupings(grid.as_str());
         check_each(&file, groupings, defects);
         let components = components(groupings);
         for (index, grouping) in groupings.iter().enumerate() {
             let place = place(index, grouping);
-            check_fields(&file, &place, grouping, (*grid, metadata), defects);
-            if *grid == GridKind::Latlon {
+            check_fields(&file, &place, grouping, (grid, metadata), defects);
+            if grid == GridKind::Latlon {
                 check_vectors(&file, &place, grouping, (metadata, &components), defects);
             }
         }
     }
     let file = files.groupings("1d");
-    check_each(&file, &metadata.groupings_1d, defects);
+    check_each(&file, metadata.series(), defects);
     let known: HashSet<String> = files
         .entries("variable_metadata_for_1D_datasets.")
         .into_iter()
         .flat_map(|(_, entries)| entries.0)
         .map(|entry| entry.name)
         .collect();
-    for (index, grouping) in metadata.groupings_1d.iter().enumerate() {
+    for (index, grouping) in metadata.series().iter().enumerate() {
         let without = grouping.fields.iter().filter(|field| !known.contains(*field)).map(String::as_str).collect();
         report_unknown(&file, &place(index, grouping), without, defects);
     }

@@ -14,14 +14,13 @@ pub(super) fn check(
 ) {
     let of_other = others.directory();
     let mut pairs: Vec<(String, &[Grouping], &[Grouping])> = metadata
-        .groupings
-        .iter()
+        .on_grids()
         .map(|(grid, own)| {
-            let theirs = other.groupings.get(grid).map_or(&[][..], Vec::as_slice);
+            let theirs = other.groupings.get(&grid).map_or(&[][..], Vec::as_slice);
             (files.groupings(grid.as_str()), own.as_slice(), theirs)
         })
         .collect();
-    pairs.push((files.groupings("1d"), &metadata.groupings_1d, &other.groupings_1d));
+    pairs.push((files.groupings("1d"), metadata.series(), other.series()));
     for (file, own, theirs) in pairs {
         datasets(&file, own, theirs, &of_other, defects);
     }

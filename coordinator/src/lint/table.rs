@@ -172,6 +172,7 @@ fn check_code(file: &str, line: &str, row: &Row, defects: &mut Defects) {
     let grid = match name.grid {
         GridKind::Native => 'L',
         GridKind::Latlon => 'G',
+        GridKind::Series => 'T',
     };
     let period = match name.frequency {
         Frequency::Day => 'D',

@@ -8,10 +8,10 @@ use edp_engine::metadata::global::{self, Extent, Sources};
 use edp_engine::metadata::podaac::{Table, TableError};
 use edp_engine::metadata::source::Metadata;
 use edp_engine::metadata::variable;
-use edp_protocol::Mode;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::text::line;
+use edp_protocol::{GridKind, Mode};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
@@ -121,12 +121,12 @@ pub fn check(
             production_date: &plan.production_date,
             keywords,
             // Any numbers will do here, since they are not placeholders.
-            extent: Extent {
+            extent: (name.grid != GridKind::Series).then(|| Extent {
                 latitude: [0.0; 2],
                 longitude: [0.0; 2],
                 vertical: three_d.then_some([0.0; 2]),
                 resolution: None,
-            },
+            }),
         };
         match global::lacking(&sources) {
             Err(source) => problems.push(ArchiveProblem::Table { dataset, source }),

@@ -95,20 +95,18 @@ pub enum JobError {
         /// Description of what was found.
         found: String,
     },
-    /// The word is one of EDP's for datasets that this version does not make.
-    #[error(
-        "{file} line {line}: '{word}' datasets are not part of this version; take the line out or put a # before it"
-    )]
-    NotMade {
+    /// A time series cannot be without time.
+    #[error("{file} line {line}: a time series has times; write AVG_DAY, AVG_MON or SNAP instead of TIME-INVARIANT")]
+    NoSeries {
         /// Name of the job file.
         file: String,
         /// Number of the line, from 1.
         line: usize,
-        /// The word that was found.
-        word: String,
     },
     /// Steps are listed for data that have none.
-    #[error("{file} line {line}: the time steps are {found}, but time-invariant data have none; write 'all'")]
+    #[error(
+        "{file} line {line}: the time steps are {found}, but time-invariant data and time series have none; write 'all'"
+    )]
     Stepless {
         /// Name of the job file.
         file: String,
@@ -186,9 +184,6 @@ fn parse_line(file: &str, line: usize, text: &str) -> Result<Option<Job>, JobErr
         other => Err(JobError::Unquoted { file: file(), line, what, found: other.to_string() }),
     };
     let grid = word("grid type", grid)?;
-    if grid.eq_ignore_ascii_case("1d") {
-        return Err(JobError::NotMade { file: file(), line, word: grid });
-    }
     let grid: GridKind = grid.parse().map_err(|source| JobError::Word { file: file(), line, source })?;
     let frequency = word("frequency", frequency)?;
     let is = |known: &Frequency| known.job_word().eq_ignore_ascii_case(&frequency);
@@ -199,7 +194,11 @@ fn parse_line(file: &str, line: usize, text: &str) -> Result<Option<Job>, JobErr
         JobError::Word { file: file(), line, source }
     })?;
     let parsed = parse_steps(steps).ok_or_else(|| JobError::Steps { file: file(), line, found: steps.to_string() })?;
-    if frequency == Frequency::TimeInvariant && parsed != Steps::All {
+    let is_series = grid == GridKind::Series;
+    if is_series && frequency == Frequency::TimeInvariant {
+        return Err(JobError::NoSeries { file: file(), line });
+    }
+    if (is_series || frequency == Frequency::TimeInvariant) && parsed != Steps::All {
         return Err(JobError::Stepless { file: file(), line, found: steps.to_string() });
     }
     let steps = parsed;
@@ -243,7 +242,7 @@ mod tests {
     fn a_job_file_as_edp_users_write_it() {
         let text = "\u{feff}# native groupings:\n\n[0,'native','AVG_MON','all']    # sea surface height, 'quoted'\n\
             \t (11, \"latlon\", 'avg_day', [1428, 732, 732,],)\r\n  # end\n12,'Native','snap','ALL'\n[1,'latlon','SNAP',[]]\n\
-            [13,'native','TIME-INVARIANT','all']\n[13,'latlon','ti','all']";
+            [13,'native','TIME-INVARIANT','all']\n[13,'latlon','ti','all']\n[2,'1d','SNAP','all']";
         let (jobs, notes) = parse("ssh.jobs.txt", text, false).unwrap();
         let job = |line, grouping, grid, frequency, steps| Job { line, grouping, grid, frequency, steps };
         assert_eq!(
@@ -255,6 +254,7 @@ mod tests {
                 job(7, 1, GridKind::Latlon, Frequency::Snapshot, Steps::Listed(vec![])),
                 job(8, 13, GridKind::Native, Frequency::TimeInvariant, Steps::All),
                 job(9, 13, GridKind::Latlon, Frequency::TimeInvariant, Steps::All),
+                job(10, 2, GridKind::Series, Frequency::Snapshot, Steps::All),
             ]
         );
         assert!(notes.is_empty());
@@ -292,8 +292,9 @@ mod tests {
             ("[1.5,'latlon','AVG_MON','all']", "'1.5' is not an integer"),
             ("[99999999999999999999,'latlon','AVG_MON','all']", "too large"),
             ("[0,'polar','AVG_MON','all']", "unknown grid type 'polar'"),
-            ("[0,'1D','AVG_MON','all']", "'1D' datasets are not part of this version"),
-            ("[0,'native','TIME-INVARIANT',[0]]", "time steps are [0], but time-invariant data have none"),
+            ("[0,'native','TIME-INVARIANT',[0]]", "time steps are [0], but time-invariant data"),
+            ("[0,'1D','SNAP',[732]]", "time steps are [732], but time-invariant data and time series"),
+            ("[0,'1d','TIME-INVARIANT','all']", "a time series has times"),
             ("[0,7,'AVG_MON','all']", "grid type is 7"),
             ("[0,'native','AVG_YEAR','all']", "unknown frequency 'AVG_YEAR'"),
             ("[0,'native','day','all']", "unknown frequency 'day'"),

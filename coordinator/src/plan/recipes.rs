@@ -1,6 +1,7 @@
 //! The plan itself: it makes recipes of jobs and an inventory.
 
 mod invariant;
+mod series;
 
 use super::dataset::Dataset;
 use super::dates::{DateRules, DateSource};
@@ -119,8 +120,9 @@ pub fn learn(
     headers: &HeaderCache,
 ) -> Vec<Note> {
     let mut notes = Vec::new();
-    // Data without time are found by the names of their files.
-    for job in jobs.iter().filter(|job| job.frequency != Frequency::TimeInvariant) {
+    // Data without time, and time series, are found by the names of their files.
+    let is_of_steps = |job: &&Job| job.frequency != Frequency::TimeInvariant && job.grid != GridKind::Series;
+    for job in jobs.iter().filter(is_of_steps) {
         let grouping = groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
         // Errors of a job are reported when it is planned.
         let Some(Ok(dataset)) = grouping.map(|grouping| Dataset::new(grouping, job.grid)) else { continue };
@@ -227,8 +229,10 @@ impl<'a> Planner<'a> {
                 return true;
             }
         };
-        if job.frequency == Frequency::TimeInvariant {
-            return self.invariant(&context);
+        match (job.grid, job.frequency) {
+            (GridKind::Series, _) => return self.series(&context),
+            (_, Frequency::TimeInvariant) => return self.invariant(&context),
+            _ => {}
         }
         let words = name::input_periods(job.frequency, request.mode);
         let within = |step| self.within(job.frequency, step);
@@ -257,19 +261,20 @@ impl<'a> Planner<'a> {
     {
         let request = self.request;
         let configuration = request.configuration;
-        let Some(label) = configuration.grid_labels.get(&job.grid) else {
+        let of_series = (job.grid == GridKind::Series).then_some("");
+        let Some(label) = configuration.grid_labels.get(&job.grid).map(String::as_str).or(of_series) else {
             return Err(Problem::Label { place, grid: job.grid });
         };
         let mut digests = request.digests.clone();
         match job.grid {
-            GridKind::Native => digests.factors = None,
+            GridKind::Native | GridKind::Series => digests.factors = None,
             GridKind::Latlon if digests.factors.is_none() || request.factors_location.is_none() => {
                 return Err(Problem::Factors { place });
             }
             GridKind::Latlon => {}
         }
         let time_units = match (request.mode, request.edp_time_units) {
-            (mode, Some(units)) if mode.is_edp() => units.to_owned(),
+            (mode, Some(units)) if mode.is_edp() && job.grid != GridKind::Series => units.to_owned(),
             _ => calendar::time_units(
                 job.frequency,
                 configuration.model_start,
@@ -279,7 +284,8 @@ impl<'a> Planner<'a> {
         };
         let summary = dataset.summary(configuration, job.grid, job.frequency);
         let context = Context { job, place, dataset, label, summary, digests, time_units };
-        let date = if job.frequency == Frequency::TimeInvariant { "" } else { "1992-01" };
+        let has_date = job.frequency != Frequency::TimeInvariant && job.grid != GridKind::Series;
+        let date = if has_date { "1992-01" } else { "" };
         let name = self.name(&context, date.into());
         if GranuleName::parse(&name.to_string()).ok().as_ref() != Some(&name) || name.to_string().contains('/') {
             return Err(Problem::Name { place: context.place, name: name.to_string() });
@@ -412,9 +418,11 @@ impl<'a> Planner<'a> {
 
     fn name(&self, context: &Context<'_>, date: String) -> GranuleName {
         let frequency = context.job.frequency;
+        // EDP has no time series, and what is published calls all of their snapshots so.
+        let mode = if context.job.grid == GridKind::Series { Mode::Corrected } else { self.request.mode };
         GranuleName {
             dataset: context.dataset.grouping.filename.clone(),
-            period: name::period(frequency, self.request.mode),
+            period: name::period(frequency, mode),
             frequency,
             date,
             version: self.request.configuration.ecco_version.clone(),

@@ -92,7 +92,7 @@ impl Selection {
     /// Returns an error if a name belongs to no dataset on any of the grids, or if nothing is selected.
     pub fn jobs(&self, groupings: &BTreeMap<GridKind, Vec<Grouping>>) -> Result<Vec<Job>, SelectionError> {
         let grids = match self.grids[..] {
-            [] => vec![GridKind::Native, GridKind::Latlon],
+            [] => GridKind::ALL.to_vec(),
             _ => self.grids.clone(),
         };
         let on_grid = |grid: &GridKind| groupings.get(grid).map_or(&[][..], Vec::as_slice);

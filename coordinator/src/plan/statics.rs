@@ -24,7 +24,7 @@ pub(super) type InputVersions = Vec<OtherFile>;
 
 /// What was found of a variable.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found<T> {
+pub(super) enum FileSearch<T> {
     /// No file.
     Nothing,
     /// One, or the two of a pair; true if the name is exactly that of the variable or dataset.
@@ -45,7 +45,7 @@ pub(super) fn is_candidate(name: &str) -> bool {
 /// Finds the binary field of a variable: `NAME.data` with `NAME.meta`, `NAME.bin` or `NAME.data` without header, the same
 /// with a step in the name if there is one step only, or names that begin with the variable's, in any case and after
 /// `total_`, by which ECCO calls the sum of a first guess and its adjustment.
-pub(super) fn field(inventory: &Inventory, variable: &str, beside: &str) -> Found<InputVersions> {
+pub(super) fn field(inventory: &Inventory, variable: &str, beside: &str) -> FileSearch<InputVersions> {
     let steps: Vec<u64> = inventory.steps(variable, &[""]).into_iter().collect();
     let mut found: BTreeMap<u8, Vec<InputVersions>> = BTreeMap::new();
     let files = || inventory.others().iter().filter(|file| !is_below(&file.path, beside));
@@ -64,37 +64,48 @@ pub(super) fn field(inventory: &Inventory, variable: &str, beside: &str) -> Foun
         [step] => match inventory.find(variable, &[""], step) {
             Ok(Some(input)) => found.entry(0).or_default().push(of_pairs(input.pairs)),
             Ok(None) => {}
-            Err(twice) => return Found::Several(twice.paths),
+            Err(twice) => return FileSearch::Several(twice.paths),
         },
-        _ => return Found::Several(steps.iter().map(|step| format!("{variable} at step {step}")).collect()),
+        _ => return FileSearch::Several(steps.iter().map(|step| format!("{variable} at step {step}")).collect()),
     }
-    let Some((rank, mut best)) = found.pop_first() else { return Found::Nothing };
+    let Some((rank, mut best)) = found.pop_first() else { return FileSearch::Nothing };
     match (best.pop(), &best[..]) {
-        (Some(one), []) => Found::One(one, rank == 0),
+        (Some(one), []) => FileSearch::One(one, rank == 0),
         (last, others) => {
             let all = others.iter().chain(&last).filter_map(|files| files.first());
-            Found::Several(all.map(|file| file.path.clone()).collect())
+            FileSearch::Several(all.map(|file| file.path.clone()).collect())
         }
     }
 }
 
 /// Finds the NetCDF file of a dataset on a grid: one with the name of its granule, else one whose name begins with the
-/// dataset's and has the word of the grid in it.
-pub(super) fn netcdf(files: &[OtherFile], granule: &GranuleName, beside: &str) -> Found<OtherFile> {
+/// dataset's and has the word of the grid in it, and that is of this version, if it names any.
+pub(super) fn netcdf(files: &[OtherFile], granule: &GranuleName, version: &str, beside: &str) -> FileSearch<OtherFile> {
     let (mut exact, mut alike) = (Vec::new(), Vec::new());
     for file in files.iter().filter(|file| !is_below(&file.path, beside)) {
         let name = base_name(&file.path);
         if name == granule.to_string() {
             exact.push(file);
-        } else if is_alike(name, &granule.dataset, granule.grid, &granule.version) {
+        } else if is_alike(name, &granule.dataset, granule.grid, version) {
             alike.push(file);
         }
     }
     let is_exact = !exact.is_empty();
     match if is_exact { &exact } else { &alike }[..] {
-        [] => Found::Nothing,
-        [one] => Found::One(one.clone(), is_exact),
-        ref several => Found::Several(several.iter().map(|file| file.path.clone()).collect()),
+        [] => FileSearch::Nothing,
+        [one] => FileSearch::One(one.clone(), is_exact),
+        ref several => FileSearch::Several(several.iter().map(|file| file.path.clone()).collect()),
+    }
+}
+
+/// Finds the file of this name.
+pub(super) fn named(files: &[OtherFile], name: &str, beside: &str) -> FileSearch<OtherFile> {
+    let found: Vec<&OtherFile> =
+        files.iter().filter(|file| base_name(&file.path) == name && !is_below(&file.path, beside)).collect();
+    match found[..] {
+        [] => FileSearch::Nothing,
+        [one] => FileSearch::One(one.clone(), true),
+        ref several => FileSearch::Several(several.iter().map(|file| file.path.clone()).collect()),
     }
 }
 
@@ -120,13 +131,13 @@ fn rank(stem: &str, variable: &str) -> Option<u8> {
     }
 }
 
-/// Returns true if a NetCDF file is of a dataset on a grid by its name, and of no other version.
+/// Returns true if a NetCDF file is of a dataset on a grid by its name, and of no other version unless any will do (`""`).
 fn is_alike(name: &str, dataset: &str, grid: GridKind, version: &str) -> bool {
     let rest =
         name.strip_suffix(".nc").and_then(|stem| stem.strip_prefix(dataset)).and_then(|rest| rest.strip_prefix('_'));
     let parts: Vec<&str> = rest.unwrap_or_default().split('_').collect();
-    let other_version = parts.iter().position(|part| *part == "ECCO").and_then(|at| parts.get(at + 1));
-    parts.contains(&grid.as_str()) && other_version.is_none_or(|other| *other == version)
+    let its_version = parts.iter().position(|part| *part == "ECCO").and_then(|at| parts.get(at + 1));
+    parts.contains(&grid.as_str()) && its_version.is_none_or(|its| version.is_empty() || *its == version)
 }
 
 /// Returns true if a path is below the root of the granules, which may lie below that of the results: what a plan made is
@@ -174,12 +185,12 @@ mod tests {
             let found: Vec<String> = found.iter().map(at).collect();
             let out = at(&"out");
             match field(&inventory, "KAPGM", &out) {
-                Found::One(files, is_exact) => {
+                FileSearch::One(files, is_exact) => {
                     assert_eq!(files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(), found, "{names:?}");
                     assert!(is_exact || !exact, "{names:?}");
                     assert!(files.iter().all(|file| file.version.size > 0));
                 }
-                other => assert!(other == Found::Nothing && found.is_empty(), "{names:?}: {other:?}"),
+                other => assert!(other == FileSearch::Nothing && found.is_empty(), "{names:?}: {other:?}"),
             }
         }
     }
@@ -187,14 +198,14 @@ mod tests {
     #[test]
     fn what_fits_equally_well_is_not_chosen_from() {
         let (_root, two) = inventory(&["a/KAPGM.bin", "b/KAPGM.bin"]);
-        assert!(matches!(field(&two, "KAPGM", "out"), Found::Several(paths) if paths.len() == 2));
+        assert!(matches!(field(&two, "KAPGM", "out"), FileSearch::Several(paths) if paths.len() == 2));
         let (_root, two) = inventory(&[
             "V4r6/KAPGM.0000000001.data",
             "V4r6/KAPGM.0000000001.meta",
             "V4r6/KAPGM.0000000002.data",
             "V4r6/KAPGM.0000000002.meta",
         ]);
-        let Found::Several(steps) = field(&two, "KAPGM", "out") else { unreachable!() };
+        let FileSearch::Several(steps) = field(&two, "KAPGM", "out") else { unreachable!() };
         assert_eq!(steps, ["KAPGM at step 1", "KAPGM at step 2"]);
     }
 
@@ -203,10 +214,10 @@ mod tests {
         let granule = GranuleName::parse("MIXING_ECCO_V4r6_native_llc0090.nc").unwrap();
         let find = |names: &[&str]| {
             let (root, inventory) = inventory(names);
-            match netcdf(inventory.others(), &granule, &root.path().join("out").display().to_string()) {
-                Found::One(file, exact) => Some((base_name(&file.path).to_owned(), exact)),
-                Found::Nothing => None,
-                Found::Several(paths) => Some((paths.len().to_string(), false)),
+            match netcdf(inventory.others(), &granule, "V4r6", &root.path().join("out").display().to_string()) {
+                FileSearch::One(file, exact) => Some((base_name(&file.path).to_owned(), exact)),
+                FileSearch::Nothing => None,
+                FileSearch::Several(paths) => Some((paths.len().to_string(), false)),
             }
         };
         for (names, found) in [

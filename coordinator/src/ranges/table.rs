@@ -204,6 +204,9 @@ impl RangeTable {
             let plan = recipe.plan()?;
             let granule = GranuleName::parse(base_name(&recipe.granule));
             let Ok(granule) = granule.as_ref() else { continue };
+            if granule.is_whole_dataset() {
+                continue;
+            }
             if plan.mode.is_edp() {
                 return Err(RangeTableError::Mode { granule: granule.to_string() });
             }

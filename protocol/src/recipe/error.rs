@@ -43,7 +43,7 @@ pub enum RecipeError {
         granule: String,
     },
     /// A path of the recipe is not below its root.
-    #[error("recipe {granule}: '{path}' is not below its root '{root}'")]
+    #[error("recipe {granule}: '{path}' is not below its root '{root}', or has '..', '.' or '//' in it")]
     OutsideRoot {
         /// Path or address of the granule.
         granule: String,

@@ -89,6 +89,12 @@ fn attributes_are_stripped_as_each_mode_reads_the_key() {
         assert_eq!(recipe.strips_attributes(Mode::Edp2026).unwrap(), edp, "{strip}");
         assert_eq!(recipe.strips_attributes(Mode::Corrected).ok(), ours, "{strip}");
     }
+    // A number or a list is neither, and the key is named.
+    for strip in ["1", "[true]", "{}"] {
+        let list = format!(r#"[{{"granule": "g", "strip_attributes": {strip}, "dynamic_metadata": {{}}}}]"#);
+        let error = parse_list("x", list.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("strip_attributes is neither true, false nor a text"), "{error}");
+    }
     let error = invariant(r#""\u001b[2J""#).strips_attributes(Mode::Corrected).unwrap_err().to_string();
     assert!(error.contains("strip_attributes") && !error.contains('\u{1b}'), "{error}");
 }
@@ -121,6 +127,7 @@ fn time_name_and_input_of_a_recipe_agree() {
         ((|_| ()) as fn(&mut Recipe), timed, "its name must be"),
         (|r| r.input_netcdf = None, timeless, "must name its data"),
         (|r| r.variables = recipe().variables, timeless, "not both"),
+        (|r| r.input_netcdf = Some(format!("./{}", r.granule)), timeless, "is one of its inputs"),
         (|r| r.dynamic_metadata.time_coverage_resolution = None, timeless, "must be TIME-INVARIANT"),
         (|r| r.dynamic_metadata.time_coverage_resolution = None, timed, "'input_netcdf' is for"),
     ] {

@@ -89,7 +89,7 @@ pub(crate) fn execute(options: &AnnotateOptions, settings: &Settings) -> anyhow:
 }
 
 /// Returns the texts about geometry files, if the metadata have them.
-fn geometry_texts(metadata: &str, stores: &Stores) -> anyhow::Result<Option<serde_json::Value>> {
+pub(super) fn geometry_texts(metadata: &str, stores: &Stores) -> anyhow::Result<Option<serde_json::Value>> {
     let path = fetched(metadata, stores)?.join(GEOMETRY_TEXTS);
     let file = match regular::open_named(&path) {
         Ok(file) => file,

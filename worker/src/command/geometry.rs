@@ -1,21 +1,25 @@
 //! `geometry`: geometry files of the native and the latlon grid.
 
+use super::annotate::geometry_texts;
 use super::fetched;
 use clap::Args;
-use edp_engine::geometry::{GeometryFileError, latlon, native};
+use edp_engine::geometry::{GeometryDescription, GeometryFileError, latlon, native};
 use edp_engine::granule::content::GranuleContent;
 use edp_engine::granule::file::write_whole;
 use edp_engine::grid::ModelFiles;
 use edp_engine::mapping::Factors;
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::source::Metadata;
-use edp_engine::resources;
+use edp_engine::resources::{self, Texts};
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
+use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::text::line;
-use edp_protocol::{GridKind, Location, Mode};
+use edp_protocol::{Digest, GridKind, Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{self, Ending, Unreachable, Usage, note, out};
+use edp_worker::tasks::{date_text, production_date};
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -34,15 +38,19 @@ pub(crate) struct GeometryOptions {
     /// Mapping factors, for the latlon geometry
     #[arg(long, alias = "ecco_mapping_factors_loc", value_name = "LOCATION")]
     mapping_factors: Option<String>,
-    /// Configuration (YAML), for the names of the files
+    /// Configuration (YAML), for the names of the files and, with --metadata, their global attributes
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     config: Option<String>,
-    /// Metadata directory, for the attributes of variables
+    /// Metadata directory, for the attributes
     #[arg(long, alias = "ecco_metadata_loc", value_name = "LOCATION")]
     metadata: Option<String>,
     /// Whose layout: corrected (default), edp-2026, or edp-2024 with nothing but the variables of Release 4
     #[arg(long, value_name = "MODE")]
     compatibility: Option<Mode>,
+    /// With --config and --metadata: date of the production, YYYY-MM-DDThh:mm:ssZ [default: SOURCE_DATE_EPOCH, else the time
+    /// of the newest file in the grid directory]
+    #[arg(long, value_name = "TIME")]
+    production_date: Option<String>,
     /// Replace geometry files of the same names
     #[arg(long)]
     replace: bool,
@@ -57,20 +65,37 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
         grids.insert(GridKind::Native);
         grids.extend(options.mapping_factors.is_some().then_some(GridKind::Latlon));
     }
-    let files = ModelFiles::open(&fetched(&options.grid, &stores)?).map_err(|e| console::named(&e))?;
-    let metadata = options.metadata.as_deref().map(|at| described(at, &stores)).transpose()?;
-    let configuration = options.config.as_deref().map(|at| configured(at, &stores)).transpose()?;
+    let directory = fetched(&options.grid, &stores)?;
+    let files = ModelFiles::open(&directory).map_err(|e| console::named(&e))?;
+    let both = match (&options.config, &options.metadata) {
+        (Some(config), Some(metadata)) => {
+            Some(ReleaseTexts::load(config, metadata, options.production_date.as_deref(), &directory, &stores)?)
+        }
+        _ => {
+            note(
+                "note: the files get a title and Conventions as their only global attributes; give --config and --metadata \
+                 for those of a release",
+            );
+            None
+        }
+    };
+    let alone = |location: &Option<String>| location.clone().filter(|_| both.is_none());
+    let metadata = alone(&options.metadata).map(|at| described(&at, &stores)).transpose()?;
+    let metadata = metadata.as_ref().or(both.as_ref().map(|both| &both.texts.metadata));
+    let configuration = alone(&options.config).map(|at| configured(&at, &stores)).transpose()?;
+    let configuration = configuration.as_ref().or(both.as_ref().map(|both| &both.texts.configuration));
     std::fs::create_dir_all(&options.out)
         .map_err(|e| Unreachable(format!("--out {}: cannot be made: {e}", options.out.display())))?;
     for grid in grids {
-        let (content, label) = match grid {
+        let (mut content, path) = match grid {
             GridKind::Native => {
-                let path = options.out.join(name(configuration.as_ref(), grid, &format!("llc{:04}", files.n)));
+                let path = options.out.join(name(configuration, grid, &format!("llc{:04}", files.n)));
                 free(&path, options.replace)?;
-                let (content, notes) = native(&files, metadata.as_ref(), mode).map_err(|e| unmade(&e))?;
+                let (content, notes) = native(&files, metadata, mode).map_err(|e| unmade(&e))?;
                 notes.iter().for_each(|text| note(&format!("note: {text}")));
                 (content, path)
             }
+            GridKind::Series => return Err(Usage("--on 1D: time series have no grid".into()).into()),
             GridKind::Latlon => {
                 let Some(at) = &options.mapping_factors else {
                     return Err(
@@ -80,14 +105,79 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
                 let factors = Factors::open(&fetched(at, &stores)?).map_err(|e| console::named(&e))?;
                 let height = factors.latitude_bounds().first().map_or(0.0, |[south, north]| north - south);
                 let label = format!("{height:.2}deg").replace('.', "p");
-                let path = options.out.join(name(configuration.as_ref(), grid, &label));
+                let path = options.out.join(name(configuration, grid, &label));
                 free(&path, options.replace)?;
-                (latlon(&files, &factors, metadata.as_ref()).map_err(|e| unmade(&e))?, path)
+                (latlon(&files, &factors, metadata).map_err(|e| unmade(&e))?, path)
             }
         };
-        write(&content, &label)?;
+        if let Some(both) = &both {
+            both.describe(&mut content, mode, &path)?;
+        }
+        write(&content, &path)?;
     }
     Ok(Ending::Done)
+}
+
+/// The texts of a release, for the global attributes.
+struct ReleaseTexts {
+    texts: Texts,
+    /// Digests of the configuration and of the metadata.
+    digests: [Digest; 2],
+    geometry_texts: Option<serde_json::Value>,
+    /// Date of the production.
+    date: String,
+}
+
+impl ReleaseTexts {
+    fn load(
+        config: &str,
+        metadata: &str,
+        date: Option<&str>,
+        grid: &Path,
+        stores: &Stores,
+    ) -> anyhow::Result<ReleaseTexts> {
+        let loaded = resources::load_texts(config, metadata, stores).map_err(|e| console::named(&e))?;
+        let (texts, configuration, warnings) = loaded;
+        warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+        let of_metadata = resources::metadata_digest(metadata, stores).map_err(|e| console::named(&e))?;
+        let date = match production_date(date).map_err(|e| Usage::from_error(&e))? {
+            Some(date) => date,
+            None => newest(grid)?,
+        };
+        let geometry_texts = geometry_texts(metadata, stores)?;
+        Ok(ReleaseTexts { texts, digests: [configuration, of_metadata], geometry_texts, date })
+    }
+
+    /// Puts the global attributes into a file that is made under this path.
+    fn describe(&self, content: &mut GranuleContent, mode: Mode, path: &Path) -> anyhow::Result<()> {
+        let name = GranuleName::parse(base_name(&path.to_string_lossy())).map_err(|e| Usage::from_error(&e))?;
+        let [configuration, metadata] = &self.digests;
+        let description = GeometryDescription {
+            name: &name,
+            mode,
+            texts: &self.texts,
+            digests: [configuration, metadata],
+            geometry_texts: self.geometry_texts.as_ref(),
+            date: &self.date,
+        };
+        description.describe(content).map_err(|e| console::named(&e))
+    }
+}
+
+/// Returns the time of the newest file in a directory as the date of a production.
+fn newest(directory: &Path) -> anyhow::Result<String> {
+    let read = || -> std::io::Result<Option<std::time::SystemTime>> {
+        let mut newest = None;
+        for entry in std::fs::read_dir(directory)? {
+            let found = std::fs::metadata(entry?.path())?;
+            if found.is_file() {
+                newest = newest.max(Some(found.modified()?));
+            }
+        }
+        Ok(newest)
+    };
+    let newest = read().map_err(|error| Usage(format!("{}: {error}", directory.display())))?;
+    Ok(date_text(newest.and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_default()))
 }
 
 fn write(content: &GranuleContent, path: &Path) -> anyhow::Result<()> {

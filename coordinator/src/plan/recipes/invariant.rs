@@ -1,7 +1,7 @@
 //! Recipes of data that do not change with time: of a prepared NetCDF file, or of the binary field of each variable.
 
 use super::super::Note;
-use super::super::statics::{self, Found, InputVersions, OtherFile};
+use super::super::statics::{self, FileSearch, InputVersions, OtherFile};
 use super::{Context, Planner, Problem, describe};
 use edp_protocol::recipe::Version;
 use edp_protocol::recipe::{DynamicMetadata, FlagOrText, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const GEOMETRY: &str = "GRID_GEOMETRY";
 
 /// The inputs of a granule without time.
-enum Inputs {
+enum InvariantFiles {
     /// A NetCDF file below a root, which is the second.
     Netcdf(OtherFile, String),
     /// The files of each output; `None` if it has none.
@@ -31,23 +31,24 @@ impl Planner<'_> {
     }
 
     /// Finds the inputs of a dataset, and reports what is missing and what is used although it has another name.
-    fn invariant_inputs(&mut self, context: &Context<'_>) -> Option<Inputs> {
+    fn invariant_inputs(&mut self, context: &Context<'_>) -> Option<InvariantFiles> {
         let request = self.request;
         let (granule, destination) = (self.name(context, String::new()), request.roots.destination.as_str());
-        let mut roots = vec![(&request.roots.source, request.inventory)];
+        let mut roots = vec![(&request.roots.source, request.inventory, granule.version.as_str())];
         if granule.dataset.contains(GEOMETRY) {
-            roots.extend(request.grid_files.map(|files| (&request.grid_location, files)));
+            // Whatever its version is, this is the grid with which all granules are made.
+            roots.extend(request.grid_files.map(|files| (&request.grid_location, files, "")));
         }
-        for (root, inventory) in roots {
-            match statics::netcdf(inventory.others(), &granule, destination) {
-                Found::Nothing => {}
-                Found::One(file, exact) => {
+        for (root, inventory, version) in roots {
+            match statics::netcdf(inventory.others(), &granule, version, destination) {
+                FileSearch::Nothing => {}
+                FileSearch::One(file, exact) => {
                     if !exact {
                         self.tell(context, &granule.dataset, &file);
                     }
-                    return Some(Inputs::Netcdf(file, root.clone()));
+                    return Some(InvariantFiles::Netcdf(file, root.clone()));
                 }
-                Found::Several(paths) => {
+                FileSearch::Several(paths) => {
                     self.leave_out(Problem::Several { place: context.place.clone(), what: granule.dataset, paths });
                     return None;
                 }
@@ -57,14 +58,14 @@ impl Planner<'_> {
         let mut missing = Vec::new();
         for source in context.dataset.sources() {
             match statics::field(request.inventory, source, destination) {
-                Found::Nothing => missing.push(source),
-                Found::One(files, exact) => {
+                FileSearch::Nothing => missing.push(source),
+                FileSearch::One(files, exact) => {
                     if let Some(file) = files.first().filter(|_| !exact) {
                         self.tell(context, source, file);
                     }
                     found.insert(source, files);
                 }
-                Found::Several(paths) => {
+                FileSearch::Several(paths) => {
                     self.leave_out(Problem::Several { place: context.place.clone(), what: source.to_owned(), paths });
                     return None;
                 }
@@ -93,7 +94,7 @@ impl Planner<'_> {
         let of = |source: &str| found.get(source).cloned();
         let of_output =
             |output: &super::super::dataset::PlannedVariable| output.sources().into_iter().map(of).collect();
-        Some(Inputs::Fields(context.dataset.outputs.iter().map(of_output).collect()))
+        Some(InvariantFiles::Fields(context.dataset.outputs.iter().map(of_output).collect()))
     }
 
     /// Reports a file that is used although its name only begins as expected.
@@ -101,18 +102,18 @@ impl Planner<'_> {
         self.notes.push(Note::info(format!("{}: {what} is taken from {}", context.place, file.path)));
     }
 
-    fn invariant_recipe(&self, context: &Context<'_>, inputs: Inputs) -> Result<Recipe, RecipeError> {
+    fn invariant_recipe(&self, context: &Context<'_>, inputs: InvariantFiles) -> Result<Recipe, RecipeError> {
         let request = self.request;
         let grouping = context.dataset.grouping;
         let (mut variables, mut missing, mut fields) = (IndexMap::new(), Vec::new(), BTreeMap::new());
         let (mut netcdf, mut versions, mut roots) = (None, Vec::new(), request.roots.clone());
         match inputs {
-            Inputs::Netcdf(file, root) => {
+            InvariantFiles::Netcdf(file, root) => {
                 roots = Roots { source: root, ..roots };
                 netcdf = Some(file.path.clone());
                 versions.push(file);
             }
-            Inputs::Fields(all) => {
+            InvariantFiles::Fields(all) => {
                 for (output, inputs) in context.dataset.outputs.iter().zip(all) {
                     let Some(inputs) = inputs else {
                         missing.push(output.name.clone());

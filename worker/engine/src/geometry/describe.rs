@@ -100,7 +100,7 @@ impl GeometryText<'_> {
     fn attributes(&self, name: &str) -> Attributes {
         let Some(metadata) = self.metadata else { return plain(name) };
         let described = match self.grid {
-            GridKind::Native => variable::describe(metadata, self.grid, name),
+            GridKind::Native | GridKind::Series => variable::describe(metadata, self.grid, name),
             GridKind::Latlon => variable::describe_latlon_geometry(metadata, name),
         };
         let attributes = described.attributes.into_iter().filter(|(key, _)| key != "mask_variable").collect::<Vec<_>>();

@@ -3,16 +3,19 @@
 //! [`native`] takes everything from [`ModelFiles`]: positions, lengths, areas, angles, open fractions and masks.
 //! [`latlon`] brings depths and open fractions onto a regular grid by mapping factors. Both give a
 //! [`GranuleContent`](crate::granule::content::GranuleContent) that is ready to be written, with the layout of the files
-//! that ECCO publishes. Attributes are those of a metadata directory, else short ones of this module.
+//! that ECCO publishes. Attributes are those of a metadata directory, else short ones of this module; with a configuration
+//! beside them, [`GeometryDescription`] gives the file the global attributes that granules have.
 
 mod angles;
 mod columns;
 mod corners;
 mod describe;
+mod globals;
 mod latlon;
 mod levels;
 mod native;
 
+pub use globals::GeometryDescription;
 pub use latlon::latlon;
 pub use native::{CellGeometry, native};
 

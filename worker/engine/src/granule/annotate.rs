@@ -8,6 +8,7 @@ use super::invariant_input::InvariantInput;
 use super::make::MadeFile;
 use super::stages::Stages;
 use crate::grid::VerticalPoint;
+use crate::metadata::configuration::Configuration;
 use crate::reader::{Outline, open};
 use crate::resources::Texts;
 use edp_protocol::name::GranuleName;
@@ -65,20 +66,7 @@ impl Annotation<'_> {
         let (mode, texts) = (self.mode, self.texts);
         let dimension = self.dimension.map_or_else(|| dimension_of(&input.outline), str::to_owned);
         let own = self.summary();
-        let dynamic = DynamicMetadata {
-            name: self.name.dataset.to_lowercase().replace('_', " "),
-            dimension,
-            summary: own,
-            time_coverage_duration: Some(TIME_INVARIANT.to_owned()),
-            time_coverage_resolution: Some(TIME_INVARIANT.to_owned()),
-            time_coverage_start: None,
-            time_coverage_end: None,
-            time_coverage_center: None,
-            comment: None,
-            time_long_name: None,
-            field_components: None,
-            field_orientations: None,
-        };
+        let dynamic = without_time(self.name.dataset.to_lowercase().replace('_', " "), dimension, own);
         let id = json!({
             "annotated": self.name.to_string(), "input": input.read.sha256, "mode": mode, "strip": self.strip,
             "dimension": dynamic.dimension, "configuration": self.digests[0], "metadata": self.digests[1],
@@ -102,19 +90,37 @@ impl Annotation<'_> {
         maker.make(input, path)
     }
 
-    /// Returns the text about a geometry, with the values of the configuration in it, else a plain one.
+    /// Returns the text about a geometry, else a plain one.
     fn summary(&self) -> String {
-        let template = self.geometry_texts.filter(|_| self.name.dataset.contains("GRID_GEOMETRY"));
-        let template =
-            template.and_then(|texts| texts.get(self.name.grid.as_str())?.get("description_template")?.as_str());
-        let Some(template) = template else { return "ECCO dataset".to_owned() };
-        let configuration = &self.texts.configuration;
-        let mut text = template.to_owned();
-        for (key, value) in &configuration.grid_texts {
-            text = text.replace(&format!("{{{key}}}"), value);
-        }
-        text = text.replace("{product_version}", &configuration.product_version);
-        text.replace("{ecco_version}", &configuration.ecco_version)
+        let is_geometry = self.name.dataset.contains("GRID_GEOMETRY");
+        let texts = self.geometry_texts.filter(|_| is_geometry);
+        geometry_summary(texts, &self.texts.configuration, self.name).unwrap_or_else(|| "ECCO dataset".to_owned())
+    }
+}
+
+/// Returns the text about the geometry of a grid, with the values of the configuration in it, if there is one.
+pub(crate) fn geometry_summary(
+    texts: Option<&Value>,
+    configuration: &Configuration,
+    name: &GranuleName,
+) -> Option<String> {
+    let mut text = texts?.get(name.grid.as_str())?.get("description_template")?.as_str()?.to_owned();
+    for (key, value) in &configuration.grid_texts {
+        text = text.replace(&format!("{{{key}}}"), value);
+    }
+    text = text.replace("{product_version}", &configuration.product_version);
+    Some(text.replace("{ecco_version}", &configuration.ecco_version))
+}
+
+/// Returns the description of a dataset without time.
+pub(crate) fn without_time(name: String, dimension: String, summary: String) -> DynamicMetadata {
+    DynamicMetadata {
+        name,
+        dimension,
+        summary,
+        time_coverage_duration: Some(TIME_INVARIANT.to_owned()),
+        time_coverage_resolution: Some(TIME_INVARIANT.to_owned()),
+        ..DynamicMetadata::default()
     }
 }
 

@@ -260,25 +260,7 @@ impl ModelGrid {
     /// first call. If a cell crosses the date line, the range of longitudes is the whole circle, since two limits
     /// cannot say more. If a cell contains a pole, the pole is the limit of latitude.
     fn extent(&self) -> [[f64; 2]; 2] {
-        *self.statics.extent.get_or_init(|| {
-            let of = |bounds: &[f32]| limits(bounds.iter().map(|value| f64::from(*value)));
-            let (mut latitude, mut longitude) = (of(&self.native.yc_bounds), of(&self.native.xc_bounds));
-            let (xs, ys) = (self.native.xc_bounds.as_chunks::<4>().0, self.native.yc_bounds.as_chunks::<4>().0);
-            for (x, y) in xs.iter().zip(ys) {
-                let steps = [0, 1, 2, 3].map(|corner| f64::from(x[(corner + 1) % 4]) - f64::from(x[corner]));
-                if steps.iter().all(|step| step.abs() <= 180.0) {
-                    continue;
-                }
-                longitude = [-180.0, 180.0];
-                // The steps, taken the shorter way round, add up to a full turn if the pole is inside.
-                let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
-                if turn.abs() > 180.0 {
-                    let north = y.iter().sum::<f32>() > 0.0;
-                    latitude[usize::from(north)] = if north { 90.0 } else { -90.0 };
-                }
-            }
-            [latitude, longitude]
-        })
+        *self.statics.extent.get_or_init(|| cell_limits(&self.native.xc_bounds, &self.native.yc_bounds))
     }
 
     /// A static horizontal coordinate: plain in EDP's files, one compressed chunk in ours, made at the first call.
@@ -302,6 +284,29 @@ impl ModelGrid {
         prepared.insert((name, codec), storage.clone());
         Ok(storage)
     }
+}
+
+/// Returns the ranges of latitude and longitude of cells, from the longitudes and latitudes of their four corners. If a cell
+/// crosses the date line, the range of longitudes is the whole circle. If a cell contains a pole, the pole is the limit of
+/// latitude.
+pub(crate) fn cell_limits(x_bounds: &[f32], y_bounds: &[f32]) -> [[f64; 2]; 2] {
+    let of = |bounds: &[f32]| limits(bounds.iter().map(|value| f64::from(*value)));
+    let (mut latitude, mut longitude) = (of(y_bounds), of(x_bounds));
+    let (xs, ys) = (x_bounds.as_chunks::<4>().0, y_bounds.as_chunks::<4>().0);
+    for (x, y) in xs.iter().zip(ys) {
+        let steps = [0, 1, 2, 3].map(|corner| f64::from(x[(corner + 1) % 4]) - f64::from(x[corner]));
+        if steps.iter().all(|step| step.abs() <= 180.0) {
+            continue;
+        }
+        longitude = [-180.0, 180.0];
+        // The steps, taken the shorter way round, add up to a full turn if the pole is inside.
+        let turn: f64 = steps.iter().map(|step| step - 360.0 * (step / 360.0).round()).sum();
+        if turn.abs() > 180.0 {
+            let north = y.iter().sum::<f32>() > 0.0;
+            latitude[usize::from(north)] = if north { 90.0 } else { -90.0 };
+        }
+    }
+    [latitude, longitude]
 }
 
 /// Returns the values in tile order, and true if they have a last dimension for the four corners.

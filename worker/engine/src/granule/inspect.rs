@@ -12,9 +12,9 @@ use super::time;
 use crate::metadata::global::{is_placeholder, time_text};
 use crate::reader::opened::OpenFile;
 use crate::reader::{ReadError, ReaderSession};
-use edp_protocol::name::base_name;
+use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe, RecipeError};
-use edp_protocol::{Location, Mode, wire};
+use edp_protocol::{GridKind, Location, Mode, wire};
 use edp_store::{Head, StoreError, Stores};
 use netcdf::types::{FloatType, IntType, NcVariableType};
 use serde::{Deserialize, Serialize};
@@ -286,6 +286,8 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
         if chunked.is_empty() {
             problems.push("no variable is stored in chunks".into());
         }
+    } else if is_series(recipe) {
+        problems.extend(series_times_of(file, plan));
     } else if !recipe.is_time_invariant() {
         problems.extend(time_of(file, recipe, plan));
     }
@@ -303,6 +305,32 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
         }
     }
     Ok(problems)
+}
+
+/// Returns true if the granule of a recipe is a time series.
+fn is_series(recipe: &Recipe) -> bool {
+    GranuleName::parse(base_name(&recipe.granule)).is_ok_and(|name| name.grid == GridKind::Series)
+}
+
+/// Checks the times of a time series, which its recipe does not list: they ascend, in the units that were planned.
+fn series_times_of(file: &netcdf::File, plan: &Plan) -> Vec<String> {
+    let Some(time) = file.variable("time") else { return vec!["time: missing".into()] };
+    let mut problems = Vec::new();
+    match time.get_values::<f64, _>(..) {
+        Ok(values) if values.is_empty() => problems.push("time: no values".into()),
+        Ok(values) if values.is_sorted_by(|a, b| a < b) => {}
+        Ok(_) => problems.push("time: its values do not ascend".into()),
+        Err(error) => problems.push(format!("time: {error}")),
+    }
+    problems.extend(unplanned_units(&time, plan));
+    problems
+}
+
+/// Compares the units of time with those of the recipe.
+fn unplanned_units(time: &netcdf::Variable<'_>, plan: &Plan) -> Option<String> {
+    let units = time.attribute_value("units").and_then(Result::ok).and_then(file::attribute_from);
+    (units.as_ref().and_then(Value::text) != Some(plan.time_units.as_str()))
+        .then(|| format!("time: units {units:?}, planned '{}'", plan.time_units))
 }
 
 /// Compares the time of a granule with that of its recipe.
@@ -330,11 +358,7 @@ fn time_of(file: &netcdf::File, recipe: &Recipe, plan: &Plan) -> Vec<String> {
                     Some(Err(error)) => problems.push(format!("{name}: {error}")),
                 }
             }
-            let units = file.variable("time").and_then(|time| time.attribute_value("units"));
-            let units = units.and_then(Result::ok).and_then(file::attribute_from);
-            if units.as_ref().and_then(Value::text) != Some(plan.time_units.as_str()) {
-                problems.push(format!("time: units {units:?}, planned '{}'", plan.time_units));
-            }
+            problems.extend(file.variable("time").and_then(|time| unplanned_units(&time, plan)));
         }
     }
     problems

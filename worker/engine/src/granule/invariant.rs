@@ -206,7 +206,7 @@ impl InvariantMaker<'_> {
             id: self.id,
             production_date: self.production_date,
             keywords: keywords.collect::<BTreeSet<_>>(),
-            extent,
+            extent: Some(extent),
         })?;
         for (name, value) in described {
             attribute::set(&mut attributes, &name, value);
@@ -370,7 +370,7 @@ impl InvariantMaker<'_> {
             Ok((low <= high).then_some([low, high]))
         };
         let (latitudes, longitudes) = match self.name.grid {
-            GridKind::Native => (["YC_bnds", "YG", "YC"], ["XC_bnds", "XG", "XC"]),
+            GridKind::Native | GridKind::Series => (["YC_bnds", "YG", "YC"], ["XC_bnds", "XG", "XC"]),
             GridKind::Latlon => (["latitude_bnds", "latitude", "lat"], ["longitude_bnds", "longitude", "lon"]),
         };
         let whole = (limits(latitudes)?.unwrap_or([-90.0, 90.0]), limits(longitudes)?.unwrap_or([-180.0, 180.0]));

@@ -89,6 +89,9 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     }
     let MakeContext { cache, cancel, stages, .. } = context;
     let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
+    if assembly.name.grid == GridKind::Series {
+        return assembly.make_series(context.memory, path);
+    }
     if recipe.input_netcdf.is_some() {
         return assembly.make_invariant(context.memory, path);
     }
@@ -243,7 +246,7 @@ impl Assembly<'_> {
             id: &self.plan.id,
             production_date: &self.plan.production_date,
             keywords,
-            extent: coordinates.extent,
+            extent: Some(coordinates.extent),
         })?;
         let all = coordinates.first.iter().chain(&coordinates.time_bounds).chain(&coordinates.last);
         if let Some(names) = coordinates::named_by_none(all, &data) {
@@ -413,7 +416,9 @@ impl Assembly<'_> {
         let vertical = output.opened.placement.vertical;
         let time = self.has_time().then_some("time").into_iter();
         let names: Vec<&str> = match self.name.grid {
-            GridKind::Native => time.chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect(),
+            GridKind::Native | GridKind::Series => {
+                time.chain(vertical.map(VerticalPoint::dim)).chain(["tile", y, x]).collect()
+            }
             GridKind::Latlon => {
                 let depth = if self.keeps_faces(output) { "Zl" } else { "Z" };
                 time.chain(vertical.map(|_| depth)).chain(["latitude", "longitude"]).collect()
@@ -485,7 +490,7 @@ fn in_file_order(
             variables.extend(time_bounds);
             variables.extend(data);
         }
-        GridKind::Native | GridKind::Latlon => {
+        GridKind::Native | GridKind::Latlon | GridKind::Series => {
             variables.extend(data);
             variables.extend(time_bounds);
         }

@@ -34,6 +34,8 @@ pub mod ranges;
 mod records;
 mod remote;
 pub mod rotation;
+mod series;
+mod series_times;
 mod slab_pipeline;
 pub mod source;
 pub mod stages;

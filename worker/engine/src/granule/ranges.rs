@@ -5,6 +5,7 @@ use super::make::Assembly;
 use super::stages::Stages;
 use crate::metadata::configuration::OutputPrecision;
 use crate::resources::Cache;
+use edp_protocol::GridKind;
 use edp_protocol::recipe::Recipe;
 use std::sync::atomic::AtomicBool;
 
@@ -29,6 +30,9 @@ pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ran
     recipe.check_identity()?;
     let stages = Stages::begin();
     let assembly = Assembly::new(recipe, cache, cancel, &stages)?;
+    if assembly.name.grid == GridKind::Series {
+        return Err(assembly.fail("-", "a time series has all times, so that its own range is that of the collection"));
+    }
     let precision = assembly.resources.texts.configuration.precision;
     let (mut outputs, mut warnings) = (Vec::new(), Vec::new());
     for (name, inputs) in &assembly.recipe.variables {

@@ -92,7 +92,7 @@ fn encode_within(
 }
 
 /// Returns the length of one unit in seconds, and the reference time.
-fn parse_units(units: &str) -> Option<(i64, DateTime)> {
+pub(super) fn parse_units(units: &str) -> Option<(i64, DateTime)> {
     let (unit, reference) = units.split_once(" since ")?;
     let seconds = match unit {
         "days" => 86_400,
@@ -105,7 +105,7 @@ fn parse_units(units: &str) -> Option<(i64, DateTime)> {
 }
 
 /// Returns the whole seconds from one time to another; `None` if there is a fraction.
-fn seconds_between(from: DateTime, to: DateTime) -> Option<i64> {
+pub(super) fn seconds_between(from: DateTime, to: DateTime) -> Option<i64> {
     let span = from.until((Unit::Second, to)).ok()?.round(SpanRound::new().largest(Unit::Second)).ok()?;
     (span.get_milliseconds() == 0 && span.get_microseconds() == 0 && span.get_nanoseconds() == 0)
         .then(|| span.get_seconds())

@@ -155,7 +155,7 @@ pub enum MdsError {
     },
     /// A file without header does not have the size of one field.
     #[error(
-        "{file}: it has no .meta header, and its {size} bytes are not those of one field of {n} x {rows} cells on one level or on {levels}, with 4 or 8 bytes a number; give it a header, or the file of this grid"
+        "{file}: it has no .meta header, and its {size} bytes are not those of exactly one field of {n} x {rows} cells, on one level or on {levels}, with 4 or 8 bytes a number; give it a header, or the file of this grid"
     )]
     Plain {
         /// Name of the file.

@@ -66,7 +66,7 @@ pub struct Configuration {
     pub doi_authority: Option<String>,
     /// `metadata_link_root`: the beginning of the links to datasets.
     pub metadata_link_root: Option<String>,
-    /// `dataset_description_tail_native` and `_latlon`: a part of the attribute `summary`, by grid kind.
+    /// `dataset_description_tail_native`, `_latlon` and `_1D`: a part of the attribute `summary`, by grid kind.
     pub description_tails: BTreeMap<GridKind, String>,
 }
 
@@ -157,6 +157,7 @@ impl Configuration {
             description_tails: BTreeMap::from([
                 (GridKind::Native, reader.required("dataset_description_tail_native")),
                 (GridKind::Latlon, reader.required("dataset_description_tail_latlon")),
+                (GridKind::Series, reader.text("dataset_description_tail_1D").unwrap_or_default()),
             ]),
         };
         if !reader.missing.is_empty() {
@@ -240,6 +241,7 @@ impl KeyReader<'_> {
                 }
                 Ok(format!("{degrees:.2}deg").replace('.', "p"))
             }
+            GridKind::Series => Ok(String::new()),
             GridKind::Native => {
                 let key = "llc_grid_size";
                 let text = self.text(key).unwrap_or_else(|| "90".into());

@@ -17,7 +17,7 @@ const INHERITED: [&str; 9] =
 pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Attributes {
     let mut attributes = match grid {
         GridKind::Native => native_start(name),
-        GridKind::Latlon => Vec::new(),
+        GridKind::Latlon | GridKind::Series => Vec::new(),
     };
     if let Some(entry) = entries(metadata, grid).find(name) {
         overlay(&mut attributes, entry, &NOT_WRITTEN);
@@ -36,6 +36,7 @@ fn entries(metadata: &Metadata, grid: GridKind) -> &Entries {
     match grid {
         GridKind::Native => &metadata.native_coordinates,
         GridKind::Latlon => &metadata.latlon_coordinates,
+        GridKind::Series => &metadata.series_coordinates,
     }
 }
 

@@ -54,8 +54,8 @@ pub struct Sources<'a> {
     pub production_date: &'a str,
     /// Keywords of the variables in the granule.
     pub keywords: BTreeSet<String>,
-    /// The region that the granule covers.
-    pub extent: Extent,
+    /// The region that the granule covers; none of time series.
+    pub extent: Option<Extent>,
 }
 
 /// Things in the attributes of a granule that an archive would object to.
@@ -139,10 +139,23 @@ fn gather<'a>(sources: &Sources<'a>) -> Result<(Attributes, Found<'a>), TableErr
     attribute::set(&mut attributes, "summary", summary(sources));
     let found = match sources.mode {
         Mode::Corrected => {
-            extents(&mut attributes, &sources.extent);
+            if let Some(extent) = &sources.extent {
+                extents(&mut attributes, extent);
+            }
             attribute::set(&mut attributes, "recipe_id", sources.id);
             let found = sources.podaac.find(sources.name)?;
             archive(&mut attributes, sources, found);
+            found
+        }
+        // EDP has no rule for time series.
+        _ if sources.name.grid == GridKind::Series => {
+            let found = sources.podaac.find(sources.name)?;
+            if let Found::Row(row) = found {
+                match sources.mode {
+                    Mode::Edp2024 => archive_edp2024(&mut attributes, sources, row),
+                    _ => archive_edp2026(&mut attributes, row),
+                }
+            }
             found
         }
         Mode::Edp2024 => {
@@ -187,6 +200,7 @@ fn entries(attributes: &mut Attributes, sources: &Sources<'_>) {
     let of_the_grid = match sources.name.grid {
         GridKind::Native => &sources.metadata.globals_native,
         GridKind::Latlon => &sources.metadata.globals_latlon,
+        GridKind::Series => &sources.metadata.globals_series,
     };
     let all = sources.metadata.globals_all.iter().chain(of_the_grid);
     for entry in all.filter(|entry| entry.is_for(&sources.dynamic.dimension)) {
@@ -208,7 +222,7 @@ fn coverage(attributes: &mut Attributes, sources: &Sources<'_>) {
         return;
     }
     let snapshot = sources.name.frequency == Frequency::Snapshot;
-    let times = match (snapshot, sources.mode) {
+    let times = match (snapshot && sources.name.grid != GridKind::Series, sources.mode) {
         (false, _) => [&dynamic.time_coverage_start, &dynamic.time_coverage_end],
         (true, Mode::Corrected) => [&dynamic.time_coverage_center, &dynamic.time_coverage_center],
         (true, Mode::Edp2024 | Mode::Edp2026) => return, // EDP leaves its placeholder there
@@ -239,7 +253,9 @@ fn configured(attributes: &mut Attributes, sources: &Sources<'_>) {
         Mode::Corrected | Mode::Edp2024 => {}
     }
     attribute::set(attributes, "history", configuration.history.as_str());
-    attribute::set(attributes, "geospatial_vertical_min", configuration.geospatial_vertical_min);
+    if sources.name.grid != GridKind::Series {
+        attribute::set(attributes, "geospatial_vertical_min", configuration.geospatial_vertical_min);
+    }
     let time = |time: DateTime| time_text(&calendar::text(time), sources.mode);
     attribute::set(attributes, "product_time_coverage_start", time(configuration.model_start));
     attribute::set(attributes, "product_time_coverage_end", time(configuration.model_end));

@@ -74,12 +74,12 @@ fn with_sources<T>(mode: Mode, name: &str, dimension: &str, look: impl FnOnce(&S
         id: "ab",
         production_date: "2020-01-02T03:04:05Z",
         keywords: ["M > N".to_owned()].into(),
-        extent: Extent {
+        extent: Some(Extent {
             latitude: [-90.0, 90.0],
             longitude: [-180.0, 180.0],
             vertical: (dimension == "3D").then_some([-100.0, 0.0]),
             resolution: Some([0.5, 0.25]),
-        },
+        }),
     })
 }
 

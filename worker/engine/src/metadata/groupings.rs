@@ -38,6 +38,8 @@ impl Grouping {
     /// time have.
     pub fn offers(&self, frequency: Frequency) -> bool {
         match (frequency, &self.frequencies[..]) {
+            // The frequencies that releases state for time series are not those at which these exist.
+            _ if self.dimension == "1D" => frequency != Frequency::TimeInvariant,
             (Frequency::TimeInvariant, _) => self.time_invariant,
             (_, []) => !self.time_invariant,
             (_, offered) => offered.contains(&frequency),

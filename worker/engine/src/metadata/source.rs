@@ -51,20 +51,23 @@ pub enum MetadataError {
 /// The content of a metadata directory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    /// The datasets on each grid. Their positions are the indices used in job files.
+    /// The datasets on each grid. Their positions are the indices used in job files. Those of time series are empty if
+    /// there is no such file.
     pub groupings: BTreeMap<GridKind, Vec<Grouping>>,
-    /// The datasets of global time series; empty if there is no such file.
-    pub groupings_1d: Vec<Grouping>,
     /// The coordinates of native granules.
     pub native_coordinates: Entries,
     /// The coordinates of latlon granules.
     pub latlon_coordinates: Entries,
+    /// The coordinates of time series; empty if there is no such file.
+    pub series_coordinates: Entries,
     /// The time coordinate and its bounds.
     pub time_coordinates: Entries,
     /// The variables of all granules, and then the native geometry. They are applied first.
     pub variables: Entries,
     /// The variables of latlon granules. They are applied on top of `variables`.
     pub latlon_variables: Entries,
+    /// The variables of time series; empty if there is no such file.
+    pub series_variables: Entries,
     /// The geometry of the latlon grid; empty if there is no such file.
     pub latlon_geometry: Entries,
     /// The global attributes of all granules.
@@ -73,6 +76,8 @@ pub struct Metadata {
     pub globals_latlon: Vec<GlobalEntry>,
     /// The global attributes of native granules.
     pub globals_native: Vec<GlobalEntry>,
+    /// The global attributes of time series; empty if there is no such file.
+    pub globals_series: Vec<GlobalEntry>,
 }
 
 impl Metadata {
@@ -104,23 +109,38 @@ impl Metadata {
             groupings: BTreeMap::from([
                 (GridKind::Native, loader.groupings("native", true)?),
                 (GridKind::Latlon, loader.groupings("latlon", true)?),
+                (GridKind::Series, loader.groupings("1D", false)?),
             ]),
-            groupings_1d: loader.groupings("1D", false)?,
             native_coordinates: loader.entries(&["coordinate_metadata_for_native_datasets"], true)?,
             latlon_coordinates: loader.entries(&["coordinate_metadata_for_latlon_datasets"], true)?,
+            series_coordinates: loader.entries(&["coordinate_metadata_for_1D_datasets"], false)?,
             time_coordinates: loader.entries(&["time_coordinate_metadata"], true)?,
             variables: loader.entries(&["variable_metadata", "geometry_metadata_for_native_datasets"], true)?,
             latlon_variables: loader.entries(&["variable_metadata_for_latlon_datasets"], true)?,
+            series_variables: loader.entries(&["variable_metadata_for_1D_datasets"], false)?,
             latlon_geometry: loader.entries(&["geometry_metadata_for_latlon_datasets"], false)?,
-            globals_all: loader.globals("global_metadata_for_all_datasets")?,
-            globals_latlon: loader.globals("global_metadata_for_latlon_datasets")?,
-            globals_native: loader.globals("global_metadata_for_native_datasets")?,
+            globals_all: loader.globals("global_metadata_for_all_datasets", true)?,
+            globals_latlon: loader.globals("global_metadata_for_latlon_datasets", true)?,
+            globals_native: loader.globals("global_metadata_for_native_datasets", true)?,
+            globals_series: loader.globals("global_metadata_for_1D_datasets", false)?,
         };
         if loader.missing.is_empty() {
             Ok((metadata, loader.warnings))
         } else {
             Err(MetadataError::Missing { directory: directory.into(), patterns: loader.missing })
         }
+    }
+}
+
+impl Metadata {
+    /// Returns the datasets on grids, without time series.
+    pub fn on_grids(&self) -> impl Iterator<Item = (GridKind, &Vec<Grouping>)> {
+        self.groupings.iter().map(|(grid, groupings)| (*grid, groupings)).filter(|(grid, _)| *grid != GridKind::Series)
+    }
+
+    /// Returns the datasets of time series.
+    pub fn series(&self) -> &[Grouping] {
+        self.groupings.get(&GridKind::Series).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -241,9 +261,9 @@ impl<'a> Loader<'a> {
         Ok(all)
     }
 
-    fn globals(&mut self, id: &str) -> Result<Vec<GlobalEntry>, MetadataError> {
+    fn globals(&mut self, id: &str, required: bool) -> Result<Vec<GlobalEntry>, MetadataError> {
         let mut all = Vec::new();
-        for file in self.role(id, true) {
+        for file in self.role(id, required) {
             let (entries, warnings) = GlobalEntry::parse_list(&file.display().to_string(), &self.read(file)?)?;
             all.extend(entries);
             self.warnings.extend(warnings);
@@ -321,7 +341,7 @@ mod tests {
             let (m, warnings) = Metadata::load(directory.path()).unwrap();
             assert_eq!(warnings, []);
             assert_eq!((m.groupings[&GridKind::Native].len(), m.groupings[&GridKind::Latlon].len()), (1, 1));
-            assert_eq!(m.groupings_1d.len(), 1);
+            assert_eq!(m.groupings[&GridKind::Series].len(), 1);
             let names = |e: &Entries| e.0.iter().map(|e| e.name.clone()).collect::<Vec<_>>();
             assert_eq!(names(&m.native_coordinates), ["native"]);
             assert_eq!(names(&m.latlon_coordinates), ["latlon"]);
@@ -401,7 +421,7 @@ mod tests {
             }
             assert_eq!((m.groupings[&GridKind::Native].len(), m.groupings[&GridKind::Latlon].len()), (native, latlon));
             assert_eq!(
-                (m.groupings_1d.len(), m.native_coordinates.0.len(), m.variables.0.len()),
+                (m.groupings[&GridKind::Series].len(), m.native_coordinates.0.len(), m.variables.0.len()),
                 (3, coordinates, variables)
             );
             assert_eq!(warnings.len(), expected, "{release}");

@@ -45,13 +45,14 @@ pub fn describe(metadata: &Metadata, grid: GridKind, name: &str) -> Description 
     match grid {
         GridKind::Native => overlaid([metadata.variables.find(name), None, None]),
         GridKind::Latlon => overlaid([metadata.variables.find(name), metadata.latlon_variables.find(name), None]),
+        GridKind::Series => overlaid([metadata.series_variables.find(name), None, None]),
     }
 }
 
 /// The same of a variable that does not change with time: in latlon granules, the entry for their geometry comes on top.
 pub fn describe_invariant(metadata: &Metadata, grid: GridKind, name: &str) -> Description {
     match grid {
-        GridKind::Native => describe(metadata, grid, name),
+        GridKind::Native | GridKind::Series => describe(metadata, grid, name),
         GridKind::Latlon => overlaid([
             metadata.variables.find(name),
             metadata.latlon_variables.find(name),

@@ -126,7 +126,7 @@ impl Cache {
         let model = self.judged(&self.grids, &digests.grid, &[grid], cancel, load)?;
 
         let target = match grid_kind {
-            GridKind::Native => None,
+            GridKind::Native | GridKind::Series => None,
             GridKind::Latlon => {
                 let (what, option) = ("mapping factors", "mapping-factors");
                 let factors = &*named(what, "ecco_mapping_factors_loc", option, &recipe.ecco_mapping_factors_loc)?;
