@@ -3,7 +3,7 @@
 //! For each kind of granule, one run measures: the floor set by the codec (the same chunks compressed by the same
 //! threads, and nothing else); our time with cold and with warm caches, by stages; our time with inputs from which no
 //! granule was made before; the file that the netCDF library writes with its own filters; processor seconds; peak
-//! memory; bytes. Speed is judged by ratios within a run, since absolute times depend on the machine and on its other
+//! memory; bytes. Then the making of mapping factors. Speed is judged by ratios within a run, since absolute times depend on the machine and on its other
 //! load.
 //!
 //! With `EDP_REAL_DATA` and `EDP_REAL_TOOLS`, the benchmark runs on the grid of ECCO V4 (LLC90, 50 levels), otherwise
@@ -21,7 +21,7 @@ use edp_protocol::Digest;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
-use edp_tests::{coordinator, count, expect, program};
+use edp_tests::{coordinator, count, expect, files, program};
 use edp_worker::service::Worker;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -53,6 +53,31 @@ fn main() {
     println!("\npeak memory: {} MB\n", peak_megabytes("self"));
     slots(&recipes, directory.path());
     verification(directory.path());
+    factors(&recipes, directory.path());
+}
+
+/// Longest time in seconds that all mapping factors of ECCO's grid at half a degree should take on two cores.
+const FACTORS_TARGET: f64 = 5.0;
+
+/// Measures the making of mapping factors at half a degree, with the program started as a user would start it: all levels
+/// of the grid, with both rules for the radius, in both forms.
+fn factors(recipes: &[Recipe], directory: &Path) {
+    let grid = recipes.iter().find_map(|recipe| recipe.ecco_grid_loc.clone()).expect("a grid");
+    println!("\n| factors at half a degree | form | seconds (target: {FACTORS_TARGET} for 50 levels) | MB |");
+    println!("|---|---|---|---|");
+    for (method, form) in [("method_1", "nc"), ("method_2", "nc"), ("method_1", "edp"), ("method_2", "edp")] {
+        let out = directory.join(format!("factors-{method}-{form}"));
+        let mut took = Duration::MAX;
+        for _ in 0..REPEAT / 2 {
+            let _ = std::fs::remove_dir_all(&out);
+            let mut make = program("edp-worker");
+            make.args(["factors", "--grid", &grid, "--resolution", "0.5", "--method", method, "--format", form]);
+            let (one, _) = timed(|| expect(make.arg("--out").arg(&out), 0));
+            took = took.min(one);
+        }
+        let bytes: u64 = files(&out).keys().map(|name| out.join(name).metadata().map_or(0, |found| found.len())).sum();
+        println!("| {method} | {form} | {:.2} | {:.0} |", took.as_secs_f64(), bytes as f64 / 1e6);
+    }
 }
 
 /// Measures the rate at which granules are verified by content, compared with SHA-256 alone of the same files on as
