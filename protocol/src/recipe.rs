@@ -3,6 +3,7 @@
 //! The layout is that of EDP's task, in both of its generations. What this project adds is below the one key `recipe`,
 //! see [`Plan`]. A task list is a JSON array of recipes.
 
+mod derived;
 mod error;
 mod kind;
 mod list;
@@ -10,6 +11,10 @@ mod list;
 mod tests;
 mod version;
 
+pub use derived::{
+    Anomaly, Derivation, MAX_PAIRS, MAX_RECORDS, MAX_TERMS, MEAN_ENDING, MEANS, PeriodMean, PeriodRecord, RecordSeries,
+    RecordVersions, Rule,
+};
 pub use error::RecipeError;
 pub use kind::{KindError, Orientation, VariableKind};
 pub use list::{check_unique, check_versions, format_list, parse_list, read_list};
@@ -64,7 +69,8 @@ pub type InputPaths = Vec<String>;
 pub struct Recipe {
     /// Full path or `s3://` address of the granule.
     pub granule: String,
-    /// Output variables in the order of the file, each with its inputs: one, or two (x, then y) for a rotated variable.
+    /// Output variables in the order of the file, each with its inputs: one, two (x, then y) for a rotated variable, or
+    /// as many as its rule has for a derived one.
     #[serde(default)]
     pub variables: IndexMap<String, Vec<InputPaths>>,
     /// Location of the configuration file.
@@ -178,6 +184,9 @@ pub struct Plan {
     /// its record is found. It is part of the id if there are any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Vec<String>>,
+    /// Outputs that are derived from model variables by a rule, with the rule. It is part of the id if there are any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub derived: BTreeMap<String, Derivation>,
     /// Outputs of the grouping that have no input at this time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
@@ -209,8 +218,8 @@ pub struct Roots {
 }
 
 impl Plan {
-    /// Returns a plan of the present output version without an id, options, inputs, fields and missing outputs: the
-    /// planner adds what there is of them, and the id last.
+    /// Returns a plan of the present output version without an id, options, inputs, fields, derived and missing outputs:
+    /// the planner adds what there is of them, and the id last.
     pub fn new(mode: Mode, time_units: String, digests: Digests, roots: Roots, production_date: String) -> Plan {
         Plan {
             id: String::new(),
@@ -222,6 +231,7 @@ impl Plan {
             inputs: BTreeMap::new(),
             roots,
             fields: BTreeMap::new(),
+            derived: BTreeMap::new(),
             missing: Vec::new(),
             production_date,
         }
@@ -401,6 +411,9 @@ impl Recipe {
         if !plan.fields.is_empty() {
             content["fields"] = serde_json::json!(plan.fields);
         }
+        if !plan.derived.is_empty() {
+            content["derived"] = Recipe::derived_content(&plan.derived);
+        }
         if let Some(input) = &self.input_netcdf {
             content["input_netcdf"] = self.input_below_root(input)?.into();
             // As it is written, so that two spellings may stand in one list.
@@ -481,6 +494,7 @@ impl Recipe {
         if let Some(option) = plan.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
             return Err(RecipeError::Option { granule: self.granule.clone(), option: option.clone() });
         }
+        self.check_derived()?;
         self.check_id()
     }
 
@@ -518,6 +532,11 @@ impl Recipe {
 pub fn is_production_date(text: &str) -> bool {
     let form = text.len() == 20 && text.starts_with(|c: char| c.is_ascii_digit());
     form && text.parse::<jiff::Timestamp>().is_ok_and(|time| time.to_string() == text)
+}
+
+/// Returns the part of a path that is below a root, or `None` if it is not below it.
+pub fn below_root<'a>(path: &'a str, root: &str) -> Option<&'a str> {
+    below("", path, root).ok()
 }
 
 /// Returns `path` relative to `root`. The root `.`, or an empty one, stands for relative paths, which are returned as

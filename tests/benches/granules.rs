@@ -242,7 +242,7 @@ fn row(recipe: &Recipe, directory: &Path) {
     let once = |cache: &Cache| {
         std::fs::File::create(&path).expect("an empty file");
         let stages = Stages::begin();
-        let context = MakeContext { cache, memory: Worker::MEMORY, cancel: &cancel, stages: &stages };
+        let context = MakeContext { cache, memory: Worker::MEMORY, worker: "bench", cancel: &cancel, stages: &stages };
         let made = make::make(recipe, context, &path).expect("the granule");
         stages.report(made.size)
     };

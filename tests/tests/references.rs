@@ -3,7 +3,8 @@
 
 use edp_program::settings::Settings;
 use edp_protocol::recipe::{
-    Components, Digests, DynamicMetadata, OPTIONS, Plan, Recipe, Roots, VariableKind, Version, output_version,
+    Components, Derivation, Digests, DynamicMetadata, OPTIONS, PeriodMean, Plan, Recipe, RecordSeries, Roots, Rule,
+    VariableKind, Version, output_version,
 };
 use edp_protocol::{Digest, Mode};
 use std::collections::BTreeSet;
@@ -125,6 +126,25 @@ fn full_recipe() -> Recipe {
                 .into(),
             roots: Roots { source: "x".into(), destination: "x".into() },
             fields: [("V".to_owned(), vec!["x".to_owned()])].into(),
+            derived: [(
+                "V".to_owned(),
+                Derivation {
+                    rule: serde_json::from_str(r#"{"anomaly": {"of": "x", "from": "2005-01-01", "to": "2010-12-31"}}"#)
+                        .unwrap(),
+                    mean: Some(PeriodMean {
+                        path: "x".into(),
+                        id: digest(),
+                        seen: digest(),
+                        by_content: true,
+                        records: vec![RecordSeries {
+                            stem: "x".into(),
+                            steps: vec![[1, 1, 1]],
+                            pieces: vec!["x".into()],
+                        }],
+                    }),
+                },
+            )]
+            .into(),
             missing: vec!["x".into()],
             production_date: "x".into(),
         }),
@@ -133,13 +153,14 @@ fn full_recipe() -> Recipe {
 
 /// Paths of the keys of a value that is written as JSON, with `*` for keys that are data.
 fn keys(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
-    const DATA: [&str; 6] = [
+    const DATA: [&str; 7] = [
         "variables",
         "dynamic_metadata.field_components",
         "dynamic_metadata.field_orientations",
         "recipe.options",
         "recipe.inputs",
         "recipe.fields",
+        "recipe.derived",
     ];
     let Some(entries) = value.as_object() else { return };
     for (key, value) in entries {
@@ -160,6 +181,9 @@ fn every_key_of_a_recipe_stands_on_its_page() {
     // Said in the row above each: they have no parts of their own.
     let said = ["recipe.digests", "recipe.roots", "recipe.options.*", "recipe.fields.*", "recipe.inputs.*"];
     let said = [&said[..], &["dynamic_metadata.field_components.*", "dynamic_metadata.field_orientations.*"]].concat();
+    let rule = ["", ".rule.anomaly", ".rule.anomaly.of", ".rule.anomaly.from", ".rule.anomaly.to", ".mean"];
+    let of_rule: Vec<String> = rule.into_iter().map(|part| format!("recipe.derived.*{part}")).collect();
+    let said: Vec<&str> = said.into_iter().chain(of_rule.iter().map(String::as_str)).collect();
     for key in found.iter().filter(|key| !said.contains(&key.as_str())) {
         assert!(rows.contains(key.as_str()), "{key} is not in doc/recipe.md");
     }
@@ -178,6 +202,8 @@ fn every_key_of_a_recipe_stands_on_its_page() {
 #[test]
 fn a_recipe_says_how_its_variables_are_made() {
     let mut recipe = full_recipe();
+    assert!(matches!(recipe.kind("V"), Ok(VariableKind::Derived(Rule::Anomaly(_)))));
+    recipe.recipe.as_mut().unwrap().derived.clear();
     assert_eq!(recipe.kind("V"), Ok(VariableKind::Direct));
     recipe.variables["V"].push(vec!["y".into()]);
     let kind = recipe.kind("V").unwrap();

@@ -8,6 +8,7 @@ use super::sources::{SourceInspector, SourceState, Witnesses};
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
+use edp_protocol::recipe::MEAN_ENDING;
 use edp_protocol::text::shortened;
 use edp_protocol::wire::{self, Failed, Outcome, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
@@ -32,6 +33,9 @@ const LAST: Duration = Duration::from_millis(100);
 
 /// Name of the worker in outcomes of dead-lettered task messages.
 const WORKER: &str = "broker";
+
+/// Beginning of the names of facts about means: the SHA-256 of a mean, by its path below the destination root.
+const MEAN: &str = "mean";
 
 /// The state of the actor.
 pub(super) struct Outcomes {
@@ -232,6 +236,7 @@ impl Outcomes {
     async fn event(&mut self, mut outcome: Outcome, reported_before: bool) -> Result<LedgerEvent, LedgerHandleError> {
         if !reported_before {
             self.examine(&mut outcome).await?;
+            self.compare_means(&mut outcome).await?;
         }
         if self.mixed_builds {
             return Ok(ledger_event(outcome));
@@ -241,6 +246,34 @@ impl Outcomes {
             self.build = Some(self.ledger.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
         Ok(ledger_event(checked_build(outcome, self.build.as_deref())))
+    }
+
+    /// Turns a report into a conflict if the worker has used another mean than the production. The first report fixes
+    /// the mean; the names of all others are in recipes, so that no worker can report means that nobody needs.
+    async fn compare_means(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
+        let wire::TaskEvent::Done(done) = &outcome.event else { return Ok(()) };
+        let means: Vec<_> = done.inputs.iter().filter(|input| input.path.ends_with(MEAN_ENDING)).collect();
+        if means.is_empty() {
+            return Ok(());
+        }
+        let id = outcome.recipe_id.clone();
+        let Some(recipe) = self.ledger.ask(move |ledger| ledger.recipe(&id)).await? else { return Ok(()) };
+        for found in means {
+            let Some((_, mean)) = recipe.means().find(|(_, mean)| mean.path == found.path) else { continue };
+            let (fact, sha256) = (format!("{MEAN} {}", mean.path), found.sha256.clone());
+            let fixed = self.ledger.ask(move |ledger| ledger.fix_fact(&fact, &sha256)).await?;
+            if fixed != found.sha256 {
+                let reason = format!(
+                    "{}: was made with the mean {} whose SHA-256 is {}, other granules with one whose SHA-256 is {fixed}: \
+                     find out which of them is right, remove the mean and the granules that were made with the other, and \
+                     send them again",
+                    done.location, mean.path, found.sha256
+                );
+                outcome.event = wire::TaskEvent::Failed(Failed::because(FailureKind::Conflict, reason));
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Examines a report that something is missing or not accessible, which may be due to the worker itself: the

@@ -21,17 +21,17 @@ pub(super) enum SourceState {
 
 /// Looks for everything that a recipe names. Blocks as long as the file systems do.
 fn look(recipe: &Recipe, stores: &Stores) -> SourceState {
-    let inputs = recipe.input_paths();
+    let inputs = recipe.input_paths().map(str::to_owned).chain(recipe.period_paths());
     let shared =
         [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
-    let shared = shared.into_iter().flatten().map(String::as_str);
+    let shared = shared.into_iter().flatten().cloned();
     let mut all = SourceState::There;
     for (text, is_input) in inputs.map(|text| (text, true)).chain(shared.map(|text| (text, false))) {
         let sight = match text.parse::<Location>() {
             Ok(Location::Local(path)) => look_at(&path),
             Ok(at @ Location::Object(_)) if is_input => match stores.head(&at) {
                 Ok(Some(_)) => SourceState::There,
-                Ok(None) => SourceState::Absent(text.to_owned()),
+                Ok(None) => SourceState::Absent(text),
                 Err(_) => SourceState::Unknown,
             },
             // A directory on S3 is a prefix, and nothing tells whether it is complete.

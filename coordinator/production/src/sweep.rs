@@ -5,13 +5,15 @@ use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Location, ObjectAddress};
 use edp_store::Stores;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Removes the partial files beside the granules of `recipes`, except for those of workers that may be `at_work`, and
-/// aborts unfinished uploads of the granules to S3, whose owners are unknown. Returns a warning for each place where
+/// Removes the partial files beside the granules of `recipes` and the means that these need, except for those of
+/// workers that may be `at_work`, and aborts unfinished uploads of them to S3, whose owners are unknown. Returns a warning for each place where
 /// this was not possible.
 pub fn sweep(recipes: &[Recipe], at_work: impl Fn(&str) -> bool, stores: &Stores) -> Vec<String> {
-    let granules: Vec<Location> = recipes.iter().filter_map(|recipe| recipe.granule.parse().ok()).collect();
+    let means: BTreeSet<String> = recipes.iter().flat_map(Recipe::mean_places).collect();
+    let texts = recipes.iter().map(|recipe| &recipe.granule).chain(&means);
+    let granules: Vec<Location> = texts.filter_map(|text| text.parse().ok()).collect();
     let mut warnings = Vec::new();
     let paths = granules.iter().filter_map(|granule| granule.local().ok());
     if let Err(error) = commit::sweep(paths, at_work) {

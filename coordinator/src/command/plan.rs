@@ -525,6 +525,7 @@ impl Prepared {
             production_date: self.production_date.clone(),
             keep_going: sources.keep_going,
             strict: sources.strict,
+            growing: self.growing,
             allow_partial: sources.allow_partial,
         };
         let Planned { mut recipes, notes, without_input } = plan::plan(&request).map_err(|error| {

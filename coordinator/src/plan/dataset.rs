@@ -2,7 +2,7 @@
 
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
-use edp_protocol::recipe::{KindError, VariableKind};
+use edp_protocol::recipe::{Derivation, KindError, Rule, VariableKind};
 use edp_protocol::{Frequency, GridKind};
 
 /// The reason why a grouping does not describe a dataset.
@@ -55,6 +55,8 @@ pub(super) struct PlannedVariable {
     field: String,
     /// The way in which it is made.
     kind: VariableKind,
+    /// What the recipe says about it if it is derived.
+    pub(super) derivation: Option<Derivation>,
 }
 
 impl PlannedVariable {
@@ -62,6 +64,15 @@ impl PlannedVariable {
     pub(super) fn sources(&self) -> Vec<&str> {
         self.kind.sources(&self.field)
     }
+}
+
+/// A variable with a rule, which counts if the model does not write the variable.
+pub(super) struct DerivableVariable {
+    /// Position among the outputs of the dataset.
+    pub(super) at: usize,
+    /// Name of the variable in the grouping.
+    pub(super) field: String,
+    pub(super) rule: Rule,
 }
 
 /// The outputs of a grouping on a grid.
@@ -91,7 +102,7 @@ impl<'a> Dataset<'a> {
             }
             let fail = |source| DatasetError::Kind { grouping: name(), output: field.clone(), source };
             let kind = grouping.kind(field, grid).map_err(fail)?;
-            outputs.push(PlannedVariable { name: field.clone(), field: field.clone(), kind });
+            outputs.push(PlannedVariable { name: field.clone(), field: field.clone(), kind, derivation: None });
         }
         if let Some((from, to)) = &grouping.rename {
             let fail = |why| DatasetError::Rename { grouping: name(), from: from.clone(), to: to.clone(), why };
@@ -112,6 +123,37 @@ impl<'a> Dataset<'a> {
         for source in self.outputs.iter().flat_map(PlannedVariable::sources) {
             if !sources.contains(&source) {
                 sources.push(source);
+            }
+        }
+        sources
+    }
+
+    /// Returns the variables that could be derived from others.
+    pub(super) fn derivable(&self) -> Vec<DerivableVariable> {
+        let outputs = self.outputs.iter().enumerate().filter(|(_, output)| output.kind == VariableKind::Direct);
+        let rules = outputs.filter_map(|(at, output)| {
+            let rule = self.grouping.rule(&output.field)?;
+            Some(DerivableVariable { at, field: output.field.clone(), rule })
+        });
+        rules.collect()
+    }
+
+    /// Has an output derived from other variables.
+    pub(super) fn derive(&mut self, at: usize, derivation: Derivation) {
+        if let Some(output) = self.outputs.get_mut(at) {
+            output.kind = VariableKind::Derived(derivation.rule.clone());
+            output.derivation = Some(derivation);
+        }
+    }
+
+    /// Returns all model variables whose files may be needed, each once: also those of which others could be derived.
+    pub(super) fn possible_sources(&self) -> Vec<String> {
+        let mut sources: Vec<String> = self.sources().into_iter().map(str::to_owned).collect();
+        for derivable in self.derivable() {
+            for source in derivable.rule.sources() {
+                if !sources.iter().any(|known| known == source) {
+                    sources.push(source.to_owned());
+                }
             }
         }
         sources

@@ -8,10 +8,10 @@ use super::{Note, few};
 use edp_files::ReadAt;
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
-use edp_protocol::recipe::{Recipe, RecipeError, Version};
+use edp_protocol::recipe::{Derivation, PeriodMean, Recipe, RecipeError, RecordVersions, Rule, Version};
 use edp_protocol::{Digest, Location};
 use edp_store::{Checksum, StoreError, Stores};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -112,7 +112,10 @@ impl InputDigests {
             let (reason, names) = (chain(first), few(failed.keys()));
             let text = format!("the SHA-256 of {count} inputs cannot be found ({reason}): {names}");
             notes.push(Note::warning(format!("{text}; their granules are left out")));
-            recipes.retain(|recipe| !recipe.input_paths().any(|input| failed.contains_key(input)));
+            recipes.retain(|recipe| {
+                let inputs = recipe.input_paths().map(str::to_owned).chain(recipe.period_paths());
+                !inputs.into_iter().any(|input| failed.contains_key(&input))
+            });
         }
         self.enter(recipes)?;
         Ok(notes)
@@ -120,23 +123,69 @@ impl InputDigests {
 
     /// Returns the inputs of recipes whose digest is neither known nor in a file of digests, each once.
     fn wanted(&mut self, recipes: &[Recipe]) -> Result<Vec<PendingDigest>, InputDigestError> {
-        let mut wanted = BTreeMap::new();
+        let (mut wanted, mut means) = (BTreeMap::new(), HashSet::new());
         for recipe in recipes {
             let plan = recipe.plan()?;
             for path in recipe.input_paths() {
                 let below = recipe.input_below_root(path)?;
-                let Some(version) = plan.inputs.get(below) else { continue };
-                let is_known = self.known.get(path).is_some_and(|(known, _)| known == version);
-                if is_known || wanted.contains_key(path) {
-                    continue;
+                if let Some(version) = plan.inputs.get(below) {
+                    self.want(&plan.roots.source, below, path, version, &mut wanted)?;
                 }
-                match self.listed(&plan.roots.source, below)? {
-                    Some(digest) => drop(self.known.insert(path.to_owned(), (version.clone(), digest))),
-                    None => drop(wanted.insert(path.to_owned(), version.clone())),
+            }
+            for (_, mean) in recipe.means().filter(|(_, mean)| means.insert(mean.id.clone())) {
+                for below in mean.records().flat_map(|record| record.files) {
+                    let path = recipe.at_source(&below)?;
+                    let version = self.present(&path)?;
+                    self.want(&plan.roots.source, &below, &path, &version, &mut wanted)?;
                 }
             }
         }
         Ok(wanted.into_iter().map(|(path, version)| PendingDigest { path, version }).collect())
+    }
+
+    /// Adds an input to those that are wanted, unless its digest is known or in a file of digests.
+    fn want(
+        &mut self,
+        root: &str,
+        below: &str,
+        path: &str,
+        version: &Version,
+        wanted: &mut BTreeMap<String, Version>,
+    ) -> Result<(), InputDigestError> {
+        let is_known = self.known.get(path).is_some_and(|(known, _)| known == version);
+        if is_known || wanted.contains_key(path) {
+            return Ok(());
+        }
+        match self.listed(root, below)? {
+            Some(digest) => drop(self.known.insert(path.to_owned(), (version.clone(), digest))),
+            None => drop(wanted.insert(path.to_owned(), version.clone())),
+        }
+        Ok(())
+    }
+
+    /// Returns the present version of a record of a period, which recipes do not list one by one.
+    fn present(&self, path: &str) -> Result<Version, InputDigestError> {
+        let at: Location = path.parse()?;
+        let gone = || InputDigestError::Changed { path: path.into(), difference: "is not there any more".into() };
+        let head = self.stores.head(&at)?.ok_or_else(gone)?;
+        Ok(match at {
+            Location::Local(_) => Version::of_file(head.size, head.modified),
+            Location::Object(_) => Version::of_object(head.size, head.etag),
+        })
+    }
+
+    /// Returns the mean with an id that covers the contents of its records.
+    fn identified(&self, recipe: &Recipe, rule: &Rule, mean: &PeriodMean) -> Result<PeriodMean, InputDigestError> {
+        let mut identified = mean.clone();
+        let Rule::Anomaly(anomaly) = rule else { return Ok(identified) };
+        let mut versions = RecordVersions::new(anomaly, true);
+        for below in mean.records().flat_map(|record| record.files) {
+            let path = recipe.at_source(&below)?;
+            let (version, digest) = self.known.get(&path).ok_or_else(|| unknown(&path))?;
+            versions.add(&below, &Version { sha256: Some(digest.clone()), ..version.clone() });
+        }
+        identified.identify(&versions);
+        Ok(identified)
     }
 
     /// Returns the digest of an input in the files of digests in the source root and in the directories below it.
@@ -186,8 +235,15 @@ impl InputDigests {
 
     /// Writes the known digests into recipes.
     fn enter(&self, recipes: &mut [Recipe]) -> Result<(), InputDigestError> {
+        let mut means: HashMap<Digest, PeriodMean> = HashMap::new();
         for recipe in recipes {
             let mut found = Vec::new();
+            for Derivation { rule, mean } in recipe.recipe.iter().flat_map(|plan| plan.derived.values()) {
+                if let Some(mean) = mean.as_ref().filter(|mean| !means.contains_key(&mean.id)) {
+                    let identified = self.identified(recipe, rule, mean)?;
+                    means.insert(mean.id.clone(), identified);
+                }
+            }
             for path in recipe.input_paths() {
                 let (_, digest) = self.known.get(path).ok_or_else(|| unknown(path))?;
                 found.push((recipe.input_below_root(path)?.to_owned(), digest.clone()));
@@ -196,6 +252,11 @@ impl InputDigests {
                 for (path, digest) in found {
                     if let Some(version) = plan.inputs.get_mut(&path) {
                         version.sha256 = Some(digest);
+                    }
+                }
+                for mean in plan.derived.values_mut().filter_map(|derivation| derivation.mean.as_mut()) {
+                    if let Some(identified) = means.get(&mean.id) {
+                        mean.clone_from(identified);
                     }
                 }
             })?;

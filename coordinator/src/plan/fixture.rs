@@ -154,6 +154,7 @@ impl Production {
             production_date: "2024-11-05T06:07:08Z".into(),
             keep_going: false,
             strict: false,
+            growing: false,
             allow_partial: false,
         }
     }

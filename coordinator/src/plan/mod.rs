@@ -10,6 +10,7 @@ pub mod asked;
 mod complete_tests;
 mod dataset;
 mod dates;
+mod derived;
 pub mod digests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

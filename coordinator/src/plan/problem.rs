@@ -125,6 +125,25 @@ pub enum Problem {
         /// Description of the variable.
         text: String,
     },
+    /// The mean of a period lacks records.
+    #[error(
+        "{place}: {output} is {of} minus its mean from {from} to {to}, and there is no {of} for {missing} of that \
+         period: add it, or leave {output} out with --keep-going (held) or --allow-partial"
+    )]
+    Period {
+        /// The job that asks for it.
+        place: String,
+        /// Name of the variable in the grouping.
+        output: String,
+        /// Name of the model variable.
+        of: String,
+        /// First day of the period.
+        from: jiff::civil::Date,
+        /// Last day of the period.
+        to: jiff::civil::Date,
+        /// The months, days or times without a record.
+        missing: String,
+    },
     /// Steps that were asked for by number have no result; an error with `--strict` only.
     #[error("{place}: no results at steps that are asked for: {}", few(steps))]
     AbsentSteps {

@@ -84,6 +84,7 @@ fn the_plan_is_edps_own_list() {
         production_date: "2024-11-05T06:07:08Z".into(),
         keep_going: false,
         strict: true,
+        growing: false,
         allow_partial: false,
     };
     let planned = plan(&request).unwrap();

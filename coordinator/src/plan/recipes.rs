@@ -66,6 +66,8 @@ pub struct Request<'a> {
     pub keep_going: bool,
     /// True if variables and listed steps without any file are errors.
     pub strict: bool,
+    /// True if the model is still running: then it is no error if the period of a mean is not complete yet.
+    pub growing: bool,
     /// True if granules are made without variables that have no input. It becomes an option of the recipes that lack
     /// variables, and of no others: the granules of these are the same with and without it.
     pub allow_partial: bool,
@@ -126,7 +128,12 @@ pub fn learn(
         let grouping = groupings.get(&job.grid).and_then(|groupings| groupings.get(job.grouping));
         // Errors of a job are reported when it is planned.
         let Some(Ok(dataset)) = grouping.map(|grouping| Dataset::new(grouping, job.grid)) else { continue };
-        notes.extend(inventory.learn(&dataset.sources(), name::input_periods(job.frequency, mode), headers));
+        let sources = match mode {
+            Mode::Corrected => dataset.possible_sources(),
+            Mode::Edp2024 | Mode::Edp2026 => dataset.sources().into_iter().map(str::to_owned).collect(),
+        };
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        notes.extend(inventory.learn(&sources, name::input_periods(job.frequency, mode), headers));
     }
     notes
 }
@@ -138,8 +145,8 @@ struct PlannedRecipe {
     step: u64,
 }
 
-struct Planner<'a> {
-    request: &'a Request<'a>,
+pub(super) struct Planner<'a> {
+    pub(super) request: &'a Request<'a>,
     /// In order; `None` if a later recipe makes the same granule.
     made: Vec<Option<PlannedRecipe>>,
     by_granule: HashMap<String, usize>,
@@ -168,12 +175,12 @@ struct Oddities {
 }
 
 impl<'a> Planner<'a> {
-    fn warn(&mut self, text: String) {
+    pub(super) fn warn(&mut self, text: String) {
         self.notes.push(Note::warning(text));
     }
 
     /// Handles a problem that makes a job or step impossible: it ends the plan, or with `keep_going` becomes a warning.
-    fn leave_out(&mut self, problem: Problem) {
+    pub(super) fn leave_out(&mut self, problem: Problem) {
         if self.request.keep_going {
             self.warn(format!("{problem}; left out"));
         } else {
@@ -211,7 +218,7 @@ impl<'a> Planner<'a> {
             self.leave_out(Problem::Grouping { place, grid, index, count });
             return true;
         };
-        let dataset = match Dataset::new(grouping, job.grid) {
+        let mut dataset = match Dataset::new(grouping, job.grid) {
             Ok(dataset) => dataset,
             Err(source) => {
                 self.leave_out(Problem::Dataset { place, source });
@@ -222,6 +229,7 @@ impl<'a> Planner<'a> {
             let text = format!("the grouping '{}' is not offered as {}", grouping.name, job.frequency);
             self.warn(format!("{place}: {text}; made all the same"));
         }
+        self.derive(job, &place, &mut dataset);
         let context = match self.context(job, place, &dataset) {
             Ok(context) => context,
             Err(problem) => {
@@ -454,7 +462,7 @@ impl<'a> Planner<'a> {
             _ => "center time of averaging period",
         };
         let (mut variables, mut missing, mut versions) = (IndexMap::new(), Vec::new(), Vec::new());
-        let mut fields = BTreeMap::new();
+        let (mut fields, mut derived) = (BTreeMap::new(), BTreeMap::new());
         for (output, inputs) in context.dataset.outputs.iter().zip(record.inputs) {
             let Some(inputs) = inputs else {
                 missing.push(output.name.clone());
@@ -463,6 +471,9 @@ impl<'a> Planner<'a> {
             if inputs.iter().any(|input| !input.own) {
                 let sources = output.sources().into_iter().map(str::to_owned).collect();
                 fields.insert(output.name.clone(), sources);
+            }
+            if let Some(derivation) = &output.derivation {
+                derived.insert(output.name.clone(), derivation.clone());
             }
             let mut lists = Vec::new();
             for input in inputs {
@@ -499,7 +510,7 @@ impl<'a> Planner<'a> {
             field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
             summary: context.summary.clone(),
         };
-        let plan = Plan { options, fields, missing, ..planned };
+        let plan = Plan { options, fields, derived, missing, ..planned };
         let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, date, plan) };
         self.identified(recipe, versions)
     }

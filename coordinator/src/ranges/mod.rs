@@ -5,13 +5,16 @@ pub mod table;
 
 use self::table::{Collection, RangeBasis, RangeTable, VariableRange, type_name};
 use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::granule::make::MakeContext;
 use edp_engine::granule::ranges::{Ranges, ranges};
-use edp_engine::resources::Cache;
+use edp_engine::granule::stages::Stages;
+use edp_engine::resources::{Cache, MEMORY};
 use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_store::Stores;
+use edp_worker::service::new_name;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,6 +34,7 @@ pub struct RangesPass {
 /// Computes the ranges of all recipes, `slots` of them at once. `progress` is called, from any thread, after each.
 pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl Fn() + Sync) -> RangesPass {
     let (cache, cancel, next) = (Cache::new(stores.clone()), AtomicBool::new(false), AtomicUsize::new(0));
+    let worker = new_name();
     let found: Vec<Mutex<Option<Result<Ranges, String>>>> = recipes.iter().map(|_| Mutex::new(None)).collect();
     std::thread::scope(|scope| {
         for _ in 0..slots.clamp(1, recipes.len().max(1)) {
@@ -40,7 +44,9 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     recipes.get(at).zip(found.get(at))
                 } {
-                    let result = ranges(recipe, &cache, &cancel).map_err(|error| chain(&error));
+                    let (cancel, stages) = (&cancel, &Stages::begin());
+                    let context = MakeContext { cache: &cache, memory: MEMORY, worker: &worker, cancel, stages };
+                    let result = ranges(recipe, context).map_err(|error| chain(&error));
                     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                     progress();
                 }
@@ -102,6 +108,7 @@ impl CollectionRanges {
         *start = start.take().into_iter().chain(dynamic.time_coverage_start.clone()).min();
         *end = end.take().max(dynamic.time_coverage_end.clone());
         inputs.extend(plan.inputs.iter().map(|(path, version)| (path.clone(), version.size)));
+        inputs.extend(recipe.means().map(|(_, mean)| (mean.path.clone(), mean.count())));
         for (output, range) in &ranges.outputs {
             let whole = variables.entry(output.clone()).or_insert(VariableRange { min: None, max: None, granules: 0 });
             whole.granules += 1;

@@ -142,6 +142,16 @@ pub enum RecipeError {
         /// The text that was found.
         text: String,
     },
+    /// The rule by which an output is derived cannot be followed.
+    #[error("recipe {granule}: {variable} cannot be derived: {why}; plan again")]
+    Derived {
+        /// Path or address of the granule.
+        granule: String,
+        /// Name of the output.
+        variable: String,
+        /// Description of the problem.
+        why: String,
+    },
     /// The path of the granule has invisible characters.
     #[error(
         "recipe {}: the granule's path has control characters, or marks of writing direction: no file gets such a name",

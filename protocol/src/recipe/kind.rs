@@ -1,6 +1,6 @@
 //! The ways in which a variable of a granule is made from variables of the model.
 
-use super::{Components, Recipe};
+use super::{Components, Recipe, Rule};
 use std::str::FromStr;
 
 /// The component of a rotated vector.
@@ -28,9 +28,9 @@ impl FromStr for Orientation {
 /// The way in which a variable is made. A new kind gets a variant here, a maker in the engine (`granule/kinds`), and a
 /// key in groupings.
 ///
-/// EDP's keys of a recipe state which of these two kinds a variable is (see [`Recipe::kind`]). So recipes need no key
-/// of ours for them, and keep the ids that they have always had. A kind that EDP's keys cannot express is written into
-/// [`Plan`](super::Plan), as an optional key that other recipes do not have.
+/// EDP's keys of a recipe state which of the first two kinds a variable is (see [`Recipe::kind`]). So recipes need no
+/// key of ours for them, and keep the ids that they have always had. A derived variable, which EDP's keys cannot
+/// express, has its rule in [`Plan::derived`](super::Plan::derived), which other recipes do not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VariableKind {
     /// One model variable as it is.
@@ -42,6 +42,8 @@ pub enum VariableKind {
         /// Component of the result.
         orientation: Orientation,
     },
+    /// A variable that is computed from variables of the model by a rule.
+    Derived(Rule),
 }
 
 /// The reason why the kind of a variable is not known.
@@ -50,6 +52,9 @@ pub enum KindError {
     /// No kind has this number of inputs.
     #[error("{0} inputs: one, or two for a rotated vector")]
     InputCount(usize),
+    /// The number of inputs is not that of the variables in the rule.
+    #[error("{0} inputs, but {1} variables in its rule")]
+    RuleInputs(usize, usize),
     /// The variable has two inputs, but no components and orientation.
     #[error("two inputs, but no entry in field_components and field_orientations")]
     NoComponents,
@@ -65,17 +70,27 @@ impl VariableKind {
         match self {
             VariableKind::Direct => vec![field],
             VariableKind::Rotated { components, .. } => vec![&components.x, &components.y],
+            VariableKind::Derived(rule) => rule.sources(),
         }
     }
 }
 
 impl Recipe {
-    /// Returns the kind of a variable of this recipe by EDP's keys: a variable with two inputs is rotated.
+    /// Returns the kind of a variable of this recipe: derived if it has a rule, else by EDP's keys, where a variable with
+    /// two inputs is rotated.
     ///
     /// # Errors
     /// Returns an error if the keys do not say it, or contradict each other.
     pub fn kind(&self, variable: &str) -> Result<VariableKind, KindError> {
-        match self.variables.get(variable).map_or(0, Vec::len) {
+        let inputs = self.variables.get(variable).map_or(0, Vec::len);
+        if let Some(derivation) = self.recipe.as_ref().and_then(|plan| plan.derived.get(variable)) {
+            let wanted = derivation.rule.sources().len();
+            return match inputs == wanted {
+                true => Ok(VariableKind::Derived(derivation.rule.clone())),
+                false => Err(KindError::RuleInputs(inputs, wanted)),
+            };
+        }
+        match inputs {
             1 => Ok(VariableKind::Direct),
             2 => {
                 let dynamic = &self.dynamic_metadata;

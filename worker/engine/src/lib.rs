@@ -45,6 +45,7 @@ pub mod codec;
 pub mod digest_cache;
 pub mod geometry;
 pub mod granule;
+pub mod granule_locks;
 pub mod grid;
 mod level_set;
 pub mod libraries;

@@ -91,8 +91,15 @@ impl AllowedRoots {
             [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
         let shared = shared.into_iter().flatten().map(String::as_str);
         let all = [recipe.granule.as_str()].into_iter().chain(recipe.input_paths()).chain(shared);
+        let refused = |text: &str, why: String| format!("{}: {text}: {why}", recipe.granule);
         for text in all {
-            self.check(text).map_err(|why| format!("{}: {text}: {why}", recipe.granule))?;
+            self.check(text).map_err(|why| refused(text, why))?;
+        }
+        // Means are written; the records of their periods are read, and those of a series are in one directory.
+        let series = recipe.means().flat_map(|(_, mean)| &mean.records);
+        let series = series.filter_map(|series| recipe.at_source(&series.stem).ok());
+        for text in series.chain(recipe.mean_places()) {
+            self.check(&text).map_err(|why| refused(&text, why))?;
         }
         Ok(recipe)
     }

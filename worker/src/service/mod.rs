@@ -2,7 +2,6 @@
 
 pub mod allowed_roots;
 mod fitness;
-pub mod granule_locks;
 mod identity;
 pub mod object;
 pub mod serve;
@@ -13,6 +12,7 @@ use edp_engine::granule::error::MakeError;
 use edp_engine::granule::inspect::{self, Identity, InspectError, Inspected, InspectionDepth};
 use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::{Stage, Stages};
+use edp_engine::granule_locks::GranuleLocks;
 use edp_engine::reader::ReadError;
 use edp_engine::resources::{self, Cache};
 use edp_files::PathHandle;
@@ -22,7 +22,6 @@ use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{Done, ExistingCheck, Failed};
-use granule_locks::GranuleLocks;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -101,7 +100,8 @@ impl Worker {
         if !replace {
             partial.check_commit().map_err(unwritten)?;
         }
-        let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages: &stages };
+        let context =
+            MakeContext { cache: &self.cache, memory: self.memory, worker: &self.id, cancel, stages: &stages };
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |system| unwritable(recipe, system)))?;
         wanted()?;

@@ -8,7 +8,7 @@ use edp_files::Files;
 use edp_files::commit::{CommitError, Committed, PartialFile, granule_and_worker};
 use edp_protocol::Location;
 use edp_protocol::message::FailureKind;
-use edp_protocol::recipe::Recipe;
+use edp_protocol::recipe::{MEAN_ENDING, Recipe};
 use edp_protocol::wire::{Done, ExistingCheck, Failed};
 use edp_store::{Checksum, Head, StoreError, Stores};
 use std::path::Path;
@@ -39,7 +39,7 @@ impl Worker {
         let place = stores.scratch().join(format!("{}.nc", plan.id));
         // The scratch directory is ours, not one that recipes name.
         let partial = PartialFile::new(&place, &self.id, &Files::default()).map_err(no_scratch)?;
-        let context = MakeContext { cache: &self.cache, memory: self.memory, cancel, stages };
+        let context = MakeContext { cache: &self.cache, memory: self.memory, worker: &self.id, cancel, stages };
         let made = make::make(recipe, context, &partial.path())
             .map_err(|e| failure(&partial, &e, |_| FailureKind::Returned))?;
         if cancel.load(Ordering::Relaxed) {
@@ -143,8 +143,8 @@ pub fn sweep_scratch(scratch: &Path) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let Some((granule, worker)) = granule_and_worker(&name) else { continue };
-        // Files of other programs may lie there too. Ours are named by the recipe's id.
-        let id = granule.strip_suffix(".nc").unwrap_or_default();
+        // Files of other programs may lie there too. Ours are named by the id of the recipe, or of the mean.
+        let id = granule.strip_suffix(".nc").or_else(|| granule.strip_suffix(MEAN_ENDING)).unwrap_or_default();
         if id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()) && !may_be_at_work(worker) {
             let _ = std::fs::remove_file(entry.path()); // another worker that sweeps may be faster
         }
@@ -162,6 +162,7 @@ mod tests {
         let (id, host) = ("0a".repeat(32), super::super::identity::host());
         let (space, unique) = (super::super::identity::space().unwrap(), "0123456789abcdef");
         let dead = format!(".{id}.nc.{host}-{space}-7ffffffe-{unique}.part");
+        let mean = format!(".{id}.mean.{host}-{space}-7ffffffe-{unique}.part");
         let stay = [
             format!(".{id}.nc.{host}-{space}-1-{unique}.part"), // the first process of this machine
             format!(".{id}.nc.{host}-{unique}-7ffffffe-{unique}.part"), // one of another container
@@ -169,11 +170,11 @@ mod tests {
             format!(".A.nc.{host}-{space}-7ffffffe-{unique}.part"),
             format!("{id}.nc"),
         ];
-        for name in stay.iter().chain([&dead]) {
+        for name in stay.iter().chain([&dead, &mean]) {
             std::fs::write(scratch.path().join(name), "").unwrap();
         }
         sweep_scratch(scratch.path());
-        assert!(!scratch.path().join(&dead).exists());
+        assert!([dead, mean].iter().all(|name| !scratch.path().join(name).exists()));
         assert!(stay.iter().all(|name| scratch.path().join(name).exists()));
     }
 }

@@ -10,6 +10,7 @@ use crate::mds::MdsError;
 use crate::metadata::podaac::TableError;
 use crate::reader::ReadError;
 use crate::resources::ResourceError;
+use edp_files::commit::CommitError;
 use edp_protocol::location::LocationError;
 use edp_protocol::name::NameError;
 use edp_protocol::recipe::RecipeError;
@@ -80,6 +81,29 @@ pub enum MakeError {
         /// Description of the difference.
         difference: String,
     },
+    /// The records of the period of a mean are not those with which the recipe was planned.
+    #[error(
+        "{path}: the {records} records of its period are not those that were planned with ({difference}): plan again"
+    )]
+    RecordsChanged {
+        /// Path of the mean.
+        path: String,
+        /// Number of records.
+        records: u64,
+        /// Properties that differ.
+        difference: &'static str,
+    },
+    /// The file with a mean is not the one that the recipe names.
+    #[error("{path}: {why}: it is not used; remove it, and the next worker makes it again")]
+    Mean {
+        /// Path of the mean.
+        path: String,
+        /// Description of the problem.
+        why: String,
+    },
+    /// A mean could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     /// A location in the recipe cannot be understood.
     #[error(transparent)]
     Location(#[from] LocationError),
@@ -163,6 +187,6 @@ impl MakeError {
 
     /// Returns true if the error concerns the file that was being made, not its inputs.
     pub fn is_of_output(&self) -> bool {
-        matches!(self, MakeError::File(_) | MakeError::Gate(_))
+        matches!(self, MakeError::File(_) | MakeError::Gate(_) | MakeError::Commit(_))
     }
 }

@@ -151,6 +151,9 @@ impl Assembly<'_> {
     ) -> Result<Vec<wire::InputRead>, MakeError> {
         let fetched: BTreeSet<&str> = outputs.iter().flat_map(|output| &output.remotes).map(Remote::path).collect();
         let (mut found, mut whole) = (BTreeMap::new(), BTreeMap::new());
+        found.extend(
+            outputs.iter().flat_map(|output| output.opened.maker.means()).map(|mean| (mean.path.clone(), mean)),
+        );
         for record in outputs.iter().flat_map(|output| output.opened.maker.records()) {
             let records = record.input.header().records;
             found.extend(record.headers.iter().map(|header| (header.path.clone(), header.clone())));

@@ -15,6 +15,7 @@ use super::stages::{Stage, Stages};
 use super::time;
 use super::valid_range::ValidRange;
 use crate::digest_cache::DigestCache;
+use crate::granule_locks::GranuleLocks;
 use crate::grid::{HorizontalPoint, LevelSet, Mask, VerticalPoint};
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
@@ -70,6 +71,8 @@ pub struct MakeContext<'a> {
     pub cache: &'a Cache,
     /// Memory in bytes that a granule may take while it is made, in addition to the resources.
     pub memory: u64,
+    /// Name of the worker, which the partial file of a mean carries.
+    pub worker: &'a str,
     /// Cancellation flag; checked before each level.
     pub cancel: &'a AtomicBool,
     /// The clock of this granule.
@@ -87,8 +90,8 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
     if plan.is_held() {
         return Err(MakeError::Held { granule: recipe.granule.clone(), missing: plan.missing.clone() });
     }
-    let MakeContext { cache, cancel, stages, .. } = context;
-    let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, cache, cancel, stages))?;
+    let stages = context.stages;
+    let assembly = stages.time(Stage::Resources, 0, || Assembly::new(recipe, context))?;
     if assembly.name.grid == GridKind::Series {
         return assembly.make_series(context.memory, path);
     }
@@ -171,6 +174,11 @@ pub(super) struct Assembly<'a> {
     pub(super) resources: Resources,
     pub(super) stores: &'a Stores,
     pub(super) digest_cache: &'a DigestCache,
+    pub(super) mean_locks: &'a GranuleLocks,
+    /// Memory in bytes that may be taken in addition to the resources.
+    pub(super) memory: u64,
+    /// Name of the worker.
+    pub(super) worker: &'a str,
     pub(super) cancel: &'a AtomicBool,
     pub(super) stages: &'a Stages,
     /// The inputs that are objects on S3, by path.
@@ -179,12 +187,8 @@ pub(super) struct Assembly<'a> {
 
 impl<'a> Assembly<'a> {
     /// Loads the resources that the recipe shares with others.
-    pub(super) fn new(
-        recipe: &'a Recipe,
-        cache: &'a Cache,
-        cancel: &'a AtomicBool,
-        stages: &'a Stages,
-    ) -> Result<Assembly<'a>, MakeError> {
+    pub(super) fn new(recipe: &'a Recipe, context: MakeContext<'a>) -> Result<Assembly<'a>, MakeError> {
+        let MakeContext { cache, memory, worker, cancel, stages } = context;
         let plan = recipe.plan()?;
         let name = GranuleName::parse(base_name(&recipe.granule))?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
@@ -192,7 +196,20 @@ impl<'a> Assembly<'a> {
             return Err(MakeError::Variable { granule: recipe.granule.clone(), variable: "-".into(), why: why.into() });
         }
         let (stores, digest_cache) = (cache.stores(), cache.digest_cache());
-        Ok(Assembly { recipe, plan, name, resources, stores, digest_cache, cancel, stages, remotes: Mutex::default() })
+        Ok(Assembly {
+            recipe,
+            plan,
+            name,
+            resources,
+            stores,
+            digest_cache,
+            mean_locks: cache.mean_locks(),
+            memory,
+            worker,
+            cancel,
+            stages,
+            remotes: Mutex::default(),
+        })
     }
 }
 
@@ -275,7 +292,10 @@ impl Assembly<'_> {
             })
             .collect();
         let all = needs.iter().copied().fold(FieldMemory::default(), FieldMemory::or);
-        let bytes = |in_flight| all.bytes(in_flight, threads).saturating_add(held_at_once(outputs, in_flight));
+        let resident = outputs.iter().map(|output| output.opened.maker.resident()).fold(0, u64::saturating_add);
+        let bytes = |in_flight| {
+            all.bytes(in_flight, threads).saturating_add(held_at_once(outputs, in_flight)).saturating_add(resident)
+        };
         if let Some(in_flight) = (1..=SLABS_IN_FLIGHT).rev().find(|in_flight| bytes(*in_flight) <= limit) {
             return Ok(in_flight);
         }
@@ -392,6 +412,9 @@ impl Assembly<'_> {
         if self.plan.mode == Mode::Corrected {
             if output.opened.maker.vector().is_some() {
                 note_directions(&mut attributes, self.plan.projects_at_target());
+            }
+            if let Some(sentence) = output.opened.maker.sentence() {
+                attribute::append_sentence(&mut attributes, "comment", &sentence);
             }
             attribute::remove_empty_texts(&mut attributes);
             let method = match self.name.frequency {

@@ -28,6 +28,8 @@ mod invariant_input;
 pub mod kinds;
 mod levels;
 pub mod make;
+mod mean_file;
+mod means;
 mod ordered_steps;
 pub mod projection;
 pub mod ranges;

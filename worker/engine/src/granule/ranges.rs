@@ -1,13 +1,10 @@
 //! Smallest and largest values of a recipe's outputs, computed without making its granule.
 
 use super::error::MakeError;
-use super::make::Assembly;
-use super::stages::Stages;
+use super::make::{Assembly, MakeContext};
 use crate::metadata::configuration::OutputPrecision;
-use crate::resources::Cache;
 use edp_protocol::GridKind;
 use edp_protocol::recipe::Recipe;
-use std::sync::atomic::AtomicBool;
 
 /// The result of [`ranges`].
 #[derive(Debug, Clone, PartialEq)]
@@ -26,10 +23,9 @@ pub struct Ranges {
 ///
 /// # Errors
 /// Returns an error for anything that keeps the values from being right.
-pub fn ranges(recipe: &Recipe, cache: &Cache, cancel: &AtomicBool) -> Result<Ranges, MakeError> {
+pub fn ranges(recipe: &Recipe, context: MakeContext<'_>) -> Result<Ranges, MakeError> {
     recipe.check_identity()?;
-    let stages = Stages::begin();
-    let assembly = Assembly::new(recipe, cache, cancel, &stages)?;
+    let assembly = Assembly::new(recipe, context)?;
     if assembly.name.grid == GridKind::Series {
         return Err(assembly.fail("-", "a time series has all times, so that its own range is that of the collection"));
     }

@@ -5,20 +5,74 @@ use super::error::MakeError;
 use super::inputs::wanted_tag;
 use super::make::Assembly;
 use super::remote::Remote;
-use super::source::{InputDataFile, Record};
+use super::source::{Input, InputDataFile, Record};
 use super::stages::Stage;
 use crate::grid::HorizontalPoint;
 use crate::mds::compact::{self, TILES};
-use crate::mds::{Header, MdsError, MdsFile, PiecedArray, describe_gaps, is_field};
+use crate::mds::{Header, MdsError, MdsFile, PiecedArray, UncoveredCells, describe_gaps, is_field};
 use edp_files::ReadAt;
 use edp_protocol::calendar::{self, ClockComparison};
 use edp_protocol::name::{ResultName, base_name, split_period};
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, Mode, wire};
 use edp_store::StoreError;
+use jiff::civil::DateTime;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
+
+/// Access to the files of an input.
+pub(super) trait RecordAccess {
+    /// Opens a header.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be opened, or is another version.
+    fn header(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError>;
+
+    /// Opens a data file.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be opened, or is another version.
+    fn data(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError>;
+}
+
+/// The inputs of the granule's own time.
+struct StepAccess<'a, 'r> {
+    assembly: &'a Assembly<'r>,
+    remotes: &'a mut Vec<Remote>,
+}
+
+impl RecordAccess for StepAccess<'_, '_> {
+    fn header(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+        self.assembly.open_file(path, crate::mds::MAX_HEADER as u64)
+    }
+
+    fn data(&mut self, path: &str) -> Result<Box<dyn ReadAt>, MakeError> {
+        self.assembly.open_data(path, self.remotes)
+    }
+}
+
+/// An input whose files are open, before its variable was found in it. The missing value is that of the header.
+pub(super) struct OpenedInput {
+    /// Path of the first data file.
+    pub(super) first: String,
+    pub(super) input: Input,
+    pub(super) gaps: Vec<UncoveredCells>,
+    pub(super) files: Vec<InputDataFile>,
+    pub(super) headers: Vec<wire::InputRead>,
+}
+
+/// The variable and the time that an input must have.
+pub(super) struct ExpectedRecord<'a> {
+    /// Name of the output variable.
+    pub(super) name: &'a str,
+    /// Name of the model variable.
+    pub(super) field: &'a str,
+    /// True if the recipe names the model variable, so that names of files do not tell it.
+    pub(super) is_planned: bool,
+    /// End of its period, or its time.
+    pub(super) end: Option<DateTime>,
+}
 
 impl Assembly<'_> {
     /// Opens the files of the input with this number. Also returns the model variable that is read from them: the one
@@ -31,11 +85,37 @@ impl Assembly<'_> {
         remotes: &mut Vec<Remote>,
         warnings: &mut Vec<String>,
     ) -> Result<(Record, String), MakeError> {
+        let opened = self.open_input(name, paths, &mut StepAccess { assembly: self, remotes })?;
+        let stem = base_name(&opened.first).split('.').next().unwrap_or_default();
+        let named = split_period(stem).map_or(stem, |(variable, _)| variable);
+        // Files of constant fields are named by people.
+        let named = if self.has_time() { named } else { name };
+        let planned = self.plan.fields.get(name).map(|fields| {
+            let field = fields.get(number).map(String::as_str);
+            field.ok_or_else(|| self.fail(name, format!("the recipe's fields do not say what input {number} is")))
+        });
+        let field = planned.transpose()?.unwrap_or(named).to_owned();
+        let end = self.recipe.dynamic_metadata.time_coverage_end.as_deref().and_then(|end| end.parse().ok());
+        let is_planned = self.plan.fields.contains_key(name);
+        let record = self.record(opened, &ExpectedRecord { name, field: &field, is_planned, end }, warnings)?;
+        Ok((record, field))
+    }
+
+    /// Opens the files of an input.
+    pub(super) fn open_input(
+        &self,
+        name: &str,
+        paths: &[String],
+        access: &mut dyn RecordAccess,
+    ) -> Result<OpenedInput, MakeError> {
         let pairs = self.pairs(name, paths)?;
         let (mut opened, mut files, mut headers) = (Vec::new(), Vec::new(), Vec::new());
         for (data_path, meta_path) in &pairs {
-            let own = meta_path.map(|path| self.open_header(path)).transpose()?;
-            let data: Arc<dyn ReadAt> = self.open_data(data_path, remotes)?.into();
+            let own = match meta_path {
+                Some(path) => Some(self.read_header(path, &*access.header(path)?)?),
+                None => None,
+            };
+            let data: Arc<dyn ReadAt> = access.data(data_path)?.into();
             let header = match own {
                 Some((header, of_header)) => {
                     headers.push(of_header);
@@ -63,25 +143,27 @@ impl Assembly<'_> {
                 (MdsFile::open(&label, pieces.header().clone(), Box::new(pieces) as Box<dyn ReadAt>)?, gaps)
             }
         };
-        let stem = base_name(first).split('.').next().unwrap_or_default();
-        let named = split_period(stem).map_or(stem, |(variable, _)| variable);
-        // Files of constant fields are named by people.
-        let named = if self.has_time() { named } else { name };
-        let planned = self.plan.fields.get(name).map(|fields| {
-            let field = fields.get(number).map(String::as_str);
-            field.ok_or_else(|| self.fail(name, format!("the recipe's fields do not say what input {number} is")))
-        });
-        let field = planned.transpose()?.unwrap_or(named);
-        self.check_header(name, first, field, input.header())?;
-        let found = input.find(field, self.resources.levels().len())?;
+        Ok(OpenedInput { first: first.clone(), input, gaps, files, headers })
+    }
+
+    /// Finds a variable in an input whose files are open.
+    pub(super) fn record(
+        &self,
+        opened: OpenedInput,
+        expected: &ExpectedRecord<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Record, MakeError> {
+        let OpenedInput { first, input, gaps, files, headers } = opened;
+        self.check_header(&first, expected, input.header())?;
+        let found = input.find(expected.field, self.resources.levels().len())?;
         let missing = input.header().missing.filter(|_| self.plan.mode == Mode::Corrected);
         if missing == Some(0.0) {
-            let granule = &self.recipe.granule;
+            let (granule, name) = (&self.recipe.granule, expected.name);
             warnings
                 .push(format!("{granule}: {name}: the missingValue of {first} is 0, which water has too: not used"));
         }
         let missing = missing.filter(|value| *value != 0.0);
-        Ok((Record { missing, gaps, files, headers, ..Record::new(input, found) }, field.to_owned()))
+        Ok(Record { missing, gaps, files, headers, ..Record::new(input, found) })
     }
 
     /// Returns the `.data` and `.meta` paths of an input, those of each piece together. A single file without header is
@@ -120,9 +202,8 @@ impl Assembly<'_> {
     }
 
     /// Reads a header. Also returns its entry for the outcome.
-    fn open_header(&self, path: &str) -> Result<(Header, wire::InputRead), MakeError> {
+    fn read_header(&self, path: &str, meta: &dyn ReadAt) -> Result<(Header, wire::InputRead), MakeError> {
         let limit = crate::mds::MAX_HEADER as u64;
-        let meta = self.open_file(path, limit)?;
         let length = meta.length().map_err(|source| MakeError::Input { path: path.into(), source })?;
         let mut text = vec![0; length.min(limit + 1) as usize];
         meta.read_exact_at(&mut text, 0).map_err(|source| MakeError::Input { path: path.into(), source })?;
@@ -223,11 +304,12 @@ impl Assembly<'_> {
     }
 
     /// Refuses an input whose own header states another variable or another time than its name.
-    fn check_header(&self, name: &str, path: &str, field: &str, header: &Header) -> Result<(), MakeError> {
+    fn check_header(&self, path: &str, expected: &ExpectedRecord<'_>, header: &Header) -> Result<(), MakeError> {
+        let ExpectedRecord { name, field, is_planned, end } = *expected;
         if let [found] = &header.fields[..]
             && !is_field(found, field)
         {
-            let why = match self.plan.fields.contains_key(name) {
+            let why = match is_planned {
                 true => format!("{path}: its header says that it holds {found}, the recipe {field}: plan it again"),
                 false => format!(
                     "{path}: its header says that it holds {found}, its name says {field}: one of them is wrong"
@@ -235,7 +317,7 @@ impl Assembly<'_> {
             };
             return Err(self.fail(name, why));
         }
-        self.check_time(name, path, header)?;
+        self.check_time(name, path, end, header)?;
         let step = ResultName::parse(base_name(path)).map(|name| name.step);
         match (step, header.step) {
             (Some(named), Some(found)) if named != found => {
@@ -247,10 +329,8 @@ impl Assembly<'_> {
     }
 
     /// Refuses an input whose own header states another time than the recipe.
-    fn check_time(&self, name: &str, path: &str, header: &Header) -> Result<(), MakeError> {
+    fn check_time(&self, name: &str, path: &str, end: Option<DateTime>, header: &Header) -> Result<(), MakeError> {
         let configuration = &self.resources.texts.configuration;
-        let end = self.recipe.dynamic_metadata.time_coverage_end.as_deref();
-        let end = end.and_then(|end| end.parse::<jiff::civil::DateTime>().ok());
         let (Some(end), Some(&found)) = (end, header.interval.last()) else { return Ok(()) };
         let planned = end.duration_since(configuration.model_start).as_secs();
         let clock = calendar::compare_clocks(planned, configuration.step_seconds, found);

@@ -3,7 +3,7 @@
 use super::entry::{self, EntryError, Keys};
 use super::{Warning, literal};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe::{Components, KindError, VariableKind};
+use edp_protocol::recipe::{Components, KindError, Rule, VariableKind};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -31,6 +31,8 @@ pub struct Grouping {
     pub components: Option<IndexMap<String, Components>>,
     /// The orientation of each rotated output variable: `zonal` or `meridional`.
     pub orientations: Option<IndexMap<String, String>>,
+    /// The rules of fields that the model does not write.
+    pub rules: IndexMap<String, Rule>,
 }
 
 impl Grouping {
@@ -61,10 +63,16 @@ impl Grouping {
         let word = self.orientations.as_ref().and_then(|all| all.get(field)).map_or("", String::as_str);
         Ok(VariableKind::Rotated { components: components.clone(), orientation: word.parse()? })
     }
+
+    /// Returns the rule by which a field is derived if the model does not write it: the one that the grouping declares,
+    /// else that of ECCO's releases.
+    pub fn rule(&self, field: &str) -> Option<Rule> {
+        self.rules.get(field).cloned().or_else(|| Rule::of_releases(field))
+    }
 }
 
 /// Every key of a grouping, also those without use.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "fields",
     "filename",
@@ -79,6 +87,7 @@ const KEYS: [&str; 14] = [
     "field_components",
     "field_orientations",
     "vector_inputs",
+    "field_rules",
 ];
 
 /// Reads a groupings file. The position in the returned list is the index used in job files.
@@ -112,6 +121,7 @@ impl GroupingReader<'_> {
         let rename = self.rename(&fields)?;
         let components = self.components(&fields)?;
         let orientations = self.orientations(&fields, components.as_ref())?;
+        let rules = self.rules(&fields, components.as_ref())?;
         let (frequencies, time_invariant) = self.frequencies()?;
         Ok(Grouping {
             name: self.required("name")?,
@@ -124,6 +134,7 @@ impl GroupingReader<'_> {
             rename,
             components,
             orientations,
+            rules,
         })
     }
 
@@ -298,6 +309,35 @@ impl GroupingReader<'_> {
         }
         Ok(map.map(|_| orientations))
     }
+
+    /// Returns the rules of derived fields. EDP does not know this key, so whoever writes it wants what it says: anything
+    /// else is an error.
+    fn rules(
+        &self,
+        fields: &[String],
+        components: Option<&IndexMap<String, Components>>,
+    ) -> Result<IndexMap<String, Rule>, EntryError> {
+        let key = "field_rules";
+        let expected = "for each output, which is one of the fields and has no components, {\"sum\": [variables]}, \
+                        {\"difference\": [variable, variable]} or {\"anomaly\": {\"of\": variable, \"from\": \
+                        \"YYYY-MM-DD\", \"to\": \"YYYY-MM-DD\"}}";
+        let map = match self.keys.get(key) {
+            None | Some(Value::Null) => return Ok(IndexMap::new()),
+            Some(Value::Object(map)) => map,
+            Some(_) => return Err(self.wrong(key, expected)),
+        };
+        let mut rules = IndexMap::new();
+        for (output, value) in map {
+            let rule: Rule = serde_json::from_value(value.clone()).map_err(|_| self.wrong(key, expected))?;
+            let is_rotated = components.is_some_and(|components| components.contains_key(output));
+            let is_named = rule.sources().iter().all(|source| is_variable(source) && *source != output);
+            if !fields.contains(output) || is_rotated || !is_named || rule.defect().is_some() {
+                return Err(self.wrong(key, expected));
+            }
+            rules.insert(output.clone(), rule);
+        }
+        Ok(rules)
+    }
 }
 
 /// Returns true if a text can be the name of a variable in a NetCDF file and part of file names.
@@ -379,6 +419,25 @@ mod tests {
     }
 
     #[test]
+    fn fields_that_the_model_does_not_write_have_rules() {
+        let (groupings, warnings) = read(&one(
+            "S, D, A, OBPAnoma",
+            r#", "field_rules": {"S": {"sum": ["X", "Y", "Z"]}, "D": {"difference": ["X", "Y"]},
+                "A": {"anomaly": {"of": "X", "from": "1992-01-01", "to": "1992-12-31"}}}"#,
+        ));
+        assert_eq!(warnings, [""; 0]);
+        let sources = |field: &str| groupings[0].rule(field).map(|rule| rule.sources().join(" "));
+        assert_eq!(sources("S").as_deref(), Some("X Y Z"));
+        assert_eq!(sources("D").as_deref(), Some("X Y"));
+        assert_eq!(sources("A").as_deref(), Some("X"));
+        assert_eq!(sources("OBPAnoma").as_deref(), Some("OBP"), "a rule of the releases");
+        assert_eq!(sources("X"), None);
+        let own = one("OBPAnoma", r#", "field_rules": {"OBPAnoma": {"difference": ["OBP", "B"]}}"#);
+        let rule = read(&own).0[0].rule("OBPAnoma").unwrap();
+        assert_eq!(rule.sources(), ["OBP", "B"], "what the grouping says comes first");
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_warned_about() {
         let (groupings, warnings) = read(&one(
             "U, U, A",
@@ -421,6 +480,27 @@ mod tests {
             (one("A", r#", "field_components": {"A": {"x": "U"}}"#), "expected for each output"),
             (one("A", r#", "field_components": {"A": {"x": "U", "y": "V"}}"#), "key 'field_orientations' is missing"),
             (one("A", r#", "field_orientations": {"A": "up"}"#), "expected zonal or meridional"),
+            (one("A", r#", "field_rules": {"B": {"sum": ["C", "D"]}}"#), "which is one of the fields"),
+            (one("A", r#", "field_rules": {"A": {"sum": ["A", "D"]}}"#), "key 'field_rules'"),
+            (one("A", r#", "field_rules": {"A": {"sum": ["C", "../D"]}}"#), "key 'field_rules'"),
+            (one("A", r#", "field_rules": {"A": {"sum": ["C"]}}"#), "key 'field_rules'"),
+            (one("A", r#", "field_rules": {"A": {"mean": ["C"]}}"#), "expected for each output"),
+            (one("A", r#", "field_rules": ["A"]"#), "expected for each output"),
+            (
+                one(
+                    "A",
+                    r#", "field_rules": {"A": {"anomaly": {"of": "B", "from": "2006-01-01", "to": "2005-12-31"}}}"#,
+                ),
+                "key 'field_rules'",
+            ),
+            (
+                one(
+                    "E",
+                    r#", "field_components": {"E": {"x": "U", "y": "V"}}, "field_orientations": {"E": "zonal"},
+                       "field_rules": {"E": {"sum": ["U", "V"]}}"#,
+                ),
+                "has no components",
+            ),
         ] {
             let error = parse("g.json", text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(message), "{text}: {error}");

@@ -5,6 +5,7 @@ use super::load_once::{Limit, LoadError, LoadOnce};
 use super::verdicts::Verdicts;
 use super::{ModelGrid, ResourceError, Resources, Target, Texts};
 use crate::digest_cache::DigestCache;
+use crate::granule_locks::GranuleLocks;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, GridKind, Location};
 use edp_store::Stores;
@@ -47,6 +48,7 @@ pub struct Cache {
     memory: CacheLimits,
     digest_cache: DigestCache,
     verdicts: Verdicts,
+    mean_locks: GranuleLocks,
     texts: LoadOnce<[Digest; 2], Arc<Texts>, ResourceError>,
     grids: LoadOnce<Digest, Arc<ModelGrid>, ResourceError>,
     /// The levels of mapping factors are read when they are needed, from the place that the recipe names; so the place
@@ -77,6 +79,7 @@ impl Cache {
             memory,
             digest_cache: DigestCache::default(),
             verdicts: Verdicts::default(),
+            mean_locks: GranuleLocks::default(),
             texts: LoadOnce::new(Limit { count: KEPT, bytes: usize::MAX, size: |_| 0 }),
             grids: LoadOnce::new(Limit { count: KEPT, bytes: bytes(memory.grid), size: |grid| grid.bytes() }),
             targets: LoadOnce::new(Limit {
@@ -95,6 +98,11 @@ impl Cache {
     /// Returns the digests of inputs from which granules were made before.
     pub fn digest_cache(&self) -> &DigestCache {
         &self.digest_cache
+    }
+
+    /// Returns the locks that let only one slot make a mean.
+    pub(crate) fn mean_locks(&self) -> &GranuleLocks {
+        &self.mean_locks
     }
 
     /// Returns the resources of a recipe. A missing resource is loaded by the first thread that asks for it, and is

@@ -4,6 +4,8 @@
 //! follows, on either grid, is the same for all kinds; see [`Field`](super::field::Field). `Assembly::maker` selects the
 //! maker of a kind.
 
+mod anomaly;
+mod combined;
 mod direct;
 mod rotated;
 
@@ -20,8 +22,9 @@ use super::stages::Stages;
 use crate::grid::{LevelSet, Native, Placement};
 use crate::mds::{MdsError, Plane};
 use crate::metadata::attribute::Attributes;
-use crate::metadata::variable::Description;
-use edp_protocol::recipe::{InputPaths, VariableKind};
+use crate::metadata::variable::{self, Description};
+use edp_protocol::recipe::{InputPaths, Rule, VariableKind};
+use edp_protocol::{GridKind, wire};
 
 /// Makes the values of one variable on the model's grid from its opened inputs.
 pub trait Maker: Send + Sync {
@@ -41,6 +44,21 @@ pub trait Maker: Send + Sync {
     /// Returns the maker itself if it makes a component of a vector, which has a direction.
     fn vector(&self) -> Option<&Rotated> {
         None
+    }
+
+    /// Returns a sentence that says how the variable was computed, for the granule of `corrected`.
+    fn sentence(&self) -> Option<String> {
+        None
+    }
+
+    /// Returns the means that are used, for the outcome.
+    fn means(&self) -> Vec<wire::InputRead> {
+        Vec::new()
+    }
+
+    /// Returns the number of bytes that are in memory as long as the maker exists.
+    fn resident(&self) -> u64 {
+        0
     }
 
     /// Returns the names of the input files, for messages.
@@ -75,11 +93,49 @@ pub(super) struct Opening<'a, 'r> {
     pub(super) warnings: &'a mut Vec<String>,
 }
 
+/// The inputs of a derived variable.
+struct OpenedSources {
+    records: Vec<Record>,
+    placement: Placement,
+    levels: Option<LevelSet>,
+}
+
 impl Opening<'_, '_> {
     /// Opens the input of this number. Also returns the name of the model variable.
     fn input(&mut self, number: usize) -> Result<(Record, String), MakeError> {
         let paths = self.inputs.get(number).map_or(&[][..], Vec::as_slice);
         self.assembly.open(self.name, number, paths, self.remotes, self.warnings)
+    }
+
+    /// Opens the inputs of a derived variable, which are on the same points of the grid and have the same levels.
+    fn sources(&mut self, rule: &Rule) -> Result<OpenedSources, MakeError> {
+        let assembly = self.assembly;
+        let (mut records, mut common) = (Vec::new(), None);
+        for (number, source) in rule.sources().into_iter().enumerate() {
+            let (mut record, field) = self.input(number)?;
+            if field != source {
+                return Err(self
+                    .fail(format!("input {number} of its rule is {source}, but {} has {field}", record.input.name())));
+            }
+            let levels = assembly.levels(self.name, &field, self.description, &mut record)?;
+            // A variable of the model may have another description than the output that is made of it.
+            let description = variable::describe(&assembly.resources.texts.metadata, GridKind::Native, &field);
+            let placement = assembly.placement(self.name, &field, &description, levels.is_some(), self.warnings)?;
+            assembly.check_gaps(self.name, &record, placement.horizontal, self.warnings)?;
+            match &common {
+                None => common = Some((placement, levels)),
+                Some(first) if *first == (placement, levels) => {}
+                Some(_) => {
+                    let all = rule.sources().join(", ");
+                    return Err(
+                        self.fail(format!("{all} are not all at the same points of the grid, with the same levels"))
+                    );
+                }
+            }
+            records.push(record);
+        }
+        let (placement, levels) = common.ok_or_else(|| self.fail("its rule has no variables"))?;
+        Ok(OpenedSources { records, placement, levels })
     }
 
     /// Returns an error about this variable.
@@ -94,6 +150,8 @@ impl Assembly<'_> {
         match self.recipe.kind(opening.name).map_err(|why| opening.fail(why))? {
             VariableKind::Direct => direct::open(opening),
             VariableKind::Rotated { components, orientation } => rotated::open(opening, &components, orientation),
+            VariableKind::Derived(Rule::Anomaly(anomaly)) => anomaly::open(opening, anomaly),
+            VariableKind::Derived(rule) => combined::open(opening, &rule),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Locks that let only one slot work at a granule.
+//! Locks that let only one slot work at a granule, or at a mean that several granules need.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The granules at which slots of this worker are working. A task message may arrive twice, and both would write the
+/// The granules, or the means, at which slots of this worker are working. A task message may arrive twice, and both would write the
 /// same partial file: the second one waits, and finds that the granule exists.
 #[derive(Debug, Default)]
 pub struct GranuleLocks {
