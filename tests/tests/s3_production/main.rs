@@ -1,6 +1,7 @@
 //! Productions with results, resources, lists and granules on S3.
 
 mod cloud;
+mod derived;
 mod follow;
 mod manners;
 mod workers;
