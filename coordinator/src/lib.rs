@@ -10,6 +10,7 @@
 //! * [`init`] describes a modeller's own run, so that it can be planned.
 //! * [`lint`] checks configuration, metadata and the archive's table before anything is planned from them.
 //! * [`plan`] makes recipes from what is asked for and what exists.
+//! * [`follow`] adds recipes to a production while the model is still running.
 //! * [`ranges`] computes the ranges of whole collections for the attributes `valid_min` and `valid_max`.
 //! * [`tasks`] takes task lists apart, and writes job files from groupings.
 //!
@@ -17,6 +18,10 @@
 //!
 //! Driving a production to its end is the task of `edp-production`; the commands of this program connect the two.
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod demo_plan;
+pub mod follow;
 pub mod init;
 pub mod lint;
 pub mod plan;

@@ -130,7 +130,7 @@ pub fn period_until(
 
 /// The result of comparing the time in the header of a record with the time of its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockComparison {
+pub enum TimeComparison {
     /// The two times differ by half a step at most.
     Agrees,
     /// The two times differ: steps had another length at least for a while, or the model has started at another time.
@@ -143,22 +143,22 @@ pub enum ClockComparison {
 /// header.
 ///
 /// No run changes the length of its steps by a factor of a hundred. A factor of 3600 or 86400, however, is a mistake in
-/// the unit, and counts as [`ClockComparison::Differs`].
-pub fn compare_clocks(by_step: i64, step_seconds: i64, by_header: f64) -> ClockComparison {
+/// the unit, and counts as [`TimeComparison::Differs`].
+pub fn compare_times(by_step: i64, step_seconds: i64, by_header: f64) -> TimeComparison {
     const MOST: f64 = 100.0;
     let by_step = by_step as f64;
     if (by_header - by_step).abs() <= step_seconds as f64 / 2.0 {
-        return ClockComparison::Agrees;
+        return TimeComparison::Agrees;
     }
     if by_step <= 0.0 || by_header <= 0.0 {
-        return ClockComparison::Differs;
+        return TimeComparison::Differs;
     }
     let factor = (by_header / by_step).max(by_step / by_header);
     let is_unit = |unit: f64| (factor / unit - 1.0).abs() < 1e-3;
     if factor <= MOST || is_unit(3600.0) || is_unit(86_400.0) {
-        ClockComparison::Differs
+        TimeComparison::Differs
     } else {
-        ClockComparison::Unrelated
+        TimeComparison::Unrelated
     }
 }
 
@@ -461,20 +461,20 @@ mod tests {
     }
 
     #[test]
-    fn clocks_are_compared_to_half_a_step() {
-        for (by_step, by_header, clock) in [
-            (7200, 7200.0, ClockComparison::Agrees),
-            (7200, 9000.0, ClockComparison::Agrees),
-            (7200, 9001.0, ClockComparison::Differs),
-            (7_646_400, 5_140_800.0, ClockComparison::Differs),
-            (0, 7200.0, ClockComparison::Differs),
-            (7200, 0.0, ClockComparison::Differs),
-            (732, 2_635_200.0, ClockComparison::Differs),
-            (2_635_200, 732.0, ClockComparison::Differs),
-            (2_208_988_800, 2_635_200.0, ClockComparison::Unrelated),
-            (7200, f64::NAN, ClockComparison::Unrelated),
+    fn times_are_compared_to_half_a_step() {
+        for (by_step, by_header, comparison) in [
+            (7200, 7200.0, TimeComparison::Agrees),
+            (7200, 9000.0, TimeComparison::Agrees),
+            (7200, 9001.0, TimeComparison::Differs),
+            (7_646_400, 5_140_800.0, TimeComparison::Differs),
+            (0, 7200.0, TimeComparison::Differs),
+            (7200, 0.0, TimeComparison::Differs),
+            (732, 2_635_200.0, TimeComparison::Differs),
+            (2_635_200, 732.0, TimeComparison::Differs),
+            (2_208_988_800, 2_635_200.0, TimeComparison::Unrelated),
+            (7200, f64::NAN, TimeComparison::Unrelated),
         ] {
-            assert_eq!(compare_clocks(by_step, 3600, by_header), clock, "{by_step} {by_header}");
+            assert_eq!(compare_times(by_step, 3600, by_header), comparison, "{by_step} {by_header}");
         }
     }
 

@@ -97,6 +97,11 @@ impl Location {
         }
     }
 
+    /// Returns true if a store keeps what is there, so that every access is a request to a server.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Location::Object(_))
+    }
+
     /// Returns the path of a local location.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ pub const fn output_version(mode: Mode) -> u32 {
 
 /// The namespace of granule UUIDs: a granule's UUID is the version-5 UUID of its lower-case hexadecimal recipe id in
 /// it. The namespace is itself the version-5 UUID of `edp.recipe` in the DNS namespace of RFC 9562.
-pub const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e427d2f7c57");
+pub(crate) const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-9003-4e427d2f7c57");
 
 /// Names of the options that change content. A program refuses a recipe with any other option, since it would make
 /// something else than was asked for.
@@ -502,7 +502,7 @@ impl Recipe {
     ///
     /// # Errors
     /// Returns an error if the recipe has no plan, has paths outside its roots, or has another id.
-    pub fn check_id(&self) -> Result<(), RecipeError> {
+    pub(crate) fn check_id(&self) -> Result<(), RecipeError> {
         let (found, computed) = (&self.plan()?.id, self.computed_id()?);
         if computed != *found {
             return Err(RecipeError::Id { granule: self.granule.clone(), found: found.clone(), computed });

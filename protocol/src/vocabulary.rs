@@ -45,7 +45,7 @@ impl GridKind {
 
 impl GridKind {
     /// Parses the word as this project writes it. In names upper and lower case differ.
-    pub fn of_name(word: &str) -> Option<GridKind> {
+    pub(crate) fn of_name(word: &str) -> Option<GridKind> {
         GridKind::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 }

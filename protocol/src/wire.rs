@@ -43,22 +43,22 @@ pub const MAX_BODY: usize = MAX_RECIPE + (64 << 10);
 pub const MAX_OUTCOME: usize = 1 << 20;
 
 /// Largest number of entries in a list of an outcome.
-pub const MAX_ENTRIES: usize = 1 << 16;
+pub(crate) const MAX_ENTRIES: usize = 1 << 16;
 
 /// Largest length in bytes of an id, of the name of a production, and of the name of a variable.
-pub const MAX_NAME: usize = 1024;
+pub(crate) const MAX_NAME: usize = 1024;
 
 /// Largest length in bytes of the name of a worker. Task messages name up to twenty workers in a header.
 pub const MAX_WORKER: usize = 128;
 
 /// Largest length in bytes of the name of a build, which task messages carry in a header.
-pub const MAX_BUILD: usize = 512;
+pub(crate) const MAX_BUILD: usize = 512;
 
 /// Largest length in bytes of a path or an address.
-pub const MAX_PLACE: usize = 8192;
+pub(crate) const MAX_PLACE: usize = 8192;
 
 /// Largest number of stages of a granule. There are about a dozen.
-pub const MAX_STAGES: usize = 64;
+pub(crate) const MAX_STAGES: usize = 64;
 
 /// The content type that replaces the body of a message that was too large to be kept. The size follows it.
 const NOT_KEPT: &str = "application/vnd.edp.not-kept; size=";

@@ -5,8 +5,8 @@ use super::bathymetry::{self, LEVELS, OpenFractions};
 use super::geometry::DemoGeometry;
 use super::sphere::{SpaceVector, point};
 use super::topology::cells;
+use edp_engine::mapping::create::PointTree;
 use edp_engine::mapping::{MatrixWeights, TargetGrid, write_land_mask, write_latlon_grid, write_matrix};
-use kiddo::{ImmutableKdTree, SquaredEuclidean};
 use std::path::Path;
 
 /// Radius in metres of the sphere on which the mapping measures distances.
@@ -64,15 +64,10 @@ struct FactorLevel {
 /// Returns for each target cell the index of the nearest of all source cells, which are in tile, j, i order.
 ///
 /// A target that is farther from every source than the longest cell edge has none.
-pub(super) fn nearest(grid: &DemoGeometry, target: &RegularGrid) -> Result<Vec<Option<usize>>, DemoError> {
-    let sources = source_points(grid);
-    let tree = ImmutableKdTree::<f64, 3>::new_from_slice(&sources).map_err(|e| DemoError::Search(format!("{e:?}")))?;
-    let reach = reach(grid);
-    let found = target.centres().map(|(lon, lat)| {
-        let hit = tree.query(&point(lon, lat)).nearest_one::<SquaredEuclidean<f64>>().execute();
-        (hit.distance.sqrt() * RADIUS < reach).then_some(hit.item as usize)
-    });
-    Ok(found.collect())
+pub(super) fn nearest(grid: &DemoGeometry, target: &RegularGrid) -> Vec<Option<usize>> {
+    let tree = PointTree::new((0..).zip(source_points(grid)));
+    let reach = reach(grid) / RADIUS;
+    target.centres().map(|(lon, lat)| tree.nearest(&point(lon, lat), reach).map(|source| source as usize)).collect()
 }
 
 /// Writes the mapping factors: the target grid, and land mask and matrix of each level.
@@ -188,7 +183,7 @@ mod tests {
         let grid = DemoGeometry::new(6);
         let open = OpenFractions::new(&grid);
         let target = RegularGrid::new(6);
-        let nearest = nearest(&grid, &target).unwrap();
+        let nearest = nearest(&grid, &target);
         let sources = source_points(&grid);
         let far = |a: SpaceVector, b: SpaceVector| dot(minus(a, b), minus(a, b));
         for k in 0..LEVELS {

@@ -32,7 +32,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// The sizes of tiles for which a demo can be made.
-pub const SIZES: RangeInclusive<usize> = 6..=270;
+pub(crate) const SIZES: RangeInclusive<usize> = 6..=270;
 /// Default size of tiles, which gives granules of a few hundred kilobytes.
 pub const DEFAULT_SIZE: usize = 30;
 
@@ -83,9 +83,6 @@ pub enum DemoError {
     /// The mapping factors cannot be written.
     #[error(transparent)]
     Factors(#[from] edp_engine::mapping::MappingError),
-    /// The search for nearest neighbours has failed, which is a defect of the program.
-    #[error("search for nearest neighbours: {0}")]
-    Search(String),
 }
 
 /// Makes a grid with tiles of `n` x `n` cells and everything that belongs to it below the directory `out`.
@@ -123,7 +120,7 @@ pub fn generate(out: &Path, n: usize) -> Result<Demo, DemoError> {
 
     let grid = DemoGeometry::new(n);
     let open = OpenFractions::new(&grid);
-    let nearest = factors::nearest(&grid, &target)?;
+    let nearest = factors::nearest(&grid, &target);
     grid_files::write(&demo.grid, &grid, &open, &target, &nearest, &names)?;
     factors::write(&demo.factors, &grid, &open, &target, &nearest)?;
     metadata::write(&demo.metadata, &names)?;

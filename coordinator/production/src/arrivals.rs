@@ -68,7 +68,7 @@ impl Arrivals {
 
 /// Checks granules, several at once.
 fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
-    let is_far = arrivals.iter().any(|arrival| arrival.granule.starts_with("s3://"));
+    let is_far = arrivals.iter().any(|arrival| arrival.granule.parse().is_ok_and(|at: Location| at.is_remote()));
     let threads = if is_far { AT_ONCE.min(arrivals.len()) } else { arrivals.len().div_ceil(IN_A_ROW) };
     if threads <= 1 {
         return arrivals.iter().map(|arrival| missing(arrival, stores)).collect();

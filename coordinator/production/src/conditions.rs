@@ -34,7 +34,7 @@ pub fn check(recipes: &[Recipe], destination: Option<&str>, stores: &Stores) -> 
             Ok(()) => {}
             Err(error) if error.forbids_commits() => return Err(error),
             Err(error) => warnings.push(format!(
-                "whether the store of {root} heeds conditions of writes could not be found out: {}",
+                "whether the store of {root} obeys conditions of writes could not be found out: {}",
                 chain(&error)
             )),
         }

@@ -27,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// Name of the fact in the ledger that states the build of all granules.
 pub(super) const BUILD: &str = "build";
@@ -140,11 +141,6 @@ pub enum ProductionEnd {
     GivenUp(String),
 }
 
-/// Completes when the actors are told to end.
-pub(super) async fn halt(halted: &mut watch::Receiver<bool>) {
-    let _ = halted.wait_for(|halted| *halted).await;
-}
-
 /// Counts of the recipes that were settled while this director was at work.
 #[derive(Default)]
 struct Tally {
@@ -196,7 +192,7 @@ pub async fn drive(
         () = &mut stop => return Ok(ProductionEnd::Stopped),
         begun = begin => begun?,
     };
-    let (halting, halted) = watch::channel(false);
+    let halt = CancellationToken::new();
     let (mailbox, mut settled) = mpsc::channel(MAILBOX);
     let room = Arc::new(Notify::new());
     let (unfit, named) = watch::channel(Vec::new());
@@ -229,8 +225,8 @@ pub async fn drive(
         unfit,
     };
     let mut actors = JoinSet::new();
-    actors.spawn(publishing.run(halted.clone()));
-    actors.spawn(outcomes.run(halted));
+    actors.spawn(publishing.run(halt.clone()));
+    actors.spawn(outcomes.run(halt.clone()));
 
     let mut watch = Watch::new(ledger.clone(), link.clone(), plan.production.clone());
     let mut tally = Tally::default();
@@ -279,7 +275,7 @@ pub async fn drive(
         }
     };
     // The orderly end, whatever its reason: received outcomes are written into the ledger and acknowledged.
-    halting.send_replace(true);
+    halt.cancel();
     let mut unwritten = None;
     let ending = async {
         while let Some(batch) = settled.recv().await {

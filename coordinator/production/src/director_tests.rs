@@ -71,8 +71,8 @@ async fn say(link: &Link, queue: Queue, task: &TaskMessage, build: &str, event: 
 
 /// Answers every task message by what `answer` makes of it, until it is dropped.
 async fn serve(link: Link, build: &'static str, answer: impl Fn(&TaskMessage) -> Option<TaskEvent>) {
-    let mut orders = link.consumer(Queue::Recipes, 10).await.unwrap();
-    while let Some(delivery) = orders.next().await.unwrap() {
+    let mut task_messages = link.consumer(Queue::Recipes, 10).await.unwrap();
+    while let Some(delivery) = task_messages.next().await.unwrap() {
         let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
         say(&link, Queue::Results, &task, build, TaskEvent::Started).await;
         if let Some(event) = answer(&task) {
@@ -181,8 +181,8 @@ fn dead_letters_are_collected() {
         // All task messages of the one recipe are dead letters; of the other, the outcome that says that it is done.
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
-            let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
-            while let Some(delivery) = orders.next().await.unwrap() {
+            let mut task_messages = answer.consumer(Queue::Recipes, 10).await.unwrap();
+            while let Some(delivery) = task_messages.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 if task.recipe_id == late {
                     say(&letters, Queue::Dead, &task, "b", done()).await;
@@ -213,8 +213,8 @@ fn what_a_policy_drops_is_no_failure() {
         let ledger = ledger(&all[..2]);
         let (answer, letters) = (link.clone(), link.clone());
         tokio::spawn(async move {
-            let mut orders = answer.consumer(Queue::Recipes, 10).await.unwrap();
-            while let Some(delivery) = orders.next().await.unwrap() {
+            let mut task_messages = answer.consumer(Queue::Recipes, 10).await.unwrap();
+            while let Some(delivery) = task_messages.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 if task.attempt < 9 {
                     let mut message = delivery.message.clone();
@@ -246,8 +246,8 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
         let ledger = ledger(&all);
         let (answer, (heard, mut named)) = (link.clone(), mpsc::unbounded_channel());
         tokio::spawn(async move {
-            let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
-            while let Some(delivery) = orders.next().await.unwrap() {
+            let mut task_messages = answer.consumer(Queue::Recipes, 1).await.unwrap();
+            while let Some(delivery) = task_messages.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 heard.send(delivery.message.headers.get(UNFIT_HEADER).cloned()).unwrap();
                 // For each recipe, one worker reports that something is missing; then another one makes the granule.
@@ -268,11 +268,11 @@ fn who_does_not_find_what_others_find_is_told_to_end() {
         let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
         assert_eq!(left, ProductionEnd::Settled);
         assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 2));
-        let mut orders = Vec::new();
+        let mut task_messages = Vec::new();
         while let Ok(unfit) = named.try_recv() {
-            orders.push(unfit);
+            task_messages.push(unfit);
         }
-        let (last, others) = orders.split_last().unwrap();
+        let (last, others) = task_messages.split_last().unwrap();
         assert_eq!((last.as_deref(), others.len()), (Some("astray"), 2 * all.len() - 1));
         assert!(others.iter().all(Option::is_none), "{others:?}");
     });
@@ -356,7 +356,7 @@ fn a_stop_is_heard_while_the_broker_is_away() {
 
 /// Nothing follows from messages that are not about task messages of this production.
 #[test]
-fn only_what_is_about_orders_of_this_production_counts() {
+fn only_what_is_about_task_messages_of_this_production_counts() {
     run(async {
         let (all, link) = (recipes(), Link::embedded().unwrap());
         let ledger = ledger(&all);
@@ -402,8 +402,8 @@ fn what_is_not_there_is_not_done() {
         let never = places[0].clone();
         let (answer, of) = (link.clone(), places.clone());
         tokio::spawn(async move {
-            let mut orders = answer.consumer(Queue::Recipes, 1).await.unwrap();
-            while let Some(delivery) = orders.next().await.unwrap() {
+            let mut task_messages = answer.consumer(Queue::Recipes, 1).await.unwrap();
+            while let Some(delivery) = task_messages.next().await.unwrap() {
                 let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
                 let place = &of.iter().find(|(id, _)| *id == task.recipe_id).unwrap().1;
                 // The first worker lies; the reports of the second one are true, except for one granule.

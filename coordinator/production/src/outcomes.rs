@@ -1,7 +1,7 @@
 //! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
 use super::arrivals::{Arrival, Arrivals};
-use super::director::{BATCH, BUILD, DriveError, halt};
+use super::director::{BATCH, BUILD, DriveError};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::sources::{SourceInspector, SourceState, Witnesses};
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 /// Time for which the first outcome of a batch waits for others.
@@ -66,9 +67,9 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Consumes outcomes in batches until it is told to end, or the queue is gone. Outcomes that were received by then
+    /// Consumes outcomes in batches until `halt` is cancelled, or the queue is gone. Outcomes that were received by then
     /// are still written.
-    pub(super) async fn run(mut self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
+    pub(super) async fn run(mut self, halt: CancellationToken) -> Result<(), DriveError> {
         self.build = self.ledger.ask(|ledger| ledger.fact(BUILD)).await?;
         loop {
             let (mut deliveries, mut bytes) = (Vec::new(), 0);
@@ -78,7 +79,7 @@ impl Outcomes {
                 let [results, dead] = &self.from;
                 let local = self.local;
                 let ending = async {
-                    halt(&mut halted).await;
+                    halt.cancelled().await;
                     if local {
                         sleep(LAST).await;
                     }

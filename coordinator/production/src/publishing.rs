@@ -1,7 +1,7 @@
 //! The actor that publishes: it takes what is due from the ledger, as much as the window has room for, and reports to
 //! the ledger what the broker has confirmed.
 
-use super::director::{BATCH, BUILD, DriveError, DriveOptions, ROUND, halt};
+use super::director::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
 use super::ledger::{self, Due, LedgerEvent, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 /// Time for which confirmations are waited for at the end of a production. Messages that are not confirmed by then are
@@ -41,13 +42,13 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    /// Publishes in batches until it is told to end. While a batch is confirmed and recorded, workers have the rest of
+    /// Publishes in batches until `halt` is cancelled. While a batch is confirmed and recorded, workers have the rest of
     /// the window to go on with.
-    pub(super) async fn run(self, mut halted: watch::Receiver<bool>) -> Result<(), DriveError> {
+    pub(super) async fn run(self, halt: CancellationToken) -> Result<(), DriveError> {
         // A queue whose length a policy limits gets as much at once as it accepted the last time, and more as long as
         // it accepts that.
         let (mut most, mut pause, mut said) = (BATCH, FULL.0, false);
-        while !*halted.borrow() {
+        while !halt.is_cancelled() {
             let window = self.plan.window;
             let take = move |ledger: &mut ledger::Ledger| {
                 let room = window.saturating_sub(ledger.under_way()?).min(most);
@@ -56,31 +57,27 @@ impl Publishing {
             let (due, build) = self.ledger.ask(take).await?;
             if due.is_empty() {
                 tokio::select! {
-                    () = halt(&mut halted) => {}
+                    () = halt.cancelled() => {}
                     () = self.room.notified() => {}
                     () = sleep(ROUND) => {}
                 }
                 continue;
             }
             let offered = due.len();
-            let (events, failure) = self.send(due, build.as_deref(), &mut halted).await;
+            let (events, failure) = self.send(due, build.as_deref(), &halt).await;
             let accepted = events.len();
             let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
             if !settled.is_empty() {
                 let _ = self.settled.send(settled).await;
             }
             match failure {
-                Some(PublishError::Full { queue }) => {
+                Some(error @ PublishError::Full { .. }) => {
                     if !std::mem::replace(&mut said, true) {
-                        tracing::warn!(
-                            queue,
-                            "a policy of the broker (max-length) limits the length of the queue; task messages are sent as it \
-                             empties"
-                        );
+                        tracing::warn!("{error}; task messages are sent as it accepts them");
                     }
                     most = accepted.clamp(1, offered);
                     tokio::select! {
-                        () = halt(&mut halted) => {}
+                        () = halt.cancelled() => {}
                         () = self.room.notified() => {}
                         () = sleep(pause) => {}
                     }
@@ -99,7 +96,7 @@ impl Publishing {
         &self,
         due: Vec<Due>,
         build: Option<&str>,
-        halted: &mut watch::Receiver<bool>,
+        halt: &CancellationToken,
     ) -> (Vec<LedgerEvent>, Option<PublishError>) {
         let mut events = Vec::with_capacity(due.len());
         let mut failure = None;
@@ -145,7 +142,7 @@ impl Publishing {
             let all = tokio::select! {
                 biased;
                 () = &mut confirmed => true,
-                () = halt(halted) => false,
+                () = halt.cancelled() => false,
             };
             if !all {
                 let _ = timeout(LAST, confirmed).await;

@@ -108,7 +108,7 @@ impl Policy {
     }
 
     /// Decides after a worker has reported a failure.
-    pub fn after_failure(&self, kind: FailureKind, reason: &str, standing: &RetryHistory) -> Verdict {
+    pub(crate) fn after_failure(&self, kind: FailureKind, reason: &str, standing: &RetryHistory) -> Verdict {
         let end = |state| Verdict::End { state, reason: reason.to_owned() };
         match kind {
             FailureKind::Permanent => end(RecipeState::Failed),
@@ -139,12 +139,12 @@ impl Policy {
     }
 
     /// Returns the wait for a task message that the broker has dropped, by a policy, before any worker had begun it.
-    pub fn after_drop(&self) -> Duration {
+    pub(crate) fn after_drop(&self) -> Duration {
         self.wait(1)
     }
 
     /// Decides after a worker was lost with a task message, or a task message was lost with its queue.
-    pub fn after_loss(&self, standing: &RetryHistory) -> Verdict {
+    pub(crate) fn after_loss(&self, standing: &RetryHistory) -> Verdict {
         if standing.lost.len() >= self.lost_until_failed {
             let workers = standing.lost.join(", ");
             let reason = format!(

@@ -6,11 +6,12 @@
 //!
 //! ```text
 //!   recipes --> Session::open --> drive(queue) --> check destination --+--> end --> Report
-//!                                    ^                                 |
-//!                                    +---- done, but missing <---------+
+//!                                  ^  ^                                |
+//!             further recipes --> Feed +---- done, but missing <-------+
 //! ```
 //!
-//! While it is under way it publishes one stream of [`SessionEvent`]s, to which progress bars, logs and pages listen.
+//! From its opening to its end it publishes one stream of [`SessionEvent`]s, to which progress bars, logs and pages
+//! listen.
 
 use super::adoption::{self, AdoptionError};
 use super::conditions;
@@ -32,9 +33,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Number of times that granules which are reported as done but missing at the destination are made again.
 const ROUNDS: usize = 3;
@@ -108,6 +108,9 @@ impl SessionOptions {
     }
 }
 
+/// A function that a session calls with each of its events, in their order.
+pub(crate) type EventListener<'l> = &'l (dyn Fn(SessionEvent<'_>) + Sync);
+
 /// An event of a session that people may want to know about.
 #[derive(Debug)]
 pub enum SessionEvent<'a> {
@@ -120,7 +123,7 @@ pub enum SessionEvent<'a> {
         /// Location of the copy.
         copy: &'a str,
     },
-    /// This many recipes were added.
+    /// This many recipes are added to those of the beginning.
     Planned(usize),
     /// This many recipes failed in earlier sessions, and are not tried again unless that is asked for.
     FailedBefore(u64),
@@ -168,14 +171,15 @@ pub struct SessionEnd {
 }
 
 /// Adds recipes to a session that is under way.
-#[derive(Debug, Clone)]
-pub struct Feed {
+#[derive(Clone)]
+pub struct Feed<'l> {
     ledger: LedgerHandle,
     base: Option<PathBuf>,
     records: Arc<Records>,
+    listen: EventListener<'l>,
 }
 
-impl Feed {
+impl Feed<'_> {
     /// Adds recipes to the list.
     ///
     /// # Errors
@@ -185,6 +189,8 @@ impl Feed {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
         }
         let records = self.records.clone();
+        // None of them can end before listeners know of it.
+        (self.listen)(SessionEvent::Planned(recipes.len()));
         self.ledger
             .ask(move |ledger| {
                 ledger.add(&recipes)?;
@@ -203,9 +209,9 @@ impl Feed {
 }
 
 /// One run of a production.
-#[derive(Debug)]
-pub struct Session {
+pub struct Session<'l> {
     options: SessionOptions,
+    listen: EventListener<'l>,
     stores: Stores,
     ledger: LedgerHandle,
     begun: Instant,
@@ -215,13 +221,14 @@ pub struct Session {
     left: ProductionEnd,
     /// Entries of granules that never became recipes of the ledger.
     others: Vec<GranuleEntry>,
-    /// The task that copies the ledger. It ends with one more copy when the sender is dropped.
-    keeping: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    /// The task that copies the ledger. It ends with one more copy when the guard is dropped.
+    keeping: Option<(DropGuard, JoinHandle<()>)>,
 }
 
-impl Session {
+impl<'l> Session<'l> {
     /// Opens the ledger, enters the recipes and compares the ledger with the destination. Stands by while another
-    /// coordinator has the ledger. Returns `None` if `shutdown` is requested meanwhile.
+    /// coordinator has the ledger. Returns `None` if `shutdown` is requested meanwhile. All events of the session go to
+    /// `listen`.
     ///
     /// # Errors
     /// Returns an error if the ledger is that of another production or cannot be used, or if the destination cannot be
@@ -230,9 +237,9 @@ impl Session {
         options: SessionOptions,
         mut recipes: Vec<Recipe>,
         stores: &Stores,
-        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
+        listen: EventListener<'l>,
         shutdown: &CancellationToken,
-    ) -> Result<Option<Session>, SessionError> {
+    ) -> Result<Option<Session<'l>>, SessionError> {
         let begun = Instant::now();
         if let Some(base) = &options.base {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
@@ -276,11 +283,13 @@ impl Session {
         let ledger = LedgerHandle::open(ledger)?;
         let every = options.snapshot;
         let keeping = snapshots.map(|snapshots| {
-            let (ending, ended) = oneshot::channel();
-            (ending, tokio::spawn(snapshots.keep(ledger.clone(), every, ended)))
+            let end = CancellationToken::new();
+            let keeping = tokio::spawn(snapshots.keep(ledger.clone(), every, end.clone()));
+            (end.drop_guard(), keeping)
         });
         Ok(Some(Session {
             options,
+            listen,
             stores: stores.clone(),
             ledger,
             begun,
@@ -293,8 +302,9 @@ impl Session {
     }
 
     /// Returns a handle for adding recipes while the session is driven.
-    pub fn feed(&self) -> Feed {
-        Feed { ledger: self.ledger.clone(), base: self.options.base.clone(), records: self.options.records.clone() }
+    pub fn feed(&self) -> Feed<'l> {
+        let SessionOptions { base, records, .. } = &self.options;
+        Feed { ledger: self.ledger.clone(), base: base.clone(), records: records.clone(), listen: self.listen }
     }
 
     /// Drives the recipes to their end with the workers that serve the queue, and checks the destination. Granules that
@@ -308,10 +318,9 @@ impl Session {
         &mut self,
         link: &Link,
         growth: impl Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
-        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
-        let mut growth = Some(growth);
+        let (mut growth, listen) = (Some(growth), self.listen);
         for _ in 0..ROUNDS {
             let others = &mut self.others;
             let growth = async {
@@ -325,7 +334,7 @@ impl Session {
             let plan = &self.options.plan;
             self.left = director::drive(plan, &self.ledger, link, &self.stores, ended, growth, stop).await?;
             let recipes = self.ledger.ask(|ledger| ledger.recipes()).await?;
-            let recipes = self.check(recipes, listen).await?;
+            let recipes = self.check(recipes).await?;
             if self.left != ProductionEnd::Settled {
                 break;
             }
@@ -347,11 +356,7 @@ impl Session {
     /// Compares the destination with the recipes, which are returned. When every outcome has arrived, no worker is at
     /// work any more, and what workers have left unfinished is removed first. A worker that is at work nevertheless
     /// finds that its partial file is gone, and inspects the destination.
-    async fn check(
-        &mut self,
-        recipes: Vec<Recipe>,
-        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
-    ) -> Result<Vec<Recipe>, SessionError> {
+    async fn check(&mut self, recipes: Vec<Recipe>) -> Result<Vec<Recipe>, SessionError> {
         let (stores, sweeping, depth) = (self.stores.clone(), self.left == ProductionEnd::Settled, self.options.verify);
         let before = self.before.clone();
         // Granules of this session were hashed when they were written, and granules that workers found were read by
@@ -365,7 +370,7 @@ impl Session {
         });
         let (recipes, verified, warnings) =
             checking.await.map_err(|e| SessionError::Thread("checking the destination", e))?;
-        warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
+        self.warn(&warnings);
         self.verified = verified;
         let read = std::mem::take(&mut self.verified.read);
         if !read.is_empty() {
@@ -397,12 +402,7 @@ impl Session {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be written.
-    pub async fn release(
-        &mut self,
-        worker: String,
-        at_work: fn(&str) -> bool,
-        listen: &(dyn Fn(SessionEvent<'_>) + Sync),
-    ) -> Result<(), SessionError> {
+    pub async fn release(&mut self, worker: String, at_work: fn(&str) -> bool) -> Result<(), SessionError> {
         let release = move |ledger: &mut Ledger| {
             ledger.dismiss(&worker, ledger::now())?;
             ledger.recall(ledger::now())?;
@@ -410,9 +410,12 @@ impl Session {
         };
         let (recipes, stores) = (self.ledger.ask(release).await?, self.stores.clone());
         let sweeping = tokio::task::spawn_blocking(move || sweep(&recipes, at_work, &stores));
-        let warnings = sweeping.await.map_err(|e| SessionError::Thread("sweeping the destination", e))?;
-        warnings.iter().for_each(|warning| listen(SessionEvent::Warning(warning)));
+        self.warn(&sweeping.await.map_err(|e| SessionError::Thread("sweeping the destination", e))?);
         Ok(())
+    }
+
+    fn warn(&self, warnings: &[String]) {
+        warnings.iter().for_each(|warning| (self.listen)(SessionEvent::Warning(warning)));
     }
 
     /// Ends the session: records how the production was left, makes the last copy of the ledger, and reports on every
@@ -425,8 +428,8 @@ impl Session {
         if let ProductionEnd::GivenUp(reason) = left.clone() {
             ledger.ask(move |ledger| ledger.set_fact(GIVEN_UP, Some(&reason))).await?;
         }
-        if let Some((ending, keeping)) = keeping {
-            drop(ending);
+        if let Some((guard, keeping)) = keeping {
+            drop(guard);
             keeping.await.map_err(|e| SessionError::Thread("copying the ledger", e))?;
         }
         let is_file = options.ledger != LedgerPlace::Memory;
@@ -492,7 +495,7 @@ async fn open(
     options: &SessionOptions,
     snapshots: Option<&Snapshots>,
     recipes: &Arc<Vec<Recipe>>,
-    listen: &(dyn Fn(SessionEvent<'_>) + Sync),
+    listen: EventListener<'_>,
     shutdown: &CancellationToken,
 ) -> Result<Option<Ledger>, SessionError> {
     let (production, policy) = (&options.plan.production, options.policy);

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// Name of this project's directory below the destination's root.
 pub const DIRECTORY: &str = ".edp";
@@ -67,10 +67,7 @@ impl Snapshots {
     pub fn new(production: &str, destination: &str, stores: &Stores, scratch: &Path) -> Option<Snapshots> {
         let root: Location = destination.parse().ok()?;
         let at = root.join(&format!("{DIRECTORY}/{production}.ledger"));
-        let scratch = match &at {
-            Location::Local(path) => path.parent()?.to_owned(),
-            Location::Object(_) => scratch.to_owned(),
-        };
+        let scratch = at.local().ok().map_or(Some(scratch), Path::parent)?.to_owned();
         Some(Snapshots { stores: stores.clone(), at, scratch, production: production.into() })
     }
 
@@ -147,7 +144,7 @@ impl Snapshots {
         for entry in fs::read_dir(&self.scratch)?.flatten() {
             let is_part =
                 entry.file_name().to_string_lossy().strip_prefix(&start).is_some_and(|n| n.ends_with(".part"));
-            if entry.path() == own || (is_part && matches!(self.at, Location::Local(_))) {
+            if entry.path() == own || (is_part && !self.at.is_remote()) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -156,26 +153,16 @@ impl Snapshots {
 
     /// Gives a copy its name, in place of the earlier one.
     fn publish(&self, part: &Path) -> Result<(), SnapshotError> {
-        let io = |source| SnapshotError::Io { path: part.into(), source };
-        match &self.at {
-            Location::Local(path) => {
-                File::open(part).and_then(|file| file.sync_all()).map_err(io)?;
-                fs::rename(part, path).map_err(io)
-            }
-            Location::Object(_) => {
-                // It is not a granule, which the text in place of a recipe's id says.
-                self.stores.put(part, &self.at, &format!("ledger:{}", self.production), true)?;
-                Ok(())
-            }
-        }
+        // It is not a granule, which the text in place of a recipe's id says.
+        Ok(self.stores.publish(part, &self.at, &format!("ledger:{}", self.production))?)
     }
 
-    /// Copies the ledger regularly, until `stop` is sent or dropped, and then once more. Errors are logged and have no
+    /// Copies the ledger regularly, until `stop` is cancelled, and then once more. Errors are logged and have no
     /// other consequence.
-    pub async fn keep(self, ledger: LedgerHandle, every: Duration, mut stop: oneshot::Receiver<()>) {
+    pub async fn keep(self, ledger: LedgerHandle, every: Duration, stop: CancellationToken) {
         let mut pause = every;
         loop {
-            let over = tokio::time::timeout(pause, &mut stop).await.is_ok();
+            let over = tokio::time::timeout(pause, stop.cancelled()).await.is_ok();
             let begun = Instant::now();
             if let Err(error) = self.take(&ledger).await {
                 tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
@@ -248,9 +235,9 @@ mod tests {
         let root = directory.path().to_str().unwrap();
         let ledger = LedgerHandle::open(Ledger::in_memory("p", Policy::default()).unwrap()).unwrap();
         let snapshots = Snapshots::new("p", root, &Stores::default(), directory.path()).unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let keeping = tokio::spawn(snapshots.keep(ledger, Duration::from_secs(3600), stopped));
-        drop(stop);
+        let stop = CancellationToken::new();
+        let keeping = tokio::spawn(snapshots.keep(ledger, Duration::from_secs(3600), stop.clone()));
+        stop.cancel();
         keeping.await.unwrap();
         assert!(View::open(&directory.path().join(".edp/p.ledger")).is_ok());
     }

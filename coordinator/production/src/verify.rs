@@ -97,6 +97,37 @@ impl Verified {
     pub fn has_unknown(&self) -> bool {
         self.problems.iter().any(|(_, finding)| matches!(finding, Finding::Unknown(_)))
     }
+
+    /// Returns the granules that must be made again. One that was not inspected may be as it should be, and making an
+    /// older one again is a choice of the user.
+    pub fn wrong(&self) -> HashSet<&str> {
+        let is_wrong = |finding: &Finding| !matches!(finding, Finding::Unknown(_) | Finding::Older(_));
+        self.problems.iter().filter(|(_, finding)| is_wrong(finding)).map(|(granule, _)| granule.as_str()).collect()
+    }
+
+    /// Returns the granules that a production with these options would make, and those with which it would be in
+    /// conflict.
+    pub fn forecast(&self, replace: bool, replace_older: bool) -> Forecast<'_> {
+        let mut forecast = Forecast::default();
+        for (granule, finding) in &self.problems {
+            match finding {
+                Finding::Older(_) if !replace && !replace_older => {}
+                Finding::Missing | Finding::Older(_) => forecast.made.push(granule),
+                _ if replace => forecast.made.push(granule),
+                _ => forecast.conflicts.push(granule),
+            }
+        }
+        forecast
+    }
+}
+
+/// The granules that a production would make, and those with which it would be in conflict.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forecast<'v> {
+    /// Granules that would be made.
+    pub made: Vec<&'v str>,
+    /// Granules at whose destination something else exists.
+    pub conflicts: Vec<&'v str>,
 }
 
 impl std::fmt::Display for Verified {
@@ -397,6 +428,28 @@ mod tests {
     fn finding(granule: &str, stores: &Stores) -> Finding {
         let mut verified = present(&[recipe(granule)], stores);
         verified.problems.remove(0).1
+    }
+
+    #[test]
+    fn findings_decide_what_a_production_makes() {
+        let problems = [
+            ("missing", Finding::Missing),
+            ("damaged", Finding::Damaged(Vec::new())),
+            ("foreign", Finding::Foreign(Vec::new())),
+            ("older", Finding::Older(1)),
+            ("unknown", Finding::Unknown(Vec::new())),
+        ];
+        let problems = problems.map(|(granule, finding)| (granule.to_owned(), finding)).into();
+        let verified = Verified { good: 1, problems, ..Verified::default() };
+        assert_eq!(verified.wrong(), HashSet::from(["missing", "damaged", "foreign"]));
+        let conflicts = vec!["damaged", "foreign", "unknown"];
+        let made = vec!["missing"];
+        assert_eq!(verified.forecast(false, false), Forecast { made, conflicts: conflicts.clone() });
+        assert_eq!(verified.forecast(false, true), Forecast { made: vec!["missing", "older"], conflicts });
+        let all = vec!["missing", "damaged", "foreign", "older", "unknown"];
+        for replace_older in [false, true] {
+            assert_eq!(verified.forecast(true, replace_older), Forecast { made: all.clone(), conflicts: Vec::new() });
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_name = "DIR", default_value = "edp-demo")]
     out: PathBuf,
     /// Cells along the side of a tile, N
-    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(long, value_name = "N", default_value_t = demo::DEFAULT_SIZE)]
     size: usize,
     /// Form of the report
     #[arg(long, value_enum, default_value_t)]
@@ -59,7 +59,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
         workers: Workers::Here(Box::new(console::worker(None, false, settings, &stores))),
         list: Some(TaskList { at: Location::Local(tasks.clone()), part: None }),
     };
-    let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
+    let mut driven = match drive.run(async |_| Ok(Vec::new()), &progress)? {
         Ok(driven) => driven,
         Err(ending) => return Ok(ending),
     };

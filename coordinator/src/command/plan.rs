@@ -3,25 +3,20 @@
 use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use edp_coordinator::plan::digests::InputDigests;
-use edp_coordinator::plan::headers::HeaderCache;
-use edp_coordinator::plan::inventory::Inventory;
-use edp_coordinator::plan::jobfile::Job;
+use edp_coordinator::plan::preparation::{GEOMETRY, PlanRules, PlannedList, PreparedPlan, RequestedJobs};
 use edp_coordinator::plan::selection::{Selection, Window};
-use edp_coordinator::plan::{self, DateSource, Note, Planned, Request, Severity, archive, asked, jobfile};
+use edp_coordinator::plan::{DateSource, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
 use edp_engine::metadata::groupings::Grouping;
 use edp_engine::resources::{self, SharedInputs, SharedLocations};
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
-use edp_protocol::name::{GranuleName, base_name};
-use edp_protocol::recipe::{self, Recipe, Roots};
+use edp_protocol::recipe::{self, Roots};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_store::Stores;
 use edp_worker::console::{Ending, Usage, note, out_data};
 use edp_worker::tasks::{date_text, production_date};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -194,7 +189,7 @@ impl Selected {
 /// Runs the command `plan`: writes the task list.
 pub(crate) fn execute(options: &PlanOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
-    let PlanOutcome { recipes, unanswered } = options.sources.plan(settings, &stores)?;
+    let PlannedList { recipes, unanswered } = options.sources.plan(settings, &stores)?;
     let text = recipe::format_list(&recipes)?;
     match &options.tasks_out {
         Some(path) => write_list(path, &text, &stores)?,
@@ -286,13 +281,8 @@ impl PlanSourceOptions {
         option.map_or(Ok(()), |option| Err(Usage(text(option)).into()))
     }
 
-    /// Returns the jobs of a job file or a selection, and the name of the job file for messages.
-    fn jobs(
-        &self,
-        settings: &Settings,
-        shared: &SharedInputs,
-        stores: &Stores,
-    ) -> anyhow::Result<(String, Vec<Job>, Window)> {
+    /// Returns the jobs of a job file or a selection.
+    fn requested(&self, settings: &Settings, shared: &SharedInputs, stores: &Stores) -> anyhow::Result<RequestedJobs> {
         let selected = &self.selected;
         if selected.dataset.is_empty() {
             let path = Self::needed(&self.jobs, &settings.plan.jobs, "jobs (or --dataset)")?;
@@ -310,11 +300,12 @@ impl PlanSourceOptions {
                 ))
                 .into());
             }
-            return Ok((path, jobs, Window::default()));
+            return Ok(RequestedJobs { job_file: path, jobs, ..RequestedJobs::default() });
         }
         let window = Window::new(selected.from, selected.to).map_err(usage)?;
-        let jobs = selected.selection().jobs(&shared.metadata.groupings).map_err(usage)?;
-        Ok((String::new(), jobs, window))
+        let selection = selected.selection();
+        let jobs = selection.jobs(&shared.metadata.groupings).map_err(usage)?;
+        Ok(RequestedJobs { job_file: String::new(), selection, jobs, window })
     }
 
     /// Refuses a job file together with a selection.
@@ -330,13 +321,13 @@ impl PlanSourceOptions {
     }
 
     /// Plans by a job file or a selection, and reports requests that have no results at all.
-    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PlanOutcome> {
-        let outcome = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string()))?;
-        if let [first, rest @ ..] = &outcome.unanswered[..] {
+    pub(crate) fn plan(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PlannedList> {
+        let planned = self.prepare(settings, stores)?.plan(|_| {}, |n| note(&n.to_string())).map_err(usage)?;
+        if let [first, rest @ ..] = &planned.unanswered[..] {
             let all = rest.iter().fold(first.clone(), |all, one| format!("{all}, {one}"));
             note(&format!("error: there are no results at any step for {all}; --allow-empty ends with 0 all the same"));
         }
-        Ok(outcome)
+        Ok(planned)
     }
 
     /// Refuses missing options, naming all of them at once.
@@ -360,14 +351,17 @@ impl PlanSourceOptions {
     }
 
     /// Reads everything that a plan needs, except the results.
-    pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<Prepared> {
+    pub(crate) fn prepare(&self, settings: &Settings, stores: &Stores) -> anyhow::Result<PreparedPlan> {
         self.refuse_two_selections()?;
         self.refuse_missing(settings)?;
         let mode = self.mode(settings)?.unwrap_or_default();
         let source = plain(Self::needed(&self.source, &settings.plan.source, "source")?, mode)?;
         let destination = plain(Self::needed(&self.destination, &settings.plan.destination, "destination")?, mode)?;
         self.refuse_in_mode(mode)?;
-        let ranges = self.valid_range.as_ref().map(|at| RangeTable::read(at, stores)).transpose().map_err(usage)?;
+        let ranges = match &self.valid_range {
+            Some(at) => Some((at, RangeTable::read(at, stores).map_err(usage)?)),
+            None => None,
+        };
         self.explain_unused();
         let locations = SharedLocations {
             configuration: plain(Self::needed(&self.config, &settings.plan.config, "config")?, mode)?,
@@ -382,35 +376,28 @@ impl PlanSourceOptions {
         if !self.selected.dataset.is_empty() {
             add_geometry(&self.selected.selection(), &mut shared.metadata.groupings);
         }
-        let (job_file, jobs, window) = self.jobs(settings, &shared, stores)?;
-        let production_date = self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now()));
-        let roots = Roots { source, destination };
-        let digests = self.digests.then(|| Mutex::new(InputDigests::new(stores)));
-        let (stores, headers) = (stores.clone(), HeaderCache::new(stores));
-        Ok(Prepared {
-            sources: self.clone(),
-            stores,
-            headers,
-            roots,
+        let requested = self.requested(settings, &shared, stores)?;
+        let rules = PlanRules {
             mode,
-            ranges,
-            shared,
-            job_file,
-            jobs,
-            window,
-            production_date,
-            growing: false,
-            digests,
-        })
+            dates: match self.dates {
+                Some(DatesOption::Header) => DateSource::Header,
+                Some(DatesOption::Steps) | None => DateSource::Steps,
+            },
+            production_date: self.date()?.unwrap_or_else(|| date_text(jiff::Timestamp::now())),
+            keep_going: self.keep_going,
+            strict: self.strict,
+            allow_partial: self.allow_partial,
+            allow_empty: self.allow_empty,
+            archive: self.archive,
+            depths_of_faces: self.vertical == Some(Vertical::Faces),
+            vectors_at_target: self.vectors == Some(Vectors::Target),
+        };
+        let mut prepared = PreparedPlan::new(rules, requested, Roots { source, destination }, shared, stores);
+        if let Some((at, table)) = ranges {
+            prepared = prepared.with_ranges(at.to_string(), table);
+        }
+        Ok(if self.digests { prepared.with_digests() } else { prepared })
     }
-}
-
-/// The result of a plan.
-#[derive(Debug, Default)]
-pub(crate) struct PlanOutcome {
-    pub(crate) recipes: Vec<Recipe>,
-    /// Requests that have no input at any step; empty if that is permitted.
-    pub(crate) unanswered: Vec<String>,
 }
 
 /// Resolves `..` in a location, since workers at a queue would not follow it. Lists of EDP's modes have to be identical
@@ -426,144 +413,6 @@ fn plain(text: String, mode: Mode) -> anyhow::Result<String> {
         Err(error) => Err(Usage(format!("{text}: what its last '..' follows cannot be found: {error}")).into()),
     }
 }
-
-/// Everything that a plan needs except the results, which may grow between one plan and the next.
-pub(crate) struct Prepared {
-    sources: PlanSourceOptions,
-    stores: Stores,
-    headers: HeaderCache,
-    roots: Roots,
-    mode: Mode,
-    ranges: Option<RangeTable>,
-    shared: SharedInputs,
-    job_file: String,
-    jobs: Vec<Job>,
-    window: Window,
-    production_date: String,
-    /// True if the results are still to come.
-    growing: bool,
-    /// Digests of inputs, if they are asked for. They are computed once for all plans of a growing run.
-    digests: Option<Mutex<InputDigests>>,
-}
-
-impl Prepared {
-    /// Root of the results, as the user wrote it.
-    pub(crate) fn source(&self) -> &str {
-        &self.roots.source
-    }
-
-    /// Root of the granules, as the user wrote it.
-    pub(crate) fn destination(&self) -> &str {
-        &self.roots.destination
-    }
-
-    /// Returns the same for results that are still to come: then it is no error if there are none yet.
-    pub(crate) fn growing(self) -> Prepared {
-        Prepared { growing: true, ..self }
-    }
-
-    /// Returns the files in the grid directory if geometry is asked for, which is often nowhere else.
-    fn grid_files(&self) -> anyhow::Result<Option<Inventory>> {
-        let groupings = &self.shared.metadata.groupings;
-        let is_geometry = |job: &&Job| {
-            let grouping = groupings.get(&job.grid).and_then(|all| all.get(job.grouping));
-            job.frequency == Frequency::TimeInvariant && grouping.is_some_and(|found| found.filename.contains(GEOMETRY))
-        };
-        if !self.jobs.iter().any(|job| is_geometry(&job)) {
-            return Ok(None);
-        }
-        let grid = self.shared.locations.grid.parse().map_err(|e: LocationError| usage(e))?;
-        let (files, _) = Inventory::of(&grid, "", self.mode, &self.stores).map_err(usage)?;
-        Ok(Some(files))
-    }
-
-    /// Plans with the present results, except those that `sift` removes. `say` is called with each note.
-    pub(crate) fn plan(&self, sift: impl FnOnce(&mut Inventory), say: impl Fn(&Note)) -> anyhow::Result<PlanOutcome> {
-        let Prepared { sources, shared, .. } = self;
-        let source = &self.roots.source;
-        let source_root = source.parse().map_err(|e: LocationError| usage(e))?;
-        let configuration = &shared.configuration;
-        let version = configuration.results_version.as_ref().unwrap_or(&configuration.ecco_version);
-        let (mut inventory, notes) = Inventory::of(&source_root, version, self.mode, &self.stores).map_err(usage)?;
-        notes.iter().for_each(&say);
-        if notes.iter().any(|n| n.severity == Severity::Error) && !sources.keep_going {
-            return Err(Usage(format!(
-                "{source}: not all of it could be read; --keep-going plans without what is there"
-            ))
-            .into());
-        }
-        if inventory.seen() == 0 && !self.growing && !sources.allow_empty {
-            return Err(Usage(format!("{source}: there is nothing in it; give the root of the model results")).into());
-        }
-        sift(&mut inventory);
-        let notes = plan::learn(&mut inventory, &self.jobs, &shared.metadata.groupings, self.mode, &self.headers);
-        notes.iter().for_each(&say);
-        let locations = shared.locations.clone();
-        let grid_files = self.grid_files()?;
-        let request = Request {
-            job_file: &self.job_file,
-            jobs: self.jobs.clone(),
-            window: self.window,
-            configuration: &shared.configuration,
-            groupings: &shared.metadata.groupings,
-            inventory: &inventory,
-            grid_files: grid_files.as_ref(),
-            roots: self.roots.clone(),
-            configuration_location: locations.configuration,
-            grid_location: locations.grid,
-            factors_location: locations.factors,
-            metadata_location: locations.metadata,
-            digests: shared.digests.clone(),
-            options: BTreeMap::new(),
-            mode: self.mode,
-            edp_time_units: shared.edp_time_units(),
-            headers: &self.headers,
-            dates: match sources.dates {
-                Some(DatesOption::Header) => DateSource::Header,
-                Some(DatesOption::Steps) | None => DateSource::Steps,
-            },
-            production_date: self.production_date.clone(),
-            keep_going: sources.keep_going,
-            strict: sources.strict,
-            growing: self.growing,
-            allow_partial: sources.allow_partial,
-        };
-        let Planned { mut recipes, notes, without_input } = plan::plan(&request).map_err(|error| {
-            error.notes.iter().for_each(&say);
-            usage(error)
-        })?;
-        notes.iter().for_each(&say);
-        let SharedInputs { configuration, metadata, podaac, .. } = shared;
-        let notes = archive::check(&recipes, configuration, metadata, podaac, sources.archive).map_err(usage)?;
-        notes.iter().for_each(&say);
-        if sources.vertical == Some(Vertical::Faces) {
-            for recipe in recipes.iter_mut().filter(|recipe| has_depths_of_latlon(recipe)) {
-                recipe.set_option("vertical", "faces".into()).map_err(usage)?;
-            }
-        }
-        if sources.vectors == Some(Vectors::Target) {
-            for recipe in recipes.iter_mut().filter(|recipe| has_rotated_vectors(recipe)) {
-                recipe.set_option("vectors", "target".into()).map_err(usage)?;
-            }
-        }
-        if let (Some(table), Some(path)) = (&self.ranges, &sources.valid_range) {
-            table.apply(&path.to_string(), configuration.precision, &mut recipes).map_err(usage)?;
-        }
-        if let Some(digests) = &self.digests {
-            let mut digests = digests.lock().unwrap_or_else(PoisonError::into_inner);
-            digests.record(&mut recipes, sources.keep_going).map_err(usage)?.iter().for_each(&say);
-        }
-        let (jobs, groupings, selection) = (&self.jobs, &metadata.groupings, sources.selected.selection());
-        let mut unanswered = asked::unanswered(jobs, &without_input, &self.job_file, &selection, groupings);
-        if sources.allow_empty {
-            unanswered.clear();
-        }
-        Ok(PlanOutcome { recipes, unanswered })
-    }
-}
-
-/// The dataset of the grid's geometry.
-const GEOMETRY: &str = "GRID_GEOMETRY";
 
 /// Adds the geometry to the datasets that can be selected by name: no release has it among its groupings.
 fn add_geometry(selection: &Selection, groupings: &mut BTreeMap<GridKind, Vec<Grouping>>) {
@@ -583,15 +432,4 @@ fn add_geometry(selection: &Selection, groupings: &mut BTreeMap<GridKind, Vec<Gr
             });
         }
     }
-}
-
-/// Returns true if `--vectors` can make a difference for a granule.
-fn has_rotated_vectors(recipe: &Recipe) -> bool {
-    recipe.dynamic_metadata.field_components.as_ref().is_some_and(|components| !components.is_empty())
-}
-
-/// Returns true if `--vertical` can make a difference for a granule.
-fn has_depths_of_latlon(recipe: &Recipe) -> bool {
-    let name = GranuleName::parse(base_name(&recipe.granule));
-    recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)
 }

@@ -1,18 +1,19 @@
 //! `run`: makes granules until every recipe is settled.
 
 use super::cluster::Cluster;
-use super::follow::{self, FollowOptions, Follower};
+use super::follow::FollowOptions;
 use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use clap::Args;
-use edp_production::session;
-use edp_production::verify::{Check, Finding, InspectionDepth};
+use edp_coordinator::tasks::options::check_options;
+use edp_production::session::{self, Feed};
+use edp_production::verify::{Check, Forecast, InspectionDepth};
 use edp_program::settings::Settings;
-use edp_protocol::recipe::{self, Plan, Recipe};
+use edp_protocol::Location;
+use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::text::line;
-use edp_protocol::{Location, Mode};
 use edp_store::Stores;
-use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Verify, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList};
 use edp_worker::tasks::{GivenLocations, Tasks};
 
@@ -60,10 +61,7 @@ pub(crate) struct RunOptions {
 /// Runs the command `run`: makes the granules of a list.
 pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Result<Ending> {
     let stores = edp_s3::stores(&settings.store);
-    let follower = match options.growing.follow {
-        true => Some(Follower::new(&options.growing, options.sources.prepare(settings, &stores)?, settings)?),
-        false => None,
-    };
+    let follower = options.growing.follower(&options.sources, settings, &stores)?;
     let (Tasks { recipes, refused, .. }, unanswered) = match &follower {
         Some(_) => Default::default(), // they come while the model runs
         None => recipes(&options, settings, &stores)?,
@@ -88,11 +86,9 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
     let list = list.filter(|_| follower.is_none()).map(|at| TaskList { at: at.clone(), part: None });
     let drive = Drive { options: session, recipes, stores, workers, list };
-    let growth = |feed| async {
-        match follower {
-            Some(follower) => follow::grow(follower, feed, &progress).await,
-            None => Ok(Vec::new()),
-        }
+    let growth = async |feed: Feed<'_>| match follower {
+        Some(follower) => follower.grow(feed).await,
+        None => Ok(Vec::new()),
     };
     let mut driven = match drive.run(growth, &progress)? {
         Ok(driven) => driven,
@@ -119,23 +115,15 @@ fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow:
         out_json(&serde_json::to_string_pretty(&verified)?)?;
         return Ok(Ending::Done);
     }
-    let (mut missing, mut taken) = (0, 0);
-    for (granule, finding) in &verified.problems {
-        let again = match finding {
-            Finding::Missing => true,
-            Finding::Older(_) if !options.replace_older && !options.replace => continue,
-            Finding::Older(_) => true,
-            _ => options.replace,
-        };
-        if again {
-            missing += 1;
-            out(&format!("{}\n", line(granule)))?;
-        } else {
-            taken += 1;
-            note(&format!("conflict: {granule}: something else is there; --replace overwrites it"));
-        }
+    let Forecast { made, conflicts } = verified.forecast(options.replace, options.replace_older);
+    for granule in &made {
+        out(&format!("{}\n", line(granule)))?;
     }
-    note(&format!("{missing} granules to be made, {} are there, {taken} in conflict", verified.good));
+    for granule in &conflicts {
+        note(&format!("conflict: {granule}: something else is there; --replace overwrites it"));
+    }
+    let [made, conflicts] = [made.len(), conflicts.len()];
+    note(&format!("{made} granules to be made, {} are there, {conflicts} in conflict", verified.good));
     Ok(Ending::Done)
 }
 
@@ -151,25 +139,7 @@ fn recipes(options: &RunOptions, settings: &Settings, stores: &Stores) -> anyhow
     let recipes = console::read_list(path, stores, settings)?;
     recipe::check_versions(&path.to_string(), &recipes).map_err(usage)?;
     let asked = options.sources.mode(settings)?;
-    let list_mode = |recipe: &Recipe| recipe.recipe.as_ref().map_or_else(|| recipe.generation(), |plan| plan.mode);
-    // Time-invariant tasks are written by hand, for the mode that is asked for; EDP of 2024 has none.
-    let is_free =
-        |recipe: &Recipe, mode| recipe.recipe.is_none() && recipe.is_time_invariant() && mode != Mode::Edp2024;
-    let other = |mode: Mode| recipes.iter().find(|recipe| list_mode(recipe) != mode && !is_free(recipe, mode));
-    if let Some((mode, recipe)) = asked.and_then(|mode| Some((mode, other(mode)?))) {
-        let found = list_mode(recipe);
-        return Err(Usage(format!(
-            "{}: was planned for {found}, --compatibility asks for {mode}: leave the option out, or plan again",
-            path
-        ))
-        .into());
-    }
-    let held = |recipe: &Recipe| recipe.recipe.as_ref().is_some_and(Plan::is_held);
-    if let Some(recipe) = options.sources.allow_partial.then(|| recipes.iter().find(|r| held(r))).flatten() {
-        let (list, granule) = (path, &recipe.granule);
-        let text = "is to be held by this list, and its recipe would be another; plan again with --allow-partial";
-        return Err(Usage(format!("{list}: {granule}: {text}")).into());
-    }
+    check_options(&path.to_string(), &recipes, asked, options.sources.allow_partial).map_err(usage)?;
     let sources = &options.sources;
     let given = GivenLocations {
         configuration: sources.config.clone(),

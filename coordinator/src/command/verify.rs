@@ -67,10 +67,7 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
     let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
     let verified = verify::verify(&recipes, check, &stores);
     if let Some(path) = &options.redo {
-        // A granule that was not inspected may be as it should be, and making an older one again was not asked for.
-        let is_seen = |finding: &Finding| !matches!(finding, Finding::Unknown(_) | Finding::Older(_));
-        let wrong = verified.problems.iter().filter(|(_, finding)| is_seen(finding));
-        let wrong: HashSet<&str> = wrong.map(|(granule, _)| granule.as_str()).collect();
+        let wrong = verified.wrong();
         let again: Vec<Recipe> =
             recipes.iter().filter(|recipe| wrong.contains(recipe.granule.as_str())).cloned().collect();
         write_list(path, &recipe::format_list(&again)?, &stores)?;

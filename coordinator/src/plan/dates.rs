@@ -7,7 +7,7 @@ use super::inventory::Pair;
 use super::problem::Problem;
 use super::survey::StepInputs;
 use edp_engine::metadata::configuration::Configuration;
-use edp_protocol::calendar::{self, CalendarError, ClockComparison, Period};
+use edp_protocol::calendar::{self, CalendarError, Period, TimeComparison};
 use edp_protocol::{Frequency, Mode};
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, Time};
@@ -54,17 +54,17 @@ impl ResultDates {
     ///
     /// # Errors
     /// Returns an error if a time is out of range, or if the period would be a mean over nothing.
-    pub(super) fn period(&self, clocks: &DateRules<'_>, step: u64) -> Result<Period, CalendarError> {
-        let DateRules { mode, frequency, configuration, .. } = *clocks;
+    pub(super) fn period(&self, rules: &DateRules<'_>, step: u64) -> Result<Period, CalendarError> {
+        let DateRules { mode, frequency, configuration, .. } = *rules;
         let (t0, model_end, seconds) = (configuration.model_start, configuration.model_end, configuration.step_seconds);
-        let told = self.by_header.get(&step);
-        let end = match told.filter(|_| self.ends) {
+        let by_header = self.by_header.get(&step);
+        let end = match by_header.filter(|_| self.ends) {
             Some((_, end)) => {
                 after(t0, *end).ok_or(CalendarError::Beyond { step, start: t0, step_seconds: seconds })?
             }
             None => calendar::end_of_step(t0, seconds, step)?,
         };
-        let start = told.filter(|_| self.starts).and_then(|(start, _)| after(t0, (*start)?));
+        let start = by_header.filter(|_| self.starts).and_then(|(start, _)| after(t0, (*start)?));
         match start.filter(|start| *start < end) {
             Some(start) => Ok(calendar::between(start, end)),
             None => calendar::period_until(mode, frequency, t0, model_end, end, (step, seconds)),
@@ -72,11 +72,11 @@ impl ResultDates {
     }
 
     /// Returns true if the time of a step differs from that of the configuration.
-    pub(super) fn differs(&self, clocks: &DateRules<'_>, step: u64) -> bool {
-        let configuration = clocks.configuration;
+    pub(super) fn differs(&self, rules: &DateRules<'_>, step: u64) -> bool {
+        let configuration = rules.configuration;
         let by_step = calendar::end_of_step(configuration.model_start, configuration.step_seconds, step);
-        let told = self.by_header.get(&step).filter(|_| self.ends);
-        told.is_some_and(|(_, end)| after(configuration.model_start, *end) != by_step.ok())
+        let by_header = self.by_header.get(&step).filter(|_| self.ends);
+        by_header.is_some_and(|(_, end)| after(configuration.model_start, *end) != by_step.ok())
     }
 }
 
@@ -91,17 +91,17 @@ impl DateRules<'_> {
         let samples: Vec<(u64, &Pair)> = sampled(records.len()).flat_map(|at| pairs(&records[at])).collect();
         self.headers.load(samples.iter().map(|(_, pair)| *pair));
         let (mut unreadable, mut differing, mut unrelated) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let mut told: Vec<(u64, Arc<HeaderSummary>)> = Vec::new();
+        let mut timed: Vec<(u64, Arc<HeaderSummary>)> = Vec::new();
         for (step, pair) in samples {
             match self.headers.of(pair) {
                 Err(error) => drop(unreadable.insert(error)),
-                Ok(header) => match self.clock(step, &header) {
-                    None | Some(ClockComparison::Agrees) => told.push((step, header)),
-                    Some(ClockComparison::Differs) => {
+                Ok(header) => match self.compare(step, &header) {
+                    None | Some(TimeComparison::Agrees) => timed.push((step, header)),
+                    Some(TimeComparison::Differs) => {
                         differing.push((step, pair));
-                        told.push((step, header));
+                        timed.push((step, header));
                     }
-                    Some(ClockComparison::Unrelated) => unrelated.push(pair.meta.as_str()),
+                    Some(TimeComparison::Unrelated) => unrelated.push(pair.meta.as_str()),
                 },
             }
         }
@@ -129,9 +129,9 @@ impl DateRules<'_> {
         if self.mode != Mode::Corrected {
             return Ok((ResultDates::default(), warnings));
         }
-        let uncommon = told.iter().find_map(|(step, header)| self.is_no_unit(*step, header, by_header));
-        let mut dates = ResultDates { ends: by_header, starts: uncommon.is_some(), ..ResultDates::default() };
-        if let Some(days) = uncommon {
+        let other_days = timed.iter().find_map(|(step, header)| self.days_of_other_mean(*step, header, by_header));
+        let mut dates = ResultDates { ends: by_header, starts: other_days.is_some(), ..ResultDates::default() };
+        if let Some(days) = other_days {
             let unit = if self.frequency == Frequency::Day { "days" } else { "months" };
             warnings.push(format!(
                 "{}: these means are of no calendar {unit}, but of {days:.3} days, say: their periods are those of the \
@@ -153,7 +153,7 @@ impl DateRules<'_> {
             self.headers.load(firsts.iter().map(|(_, pair)| *pair));
             for &(step, pair) in firsts {
                 let header = self.headers.of(pair).ok();
-                let header = header.filter(|header| self.clock(step, header) != Some(ClockComparison::Unrelated));
+                let header = header.filter(|header| self.compare(step, header) != Some(TimeComparison::Unrelated));
                 match header.as_deref().map(|header| &header.interval[..]) {
                     Some([end]) => drop(dates.by_header.insert(step, (None, *end))),
                     Some([start, end]) => drop(dates.by_header.insert(step, (Some(*start), *end))),
@@ -168,14 +168,14 @@ impl DateRules<'_> {
     }
 
     /// Compares the time of a header with that of its step. Returns `None` if the header has no time.
-    fn clock(&self, step: u64, header: &HeaderSummary) -> Option<ClockComparison> {
+    fn compare(&self, step: u64, header: &HeaderSummary) -> Option<TimeComparison> {
         let seconds = self.configuration.step_seconds;
         let by_step = i64::try_from(step).ok()?.checked_mul(seconds)?;
-        header.interval.last().map(|end| calendar::compare_clocks(by_step, seconds, *end))
+        header.interval.last().map(|end| calendar::compare_times(by_step, seconds, *end))
     }
 
     /// Returns the length in days of a mean that is not of a calendar day or month by its header; `None` if it is.
-    fn is_no_unit(&self, step: u64, header: &HeaderSummary, by_header: bool) -> Option<f64> {
+    fn days_of_other_mean(&self, step: u64, header: &HeaderSummary, by_header: bool) -> Option<f64> {
         let [first, last] = header.interval[..] else { return None };
         let Configuration { model_start, model_end, step_seconds, .. } = *self.configuration;
         let end = match by_header {

@@ -218,7 +218,7 @@ impl InputDigests {
 
     /// Determines the digests of inputs: on S3 by the checksum that is kept there, else by reading. Returns the errors.
     fn read(&mut self, wanted: Vec<PendingDigest>) -> BTreeMap<String, InputDigestError> {
-        let is_object = |wanted: &PendingDigest| wanted.path.starts_with("s3://");
+        let is_object = |wanted: &PendingDigest| wanted.path.parse().is_ok_and(|at: Location| at.is_remote());
         let (objects, files): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_object);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut failed = BTreeMap::new();
@@ -300,7 +300,7 @@ fn digests(
 fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, InputDigestError> {
     let at: Location = path.parse()?;
     let changed = |difference| InputDigestError::Changed { path: path.into(), difference };
-    if matches!(at, Location::Object(_))
+    if at.is_remote()
         && let Some(head) = stores.head_with_checksum(&at)?
         && let Some(digest) = head.checksum.as_ref().and_then(Checksum::whole)
     {

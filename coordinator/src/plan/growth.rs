@@ -31,7 +31,7 @@ type PairStamp = [(u64, Option<SystemTime>); 2];
 impl Growth {
     /// Removes what is not complete yet from an inventory. Returns true if any pair is new or has changed since the
     /// last scan.
-    pub fn sift(&mut self, inventory: &mut Inventory) -> bool {
+    pub(crate) fn sift(&mut self, inventory: &mut Inventory) -> bool {
         let mut growing = HashMap::new();
         let mut changed = false;
         inventory.retain(|pairs| {
@@ -49,7 +49,7 @@ impl Growth {
         if self.whole.contains(&whole) {
             return true;
         }
-        if !matches!(pair.data.parse(), Ok(Location::Local(_))) {
+        if !pair.data.parse().is_ok_and(|at: Location| !at.is_remote()) {
             *changed = true;
             return self.whole.insert(whole);
         }

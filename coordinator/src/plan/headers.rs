@@ -31,7 +31,7 @@ pub struct HeaderSummary {
 
 impl HeaderSummary {
     /// Returns the word for the period that the interval indicates, if it does, for files whose names have none.
-    pub fn period_word(&self) -> Option<&'static str> {
+    pub(crate) fn period_word(&self) -> Option<&'static str> {
         const DAY: f64 = 86_400.0;
         match self.interval[..] {
             [_] => Some("snap"),
@@ -172,8 +172,8 @@ mod tests {
         pair.meta_version.size = 2;
         headers.load([&pair, &pair].into_iter());
         fs::remove_file(&pair.meta).unwrap();
-        let told = headers.of(&pair).unwrap();
-        assert_eq!((&told.fields[..], &told.interval[..]), (&["SSH".to_owned()][..], &[7.0][..]));
+        let header = headers.of(&pair).unwrap();
+        assert_eq!((&header.fields[..], &header.interval[..]), (&["SSH".to_owned()][..], &[7.0][..]));
     }
 
     #[test]

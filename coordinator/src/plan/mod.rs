@@ -1,8 +1,8 @@
 //! Planning: from job lines and a scan of the model output to recipes, one for each granule.
 //!
 //! [`jobfile`] reads what is asked for, or [`selection`] takes it from the command line. [`inventory`] finds what
-//! exists, the calendar gives the times, and [`plan`] combines them. No `.data` file is opened, except by [`digests`],
-//! if these are asked for.
+//! exists, the calendar gives the times, and [`plan`] combines them. [`preparation`] holds everything but the results,
+//! and plans as often as these grow. No `.data` file is opened, except by [`digests`], if these are asked for.
 
 pub mod archive;
 pub mod asked;
@@ -19,6 +19,7 @@ pub mod growth;
 pub mod headers;
 pub mod inventory;
 pub mod jobfile;
+pub mod preparation;
 mod problem;
 #[cfg(test)]
 mod real_data_tests;
@@ -33,7 +34,8 @@ mod survey;
 pub use dataset::DatasetError;
 pub use dates::DateSource;
 pub use problem::{PlanError, Problem};
-pub use recipes::{Planned, Request, learn, plan};
+use recipes::learn;
+pub use recipes::{Planned, Request, plan};
 
 use std::fmt;
 

@@ -114,7 +114,7 @@ pub fn plan(request: &Request<'_>) -> Result<Planned, PlanError> {
 }
 
 /// Finds the files of variables that have none of their own name; see [`Inventory::learn`].
-pub fn learn(
+pub(super) fn learn(
     inventory: &mut Inventory,
     jobs: &[Job],
     groupings: &BTreeMap<GridKind, Vec<Grouping>>,
@@ -343,8 +343,8 @@ impl<'a> Planner<'a> {
         let (frequency, mode, window) = (context.job.frequency, self.request.mode, self.request.window);
         let (start, end) = (configuration.model_start, configuration.model_end);
         let (headers, source) = (self.request.headers, self.request.dates);
-        let clocks = DateRules { mode, frequency, configuration, headers, source, place: &context.place };
-        let dates = match clocks.dates(&survey.records) {
+        let rules = DateRules { mode, frequency, configuration, headers, source, place: &context.place };
+        let dates = match rules.dates(&survey.records) {
             Ok((dates, warnings)) => {
                 warnings.into_iter().for_each(|text| self.warn(text));
                 dates
@@ -360,7 +360,7 @@ impl<'a> Planner<'a> {
         let mut words: Vec<&str> = Vec::new();
         for record in survey.records {
             let step = record.step;
-            let timed = dates.period(&clocks, step).and_then(|period| Ok((period, self.units(context, &period)?)));
+            let timed = dates.period(&rules, step).and_then(|period| Ok((period, self.units(context, &period)?)));
             let (period, units) = match timed {
                 Ok(timed) => timed,
                 Err(error) => {
@@ -386,7 +386,7 @@ impl<'a> Planner<'a> {
                     words.push(found.word);
                 }
             }
-            match self.recipe(context, record, &period, units, dates.differs(&clocks, step)) {
+            match self.recipe(context, record, &period, units, dates.differs(&rules, step)) {
                 Ok(recipe) => match excessive_size(&recipe) {
                     None => self.add(recipe, context, step),
                     Some(size) => {

@@ -4,6 +4,7 @@
 //! program has written come out unchanged.
 
 pub mod jobs;
+pub mod options;
 pub mod subset;
 
 use edp_protocol::recipe::format_list;

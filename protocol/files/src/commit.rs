@@ -226,7 +226,7 @@ impl Drop for PartialFile {
 }
 
 /// Returns the name of the partial file of a granule that a worker is writing.
-pub fn partial_name(granule: &str, worker: &str) -> String {
+pub(crate) fn partial_name(granule: &str, worker: &str) -> String {
     format!(".{granule}.{worker}.part")
 }
 

@@ -80,7 +80,7 @@ fn is_percent_encoded(text: &str) -> bool {
 impl Address {
     /// Returns the same address with another password, which is not percent-encoded.
     #[must_use]
-    pub fn with_password(mut self, password: String) -> Address {
+    pub(crate) fn with_password(mut self, password: String) -> Address {
         self.0.authority.userinfo.password = password;
         self
     }

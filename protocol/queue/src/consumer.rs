@@ -3,13 +3,14 @@
 use super::{Link, LinkRequest, LinkState, Message, Queue, QueueError};
 use std::fmt;
 use std::future::Future;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// Receives deliveries from one queue. Dropping it has the same effect as [`Consumer::stop`].
 pub struct Consumer {
     link: Link,
     inbox: mpsc::Receiver<FetchedDelivery>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
 }
 
 /// A delivered message. It belongs to its consumer until it is acknowledged or the consumer ends.
@@ -83,7 +84,7 @@ impl Consumer {
             }
         }
         match &*self.link.state.borrow() {
-            LinkState::Failed(error) if !*self.stop.borrow() => Err(error.clone()),
+            LinkState::Failed(error) if !self.stop.is_cancelled() => Err(error.clone()),
             _ => Ok(None),
         }
     }
@@ -91,7 +92,7 @@ impl Consumer {
     /// Ends consuming: there are no more deliveries, and those that were fetched ahead go back to the queue. Deliveries
     /// that the caller has can still be acknowledged; those that it drops instead go back once all are settled.
     pub async fn stop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.cancel();
         // if there is no connection, its actor must know that this consumer needs none
         let _ = self.link.requests.send(LinkRequest::Unsubscribed).await;
         while self.inbox.recv().await.is_some() {}
@@ -103,20 +104,20 @@ pub(super) struct Subscription {
     pub(super) queue: Queue,
     pub(super) prefetch: u16,
     inbox: mpsc::Sender<FetchedDelivery>,
-    stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 }
 
 impl Subscription {
     /// Returns true if the consumer has stopped or was dropped.
     pub(super) fn ended(&self) -> bool {
-        *self.stop.borrow() || self.inbox.is_closed()
+        self.stop.is_cancelled() || self.inbox.is_closed()
     }
 }
 
 pub(super) fn pair(link: Link, queue: Queue, prefetch: u16) -> (Consumer, Subscription) {
     let (sender, inbox) = mpsc::channel(prefetch.into());
-    let (stop, stopped) = watch::channel(false);
-    (Consumer { link, inbox, stop }, Subscription { queue, prefetch, inbox: sender, stop: stopped })
+    let stop = CancellationToken::new();
+    (Consumer { link, inbox, stop: stop.clone() }, Subscription { queue, prefetch, inbox: sender, stop })
 }
 
 /// The source of a backend's deliveries: one consumer on one connection.
@@ -182,7 +183,7 @@ async fn deliver(
                 apply(source, message).await?;
                 continue;
             }
-            () = stopped(stop) => return Ok(()),
+            () = stop.cancelled() => return Ok(()),
         };
         loop {
             tokio::select! {
@@ -195,15 +196,11 @@ async fn deliver(
                     None => return Err("the broker has ended the consumer".into()),
                 },
                 Some(message) = settled.recv() => apply(source, message).await?,
-                () = stopped(stop) => return Ok(()),
+                () = stop.cancelled() => return Ok(()),
                 () = inbox.closed() => return Ok(()),
             }
         }
     }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 async fn apply(source: &mut impl DeliverySource, settle: Settlement) -> Result<(), String> {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// Number of messages that a queue accepts before its publishers have to wait.
 const CAPACITY: usize = 1 << 16;
@@ -17,8 +18,8 @@ const CAPACITY: usize = 1 << 16;
 #[derive(Clone)]
 pub(super) struct EmbeddedHandle {
     queues: Arc<MemoryQueues>,
-    /// True once the link is closed.
-    closed: watch::Receiver<bool>,
+    /// Cancelled when the link is closed.
+    closed: CancellationToken,
 }
 
 /// The queues themselves. They are locked for a push or a pop, and never across a wait.
@@ -88,7 +89,7 @@ impl EmbeddedHandle {
     /// Returns the mailbox of a new publisher.
     pub(super) fn outbox(&self, engine: &Engine, queue: Queue) -> mpsc::Sender<Publication> {
         let (outbox, mut publications) = mpsc::channel::<Publication>(MAILBOX);
-        let EmbeddedHandle { queues, mut closed } = self.clone();
+        let EmbeddedHandle { queues, closed } = self.clone();
         engine.spawn(async move {
             let publish = async {
                 while let Some(publication) = publications.recv().await {
@@ -99,7 +100,7 @@ impl EmbeddedHandle {
             tokio::select! {
                 // Messages that arrive after the link was closed are refused, however early.
                 biased;
-                _ = closed.wait_for(|closed| *closed) => {}
+                () = closed.cancelled() => {}
                 () = publish => {}
             }
         });
@@ -111,18 +112,20 @@ impl EmbeddedHandle {
 pub(super) fn start(engine: &Engine) -> (EmbeddedHandle, mpsc::Sender<LinkRequest>, watch::Receiver<LinkState>) {
     let (sender, requests) = mpsc::channel(MAILBOX);
     let (state, states) = watch::channel(LinkState::Up);
-    let (close, closed) = watch::channel(false);
+    let closed = CancellationToken::new();
     let queues = Arc::new(MemoryQueues::default());
-    engine.spawn(run(queues.clone(), requests, close, state));
+    engine.spawn(run(queues.clone(), requests, closed.clone(), state));
     (EmbeddedHandle { queues, closed }, sender, states)
 }
 
 async fn run(
     queues: Arc<MemoryQueues>,
     mut requests: mpsc::Receiver<LinkRequest>,
-    close: watch::Sender<bool>,
+    closed: CancellationToken,
     _state: watch::Sender<LinkState>,
 ) {
+    // However this ends, publishers end too.
+    let over = closed.drop_guard();
     let mut carriers = JoinSet::new();
     let mut consumers = 0;
     loop {
@@ -146,7 +149,7 @@ async fn run(
             }
             Some(LinkRequest::Unsubscribed) => {}
             Some(LinkRequest::Close(done)) => {
-                close.send_replace(true);
+                drop(over);
                 drop(carriers);
                 let _ = done.send(());
                 return;

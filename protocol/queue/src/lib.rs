@@ -258,9 +258,12 @@ pub enum PublishError {
         /// Largest permitted size in bytes.
         most: usize,
     },
-    /// The queue accepts no more messages for now, as the broker says: a policy limits its length, or it does not work.
-    /// It may accept more later.
-    #[error("the queue {queue} takes no more for now: a policy of the broker limits its length (max-length)")]
+    /// The broker has refused the message, and gives no reason: a policy limits the length of the queue or its size in
+    /// bytes, or too few of its replicas are running. The queue may accept messages later.
+    #[error(
+        "the queue {queue} takes no more messages for now: a policy of the broker limits its length or size \
+         (max-length, max-length-bytes), or too few of its replicas are running"
+    )]
     Full {
         /// Name of the queue.
         queue: String,
@@ -271,7 +274,7 @@ pub enum PublishError {
 }
 
 /// Largest size in bytes of a message's content type, id and headers together.
-pub const MAX_PROPERTIES: usize = 16 << 10;
+pub(crate) const MAX_PROPERTIES: usize = 16 << 10;
 
 /// A program's access to the queues of one production. Clones share it; publishers and consumers keep it alive.
 #[derive(Clone)]

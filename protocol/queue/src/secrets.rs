@@ -93,7 +93,7 @@ impl Secrets {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or has no valid content.
-    pub fn address_from_files(&self, named: Option<&Address>) -> Result<Option<Address>, SecretError> {
+    pub(crate) fn address_from_files(&self, named: Option<&Address>) -> Result<Option<Address>, SecretError> {
         let address = match &self.url_file {
             None => named.cloned(),
             Some(path) => {

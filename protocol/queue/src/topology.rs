@@ -39,10 +39,10 @@ use std::time::Duration;
 pub const DELIVERY_LIMIT: u32 = 50;
 
 /// Time that a delivery may stay unacknowledged before the broker takes it back, with the consumer's channel.
-pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const CONSUMER_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Largest number of characters in the name of a production.
-pub const MAX_PRODUCTION: usize = 64;
+pub(crate) const MAX_PRODUCTION: usize = 64;
 
 /// The name of a production: ASCII letters and digits, `-`, `_` and `.`, at most [`MAX_PRODUCTION`] of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,7 +84,7 @@ impl ProductionName {
     }
 
     /// Returns the name of the queue that only one coordinator at a time can hold.
-    pub fn coordinator_queue(&self) -> String {
+    pub(crate) fn coordinator_queue(&self) -> String {
         format!("edp.{self}.coordinator")
     }
 

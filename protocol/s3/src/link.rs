@@ -12,7 +12,6 @@ use edp_protocol::ObjectAddress;
 use edp_store::{S3Error, S3Settings, TryCount};
 use std::collections::HashMap;
 use std::future::Future;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore};
@@ -238,7 +237,7 @@ impl SharedClient {
         }
         tracing::debug!(%what, at = %call.at(), "trying again to {}", call.action);
         let pause = PAUSE.saturating_mul(1 << (tries.made - 1).min(16)).min(MAX_PAUSE);
-        tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * (random() as f64 / u64::MAX as f64))).await;
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         if remedy == Remedy::Renew {
             self.renew(tries.generation).await?;
         }
@@ -266,11 +265,6 @@ impl SharedClient {
         }
         moved.is_some()
     }
-}
-
-/// Returns a random number.
-pub(super) fn random() -> u64 {
-    RandomState::new().hash_one(0_u8)
 }
 
 async fn within(time: Duration, client: impl Future<Output = Result<Client, S3Error>>) -> Result<Client, S3Error> {

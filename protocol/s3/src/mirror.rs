@@ -1,7 +1,7 @@
 //! Copies of resources on the local disk, for code that needs paths.
 
 use super::folder;
-use super::link::{SharedClient, random};
+use super::link::SharedClient;
 use super::read::PART;
 use edp_files::regular;
 use edp_protocol::ObjectAddress;
@@ -9,6 +9,7 @@ use edp_store::{Copied, Object, S3Error};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
@@ -176,7 +177,8 @@ impl Directory {
     fn new(scratch: &Path) -> io::Result<Directory> {
         fs::create_dir_all(scratch)?;
         loop {
-            let path = scratch.join(format!("{NAME}{:016x}", random()));
+            // The keys of the hasher come from the operating system, so that processes get different names.
+            let path = scratch.join(format!("{NAME}{:016x}", RandomState::new().hash_one(0_u8)));
             let mark = path.with_extension("lock");
             let locked = File::create_new(&mark)?;
             // the sweep of another process may have been faster: then it removes the mark

@@ -16,7 +16,7 @@ fn task() -> TaskMessage {
     }
 }
 
-fn orders() -> impl Strategy<Value = TaskMessage> {
+fn task_messages() -> impl Strategy<Value = TaskMessage> {
     let look = proptest::sample::select(vec![
         ExistingCheck::Identity,
         ExistingCheck::Content,
@@ -73,7 +73,7 @@ fn events() -> impl Strategy<Value = TaskEvent> {
 
 proptest! {
     #[test]
-    fn orders_come_back(task in orders()) {
+    fn task_messages_come_back(task in task_messages()) {
         prop_assert_eq!(TaskMessage::decode(CONTENT_TYPE, &task.encode().unwrap()).unwrap(), task);
     }
 

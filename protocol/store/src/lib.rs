@@ -347,6 +347,45 @@ impl Stores {
         Ok(bytes)
     }
 
+    /// Opens a list that the user names, to be read step by step. A file may also be a pipe, see
+    /// [`edp_files::regular::open_named`]; an object is in memory when this returns.
+    ///
+    /// # Errors
+    /// Returns an error if it does not exist, or if it is an object of more than `limit` bytes.
+    pub fn open_list(&self, at: &Location, limit: u64) -> Result<Box<dyn io::Read>, StoreError> {
+        let Location::Local(path) = at else { return Ok(Box::new(io::Cursor::new(self.read(at, limit)?))) };
+        let file = edp_files::regular::open_named(path);
+        Ok(Box::new(file.map_err(|source| StoreError::Io { path: path.clone(), source })?))
+    }
+
+    /// Returns the access to the files of a location or of its copy: copies of objects are outside of the places that
+    /// recipes may use.
+    pub fn files_at(&self, at: &Location) -> Files {
+        if at.is_remote() { Files::default() } else { self.files.clone() }
+    }
+
+    /// Returns the path of a location in a form that is the same for all its spellings. A path that cannot be resolved
+    /// is returned as it is.
+    pub fn resolved(&self, at: &Location) -> PathBuf {
+        match at {
+            Location::Local(path) => self.files.resolve(path).unwrap_or_else(|_| path.clone()),
+            // Parsing has removed slashes at its end.
+            Location::Object(object) => object.to_string().into(),
+        }
+    }
+
+    /// Gives a finished file the name of a location, in place of what is there. A local file is synced and renamed; it
+    /// must be on the file system of the location. An object is put with `label` in place of a recipe's id.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be renamed or put.
+    pub fn publish(&self, file: &Path, at: &Location, label: &str) -> Result<(), StoreError> {
+        let Location::Local(path) = at else { return self.put(file, at, label, true).map(drop) };
+        let renamed =
+            std::fs::File::open(file).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(file, path));
+        renamed.map_err(|source| StoreError::Io { path: file.into(), source })
+    }
+
     /// Reads a list that the user names. It may also come through a pipe, see [`edp_files::regular::read_named`]. Files
     /// that a recipe names are never read by this function.
     ///

@@ -106,7 +106,7 @@ pub enum S3Error {
     /// The store writes although a condition forbids it, or does not know conditions.
     #[error(
         "s3://{bucket}: this store ignores or refuses `If-None-Match`, so that two workers may overwrite each other's \
-         granules; use a store that heeds it, or set store.s3.unconditional"
+         granules; use a store that obeys it, or set store.s3.unconditional"
     )]
     IgnoresConditions {
         /// Name of the bucket that was tried.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Largest number of levels of a grid that is accepted.
-pub const MAX_LEVELS: usize = 1000;
+pub(crate) const MAX_LEVELS: usize = 1000;
 
 /// The levels of the grid that a variable has, from the surface down. A model run may write some of its levels only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl LevelSet {
     }
 
     /// Returns true if each level but the first is the one below the level before it.
-    pub fn is_contiguous(&self) -> bool {
+    pub(crate) fn is_contiguous(&self) -> bool {
         self.0.windows(2).all(|pair| pair[0] + 1 == pair[1])
     }
 

@@ -131,7 +131,7 @@ impl VerifiedFiles {
     ///
     /// # Errors
     /// Returns an error for a file that has changed.
-    pub fn are_unchanged(&self) -> Result<(), VerifiedFileError> {
+    pub(crate) fn are_unchanged(&self) -> Result<(), VerifiedFileError> {
         for (path, VerifiedFile { handle, stamp, .. }) in &self.0 {
             let fail = |source| VerifiedFileError { path: path.clone(), source };
             let Some(file) = handle.file() else { continue };
@@ -148,7 +148,7 @@ impl VerifiedFiles {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or has another digest, or if `cancel` was set.
-    pub fn read_again(&self, cancel: &AtomicBool) -> Result<(), VerifiedFileError> {
+    pub(crate) fn read_again(&self, cancel: &AtomicBool) -> Result<(), VerifiedFileError> {
         for (path, VerifiedFile { handle, digest, .. }) in &self.0 {
             let read = regular::open(&handle.path()).and_then(|file| cancel::digest(file, cancel));
             let found = read.and_then(|found| if found == *digest { Ok(()) } else { Err(changed()) });

@@ -59,9 +59,7 @@ pub(crate) fn execute(options: &AnnotateOptions, settings: &Settings) -> anyhow:
     let text = output.to_string_lossy();
     let mut name = GranuleName::parse(base_name(&text)).map_err(|e| Usage::from_error(&e))?;
     name.grid = options.grid.unwrap_or(name.grid);
-    if output.exists() && !options.replace {
-        return Err(Usage(format!("{text}: exists: give --replace, or another --output")).into());
-    }
+    console::refuse_existing(output, options.replace, "--output")?;
     let (texts, configuration, warnings) =
         resources::load_texts(&options.config, &options.metadata, &stores).map_err(|e| console::named(&e))?;
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));

@@ -90,7 +90,7 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
         let (mut content, path) = match grid {
             GridKind::Native => {
                 let path = options.out.join(name(configuration, grid, &format!("llc{:04}", files.n)));
-                free(&path, options.replace)?;
+                console::refuse_existing(&path, options.replace, "--out")?;
                 let (content, notes) = native(&files, metadata, mode).map_err(|e| unmade(&e))?;
                 notes.iter().for_each(|text| note(&format!("note: {text}")));
                 (content, path)
@@ -106,7 +106,7 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
                 let height = factors.latitude_bounds().first().map_or(0.0, |[south, north]| north - south);
                 let label = format!("{height:.2}deg").replace('.', "p");
                 let path = options.out.join(name(configuration, grid, &label));
-                free(&path, options.replace)?;
+                console::refuse_existing(&path, options.replace, "--out")?;
                 (latlon(&files, &factors, metadata).map_err(|e| unmade(&e))?, path)
             }
         };
@@ -206,15 +206,6 @@ fn name(configuration: Option<&Configuration>, grid: GridKind, label: &str) -> S
         Some((version, label)) => format!("GRID_GEOMETRY_ECCO_{version}_{grid}_{label}.nc"),
         None => format!("GRID_GEOMETRY_{grid}_{label}.nc"),
     }
-}
-
-/// Refuses to write over a file that is there.
-fn free(path: &Path, replace: bool) -> anyhow::Result<()> {
-    if path.exists() && !replace {
-        let text = format!("{}: exists: name another directory with --out, or give --replace", path.display());
-        return Err(Usage(text).into());
-    }
-    Ok(())
 }
 
 /// Classifies an error of making a geometry file.

@@ -107,7 +107,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
         workers: Workers::Here(Box::new(worker)),
         list: path.map(|at| TaskList { at: at.clone(), part: share.map(Share::numbers) }),
     };
-    let mut driven = match drive.run(|_| std::future::ready(Ok(Vec::new())), &progress)? {
+    let mut driven = match drive.run(async |_| Ok(Vec::new()), &progress)? {
         Ok(driven) => driven,
         Err(ending) => return Ok(ending),
     };

@@ -25,7 +25,7 @@ pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, t
 use crate::service::{self, Worker};
 use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::resources::Cache;
-use edp_files::{commit, regular};
+use edp_files::commit;
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
@@ -36,6 +36,7 @@ use edp_store::{StoreError, Stores};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// The depth to which commands that make granules check those that exist already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -174,7 +175,7 @@ impl Usage {
 }
 
 /// Largest number of granules that a worker makes at once.
-pub const MAX_SLOTS: u16 = 1024;
+pub(crate) const MAX_SLOTS: u16 = 1024;
 
 /// Returns the number of job slots: that of the option, else of the setting, else one for each core; at most
 /// [`MAX_SLOTS`].
@@ -197,7 +198,7 @@ pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, sto
 ///
 /// # Errors
 /// Returns an error if the file system of a destination has no way to commit a granule without replacing another.
-pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: &Worker) -> Result<(), Usage> {
+pub(crate) fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: &Worker) -> Result<(), Usage> {
     for root in roots.into_iter().collect::<BTreeSet<_>>() {
         if let Ok(Location::Local(path)) = root.parse()
             && let Err(error) = commit::check(&path, &worker.id, worker.cache.stores().files())
@@ -207,6 +208,17 @@ pub fn check_destinations<'a>(roots: impl IntoIterator<Item = &'a str>, worker: 
         }
     }
     Ok(())
+}
+
+/// Refuses to write over a file that exists, unless `replace` was asked for. `option` names the output.
+///
+/// # Errors
+/// Returns an error if the file exists.
+pub fn refuse_existing(path: &Path, replace: bool, option: &str) -> Result<(), Usage> {
+    match path.exists() && !replace {
+        true => Err(Usage(format!("{}: exists: give --replace, or another {option}", path.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Largest number of threads that may block at once. Each slot computes on one and checks its roots on another, and the
@@ -234,19 +246,8 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
     let limit = u64::from(settings.run.list_size) << 20;
     let name = at.to_string();
-    let read = match at {
-        Location::Local(path) => {
-            let unread = |source| StoreError::Io { path: path.clone(), source };
-            let file = regular::open_named(path).map_err(|source| named(&unread(source)))?;
-            recipe::read_list(&name, file, limit)
-        }
-        // An object is read as a whole, so its size is checked first.
-        Location::Object(_) => {
-            let text = stores.read(at, limit).map_err(|e| named(&e))?;
-            recipe::read_list(&name, text.as_slice(), limit)
-        }
-    };
-    read.map_err(|e| Usage::from_error(&e).into())
+    let list = stores.open_list(at, limit).map_err(|e| named(&e))?;
+    recipe::read_list(&name, list, limit).map_err(|e| Usage::from_error(&e).into())
 }
 
 #[cfg(test)]

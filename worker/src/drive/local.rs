@@ -6,7 +6,7 @@ use edp_protocol::message::chain;
 use edp_queue::Link;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Time that a worker may take to end. One that is stuck in a computation ends with the process.
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A worker of this process that is running.
 pub(super) struct LocalWorker {
     pub(super) id: String,
-    stop: oneshot::Sender<()>,
+    stop: CancellationToken,
     /// Set when the worker has ended: `None` inside if it was told to, else the reason.
     ended: watch::Receiver<Option<Option<String>>>,
 }
@@ -30,7 +30,7 @@ impl LocalWorker {
         worker: Worker,
         link: &Link,
         deadline: Duration,
-        shutdown: CancellationToken,
+        shutdown: &CancellationToken,
         over: CancellationToken,
     ) -> LocalWorker {
         let id = worker.id.clone();
@@ -43,16 +43,13 @@ impl LocalWorker {
             idle: None,
             patience: PATIENCE,
         };
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, link) = (shutdown.child_token(), link.clone());
         let (says, ended) = watch::channel(None);
-        let link = link.clone();
+        let stopping = stop.clone();
         tokio::spawn(async move {
             let _over = over.drop_guard();
             let stopped = async {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = shutdown.cancelled() => {}
-                }
+                stopping.cancelled().await;
                 None
             };
             let why = match serve(service, &link, stopped).await {
@@ -67,7 +64,7 @@ impl LocalWorker {
 
     /// Stops the worker, which returns what it has not made. Returns the reason if it had ended by itself.
     pub(super) async fn stop(mut self) -> Option<String> {
-        let _ = self.stop.send(());
+        self.stop.cancel();
         match tokio::time::timeout(STUCK, self.ended.wait_for(Option::is_some)).await {
             Ok(Ok(why)) => why.clone().flatten(),
             // It has ended without a result, or is stuck.

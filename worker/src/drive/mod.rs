@@ -111,14 +111,11 @@ impl Drive {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be used, or a part of the program ended unexpectedly.
-    pub fn run<G>(
+    pub fn run(
         mut self,
-        growth: impl FnOnce(Feed) -> G,
+        growth: impl AsyncFnOnce(Feed<'_>) -> Result<Vec<GranuleEntry>, DriveError>,
         progress: &Progress,
-    ) -> anyhow::Result<Result<DriveResult, Ending>>
-    where
-        G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
-    {
+    ) -> anyhow::Result<Result<DriveResult, Ending>> {
         let (list, stores) = (self.list.take(), self.stores.clone());
         if let Some(list) = &list {
             let records = records::beside(&list.at, &stores).map_err(|e| console::named(&e))?;
@@ -166,15 +163,12 @@ impl Drive {
 
     /// Runs the session. Also returns true if it has ended because no granule can be made. Returns `None` if it was
     /// told to end before it had begun.
-    async fn session<G>(
+    async fn session(
         self,
-        growth: impl FnOnce(Feed) -> G,
+        growth: impl AsyncFnOnce(Feed<'_>) -> Result<Vec<GranuleEntry>, DriveError>,
         progress: &Progress,
         shutdown: &CancellationToken,
-    ) -> anyhow::Result<Option<(SessionEnd, bool)>>
-    where
-        G: Future<Output = Result<Vec<GranuleEntry>, DriveError>>,
-    {
+    ) -> anyhow::Result<Option<(SessionEnd, bool)>> {
         let listen = |event: SessionEvent<'_>| show(&event, progress);
         let Drive { mut options, recipes, stores, workers, .. } = self;
         options.plan.content = options.verify == InspectionDepth::Content;
@@ -193,7 +187,7 @@ impl Drive {
         match workers {
             Workers::Queue(queue) => {
                 let link = Link::amqp(*queue).context("starting the link to the queue")?;
-                session.drive(&link, growth, &listen, shutdown).await?;
+                session.drive(&link, growth, shutdown).await?;
                 link.close().await;
             }
             Workers::Here(worker) => {
@@ -201,13 +195,13 @@ impl Drive {
                 // A shutdown ends the worker, and its end ends the session, so that outcomes of what it finishes still
                 // count.
                 let over = CancellationToken::new();
-                let local = LocalWorker::start(*worker, &link, deadline, shutdown.clone(), over.clone());
-                let driven = session.drive(&link, growth, &listen, &over).await;
+                let local = LocalWorker::start(*worker, &link, deadline, shutdown, over.clone());
+                let driven = session.drive(&link, growth, &over).await;
                 let id = local.id.clone();
                 unfit = local.stop().await;
                 link.close().await;
                 driven?;
-                session.release(id, may_be_at_work, &listen).await?;
+                session.release(id, may_be_at_work).await?;
             }
         }
         let mut ended = session.end().await?;

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 /// Time before the end of the machine in which nothing is computed any more: cancelled granules are returned,
 /// connections are closed, and telemetry is sent.
-pub const MARGIN: Duration = Duration::from_secs(20);
+pub(crate) const MARGIN: Duration = Duration::from_secs(20);
 
 /// The notice that the machine will end soon.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -86,7 +86,7 @@ impl AllowedRoots {
     ///
     /// # Errors
     /// Returns in words what does not.
-    pub fn admit(&self, recipe: Recipe) -> Result<Recipe, String> {
+    pub(crate) fn admit(&self, recipe: Recipe) -> Result<Recipe, String> {
         let shared =
             [&recipe.ecco_cfg_loc, &recipe.ecco_metadata_loc, &recipe.ecco_grid_loc, &recipe.ecco_mapping_factors_loc];
         let shared = shared.into_iter().flatten().map(String::as_str);

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_orders_between_good_ones_do_not_end_a_worker() {
+    fn strange_task_messages_between_good_ones_do_not_end_a_worker() {
         let fitness = Fitness::default();
         for round in 0..3 {
             fitness.is_of_use();

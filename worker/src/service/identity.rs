@@ -27,7 +27,7 @@ pub fn new_name() -> String {
 /// Returns true if a worker of this name may still be at work. A worker of this process is not, once all of its
 /// outcomes have arrived. A worker about which nothing can be known counts as at work: one of another machine, boot or
 /// container, or with a name in the form of earlier versions, which has no space.
-pub fn may_be_at_work(worker: &str) -> bool {
+pub(crate) fn may_be_at_work(worker: &str) -> bool {
     let mut parts = worker.rsplitn(4, '-');
     let (unique, pid, of, on) = (parts.next(), parts.next(), parts.next(), parts.next());
     let is_new = unique.is_some_and(|unique| unique.len() == DIGITS);

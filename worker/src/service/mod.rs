@@ -6,7 +6,8 @@ mod identity;
 pub mod object;
 pub mod serve;
 
-pub use identity::{may_be_at_work, new_name};
+pub(crate) use identity::may_be_at_work;
+pub use identity::new_name;
 
 use edp_engine::granule::error::MakeError;
 use edp_engine::granule::inspect::{self, Identity, InspectError, Inspected, InspectionDepth};

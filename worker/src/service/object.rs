@@ -137,7 +137,7 @@ fn unreachable(error: &StoreError) -> Failed {
 }
 
 /// Removes granules in a scratch directory that workers of this machine have left which no longer run.
-pub fn sweep_scratch(scratch: &Path) {
+pub(crate) fn sweep_scratch(scratch: &Path) {
     let Ok(entries) = std::fs::read_dir(scratch) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();

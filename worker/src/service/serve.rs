@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 /// Options of a worker that serves a queue.
@@ -85,8 +86,8 @@ struct SlotContext {
     /// Names of the queues of task messages and of outcomes in traces.
     names: Arc<[Destination; 2]>,
     build: Arc<str>,
-    /// Set when the grace period is over.
-    cancel: Arc<AtomicBool>,
+    /// Cancelled when the grace period is over.
+    cancel: CancellationToken,
     fitness: Arc<Fitness>,
 }
 
@@ -112,7 +113,7 @@ pub async fn serve(
         results: link.publisher(Queue::Results, 4 * slots),
         names: Arc::new([Queue::Recipes, Queue::Results].map(|queue| link.destination(queue))),
         build: edp_engine::libraries::fingerprint().into(),
-        cancel: Arc::new(AtomicBool::new(false)),
+        cancel: CancellationToken::new(),
         fitness: Arc::default(),
         service,
     };
@@ -213,7 +214,7 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
     let ends = async { while busy.join_next().await.is_some() {} };
     tokio::pin!(ends);
     if timeout(grace, &mut ends).await.is_err() {
-        slot.cancel.store(true, Ordering::Relaxed);
+        slot.cancel.cancel();
         // A slot that does not react to this is stuck. Its delivery goes back when the connection ends.
         let _ = timeout(STUCK, ends).await;
     }
@@ -295,9 +296,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
         log_end(&granule, result);
     }
     let unfit = match &result {
-        TaskEvent::Failed(failed @ Failed { kind: FailureKind::Returned, .. })
-            if !slot.cancel.load(Ordering::Relaxed) =>
-        {
+        TaskEvent::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !slot.cancel.is_cancelled() => {
             Some(failed.reason())
         }
         _ => None,
@@ -410,13 +409,16 @@ async fn make(
     let span = Span::current();
     let mut making = tokio::task::spawn_blocking(move || span.in_scope(|| worker.produce(&its, &look_at, &own)));
     let end = started + deadline;
-    let mut look = tokio::time::interval(Duration::from_millis(200));
-    let result = loop {
-        tokio::select! {
-            made = &mut making => break Some(made),
-            () = sleep_until(end) => break None,
-            _ = look.tick() => cancel.fetch_or(slot.cancel.load(Ordering::Relaxed), Ordering::Relaxed),
-        };
+    // The computation is synchronous, and looks at a flag before each level.
+    let cancelling = async {
+        slot.cancel.cancelled().await;
+        cancel.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    };
+    let result = tokio::select! {
+        made = &mut making => Some(made),
+        () = sleep_until(end) => None,
+        never = cancelling => never,
     };
     match result {
         Some(made) => (event(&recipe, made), None),

@@ -37,7 +37,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Name of the fact that states why the production was given up.
-pub const GIVEN_UP: &str = "given up";
+pub(crate) const GIVEN_UP: &str = "given up";
 
 /// Time for which a transaction waits for one of another process.
 const BUSY: Duration = Duration::from_secs(30);
@@ -177,7 +177,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns the errors of [`Ledger::open`] and of `fetch`.
-    pub fn open_or_fetch(
+    pub(crate) fn open_or_fetch(
         path: &Path,
         production: &str,
         policy: Policy,
@@ -255,7 +255,7 @@ impl Ledger {
     }
 
     /// Returns true if no other process can use the file as long as this ledger is open, not even for reading.
-    pub fn is_exclusive(&self) -> bool {
+    pub(crate) fn is_exclusive(&self) -> bool {
         self.exclusive
     }
 
@@ -272,7 +272,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be written.
-    pub fn fix_fact(&mut self, name: &str, value: &str) -> Result<String, LedgerError> {
+    pub(crate) fn fix_fact(&mut self, name: &str, value: &str) -> Result<String, LedgerError> {
         let insert = "INSERT INTO fact VALUES (?1, ?2) ON CONFLICT DO NOTHING";
         self.connection.execute(insert, [name, value]).map_err(|e| self.fail(e))?;
         Ok(self.fact(name)?.unwrap_or_default())
@@ -282,7 +282,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be written.
-    pub fn set_fact(&mut self, name: &str, value: Option<&str>) -> Result<(), LedgerError> {
+    pub(crate) fn set_fact(&mut self, name: &str, value: Option<&str>) -> Result<(), LedgerError> {
         let done = match value {
             None => self.connection.execute("DELETE FROM fact WHERE name = ?1", [name]),
             Some(value) => self.connection.execute("INSERT OR REPLACE INTO fact VALUES (?1, ?2)", [name, value]),

@@ -76,7 +76,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be read.
-    pub fn add_stages(&self, entries: &mut [GranuleEntry]) -> Result<(), LedgerError> {
+    pub(crate) fn add_stages(&self, entries: &mut [GranuleEntry]) -> Result<(), LedgerError> {
         let mut read = || {
             let mut statement = self.connection.prepare(STAGES)?;
             let mut rows = statement.query([])?;

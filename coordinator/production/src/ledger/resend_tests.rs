@@ -64,7 +64,7 @@ fn a_worker_alone_is_asked_three_times_over_the_back_off() {
 /// A task message that a policy of the broker drops costs no attempt, however often; one that was begun nevertheless
 /// goes on.
 #[test]
-fn dropped_orders_are_sent_again_and_count_for_nothing() {
+fn dropped_task_messages_are_sent_again_and_count_for_nothing() {
     let recipes = recipes();
     let mut ledger = listed(&recipes[..2]);
     let dropped =
@@ -89,7 +89,7 @@ fn dropped_orders_are_sent_again_and_count_for_nothing() {
 }
 
 #[test]
-fn orders_that_are_lost_with_the_queue_are_sent_again() {
+fn task_messages_that_are_lost_with_the_queue_are_sent_again() {
     let recipes = recipes();
     let mut ledger = listed(&recipes);
     send(&mut ledger, 0);

@@ -17,7 +17,7 @@ CREATE TABLE recipe (
     listed   INTEGER NOT NULL,          -- whether the present task list has it
     state    INTEGER NOT NULL,          -- see State
     due      INTEGER NOT NULL,          -- ms since 1970: waiting: when to send; under way: end of the lease
-    attempt  INTEGER NOT NULL DEFAULT 0,-- of the last order sent
+    attempt  INTEGER NOT NULL DEFAULT 0,-- of the last task message sent
     base     INTEGER NOT NULL DEFAULT 0,-- up to this attempt nothing counts any more: it was put back to the beginning
     failures INTEGER NOT NULL DEFAULT 0,-- transient ones
     alone    INTEGER NOT NULL DEFAULT 0,-- whether it is to run alone in its worker

@@ -357,7 +357,7 @@ fn a_worker_that_speaks_again_was_not_lost() {
 
 /// Outcomes may contain any number.
 #[test]
-fn attempts_that_no_order_had_are_of_no_account() {
+fn attempts_that_no_task_message_had_are_of_no_account() {
     let recipes = recipes();
     let mut ledger = listed(&recipes[..1]);
     send(&mut ledger, 0);
@@ -390,7 +390,7 @@ fn leases_begin_anew_with_a_coordinator() {
 }
 
 #[test]
-fn orders_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_order_is_not_blamed() {
+fn task_messages_of_a_queue_that_is_gone_are_sent_again_and_whoever_ended_in_order_is_not_blamed() {
     let recipes = recipes();
     let mut ledger = listed(&recipes[..1]);
     for attempt in 1..6 {

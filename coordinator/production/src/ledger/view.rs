@@ -204,7 +204,7 @@ impl View {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be read.
-    pub fn knows_any<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<bool, LedgerError> {
+    pub(crate) fn knows_any<'a>(&self, ids: impl IntoIterator<Item = &'a str>) -> Result<bool, LedgerError> {
         let read = || {
             let mut statement = self.connection.prepare("SELECT 1 FROM recipe WHERE id = ?1")?;
             ids.into_iter().find_map(|id| statement.exists([id]).map(|is| is.then_some(())).transpose()).transpose()

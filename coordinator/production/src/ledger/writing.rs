@@ -188,7 +188,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be written.
-    pub fn resend(&mut self, sent_before: i64, solitary: bool, now: i64) -> Result<usize, LedgerError> {
+    pub(crate) fn resend(&mut self, sent_before: i64, solitary: bool, now: i64) -> Result<usize, LedgerError> {
         self.transact(|transaction, policy| {
             // A lease begins when the task message is sent.
             let due = sent_before.saturating_add(millis(policy.lease));
@@ -248,7 +248,7 @@ impl Ledger {
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be written.
-    pub fn make_again(&mut self, id: &str) -> Result<(), LedgerError> {
+    pub(crate) fn make_again(&mut self, id: &str) -> Result<(), LedgerError> {
         let reset = format!("{RESET} WHERE id = ?1");
         self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
     }

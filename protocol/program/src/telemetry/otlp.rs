@@ -23,7 +23,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter};
-use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
@@ -37,7 +37,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// Longest time that sending the remaining data takes at the end of a program.
-pub const FLUSH: Duration = Duration::from_secs(3);
+pub(crate) const FLUSH: Duration = Duration::from_secs(3);
 
 /// Time that one request may take, unless the environment states another.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -162,30 +162,36 @@ impl Drop for Export {
 
 /// Makes the exporter of spans.
 fn spans(variables: Variables<'_>, runtime: &Runtime) -> Result<SpanExporter, ExporterBuildError> {
-    let builder = SpanExporter::builder();
-    if is_http("TRACES", variables) {
-        let client = client("TRACES", variables, runtime)?;
-        return builder.with_http().with_protocol(Protocol::HttpBinary).with_http_client(client).build();
-    }
-    let builder = builder.with_tonic().with_protocol(Protocol::Grpc);
-    match is_tls("TRACES", variables) {
-        true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build(),
-        false => builder.build(),
-    }
+    let [http, grpc] = [(); 2].map(|()| SpanExporter::builder());
+    exporter("TRACES", variables, runtime, (http.with_http(), |it| it.build()), (grpc.with_tonic(), |it| it.build()))
 }
 
 /// Makes the exporter of measurements.
 fn measurements(variables: Variables<'_>, runtime: &Runtime) -> Result<MetricExporter, ExporterBuildError> {
-    let builder = MetricExporter::builder();
-    if is_http("METRICS", variables) {
-        let client = client("METRICS", variables, runtime)?;
-        return builder.with_http().with_protocol(Protocol::HttpBinary).with_http_client(client).build();
+    let [http, grpc] = [(); 2].map(|()| MetricExporter::builder());
+    exporter("METRICS", variables, runtime, (http.with_http(), |it| it.build()), (grpc.with_tonic(), |it| it.build()))
+}
+
+/// A builder of an exporter with the function that ends it, for which the library has no trait.
+type Building<B, E> = (B, fn(B) -> Result<E, ExporterBuildError>);
+
+/// Makes the exporter of a signal, over HTTP or gRPC as the environment says.
+fn exporter<E, H: WithExportConfig + WithHttpConfig, G: WithExportConfig + WithTonicConfig>(
+    signal: &str,
+    variables: Variables<'_>,
+    runtime: &Runtime,
+    (over_http, build_http): Building<H, E>,
+    (over_grpc, build_grpc): Building<G, E>,
+) -> Result<E, ExporterBuildError> {
+    if is_http(signal, variables) {
+        let client = client(signal, variables, runtime)?;
+        return build_http(over_http.with_protocol(Protocol::HttpBinary).with_http_client(client));
     }
-    let builder = builder.with_tonic().with_protocol(Protocol::Grpc);
-    match is_tls("METRICS", variables) {
-        true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build(),
-        false => builder.build(),
-    }
+    let over_grpc = over_grpc.with_protocol(Protocol::Grpc);
+    build_grpc(match is_tls(signal, variables) {
+        true => over_grpc.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
+        false => over_grpc,
+    })
 }
 
 /// Makes an HTTP client with the deadline of the environment.

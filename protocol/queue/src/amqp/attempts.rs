@@ -3,7 +3,6 @@
 use super::connection::{AmqpSession, ConnectFailure, attempt};
 use super::{AmqpShared, Direction, QueueOptions};
 use crate::{LinkState, QueueError};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// First and longest pause between two attempts to connect.
@@ -137,9 +136,8 @@ impl Attempts {
 
     /// Pauses, twice as long each time, with a random part so that many workers do not come back at once.
     async fn rest(&mut self, shared: &AmqpShared, longest: Duration) {
-        let random = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
         let left = shared.options.patience.saturating_sub(self.since.elapsed());
-        tokio::time::sleep(self.pause.mul_f64(0.5 + random / 2.0).min(left)).await;
+        tokio::time::sleep(self.pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(left)).await;
         self.pause = (self.pause * 2).min(longest);
     }
 }

@@ -18,8 +18,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// Time between two checks of the connection.
 const TICK: Duration = Duration::from_secs(1);
@@ -39,7 +40,7 @@ pub(super) async fn run(shared: Arc<AmqpShared>, mut requests: mpsc::Receiver<Li
             Ok(None) => {}
             Err(error) => shared.fail(Direction::Consuming, error),
         },
-        () = shared.over() => {}
+        () = shared.over.cancelled() => {}
     }
     // only now, so that callers that wait for the actor find out why it ended
     drop(actor);
@@ -119,15 +120,15 @@ impl Actor {
         requests: &mut mpsc::Receiver<LinkRequest>,
     ) -> Result<ConnectionEnd, ConnectFailure> {
         // a task whose connection is lost may be waiting for it: this tells it to end and to return its subscription
-        let (lost, over) = watch::channel(false);
+        let lost = CancellationToken::new();
         let mut consumed: Vec<ConsumedQueue> = Vec::new();
         self.of_use = false;
-        let end = self.attend(&mut session, requests, &over, &mut consumed).await;
+        let end = self.attend(&mut session, requests, &lost, &mut consumed).await;
         if let Ok(ConnectionEnd::Closed(_)) = &end {
             flush(&consumed).await;
             session.hang_up(&self.shared, Direction::Consuming, self.shared.options.confirm).await;
         }
-        lost.send_replace(true);
+        lost.cancel();
         while let Some(carried) = self.carriers.join_next().await {
             self.take_back(carried.unwrap_or(Ok(())));
         }
@@ -139,7 +140,7 @@ impl Actor {
         &mut self,
         session: &mut AmqpSession,
         requests: &mut mpsc::Receiver<LinkRequest>,
-        over: &watch::Receiver<bool>,
+        lost: &CancellationToken,
         consumed: &mut Vec<ConsumedQueue>,
     ) -> Result<ConnectionEnd, ConnectFailure> {
         let mut tick = tokio::time::interval(TICK);
@@ -148,7 +149,7 @@ impl Actor {
             while let Some(subscription) = self.subscriptions.pop() {
                 if !subscription.ended() {
                     consumed.retain(ConsumedQueue::is_open);
-                    consumed.push(self.consume(&session.connection, subscription, over.clone()).await?);
+                    consumed.push(self.consume(&session.connection, subscription, lost.clone()).await?);
                 }
             }
             if let Some(request) = self.waiting.pop_front()
@@ -261,7 +262,7 @@ impl Actor {
         &mut self,
         connection: &Connection,
         subscription: Subscription,
-        mut over: watch::Receiver<bool>,
+        lost: CancellationToken,
     ) -> Result<ConsumedQueue, ConnectFailure> {
         let source = match ChannelConsumer::open(&self.shared, connection, &subscription).await {
             Ok(source) => source,
@@ -278,7 +279,7 @@ impl Actor {
             let mut subscription = Some(subscription);
             let carried = tokio::select! {
                 carried = carry(source, &mut subscription, settle, settled) => carried,
-                _ = over.wait_for(|over| *over) => Err("the connection is lost".into()),
+                () = lost.cancelled() => Err("the connection is lost".into()),
             };
             carried.map_err(|why| (subscription, why))
         });

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Options for reaching a broker, with the deadlines.
 #[derive(Debug, Clone)]
@@ -185,7 +186,7 @@ impl AmqpHandle {
 
     /// Ends the publishing actor, and waits for that.
     pub(super) async fn closed(&self) {
-        self.shared.over.send_replace(true);
+        self.shared.over.cancel();
         self.outbox.closed().await;
     }
 }
@@ -203,7 +204,7 @@ pub(super) fn start(
         role: Mutex::new(Role::Looks),
         halves: Mutex::new([LinkState::Up, LinkState::Up]),
         state,
-        over: watch::Sender::new(false),
+        over: CancellationToken::new(),
         abandoned: Mutex::new(None),
         silent: Default::default(),
         renewals: watch::Sender::new(0),
@@ -221,8 +222,8 @@ struct AmqpShared {
     halves: Mutex<[LinkState; 2]>,
     /// The worse of the two states.
     state: watch::Sender<LinkState>,
-    /// True once the link is closed or has failed, which tells both actors to end.
-    over: watch::Sender<bool>,
+    /// Cancelled when the link is closed or has failed, which tells both actors to end.
+    over: CancellationToken,
     /// Time at which the last connection that had the coordinator's place was given up without an answer from the
     /// broker.
     abandoned: Mutex<Option<Instant>>,
@@ -274,7 +275,7 @@ impl AmqpShared {
     fn fail(&self, direction: Direction, error: QueueError) {
         tracing::error!(%error, "the queues are given up");
         self.report(direction, LinkState::Failed(error));
-        self.over.send_replace(true);
+        self.over.cancel();
     }
 
     /// Records that the connection with the coordinator's place was given up, while the broker has not said that it has
@@ -316,11 +317,6 @@ impl AmqpShared {
     /// the patience for the remedy.
     fn serving(&self) -> Duration {
         self.options.confirm.min((self.options.patience / 6).max(Duration::from_secs(2)))
-    }
-
-    async fn over(&self) {
-        let mut over = self.over.subscribe();
-        let _ = over.wait_for(|over| *over).await;
     }
 
     fn unreachable(&self, since: Instant, why: &str) -> QueueError {

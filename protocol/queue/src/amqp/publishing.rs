@@ -47,7 +47,7 @@ pub(super) async fn run(shared: Arc<AmqpShared>, mut outbox: mpsc::Receiver<Publ
         result = work => if let Err(error) = result {
             shared.fail(Direction::Publishing, error);
         },
-        () = shared.over() => {}
+        () = shared.over.cancelled() => {}
     }
 }
 

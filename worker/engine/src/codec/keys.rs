@@ -27,7 +27,7 @@ impl Default for CodecKeys {
 
 impl CodecKeys {
     /// Names of the keys that are known.
-    pub const KNOWN: [&'static str; 3] = ["zlib", "complevel", "shuffle"];
+    pub(crate) const KNOWN: [&'static str; 3] = ["zlib", "complevel", "shuffle"];
 
     /// Sets the value of a key. Returns false if there is no such key.
     ///

@@ -88,7 +88,7 @@ impl Codec {
 
     /// Returns the same codec without a shuffle that has no effect: uncompressed chunks are not shuffled.
     #[must_use]
-    pub fn effective(self) -> Codec {
+    pub(crate) fn effective(self) -> Codec {
         if self.is_plain() { Codec::PLAIN } else { self }
     }
 

@@ -11,6 +11,7 @@ use crate::grid::{EdgePoints, GridError, ModelFiles, topology};
 use crate::mds::compact::TILES;
 use crate::metadata::source::Metadata;
 use edp_protocol::{GridKind, Mode};
+use ndarray::Array3;
 use std::cell::RefCell;
 
 /// The properties of a grid that are known before its three-dimensional arrays are read.
@@ -93,7 +94,7 @@ pub fn native(
         (Some(cs), Some(sn)) => [cs, sn],
         _ => {
             notes.push("no AngleCS and AngleSN: the angles are computed from the corners".into());
-            angles(n, &x_corners, &y_corners)
+            angles(&x_corners, &y_corners)
         }
     };
     let three = Levels::read(files, &vertical, mode)?;
@@ -157,7 +158,7 @@ pub fn native(
         variables.push(text.mask(name, &dimensions, None, encoder.finish()));
     }
     let xc = files.needed("XC")?;
-    let positions = Positions { x: [&xc, &xg, &x_corners], y: [&files.needed("YC")?, &yg, &y_corners] };
+    let positions = Positions { x: [&xc, &xg], y: [&files.needed("YC")?, &yg], corners: [&x_corners, &y_corners] };
     variables.extend(coordinates(&text, n, &vertical, &positions, mode));
 
     let mut dimensions = vec![("tile", TILES), ("j", n), ("i", n), ("j_g", n), ("i_g", n)];
@@ -173,10 +174,11 @@ pub fn native(
     Ok((GranuleContent { dimensions, variables, attributes }, notes))
 }
 
-/// Longitudes and latitudes of the cells' centres, of their corners at low i and j, and of all corners of each tile.
+/// Longitudes and latitudes of the cells' centres and of their corners at low i and j, and of all corners of each tile.
 struct Positions<'a> {
-    x: [&'a [f32]; 3],
-    y: [&'a [f32]; 3],
+    x: [&'a [f32]; 2],
+    y: [&'a [f32]; 2],
+    corners: [&'a Array3<f32>; 2],
 }
 
 fn coordinates(
@@ -186,7 +188,7 @@ fn coordinates(
     positions: &Positions<'_>,
     mode: Mode,
 ) -> Vec<Variable> {
-    let (levels, Positions { x, y }) = (vertical.rc.len(), positions);
+    let (levels, Positions { x, y, corners }) = (vertical.rc.len(), positions);
     let mut variables = Vec::new();
     let index = |name: &str, length: usize| {
         text.coordinate(name, &[name], Values::I32((0..length as i32).collect::<Vec<_>>().into()))
@@ -204,7 +206,7 @@ fn coordinates(
     variables.push(plain("Zp1", &["k_p1"], &vertical.rf));
     variables.push(plain("Zu", &["k_u"], &vertical.rf[1..]));
     variables.push(plain("Zl", &["k_l"], &vertical.rf[..levels]));
-    let (x_bounds, y_bounds) = (bounds(n, x[2]), bounds(n, y[2]));
+    let [x_bounds, y_bounds] = corners.map(bounds);
     variables.push(plain("XC_bnds", &["tile", "j", "i", "nb"], &x_bounds));
     variables.push(plain("YC_bnds", &["tile", "j", "i", "nb"], &y_bounds));
     let z_bounds: Vec<f32> = vertical.rf.windows(2).flatten().copied().collect();
@@ -215,8 +217,9 @@ fn coordinates(
         variables.push(plain("YU", &["tile", "j", "i_g"], &yu));
         variables.push(plain("XV", &["tile", "j_g", "i"], &xv));
         variables.push(plain("YV", &["tile", "j_g", "i"], &yv));
-        variables.push(plain("XGG", &["tile", "j_gg", "i_gg"], x[2]));
-        variables.push(plain("YGG", &["tile", "j_gg", "i_gg"], y[2]));
+        let [x_corners, y_corners] = corners.map(|corners| corners.iter().copied().collect::<Vec<_>>());
+        variables.push(plain("XGG", &["tile", "j_gg", "i_gg"], &x_corners));
+        variables.push(plain("YGG", &["tile", "j_gg", "i_gg"], &y_corners));
     }
     variables
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Upper limit of an uncompressed chunk in bytes: the default chunk size of netCDF-C 4.9.
-pub const CHUNK_LIMIT: f64 = 16_777_216.0;
+pub(crate) const CHUNK_LIMIT: f64 = 16_777_216.0;
 
 /// A type of values that can be stored, as little-endian bytes.
 pub trait Element: Copy + Send + Sync + 'static {
@@ -121,14 +121,19 @@ impl Codec {
     ///
     /// # Errors
     /// Returns the errors of [`Codec::encode`].
-    pub fn encode_whole<T: Element>(&self, values: &[T], shape: &[usize], pad: T) -> Result<Chunked, CodecError> {
+    pub(crate) fn encode_whole<T: Element>(
+        &self,
+        values: &[T],
+        shape: &[usize],
+        pad: T,
+    ) -> Result<Chunked, CodecError> {
         let block = Block { values, shape, origin: &vec![0; shape.len()], chunk: shape, pad };
         let chunks = self.encode(&block, || (), &Stages::begin())?;
         Ok(Chunked { chunks: Some(Arc::new(chunks)), ..self.chunked(shape.to_vec()) })
     }
 
     /// Returns the storage of a variable whose chunks have this shape and are made by this codec.
-    pub fn chunked(&self, shape: Vec<usize>) -> Chunked {
+    pub(crate) fn chunked(&self, shape: Vec<usize>) -> Chunked {
         Chunked { shape, codec: self.effective(), chunks: None }
     }
 }

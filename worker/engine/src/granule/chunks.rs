@@ -248,7 +248,7 @@ impl ChunkWriter {
     /// # Errors
     /// Returns an error if there is no such attribute, if it has another type or number of values, or if the value is
     /// text.
-    pub fn set_attribute(&self, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
+    pub(crate) fn set_attribute(&self, variable: &str, attribute: &str, value: &Value) -> Result<(), ChunkError> {
         self.with(|file| set_attribute(file, variable, attribute, value))
     }
 
@@ -256,7 +256,7 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// Returns an error if there is no such attribute.
-    pub fn remove_attribute(&self, variable: &str, attribute: &str) -> Result<(), ChunkError> {
+    pub(crate) fn remove_attribute(&self, variable: &str, attribute: &str) -> Result<(), ChunkError> {
         self.with(|file| {
             let (dataset, name) = (file.dataset(variable)?, c_string(file.path, attribute.as_bytes())?);
             // SAFETY: the lock is held, the dataset is open, the name lives through the call.

@@ -415,7 +415,7 @@ fn limits(values: impl Iterator<Item = f64>) -> [f64; 2] {
 /// It names the auxiliary coordinates, except bounds, all of whose dimensions the variable has; in edp-2024 those of
 /// EDP's fixed set. Latlon granules of `corrected` have no auxiliary coordinates and name their axes: without the
 /// attribute, readers take the global attribute of the same name for the variable's, and that one lists bounds.
-pub fn named_by<'a>(
+pub(crate) fn named_by<'a>(
     mode: Mode,
     dimensions: &[String],
     coordinates: impl Iterator<Item = &'a Variable>,
@@ -439,7 +439,7 @@ pub fn named_by<'a>(
 }
 
 /// Returns the global `coordinates` attribute: every coordinate that is not an axis and that no data variable names.
-pub fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: &[Variable]) -> Option<String> {
+pub(crate) fn named_by_none<'a>(coordinates: impl Iterator<Item = &'a Variable>, data: &[Variable]) -> Option<String> {
     let named: Vec<&str> = data
         .iter()
         .filter_map(|variable| attribute::get(&variable.attributes, "coordinates")?.text())

@@ -249,7 +249,7 @@ impl Field<'_> {
     }
 
     /// Returns the layout of the field in a file.
-    pub fn chunked<O: OutputValue>(&self, codec: &Codec) -> Chunked {
+    pub(crate) fn chunked<O: OutputValue>(&self, codec: &Codec) -> Chunked {
         codec.chunked(chunk_shape(&self.shape(), O::SIZE))
     }
 
@@ -278,7 +278,7 @@ impl Field<'_> {
 
     /// Returns the levels of each slab, from the surface down: as many as a chunk has. A field without levels is one
     /// slab.
-    pub fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
+    pub(crate) fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
         let levels = self.depth().unwrap_or(1);
         let depth = self.depth().map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[self.after_time()]);
         (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))

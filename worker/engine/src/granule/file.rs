@@ -70,7 +70,7 @@ pub struct Writer {
 }
 
 /// Offset and size in bytes of each chunk of each variable, in the order in which they were written.
-pub type Written = BTreeMap<String, Vec<(Vec<u64>, u64)>>;
+pub(crate) type Written = BTreeMap<String, Vec<(Vec<u64>, u64)>>;
 
 /// Generous upper limit of the size of definitions, attributes and coordinates, in bytes.
 const FRAME: usize = 4 << 20;

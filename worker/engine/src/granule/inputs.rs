@@ -65,10 +65,8 @@ impl Assembly<'_> {
     /// Opens the inputs of all variables; those on S3 several at once.
     pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
         let variables: Vec<_> = self.recipe.variables.iter().collect();
-        let threads = match self.plan.roots.source.parse() {
-            Ok(Location::Object(_)) => HEADERS_AT_ONCE.min(variables.len()),
-            _ => 1,
-        };
+        let is_remote = self.plan.roots.source.parse().is_ok_and(|at: Location| at.is_remote());
+        let threads = if is_remote { HEADERS_AT_ONCE.min(variables.len()) } else { 1 };
         let next = AtomicUsize::new(0);
         let work = || {
             let mut opened = Vec::new();

@@ -19,7 +19,7 @@ fn sine_and_cosine(degrees: f32) -> (f64, f64) {
 ///
 /// # Panics
 /// Panics if a plane does not have 13 N² values.
-pub fn cartesian(grid: &Native, east: &[f32], north: &[f32]) -> [Vec<f64>; 3] {
+pub(crate) fn cartesian(grid: &Native, east: &[f32], north: &[f32]) -> [Vec<f64>; 3] {
     let n = grid.n;
     let mut components = [const { Vec::new() }; 3].map(|mut plane: Vec<f64>| {
         plane.resize(TILES * n * n, 0.0);

@@ -11,7 +11,7 @@ use crate::grid::HorizontalPoint;
 use crate::mds::compact::{self, TILES};
 use crate::mds::{Header, MdsError, MdsFile, PiecedArray, UncoveredCells, describe_gaps, is_field};
 use edp_files::ReadAt;
-use edp_protocol::calendar::{self, ClockComparison};
+use edp_protocol::calendar::{self, TimeComparison};
 use edp_protocol::name::{ResultName, base_name, split_period};
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, Mode, wire};
@@ -252,7 +252,7 @@ impl Assembly<'_> {
     /// Opens a data file. An object on S3 is fetched later.
     fn open_data(&self, path: &str, remotes: &mut Vec<Remote>) -> Result<Box<dyn ReadAt>, MakeError> {
         let location = path.parse::<Location>()?;
-        if matches!(location, Location::Local(_)) {
+        if !location.is_remote() {
             return self.open_file(path, u64::MAX);
         }
         let known = || self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -277,9 +277,9 @@ impl Assembly<'_> {
         let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
         let planned = self.planned(path)?;
-        let (etag, limit) = match location {
-            Location::Local(_) => (None, u64::MAX),
-            Location::Object(_) => (planned.and_then(wanted_tag), limit),
+        let (etag, limit) = match location.is_remote() {
+            true => (planned.and_then(wanted_tag), limit),
+            false => (None, u64::MAX),
         };
         let size = planned.map_or(0, |version| version.size);
         let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
@@ -333,8 +333,8 @@ impl Assembly<'_> {
         let configuration = &self.resources.texts.configuration;
         let (Some(end), Some(&found)) = (end, header.interval.last()) else { return Ok(()) };
         let planned = end.duration_since(configuration.model_start).as_secs();
-        let clock = calendar::compare_clocks(planned, configuration.step_seconds, found);
-        if self.plan.mode != Mode::Corrected || clock != ClockComparison::Differs {
+        let comparison = calendar::compare_times(planned, configuration.step_seconds, found);
+        if self.plan.mode != Mode::Corrected || comparison != TimeComparison::Differs {
             return Ok(());
         }
         let why = format!(

@@ -125,7 +125,7 @@ impl Stages {
     /// Ends the spans of all stages, when work of another kind begins. A stage that is entered again gets another span.
     /// Spans that are open when the clock is dropped end then. A span only shows the time from the first to the last
     /// entry of a stage; the time that it really took is recorded in it.
-    pub fn end_spans(&self) {
+    pub(crate) fn end_spans(&self) {
         for taken in &self.taken {
             let open = taken.span.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some((span, before)) = open {

@@ -16,7 +16,7 @@ pub struct EncodedTime {
 
 impl EncodedTime {
     /// Returns true if all three fit into 32 bits, in which they are written unless the whole run is longer.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         [self.start, self.center, self.end].into_iter().all(|time| i32::try_from(time).is_ok())
     }
 }
@@ -63,7 +63,10 @@ pub fn encode(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> R
 /// # Errors
 /// Returns an error if a time or the units cannot be parsed, or if a time is not a whole number of units that double
 /// precision represents exactly.
-pub fn encode_long(dynamic: &edp_protocol::recipe::DynamicMetadata, units: &str) -> Result<EncodedTime, TimeError> {
+pub(crate) fn encode_long(
+    dynamic: &edp_protocol::recipe::DynamicMetadata,
+    units: &str,
+) -> Result<EncodedTime, TimeError> {
     const MOST: i64 = 1 << 53;
     encode_within(-MOST..=MOST, dynamic, units)
 }

@@ -18,7 +18,7 @@ impl EdgePoints {
     ///
     /// `longitudes` and `latitudes` are those of the corners of all cells (tile, j, i, corner). The corners are at (j,
     /// i), (j, i+1), (j+1, i+1), (j+1, i): the first and the last one bound the U edge, the first two the V edge.
-    pub fn from_corners(longitudes: &[f32], latitudes: &[f32]) -> EdgePoints {
+    pub(crate) fn from_corners(longitudes: &[f32], latitudes: &[f32]) -> EdgePoints {
         let cells = longitudes.len().min(latitudes.len()) / 4;
         let empty = || Vec::with_capacity(cells);
         let mut points = EdgePoints { xu: empty(), yu: empty(), xv: empty(), yv: empty() };

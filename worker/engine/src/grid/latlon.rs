@@ -34,7 +34,7 @@ impl Latlon {
     ///
     /// # Errors
     /// Returns the errors of [`Latlon::load`].
-    pub fn load_verified(directory: &Path, verified: &VerifiedFiles) -> Result<Latlon, GridError> {
+    pub(crate) fn load_verified(directory: &Path, verified: &VerifiedFiles) -> Result<Latlon, GridError> {
         let geometry = Geometry::open(&directory::latlon(directory, verified)?, verified)?;
         let axis = |name: &'static str, limit: usize| match geometry.shape(name)?[..] {
             [length] => {

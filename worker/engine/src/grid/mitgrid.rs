@@ -7,6 +7,7 @@ use super::MAX_N;
 use super::error::GridError;
 use crate::mds::compact::TILES;
 use edp_files::{ReadAt as _, regular};
+use ndarray::{Array2, Array3, Axis, s};
 use std::path::{Path, PathBuf};
 
 /// The fields of a file, in order.
@@ -70,12 +71,12 @@ impl Mitgrid {
         FIELDS.contains(&name)
     }
 
-    /// Reads a field in tile order, with `extra` rows and columns beyond the cells of a tile: 1 for all corners, 0 for one
+    /// Reads a field (tile, j, i), with `extra` rows and columns beyond the cells of a tile: 1 for all corners, 0 for one
     /// value for each cell.
-    pub(super) fn tiles(&self, name: &str, extra: usize) -> Result<Vec<f32>, GridError> {
+    pub(super) fn tiles(&self, name: &str, extra: usize) -> Result<Array3<f32>, GridError> {
         let (n, side) = (self.n, self.n + extra);
         let field = FIELDS.iter().position(|field| *field == name).unwrap_or_default();
-        let mut tiles = vec![0.0; TILES * side * side];
+        let mut tiles = Array3::zeros((TILES, side, side));
         for (file, (x, y, first)) in self.files.iter().zip(FACETS) {
             let (columns, rows) = (x * n + 1, y * n + 1);
             let mut raw = vec![0; 8 * rows * columns];
@@ -83,13 +84,12 @@ impl Mitgrid {
                 regular::open(file).and_then(|open| open.read_exact_at(&mut raw, (8 * field * rows * columns) as u64));
             read.map_err(|source| GridError::Read { path: file.clone(), source })?;
             let values: Vec<f32> = raw.as_chunks().0.iter().map(|bytes| f64::from_be_bytes(*bytes) as f32).collect();
+            let facet = Array2::from_shape_vec((rows, columns), values)
+                .map_err(|error| GridError::Mitgrid { file: file.clone(), problem: error.to_string() })?;
             for at in 0..x * y {
                 let (row, column) = if x == 1 { (at * n, 0) } else { (0, at * n) };
-                for j in 0..side {
-                    let from = (row + j) * columns + column;
-                    let to = ((first + at) * side + j) * side;
-                    tiles[to..to + side].copy_from_slice(&values[from..from + side]);
-                }
+                let tile = facet.slice(s![row..row + side, column..column + side]);
+                tiles.index_axis_mut(Axis(0), first + at).assign(&tile);
             }
         }
         Ok(tiles)
@@ -130,7 +130,7 @@ mod tests {
         let grid = Mitgrid::find(dir.path()).unwrap().unwrap();
         assert_eq!(grid.n(), 4);
         let centres = grid.tiles("YC", 0).unwrap();
-        let at = |tile: usize, j: usize, i: usize| centres[(tile * 4 + j) * 4 + i];
+        let at = |tile: usize, j: usize, i: usize| centres[(tile, j, i)];
         assert_eq!(at(0, 0, 0), 10_000.0);
         assert_eq!(at(2, 1, 3), 10_000.0 + 903.0);
         assert_eq!(at(4, 3, 2), 1_010_000.0 + 702.0);
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(at(12, 3, 3), 4_010_000.0 + 311.0);
         let corners = grid.tiles("XG", 1).unwrap();
         assert_eq!(corners.len(), 13 * 25);
-        let at = |tile: usize, j: usize, i: usize| corners[(tile * 5 + j) * 5 + i];
+        let at = |tile: usize, j: usize, i: usize| corners[(tile, j, i)];
         assert_eq!((at(0, 4, 4), at(1, 0, 4)), (50_000.0 + 404.0, 50_000.0 + 404.0));
         assert_eq!((at(7, 4, 4), at(8, 4, 0)), (3_050_000.0 + 404.0, 3_050_000.0 + 404.0));
     }
@@ -169,6 +169,6 @@ mod tests {
         let grid = Mitgrid::find(&directory).unwrap().unwrap();
         assert_eq!(grid.n(), 90);
         let centres = grid.tiles("XC", 0).unwrap();
-        assert_eq!((centres[0], centres[7 * 8100], centres[12 * 8100]), (-111.606_47, 142.162_08, -127.5));
+        assert_eq!((centres[(0, 0, 0)], centres[(7, 0, 0)], centres[(12, 0, 0)]), (-111.606_47, 142.162_08, -127.5));
     }
 }

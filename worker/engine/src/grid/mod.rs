@@ -17,7 +17,8 @@ mod native_cells;
 mod point;
 pub mod topology;
 
-pub use crate::level_set::{LevelSet, MAX_LEVELS};
+pub use crate::level_set::LevelSet;
+pub(crate) use crate::level_set::MAX_LEVELS;
 pub use diagnostics::{DIAGNOSTICS_FILE, Diagnostics, DiagnosticsError};
 pub use directory::{files, largest};
 pub use edges::EdgePoints;
@@ -30,4 +31,4 @@ pub use native_cells::NativeCells;
 pub use point::{HorizontalPoint, Placement, VerticalPoint};
 
 /// Largest number of cells along the side of a tile that is accepted. LLC4320 is the largest grid in use.
-pub const MAX_N: usize = 8640;
+pub(crate) const MAX_N: usize = 8640;

@@ -6,6 +6,7 @@ use super::mitgrid::Mitgrid;
 use super::{MAX_LEVELS, MAX_N};
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
+use ndarray::Array3;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +67,8 @@ impl ModelFiles {
     pub fn horizontal(&self, name: &str) -> Result<Option<Vec<f32>>, GridError> {
         let Some(file) = open(&self.directory.join(name))? else {
             let mitgrid = self.mitgrid.as_ref().filter(|_| Mitgrid::has(name));
-            return mitgrid.map(|grid| grid.tiles(name, 0)).transpose();
+            let read = |grid: &Mitgrid| Ok(grid.tiles(name, 0)?.into_raw_vec_and_offset().0);
+            return mitgrid.map(read).transpose();
         };
         self.check(&file, name, &[self.n, TILES * self.n])?;
         let record = file.find(name, 0)?.record;
@@ -98,7 +100,7 @@ impl ModelFiles {
     ///
     /// # Errors
     /// Returns an error if the file cannot be read or has another shape.
-    pub fn each_level(&self, name: &str, mut take: impl FnMut(Vec<f32>)) -> Result<bool, GridError> {
+    pub(crate) fn each_level(&self, name: &str, mut take: impl FnMut(Vec<f32>)) -> Result<bool, GridError> {
         let Some(file) = open(&self.directory.join(name))? else { return Ok(false) };
         self.check(&file, name, &[self.n, TILES * self.n, self.levels])?;
         let record = file.find(name, self.levels)?.record;
@@ -120,12 +122,12 @@ impl ModelFiles {
         Ok(found.then(|| Mask::new(plane, wet)))
     }
 
-    /// Reads the longitudes and latitudes of all (N + 1) by (N + 1) corners of each tile from the mitgrid files; `None` if
-    /// there are no such files.
+    /// Reads the longitudes and latitudes of all corners (tile, N + 1, N + 1) from the mitgrid files; `None` if there are
+    /// no such files.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read.
-    pub fn all_corners(&self) -> Result<Option<[Vec<f32>; 2]>, GridError> {
+    pub(crate) fn all_corners(&self) -> Result<Option<[Array3<f32>; 2]>, GridError> {
         let Some(grid) = &self.mitgrid else { return Ok(None) };
         Ok(Some([grid.tiles("XG", 1)?, grid.tiles("YG", 1)?]))
     }

@@ -74,7 +74,11 @@ impl Native {
     ///
     /// # Errors
     /// Returns the errors of [`Native::load`], and [`GridError::TooLarge`].
-    pub fn load_verified(directory: &Path, verified: Arc<VerifiedFiles>, limit: u64) -> Result<Native, GridError> {
+    pub(crate) fn load_verified(
+        directory: &Path,
+        verified: Arc<VerifiedFiles>,
+        limit: u64,
+    ) -> Result<Native, GridError> {
         let path = directory::native(directory, &verified)?;
         let geometry = Geometry::open(&path, &verified)?;
         let (n, levels) = geometry.size()?;
@@ -139,18 +143,18 @@ impl Native {
     }
 
     /// Heights of the faces at high k of the levels (k_u), `Zu`.
-    pub fn zu(&self) -> &[f32] {
+    pub(crate) fn zu(&self) -> &[f32] {
         &self.rf[1..]
     }
 
     /// Heights of the faces at low k of the levels (k_l), `Zl`.
-    pub fn zl(&self) -> &[f32] {
+    pub(crate) fn zl(&self) -> &[f32] {
         &self.rf[..self.levels]
     }
 
     /// Returns longitudes and latitudes of the U and V points: those of the geometry, else the midpoints of the cell
     /// edges.
-    pub fn edge_points(&self) -> EdgePoints {
+    pub(crate) fn edge_points(&self) -> EdgePoints {
         let computed = || EdgePoints::from_corners(&self.xc_bounds, &self.yc_bounds);
         match self.edges.clone() {
             [Some([xu, yu]), Some([xv, yv])] => EdgePoints { xu, yu, xv, yv },
@@ -171,7 +175,7 @@ impl Native {
 
     /// Returns the mask of the corners (k, tile, j_g, i_g): wet if any of the cells around a corner is wet. EDP has no
     /// mask for variables at corners; this rule is ours.
-    pub fn mask_z(&self) -> Mask {
+    pub(crate) fn mask_z(&self) -> Mask {
         let (n, plane) = (self.n, self.plane());
         let mut wet = vec![false; self.levels * plane];
         for (k, wet) in wet.chunks_exact_mut(plane).enumerate() {

@@ -38,7 +38,7 @@ pub enum VerticalPoint {
 
 impl VerticalPoint {
     /// Returns the name of the dimension.
-    pub fn dim(self) -> &'static str {
+    pub(crate) fn dim(self) -> &'static str {
         match self {
             VerticalPoint::Center => "k",
             VerticalPoint::Lower => "k_l",

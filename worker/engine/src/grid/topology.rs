@@ -133,34 +133,31 @@ pub fn corner(n: usize, tile: usize, j: usize, i: usize) -> Option<usize> {
     None
 }
 
-/// The values of a scalar field beyond the right and top edges of the tiles.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Halo<T> {
-    /// Values at i = N (tile, j).
-    pub right: Vec<T>,
-    /// Values at j = N (tile, i).
-    pub top: Vec<T>,
-}
-
-/// Returns the right and top halo of a scalar field (tile, j, i) with `n` by `n` cells per tile. `outside` is the value
-/// where a tile has no neighbour.
-///
-/// # Panics
-/// Panics if the field does not have 13 N² values.
-pub fn halo<T: Copy>(n: usize, field: &[T], outside: T) -> Halo<T> {
-    assert_eq!(field.len(), TILES * n * n, "values of 13 tiles, N = {n}");
-    let edge = |beyond: fn(usize, usize, usize) -> Option<CellBeyondEdge>| {
-        let cells = (0..TILES * n).map(|at| beyond(n, at / n, at % n));
-        cells.map(|cell| cell.map_or(outside, |cell| field[cell.index])).collect()
-    };
-    Halo { right: edge(right), top: edge(top) }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use proptest::prelude::*;
+
+    /// The values of a scalar field beyond the right and top edges of the tiles.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Halo<T> {
+        /// Values at i = N (tile, j).
+        right: Vec<T>,
+        /// Values at j = N (tile, i).
+        top: Vec<T>,
+    }
+
+    /// Returns the right and top halo of a scalar field (tile, j, i) with `n` by `n` cells per tile. `outside` is the value
+    /// where a tile has no neighbour.
+    fn halo<T: Copy>(n: usize, field: &[T], outside: T) -> Halo<T> {
+        assert_eq!(field.len(), TILES * n * n, "values of 13 tiles, N = {n}");
+        let edge = |beyond: fn(usize, usize, usize) -> Option<CellBeyondEdge>| {
+            let cells = (0..TILES * n).map(|at| beyond(n, at / n, at % n));
+            cells.map(|cell| cell.map_or(outside, |cell| field[cell.index])).collect()
+        };
+        Halo { right: edge(right), top: edge(top) }
+    }
 
     proptest! {
         #[test]

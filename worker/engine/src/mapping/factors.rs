@@ -94,7 +94,7 @@ impl Factors {
     /// # Errors
     ///
     /// Returns the errors of [`Factors::open`], [`MappingError::Changed`], and [`MappingError::Memory`].
-    pub fn open_sealed(
+    pub(crate) fn open_sealed(
         dir: &Path,
         seals: BTreeMap<PathBuf, Digest>,
         files: Files,

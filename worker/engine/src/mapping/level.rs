@@ -217,7 +217,7 @@ impl Level {
     /// Corrects the output of [`Level::apply`] for a plane in which some cells have no value (`holes`). A target cell
     /// gets the weighted mean of its other sources, or `fill` if it has none. Returns the number of target cells that
     /// got `fill`.
-    pub fn apply_around<I: Real, O: Real>(&self, plane: &[I], holes: &[bool], out: &mut [O], fill: O) -> usize {
+    pub(crate) fn apply_around<I: Real, O: Real>(&self, plane: &[I], holes: &[bool], out: &mut [O], fill: O) -> usize {
         let mut missing = 0;
         let is_hole = |source: u32| holes.get(source as usize).copied().unwrap_or_default();
         for (target, value) in out.iter_mut().enumerate() {

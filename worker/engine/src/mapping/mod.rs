@@ -51,7 +51,7 @@ pub use xz::unpack_pickle;
 use std::path::{Path, PathBuf};
 
 /// Name of the file with all levels.
-pub const NETCDF_NAME: &str = "mapping_factors.nc";
+pub(crate) const NETCDF_NAME: &str = "mapping_factors.nc";
 /// The attribute by which that file states its form.
 const NETCDF_FORM: &str = "edp-factors-1";
 

@@ -66,7 +66,10 @@ impl MdsFile<File> {
     ///
     /// # Errors
     /// Returns the errors of [`MdsFile::open_pair`].
-    pub fn open_pair_by(stem: &Path, open: impl Fn(&Path) -> io::Result<File>) -> Result<MdsFile<File>, MdsError> {
+    pub(crate) fn open_pair_by(
+        stem: &Path,
+        open: impl Fn(&Path) -> io::Result<File>,
+    ) -> Result<MdsFile<File>, MdsError> {
         let [meta, data] = Self::pair(stem);
         let fail = |path: &Path| {
             let file = path.display().to_string();
@@ -142,7 +145,7 @@ impl<R: ReadAt> MdsFile<R> {
     }
 
     /// Returns the largest number of bytes that [`MdsFile::read_plane`] has in memory at once, including its result.
-    pub fn plane_memory(&self) -> u64 {
+    pub(crate) fn plane_memory(&self) -> u64 {
         let size = match self.header.precision {
             Precision::F32 => 4,
             Precision::F64 => 8,

@@ -171,7 +171,7 @@ impl Header {
     ///
     /// # Errors
     /// Returns an error if no field of this grid, or more than one, has this size.
-    pub fn of_plain(name: &str, size: u64, n: usize, levels: usize) -> Result<Header, MdsError> {
+    pub(crate) fn of_plain(name: &str, size: u64, n: usize, levels: usize) -> Result<Header, MdsError> {
         let rows = super::compact::TILES.saturating_mul(n);
         let mut fitting = Vec::new();
         for precision in [Precision::F32, Precision::F64] {
@@ -211,7 +211,7 @@ impl Header {
     }
 
     /// Returns the levels of the grid that the file has, if the header states that it has some only.
-    pub fn part_of_levels(&self) -> Option<PartOfLevels> {
+    pub(crate) fn part_of_levels(&self) -> Option<PartOfLevels> {
         self.levels
     }
 

@@ -13,4 +13,5 @@ mod real_data_tests;
 pub use data::{MdsFile, Plane};
 pub use error::MdsError;
 pub use header::{ArrayPiece, FieldLocation, Header, MAX_HEADER, PartOfLevels, Precision, is_field};
-pub use pieces::{PiecedArray, UncoveredCells, describe_gaps};
+pub(crate) use pieces::describe_gaps;
+pub use pieces::{PiecedArray, UncoveredCells};

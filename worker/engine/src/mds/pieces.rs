@@ -225,7 +225,7 @@ fn gaps<R>(pieces: &[(Header, ArrayPiece, R)]) -> Result<Vec<UncoveredCells>, Md
 
 /// Describes cells that are in none of the pieces, for messages: the first few blocks of rows that lack the same
 /// columns.
-pub fn describe_gaps(gaps: &[UncoveredCells]) -> String {
+pub(crate) fn describe_gaps(gaps: &[UncoveredCells]) -> String {
     const SHOWN: usize = 3;
     let mut blocks: Vec<(Range<usize>, &Range<usize>)> = Vec::new();
     for gap in gaps {

@@ -27,7 +27,7 @@ impl Value {
 
     /// Converts a text or a number of the metadata. `None` for lists, objects and nulls, which are not attribute
     /// values.
-    pub fn from_json(value: &serde_json::Value) -> Option<Value> {
+    pub(crate) fn from_json(value: &serde_json::Value) -> Option<Value> {
         match value {
             serde_json::Value::String(text) => Some(Value::Text(text.clone())),
             serde_json::Value::Bool(flag) => Some(Value::Text(flag.to_string())),
@@ -73,7 +73,7 @@ pub fn get<'a>(attributes: &'a Attributes, name: &str) -> Option<&'a Value> {
 }
 
 /// Appends a sentence to the text of an attribute. If there is no text yet, the sentence becomes the text.
-pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) {
+pub(crate) fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) {
     let text = match get(attributes, name).and_then(Value::text).map(str::trim_end) {
         None | Some("") => sentence.to_owned(),
         Some(text) if text.ends_with('.') => format!("{text} {sentence}"),
@@ -83,7 +83,7 @@ pub fn append_sentence(attributes: &mut Attributes, name: &str, sentence: &str) 
 }
 
 /// Removes all attributes that are empty texts.
-pub fn remove_empty_texts(attributes: &mut Attributes) {
+pub(crate) fn remove_empty_texts(attributes: &mut Attributes) {
     attributes.retain(|(_, value)| !value.text().is_some_and(str::is_empty));
 }
 

@@ -42,7 +42,7 @@ fn entries(metadata: &Metadata, grid: GridKind) -> &Entries {
 
 /// Puts what the metadata say of a coordinate over the attributes that it has in a file; `parent` has those of the
 /// coordinate of which it is the bounds.
-pub fn overlay_description(
+pub(crate) fn overlay_description(
     metadata: &Metadata,
     grid: GridKind,
     name: &str,
@@ -58,7 +58,7 @@ pub fn overlay_description(
 }
 
 /// Returns the attributes of a bounds variable: those of its entry that differ from the attributes of the parent.
-pub fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: &Attributes) -> Attributes {
+pub(crate) fn describe_bounds(metadata: &Metadata, grid: GridKind, name: &str, parent: &Attributes) -> Attributes {
     let mut attributes = describe(metadata, grid, name);
     if name == "time_bnds" {
         if let Some(entry) = metadata.time_coordinates.find(name) {
@@ -79,7 +79,7 @@ fn remove_inherited(attributes: &mut Attributes, parent: &Attributes) {
 
 /// Returns the attributes of the time coordinate: those of the grid's entry, overwritten by those of the entry for
 /// time, and then units and calendar.
-pub fn describe_time(metadata: &Metadata, grid: GridKind, long_name: Option<&str>, units: &str) -> Attributes {
+pub(crate) fn describe_time(metadata: &Metadata, grid: GridKind, long_name: Option<&str>, units: &str) -> Attributes {
     let mut attributes = describe(metadata, grid, "time");
     if let Some(entry) = metadata.time_coordinates.find("time") {
         overlay(&mut attributes, entry, &NOT_WRITTEN);
@@ -131,7 +131,7 @@ fn native_start(name: &str) -> Attributes {
 
 /// Returns the attributes of `XU`, `YU`, `XV` or `YV`: those of the cell centre, with another long name and without
 /// bounds.
-pub fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
+pub(crate) fn describe_edge(metadata: &Metadata, name: &str) -> Attributes {
     let (centre, quantity) = if name.starts_with('X') { ("XC", "longitude") } else { ("YC", "latitude") };
     let point = if name.ends_with('U') { "u" } else { "v" };
     let mut attributes = describe(metadata, GridKind::Native, centre);
@@ -170,7 +170,7 @@ pub fn correct(name: &str, is_axis: bool, attributes: &mut Attributes) {
 
 /// Changes the attributes of bounds in the same way. Bounds inherit the description of their parent, so their own is
 /// removed. The comment of bounds with four corners, which states the order of the corners, is moved to the parent.
-pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) {
+pub(crate) fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) {
     let comment = attribute::get(bounds, "comment").and_then(Value::text).map(str::to_owned);
     attribute::remove(bounds, "comment");
     attribute::remove(bounds, "long_name");
@@ -180,7 +180,7 @@ pub fn correct_bounds(bounds: &mut Attributes, parent: Option<&mut Attributes>) 
 }
 
 /// Returns the attributes of `Zl` in latlon granules: those of `Z`, with another long name and without bounds.
-pub fn describe_upper_faces(metadata: &Metadata) -> Attributes {
+pub(crate) fn describe_upper_faces(metadata: &Metadata) -> Attributes {
     let mut attributes = describe(metadata, GridKind::Latlon, "Z");
     attribute::remove(&mut attributes, "bounds");
     attribute::set(&mut attributes, "long_name", "depth of the upper face of the grid cell");

@@ -112,7 +112,7 @@ pub struct GlobalEntry {
 
 impl GlobalEntry {
     /// Returns true if the attribute applies to granules of that dimension, `2D` or `3D`.
-    pub fn is_for(&self, dimension: &str) -> bool {
+    pub(crate) fn is_for(&self, dimension: &str) -> bool {
         self.dimension.as_ref().is_none_or(|text| text.contains(dimension))
     }
 

@@ -192,7 +192,7 @@ fn identifiers_before_metadata(attributes: &mut Attributes, configuration: &Conf
 }
 
 /// Returns true if an attribute still holds a text that should have been replaced.
-pub fn is_placeholder(value: &Value) -> bool {
+pub(crate) fn is_placeholder(value: &Value) -> bool {
     value.text().is_some_and(|text| PLACEHOLDERS.iter().any(|placeholder| text.contains(placeholder)))
 }
 

@@ -19,7 +19,7 @@ pub enum Literal {
 
 impl Literal {
     /// Converts a text or a dictionary of such values to JSON. Returns `None` if it contains another value.
-    pub fn into_json(self) -> Option<Value> {
+    pub(crate) fn into_json(self) -> Option<Value> {
         match self {
             Literal::Text(text) => Some(Value::String(text)),
             Literal::Dictionary(entries) => {

@@ -170,7 +170,7 @@ impl Table {
 
     /// Returns the row that EDP of 2024 would find: the one row whose example matches
     /// `<filename>_<period>_.*_ECCO_.*_<grid>_<label>\.nc` from its start on; `None` if no row or several rows match.
-    pub fn find_edp2024(&self, name: &GranuleName) -> Option<&Row> {
+    pub(crate) fn find_edp2024(&self, name: &GranuleName) -> Option<&Row> {
         // A match exists if there is one with the first `_ECCO_`: later ones leave less room for the end.
         self.find_like_edp(name, |rest| rest.split_once("_ECCO_").map(|(_, rest)| rest))
     }

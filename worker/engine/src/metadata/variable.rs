@@ -62,7 +62,7 @@ pub fn describe_invariant(metadata: &Metadata, grid: GridKind, name: &str) -> De
 }
 
 /// Returns what the metadata say of a variable in the geometry file of a latlon grid.
-pub fn describe_latlon_geometry(metadata: &Metadata, name: &str) -> Description {
+pub(crate) fn describe_latlon_geometry(metadata: &Metadata, name: &str) -> Description {
     overlaid([metadata.latlon_geometry.find(name), None, None])
 }
 

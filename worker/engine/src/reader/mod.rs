@@ -50,7 +50,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The hidden command of both programs that makes them a helper process.
-pub const COMMAND: &str = "netcdf-reader";
+pub(crate) const COMMAND: &str = "netcdf-reader";
 
 /// The reason why a file could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use super::{ModelGrid, ResourceError, Resources, Target, Texts};
 use crate::digest_cache::DigestCache;
 use crate::granule_locks::GranuleLocks;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::{Digest, GridKind, Location};
+use edp_protocol::{Digest, GridKind};
 use edp_store::Stores;
 use std::any::type_name;
 use std::fmt::Debug;
@@ -96,7 +96,7 @@ impl Cache {
     }
 
     /// Returns the digests of inputs from which granules were made before.
-    pub fn digest_cache(&self) -> &DigestCache {
+    pub(crate) fn digest_cache(&self) -> &DigestCache {
         &self.digest_cache
     }
 
@@ -181,12 +181,8 @@ impl Cache {
 
     /// Returns the path of a location in a form that is the same for all its spellings.
     fn place(&self, location: &str) -> Result<PathBuf, ResourceError> {
-        Ok(match location.parse()? {
-            // If it cannot be resolved, loading reports the reason.
-            Location::Local(path) => self.stores.files().resolve(&path).unwrap_or(path),
-            // Parsing has removed slashes at its end.
-            Location::Object(object) => object.to_string().into(),
-        })
+        // If it cannot be resolved, loading reports the reason.
+        Ok(self.stores.resolved(&location.parse()?))
     }
 }
 

@@ -65,15 +65,14 @@ fn digested<T>(
     look: impl Fn(&Path, &Files) -> Result<(Digest, T), ResourceError>,
 ) -> Result<(Mirror, T), ResourceError> {
     let at: Location = location.parse()?;
-    // Copies of objects are outside of the places that recipes may use.
-    let files = if matches!(at, Location::Local(_)) { stores.files().clone() } else { Files::default() };
+    let files = stores.files_at(&at);
     let mirror = || stores.mirror_unless(&at, cancel).map_err(ResourceError::Store);
     let first = mirror()?;
     let (found, looked) = look(first.path(), &files)?;
     if found == *planned {
         return Ok((first, looked));
     }
-    if matches!(at, Location::Local(_)) {
+    if !at.is_remote() {
         return Err(changed(what, location, found, planned));
     }
     stores.forget(&at, first.path());

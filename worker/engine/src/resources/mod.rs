@@ -59,7 +59,7 @@ pub struct ModelGrid {
 
 impl ModelGrid {
     /// Returns the result of [`Native::mask_z`], computed at the first call.
-    pub fn mask_z(&self) -> &Mask {
+    pub(crate) fn mask_z(&self) -> &Mask {
         self.corners.get_or_init(|| self.native.mask_z())
     }
 
@@ -67,7 +67,7 @@ impl ModelGrid {
     ///
     /// # Errors
     /// Returns an error if the native geometry has no such mask, if it cannot be read, or if `cancel` was set.
-    pub fn named_mask(&self, name: &str, cancel: &AtomicBool) -> Result<Arc<Mask>, ResourceError> {
+    pub(crate) fn named_mask(&self, name: &str, cancel: &AtomicBool) -> Result<Arc<Mask>, ResourceError> {
         let read = || load::confirmed(&self.verified, cancel, || self.native.read_mask(name)).map(Arc::new);
         self.overrides.get(&name.to_owned(), cancel, read).map_err(ResourceError::from)
     }

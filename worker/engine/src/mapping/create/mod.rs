@@ -15,10 +15,10 @@ mod tree;
 pub use level::{LevelFactors, LevelMapping, LevelWeights};
 pub use rules::{FactorRules, NeighbourLimit, RadiusRule};
 pub use target::{MEAN_RADIUS, RegularTarget, TargetEdges};
+pub use tree::{PointInSpace, PointTree};
 
 use crate::grid::NativeCells;
 use rayon::prelude::*;
-use tree::{PointInSpace, PointTree};
 
 /// The number that stands for no cell.
 pub(super) const NONE: u32 = u32::MAX;

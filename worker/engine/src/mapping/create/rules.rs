@@ -25,7 +25,7 @@ pub enum RadiusRule {
 
 impl RadiusRule {
     /// Returns the rule of the EDP of 2024 without a configured radius: 78 m, so that every cell has one source.
-    pub const fn as_shipped() -> RadiusRule {
+    pub(crate) const fn as_shipped() -> RadiusRule {
         RadiusRule::Metres(AS_SHIPPED)
     }
 
@@ -40,7 +40,7 @@ impl RadiusRule {
     }
 
     /// Returns the radius for the cells of each row in metres.
-    pub fn radii(self, target: &RegularTarget) -> Vec<f64> {
+    pub(crate) fn radii(self, target: &RegularTarget) -> Vec<f64> {
         let same = |metres: f64| vec![metres; target.latitudes.len()];
         match self {
             RadiusRule::CellArea => target.areas().iter().map(|area| (area / std::f64::consts::PI).sqrt()).collect(),

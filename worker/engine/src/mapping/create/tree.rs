@@ -3,7 +3,8 @@
 //! This is a k-d tree of the project itself and not that of a library, because the order of points at equal distances
 //! determines which cells a target gets: regular targets lie exactly in the middle between two source cells. Here the
 //! point with the smaller number comes first, whatever the shape of the tree, so that the same grid gives the same
-//! factors with every version of every library.
+//! factors with every version of every library. A library would need a second search for that (0.19 s for the 105,300
+//! cells of the llc90 grid and 259,200 targets here, 0.20 s for one search with `kiddo`).
 
 use rayon::prelude::*;
 
@@ -14,8 +15,8 @@ const LEAF: usize = 8;
 /// Number of points from which both halves of a part are divided in parallel.
 const PARALLEL: usize = 1 << 14;
 
-/// A position in metres.
-pub(super) type PointInSpace = [f64; 3];
+/// A position in space, in metres or any other unit of length.
+pub type PointInSpace = [f64; 3];
 
 /// Returns the position of a longitude and a latitude in degrees on the sphere.
 pub(super) fn point(longitude: f64, latitude: f64) -> PointInSpace {
@@ -40,18 +41,19 @@ struct NumberedPoint {
 
 /// Points in an order in which the middle of each part divides it along one axis.
 #[derive(Debug)]
-pub(super) struct PointTree(Vec<NumberedPoint>);
+pub struct PointTree(Vec<NumberedPoint>);
 
 impl PointTree {
     /// Builds a tree of points and their numbers.
-    pub(super) fn new(points: impl Iterator<Item = (u32, PointInSpace)>) -> PointTree {
+    pub fn new(points: impl Iterator<Item = (u32, PointInSpace)>) -> PointTree {
         let mut points: Vec<_> = points.map(|(number, at)| NumberedPoint { at, number, axis: 0 }).collect();
         divide(&mut points);
         PointTree(points)
     }
 
-    /// Returns the number of the nearest point at a distance of less than `below`.
-    pub(super) fn nearest(&self, from: &PointInSpace, below: f64) -> Option<u32> {
+    /// Returns the number of the nearest point at a distance of less than `below`, the smallest one of several at the same
+    /// distance; `None` if no point is that near.
+    pub fn nearest(&self, from: &PointInSpace, below: f64) -> Option<u32> {
         // A point exactly at the bound would need a number below 0 to precede this.
         let mut best = (below * below, 0);
         let mut found = false;

@@ -196,7 +196,7 @@ impl<'a> Array<'a> {
     }
 
     /// Returns true if the first dimension varies fastest.
-    pub fn is_fortran(&self) -> bool {
+    pub(crate) fn is_fortran(&self) -> bool {
         self.fortran && self.shape.len() > 1
     }
 
