@@ -81,20 +81,20 @@ pub async fn work(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), QueueError> {
     link.await_declared(std::time::Duration::from_secs(60)).await?;
-    let mut orders = link.consumer(Queue::Recipes, slots).await?;
+    let mut task_messages = link.consumer(Queue::Recipes, slots).await?;
     let results = link.publisher(Queue::Results, 2 * usize::from(slots));
     let mut busy = JoinSet::new();
     loop {
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            next = orders.next() => match next? {
+            next = task_messages.next() => match next? {
                 Some(delivery) => drop(busy.spawn(attend(delivery, results.clone(), name.clone(), tally))),
                 None => break,
             },
             Some(ended) = busy.join_next() => ended.expect("a slot that does not panic"),
         }
     }
-    orders.stop().await;
+    task_messages.stop().await;
     while let Some(ended) = busy.join_next().await {
         ended.expect("a slot that does not panic");
     }

@@ -220,7 +220,7 @@ impl Production<'_> {
     }
 
     /// Returns the number of task messages in a queue of the production, either waiting or delivered to workers.
-    fn orders(&self, state: &str) -> u64 {
+    fn task_messages(&self, state: &str) -> u64 {
         let listed = self.site.broker.control(["list_queues", "--no-table-headers", "name", state]);
         let queue = format!("edp.{}.recipes\t", self.name);
         listed.lines().find_map(|line| line.strip_prefix(&queue)?.trim().parse().ok()).unwrap_or(0)
@@ -247,20 +247,10 @@ fn clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// The tests run one after the other on one broker, whose start takes longer than any of them.
-#[test]
-fn workers_on_a_broker_end_in_order() {
-    let site = Site::new();
-    spot_interruption(&site);
-    end_of_a_slurm_job(&site);
-    second_signal(&site);
-    read_only_destination(&site);
-    root_replaced(&site);
-    link_out_of_the_root(&site);
-}
-
 /// The cloud takes the instance back in the middle of a production.
-fn spot_interruption(site: &Site) {
+#[test]
+fn a_worker_on_a_broker_ends_before_its_spot_instance() {
+    let site = Site::new();
     let production = site.production("spot");
     let out = production.out();
     let imds = Imds::start(move |path| {
@@ -289,7 +279,9 @@ fn spot_interruption(site: &Site) {
 }
 
 /// A job that ends soon gives back its tasks. Notices that are switched off are ignored.
-fn end_of_a_slurm_job(site: &Site) {
+#[test]
+fn a_worker_on_a_broker_ends_before_its_slurm_job() {
+    let site = Site::new();
     let production = site.production("slurm");
     let coordinator = production.coordinator();
     // The remaining time is shorter than grace period and margin.
@@ -301,7 +293,7 @@ fn end_of_a_slurm_job(site: &Site) {
     };
     let said = job("job.log", "auto").ends(0);
     assert!(said.contains("draining: the Slurm job ends at 2"), "{said}");
-    assert!(production.made() < site.reference.len(), "it made all, not heeding the end of its job");
+    assert!(production.made() < site.reference.len(), "it made all in spite of the end of its job");
     let deaf = job("deaf.log", "off");
     coordinator.ends(0);
     production.is_whole();
@@ -314,15 +306,17 @@ fn end_of_a_slurm_job(site: &Site) {
 }
 
 /// A worker that cannot finish its tasks would wait for its grace period; a second signal ends it at once.
-fn second_signal(site: &Site) {
+#[test]
+fn a_second_signal_ends_a_worker_on_a_broker_at_once() {
+    let site = Site::new();
     let production = site.production("twice");
     let coordinator = production.coordinator();
-    until("task messages are in the queue", || production.orders("messages") > 0);
+    until("task messages are in the queue", || production.task_messages("messages") > 0);
     site.broker.alarm(true);
     let worker = production.worker("first.log", |command| {
         command.env("EDP_SERVE__GRACE", "100000");
     });
-    until("it has taken a task message", || production.orders("messages_unacknowledged") > 0);
+    until("it has taken a task message", || production.task_messages("messages_unacknowledged") > 0);
     worker.signal("TERM");
     worker.says("terminated: finishing what is under way");
     worker.signal("TERM");
@@ -333,7 +327,9 @@ fn second_signal(site: &Site) {
 }
 
 /// One worker cannot write where the others can: it gives back its tasks, and reports why it ends.
-fn read_only_destination(site: &Site) {
+#[test]
+fn a_worker_on_a_broker_that_cannot_write_ends() {
+    let site = Site::new();
     let mut mounting = Command::new("unshare");
     mounting.args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
     if !mounting.status().is_ok_and(|status| status.success()) {
@@ -355,7 +351,9 @@ fn read_only_destination(site: &Site) {
 }
 
 /// A root is replaced after the worker has begun: the files that are missing then are not the fault of a recipe.
-fn root_replaced(site: &Site) {
+#[test]
+fn a_worker_on_a_broker_whose_root_is_replaced_ends() {
+    let site = Site::new();
     let production = site.production("replaced");
     let root = production.directory.join("mounted");
     fs::create_dir(&root).unwrap();
@@ -374,7 +372,9 @@ fn root_replaced(site: &Site) {
 }
 
 /// A recipe whose input is a link that leads out of the root is refused, and nothing else fails.
-fn link_out_of_the_root(site: &Site) {
+#[test]
+fn a_link_out_of_the_root_fails_its_recipes_on_a_broker() {
+    let site = Site::new();
     let production = site.production("link");
     let results = &site.fixture.demo.results;
     let own = production.directory.join("results");

@@ -55,9 +55,9 @@ fn served_with(
     let all = runtime.block_on(async {
         let link = Link::embedded().unwrap();
         link.declare().await.unwrap();
-        let orders = link.publisher(Queue::Recipes, 100);
+        let task_messages = link.publisher(Queue::Recipes, 100);
         for message in messages {
-            orders.publish(message).await.unwrap();
+            task_messages.publish(message).await.unwrap();
         }
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let worker = tokio::spawn({
@@ -298,11 +298,11 @@ fn failures_tell_their_causes() {
 /// A task message is about the recipe in it. If its other fields name another recipe, it is refused: nothing is loaded
 /// for it, and no outcome is reported about the recipe that it names.
 #[test]
-fn orders_that_name_another_recipe_are_refused() {
+fn task_messages_that_name_another_recipe_are_refused() {
     let fixture = Fixture::new(SIZE);
     let recipes = planned(&fixture, "out");
     let [good, named, inside] = [0, 1, 2].map(|n| &recipes[n]);
-    let order = |recipe: &Recipe, id: &str| {
+    let message = |recipe: &Recipe, id: &str| {
         Message::new(edp_tests::task_naming(recipe, id).encode().unwrap(), wire::CONTENT_TYPE, "")
     };
     let mut edited = inside.clone();
@@ -311,12 +311,12 @@ fn orders_that_name_another_recipe_are_refused() {
     bare.recipe = None;
     let hostile = vec![
         Message::new("nonsense", "text/plain", ""),
-        order(inside, ""),
-        order(inside, id(named)),
-        order(inside, &id(inside).to_uppercase()),
-        order(&edited, id(inside)),
-        order(&bare, ""),
-        order(&bare, id(named)),
+        message(inside, ""),
+        message(inside, id(named)),
+        message(inside, &id(inside).to_uppercase()),
+        message(&edited, id(inside)),
+        message(&bare, ""),
+        message(&bare, id(named)),
         Message::new(serde_json::to_vec(&bare).unwrap(), wire::JSON, ""),
         Message::new(serde_json::to_vec(&edited).unwrap(), wire::JSON, ""),
     ];

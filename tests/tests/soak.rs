@@ -122,9 +122,9 @@ impl Set {
 }
 
 /// Sends the task message of a recipe, and before it a hostile one, such as no coordinator sends.
-async fn send(orders: &Publisher, recipe: &Recipe, number: usize) {
-    orders.publish(hostile(recipe, number)).await.unwrap();
-    orders.publish(edp_tests::task(recipe)).await.unwrap();
+async fn send(task_messages: &Publisher, recipe: &Recipe, number: usize) {
+    task_messages.publish(hostile(recipe, number)).await.unwrap();
+    task_messages.publish(edp_tests::task(recipe)).await.unwrap();
 }
 
 /// Returns a message that somebody might publish who has seen a good recipe.
@@ -172,7 +172,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     };
     let link = Link::embedded().unwrap();
     link.declare().await.unwrap();
-    let orders = link.publisher(Queue::Recipes, WINDOW);
+    let task_messages = link.publisher(Queue::Recipes, WINDOW);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = tokio::spawn({
         let link = link.clone();
@@ -182,10 +182,10 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     let mut recipes = recipes;
     // The first one shows the worker that it can make granules here.
     let first = recipes.next().unwrap();
-    orders.publish(edp_tests::task(&first)).await.unwrap();
+    task_messages.publish(edp_tests::task(&first)).await.unwrap();
     let (mut sent, mut refused) = (1, 0);
     for recipe in recipes.by_ref().take(WINDOW) {
-        send(&orders, &recipe, sent).await;
+        send(&task_messages, &recipe, sent).await;
         sent += 1;
     }
     let mut under_way = sent;
@@ -211,7 +211,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
             taken.push(Taken::now());
         }
         if let Some(recipe) = recipes.next() {
-            send(&orders, &recipe, sent).await;
+            send(&task_messages, &recipe, sent).await;
             (sent, under_way) = (sent + 1, under_way + 1);
         }
     }

@@ -61,8 +61,7 @@ impl Case {
 #[test]
 fn a_production_in_one_process_is_written_down_if_asked() {
     let case = Case::new();
-    let recipes = case.recipes();
-    let all = recipes.len();
+    let all = case.recipes().len();
     assert_eq!(count(&json(&expect(&mut case.run(), 0)), "made"), all);
     assert_eq!(files(&case.out), case.reference());
     let status = case.status();
@@ -72,16 +71,28 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     let of_datasets = status["datasets"].as_array().unwrap().iter().map(|one| one["states"]["done"].as_u64().unwrap());
     assert_eq!(of_datasets.sum::<u64>(), all as u64);
     assert_eq!(status["production"], "default");
+    assert!(!case.fixture.path("default.ledger").exists());
+    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
+}
+
+#[test]
+fn the_status_for_people_has_counts_and_datasets() {
+    let case = Case::new();
+    let all = case.recipes().len();
+    expect(&mut case.run(), 0);
     let table = text(&expect(&mut case.command(&["status"]), 0));
     assert!(table.contains(&format!("{all} of {all} settled")), "{table}");
     assert!(table.contains("SEA_SURFACE_HEIGHT_mon_mean latlon"), "{table}");
     // The production is over, so there is nothing to wait for.
     let line = text(&expect(&mut case.command(&["status", "--watch"]), 0));
     assert!(line.starts_with(&format!("{all} of {all} settled")), "{line}");
-    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
+}
 
-    // One granule, found by its name, its path or the beginning of its id.
-    let recipe = &recipes[0];
+#[test]
+fn one_granule_is_found_by_its_name_its_path_or_the_beginning_of_its_id() {
+    let case = Case::new();
+    expect(&mut case.run(), 0);
+    let recipe = &case.recipes()[0];
     let id = &recipe.recipe.as_ref().unwrap().id;
     let name = recipe.granule.rsplit('/').next().unwrap();
     for text in [name, &recipe.granule, &id[..16]] {
@@ -97,21 +108,33 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     }
     let described = text(&expect(&mut case.command(&["status", name]), 0));
     assert!(described.contains("attempt 1 by ") && described.contains(id.as_str()), "{described}");
-    // Names that fit no granule, or several.
+}
+
+#[test]
+fn texts_that_fit_no_granule_or_several_are_errors() {
+    let case = Case::new();
+    expect(&mut case.run(), 0);
+    let recipe = &case.recipes()[0];
+    let name = recipe.granule.rsplit('/').next().unwrap();
     let wrong = text(&expect(&mut case.command(&["status", &name.replace("1992", "1892")]), 2));
     assert!(wrong.contains("no granule or recipe of this ledger; names like it: ") && wrong.contains(name), "{wrong}");
     let several = text(&expect(&mut case.command(&["status", "SEA_SURFACE_HEIGHT"]), 2));
     assert!(several.contains("granules have it in their names"), "{several}");
     let none = expect(coordinator().args(["status", "--ledger"]).arg(case.fixture.path("none")), 2);
     assert!(text(&none).contains("there is none"), "{}", text(&none));
+}
 
-    // The copy at the destination is a ledger too, and does not count as a foreign file there.
+#[test]
+fn copies_of_a_ledger_are_ledgers() {
+    let case = Case::new();
+    expect(&mut case.run(), 0);
+    let status = case.status();
+    // The copy at the destination does not count as a foreign file there.
     let copy = case.out.join(".edp/default.ledger");
     let of_copy = json(&expect(coordinator().args(["status", "--output", "json", "--ledger"]).arg(copy), 0));
     assert_eq!(of_copy["states"], status["states"]);
     let verified = json(&expect(coordinator().args(["verify", "--output", "json"]).arg(&case.list), 0));
     assert_eq!(verified["extra"], serde_json::json!([]));
-    assert!(!case.fixture.path("default.ledger").exists());
     // The file is complete without the files that SQLite keeps beside it.
     let alone = case.fixture.path("alone.ledger");
     fs::copy(&case.ledger, &alone).unwrap();
@@ -119,42 +142,81 @@ fn a_production_in_one_process_is_written_down_if_asked() {
     assert_eq!(of_alone["states"], status["states"]);
 }
 
+/// A production of which some recipes have failed, since one of their inputs was cut short.
+struct Failed {
+    case: Case,
+    /// The input, which is cut short.
+    data: PathBuf,
+    /// Its content before that.
+    whole: Vec<u8>,
+    count: u64,
+    /// Path of a granule that was not made.
+    granule: String,
+}
+
+impl Failed {
+    fn new() -> Failed {
+        let case = Case::new();
+        let data = PathBuf::from(&case.recipes()[0].variables[0][0][0]);
+        let whole = fs::read(&data).unwrap();
+        keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
+        let count = count(&json(&expect(&mut case.run(), 3)), "failed") as u64;
+        assert!(count > 0);
+        let granule = case.status()["problems"][0]["granule"].as_str().unwrap().to_owned();
+        Failed { case, data, whole, count, granule }
+    }
+
+    fn mend(&self) {
+        keeping_age(&self.data, |path| fs::write(path, &self.whole)).unwrap();
+    }
+}
+
 #[test]
-fn what_failed_is_seen_and_sent_out_again() {
-    let case = Case::new();
-    let recipes = case.recipes();
-    let data = PathBuf::from(&recipes[0].variables[0][0][0]);
-    let whole = fs::read(&data).unwrap();
-    keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
-    let failed = count(&json(&expect(&mut case.run(), 3)), "failed") as u64;
-    assert!(failed > 0);
+fn what_failed_is_seen_with_its_reason() {
+    let Failed { case, data, count: failed, granule, .. } = Failed::new();
     let status = case.status();
     assert_eq!(status["states"]["failed"].as_u64(), Some(failed));
     let problem = &status["problems"][0];
     assert!(problem["reason"].as_str().unwrap().contains(data.file_name().unwrap().to_str().unwrap()), "{problem}");
-    let one =
-        json(&expect(&mut case.command(&["status", "--output", "json", problem["granule"].as_str().unwrap()]), 0));
+    let one = json(&expect(&mut case.command(&["status", "--output", "json", &granule]), 0));
     assert_eq!(
         (one["state"].as_str(), one["attempts"][0]["outcome"].as_str()),
         (Some("failed"), Some("permanent failure"))
     );
     expect(&mut case.command(&["status", "--watch"]), 3);
+}
 
-    // The input is repaired, but no retry is requested: failed recipes stay failed, and the program states how they are
-    // sent again.
-    keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
+/// The input is repaired, but no retry is requested: failed recipes stay failed, and the program states how they are
+/// sent again.
+#[test]
+fn what_failed_stays_so_until_a_retry_is_requested() {
+    let production = Failed::new();
+    production.mend();
+    let Failed { case, count: failed, .. } = &production;
     let again = expect(&mut case.run(), 3);
     assert!(text(&again).contains("edp-coordinator retry"), "{}", text(&again));
     let dry = json(&expect(&mut case.command(&["retry", "--dry-run", "--output", "json"]), 0));
-    assert_eq!(dry["retried"].as_array().unwrap().len() as u64, failed);
-    assert_eq!(case.status()["states"]["failed"].as_u64(), Some(failed));
-    // A granule that is done is not made again; one that failed is, by its name.
-    let other = recipes.iter().find(|recipe| Path::new(&recipe.granule).exists()).unwrap();
+    assert_eq!(dry["retried"].as_array().unwrap().len() as u64, *failed);
+    assert_eq!(case.status()["states"]["failed"].as_u64(), Some(*failed));
+}
+
+#[test]
+fn one_failed_granule_is_sent_out_again_by_its_name() {
+    let Failed { case, granule, .. } = Failed::new();
+    // A granule that is done is not made again.
+    let other = case.recipes().into_iter().find(|recipe| Path::new(&recipe.granule).exists()).unwrap();
     let refused = text(&expect(&mut case.command(&["retry", &other.granule]), 2));
     assert!(refused.contains("is done"), "{refused}");
-    let first = text(&expect(&mut case.command(&["retry", problem["granule"].as_str().unwrap()]), 0));
+    let first = text(&expect(&mut case.command(&["retry", &granule]), 0));
     assert!(first.contains("1 recipes go out again with the next"), "{first}");
     assert_eq!(case.status()["states"]["waiting"].as_u64(), Some(1));
+}
+
+#[test]
+fn all_that_failed_is_sent_out_again_and_made() {
+    let production = Failed::new();
+    production.mend();
+    let case = &production.case;
     expect(&mut case.command(&["retry"]), 0);
     expect(&mut case.run(), 0);
     assert_eq!(files(&case.out), case.reference());
@@ -162,39 +224,64 @@ fn what_failed_is_seen_and_sent_out_again() {
     assert!(nothing.contains("nothing to be sent out again"), "{nothing}");
 }
 
-#[test]
-fn a_production_survives_its_ledger() {
-    let case = Case::new();
-    let all = case.recipes().len();
-    expect(&mut case.run(), 0);
-    let whole = files(&case.out);
-    let times = || -> Vec<_> {
-        whole.keys().map(|name| fs::metadata(case.out.join(name)).unwrap().modified().unwrap()).collect()
-    };
-    let before = times();
-    let forget = || {
+/// A production that is complete, and whose ledger is gone.
+struct Forgotten {
+    case: Case,
+    all: usize,
+    whole: std::collections::BTreeMap<String, edp_protocol::Digest>,
+}
+
+impl Forgotten {
+    fn new() -> Forgotten {
+        let case = Case::new();
+        let all = case.recipes().len();
+        expect(&mut case.run(), 0);
+        let whole = files(&case.out);
         for end in ["", ".lock", "-wal", "-shm"] {
             let _ = fs::remove_file(format!("{}{end}", case.ledger.display()));
         }
-    };
-    // The ledger is restored from the copy.
-    forget();
+        Forgotten { case, all, whole }
+    }
+
+    /// Returns the times at which the granules were written.
+    fn times(&self) -> Vec<std::time::SystemTime> {
+        self.whole.keys().map(|name| fs::metadata(self.case.out.join(name)).unwrap().modified().unwrap()).collect()
+    }
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_restored_from_its_copy() {
+    let production = Forgotten::new();
+    let (Forgotten { case, all, .. }, before) = (&production, production.times());
     let run = expect(&mut case.run(), 0);
     assert!(text(&run).contains("going on from its copy"), "{}", text(&run));
-    assert_eq!(case.status()["workers"][0]["done"].as_u64(), Some(all as u64), "what happened is known");
-    // It is restored from the granules at the destination.
-    forget();
+    assert_eq!(case.status()["workers"][0]["done"].as_u64(), Some(*all as u64), "what happened is known");
+    assert_eq!(production.times(), before);
+}
+
+#[test]
+fn a_ledger_that_is_gone_with_its_copy_is_restored_from_the_granules() {
+    let production = Forgotten::new();
+    let (Forgotten { case, all, .. }, before) = (&production, production.times());
     fs::remove_dir_all(case.out.join(".edp")).unwrap();
-    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), all);
+    assert_eq!(count(&json(&expect(&mut case.run(), 0)), "present"), *all);
     assert_eq!(case.status()["workers"], serde_json::json!([]), "nobody had to look");
-    assert_eq!(times(), before);
-    // A copy that is older or newer than the destination does no harm.
-    forget();
+    assert_eq!(production.times(), before);
+}
+
+#[test]
+fn a_copy_of_a_ledger_that_is_newer_than_the_destination_does_no_harm() {
+    let Forgotten { case, whole, .. } = Forgotten::new();
     let victim = whole.keys().next().unwrap();
     fs::remove_file(case.out.join(victim)).unwrap();
     expect(&mut case.run(), 0);
     assert_eq!(files(&case.out), whole);
-    // Another production's ledger is refused.
+}
+
+#[test]
+fn the_ledger_of_another_production_is_refused() {
+    let case = Case::new();
+    expect(&mut case.run(), 0);
     let other = expect(case.run().args(["--production", "other"]), 2);
     assert!(text(&other).contains("belongs to production 'default'"), "{}", text(&other));
 }
@@ -270,69 +357,111 @@ fn a_production_in_one_process_goes_on_after_signals() {
     assert_eq!(case.status()["states"]["done"].as_u64(), Some(all as u64));
 }
 
-/// A production with a broker: it is watched and recipes are sent again while the coordinator runs. Then there are two
-/// coordinators, as if on two machines, with separate ledgers: the second one waits for the first one's place at the
-/// broker.
-#[test]
-fn productions_over_a_queue_are_watched_mended_and_taken_over() {
-    let (case, broker) = (Case::new(), Broker::start());
-    let recipes = case.recipes();
-    let all = recipes.len() as u64;
-    let data = PathBuf::from(&recipes[0].variables[0][0][0]);
-    let whole = fs::read(&data).unwrap();
-    let over = |mut command: Command| {
-        command.env("EDP_QUEUE__URL", broker.url("guest", "guest")).env("EDP_QUEUE__HEARTBEAT", "2");
+/// A production over a broker, whose coordinators may have ledgers of their own, as if they were on several machines.
+struct Queued {
+    case: Case,
+    broker: Broker,
+}
+
+impl Queued {
+    fn new() -> Queued {
+        Queued { case: Case::new(), broker: Broker::start() }
+    }
+
+    fn over(&self, mut command: Command) -> Command {
+        command.env("EDP_QUEUE__URL", self.broker.url("guest", "guest")).env("EDP_QUEUE__HEARTBEAT", "2");
         command
-    };
-    let run = |ledger: &Path, log: &str| {
+    }
+
+    fn run(&self, ledger: &Path, log: &str) -> Running {
         let mut command = coordinator();
-        command.current_dir(case.fixture.path("")).arg("run").arg(&case.list).arg("--queue");
+        command.current_dir(self.case.fixture.path("")).arg("run").arg(&self.case.list).arg("--queue");
         command.arg("--ledger").arg(ledger);
-        start(over(command), &case.fixture.path(log))
-    };
-    let status = |ledger: &Path| {
+        start(self.over(command), &self.case.fixture.path(log))
+    }
+
+    fn status(&self, ledger: &Path) -> Option<Value> {
         let mut command = coordinator();
         command.args(["status", "--queue", "--output", "json", "--ledger"]).arg(ledger);
-        let output = over(command).output().unwrap();
+        let output = self.over(command).output().unwrap();
         (output.status.code() == Some(0)).then(|| json(&output))
-    };
-    let worker = |log: &str| {
+    }
+
+    fn worker(&self, log: &str) -> Running {
         let mut command = program("edp-worker");
-        command.args(["serve", "--slots", "1", "--root"]).arg(case.fixture.path(""));
-        start(over(command), &case.fixture.path(log))
-    };
-    let mut first = run(&case.ledger, "first.log");
-    let queued = |status: Option<Value>| {
-        status.is_some_and(|status| {
-            status["states"]["under_way"].as_u64() == Some(all) && status["queues"]["recipes"]["messages"] == all
-        })
-    };
-    until("all recipes are in the queue", || queued(status(&case.ledger)));
-    // On this machine the lock shows it at once; with a ledger of its own the second coordinator gets as far as the
-    // broker.
-    let same = run(&case.ledger, "same.log");
+        command.args(["serve", "--slots", "1", "--root"]).arg(self.case.fixture.path(""));
+        start(self.over(command), &self.case.fixture.path(log))
+    }
+
+    /// Starts the first coordinator, and waits until all of its recipes are in the queue.
+    fn begin(&self) -> Running {
+        let all = self.case.recipes().len() as u64;
+        let first = self.run(&self.case.ledger, "first.log");
+        let queued = |status: Option<Value>| {
+            status.is_some_and(|status| {
+                status["states"]["under_way"].as_u64() == Some(all) && status["queues"]["recipes"]["messages"] == all
+            })
+        };
+        until("all recipes are in the queue", || queued(self.status(&self.case.ledger)));
+        first
+    }
+}
+
+/// On one machine, the lock of the ledger shows at once that another coordinator has it.
+#[test]
+fn a_second_coordinator_on_the_same_ledger_stands_by() {
+    let production = Queued::new();
+    let _first = production.begin();
+    let same = production.run(&production.case.ledger, "same.log");
     until("it stands by", || same.said("standing by"));
-    drop(same);
-    let other = case.fixture.path("other.ledger");
-    let mut second = run(&other, "second.log");
-    until("the second has its ledger", || status(&other).is_some_and(|status| status["recipes"] == all));
-    // An input is broken, repaired, and its recipe sent again while the first coordinator is running.
+}
+
+/// An input is broken, repaired, and its recipes are sent again while the coordinator is running.
+#[test]
+fn what_failed_over_a_queue_is_sent_out_again_while_the_coordinator_runs() {
+    let production = Queued::new();
+    let case = &production.case;
+    let data = PathBuf::from(&case.recipes()[0].variables[0][0][0]);
+    let whole = fs::read(&data).unwrap();
+    let status = || production.status(&case.ledger);
+    let mut first = production.begin();
     keeping_age(&data, |path| fs::write(path, &whole[..whole.len() - 4])).unwrap();
-    let mut making = worker("worker-1.log");
-    until("something fails", || status(&case.ledger).is_some_and(|status| status["states"]["failed"] != 0));
+    let mut making = production.worker("worker-1.log");
+    until("something fails", || status().is_some_and(|status| status["states"]["failed"] != 0));
     making.0.kill().unwrap();
     making.0.wait().unwrap();
     keeping_age(&data, |path| fs::write(path, &whole)).unwrap();
     let retried = expect(&mut case.command(&["retry"]), 0);
     assert!(text(&retried).contains("the coordinator at work on the ledger sends them"), "{}", text(&retried));
-    until("they are sent", || status(&case.ledger).is_some_and(|status| status["states"]["waiting"] == 0));
-    let waits = status(&other).unwrap();
+    until("they are sent", || status().is_some_and(|status| status["states"]["waiting"] == 0));
+    let _making = production.worker("worker-2.log");
+    first.ends(0);
+    assert_eq!(files(&case.out), case.reference());
+}
+
+/// A second coordinator with a ledger of its own waits for the first one's place at the broker. It takes over when the
+/// first has gone, and finds the granules that are done.
+#[test]
+fn a_second_coordinator_on_another_machine_takes_over() {
+    let production = Queued::new();
+    let case = &production.case;
+    let all = case.recipes().len() as u64;
+    let mut first = production.begin();
+    let other = case.fixture.path("other.ledger");
+    let status = || production.status(&other);
+    let mut second = production.run(&other, "second.log");
+    until("the second has its ledger", || status().is_some_and(|status| status["recipes"] == all));
+    let mut making = production.worker("worker-1.log");
+    let done = |status: Option<Value>| status.is_some_and(|status| status["states"]["done"] != 0);
+    until("something is made", || done(production.status(&case.ledger)));
+    making.0.kill().unwrap();
+    making.0.wait().unwrap();
+    let waits = status().unwrap();
     assert_eq!((waits["states"]["waiting"].as_u64(), waits["states"]["under_way"].as_u64()), (Some(all), Some(0)));
-    // The first has gone, and the second takes over; it finds the granules that are done.
     first.0.kill().unwrap();
     first.0.wait().unwrap();
-    let _making = worker("worker-2.log");
+    let _making = production.worker("worker-2.log");
     second.ends(0);
     assert_eq!(files(&case.out), case.reference());
-    assert_eq!(status(&other).unwrap()["states"]["done"].as_u64(), Some(all));
+    assert_eq!(status().unwrap()["states"]["done"].as_u64(), Some(all));
 }

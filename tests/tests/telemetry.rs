@@ -203,14 +203,14 @@ fn undisturbed(fixture: &Fixture, broker: &Broker, collector: &Collector) {
             assert_eq!(found.len(), 1, "{operation} {outcome}: {spans:#?}");
             found[0]
         };
-        let order = one("publish", "");
-        assert_eq!((order.name.as_str(), order.parent.as_str()), ("publish edp.plain.recipes", ""));
+        let task_message = one("publish", "");
+        assert_eq!((task_message.name.as_str(), task_message.parent.as_str()), ("publish edp.plain.recipes", ""));
         let semantics = ["system", "operation.type", "destination.name", "message.id"];
-        let semantics = semantics.map(|key| order.get(&format!("messaging.{key}")));
+        let semantics = semantics.map(|key| task_message.get(&format!("messaging.{key}")));
         assert_eq!(semantics, ["rabbitmq", "send", "edp.plain.recipes", id]);
-        assert_eq!(order.service(), "edp-coordinator");
+        assert_eq!(task_message.service(), "edp-coordinator");
         let process = one("process", "made");
-        follows(process, order);
+        follows(process, task_message);
         assert_eq!((process.name.as_str(), process.service()), ("process edp.plain.recipes", "edp-worker"));
         assert_eq!((process.get("edp.granule"), process.get("edp.attempt")), (granule.as_str(), "1"));
         assert!(!process.failed && process.get("edp.redelivered") == "false");
@@ -225,7 +225,7 @@ fn undisturbed(fixture: &Fixture, broker: &Broker, collector: &Collector) {
         stages(&spans, process);
         // No span is without a known parent, and there are not thousands of any kind.
         let known: HashSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
-        let orphans = spans.iter().filter(|span| span.id != order.id && !known.contains(span.parent.as_str()));
+        let orphans = spans.iter().filter(|span| span.id != task_message.id && !known.contains(span.parent.as_str()));
         assert_eq!(orphans.count(), 0, "{spans:#?}");
         assert!(spans.len() < 30, "{}", spans.len());
     }
@@ -329,20 +329,21 @@ fn redelivered(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     second.ends(143);
     let id = &production.ids()[&granule];
     let spans = production.trace(id, 1, |span| is(span, "settle") && span.get("edp.outcome") == "made");
-    let orders: Vec<&Span> = spans.iter().filter(|span| span.name == "publish edp.redelivered.recipes").collect();
-    let order = |attempt| *orders.iter().find(|span| span.get("edp.attempt") == attempt).unwrap();
-    assert_eq!(orders.len(), 2);
+    let task_messages: Vec<&Span> =
+        spans.iter().filter(|span| span.name == "publish edp.redelivered.recipes").collect();
+    let task_message = |attempt| *task_messages.iter().find(|span| span.get("edp.attempt") == attempt).unwrap();
+    assert_eq!(task_messages.len(), 2);
     // The span of the first worker is lost with it.
     let lost = with(&spans, "process", "lost")[0];
-    follows(lost, order("1"));
+    follows(lost, task_message("1"));
     assert!(lost.failed && lost.get("edp.redelivered") == "true" && lost.get("error.type") == "lost", "{lost:?}");
     let report = with(&spans, "publish", "lost")[0];
     assert_eq!(report.parent, lost.id);
     follows(with(&spans, "settle", "lost")[0], report);
     let made = with(&spans, "process", "made")[0];
-    follows(made, order("2"));
+    follows(made, task_message("2"));
     assert_eq!((made.get("edp.attempt"), made.failed), ("2", false));
-    assert_ne!(order("1").id, order("2").id);
+    assert_ne!(task_message("1").id, task_message("2").id);
 }
 
 /// A partial file is removed while it is written: the attempt fails, and the next one succeeds.
@@ -359,15 +360,15 @@ fn retried(fixture: &Fixture, broker: &Broker, collector: &Collector) {
     worker.ends(143);
     let id = &production.ids()[&granule];
     let spans = production.trace(id, 1, |span| is(span, "settle") && span.get("edp.outcome") == "made");
-    let orders: Vec<&Span> = spans.iter().filter(|span| span.name == "publish edp.retried.recipes").collect();
-    let order = |attempt| *orders.iter().find(|span| span.get("edp.attempt") == attempt).unwrap();
+    let task_messages: Vec<&Span> = spans.iter().filter(|span| span.name == "publish edp.retried.recipes").collect();
+    let task_message = |attempt| *task_messages.iter().find(|span| span.get("edp.attempt") == attempt).unwrap();
     let failed = with(&spans, "process", "transient")[0];
-    follows(failed, order("1"));
+    follows(failed, task_message("1"));
     assert!(failed.failed && failed.get("error.type") == "transient", "{failed:?}");
     let report = with(&spans, "publish", "transient")[0];
     follows(with(&spans, "settle", "transient")[0], report);
-    follows(with(&spans, "process", "made")[0], order("2"));
-    assert!(order("1").end <= order("2").start, "{orders:?}");
+    follows(with(&spans, "process", "made")[0], task_message("2"));
+    assert!(task_message("1").end <= task_message("2").start, "{task_messages:?}");
     assert!(collector.sum("edp.retries", &[]) > before);
 }
 

@@ -119,11 +119,11 @@ fn produce(recipes: usize) {
             worker.await.unwrap().unwrap();
         }
     });
-    let (distinct, orders) = tally.counts();
-    println!("{WORKERS} workers of {SLOTS} slots: {orders} task messages for {distinct} recipes");
+    let (distinct, task_messages) = tally.counts();
+    println!("{WORKERS} workers of {SLOTS} slots: {task_messages} task messages for {distinct} recipes");
     // No recipe is lost, and at most those in transit when the coordinator was killed are made twice.
     assert_eq!(distinct, recipes);
-    assert!(orders <= recipes as u64 + 256, "{orders} task messages");
+    assert!(task_messages <= recipes as u64 + 256, "{task_messages} task messages");
     assert!(second.before >= recipes / 2 && second.before < recipes);
     let done = Ledger::open(&ledger, "null", Policy::default()).unwrap().counts().unwrap();
     assert_eq!((done.of(RecipeState::Done), done.all()), (recipes as u64, recipes as u64));

@@ -76,9 +76,9 @@ impl Objects {
         condition: Option<&ETagCondition>,
         object: TestObject,
     ) -> S3Result<()> {
-        let heeded = !self.ignore_conditions && condition.is_some_and(ETagCondition::is_any);
+        let obeyed = !self.ignore_conditions && condition.is_some_and(ETagCondition::is_any);
         let bucket = self.bucket(bucket)?;
-        if heeded && bucket.contains_key(key) {
+        if obeyed && bucket.contains_key(key) {
             return Err(s3_error!(PreconditionFailed));
         }
         bucket.insert(key.into(), object);

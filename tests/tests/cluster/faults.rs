@@ -32,7 +32,7 @@ pub(crate) const OF_PROCESSES: &[(&str, Scenario)] = &[
     ("deadly-recipe", steps::deadly_recipe),
     ("endless-recipe", steps::endless_recipe),
     ("input-changed", input_changed),
-    ("clocks-differ", clocks_differ),
+    ("clock-skew", clock_skew),
     ("destination-emptied", destination_emptied),
 ];
 
@@ -56,7 +56,7 @@ pub(crate) const OF_QUEUES: &[(&str, Scenario)] = &[
     ("queues-paralysed", policies::queues_paralysed),
     ("queues-expire", policies::queues_expire),
     ("queues-short", policies::queues_are_short),
-    ("orders-expire", policies::orders_expire),
+    ("task-messages-expire", policies::task_messages_expire),
     ("consumer-timeout", steps::consumer_timeout),
     ("store-fails", store::store_fails),
     ("combination", combination::combination),
@@ -305,13 +305,13 @@ fn duplicates(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
             consumers.push((copies.consumer(queue, 50).await.unwrap(), own.publisher(queue, 50)));
         }
         let (one, other) = consumers.split_at_mut(1);
-        let [(orders, order)] = one else { unreachable!() };
+        let [(task_messages, last)] = one else { unreachable!() };
         let [(reports, report)] = other else { unreachable!() };
         let mut faults = 0;
         while coordinator.ended().is_none() {
             fleet.refill();
             let (delivery, publisher) = tokio::select! {
-                delivery = orders.next() => (delivery, &mut *order),
+                delivery = task_messages.next() => (delivery, &mut *last),
                 delivery = reports.next() => (delivery, &mut *report),
                 () = tokio::time::sleep(Duration::from_millis(20)) => continue,
             };
@@ -358,7 +358,7 @@ pub(crate) fn clock(offset: &str) -> Option<Beneath> {
 }
 
 /// Every worker has another time, and the coordinator is started again on a machine whose clock is behind.
-fn clocks_differ(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
+fn clock_skew(fleet: &mut Fleet<'_>, _: &mut Broker, dice: &mut Dice) -> Ran {
     if clock("+0s").is_none() {
         return Err("there is no faketime: run `make deps`");
     }

@@ -16,7 +16,7 @@ fn set(fleet: &Fleet<'_>, broker: &Broker, definition: &str) {
 }
 
 /// Task messages expire while there are no workers. No granule fails because of that, however often it happens.
-pub(crate) fn orders_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
+pub(crate) fn task_messages_expire(fleet: &mut Fleet<'_>, broker: &mut Broker, _: &mut Dice) -> Ran {
     set(fleet, broker, "{\"message-ttl\": 300}");
     let coordinator = fleet.coordinator();
     until("the coordinator names the policy", || coordinator.said("message-ttl"));

@@ -349,7 +349,7 @@ pub(super) async fn deleted(broker: &Broker) -> Check {
     soon(worker.await_declared(SOON)).await?;
     let mut recipes = soon(worker.consumer(Queue::Recipes, 1)).await?;
     let mut results = soon(coordinator.consumer(Queue::Results, 1)).await?;
-    let (orders, reports) = (coordinator.publisher(Queue::Recipes, 1), worker.publisher(Queue::Results, 1));
+    let (task_messages, reports) = (coordinator.publisher(Queue::Recipes, 1), worker.publisher(Queue::Results, 1));
     let notices = [coordinator.state(), worker.state()].map(|mut state| {
         tokio::spawn(async move { state.wait_for(|state| matches!(state, LinkState::Down { .. })).await.map(drop) })
     });
@@ -361,7 +361,7 @@ pub(super) async fn deleted(broker: &Broker) -> Check {
     for notice in notices {
         soon(notice).await??;
     }
-    soon(orders.publish(message(1))).await?;
+    soon(task_messages.publish(message(1))).await?;
     soon(reports.publish(message(2))).await?;
     for (consumer, n) in [(&mut recipes, 1), (&mut results, 2)] {
         let delivery = soon(consumer.next()).await?.expect("a delivery");

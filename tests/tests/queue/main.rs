@@ -1,6 +1,4 @@
 //! The queues give the same guarantees in process and on a broker, and on a broker whatever happens to it.
-//!
-//! Starting a node takes ten seconds, so everything that needs one is in one test.
 
 mod faults;
 
@@ -9,12 +7,10 @@ use edp_queue::{Link, LinkState, Message, Publisher, Queue, QueueDepth, QueueErr
 use edp_tests::broker::Broker;
 use edp_tests::certificates::Certificates;
 use edp_tests::proxy::{Proxy, ProxyMode};
-use futures_util::FutureExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Check = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
@@ -228,45 +224,44 @@ async fn publish(publisher: Publisher, messages: usize) {
     soon(tasks.join_all()).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_broker() -> Check {
-    let certificates = Certificates::make();
-    let broker = Arc::new(Broker::with(&certificates.broker()));
-    let link = Link::amqp(options(&broker.url("guest", "guest"), "promises"))?;
-    let mut failed = Vec::new();
-    for (name, scenario) in [
-        ("promises", promises(&link).boxed()),
-        ("declaring", declaring(&broker).boxed()),
-        ("standing by", standing_by(&broker).boxed()),
-        ("refusals", refusals(&broker).boxed()),
-        ("permissions", permissions(&broker).boxed()),
-        ("encryption", encryption(&broker, &certificates).boxed()),
-        ("closing", closing(&broker).boxed()),
-        ("heartbeats", faults::heartbeats(&broker).boxed()),
-        ("black hole", faults::black_hole(&broker).boxed()),
-        ("cut connections", faults::cut(&broker).boxed()),
-        ("own place", faults::own_place(&broker).boxed()),
-        ("memory alarm", faults::alarm(&broker).boxed()),
-        ("limited connections", faults::limited(&broker).boxed()),
-        ("policies", faults::policies(&broker).boxed()),
-        ("dead queues", faults::dead_queues(&broker).boxed()),
-        ("queues that die while they are consumed", faults::dead_while_consumed(&broker).boxed()),
-        ("deleted queues", faults::deleted(&broker).boxed()),
-        ("unroutable", faults::unroutable(&broker).boxed()),
-        ("killed broker", faults::killed(&broker).boxed()),
-        ("stopped broker", faults::stopped(&broker).boxed()),
-    ] {
-        let start = Instant::now();
-        let outcome = AssertUnwindSafe(scenario).catch_unwind().await;
-        let good = matches!(outcome, Ok(Ok(())));
-        eprintln!("{name}: {:.1} s{}", start.elapsed().as_secs_f32(), if good { "" } else { ", FAILED" });
-        if let Ok(Err(error)) = outcome {
-            eprintln!("{name}: {error}");
+/// Defines tests: each has a broker of its own, which its scenario may disturb.
+macro_rules! on_a_broker {
+    ($($name:ident: $scenario:path,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() -> Check {
+            $scenario(&Arc::new(Broker::start())).await
         }
-        failed.extend((!good).then_some(name));
+    )*};
+}
+
+mod on_a_broker {
+    use super::*;
+
+    on_a_broker! {
+        the_promises_of_a_link_hold: promises_on_a_broker,
+        queues_are_declared_by_the_coordinator: declaring,
+        a_second_coordinator_stands_by: standing_by,
+        refusals_end_a_link: refusals,
+        each_user_may_do_its_part_only: permissions,
+        what_was_acknowledged_before_the_end_is_gone: closing,
+        connections_live_while_the_caller_computes: faults::heartbeats,
+        a_broker_that_stays_silent_is_noticed: faults::black_hole,
+        nothing_is_lost_with_connections_that_are_cut: faults::cut,
+        a_coordinator_waits_for_the_end_of_its_own_connection: faults::own_place,
+        publishers_wait_for_the_end_of_a_memory_alarm: faults::alarm,
+        a_limit_of_connections_is_no_refusal: faults::limited,
+        policies_that_take_messages_away_are_survived: faults::policies,
+        queues_that_are_not_served_are_made_anew: faults::dead_queues,
+        queues_that_die_while_they_are_consumed_are_made_anew: faults::dead_while_consumed,
+        deleted_queues_are_made_anew: faults::deleted,
+        messages_without_a_queue_are_published_when_it_is_there: faults::unroutable,
+        nothing_is_lost_with_a_broker_that_is_killed: faults::killed,
+        nothing_is_lost_with_a_broker_that_is_stopped: faults::stopped,
     }
-    assert!(failed.is_empty(), "{failed:?}");
-    Ok(())
+}
+
+async fn promises_on_a_broker(broker: &Broker) -> Check {
+    promises(&Link::amqp(options(&broker.url("guest", "guest"), "promises"))?).await
 }
 
 async fn declaring(broker: &Broker) -> Check {
@@ -292,7 +287,7 @@ async fn declaring(broker: &Broker) -> Check {
 /// There is one coordinator at a time; the next takes over when the first has gone, in an orderly way or not.
 async fn standing_by(broker: &Broker) -> Check {
     let proxy = Proxy::start(broker.socket());
-    let link = |address: String| Link::amqp(options(&address, "seat"));
+    let link = |address: String| Link::amqp(options(&address, "standby"));
     let first = link(broker.url("guest", "guest"))?;
     soon(first.declare()).await?;
     let second = link(format!("amqp://{}/", proxy.address()))?;
@@ -379,7 +374,10 @@ async fn permissions(broker: &Broker) -> Check {
     Ok(())
 }
 
-async fn encryption(broker: &Broker, certificates: &Certificates) -> Check {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_names_and_protocols_are_checked_on_a_broker() -> Check {
+    let certificates = Certificates::make();
+    let broker = Broker::with(&certificates.broker());
     let path = |name: &str| certificates.path(name);
     let (ca, certificate, key) = (path("authority.pem"), path("client.pem"), path("client.key"));
     let url = format!("amqps://guest:guest@localhost:{}/", broker.tls_port());
