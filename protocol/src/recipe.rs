@@ -12,8 +12,7 @@ mod tests;
 mod version;
 
 pub use derived::{
-    Anomaly, Derivation, MAX_PAIRS, MAX_RECORDS, MAX_TERMS, MEAN_ENDING, MEANS, PeriodMean, PeriodRecord, RecordSeries,
-    RecordVersions, Rule,
+    Anomaly, Derivation, MEAN_ENDING, MEANS, PeriodMean, PeriodRecord, RecordSeries, RecordVersions, Rule,
 };
 pub use error::RecipeError;
 pub use kind::{KindError, Orientation, VariableKind};

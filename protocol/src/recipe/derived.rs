@@ -12,13 +12,13 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// Largest number of variables that a sum may have.
-pub const MAX_TERMS: usize = 32;
+const MAX_TERMS: usize = 32;
 
 /// Largest number of records of a period. Twenty years of hourly records have 175,320.
-pub const MAX_RECORDS: u64 = 200_000;
+const MAX_RECORDS: u64 = 200_000;
 
 /// Largest number of pairs of files that the records of a period may have together.
-pub const MAX_PAIRS: u64 = 2_000_000;
+const MAX_PAIRS: u64 = 2_000_000;
 
 /// Name of the directory of means, below the directory of the release.
 pub const MEANS: &str = "means";
