@@ -161,7 +161,7 @@ fn tokens(line: &str) -> Result<Vec<NamelistToken>, String> {
                         text.split(',').map(subscript).collect::<Option<_>>().ok_or("a subscript is no number")?;
                     after = behind;
                 }
-                if let Some(behind) = after.trim_start().strip_prefix('=') {
+                if let (Some(behind), false) = (after.trim_start().strip_prefix('='), word.is_empty()) {
                     found.push(NamelistToken::Key(word.to_ascii_lowercase(), subscripts));
                     behind
                 } else if let Some((count, value)) = repeated(word, after) {
