@@ -160,7 +160,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
         }
-        let (inventory, _) = Inventory::scan(root.path(), "V4r6").unwrap();
+        let (inventory, _) = Inventory::scan(root.path(), "").unwrap();
         (root, inventory)
     }
 
