@@ -382,7 +382,7 @@ impl Stores {
     pub fn publish(&self, file: &Path, at: &Location, label: &str) -> Result<(), StoreError> {
         let Location::Local(path) = at else { return self.put(file, at, label, true).map(drop) };
         let renamed =
-            std::fs::File::open(file).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(file, path));
+            edp_files::regular::open(file).and_then(|file| file.sync_all()).and_then(|()| std::fs::rename(file, path));
         renamed.map_err(|source| StoreError::Io { path: file.into(), source })
     }
 
