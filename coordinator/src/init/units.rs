@@ -10,14 +10,19 @@ pub(super) fn units(text: &str) -> Option<String> {
     while !rest.is_empty() {
         let end = rest.find(['.', '/', ' ']).unwrap_or(rest.len());
         let (factor, after) = rest.split_at(end);
-        let (name, power) = match factor.split_once('^') {
-            Some((name, power)) => (name, power.trim_matches(['(', ')']).parse::<i32>().ok()?),
-            None => (factor, 1),
+        // A power may also stand behind its unit, as in UDUNITS.
+        let behind = factor.rfind(|c: char| c.is_ascii_alphabetic()).map(|at| factor.split_at(at + 1));
+        let (name, power) = match (factor.split_once('^'), behind) {
+            (Some((name, power)), _) => (name, power.trim_matches(['(', ')']).parse::<i32>().ok()?),
+            (None, Some((name, power))) if !power.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) => {
+                (name, power.parse().ok()?)
+            }
+            (None, _) => (factor, 1),
         };
         let known = match name {
-            "degC" => "degree_C",
-            "degK" => "degree_K",
-            "psu" | "g/kg" => "1e-3",
+            "degC" | "degree_C" => "degree_C",
+            "degK" | "degree_K" => "degree_K",
+            "psu" | "1e-3" => "1e-3",
             "1" | "[0-1]" | "" => "1",
             "Pa" | "W" | "N" | "J" | "m" | "s" | "kg" | "g" | "mol" | "K" | "deg" => name,
             _ => return None,
@@ -102,6 +107,9 @@ mod tests {
             ("psu", Some("1e-3")),
             ("1", Some("1")),
             ("", Some("1")),
+            ("degree_C m3 s-1", Some("degree_C m3 s-1")),
+            ("1e-3 m3 s-1", Some("1e-3 m3 s-1")),
+            ("kg m-2 s-1", Some("kg m-2 s-1")),
             ("furlong/fortnight", None),
             ("m^x", None),
         ] {
