@@ -1,5 +1,6 @@
 //! The parsers of untrusted input that the programs have in addition to those of [`edp_parsers`].
 
+use edp_coordinator::init::namelist::Namelist;
 use edp_coordinator::plan::jobfile;
 pub use edp_parsers::Parser;
 use edp_parsers::{FILE, names_it};
@@ -9,7 +10,7 @@ use std::path::Path;
 /// Returns all parsers by name, including those of [`edp_parsers`].
 pub fn all() -> Vec<Parser> {
     let mut all = edp_parsers::ALL.to_vec();
-    all.extend([("jobs", jobs as fn(&[u8])), ("settings", settings)]);
+    all.extend([("jobs", jobs as fn(&[u8])), ("namelist", namelist), ("settings", settings)]);
     all.sort_by_key(|(name, _)| *name);
     all
 }
@@ -27,6 +28,24 @@ pub fn jobs(input: &[u8]) {
         Err(error) => {
             names_it(&error);
             assert!(notes.len() >= error.0.len());
+        }
+    }
+}
+
+/// Parses a file of the model's parameters.
+///
+/// # Panics
+/// Panics if a property does not hold.
+pub fn namelist(input: &[u8]) {
+    match Namelist::parse(FILE, input) {
+        Err(error) => names_it(&error),
+        Ok(list) => {
+            for key in ["deltat", "startdate_1", "filename", "frequency"] {
+                if let Err(error) = list.number(key) {
+                    names_it(&error);
+                }
+                assert_eq!(list.value(key).is_none(), list.all(key).last().is_none_or(|last| last.values.is_empty()));
+            }
         }
     }
 }
