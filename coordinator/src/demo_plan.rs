@@ -28,7 +28,7 @@ impl DemoPlan {
 
     /// Returns everything that the job file asks for.
     pub(crate) fn requested(&self) -> RequestedJobs {
-        let text = std::fs::read_to_string(&self.demo.jobs).unwrap();
+        let text = String::from_utf8(edp_files::regular::read(&self.demo.jobs, 1 << 20).unwrap()).unwrap();
         let (jobs, notes) = jobfile::parse("jobs.txt", &text, false).unwrap();
         assert!(!jobs.is_empty() && notes.is_empty(), "{notes:?}");
         RequestedJobs { job_file: "jobs.txt".into(), jobs, ..RequestedJobs::default() }
