@@ -435,7 +435,8 @@ mod tests {
         let (table, warnings) = Table::parse(table, &std::fs::read(directory.join(table)).unwrap()).unwrap();
         assert_eq!(warnings, []);
         let mut unmatched = [const { Vec::new() }; 2];
-        for (&grid, groupings) in &m.groupings {
+        // Names of time series have neither a date nor a label.
+        for (&grid, groupings) in m.groupings.iter().filter(|(grid, _)| **grid != GridKind::Series) {
             for grouping in groupings {
                 for &frequency in &grouping.frequencies {
                     let label = if grid == GridKind::Native { "llc0090" } else { "0p50deg" };
