@@ -38,6 +38,19 @@ pub struct NameError {
     pub why: &'static str,
 }
 
+/// Name of the dataset of a grid's geometry.
+pub const GEOMETRY: &str = "GRID_GEOMETRY";
+
+/// Returns the label of a lat-lon-cap grid with tiles of `n` x `n` cells, such as `llc0090`.
+pub fn native_label(n: u64) -> String {
+    format!("llc{n:04}")
+}
+
+/// Returns the label of a regular grid with cells of this height in degrees, such as `0p50deg`.
+pub fn latlon_label(degrees: f64) -> String {
+    format!("{degrees:.2}deg").replace('.', "p")
+}
+
 /// Words for periods. Longer ones come first, so that `_snap` does not hide `_day_snap`.
 const PERIODS: [(&str, Frequency); 5] = [
     ("day_snap", Frequency::Snapshot),
@@ -117,6 +130,19 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
 }
 
 impl GranuleName {
+    /// Returns the name of the geometry file of a grid.
+    pub fn of_geometry(version: &str, grid: GridKind, label: &str) -> GranuleName {
+        GranuleName {
+            dataset: GEOMETRY.into(),
+            period: "",
+            frequency: Frequency::TimeInvariant,
+            date: String::new(),
+            version: version.into(),
+            grid,
+            label: label.into(),
+        }
+    }
+
     /// Parses the base name of a granule. A parsed name is printed exactly as it was, since the granule states the name
     /// of its file inside.
     ///
@@ -292,6 +318,8 @@ mod tests {
     fn names_without_time_have_a_shorter_path() {
         let name = GranuleName::parse("GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc").unwrap();
         assert_eq!((name.dataset.as_str(), name.frequency), ("GRID_GEOMETRY", Frequency::TimeInvariant));
+        assert_eq!(name, GranuleName::of_geometry("V4r6", GridKind::Native, &native_label(90)));
+        assert_eq!((latlon_label(0.5), latlon_label(12.0)), ("0p50deg".into(), "12p00deg".into()));
         assert_eq!((name.period, name.date.as_str(), name.version.as_str()), ("", "", "V4r6"));
         assert_eq!(name.path(), "V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc");
         // A period word anywhere makes it a name with a time, in all modes.

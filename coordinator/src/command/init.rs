@@ -14,9 +14,10 @@ use edp_engine::mapping::{FactorOrigin, Factors, write_netcdf};
 use edp_engine::metadata::factor_keys::FactorKeys;
 use edp_engine::metadata::source::Metadata;
 use edp_engine::verified_files::VerifiedFiles;
-use edp_protocol::Mode;
 use edp_protocol::message::chain;
+use edp_protocol::name::GranuleName;
 use edp_protocol::text::line;
+use edp_protocol::{GridKind, Mode};
 use edp_worker::console::{Ending, Unreachable, Usage, named, note, out};
 use jiff::civil::DateTime;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ pub(crate) fn execute(options: &InitOptions) -> anyhow::Result<Ending> {
     let (metadata, _) = Metadata::load(&metadata_out).map_err(usage)?;
     let (content, notes) = native(&files, Some(&metadata), Mode::Corrected).map_err(usage)?;
     let mut choices = Choices { name, n: files.n, levels: files.levels, bottom: 0.0, resolution: options.resolution };
-    let native_file = grid_out.join(geometry_name(&choices.name, "native", &choices.native_label()));
+    let native_file = grid_out.join(geometry_name(&choices, GridKind::Native, &choices.native_label()));
     write_geometry(&native_file, &content)?;
     drop(content);
     let cells = NativeCells::load(&native_file).map_err(|e| named(&e))?;
@@ -89,7 +90,7 @@ pub(crate) fn execute(options: &InitOptions) -> anyhow::Result<Ending> {
     let summary = write_netcdf(&factors_out, &origin, &search).map_err(|e| Unreachable(chain(&e)))?;
     let factors = Factors::open(&factors_out).map_err(|e| named(&e))?;
     let content = latlon(&files, &factors, Some(&metadata)).map_err(usage)?;
-    write_geometry(&grid_out.join(geometry_name(&choices.name, "latlon", &choices.latlon_label())), &content)?;
+    write_geometry(&grid_out.join(geometry_name(&choices, GridKind::Latlon, &choices.latlon_label())), &content)?;
     write(&directory.join("config.yaml"), &texts::configuration(&run, &choices))?;
     write(&directory.join("edp.toml"), &texts::settings(&directory, &source))?;
 
@@ -152,8 +153,8 @@ fn empty(directory: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn geometry_name(name: &str, grid: &str, label: &str) -> String {
-    format!("GRID_GEOMETRY_ECCO_{name}_{grid}_{label}.nc")
+fn geometry_name(choices: &Choices, grid: GridKind, label: &str) -> String {
+    GranuleName::of_geometry(&choices.name, grid, label).to_string()
 }
 
 fn write_geometry(path: &Path, content: &GranuleContent) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use super::usage;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use edp_coordinator::plan::preparation::{GEOMETRY, PlanRules, PlannedList, PreparedPlan, RequestedJobs};
+use edp_coordinator::plan::preparation::{PlanRules, PlannedList, PreparedPlan, RequestedJobs};
 use edp_coordinator::plan::selection::{Selection, Window};
 use edp_coordinator::plan::{DateSource, jobfile};
 use edp_coordinator::ranges::table::RangeTable;
@@ -11,6 +11,7 @@ use edp_engine::metadata::groupings::Grouping;
 use edp_engine::resources::{self, SharedInputs, SharedLocations};
 use edp_program::settings::Settings;
 use edp_protocol::location::{LocationError, without_parents};
+use edp_protocol::name::GEOMETRY;
 use edp_protocol::recipe::{self, Roots};
 use edp_protocol::{Frequency, GridKind, Location, Mode};
 use edp_store::Stores;

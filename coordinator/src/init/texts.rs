@@ -2,7 +2,7 @@
 
 use super::descriptions::RunMetadata;
 use super::model_run::ModelRun;
-use edp_protocol::calendar;
+use edp_protocol::{calendar, name};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -24,12 +24,12 @@ pub struct Choices {
 impl Choices {
     /// Returns the label of native granules, `llc0270`.
     pub fn native_label(&self) -> String {
-        format!("llc{:04}", self.n)
+        name::native_label(self.n as u64)
     }
 
     /// Returns the label of latlon granules, `0p50deg`.
     pub fn latlon_label(&self) -> String {
-        format!("{:.2}deg", self.resolution).replace('.', "p")
+        name::latlon_label(self.resolution)
     }
 }
 

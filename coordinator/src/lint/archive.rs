@@ -13,9 +13,6 @@ use edp_protocol::recipe::DynamicMetadata;
 use edp_protocol::{Frequency, GridKind, Mode};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Start of the file names of the grids' own rows, which no grouping makes.
-const GEOMETRY: &str = "GRID_GEOMETRY_";
-
 /// Checks that every dataset and frequency has one row, that every row has a dataset, and that nothing remains of the
 /// placeholders of global attributes.
 pub(super) fn check(
@@ -182,12 +179,10 @@ impl Coverage<'_, '_> {
 
     /// Reports rows that no dataset has.
     fn report_unused(&mut self) {
-        let unused = self
-            .table
-            .rows
-            .iter()
-            .filter(|row| !self.used.contains(&row.line) && !row.filename.trim().starts_with(GEOMETRY));
-        for row in unused {
+        // No grouping makes the rows of the grids.
+        let is_geometry = |name: &str| name.strip_prefix(name::GEOMETRY).is_some_and(|rest| rest.starts_with('_'));
+        let others = self.table.rows.iter().filter(|row| !is_geometry(row.filename.trim()));
+        for row in others.filter(|row| !self.used.contains(&row.line)) {
             let message = format!("no dataset of the groupings makes {}", row.filename.trim());
             self.defects.warning(&self.table.file, format!("line {}", row.line), message);
         }

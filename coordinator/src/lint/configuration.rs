@@ -4,7 +4,7 @@ use super::release::ReleaseNumber;
 use super::{Defects, NamedText};
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::factor_keys::FactorKeys;
-use edp_protocol::GridKind;
+use edp_protocol::{GridKind, name};
 use std::path::Path;
 
 /// Checks a configuration. Returns it if it can be used.
@@ -69,16 +69,12 @@ fn check_release(file: &str, configuration: &Configuration, defects: &mut Defect
 
 /// Holds the labels of granules against the sizes that the configuration states.
 fn check_labels(file: &str, configuration: &Configuration, defects: &mut Defects) {
-    let size = configuration.grid_texts.get("llc_grid_size").and_then(|text| text.trim().parse::<u32>().ok());
+    let size = configuration.grid_texts.get("llc_grid_size").and_then(|text| text.trim().parse::<u64>().ok());
     let resolution =
         configuration.grid_texts.get("latlon_grid_resolution").and_then(|text| text.trim().parse::<f64>().ok());
     let wanted = [
-        (GridKind::Native, "llc_grid_size", size.map(|cells| format!("llc{cells:04}"))),
-        (
-            GridKind::Latlon,
-            "latlon_grid_resolution",
-            resolution.map(|degrees| format!("{degrees:.2}deg").replace('.', "p")),
-        ),
+        (GridKind::Native, "llc_grid_size", size.map(name::native_label)),
+        (GridKind::Latlon, "latlon_grid_resolution", resolution.map(name::latlon_label)),
     ];
     for (grid, key, wanted) in wanted {
         if let (Some(wanted), Some(label)) = (wanted, configuration.grid_labels.get(&grid))

@@ -11,15 +11,12 @@ use super::{DateSource, Note, PlanError, Planned, Request, Severity, learn, plan
 use crate::ranges::table::{RangeTable, RangeTableError};
 use edp_engine::resources::SharedInputs;
 use edp_protocol::location::LocationError;
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::{GEOMETRY, GranuleName, base_name};
 use edp_protocol::recipe::{Recipe, RecipeError, Roots};
 use edp_protocol::{Frequency, GridKind, Mode};
 use edp_store::Stores;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-
-/// The dataset of the grid's geometry.
-pub const GEOMETRY: &str = "GRID_GEOMETRY";
 
 /// The choices that decide a plan, in addition to what is asked for.
 #[derive(Debug, Clone, Default)]

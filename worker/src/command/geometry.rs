@@ -13,7 +13,7 @@ use edp_engine::metadata::source::Metadata;
 use edp_engine::resources::{self, Texts};
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::{GEOMETRY, GranuleName, base_name, latlon_label, native_label};
 use edp_protocol::text::line;
 use edp_protocol::{Digest, GridKind, Location, Mode};
 use edp_store::Stores;
@@ -89,7 +89,7 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
     for grid in grids {
         let (mut content, path) = match grid {
             GridKind::Native => {
-                let path = options.out.join(name(configuration, grid, &format!("llc{:04}", files.n)));
+                let path = options.out.join(name(configuration, grid, &native_label(files.n as u64)));
                 console::refuse_existing(&path, options.replace, "--out")?;
                 let (content, notes) = native(&files, metadata, mode).map_err(|e| unmade(&e))?;
                 notes.iter().for_each(|text| note(&format!("note: {text}")));
@@ -104,8 +104,7 @@ pub(crate) fn execute(options: &GeometryOptions, settings: &Settings) -> anyhow:
                 };
                 let factors = Factors::open(&fetched(at, &stores)?).map_err(|e| console::named(&e))?;
                 let height = factors.latitude_bounds().first().map_or(0.0, |[south, north]| north - south);
-                let label = format!("{height:.2}deg").replace('.', "p");
-                let path = options.out.join(name(configuration, grid, &label));
+                let path = options.out.join(name(configuration, grid, &latlon_label(height)));
                 console::refuse_existing(&path, options.replace, "--out")?;
                 (latlon(&files, &factors, metadata).map_err(|e| unmade(&e))?, path)
             }
@@ -203,8 +202,8 @@ fn configured(location: &str, stores: &Stores) -> anyhow::Result<Configuration> 
 /// Returns the name of a geometry file: as the configuration labels it, else by the grid's own label.
 fn name(configuration: Option<&Configuration>, grid: GridKind, label: &str) -> String {
     match configuration.and_then(|found| Some((&found.ecco_version, found.grid_labels.get(&grid)?))) {
-        Some((version, label)) => format!("GRID_GEOMETRY_ECCO_{version}_{grid}_{label}.nc"),
-        None => format!("GRID_GEOMETRY_{grid}_{label}.nc"),
+        Some((version, label)) => GranuleName::of_geometry(version, grid, label).to_string(),
+        None => format!("{GEOMETRY}_{grid}_{label}.nc"),
     }
 }
 

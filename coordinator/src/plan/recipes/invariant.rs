@@ -3,13 +3,11 @@
 use super::super::Note;
 use super::super::statics::{self, FileSearch, InputVersions, OtherFile};
 use super::{Context, Planner, Problem, describe};
+use edp_protocol::name::GEOMETRY;
 use edp_protocol::recipe::Version;
 use edp_protocol::recipe::{DynamicMetadata, FlagOrText, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
-
-/// The text in the names of geometry files, which are also looked for in the directory of the grid.
-const GEOMETRY: &str = "GRID_GEOMETRY";
 
 /// The inputs of a granule without time.
 enum InvariantFiles {

@@ -11,7 +11,7 @@ use crate::grid::VerticalPoint;
 use crate::metadata::configuration::Configuration;
 use crate::reader::{Outline, open};
 use crate::resources::Texts;
-use edp_protocol::name::GranuleName;
+use edp_protocol::name::{GEOMETRY, GranuleName};
 use edp_protocol::recipe::{DynamicMetadata, TIME_INVARIANT};
 use edp_protocol::{Digest, Mode};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ impl Annotation<'_> {
 
     /// Returns the text about a geometry, else a plain one.
     fn summary(&self) -> String {
-        let is_geometry = self.name.dataset.contains("GRID_GEOMETRY");
+        let is_geometry = self.name.dataset.contains(GEOMETRY);
         let texts = self.geometry_texts.filter(|_| is_geometry);
         geometry_summary(texts, &self.texts.configuration, self.name).unwrap_or_else(|| "ECCO dataset".to_owned())
     }

@@ -7,7 +7,7 @@ use super::Warning;
 use super::keys::{COMPRESSION, LABELS};
 use super::reader::KeyReader;
 use crate::codec::{Codec, CodecKeys};
-use edp_protocol::GridKind;
+use edp_protocol::{GridKind, name};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
@@ -239,14 +239,14 @@ impl KeyReader<'_> {
                 if !(degrees > 0.0 && degrees <= 180.0) {
                     return Err(self.wrong(key, format!("'{text}'"), expected));
                 }
-                Ok(format!("{degrees:.2}deg").replace('.', "p"))
+                Ok(name::latlon_label(degrees))
             }
             GridKind::Series => Ok(String::new()),
             GridKind::Native => {
                 let key = "llc_grid_size";
                 let text = self.text(key).unwrap_or_else(|| "90".into());
                 let cells = self.whole_number(key, &text, "the number of cells along a tile's edge, 1 or more")?;
-                Ok(format!("llc{cells:04}"))
+                Ok(name::native_label(cells.unsigned_abs()))
             }
         }
     }
