@@ -224,6 +224,13 @@ pub fn unit_number(frequency: Frequency, time: DateTime) -> i64 {
     }
 }
 
+/// Returns the [`unit_number`] of the day or month to which a result belongs, by the end of its period: a mean belongs to
+/// the one that contains its last second, a snapshot to the one that contains its time. `unit` is a day or a month.
+pub fn unit_of_result(unit: Frequency, frequency: Frequency, end: DateTime) -> i64 {
+    let back = SignedDuration::from_secs(i64::from(frequency != Frequency::Snapshot));
+    unit_number(unit, end.checked_sub(back).unwrap_or(end))
+}
+
 /// Returns the date of the day or month that has this [`unit_number`], as names of granules write it.
 pub fn unit_name(frequency: Frequency, number: i64) -> String {
     match frequency {
@@ -508,6 +515,10 @@ mod tests {
         assert_eq!(number(Day, 1992, 3, 1) - number(Day, 1992, 2, 28), 2);
         assert_eq!(unit_name(Month, number(Month, 1992, 12, 5)), "1992-12");
         assert_eq!(unit_name(Day, number(Day, 1992, 2, 29)), "1992-02-29");
+        let midnight = datetime(1992, 3, 1, 0, 0, 0, 0);
+        let unit = |unit, frequency| unit_name(unit, unit_of_result(unit, frequency, midnight));
+        assert_eq!([unit(Month, Month), unit(Month, Snapshot)], ["1992-02", "1992-03"]);
+        assert_eq!([unit(Day, Day), unit(Day, Snapshot)], ["1992-02-29", "1992-03-01"]);
     }
 
     proptest! {

@@ -64,6 +64,12 @@ impl PlannedVariable {
     pub(super) fn sources(&self) -> Vec<&str> {
         self.kind.sources(&self.field)
     }
+
+    /// Returns the names of its model variables for a recipe, if they are not just its own name.
+    pub(super) fn other_fields(&self) -> Option<Vec<String>> {
+        let sources = self.sources();
+        (sources != [self.name.as_str()]).then(|| sources.into_iter().map(str::to_owned).collect())
+    }
 }
 
 /// A variable with a rule, which counts if the model does not write the variable.

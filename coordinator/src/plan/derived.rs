@@ -14,8 +14,8 @@ use edp_protocol::recipe::{
     Anomaly, Derivation, PeriodMean, RecipeError, RecordSeries, RecordVersions, Rule, below_root,
 };
 use edp_protocol::{Frequency, GridKind, name};
+use jiff::ToSpan as _;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::{SignedDuration, ToSpan as _};
 
 /// A record of a period.
 struct FoundRecord {
@@ -123,7 +123,7 @@ impl Planner<'_> {
             let found = request.inventory.find(&anomaly.of, words, step).map_err(twice)?;
             all.push(StepInputs { step, inputs: vec![found.map(|files| vec![files])] });
         }
-        let clocks = DateRules {
+        let rules = DateRules {
             mode: request.mode,
             frequency: job.frequency,
             configuration: request.configuration,
@@ -132,12 +132,12 @@ impl Planner<'_> {
             place,
         };
         // The warnings are those of the dataset, which has the variable among its sources.
-        let (dates, _) = clocks.dates(&all).map_err(NoMean::Problem)?;
+        let (dates, _) = rules.dates(&all).map_err(NoMean::Problem)?;
         let (begin, end) = bounds(anomaly);
         let mut records = Vec::new();
         for StepInputs { step, inputs } in all {
             // A step without a time is reported with the dataset.
-            let Ok(period) = dates.period(&clocks, step) else { continue };
+            let Ok(period) = dates.period(&rules, step) else { continue };
             let files = inputs.into_iter().flatten().flatten().next();
             if let Some(files) = files.filter(|_| (begin..end).contains(&period.center)) {
                 records.push(FoundRecord { step, period, files });
@@ -182,11 +182,7 @@ fn bounds(anomaly: &Anomaly) -> (DateTime, DateTime) {
 /// Says which records of a period are not there, if any. `words` are those for the period in the names of the records,
 /// which are in ascending order.
 fn absent(frequency: Frequency, words: &[&str], anomaly: &Anomaly, records: &[FoundRecord]) -> Option<String> {
-    let number = |unit, record: &FoundRecord| {
-        // a mean belongs to the day or month that contains its last second
-        let back = SignedDuration::from_secs(i64::from(frequency != Frequency::Snapshot));
-        calendar::unit_number(unit, record.period.end.checked_sub(back).unwrap_or(record.period.end))
-    };
+    let number = |unit, record: &FoundRecord| calendar::unit_of_result(unit, frequency, record.period.end);
     let is_once_a = |unit| {
         let numbers: Vec<i64> = records.iter().map(|record| number(unit, record)).collect();
         numbers.windows(2).all(|pair| pair[0] < pair[1])
@@ -220,8 +216,7 @@ fn absent(frequency: Frequency, words: &[&str], anomaly: &Anomaly, records: &[Fo
 
 /// Returns true if a mean is that of a calendar day or month, perhaps cut short by the start or the end of the model.
 fn is_of_unit(unit: Frequency, period: &Period) -> bool {
-    let last = period.end.checked_sub(SignedDuration::from_secs(1)).unwrap_or(period.end);
-    calendar::unit_number(unit, period.start) == calendar::unit_number(unit, last)
+    calendar::unit_number(unit, period.start) == calendar::unit_of_result(unit, unit, period.end)
 }
 
 /// Returns the centre of a calendar day or month by its number.

@@ -1,8 +1,10 @@
 //! The plan itself: it makes recipes of jobs and an inventory.
 
 mod invariant;
+mod report;
 mod series;
 
+use super::Note;
 use super::dataset::Dataset;
 use super::dates::{DateRules, DateSource};
 use super::headers::HeaderCache;
@@ -10,8 +12,7 @@ use super::inventory::Inventory;
 use super::jobfile::{Job, Steps};
 use super::problem::{PlanError, Problem};
 use super::selection::Window;
-use super::survey::{StepInputs, Survey, gaps};
-use super::{Note, few};
+use super::survey::{StepInputs, Survey};
 use edp_engine::metadata::configuration::Configuration;
 use edp_engine::metadata::groupings::Grouping;
 use edp_protocol::calendar::{self, Period};
@@ -166,6 +167,20 @@ struct Context<'a> {
     time_units: String,
 }
 
+impl Context<'_> {
+    /// Returns the metadata of a granule that do not depend on its time.
+    fn dynamic_metadata(&self) -> DynamicMetadata {
+        let grouping = self.dataset.grouping;
+        DynamicMetadata {
+            name: grouping.name.clone(),
+            dimension: grouping.dimension.clone(),
+            comment: grouping.comment.clone(),
+            summary: self.summary.clone(),
+            ..DynamicMetadata::default()
+        }
+    }
+}
+
 /// Steps of a job with unusual times.
 #[derive(Default)]
 struct Oddities {
@@ -299,43 +314,6 @@ impl<'a> Planner<'a> {
             return Err(Problem::Name { place: context.place, name: name.to_string() });
         }
         Ok(context)
-    }
-
-    /// Returns the consequence of a missing variable.
-    fn without_it(&self) -> &'static str {
-        let held = self.request.mode == Mode::Corrected && !self.request.allow_partial;
-        if held { "these granules are held" } else { "these granules are made without it" }
-    }
-
-    /// Reports what is missing.
-    fn report(&mut self, context: &Context<'_>, survey: &Survey<'_>) {
-        let place = &context.place;
-        let without = self.without_it();
-        for source in &survey.never {
-            let text = format!("{} has no file at any step", describe(context.dataset, source));
-            let consequence = if survey.records.is_empty() { "nothing is made" } else { without };
-            self.complain(Problem::NoFile { place: place.clone(), text }, consequence);
-        }
-        for lack in &survey.lacks {
-            let source = describe(context.dataset, lack.source);
-            let (count, steps) = (lack.steps.len(), few(&lack.steps));
-            self.warn(format!("{place}: {source} has no input at {count} steps: {steps}; {without}"));
-        }
-        if !survey.barren.is_empty() {
-            let steps = few(&survey.barren);
-            self.warn(format!("{place}: only single components of vectors at steps {steps}; nothing is made there"));
-        }
-        if survey.is_empty() && survey.never.len() < context.dataset.sources().len() {
-            self.warn(format!("{place}: no results {}; nothing is made", self.request.window));
-        }
-        if !survey.absent.is_empty() {
-            let problem = Problem::AbsentSteps { place: place.clone(), steps: survey.absent.clone() };
-            self.complain(problem, "left out");
-        }
-        if let Some((first, more)) = survey.twice.split_first() {
-            let (place, source) = (place.clone(), first.clone());
-            self.leave_out(Problem::Twice { place, source, more: more.len() });
-        }
     }
 
     fn recipes(&mut self, context: &Context<'_>, survey: Survey<'_>) {
@@ -497,18 +475,15 @@ impl<'a> Planner<'a> {
         let (digests, roots) = (context.digests.clone(), request.roots.clone());
         let planned = Plan::new(request.mode, time_units, digests, roots, request.production_date.clone());
         let dynamic_metadata = DynamicMetadata {
-            name: grouping.name.clone(),
-            dimension: grouping.dimension.clone(),
             time_coverage_start: Some(calendar::text(period.start)),
             time_coverage_end: Some(calendar::text(period.end)),
             time_coverage_center: Some(calendar::text(period.center)),
-            comment: grouping.comment.clone(),
             time_long_name: Some(long_name.into()),
             time_coverage_duration: Some(duration.into()),
             time_coverage_resolution: Some(duration.into()),
             field_components: grouping.components.clone().filter(|_| context.dataset.rotates),
             field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates),
-            summary: context.summary.clone(),
+            ..context.dynamic_metadata()
         };
         let plan = Plan { options, fields, derived, missing, ..planned };
         let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, date, plan) };
@@ -574,52 +549,6 @@ impl<'a> Planner<'a> {
             self.problems.push(problem);
         }
     }
-
-    /// Reports the days or months between the first and the last that have no results. For snapshots only the word for
-    /// the period tells how often they are taken.
-    fn report_gaps(&mut self, context: &Context<'_>, ends: &[jiff::civil::DateTime], words: &[&str]) {
-        let (cadence, unit) = match (context.job.frequency, words) {
-            (Frequency::Day, _) | (Frequency::Snapshot, ["day_snap"]) => (Frequency::Day, "days"),
-            (Frequency::Month, _) | (Frequency::Snapshot, ["mon_snap"]) => (Frequency::Month, "months"),
-            _ => return,
-        };
-        // a mean belongs to the day or month that contains its last second
-        let back = jiff::SignedDuration::from_secs(i64::from(context.job.frequency != Frequency::Snapshot));
-        let number =
-            |end: &jiff::civil::DateTime| calendar::unit_number(cadence, end.checked_sub(back).unwrap_or(*end));
-        let gaps = gaps(&ends.iter().map(number).collect::<Vec<_>>());
-        if gaps.is_empty() {
-            return;
-        }
-        let count: i64 = gaps.iter().map(|(first, last)| last - first + 1).sum();
-        let name = |number| calendar::unit_name(cadence, number);
-        let ranges = gaps.iter().map(|&(first, last)| match first == last {
-            true => name(first),
-            false => format!("{} to {}", name(first), name(last)),
-        });
-        self.warn(format!("{}: no results for {count} {unit} in between: {}", context.place, few(ranges)));
-    }
-
-    fn report_oddities(&mut self, context: &Context<'_>, oddities: &Oddities) {
-        let configuration = self.request.configuration;
-        let place = &context.place;
-        let mut texts = Vec::new();
-        if !oddities.before_start.is_empty() {
-            let (start, steps) = (configuration.model_start, few(&oddities.before_start));
-            texts.push(format!("{place}: periods that start before the model does ({start}) at steps {steps}"));
-        }
-        if !oddities.after_end.is_empty() {
-            let (end, steps) = (configuration.model_end, few(&oddities.after_end));
-            texts.push(format!("{place}: periods that end after the model does ({end}) at steps {steps}"));
-        }
-        if !oddities.finer_units.is_empty() {
-            let (units, steps) = (&context.time_units, few(&oddities.finer_units));
-            texts.push(format!("{place}: not exact in '{units}', finer units are used at steps {steps}"));
-        }
-        for text in texts {
-            self.warn(format!("{text}; check model_start_time, model_end_time and model_timestep"));
-        }
-    }
 }
 
 /// Returns the size in bytes of a recipe that is too large for a task message. Only those with very many inputs can be.
@@ -628,11 +557,4 @@ fn excessive_size(recipe: &Recipe) -> Option<usize> {
     recipe.recipe.as_ref().filter(|plan| plan.inputs.len() > FEW)?;
     let size = wire::json(recipe).ok()?.len();
     (size > wire::MAX_RECIPE).then_some(size)
-}
-
-/// Returns the name of a model variable for messages, with the outputs that need it if their names differ.
-fn describe(dataset: &Dataset<'_>, source: &str) -> String {
-    let of = |output: &&super::dataset::PlannedVariable| output.sources().contains(&source);
-    let outputs: Vec<&str> = dataset.outputs.iter().filter(of).map(|output| output.name.as_str()).collect();
-    if outputs == [source] { source.to_owned() } else { format!("{source} (for {})", outputs.join(", ")) }
 }

@@ -2,7 +2,8 @@
 
 use super::super::Note;
 use super::super::statics::{self, FileSearch, InputVersions, OtherFile};
-use super::{Context, Planner, Problem, describe};
+use super::report::describe;
+use super::{Context, Planner, Problem};
 use edp_protocol::name::GEOMETRY;
 use edp_protocol::recipe::Version;
 use edp_protocol::recipe::{DynamicMetadata, FlagOrText, Plan, Recipe, RecipeError, Roots, TIME_INVARIANT};
@@ -117,10 +118,7 @@ impl Planner<'_> {
                         missing.push(output.name.clone());
                         continue;
                     };
-                    let sources: Vec<String> = output.sources().into_iter().map(str::to_owned).collect();
-                    if sources != [output.name.clone()] {
-                        fields.insert(output.name.clone(), sources);
-                    }
+                    fields.extend(output.other_fields().map(|sources| (output.name.clone(), sources)));
                     let paths = |files: &InputVersions| files.iter().map(|file| file.path.clone()).collect();
                     variables.insert(output.name.clone(), inputs.iter().map(paths).collect());
                     versions.extend(inputs.into_iter().flatten());
@@ -134,18 +132,11 @@ impl Planner<'_> {
         let (digests, date) = (context.digests.clone(), request.production_date.clone());
         let planned = Plan::new(request.mode, String::new(), digests, roots, date);
         let dynamic_metadata = DynamicMetadata {
-            name: grouping.name.clone(),
-            dimension: grouping.dimension.clone(),
-            time_coverage_start: None,
-            time_coverage_end: None,
-            time_coverage_center: None,
-            comment: grouping.comment.clone(),
-            time_long_name: None,
             time_coverage_duration: Some(TIME_INVARIANT.into()),
             time_coverage_resolution: Some(TIME_INVARIANT.into()),
             field_components: grouping.components.clone().filter(|_| context.dataset.rotates && netcdf.is_none()),
             field_orientations: grouping.orientations.clone().filter(|_| context.dataset.rotates && netcdf.is_none()),
-            summary: context.summary.clone(),
+            ..context.dynamic_metadata()
         };
         let recipe = Recipe {
             // What a prepared file says of itself gives way to the metadata, as in ECCO's own tasks.

@@ -67,10 +67,7 @@ impl Planner<'_> {
         };
         let (mut variables, mut fields) = (IndexMap::new(), BTreeMap::new());
         for output in &context.dataset.outputs {
-            let sources: Vec<String> = output.sources().into_iter().map(str::to_owned).collect();
-            if sources != [output.name.clone()] {
-                fields.insert(output.name.clone(), sources);
-            }
+            fields.extend(output.other_fields().map(|sources| (output.name.clone(), sources)));
             variables.insert(output.name.clone(), vec![vec![file.path.clone()]]);
         }
         let mut options = request.options.clone();
@@ -84,14 +81,10 @@ impl Planner<'_> {
         let (digests, roots, date) = (context.digests.clone(), request.roots.clone(), request.production_date.clone());
         let planned = Plan::new(request.mode, context.time_units.clone(), digests, roots, date);
         let dynamic_metadata = DynamicMetadata {
-            name: grouping.name.clone(),
-            dimension: grouping.dimension.clone(),
-            comment: grouping.comment.clone(),
             time_long_name: Some(long_name.into()),
             time_coverage_duration: Some(duration.into()),
             time_coverage_resolution: Some(duration.into()),
-            summary: context.summary.clone(),
-            ..DynamicMetadata::default()
+            ..context.dynamic_metadata()
         };
         let plan = Plan { options, fields, ..planned };
         let recipe = Recipe { variables, dynamic_metadata, ..self.shared_part(context, String::new(), plan) };
