@@ -10,7 +10,7 @@ use super::field::FieldError;
 use super::inputs::CancellableReader;
 use super::make::Assembly;
 use super::mean_file::{self, Mean, MeanHeader, NO_MEAN};
-use super::records::{ExpectedRecord, OpenedInput, RecordAccess};
+use super::records::{ExpectedRecord, OpenedInput, RecordAccess, open_version};
 use super::source::Record;
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, LevelSet};
@@ -20,7 +20,7 @@ use edp_files::commit::{CommitError, Committed, PartialFile};
 use edp_files::{Files, ReadAt};
 use edp_protocol::recipe::{Anomaly, PeriodMean, PeriodRecord, RecordVersions, Version};
 use edp_protocol::{Digest, Location, calendar};
-use edp_store::{StoreError, Stores};
+use edp_store::{Head, Stores};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::fs::File;
@@ -273,9 +273,8 @@ impl MeanJob<'_, '_> {
         for path in record.files.iter().filter(|path| path.ends_with(".data")) {
             let path = assembly.recipe.at_source(path)?;
             let location: Location = path.parse()?;
-            if matches!(location, Location::Object(_)) {
-                let missing = || MakeError::Input { path: path.clone(), source: io::ErrorKind::NotFound.into() };
-                fetched = fetched.saturating_add(assembly.stores.head(&location)?.ok_or_else(missing)?.size);
+            if location.is_remote() {
+                fetched = fetched.saturating_add(head(assembly.stores, &path, &location)?.size);
             }
         }
         if fetched > assembly.memory {
@@ -362,6 +361,12 @@ impl MeanJob<'_, '_> {
     }
 }
 
+/// Returns what a store says of an object.
+fn head(stores: &Stores, path: &str, location: &Location) -> Result<Head, MakeError> {
+    let missing = || MakeError::Input { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
+    stores.head(location)?.ok_or_else(missing)
+}
+
 /// The records of a period, which recipes do not list one by one: their versions are gathered while they are opened.
 struct PeriodAccess<'a> {
     stores: &'a Stores,
@@ -370,24 +375,9 @@ struct PeriodAccess<'a> {
 
 impl PeriodAccess<'_> {
     fn open(&mut self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
-        let fail = |source| MakeError::Input { path: path.to_owned(), source };
         let location: Location = path.parse()?;
-        let (etag, limit) = match &location {
-            Location::Local(_) => (None, u64::MAX),
-            Location::Object(_) => {
-                let head = self.stores.head(&location)?.ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-                (head.etag, limit)
-            }
-        };
-        let file = self.stores.open(&location, etag.as_deref(), limit).map_err(|error| match error {
-            StoreError::Io { source, .. } => fail(source),
-            error => error.into(),
-        })?;
-        let size = file.length().map_err(fail)?;
-        let version = match file.stamp() {
-            Some(stamp) => Version::of_file(size, stamp.modified()),
-            None => Version::of_object(size, etag),
-        };
+        let etag = if location.is_remote() { head(self.stores, path, &location)?.etag } else { None };
+        let (file, version) = open_version(self.stores, path, &location, etag.as_deref(), limit)?;
         self.versions.insert(path.to_owned(), version);
         Ok(file)
     }

@@ -15,11 +15,34 @@ use edp_protocol::calendar::{self, TimeComparison};
 use edp_protocol::name::{ResultName, base_name, split_period};
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, Mode, wire};
-use edp_store::StoreError;
+use edp_store::{StoreError, Stores};
 use jiff::civil::DateTime;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError};
+
+/// Opens a file at a location. An object is fetched at once, if it has this entity tag and at most `limit` bytes. Also
+/// returns the version that was opened.
+pub(super) fn open_version(
+    stores: &Stores,
+    path: &str,
+    location: &Location,
+    etag: Option<&str>,
+    limit: u64,
+) -> Result<(Box<dyn ReadAt>, Version), MakeError> {
+    let fail = |source| MakeError::Input { path: path.into(), source };
+    let limit = if location.is_remote() { limit } else { u64::MAX };
+    let file = stores.open(location, etag, limit).map_err(|error| match error {
+        StoreError::Io { source, .. } => fail(source),
+        error => error.into(),
+    })?;
+    let size = file.length().map_err(fail)?;
+    let version = match file.stamp() {
+        Some(stamp) => Version::of_file(size, stamp.modified()),
+        None => Version::of_object(size, etag.map(str::to_owned)),
+    };
+    Ok((file, version))
+}
 
 /// Access to the files of an input.
 pub(super) trait RecordAccess {
@@ -274,24 +297,12 @@ impl Assembly<'_> {
 
     /// Opens a file. An object of at most `limit` bytes is fetched at once.
     pub(super) fn open_file(&self, path: &str, limit: u64) -> Result<Box<dyn ReadAt>, MakeError> {
-        let fail = |source| MakeError::Input { path: path.into(), source };
         let location = path.parse::<Location>()?;
         let planned = self.planned(path)?;
-        let (etag, limit) = match location.is_remote() {
-            true => (planned.and_then(wanted_tag), limit),
-            false => (None, u64::MAX),
-        };
+        let etag = planned.and_then(wanted_tag).filter(|_| location.is_remote());
         let size = planned.map_or(0, |version| version.size);
-        let opened = self.stages.time(Stage::Fetch, size, || self.stores.open(&location, etag, limit));
-        let file = opened.map_err(|error| match error {
-            StoreError::Io { source, .. } => fail(source),
-            error => error.into(),
-        })?;
-        let size = file.length().map_err(fail)?;
-        let found = match file.stamp() {
-            Some(stamp) => Version::of_file(size, stamp.modified()),
-            None => Version::of_object(size, None),
-        };
+        let opened = self.stages.time(Stage::Fetch, size, || open_version(self.stores, path, &location, etag, limit));
+        let (file, found) = opened?;
         match planned.and_then(|planned| planned.difference(&found)) {
             Some(difference) => Err(MakeError::InputChanged { path: path.into(), difference }),
             None => Ok(file),
