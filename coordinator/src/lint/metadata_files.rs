@@ -34,6 +34,8 @@ const KNOWN: [&str; 16] = [
 struct JsonFile {
     /// Path of the file, for messages.
     path: String,
+    /// The file as it is; empty if it cannot be read.
+    bytes: Vec<u8>,
     /// Its content, and the warnings of the parser; or what is wrong with it.
     content: Result<(Value, Vec<Warning>), String>,
 }
@@ -56,8 +58,14 @@ impl MetadataFiles {
         let is_json = |path: &&PathBuf| path.extension().is_some_and(|end| end == "json");
         let json = paths.iter().filter(is_json).map(|path| {
             let name = path.display().to_string();
-            let content = read(path).and_then(|bytes| json::parse(&name, &bytes).map_err(|error| error.to_string()));
-            JsonFile { path: name, content }
+            let (bytes, content) = match read(path) {
+                Ok(bytes) => {
+                    let content = json::parse(&name, &bytes).map_err(|error| error.to_string());
+                    (bytes, content)
+                }
+                Err(what) => (Vec::new(), Err(what)),
+            };
+            JsonFile { path: name, bytes, content }
         });
         Ok(MetadataFiles { directory: directory.into(), json: json.collect(), paths })
     }
@@ -106,13 +114,9 @@ impl MetadataFiles {
     /// Returns the entries of the files whose names contain a text; files that are no lists of entries are left out,
     /// since reading the directory reports them.
     pub(super) fn entries(&self, part_of_name: &str) -> Vec<(&str, Entries)> {
-        let of_that_name = self.values().filter(|(path, _)| base_name(path).contains(part_of_name));
-        of_that_name
-            .filter_map(|(path, value)| {
-                let bytes = serde_json::to_vec(value).ok()?;
-                Some((path, Entries::parse(path, &bytes).ok()?.0))
-            })
-            .collect()
+        let of_that_name = self.json.iter().filter(|file| base_name(&file.path).contains(part_of_name));
+        let parsed = of_that_name.map(|file| (file.path.as_str(), Entries::parse(&file.path, &file.bytes)));
+        parsed.filter_map(|(path, entries)| Some((path, entries.ok()?.0))).collect()
     }
 
     /// Returns the path of the groupings file of a grid word (`native`, `latlon`, `1d`), or the directory where there
