@@ -26,7 +26,7 @@ use factors::RegularGrid;
 use geometry::DemoGeometry;
 use metadata::Names;
 
-pub use metadata::grid_metadata;
+pub use metadata::{geospatial_globals, grid_metadata};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

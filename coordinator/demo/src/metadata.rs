@@ -45,6 +45,21 @@ pub fn grid_metadata(start: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Returns the global attributes on the reference systems and units of positions, which are the same for every run.
+pub fn geospatial_globals() -> impl Iterator<Item = Value> {
+    let texts = [
+        ("geospatial_bounds_crs", "EPSG:4326", "2D 3D"),
+        ("geospatial_lat_units", "degrees_north", "2D 3D"),
+        ("geospatial_lon_units", "degrees_east", "2D 3D"),
+        ("geospatial_vertical_positive", "up", "3D"),
+        ("geospatial_vertical_resolution", "variable", "3D"),
+        ("geospatial_vertical_units", "meter", "3D"),
+    ];
+    let entry =
+        |(name, value, dimension)| json!({"name": name, "type": "s", "value": value, "grid_dimension": dimension});
+    texts.into_iter().map(entry)
+}
+
 /// Writes all files of the metadata directory.
 pub(super) fn write(directory: &Path, names: &Names) -> Result<(), DemoError> {
     let all = |variables: &[DemoVariable]| Value::from_iter(variables.iter().map(variable));
@@ -269,16 +284,7 @@ fn globals(names: &Names) -> Value {
     ] {
         all.push(json!({"name": name, "type": "f", "value": value, "grid_dimension": "2D 3D"}));
     }
-    for (name, value, dimension) in [
-        ("geospatial_bounds_crs", "EPSG:4326", "2D 3D"),
-        ("geospatial_lat_units", "degrees_north", "2D 3D"),
-        ("geospatial_lon_units", "degrees_east", "2D 3D"),
-        ("geospatial_vertical_positive", "up", "3D"),
-        ("geospatial_vertical_resolution", "variable", "3D"),
-        ("geospatial_vertical_units", "meter", "3D"),
-    ] {
-        all.push(json!({"name": name, "type": "s", "value": value, "grid_dimension": dimension}));
-    }
+    all.extend(geospatial_globals());
     for (name, value) in [("geospatial_vertical_min", names.bottom), ("geospatial_vertical_max", 0.0)] {
         all.push(json!({"name": name, "type": "f", "value": value, "grid_dimension": "3D"}));
     }

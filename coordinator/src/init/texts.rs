@@ -161,20 +161,15 @@ fn globals() -> Value {
     .into_iter()
     .map(|name| text(name, later, ""))
     .collect();
-    for (name, value, dimension) in [
-        ("cdm_data_type", "Grid", ""),
-        ("Conventions", "CF-1.8, ACDD-1.3", ""),
-        ("processing_level", "L4", ""),
-        ("standard_name_vocabulary", "NetCDF Climate and Forecast (CF) Metadata Convention", ""),
-        ("geospatial_bounds_crs", "EPSG:4326", "2D 3D"),
-        ("geospatial_lat_units", "degrees_north", "2D 3D"),
-        ("geospatial_lon_units", "degrees_east", "2D 3D"),
-        ("geospatial_vertical_positive", "up", "3D"),
-        ("geospatial_vertical_resolution", "variable", "3D"),
-        ("geospatial_vertical_units", "meter", "3D"),
+    for (name, value) in [
+        ("cdm_data_type", "Grid"),
+        ("Conventions", "CF-1.8, ACDD-1.3"),
+        ("processing_level", "L4"),
+        ("standard_name_vocabulary", "NetCDF Climate and Forecast (CF) Metadata Convention"),
     ] {
-        all.push(text(name, value, dimension));
+        all.push(text(name, value, ""));
     }
+    all.extend(edp_demo::geospatial_globals());
     Value::Array(all)
 }
 
