@@ -250,7 +250,8 @@ impl Outcomes {
     }
 
     /// Turns a report into a conflict if the worker has used another mean than the production. The first report fixes
-    /// the mean; the names of all others are in recipes, so that no worker can report means that nobody needs.
+    /// the digest of each mean. Only means that are named in a recipe count, so that reports cannot fill the ledger with
+    /// others.
     async fn compare_means(&mut self, outcome: &mut Outcome) -> Result<(), LedgerHandleError> {
         let wire::TaskEvent::Done(done) = &outcome.event else { return Ok(()) };
         let means: Vec<_> = done.inputs.iter().filter(|input| input.path.ends_with(MEAN_ENDING)).collect();

@@ -489,8 +489,8 @@ fn entry(one: Settled, before: bool) -> GranuleEntry {
     entry
 }
 
-/// Opens the ledger, and waits as a standby while another coordinator holds it. If there is no file yet, the copy at the
-/// destination is fetched, if it is one of these recipes. Returns `None` if `shutdown` is requested meanwhile.
+/// Opens the ledger. While another coordinator holds it, this one waits as a standby. If there is no ledger file yet, the
+/// copy at the destination is used, if it belongs to these recipes. Returns `None` if `shutdown` is requested meanwhile.
 async fn open(
     options: &SessionOptions,
     snapshots: Option<&Snapshots>,

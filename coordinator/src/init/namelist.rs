@@ -106,11 +106,11 @@ impl Namelist {
     /// Returns a number; `None` if it is not set.
     ///
     /// # Errors
-    /// Returns an error if the value is no number.
+    /// Returns an error if the value is not a number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, NamelistError> {
         let Some(assignment) = self.all(key).last() else { return Ok(None) };
         let Some(text) = assignment.values.first() else { return Ok(None) };
-        let what = || format!("{key} = {text} is no number");
+        let what = || format!("{key} = {text} is not a number");
         let fail = || NamelistError { file: self.file.clone(), line: assignment.line, what: what() };
         number(text).map(Some).ok_or_else(fail)
     }
@@ -158,7 +158,7 @@ fn tokens(line: &str) -> Result<Vec<NamelistToken>, String> {
                 if let Some(inner) = after.strip_prefix('(') {
                     let (text, behind) = inner.split_once(')').ok_or("a parenthesis is not closed")?;
                     subscripts =
-                        text.split(',').map(subscript).collect::<Option<_>>().ok_or("a subscript is no number")?;
+                        text.split(',').map(subscript).collect::<Option<_>>().ok_or("a subscript is not a number")?;
                     after = behind;
                 }
                 if let (Some(behind), false) = (after.trim_start().strip_prefix('='), word.is_empty()) {
@@ -242,14 +242,14 @@ mod tests {
         for (text, what) in [
             (" &A\n x = 'open\n /\n", "a.txt, line 2: a quotation mark is not closed on its line"),
             (" &A\n x(1 = 2\n /\n", "a.txt, line 2: a parenthesis is not closed"),
-            (" &A\n x(one) = 2\n /\n", "a.txt, line 2: a subscript is no number"),
+            (" &A\n x(one) = 2\n /\n", "a.txt, line 2: a subscript is not a number"),
             (" &A\n x = 99999*0.\n /\n", "a.txt, line 2: more than 16384 values"),
             (" &A\n = 5\n /\n", "a.txt, line 2: '=' is not expected here"),
         ] {
             assert_eq!(Namelist::parse("a.txt", text.as_bytes()).unwrap_err().to_string(), what);
         }
         let list = Namelist::parse("a.txt", b" &A\n deltaT = fast\n /\n").unwrap();
-        assert_eq!(list.number("deltat").unwrap_err().to_string(), "a.txt, line 2: deltat = fast is no number");
+        assert_eq!(list.number("deltat").unwrap_err().to_string(), "a.txt, line 2: deltat = fast is not a number");
         assert!(Namelist::parse("a.txt", &vec![b' '; MAX_FILE_BYTES + 1]).is_err());
     }
 
