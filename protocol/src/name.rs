@@ -1,5 +1,6 @@
-//! Names of granules, `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`, without period and date where the
-//! data do not change with time, and of the model's result files.
+//! Names of granules, `<filename>_<period>_<date>_<project>_<version>_<grid>_<label>.nc`, without period and date where
+//! the data do not change with time, and of the model's result files. The project is `ECCO`, unless a configuration has a
+//! pattern of its own.
 
 use crate::text::is_unsafe;
 use crate::vocabulary::{Frequency, GridKind, Mode};
@@ -16,6 +17,8 @@ pub struct GranuleName {
     pub frequency: Frequency,
     /// The date as it is written in the name; empty for time-invariant data and time series.
     pub date: String,
+    /// Words for the project, joined by `_`: [`PROJECT`] unless the configuration has others; may be empty.
+    pub project: String,
     /// Version of the state estimate, such as `V4r4`.
     pub version: String,
     /// The grid: `native` or `latlon`, or `1D` of time series.
@@ -27,15 +30,40 @@ pub struct GranuleName {
 /// The reason why a file name is not the name of a granule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_ECCO_<version>_<native|latlon>_<label>.nc, \
-     <filename>_ECCO_<version>_<native|latlon>_<label>.nc of time-invariant data, or <filename>_<period>_ECCO_<version>_1D.nc \
-     of a time series"
+    "'{name}' is not a granule name: {why}; expected <filename>_<period>_<date>_{0}<version>_<native|latlon>_<label>.nc, \
+     <filename>_{0}<version>_<native|latlon>_<label>.nc of time-invariant data, or <filename>_<period>_{0}<version>_1D.nc \
+     of a time series",
+    and_separator(project)
 )]
 pub struct NameError {
     /// The name that was refused.
     pub name: String,
+    /// Words for the project that the name should have.
+    pub project: String,
     /// Description of the problem.
     pub why: &'static str,
+}
+
+/// Word for the project in the names of ECCO's granules.
+pub const PROJECT: &str = "ECCO";
+
+/// Returns the words for the project that a pattern of names has, which may be none. All else in a pattern is as in that
+/// of ECCO, `<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc`. Returns `None` if it is not of this form, or if
+/// the words have other characters than letters, digits, `-`, `.` and `_` between them.
+pub fn project_of_pattern(pattern: &str) -> Option<&str> {
+    let rest = pattern.strip_prefix("<filename>_<period>_<date>_")?;
+    let rest = rest.strip_suffix("<version>_<grid>_<label>.nc")?;
+    if rest.is_empty() {
+        return Some("");
+    }
+    let project = rest.strip_suffix('_')?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    project.split('_').all(|word| !word.is_empty() && word.bytes().all(plain)).then_some(project)
+}
+
+/// Returns the words for a project with the separator that follows them in names.
+fn and_separator(project: &str) -> String {
+    if project.is_empty() { String::new() } else { format!("{project}_") }
 }
 
 /// Name of the dataset of a grid's geometry.
@@ -64,6 +92,20 @@ const PERIODS: [(&str, Frequency); 5] = [
 /// variables may contain underscores too.
 pub fn split_period(stem: &str) -> Option<(&str, &'static str)> {
     PERIODS.iter().find_map(|(word, _)| Some((stem.strip_suffix(word)?.strip_suffix('_')?, *word)))
+}
+
+/// Splits the name of a granule with a time into the dataset, the period with its frequency, and what follows.
+fn split_dataset(name: &str) -> Option<(&str, &'static str, Frequency, &str)> {
+    PERIODS.iter().find_map(|&(word, frequency)| {
+        let (dataset, rest) = name.split_once(&format!("_{word}_"))?;
+        Some((dataset, word, frequency, rest))
+    })
+}
+
+/// Returns the dataset of a granule of any project; of time-invariant data, only if the project is ECCO's.
+pub fn dataset(base_name: &str) -> Option<String> {
+    let timed = split_dataset(base_name).map(|(dataset, ..)| dataset.to_owned());
+    timed.or_else(|| GranuleName::parse(base_name).ok().map(|name| name.dataset))
 }
 
 /// The parts of the name of a result file: `<series>.<step>`, the numbers of the piece if the file is one, and `.data`
@@ -131,26 +173,35 @@ pub fn input_periods(frequency: Frequency, mode: Mode) -> &'static [&'static str
 
 impl GranuleName {
     /// Returns the name of the geometry file of a grid.
-    pub fn of_geometry(version: &str, grid: GridKind, label: &str) -> GranuleName {
+    pub fn of_geometry(project: &str, version: &str, grid: GridKind, label: &str) -> GranuleName {
         GranuleName {
             dataset: GEOMETRY.into(),
             period: "",
             frequency: Frequency::TimeInvariant,
             date: String::new(),
+            project: project.into(),
             version: version.into(),
             grid,
             label: label.into(),
         }
     }
 
-    /// Parses the base name of a granule. A parsed name is printed exactly as it was, since the granule states the name
-    /// of its file inside.
+    /// Parses the base name of a granule of ECCO.
+    ///
+    /// # Errors
+    /// Returns the errors of [`GranuleName::parse_of`].
+    pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
+        GranuleName::parse_of(PROJECT, base_name)
+    }
+
+    /// Parses the base name of a granule of a project. A parsed name is printed exactly as it was, since the granule
+    /// states the name of its file inside.
     ///
     /// # Errors
     /// Returns [`NameError`], which says which part is missing or malformed.
-    pub fn parse(base_name: &str) -> Result<GranuleName, NameError> {
-        let fail = |why| Err(NameError { name: base_name.into(), why });
-        let name = GranuleName::apart(base_name, GridKind::of_name)?;
+    pub fn parse_of(project: &str, base_name: &str) -> Result<GranuleName, NameError> {
+        let fail = |why| Err(NameError { name: base_name.into(), project: project.into(), why });
+        let name = GranuleName::apart(project, base_name, GridKind::of_name)?;
         if base_name.contains(|c| c == '/' || is_unsafe(c)) {
             return fail("it has a character that is not to be seen, or a '/'");
         }
@@ -166,53 +217,61 @@ impl GranuleName {
     /// # Errors
     /// Returns the errors of [`GranuleName::parse`].
     pub fn parse_example(base_name: &str) -> Result<GranuleName, NameError> {
-        GranuleName::apart(base_name, |word| word.parse().ok())
+        GranuleName::apart(PROJECT, base_name, |word| word.parse().ok())
     }
 
-    fn apart(base_name: &str, grid_of: impl Fn(&str) -> Option<GridKind>) -> Result<GranuleName, NameError> {
-        let fail = |why| NameError { name: base_name.into(), why };
+    fn apart(
+        project: &str,
+        base_name: &str,
+        grid_of: impl Fn(&str) -> Option<GridKind>,
+    ) -> Result<GranuleName, NameError> {
+        let fail = |why| NameError { name: base_name.into(), project: project.into(), why };
         let stem = base_name.strip_suffix(".nc").ok_or_else(|| fail("it does not end in .nc"))?;
-        let timed = PERIODS.iter().find_map(|&(word, frequency)| {
-            let (dataset, rest) = stem.split_once(&format!("_{word}_"))?;
-            Some((dataset, word, frequency, rest))
-        });
-        let invariant = || stem.find("_ECCO_").map(|at| (&stem[..at], "", Frequency::TimeInvariant, &stem[at..]));
-        let (dataset, period, frequency, rest) = timed
-            .or_else(invariant)
-            .ok_or_else(|| fail("it has neither a period word (day_mean, mon_mean, snap ...) nor '_ECCO_'"))?;
-        let parts: Vec<&str> = rest.split('_').collect();
-        if let (["ECCO", version, grid], false) = (&parts[..], frequency == Frequency::TimeInvariant)
-            && grid_of(grid) == Some(GridKind::Series)
-        {
-            let (date, label, version) = (String::new(), String::new(), (*version).into());
-            return Ok(GranuleName {
-                dataset: dataset.into(),
-                period,
-                frequency,
-                date,
-                version,
-                grid: GridKind::Series,
-                label,
-            });
-        }
-        let [date, "ECCO", version, grid, label] = parts[..] else {
-            return Err(fail(match frequency {
-                Frequency::TimeInvariant => "without a period word, it is not <filename>_ECCO_<version>_<grid>_<label>",
-                _ => "what follows the period is not <date>_ECCO_<version>_<grid>_<label>",
-            }));
+        let timed = split_dataset(stem);
+        let marker = and_separator(project);
+        let (dataset, period, frequency, date, rest) = match timed {
+            Some((dataset, word, frequency, rest)) => {
+                let dated = || rest.split_once('_').and_then(|(date, rest)| Some((date, rest.strip_prefix(&marker)?)));
+                let series = rest.strip_prefix(&marker).filter(|rest| rest.split('_').count() == 2);
+                let (date, rest) = series
+                    .map(|rest| ("", rest))
+                    .or_else(dated)
+                    .ok_or_else(|| fail("what follows the period and the date is another project"))?;
+                (dataset, word, frequency, date, rest)
+            }
+            None => {
+                // Only the name of the dataset may have underscores, so that the other parts are the last three.
+                let (dataset, rest) = stem
+                    .rmatch_indices('_')
+                    .nth(2)
+                    .and_then(|(at, _)| Some((stem[..=at].strip_suffix(&format!("_{marker}"))?, &stem[at + 1..])))
+                    .ok_or_else(|| {
+                        fail("it has neither a period word (day_mean, mon_mean, snap ...) nor the last parts of time-invariant data")
+                    })?;
+                if dataset.is_empty() {
+                    return Err(fail("it begins with no file name"));
+                }
+                (dataset, "", Frequency::TimeInvariant, "", rest)
+            }
         };
-        if frequency == Frequency::TimeInvariant && dataset.is_empty() {
-            return Err(fail("it begins with no file name"));
+        let parts: Vec<&str> = rest.split('_').collect();
+        let (version, grid, label) = match parts[..] {
+            [version, grid] if !period.is_empty() && date.is_empty() => (version, grid, ""),
+            [version, grid, label] => (version, grid, label),
+            _ => return Err(fail("its last parts are not <version>_<grid>_<label>")),
+        };
+        let kind = grid_of(grid).ok_or_else(|| fail("the grid is neither native nor latlon"))?;
+        if (kind == GridKind::Series) != (parts.len() == 2) {
+            return Err(fail("only a time series has neither date nor label, and its grid is 1D"));
         }
         Ok(GranuleName {
             dataset: dataset.into(),
             period,
             frequency,
             date: date.into(),
+            project: project.into(),
             version: version.into(),
-            grid: grid_of(grid)
-                .filter(|grid| *grid != GridKind::Series)
-                .ok_or_else(|| fail("the grid is neither native nor latlon"))?,
+            grid: kind,
             label: label.into(),
         })
     }
@@ -258,13 +317,14 @@ fn is_date(text: &str) -> bool {
 impl fmt::Display for GranuleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let GranuleName { dataset, period, date, version, grid, label, .. } = self;
+        let project = and_separator(&self.project);
         if self.frequency == Frequency::TimeInvariant {
-            return write!(f, "{dataset}_ECCO_{version}_{grid}_{label}.nc");
+            return write!(f, "{dataset}_{project}{version}_{grid}_{label}.nc");
         }
         if *grid == GridKind::Series {
-            return write!(f, "{dataset}_{period}_ECCO_{version}_{grid}.nc");
+            return write!(f, "{dataset}_{period}_{project}{version}_{grid}.nc");
         }
-        write!(f, "{dataset}_{period}_{date}_ECCO_{version}_{grid}_{label}.nc")
+        write!(f, "{dataset}_{period}_{date}_{project}{version}_{grid}_{label}.nc")
     }
 }
 
@@ -315,10 +375,33 @@ mod tests {
     }
 
     #[test]
+    fn names_have_the_words_of_their_project() {
+        let pattern = |words: &str| format!("<filename>_<period>_<date>_{words}<version>_<grid>_<label>.nc");
+        for project in ["", "ECCO", "MITgcm", "my-run.2_of_3"] {
+            let words = and_separator(project);
+            assert_eq!(project_of_pattern(&pattern(&words)), Some(project));
+            for name in [
+                format!("A_B_mon_mean_1992-01_{words}V1_latlon_0p50deg.nc"),
+                format!("A_B_{words}V1_native_llc0270.nc"),
+                format!("A_B_mon_mean_{words}V1_1D.nc"),
+            ] {
+                let parsed = GranuleName::parse_of(project, &name).unwrap();
+                assert_eq!((parsed.to_string(), parsed.dataset.as_str(), parsed.version.as_str()), (name, "A_B", "V1"));
+            }
+        }
+        for words in ["_", "a/b_", "a__b_", "<project>_", "a", "a b_", "_a_"] {
+            assert_eq!(project_of_pattern(&pattern(words)), None, "{words}");
+        }
+        assert_eq!(project_of_pattern("<filename>_<date>_ECCO_<version>_<grid>_<label>.nc"), None);
+        let error = GranuleName::parse_of("MITgcm", "A_mon_mean_1992-01_ECCO_V1_latlon_0p50deg.nc").unwrap_err();
+        assert!(error.to_string().contains("_<date>_MITgcm_<version>_"), "{error}");
+    }
+
+    #[test]
     fn names_without_time_have_a_shorter_path() {
         let name = GranuleName::parse("GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc").unwrap();
         assert_eq!((name.dataset.as_str(), name.frequency), ("GRID_GEOMETRY", Frequency::TimeInvariant));
-        assert_eq!(name, GranuleName::of_geometry("V4r6", GridKind::Native, &native_label(90)));
+        assert_eq!(name, GranuleName::of_geometry(PROJECT, "V4r6", GridKind::Native, &native_label(90)));
         assert_eq!((latlon_label(0.5), latlon_label(12.0)), ("0p50deg".into(), "12p00deg".into()));
         assert_eq!((name.period, name.date.as_str(), name.version.as_str()), ("", "", "V4r6"));
         assert_eq!(name.path(), "V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc");
@@ -359,12 +442,13 @@ mod tests {
     fn what_is_no_name_says_why() {
         for (name, why) in [
             ("GRID_GEOMETRY_V4r4_native_llc0090.nc", "period"),
-            ("GRID_GEOMETRY_ECCO_V4r4_llc0090.nc", "<filename>_ECCO_"),
-            ("A_ECCO_B_ECCO_V4r4_native_llc0090.nc", "<filename>_ECCO_"),
+            ("GRID_GEOMETRY_ECCO_V4r4_llc0090.nc", "period"),
+            ("native_llc0090.nc", "period"),
             ("_ECCO_V4r4_native_llc0090.nc", "file name"),
             ("GRID_GEOMETRY_ECCO_V4r4_polar_llc0090.nc", "grid"),
             ("A_mon_mean_1992-01_ECCO_V4r4_latlon_0p50deg.h5", ".nc"),
             ("A_mon_mean_1992-01_V4r4_latlon_0p50deg.nc", "follows"),
+            ("A_mon_mean_1992-01_ECCO_V4r4_latlon.nc", "last parts"),
             ("A_mon_mean_1992-01_ECCO_V4r4_polar_0p50deg.nc", "grid"),
             ("A_mon_mean_1992-01_ECCO_V4r4_NaTiVe_llc0090.nc", "grid"),
             ("A_mon_mean_1992-01_ECCO_V4r4_Latlon_0p50deg.nc", "grid"),
@@ -419,6 +503,7 @@ mod tests {
                 period: self::period(frequency, mode),
                 frequency,
                 date: crate::calendar::name_date(mode, frequency, &period),
+                project: PROJECT.into(),
                 version: "V4r4".into(),
                 grid,
                 label: "llc0090".into(),

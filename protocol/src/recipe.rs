@@ -21,7 +21,7 @@ pub use version::Version;
 
 use crate::digest::Digest;
 use crate::location::{Location, without_parents};
-use crate::name::GranuleName;
+use crate::name::{GranuleName, NameError, PROJECT, base_name};
 use crate::text::is_unsafe;
 use crate::vocabulary::{Frequency, Mode};
 use indexmap::IndexMap;
@@ -51,13 +51,14 @@ pub(crate) const UUID_NAMESPACE: uuid::Uuid = uuid::uuid!("7c25c529-4610-5cd1-90
 ///
 /// * `allow_partial` (`true`, only where outputs are missing): the granule is made without them.
 /// * `dates` (`header`, only where it makes a difference): the times are those of the headers, not those of the steps.
+/// * `project` (a text, only where it is not `ECCO`): the words for the project in the name of the granule.
 /// * `series` (an object from outputs of a time series to an object with `unset_first`, a number of values that become
 ///   fill if the series begins with the model, and `remove_mean`, true if the mean of the others is subtracted).
 /// * `valid_range` (an object from each output to the smallest and largest value of the whole collection, or to `null`
 ///   if it never has any): the range is written, and values outside of it are refused.
 /// * `vectors` (`target`): vectors are rotated to the directions at the cells of the longitude-latitude grid.
 /// * `vertical` (`faces`): variables at upper cell faces keep the depths of these faces on the longitude-latitude grid.
-pub const OPTIONS: [&str; 6] = ["allow_partial", "dates", "series", "valid_range", "vectors", "vertical"];
+pub const OPTIONS: [&str; 7] = ["allow_partial", "dates", "project", "series", "valid_range", "vectors", "vertical"];
 
 /// One input of a variable: the `.data` file and its `.meta` header, as EDP lists them. For an array in several pieces
 /// it has the two files of each piece.
@@ -304,6 +305,20 @@ impl Recipe {
         }
     }
 
+    /// Returns the words for the project in the name of the granule (option `project`).
+    pub fn project(&self) -> &str {
+        let option = self.recipe.as_ref().and_then(|plan| plan.options.get("project"));
+        option.and_then(serde_json::Value::as_str).unwrap_or(PROJECT)
+    }
+
+    /// Returns the parts of the name of the granule.
+    ///
+    /// # Errors
+    /// Returns [`NameError`] if the last part of the granule's path is not a name of a granule of the project.
+    pub fn name(&self) -> Result<GranuleName, NameError> {
+        GranuleName::parse_of(self.project(), base_name(&self.granule))
+    }
+
     /// Returns the reason why the time, the name and the inputs of the recipe do not fit together, if they do not.
     pub fn contradiction_in_time(&self, name: &GranuleName) -> Option<&'static str> {
         let named = name.frequency == Frequency::TimeInvariant;
@@ -324,7 +339,7 @@ impl Recipe {
             (true, true, _) | (false, false, None) => None,
             (true, false, _) => Some(
                 "its time_coverage_resolution is TIME-INVARIANT, so that its name must be \
-                 <filename>_ECCO_<version>_<grid>_<label>.nc",
+                 <filename>_<project>_<version>_<grid>_<label>.nc",
             ),
             (false, true, _) => Some(
                 "its name has no time, so that time_coverage_resolution in its dynamic_metadata must be TIME-INVARIANT",

@@ -1,6 +1,8 @@
 //! `init`: from the directory of a model run to verified granules, in five commands.
 
+use edp_protocol::recipe;
 use edp_tests::{Fixture, coordinator, expect, layouts, text};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -55,13 +57,44 @@ fn five_commands_go_from_a_run_to_verified_granules() {
     let list = fixture.plan(&fixture.path("plain"), "plain.json", &[]);
     expect(coordinator().arg("run").arg(&list), 0);
     let granules = made.join("granules");
-    let mine = values(&granules, "STATE_2D_MON_mon_mean_1992-01_ECCO_my-run_native", "SSH");
+    let mine = values(&granules, "STATE_2D_MON_mon_mean_1992-01_MITgcm_my-run_native", "SSH");
     assert_eq!(mine, values(&fixture.path("plain"), "SEA_SURFACE_HEIGHT_mon_mean_1992-01_ECCO_DEMO_native", "SSH"));
-    let east = values(&granules, "STATE_3D_MON_mon_mean_1992-01_ECCO_my-run_latlon", "EVEL");
+    let east = values(&granules, "STATE_3D_MON_mon_mean_1992-01_MITgcm_my-run_latlon", "EVEL");
     assert!(east.iter().any(|value| value.abs() < 10.0 && *value != 0.0));
-    let theta = values(&granules, "STATE_3D_MON_mon_mean_1992-01_ECCO_my-run_native", "THETA");
+    let theta = values(&granules, "STATE_3D_MON_mon_mean_1992-01_MITgcm_my-run_native", "THETA");
     let plain = values(&fixture.path("plain"), "OCEAN_TEMPERATURE_SALINITY_mon_mean_1992-01_ECCO_DEMO_native", "THETA");
     assert_eq!(theta, plain);
+}
+
+#[test]
+fn names_of_granules_follow_the_pattern_of_the_configuration() {
+    let fixture = Fixture::new(8);
+    let config = fs::read_to_string(&fixture.demo.configuration).unwrap();
+    let pattern = |words: &str| format!("<filename>_<period>_<date>_{words}<version>_<grid>_<label>.nc");
+    let usual = fixture.plan(&fixture.path("usual"), "usual.json", &[]);
+    let ids = |list: &Path| -> BTreeSet<String> {
+        let recipes = recipe::parse_list("list", &fs::read(list).unwrap()).unwrap();
+        recipes.into_iter().map(|recipe| recipe.recipe.unwrap().id).collect()
+    };
+    for (directory, words) in [("none", ""), ("two", "My-run_2.0_")] {
+        fs::write(&fixture.demo.configuration, format!("{config}\ngranule_name_pattern: '{}'\n", pattern(words)))
+            .unwrap();
+        let out = fixture.path(directory);
+        let list = fixture.plan(&out, &format!("{directory}.json"), &[]);
+        assert!(ids(&list).is_disjoint(&ids(&usual)));
+        expect(
+            coordinator().arg("run").arg(&list).arg("--ledger").arg(fixture.path(&format!("{directory}.ledger"))),
+            0,
+        );
+        expect(coordinator().arg("verify").arg(&list), 0);
+        let name = format!("SEA_SURFACE_HEIGHT_mon_mean_1992-02_{words}DEMO_native_llc0008.nc");
+        let granule = netcdf::open(out.join("DEMO/native/mon_mean/SEA_SURFACE_HEIGHT").join(&name)).unwrap();
+        let inside = granule.attribute("product_name").unwrap().value().unwrap();
+        assert_eq!(inside, netcdf::AttributeValue::Str(name));
+    }
+    fs::write(&fixture.demo.configuration, format!("{config}\ngranule_name_pattern: '{}'\n", pattern("a/b_"))).unwrap();
+    let refused = expect(coordinator().arg("plan").args(fixture.options(&fixture.path("refused"))), 2);
+    assert!(text(&refused).contains("granule_name_pattern"), "{}", text(&refused));
 }
 
 #[test]

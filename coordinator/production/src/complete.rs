@@ -108,8 +108,7 @@ pub fn complete(recipe: &mut Recipe, with: &Completion<'_>) -> Result<(), Comple
         return Ok(());
     }
     let granule = || recipe.granule.clone();
-    let name = GranuleName::parse(base_name(&recipe.granule))
-        .map_err(|source| CompleteError::Name { granule: granule(), source })?;
+    let name = recipe.name().map_err(|source| CompleteError::Name { granule: granule(), source })?;
     let mut digests = with.digests.clone();
     match name.grid {
         GridKind::Native | GridKind::Series => digests.factors = None,

@@ -154,7 +154,7 @@ fn empty(directory: &Path) -> anyhow::Result<()> {
 }
 
 fn geometry_name(choices: &Choices, grid: GridKind, label: &str) -> String {
-    GranuleName::of_geometry(&choices.name, grid, label).to_string()
+    GranuleName::of_geometry(texts::PROJECT, &choices.name, grid, label).to_string()
 }
 
 fn write_geometry(path: &Path, content: &GranuleContent) -> anyhow::Result<()> {

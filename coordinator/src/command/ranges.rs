@@ -7,7 +7,6 @@ use clap::Args;
 use edp_coordinator::ranges::{self, RangesPass};
 use edp_program::settings::Settings;
 use edp_protocol::Location;
-use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
 use edp_worker::console::{self, Counter, Ending, Usage, note, out_data};
@@ -36,7 +35,7 @@ pub(crate) fn execute(options: &RangesOptions, settings: &Settings) -> anyhow::R
     let stores = edp_s3::stores(&settings.store);
     let mut recipes = recipes(options, settings, &stores)?;
     // What has no time, or all times, is a collection by itself.
-    recipes.retain(|recipe| !GranuleName::parse(base_name(&recipe.granule)).is_ok_and(|name| name.is_whole_dataset()));
+    recipes.retain(|recipe| !recipe.name().is_ok_and(|name| name.is_whole_dataset()));
     let of_edp = |recipe: &Recipe| recipe.recipe.as_ref().map(|plan| plan.mode).filter(|mode| mode.is_edp());
     if let Some((recipe, mode)) = recipes.iter().find_map(|recipe| Some((recipe, of_edp(recipe)?))) {
         let text = format!("granules of {mode} have ranges of their own, and other values: plan as corrected");

@@ -33,6 +33,9 @@ impl Choices {
     }
 }
 
+/// Word for the project in names of granules.
+pub const PROJECT: &str = "MITgcm";
+
 /// Returns the configuration, with a comment at each guess.
 pub fn configuration(run: &ModelRun, choices: &Choices) -> String {
     let Choices { name, n, levels, bottom, resolution } = choices;
@@ -46,6 +49,8 @@ ecco_version: '{name}'
 product_version: '{name}'
 # The path of results need not hold the name.
 results_version: ''
+# Names of granules; ECCO's have ECCO where these have {PROJECT}, and others may have other words or none there.
+granule_name_pattern: '<filename>_<period>_<date>_{PROJECT}_<version>_<grid>_<label>.nc'
 ecco_production_filestr_grid_label:
     latlon: '{latlon}'
     native: '{native}'

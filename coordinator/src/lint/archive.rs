@@ -102,6 +102,7 @@ impl Coverage<'_, '_> {
             period: name::period(frequency, Mode::Edp2026),
             frequency,
             date: String::new(),
+            project: configuration.project.clone(),
             version: configuration.ecco_version.clone(),
             grid,
             label,

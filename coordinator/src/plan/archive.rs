@@ -8,7 +8,6 @@ use edp_engine::metadata::global::{self, Extent, Sources};
 use edp_engine::metadata::podaac::{Table, TableError};
 use edp_engine::metadata::source::Metadata;
 use edp_engine::metadata::variable;
-use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::text::line;
 use edp_protocol::{GridKind, Mode};
@@ -92,7 +91,7 @@ pub fn check(
     let (mut notes, mut problems) = (Vec::new(), Vec::new());
     let (mut datasets, mut unknown, mut unnamed) = (HashSet::new(), HashSet::new(), BTreeSet::new());
     for recipe in recipes {
-        let (Ok(name), Some(plan)) = (GranuleName::parse(base_name(&recipe.granule)), &recipe.recipe) else { continue };
+        let (Ok(name), Some(plan)) = (recipe.name(), &recipe.recipe) else { continue };
         let mut keywords = BTreeSet::new();
         if datasets.contains(&(name.dataset.clone(), name.grid, name.frequency)) {
             continue;

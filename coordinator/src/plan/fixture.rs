@@ -22,6 +22,7 @@ pub(crate) const HEADER: &str = "nDims=[2];dimList=[2,1,2,2,1,2];dataprec=['floa
 pub(crate) fn configuration() -> Configuration {
     Configuration {
         ecco_version: "V4r4".into(),
+        project: edp_protocol::name::PROJECT.into(),
         product_version: "Version 4, Release 4".into(),
         grid_labels: [(GridKind::Native, "llc0090".into()), (GridKind::Latlon, "0p50deg".into())].into(),
         precision: OutputPrecision::Float32,

@@ -11,10 +11,11 @@ use super::{DateSource, Note, PlanError, Planned, Request, Severity, learn, plan
 use crate::ranges::table::{RangeTable, RangeTableError};
 use edp_engine::resources::SharedInputs;
 use edp_protocol::location::LocationError;
-use edp_protocol::name::{GEOMETRY, GranuleName, base_name};
+use edp_protocol::name::{GEOMETRY, PROJECT};
 use edp_protocol::recipe::{Recipe, RecipeError, Roots};
 use edp_protocol::{Frequency, GridKind, Mode};
 use edp_store::Stores;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -210,7 +211,7 @@ impl PreparedPlan {
             factors_location: locations.factors,
             metadata_location: locations.metadata,
             digests: shared.digests.clone(),
-            options: BTreeMap::new(),
+            options: project_option(&shared.configuration.project),
             mode,
             edp_time_units: shared.edp_time_units(),
             headers: &self.headers,
@@ -257,6 +258,12 @@ impl PreparedPlan {
     }
 }
 
+/// Returns the option `project` where names have other words for the project than ECCO's.
+fn project_option(project: &str) -> BTreeMap<String, Value> {
+    let own = Some(project).filter(|project| *project != PROJECT);
+    own.into_iter().map(|project| ("project".to_owned(), project.into())).collect()
+}
+
 /// Returns true if [`PlanRules::vectors_at_target`] can make a difference for a granule.
 fn has_rotated_vectors(recipe: &Recipe) -> bool {
     recipe.dynamic_metadata.field_components.as_ref().is_some_and(|components| !components.is_empty())
@@ -264,8 +271,7 @@ fn has_rotated_vectors(recipe: &Recipe) -> bool {
 
 /// Returns true if [`PlanRules::depths_of_faces`] can make a difference for a granule.
 fn has_depths_of_latlon(recipe: &Recipe) -> bool {
-    let name = GranuleName::parse(base_name(&recipe.granule));
-    recipe.dynamic_metadata.dimension == "3D" && name.is_ok_and(|name| name.grid == GridKind::Latlon)
+    recipe.dynamic_metadata.dimension == "3D" && recipe.name().is_ok_and(|name| name.grid == GridKind::Latlon)
 }
 
 #[cfg(test)]

@@ -310,7 +310,9 @@ impl<'a> Planner<'a> {
         let has_date = job.frequency != Frequency::TimeInvariant && job.grid != GridKind::Series;
         let date = if has_date { "1992-01" } else { "" };
         let name = self.name(&context, date.into());
-        if GranuleName::parse(&name.to_string()).ok().as_ref() != Some(&name) || name.to_string().contains('/') {
+        if GranuleName::parse_of(&name.project, &name.to_string()).ok().as_ref() != Some(&name)
+            || name.to_string().contains('/')
+        {
             return Err(Problem::Name { place: context.place, name: name.to_string() });
         }
         Ok(context)
@@ -411,6 +413,7 @@ impl<'a> Planner<'a> {
             period: name::period(frequency, mode),
             frequency,
             date,
+            project: self.request.configuration.project.clone(),
             version: self.request.configuration.ecco_version.clone(),
             grid: context.job.grid,
             label: context.label.to_owned(),

@@ -5,7 +5,6 @@
 //! what is found is told when the name is not exactly that.
 
 use super::inventory::{Inventory, Pair};
-use edp_protocol::GridKind;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Version;
 use std::collections::BTreeMap;
@@ -86,7 +85,7 @@ pub(super) fn netcdf(files: &[OtherFile], granule: &GranuleName, version: &str, 
         let name = base_name(&file.path);
         if name == granule.to_string() {
             exact.push(file);
-        } else if is_alike(name, &granule.dataset, granule.grid, version) {
+        } else if is_alike(name, granule, version) {
             alike.push(file);
         }
     }
@@ -131,13 +130,16 @@ fn rank(stem: &str, variable: &str) -> Option<u8> {
     }
 }
 
-/// Returns true if a NetCDF file is of a dataset on a grid by its name, and of no other version unless any will do (`""`).
-fn is_alike(name: &str, dataset: &str, grid: GridKind, version: &str) -> bool {
-    let rest =
-        name.strip_suffix(".nc").and_then(|stem| stem.strip_prefix(dataset)).and_then(|rest| rest.strip_prefix('_'));
-    let parts: Vec<&str> = rest.unwrap_or_default().split('_').collect();
-    let its_version = parts.iter().position(|part| *part == "ECCO").and_then(|at| parts.get(at + 1));
-    parts.contains(&grid.as_str()) && its_version.is_none_or(|its| version.is_empty() || *its == version)
+/// Returns true if a NetCDF file is of the dataset and the grid of a granule by its name, and of no other version unless
+/// any will do (`""`).
+fn is_alike(name: &str, granule: &GranuleName, version: &str) -> bool {
+    let GranuleName { dataset, project, grid, .. } = granule;
+    let rest = name.strip_suffix(".nc").and_then(|stem| stem.strip_prefix(dataset.as_str()));
+    let parts = rest.and_then(|rest| rest.strip_prefix('_')).unwrap_or_default();
+    let behind = format!("_{parts}");
+    let its_version = behind.split_once(&format!("_{project}_")).and_then(|(_, rest)| rest.split('_').next());
+    parts.split('_').any(|part| part == grid.as_str())
+        && its_version.filter(|_| !project.is_empty()).is_none_or(|its| version.is_empty() || its == version)
 }
 
 /// Returns true if a path is below the root of the granules, which may lie below that of the results: what a plan made is

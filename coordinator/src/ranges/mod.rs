@@ -11,7 +11,6 @@ use edp_engine::granule::stages::Stages;
 use edp_engine::resources::{Cache, MEMORY};
 use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
-use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_store::Stores;
 use edp_worker::service::new_name;
@@ -57,7 +56,7 @@ pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl
     let mut gathered: IndexMap<(String, &str, &str), CollectionRanges> = IndexMap::new();
     for (recipe, result) in recipes.iter().zip(found) {
         let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let named = GranuleName::parse(base_name(&recipe.granule)).map_err(|error| error.to_string());
+        let named = recipe.name().map_err(|error| error.to_string());
         let result = named.and_then(|name| Ok((name, result.unwrap_or_else(|| Err("it was not looked at".into()))?)));
         match (result, &recipe.recipe) {
             (Ok((name, ranges)), Some(plan)) => {

@@ -6,7 +6,7 @@
 
 use edp_engine::metadata::configuration::OutputPrecision;
 use edp_protocol::digest::Digest;
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{Digests, Recipe, RecipeError};
 use edp_protocol::{Frequency, GridKind, Location};
 use edp_store::{StoreError, Stores};
@@ -202,7 +202,7 @@ impl RangeTable {
     pub fn apply(&self, name: &str, precision: OutputPrecision, recipes: &mut [Recipe]) -> Result<(), RangeTableError> {
         for recipe in recipes {
             let plan = recipe.plan()?;
-            let granule = GranuleName::parse(base_name(&recipe.granule));
+            let granule = recipe.name();
             let Ok(granule) = granule.as_ref() else { continue };
             if granule.is_whole_dataset() {
                 continue;

@@ -23,7 +23,7 @@ pub(crate) struct AnnotateOptions {
     /// NetCDF file that is read
     #[arg(long, short, value_name = "FILE")]
     input: PathBuf,
-    /// File that is made; its name says the dataset: <filename>_ECCO_<version>_<grid>_<label>.nc
+    /// File that is made; its name says the dataset: <filename>_<project>_<version>_<grid>_<label>.nc
     #[arg(long, short, alias = "output-file", value_name = "FILE")]
     output: PathBuf,
     /// Metadata directory
@@ -57,12 +57,13 @@ pub(crate) fn execute(options: &AnnotateOptions, settings: &Settings) -> anyhow:
     let stores = edp_s3::stores(&settings.store);
     let output = &options.output;
     let text = output.to_string_lossy();
-    let mut name = GranuleName::parse(base_name(&text)).map_err(|e| Usage::from_error(&e))?;
-    name.grid = options.grid.unwrap_or(name.grid);
     console::refuse_existing(output, options.replace, "--output")?;
     let (texts, configuration, warnings) =
         resources::load_texts(&options.config, &options.metadata, &stores).map_err(|e| console::named(&e))?;
     warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
+    let project = &texts.configuration.project;
+    let mut name = GranuleName::parse_of(project, base_name(&text)).map_err(|e| Usage::from_error(&e))?;
+    name.grid = options.grid.unwrap_or(name.grid);
     let metadata = resources::metadata_digest(&options.metadata, &stores).map_err(|e| console::named(&e))?;
     let geometry_texts = geometry_texts(&options.metadata, &stores)?;
     let date = match production_date(options.production_date.as_deref()).map_err(|e| Usage::from_error(&e))? {

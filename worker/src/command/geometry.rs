@@ -149,7 +149,9 @@ impl ReleaseTexts {
 
     /// Puts the global attributes into a file that is made under this path.
     fn describe(&self, content: &mut GranuleContent, mode: Mode, path: &Path) -> anyhow::Result<()> {
-        let name = GranuleName::parse(base_name(&path.to_string_lossy())).map_err(|e| Usage::from_error(&e))?;
+        let base = path.to_string_lossy();
+        let name = GranuleName::parse_of(&self.texts.configuration.project, base_name(&base))
+            .map_err(|e| Usage::from_error(&e))?;
         let [configuration, metadata] = &self.digests;
         let description = GeometryDescription {
             name: &name,
@@ -201,8 +203,8 @@ fn configured(location: &str, stores: &Stores) -> anyhow::Result<Configuration> 
 
 /// Returns the name of a geometry file: as the configuration labels it, else by the grid's own label.
 fn name(configuration: Option<&Configuration>, grid: GridKind, label: &str) -> String {
-    match configuration.and_then(|found| Some((&found.ecco_version, found.grid_labels.get(&grid)?))) {
-        Some((version, label)) => GranuleName::of_geometry(version, grid, label).to_string(),
+    match configuration.and_then(|found| Some((found, found.grid_labels.get(&grid)?))) {
+        Some((found, label)) => GranuleName::of_geometry(&found.project, &found.ecco_version, grid, label).to_string(),
         None => format!("{GEOMETRY}_{grid}_{label}.nc"),
     }
 }

@@ -9,7 +9,6 @@ use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
 use crate::records::GranuleRecord;
 use crate::retries::{Policy, Verdict};
 use edp_protocol::message::FailureKind;
-use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{self, Done, Failed, Outcome};
 use rusqlite::{OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -286,7 +285,7 @@ impl Ledger {
 
 /// Returns the number of a recipe's dataset on its grid. There are few of these.
 fn dataset(transaction: &Transaction<'_>, known: &mut HashMap<String, i64>, recipe: &Recipe) -> rusqlite::Result<i64> {
-    let name = match GranuleName::parse(base_name(&recipe.granule)) {
+    let name = match recipe.name() {
         Ok(name) => format!("{}_{} {}", name.dataset, name.period, name.grid),
         Err(_) => recipe.dynamic_metadata.name.clone(),
     };

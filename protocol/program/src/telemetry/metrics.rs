@@ -1,6 +1,6 @@
 //! The instruments for metrics. Without a collector they measure nothing, and cost next to nothing.
 
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::{self, base_name};
 use edp_protocol::wire::Done;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram};
@@ -110,6 +110,5 @@ impl Metrics {
 }
 
 fn dataset(granule: &str) -> KeyValue {
-    let dataset = GranuleName::parse(base_name(granule)).map_or_else(|_| "unknown".into(), |name| name.dataset);
-    KeyValue::new("edp.dataset", dataset)
+    KeyValue::new("edp.dataset", name::dataset(base_name(granule)).unwrap_or_else(|| "unknown".into()))
 }

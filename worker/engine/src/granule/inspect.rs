@@ -12,7 +12,7 @@ use super::time;
 use crate::metadata::global::{is_placeholder, time_text};
 use crate::reader::opened::OpenFile;
 use crate::reader::{ReadError, ReaderSession};
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::base_name;
 use edp_protocol::recipe::{Plan, Recipe, RecipeError};
 use edp_protocol::{GridKind, Location, Mode, wire};
 use edp_store::{Head, StoreError, Stores};
@@ -309,7 +309,7 @@ fn structure_of(opened: &mut OpenFile<'_>, recipe: &Recipe) -> Result<Vec<String
 
 /// Returns true if the granule of a recipe is a time series.
 fn is_series(recipe: &Recipe) -> bool {
-    GranuleName::parse(base_name(&recipe.granule)).is_ok_and(|name| name.grid == GridKind::Series)
+    recipe.name().is_ok_and(|name| name.grid == GridKind::Series)
 }
 
 /// Checks the times of a time series, which its recipe does not list: they ascend, in the units that were planned.

@@ -21,7 +21,7 @@ use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Sources};
 use crate::resources::{Cache, ResourceError, Resources};
-use edp_protocol::name::{GranuleName, base_name};
+use edp_protocol::name::GranuleName;
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_protocol::{Digest, Frequency, GridKind, Mode, calendar, wire};
 use edp_store::Stores;
@@ -190,7 +190,7 @@ impl<'a> Assembly<'a> {
     pub(super) fn new(recipe: &'a Recipe, context: MakeContext<'a>) -> Result<Assembly<'a>, MakeError> {
         let MakeContext { cache, memory, worker, cancel, stages } = context;
         let plan = recipe.plan()?;
-        let name = GranuleName::parse(base_name(&recipe.granule))?;
+        let name = recipe.name()?;
         let resources = cache.resources(recipe, name.grid, cancel)?;
         if let Some(why) = recipe.contradiction_in_time(&name) {
             return Err(MakeError::Variable { granule: recipe.granule.clone(), variable: "-".into(), why: why.into() });

@@ -7,7 +7,8 @@ use super::Warning;
 use super::keys::{COMPRESSION, LABELS};
 use super::reader::KeyReader;
 use crate::codec::{Codec, CodecKeys};
-use edp_protocol::{GridKind, name};
+use edp_protocol::GridKind;
+use edp_protocol::name::{self, GranuleName};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
@@ -28,6 +29,8 @@ pub enum OutputPrecision {
 pub struct Configuration {
     /// `ecco_version`: the release, such as `V4r4`; may be empty.
     pub ecco_version: String,
+    /// `granule_name_pattern`: the words for the project in names of granules, see [`name::project_of_pattern`].
+    pub project: String,
     /// `product_version`: written to the global attribute of that name.
     pub product_version: String,
     /// `ecco_production_filestr_grid_label`: the last part of file names, by grid kind.
@@ -136,6 +139,7 @@ impl Configuration {
         let configuration = Configuration {
             ecco_version: reader.part_of_names("ecco_version")?,
             results_version: reader.text("results_version"),
+            project: reader.project()?,
             product_version: reader.required("product_version"),
             grid_labels: labels,
             precision: reader.precision()?,
@@ -172,6 +176,22 @@ impl Configuration {
 }
 
 impl KeyReader<'_> {
+    fn project(&mut self) -> Result<String, ConfigurationError> {
+        const KEY: &str = "granule_name_pattern";
+        let Some(pattern) = self.text(KEY) else { return Ok(name::PROJECT.into()) };
+        let project = name::project_of_pattern(&pattern);
+        // Words for periods or grids would make names ambiguous.
+        let survives = |project: &&str| {
+            let geometry = GranuleName::of_geometry(project, "V", GridKind::Native, "l");
+            GranuleName::parse_of(project, &geometry.to_string()).as_ref() == Ok(&geometry)
+        };
+        project.filter(survives).map(str::to_owned).ok_or_else(|| {
+            let expected = "<filename>_<period>_<date>_ECCO_<version>_<grid>_<label>.nc with other words for ECCO, or none; \
+                            they have letters, digits, '-', '.' and '_', and are not words for periods";
+            self.wrong(KEY, pattern.clone(), expected)
+        })
+    }
+
     fn part_of_names(&mut self, key: &'static str) -> Result<String, ConfigurationError> {
         let text = self.required(key);
         if text.contains(['_', '/']) || text.contains(char::is_control) || matches!(text.as_str(), "." | "..") {
@@ -480,6 +500,11 @@ netcdf4_compression_encodings: {zlib: True, complevel: '4', shuffle: no}
     #[test]
     fn wrong_values_name_line_key_and_what_is_expected() {
         for (from, to, expected) in [
+            (
+                "ecco_version:",
+                "granule_name_pattern: '<date>_X.nc'\necco_version:",
+                "line 1, key granule_name_pattern: <date>",
+            ),
             ("'V4r4'", "'V4_r4'", "c.yaml: line 1, key ecco_version: 'V4_r4'; expected a text that can be part"),
             ("'V4r4'", "'..'", "line 1, key ecco_version"),
             ("'V4r4'", "'a/b'", "line 1, key ecco_version"),

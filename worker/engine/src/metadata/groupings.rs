@@ -184,6 +184,7 @@ impl GroupingReader<'_> {
                 period: name::period(frequency, Mode::Corrected),
                 frequency,
                 date: "1992-01-01".into(),
+                project: name::PROJECT.into(),
                 version: "V".into(),
                 grid: GridKind::Native,
                 label: "l".into(),

@@ -3,9 +3,10 @@
 use super::yaml::Shape;
 
 /// The keys whose values are read as text.
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 25] = [
     "ecco_version",
     "results_version",
+    "granule_name_pattern",
     "product_version",
     "array_precision",
     "model_start_time",

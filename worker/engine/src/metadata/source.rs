@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::metadata::podaac::{Found, Table};
     use edp_protocol::Frequency;
-    use edp_protocol::name::{GranuleName, period};
+    use edp_protocol::name::{GranuleName, PROJECT, period};
     use std::fs;
 
     #[test]
@@ -446,6 +446,7 @@ mod tests {
                         period: period(frequency, mode),
                         frequency,
                         date: if frequency == Frequency::Month { "2000-06" } else { "2000-06-01" }.into(),
+                        project: PROJECT.into(),
                         version: release.into(),
                         grid,
                         label: label.into(),
