@@ -1,11 +1,10 @@
 //! The archive's table by itself: its rows, their identifiers, and the release that they are for.
 
-use super::links::is_doi;
 use super::metadata_files::{self, MetadataFiles};
 use super::release::ReleaseNumber;
 use super::{Defects, NamedText};
 use edp_engine::metadata::configuration::Configuration;
-use edp_engine::metadata::podaac::{Row, Table};
+use edp_engine::metadata::podaac::{Row, Table, is_doi};
 use edp_protocol::name::GranuleName;
 use edp_protocol::{Frequency, GridKind};
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 use super::attribute::{self, Attributes, Value};
 use super::configuration::Configuration;
 use super::entry::GlobalValue;
-use super::podaac::{Found, Row, Table, TableError};
+use super::podaac::{Found, Row, Table, TableError, is_doi};
 use super::source::Metadata;
 use edp_protocol::calendar;
 use edp_protocol::name::GranuleName;
@@ -315,7 +315,7 @@ fn archive(attributes: &mut Attributes, sources: &Sources<'_>, found: Found<'_>)
         attribute::set(attributes, AUTHORITY, authority.unwrap_or_else(|| RESOLVER.into()));
     }
     match (doi, &configuration.metadata_link_root) {
-        (Some(doi), None) if is_bare_doi(&doi) => {
+        (Some(doi), None) if is_doi(&doi) => {
             let link = format!("{RESOLVER}{doi}");
             attribute::set(attributes, "id", row.short_name.as_str());
             attribute::set(attributes, "identifier_product_doi", link.as_str());
@@ -332,14 +332,6 @@ fn archive(attributes: &mut Attributes, sources: &Sources<'_>, found: Found<'_>)
         }
     }
     attribute::set(attributes, "title", row.long_name.as_str());
-}
-
-/// Returns true if an identifier is a DOI without resolver: `10.`, digits, a slash, and more text.
-fn is_bare_doi(id: &str) -> bool {
-    let parts = id.strip_prefix("10.").and_then(|rest| rest.split_once('/'));
-    parts.is_some_and(|(registrant, suffix)| {
-        !registrant.is_empty() && registrant.bytes().all(|byte| byte.is_ascii_digit()) && !suffix.is_empty()
-    })
 }
 
 fn archive_edp2026(attributes: &mut Attributes, row: &Row) {

@@ -228,6 +228,16 @@ impl Row {
     }
 }
 
+/// Returns true if a text has the form of a DOI: `10.`, the number of a registrant, a slash and a name.
+pub fn is_doi(text: &str) -> bool {
+    let Some((registrant, name)) = text.strip_prefix("10.").and_then(|rest| rest.split_once('/')) else { return false };
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    registrant.len() >= 4
+        && registrant.split('.').all(is_number)
+        && !name.is_empty()
+        && !name.contains(char::is_whitespace)
+}
+
 /// Returns the number of the line with the first byte that is not UTF-8, from 1.
 fn first_bad_line(bytes: &[u8]) -> Option<usize> {
     let error = std::str::from_utf8(bytes).err()?;
@@ -265,6 +275,14 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
         match table.find(&granule(name)).unwrap() {
             Found::Row(row) => Some(row.short_name.clone()),
             Found::OtherRelease(_) | Found::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn dois_have_a_registrant_and_a_name() {
+        assert!(is_doi("10.5067/ECG5M-SSH44") && is_doi("10.1000.10/123"));
+        for text in ["PODAAC-ECG5M-SSH44", "10.5067", "10.5067/", "10.50/x", "10.5067/a b", "11.5067/x", "10.506x/y"] {
+            assert!(!is_doi(text), "{text}");
         }
     }
 
