@@ -215,3 +215,109 @@ fn declarations_are_recognised() {
         assert_eq!(declared(line), name, "{line}");
     }
 }
+
+/// A module: the path of its crate's folder, and the names of the modules that lead to it.
+type Module = (PathBuf, Vec<String>);
+
+/// Returns the module that a source file is; `None` if it is not below a folder `src`.
+fn module(file: &Path) -> Option<Module> {
+    let source = file.ancestors().find(|folder| folder.ends_with("src"))?;
+    let within = file.strip_prefix(source).ok()?.with_extension("");
+    let mut names: Vec<String> = within.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    names.pop_if(|last| ["mod", "lib", "main"].contains(&last.as_str()));
+    Some((source.to_owned(), names))
+}
+
+/// Returns the paths that a declaration `use` imports: `a::{b, c::{d, e}}` are `a::b`, `a::c::d` and `a::c::e`.
+fn imported(tree: &str) -> Vec<String> {
+    let Some((start, rest)) = tree.split_once('{') else { return vec![tree.to_owned()] };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let (mut depth, mut branches) = (0, vec![String::new()]);
+    for letter in inner.chars() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                branches.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        branches.last_mut().expect("there is one").push(letter);
+    }
+    let branches = branches.iter().filter(|branch| !branch.is_empty());
+    branches.flat_map(|branch| imported(branch)).map(|path| format!("{start}{path}")).collect()
+}
+
+/// Returns the modules of its own crate from which a module imports. What it re-exports (`pub use`) is not counted.
+fn imports(text: &str, (source, names): &Module, modules: &BTreeSet<Module>) -> BTreeSet<Module> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: String =
+        code.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for declaration in code.split("\nuse ").skip(1) {
+        let tree: String = declaration.split(';').next().unwrap_or_default().split_whitespace().collect();
+        for path in imported(&tree) {
+            let mut parts = path.split("::").peekable();
+            let mut at = match parts.next_if_eq(&"crate") {
+                Some(_) => Vec::new(),
+                None if ["super", "self"].contains(parts.peek().unwrap_or(&"")) => names.clone(),
+                None => continue,
+            };
+            parts.next_if_eq(&"self");
+            while parts.next_if_eq(&"super").is_some() {
+                at.pop();
+            }
+            at.extend(parts.map(str::to_owned));
+            while !modules.contains(&(source.clone(), at.clone())) && at.pop().is_some() {}
+            found.insert((source.clone(), at));
+        }
+    }
+    found.remove(&(source.clone(), names.clone()));
+    found
+}
+
+#[test]
+fn no_modules_import_from_each_other_in_a_circle() {
+    let files: BTreeMap<Module, PathBuf> =
+        sources().into_iter().filter_map(|file| Some((module(&file)?, file))).collect();
+    let modules: BTreeSet<Module> = files.keys().cloned().collect();
+    let mut left: BTreeMap<Module, BTreeSet<Module>> = BTreeMap::new();
+    for (module, file) in &files {
+        let text = std::fs::read_to_string(file).expect("a source file");
+        left.insert(module.clone(), imports(&text, module, &modules));
+    }
+    let all: usize = left.values().map(BTreeSet::len).sum();
+    assert!(all > 500, "{all} imports: the sources were not read");
+    // Modules that import from no other module that is left are in no circle.
+    loop {
+        let free: Vec<Module> = left
+            .iter()
+            .filter(|(_, from)| from.iter().all(|one| !left.contains_key(one)))
+            .map(|(one, _)| one.clone())
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        left.retain(|one, _| !free.contains(one));
+    }
+    let names = |(source, names): &Module| format!("{} {}", source.display(), names.join("::"));
+    let circles: Vec<String> = left
+        .iter()
+        .flat_map(|(module, from)| {
+            from.iter()
+                .filter(|one| left.contains_key(one))
+                .map(move |one| format!("{} -> {}", names(module), names(one)))
+        })
+        .collect();
+    assert!(circles.is_empty(), "these imports lead in circles, or to them: {circles:#?}");
+}
+
+#[test]
+fn trees_of_imports_are_taken_apart() {
+    assert_eq!(
+        imported("super::a::{self,b::{C,D},E}"),
+        ["super::a::self", "super::a::b::C", "super::a::b::D", "super::a::E"]
+    );
+    assert_eq!(imported("crate::a::B"), ["crate::a::B"]);
+}

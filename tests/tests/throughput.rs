@@ -1,8 +1,8 @@
 //! Messages and ledger without granules: ten workers, many tiny recipes, a real broker, a ledger on disk, and a
 //! coordinator that is killed in the middle.
 
+use edp_production::ledger::retries::Policy;
 use edp_production::ledger::{Ledger, RecipeState};
-use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_tests::broker::Broker;

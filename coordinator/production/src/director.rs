@@ -8,6 +8,7 @@
 //! take no room in the window, and their outcomes are written if the ledger knows the recipes.
 
 use super::arrivals::Arrivals;
+use super::drive_options::{BATCH, ROUND};
 use super::ledger::{RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::outcomes::Outcomes;
@@ -15,10 +16,9 @@ use super::publishing::Publishing;
 use super::report::EntryState;
 use super::sources::{SourceInspector, Witnesses};
 use super::watching::Watch;
-use edp_program::settings::RunSettings;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
-use edp_queue::{Link, PublishError, Queue, QueueError};
+use edp_queue::{Link, Queue, QueueError};
 use edp_store::Stores;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -29,14 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// Name of the fact in the ledger that states the build of all granules.
-pub(super) const BUILD: &str = "build";
-
-/// Largest number of messages that are written into the ledger together.
-pub(super) const BATCH: usize = 256;
-
-/// Interval at which the queue and the leases are checked.
-pub(super) const ROUND: Duration = Duration::from_millis(500);
+pub use super::drive_options::{Budget, DriveError, DriveOptions};
 
 /// Prefetch of the queue of dead letters, of which there are hardly any.
 const DEAD: u16 = 16;
@@ -46,89 +39,6 @@ const MAILBOX: usize = 16;
 
 /// Time that the actors may take to end in order.
 const ENDING: Duration = Duration::from_secs(30);
-
-/// Options of the director.
-#[derive(Debug, Clone)]
-pub struct DriveOptions {
-    /// Name of the production.
-    pub production: String,
-    /// Number of task messages in the queue and with workers at once: enough to keep workers busy, few enough for
-    /// broker and memory.
-    pub window: usize,
-    /// Time in seconds that making a granule may take.
-    pub deadline: u32,
-    /// True if workers of several builds may take part.
-    pub mixed_builds: bool,
-    /// True if the queues are within this process, and end with it.
-    pub local: bool,
-    /// Limits on failures, at which the production is given up.
-    pub budget: Budget,
-    /// True if workers read granules that exist already, and compare them with what is recorded about them.
-    pub content: bool,
-    /// True if the coordinator checks that a granule exists before it believes a worker's report.
-    pub look: bool,
-}
-
-/// Limits on failures, above which it is pointless to go on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Budget {
-    /// Largest number of failed recipes; `None` if any number is permitted.
-    pub failures: Option<u64>,
-    /// Largest share of failed recipes among the settled ones, from 0 to 1.
-    pub share: f64,
-    /// Number of settled recipes from which on the share counts.
-    pub sample: u64,
-}
-
-impl From<&RunSettings> for Budget {
-    fn from(settings: &RunSettings) -> Budget {
-        Budget {
-            failures: settings.max_failures,
-            share: f64::from(settings.max_failure_share) / 100.0,
-            sample: settings.failure_sample,
-        }
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget::from(&RunSettings::default())
-    }
-}
-
-impl Budget {
-    /// No number of failures ends the production.
-    pub const NONE: Budget = Budget { failures: None, share: 1.0, sample: u64::MAX };
-
-    /// Returns the reason why the production is given up, if a limit is exceeded.
-    fn exceeded(&self, failed: u64, settled: u64) -> Option<String> {
-        if let Some(most) = self.failures.filter(|most| failed > *most) {
-            return Some(format!("{failed} recipes failed, more than the {most} allowed"));
-        }
-        if settled >= self.sample && failed as f64 > self.share * settled as f64 {
-            let share = self.share * 100.0;
-            return Some(format!("{failed} of {settled} recipes failed, more than the {share:.0} % allowed"));
-        }
-        None
-    }
-}
-
-/// The reason why driving a production has ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The queue cannot be used.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A message cannot be sent.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// The ledger cannot be used.
-    #[error(transparent)]
-    LedgerHandle(#[from] LedgerHandleError),
-    /// An actor has panicked.
-    #[error("part of the coordinator has ended ({0}); please report this")]
-    Actor(tokio::task::JoinError),
-}
 
 /// The state in which a production was left.
 #[derive(Debug, Clone, PartialEq, Eq)]

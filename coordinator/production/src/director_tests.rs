@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::director::{Budget, DriveError, DriveOptions, ProductionEnd, drive};
+use super::ledger::retries::Policy;
 use super::ledger::{Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
-use super::retries::Policy;
 use crate::fixture;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;

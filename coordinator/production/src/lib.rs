@@ -27,6 +27,7 @@ pub mod destination;
 pub mod director;
 #[cfg(test)]
 mod director_tests;
+mod drive_options;
 #[cfg(test)]
 mod fixture;
 pub mod ledger;
@@ -35,7 +36,6 @@ mod outcomes;
 mod publishing;
 pub mod records;
 pub mod report;
-pub mod retries;
 pub mod session;
 pub mod snapshots;
 mod sources;

@@ -1,7 +1,7 @@
 //! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
 use super::arrivals::{Arrival, Arrivals};
-use super::director::{BATCH, BUILD, DriveError};
+use super::drive_options::{BATCH, BUILD, DriveError};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::sources::{SourceInspector, SourceState, Witnesses};

@@ -1,7 +1,7 @@
 //! The actor that publishes: it takes what is due from the ledger, as much as the window has room for, and reports to
 //! the ledger what the broker has confirmed.
 
-use super::director::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
+use super::drive_options::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
 use super::ledger::{self, Due, LedgerEvent, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;

@@ -16,11 +16,11 @@
 use super::adoption::{self, AdoptionError};
 use super::conditions;
 use super::director::{self, Budget, DriveError, ProductionEnd};
+use super::ledger::retries::Policy;
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::records::{GranuleRecord, Records};
 use super::report::{GranuleEntry, Report};
-use super::retries::Policy;
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
 use super::verify::{self, Check, Finding, InspectionDepth, Verified};

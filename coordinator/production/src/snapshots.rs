@@ -186,7 +186,7 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::ledger::Ledger;
-    use super::super::retries::Policy;
+    use super::super::ledger::retries::Policy;
     use super::*;
     use crate::fixture;
     use edp_protocol::GridKind;

@@ -3,7 +3,7 @@
 //! A lease shows late that a task message is lost. Most losses show much earlier: the queue is missing, it was declared
 //! again, or it is empty although no worker has begun what should be in it (it was purged).
 
-use super::director::DriveError;
+use super::drive_options::DriveError;
 use super::ledger::{self, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;

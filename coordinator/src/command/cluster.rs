@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use edp_production::director::{self, Budget};
-use edp_production::retries::Policy;
+use edp_production::ledger::retries::Policy;
 use edp_production::session::{self, LedgerPlace};
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::{RunSettings, Settings};

@@ -8,7 +8,7 @@ use edp_coordinator::init::texts::{self, Choices};
 use edp_engine::geometry::{latlon, native};
 use edp_engine::granule::content::GranuleContent;
 use edp_engine::granule::file::write_whole;
-use edp_engine::grid::{DIAGNOSTICS_FILE, Diagnostics, ModelFiles, NativeCells};
+use edp_engine::grid::{self, DIAGNOSTICS_FILE, ModelFiles, NativeCells};
 use edp_engine::mapping::create::{FactorRules, FactorSearch, RegularTarget, TargetEdges};
 use edp_engine::mapping::{FactorOrigin, Factors, write_netcdf};
 use edp_engine::metadata::factor_keys::FactorKeys;
@@ -57,7 +57,7 @@ pub(crate) fn execute(options: &InitOptions) -> anyhow::Result<Ending> {
     let files = ModelFiles::open(grid).map_err(|e| named(&e))?;
     let target = RegularTarget::new(options.resolution, TargetEdges::GLOBE, false).map_err(usage)?;
     let list = [grid, &source].into_iter().find(|directory| directory.join(DIAGNOSTICS_FILE).exists());
-    let diagnostics = list.map(|directory| Diagnostics::load(directory, &VerifiedFiles::default())).transpose();
+    let diagnostics = list.map(|directory| grid::diagnostics(directory, &VerifiedFiles::default())).transpose();
     let diagnostics = diagnostics.map_err(|e| named(&e))?.flatten();
     let name = name(options, &source)?;
     let directory = std::path::absolute(&options.out).map_err(|e| unreadable(&options.out, &e))?;

@@ -2,8 +2,8 @@
 //! they are used for means that are not of a calendar day or month, or if that is asked for.
 
 use super::few;
+use super::files::Pair;
 use super::headers::{BATCH, HeaderCache, HeaderSummary};
-use super::inventory::Pair;
 use super::problem::Problem;
 use super::survey::StepInputs;
 use edp_engine::metadata::configuration::Configuration;

@@ -5,7 +5,8 @@
 //! neither file has changed between two scans. Objects on S3 appear only when they are complete. No `.data` file is
 //! opened.
 
-use super::inventory::{Inventory, Pair};
+use super::files::Pair;
+use super::inventory::Inventory;
 use edp_engine::mds::{Header, MAX_HEADER};
 use edp_files::regular;
 use edp_protocol::Location;

@@ -1,6 +1,6 @@
 //! Headers of results, which are read when a plan needs them. Those that were used last are kept for the next plan.
 
-use super::inventory::Pair;
+use super::files::Pair;
 use edp_engine::mds::{Header, MAX_HEADER};
 use edp_protocol::Location;
 use edp_protocol::recipe::Version;

@@ -4,39 +4,13 @@
 //! of another name, alone or with other variables. The headers tell which one; [`Inventory::learn`] reads as few of
 //! them as it needs.
 
+use super::files::{FilePair, FileVersion, OtherFile, Pair, join};
 use super::headers::HeaderCache;
-use super::scan::Scan;
-use super::statics::OtherFile;
 use super::{Note, few};
 use edp_engine::mds::is_field;
 use edp_protocol::name::{ResultName, split_period};
-use edp_protocol::recipe::Version;
-use edp_protocol::{Location, Mode};
-use edp_store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
-
-/// The reason why there is no inventory.
-#[derive(Debug, thiserror::Error)]
-pub enum InventoryError {
-    /// The root cannot be listed.
-    #[error("{}: {source}; give the root directory of the model results", root.display())]
-    Root {
-        /// Path of the root.
-        root: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// The objects below the root cannot be listed.
-    #[error("{0}")]
-    Store(#[source] StoreError),
-    /// The path of the root cannot be written into a task list.
-    #[error("{}: the path is not UTF-8 text, which task lists need", .0.display())]
-    NotUtf8(PathBuf),
-}
 
 /// The error of a variable that exists more than once at one step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,19 +22,6 @@ pub struct Twice {
     pub step: u64,
     /// Paths of the `.data` files.
     pub paths: Vec<String>,
-}
-
-/// A `.data` file and its `.meta` header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
-    /// Path of the `.data` file: the root as it was given, joined with the path below it.
-    pub data: String,
-    /// Path of the `.meta` file.
-    pub meta: String,
-    /// Version of the `.data` file.
-    pub data_version: Version,
-    /// Version of the `.meta` file.
-    pub meta_version: Version,
 }
 
 /// The files of a variable at one step.
@@ -114,29 +75,6 @@ enum StepFiles {
     Pieces(BTreeMap<[u32; 2], FilePair>),
 }
 
-/// The `.data` file and the `.meta` file of a pair.
-#[derive(Debug, Clone)]
-pub(super) struct FilePair {
-    pub(super) data: FileVersion,
-    pub(super) meta: FileVersion,
-}
-
-/// Size and version of one file of a pair.
-#[derive(Debug, Clone)]
-pub(super) struct FileVersion {
-    pub(super) size: u64,
-    pub(super) seen: Seen,
-}
-
-/// A property that tells versions of a file of the same size apart.
-#[derive(Debug, Clone)]
-pub(super) enum Seen {
-    /// Time of the last modification of a local file.
-    Modified(SystemTime),
-    /// Entity tag of an object.
-    Tagged(Box<str>),
-}
-
 /// Properties of files that are alike, so that the header of one tells what is in all of them: directory, size of the
 /// `.data` and of the `.meta` file, and number of pieces.
 type FilePattern = (Arc<str>, u64, u64, usize);
@@ -167,15 +105,6 @@ struct FieldSeries {
     key: &'static str,
     /// The files that contain the variable, with the word for the period that they stand for.
     patterns: Vec<(FilePattern, &'static str)>,
-}
-
-impl FileVersion {
-    fn version(&self) -> Version {
-        match &self.seen {
-            Seen::Modified(time) => Version::of_file(self.size, *time),
-            Seen::Tagged(etag) => Version::of_object(self.size, Some(etag.as_ref().to_owned())),
-        }
-    }
 }
 
 impl Place {
@@ -232,77 +161,7 @@ fn series_of<'a>(name: &ResultName<'a>) -> Option<(&'a str, &'static str)> {
     (!variable.is_empty()).then_some((variable, word))
 }
 
-pub(super) fn join(directory: &str, name: &str) -> String {
-    if directory.ends_with('/') { format!("{directory}{name}") } else { format!("{directory}/{name}") }
-}
-
 impl Inventory {
-    /// Finds results at a location, local or on S3; see [`Inventory::scan`].
-    ///
-    /// # Errors
-    /// Returns an error if the root does not exist or cannot be listed. On S3, a root that does not exist is empty.
-    pub fn of(
-        root: &Location,
-        version: &str,
-        mode: Mode,
-        stores: &Stores,
-    ) -> Result<(Inventory, Vec<Note>), InventoryError> {
-        let objects = match root {
-            Location::Local(path) => return Inventory::scan_as(path, version, mode),
-            Location::Object(objects) => objects,
-        };
-        let text = root.to_string();
-        let mut scan = Scan::new(&text, version, mode);
-        let mut see = |object: Object| {
-            scan.see(&object.path, || {
-                Ok(FileVersion { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) })
-            });
-        };
-        stores.list(objects, &mut see).map_err(InventoryError::Store)?;
-        Ok(scan.end())
-    }
-
-    /// Finds results below `root`, in directories whose path (the root as given, and the part below it) contains the
-    /// version, see `is_of_version`. An empty version accepts all directories. No file is opened.
-    ///
-    /// # Errors
-    /// Returns an error if the root does not exist or cannot be listed. For a directory below it that cannot be listed,
-    /// there is a note of severity error.
-    pub fn scan(root: &Path, version: &str) -> Result<(Inventory, Vec<Note>), InventoryError> {
-        Inventory::scan_as(root, version, Mode::Corrected)
-    }
-
-    /// Finds results as [`Inventory::scan`] does, by a mode's rule for what belongs to a version.
-    fn scan_as(root: &Path, version: &str, mode: Mode) -> Result<(Inventory, Vec<Note>), InventoryError> {
-        let text = root.to_str().ok_or_else(|| InventoryError::NotUtf8(root.into()))?;
-        let trimmed = text.trim_end_matches('/');
-        let text = if trimmed.is_empty() { text } else { trimmed };
-        let mut scan = Scan::new(text, version, mode);
-        let half = |entry: &local::ListedFile<'_>| {
-            let (size, modified) = entry.version()?;
-            Ok(FileVersion { size, seen: Seen::Modified(modified) })
-        };
-        let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
-            .map_err(|source| InventoryError::Root { root: root.into(), source })?;
-        // Sockets and the like are of no interest, unless they have the name of a result.
-        let concerns = |skipped: &&local::Skipped| match skipped {
-            local::Skipped::NoFile { path, .. } => {
-                path.file_name().and_then(|name| ResultName::parse(name.to_str()?)).is_some()
-            }
-            _ => true,
-        };
-        // A directory that cannot be listed may contain results: a plan without them would leave variables out.
-        let note = |skipped: &local::Skipped| match skipped {
-            // A link whose target does not exist, or that leads to itself, has no results.
-            local::Skipped::Unreadable { path, .. } if !path.is_symlink() => Note::error(skipped.to_string()),
-            _ => Note::warning(skipped.to_string()),
-        };
-        let mut notes: Vec<Note> = skipped.iter().filter(concerns).map(note).collect();
-        let (inventory, mut more) = scan.end();
-        notes.append(&mut more);
-        Ok((inventory, notes))
-    }
-
     /// Number of `.data` and `.meta` files of results.
     pub fn files(&self) -> usize {
         self.files

@@ -1,8 +1,12 @@
 //! Tests of the inventory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use super::*;
+use edp_protocol::recipe::Version;
+use edp_protocol::{Location, Mode};
+use edp_store::Stores;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 fn tree(stems: &[&str]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();

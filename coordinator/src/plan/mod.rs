@@ -12,6 +12,7 @@ mod dataset;
 mod dates;
 mod derived;
 pub mod digests;
+pub mod files;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fixture;
@@ -36,6 +37,7 @@ pub use dates::DateSource;
 pub use problem::{PlanError, Problem};
 use recipes::learn;
 pub use recipes::{Planned, Request, plan};
+pub use scan::InventoryError;
 
 use std::fmt;
 

@@ -1,12 +1,15 @@
 //! A scan of a model run's files: it pairs them, and remembers what it passes over.
 
-use super::inventory::{FilePair, FileVersion, Inventory, join};
+use super::files::{FilePair, FileVersion, Seen, join};
+use super::inventory::Inventory;
 use super::statics::is_candidate;
 use super::{Note, few};
-use edp_protocol::Mode;
 use edp_protocol::name::ResultName;
+use edp_protocol::{Location, Mode};
+use edp_store::{Object, StoreError, Stores, local};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Largest number of names of one kind that are remembered for notes.
@@ -14,6 +17,25 @@ const REMEMBERED: usize = 20;
 
 /// Suffixes of compressed files.
 const COMPRESSED: [&str; 8] = ["gz", "bz2", "xz", "zst", "lz4", "Z", "zip", "lzma"];
+
+/// The reason why there is no inventory.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// The root cannot be listed.
+    #[error("{}: {source}; give the root directory of the model results", root.display())]
+    Root {
+        /// Path of the root.
+        root: PathBuf,
+        /// The error of the operating system.
+        source: io::Error,
+    },
+    /// The objects below the root cannot be listed.
+    #[error("{0}")]
+    Store(#[source] StoreError),
+    /// The path of the root cannot be written into a task list.
+    #[error("{}: the path is not UTF-8 text, which task lists need", .0.display())]
+    NotUtf8(PathBuf),
+}
 
 /// A scan that is under way.
 pub(super) struct Scan<'a> {
@@ -185,6 +207,74 @@ impl<'a> Scan<'a> {
             )));
         }
         (self.inventory, notes)
+    }
+}
+
+impl Inventory {
+    /// Finds results at a location, local or on S3; see [`Inventory::scan`].
+    ///
+    /// # Errors
+    /// Returns an error if the root does not exist or cannot be listed. On S3, a root that does not exist is empty.
+    pub fn of(
+        root: &Location,
+        version: &str,
+        mode: Mode,
+        stores: &Stores,
+    ) -> Result<(Inventory, Vec<Note>), InventoryError> {
+        let objects = match root {
+            Location::Local(path) => return Inventory::scan_as(path, version, mode),
+            Location::Object(objects) => objects,
+        };
+        let text = root.to_string();
+        let mut scan = Scan::new(&text, version, mode);
+        let mut see = |object: Object| {
+            scan.see(&object.path, || {
+                Ok(FileVersion { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) })
+            });
+        };
+        stores.list(objects, &mut see).map_err(InventoryError::Store)?;
+        Ok(scan.end())
+    }
+
+    /// Finds results below `root`, in directories whose path (the root as given, and the part below it) contains the
+    /// version, see `is_of_version`. An empty version accepts all directories. No file is opened.
+    ///
+    /// # Errors
+    /// Returns an error if the root does not exist or cannot be listed. For a directory below it that cannot be listed,
+    /// there is a note of severity error.
+    pub fn scan(root: &Path, version: &str) -> Result<(Inventory, Vec<Note>), InventoryError> {
+        Inventory::scan_as(root, version, Mode::Corrected)
+    }
+
+    /// Finds results as [`Inventory::scan`] does, by a mode's rule for what belongs to a version.
+    fn scan_as(root: &Path, version: &str, mode: Mode) -> Result<(Inventory, Vec<Note>), InventoryError> {
+        let text = root.to_str().ok_or_else(|| InventoryError::NotUtf8(root.into()))?;
+        let trimmed = text.trim_end_matches('/');
+        let text = if trimmed.is_empty() { text } else { trimmed };
+        let mut scan = Scan::new(text, version, mode);
+        let half = |entry: &local::ListedFile<'_>| {
+            let (size, modified) = entry.version()?;
+            Ok(FileVersion { size, seen: Seen::Modified(modified) })
+        };
+        let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
+            .map_err(|source| InventoryError::Root { root: root.into(), source })?;
+        // Sockets and the like are of no interest, unless they have the name of a result.
+        let concerns = |skipped: &&local::Skipped| match skipped {
+            local::Skipped::NoFile { path, .. } => {
+                path.file_name().and_then(|name| ResultName::parse(name.to_str()?)).is_some()
+            }
+            _ => true,
+        };
+        // A directory that cannot be listed may contain results: a plan without them would leave variables out.
+        let note = |skipped: &local::Skipped| match skipped {
+            // A link whose target does not exist, or that leads to itself, has no results.
+            local::Skipped::Unreadable { path, .. } if !path.is_symlink() => Note::error(skipped.to_string()),
+            _ => Note::warning(skipped.to_string()),
+        };
+        let mut notes: Vec<Note> = skipped.iter().filter(concerns).map(note).collect();
+        let (inventory, mut more) = scan.end();
+        notes.append(&mut more);
+        Ok((inventory, notes))
     }
 }
 

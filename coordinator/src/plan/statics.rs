@@ -4,19 +4,10 @@
 //! prepared files are NetCDF. So they are found by names that begin with the variable's, or with the dataset's, and
 //! what is found is told when the name is not exactly that.
 
-use super::inventory::{Inventory, Pair};
+use super::files::{OtherFile, Pair};
+use super::inventory::Inventory;
 use edp_protocol::name::{GranuleName, base_name};
-use edp_protocol::recipe::Version;
 use std::collections::BTreeMap;
-
-/// A file below a root that is not the result of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtherFile {
-    /// Path of the file: the root as it was given, joined with the path below it.
-    pub path: String,
-    /// Version of the file.
-    pub version: Version,
-}
 
 /// The files of one input, with their versions.
 pub(super) type InputVersions = Vec<OtherFile>;

@@ -1,6 +1,6 @@
 //! Advice for users on answers that another try would not change.
 
-use super::link::Call;
+use super::call::Call;
 use edp_store::S3Settings;
 
 /// Codes of answers that concern the credentials themselves, whatever they were used for.

@@ -1,7 +1,8 @@
 //! A trial of whether a store respects conditions of writes.
 
+use super::call::Call;
 use super::folder;
-use super::link::{Call, SharedClient};
+use super::link::SharedClient;
 use aws_sdk_s3::primitives::ByteStream;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_store::S3Error;

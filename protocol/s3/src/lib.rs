@@ -16,6 +16,7 @@
 //! there is no such object yet, so that of several workers exactly one succeeds, even if replies are lost.
 
 mod advice;
+mod call;
 mod client;
 mod conditions;
 mod error;
@@ -28,10 +29,11 @@ mod read;
 mod writing;
 
 use aws_sdk_s3::types::ChecksumMode;
+use call::Call;
 use edp_files::commit::Committed;
 use edp_protocol::ObjectAddress;
 use edp_store::{Checksum, Copied, Head, Object, ObjectStore, S3Error, StoreSettings, Stores};
-use link::{Call, SharedClient};
+use link::SharedClient;
 use mirror::Mirrors;
 pub use profile::check_profile;
 use put::{RECIPE_ID, Upload};

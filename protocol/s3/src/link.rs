@@ -2,13 +2,13 @@
 //! ones have expired, and in the region of the bucket if the store names another one than ours.
 
 use super::advice;
+use super::call::Call;
 use super::client::client;
 use super::error::{CallFailure, Remedy};
 use super::writing::Writing;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::RequestPayer;
-use edp_protocol::ObjectAddress;
 use edp_store::{S3Error, S3Settings, TryCount};
 use std::collections::HashMap;
 use std::future::Future;
@@ -27,36 +27,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 /// Minimum throughput in bytes per second. A slower transfer is given up.
 const MIN_RATE: u64 = 64 << 10;
-
-/// Description of a call, for its deadline and for messages.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) action: &'static str,
-    pub(super) permission: &'static str,
-    pub(super) bucket: &'a str,
-    pub(super) key: &'a str,
-    /// Number of bytes that are transferred.
-    pub(super) bytes: u64,
-}
-
-impl Call<'_> {
-    pub(super) fn at(&self) -> ObjectAddress {
-        ObjectAddress::new(self.bucket, self.key)
-    }
-
-    /// Returns the error for an answer that is of no use, where another try would not help.
-    pub(super) fn failed(&self, what: impl Into<String>) -> S3Error {
-        S3Error::Failed {
-            at: self.at(),
-            action: self.action,
-            status: None,
-            what: what.into(),
-            tries: TryCount(1),
-            elapsed: Duration::ZERO,
-            transient: false,
-        }
-    }
-}
 
 /// The tries of one call.
 pub(super) struct CallTries {

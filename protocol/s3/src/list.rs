@@ -1,7 +1,8 @@
 //! Listing of many prefixes at once, yet in the order of keys.
 
 use super::bare;
-use super::link::{Call, SharedClient};
+use super::call::Call;
+use super::link::SharedClient;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use edp_store::{Object, S3Error};
 use std::collections::VecDeque;

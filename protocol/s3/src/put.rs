@@ -1,7 +1,8 @@
 //! Putting granules exactly once, even if several workers put the same one and replies are lost.
 
+use super::call::Call;
 use super::error::CallFailure;
-use super::link::{Call, CallTries, SharedClient};
+use super::link::{CallTries, SharedClient};
 use super::writing::Checksums;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;

@@ -1,8 +1,9 @@
 //! Reading of objects, in parts of one version.
 
 use super::bare;
+use super::call::Call;
 use super::error::CallFailure;
-use super::link::{Call, CallTries, SharedClient};
+use super::link::{CallTries, SharedClient};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use edp_protocol::ObjectAddress;

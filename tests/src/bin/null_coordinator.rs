@@ -2,9 +2,9 @@
 //! LEDGER RECIPES`. Its granules exist nowhere, so there is nothing to verify.
 
 use edp_production::director::{self, Budget, DriveOptions, ProductionEnd};
+use edp_production::ledger::retries::Policy;
 use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::ledger_handle::LedgerHandle;
-use edp_production::retries::Policy;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_store::Stores;

@@ -15,6 +15,7 @@ mod reading;
 mod recipe_row;
 #[cfg(test)]
 mod resend_tests;
+pub mod retries;
 mod schema;
 mod state;
 #[cfg(test)]
@@ -26,8 +27,8 @@ pub use claims::Claim;
 pub use state::{Counts, Due, LedgerEvent, MadeGranule, RecipeState, Settled};
 pub use view::{Attempt, DatasetProgress, Granule, Overview, UnfinishedRecipe, View, WorkerSeen};
 
-use super::retries::Policy;
 use edp_files::regular;
+use retries::Policy;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use schema::{LAYOUT, TABLES, is_remote};
 use std::collections::HashMap;

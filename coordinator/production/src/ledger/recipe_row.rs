@@ -2,8 +2,8 @@
 
 use super::millis;
 use super::reading::{SETTLED, settled};
+use super::retries::{RetryHistory, Verdict};
 use super::state::{MadeGranule, RecipeState, Settled};
-use crate::retries::{RetryHistory, Verdict};
 use edp_protocol::message::FailureKind;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::reading::{COUNTS, DUE, NEXT, UNDER_WAY};
+use super::retries::Policy;
 use super::{Ledger, LedgerError, LedgerEvent, RecipeState, View};
 use crate::fixture;
-use crate::retries::Policy;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;

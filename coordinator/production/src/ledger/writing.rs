@@ -4,10 +4,10 @@
 //! under way, so it counts once; a granule that exists at its destination always counts.
 
 use super::recipe_row::{DONE, NO_WORKER, RecipeRow, kind};
+use super::retries::{Policy, Verdict};
 use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail, millis, schema::PACE, sqlite};
 use crate::records::GranuleRecord;
-use crate::retries::{Policy, Verdict};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{self, Done, Failed, Outcome};

@@ -1,7 +1,8 @@
 //! Recipes of data that do not change with time: of a prepared NetCDF file, or of the binary field of each variable.
 
 use super::super::Note;
-use super::super::statics::{self, FileSearch, InputVersions, OtherFile};
+use super::super::files::OtherFile;
+use super::super::statics::{self, FileSearch, InputVersions};
 use super::report::describe;
 use super::{Context, Planner, Problem};
 use edp_protocol::name::GEOMETRY;

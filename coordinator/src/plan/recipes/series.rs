@@ -1,6 +1,7 @@
 //! Recipes of time series: one granule for all times, of the NetCDF file that holds them.
 
 use super::super::Note;
+use super::super::files::OtherFile;
 use super::super::statics::{self, FileSearch};
 use super::{Context, Planner, Problem};
 use edp_protocol::recipe::{DynamicMetadata, Plan, Recipe, RecipeError};
@@ -57,7 +58,7 @@ impl Planner<'_> {
         true
     }
 
-    fn series_recipe(&self, context: &Context<'_>, file: statics::OtherFile) -> Result<Recipe, RecipeError> {
+    fn series_recipe(&self, context: &Context<'_>, file: OtherFile) -> Result<Recipe, RecipeError> {
         let request = self.request;
         let (grouping, frequency) = (context.dataset.grouping, context.job.frequency);
         let (duration, long_name) = match frequency {

@@ -1,6 +1,5 @@
 //! Explanations of errors of the AMQP and TLS libraries, with advice on what to do about them.
 
-use super::connection::reply_code;
 use crate::Address;
 use lapin::uri::AMQPScheme;
 use lapin::{Error, ErrorKind};
@@ -62,6 +61,14 @@ fn of_certificate(why: &str) -> String {
     ];
     let found = known.iter().find(|(name, _)| why.contains(name));
     found.map_or_else(|| why.to_owned(), |(_, text)| format!("{text} ({why})"))
+}
+
+/// Returns the AMQP reply code of an error.
+pub(super) fn reply_code(error: &Error) -> Option<u16> {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One connection to the broker, and everything that must exist before it is of use.
 
-use super::cause;
+use super::cause::{self, reply_code};
 use super::{AmqpShared, Direction};
 use crate::{Address, Queue, QueueDepth, QueueError, Secrets};
 use futures_util::{Stream, StreamExt};
@@ -393,14 +393,6 @@ pub(super) async fn limited<T>(
     match tokio::time::timeout(limit, step).await {
         Ok(result) => result.map_err(StepError::Amqp),
         Err(_) => Err(StepError::Late(format!("{what}: no answer within {} s", limit.as_secs_f32()))),
-    }
-}
-
-/// Returns the AMQP reply code of an error.
-pub(super) fn reply_code(error: &Error) -> Option<u16> {
-    match error.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
-        _ => None,
     }
 }
 

@@ -1,9 +1,10 @@
 //! The actor that declares queues, inspects them and consumes from them.
 
 use super::attempts::{Attempts, TAKEN};
+use super::cause::reply_code;
 use super::connection::{
     AmqpSession, ConnectFailure, HANG_UP, StepError, channel, check, claim_coordinator_queue, declare, limited, look,
-    reply_code, texts, within,
+    texts, within,
 };
 use super::{AmqpShared, Direction};
 use crate::consumer::{self, DeliverySource, Settlement, Subscription, carry};

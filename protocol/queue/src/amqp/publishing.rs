@@ -1,7 +1,8 @@
 //! The actor that publishes.
 
 use super::attempts::{Attempts, TAKEN};
-use super::connection::{AmqpSession, ConnectFailure, HANG_UP, Role, channel, look, reply_code, within};
+use super::cause::reply_code;
+use super::connection::{AmqpSession, ConnectFailure, HANG_UP, Role, channel, look, within};
 use super::{AmqpShared, Direction};
 use crate::publisher::Publication;
 use crate::{LinkState, PublishError, Queue, QueueError};

@@ -1,7 +1,7 @@
 //! Coordinates and bounds of a granule.
 
 use super::content::{Storage, Type, Values, Variable};
-use super::field::FILL;
+use super::output_value::FILL;
 use super::time::EncodedTime;
 use crate::codec::{Codec, CodecError};
 use crate::grid::{LevelSet, Native};
@@ -12,8 +12,7 @@ use crate::metadata::global::Extent;
 use crate::resources::{ModelGrid, Resources, Target};
 use edp_protocol::recipe::DynamicMetadata;
 use edp_protocol::{GridKind, Mode};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Coordinates of one granule, for the three places of the file where they are written.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,14 +52,6 @@ pub(super) fn correct<'a>(coordinates: &mut [&mut Variable], bounds: impl Iterat
 
 /// The end of the names of bounds.
 pub(super) const BOUNDS: &str = "_bnds";
-
-/// Static horizontal coordinates of a grid, compressed once for all granules.
-#[derive(Debug, Default)]
-pub struct Static {
-    prepared: Mutex<HashMap<(&'static str, Codec), Storage>>,
-    /// Ranges of latitude and longitude that the cells cover.
-    extent: OnceLock<[[f64; 2]; 2]>,
-}
 
 /// The selection of a granule's coordinates.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The reason why a granule could not be made.
 
-use super::field::FieldError;
+use super::field_error::FieldError;
 use super::file::FileError;
 use super::gate::GateError;
 use super::time::TimeError;

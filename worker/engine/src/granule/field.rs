@@ -3,121 +3,24 @@
 //! A field is made in slabs of as many levels as a chunk has: planes are read, masked or regridded in parallel on all
 //! cores, checked, and compressed.
 
-use super::blocks::{Block, Element, chunk_shape};
-use super::content::{Chunk, Chunked, Value};
+use super::blocks::{Block, chunk_shape};
+use super::content::{Chunk, Chunked};
 use super::kinds::Maker;
 use super::projection::Directions;
 use super::stages::{Stage, Stages};
 use super::sums::{Sums, plain_range};
-use crate::codec::{Codec, CodecError};
-use crate::grid::{LevelSet, Mask, Native};
-use crate::mapping::{Level, MappingError, Real};
+use crate::codec::Codec;
+use crate::grid::{LevelSet, Native};
+use crate::mapping::{Level, Real};
+use crate::mds::Plane;
 use crate::mds::compact::{self, TILES};
-use crate::mds::{MdsError, Plane};
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The fill value, exactly as netCDF defines it for double precision; it is rounded for single precision.
-pub const FILL: f64 = 9.969_209_968_386_869e36;
-
-/// The reason why a field could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum FieldError {
-    /// The input cannot be read.
-    #[error(transparent)]
-    Mds(#[from] MdsError),
-    /// The mapping factors cannot be used.
-    #[error(transparent)]
-    Mapping(#[from] MappingError),
-    /// The values cannot be compressed.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// There are values that must not get into a granule.
-    #[error(
-        "{variable}: {count} wet cells {what} at level {level}, the first at {position:?}: the input {input} is damaged or on another grid"
-    )]
-    Values {
-        /// Name of the output variable.
-        variable: String,
-        /// Number of these cells.
-        count: usize,
-        /// Description of what is wrong with them.
-        what: &'static str,
-        /// Level, counted from 0 at the surface.
-        level: usize,
-        /// Index of the first such cell in the plane, the slowest dimension first.
-        position: Vec<usize>,
-        /// Name of the input.
-        input: String,
-    },
-    /// Making the field was cancelled.
-    #[error("stopped on request")]
-    Cancelled,
-}
-
-/// A value of the output, of single or double precision.
-pub trait OutputValue: Element + Real + PartialOrd {
-    /// The fill value in this precision.
-    const FILL: Self;
-    /// Returns true if the value is a finite number.
-    fn finite(self) -> bool;
-    /// Returns the value itself if it is wet, else fill. The choice is made by bits and not by a branch, so that the
-    /// compiler can make vector instructions of a loop over cells.
-    fn or_fill(self, wet: bool) -> Self;
-    /// Returns an attribute with one or two values of this type.
-    fn attribute(values: &[Self]) -> Value;
-}
-
-impl OutputValue for f32 {
-    const FILL: f32 = FILL as f32;
-    #[inline]
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    #[inline]
-    fn or_fill(self, wet: bool) -> f32 {
-        let keep = u32::from(wet).wrapping_neg();
-        f32::from_bits((self.to_bits() & keep) | (f32::FILL.to_bits() & !keep))
-    }
-    fn attribute(values: &[f32]) -> Value {
-        Value::F32(values.to_vec())
-    }
-}
-
-impl OutputValue for f64 {
-    const FILL: f64 = FILL;
-    #[inline]
-    fn finite(self) -> bool {
-        self.is_finite()
-    }
-    #[inline]
-    fn or_fill(self, wet: bool) -> f64 {
-        let keep = u64::from(wet).wrapping_neg();
-        f64::from_bits((self.to_bits() & keep) | (f64::FILL.to_bits() & !keep))
-    }
-    fn attribute(values: &[f64]) -> Value {
-        Value::F64(values.to_vec())
-    }
-}
-
-/// The grid on which a field is written, with what is needed to bring it there.
-pub enum Route<'a> {
-    /// The native tiles. The field is masked level by level; a mask of one level serves all levels.
-    Native(&'a Mask),
-    /// The regular grid, with the weights of each level.
-    Latlon {
-        /// Weights and land of each level that the field has.
-        levels: Vec<Arc<Level>>,
-        /// Numbers of rows and columns of the target grid.
-        shape: [usize; 2],
-        /// True if wet target cells that no source covers become zero, as EDP has them, instead of fill.
-        uncovered_zero: bool,
-        /// Directions at the target cells, for vectors that are mapped in Cartesian components.
-        directions: Option<Directions>,
-    },
-}
+pub use super::field_error::FieldError;
+pub use super::output_value::{FILL, OutputValue};
+pub use super::route::Route;
 
 /// A field that is being made: its name, its maker, and its route.
 pub struct Field<'a> {

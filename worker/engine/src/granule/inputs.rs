@@ -1,44 +1,21 @@
 //! Inputs of a recipe: they are opened, compared with the recipe and the grid, and assigned to points of the grid.
 
+use super::assembly::Assembly;
+use super::cancellable_reader::CancellableReader;
 use super::error::MakeError;
-use super::field::FieldError;
+use super::field_error::FieldError;
 use super::kinds::{OpenedVariable, Opening};
-use super::make::Assembly;
 use super::remote::Remote;
 use super::source::InputDataFile;
 use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::MdsError;
 use crate::metadata::variable::{self, Description};
-use edp_files::ReadAt;
-use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, wire};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 use std::thread;
-
-/// Reads a file from its beginning to its end, unless one of the flags cancels it.
-pub(super) struct CancellableReader<'a> {
-    pub(super) file: &'a dyn ReadAt,
-    pub(super) at: u64,
-    pub(super) size: u64,
-    pub(super) stop: &'a [&'a AtomicBool],
-}
-
-impl Read for CancellableReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.iter().any(|stop| stop.load(Ordering::Relaxed)) {
-            return Err(io::Error::other("stopped on request"));
-        }
-        let left = usize::try_from(self.size - self.at).unwrap_or(usize::MAX);
-        let count = left.min(buffer.len());
-        self.file.read_exact_at(&mut buffer[..count], self.at)?;
-        self.at += count as u64;
-        Ok(count)
-    }
-}
 
 /// An output variable before its values are read.
 pub(super) struct Output<'a> {
@@ -50,12 +27,6 @@ pub(super) struct Output<'a> {
     pub(super) description: Description,
     /// The inputs of the field that are on S3.
     pub(super) remotes: Vec<Remote>,
-}
-
-/// Returns the entity tag that an object must have; `None` if the SHA-256 of its content is recorded, which then
-/// decides.
-pub(super) fn wanted_tag(planned: &Version) -> Option<&str> {
-    planned.etag.as_deref().filter(|_| planned.sha256.is_none())
 }
 
 /// Number of variables whose headers are fetched from S3 at once.

@@ -1,17 +1,20 @@
 //! Time-invariant granules: the variables, coordinates and dimensions of a NetCDF file in their order, in the form and with
 //! the description that all granules have.
 
+use super::assembly::Assembly;
 use super::blocks::{Block, Element, chunk_shape};
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
 use super::coordinates::{self, StaticStyle};
 use super::error::MakeError;
-use super::field::{FILL, OutputValue, ValueSummary};
+use super::field::ValueSummary;
 use super::file::Writer;
 use super::invariant_input::{InvariantInput, VariableRole, kept_attributes, roles, type_of};
-use super::make::{Assembly, MadeFile, finish, range_attributes};
+use super::make::{MadeFile, finish};
+use super::output_value::{FILL, OutputValue};
 use super::slab_pipeline::replace_range;
 use super::stages::{Stage, Stages};
 use super::sums::Sums;
+use super::valid_range::range_attributes;
 use crate::grid::LevelSet;
 use crate::mds::compact::TILES;
 use crate::metadata::configuration::OutputPrecision;
@@ -487,7 +490,7 @@ impl InvariantMaker<'_> {
         let step = chunked.shape[0];
         for first in (0..shape[0]).step_by(step) {
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(super::field::FieldError::Cancelled.into());
+                return Err(super::field_error::FieldError::Cancelled.into());
             }
             let (mut start, mut count) = (vec![0; shape.len()], shape.clone());
             (start[0], count[0]) = (first, step.min(shape[0] - first));

@@ -4,11 +4,11 @@
 //! get a private copy in memory, whose digest is the one that is told of: what is written over at the source meanwhile
 //! reaches the granule neither wholly nor in part.
 
+use super::assembly::Assembly;
+use super::cancellable_reader::CancellableReader;
 use super::content::Type;
 use super::coordinates::BOUNDS;
 use super::error::MakeError;
-use super::inputs::CancellableReader;
-use super::make::Assembly;
 use super::stages::{Stage, Stages};
 use crate::metadata::attribute::{self, Attributes, Value};
 use crate::reader::{Outline, OutlinedVariable, ReaderSession, ValueKind};

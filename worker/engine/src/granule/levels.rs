@@ -1,9 +1,9 @@
 //! The levels of the grid that an input has. A model run may write only some of its levels; which ones they are is
 //! stated by the header, by the variable metadata, or by the model's list of diagnostics.
 
+use super::assembly::Assembly;
 use super::error::MakeError;
 use super::inputs::Output;
-use super::make::Assembly;
 use super::source::Record;
 use crate::grid::LevelSet;
 use crate::metadata::variable::{self, Description};

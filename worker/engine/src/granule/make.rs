@@ -1,36 +1,38 @@
 //! Making a granule: from one recipe to one file, which is assembled, written, and checked by the gate.
 
+use super::assembly::Assembly;
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable};
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
-use super::field::{FILL, Field, FieldMemory, Route};
+use super::fetching::held_at_once;
+use super::field::{Field, FieldMemory};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
 use super::ordered_steps::SLABS_IN_FLIGHT;
+use super::output_value::FILL;
 use super::projection::Directions;
-use super::remote::{Remote, held_at_once};
+use super::route::Route;
 use super::slab_pipeline::SlabPipeline;
 use super::stages::{Stage, Stages};
 use super::time;
-use super::valid_range::ValidRange;
-use crate::digest_cache::DigestCache;
-use crate::granule_locks::GranuleLocks;
+use super::valid_range::{ValidRange, range_attributes};
 use crate::grid::{HorizontalPoint, LevelSet, Mask, VerticalPoint};
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
 use crate::metadata::global::{self, Sources};
-use crate::resources::{Cache, ResourceError, Resources};
+use crate::resources::ResourceError;
 use edp_protocol::name::GranuleName;
-use edp_protocol::recipe::{Plan, Recipe};
+use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Frequency, GridKind, Mode, calendar, wire};
-use edp_store::Stores;
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
+
+pub use super::assembly::MakeContext;
 
 /// The file that was made.
 #[derive(Debug, Clone)]
@@ -62,21 +64,6 @@ impl MadeFile {
             warnings: self.warnings,
         }
     }
-}
-
-/// Cache, limits and cancellation flag for making a granule.
-#[derive(Debug, Clone, Copy)]
-pub struct MakeContext<'a> {
-    /// The resources that are loaded.
-    pub cache: &'a Cache,
-    /// Memory in bytes that a granule may take while it is made, in addition to the resources.
-    pub memory: u64,
-    /// Name of the worker, which the partial file of a mean carries.
-    pub worker: &'a str,
-    /// Cancellation flag; checked before each level.
-    pub cancel: &'a AtomicBool,
-    /// The clock of this granule.
-    pub stages: &'a Stages,
 }
 
 /// Makes the granule of a recipe in an empty local file, and checks it there.
@@ -164,53 +151,6 @@ pub(super) fn finish(
 pub fn digest(path: &Path, size: u64, stages: &Stages) -> std::io::Result<Digest> {
     let read = stages.time(Stage::Hash, size, || File::open(path).and_then(Digest::of_reader));
     read.map(|(digest, _)| digest)
-}
-
-/// A recipe with everything of which its granule is made.
-pub(super) struct Assembly<'a> {
-    pub(super) recipe: &'a Recipe,
-    pub(super) plan: &'a Plan,
-    pub(super) name: GranuleName,
-    pub(super) resources: Resources,
-    pub(super) stores: &'a Stores,
-    pub(super) digest_cache: &'a DigestCache,
-    pub(super) mean_locks: &'a GranuleLocks,
-    /// Memory in bytes that may be taken in addition to the resources.
-    pub(super) memory: u64,
-    /// Name of the worker.
-    pub(super) worker: &'a str,
-    pub(super) cancel: &'a AtomicBool,
-    pub(super) stages: &'a Stages,
-    /// The inputs that are objects on S3, by path.
-    pub(super) remotes: Mutex<HashMap<String, Remote>>,
-}
-
-impl<'a> Assembly<'a> {
-    /// Loads the resources that the recipe shares with others.
-    pub(super) fn new(recipe: &'a Recipe, context: MakeContext<'a>) -> Result<Assembly<'a>, MakeError> {
-        let MakeContext { cache, memory, worker, cancel, stages } = context;
-        let plan = recipe.plan()?;
-        let name = recipe.name()?;
-        let resources = cache.resources(recipe, name.grid, cancel)?;
-        if let Some(why) = recipe.contradiction_in_time(&name) {
-            return Err(MakeError::Variable { granule: recipe.granule.clone(), variable: "-".into(), why: why.into() });
-        }
-        let (stores, digest_cache) = (cache.stores(), cache.digest_cache());
-        Ok(Assembly {
-            recipe,
-            plan,
-            name,
-            resources,
-            stores,
-            digest_cache,
-            mean_locks: cache.mean_locks(),
-            memory,
-            worker,
-            cancel,
-            stages,
-            remotes: Mutex::default(),
-        })
-    }
 }
 
 impl Assembly<'_> {
@@ -308,10 +248,6 @@ impl Assembly<'_> {
         ValidRange::of(self.plan, output.name).map_err(|why| self.fail(output.name, why))
     }
 
-    pub(super) fn fail(&self, variable: &str, why: impl Into<String>) -> MakeError {
-        MakeError::Variable { granule: self.recipe.granule.clone(), variable: variable.into(), why: why.into() }
-    }
-
     /// Returns the mask of a native variable: the one that its metadata name, else that of its point.
     pub(super) fn mask(&self, output: &Output<'_>) -> Result<Masked<'_>, MakeError> {
         let model = &self.resources.grid;
@@ -320,17 +256,6 @@ impl Assembly<'_> {
             return Ok(Masked::Named(mask));
         }
         Ok(Masked::OfPoint(self.mask_of(output.opened.placement.horizontal)))
-    }
-
-    /// Returns the mask of a point of the grid.
-    pub(super) fn mask_of(&self, point: HorizontalPoint) -> &Mask {
-        let model = &self.resources.grid;
-        match point {
-            HorizontalPoint::C => &model.native.mask_c,
-            HorizontalPoint::U => &model.native.mask_w,
-            HorizontalPoint::V => &model.native.mask_s,
-            HorizontalPoint::Z => model.mask_z(),
-        }
     }
 
     fn route<'m>(&self, output: &Output<'_>, mask: &'m Masked<'_>) -> Result<Route<'m>, MakeError> {
@@ -352,11 +277,6 @@ impl Assembly<'_> {
         let vector = output.opened.maker.vector().filter(|_| self.plan.projects_at_target());
         let directions = vector.map(|vector| Directions::new(&target.latlon, vector.orientation));
         Ok(Route::Latlon { levels, shape: target.factors.shape().into(), uncovered_zero, directions })
-    }
-
-    /// Returns true if the granule has a time.
-    pub(super) fn has_time(&self) -> bool {
-        self.name.frequency != Frequency::TimeInvariant
     }
 
     /// Returns true if a variable of a latlon granule has the depths of upper cell faces.
@@ -455,25 +375,6 @@ impl Assembly<'_> {
 pub(super) enum Masked<'a> {
     OfPoint(&'a Mask),
     Named(Arc<Mask>),
-}
-
-/// Returns `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`. The value is `None` if there is none
-/// to give.
-pub(super) fn range_attributes(
-    mode: Mode,
-    data_type: Type,
-    range: Option<&Value>,
-) -> Vec<(&'static str, Option<Value>)> {
-    let single = |at: usize| match (range, data_type) {
-        (Some(Value::F32(range)), _) => Value::F32(vec![range[at]]),
-        (Some(Value::F64(range)), _) => Value::F64(vec![range[at]]),
-        (_, Type::F64) => Value::F64(vec![f64::NAN]),
-        _ => Value::F32(vec![f32::NAN]),
-    };
-    match mode {
-        Mode::Corrected => vec![("actual_range", range.cloned())],
-        Mode::Edp2024 | Mode::Edp2026 => vec![("valid_min", Some(single(0))), ("valid_max", Some(single(1)))],
-    }
 }
 
 /// Notes that values on cell faces are stored under the depths of cell centres.

@@ -5,8 +5,8 @@
 //! SHA-256 of the values, so that a file that was damaged, or is another one, is found out before it is used.
 
 use super::error::MakeError;
-use super::field::FILL;
 use super::holes::MissingCells;
+use super::output_value::FILL;
 use super::stages::{Stage, Stages};
 use crate::grid::LevelSet;
 use crate::mds::MdsError;

@@ -5,10 +5,10 @@
 //! Neither the number of threads nor the memory changes the order, so that all workers make the same bytes. Levels are
 //! summed in slabs of as many as fit into the memory of a job slot.
 
+use super::assembly::Assembly;
+use super::cancellable_reader::CancellableReader;
 use super::error::MakeError;
-use super::field::FieldError;
-use super::inputs::CancellableReader;
-use super::make::Assembly;
+use super::field_error::FieldError;
 use super::mean_file::{self, Mean, MeanHeader, NO_MEAN};
 use super::records::{ExpectedRecord, OpenedInput, RecordAccess, open_version};
 use super::source::Record;

@@ -1,7 +1,7 @@
 //! Smallest and largest values of a recipe's outputs, computed without making its granule.
 
+use super::assembly::{Assembly, MakeContext};
 use super::error::MakeError;
-use super::make::{Assembly, MakeContext};
 use crate::metadata::configuration::OutputPrecision;
 use edp_protocol::GridKind;
 use edp_protocol::recipe::Recipe;

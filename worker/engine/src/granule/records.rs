@@ -1,10 +1,10 @@
 //! Files of one input: they are opened, compared with the recipe, and read like one array, whether they are one file,
 //! several pieces of it, or have other variables as well.
 
+use super::assembly::Assembly;
 use super::error::MakeError;
-use super::inputs::wanted_tag;
-use super::make::Assembly;
 use super::remote::Remote;
+use super::remote::wanted_tag;
 use super::source::{Input, InputDataFile, Record};
 use super::stages::Stage;
 use crate::grid::HorizontalPoint;

@@ -3,15 +3,17 @@
 //! The files come from programs of their own, so that their variables and times are taken as they are: times may count in
 //! other units, and a file may have more variables than are asked for.
 
+use super::assembly::Assembly;
 use super::content::{Attributes, GranuleContent, Storage, Type, Value, Values, Variable};
 use super::coordinates;
 use super::error::MakeError;
-use super::field::FILL;
 use super::file::Writer;
 use super::invariant_input::InvariantInput;
-use super::make::{Assembly, MadeFile, finish, range_attributes};
+use super::make::{MadeFile, finish};
+use super::output_value::FILL;
 use super::series_times::{SeriesTimes, TimeAxis};
 use super::stages::Stage;
+use super::valid_range::range_attributes;
 use crate::metadata::global::{self, Sources};
 use crate::metadata::{attribute, coordinate, variable};
 use crate::reader::ValueKind;
@@ -101,7 +103,7 @@ impl Assembly<'_> {
         let mut data = Vec::new();
         for (name, inputs) in &self.recipe.variables {
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(super::field::FieldError::Cancelled.into());
+                return Err(super::field_error::FieldError::Cancelled.into());
             }
             let [paths] = &inputs[..] else { return Err(self.fail(name, "a time series has one input")) };
             let [file] = &paths[..] else {

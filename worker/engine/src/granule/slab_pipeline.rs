@@ -1,15 +1,18 @@
 //! The pipeline of a granule: slabs are made in parallel and written in file order, and the ranges of the values come
 //! last.
 
+use super::assembly::Assembly;
 use super::content::{Chunk, Chunked, GranuleContent, Storage, Value, Variable};
 use super::error::MakeError;
-use super::field::{self, Field, FieldError};
+use super::fetching::Fetching;
+use super::field::{Field, ValueSummary};
+use super::field_error::FieldError;
 use super::file::{FileError, Writer, Written};
 use super::inputs::Output;
-use super::make::{Assembly, range_attributes};
 use super::ordered_steps;
-use super::remote::Fetching;
+use super::output_value::OutputValue;
 use super::stages::Stage;
+use super::valid_range::range_attributes;
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
 use std::ops::Range;
@@ -103,7 +106,7 @@ impl Assembly<'_> {
 
     /// Hands the chunks of all variables to the writer, in file order. Returns the summary of the values of each
     /// output.
-    fn encode<'s, O: field::OutputValue>(
+    fn encode<'s, O: OutputValue>(
         &self,
         plan: &SlabPipeline<'_>,
         variables: &'s [(String, Storage)],
@@ -127,7 +130,7 @@ impl Assembly<'_> {
         }
         let left: Vec<AtomicUsize> =
             plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
-        let mut seen = vec![field::ValueSummary::<O>::nothing(); plan.fields.len()];
+        let mut seen = vec![ValueSummary::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
         let begin = move |step: usize| match &steps[step].1 {
             Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
@@ -138,7 +141,7 @@ impl Assembly<'_> {
         // time, where cores run out of work. This way one is still being compressed when another begins.
         let filling = Mutex::new(());
         let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
-            Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), field::ValueSummary::nothing())),
+            Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), ValueSummary::nothing())),
             Step::Slab(at, levels) => {
                 let field = &plan.fields[*at];
                 let seen = {
@@ -156,7 +159,7 @@ impl Assembly<'_> {
                 Ok((ChunkBatch::Own(field.compress(&codec, levels.clone(), slab, spare_cores)?), seen))
             }
         };
-        let give = |step: usize, (chunks, found): (ChunkBatch, field::ValueSummary<O>)| {
+        let give = |step: usize, (chunks, found): (ChunkBatch, ValueSummary<O>)| {
             let (name, step) = &steps[step];
             if let Step::Slab(at, _) = step {
                 seen[*at] = seen[*at].and(found);
@@ -164,7 +167,7 @@ impl Assembly<'_> {
             to_writer.send((name, chunks)).map_err(|mpsc::SendError(_)| FieldError::Cancelled.into())
         };
         ordered_steps::in_order(steps.len(), plan.in_flight, begin, work, give)?;
-        let attribute = |seen: field::ValueSummary<O>| VariableSummary {
+        let attribute = |seen: ValueSummary<O>| VariableSummary {
             range: seen.range.map(|range| O::attribute(&range)),
             uncovered: seen.uncovered,
             missing: seen.missing,

@@ -1,6 +1,6 @@
 //! Summaries of the values of a plane: the smallest and the largest one, and the number of unusable ones.
 
-use super::field::OutputValue;
+use super::output_value::OutputValue;
 
 /// Number of values that are processed side by side. The compiler turns these into vector instructions; otherwise it
 /// would have to process floating-point numbers one by one.
@@ -77,7 +77,7 @@ pub(super) fn plain_range<O: OutputValue>(values: &[O], good: usize) -> Option<[
 
 #[cfg(test)]
 mod tests {
-    use super::super::field::FILL;
+    use super::super::output_value::FILL;
     use super::*;
     use proptest::prelude::*;
 

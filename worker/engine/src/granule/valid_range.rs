@@ -1,6 +1,7 @@
 //! The valid range that a recipe states: that of a whole collection, from a table made beforehand.
 
 use super::content::{Attributes, Type, Value};
+use edp_protocol::Mode;
 use edp_protocol::recipe::Plan;
 
 /// Smallest and largest value that a variable has in its whole collection; `None` if it never has any.
@@ -48,6 +49,25 @@ impl ValidRange {
         };
         let pair = self.0.into_iter().flatten();
         ["valid_min", "valid_max"].into_iter().zip(pair).map(|(name, limit)| (name.to_owned(), value(limit))).collect()
+    }
+}
+
+/// Returns `valid_min` and `valid_max` as EDP writes them, or CF's `actual_range`. The value is `None` if there is none
+/// to give.
+pub(super) fn range_attributes(
+    mode: Mode,
+    data_type: Type,
+    range: Option<&Value>,
+) -> Vec<(&'static str, Option<Value>)> {
+    let single = |at: usize| match (range, data_type) {
+        (Some(Value::F32(range)), _) => Value::F32(vec![range[at]]),
+        (Some(Value::F64(range)), _) => Value::F64(vec![range[at]]),
+        (_, Type::F64) => Value::F64(vec![f64::NAN]),
+        _ => Value::F32(vec![f32::NAN]),
+    };
+    match mode {
+        Mode::Corrected => vec![("actual_range", range.cloned())],
+        Mode::Edp2024 | Mode::Edp2026 => vec![("valid_min", Some(single(0))), ("valid_max", Some(single(1)))],
     }
 }
 

@@ -1,12 +1,9 @@
 //! `available_diagnostics.log`: the model's own list of the diagnostics that it can write, with their points on the
 //! grid.
 
-use super::error::GridError;
 use super::point::{HorizontalPoint, Placement, VerticalPoint};
 use crate::metadata::attribute::{Attributes, Value};
-use crate::verified_files::VerifiedFiles;
 use std::collections::HashMap;
-use std::path::Path;
 
 /// Name of the list in a grid directory.
 pub const DIAGNOSTICS_FILE: &str = "available_diagnostics.log";
@@ -78,21 +75,6 @@ struct DiagnosticRow {
 }
 
 impl Diagnostics {
-    /// Reads the list in a grid directory, from the verified files if there are any. Returns `None` if there is no
-    /// list.
-    ///
-    /// # Errors
-    /// Returns an error if it exists but cannot be read or parsed.
-    pub fn load(directory: &Path, verified: &VerifiedFiles) -> Result<Option<Diagnostics>, GridError> {
-        let path = directory.join(DIAGNOSTICS_FILE);
-        let fail = |source| GridError::Read { path: path.clone(), source };
-        if !verified.has(&path).map_err(fail)? {
-            return Ok(None);
-        }
-        let text = verified.read(&path, MAX_LIST).map_err(fail)?; // the parser refuses what is larger
-        Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
-    }
-
     /// Parses the text of the list; `name` appears in errors.
     ///
     /// # Errors
@@ -269,18 +251,10 @@ mod tests {
     }
 
     #[test]
-    fn the_list_may_be_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Diagnostics::load(dir.path(), &VerifiedFiles::default()).unwrap(), None);
-        std::fs::write(dir.path().join(DIAGNOSTICS_FILE), LIST).unwrap();
-        assert!(Diagnostics::load(dir.path(), &VerifiedFiles::default()).unwrap().is_some());
-    }
-
-    #[test]
     #[ignore = "needs EDP_REAL_DATA: make conformance"]
     fn real_data_list() {
         let directory = crate::real_data::real_data("V4r4/grid_ECCOV4r4");
-        let list = Diagnostics::load(&directory, &VerifiedFiles::default()).unwrap().unwrap();
+        let list = Diagnostics::parse("list", &std::fs::read(directory.join(DIAGNOSTICS_FILE)).unwrap()).unwrap();
         assert_eq!(list.rows.len(), 320);
         assert!(list.rows.values().all(|row| row.placement.is_some()));
         for (names, horizontal, vertical) in [

@@ -1,6 +1,6 @@
 //! The files of a grid directory that production reads.
 
-use super::diagnostics::{DIAGNOSTICS_FILE, MAX_LIST};
+use super::diagnostics::{DIAGNOSTICS_FILE, Diagnostics, MAX_LIST};
 use super::error::GridError;
 use super::{MAX_LEVELS, MAX_N};
 use crate::mds::compact::TILES;
@@ -116,10 +116,34 @@ fn find(directory: &Path, names: &[OsString], word: &'static str) -> Result<Opti
     }
 }
 
+/// Reads the list in a grid directory, from the verified files if there are any. Returns `None` if there is no
+/// list.
+///
+/// # Errors
+/// Returns an error if it exists but cannot be read or parsed.
+pub fn diagnostics(directory: &Path, verified: &VerifiedFiles) -> Result<Option<Diagnostics>, GridError> {
+    let path = directory.join(DIAGNOSTICS_FILE);
+    let fail = |source| GridError::Read { path: path.clone(), source };
+    if !verified.has(&path).map_err(fail)? {
+        return Ok(None);
+    }
+    let text = verified.read(&path, MAX_LIST).map_err(fail)?; // the parser refuses what is larger
+    Ok(Some(Diagnostics::parse(&path.display().to_string(), &text)?))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn the_list_of_diagnostics_may_be_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(diagnostics(dir.path(), &VerifiedFiles::default()).unwrap(), None);
+        let list = "   1 |THETA   | 50 |       |SMR     MR|degC            |Potential Temperature\n";
+        std::fs::write(dir.path().join(DIAGNOSTICS_FILE), list).unwrap();
+        assert!(diagnostics(dir.path(), &VerifiedFiles::default()).unwrap().is_some());
+    }
 
     #[test]
     fn what_can_be_no_part_of_a_grid_is_not_hashed() {

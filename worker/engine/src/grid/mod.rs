@@ -20,7 +20,7 @@ pub mod topology;
 pub use crate::level_set::LevelSet;
 pub(crate) use crate::level_set::MAX_LEVELS;
 pub use diagnostics::{DIAGNOSTICS_FILE, Diagnostics, DiagnosticsError};
-pub use directory::{files, largest};
+pub use directory::{diagnostics, files, largest};
 pub use edges::EdgePoints;
 pub use error::GridError;
 pub use latlon::Latlon;

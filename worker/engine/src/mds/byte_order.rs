@@ -1,7 +1,7 @@
 //! Files with swapped bytes: no header tells of them, but their values do.
 
-use super::data::Plane;
 use super::error::MdsError;
+use super::plane::Plane;
 
 /// Smallest number of values that is enough for a decision.
 const ENOUGH: usize = 8;

@@ -12,8 +12,7 @@ use edp_protocol::name::{self, GranuleName};
 use jiff::civil::DateTime;
 use std::collections::BTreeMap;
 
-/// Largest size in bytes of a configuration file.
-pub const MAX_BYTES: usize = 1 << 20;
+pub use super::reader::{ConfigurationError, MAX_BYTES};
 
 /// The number type of the data variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,57 +70,6 @@ pub struct Configuration {
     pub metadata_link_root: Option<String>,
     /// `dataset_description_tail_native`, `_latlon` and `_1D`: a part of the attribute `summary`, by grid kind.
     pub description_tails: BTreeMap<GridKind, String>,
-}
-
-/// The reason why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigurationError {
-    /// The text is too large to be a configuration.
-    #[error("{file}: {size} bytes are more than the {MAX_BYTES} that a configuration may have")]
-    TooLarge {
-        /// Path of the file.
-        file: String,
-        /// Its size in bytes.
-        size: usize,
-    },
-    /// The text is not UTF-8.
-    #[error("{file}: line {line}: not UTF-8 text; save the file as UTF-8")]
-    Encoding {
-        /// Path of the file.
-        file: String,
-        /// Number of the line with the first invalid byte, from 1.
-        line: usize,
-    },
-    /// The text is not YAML, or not a mapping.
-    #[error("{file}: {place}: not a YAML mapping of keys to values: {what}")]
-    Yaml {
-        /// Path of the file.
-        file: String,
-        /// Line and key of the problem.
-        place: String,
-        /// Message of the YAML parser.
-        what: String,
-    },
-    /// A value does not fit its key.
-    #[error("{file}: {place}: {found}; expected {expected}")]
-    Value {
-        /// Path of the file.
-        file: String,
-        /// Line and key of the value.
-        place: String,
-        /// The value that was found.
-        found: String,
-        /// Description of the value that was expected.
-        expected: &'static str,
-    },
-    /// Keys that have no default are missing.
-    #[error("{file}: missing: {}; add these keys, they have no default", keys.join(", "))]
-    Missing {
-        /// Path of the file.
-        file: String,
-        /// Names of all missing keys.
-        keys: Vec<&'static str>,
-    },
 }
 
 /// Keys of [`Configuration::grid_texts`].

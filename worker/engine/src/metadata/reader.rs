@@ -1,12 +1,65 @@
 //! A reader of the configuration's mapping, which gives values by key and collects missing keys.
 
-use super::configuration::{ConfigurationError, MAX_BYTES};
 use super::keys;
 use super::yaml::{self, Shape, YamlItem, YamlValue};
 use super::{Warning, without_mark};
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 use std::str::FromStr;
+
+/// Largest size in bytes of a configuration file.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// The reason why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The text is too large to be a configuration.
+    #[error("{file}: {size} bytes are more than the {MAX_BYTES} that a configuration may have")]
+    TooLarge {
+        /// Path of the file.
+        file: String,
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// The text is not UTF-8.
+    #[error("{file}: line {line}: not UTF-8 text; save the file as UTF-8")]
+    Encoding {
+        /// Path of the file.
+        file: String,
+        /// Number of the line with the first invalid byte, from 1.
+        line: usize,
+    },
+    /// The text is not YAML, or not a mapping.
+    #[error("{file}: {place}: not a YAML mapping of keys to values: {what}")]
+    Yaml {
+        /// Path of the file.
+        file: String,
+        /// Line and key of the problem.
+        place: String,
+        /// Message of the YAML parser.
+        what: String,
+    },
+    /// A value does not fit its key.
+    #[error("{file}: {place}: {found}; expected {expected}")]
+    Value {
+        /// Path of the file.
+        file: String,
+        /// Line and key of the value.
+        place: String,
+        /// The value that was found.
+        found: String,
+        /// Description of the value that was expected.
+        expected: &'static str,
+    },
+    /// Keys that have no default are missing.
+    #[error("{file}: missing: {}; add these keys, they have no default", keys.join(", "))]
+    Missing {
+        /// Path of the file.
+        file: String,
+        /// Names of all missing keys.
+        keys: Vec<&'static str>,
+    },
+}
 
 /// The items of the mapping by key, with the keys that were found missing and the warnings so far.
 pub(super) struct KeyReader<'a> {

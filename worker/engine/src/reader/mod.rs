@@ -25,20 +25,20 @@
 //! reads such files in its own process: see `entry`.
 
 #[cfg(target_os = "linux")]
+mod answers;
 mod confine;
 mod entry;
 mod helper;
 pub(crate) mod image;
-pub(crate) mod opened;
+pub(crate) mod open_file;
 mod outline;
 mod serve;
 mod session;
 mod wire;
 
-pub use opened::examine;
-pub use outline::{Outline, OutlinedVariable, ValueKind};
+pub use answers::examine;
+pub use outline::{Described, Outline, OutlinedVariable, ValueKind};
 pub use session::{Number, ReaderSession};
-pub use wire::Described;
 
 use edp_files::regular;
 use helper::Helper;

@@ -1,10 +1,38 @@
 //! All that a NetCDF file says of itself: dimensions, variables with their types, and attributes, without the values.
 
-use super::wire::Described;
 use crate::metadata::attribute::{Attributes, Value};
 use netcdf::AttributeValue;
 use netcdf::types::{FloatType, IntType, NcVariableType};
 use serde::{Deserialize, Serialize};
+
+/// The description of a variable of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// Name of the variable.
+    pub name: String,
+    /// Names and lengths of its dimensions, the slowest first.
+    pub dimensions: Vec<(String, usize)>,
+    /// Number of elements of a chunk in each dimension, if the variable is stored in chunks.
+    pub chunk: Option<Vec<usize>>,
+    /// The attribute `long_name`; empty if it is not a text.
+    pub long_name: String,
+    /// The attribute `units`; empty if it is not a text.
+    pub units: String,
+    /// The bits of the numbers in `_FillValue` and `missing_value`, which mark missing values.
+    pub missing: Vec<u64>,
+}
+
+impl Described {
+    /// Returns the lengths of the dimensions, the slowest first.
+    pub fn shape(&self) -> Vec<usize> {
+        self.dimensions.iter().map(|(_, length)| *length).collect()
+    }
+
+    /// Returns the numbers that mark missing values.
+    pub fn missing(&self) -> Vec<f64> {
+        self.missing.iter().map(|bits| f64::from_bits(*bits)).collect()
+    }
+}
 
 /// A file without its values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The main loop of the helper process.
 
 use super::image::Image;
-use super::opened::OpenFile;
+use super::open_file::OpenFile;
 use super::wire::{self, Answer, Ask, HelperRequest};
 use crate::granule::chunks::silence_hdf5;
 use std::fs::File;

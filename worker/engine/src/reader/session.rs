@@ -1,11 +1,11 @@
 //! A session with one file that is read by a helper process.
 
 use super::helper::{Fault, Helper};
-use super::outline::Outline;
-use super::wire::{Answer, Ask, Described, HelperRequest, MAX_VALUES};
+use super::outline::{Described, Outline};
+use super::wire::{Answer, Ask, HelperRequest, MAX_VALUES};
 use super::{HelperPool, ReadError};
 use crate::codec::MOST_OF_ONE;
-use crate::granule::inspect::{Inspected, InspectionDepth};
+use crate::granule::inspected::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use std::fs::File;
 use std::io;

@@ -4,8 +4,8 @@
 //! are checked against limits before memory is allocated. The descriptor of a file comes with the first request about
 //! it.
 
-use super::outline::Outline;
-use crate::granule::inspect::{Inspected, InspectionDepth};
+use super::outline::{Described, Outline};
+use crate::granule::inspected::{Inspected, InspectionDepth};
 use edp_protocol::recipe::Recipe;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -61,35 +61,6 @@ pub(super) enum Answer {
     Damaged(String),
     /// The file cannot be read now.
     Unread(String),
-}
-
-/// The description of a variable of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Described {
-    /// Name of the variable.
-    pub name: String,
-    /// Names and lengths of its dimensions, the slowest first.
-    pub dimensions: Vec<(String, usize)>,
-    /// Number of elements of a chunk in each dimension, if the variable is stored in chunks.
-    pub chunk: Option<Vec<usize>>,
-    /// The attribute `long_name`; empty if it is not a text.
-    pub long_name: String,
-    /// The attribute `units`; empty if it is not a text.
-    pub units: String,
-    /// The bits of the numbers in `_FillValue` and `missing_value`, which mark missing values.
-    pub missing: Vec<u64>,
-}
-
-impl Described {
-    /// Returns the lengths of the dimensions, the slowest first.
-    pub fn shape(&self) -> Vec<usize> {
-        self.dimensions.iter().map(|(_, length)| *length).collect()
-    }
-
-    /// Returns the numbers that mark missing values.
-    pub fn missing(&self) -> Vec<f64> {
-        self.missing.iter().map(|bits| f64::from_bits(*bits)).collect()
-    }
 }
 
 /// Sends a message before the deadline, with the descriptor of a file if there is one.

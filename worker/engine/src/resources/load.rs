@@ -3,8 +3,8 @@
 use super::load_once::{Limit, LoadOnce};
 use super::{ModelGrid, ResourceError, Target, Texts};
 use crate::cancel;
-use crate::granule::coordinates::Static;
-use crate::grid::{self, Diagnostics, GridError, Latlon, Native};
+use crate::granule::static_coordinates::StaticCoordinates;
+use crate::grid::{self, GridError, Latlon, Native};
 use crate::mapping::{self, Factors};
 use crate::metadata::configuration::Configuration;
 use crate::metadata::podaac::Table;
@@ -182,7 +182,7 @@ pub(super) fn load_grid(
     };
     let (directory, verified) = digested("grid", location, planned, stores, cancel, look)?;
     let verified = Arc::new(verified);
-    let diagnostics = Diagnostics::load(directory.path(), &verified).map_err(unread)?.unwrap_or_default();
+    let diagnostics = grid::diagnostics(directory.path(), &verified).map_err(unread)?.unwrap_or_default();
     let native = confirmed(&verified, cancel, || Native::load_verified(directory.path(), verified.clone(), limit))?;
     verified.are_unchanged()?;
     let positions = vec![OnceLock::new(); native.levels];
@@ -191,7 +191,7 @@ pub(super) fn load_grid(
         verified,
         native,
         diagnostics,
-        statics: Static::default(),
+        statics: StaticCoordinates::default(),
         positions,
         corners: OnceLock::new(),
         overrides: LoadOnce::new(Limit {

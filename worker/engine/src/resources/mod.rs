@@ -17,7 +17,7 @@ pub use error::ResourceError;
 pub use load::{configuration_digest, factors_digest, grid_digest, metadata_digest, read, read_list};
 pub use shared::{SharedInputs, SharedLocations, load_texts};
 
-use crate::granule::coordinates::Static;
+use crate::granule::static_coordinates::StaticCoordinates;
 use crate::grid::{Diagnostics, Latlon, LevelSet, Mask, Native};
 use crate::mapping::{Factors, Level, MappingError};
 use crate::metadata::configuration::Configuration;
@@ -51,7 +51,7 @@ pub struct ModelGrid {
     /// The places of the model's diagnostics; empty if the directory has no list.
     pub diagnostics: Diagnostics,
     /// The static coordinates in the form in which they are written.
-    pub statics: Static,
+    pub statics: StaticCoordinates,
     positions: Vec<OnceLock<Vec<u32>>>,
     corners: OnceLock<Mask>,
     overrides: LoadOnce<String, Arc<Mask>, ResourceError>,

@@ -3,10 +3,10 @@
 use super::combined::{of_precision, union};
 use super::{Maker, OpenedSources, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
-use crate::granule::field::Route;
 use crate::granule::holes::MissingCells;
 use crate::granule::mean_file::Mean;
 use crate::granule::means::WantedMean;
+use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::Stages;
 use crate::grid::Native;

@@ -2,8 +2,8 @@
 
 use super::{Maker, OpenedSources, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
-use crate::granule::field::Route;
 use crate::granule::holes::MissingCells;
+use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::Stages;
 use crate::grid::Native;

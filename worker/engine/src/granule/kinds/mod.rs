@@ -12,11 +12,11 @@ mod rotated;
 pub use direct::Direct;
 pub use rotated::Rotated;
 
+use super::assembly::Assembly;
 use super::error::MakeError;
-use super::field::Route;
 use super::holes::MissingCells;
-use super::make::Assembly;
 use super::remote::Remote;
+use super::route::Route;
 use super::source::Record;
 use super::stages::Stages;
 use crate::grid::{LevelSet, Native, Placement};

@@ -2,10 +2,10 @@
 
 use super::{Maker, OpenedVariable, Opening};
 use crate::granule::error::MakeError;
-use crate::granule::field::Route;
 use crate::granule::holes::{self, MissingCells};
 use crate::granule::projection;
 use crate::granule::rotation::{Staggering, rotate};
+use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::{Stage, Stages};
 use crate::grid::{HorizontalPoint, Native, Placement};

@@ -1,43 +1,17 @@
 //! The answers of a helper process to requests about one file.
 
 use super::image::Image;
-use super::outline::{self, Outline};
-use super::wire::{Answer, Ask, Described, MAX_VALUES};
-use crate::granule::inspect::{self, InspectionDepth};
+use super::open_file::OpenFile;
+use super::outline::{self, Described, Outline};
+use super::wire::{Answer, Ask, MAX_VALUES};
+use crate::granule::inspected::{self, InspectionDepth};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Largest number of variables of a file, and of dimensions of a variable, that are described.
 const MOST: usize = 10_000;
 
-/// A mapped file, which the libraries open at the first request that needs them.
-pub(crate) struct OpenFile<'i> {
-    image: &'i Image,
-    file: Option<netcdf::FileMem<'i>>,
-}
-
-impl<'i> OpenFile<'i> {
-    pub(super) fn new(image: &'i Image) -> OpenFile<'i> {
-        OpenFile { image, file: None }
-    }
-
-    /// Returns the bytes of the file.
-    pub(crate) fn image(&self) -> &'i Image {
-        self.image
-    }
-
-    /// Returns the file as opened by the netCDF library.
-    ///
-    /// # Errors
-    /// Returns an error if the file is not a NetCDF file, or if it refers to other files.
-    pub(crate) fn file(&mut self) -> netcdf::Result<&netcdf::File> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.image.netcdf()?,
-        };
-        Ok(self.file.insert(file))
-    }
-
+impl OpenFile<'_> {
     /// Returns the answer to a request, and its values. A panic in the bindings of the libraries gives an answer too.
     pub(super) fn answer(&mut self, ask: &Ask) -> (Answer, Vec<u8>) {
         let answered = catch_unwind(AssertUnwindSafe(|| self.try_answer(ask)));
@@ -58,7 +32,7 @@ impl<'i> OpenFile<'i> {
         Ok(match ask {
             Ask::Close => (Answer::Values, none),
             Ask::Look { recipe, depth, places } => {
-                (Answer::Inspected(inspect::look_at(self, recipe.as_deref(), *depth, *places)?), none)
+                (Answer::Inspected(inspected::look_at(self, recipe.as_deref(), *depth, *places)?), none)
             }
             Ask::Describe => (Answer::Described(self.describe().map_err(in_words)?), none),
             Ask::Outline => {

@@ -1,6 +1,6 @@
 //! The retry policy: whether, when and how a recipe is sent again that was not made.
 
-use super::ledger::RecipeState;
+use super::state::RecipeState;
 use edp_protocol::message::FailureKind;
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,0 +1,53 @@
+//! Values of the output.
+
+use super::blocks::Element;
+use super::content::Value;
+use crate::mapping::Real;
+
+/// The fill value, exactly as netCDF defines it for double precision; it is rounded for single precision.
+pub const FILL: f64 = 9.969_209_968_386_869e36;
+
+/// A value of the output, of single or double precision.
+pub trait OutputValue: Element + Real + PartialOrd {
+    /// The fill value in this precision.
+    const FILL: Self;
+    /// Returns true if the value is a finite number.
+    fn finite(self) -> bool;
+    /// Returns the value itself if it is wet, else fill. The choice is made by bits and not by a branch, so that the
+    /// compiler can make vector instructions of a loop over cells.
+    fn or_fill(self, wet: bool) -> Self;
+    /// Returns an attribute with one or two values of this type.
+    fn attribute(values: &[Self]) -> Value;
+}
+
+impl OutputValue for f32 {
+    const FILL: f32 = FILL as f32;
+    #[inline]
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    #[inline]
+    fn or_fill(self, wet: bool) -> f32 {
+        let keep = u32::from(wet).wrapping_neg();
+        f32::from_bits((self.to_bits() & keep) | (f32::FILL.to_bits() & !keep))
+    }
+    fn attribute(values: &[f32]) -> Value {
+        Value::F32(values.to_vec())
+    }
+}
+
+impl OutputValue for f64 {
+    const FILL: f64 = FILL;
+    #[inline]
+    fn finite(self) -> bool {
+        self.is_finite()
+    }
+    #[inline]
+    fn or_fill(self, wet: bool) -> f64 {
+        let keep = u64::from(wet).wrapping_neg();
+        f64::from_bits((self.to_bits() & keep) | (f64::FILL.to_bits() & !keep))
+    }
+    fn attribute(values: &[f64]) -> Value {
+        Value::F64(values.to_vec())
+    }
+}
