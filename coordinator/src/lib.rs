@@ -27,3 +27,4 @@ pub mod lint;
 pub mod plan;
 pub mod ranges;
 pub mod tasks;
+pub mod values;

@@ -185,3 +185,49 @@ fn granules_of_an_earlier_output_version_are_older_and_made_again_when_asked() {
     assert_eq!((count(&report, "made"), count(&report, "present")), (1, site.recipes.len() - 1), "{report}");
     assert_eq!(files(&site.out), good);
 }
+
+#[test]
+fn values_that_no_input_gives_are_found_by_making_the_granule_again() {
+    let site = Site::made();
+    let all = site.recipes.len();
+    assert_eq!(count_good(&site.verify(&["--depth", "values"], 0)), all);
+    fs::remove_file(site.manifest()).unwrap();
+    let edit = |at: usize, change: fn(&mut [f32])| -> String {
+        let mut file = netcdf::append(site.granule(at)).unwrap();
+        let name = site.recipes[at].variables.keys().next().unwrap().clone();
+        let mut variable = file.variable_mut(&name).unwrap();
+        let mut values: Vec<f32> = variable.get_values(..).unwrap();
+        change(&mut values);
+        variable.put_values(&values, ..).unwrap();
+        name
+    };
+    // The same values, compressed by another library: another file, and still the right granule.
+    let before = files(&site.out);
+    edit(1, |_| ());
+    assert_ne!(files(&site.out), before);
+    // One value of a granule that is consistent in itself.
+    let name = edit(0, |values| {
+        let cell = values.iter().position(|value| value.abs() < 1e3).unwrap();
+        values[cell] += 1.0;
+    });
+    assert_eq!(count_good(&site.verify(&["--depth", "content"], 0)), all);
+    let verified = site.verify(&["--depth", "values"], 3);
+    assert_eq!(finding(&verified), (site.recipes[0].granule.as_str(), "damaged"));
+    let why = verified["problems"][0][1]["detail"][0].as_str().unwrap();
+    assert!(why.starts_with(&format!("{name}: 1 of ")) && why.contains("the first at ["), "{why}");
+    assert_eq!(count_good(&verified), all - 1);
+    // An attribute that was edited.
+    site.touch(0);
+    let verified = site.verify(&["--depth", "values"], 3);
+    assert!(verified.to_string().contains("attribute edited: Text(\\\"by hand\\\"), should be none"), "{verified}");
+    // Without its input nothing is known of a granule.
+    let input = site.recipes[1].input_paths().next().unwrap().to_owned();
+    fs::rename(&input, site.fixture.path("elsewhere")).unwrap();
+    let verified = site.verify(&["--depth", "values"], 4);
+    assert!(verified.to_string().contains("its values cannot be computed"), "{verified}");
+    fs::rename(site.fixture.path("elsewhere"), &input).unwrap();
+}
+
+fn count_good(verified: &serde_json::Value) -> usize {
+    verified["good"].as_u64().unwrap().try_into().unwrap()
+}

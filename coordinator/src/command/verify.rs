@@ -3,6 +3,7 @@
 use super::plan::write_list;
 use super::usage;
 use clap::{Args, ValueEnum};
+use edp_coordinator::values;
 use edp_production::ledger::{LedgerError, RecipeState, View};
 use edp_production::records::{self, GranuleRecord, Records};
 use edp_production::verify::{self, Check, Finding, InspectionDepth, Verified};
@@ -10,7 +11,7 @@ use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_store::Stores;
-use edp_worker::console::{Ending, ReportForm, note, out, out_json, read_list};
+use edp_worker::console::{self, Counter, Ending, ReportForm, note, out, out_json, read_list};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -26,6 +27,9 @@ pub(crate) struct VerifyOptions {
     /// Also download granules from S3 if the store keeps no checksum that can be compared
     #[arg(long)]
     read: bool,
+    /// Number of granules that are made at the same time by `--depth values` [default: number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    slots: Option<u16>,
     /// Also use the records of granules in a ledger, in addition to the manifests next to the list
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -46,6 +50,9 @@ enum DepthOption {
     Structure,
     /// Their data are also read: compared with recorded digests, or inflated where none is recorded
     Content,
+    /// Each granule is also made again in a local file: all of its values and attributes are compared with what its
+    /// inputs give
+    Values,
 }
 
 /// Runs the command `verify`: compares the granules at a destination with their list.
@@ -58,14 +65,20 @@ pub(crate) fn execute(options: &VerifyOptions, settings: &Settings) -> anyhow::R
     let depth = match options.depth {
         DepthOption::Present => InspectionDepth::Present,
         DepthOption::Structure => InspectionDepth::Structure,
-        DepthOption::Content => InspectionDepth::Content,
+        DepthOption::Content | DepthOption::Values => InspectionDepth::Content,
     };
     let records = match depth {
         InspectionDepth::Content => recorded(options, &stores)?,
         InspectionDepth::Present | InspectionDepth::Structure => Records::default(),
     };
     let check = Check { depth, records: &records, read: options.read, known: &HashSet::new() };
-    let verified = verify::verify(&recipes, check, &stores);
+    let mut verified = verify::verify(&recipes, check, &stores);
+    if options.depth == DepthOption::Values {
+        let counter = Counter::new(recipes.len() - verified.problems.len());
+        let resources = (console::slots(options.slots, settings), u64::from(settings.run.memory) << 20);
+        values::check(&recipes, &mut verified, resources, &stores, || counter.advance());
+        counter.finish();
+    }
     if let Some(path) = &options.redo {
         let wrong = verified.wrong();
         let again: Vec<Recipe> =

@@ -391,7 +391,7 @@ impl Field<'_> {
 }
 
 /// Returns the index in each dimension of the element at a row-major position.
-fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (index, length) in index.iter_mut().zip(shape).rev() {
         *index = at % length;

@@ -8,7 +8,8 @@
 //!              checked)                    as made)
 //! ```
 //!
-//! [`make`] runs all of this for one recipe; [`inspect`] checks a granule that exists; [`ranges`] computes values
+//! [`make`] runs all of this for one recipe; [`inspect`] checks a granule that exists, [`compare`] compares
+//! two; [`ranges`] computes values
 //! without writing a file.
 
 pub mod annotate;
@@ -16,6 +17,7 @@ mod assembly;
 pub mod blocks;
 mod cancellable_reader;
 pub mod chunks;
+pub mod compare;
 pub mod content;
 pub mod coordinates;
 pub mod error;
