@@ -16,7 +16,7 @@ use edp_engine::metadata::groupings;
 use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::variable;
 use edp_engine::reader::{self, ReadError, ReaderSession};
-use edp_protocol::name::GranuleName;
+use edp_protocol::name::{self, GranuleName};
 use edp_protocol::recipe;
 use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskMessage};
 use edp_protocol::{GridKind, Location};
@@ -256,7 +256,10 @@ pub fn metadata(input: &[u8]) {
 /// Panics if a property does not hold.
 pub fn name(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(name) = GranuleName::parse(text) {
+    // Two lines are the words for the project, or a pattern, and a name.
+    let (project, text) = text.split_once('\n').unwrap_or((name::PROJECT, text));
+    let project = name::project_of_pattern(project).unwrap_or(project);
+    if let Ok(name) = GranuleName::parse_of(project, text) {
         assert_eq!(name.to_string(), text);
         assert!(name.path().ends_with(text));
     }
