@@ -2,7 +2,7 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
-use edp_tests::{Fixture, Started, coordinator, count, expect, files, keeping_age, program, until};
+use edp_tests::{Fixture, Started, coordinator, count, derived, expect, files, keeping_age, program, until};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,10 @@ struct Model {
 
 impl Model {
     fn new() -> Model {
-        let fixture = Fixture::new(SIZE);
+        Model::of(Fixture::new(SIZE))
+    }
+
+    fn of(fixture: Fixture) -> Model {
         let list = fixture.plan(&fixture.path("reference"), "reference.json", &[]);
         expect(coordinator().arg("run").arg(&list), 0);
         let recipes = recipe::parse_list("list", &fs::read(&list).unwrap()).unwrap();
@@ -197,6 +200,35 @@ fn granules_follow_the_model_run_on_a_broker() {
     let (status, report) = following.end();
     worker.kill().unwrap();
     worker.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{report}");
+    model.check(&report);
+}
+
+#[test]
+fn anomalies_wait_until_the_results_of_their_period_are_there() {
+    let fixture = Fixture::new(SIZE);
+    derived::declare(&fixture.demo.metadata);
+    let model = Model::of(fixture);
+    let mut following = model.follow(&["--slots", "2"], |_| {});
+    let root = format!("{}/", model.fixture.path("reference").display());
+    let with_a_mean = |recipe: &&Recipe| !recipe.mean_places().is_empty();
+    let name = |recipe: &Recipe| recipe.granule.strip_prefix(&root).unwrap().to_owned();
+    let anomalies: BTreeSet<String> = model.recipes.iter().filter(with_a_mean).map(name).collect();
+    assert!(!anomalies.is_empty() && anomalies.len() < model.recipes.len());
+    // January and February, whose granules need the mean of February and March.
+    let early: BTreeSet<String> =
+        [732, 1428].into_iter().flat_map(|step| model.granules(step, "none")[1].clone()).collect();
+    for path in [732, 1428].into_iter().flat_map(|step| ["data", "meta"].map(|end| (step, end))) {
+        model.of_step(path.0, path.1).iter().for_each(|path| model.write(path, usize::MAX));
+    }
+    following.until("granules without a mean", || (&early - &anomalies).is_subset(&model.made()));
+    assert!(model.made().is_disjoint(&anomalies), "no mean is made of a part of its period");
+    for end in ["meta", "data"] {
+        model.of_step(2172, end).iter().for_each(|path| model.write(path, usize::MAX));
+    }
+    following.until("the last granules", || model.made().len() == model.recipes.len());
+    following.terminate();
+    let (status, report) = following.end();
     assert_eq!(status.code(), Some(0), "{report}");
     model.check(&report);
 }
