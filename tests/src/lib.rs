@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod s3;
 mod started;
 pub mod strace;
+pub mod timeless;
 
 pub use started::Started;
 

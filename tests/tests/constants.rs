@@ -1,7 +1,6 @@
 //! Granules without time from job lines: of binary fields and of prepared files, planned, made and verified.
 
-use edp_tests::{Fixture, coordinator, expect, files, text};
-use serde_json::{Value, json};
+use edp_tests::{Fixture, coordinator, expect, files, text, timeless};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,29 +19,7 @@ impl Constants {
     fn new() -> Constants {
         let fixture = Fixture::new(SIZE);
         let levels = netcdf::open(geometry(&fixture, "native")).unwrap().dimension_len("k").unwrap();
-        let mut first = 0;
-        for path in fs::read_dir(&fixture.demo.metadata).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let mut list: Vec<Value> = match name.ends_with("json") {
-                true => serde_json::from_slice(&fs::read(&path).unwrap()).unwrap(),
-                false => continue,
-            };
-            if name.starts_with("groupings") {
-                first = list.len();
-                list.push(json!({"name": "mixing coefficients", "fields": "KAPPA, SILL", "filename": "MIXING",
-                    "dimension": "3D", "frequency": "TIME-INVARIANT", "comment": "Constant."}));
-            } else if name.starts_with("variable_metadata.") {
-                for name in ["KAPPA", "SILL"] {
-                    list.push(
-                        json!({"name": name, "long_name": name.to_lowercase(), "units": "m2 s-1", "comments_1": "",
-                        "comments_2": "", "GCMD_keywords": "OCEANS", "grid_dimension": "3D", "grid_location": "c"}),
-                    );
-                }
-            } else {
-                continue;
-            }
-            fs::write(&path, serde_json::to_vec(&list).unwrap()).unwrap();
-        }
+        let first = timeless::declare_coefficients(&fixture.demo.metadata);
         Constants { fixture, levels, first }
     }
 
@@ -54,19 +31,8 @@ impl Constants {
         13 * SIZE * SIZE
     }
 
-    /// Writes both fields as binary files: one on all levels without header, as the model's inputs are, and a pair.
     fn write_fields(&self) {
-        let directory = self.path("static/input_init");
-        fs::create_dir_all(&directory).unwrap();
-        let kappa = (0..self.levels * self.cells()).flat_map(|n| (1.0 + n as f32 / 16.0).to_be_bytes());
-        fs::write(directory.join("total_kappa_r009bit11.bin"), kappa.collect::<Vec<u8>>()).unwrap();
-        let sill = (0..self.cells()).flat_map(|n| (n as f64 / 3.0).to_be_bytes());
-        fs::write(directory.join("SILL.data"), sill.collect::<Vec<u8>>()).unwrap();
-        let rows = 13 * SIZE;
-        let header = format!(
-            "nDims=[2];dimList=[{SIZE},1,{SIZE},{rows},1,{rows}];dataprec=['float64'];nrecords=[1];timeStepNumber=[0];"
-        );
-        fs::write(directory.join("SILL.meta"), header).unwrap();
+        timeless::write_coefficients(&self.path("static/input_init"), SIZE, self.levels);
     }
 
     /// Runs a command with the options of the model run, but with other jobs and the files in `static` as results.
@@ -95,7 +61,7 @@ impl Constants {
 
     /// Returns the job lines of the coefficients.
     fn jobs(&self) -> Vec<String> {
-        ["native", "latlon"].map(|grid| format!("[{}, '{grid}', 'TIME-INVARIANT', 'all']", self.first)).into()
+        timeless::coefficient_jobs(self.first)
     }
 
     /// Returns the only granule of a dataset on a grid.
@@ -144,7 +110,7 @@ fn binary_fields_become_granules_without_time_in_all_modes() {
         assert!(said.contains("KAPPA is taken from") && said.contains("total_kappa_r009bit11.bin"), "{said}");
         let said = text(&expect(coordinator().arg("run").arg(&list), 0));
         assert!(said.contains("2 good"), "{mode}: {said}");
-        expect(coordinator().arg("verify").arg(&list).args(["--depth", "content"]), 0);
+        expect(coordinator().arg("verify").arg(&list).args(["--depth", "values"]), 0);
         let native = constants.granule("MIXING", "native");
         let kappa = native.variable("KAPPA").unwrap();
         assert_eq!(dimensions(&kappa), ["k", "tile", "j", "i"], "{mode}");
@@ -212,7 +178,7 @@ fn the_geometry_is_planned_from_the_files_of_the_grid() {
         let plan = ["--dataset", "grid_geometry", "--compatibility", mode, "--tasks-out", list.to_str().unwrap()];
         constants.run("plan", &[], &plan, 0);
         expect(coordinator().arg("run").arg(&list), 0);
-        expect(coordinator().arg("verify").arg(&list).args(["--depth", "content"]), 0);
+        expect(coordinator().arg("verify").arg(&list).args(["--depth", "values"]), 0);
         let native = constants.granule("GRID_GEOMETRY", "native");
         let mask = native.variable("maskC").unwrap();
         let is_truth = mask.attribute("dtype").is_some();

@@ -114,7 +114,7 @@ fn produce(release: &str, mode: &str) -> tempfile::TempDir {
         expect(&mut plan, 0);
         let count = serde_json::from_slice::<Vec<Value>>(&fs::read(tasks).unwrap()).unwrap().len();
         expect(coordinator().arg("run").arg(tasks), 0);
-        let said = text(&expect(coordinator().arg("verify").arg(tasks).args(["--depth", "content"]), 0));
+        let said = text(&expect(coordinator().arg("verify").arg(tasks).args(["--depth", "values"]), 0));
         assert!(said.contains(&format!("{count} good")), "{release} {mode}: {said}");
         count
     };

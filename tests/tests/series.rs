@@ -1,19 +1,16 @@
 //! Time series of single numbers: one granule for all times, from job lines to verified granules.
 
 use edp_tests::broker::Broker;
+use edp_tests::timeless::{self, HOURS, SERIES};
 use edp_tests::{Fixture, Started, coordinator, expect, files, program, text};
 use netcdf::AttributeValue;
 use netcdf::types::{FloatType, IntType, NcVariableType};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const FILL: f64 = 9.969_209_968_386_869e36;
-
-/// Hours of the hourly series.
-const HOURS: usize = 100;
 
 /// A model run whose metadata have the series of ECCO, and a directory with the files that hold them.
 struct Series {
@@ -23,37 +20,8 @@ struct Series {
 impl Series {
     fn new() -> Series {
         let series = Series { fixture: Fixture::new(8) };
-        let variable = |name: &str| {
-            json!({"name": name, "long_name": format!("{name} of the ocean"), "units": "1", "comments_1": "Made up.",
-                "comments_2": "", "GCMD_keywords": "OCEANS > SERIES", "grid_dimension": "1D", "standard_name": "",
-                "coverage_content_type": "modelResult"})
-        };
-        let names = ["Pa_global", "global_mean_sea_level_anomaly", "mass", "xoamc"];
-        let groupings = json!([
-            {"name": "global mean pressure", "fields": "Pa_global", "product": "1D",
-             "filename": "GLOBAL_MEAN_ATM_SURFACE_PRES", "dimension": "1D", "frequency": "AVG_DAY, AVG_MON"},
-            {"name": "global mean sea level", "fields": "global_mean_sea_level_anomaly", "product": "1D",
-             "filename": "GLOBAL_MEAN_SEA_LEVEL", "dimension": "1D"},
-            {"name": "core products", "fields": "mass, xoamc", "comment": "See the literature.", "product": "1D",
-             "filename": "SBO_CORE_PRODUCTS", "dimension": "1D", "frequency": "SNAP"},
-        ]);
-        for (name, content) in [
-            ("groupings_for_1D_datasets.json", groupings),
-            ("variable_metadata_for_1D_datasets.json", names.map(variable).into_iter().collect()),
-            ("global_metadata_for_1D_datasets.json", json!([{"name": "comment", "type": "s", "value": "Series."}])),
-        ] {
-            fs::write(series.fixture.demo.metadata.join(name), content.to_string()).unwrap();
-        }
-        fs::create_dir_all(series.path("in/1d")).unwrap();
-        let hourly: Vec<f64> = (0..HOURS).map(|hour| hour as f64).collect();
-        let values: Vec<f64> = hourly.iter().map(|hour| 101_000.0 + hour / 8.0).collect();
-        series.write("in/1d/Pa_global.nc", "hours since 1992-01-01 12:00:00", &hourly, &[("Pa_global", &values)]);
-        let days: Vec<f64> = hourly.iter().map(|hour| 0.5 + hour / 24.0).collect();
-        series.write("in/SBO_global.nc", "days since 1992-01-01", &days, &[("mass", &values), ("xoamc", &hourly)]);
-        let level = [("global_mean_sea_level_anomaly", &[1.0, 2.0, 6.0][..]), ("other", &[0.0; 3])];
-        series.write("in/GMSL.nc", "hours since 1992-01-01T12:00:00", &[366.0, 1080.0, 1800.0], &level);
-        let level = [("global_mean_sea_level_anomaly", &[9.0, 1.0, 3.0][..])];
-        series.write("in/GMSL_day.nc", "hours since 1992-01-01T12:00:00", &[6.0, 24.0, 48.0], &level);
+        timeless::declare_series(&series.fixture.demo.metadata);
+        timeless::write_all_series(&series.path("in"));
         series
     }
 
@@ -61,18 +29,8 @@ impl Series {
         self.fixture.path(name)
     }
 
-    /// Writes a file with a time and variables; NaN is left as it is.
     fn write(&self, name: &str, units: &str, times: &[f64], variables: &[(&str, &[f64])]) {
-        let path = self.path(name);
-        let _ = fs::remove_file(&path);
-        let mut file = netcdf::create(path).unwrap();
-        file.add_dimension("time", times.len()).unwrap();
-        let mut time = file.add_variable::<f64>("time", &["time"]).unwrap();
-        time.put_values(times, ..).unwrap();
-        time.put_attribute("units", units).unwrap();
-        for (name, values) in variables {
-            file.add_variable::<f64>(name, &["time"]).unwrap().put_values(values, ..).unwrap();
-        }
+        timeless::write_series(&self.path(name), units, times, variables);
     }
 
     /// Returns the options of a plan for these jobs, as pairs of option and value.
@@ -105,9 +63,6 @@ impl Series {
     }
 }
 
-const ALL: [&str; 4] =
-    ["[0, '1D', 'SNAP', 'all']", "[1, '1D', 'AVG_MON', 'all']", "[1,'1d','AVG_DAY','all']", "[2, '1D', 'SNAP', 'all']"];
-
 const PRESSURE: &str = "snap/GLOBAL_MEAN_ATM_SURFACE_PRES/GLOBAL_MEAN_ATM_SURFACE_PRES_snap_ECCO_DEMO_1D.nc";
 const MONTHS: &str = "mon_mean/GLOBAL_MEAN_SEA_LEVEL/GLOBAL_MEAN_SEA_LEVEL_mon_mean_ECCO_DEMO_1D.nc";
 const DAYS: &str = "day_mean/GLOBAL_MEAN_SEA_LEVEL/GLOBAL_MEAN_SEA_LEVEL_day_mean_ECCO_DEMO_1D.nc";
@@ -129,9 +84,9 @@ fn series_of_ecco_are_made_in_all_modes() {
     let series = Series::new();
     for mode in ["corrected", "edp-2026", "edp-2024"] {
         let list = series.path("list.json");
-        let said = series.run(&ALL, mode, &["--tasks-out", list.to_str().unwrap()], 0);
+        let said = series.run(&SERIES, mode, &["--tasks-out", list.to_str().unwrap()], 0);
         assert!(said.contains("4 good"), "{mode}: {said}");
-        expect(coordinator().arg("verify").arg(&list).args(["--depth", "content"]), 0);
+        expect(coordinator().arg("verify").arg(&list).args(["--depth", "values"]), 0);
         let pressure = series.granule(PRESSURE);
         let dimensions: Vec<_> = pressure.dimensions().map(|one| (one.name(), one.len())).collect();
         assert_eq!(dimensions, [("time".to_owned(), HOURS)], "{mode}");
@@ -175,7 +130,7 @@ fn series_of_ecco_are_made_in_all_modes() {
 #[test]
 fn what_a_series_cannot_be_made_of_says_why() {
     let series = Series::new();
-    let months = [&ALL[1..2]].concat();
+    let months = [&SERIES[1..2]].concat();
     let level = "global_mean_sea_level_anomaly";
     let hours = "hours since 1992-01-01T12:00:00";
     let three = [1.0, 2.0, 3.0];
@@ -206,7 +161,7 @@ fn what_a_series_cannot_be_made_of_says_why() {
     assert!(said.contains("GLOBAL_MEAN_SEA_LEVEL_mon_mean.nc or GMSL.nc"), "{said}");
     fs::create_dir(series.path("in/again")).unwrap();
     fs::copy(series.path("in/1d/Pa_global.nc"), series.path("in/again/Pa_global.nc")).unwrap();
-    let said = series.run(&ALL[..1], "corrected", &[], 2);
+    let said = series.run(&SERIES[..1], "corrected", &[], 2);
     assert!(said.contains("is there more than once"), "{said}");
 }
 
@@ -218,7 +173,7 @@ fn values_are_unset_at_the_start_of_the_model_only() {
     let values_of = vec![5.0; HOURS];
     let units = "hours since 1992-01-01T12:00:00";
     series.write("in/1d/Pa_global.nc", units, &times, &[("Pa_global", &values_of)]);
-    let said = series.run(&ALL[..1], "corrected", &[], 0);
+    let said = series.run(&SERIES[..1], "corrected", &[], 0);
     assert!(said.contains("its first 2 values are kept"), "{said}");
     assert_eq!(values(&series.granule(PRESSURE), "Pa_global"), values_of);
 }
@@ -226,7 +181,7 @@ fn values_are_unset_at_the_start_of_the_model_only() {
 #[test]
 fn series_are_made_over_a_queue_with_the_same_bytes() {
     let (series, broker) = (Series::new(), Broker::start());
-    series.run(&ALL, "corrected", &["--production-date", "2020-01-01T00:00:00Z"], 0);
+    series.run(&SERIES, "corrected", &["--production-date", "2020-01-01T00:00:00Z"], 0);
     let reference = files(&series.path("out")).into_iter().filter(|(name, _)| name.ends_with(".nc"));
     let reference: BTreeMap<_, _> = reference.collect();
     assert_eq!(reference.len(), 4);
@@ -239,7 +194,7 @@ fn series_are_made_over_a_queue_with_the_same_bytes() {
     worker.args(["serve", "--slots", "1", "--root"]).arg(series.path("")).stdin(Stdio::null());
     let _worker = Started(over(worker).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let mut run = coordinator();
-    run.arg("run").args(series.options(&ALL, "corrected")).args([
+    run.arg("run").args(series.options(&SERIES, "corrected")).args([
         "--production-date",
         "2020-01-01T00:00:00Z",
         "--queue",
