@@ -160,6 +160,7 @@ impl NetcdfFactors {
             longitude_bounds: (0..columns).map(|column| range(&corners_x, column)).collect(),
             depth_bounds: Vec::new(),
         };
+        drop(file); // one file at a time
         for k in 0..levels {
             let bounds = self.file(k)?.numbers("Z_bnds", &[2])?;
             self.axes.depth_bounds.push([bounds[0], bounds[1]]);

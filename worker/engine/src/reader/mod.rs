@@ -46,7 +46,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// The hidden command of both programs that makes them a helper process.
@@ -102,7 +102,17 @@ pub(crate) struct HelperPool {
 #[derive(Debug, Default)]
 struct Helpers {
     idle: Vec<Helper>,
-    busy: usize,
+    /// The threads that have taken the helpers that are busy, one entry for each helper.
+    busy: Vec<ThreadId>,
+}
+
+impl Helpers {
+    /// Removes a helper that a thread has taken from the busy ones.
+    fn free(&mut self, thread: ThreadId) {
+        if let Some(at) = self.busy.iter().position(|other| *other == thread) {
+            self.busy.swap_remove(at);
+        }
+    }
 }
 
 static SHARED: OnceLock<HelperPool> = OnceLock::new();
@@ -113,19 +123,25 @@ impl HelperPool {
         SHARED.get_or_init(HelperPool::default)
     }
 
-    /// Returns an idle helper or starts a new one. While too many are busy, it waits until the deadline.
-    fn take(&self, deadline: Instant) -> io::Result<Helper> {
-        let most = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
+    /// Largest number of helpers, except for further ones of threads that have one already.
+    fn most() -> usize {
+        thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8))
+    }
+
+    /// Returns an idle helper or starts a new one, for a thread. While too many are busy, it waits until the deadline.
+    /// A thread that has a helper already gets a further one at once: threads that read two files each would otherwise
+    /// wait for each other.
+    fn take(&self, thread: ThreadId, deadline: Instant) -> io::Result<Helper> {
         let mut helpers = self.lock();
         loop {
             if let Some(helper) = helpers.idle.pop() {
-                helpers.busy += 1;
+                helpers.busy.push(thread);
                 return Ok(helper);
             }
-            if helpers.busy < most {
-                helpers.busy += 1;
+            if helpers.busy.len() < HelperPool::most() || helpers.busy.contains(&thread) {
+                helpers.busy.push(thread);
                 drop(helpers);
-                return self.start().inspect_err(|_| self.give_up());
+                return self.start().inspect_err(|_| self.give_up(thread));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
@@ -144,18 +160,25 @@ impl HelperPool {
         started.map_err(|e| io::Error::new(e.kind(), format!("the reader of NetCDF files cannot be started: {e}")))
     }
 
-    /// Returns a helper to the pool.
-    fn give_back(&self, helper: Helper) {
+    /// Returns a helper to the pool, which the thread has taken. One that is not needed any more ends.
+    fn give_back(&self, thread: ThreadId, helper: Helper) {
         let mut helpers = self.lock();
-        helpers.busy = helpers.busy.saturating_sub(1);
-        helpers.idle.push(helper);
+        helpers.free(thread);
+        let surplus = match helpers.busy.len() + helpers.idle.len() < HelperPool::most() {
+            true => {
+                helpers.idle.push(helper);
+                None
+            }
+            false => Some(helper),
+        };
         self.returned.notify_one();
+        drop(helpers);
+        drop(surplus); // which may take a moment
     }
 
-    /// Records that a helper that was taken has ended.
-    fn give_up(&self) {
-        let mut helpers = self.lock();
-        helpers.busy = helpers.busy.saturating_sub(1);
+    /// Records that a helper that the thread has taken has ended.
+    fn give_up(&self, thread: ThreadId) {
+        self.lock().free(thread);
         self.returned.notify_one();
     }
 
@@ -205,6 +228,24 @@ mod tests {
         let error = session.values::<f32>(x, &[999], &[2]).unwrap_err();
         assert!(matches!(error, ReadError::Damaged { .. }), "{error}");
         assert_eq!(session.values::<f32>(x, &[5], &[1]).unwrap(), [5.0]); // by another helper
+    }
+
+    #[test]
+    fn threads_that_read_two_files_each_do_not_wait_for_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), 10);
+        let all_have_one = std::sync::Barrier::new(HelperPool::most());
+        thread::scope(|scope| {
+            for _ in 0..HelperPool::most() {
+                scope.spawn(|| {
+                    let mut first = ReaderSession::open(&path).unwrap();
+                    first.variables().unwrap();
+                    all_have_one.wait();
+                    let mut second = ReaderSession::open(&path).unwrap();
+                    assert_eq!(second.variables().unwrap(), first.variables().unwrap());
+                });
+            }
+        });
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Longest time that a request may take, not counting the time for the size of the file.
@@ -50,8 +51,8 @@ pub struct ReaderSession {
     size: u64,
     reader: &'static HelperPool,
     helper: Option<Helper>,
-    /// True if the session holds one of the places for helpers in the pool.
-    placed: bool,
+    /// The thread for which the session has taken a helper from the pool.
+    taken: Option<ThreadId>,
     /// True if the helper has served no other file.
     fresh: bool,
     /// True if the helper has received the file.
@@ -113,7 +114,7 @@ impl ReaderSession {
             size,
             reader,
             helper: None,
-            placed: false,
+            taken: None,
             fresh: false,
             begun: false,
         })
@@ -283,9 +284,10 @@ impl ReaderSession {
     }
 
     fn find_helper(&mut self, deadline: Instant) -> Result<Helper, ReadError> {
-        let found = if self.placed { self.reader.start() } else { self.reader.take(deadline) };
+        let thread = self.taken.unwrap_or_else(|| thread::current().id());
+        let found = if self.taken.is_some() { self.reader.start() } else { self.reader.take(thread, deadline) };
         let helper = found.map_err(|source| self.unread(source))?;
-        (self.placed, self.fresh, self.begun) = (true, !helper.served, false);
+        (self.taken, self.fresh, self.begun) = (Some(thread), !helper.served, false);
         Ok(helper)
     }
 
@@ -326,10 +328,10 @@ impl ReaderSession {
 
 impl Drop for ReaderSession {
     fn drop(&mut self) {
-        match self.helper.take() {
-            Some(helper) if helper.close() => self.reader.give_back(helper),
-            _ if self.placed => self.reader.give_up(),
-            _ => {}
+        match (self.helper.take(), self.taken) {
+            (Some(helper), Some(thread)) if helper.close() => self.reader.give_back(thread, helper),
+            (_, Some(thread)) => self.reader.give_up(thread),
+            (_, None) => {}
         }
     }
 }
