@@ -145,12 +145,16 @@ impl Table {
 
     /// Returns the row of a granule's dataset: the one with the same first part of the file name, frequency, grid,
     /// label and release. Dates differ from granule to granule, and all kinds of snapshots are treated as one. A
-    /// granule without a release fits a row of any release.
+    /// granule without a release fits a row of any release. Granules of a project other than that of the examples have no
+    /// row.
     ///
     /// # Errors
     /// Returns [`TableError::Ambiguous`] if two or more rows fit.
     pub fn find(&self, name: &GranuleName) -> Result<Found<'_>, TableError> {
-        let key = |name: &GranuleName| (name.dataset.clone(), name.frequency, name.grid, name.label.clone());
+        let key = |name: &GranuleName| {
+            let GranuleName { dataset, frequency, project, grid, label, .. } = name;
+            (dataset.clone(), *frequency, project.clone(), *grid, label.clone())
+        };
         let wanted = key(name);
         let parsed = self.rows.iter().filter_map(|row| Some((row, row.parsed.as_ref()?)));
         let (fits, others): (Vec<_>, Vec<_>) = parsed
@@ -335,6 +339,8 @@ daily\",SSH_D,SEA_SURFACE_HEIGHT_day_mean_1992-01-01_ECCO_V4r4_latlon_0p50deg.nc
         assert_eq!(found(&both, &other.to_string().replace("V4r5", "V4r4")).as_deref(), Some("SSH_M"));
         let unnamed = GranuleName { version: String::new(), ..other };
         assert!(matches!(t.find(&unnamed).unwrap(), Found::Row(_)), "a granule without a release takes any");
+        let foreign = GranuleName { project: "MITgcm".into(), ..unnamed };
+        assert_eq!(t.find(&foreign).unwrap(), Found::Nothing);
     }
 
     #[test]
