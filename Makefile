@@ -181,12 +181,13 @@ check-all: lint ## everything, the slow tests too; those on real data where EDP_
 # protected from it. What a run finds out by itself goes to fuzz/work, what brought a parser down to fuzz/artifacts; see
 # doc/fuzzing.md.
 clang := $(firstword $(foreach name,clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14,$(shell command -v $(name))))
+# An allocation that is too large fails, as it does without the sanitizer.
 fuzz: ## every parser against made-up input (SECONDS=60 for each, TARGETS="header npz" for some)
 	$(need) build
 	@if ! cargo fuzz --version >/dev/null 2>&1; then \
 		echo 'make fuzz: needs cargo-fuzz: cargo install cargo-fuzz --locked' >&2; exit 2; \
 	fi
-	@set -e; export RUSTC_BOOTSTRAP=1; \
+	@set -e; export RUSTC_BOOTSTRAP=1 ASAN_OPTIONS=allocator_may_return_null=1; \
 	$(if $(clang),export CC=$(clang) CFLAGS='-fsanitize=address$(comma)fuzzer-no-link -g1';) \
 	for target in $(or $(TARGETS),$$(cargo fuzz list) $$(cargo fuzz list --fuzz-dir fuzz/programs)); do \
 		directory=fuzz; more=; \
