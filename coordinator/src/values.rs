@@ -7,8 +7,8 @@ use edp_engine::granule::inspect::MAX_COPY;
 use edp_engine::granule::make::{self, MakeContext};
 use edp_engine::granule::stages::Stages;
 use edp_engine::resources::Cache;
-use edp_files::Files;
 use edp_files::commit::PartialFile;
+use edp_files::{Files, regular};
 use edp_production::verify::{Finding, Verified};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -16,7 +16,6 @@ use edp_protocol::{Digest, Location};
 use edp_store::Stores;
 use edp_worker::service::new_name;
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -91,7 +90,7 @@ fn compared(recipe: &Recipe, context: MakeContext<'_>, stores: &Stores) -> Findi
         Ok(granule) => granule,
         Err(finding) => return finding,
     };
-    match File::open(granule.path()).and_then(Digest::of_reader) {
+    match regular::open(granule.path()).and_then(Digest::of_reader) {
         Err(error) => unknown("cannot be read", &error),
         Ok((digest, _)) if digest == made.digest => Finding::Good,
         Ok(_) => match differences(granule.path(), &partial.path()) {
