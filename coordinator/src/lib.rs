@@ -24,6 +24,7 @@ mod demo_plan;
 pub mod follow;
 pub mod init;
 pub mod lint;
+mod pass;
 pub mod plan;
 pub mod ranges;
 pub mod tasks;

@@ -1,12 +1,11 @@
 //! Comparison of granules with what their inputs give: each granule is made once more in a local file, and what it holds
 //! is compared with that.
 
-use edp_engine::granule::chunks::silence_hdf5;
+use crate::pass;
 use edp_engine::granule::compare::differences;
 use edp_engine::granule::inspect::MAX_COPY;
 use edp_engine::granule::make::{self, MakeContext};
-use edp_engine::granule::stages::Stages;
-use edp_engine::resources::Cache;
+use edp_engine::reader::ReadError;
 use edp_files::commit::PartialFile;
 use edp_files::{Files, regular};
 use edp_production::verify::{Finding, Verified};
@@ -14,57 +13,26 @@ use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
 use edp_store::Stores;
-use edp_worker::service::new_name;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
-/// Makes every granule that was found to be good, or was not read, once more, `slots` of them at once, each with
-/// `memory` bytes; and enters the findings. `progress` is called, from any thread, after each granule.
+/// Makes every granule that was found to be good, or was not read, once more, and enters the findings. `resources` are
+/// the number of granules that are made at once, and the memory in bytes of each. `progress` is called, from any thread,
+/// after each granule.
 pub fn check(
     recipes: &[Recipe],
     verified: &mut Verified,
-    (slots, memory): (usize, u64),
+    resources: (usize, u64),
     stores: &Stores,
     progress: impl Fn() + Sync,
 ) {
     let settled: HashSet<&str> = verified.problems.iter().map(|(granule, _)| granule.as_str()).collect();
     let wanted: Vec<&Recipe> = recipes.iter().filter(|recipe| !settled.contains(recipe.granule.as_str())).collect();
-    let (cache, cancel, next) =
-        (Cache::with_memory(stores.clone(), memory), AtomicBool::new(false), AtomicUsize::new(0));
-    let (worker, findings) = (new_name(), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..slots.clamp(1, wanted.len().max(1)) {
-            let (cache, cancel, next, wanted) = (&cache, &cancel, &next, &wanted);
-            let (worker, findings, progress) = (&worker, &findings, &progress);
-            scope.spawn(move || {
-                silence_hdf5();
-                while let Some((at, recipe)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    wanted.get(at).map(|recipe| (at, *recipe))
-                } {
-                    let context = MakeContext { cache, memory, worker, cancel, stages: &Stages::begin() };
-                    let finding = compared(recipe, context, stores);
-                    findings.lock().unwrap_or_else(PoisonError::into_inner).push((at, recipe, finding));
-                    progress();
-                }
-            });
-        }
-    });
-    let mut findings: Vec<(usize, &Recipe, Finding)> = findings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    findings.sort_by_key(|(at, ..)| *at);
-    for (_, recipe, finding) in findings {
-        let was_unread = verified.unread.iter().position(|granule| *granule == recipe.granule);
-        was_unread.map(|at| verified.unread.remove(at));
-        match (finding, was_unread) {
-            (Finding::Good, None) => {}
-            (Finding::Good, Some(_)) => verified.good += 1,
-            (finding, _) => {
-                verified.good -= usize::from(was_unread.is_none());
-                verified.problems.push((recipe.granule.clone(), finding));
-            }
-        }
-    }
+    let compared = |recipe: &Recipe, context: MakeContext<'_>| compared(recipe, context, stores);
+    let findings = pass::over(&wanted, resources, stores, compared, progress);
+    let others = wanted.iter().zip(findings).filter(|(_, finding)| *finding != Finding::Good);
+    let others: Vec<_> = others.map(|(recipe, finding)| (recipe.granule.clone(), finding)).collect();
+    (verified.good, verified.unread) = (wanted.len() - others.len(), Vec::new());
+    verified.problems.extend(others);
 }
 
 /// Makes a granule in the scratch directory, and compares that with the granule at the destination.
@@ -96,6 +64,7 @@ fn compared(recipe: &Recipe, context: MakeContext<'_>, stores: &Stores) -> Findi
         Ok(_) => match differences(granule.path(), &partial.path()) {
             Ok(differences) if differences.is_empty() => Finding::Good,
             Ok(differences) => Finding::Damaged(differences),
+            Err(error @ ReadError::Io { .. }) => unknown("cannot be read", &error),
             Err(error) => Finding::Damaged(vec![chain(&error)]),
         },
     }

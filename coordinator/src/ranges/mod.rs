@@ -4,20 +4,16 @@
 pub mod table;
 
 use self::table::{Collection, RangeBasis, RangeTable, VariableRange, type_name};
-use edp_engine::granule::chunks::silence_hdf5;
+use crate::pass;
 use edp_engine::granule::make::MakeContext;
 use edp_engine::granule::ranges::{Ranges, ranges};
-use edp_engine::granule::stages::Stages;
-use edp_engine::resources::{Cache, MEMORY};
+use edp_engine::resources::MEMORY;
 use edp_protocol::digest::Digest;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::{Plan, Recipe};
 use edp_store::Stores;
-use edp_worker::service::new_name;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// The result of a pass.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,32 +28,14 @@ pub struct RangesPass {
 
 /// Computes the ranges of all recipes, `slots` of them at once. `progress` is called, from any thread, after each.
 pub fn compute(recipes: &[Recipe], slots: usize, stores: &Stores, progress: impl Fn() + Sync) -> RangesPass {
-    let (cache, cancel, next) = (Cache::new(stores.clone()), AtomicBool::new(false), AtomicUsize::new(0));
-    let worker = new_name();
-    let found: Vec<Mutex<Option<Result<Ranges, String>>>> = recipes.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..slots.clamp(1, recipes.len().max(1)) {
-            scope.spawn(|| {
-                silence_hdf5();
-                while let Some((recipe, place)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    recipes.get(at).zip(found.get(at))
-                } {
-                    let (cancel, stages) = (&cancel, &Stages::begin());
-                    let context = MakeContext { cache: &cache, memory: MEMORY, worker: &worker, cancel, stages };
-                    let result = ranges(recipe, context).map_err(|error| chain(&error));
-                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                    progress();
-                }
-            });
-        }
-    });
+    let all: Vec<&Recipe> = recipes.iter().collect();
+    let of_recipe = |recipe: &Recipe, context: MakeContext<'_>| ranges(recipe, context).map_err(|error| chain(&error));
+    let found = pass::over(&all, (slots, MEMORY), stores, of_recipe, progress);
     let mut pass = RangesPass::default();
     let mut gathered: IndexMap<(String, &str, &str), CollectionRanges> = IndexMap::new();
     for (recipe, result) in recipes.iter().zip(found) {
-        let result = result.into_inner().unwrap_or_else(PoisonError::into_inner);
         let named = recipe.name().map_err(|error| error.to_string());
-        let result = named.and_then(|name| Ok((name, result.unwrap_or_else(|| Err("it was not looked at".into()))?)));
+        let result = named.and_then(|name| Ok((name, result?)));
         match (result, &recipe.recipe) {
             (Ok((name, ranges)), Some(plan)) => {
                 pass.warnings.extend(ranges.warnings.iter().cloned());
