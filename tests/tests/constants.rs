@@ -1,5 +1,6 @@
 //! Granules without time from job lines: of binary fields and of prepared files, planned, made and verified.
 
+use edp_demo::LEVELS;
 use edp_tests::{Fixture, coordinator, expect, files, text, timeless};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,6 @@ const SIZE: usize = 8;
 /// A model run whose metadata have two datasets without time: coefficients, and the geometry of the grid.
 struct Constants {
     fixture: Fixture,
-    /// Number of levels.
-    levels: usize,
     /// Number of groupings on each grid before those of this test.
     first: usize,
 }
@@ -18,9 +17,8 @@ struct Constants {
 impl Constants {
     fn new() -> Constants {
         let fixture = Fixture::new(SIZE);
-        let levels = netcdf::open(geometry(&fixture, "native")).unwrap().dimension_len("k").unwrap();
         let first = timeless::declare_coefficients(&fixture.demo.metadata);
-        Constants { fixture, levels, first }
+        Constants { fixture, first }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -32,7 +30,7 @@ impl Constants {
     }
 
     fn write_fields(&self) {
-        timeless::write_coefficients(&self.path("static/input_init"), SIZE, self.levels);
+        timeless::write_coefficients(&self.path("static/input_init"), SIZE, LEVELS);
     }
 
     /// Runs a command with the options of the model run, but with other jobs and the files in `static` as results.

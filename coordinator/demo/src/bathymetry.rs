@@ -7,7 +7,7 @@ use super::topology::{below, cells, index, left};
 /// Thickness of the levels from the top down, in metres. Their number does not depend on N.
 pub(super) const THICKNESS: [f64; 10] = [15.0, 25.0, 40.0, 70.0, 120.0, 230.0, 450.0, 850.0, 1500.0, 2200.0];
 /// Number of levels of the demo's grid.
-pub(super) const LEVELS: usize = THICKNESS.len();
+pub const LEVELS: usize = THICKNESS.len();
 /// Smallest open fraction of a cell. Cells with a smaller one are closed, or opened to this fraction, whichever is
 /// nearer.
 pub(super) const LEAST_OPEN: f64 = 0.2;

@@ -21,11 +21,12 @@ mod results;
 mod sphere;
 mod topology;
 
-use bathymetry::{LEVELS, OpenFractions};
+use bathymetry::OpenFractions;
 use factors::RegularGrid;
 use geometry::DemoGeometry;
 use metadata::Names;
 
+pub use bathymetry::LEVELS;
 pub use metadata::{geospatial_globals, grid_metadata};
 use std::fs;
 use std::ops::RangeInclusive;

@@ -37,13 +37,6 @@ impl Cloud {
         self.fixture.path(name)
     }
 
-    /// Returns the number of levels of the grid.
-    pub(crate) fn levels(&self) -> usize {
-        let files = edp_tests::files(&self.fixture.demo.grid);
-        let native = files.keys().find(|name| name.starts_with("GRID_GEOMETRY") && name.contains("native")).unwrap();
-        netcdf::open(self.fixture.demo.grid.join(native)).unwrap().dimension_len("k").unwrap()
-    }
-
     /// Returns a program that reaches the server, and keeps its temporary files in the fixture's scratch directory.
     pub(crate) fn with(&self, mut command: Command) -> Command {
         command.envs(self.server.environment()).env("EDP_STORE__SCRATCH", self.path("scratch")).env(EPOCH.0, EPOCH.1);

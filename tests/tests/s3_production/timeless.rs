@@ -1,6 +1,7 @@
 //! Data without time, and time series, whose files are on S3.
 
 use super::cloud::{Cloud, recipes};
+use edp_demo::LEVELS;
 use edp_tests::{coordinator, count, expect, files, json, timeless};
 use std::fs;
 
@@ -11,7 +12,7 @@ fn data_without_time_and_series_are_the_same_bytes_from_s3() {
     let number = timeless::declare_coefficients(metadata);
     timeless::declare_series(metadata);
     cloud.server.put_files("shared", "metadata", metadata);
-    timeless::write_coefficients(&inputs, cloud.fixture.demo.size, cloud.levels());
+    timeless::write_coefficients(&inputs, cloud.fixture.demo.size, LEVELS);
     timeless::write_all_series(&inputs);
     cloud.server.put_files("model", "static", &inputs);
     let jobs = cloud.path("timeless.txt");
