@@ -29,7 +29,8 @@ pub enum Identity {
 pub enum InspectionDepth {
     /// The identity of the granule only.
     Present,
-    /// Also its variables, fill values, time, bounds, and the existence of every chunk; see [`super::inspect::structure`].
+    /// Also its variables, fill values, time, bounds, and the existence of every chunk; see
+    /// [`super::inspect::structure`].
     Structure,
     /// Also every chunk is inflated, if it is the recipe's granule; see [`super::inspect::content`].
     Content,
@@ -46,7 +47,8 @@ pub struct Inspected {
     pub places: Vec<wire::ChunkPlaces>,
 }
 
-/// Inspects an open file: its identity, its problems, and the places of its chunks. Without a recipe, the identity is not compared.
+/// Inspects an open file: its identity, its problems, and the places of its chunks. Without a recipe, the identity is
+/// not compared.
 ///
 /// # Errors
 /// Returns a description of the problem if the file cannot be read.
