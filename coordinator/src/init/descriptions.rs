@@ -26,21 +26,21 @@ const AT_UPPER_FACES: [&str; 2] = ["WVEL", "WVELMASS"];
 
 /// The metadata of a run.
 #[derive(Debug)]
-pub struct RunMetadata {
+pub(super) struct RunMetadata {
     /// Datasets on the native grid.
-    pub native: Vec<Value>,
+    pub(super) native: Vec<Value>,
     /// Datasets on the latlon grid.
-    pub latlon: Vec<Value>,
+    pub(super) latlon: Vec<Value>,
     /// Variables of both grids.
-    pub variables: Vec<Value>,
+    pub(super) variables: Vec<Value>,
     /// Variables of the latlon grid: components that point to east and north.
-    pub latlon_variables: Vec<Value>,
+    pub(super) latlon_variables: Vec<Value>,
     /// Sentences on what was guessed.
-    pub guesses: Vec<String>,
+    pub(super) guesses: Vec<String>,
 }
 
 /// Describes the variables and datasets of a run.
-pub fn describe(run: &ModelRun, list: Option<&Diagnostics>) -> RunMetadata {
+pub(super) fn describe(run: &ModelRun, list: Option<&Diagnostics>) -> RunMetadata {
     let mut metadata = RunMetadata {
         native: Vec::new(),
         latlon: Vec::new(),

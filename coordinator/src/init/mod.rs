@@ -4,15 +4,16 @@
 //! ```text
 //!  data, data.cal, data.diagnostics ──▶ namelist ──┐
 //!  headers of results and grid ────────────────────┴─▶ model_run ──┐
-//!  available_diagnostics.log ──▶ edp-engine ─────────▶ descriptions ┴─▶ texts
+//!  available_diagnostics.log ──▶ edp-engine ─────────▶ descriptions ┴─▶ texts ──▶ production
+//!  grid files ──▶ edp-engine ──▶ geometry, mapping factors ──────────────────────────▲
 //! ```
-//!
-//! Geometry and mapping factors are made by `edp-engine` from the grid files of the run.
 
 mod descriptions;
-pub mod model_run;
+mod model_run;
 pub mod namelist;
-pub mod texts;
+mod production;
+mod texts;
 mod units;
 
-pub use descriptions::{RunMetadata, describe};
+pub use model_run::{GivenParameters, RunError};
+pub use production::{CreatedProduction, InitError, NewProduction};

@@ -86,30 +86,30 @@ pub struct GivenParameters {
 
 /// What a run directory says of its run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModelRun {
+pub(super) struct ModelRun {
     /// Path of the directory.
-    pub directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// Date of step 0.
-    pub start: DateTime,
+    pub(super) start: DateTime,
     /// Date of the last step with results, or of the end that the parameters state if it is later.
-    pub end: DateTime,
+    pub(super) end: DateTime,
     /// Length of a step in seconds.
-    pub step_seconds: i64,
+    pub(super) step_seconds: i64,
     /// The series of results, by name.
-    pub series: BTreeMap<String, ResultSeries>,
+    pub(super) series: BTreeMap<String, ResultSeries>,
     /// Sentences on what was guessed or left out.
-    pub guesses: Vec<String>,
+    pub(super) guesses: Vec<String>,
 }
 
 /// Results of the same name, for one step after the other.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ResultSeries {
+pub(super) struct ResultSeries {
     /// The variables in the order of the file.
-    pub fields: Vec<String>,
+    pub(super) fields: Vec<String>,
     /// Number of levels; 1 for 2-D fields.
-    pub levels: usize,
+    pub(super) levels: usize,
     /// How often there are results, and whether they are means.
-    pub frequency: Frequency,
+    pub(super) frequency: Frequency,
 }
 
 /// Files of a directory and below, as far as they matter.
@@ -128,7 +128,7 @@ impl ModelRun {
     /// # Errors
     /// Returns an error if the grid is no lat-lon-cap grid, if the date of step 0 or the length of a step is not known, if
     /// there are no results, or if a file cannot be read.
-    pub fn read(directory: &Path, given: &GivenParameters) -> Result<ModelRun, RunError> {
+    pub(super) fn read(directory: &Path, given: &GivenParameters) -> Result<ModelRun, RunError> {
         let mut listing = Listing::default();
         list(directory, directory, 0, &mut listing)?;
         refuse_other_grids(&listing)?;

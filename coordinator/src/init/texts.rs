@@ -8,36 +8,36 @@ use std::path::Path;
 
 /// What is chosen for the granules of a run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choices {
+pub(super) struct Choices {
     /// Name of the run: a part of the names of its granules.
-    pub name: String,
+    pub(super) name: String,
     /// Number of cells along the side of a tile, N.
-    pub n: usize,
+    pub(super) n: usize,
     /// Number of levels.
-    pub levels: usize,
+    pub(super) levels: usize,
     /// Height of the bottom in metres, negative.
-    pub bottom: f64,
+    pub(super) bottom: f64,
     /// Side of a latlon cell in degrees.
-    pub resolution: f64,
+    pub(super) resolution: f64,
 }
 
 impl Choices {
     /// Returns the label of native granules, `llc0270`.
-    pub fn native_label(&self) -> String {
+    pub(super) fn native_label(&self) -> String {
         name::native_label(self.n as u64)
     }
 
     /// Returns the label of latlon granules, `0p50deg`.
-    pub fn latlon_label(&self) -> String {
+    pub(super) fn latlon_label(&self) -> String {
         name::latlon_label(self.resolution)
     }
 }
 
 /// Word for the project in names of granules.
-pub const PROJECT: &str = "MITgcm";
+pub(super) const PROJECT: &str = "MITgcm";
 
 /// Returns the configuration, with a comment at each guess.
-pub fn configuration(run: &ModelRun, choices: &Choices) -> String {
+pub(super) fn configuration(run: &ModelRun, choices: &Choices) -> String {
     let Choices { name, n, levels, bottom, resolution } = choices;
     let (native, latlon) = (choices.native_label(), choices.latlon_label());
     let (start, end, step) = (calendar::text(run.start), calendar::text(run.end), run.step_seconds);
@@ -99,7 +99,7 @@ dataset_description_tail_native: ' on the native lat-lon-cap grid of size {n}.'
 }
 
 /// Returns the settings: where everything is that planning reads.
-pub fn settings(directory: &Path, source: &Path) -> String {
+pub(super) fn settings(directory: &Path, source: &Path) -> String {
     let text = |path: &Path| Value::from(path.display().to_string());
     let keys = [
         ("config", text(&directory.join("config.yaml"))),
@@ -116,7 +116,7 @@ pub fn settings(directory: &Path, source: &Path) -> String {
 }
 
 /// Returns the metadata files by their names without `.json`.
-pub fn metadata(run: &ModelRun, described: &RunMetadata) -> Vec<(&'static str, Value)> {
+pub(super) fn metadata(run: &ModelRun, described: &RunMetadata) -> Vec<(&'static str, Value)> {
     let list = |entries: &[Value]| Value::from(entries.to_vec());
     let mut files = vec![
         ("groupings_for_native_datasets", list(&described.native)),
