@@ -4,11 +4,11 @@ use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::granule::make::MakeContext;
 use edp_engine::granule::stages::Stages;
 use edp_engine::resources::Cache;
+use edp_files::at_once;
 use edp_protocol::recipe::Recipe;
 use edp_store::Stores;
 use edp_worker::service::new_name;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
 
 /// Calls `work` for each recipe, for `slots` of them at once, each with `memory` bytes, and returns the results in the
 /// order of the recipes. `progress` is called, from any thread, after each recipe.
@@ -20,26 +20,13 @@ pub(crate) fn over<R: Send>(
     progress: impl Fn() + Sync,
 ) -> Vec<R> {
     let cache = Cache::with_memory(stores.clone(), memory);
-    let (worker, cancel, next) = (new_name(), AtomicBool::new(false), AtomicUsize::new(0));
-    let results = Mutex::new(Vec::with_capacity(recipes.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..slots.clamp(1, recipes.len().max(1)) {
-            scope.spawn(|| {
-                silence_hdf5();
-                while let Some((at, recipe)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    recipes.get(at).map(|recipe| (at, *recipe))
-                } {
-                    let stages = &Stages::begin();
-                    let context = MakeContext { cache: &cache, memory, worker: &worker, cancel: &cancel, stages };
-                    let result = work(recipe, context);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
-                    progress();
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_unstable_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+    let (worker, cancel) = (new_name(), AtomicBool::new(false));
+    at_once::map(recipes, slots, |recipe| {
+        silence_hdf5(); // in whatever thread this is called
+        let stages = &Stages::begin();
+        let context = MakeContext { cache: &cache, memory, worker: &worker, cancel: &cancel, stages };
+        let result = work(recipe, context);
+        progress();
+        result
+    })
 }

@@ -302,9 +302,9 @@ fn real_data_release_6_has_its_time_invariant_granules() {
     // `coordinates` in an order that changes from run to run. Both go on into the granules.
     let input = netcdf::open(release.path("static_native_in.nc")).unwrap();
     let named = input.variable("DIFFKR").unwrap().attribute_value("coordinates").unwrap().unwrap();
-    let levels: Vec<String> = input.variables().map(|v| v.name()).filter(|name| ["k", "Z"].contains(&&**name)).collect();
-    let same_inputs =
-        levels == ["k", "Z"] && matches!(named, netcdf::AttributeValue::Str(text) if text == "XC YC Z");
+    let levels: Vec<String> =
+        input.variables().map(|v| v.name()).filter(|name| ["k", "Z"].contains(&&**name)).collect();
+    let same_inputs = levels == ["k", "Z"] && matches!(named, netcdf::AttributeValue::Str(text) if text == "XC YC Z");
     let mixing = "OCEAN_3D_MIXING_COEFFS_ECCO_V4r6_native_llc0090.nc";
     let geometry = "dest_x/V4r6/native/GRID_GEOMETRY_ECCO_V4r6_native_llc0090.nc";
     let mixing_values = "OCEAN_3D_MIXING_COEFFS_native_static";

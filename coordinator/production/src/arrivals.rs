@@ -4,12 +4,12 @@
 //! later:
 //! until then nothing may follow from a granule that does not exist.
 
+use edp_files::at_once;
 use edp_protocol::Location;
 use edp_store::Stores;
+use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 /// A granule that is reported as done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,28 +70,7 @@ impl Arrivals {
 fn look_at_all(arrivals: &[Arrival], stores: &Stores) -> Vec<Option<String>> {
     let is_far = arrivals.iter().any(|arrival| arrival.granule.parse().is_ok_and(|at: Location| at.is_remote()));
     let threads = if is_far { AT_ONCE.min(arrivals.len()) } else { arrivals.len().div_ceil(IN_A_ROW) };
-    if threads <= 1 {
-        return arrivals.iter().map(|arrival| missing(arrival, stores)).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut looked = Vec::new();
-        while let Some((at, arrival)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            arrivals.get(at).map(|arrival| (at, arrival))
-        } {
-            looked.push((at, missing(arrival, stores)));
-        }
-        looked
-    };
-    let mut all = vec![None; arrivals.len()];
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        for (at, why) in threads.into_iter().filter_map(|thread| thread.join().ok()).flatten() {
-            all[at] = why;
-        }
-    });
-    all
+    at_once::map(arrivals, threads, |arrival| missing(arrival, stores))
 }
 
 /// Returns the reason why a granule is not at its destination as reported.

@@ -6,7 +6,7 @@ use crate::snapshots;
 use edp_engine::granule::chunks::silence_hdf5;
 pub use edp_engine::granule::inspect::InspectionDepth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
-use edp_files::regular;
+use edp_files::{at_once, regular};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
@@ -15,7 +15,6 @@ use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Options of a check of granules.
@@ -257,26 +256,14 @@ fn look_at_all(
     check: Check<'_>,
     stores: &Stores,
 ) -> Vec<(usize, Checked)> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        silence_hdf5();
-        let mut looks = Vec::new();
-        while let Some((at, location)) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let recipe = &recipes[*at];
-            looks.push((
-                *at,
-                match location {
-                    Location::Local(path) => look(path, recipe, check.depth(recipe), check.record(recipe)),
-                    Location::Object(_) => look_at_object(location, recipe, check, stores),
-                },
-            ));
-        }
-        looks
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.min(places.len())).map(|_| scope.spawn(work)).collect();
-        let ended = threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        ended.flatten().collect()
+    at_once::map(places, threads, |(at, location)| {
+        silence_hdf5(); // in whatever thread this is called
+        let recipe = &recipes[*at];
+        let checked = match location {
+            Location::Local(path) => look(path, recipe, check.depth(recipe), check.record(recipe)),
+            Location::Object(_) => look_at_object(location, recipe, check, stores),
+        };
+        (*at, checked)
     })
 }
 

@@ -5,7 +5,7 @@
 //! the object, or from reading the input once. Workers compare all of them with what they read.
 
 use super::{Note, few};
-use edp_files::ReadAt;
+use edp_files::{ReadAt, at_once};
 use edp_protocol::location::LocationError;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::{Derivation, PeriodMean, Recipe, RecipeError, RecordVersions, Rule, Version};
@@ -13,7 +13,6 @@ use edp_protocol::{Digest, Location};
 use edp_store::{Checksum, StoreError, Stores};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Name of the files with digests, as `sha256sum` writes them.
@@ -276,24 +275,8 @@ fn digests(
     wanted: Vec<PendingDigest>,
     threads: usize,
 ) -> Vec<(PendingDigest, Result<Digest, InputDigestError>)> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut found = Vec::new();
-        while let Some((at, one)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            wanted.get(at).map(|one| (at, one))
-        } {
-            found.push((at, digest(stores, &one.path, &one.version)));
-        }
-        found
-    };
-    let mut found: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.min(wanted.len())).map(|_| scope.spawn(work)).collect();
-        let ended = threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        ended.flatten().collect()
-    });
-    found.sort_unstable_by_key(|(at, _)| *at);
-    wanted.into_iter().zip(found.into_iter().map(|(_, digest)| digest)).collect()
+    let found = at_once::map(&wanted, threads, |one| digest(stores, &one.path, &one.version));
+    wanted.into_iter().zip(found).collect()
 }
 
 /// Determines the digest of one input, which must be of this version.

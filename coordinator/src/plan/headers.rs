@@ -2,13 +2,12 @@
 
 use super::files::Pair;
 use edp_engine::mds::{Header, MAX_HEADER};
+use edp_files::at_once;
 use edp_protocol::Location;
 use edp_protocol::recipe::Version;
 use edp_store::Stores;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// Number of headers that are read at once. Reading waits for the store or the disk, not for the processor.
 const AT_ONCE: usize = 8;
@@ -121,13 +120,7 @@ impl HeaderCache {
             let mut known = self.known();
             pairs.filter(|pair| known.get(pair).is_none()).collect()
         };
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(pair) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let _ = self.of(pair); // an error is known from now on as well
-            }
-        };
-        thread::scope(|scope| (0..AT_ONCE.min(unknown.len())).for_each(|_| drop(scope.spawn(work))));
+        at_once::map(&unknown, AT_ONCE, |pair| drop(self.of(pair))); // an error is known from now on as well
     }
 
     fn read(&self, path: &str) -> Result<Arc<HeaderSummary>, Arc<str>> {

@@ -7,6 +7,7 @@
 //! * [`regular`] opens regular files, and does not wait for a FIFO or device that may be in their place.
 //! * [`ReadAt`] is anything that can be read at any offset: a file, bytes in memory, an object of a store.
 //! * [`Stamp`] tells whether a file has changed.
+//! * [`at_once`] works on many files in several threads.
 //!
 //! A granule is committed like this:
 //!
@@ -27,6 +28,7 @@
 //!
 //! Nothing here depends on the content of a file, and nothing uses the network.
 
+pub mod at_once;
 pub mod commit;
 mod files;
 pub mod output;

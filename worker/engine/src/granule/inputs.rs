@@ -11,11 +11,11 @@ use super::stages::Stage;
 use crate::grid::{HorizontalPoint, Placement, VerticalPoint};
 use crate::mds::MdsError;
 use crate::metadata::variable::{self, Description};
+use edp_files::at_once;
 use edp_protocol::{Digest, Location, wire};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::thread;
 
 /// An output variable before its values are read.
 pub(super) struct Output<'a> {
@@ -37,38 +37,14 @@ impl Assembly<'_> {
     pub(super) fn outputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Output<'_>>, MakeError> {
         let variables: Vec<_> = self.recipe.variables.iter().collect();
         let is_remote = self.plan.roots.source.parse().is_ok_and(|at: Location| at.is_remote());
-        let threads = if is_remote { HEADERS_AT_ONCE.min(variables.len()) } else { 1 };
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut opened = Vec::new();
-            while let Some((at, (name, inputs))) = {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                variables.get(at).map(|variable| (at, *variable))
-            } {
-                let mut odd = Vec::new();
-                let output = self.output(name, inputs, &mut odd);
-                let failed = output.is_err();
-                opened.push((at, output, odd));
-                if failed {
-                    break;
-                }
-            }
-            opened
-        };
-        let mut opened = if threads <= 1 {
-            work()
-        } else {
-            thread::scope(|scope| {
-                let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-                let ended =
-                    threads.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-                ended.flatten().collect()
-            })
-        };
-        // In the order of the recipe; of several errors the first one counts.
-        opened.sort_by_key(|(at, _, _)| *at);
+        let threads = if is_remote { HEADERS_AT_ONCE } else { 1 };
+        let opened = at_once::map(&variables, threads, |(name, inputs)| {
+            let mut odd = Vec::new();
+            (self.output(name, inputs, &mut odd), odd)
+        });
+        // Of several errors, that of the first variable counts.
         let mut outputs = Vec::new();
-        for (_, output, odd) in opened {
+        for (output, odd) in opened {
             warnings.extend(odd);
             outputs.push(output?);
         }
