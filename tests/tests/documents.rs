@@ -4,7 +4,8 @@
 //! `target/demo` is what `make demo` makes (GUIDE.md begins in that directory). In a `console` block, the lines that
 //! begin with `$ ` are commands; the other lines are the least output of the command before them, with other times. A
 //! block that cannot be run on one machine has `<!-- not run: REASON -->` in the line before it. For `make TARGET` the
-//! test only checks that the target exists, and the URLs of brokers are replaced by that of the test's own.
+//! test only checks that the target exists, and the URLs of brokers are replaced by that of the test's own. A `python`
+//! block is one program, for the Python that `EDP_PYTHON` names.
 
 use edp_tests::broker::Broker;
 use edp_tests::{Started, coordinator, expect, program};
@@ -21,6 +22,9 @@ struct Step {
     prints: Vec<String>,
 }
 
+/// First line of the step that a program in Python becomes.
+const PYTHON: &str = "\"$EDP_PYTHON\" - <<'PYTHON'\n";
+
 /// Returns the steps of a document's blocks of commands.
 fn steps(document: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
@@ -36,9 +40,22 @@ fn steps(document: &str) -> Vec<Step> {
                 let reason = before.strip_prefix("<!-- not run: ").and_then(|rest| rest.strip_suffix(" -->"));
                 assert!(reason.is_none_or(|reason| reason.len() > 9), "line {at}: say why it is not run");
                 let commands = ["sh", "bash", "console", "shell"].contains(&language);
-                block = Some((language, commands && reason.is_none()));
+                block = Some((language, (commands || language == "python") && reason.is_none()));
+                if block == Some(("python", true)) {
+                    steps.push(Step { line: at, command: PYTHON.into(), prints: Vec::new() });
+                }
             }
-            (Some(_), Some(_)) => block = None,
+            (Some(_), Some((language, run))) => {
+                if let Some(step) = steps.last_mut().filter(|_| run && language == "python") {
+                    step.command += "PYTHON\n";
+                }
+                block = None;
+            }
+            (None, Some(("python", true))) => {
+                if let Some(step) = steps.last_mut() {
+                    step.command += &format!("{line}\n");
+                }
+            }
             (None, Some((language, true))) if !line.trim().is_empty() => {
                 let continued = steps.last().is_some_and(|step| step.command.ends_with('\\'));
                 match (line.strip_prefix("$ "), steps.last_mut()) {
@@ -86,7 +103,11 @@ impl Drop for Group {
 /// Runs the commands of a document, beginning in `directory`.
 fn run(document: &str, directory: &Path, broker: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let steps = steps(&fs::read_to_string(root.join(document)).unwrap());
+    let mut steps = steps(&fs::read_to_string(root.join(document)).unwrap());
+    if std::env::var_os("EDP_PYTHON").is_none() {
+        edp_tests::not_run("EDP_PYTHON names no Python with netCDF4 and xarray; `make test` sets it");
+        steps.retain(|step| !step.command.starts_with(PYTHON));
+    }
     assert!(steps.len() > 5, "{document}: {steps:?}");
     let makefile = fs::read_to_string(root.join("Makefile")).unwrap();
     let (outputs, mut script) = (directory.join(".outputs"), String::new());
@@ -144,6 +165,8 @@ fn blocks_are_found_and_none_is_left_out_unnoticed() {
         prints: prints.iter().map(|text| (*text).into()).collect(),
     };
     assert_eq!(steps(text), [step(2, "make demo  # x", &[]), step(9, "a \\\n   b", &["out"]), step(12, "c", &[])]);
+    let program = format!("{PYTHON}import x\n\nprint(x)\nPYTHON\n");
+    assert_eq!(steps("```python\nimport x\n\nprint(x)\n```\n"), [step(1, &program, &[])]);
     for bad in
         ["```\n$ a\n```\n", "<!-- not run: -->\n```sh\na\n```\n<!-- not run: x -->\n```sh\na\n```\n", "```sh\na\n"]
     {
