@@ -321,14 +321,25 @@ fn check_range(name: &str, unit: i64, reference: DateTime, period: &Period) -> R
     }
 }
 
-fn parse_units(units: &str) -> Result<(i64, DateTime), CalendarError> {
+/// Returns the length in seconds of one unit of time, such as `hours since 1992-01-01T12:00:00`, and the reference time,
+/// which is one of UTC. The names of units may be written in the ways of UDUNITS, to which the CF conventions refer.
+///
+/// # Errors
+/// Returns an error if the unit is longer than a day or not known, or if the reference time cannot be parsed.
+pub fn parse_units(units: &str) -> Result<(i64, DateTime), CalendarError> {
     let bad = || CalendarError::Units { units: units.into() };
     let (unit, reference) = units.split_once(" since ").ok_or_else(bad)?;
-    let unit = unit.trim().to_ascii_lowercase();
-    let known = UNITS.iter().find(|(name, _)| *name == unit || name.strip_suffix('s') == Some(unit.as_str()));
-    let (_, seconds) = known.ok_or_else(bad)?;
-    let reference: DateTime = reference.trim().parse().map_err(|_| bad())?;
-    Ok((*seconds, reference))
+    let name = match unit.trim().to_ascii_lowercase().as_str() {
+        "d" | "day" => "days",
+        "h" | "hr" | "hrs" | "hour" => "hours",
+        "min" | "mins" | "minute" => "minutes",
+        "s" | "sec" | "secs" | "second" => "seconds",
+        whole => UNITS.iter().find(|(name, _)| *name == whole).map(|(name, _)| *name).ok_or_else(bad)?,
+    };
+    let (_, seconds) = UNITS.iter().find(|(known, _)| *known == name).ok_or_else(bad)?;
+    let zones = ["Z", "UTC", "+00:00"];
+    let reference = zones.iter().fold(reference.trim(), |text, zone| text.trim_end_matches(zone).trim_end());
+    Ok((*seconds, reference.parse().map_err(|_| bad())?))
 }
 
 #[cfg(test)]
@@ -505,6 +516,25 @@ mod tests {
             ["", "hours", "fortnights since 1992-01-01", "hours since then", "hours since 1992-01-01 12:00:00 PST"]
         {
             assert!(matches!(edp_time_units(units, &january), Err(CalendarError::Units { .. })), "{units}");
+        }
+    }
+
+    #[test]
+    fn units_of_time_may_be_written_in_the_ways_of_udunits() {
+        for (units, seconds) in [
+            ("days since 1992-01-01 12:00:00", 86_400),
+            ("Day since 1992-01-01T12:00:00Z", 86_400),
+            ("h since 1992-01-01 12:00:00 UTC", 3600),
+            ("hrs since  1992-01-01 12:00", 3600),
+            ("min since 1992-01-01T12:00:00+00:00", 60),
+            ("secs since 1992-01-01 12:00:00", 1),
+        ] {
+            assert_eq!(parse_units(units), Ok((seconds, T0)), "{units}");
+        }
+        for units in
+            ["weeks since 1992-01-01", "months since 1992-01-01", "hours", "h since", "h since 1992-01-01+01:00"]
+        {
+            assert!(matches!(parse_units(units), Err(CalendarError::Units { .. })), "{units}");
         }
     }
 

@@ -4,11 +4,11 @@
 use super::error::MakeError;
 use super::invariant_input::InvariantInput;
 use super::stages::{Stage, Stages};
-use super::time::{parse_units, seconds_between};
+use super::time::seconds_between;
 use crate::metadata::attribute::{self, Value};
 use crate::reader::{OutlinedVariable, ReadError, ValueKind};
 use edp_protocol::Frequency;
-use edp_protocol::calendar;
+use edp_protocol::calendar::{self, parse_units};
 use jiff::SignedDuration;
 use jiff::ToSpan as _;
 use jiff::civil::DateTime;
@@ -97,7 +97,7 @@ impl SeriesTimes {
         if needed > memory {
             return Err(SeriesTimeError::Memory { needed, limit: memory });
         }
-        let clock = parse_units(axis.units).ok_or_else(|| fail("the recipe has no units of time: plan it again"))?;
+        let clock = parse_units(axis.units).map_err(|_| fail("the recipe has no units of time: plan it again"))?;
         let units = text(&time, "units").ok_or_else(|| fail("its variable 'time' has no units"))?;
         let bounds = text(&time, "bounds").and_then(|name| by_name(&name));
         let bounds = bounds.filter(|bounds| bounds.described.shape() == [count, 2]);
@@ -180,16 +180,8 @@ fn seconds(values: &[f64], units: &str, reference: DateTime) -> Result<Vec<i64>,
             "the units of its times, '{units}', are not of the form 'hours since YYYY-MM-DD hh:mm:ss' (days to seconds)"
         )
     };
-    let (unit, since) = units.split_once(" since ").ok_or_else(unknown)?;
-    let unit = match unit.trim().to_ascii_lowercase().as_str() {
-        "days" | "day" | "d" => 86_400.0,
-        "hours" | "hour" | "hrs" | "hr" | "h" => 3600.0,
-        "minutes" | "minute" | "mins" | "min" => 60.0,
-        "seconds" | "second" | "secs" | "sec" | "s" => 1.0,
-        _ => return Err(unknown()),
-    };
-    let since = ["Z", "UTC", "+00:00"].iter().fold(since.trim(), |since, end| since.trim_end_matches(end).trim_end());
-    let since: DateTime = since.parse().map_err(|_| unknown())?;
+    let (unit, since) = parse_units(units).map_err(|_| unknown())?;
+    let unit = unit as f64;
     let offset = seconds_between(reference, since).ok_or_else(unknown)?;
     let one = |(at, value): (usize, &f64)| {
         let exact = value * unit;

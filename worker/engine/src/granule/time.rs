@@ -1,5 +1,6 @@
 //! The time coordinate: periods of a recipe in the units that it states.
 
+use edp_protocol::calendar::parse_units;
 use jiff::civil::DateTime;
 use jiff::{SpanRound, Unit};
 
@@ -76,7 +77,7 @@ fn encode_within(
     dynamic: &edp_protocol::recipe::DynamicMetadata,
     units: &str,
 ) -> Result<EncodedTime, TimeError> {
-    let (seconds, reference) = parse_units(units).ok_or_else(|| TimeError::Units(units.into()))?;
+    let (seconds, reference) = parse_units(units).map_err(|_| TimeError::Units(units.into()))?;
     let encode_one = |key: &'static str, text: &Option<String>| {
         let text = text.as_deref().ok_or(TimeError::Missing(key))?;
         let time: DateTime = text.parse().map_err(|_| TimeError::Time { key, text: text.into() })?;
@@ -92,19 +93,6 @@ fn encode_within(
         center: encode_one("time_coverage_center", &dynamic.time_coverage_center)?,
         end: encode_one("time_coverage_end", &dynamic.time_coverage_end)?,
     })
-}
-
-/// Returns the length of one unit in seconds, and the reference time.
-pub(super) fn parse_units(units: &str) -> Option<(i64, DateTime)> {
-    let (unit, reference) = units.split_once(" since ")?;
-    let seconds = match unit {
-        "days" => 86_400,
-        "hours" => 3600,
-        "minutes" => 60,
-        "seconds" => 1,
-        _ => return None,
-    };
-    Some((seconds, reference.trim().parse().ok()?))
 }
 
 /// Returns the whole seconds from one time to another; `None` if there is a fraction.
