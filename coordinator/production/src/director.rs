@@ -198,6 +198,8 @@ pub async fn drive(
         }
     };
     let _ = timeout(ENDING, ending).await;
+    // Groups of workers that are scaled by the backlog must see that it is gone.
+    let _ = watch.measure().await;
     match (left, unwritten) {
         (Ok(_), Some(error)) => Err(error),
         (left, _) => left,

@@ -4,7 +4,7 @@
 //! again, or it is empty although no worker has begun what should be in it (it was purged).
 
 use super::drive_options::DriveError;
-use super::ledger::{self, Settled};
+use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::{Link, LinkState, Queue, QueueError};
@@ -25,6 +25,9 @@ const UNSERVED: Duration = Duration::from_secs(5);
 /// Time between two trials of a queue that has no consumer.
 const TRIAL: Duration = Duration::from_secs(60);
 
+/// Time between two measurements of the backlog, which read the state of every recipe.
+const MEASURE: Duration = Duration::from_secs(15);
+
 /// The state of the checks.
 pub(super) struct Watch {
     ledger: LedgerHandle,
@@ -40,6 +43,8 @@ pub(super) struct Watch {
     /// The trial of the queue, and the time at which the last one began.
     trial: JoinSet<()>,
     tried: Option<Instant>,
+    /// The time of the last measurement of the backlog.
+    measured: Option<Instant>,
 }
 
 /// Measures for how long a condition has held without a break.
@@ -61,7 +66,18 @@ impl Watch {
     pub(super) fn new(ledger: LedgerHandle, link: Link, production: String) -> Watch {
         let renewals = link.renewals();
         let (empty, unserved) = Default::default();
-        Watch { ledger, link, production, renewals, empty, unserved, said: false, trial: JoinSet::new(), tried: None }
+        Watch {
+            ledger,
+            link,
+            production,
+            renewals,
+            empty,
+            unserved,
+            said: false,
+            trial: JoinSet::new(),
+            tried: None,
+            measured: None,
+        }
     }
 
     /// Checks once. Ends the leases that have expired, unless the broker is unreachable, since no outcome could have
@@ -70,6 +86,9 @@ impl Watch {
     /// # Errors
     /// Returns an error if the ledger cannot be written, or the queues cannot be declared again.
     pub(super) async fn look(&mut self) -> Result<Vec<Settled>, DriveError> {
+        if self.measured.is_none_or(|measured| measured.elapsed() >= MEASURE) {
+            self.measure().await?;
+        }
         let state = self.link.state().borrow().clone();
         if matches!(state, LinkState::Down { .. } | LinkState::Failed(_)) {
             (self.empty, self.unserved) = Default::default();
@@ -107,6 +126,20 @@ impl Watch {
         }
         let queued = depth.messages > 0;
         Ok(self.ledger.ask(move |ledger| ledger.expire(ledger::now(), queued)).await?)
+    }
+
+    /// Measures what remains to be done.
+    ///
+    /// # Errors
+    /// Returns an error if the ledger cannot be read.
+    pub(super) async fn measure(&mut self) -> Result<(), DriveError> {
+        let backlog = self.ledger.ask(|ledger| ledger.backlog()).await?;
+        for state in RecipeState::ALL {
+            metrics().recipes(&self.production, state.as_str(), backlog.counts.of(state));
+        }
+        metrics().backlog(&self.production, backlog.slot_seconds);
+        self.measured = Some(Instant::now());
+        Ok(())
     }
 
     /// Sends task messages again that no worker has begun, of those that were sent at least this long ago.

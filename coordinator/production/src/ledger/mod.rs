@@ -7,6 +7,7 @@
 //! One coordinator at a time has the ledger, by a lock on a file beside it. Other processes may read it meanwhile
 //! ([`View`]) and reset recipes ([`Ledger::beside`]); SQLite keeps their transactions apart.
 
+mod backlog;
 mod claims;
 mod detail;
 #[cfg(test)]

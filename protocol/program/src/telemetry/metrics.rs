@@ -15,6 +15,8 @@ pub struct Metrics {
     io: Counter<u64>,
     stages: Histogram<f64>,
     depth: Gauge<u64>,
+    recipes: Gauge<u64>,
+    backlog: Gauge<f64>,
     busy: Gauge<u64>,
     slots: Gauge<u64>,
 }
@@ -55,6 +57,16 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
             .u64_gauge("edp.queue.depth")
             .with_unit("{message}")
             .with_description("Messages that wait in a queue.")
+            .build(),
+        recipes: meter
+            .u64_gauge("edp.recipes")
+            .with_unit("{recipe}")
+            .with_description("Recipes of the production, by state.")
+            .build(),
+        backlog: meter
+            .f64_gauge("edp.backlog")
+            .with_unit("s")
+            .with_description("Time that one job slot would need for all recipes that remain.")
             .build(),
         busy: meter
             .u64_gauge("edp.slots.busy")
@@ -102,11 +114,25 @@ impl Metrics {
         self.depth.record(messages, &[KeyValue::new("messaging.destination.name", queue.to_owned())]);
     }
 
+    /// Records the number of recipes of a production in a state.
+    pub fn recipes(&self, production: &str, state: &'static str, recipes: u64) {
+        self.recipes.record(recipes, &[named(production), KeyValue::new("edp.state", state)]);
+    }
+
+    /// Records the time that one job slot would need for all recipes of a production that remain, in seconds.
+    pub fn backlog(&self, production: &str, slot_seconds: f64) {
+        self.backlog.record(slot_seconds, &[named(production)]);
+    }
+
     /// Records the number of busy job slots and their total.
     pub fn slots(&self, busy: usize, all: usize) {
         self.busy.record(busy as u64, &[]);
         self.slots.record(all as u64, &[]);
     }
+}
+
+fn named(production: &str) -> KeyValue {
+    KeyValue::new("edp.production", production.to_owned())
 }
 
 fn dataset(granule: &str) -> KeyValue {
