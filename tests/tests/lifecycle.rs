@@ -5,7 +5,7 @@ use edp_program::settings::{NoticeSources, ServeSettings};
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::{Fixture, Started, coordinator, expect, files, program, until};
-use edp_worker::notice;
+use edp_worker::notice::Notices;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -98,7 +98,7 @@ async fn a_scale_in_is_noticed_after_a_token_was_refused() {
         std::future::pending::<()>().await;
     };
     let notice = tokio::select! {
-        notice = tokio::time::timeout(PATIENCE, notice::first(&settings, Duration::ZERO)) => notice.unwrap(),
+        notice = tokio::time::timeout(PATIENCE, Notices::new(&settings, None).first()) => notice.unwrap(),
         () = refusing => unreachable!(),
     };
     assert_eq!(notice.to_string(), "scale-in (Terminated)");
@@ -303,6 +303,12 @@ fn a_worker_on_a_broker_ends_before_its_slurm_job() {
         command.args(["--exit-when-idle", "500ms"]);
     });
     idle.ends(0);
+    // A time limit of its own counts for a worker outside of jobs too.
+    let limited = production.worker("limited.log", |command| {
+        command.args(["--time-limit", "26"]);
+    });
+    let said = limited.ends(0);
+    assert!(said.contains("draining: the time limit is reached at 2"), "{said}");
 }
 
 /// A worker that cannot finish its tasks would wait for its grace period; a second signal ends it at once.

@@ -18,7 +18,8 @@ const GRANULES: usize = 24;
 
 fn worker(list: &Path) -> Command {
     let mut command = program("edp-worker");
-    for variable in ["AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", "SLURM_ARRAY_TASK_ID"] {
+    let aws = ["AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"];
+    for variable in aws.into_iter().chain(["SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "PBS_ARRAYID"]) {
         command.env_remove(variable);
     }
     command.arg("make").arg(list).args(["--output", "json"]);
@@ -70,9 +71,14 @@ fn array_jobs_know_their_share() {
         expect(worker(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", index).args(["--parts", "4"]), 0);
     }
     assert_eq!(files(&out).len(), GRANULES / 2);
-    for id in ["5", "7"] {
-        let slurm = [("SLURM_ARRAY_TASK_ID", id), ("SLURM_ARRAY_TASK_COUNT", "4"), ("SLURM_ARRAY_TASK_MIN", "1")];
-        expect(worker(&list).envs(slurm).env("SLURM_ARRAY_TASK_STEP", "2"), 0);
+    let slurm = [("SLURM_ARRAY_TASK_ID", "5"), ("SLURM_ARRAY_TASK_COUNT", "4"), ("SLURM_ARRAY_TASK_MIN", "1")];
+    expect(worker(&list).envs(slurm).env("SLURM_ARRAY_TASK_STEP", "2"), 0);
+    assert_eq!(files(&out).len(), GRANULES * 3 / 4);
+    for (variable, id, of, made) in [("PBS_ARRAY_INDEX", "4", "8", 21), ("PBS_ARRAYID", "4", "4", 24)] {
+        let output = expect(worker(&list).env(variable, id), 2);
+        assert!(text(&output).contains("--parts N"), "{}", text(&output));
+        expect(worker(&list).env(variable, id).args(["--parts", of]), 0);
+        assert_eq!(files(&out).len(), made, "{variable}");
     }
     assert_eq!(files(&out), files(&fixture.path("reference")));
     let output = expect(worker(&list).env("AWS_BATCH_JOB_ARRAY_INDEX", "4").args(["--parts", "4"]), 2);

@@ -8,6 +8,7 @@ use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
+use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -62,7 +63,7 @@ fn served_with(
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let worker = tokio::spawn({
             let link = link.clone();
-            async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
+            async move { serve(service, &link, stopped.map(|_| PATIENCE)).await }
         });
         let mut results = link.consumer(Queue::Results, 10).await.unwrap();
         let mut all = BTreeMap::new();

@@ -12,6 +12,7 @@ use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
+use futures_util::FutureExt as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +177,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let worker = tokio::spawn({
         let link = link.clone();
-        async move { serve(service, &link, async { stopped.await.ok().and(None) }).await }
+        async move { serve(service, &link, stopped.map(|_| PATIENCE)).await }
     });
     let mut results = link.consumer(Queue::Results, 10).await.unwrap();
     let mut recipes = recipes;

@@ -207,8 +207,11 @@ pub enum ShareError {
         value: String,
     },
     /// The number of parts is not known.
-    #[error("AWS_BATCH_JOB_ARRAY_INDEX says which part this is, but not of how many: give --parts N")]
-    Parts,
+    #[error("{name} says which part this is, but not of how many: give --parts N{}", numbered(name))]
+    Parts {
+        /// Name of the variable with the number of the part.
+        name: &'static str,
+    },
     /// The array has another size than the list has parts.
     #[error(
         "--parts {parts}, but AWS_BATCH_JOB_ARRAY_SIZE is {size}: not every part would be made; give the array as many \
@@ -227,6 +230,15 @@ pub enum ShareError {
         part: usize,
         /// Number of parts of the list.
         of: usize,
+    },
+    /// The array is numbered from 0, and nothing tells where it ends.
+    #[error(
+        "{name} is 0: number the array from 1 to the number of parts{}, since PBS does not tell its size",
+        numbered(name)
+    )]
+    Zero {
+        /// Name of the variable with the number of the part.
+        name: &'static str,
     },
     /// There is a task id, but not what Slurm states about the whole array.
     #[error(
@@ -270,6 +282,15 @@ fn why(parts: Option<usize>) -> String {
     }
 }
 
+/// Variables with the number of a task in an array of PBS Pro or OpenPBS, and of Torque.
+const PBS: [(&str, &str); 2] = [("PBS_ARRAY_INDEX", "-J"), ("PBS_ARRAYID", "-t")];
+
+/// Says how an array of PBS is submitted whose tasks number the parts of a list. Other variables need no such advice.
+fn numbered(name: &str) -> String {
+    let option = PBS.iter().find_map(|(variable, option)| (*variable == name).then_some(option));
+    option.map(|option| format!(" (and submit the array by qsub {option} 1-N)")).unwrap_or_default()
+}
+
 impl FromStr for Share {
     type Err = ShareError;
 
@@ -289,8 +310,9 @@ impl Share {
     }
 
     /// Returns the share of an array job: of AWS Batch (`AWS_BATCH_JOB_ARRAY_INDEX`, from 0, of `parts` or
-    /// `AWS_BATCH_JOB_ARRAY_SIZE`) or of Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`). Returns
-    /// `None` if this is not an array job.
+    /// `AWS_BATCH_JOB_ARRAY_SIZE`), of Slurm (`SLURM_ARRAY_TASK_ID`, `_MIN`, `_MAX`, `_STEP`, `_COUNT`), or of PBS
+    /// (`PBS_ARRAY_INDEX`, in Torque `PBS_ARRAYID`, from 1 to `parts`, since PBS tells nothing else about the array).
+    /// Returns `None` if this is not an array job.
     ///
     /// The ids of a Slurm array number the shares if they are a complete range, whatever its beginning and step. If
     /// some tasks of an earlier array are submitted again (`--array=3,6`), or if `parts` are given that the ids do not
@@ -310,7 +332,7 @@ impl Share {
             match (parts, number("AWS_BATCH_JOB_ARRAY_SIZE")?) {
                 (Some(parts), Some(size)) if parts != size => return Err(ShareError::Size { parts, size }),
                 (Some(of), _) | (None, Some(of)) => (index, of),
-                (None, None) => return Err(ShareError::Parts),
+                (None, None) => return Err(ShareError::Parts { name: "AWS_BATCH_JOB_ARRAY_INDEX" }),
             }
         } else if let Some(id) = number("SLURM_ARRAY_TASK_ID")? {
             let said = |name| number(name)?.ok_or(ShareError::Alone { id, missing: name });
@@ -329,7 +351,10 @@ impl Share {
             }
             ((id - first) / step, count)
         } else {
-            return Ok(None);
+            let mut found = PBS.iter().filter_map(|(name, _)| Some((*name, number(name).transpose()?)));
+            let Some((name, id)) = found.next() else { return Ok(None) };
+            let of = parts.ok_or(ShareError::Parts { name })?;
+            (id?.checked_sub(1).ok_or(ShareError::Zero { name })?, of)
         };
         if index < of {
             Ok(Some(Share { part: index + 1, of }))
@@ -362,7 +387,7 @@ mod tests {
         let aws = ("AWS_BATCH_JOB_ARRAY_INDEX", "3");
         assert_eq!(of(Some(4), &[aws]), share(4, 4));
         assert_eq!(of(None, &[aws, ("AWS_BATCH_JOB_ARRAY_SIZE", "10")]), share(4, 10));
-        assert_eq!(of(None, &[aws]), Err(ShareError::Parts));
+        assert_eq!(of(None, &[aws]), Err(ShareError::Parts { name: aws.0 }));
         assert_eq!(of(Some(3), &[aws]), Err(ShareError::Beyond { part: 4, of: 3 }));
         let slurm = [("SLURM_ARRAY_TASK_ID", "7"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "4")];
         assert!(of(None, &slurm).is_err(), "with a step that is not said");
@@ -424,6 +449,20 @@ mod tests {
         for parts in [None, Some(8)] {
             let text = of(parts, &[("SLURM_ARRAY_TASK_ID", "3")]).unwrap_err().to_string();
             assert!(text.contains("SLURM_ARRAY_TASK_MIN is not set") && text.contains("--part 3/N"), "{text}");
+        }
+    }
+
+    #[test]
+    fn arrays_of_pbs_are_numbered_from_one() {
+        for name in ["PBS_ARRAY_INDEX", "PBS_ARRAYID"] {
+            let shares = ["1", "2", "3"].map(|id| of(Some(3), &[(name, id)]));
+            assert_eq!(shares, [1, 2, 3].map(|part| Ok(Some(Share { part, of: 3 }))));
+            assert_eq!(of(Some(3), &[(name, "4")]), Err(ShareError::Beyond { part: 4, of: 3 }));
+            assert_eq!(of(Some(3), &[(name, "0")]), Err(ShareError::Zero { name }));
+            assert!(matches!(of(Some(3), &[(name, "3[]")]), Err(ShareError::Variable { .. })));
+            let advice = of(None, &[(name, "1")]).unwrap_err().to_string();
+            let option = if name == "PBS_ARRAYID" { "qsub -t 1-N" } else { "qsub -J 1-N" };
+            assert!(advice.contains(name) && advice.contains("--parts N") && advice.contains(option), "{advice}");
         }
     }
 

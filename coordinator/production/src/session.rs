@@ -356,16 +356,26 @@ impl<'l> Session<'l> {
     /// Compares the destination with the recipes, which are returned. When every outcome has arrived, no worker is at
     /// work any more, and what workers have left unfinished is removed first. A worker that is at work nevertheless
     /// finds that its partial file is gone, and inspects the destination.
-    async fn check(&mut self, recipes: Vec<Recipe>) -> Result<Vec<Recipe>, SessionError> {
+    ///
+    /// A session that was stopped looks only at what it has made itself: the rest is left to the session that completes
+    /// the list, since those who stop a production, or their job, cannot wait until a whole collection was read.
+    async fn check(&mut self, mut recipes: Vec<Recipe>) -> Result<Vec<Recipe>, SessionError> {
         let (stores, sweeping, depth) = (self.stores.clone(), self.left == ProductionEnd::Settled, self.options.verify);
         let before = self.before.clone();
         // Granules of this session were hashed when they were written, and granules that workers found were read by
         // them.
         let (records, known) = self.ledger.ask(move |ledger| recorded(ledger, &before)).await?;
+        let is_left = self.left == ProductionEnd::Stopped && self.ledger.ask(|ledger| ledger.next()).await?.is_some();
+        if is_left {
+            recipes.retain(|recipe| recipe.recipe.as_ref().is_some_and(|plan| known.contains(&plan.id)));
+        }
         let checking = tokio::task::spawn_blocking(move || {
             let warnings = if sweeping { sweep(&recipes, |_| false, &stores) } else { Vec::new() };
-            let verified =
-                verify::verify(&recipes, Check { depth, records: &records, read: false, known: &known }, &stores);
+            let check = Check { depth, records: &records, read: false, known: &known };
+            let mut verified = verify::verify(&recipes, check, &stores);
+            if is_left {
+                verified.extra.clear(); // not all recipes were named
+            }
             (recipes, verified, warnings)
         });
         let (recipes, verified, warnings) =

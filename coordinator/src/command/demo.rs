@@ -15,9 +15,10 @@ use edp_protocol::Location;
 use edp_protocol::name::{GranuleName, base_name};
 use edp_protocol::recipe;
 use edp_protocol::text::line;
-use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, note, out, out_json, table};
+use edp_worker::console::{Ending, Progress, ReportForm, Usage, WorkerOptions, note, out, out_json, table};
 use edp_worker::drive::{Drive, DriveResult, TaskList, Workers};
 use edp_worker::look;
+use edp_worker::notice::Notices;
 use edp_worker::tasks::date_text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,8 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
         },
         recipes: recipes.clone(),
         stores: stores.clone(),
-        workers: Workers::Here(Box::new(console::worker(None, false, settings, &stores))),
+        workers: Workers::Here(Box::new(WorkerOptions::default().worker(settings, &stores))),
+        notices: Notices::new(&settings.serve, None),
         list: Some(TaskList { at: Location::Local(tasks.clone()), part: None }),
     };
     let mut driven = match drive.run(async |_| Ok(Vec::new()), &progress)? {

@@ -6,7 +6,7 @@ use clap::Args;
 use edp_coordinator::follow::Follower;
 use edp_program::settings::Settings;
 use edp_store::Stores;
-use edp_worker::console::{Usage, note};
+use edp_worker::console::{duration, note};
 use std::time::Duration;
 
 /// Options of productions that follow a model run.
@@ -15,9 +15,10 @@ pub(crate) struct FollowOptions {
     /// Keep looking for results while the model runs, and make what is complete; ends on SIGTERM or Ctrl-C
     #[arg(long, conflicts_with_all = ["tasks", "tasklist", "tasks_out", "dry_run", "allow_partial", "strict"])]
     follow: bool,
-    /// With --follow: end when nothing new has appeared and nothing was left to make for this many seconds
-    #[arg(long, value_name = "SECONDS", requires = "follow")]
-    exit_when_idle: Option<f64>,
+    /// With --follow: end when nothing new has appeared and nothing was left to make for this time: 30 (seconds), 10m,
+    /// 1h
+    #[arg(long, value_name = "DURATION", requires = "follow", value_parser = duration)]
+    exit_when_idle: Option<Duration>,
 }
 
 impl FollowOptions {
@@ -32,9 +33,7 @@ impl FollowOptions {
             return Ok(None);
         }
         let prepared = sources.prepare(settings, stores)?;
-        let idle = self.exit_when_idle.map(Duration::try_from_secs_f64).transpose();
-        let idle = idle.map_err(|e| Usage(format!("--exit-when-idle: {e}")))?;
         let interval = Duration::from_secs(settings.plan.follow_interval.max(1).into());
-        Follower::new(prepared, interval, idle, note).map(Some).map_err(usage)
+        Follower::new(prepared, interval, self.exit_when_idle, note).map(Some).map_err(usage)
     }
 }

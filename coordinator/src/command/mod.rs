@@ -116,7 +116,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
         CoordinatorCommand::Retry(options) => retry::execute(&options),
         CoordinatorCommand::Status(options) => status::execute(&options, &settings),
         CoordinatorCommand::Run(options) => {
-            settings.store.s3.allow_unconditional(options.unconditional);
+            settings.store.s3.allow_unconditional(options.worker.unconditional);
             run::execute(*options, &settings)
         }
         CoordinatorCommand::Tasks(options) => tasks::execute(&options, &settings),

@@ -13,7 +13,7 @@ use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::text::line;
 use edp_store::Stores;
-use edp_worker::console::{self, Ending, Progress, ReportForm, Verify, note, out, out_json};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Verify, WorkerOptions, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList};
 use edp_worker::tasks::{GivenLocations, Tasks};
 
@@ -31,21 +31,11 @@ pub(crate) struct RunOptions {
     /// Also write the task list
     #[arg(long, alias = "outfile", value_name = "FILE")]
     tasks_out: Option<Location>,
-    /// Number of granules that are made at the same time [default: number of cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    slots: Option<u16>,
-    /// Overwrite granules of other recipes, and damaged ones
-    #[arg(long)]
-    replace: bool,
-    /// Make granules again that an earlier output version made
-    #[arg(long)]
-    replace_older: bool,
+    #[command(flatten)]
+    pub(crate) worker: WorkerOptions,
     /// Depth of the check of granules that exist already
     #[arg(long, value_enum, default_value_t)]
     verify: Verify,
-    /// Write to a store that ignores conditions; two workers may then write the same granule
-    #[arg(long)]
-    pub(crate) unconditional: bool,
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
@@ -60,6 +50,7 @@ pub(crate) struct RunOptions {
 
 /// Runs the command `run`: makes the granules of a list.
 pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Result<Ending> {
+    let notices = options.worker.notices(settings)?;
     let stores = edp_s3::stores(&settings.store);
     let follower = options.growing.follower(&options.sources, settings, &stores)?;
     let (Tasks { recipes, refused, .. }, unanswered) = match &follower {
@@ -74,8 +65,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
         return Ok(if unanswered.is_empty() { ending } else { Ending::Incomplete });
     }
     let progress = Progress::new(recipes.len());
-    let mut worker = console::worker(options.slots, options.replace, settings, &stores);
-    worker.replace_older = options.replace_older;
+    let worker = options.worker.worker(settings, &stores);
     let destination = match &follower {
         Some(follower) => Some(follower.destination().to_owned()),
         None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),
@@ -85,7 +75,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
     let list = list.filter(|_| follower.is_none()).map(|at| TaskList { at: at.clone(), part: None });
-    let drive = Drive { options: session, recipes, stores, workers, list };
+    let drive = Drive { options: session, recipes, stores, workers, notices, list };
     let growth = async |feed: Feed<'_>| match follower {
         Some(follower) => follower.grow(feed).await,
         None => Ok(Vec::new()),
@@ -115,7 +105,7 @@ fn dry_run(recipes: &[Recipe], options: &RunOptions, stores: &Stores) -> anyhow:
         out_json(&serde_json::to_string_pretty(&verified)?)?;
         return Ok(Ending::Done);
     }
-    let Forecast { made, conflicts } = verified.forecast(options.replace, options.replace_older);
+    let Forecast { made, conflicts } = verified.forecast(options.worker.replace, options.worker.replace_older);
     for granule in &made {
         out(&format!("{}\n", line(granule)))?;
     }

@@ -107,10 +107,11 @@ edp_protocol::settings! {
         /// Longest time that making a granule may take.
         pub deadline: Option<u32> = None,
             default "900; 86400 where `run` makes the granules itself", unit "s", range 1..=u32::MAX;
-        /// Time in which granules in progress must end when the worker is told to stop.
+        /// Time in which granules in progress must end when a worker is told to stop, or when the time limit of any
+        /// command that makes granules is reached.
         pub grace: u32 = 60, unit "s";
-        /// Sources of notices that the machine is about to end: of its Slurm job, and of EC2 if it is one of EC2's
-        /// instances (`auto`) or in any case (`ec2`).
+        /// Sources of notices that the time of `serve`, `run` or `make` is over: of the Slurm job, and of EC2 if this is
+        /// one of its instances (`auto`) or in any case (`ec2`).
         pub notices: NoticeSources = NoticeSources::Auto, default "`auto`", limits "`auto`, `ec2` or `off`";
         /// Address of the metadata service of EC2. Setting it switches its notices on.
         pub imds: Option<String> = None, default "EC2's well-known address";
@@ -130,7 +131,7 @@ impl ServeSettings {
     }
 }
 
-/// The sources of notices that the machine of a worker is about to end.
+/// The sources of notices that the time of a process is over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NoticeSources {

@@ -6,7 +6,7 @@ use edp_production::session;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::recipe::check_versions;
-use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, note, out, out_json};
+use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, WorkerOptions, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList, Workers};
 use edp_worker::tasks::{GivenLocations, Share, Tasks, production_date};
 
@@ -19,27 +19,17 @@ pub(crate) struct MakeOptions {
     /// The same, in EDP's spelling
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
     tasklist: Option<Location>,
-    /// Make one of N shares of the list only [default: by the variables of an AWS Batch or Slurm array job]
+    /// Make one of N shares of the list only [default: by the variables of an array job of Slurm, PBS or AWS Batch]
     #[arg(long, value_name = "I/N", conflicts_with = "parts")]
     part: Option<Share>,
     /// Number of shares, if the array job states only the number of this one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     parts: Option<u32>,
-    /// Number of granules that are made at the same time [default: number of cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    slots: Option<u16>,
-    /// Overwrite granules of other recipes, and damaged ones
-    #[arg(long)]
-    replace: bool,
-    /// Make granules again that an earlier output version made
-    #[arg(long)]
-    replace_older: bool,
+    #[command(flatten)]
+    pub(crate) worker: WorkerOptions,
     /// Depth of the check of granules that exist already
     #[arg(long, value_enum, default_value_t)]
     verify: Verify,
-    /// Write to a store that ignores conditions; two workers may then write the same granule
-    #[arg(long)]
-    pub(crate) unconditional: bool,
     /// For lists that do not name it: configuration (YAML)
     #[arg(long, aliases = ["ecco_cfg_loc", "cfgfile"], value_name = "FILE")]
     config: Option<String>,
@@ -63,6 +53,7 @@ pub(crate) struct MakeOptions {
 
 /// Runs the command `make`: makes the granules of a list without a queue.
 pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Result<Ending> {
+    let notices = options.worker.notices(settings)?;
     let share = match options.part {
         Some(share) => Some(share),
         None => Share::of_array(options.parts.map(|parts| parts as usize), |name| std::env::var(name).ok())
@@ -91,20 +82,20 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     let tasks = Tasks::ready(list, &places, date.as_deref(), None, &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
-    let mut worker = console::worker(options.slots, options.replace, settings, &stores);
-    worker.replace_older = options.replace_older;
+    let worker = options.worker.worker(settings, &stores);
     let json = options.output == ReportForm::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many recipes fail.
         options: session::SessionOptions {
             stages: json,
-            replace: options.replace,
+            replace: options.worker.replace,
             verify: options.verify.into(),
             ..session::SessionOptions::in_memory(Budget::NONE)
         },
         recipes: tasks.recipes,
         stores,
         workers: Workers::Here(Box::new(worker)),
+        notices,
         list: path.map(|at| TaskList { at: at.clone(), part: share.map(Share::numbers) }),
     };
     let mut driven = match drive.run(async |_| Ok(Vec::new()), &progress)? {

@@ -42,7 +42,8 @@ enum WorkerCommand {
     /// Makes the granules of a task list, or one share of them, without a queue: for single machines and array jobs
     #[command(after_help = "Examples: edp-worker make tasks.json
           edp-worker make tasks.json --part 2/8
-          sbatch --array=1-8 --wrap 'edp-worker make tasks.json'")]
+          sbatch --array=1-8 --wrap 'edp-worker make tasks.json'
+          qsub -J 1-8 -- edp-worker make tasks.json --parts 8 --time-limit 11h")]
     Make(make::MakeOptions),
     /// Makes granules of recipes from a queue until told to stop
     #[command(after_help = "Example: EDP_QUEUE__URL=amqp://user:password@broker/edp edp-worker serve --root /data")]
@@ -83,11 +84,11 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
         WorkerCommand::Make(options) => {
-            settings.store.s3.allow_unconditional(options.unconditional);
+            settings.store.s3.allow_unconditional(options.worker.unconditional);
             make::execute(&options, &settings)
         }
         WorkerCommand::Serve(options) => {
-            settings.store.s3.allow_unconditional(options.unconditional);
+            settings.store.s3.allow_unconditional(options.worker.unconditional);
             serve::execute(&options, &settings, &name)
         }
         WorkerCommand::Annotate(options) => annotate::execute(&options, &settings),

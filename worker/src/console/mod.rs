@@ -13,18 +13,19 @@
 
 mod command_line;
 mod ending;
+mod options;
 mod pulse;
 mod signals;
 mod terminal;
 
 pub use command_line::main;
 pub use ending::{leave, shut_down};
+pub use options::{WorkerOptions, duration, slots};
 pub use signals::Shutdown;
 pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};
 
-use crate::service::{self, Worker};
+use crate::service::Worker;
 use edp_engine::granule::chunks::silence_hdf5;
-use edp_engine::resources::Cache;
 use edp_files::commit;
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
@@ -176,22 +177,6 @@ impl Usage {
 
 /// Largest number of granules that a worker makes at once.
 pub(crate) const MAX_SLOTS: u16 = 1024;
-
-/// Returns the number of job slots: that of the option, else of the setting, else one for each core; at most
-/// [`MAX_SLOTS`].
-pub fn slots(option: Option<u16>, settings: &Settings) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    option.or(settings.run.slots).map_or_else(cores, usize::from).min(MAX_SLOTS.into())
-}
-
-/// Makes a worker by options and settings that reads and writes in these stores.
-pub fn worker(slots_option: Option<u16>, replace: bool, settings: &Settings, stores: &Stores) -> Worker {
-    let mut worker = Worker::new(slots(slots_option, settings), replace);
-    service::object::sweep_scratch(&stores.scratch());
-    worker.memory = u64::from(settings.run.memory) << 20;
-    worker.cache = Cache::with_memory(stores.clone(), worker.memory);
-    worker
-}
 
 /// Tries whether granules can be committed at destinations, before anything is computed. A destination that does not
 /// exist is made. Any other problem with a destination is found, and reported, when granules are made.

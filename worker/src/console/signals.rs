@@ -3,52 +3,42 @@
 use super::{Ending, Signal, ending, note};
 use crate::notice::TerminationNotice;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// A shutdown request: a signal, or a notice that the machine will end.
+/// A shutdown request: a signal, or a notice that the time of this process will be over.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     seen: Arc<Mutex<Option<Signal>>>,
+    noticed: Arc<OnceLock<TerminationNotice>>,
 }
 
 impl Shutdown {
-    /// Completes when the process is told to stop, and reports what it is `doing` about it. A second request ends the
-    /// process at once: a user who asks twice does not want to wait, and the next run removes what is left. Signals are
-    /// caught from this call on, which must be made within a runtime.
-    pub fn asked(&self, doing: &'static str) -> impl Future<Output = ()> + use<> {
-        let asked = self.asked_or(doing, std::future::pending());
-        async move {
-            asked.await;
-        }
-    }
-
-    /// Completes as [`Shutdown::asked`] does, or with a `notice`, and then reports its text. A notice is not a signal:
-    /// the first signal after it finds the process ending in order, and only the second one ends it at once.
-    pub fn asked_or<N: Future<Output = TerminationNotice>>(
+    /// Completes when the process is told to stop by a signal, and reports what it is `doing` about it, or with a
+    /// `notice`, and reports that. A second signal ends the process at once: a user who asks twice does not want to
+    /// wait, and the next run removes what is left. A notice is not a signal: the first signal after it finds the
+    /// process ending in order, and only the second one ends it at once. Signals are caught from this call on, which
+    /// must be made within a runtime.
+    pub fn asked<N: Future<Output = TerminationNotice>>(
         &self,
         doing: &'static str,
         notice: N,
-    ) -> impl Future<Output = Option<TerminationNotice>> + use<N> {
+    ) -> impl Future<Output = ()> + use<N> {
         self.clone().hear(Signals::new(), doing, notice)
     }
 
-    async fn hear(
-        self,
-        mut signals: Signals,
-        doing: &'static str,
-        notice: impl Future<Output = TerminationNotice>,
-    ) -> Option<TerminationNotice> {
-        let notice = tokio::select! {
+    async fn hear(self, mut signals: Signals, doing: &'static str, notice: impl Future<Output = TerminationNotice>) {
+        let mut signaled = false;
+        tokio::select! {
             signal = signals.next() => {
                 self.heard(signal, doing);
-                None
+                signaled = true;
             }
             notice = notice => {
-                note(&format!("draining: {notice}: {doing}"));
-                Some(notice)
+                note(&format!("draining: {notice}"));
+                let _ = self.noticed.set(notice); // this is called once
             }
-        };
-        let (stop, mut signaled) = (self, notice.is_none());
+        }
+        let stop = self;
         tokio::spawn(async move {
             loop {
                 let signal = signals.next().await;
@@ -59,7 +49,6 @@ impl Shutdown {
                 signaled = true;
             }
         });
-        notice
     }
 
     fn heard(&self, signal: Signal, doing: &str) {
@@ -70,6 +59,11 @@ impl Shutdown {
         };
         note(&format!("{what}: {doing}"));
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(signal);
+    }
+
+    /// Returns the notice, if the shutdown was requested by one.
+    pub fn notice(&self) -> Option<&TerminationNotice> {
+        self.noticed.get()
     }
 
     /// Returns the signal, if there was one.

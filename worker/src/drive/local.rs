@@ -24,13 +24,14 @@ pub(super) struct LocalWorker {
 }
 
 impl LocalWorker {
-    /// Starts to serve a queue until the worker is stopped or `shutdown` is requested. Cancels `over` when the worker
-    /// has ended, for whatever reason.
+    /// Starts to serve a queue until the worker is stopped or a shutdown is requested, which comes with a function that
+    /// returns the time that granules under way then have to end. Cancels `over` when the worker has ended, for whatever
+    /// reason.
     pub(super) fn start(
         worker: Worker,
         link: &Link,
         deadline: Duration,
-        shutdown: &CancellationToken,
+        (shutdown, grace): (&CancellationToken, impl Fn() -> Duration + Send + Sync + 'static),
         over: CancellationToken,
     ) -> LocalWorker {
         let id = worker.id.clone();
@@ -50,7 +51,7 @@ impl LocalWorker {
             let _over = over.drop_guard();
             let stopped = async {
                 stopping.cancelled().await;
-                None
+                grace()
             };
             let why = match serve(service, &link, stopped).await {
                 Ok(WorkerEnd::Unfit(reason)) => Some(reason),

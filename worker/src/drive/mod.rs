@@ -4,6 +4,7 @@
 mod local;
 
 use crate::console::{self, Ending, Progress, Shutdown, Signal, Usage, note};
+use crate::notice::Notices;
 use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, ProductionEnd};
@@ -43,6 +44,8 @@ pub struct Drive {
     pub stores: Stores,
     /// The workers that make the granules.
     pub workers: Workers,
+    /// The sources of notices that the time of this process will be over.
+    pub notices: Notices,
     /// The list from which the recipes come, if any. Records of the granules are kept beside it.
     pub list: Option<TaskList>,
 }
@@ -128,16 +131,17 @@ impl Drive {
         let stop = Shutdown::default();
         let ended = runtime.block_on(async {
             let shutdown = CancellationToken::new();
-            let asked = stop.asked(match self.options.ledger {
+            let doing = match self.options.ledger {
                 LedgerPlace::Memory => "giving up what is under way",
                 LedgerPlace::File(_) => "leaving the rest to the next run",
-            });
+            };
+            let asked = stop.asked(doing, self.notices.clone().first());
             let cancel = shutdown.clone();
             tokio::spawn(async move {
                 asked.await;
                 cancel.cancel();
             });
-            self.session(growth, progress, &shutdown).await
+            self.session(growth, progress, &stop, &shutdown).await
         });
         console::shut_down(runtime);
         let ended = match ended {
@@ -145,7 +149,12 @@ impl Drive {
             Ok(None) => return Ok(Err(stop.signal().map_or(Ending::Incomplete, Ending::Stopped))),
             Err(error) => return Err(explain(error)),
         };
-        let (ended, unfit) = ended;
+        let (mut ended, unfit) = ended;
+        let left = ended.report.count("left");
+        if let Some(notice) = stop.notice().filter(|_| left > 0 && !unfit) {
+            note(&format!("stopped, since {notice}: {left} granules remain, and the same command continues with them"));
+            ended.report.stopped = Some(notice.to_string());
+        }
         let present = ended.report.count("present");
         if present > 0 && !content {
             note(&format!(
@@ -167,10 +176,11 @@ impl Drive {
         self,
         growth: impl AsyncFnOnce(Feed<'_>) -> Result<Vec<GranuleEntry>, DriveError>,
         progress: &Progress,
+        stop: &Shutdown,
         shutdown: &CancellationToken,
     ) -> anyhow::Result<Option<(SessionEnd, bool)>> {
         let listen = |event: SessionEvent<'_>| show(&event, progress);
-        let Drive { mut options, recipes, stores, workers, .. } = self;
+        let Drive { mut options, recipes, stores, workers, notices, .. } = self;
         options.plan.content = options.verify == InspectionDepth::Content;
         let deadline = Duration::from_secs(options.plan.deadline.into());
         if let Workers::Here(worker) = &workers
@@ -195,7 +205,10 @@ impl Drive {
                 // A shutdown ends the worker, and its end ends the session, so that outcomes of what it finishes still
                 // count.
                 let over = CancellationToken::new();
-                let local = LocalWorker::start(*worker, &link, deadline, shutdown, over.clone());
+                let (stop, grace) = (stop.clone(), notices.grace());
+                // What a signal ends is made again by the next run; a known end leaves time to finish it.
+                let given = move || stop.notice().map(|notice| notice.grace(grace)).unwrap_or_default();
+                let local = LocalWorker::start(*worker, &link, deadline, (shutdown, given), over.clone());
                 let driven = session.drive(&link, growth, &over).await;
                 let id = local.id.clone();
                 unfit = local.stop().await;

@@ -20,7 +20,6 @@
 use super::allowed_roots::AllowedRoots;
 use super::fitness::Fitness;
 use super::{Worker, log_end};
-use crate::notice::MARGIN;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
@@ -31,7 +30,7 @@ use edp_queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Pu
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,8 +45,7 @@ pub struct Service {
     pub roots: Option<AllowedRoots>,
     /// Time that making a granule may take, unless its task message states less.
     pub deadline: Duration,
-    /// Time that granules under way have to end once the worker is told to stop; then they are returned. It is shorter
-    /// if the machine ends before that.
+    /// Time that granules under way have to end when the worker ends by itself; then they are returned.
     pub grace: Duration,
     /// Time without task messages after which the worker ends.
     pub idle: Option<Duration>,
@@ -92,14 +90,14 @@ struct SlotContext {
 }
 
 /// Consumes task messages until `stop` completes, no more arrive, or nothing can be made here. The result of `stop` is
-/// the time at which the machine ends, if that is the reason.
+/// the time that granules under way then have to end.
 ///
 /// # Errors
 /// Returns an error if the queue cannot be reached for longer than its patience, or refuses us.
 pub async fn serve(
     service: Service,
     link: &Link,
-    stop: impl Future<Output = Option<SystemTime>>,
+    stop: impl Future<Output = Duration>,
 ) -> Result<WorkerEnd, QueueError> {
     tokio::pin!(stop);
     tokio::select! {
@@ -139,11 +137,8 @@ pub async fn serve(
         let idle_end = slot.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
             biased;
-            end = &mut stop => {
-                if let Some(end) = end {
-                    let left = end.duration_since(SystemTime::now()).unwrap_or_default();
-                    grace = grace.min(left.saturating_sub(MARGIN));
-                }
+            given = &mut stop => {
+                grace = given;
                 ended = Some(WorkerEnd::Stopped);
             }
             Some(end) = busy.join_next(), if !busy.is_empty() => {

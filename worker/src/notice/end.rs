@@ -1,32 +1,43 @@
-//! The end of a Slurm job.
+//! The end of the time that this process has: that of an option, else that of its Slurm job.
 
 use super::{MARGIN, TerminationNotice};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Variable with the end of the job, in seconds since 1970. Slurm sets it since version 22.05.
-const END: &str = "SLURM_JOB_END_TIME";
+const SLURM: &str = "SLURM_JOB_END_TIME";
 
 /// Interval at which the clock is read, since timers may be late after a machine was suspended.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Completes when the remaining time of the job is what draining takes; never outside jobs that state their end.
-pub(super) async fn watch(grace: Duration) -> TerminationNotice {
-    let text = std::env::var(END).ok();
-    let seconds = text.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-    let Some(end) = seconds.and_then(|since| UNIX_EPOCH.checked_add(since)) else {
+/// Returns the notice of an end that the user has given.
+pub(super) fn given(end: SystemTime) -> TerminationNotice {
+    TerminationNotice { reason: "the time limit is reached".into(), end: Some(end) }
+}
+
+/// Returns the notice of the end of the Slurm job; `None` outside jobs that state their end.
+pub(super) fn of_slurm() -> Option<TerminationNotice> {
+    let text = std::env::var(SLURM).ok()?;
+    let seconds = text.trim().parse().ok().map(Duration::from_secs);
+    let end = seconds.and_then(|since| UNIX_EPOCH.checked_add(since))?;
+    Some(TerminationNotice { reason: "the Slurm job ends".into(), end: Some(end) })
+}
+
+/// Completes when the remaining time is what draining takes; never if the end is not known.
+pub(super) async fn watch(notice: Option<TerminationNotice>, grace: Duration) -> TerminationNotice {
+    let Some((notice, end)) = notice.and_then(|notice| Some((notice.clone(), notice.end?))) else {
         return std::future::pending().await;
     };
     loop {
         let wait = wait(end, grace, SystemTime::now());
         if wait.is_zero() {
-            return TerminationNotice { reason: "the Slurm job ends".into(), end: Some(end) };
+            return notice;
         }
         tokio::time::sleep(wait.min(PERIOD)).await;
     }
 }
 
 /// Returns the time until draining must begin: the whole grace period, and what follows it, lie before the end.
-fn wait(end: SystemTime, grace: Duration, now: SystemTime) -> Duration {
+pub(super) fn wait(end: SystemTime, grace: Duration, now: SystemTime) -> Duration {
     end.duration_since(now).unwrap_or_default().saturating_sub(grace.saturating_add(MARGIN))
 }
 
