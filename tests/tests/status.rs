@@ -2,6 +2,7 @@
 
 use edp_protocol::recipe::{self, Recipe};
 use edp_tests::broker::Broker;
+use edp_tests::strace;
 use edp_tests::{Fixture, Started, coordinator, count, expect, files, json, keeping_age, program, text, until};
 use serde_json::Value;
 use std::fs;
@@ -464,4 +465,19 @@ fn a_second_coordinator_on_another_machine_takes_over() {
     second.ends(0);
     assert_eq!(files(&case.out), case.reference());
     assert_eq!(status().unwrap()["states"]["done"].as_u64(), Some(all));
+}
+
+#[test]
+fn a_ledger_on_a_file_system_without_locks_is_refused() {
+    if !strace::is_there() {
+        return edp_tests::not_run(strace::NONE);
+    }
+    let case = Case::new();
+    for error in ["ENOSYS", "EOPNOTSUPP", "ENOLCK"] {
+        let words = strace::words("flock", &format!("error={error}"), None, &case.fixture.path("trace"));
+        let refused = expect(&mut strace::beneath(&words, &case.run()), 2);
+        let text = text(&refused);
+        assert!(text.contains("p.ledger: its file system has no locks") && text.contains("--ledger"), "{text}");
+    }
+    assert!(!case.ledger.exists() && files(&case.out).is_empty());
 }

@@ -281,7 +281,10 @@ fn explain(error: anyhow::Error) -> anyhow::Error {
         }
         Some(SessionError::Destination(error)) => console::named(error),
         Some(SessionError::Ledger(
-            error @ (LedgerError::Production { .. } | LedgerError::Layout { .. } | LedgerError::NoFile { .. }),
+            error @ (LedgerError::Production { .. }
+            | LedgerError::Layout { .. }
+            | LedgerError::NoFile { .. }
+            | LedgerError::Unlocked { .. }),
         )) => Usage(chain(error)).into(),
         _ => error,
     }

@@ -10,6 +10,7 @@
 mod backlog;
 mod claims;
 mod detail;
+mod mount;
 #[cfg(test)]
 mod random_tests;
 mod reading;
@@ -29,9 +30,11 @@ pub use state::{Counts, Due, LedgerEvent, MadeGranule, RecipeState, Settled};
 pub use view::{Attempt, DatasetProgress, Granule, Overview, UnfinishedRecipe, View, WorkerSeen};
 
 use edp_files::regular;
+use mount::{is_remote, local_locks};
 use retries::Policy;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
-use schema::{LAYOUT, TABLES, is_remote};
+use rustix::io::Errno;
+use schema::{LAYOUT, TABLES};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -64,6 +67,17 @@ pub enum LedgerError {
     Exclusive {
         /// Path of the file.
         path: PathBuf,
+    },
+    /// A coordinator on another machine could use the ledger at the same time.
+    #[error(
+        "ledger {path}: {why}, so a coordinator on another node could use it at the same time: name a file on a disk of \
+         this node by --ledger (copies of it are kept below the destination)"
+    )]
+    Unlocked {
+        /// Path of the file.
+        path: PathBuf,
+        /// Description of what is wrong with the locks.
+        why: String,
     },
     /// There is no ledger at this path.
     #[error("ledger {path}: {why}; name another by --ledger (`run` in one process keeps one only if asked)")]
@@ -311,16 +325,28 @@ impl Ledger {
 }
 
 /// Takes the lock of a ledger. Returns `None` if another process has it.
+///
+/// # Errors
+/// Returns an error if the lock cannot be had, or would not keep other machines away.
 fn lock(path: &Path) -> Result<Option<File>, LedgerError> {
     let io = |source| LedgerError::Io { path: path.into(), source };
+    let unlocked = |why: String| LedgerError::Unlocked { path: path.into(), why };
     let mut beside = path.as_os_str().to_owned();
     beside.push(".lock");
     let beside = Path::new(&beside);
     let lock = regular::open_or_create(beside).map_err(|source| unopened(beside, source))?;
+    if let Some(option) = local_locks(beside).map_err(io)? {
+        return Err(unlocked(format!("its file system is mounted with {option}: locks hold on this node only")));
+    }
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+        Err(TryLockError::Error(source)) => match Errno::from_io_error(&source) {
+            Some(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => {
+                Err(unlocked(format!("its file system has no locks ({source})")))
+            }
+            _ => Err(io(source)),
+        },
     }
 }
 

@@ -1,6 +1,4 @@
-//! The tables of the file, and the kind of file system on which it lies.
-
-use std::path::Path;
+//! The tables of the file.
 
 /// Layout of the file, which is raised when it changes.
 pub(super) const LAYOUT: i32 = 2;
@@ -68,34 +66,6 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT R
 /// Steps in which the pace of a production is recorded, in ms.
 pub(super) const PACE: i64 = 10_000;
 
-/// NFS, SMB, CIFS, SMB2, AFS, Ceph, Lustre, GPFS, FUSE, 9P, BeeGFS: by the numbers of Linux's `statfs`.
-const REMOTE: [i64; 11] = [
-    0x6969,
-    0x517b,
-    0xff53_4d42,
-    0xfe53_4d42,
-    0x5346_414f,
-    0x00c3_6400,
-    0x0bd0_0bd0,
-    0x4750_4653,
-    0x6573_5546,
-    0x0102_1997,
-    0x1983_0326,
-];
-
-/// Returns true if a file lies on a file system of another machine.
-pub(super) fn is_remote(path: &Path) -> std::io::Result<bool> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let kind = rustix::fs::statfs(directory)?.f_type;
-    #[allow(clippy::useless_conversion)] // its type differs between platforms
-    Ok(i64::try_from(kind).is_ok_and(is_remote_kind))
-}
-
-/// Returns true if a number of `statfs` is that of a file system of another machine. Some platforms extend its sign.
-fn is_remote_kind(kind: i64) -> bool {
-    REMOTE.contains(&(kind & 0xffff_ffff))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -134,16 +104,5 @@ mod tests {
             let row = ((state as i64).to_string(), state.as_str());
             assert!(rows.iter().any(|(first, second)| (*first, *second) == (row.0.as_str(), row.1)), "{row:?}");
         }
-    }
-
-    #[test]
-    fn file_systems_of_other_machines_are_known() {
-        const EXT4: i64 = 0xef53;
-        const TMPFS: i64 = 0x0102_1994;
-        const CIFS: i64 = 0xff53_4d42_u32 as i32 as i64; // as a platform with a signed 32-bit number gives it
-        assert!(!is_remote_kind(EXT4) && !is_remote_kind(TMPFS));
-        assert!(is_remote_kind(0x6969) && is_remote_kind(CIFS) && is_remote_kind(0x0bd0_0bd0));
-        assert!(!is_remote(Path::new("/proc/x")).unwrap());
-        assert!(is_remote(Path::new("/nowhere/x")).is_err());
     }
 }

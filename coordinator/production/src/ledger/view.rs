@@ -1,8 +1,9 @@
 //! Read-only access to the ledger, to see the state of a production, even while a coordinator is at work on it.
 
+use super::mount::is_remote;
 use super::reading::{SETTLED, counts, settled};
 use super::recipe_row::DONE;
-use super::schema::{LAYOUT, PACE, is_remote};
+use super::schema::{LAYOUT, PACE};
 use super::state::{RecipeState, Settled};
 use super::{LedgerError, check_files, copy, detail, sqlite};
 use edp_protocol::message::FailureKind;
