@@ -9,7 +9,7 @@
 
 use super::arrivals::Arrivals;
 use super::drive_options::{BATCH, ROUND};
-use super::ledger::{RecipeState, Settled};
+use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
@@ -18,7 +18,7 @@ use super::sources::{SourceInspector, Witnesses};
 use super::watching::Watch;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
-use edp_queue::{Link, Queue, QueueError};
+use edp_queue::{Link, Queue, QueueDepth, QueueError};
 use edp_store::Stores;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -92,16 +92,21 @@ pub async fn drive(
     tokio::pin!(stop, growth);
     let begin = async {
         link.declare().await?;
+        let outcomes = link.depth(Queue::Results).await?;
+        let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
+        let dead = link.consumer(Queue::Dead, DEAD).await?;
         let depth = link.depth(Queue::Recipes).await?;
         metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
-        let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
-        Ok::<_, QueueError>((results, link.consumer(Queue::Dead, DEAD).await?))
+        Ok::<_, QueueError>((results, dead, depth == QueueDepth::default() && outcomes.messages == 0))
     };
-    let (results, dead) = tokio::select! {
+    let (results, dead, is_new) = tokio::select! {
         biased;
         () = &mut stop => return Ok(ProductionEnd::Stopped),
         begun = begin => begun?,
     };
+    if is_new && !plan.local {
+        recall(ledger).await?;
+    }
     let halt = CancellationToken::new();
     let (mailbox, mut settled) = mpsc::channel(MAILBOX);
     let room = Arc::new(Notify::new());
@@ -204,6 +209,21 @@ pub async fn drive(
         (Ok(_), Some(error)) => Err(error),
         (left, _) => left,
     }
+}
+
+/// Sends everything again that was under way in an earlier session: nothing is in the queues, and no worker has a task
+/// message, so these are the queues of another broker, or the broker has lost its data.
+async fn recall(ledger: &LedgerHandle) -> Result<(), LedgerHandleError> {
+    let recall = |ledger: &mut ledger::Ledger| {
+        let recipes = ledger.under_way()?;
+        ledger.recall(ledger::now())?;
+        Ok(recipes)
+    };
+    let recipes = ledger.ask(recall).await?;
+    if recipes > 0 {
+        tracing::warn!(recipes, "the queues are new, so what was under way before is sent again");
+    }
+    Ok(())
 }
 
 /// Resets recipes whose granules are missing, and those whose granules are damaged.
