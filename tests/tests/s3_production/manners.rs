@@ -4,6 +4,7 @@ use super::cloud::{Cloud, recipes};
 use edp_tests::broker::Broker;
 use edp_tests::s3::{Manner, S3Call};
 use edp_tests::{Started, count, expect, json, text};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 /// A store that is named to AWS programs only, by a host name, has no host name for each bucket.
@@ -31,6 +32,30 @@ fn endpoints_of_aws_programs_are_used() {
     wrong.arg(&list).env_remove("EDP_STORE__S3__ENDPOINT").env("AWS_ENDPOINT_URL", "localhost:9000");
     let said = text(&expect(&mut wrong, 2));
     assert!(said.contains("AWS_ENDPOINT_URL") && said.contains("https://host:port"), "{said}");
+}
+
+/// As on the nodes of a cluster, where nobody can log in.
+#[test]
+fn a_program_gives_the_credentials_and_renews_them_before_they_expire() {
+    let cloud = Cloud::new();
+    let list = cloud.plan("s3://out/g", "tasks.json");
+    let of = |name: &str| cloud.server.environment().into_iter().find(|(key, _)| *key == name).unwrap().1;
+    let (config, program, calls) = (cloud.path("aws-config"), cloud.path("credentials"), cloud.path("calls"));
+    // They are valid for a moment, so each of the requests asks for new ones.
+    let text = format!(
+        "#!/bin/sh\necho >>'{}'\nprintf '{{\"Version\": 1, \"AccessKeyId\": \"{}\", \"SecretAccessKey\": \"{}\", \
+         \"Expiration\": \"%s\"}}' \"$(date -u -d '+5 seconds' +%Y-%m-%dT%H:%M:%SZ)\"\n",
+        calls.display(),
+        of("AWS_ACCESS_KEY_ID"),
+        of("AWS_SECRET_ACCESS_KEY"),
+    );
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&config, format!("[profile granules]\ncredential_process = {}\n", program.display())).unwrap();
+    let mut make = cloud.worker(&["make"]);
+    make.arg(&list).env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    expect(make.env("AWS_CONFIG_FILE", &config).env("EDP_STORE__S3__PROFILE", "granules"), 0);
+    assert!(std::fs::read_to_string(&calls).unwrap().lines().count() > 1);
 }
 
 /// The contract on exit statuses: a store that refuses a request does not count as a granule that failed.
