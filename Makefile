@@ -61,7 +61,9 @@ endef
 # nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
 doctests = cargo test --workspace --locked --quiet --doc
 
-SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run
+SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run \
+	deploy/hpc/broker deploy/hpc/submit deploy/hpc/jobs.sh $(wildcard deploy/hpc/slurm/*.sh deploy/hpc/pbs/*.sh) \
+	tests/tests/hpc/pbs.sh
 
 .PHONY: help deps programs build install demo test lint advisories sbom reproducible conformance bench chaos rabbitmq-4 \
 	check-all fuzz doc clean
@@ -168,7 +170,7 @@ rabbitmq-4: ## the tests that start a broker, on RabbitMQ 4 (deploy/rabbitmq-4.s
 	@$(on_rabbitmq_4)
 
 check-all: lint ## everything, the slow tests too; those on real data where EDP_REAL_DATA is set
-	$(need) test
+	$(need) test slurm
 	$(doctests)
 	@$(kernels)
 	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'real data: NOT CHECKED: EDP_REAL_DATA is not set'; fi

@@ -6,6 +6,7 @@
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
 #       test    the readers that the tests open granules with, checkers of conventions, RabbitMQ, openssl, strace,
 #               faketime, cargo-nextest (implies build)
+#       slurm   Slurm's daemons and munge, of which the tests start their own; Linux only (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #   deploy/deps.sh --python
 #       prints the Python that can read granules (EDP_PYTHON, python3, the distribution's own)
@@ -247,6 +248,16 @@ check_test() {
     has cargo-nextest || want_wheel get_nextest
 }
 
+check_slurm() {
+    if [ "$platform" = brew ]; then return; fi
+    local daemon missing=no
+    has sbatch || missing=yes
+    for daemon in slurmctld slurmd munged; do
+        [ -x "/usr/sbin/$daemon" ] || missing=yes
+    done
+    [ $missing = no ] || want Slurm 'slurmctld slurmd slurm-client munge' 'slurm-slurmctld slurm-slurmd slurm munge' -
+}
+
 check_lint() {
     if has cargo && has rustup; then
         { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 || steps+=(add_components)
@@ -299,7 +310,7 @@ apt() {
 
 # Debian's packages of services start these and have them started with the machine. The tests start nodes of their own on
 # ports of their own, so a unit that was not there before is left stopped and disabled.
-services='rabbitmq-server.service epmd.service epmd.socket'
+services='rabbitmq-server.service epmd.service epmd.socket slurmctld.service slurmd.service munge.service'
 
 unit_is_there() { [ -e "/lib/systemd/system/$1" ] || [ -e "/usr/lib/systemd/system/$1" ]; }
 
@@ -476,7 +487,7 @@ for word in "$@"; do
             usage
             exit 0
             ;;
-        build | system | test | lint) levels+=("$word") ;;
+        build | system | test | slurm | lint) levels+=("$word") ;;
         *)
             say "unknown word '$word'; see --help"
             exit 2
@@ -490,6 +501,7 @@ check_build
 for level in "${levels[@]}"; do
     case $level in
         test) check_test ;;
+        slurm) check_slurm ;;
         lint) check_lint ;;
         system) check_system ;;
     esac

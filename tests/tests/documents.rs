@@ -1,4 +1,4 @@
-//! Runs the commands in README.md and GUIDE.md.
+//! Runs the commands in README.md, GUIDE.md and the page of deploy/hpc.
 //!
 //! Every block of commands is run, in the order of the document, by one shell for each document, in a directory whose
 //! `target/demo` is what `make demo` makes (GUIDE.md begins in that directory). In a `console` block, the lines that
@@ -126,6 +126,7 @@ fn run(document: &str, directory: &Path, broker: &str) {
     let path = format!("{}:{}", programs.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("bash");
     shell.args(["-c", &script]).current_dir(directory).env("PATH", path).env_remove("EDP_QUEUE__URL");
+    shell.env("TMPDIR", directory);
     shell.stdin(Stdio::null()).process_group(0);
     let mut shell = Group(Started(shell.spawn().unwrap()));
     shell.0.wait().unwrap();
@@ -147,10 +148,12 @@ fn run(document: &str, directory: &Path, broker: &str) {
 fn commands_of_the_documents_do_what_is_said_on_a_broker() {
     let broker = Broker::start();
     let url = broker.url("guest", "guest");
-    for (document, begin) in [("README.md", ""), ("GUIDE.md", "target/demo")] {
+    for (document, begin) in [("README.md", ""), ("GUIDE.md", "target/demo"), ("deploy/hpc/README.md", "")] {
         let directory = tempfile::tempdir().unwrap();
         let demo = directory.path().join("target/demo");
         fs::create_dir(directory.path().join("target")).unwrap();
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        std::os::unix::fs::symlink(deploy, directory.path().join("deploy")).unwrap();
         expect(coordinator().args(["demo", "--out"]).arg(&demo), 0);
         run(document, &directory.path().join(begin), &url);
     }
