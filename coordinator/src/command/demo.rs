@@ -57,7 +57,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
         },
         recipes: recipes.clone(),
         stores: stores.clone(),
-        workers: Workers::Here(Box::new(WorkerOptions::default().worker(settings, &stores))),
+        workers: Workers::Here(Box::new(WorkerOptions::default().worker(settings, &stores, []))),
         notices: Notices::new(&settings.serve, None),
         list: Some(TaskList { at: Location::Local(tasks.clone()), part: None }),
     };

@@ -101,8 +101,9 @@ fn usage(error: impl std::error::Error + 'static) -> anyhow::Error {
 pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.global.settings.as_deref()).map_err(usage)?;
     settings.store.s3.profile = cli.global.aws_profile.or(settings.store.s3.profile);
-    let level = cli.global.log.as_deref().or(settings.log.as_deref());
-    let format = cli.global.log_format.as_deref().or(settings.log_format.as_deref());
+    settings.log = cli.global.log.or(settings.log);
+    settings.log_format = cli.global.log_format.or(settings.log_format);
+    let (level, format) = (settings.log.as_deref(), settings.log_format.as_deref());
     let program = Program { name: "edp-coordinator", instance: &new_name() };
     let _telemetry = telemetry::start(program, level, format).map_err(usage)?;
     check_profile(&settings.store.s3).map_err(usage)?;

@@ -65,7 +65,7 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
         return Ok(if unanswered.is_empty() { ending } else { Ending::Incomplete });
     }
     let progress = Progress::new(recipes.len());
-    let worker = options.worker.worker(settings, &stores);
+    let worker = options.worker.worker(settings, &stores, []);
     let destination = match &follower {
         Some(follower) => Some(follower.destination().to_owned()),
         None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),

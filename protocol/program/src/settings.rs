@@ -83,6 +83,8 @@ edp_protocol::settings! {
     pub struct RunSettings {
         /// As `--slots`: number of granules that are made at the same time.
         pub slots: Option<u16> = None, default "one for each core", range 1..=1024;
+        /// As `--processes`: number of processes in which granules are made.
+        pub processes: u16 = 1, range 1..=1024;
         /// Memory that each granule may take while it is made, in addition to the shared grid and weights.
         pub memory: u32 = 4096, unit "MiB", range 1..=u32::MAX;
         /// Largest size of a task list. It may contain one recipe for each KiB of that.

@@ -20,6 +20,7 @@
 //! * [`resources`] keeps what many recipes share, within a limit of memory. [`verified_files`] and [`digest_cache`] tie
 //!   what is read to its digest.
 //! * [`reader`] reads NetCDF files that may be damaged or hostile, in a helper process.
+//! * [`own_process`] starts this program again, as that helper process or to make granules.
 //! * [`libraries`] sets up netCDF-C and HDF5, and has the fingerprint of what decides the bytes of granules.
 //!
 //! The model stores its 13 tiles in a compact layout:
@@ -52,6 +53,7 @@ pub mod libraries;
 pub mod mapping;
 pub mod mds;
 pub mod metadata;
+pub mod own_process;
 pub mod reader;
 #[cfg(test)]
 mod real_data;

@@ -82,7 +82,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     let tasks = Tasks::ready(list, &places, date.as_deref(), None, &stores).map_err(|e| console::named(&e))?;
     tasks.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let progress = Progress::new(tasks.recipes.len());
-    let worker = options.worker.worker(settings, &stores);
+    let worker = options.worker.worker(settings, &stores, []);
     let json = options.output == ReportForm::Json;
     let drive = Drive {
         // A share of a list ends when its last recipe does, however many recipes fail.

@@ -75,8 +75,9 @@ fn fetched(location: &str, stores: &Stores) -> anyhow::Result<PathBuf> {
 pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
     let mut settings = Settings::load(cli.settings.as_deref()).map_err(|e| Usage::from_error(&e))?;
     settings.store.s3.profile = cli.aws_profile.or(settings.store.s3.profile);
-    let level = cli.log.as_deref().or(settings.log.as_deref());
-    let format = cli.log_format.as_deref().or(settings.log_format.as_deref());
+    settings.log = cli.log.or(settings.log);
+    settings.log_format = cli.log_format.or(settings.log_format);
+    let (level, format) = (settings.log.as_deref(), settings.log_format.as_deref());
     let name = new_name();
     let program = Program { name: "edp-worker", instance: &name };
     let _telemetry = telemetry::start(program, level, format).map_err(|e| Usage::from_error(&e))?;

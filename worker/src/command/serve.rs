@@ -57,7 +57,10 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
     let stores = edp_s3::stores(&settings.store).confined(roots.files());
     let notices = options.worker.notices(settings)?;
     let service = Service {
-        worker: Arc::new(Worker { id: name.to_owned(), ..options.worker.worker(settings, &stores) }),
+        worker: Arc::new(Worker {
+            id: name.to_owned(),
+            ..options.worker.worker(settings, &stores, options.root.iter().chain(&set))
+        }),
         roots: Some(roots),
         deadline: Duration::from_secs(settings.serve.deadline().into()),
         grace: notices.grace(),

@@ -1,7 +1,9 @@
 //! The beginning of a program: its command line.
 
 use super::{Ending, leave, note};
+use crate::service::{making_process, processes};
 use clap::Parser;
+use edp_engine::own_process;
 use edp_program::telemetry::{Format, lines};
 use edp_protocol::message::chain;
 use edp_protocol::text;
@@ -14,6 +16,9 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
         lines::set(Format::Json);
     }
     lines::take_panics();
+    if words.len() == 2 && words[1] == processes::COMMAND {
+        make_granules();
+    }
     let cli = match C::try_parse() {
         Ok(cli) => cli,
         // help and version go to standard output
@@ -34,6 +39,22 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
         Ending::of(&error)
     });
     leave(ending)
+}
+
+/// Makes granules for the worker that has started this process, and ends it.
+fn make_granules() -> ! {
+    edp_engine::granule::chunks::silence_hdf5();
+    let Some(socket) = own_process::inherited() else {
+        note(&format!("error: {} is started by this program itself, to make granules", processes::COMMAND));
+        leave(Ending::Usage)
+    };
+    leave(making_process::serve(&socket).map_or_else(
+        |error| {
+            lines::write_all(&format!("error: a process that makes granules: {}", chain(&*error)));
+            Ending::of(&error)
+        },
+        |()| Ending::Done,
+    ))
 }
 
 /// Returns true if the log is requested as JSON, by an option or else by an environment variable.

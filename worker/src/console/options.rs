@@ -2,10 +2,12 @@
 
 use super::{MAX_SLOTS, Usage, note};
 use crate::notice::{MARGIN, Notices};
+use crate::service::processes::{ProcessPool, ProcessSetup};
 use crate::service::{self, Worker};
 use clap::Args;
 use edp_engine::resources::Cache;
 use edp_program::settings::Settings;
+use edp_protocol::Location;
 use edp_store::Stores;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -18,6 +20,9 @@ pub struct WorkerOptions {
     /// Number of granules that are made at the same time [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     slots: Option<u16>,
+    /// Number of processes in which they are made; more than one pay where many cores make small granules [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    processes: Option<u16>,
     /// Overwrite granules of other recipes, and damaged ones
     #[arg(long)]
     pub replace: bool,
@@ -37,15 +42,33 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// Makes a worker by these options and the settings that reads and writes in these stores.
-    pub fn worker(&self, settings: &Settings, stores: &Stores) -> Worker {
+    /// Makes a worker by these options and the settings that reads and writes in these stores, below these roots if
+    /// there are any.
+    pub fn worker<'a>(
+        &self,
+        settings: &Settings,
+        stores: &Stores,
+        roots: impl IntoIterator<Item = &'a Location>,
+    ) -> Worker {
         service::object::sweep_scratch(&stores.scratch());
         let memory = u64::from(settings.run.memory) << 20;
+        let slots = slots(self.slots, settings);
+        let processes = usize::from(self.processes.unwrap_or(settings.run.processes)).min(slots);
+        let setup = || ProcessSetup {
+            store: settings.store.clone(),
+            roots: Some(roots.into_iter().map(Location::to_string).collect())
+                .filter(|roots: &Vec<_>| !roots.is_empty()),
+            memory,
+            replace: self.replace,
+            replace_older: self.replace_older,
+            log: [settings.log.clone(), settings.log_format.clone()],
+        };
         Worker {
             replace_older: self.replace_older,
             memory,
             cache: Cache::with_memory(stores.clone(), memory),
-            ..Worker::new(slots(self.slots, settings), self.replace)
+            processes: (processes > 1).then(|| ProcessPool::new(processes, setup())),
+            ..Worker::new(slots, self.replace)
         }
     }
 

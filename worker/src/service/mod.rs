@@ -3,7 +3,9 @@
 pub mod allowed_roots;
 mod fitness;
 mod identity;
+pub(crate) mod making_process;
 pub mod object;
+pub(crate) mod processes;
 pub mod serve;
 
 pub(crate) use identity::may_be_at_work;
@@ -23,6 +25,7 @@ use edp_protocol::Location;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
 use edp_protocol::wire::{Done, ExistingCheck, Failed};
+use processes::ProcessPool;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
@@ -46,6 +49,8 @@ pub struct Worker {
     pub cache: Cache,
     /// Keeps slots from making the same granule at once.
     pub granule_locks: GranuleLocks,
+    /// Further processes that make the granules; `None` if this one does.
+    pub processes: Option<ProcessPool>,
 }
 
 impl Worker {
@@ -62,6 +67,7 @@ impl Worker {
             memory: Worker::MEMORY,
             cache: Cache::default(),
             granule_locks: GranuleLocks::default(),
+            processes: None,
         }
     }
 
@@ -82,6 +88,9 @@ impl Worker {
             return Err(Failed::by(FailureKind::Held, &held));
         }
         let _turn = self.granule_locks.take(&recipe.granule, cancel).ok_or_else(returned)?;
+        if let Some(processes) = &self.processes {
+            return processes.produce(recipe, look, cancel);
+        }
         let target = match &location {
             Location::Local(path) => path,
             Location::Object(_) => return self.put(recipe, &location, look, cancel, &stages),

@@ -117,6 +117,25 @@ pub fn consume(operation: &'static str, from: &Destination, message: &Message, r
     span
 }
 
+/// Returns the context of the current span for another process that goes on with its work, in the form of headers.
+pub fn carried() -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut HeadersMut(&mut headers));
+    headers
+}
+
+/// Makes the span of work that another process goes on with, as a child of the span whose context this is.
+pub fn carried_on(headers: &BTreeMap<String, String>) -> Span {
+    let none = Context::new().attach();
+    let span = info_span!("making process", otel.kind = "internal");
+    if !span.is_disabled() {
+        // This fails if traces are switched off.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&Headers(headers)));
+    }
+    drop(none);
+    span
+}
+
 /// Records in a span how a task message ended, if it has.
 pub fn ended(span: &Span, ended: Option<Result<&Done, &Failed>>) {
     if span.is_disabled() {

@@ -1,15 +1,12 @@
 //! A helper process as seen by the program that starts it.
 
 use super::COMMAND;
-use super::wire::{self, Answer, Ask, HelperRequest};
+use super::wire::{Answer, Ask, HelperRequest};
+use crate::own_process::{self, receive, send};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 /// Longest time that a helper may take to start, on a busy machine whose programs lie on slow storage.
@@ -43,22 +40,14 @@ impl Helper {
     /// Starts a helper and waits until it reports that it is ready. It gets nothing from this process but its socket:
     /// no settings, which may be secret, and no terminal.
     pub(super) fn start() -> io::Result<Helper> {
-        let path = std::env::current_exe()?;
-        // The file of the running program need not exist under its name any more. Where the system has another name for
-        // it, that name is used.
-        let itself = Path::new("/proc/self/exe");
-        let mut command = Command::new(if itself.exists() { itself } else { &path });
-        command.arg0(path.file_name().unwrap_or(path.as_os_str())).arg(COMMAND).env_clear();
-        if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
-        let (socket, theirs) = UnixStream::pair()?;
-        // The helper has a process group of its own, so that an interrupt from the keyboard does not end it while the
-        // program finishes its work.
-        command.process_group(0).stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut helper = Helper { child: Some(command.spawn()?), socket, served: false };
-        drop(command); // this closes the other end of the socket too
-        match wire::receive(&helper.socket, 0, Some(Instant::now() + START)) {
+        let (child, socket) = own_process::start(COMMAND, |command| {
+            command.env_clear();
+            if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
+                command.env("LD_LIBRARY_PATH", libraries);
+            }
+        })?;
+        let mut helper = Helper { child: Some(child), socket, served: false };
+        match receive(&helper.socket, 0, Some(Instant::now() + START)) {
             Ok(Some((Answer::Ready, _, _))) => Ok(helper),
             Ok(Some(_)) => Err(io::Error::other("it answers before it is asked")),
             Ok(None) => Err(io::Error::other(match helper.wait(END) {
@@ -77,8 +66,8 @@ impl Helper {
         values: usize,
         deadline: Instant,
     ) -> Result<(Answer, Vec<u8>), Fault> {
-        let sent = wire::send(&self.socket, request, &[], file, Some(deadline));
-        match sent.and_then(|()| wire::receive(&self.socket, values, Some(deadline))) {
+        let sent = send(&self.socket, request, &[], file, Some(deadline));
+        match sent.and_then(|()| receive(&self.socket, values, Some(deadline))) {
             Ok(Some((answer, values, _))) => Ok((answer, values)),
             Ok(None) => Err(self.fault()),
             Err(e) => match e.kind() {
@@ -94,7 +83,7 @@ impl Helper {
     /// Tells the helper to release its file. Returns true if the helper is still of use.
     pub(super) fn close(&self) -> bool {
         let soon = Instant::now() + Duration::from_secs(1);
-        wire::send(&self.socket, &HelperRequest { seconds: 1, ask: Ask::Close }, &[], None, Some(soon)).is_ok()
+        send(&self.socket, &HelperRequest { seconds: 1, ask: Ask::Close }, &[], None, Some(soon)).is_ok()
     }
 
     /// Returns the process of the helper.
@@ -118,30 +107,16 @@ impl Helper {
         }
     }
 
-    /// Returns the exit status of the helper, or `None` if it does not end within this time. It ends somewhat later
-    /// than it closes its descriptors.
+    /// Returns the exit status of the helper, or `None` if it does not end within this time.
     fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + patience;
-        loop {
-            match self.child.as_mut()?.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_micros(500)),
-                _ => return None,
-            }
-        }
+        own_process::wait(self.child.as_mut()?, patience)
     }
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.kill(); // it may have ended before
-        }
-        if self.wait(Duration::from_millis(200)).is_none()
-            && let Some(mut child) = self.child.take()
-        {
-            // The helper waits for storage that does not answer, and will end when that gives up.
-            thread::spawn(move || child.wait());
+        if let Some(child) = self.child.take() {
+            own_process::kill(child);
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use super::image::Image;
 use super::open_file::OpenFile;
-use super::wire::{self, Answer, Ask, HelperRequest};
+use super::wire::{Answer, Ask, HelperRequest};
 use crate::granule::chunks::silence_hdf5;
+use crate::own_process::{self, receive, send};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
 /// Serves the program that started this process until that program closes its end of the socket, which is the standard
 /// input here. Returns the exit status.
 pub(super) fn serve() -> i32 {
-    let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { return 1 };
+    let Some(socket) = own_process::inherited() else { return 1 };
     std::panic::set_hook(Box::new(|_| {})); // a panic is sent as an answer, not printed
     silence_hdf5();
     #[cfg(target_os = "linux")]
@@ -23,7 +23,7 @@ pub(super) fn serve() -> i32 {
 }
 
 fn serve_all(socket: &UnixStream) -> io::Result<()> {
-    while let Some((request, _, file)) = wire::receive::<HelperRequest>(socket, 0, None)? {
+    while let Some((request, _, file)) = receive::<HelperRequest>(socket, 0, None)? {
         match file {
             Some(file) => serve_file(socket, file, request)?,
             None if matches!(request.ask, Ask::Close) => {}
@@ -52,11 +52,11 @@ fn serve_file(socket: &UnixStream, file: File, first: HelperRequest) -> io::Resu
         super::confine::limit_processor_time(request.seconds);
         let (said, values) = opened.answer(&request.ask);
         answer(socket, &said, &values)?;
-        next = wire::receive::<HelperRequest>(socket, 0, None)?.map(|(request, _, _)| request);
+        next = receive::<HelperRequest>(socket, 0, None)?.map(|(request, _, _)| request);
     }
     Ok(())
 }
 
 fn answer(socket: &UnixStream, answer: &Answer, values: &[u8]) -> io::Result<()> {
-    wire::send(socket, answer, values, None, None)
+    send(socket, answer, values, None, None)
 }
