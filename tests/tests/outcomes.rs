@@ -8,6 +8,7 @@ use edp_tests::{Fixture, files};
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
+use edp_worker::service::status::SlotMonitor;
 use futures_util::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -51,6 +52,7 @@ fn served_with(
         grace: PATIENCE,
         idle: None,
         patience: PATIENCE,
+        monitor: SlotMonitor::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let all = runtime.block_on(async {

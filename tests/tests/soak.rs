@@ -12,6 +12,7 @@ use edp_tests::Fixture;
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::AllowedRoots;
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
+use edp_worker::service::status::SlotMonitor;
 use futures_util::FutureExt as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -170,6 +171,7 @@ async fn soak(recipes: impl Iterator<Item = Recipe>, root: &Path, slots: usize, 
         grace: PATIENCE,
         idle: None,
         patience: PATIENCE,
+        monitor: SlotMonitor::default(),
     };
     let link = Link::embedded().unwrap();
     link.declare().await.unwrap();

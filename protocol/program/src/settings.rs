@@ -117,6 +117,8 @@ edp_protocol::settings! {
         pub notices: NoticeSources = NoticeSources::Auto, default "`auto`", limits "`auto`, `ec2` or `off`";
         /// Address of the metadata service of EC2. Setting it switches its notices on.
         pub imds: Option<String> = None, default "EC2's well-known address";
+        /// As `--status`: socket at which the worker tells its status to `edp-worker health`.
+        pub status: Option<PathBuf> = None, limits "a path of at most 100 characters; each worker needs its own";
     }
 }
 

@@ -3,6 +3,7 @@
 mod annotate;
 mod factors;
 mod geometry;
+mod health;
 mod look;
 mod make;
 mod serve;
@@ -48,6 +49,9 @@ enum WorkerCommand {
     /// Makes granules of recipes from a queue until told to stop
     #[command(after_help = "Example: EDP_QUEUE__URL=amqp://user:password@broker/edp edp-worker serve --root /data")]
     Serve(serve::ServeOptions),
+    /// Tells whether the worker of this machine is alive and can make granules: status 0 if so, 4 if not
+    #[command(after_help = "Example: edp-worker health --status /run/edp/worker.sock")]
+    Health(health::HealthOptions),
     /// Makes mapping factors from a native grid onto a regular grid of latitudes and longitudes
     #[command(after_help = "Examples: edp-worker factors --grid grid --config config.yaml --out factors
           edp-worker factors --grid grid --out factors --resolution 0.25 --extent=-80,0,-10,65 --format nc")]
@@ -92,6 +96,7 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
             settings.store.s3.allow_unconditional(options.worker.unconditional);
             serve::execute(&options, &settings, &name)
         }
+        WorkerCommand::Health(options) => health::execute(&options, &settings),
         WorkerCommand::Annotate(options) => annotate::execute(&options, &settings),
         WorkerCommand::Factors(options) => factors::execute(&options, &settings),
         WorkerCommand::Geometry(options) => geometry::execute(&options, &settings),

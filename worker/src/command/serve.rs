@@ -11,6 +11,8 @@ use edp_worker::console::{self, Ending, Shutdown, Unreachable, Usage, WorkerOpti
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::{AllowedRoots, AllowedRootsError};
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
+use edp_worker::service::status::{SlotMonitor, StatusSocket, StatusSource};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,9 @@ pub(crate) struct ServeOptions {
     /// End after this time without anything to do: 30 (seconds), 30s, 10m, 1h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     exit_when_idle: Option<Duration>,
+    /// Socket at which this worker tells its status to `edp-worker health` [default: serve.status, or none]
+    #[arg(long, value_name = "SOCKET")]
+    status: Option<PathBuf>,
 }
 
 /// Runs the command, as the worker of this name.
@@ -66,8 +71,22 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
         grace: notices.grace(),
         idle: options.exit_when_idle,
         patience: queue.patience,
+        monitor: SlotMonitor::default(),
+    };
+    let source = StatusSource {
+        worker: service.worker.id.clone(),
+        slots: service.worker.slots,
+        production: options.production.to_string(),
+        monitor: service.monitor.clone(),
+        roots: service.roots.clone(),
+        looking: None,
     };
     let runtime = console::runtime().context("starting the runtime")?;
+    let status = options.status.as_deref().or(settings.serve.status.as_deref());
+    let status = {
+        let _within = runtime.enter();
+        status.map(StatusSocket::bind).transpose().map_err(|e| usage(&e))?
+    };
     let stop = Shutdown::default();
     let asked = {
         let _within = runtime.enter();
@@ -85,7 +104,17 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
             asked.await;
             stop.notice().map_or(grace, |notice| notice.grace(grace))
         };
-        let ended = serve(service, &link, asked).await;
+        let answering = async {
+            match &status {
+                Some(socket) => socket.answer(source, &link).await,
+                None => std::future::pending().await,
+            }
+        };
+        let serving = serve(service, &link, asked);
+        let ended = tokio::select! {
+            ended = serving => ended,
+            never = answering => match never {},
+        };
         link.close().await;
         anyhow::Ok(ended)
     })?;

@@ -2,6 +2,7 @@
 
 use crate::service::Worker;
 use crate::service::serve::{Service, WorkerEnd, serve};
+use crate::service::status::SlotMonitor;
 use edp_protocol::message::chain;
 use edp_queue::Link;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ impl LocalWorker {
             grace: Duration::ZERO,
             idle: None,
             patience: PATIENCE,
+            monitor: SlotMonitor::default(),
         };
         let (stop, link) = (shutdown.child_token(), link.clone());
         let (says, ended) = watch::channel(None);

@@ -7,6 +7,7 @@ pub(crate) mod making_process;
 pub mod object;
 pub(crate) mod processes;
 pub mod serve;
+pub mod status;
 
 pub(crate) use identity::may_be_at_work;
 pub use identity::new_name;

@@ -19,6 +19,7 @@
 
 use super::allowed_roots::AllowedRoots;
 use super::fitness::Fitness;
+use super::status::SlotMonitor;
 use super::{Worker, log_end};
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
@@ -51,6 +52,8 @@ pub struct Service {
     pub idle: Option<Duration>,
     /// Time to wait for the coordinator to declare the queues.
     pub patience: Duration,
+    /// What the slots do, for the status of the worker.
+    pub monitor: SlotMonitor,
 }
 
 /// The reason why a worker has ended.
@@ -133,6 +136,7 @@ pub async fn serve(
             }
         }
         metrics().slots(busy.len(), slots);
+        slot.service.monitor.serving(busy.len());
         let free = alone.is_none() && !solitary && busy.len() < slots;
         let idle_end = slot.service.idle.filter(|_| busy.is_empty()).and_then(|idle| since.checked_add(idle));
         tokio::select! {
@@ -173,6 +177,10 @@ pub async fn serve(
             () = sleep_until(idle_end.unwrap_or_else(Instant::now)), if idle_end.is_some() => ended = Some(WorkerEnd::Idle),
         }
         if let Some(ended) = ended {
+            slot.service.monitor.draining(match &ended {
+                WorkerEnd::Unfit(reason) => Some(reason),
+                WorkerEnd::Stopped | WorkerEnd::Idle => None,
+            });
             if let Some((delivery, identified)) = alone {
                 busy.spawn(return_task(slot.clone(), delivery, identified.task));
             }
@@ -206,7 +214,11 @@ async fn traced(slot: SlotContext, delivery: Delivery, identified: IdentifiedTas
 /// Takes no more task messages, and waits for those under way. What does not end within the grace period is returned.
 async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotEnd>, grace: Duration) {
     tasks.stop().await;
-    let ends = async { while busy.join_next().await.is_some() {} };
+    let ends = async {
+        while busy.join_next().await.is_some() {
+            slot.service.monitor.busy(busy.len());
+        }
+    };
     tokio::pin!(ends);
     if timeout(grace, &mut ends).await.is_err() {
         slot.cancel.cancel();
