@@ -5,7 +5,7 @@
 #       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
 #       test    the readers that the tests open granules with, checkers of conventions, RabbitMQ, openssl, strace,
-#               faketime, cargo-nextest (implies build)
+#               systemd-analyze, faketime, cargo-nextest (implies build)
 #       slurm   Slurm's daemons and munge, of which the tests start their own; Linux only (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #   deploy/deps.sh --python
@@ -238,6 +238,7 @@ check_test() {
     has openssl || want openssl openssl openssl openssl
     # faults at system calls, and clocks that differ; the tests leave them out where there is none
     has strace || want strace strace strace -
+    has systemd-analyze || want systemd-analyze systemd systemd -
     has faketime || want faketime faketime libfaketime -
     if ! find_python >/dev/null; then
         want 'Python with netCDF4, xarray and dask' \

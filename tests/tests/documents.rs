@@ -1,9 +1,9 @@
-//! Runs the commands in README.md, GUIDE.md and the page of deploy/hpc.
+//! Runs the commands in README.md, GUIDE.md and the pages of `deploy`.
 //!
 //! Every block of commands is run, in the order of the document, by one shell for each document, in a directory whose
-//! `target/demo` is what `make demo` makes (GUIDE.md begins in that directory). In a `console` block, the lines that
-//! begin with `$ ` are commands; the other lines are the least output of the command before them, with other times. A
-//! block that cannot be run on one machine has `<!-- not run: REASON -->` in the line before it. For `make TARGET` the
+//! `target/demo` is what `make demo` makes (all but README.md begin in that directory). In a `console` block, the lines
+//! that begin with `$ ` are commands; the other lines are the least output of the command before them, with other times.
+//! A block that cannot be run on one machine has `<!-- not run: REASON -->` in the line before it. For `make TARGET` the
 //! test only checks that the target exists, and the URLs of brokers are replaced by that of the test's own. A `python`
 //! block is one program, for the Python that `EDP_PYTHON` names.
 
@@ -148,7 +148,9 @@ fn run(document: &str, directory: &Path, broker: &str) {
 fn commands_of_the_documents_do_what_is_said_on_a_broker() {
     let broker = Broker::start();
     let url = broker.url("guest", "guest");
-    for (document, begin) in [("README.md", ""), ("GUIDE.md", "target/demo"), ("deploy/hpc/README.md", "")] {
+    let pages = ["GUIDE.md", "deploy/machine/README.md"];
+    let pages = pages.map(|page| (page, "target/demo"));
+    for (document, begin) in [("README.md", ""), ("deploy/hpc/README.md", "")].into_iter().chain(pages) {
         let directory = tempfile::tempdir().unwrap();
         let demo = directory.path().join("target/demo");
         fs::create_dir(directory.path().join("target")).unwrap();
