@@ -102,6 +102,7 @@ fn derived_variables_have_the_values_that_their_rules_give() {
         assert_eq!(found.len(), theta[month].len());
         compared += compare(&found, |at| (f64::from(theta[month][at]) - mean(&theta, at)) as f32);
     }
+    // Three months of three variables, with more than 200 cells each.
     assert!(compared > 3 * 3 * 200, "{compared} cells");
     // On the other grid, the same rules hold for what was regridded, but for rounding.
     for recipe in of(&all, "/latlon/mon_mean/SEA_SURFACE_HEIGHT/") {

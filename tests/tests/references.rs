@@ -193,6 +193,10 @@ fn every_key_of_a_recipe_stands_on_its_page() {
     for row in rows {
         assert!(found.contains(row) || OPTIONS.contains(&row), "{row} is neither a key nor an option of a recipe");
     }
+    let guide = std::fs::read_to_string(page("../GUIDE.md")).unwrap();
+    for form in Rule::FORMS {
+        assert!(text.contains(form) && guide.contains(form), "{form} is not in doc/recipe.md, or not in the guide");
+    }
     let formats = 1..=Mode::ALL.into_iter().map(output_version).max().unwrap();
     for format in formats {
         assert!(text.contains(&format!("\n| {format} | ")), "format {format} is not in doc/recipe.md");

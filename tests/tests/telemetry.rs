@@ -279,6 +279,9 @@ fn measured(production: &Production<'_>, granules: usize) {
     assert_eq!(collector.sum("edp.io", &[("edp.io.direction", "read")]), read as f64);
     assert_eq!(collector.sum("edp.retries", &[]), 0.0);
     assert_eq!(collector.sum("edp.slots", &[]), 1.0);
+    assert_eq!(collector.sum("edp.recipes", &[("edp.state", "done")]), granules as f64);
+    assert_eq!(collector.sum("edp.recipes", &[]), granules as f64);
+    assert_eq!(collector.sum("edp.backlog", &[]), 0.0, "nothing remains");
     let points = collector.points();
     let stages = points.iter().filter(|point| point.name == "edp.stage.duration");
     let seen: BTreeMap<&str, u64> = stages.fold(BTreeMap::new(), |mut seen, point| {
@@ -287,7 +290,12 @@ fn measured(production: &Production<'_>, granules: usize) {
     });
     assert!(["make", "write", "commit"].iter().all(|stage| seen[stage] == granules as u64), "{seen:?}");
     assert!(seen["rotate"] > 0 && seen["rotate"] < granules as u64, "{seen:?}");
-    for (name, unit) in [("edp.queue.depth", "{message}"), ("edp.slots.busy", "{slot}"), ("edp.stage.duration", "s")] {
+    for (name, unit) in [
+        ("edp.queue.depth", "{message}"),
+        ("edp.slots.busy", "{slot}"),
+        ("edp.backlog", "s"),
+        ("edp.stage.duration", "s"),
+    ] {
         assert!(points.iter().any(|point| point.name == name && point.unit == unit), "{name}");
     }
 }

@@ -70,6 +70,13 @@ mod day {
 }
 
 impl Rule {
+    /// The forms of rules in JSON, with `A` and `B` for variables of the model and `DAY` for `"YYYY-MM-DD"`.
+    pub const FORMS: [&str; 3] = [
+        r#"{"sum": ["A", "B"]}"#,
+        r#"{"difference": ["A", "B"]}"#,
+        r#"{"anomaly": {"of": "A", "from": DAY, "to": DAY}}"#,
+    ];
+
     /// Returns the rule of a variable that ECCO's releases list, whose models do not write it: `OBPAnoma` and
     /// `OBPGMAPA` are `OBP` and `OBPGMAP` minus their own means over the years from 2005 to 2010.
     pub fn of_releases(variable: &str) -> Option<Rule> {
@@ -440,6 +447,19 @@ mod tests {
     }
 
     #[test]
+    fn every_rule_has_its_form() {
+        let place = |rule: &Rule| match rule {
+            Rule::Sum(_) => 0,
+            Rule::Difference(_) => 1,
+            Rule::Anomaly(_) => 2,
+        };
+        for (at, form) in Rule::FORMS.iter().enumerate() {
+            let rule: Rule = serde_json::from_str(&form.replace("DAY", "\"2005-01-01\"")).unwrap();
+            assert_eq!((place(&rule), rule.defect()), (at, None), "{form}");
+        }
+    }
+
+    #[test]
     fn rules_are_written_as_they_are_read() {
         for (text, sources) in [
             (r#"{"sum":["A","B","C"]}"#, vec!["A", "B", "C"]),
@@ -451,7 +471,7 @@ mod tests {
             assert_eq!((rule.sources(), rule.defect()), (sources, None));
         }
         for text in [
-            r#"{"product":["A","B"]}"#,
+            r#"{"twist":["A","B"]}"#,
             r#"{"difference":["A"]}"#,
             r#"{"sum":["A","B"],"difference":["A","B"]}"#,
             r#"{"anomaly":{"of":"OBP","from":"2005-1-1","to":"2010-12-31"}}"#,

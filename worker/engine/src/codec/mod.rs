@@ -19,8 +19,9 @@ pub use keys::CodecKeys;
 use deflate::{Deflater, Inflater};
 use hdf5_metno_sys::h5z;
 
-/// Libraries that decide the bytes of chunks, with their versions in the workspace's lock file.
-pub(crate) const ENCODERS: [(&str, &str); 1] = [("libdeflate", deflate::VERSION)];
+/// Libraries that decide the bytes of chunks: their names, their crates in the workspace's lock file, and their versions
+/// there.
+pub(crate) const ENCODERS: [(&str, &str, &str); 1] = [("libdeflate", "libdeflate-sys", deflate::VERSION)];
 
 /// Largest number of bytes to which any of these compressors expands a single byte. It limits what a file may claim to
 /// hold.

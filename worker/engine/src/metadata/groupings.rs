@@ -7,6 +7,7 @@ use edp_protocol::recipe::{Components, KindError, Rule, VariableKind};
 use edp_protocol::{Frequency, GridKind, Mode};
 use indexmap::IndexMap;
 use serde_json::Value;
+use std::sync::LazyLock;
 
 /// One dataset, as described by an entry of a groupings file.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -319,9 +320,7 @@ impl GroupingReader<'_> {
         components: Option<&IndexMap<String, Components>>,
     ) -> Result<IndexMap<String, Rule>, EntryError> {
         let key = "field_rules";
-        let expected = "for each output, which is one of the fields and has no components, {\"sum\": [variables]}, \
-                        {\"difference\": [variable, variable]} or {\"anomaly\": {\"of\": variable, \"from\": \
-                        \"YYYY-MM-DD\", \"to\": \"YYYY-MM-DD\"}}";
+        let expected = EXPECTED_RULES.as_str();
         let map = match self.keys.get(key) {
             None | Some(Value::Null) => return Ok(IndexMap::new()),
             Some(Value::Object(map)) => map,
@@ -340,6 +339,12 @@ impl GroupingReader<'_> {
         Ok(rules)
     }
 }
+
+/// What must be written under `field_rules`.
+static EXPECTED_RULES: LazyLock<String> = LazyLock::new(|| {
+    let forms = Rule::FORMS.join(" or ").replace("DAY", "\"YYYY-MM-DD\"");
+    format!("for each output, which is one of the fields and has no components, a rule of other variables: {forms}")
+});
 
 /// Returns true if a text can be the name of a variable in a NetCDF file and part of file names.
 fn is_variable(text: &str) -> bool {

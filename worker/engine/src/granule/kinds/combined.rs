@@ -11,13 +11,30 @@ use crate::mds::compact::TILES;
 use crate::mds::{MdsError, Plane};
 use edp_protocol::recipe::Rule;
 
-/// A variable that is computed of others cell by cell: added, or the first one minus the second. It is computed in
-/// double precision, in the order of the rule, and rounded to single precision if all variables have that.
+/// What is done with each variable after the first one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    /// It is added.
+    Add,
+    /// It is subtracted.
+    Subtract,
+}
+
+impl Operation {
+    fn apply(self, result: &mut f64, value: f64) {
+        match self {
+            Operation::Add => *result += value,
+            Operation::Subtract => *result -= value,
+        }
+    }
+}
+
+/// A variable that is computed of others cell by cell. It is computed in double precision, in the order of the rule, and
+/// rounded to single precision if all variables have that.
 pub(super) struct Combined {
     /// The variables.
     records: Vec<Record>,
-    /// True if those after the first one are subtracted.
-    is_difference: bool,
+    operation: Operation,
     /// The sentence about the rule.
     sentence: String,
 }
@@ -44,25 +61,24 @@ impl Maker for Combined {
 
 impl Combined {
     fn combine(&self, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
-        let (mut sums, mut holes, mut is_double): (Vec<f64>, Option<MissingCells>, bool) = (Vec::new(), None, false);
+        let (mut results, mut holes, mut is_double): (Vec<f64>, Option<MissingCells>, bool) = (Vec::new(), None, false);
         for (at, record) in self.records.iter().enumerate() {
             let plane = record.plane(level, stages)?;
             holes = union(holes, record.holes(&plane));
             is_double |= matches!(plane, Plane::F64(_));
-            let sign = if self.is_difference && at > 0 { -1.0 } else { 1.0 };
             match plane {
-                Plane::F32(values) if at == 0 => sums = values.into_iter().map(f64::from).collect(),
-                Plane::F64(values) if at == 0 => sums = values,
-                Plane::F32(values) => add(&mut sums, values.into_iter().map(f64::from), sign),
-                Plane::F64(values) => add(&mut sums, values.into_iter(), sign),
+                Plane::F32(values) if at == 0 => results = values.into_iter().map(f64::from).collect(),
+                Plane::F64(values) if at == 0 => results = values,
+                Plane::F32(values) => self.apply(&mut results, values.into_iter().map(f64::from)),
+                Plane::F64(values) => self.apply(&mut results, values.into_iter()),
             }
         }
-        Ok((of_precision(sums, is_double), holes))
+        Ok((of_precision(results, is_double), holes))
     }
-}
 
-fn add(sums: &mut [f64], values: impl Iterator<Item = f64>, sign: f64) {
-    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += sign * value);
+    fn apply(&self, results: &mut [f64], values: impl Iterator<Item = f64>) {
+        results.iter_mut().zip(values).for_each(|(result, value)| self.operation.apply(result, value));
+    }
 }
 
 /// Returns values as a plane of double or, rounded, of single precision.
@@ -84,11 +100,14 @@ pub(super) fn union(first: Option<MissingCells>, second: Option<MissingCells>) -
     }
 }
 
-/// Opens the inputs of the variable.
-pub(super) fn open(mut opening: Opening<'_, '_>, rule: &Rule) -> Result<OpenedVariable, MakeError> {
+/// Opens the inputs of a variable that is made by this operation from those of the rule.
+pub(super) fn open(
+    mut opening: Opening<'_, '_>,
+    rule: &Rule,
+    operation: Operation,
+) -> Result<OpenedVariable, MakeError> {
     let OpenedSources { records, placement, levels } = opening.sources(rule)?;
-    let is_difference = matches!(rule, Rule::Difference(_));
-    let maker = Box::new(Combined { records, is_difference, sentence: rule.sentence(0) });
+    let maker = Box::new(Combined { records, operation, sentence: rule.sentence(0) });
     Ok(OpenedVariable { maker, placement, levels, of_reader: Vec::new() })
 }
 
@@ -122,8 +141,8 @@ mod tests {
         Record { missing, ..Record::new(input, found) }
     }
 
-    fn level(records: Vec<Record>, is_difference: bool) -> (Plane, Option<MissingCells>) {
-        let combined = Combined { records, is_difference, sentence: String::new() };
+    fn level(records: Vec<Record>, operation: Operation) -> (Plane, Option<MissingCells>) {
+        let combined = Combined { records, operation, sentence: String::new() };
         combined.combine(0, &Stages::begin()).unwrap()
     }
 
@@ -132,13 +151,13 @@ mod tests {
         // In single precision, 1 + 2^-24 + 2^-24 would be 1.
         let small = 1.0 / f64::from(1 << 24);
         let of = |values: [f64; 3], double| values.map(|value| record(&[value], double, None)).into();
-        let (plane, holes) = level(of([1.0, small, small], false), false);
+        let (plane, holes) = level(of([1.0, small, small], false), Operation::Add);
         assert_eq!((plane.clone().into_f32()[0], holes), (1.0 + f32::EPSILON, None));
         assert!(matches!(plane, Plane::F32(_)));
-        let Plane::F64(values) = level(of([1.0, small, small], true), false).0 else { panic!("not double") };
+        let Plane::F64(values) = level(of([1.0, small, small], true), Operation::Add).0 else { panic!("not double") };
         assert_eq!(values[0], 1.0 + 2.0 * small);
         let mixed = vec![record(&[5.0], false, None), record(&[0.1], true, None)];
-        let Plane::F64(values) = level(mixed, true).0 else { panic!("not double") };
+        let Plane::F64(values) = level(mixed, Operation::Subtract).0 else { panic!("not double") };
         assert_eq!((values[0], values[1]), (5.0 - 0.1, 0.0));
     }
 
@@ -146,7 +165,7 @@ mod tests {
     fn a_cell_without_a_value_in_one_variable_has_none() {
         let records =
             vec![record(&[-999.0, 1.0, 2.0], false, Some(-999.0)), record(&[1.0, 1.0, -9.0], false, Some(-9.0))];
-        let (plane, holes) = level(records, false);
+        let (plane, holes) = level(records, Operation::Add);
         assert_eq!(holes.unwrap()[..4], [true, false, true, false]);
         assert_eq!(plane.into_f32()[1], 2.0);
     }

@@ -12,6 +12,8 @@ mod rotated;
 pub use direct::Direct;
 pub use rotated::Rotated;
 
+use combined::Operation;
+
 use super::assembly::Assembly;
 use super::error::MakeError;
 use super::holes::MissingCells;
@@ -150,8 +152,11 @@ impl Assembly<'_> {
         match self.recipe.kind(opening.name).map_err(|why| opening.fail(why))? {
             VariableKind::Direct => direct::open(opening),
             VariableKind::Rotated { components, orientation } => rotated::open(opening, &components, orientation),
-            VariableKind::Derived(Rule::Anomaly(anomaly)) => anomaly::open(opening, anomaly),
-            VariableKind::Derived(rule) => combined::open(opening, &rule),
+            VariableKind::Derived(rule) => match rule {
+                Rule::Sum(_) => combined::open(opening, &rule, Operation::Add),
+                Rule::Difference(_) => combined::open(opening, &rule, Operation::Subtract),
+                Rule::Anomaly(anomaly) => anomaly::open(opening, anomaly),
+            },
         }
     }
 }
