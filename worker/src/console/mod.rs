@@ -14,6 +14,7 @@
 mod command_line;
 mod ending;
 mod options;
+mod pages;
 mod pulse;
 mod signals;
 mod terminal;
@@ -21,6 +22,7 @@ mod terminal;
 pub use command_line::main;
 pub use ending::{leave, shut_down};
 pub use options::{WorkerOptions, duration, slots};
+pub use pages::PagesOptions;
 pub use signals::Shutdown;
 pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};
 
