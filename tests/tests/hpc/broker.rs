@@ -85,6 +85,7 @@ fn a_users_own_broker_serves_a_production_and_leaves_nothing_running() {
     node.start();
     let pid = node.recorded("node-pid");
     expect(Command::new("kill").args(["-KILL", pid.trim()]), 0);
+    until("the end of a node that was killed", || node.call("status").output().unwrap().status.code() == Some(3));
     assert_eq!(node.start(), url);
     assert!(node.recorded("url").contains(&password) && node.recorded("node-pid") != pid);
     expect(&mut node.call("stop"), 0);
