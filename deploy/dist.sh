@@ -28,7 +28,7 @@ name=edp-$version-$target
 
 tar=tar
 ! command -v gtar >/dev/null || tar=gtar
-"$tar" --version 2>/dev/null | grep -q 'GNU tar' || fail 'GNU tar is needed: install it as gtar (brew install gnu-tar)'
+"$tar" --version 2>/dev/null | grep 'GNU tar' >/dev/null || fail 'GNU tar is needed: install it as gtar (brew install gnu-tar)'
 if command -v sha256sum >/dev/null; then sha256() { sha256sum "$@"; }; else sha256() { shasum -a 256 "$@"; }; fi
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
