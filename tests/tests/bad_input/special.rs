@@ -288,8 +288,7 @@ fn settings_and_what_they_name_are_refused_by_name() {
 /// that the program has made itself, directories, and files of the kernel.
 #[test]
 fn every_reader_goes_through_one_door() {
-    const OTHERS: [&str; 9] = [
-        "coordinator/production/src/ledger/mount.rs",
+    const OTHERS: [&str; 8] = [
         "protocol/files/src/commit.rs",
         "protocol/files/src/files.rs",
         "protocol/files/src/regular.rs",

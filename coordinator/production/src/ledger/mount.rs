@@ -1,5 +1,6 @@
 //! The file system on which the ledger lies: whether it is that of another machine, and whether its locks hold there.
 
+use edp_files::regular;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -38,6 +39,9 @@ const LOCAL_LOCKS: [&str; 6] =
 /// The list of mounts of this process, on Linux.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
+/// Largest list of mounts in bytes that is read. A machine with ten thousand mounts has 2 MB.
+const MAX_MOUNTS: u64 = 16 << 20;
+
 /// Returns the option of the mount by which a lock on the file does not keep other machines away; `None` if there is
 /// none, or if this system does not tell.
 pub(super) fn local_locks(path: &Path) -> std::io::Result<Option<&'static str>> {
@@ -46,7 +50,8 @@ pub(super) fn local_locks(path: &Path) -> std::io::Result<Option<&'static str>> 
     }
     let device = std::fs::metadata(directory(path))?.dev();
     let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    Ok(std::fs::read_to_string(MOUNTS).ok().and_then(|mounts| option_of(&mounts, &device)))
+    let mounts = regular::read(Path::new(MOUNTS), MAX_MOUNTS).ok();
+    Ok(mounts.and_then(|mounts| option_of(&String::from_utf8_lossy(&mounts), &device)))
 }
 
 /// Returns the option of [`LOCAL_LOCKS`] that a device is mounted with. Each line of `mounts` has the device as its third
