@@ -3,9 +3,10 @@
 //! The length of the queue is no such figure: at most the window of recipes is in the queue, however many are to be
 //! made, and the granules of one dataset may take a hundred times as long as those of another.
 
-use super::state::Counts;
-use super::{Ledger, LedgerError, reading};
+use super::state::{Counts, RecipeState};
+use super::{Ledger, LedgerError};
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 
 /// Time in seconds that a granule is taken to need as long as none has been made.
 const UNKNOWN: f64 = 2.0;
@@ -20,41 +21,62 @@ pub(crate) struct Backlog {
     pub(crate) slot_seconds: f64,
 }
 
+/// The recipes of one dataset.
+#[derive(Default)]
+struct DatasetBacklog {
+    remaining: u64,
+    /// Number of granules that were made, and the time in seconds that they took together.
+    made: u64,
+    seconds: f64,
+}
+
+impl DatasetBacklog {
+    /// Returns the mean time that a granule took, in seconds.
+    fn mean(&self) -> Option<f64> {
+        (self.made > 0).then(|| self.seconds / self.made as f64)
+    }
+}
+
 impl Ledger {
     /// Returns the work that remains. It reads the state of every recipe.
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be read.
     pub(crate) fn backlog(&self) -> Result<Backlog, LedgerError> {
-        let read = || {
-            let slot_seconds = slot_seconds(&self.connection)?;
-            Ok(Backlog { counts: reading::counts(&self.connection)?, slot_seconds })
-        };
-        read().map_err(|e| self.fail(e))
+        backlog(&self.connection).map_err(|e| self.fail(e))
     }
 }
 
-fn slot_seconds(connection: &Connection) -> rusqlite::Result<f64> {
-    let query = "SELECT sum(state IN (0, 1)), sum(state = 2 AND already = 0), \
-                 total(iif(state = 2 AND already = 0, seconds, 0)) FROM recipe WHERE listed = 1 GROUP BY dataset";
+fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+    let query = "SELECT dataset, state, count(*), sum(already = 0), total(iif(already = 0, seconds, 0)) FROM recipe \
+                 WHERE listed = 1 GROUP BY dataset, state";
     let mut statement = connection.prepare_cached(query)?;
-    let datasets = statement.query_map([], |row| {
-        let (remaining, made): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok((remaining as f64, made as f64, row.get::<_, f64>(2)?))
-    })?;
-    let datasets: Vec<(f64, f64, f64)> = datasets.collect::<Result<_, _>>()?;
-    let (made, seconds) = datasets.iter().fold((0.0, 0.0), |(made, seconds), one| (made + one.1, seconds + one.2));
-    let overall = if made > 0.0 { seconds / made } else { UNKNOWN };
-    let of =
-        |(remaining, made, seconds): &(f64, f64, f64)| remaining * if *made > 0.0 { seconds / made } else { overall };
-    Ok(datasets.iter().map(of).sum())
+    let (mut counts, mut datasets) = (Counts::default(), BTreeMap::<i64, DatasetBacklog>::new());
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (state, recipes) = (RecipeState::of(row.get(1)?), row.get::<_, i64>(2)?.unsigned_abs());
+        counts.0[state as usize] += recipes;
+        let dataset = datasets.entry(row.get(0)?).or_default();
+        if !state.is_settled() {
+            dataset.remaining += recipes;
+        } else if state == RecipeState::Done {
+            (dataset.made, dataset.seconds) = (row.get::<_, i64>(3)?.unsigned_abs(), row.get(4)?);
+        }
+    }
+    let all = datasets.values().fold(DatasetBacklog::default(), |all, one| DatasetBacklog {
+        remaining: all.remaining + one.remaining,
+        made: all.made + one.made,
+        seconds: all.seconds + one.seconds,
+    });
+    let overall = all.mean().unwrap_or(UNKNOWN);
+    let of = |dataset: &DatasetBacklog| dataset.remaining as f64 * dataset.mean().unwrap_or(overall);
+    Ok(Backlog { counts, slot_seconds: datasets.values().map(of).sum() })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::ledger::RecipeState;
     use crate::ledger::tests::listed;
 
     /// Makes a ledger with recipes of these datasets and states, and the seconds that making them took.
