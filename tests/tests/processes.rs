@@ -4,37 +4,12 @@ use edp_program::telemetry::trace::recipe_trace;
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span};
-use edp_tests::{Fixture, Started, coordinator, count, expect, files, json, program, text, until};
+use edp_tests::{Site, Started, coordinator, count, expect, files, json, program, text, until};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-
-/// A model run, and the granules that one process makes from it.
-struct Site {
-    fixture: Fixture,
-    reference: BTreeMap<String, Digest>,
-}
-
-impl Site {
-    fn new(size: usize) -> Site {
-        let fixture = Fixture::new(size);
-        let list = fixture.plan(&fixture.path("reference"), "reference.json", &[]);
-        expect(program("edp-worker").arg("make").arg(list), 0);
-        let reference = files(&fixture.path("reference"));
-        Site { fixture, reference }
-    }
-
-    fn plan(&self, name: &str) -> (PathBuf, PathBuf) {
-        let out = self.fixture.path(name);
-        (self.fixture.plan(&out, &format!("{name}.json"), &[]), out)
-    }
-
-    fn is_whole(&self, out: &Path) {
-        assert!(files(out) == self.reference, "{}: other bytes", out.display());
-    }
-}
 
 /// Returns a command that makes a list in two processes.
 fn make(list: &Path) -> Command {
@@ -147,13 +122,13 @@ fn several_processes_make_what_one_makes() {
         let digest = Digest::of(&fs::read(entry["granule"].as_str().unwrap()).unwrap());
         assert_eq!((entry["sha256"].as_str(), &entry["stages"][0]["name"]), (Some(digest.as_str()), &"make".into()));
     }
-    site.is_whole(&out);
+    site.assert_whole(&out);
     assert_eq!(count(&json(&expect(&mut make(&list), 0)), "present"), site.reference.len());
     let (list, out) = site.plan("run");
     let mut command = coordinator();
     command.arg("run").arg(&list).arg("--ledger").arg(site.fixture.path("ledger"));
     expect(command.env("EDP_RUN__PROCESSES", "3").env("EDP_RUN__SLOTS", "3"), 0);
-    site.is_whole(&out);
+    site.assert_whole(&out);
 }
 
 #[test]
@@ -169,7 +144,7 @@ fn a_making_process_that_dies_costs_an_attempt_and_nothing_else() {
     let report = json(&production.ends(0));
     let again = report["entries"].as_array().unwrap().iter().filter(|entry| entry["attempts"].as_u64() > Some(1));
     assert!(again.count() > 0, "{report:#}");
-    site.is_whole(&out);
+    site.assert_whole(&out);
 }
 
 /// The scheduler, or a terminal that is closed, signals all processes of a job at once.
@@ -189,7 +164,7 @@ fn signals_to_all_processes_end_the_production_in_order() {
         assert!(reasons.clone().all(|reason| reason == "the production was stopped before"), "{report:#}");
         assert_eq!(parts(&out), [""; 0]);
         expect(&mut make(&list), 0);
-        site.is_whole(&out);
+        site.assert_whole(&out);
     }
 }
 
@@ -204,7 +179,7 @@ fn making_processes_end_with_a_worker_that_is_killed() {
     production.main.wait().unwrap();
     production.are_gone();
     expect(&mut make(&list), 0);
-    site.is_whole(&out);
+    site.assert_whole(&out);
 }
 
 #[test]
@@ -252,7 +227,7 @@ fn a_worker_on_a_broker_makes_granules_in_several_processes() {
     second.makers();
     signal(second.main.id(), "TERM");
     second.ends(143);
-    site.is_whole(&out);
+    site.assert_whole(&out);
 }
 
 #[test]

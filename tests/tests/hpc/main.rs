@@ -6,7 +6,7 @@ mod slurm;
 mod submit;
 
 use edp_protocol::Digest;
-use edp_tests::{Fixture, coordinator, expect, files, program};
+use edp_tests::{Fixture, coordinator, program};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,12 +32,8 @@ impl Case {
         Case { fixture, list, out }
     }
 
-    /// Returns all granules as one undisturbed process makes them.
     fn reference(&self) -> BTreeMap<String, Digest> {
-        let out = self.fixture.path("reference");
-        let list = self.fixture.plan(&out, "reference.json", &[]);
-        expect(program("edp-worker").arg("make").arg(list), 0);
-        files(&out)
+        self.fixture.reference()
     }
 
     /// Returns one of the scripts, which finds the programs as a user's shell does: those of this production first.
