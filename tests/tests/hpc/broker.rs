@@ -66,7 +66,7 @@ fn a_users_own_broker_serves_a_production_and_leaves_nothing_running() {
     drop(worker);
     assert_eq!(files(&case.out), case.reference());
 
-    // Nobody sees the password in the list of processes.
+    // The password is not in the list of processes.
     let password = node.recorded("password");
     let processes = of_brokers(&node.0);
     assert!(!processes.is_empty() && !processes.iter().any(|line| line.contains(&password)), "{processes:?}");
@@ -124,12 +124,12 @@ fn the_brokers_files_come_from_where_they_are_named() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_no_place_for_a_broker() {
+fn a_directory_of_another_user_is_no_place_for_a_broker() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node(directory.path().join("broker"));
     std::os::unix::fs::symlink(directory.path(), &node.0).unwrap();
     let refused = expect(&mut node.call("start"), 4);
-    assert!(text(&refused).contains("somebody else"), "{}", text(&refused));
+    assert!(text(&refused).contains("belongs to another user"), "{}", text(&refused));
     fs::remove_file(&node.0).unwrap();
     fs::create_dir(&node.0).unwrap();
     fs::write(node.0.join("host"), "another-node").unwrap();

@@ -34,7 +34,7 @@ fn endpoints_of_aws_programs_are_used() {
     assert!(said.contains("AWS_ENDPOINT_URL") && said.contains("https://host:port"), "{said}");
 }
 
-/// As on the nodes of a cluster, where nobody can log in.
+/// As on the nodes of a cluster, where no user can log in.
 #[test]
 fn a_program_gives_the_credentials_and_renews_them_before_they_expire() {
     let cloud = Cloud::new();

@@ -1,5 +1,5 @@
-//! The status of a serving worker, which it tells to whoever asks on this machine: a container's health check, a
-//! supervisor, a person.
+//! The status of a serving worker, for programs and people on the same machine, such as the health check of a container or
+//! a supervisor.
 //!
 //! A worker with a [`StatusSocket`] answers each connection by its [`WorkerStatus`] as one JSON object. The answer is
 //! made when it is asked for, so a worker that has died or hangs gives none, and no clocks are compared. Only the user
@@ -199,7 +199,7 @@ pub enum StatusError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// Nobody listens at the path.
+    /// No worker listens at the path.
     #[error("no worker answers at {path}: {source}")]
     Absent {
         /// Path of the socket.
