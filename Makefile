@@ -64,7 +64,7 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh deploy/cmake deploy/dist.sh deploy/portable.sh deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run \
 	deploy/hpc/broker deploy/hpc/submit deploy/hpc/jobs.sh deploy/hpc/next.sh $(wildcard deploy/hpc/slurm/*.sh deploy/hpc/pbs/*.sh) \
-	tests/tests/hpc/pbs.sh
+	deploy/aws/batch/submit tests/tests/hpc/pbs.sh
 
 .PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench chaos \
 	rabbitmq-4 check-all fuzz doc clean

@@ -96,8 +96,16 @@ fn the_image_runs_as_nobody_and_is_checked_by_a_command_that_there_is() {
     let settings = settings(instruction("ENV").iter().map(|line| line.split_once('=').unwrap()));
     assert!(settings.serve.status.is_some_and(|path| path.starts_with("/tmp")), "the only place to write to");
     let check = instruction("HEALTHCHECK")[0].split_once("CMD ").unwrap().1;
-    for command in [check, instruction("CMD")[0]] {
-        is_understood(&words(&serde_json::from_str(command).unwrap()));
+    is_understood(&words(&serde_json::from_str(check).unwrap()));
+    // Without a broker a worker ends at once; a container of a batch system has a list instead.
+    let command = words(&serde_json::from_str(instruction("CMD")[0]).unwrap());
+    let programs = program("edp-worker").get_program().to_owned();
+    let path = format!("{}:/usr/bin:/bin", Path::new(&programs).parent().unwrap().display());
+    for (list, says) in [(None, "queue"), (Some(""), "queue"), (Some("/none/tasks.json"), "/none/tasks.json")] {
+        let mut container = Command::new(&command[0]);
+        container.args(&command[1..]).env_clear().env("PATH", &path).envs(list.map(|list| ("TASKLIST", list)));
+        let output = expect(&mut container, 2);
+        assert!(text(&output).contains(says), "{}", text(&output));
     }
     let apptainer = read("edp.def");
     for name in ["edp-coordinator", "edp-worker"] {

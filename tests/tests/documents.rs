@@ -148,7 +148,7 @@ fn run(document: &str, directory: &Path, broker: &str) {
 fn commands_of_the_documents_do_what_is_said_on_a_broker() {
     let broker = Broker::start();
     let url = broker.url("guest", "guest");
-    let pages = ["GUIDE.md", "deploy/machine/README.md", "deploy/container/README.md"];
+    let pages = ["GUIDE.md", "deploy/machine/README.md", "deploy/container/README.md", "deploy/aws/batch/README.md"];
     let pages = pages.map(|page| (page, "target/demo"));
     for (document, begin) in [("README.md", ""), ("deploy/hpc/README.md", "")].into_iter().chain(pages) {
         let directory = tempfile::tempdir().unwrap();

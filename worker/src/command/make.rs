@@ -5,16 +5,18 @@ use edp_production::director::Budget;
 use edp_production::session;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
+use edp_protocol::message::chain;
 use edp_protocol::recipe::check_versions;
 use edp_worker::console::{self, Ending, Progress, ReportForm, Usage, Verify, WorkerOptions, note, out, out_json};
 use edp_worker::drive::{Drive, TaskList, Workers};
 use edp_worker::tasks::{GivenLocations, Share, Tasks, production_date};
+use std::env::VarError;
 
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct MakeOptions {
-    /// Task list, ours or EDP's
-    #[arg(value_name = "TASKS.json", required_unless_present = "tasklist")]
+    /// Task list, ours or EDP's [default: the variable TASKLIST]
+    #[arg(value_name = "TASKS.json")]
     tasks: Option<Location>,
     /// The same, in EDP's spelling
     #[arg(long, hide = true, value_name = "FILE", conflicts_with = "tasks")]
@@ -51,8 +53,28 @@ pub(crate) struct MakeOptions {
     output: ReportForm,
 }
 
+/// Variable with the location of the task list, by which a batch system tells a container what to make.
+const TASKLIST: &str = "TASKLIST";
+
+/// Returns the location of the task list: the one that is given, else that of the variable.
+fn location(options: &MakeOptions) -> Result<Location, Usage> {
+    if let Some(given) = options.tasks.as_ref().or(options.tasklist.as_ref()) {
+        return Ok(given.clone());
+    }
+    let says = |why: &str| {
+        Usage(format!("which task list? Give TASKS.json, or its path or s3:// URI in {TASKLIST}, which {why}"))
+    };
+    match std::env::var(TASKLIST) {
+        Ok(text) if text.is_empty() => Err(says("is empty")),
+        Ok(text) => text.parse().map_err(|e| Usage(format!("{TASKLIST}: {}", chain(&e)))),
+        Err(VarError::NotPresent) => Err(says("is not set")),
+        Err(VarError::NotUnicode(_)) => Err(says("is not UTF-8")),
+    }
+}
+
 /// Runs the command `make`: makes the granules of a list without a queue.
 pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Result<Ending> {
+    let path = location(options)?;
     let notices = options.worker.notices(settings)?;
     let share = match options.part {
         Some(share) => Some(share),
@@ -63,11 +85,9 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
         let text = format!("--parts {parts}, but nothing says which part this is: give --part I/{parts}");
         return Err(Usage(text).into());
     }
-    let path = options.tasks.as_ref().or(options.tasklist.as_ref());
     let stores = edp_s3::stores(&settings.store);
-    let mut list = path.map(|path| console::read_list(path, &stores, settings)).transpose()?.unwrap_or_default();
-    let name = path.map(ToString::to_string).unwrap_or_default();
-    check_versions(&name, &list).map_err(|e| Usage::from_error(&e))?;
+    let mut list = console::read_list(&path, &stores, settings)?;
+    check_versions(&path.to_string(), &list).map_err(|e| Usage::from_error(&e))?;
     if let Some(share) = share {
         list = share.keep(list);
     }
@@ -96,7 +116,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
         stores,
         workers: Workers::Here(Box::new(worker)),
         notices,
-        list: path.map(|at| TaskList { at: at.clone(), part: share.map(Share::numbers) }),
+        list: Some(TaskList { at: path, part: share.map(Share::numbers) }),
     };
     let mut driven = match drive.run(async |_| Ok(Vec::new()), &progress)? {
         Ok(driven) => driven,

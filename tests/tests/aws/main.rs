@@ -1,0 +1,3 @@
+//! `deploy/aws`: what AWS Batch asks of a container.
+
+mod contract;
