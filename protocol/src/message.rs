@@ -28,6 +28,17 @@ pub enum FailureKind {
     Denied,
 }
 
+impl FailureKind {
+    /// Returns true if an attempt was made and has failed, as opposed to one that was given back or found that there is
+    /// nothing to make.
+    pub fn is_of_attempt(self) -> bool {
+        match self {
+            FailureKind::Permanent | FailureKind::Transient | FailureKind::NotFound | FailureKind::Denied => true,
+            FailureKind::Held | FailureKind::Conflict | FailureKind::Returned | FailureKind::Lost => false,
+        }
+    }
+}
+
 /// Returns the text of an error, followed by the text of each of its causes that adds something new.
 pub fn causes(error: &dyn std::error::Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];

@@ -26,6 +26,9 @@ pub const BUILD_HEADER: &str = "edp-build";
 /// have found. A worker that finds its own name there ends.
 pub const UNFIT_HEADER: &str = "edp-unfit";
 
+/// Header of an outcome: the number of job slots of its worker.
+pub const SLOTS_HEADER: &str = "edp-slots";
+
 /// Content type of a bare recipe.
 pub const JSON: &str = "application/json";
 

@@ -2,6 +2,7 @@
 //! settings anew; the others are written by hand, and a key or a column without its row fails.
 
 use edp_program::settings::Settings;
+use edp_program::telemetry::metrics::{METRICS, MetricKind};
 use edp_protocol::recipe::{
     Components, Derivation, Digests, DynamicMetadata, OPTIONS, PeriodMean, Plan, Recipe, RecordSeries, Roots, Rule,
     VariableKind, Version, output_version,
@@ -66,16 +67,68 @@ fn settings_page() -> String {
 
 #[test]
 fn the_page_of_the_settings_is_that_of_the_code() {
-    let (path, wanted) = (page("settings.md"), settings_page());
+    is_page("settings.md", &settings_page());
+}
+
+/// Checks that a page is this text, or writes it if that is asked for.
+fn is_page(name: &str, wanted: &str) {
+    let path = page(name);
     if std::env::var_os("EDP_REFERENCES").is_some_and(|value| value == "update") {
-        std::fs::write(&path, &wanted).unwrap();
+        std::fs::write(&path, wanted).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     let differs = found.lines().zip(wanted.lines()).find(|(found, wanted)| found != wanted);
     assert!(
         found == wanted,
-        "doc/settings.md is out of date: EDP_REFERENCES=update cargo test -p edp-tests --test references\n{differs:#?}"
+        "doc/{name} is out of date: EDP_REFERENCES=update cargo test -p edp-tests --test references\n{differs:#?}"
     );
+}
+
+/// The text before the table of the metrics.
+const METRICS_TEXT: &str = "\
+# Metrics
+
+This page is generated from the code (`EDP_REFERENCES=update cargo test -p edp-tests --test references`); a test fails when
+it is out of date.
+
+The section *Traces, metrics and logs* of [GUIDE.md](../GUIDE.md) says how to ask for them. The names of OpenTelemetry have
+dots; in the format of Prometheus the same metrics have the names and labels of the first two columns. `target_info` has the
+attributes of the program as labels, such as `service_name` and `service_instance_id`. The number of values of each label is
+limited: datasets, stages, states and reasons are few, and a program measures one production.
+
+Counters begin at 0 when a program starts. Gauges of the coordinator are measured every 15 s at least
+(`edp_recipes`, `edp_backlog_seconds`) or twice a second (the others), and keep their last value until the program ends.
+
+| Prometheus | labels | OpenTelemetry | kind | unit | program | meaning |
+|---|---|---|---|---|---|---|
+";
+
+/// The page of the metrics.
+fn metrics_page() -> String {
+    let mut page = METRICS_TEXT.to_owned();
+    for metric in METRICS {
+        let kind = match metric.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        };
+        let labels: Vec<String> = metric.labels().map(|label| format!("`{label}`")).collect();
+        let (own, name, unit) = (metric.prometheus_name(), metric.name, metric.unit);
+        writeln!(
+            page,
+            "| `{own}` | {} | `{name}` | {kind} | `{unit}` | {} | {} |",
+            labels.join(", "),
+            metric.programs,
+            metric.meaning
+        )
+        .expect("a text has room");
+    }
+    page
+}
+
+#[test]
+fn the_page_of_the_metrics_is_that_of_the_code() {
+    is_page("metrics.md", &metrics_page());
 }
 
 #[test]

@@ -7,8 +7,10 @@
 //! their outcomes. Task messages of an earlier list that are still there are made too, since they were asked for. They
 //! take no room in the window, and their outcomes are written if the ledger knows the recipes.
 
+use super::announcements::Announcements;
 use super::arrivals::Arrivals;
 use super::drive_options::{BATCH, ROUND};
+use super::ledger::retries::Policy;
 use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::outcomes::Outcomes;
@@ -52,18 +54,18 @@ pub enum ProductionEnd {
 }
 
 /// Counts of the recipes that were settled while this director was at work.
-#[derive(Default)]
-struct Tally {
+struct Tally<'p> {
+    production: &'p str,
     failed: u64,
     settled: u64,
 }
 
-impl Tally {
+impl Tally<'_> {
     fn add(&mut self, batch: &[Settled], progress: &mut impl FnMut(&Settled)) {
         for one in batch {
             self.failed += u64::from(one.state == RecipeState::Failed);
             self.settled += 1;
-            metrics().settled(&one.granule, EntryState::of(one).word());
+            metrics().settled(self.production, &one.granule, EntryState::of(one).word());
             progress(one);
         }
     }
@@ -96,7 +98,7 @@ pub async fn drive(
         let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
         let dead = link.consumer(Queue::Dead, DEAD).await?;
         let depth = link.depth(Queue::Recipes).await?;
-        metrics().depth(&link.destination(Queue::Recipes).name, depth.messages);
+        metrics().depth(&link.destination(Queue::Recipes).name, depth);
         Ok::<_, QueueError>((results, dead, depth == QueueDepth::default() && outcomes.messages == 0))
     };
     let (results, dead, is_new) = tokio::select! {
@@ -111,6 +113,7 @@ pub async fn drive(
     let (mailbox, mut settled) = mpsc::channel(MAILBOX);
     let room = Arc::new(Notify::new());
     let (unfit, named) = watch::channel(Vec::new());
+    let announcements = Announcements::new(Policy::with_deadline(plan.deadline).lease);
     let publishing = Publishing {
         plan: plan.clone(),
         ledger: ledger.clone(),
@@ -119,6 +122,7 @@ pub async fn drive(
         room: room.clone(),
         settled: mailbox.clone(),
         unfit: named,
+        announcements: announcements.clone(),
     };
     let (mixed_builds, local) = (plan.mixed_builds, plan.local);
     let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
@@ -138,13 +142,14 @@ pub async fn drive(
         arrivals: plan.look.then(|| Arrivals::new(stores.clone())),
         refusals: Refusals::default(),
         unfit,
+        announcements: announcements.clone(),
     };
     let mut actors = JoinSet::new();
     actors.spawn(publishing.run(halt.clone()));
     actors.spawn(outcomes.run(halt.clone()));
 
-    let mut watch = Watch::new(ledger.clone(), link.clone(), plan.production.clone());
-    let mut tally = Tally::default();
+    let mut watch = Watch::new(ledger.clone(), link.clone(), plan.clone(), announcements);
+    let mut tally = Tally { production: &plan.production, failed: 0, settled: 0 };
     let mut growing = true;
     let mut round = interval(ROUND);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);

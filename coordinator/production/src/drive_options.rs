@@ -14,13 +14,21 @@ pub(super) const BATCH: usize = 256;
 /// Interval at which the queue and the leases are checked.
 pub(super) const ROUND: Duration = Duration::from_millis(500);
 
+/// Number of recipes in the window for each job slot that workers announce: one that is made, and others that are on
+/// their way when it ends.
+const FOR_EACH_SLOT: u64 = 4;
+
+/// Largest window that announced job slots give, so that neither a large group of workers nor false announcements fill
+/// the broker.
+const MOST_FOR_SLOTS: u64 = 20_000;
+
 /// Options of the director.
 #[derive(Debug, Clone)]
 pub struct DriveOptions {
     /// Name of the production.
     pub production: String,
-    /// Number of task messages in the queue and with workers at once: enough to keep workers busy, few enough for
-    /// broker and memory.
+    /// Number of task messages in the queue and with workers at once, unless there are many job slots: enough to keep
+    /// workers busy, few enough for broker and memory.
     pub window: usize,
     /// Time in seconds that making a granule may take.
     pub deadline: u32,
@@ -34,6 +42,15 @@ pub struct DriveOptions {
     pub content: bool,
     /// True if the coordinator checks that a granule exists before it believes a worker's report.
     pub look: bool,
+}
+
+impl DriveOptions {
+    /// Returns the number of task messages in the queue and with workers at once when workers have announced so many job
+    /// slots.
+    pub(super) fn window(&self, slots: u64) -> usize {
+        let for_slots = slots.saturating_mul(FOR_EACH_SLOT).min(MOST_FOR_SLOTS);
+        self.window.max(usize::try_from(for_slots).unwrap_or(usize::MAX))
+    }
 }
 
 /// Limits on failures, above which it is pointless to go on.
@@ -95,4 +112,19 @@ pub enum DriveError {
     /// An actor has panicked.
     #[error("part of the coordinator has ended ({0}); please report this")]
     Actor(tokio::task::JoinError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionOptions;
+
+    #[test]
+    fn the_window_grows_with_the_announced_slots_up_to_a_limit() {
+        let plan = DriveOptions { window: 1000, ..SessionOptions::in_memory(Budget::NONE).plan };
+        for (slots, window) in [(0, 1000), (250, 1000), (251, 1004), (5000, 20_000), (u64::MAX, 20_000)] {
+            assert_eq!(plan.window(slots), window, "{slots}");
+        }
+        assert_eq!(DriveOptions { window: 50_000, ..plan }.window(5001), 50_000, "what the user has set");
+    }
 }

@@ -20,6 +20,7 @@
 //! granules at the destination ([`adoption`]).
 
 pub mod adoption;
+mod announcements;
 mod arrivals;
 pub mod complete;
 pub mod conditions;

@@ -1,16 +1,18 @@
 //! The actor that consumes outcomes: it has them written into the ledger, and only then acknowledges them.
 
+use super::announcements::Announcements;
 use super::arrivals::{Arrival, Arrivals};
 use super::drive_options::{BATCH, BUILD, DriveError};
 use super::ledger::{self, Claim, LedgerEvent, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use super::sources::{SourceInspector, SourceState, Witnesses};
+use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::MEAN_ENDING;
 use edp_protocol::text::shortened;
-use edp_protocol::wire::{self, Failed, Outcome, TaskMessage};
+use edp_protocol::wire::{self, Failed, Outcome, SLOTS_HEADER, TaskMessage};
 use edp_queue::topology::DELIVERY_LIMIT;
 use edp_queue::{Consumer, DeadLetterReason, Delivery, Destination, Message};
 use std::collections::BTreeSet;
@@ -64,6 +66,8 @@ pub(super) struct Outcomes {
     pub(super) refusals: Refusals,
     /// Workers that should end; task messages name them.
     pub(super) unfit: watch::Sender<Vec<String>>,
+    /// The workers that take part.
+    pub(super) announcements: Announcements,
 }
 
 impl Outcomes {
@@ -126,7 +130,12 @@ impl Outcomes {
         let mut events = Vec::with_capacity(counted.len());
         for one in counted {
             events.push(match one.content {
-                MessageContent::Outcome(outcome) => self.event(outcome, one.reported_before).await?,
+                MessageContent::Outcome { outcome, slots } => {
+                    if let Some(slots) = slots.filter(|_| !one.reported_before) {
+                        self.announcements.hear(&outcome, slots);
+                    }
+                    self.event(outcome, one.reported_before).await?
+                }
                 MessageContent::Dropped { id, attempt, reason } => LedgerEvent::Dropped { id, attempt, reason },
             });
         }
@@ -144,6 +153,9 @@ impl Outcomes {
     /// Decodes the content of a message, if that is possible.
     fn decode(&mut self, message: &Message, span: &Span) -> Option<MessageContent> {
         let (kind, body) = (&message.content_type, &message.body);
+        if let Some((death, _)) = message.death() {
+            metrics().dead_letter(death);
+        }
         let policy = message.death().and_then(|(death, queue)| self.policy(death, queue));
         let outcome = match Outcome::decode(kind, body) {
             Ok(outcome) => outcome,
@@ -156,14 +168,16 @@ impl Outcomes {
                 };
                 return Some(match policy {
                     Some(reason) => MessageContent::Dropped { id: task.recipe_id, attempt: task.attempt, reason },
-                    None => MessageContent::Outcome(dead(task)),
+                    None => MessageContent::Outcome { outcome: dead(task), slots: None },
                 });
             }
         };
         span.record("edp.attempt", outcome.attempt);
         span.record("edp.worker", &outcome.worker);
         trace::ended(span, outcome.event.ended());
-        Some(MessageContent::Outcome(outcome))
+        // A worker of an earlier release does not state its slots, and does not make the window larger.
+        let slots = message.headers.get(SLOTS_HEADER).and_then(|slots| slots.parse().ok()).unwrap_or(0);
+        Some(MessageContent::Outcome { outcome, slots: Some(slots) })
     }
 
     /// Returns the messages that count: they are about a recipe that the production has, and an attempt that was
@@ -173,7 +187,7 @@ impl Outcomes {
         let claims = self.ledger.ask(move |ledger| ledger.claims(&about)).await?;
         let mut counted = Vec::with_capacity(content.len());
         for (one, claim) in content.into_iter().zip(claims) {
-            let is_done = matches!(&one, MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(_), .. }));
+            let is_done = matches!(&one, MessageContent::Outcome { outcome, .. } if matches!(outcome.event, wire::TaskEvent::Done(_)));
             let why = match claim {
                 // It does not matter which worker reports this: the granule itself is checked.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
@@ -200,13 +214,14 @@ impl Outcomes {
         let Some(arrivals) = &mut self.arrivals else { return };
         let (mut places, mut looks) = (Vec::new(), Vec::new());
         for (at, CountedMessage { content, granule, .. }) in counted.iter().enumerate() {
-            if let MessageContent::Outcome(Outcome { event: wire::TaskEvent::Done(done), .. }) = content {
+            if let MessageContent::Outcome { outcome: Outcome { event: wire::TaskEvent::Done(done), .. }, .. } = content
+            {
                 places.push(at);
                 looks.push(Arrival { granule: granule.clone(), size: done.size });
             }
         }
         for (at, why) in places.into_iter().zip(arrivals.missing(looks).await) {
-            let (Some(why), CountedMessage { content: MessageContent::Outcome(outcome), granule, .. }) =
+            let (Some(why), CountedMessage { content: MessageContent::Outcome { outcome, .. }, granule, .. }) =
                 (why, &mut counted[at])
             else {
                 continue;
@@ -339,7 +354,12 @@ impl Outcomes {
 #[derive(Debug)]
 enum MessageContent {
     /// An outcome from a worker, or one that stands for a task message which the broker has given up.
-    Outcome(Outcome),
+    Outcome {
+        /// The outcome.
+        outcome: Outcome,
+        /// Number of job slots of the worker; `None` if the outcome is not from a worker.
+        slots: Option<u32>,
+    },
     /// A policy of the broker has dropped a task message.
     Dropped { id: String, attempt: u32, reason: String },
 }
@@ -348,7 +368,9 @@ impl MessageContent {
     /// Returns recipe and attempt that the message is about, and its sender.
     fn about(&self) -> (String, u32, String) {
         match self {
-            MessageContent::Outcome(outcome) => (outcome.recipe_id.clone(), outcome.attempt, outcome.worker.clone()),
+            MessageContent::Outcome { outcome, .. } => {
+                (outcome.recipe_id.clone(), outcome.attempt, outcome.worker.clone())
+            }
             MessageContent::Dropped { id, attempt, .. } => (id.clone(), *attempt, WORKER.into()),
         }
     }

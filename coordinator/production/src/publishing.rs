@@ -1,6 +1,7 @@
 //! The actor that publishes: it takes what is due from the ledger, as much as the window has room for, and reports to
 //! the ledger what the broker has confirmed.
 
+use super::announcements::Announcements;
 use super::drive_options::{BATCH, BUILD, DriveError, DriveOptions, ROUND};
 use super::ledger::{self, Due, LedgerEvent, Settled};
 use super::ledger_handle::LedgerHandle;
@@ -39,6 +40,8 @@ pub(super) struct Publishing {
     pub(super) settled: mpsc::Sender<Vec<Settled>>,
     /// Names of workers that should end.
     pub(super) unfit: watch::Receiver<Vec<String>>,
+    /// The workers that take part, whose job slots make the window larger.
+    pub(super) announcements: Announcements,
 }
 
 impl Publishing {
@@ -49,7 +52,7 @@ impl Publishing {
         // it accepts that.
         let (mut most, mut pause, mut said) = (BATCH, FULL.0, false);
         while !halt.is_cancelled() {
-            let window = self.plan.window;
+            let window = self.plan.window(self.announcements.present().slots);
             let take = move |ledger: &mut ledger::Ledger| {
                 let room = window.saturating_sub(ledger.under_way()?).min(most);
                 Ok((ledger.take(ledger::now(), room)?, ledger.fact(BUILD)?))

@@ -25,6 +25,7 @@ use super::snapshots::Snapshots;
 use super::sweep::sweep;
 use super::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_program::settings::ServeSettings;
+use edp_program::telemetry::metrics::metrics;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_queue::{Link, QueueSettings};
@@ -321,6 +322,7 @@ impl<'l> Session<'l> {
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         let (mut growth, listen) = (Some(growth), self.listen);
+        metrics().begun(&self.options.plan.production);
         for _ in 0..ROUNDS {
             let others = &mut self.others;
             let growth = async {

@@ -4,6 +4,7 @@
 use super::ledger::{LedgerError, View};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
 use edp_files::ReadAt as _;
+use edp_program::telemetry::metrics::metrics;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -161,11 +162,15 @@ impl Snapshots {
     /// other consequence.
     pub async fn keep(self, ledger: LedgerHandle, every: Duration, stop: CancellationToken) {
         let mut pause = every;
+        metrics().ledger_copied(&self.production);
         loop {
             let over = tokio::time::timeout(pause, stop.cancelled()).await.is_ok();
             let begun = Instant::now();
-            if let Err(error) = self.take(&ledger).await {
-                tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
+            match self.take(&ledger).await {
+                Ok(()) => metrics().ledger_copied(&self.production),
+                Err(error) => {
+                    tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
+                }
             }
             if over {
                 return;

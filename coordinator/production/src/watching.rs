@@ -3,7 +3,8 @@
 //! A lease shows late that a task message is lost. Most losses show much earlier: the queue is missing, it was declared
 //! again, or it is empty although no worker has begun what should be in it (it was purged).
 
-use super::drive_options::DriveError;
+use super::announcements::Announcements;
+use super::drive_options::{DriveError, DriveOptions};
 use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
@@ -32,8 +33,9 @@ const MEASURE: Duration = Duration::from_secs(15);
 pub(super) struct Watch {
     ledger: LedgerHandle,
     link: Link,
-    /// Name of the production.
-    production: String,
+    plan: DriveOptions,
+    /// The workers that take part.
+    announcements: Announcements,
     /// Last known number of times that the link had declared queues again.
     renewals: u64,
     empty: ConditionTimer,
@@ -63,13 +65,14 @@ impl ConditionTimer {
 }
 
 impl Watch {
-    pub(super) fn new(ledger: LedgerHandle, link: Link, production: String) -> Watch {
+    pub(super) fn new(ledger: LedgerHandle, link: Link, plan: DriveOptions, announcements: Announcements) -> Watch {
         let renewals = link.renewals();
         let (empty, unserved) = Default::default();
         Watch {
             ledger,
             link,
-            production,
+            plan,
+            announcements,
             renewals,
             empty,
             unserved,
@@ -112,7 +115,12 @@ impl Watch {
             }
             _ => return Ok(Vec::new()),
         };
-        metrics().depth(&self.link.destination(Queue::Recipes).name, depth.messages);
+        metrics().depth(&self.link.destination(Queue::Recipes).name, depth);
+        self.announcements.limit(depth.consumers);
+        let announced = self.announcements.present();
+        metrics().announced(&self.plan.production, announced.workers, announced.slots);
+        metrics().failures(announced.failures);
+        metrics().window(&self.plan.production, self.plan.window(announced.slots));
         self.tell(depth.messages > 0 && depth.consumers == 0);
         // If the broker accepts no messages, workers cannot report what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
@@ -135,9 +143,9 @@ impl Watch {
     pub(super) async fn measure(&mut self) -> Result<(), DriveError> {
         let backlog = self.ledger.ask(|ledger| ledger.backlog()).await?;
         for state in RecipeState::ALL {
-            metrics().recipes(&self.production, state.as_str(), backlog.counts.of(state));
+            metrics().recipes(&self.plan.production, state.as_str(), backlog.counts.of(state));
         }
-        metrics().backlog(&self.production, backlog.slot_seconds);
+        metrics().backlog(&self.plan.production, backlog.slot_seconds);
         self.measured = Some(Instant::now());
         Ok(())
     }
@@ -170,7 +178,7 @@ impl Watch {
             return;
         }
         if !std::mem::replace(&mut self.said, true) {
-            let (broker, production) = (self.link.address().unwrap_or_default(), &self.production);
+            let (broker, production) = (self.link.address().unwrap_or_default(), &self.plan.production);
             tracing::warn!(
                 queue = self.link.destination(Queue::Recipes).name,
                 "no worker takes task messages: start `edp-worker serve --production {production}` at the broker {broker}; if \

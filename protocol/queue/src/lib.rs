@@ -128,6 +128,21 @@ pub enum DeadLetterReason {
     Length,
 }
 
+impl DeadLetterReason {
+    /// All reasons.
+    pub const ALL: [DeadLetterReason; 3] =
+        [DeadLetterReason::DeliveryLimit, DeadLetterReason::Expired, DeadLetterReason::Length];
+
+    /// Returns the reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeadLetterReason::DeliveryLimit => "delivery limit",
+            DeadLetterReason::Expired => "expired",
+            DeadLetterReason::Length => "length",
+        }
+    }
+}
+
 impl Message {
     /// Returns the reason why the message is a dead letter and the queue that it was in, or `None` if it is not known
     /// to be one.

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use edp_program::settings::Settings;
+use edp_program::telemetry::metrics::metrics;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_queue::topology::ProductionName;
@@ -99,6 +100,7 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
     ));
     let ended = runtime.block_on(async {
         let link = Link::amqp(queue).context("starting the link to the queue")?;
+        metrics().broker(&link);
         let grace = service.grace;
         let asked = async {
             asked.await;

@@ -13,6 +13,7 @@ use edp_production::records::{self, GranuleRecord, Manifest, Records};
 use edp_production::report::{GranuleEntry, Report};
 use edp_production::session::{Feed, LedgerPlace, Session, SessionEnd, SessionError, SessionEvent, SessionOptions};
 use edp_production::verify::{InspectionDepth, Verified};
+use edp_program::telemetry::metrics::metrics;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_protocol::{Digest, Location};
@@ -197,6 +198,7 @@ impl Drive {
         match workers {
             Workers::Queue(queue) => {
                 let link = Link::amqp(*queue).context("starting the link to the queue")?;
+                metrics().broker(&link);
                 session.drive(&link, growth, shutdown).await?;
                 link.close().await;
             }

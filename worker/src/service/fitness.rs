@@ -1,5 +1,6 @@
 //! A measure of whether a worker suits the task messages that it receives.
 
+use edp_protocol::message::FailureKind;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,6 +22,8 @@ struct FitnessState {
     was_of_use: bool,
     /// Ids of the recipes that were not, since then.
     others: BTreeSet<String>,
+    /// Number of attempts in a row that have failed.
+    failures: u64,
 }
 
 impl Fitness {
@@ -29,6 +32,17 @@ impl Fitness {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.was_of_use = true;
         seen.others.clear();
+    }
+
+    /// Records the end of an attempt, with the kind of failure if it has failed. Returns the number of attempts in a row
+    /// that have.
+    pub(super) fn ended(&self, failure: Option<FailureKind>) -> u64 {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            None => seen.failures = 0,
+            Some(kind) => seen.failures += u64::from(kind.is_of_attempt()),
+        }
+        seen.failures
     }
 
     /// Records a recipe that lies outside the worker's roots. Returns true if the worker is unfit.

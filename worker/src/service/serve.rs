@@ -26,7 +26,9 @@ use edp_program::telemetry::refusals::Refusals;
 use edp_program::telemetry::trace;
 use edp_protocol::message::{FailureKind, chain};
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{self, BUILD_HEADER, Done, Failed, Outcome, TaskEvent, TaskMessage, UNFIT_HEADER};
+use edp_protocol::wire::{
+    self, BUILD_HEADER, Done, Failed, Outcome, SLOTS_HEADER, TaskEvent, TaskMessage, UNFIT_HEADER,
+};
 use edp_queue::{Consumer, Delivery, Destination, Link, Message, PublishError, Publisher, Queue, QueueError};
 use std::future::Future;
 use std::sync::Arc;
@@ -301,6 +303,7 @@ async fn process(slot: SlotContext, delivery: Delivery, IdentifiedTask { task, r
     }
     if let Some(result) = result.ended() {
         log_end(&granule, result);
+        metrics().failures(slot.fitness.ended(result.err().map(|failed| failed.kind)));
     }
     let unfit = match &result {
         TaskEvent::Failed(failed @ Failed { kind: FailureKind::Returned, .. }) if !slot.cancel.is_cancelled() => {
@@ -387,6 +390,7 @@ async fn publish(slot: &SlotContext, outcome: &Outcome) -> Result<(), PublishErr
         }
     };
     let mut message = Message::new(body, wire::CONTENT_TYPE, &outcome.recipe_id);
+    message.headers.insert(SLOTS_HEADER.into(), slot.service.worker.slots.to_string());
     let span = trace::publish_outcome(&slot.names[1], &outcome.event, &mut message);
     slot.results.publish(message).instrument(span).await
 }

@@ -14,6 +14,7 @@ mod levels;
 pub mod lines;
 pub mod metrics;
 pub mod otlp;
+mod prometheus;
 pub mod refusals;
 pub mod trace;
 
