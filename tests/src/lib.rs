@@ -9,6 +9,7 @@ pub mod null;
 pub mod parsers;
 pub mod proxy;
 pub mod s3;
+pub mod scrape;
 mod started;
 pub mod strace;
 pub mod timeless;

@@ -91,7 +91,8 @@ const METRICS_TEXT: &str = "\
 This page is generated from the code (`EDP_REFERENCES=update cargo test -p edp-tests --test references`); a test fails when
 it is out of date.
 
-The section *Traces, metrics and logs* of [GUIDE.md](../GUIDE.md) says how to ask for them. The names of OpenTelemetry have
+Both programs measure the same whether they send metrics to a collector of OpenTelemetry or are read by Prometheus; the
+section *Traces, metrics and logs* of [GUIDE.md](../GUIDE.md) says how to ask for either. The names of OpenTelemetry have
 dots; in the format of Prometheus the same metrics have the names and labels of the first two columns. `target_info` has the
 attributes of the program as labels, such as `service_name` and `service_instance_id`. The number of values of each label is
 limited: datasets, stages, states and reasons are few, and a program measures one production.

@@ -13,6 +13,7 @@ use super::drive_options::{BATCH, ROUND};
 use super::ledger::retries::Policy;
 use super::ledger::{self, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
+use super::monitor::ProductionMonitor;
 use super::outcomes::Outcomes;
 use super::publishing::Publishing;
 use super::report::EntryState;
@@ -55,7 +56,7 @@ pub enum ProductionEnd {
 
 /// Counts of the recipes that were settled while this director was at work.
 struct Tally<'p> {
-    production: &'p str,
+    monitor: &'p ProductionMonitor,
     failed: u64,
     settled: u64,
 }
@@ -65,7 +66,7 @@ impl Tally<'_> {
         for one in batch {
             self.failed += u64::from(one.state == RecipeState::Failed);
             self.settled += 1;
-            metrics().settled(self.production, &one.granule, EntryState::of(one).word());
+            self.monitor.settled(&one.granule, EntryState::of(one).word());
             progress(one);
         }
     }
@@ -149,7 +150,7 @@ pub async fn drive(
     actors.spawn(outcomes.run(halt.clone()));
 
     let mut watch = Watch::new(ledger.clone(), link.clone(), plan.clone(), announcements);
-    let mut tally = Tally { production: &plan.production, failed: 0, settled: 0 };
+    let mut tally = Tally { monitor: &plan.monitor, failed: 0, settled: 0 };
     let mut growing = true;
     let mut round = interval(ROUND);
     round.set_missed_tick_behavior(MissedTickBehavior::Delay);

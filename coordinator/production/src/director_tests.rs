@@ -5,6 +5,7 @@ use super::director::{Budget, DriveError, DriveOptions, ProductionEnd, drive};
 use super::ledger::retries::Policy;
 use super::ledger::{Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::LedgerHandle;
+use super::monitor::ProductionMonitor;
 use crate::fixture;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
@@ -40,6 +41,7 @@ fn plan() -> DriveOptions {
         budget,
         content: true,
         look: false,
+        monitor: ProductionMonitor::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the director and its actors are told, and what they report when they end early.
 
 use super::ledger_handle::LedgerHandleError;
+use super::monitor::ProductionMonitor;
 use edp_program::settings::RunSettings;
 use edp_queue::{PublishError, QueueError};
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct DriveOptions {
     pub content: bool,
     /// True if the coordinator checks that a granule exists before it believes a worker's report.
     pub look: bool,
+    /// Where it is noted how the production stands.
+    pub monitor: ProductionMonitor,
 }
 
 impl DriveOptions {

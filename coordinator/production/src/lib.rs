@@ -33,6 +33,7 @@ mod drive_options;
 mod fixture;
 pub mod ledger;
 pub mod ledger_handle;
+pub mod monitor;
 mod outcomes;
 mod publishing;
 pub mod records;

@@ -19,13 +19,13 @@ use super::director::{self, Budget, DriveError, ProductionEnd};
 use super::ledger::retries::Policy;
 use super::ledger::{self, GIVEN_UP, Ledger, LedgerError, RecipeState, Settled};
 use super::ledger_handle::{LedgerHandle, LedgerHandleError};
+use super::monitor::{ProductionMonitor, SessionPhase};
 use super::records::{GranuleRecord, Records};
 use super::report::{GranuleEntry, Report};
 use super::snapshots::Snapshots;
 use super::sweep::sweep;
 use super::verify::{self, Check, Finding, InspectionDepth, Verified};
 use edp_program::settings::ServeSettings;
-use edp_program::telemetry::metrics::metrics;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
 use edp_queue::{Link, QueueSettings};
@@ -93,6 +93,7 @@ impl SessionOptions {
             content: true,
             // The worker is this process.
             look: false,
+            monitor: ProductionMonitor::default(),
         };
         SessionOptions {
             policy: Policy::with_deadline(plan.deadline),
@@ -242,6 +243,7 @@ impl<'l> Session<'l> {
         shutdown: &CancellationToken,
     ) -> Result<Option<Session<'l>>, SessionError> {
         let begun = Instant::now();
+        options.plan.monitor.named(&options.plan.production);
         if let Some(base) = &options.base {
             recipes.iter_mut().for_each(|recipe| recipe.make_absolute(base));
         }
@@ -282,6 +284,7 @@ impl<'l> Session<'l> {
             },
         )?;
         let ledger = LedgerHandle::open(ledger)?;
+        options.plan.monitor.opened(ledger.activity());
         let every = options.snapshot;
         let keeping = snapshots.map(|snapshots| {
             let end = CancellationToken::new();
@@ -322,7 +325,8 @@ impl<'l> Session<'l> {
         shutdown: &CancellationToken,
     ) -> Result<(), SessionError> {
         let (mut growth, listen) = (Some(growth), self.listen);
-        metrics().begun(&self.options.plan.production);
+        let monitor = self.options.plan.monitor.clone();
+        monitor.drives(link);
         for _ in 0..ROUNDS {
             let others = &mut self.others;
             let growth = async {
@@ -335,6 +339,7 @@ impl<'l> Session<'l> {
             let stop = shutdown.cancelled();
             let plan = &self.options.plan;
             self.left = director::drive(plan, &self.ledger, link, &self.stores, ended, growth, stop).await?;
+            monitor.enters(SessionPhase::Checking);
             let recipes = self.ledger.ask(|ledger| ledger.recipes()).await?;
             let recipes = self.check(recipes).await?;
             if self.left != ProductionEnd::Settled {
@@ -351,7 +356,9 @@ impl<'l> Session<'l> {
             listen(SessionEvent::Missing(missing.len() + damaged.len()));
             self.before.retain(|id| !missing.contains(id) && !damaged.contains(id));
             director::reopen(&self.ledger, missing, damaged).await?;
+            monitor.enters(SessionPhase::Driving);
         }
+        monitor.drove();
         Ok(())
     }
 
@@ -537,8 +544,12 @@ async fn open(
             Some(Ok(false)) | None => {}
         }
         match opened {
-            Ok(ledger) => return Ok(Some(ledger)),
+            Ok(ledger) => {
+                options.plan.monitor.enters(SessionPhase::Opening);
+                return Ok(Some(ledger));
+            }
             Err(error @ LedgerError::InUse { .. }) => {
+                options.plan.monitor.enters(SessionPhase::Standby);
                 if !said {
                     listen(SessionEvent::StandingBy(&chain(&error)));
                 }

@@ -5,7 +5,7 @@
 
 use super::announcements::Announcements;
 use super::drive_options::{DriveError, DriveOptions};
-use super::ledger::{self, RecipeState, Settled};
+use super::ledger::{self, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::{Link, LinkState, Queue, QueueError};
@@ -118,9 +118,7 @@ impl Watch {
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth);
         self.announcements.limit(depth.consumers);
         let announced = self.announcements.present();
-        metrics().announced(&self.plan.production, announced.workers, announced.slots);
-        metrics().failures(announced.failures);
-        metrics().window(&self.plan.production, self.plan.window(announced.slots));
+        self.plan.monitor.announced(announced, self.plan.window(announced.slots));
         self.tell(depth.messages > 0 && depth.consumers == 0);
         // If the broker accepts no messages, workers cannot report what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
@@ -142,10 +140,7 @@ impl Watch {
     /// Returns an error if the ledger cannot be read.
     pub(super) async fn measure(&mut self) -> Result<(), DriveError> {
         let backlog = self.ledger.ask(|ledger| ledger.backlog()).await?;
-        for state in RecipeState::ALL {
-            metrics().recipes(&self.plan.production, state.as_str(), backlog.counts.of(state));
-        }
-        metrics().backlog(&self.plan.production, backlog.slot_seconds);
+        self.plan.monitor.measured(backlog);
         self.measured = Some(Instant::now());
         Ok(())
     }

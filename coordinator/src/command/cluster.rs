@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use edp_production::director::{self, Budget};
 use edp_production::ledger::retries::Policy;
+use edp_production::monitor::ProductionMonitor;
 use edp_production::session::{self, LedgerPlace};
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::{RunSettings, Settings};
@@ -68,6 +69,7 @@ impl Cluster {
                 budget,
                 content: true,
                 look: queue.is_some(),
+                monitor: ProductionMonitor::default(),
             },
             policy: Policy::with_deadline(deadline),
             ledger: LedgerPlace::File(ledger_path(self.ledger.as_deref(), &self.production)),

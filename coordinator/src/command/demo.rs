@@ -51,6 +51,7 @@ pub(crate) fn execute(options: &DemoOptions, settings: &Settings) -> anyhow::Res
     note(&format!("planned {} granules: {}", recipes.len(), tasks.display()));
     let progress = Progress::new(recipes.len());
     let drive = Drive {
+        http: None,
         options: session::SessionOptions {
             stages: options.output == ReportForm::Json,
             ..session::SessionOptions::in_memory(Budget::NONE)

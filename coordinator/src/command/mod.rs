@@ -108,7 +108,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     settings.log_format = cli.global.log_format.or(settings.log_format);
     let (level, format) = (settings.log.as_deref(), settings.log_format.as_deref());
     let program = Program { name: "edp-coordinator", instance: &new_name() };
-    let _telemetry = telemetry::start(program, level, format).map_err(usage)?;
+    let telemetry = telemetry::start(program, level, format).map_err(usage)?;
     check_profile(&settings.store.s3).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {
@@ -121,7 +121,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
         CoordinatorCommand::Status(options) => status::execute(&options, &settings),
         CoordinatorCommand::Run(options) => {
             settings.store.s3.allow_unconditional(options.worker.unconditional);
-            run::execute(*options, &settings)
+            run::execute(*options, &settings, &telemetry)
         }
         CoordinatorCommand::Tasks(options) => tasks::execute(&options, &settings),
         CoordinatorCommand::Verify(options) => verify::execute(&options, &settings),

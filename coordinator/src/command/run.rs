@@ -9,6 +9,7 @@ use edp_coordinator::tasks::options::check_options;
 use edp_production::session::{self, Feed};
 use edp_production::verify::{Check, Forecast, InspectionDepth};
 use edp_program::settings::Settings;
+use edp_program::telemetry::Telemetry;
 use edp_protocol::Location;
 use edp_protocol::recipe::{self, Recipe};
 use edp_protocol::text::line;
@@ -38,6 +39,9 @@ pub(crate) struct RunOptions {
     verify: Verify,
     #[command(flatten)]
     cluster: Cluster,
+    /// Address at which this coordinator answers /healthz and /metrics over HTTP, to everybody who reaches it
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
     #[command(flatten)]
     growing: FollowOptions,
     /// List what would be made, and make nothing
@@ -49,7 +53,7 @@ pub(crate) struct RunOptions {
 }
 
 /// Runs the command `run`: makes the granules of a list.
-pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Result<Ending> {
+pub(crate) fn execute(options: RunOptions, settings: &Settings, telemetry: &Telemetry) -> anyhow::Result<Ending> {
     let notices = options.worker.notices(settings)?;
     let stores = edp_s3::stores(&settings.store);
     let follower = options.growing.follower(&options.sources, settings, &stores)?;
@@ -75,7 +79,8 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings) -> anyhow::Resul
     let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());
     let list = list.filter(|_| follower.is_none()).map(|at| TaskList { at: at.clone(), part: None });
-    let drive = Drive { options: session, recipes, stores, workers, notices, list };
+    let http = console::listen(settings.telemetry.listen(options.listen.as_deref()), telemetry)?;
+    let drive = Drive { options: session, recipes, stores, workers, notices, list, http };
     let growth = async |feed: Feed<'_>| match follower {
         Some(follower) => follower.grow(feed).await,
         None => Ok(Vec::new()),

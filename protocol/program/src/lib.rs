@@ -1,4 +1,4 @@
-//! The parts that both programs have besides their work: settings, logs, traces and metrics.
+//! The parts that both programs have besides their work: settings, logs, traces, metrics and health.
 //!
 //! * [`settings`] puts settings together from defaults, a file and the environment:
 //!
@@ -12,6 +12,8 @@
 //!   ```
 //!
 //! * [`telemetry`] starts the log on standard error and, if a collector is named, traces and metrics by OpenTelemetry.
+//! * [`http_service`] answers those who ask for the health and the metrics of a running program.
 
+pub mod http_service;
 pub mod settings;
 pub mod telemetry;

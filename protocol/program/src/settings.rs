@@ -21,8 +21,16 @@ pub const FILE: &str = "edp.toml";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Sections and single keys that environment variables may set: `EDP_<SECTION>__<KEY>` and `EDP_<KEY>`.
-const FROM_ENVIRONMENT: [&str; 7] =
-    ["EDP_LOG", "EDP_LOG_FORMAT", "EDP_PLAN__", "EDP_RUN__", "EDP_QUEUE__", "EDP_SERVE__", "EDP_STORE__"];
+const FROM_ENVIRONMENT: [&str; 8] = [
+    "EDP_LOG",
+    "EDP_LOG_FORMAT",
+    "EDP_PLAN__",
+    "EDP_RUN__",
+    "EDP_QUEUE__",
+    "EDP_SERVE__",
+    "EDP_STORE__",
+    "EDP_TELEMETRY__",
+];
 
 edp_protocol::settings! {
     /// Effective settings: what is set nowhere has its default. `doc/settings.md` lists them all.
@@ -45,6 +53,8 @@ edp_protocol::settings! {
         pub serve: ServeSettings;
         /// Section `store`: S3 and temporary copies.
         pub store: StoreSettings;
+        /// Section `telemetry`: what running programs tell.
+        pub telemetry: TelemetrySettings;
     }
     beside {
         /// Warnings about the settings, to be shown once logging has started.
@@ -119,6 +129,23 @@ edp_protocol::settings! {
         pub imds: Option<String> = None, default "EC2's well-known address";
         /// As `--status`: socket at which the worker tells its status to `edp-worker health`.
         pub status: Option<PathBuf> = None, limits "a path of at most 100 characters; each worker needs its own";
+    }
+}
+
+edp_protocol::settings! {
+    /// The settings of section `telemetry`. Those of OpenTelemetry have their own environment variables.
+    pub struct TelemetrySettings {
+        /// As `--listen`: address at which `edp-worker serve` and `edp-coordinator run` answer `GET /healthz` and
+        /// `GET /metrics` over HTTP, to everybody who reaches it.
+        pub listen: Option<String> = None, limits "`HOST:PORT` of this machine; each program needs its own";
+    }
+}
+
+impl TelemetrySettings {
+    /// Returns the address at which the program listens: that of the option, else that of the setting. An empty one is
+    /// none.
+    pub fn listen<'a>(&'a self, option: Option<&'a str>) -> Option<&'a str> {
+        option.or(self.listen.as_deref()).filter(|address| !address.is_empty())
     }
 }
 

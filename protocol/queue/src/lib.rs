@@ -443,6 +443,27 @@ impl Link {
         }
     }
 
+    /// Returns the reason why nothing can be published or delivered now, if there is one. While the broker has no room,
+    /// waiting is right, and no problem.
+    pub fn problem(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            LinkState::Up | LinkState::Blocked { .. } => None,
+            LinkState::Down { since, why } => {
+                let broker = self.address().unwrap_or_default();
+                Some(format!("no connection to {broker} for {} s: {why}", since.elapsed().as_secs()))
+            }
+            LinkState::Failed(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Returns the reason why the broker accepts no messages for now, if it accepts none.
+    pub fn blocked(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            LinkState::Blocked { why, .. } => Some(why.clone()),
+            LinkState::Up | LinkState::Down { .. } | LinkState::Failed(_) => None,
+        }
+    }
+
     /// Returns the broker's address without the password, or `None` for queues within this process.
     pub fn address(&self) -> Option<String> {
         match &self.backend {

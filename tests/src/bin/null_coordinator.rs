@@ -5,6 +5,7 @@ use edp_production::director::{self, Budget, DriveOptions, ProductionEnd};
 use edp_production::ledger::retries::Policy;
 use edp_production::ledger::{Ledger, RecipeState};
 use edp_production::ledger_handle::LedgerHandle;
+use edp_production::monitor::ProductionMonitor;
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_store::Stores;
@@ -38,6 +39,7 @@ fn main() {
         content: false,
         // There are no granules to look for.
         look: false,
+        monitor: ProductionMonitor::default(),
     };
     let runtime = edp_worker::console::runtime().expect("a runtime");
     let mut settled = before;

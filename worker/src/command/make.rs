@@ -105,6 +105,7 @@ pub(crate) fn execute(options: &MakeOptions, settings: &Settings) -> anyhow::Res
     let worker = options.worker.worker(settings, &stores, []);
     let json = options.output == ReportForm::Json;
     let drive = Drive {
+        http: None,
         // A share of a list ends when its last recipe does, however many recipes fail.
         options: session::SessionOptions {
             stages: json,

@@ -2,13 +2,15 @@
 
 use anyhow::Context as _;
 use clap::Args;
+use edp_program::http_service::Health;
 use edp_program::settings::Settings;
+use edp_program::telemetry::Telemetry;
 use edp_program::telemetry::metrics::metrics;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Address, AddressError, Link, QueueOptions};
-use edp_worker::console::{self, Ending, Shutdown, Unreachable, Usage, WorkerOptions, duration, note};
+use edp_worker::console::{self, Ending, Shutdown, Unreachable, Usage, WorkerOptions, duration, listen, note};
 use edp_worker::service::Worker;
 use edp_worker::service::allowed_roots::{AllowedRoots, AllowedRootsError};
 use edp_worker::service::serve::{Service, WorkerEnd, serve};
@@ -16,6 +18,7 @@ use edp_worker::service::status::{SlotMonitor, StatusSocket, StatusSource};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -37,10 +40,18 @@ pub(crate) struct ServeOptions {
     /// Socket at which this worker tells its status to `edp-worker health` [default: serve.status, or none]
     #[arg(long, value_name = "SOCKET")]
     status: Option<PathBuf>,
+    /// Address at which this worker answers /healthz and /metrics over HTTP, to everybody who reaches it
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
 }
 
 /// Runs the command, as the worker of this name.
-pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -> anyhow::Result<Ending> {
+pub(crate) fn execute(
+    options: &ServeOptions,
+    settings: &Settings,
+    name: &str,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Ending> {
     let usage = |error: &dyn std::error::Error| Usage(chain(error));
     let mut at = settings.queue.clone();
     // It is parsed here, since the parser of the command line would repeat a refused value with the password in it.
@@ -88,6 +99,7 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
         let _within = runtime.enter();
         status.map(StatusSocket::bind).transpose().map_err(|e| usage(&e))?
     };
+    let http = listen(settings.telemetry.listen(options.listen.as_deref()), telemetry)?;
     let stop = Shutdown::default();
     let asked = {
         let _within = runtime.enter();
@@ -106,9 +118,14 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
             asked.await;
             stop.notice().map_or(grace, |notice| notice.grace(grace))
         };
+        let source = Arc::new(Mutex::new(source));
+        if let Some(http) = http {
+            let (source, link) = (source.clone(), link.clone());
+            tokio::spawn(http.answer(move || health(source.clone(), link.clone())));
+        }
         let answering = async {
             match &status {
-                Some(socket) => socket.answer(source, &link).await,
+                Some(socket) => socket.answer(&source, &link).await,
                 None => std::future::pending().await,
             }
         };
@@ -130,4 +147,10 @@ pub(crate) fn execute(options: &ServeOptions, settings: &Settings, name: &str) -
         }
         Err(error) => return Err(console::of_queue(&error)),
     })
+}
+
+/// Returns the health of this worker, which is what its status socket tells.
+async fn health(source: Arc<Mutex<StatusSource>>, link: Link) -> Health {
+    let status = source.lock().await.status(&link).await;
+    Health { is_healthy: status.is_healthy(), json: serde_json::to_string(&status).unwrap_or_default() }
 }

@@ -21,7 +21,7 @@ mod terminal;
 
 pub use command_line::main;
 pub use ending::{leave, shut_down};
-pub use options::{WorkerOptions, duration, slots};
+pub use options::{WorkerOptions, duration, listen, slots};
 pub use pages::PagesOptions;
 pub use signals::Shutdown;
 pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};

@@ -6,7 +6,9 @@ use crate::service::processes::{ProcessPool, ProcessSetup};
 use crate::service::{self, Worker};
 use clap::Args;
 use edp_engine::resources::Cache;
+use edp_program::http_service::HttpService;
 use edp_program::settings::Settings;
+use edp_program::telemetry::Telemetry;
 use edp_protocol::Location;
 use edp_store::Stores;
 use jiff::civil::DateTime;
@@ -102,6 +104,17 @@ impl WorkerOptions {
         }
         Ok(notices)
     }
+}
+
+/// Listens for those who ask for health and metrics, if there is an address, and tells the user where.
+///
+/// # Errors
+/// Returns an error if the address cannot be used.
+pub fn listen(address: Option<&str>, telemetry: &Telemetry) -> Result<Option<HttpService>, Usage> {
+    let Some(address) = address else { return Ok(None) };
+    let service = HttpService::bind(address, telemetry.metrics_reader()).map_err(|e| Usage::from_error(&e))?;
+    note(&format!("health and metrics at http://{}/healthz and /metrics", service.address()));
+    Ok(Some(service))
 }
 
 /// Returns the number of job slots: that of the option, else of the setting, else one for each core; at most

@@ -9,10 +9,12 @@ use crate::service::{Worker, may_be_at_work};
 use anyhow::Context as _;
 use edp_production::director::{DriveError, ProductionEnd};
 use edp_production::ledger::{LedgerError, RecipeState};
+use edp_production::monitor::ProductionMonitor;
 use edp_production::records::{self, GranuleRecord, Manifest, Records};
 use edp_production::report::{GranuleEntry, Report};
 use edp_production::session::{Feed, LedgerPlace, Session, SessionEnd, SessionError, SessionEvent, SessionOptions};
 use edp_production::verify::{InspectionDepth, Verified};
+use edp_program::http_service::{Health, HttpService};
 use edp_program::telemetry::metrics::metrics;
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;
@@ -49,6 +51,8 @@ pub struct Drive {
     pub notices: Notices,
     /// The list from which the recipes come, if any. Records of the granules are kept beside it.
     pub list: Option<TaskList>,
+    /// Answers those who ask for the health of this process and its metrics.
+    pub http: Option<HttpService>,
 }
 
 /// A task list, or a part of it.
@@ -130,7 +134,12 @@ impl Drive {
         let dates: HashMap<String, String> = self.recipes.iter().filter_map(dated).collect();
         let runtime = console::runtime().context("starting the runtime")?;
         let stop = Shutdown::default();
+        let http = self.http.take();
         let ended = runtime.block_on(async {
+            if let Some(http) = http {
+                let monitor = self.options.plan.monitor.clone();
+                tokio::spawn(http.answer(move || std::future::ready(health(&monitor))));
+            }
             let shutdown = CancellationToken::new();
             let doing = match self.options.ledger {
                 LedgerPlace::Memory => "giving up what is under way",
@@ -232,6 +241,12 @@ impl Drive {
         }
         Ok(Some((ended, is_unfit)))
     }
+}
+
+/// Returns the health of a coordinator.
+fn health(monitor: &ProductionMonitor) -> Health {
+    let status = monitor.status();
+    Health { is_healthy: status.is_healthy(), json: serde_json::to_string(&status).unwrap_or_default() }
 }
 
 /// Returns the id of a recipe and the date of its production.

@@ -6,7 +6,7 @@
 //! of the worker may connect.
 
 use super::allowed_roots::AllowedRoots;
-use edp_queue::{Link, LinkState};
+use edp_queue::Link;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt;
@@ -16,7 +16,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -144,16 +144,7 @@ impl StatusSource {
     pub async fn status(&mut self, link: &Link) -> WorkerStatus {
         let slots = self.monitor.0.borrow().clone();
         let broker = link.address().unwrap_or_else(|| "queue within the process".to_owned());
-        let state = link.state().borrow().clone();
-        let queue = match state {
-            // Without room in the broker the worker waits, as it should.
-            LinkState::Up | LinkState::Blocked { .. } => None,
-            LinkState::Down { since, why } => {
-                Some(format!("no connection to {broker} for {} s: {why}", since.elapsed().as_secs()))
-            }
-            LinkState::Failed(error) => Some(error.to_string()),
-        };
-        let problems = [slots.unfit, queue, self.roots().await.err()].into_iter().flatten();
+        let problems = [slots.unfit, link.problem(), self.roots().await.err()].into_iter().flatten();
         WorkerStatus {
             worker: self.worker.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,7 +152,7 @@ impl StatusSource {
             phase: slots.phase,
             busy: slots.busy,
             slots: self.slots,
-            broker: broker.clone(),
+            broker,
             problems: problems.map(|problem| problem.chars().take(MAX_REASON).collect()).collect(),
         }
     }
@@ -253,11 +244,11 @@ impl StatusSocket {
     }
 
     /// Answers one client after the other, for as long as this is polled.
-    pub async fn answer(&self, mut source: StatusSource, link: &Link) -> Infallible {
+    pub async fn answer(&self, source: &Mutex<StatusSource>, link: &Link) -> Infallible {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let answer = serde_json::to_vec(&source.status(link).await).unwrap_or_default();
+                    let answer = serde_json::to_vec(&source.lock().await.status(link).await).unwrap_or_default();
                     // A client that does not take it gets none.
                     let _ = timeout(WRITING, write(&stream, &answer)).await;
                 }

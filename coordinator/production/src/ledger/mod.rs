@@ -25,6 +25,7 @@ mod tests;
 mod view;
 mod writing;
 
+pub(crate) use backlog::Backlog;
 pub use claims::Claim;
 pub use state::{Counts, Due, LedgerEvent, MadeGranule, RecipeState, Settled};
 pub use view::{Attempt, DatasetProgress, Granule, Overview, UnfinishedRecipe, View, WorkerSeen};

@@ -29,6 +29,13 @@ impl Ledger {
         read().map_err(|e| self.fail(e))
     }
 
+    /// Returns the number of rows that were changed since the ledger was opened.
+    pub(crate) fn changes(&self) -> u64 {
+        let mut query = self.connection.prepare_cached("SELECT total_changes()").ok();
+        let changes = query.as_mut().and_then(|query| query.query_row([], |row| row.get::<_, i64>(0)).ok());
+        changes.unwrap_or_default().unsigned_abs()
+    }
+
     /// Returns the time at which the next recipe is due or the next lease ends, in milliseconds since 1970; `None` if
     /// nothing is open.
     ///

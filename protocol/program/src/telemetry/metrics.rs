@@ -1,6 +1,5 @@
 //! The metrics of the programs. Each is described once ([`METRICS`]): its instrument is made from there, and so is its row
-//! in `doc/metrics.md`. Without a collector the instruments measure nothing, and cost next to
-//! nothing.
+//! in `doc/metrics.md`. The instruments measure whether or not a collector is there.
 
 use super::prometheus;
 use edp_protocol::name::{self, base_name};

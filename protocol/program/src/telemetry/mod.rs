@@ -5,6 +5,9 @@
 //! not make traces empty. Telemetry can never stop or delay a program: what a collector does not accept is dropped,
 //! counted, and reported once.
 //!
+//! Metrics are measured in any case, so that they can be read in the format of Prometheus at any time
+//! ([`Telemetry::metrics_reader`]).
+//!
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] has all instruments.
 
 mod http;
@@ -19,6 +22,7 @@ pub mod refusals;
 pub mod trace;
 
 use otlp::Export;
+pub use prometheus::MetricsReader;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 use tracing::Metadata;
@@ -95,7 +99,14 @@ pub struct Program<'a> {
 #[derive(Debug)]
 #[must_use = "traces and metrics end when this is dropped"]
 pub struct Telemetry {
-    _export: Export,
+    export: Export,
+}
+
+impl Telemetry {
+    /// Returns a reader of the metrics of this process.
+    pub fn metrics_reader(&self) -> MetricsReader {
+        self.export.reader()
+    }
 }
 
 /// Starts the telemetry of this process. The level of the log is `level` if it is given, else that of RUST_LOG, else
@@ -141,7 +152,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
     for problem in problems {
         tracing::warn!("{problem}");
     }
-    Ok(Telemetry { _export: export })
+    Ok(Telemetry { export })
 }
 
 /// Selects the spans that are traced: ours, and none of the libraries, least of all of those that send the spans.

@@ -5,7 +5,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `OTEL_EXPORTER_OTLP_ENDPOINT`, `..._TRACES_ENDPOINT`, `..._METRICS_ENDPOINT` | the collector; without any, nothing is sent |
-//! | `OTEL_SDK_DISABLED=true` | nothing is sent |
+//! | `OTEL_SDK_DISABLED=true` | nothing is sent, and nothing measured |
 //! | `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER` | `none`: this signal is not sent; `otlp`: it is sent even without an address, to `localhost:4317` |
 //! | `OTEL_EXPORTER_OTLP_PROTOCOL` and by signal | `grpc` or `http/protobuf`; without it, HTTP if the address has port 4318 or a path, else gRPC |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | attributes of the program; they take precedence over our own |
@@ -18,6 +18,7 @@
 //! dropped. Measurements are sums in memory, so that none is lost if sending fails.
 
 use super::http::Client;
+use super::prometheus::MetricsReader;
 use super::{Program, trace};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
@@ -55,13 +56,20 @@ pub(super) struct Export {
     runtime: Option<Runtime>,
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
+    reader: MetricsReader,
     losses: Arc<Losses>,
 }
 
 impl Export {
     /// Starts what the environment asks for. Also returns what cannot be done of it, which has no other consequence.
     pub(super) fn start(program: Program<'_>, variables: Variables<'_>) -> (Export, Vec<String>) {
-        let mut export = Export { runtime: None, traces: None, metrics: None, losses: Arc::default() };
+        let mut export = Export {
+            runtime: None,
+            traces: None,
+            metrics: None,
+            reader: MetricsReader::default(),
+            losses: Arc::default(),
+        };
         let mut problems = Vec::new();
         let wanted = ["TRACES", "METRICS"].map(|signal| {
             wanted(signal, variables).unwrap_or_else(|problem| {
@@ -69,7 +77,13 @@ impl Export {
                 false
             })
         });
+        let resource = resource(program, variables);
+        let measuring = SdkMeterProvider::builder().with_resource(resource.clone()).with_reader(export.reader.clone());
+        if is_disabled(variables) {
+            return (export, problems);
+        }
         if wanted == [false, false] {
+            export.measure(measuring.build());
             return (export, problems);
         }
         let runtime =
@@ -78,7 +92,6 @@ impl Export {
             problems.push("there is no telemetry: its thread cannot be started".into());
             return (export, problems);
         };
-        let resource = resource(program, variables);
         // The address is not repeated, since it may contain a password.
         let unusable = |signal: &str| {
             format!(
@@ -101,21 +114,32 @@ impl Export {
                 Err(_) => problems.push(unusable("traces")),
             }
         }
-        if wanted[1] {
-            match measurements(variables, &runtime) {
-                Ok(exporter) => {
-                    let reader =
-                        PeriodicReader::builder(WatchedExporter { exporter, losses: export.losses.clone() }).build();
-                    let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(reader).build();
-                    opentelemetry::global::set_meter_provider(provider.clone());
-                    export.metrics = Some(provider);
-                }
-                Err(_) => problems.push(unusable("metrics")),
+        let sender = wanted[1].then(|| measurements(variables, &runtime));
+        export.measure(match sender {
+            Some(Ok(exporter)) => {
+                let losses = export.losses.clone();
+                measuring.with_reader(PeriodicReader::builder(WatchedExporter { exporter, losses }).build()).build()
             }
-        }
+            Some(Err(_)) => {
+                problems.push(unusable("metrics"));
+                measuring.build()
+            }
+            None => measuring.build(),
+        });
         drop(in_runtime);
         export.runtime = Some(runtime);
         (export, problems)
+    }
+
+    /// Has all instruments from now on measure for the readers of this provider.
+    fn measure(&mut self, provider: SdkMeterProvider) {
+        opentelemetry::global::set_meter_provider(provider.clone());
+        self.metrics = Some(provider);
+    }
+
+    /// Returns the reader of metrics, which is asked when they are wanted.
+    pub(super) fn reader(&self) -> MetricsReader {
+        self.reader.clone()
     }
 
     /// Returns the tracer that makes spans, if these are sent.
@@ -224,11 +248,16 @@ fn protocol(signal: &str, variables: Variables<'_>) -> Option<(String, String)> 
     })
 }
 
+/// Returns true if all of OpenTelemetry is switched off.
+fn is_disabled(variables: Variables<'_>) -> bool {
+    variables("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+}
+
 /// Returns true if a signal is to be sent.
 fn wanted(signal: &str, variables: Variables<'_>) -> Result<bool, String> {
     // In all of these variables, an empty value counts as unset.
     let get = |name: &str| variables(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-    if get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+    if is_disabled(variables) {
         return Ok(false);
     }
     let name = format!("OTEL_{signal}_EXPORTER");

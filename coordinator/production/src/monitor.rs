@@ -1,0 +1,173 @@
+//! Where a session notes how its production stands: for the metrics, and for those who ask for the health of the
+//! coordinator.
+
+use super::announcements::AnnouncedWorkers;
+use super::ledger::Backlog;
+use super::ledger::{RecipeState, now};
+use super::ledger_handle::LedgerActivity;
+use edp_program::telemetry::metrics::metrics;
+use edp_queue::Link;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Time that one call to the ledger may take before the coordinator counts as ill. Reading a million recipes takes some
+/// seconds.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// The phase of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionPhase {
+    /// It opens the ledger, and compares it with the destination.
+    #[default]
+    Opening,
+    /// It waits for the end of another coordinator that has the ledger.
+    Standby,
+    /// Recipes are made.
+    Driving,
+    /// The destination is compared with the recipes.
+    Checking,
+}
+
+/// The state of a coordinator.
+#[derive(Debug, Clone, Serialize)]
+pub struct CoordinatorStatus {
+    /// Name of the production.
+    pub production: String,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Phase of its session.
+    pub phase: SessionPhase,
+    /// Address of the broker without the password; `None` if there is none, or it is not needed yet.
+    pub broker: Option<String>,
+    /// The reason why the broker accepts no messages for now.
+    pub blocked: Option<String>,
+    /// Time at which the ledger was written last.
+    pub ledger_written: Option<String>,
+    /// Time at which a recipe was settled last, in this session.
+    pub last_settled: Option<String>,
+    /// Numbers of recipes by state, as of the last measurement.
+    pub recipes: BTreeMap<String, u64>,
+    /// Number of recipes that are not settled.
+    pub remaining: u64,
+    /// Time in seconds that one job slot would need for them.
+    pub backlog: f64,
+    /// Number of announced workers.
+    pub workers: usize,
+    /// Number of their job slots.
+    pub slots: u64,
+    /// The problems that keep the coordinator from its work; it is healthy if there are none.
+    pub problems: Vec<String>,
+}
+
+impl CoordinatorStatus {
+    /// Returns true if nothing keeps the coordinator from its work.
+    pub fn is_healthy(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// The notes of a session. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct ProductionMonitor(Arc<Mutex<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    production: String,
+    phase: SessionPhase,
+    link: Option<Link>,
+    ledger: LedgerActivity,
+    last_settled: Option<i64>,
+    backlog: Option<Backlog>,
+    announced: AnnouncedWorkers,
+}
+
+impl ProductionMonitor {
+    /// Notes the name of the production.
+    pub(super) fn named(&self, production: &str) {
+        production.clone_into(&mut self.lock().production);
+    }
+
+    /// Notes the phase of the session.
+    pub(super) fn enters(&self, phase: SessionPhase) {
+        self.lock().phase = phase;
+    }
+
+    /// Notes the ledger that was opened.
+    pub(super) fn opened(&self, ledger: LedgerActivity) {
+        self.lock().ledger = ledger;
+    }
+
+    /// Notes that recipes are made over this link from now on.
+    pub(super) fn drives(&self, link: &Link) {
+        let mut notes = self.lock();
+        notes.phase = SessionPhase::Driving;
+        notes.link = Some(link.clone());
+        metrics().begun(&notes.production);
+    }
+
+    /// Notes that the link is not used any more.
+    pub(super) fn drove(&self) {
+        self.lock().link = None;
+    }
+
+    /// Notes that a recipe was settled.
+    pub(super) fn settled(&self, granule: &str, outcome: &'static str) {
+        let mut notes = self.lock();
+        notes.last_settled = Some(now());
+        metrics().settled(&notes.production, granule, outcome);
+    }
+
+    /// Notes the work that remains.
+    pub(super) fn measured(&self, backlog: Backlog) {
+        let mut notes = self.lock();
+        for state in RecipeState::ALL {
+            metrics().recipes(&notes.production, state.as_str(), backlog.counts.of(state));
+        }
+        metrics().backlog(&notes.production, backlog.slot_seconds);
+        notes.backlog = Some(backlog);
+    }
+
+    /// Notes the workers that take part, and the size of the window.
+    pub(super) fn announced(&self, announced: AnnouncedWorkers, window: usize) {
+        let mut notes = self.lock();
+        metrics().announced(&notes.production, announced.workers, announced.slots);
+        metrics().failures(announced.failures);
+        metrics().window(&notes.production, window);
+        notes.announced = announced;
+    }
+
+    /// Returns the state of the coordinator.
+    pub fn status(&self) -> CoordinatorStatus {
+        let notes = self.lock();
+        let counts = notes.backlog.as_ref().map(|backlog| backlog.counts);
+        let count = |state: RecipeState| counts.map_or(0, |counts| counts.of(state));
+        let recipes = RecipeState::ALL.into_iter().filter(|_| counts.is_some());
+        let slow = notes.ledger.busy().filter(|busy| *busy > SLOW);
+        let slow = slow.map(|busy| format!("the ledger has not answered for {} s", busy.as_secs()));
+        let queue = notes.link.as_ref().and_then(Link::problem);
+        let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
+        CoordinatorStatus {
+            production: notes.production.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            phase: notes.phase,
+            broker: notes.link.as_ref().and_then(Link::address),
+            blocked: notes.link.as_ref().and_then(Link::blocked),
+            ledger_written: notes.ledger.written().map(time),
+            last_settled: notes.last_settled.map(time),
+            recipes: recipes.map(|state| (state.as_str().replace(' ', "_"), count(state))).collect(),
+            remaining: RecipeState::ALL.into_iter().filter(|state| !state.is_settled()).map(count).sum(),
+            backlog: notes.backlog.as_ref().map_or(0.0, |backlog| backlog.slot_seconds),
+            workers: notes.announced.workers,
+            slots: notes.announced.slots,
+            problems: queue.into_iter().chain(slow).collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Notes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
