@@ -516,6 +516,33 @@ fn the_environment_switches_signals_off() {
     }
 }
 
+/// Of the traces that are left out, the spans that have failed are sent nevertheless.
+#[test]
+fn failures_are_sent_whatever_the_share_of_traces() {
+    let fixture = Fixture::new(SIZE);
+    for (processes, share, whole) in [("1", "0", false), ("2", "0", false), ("1", "100", true)] {
+        let collector = Collector::start();
+        let name = format!("out-{processes}-{share}");
+        let list = fixture.plan(&fixture.path(&name), &format!("{name}.json"), &[]);
+        let tasks: Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+        let data = tasks[0]["variables"].as_object().unwrap().values().next().unwrap()[0][0].as_str().unwrap();
+        let users = tasks.as_array().unwrap().iter().filter(|task| task["variables"].to_string().contains(data));
+        let bad: BTreeSet<&str> = users.map(|task| task["granule"].as_str().unwrap()).collect();
+        let bytes = fs::read(data).unwrap();
+        edp_tests::keeping_age(Path::new(data), |path| fs::write(path, &bytes[..bytes.len() - 4])).unwrap();
+        let mut command = program("edp-worker");
+        command.arg("make").arg(&list).args(["--slots", "2", "--processes", processes]);
+        command.env("EDP_TELEMETRY__TRACES", share).env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
+        let output = expect(&mut command, 3);
+        edp_tests::keeping_age(Path::new(data), |path| fs::write(path, &bytes)).unwrap();
+        assert!(!text(&output).contains("did not reach the collector"), "{}", text(&output));
+        let spans = collector.spans();
+        let failed = spans.iter().filter(|span| span.failed && is(span, "process"));
+        assert_eq!(failed.map(|span| span.get("edp.granule")).collect::<BTreeSet<_>>(), bad, "{spans:#?}");
+        assert_eq!(spans.iter().any(|span| !span.failed), whole, "{name}: {spans:#?}");
+    }
+}
+
 /// Lines in JSON name traces even without a collector.
 #[test]
 fn logs_name_traces_without_a_collector() {

@@ -108,7 +108,7 @@ pub(crate) fn execute(cli: CoordinatorCli) -> anyhow::Result<Ending> {
     settings.log_format = cli.global.log_format.or(settings.log_format);
     let (level, format) = (settings.log.as_deref(), settings.log_format.as_deref());
     let program = Program { name: "edp-coordinator", instance: &new_name() };
-    let telemetry = telemetry::start(program, level, format).map_err(usage)?;
+    let telemetry = telemetry::start(program, level, format, settings.telemetry.traces).map_err(usage)?;
     check_profile(&settings.store.s3).map_err(usage)?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {

@@ -135,6 +135,8 @@ edp_protocol::settings! {
 edp_protocol::settings! {
     /// The settings of section `telemetry`. Those of OpenTelemetry have their own environment variables.
     pub struct TelemetrySettings {
+        /// Share of the traces that is sent to a collector. Spans of the other traces are sent if they have failed.
+        pub traces: u8 = 100, unit "%", range 0..=100;
         /// As `--listen`: address at which `edp-worker serve` and `edp-coordinator run` answer `GET /healthz` and
         /// `GET /metrics` over HTTP, to everybody who reaches it.
         pub listen: Option<String> = None, limits "`HOST:PORT` of this machine; each program needs its own";

@@ -87,7 +87,8 @@ pub(crate) fn execute(cli: WorkerCli) -> anyhow::Result<Ending> {
     let (level, format) = (settings.log.as_deref(), settings.log_format.as_deref());
     let name = new_name();
     let program = Program { name: "edp-worker", instance: &name };
-    let telemetry = telemetry::start(program, level, format).map_err(|e| Usage::from_error(&e))?;
+    let telemetry =
+        telemetry::start(program, level, format, settings.telemetry.traces).map_err(|e| Usage::from_error(&e))?;
     check_profile(&settings.store.s3).map_err(|e| Usage::from_error(&e))?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     match cli.command {

@@ -64,6 +64,7 @@ impl WorkerOptions {
             replace: self.replace,
             replace_older: self.replace_older,
             log: [settings.log.clone(), settings.log_format.clone()],
+            traces: settings.telemetry.traces,
         };
         Worker {
             replace_older: self.replace_older,

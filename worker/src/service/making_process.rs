@@ -86,7 +86,8 @@ fn begin(setup: &ProcessSetup) -> anyhow::Result<(Worker, Telemetry)> {
         ..Worker::new(1, setup.replace)
     };
     let [level, format] = setup.log.each_ref().map(Option::as_deref);
-    let telemetry = telemetry::start(Program { name: "edp-worker", instance: &worker.id }, level, format)?;
+    let telemetry =
+        telemetry::start(Program { name: "edp-worker", instance: &worker.id }, level, format, setup.traces)?;
     Ok((worker, telemetry))
 }
 

@@ -61,6 +61,8 @@ pub(crate) struct ProcessSetup {
     pub(crate) replace_older: bool,
     /// Level and format of the log.
     pub(crate) log: [Option<String>; 2],
+    /// Share of the traces that is sent, in percent.
+    pub(crate) traces: u8,
 }
 
 /// A message to a making process.

@@ -19,10 +19,12 @@ pub mod metrics;
 pub mod otlp;
 mod prometheus;
 pub mod refusals;
+mod sampling;
 pub mod trace;
 
 use otlp::Export;
 pub use prometheus::MetricsReader;
+use sampling::TraceShare;
 use std::io::IsTerminal as _;
 use std::str::FromStr;
 use tracing::Metadata;
@@ -109,12 +111,18 @@ impl Telemetry {
     }
 }
 
-/// Starts the telemetry of this process. The level of the log is `level` if it is given, else that of RUST_LOG, else
+/// Starts the telemetry of this process, which sends this percentage of all traces, and what has failed of the others. The
+/// level of the log is `level` if it is given, else that of RUST_LOG, else
 /// `warn`. EDP's names of levels are accepted.
 ///
 /// # Errors
 /// Returns an error if level or format cannot be understood.
-pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) -> Result<Telemetry, StartError> {
+pub fn start(
+    program: Program<'_>,
+    level: Option<&str>,
+    format: Option<&str>,
+    traces: u8,
+) -> Result<Telemetry, StartError> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.trim().is_empty());
     let filter = match (level, &from_environment) {
         (Some(level), _) => levels::filter("log level", level)?,
@@ -135,7 +143,7 @@ pub fn start(program: Program<'_>, level: Option<&str>, format: Option<&str>) ->
         Format::Human => log.with_ansi(false).event_format(human::HumanFormat::new(color)).with_filter(filter).boxed(),
         Format::Json => log.with_ansi(false).event_format(json::JsonFormat).with_filter(filter).boxed(),
     };
-    let (export, problems) = Export::start(program, &|name| std::env::var(name).ok());
+    let (export, problems) = Export::start(program, TraceShare(traces), &|name| std::env::var(name).ok());
     // Lines in JSON have ids of traces even if these are not collected.
     let tracer = if format == Format::Json { Some(export.tracer_or_ids()) } else { export.tracer() };
     let spans = tracer.map(|tracer| {

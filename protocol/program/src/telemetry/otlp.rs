@@ -14,11 +14,14 @@
 //! `OTEL_TRACES_SAMPLER` and `_ARG`, `OTEL_BSP_*`, `OTEL_SPAN_*_LIMIT` and `OTEL_METRIC_EXPORT_INTERVAL`. For
 //! `https://` the authorities of the system are trusted.
 //!
+//! `telemetry.traces` (in percent) reduces the traces further, but leaves what has failed (`sampling.rs`).
+//!
 //! Spans wait in a queue of 2048 (`OTEL_BSP_MAX_QUEUE_SIZE`) for a thread that sends them; when it is full, they are
 //! dropped. Measurements are sums in memory, so that none is lost if sending fails.
 
 use super::http::Client;
 use super::prometheus::MetricsReader;
+use super::sampling::TraceShare;
 use super::{Program, trace};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
@@ -62,7 +65,7 @@ pub(super) struct Export {
 
 impl Export {
     /// Starts what the environment asks for. Also returns what cannot be done of it, which has no other consequence.
-    pub(super) fn start(program: Program<'_>, variables: Variables<'_>) -> (Export, Vec<String>) {
+    pub(super) fn start(program: Program<'_>, share: TraceShare, variables: Variables<'_>) -> (Export, Vec<String>) {
         let mut export = Export {
             runtime: None,
             traces: None,
@@ -106,8 +109,9 @@ impl Export {
                     let losses = export.losses.clone();
                     let sender =
                         BatchSpanProcessor::builder(WatchedExporter { exporter, losses: losses.clone() }).build();
-                    let provider =
-                        tracing_provider(&resource).with_span_processor(CountingProcessor { sender, losses }).build();
+                    let provider = tracing_provider(&resource)
+                        .with_span_processor(CountingProcessor { sender, share, losses })
+                        .build();
                     opentelemetry::global::set_tracer_provider(provider.clone());
                     export.traces = Some(provider);
                 }
@@ -332,7 +336,7 @@ fn tracing_provider(resource: &Resource) -> opentelemetry_sdk::trace::TracerProv
     SdkTracerProvider::builder().with_resource(resource.clone()).with_id_generator(trace::Ids)
 }
 
-/// Counts of the spans that have ended and of those that were sent.
+/// Counts of the spans that were to be sent and of those that were.
 #[derive(Debug, Default)]
 struct Losses {
     ended: AtomicU64,
@@ -363,10 +367,11 @@ impl Losses {
     }
 }
 
-/// Counts spans that have ended, on their way into the queue.
+/// Selects the spans that are sent, and counts them on their way into the queue.
 #[derive(Debug)]
 struct CountingProcessor {
     sender: BatchSpanProcessor,
+    share: TraceShare,
     losses: Arc<Losses>,
 }
 
@@ -376,8 +381,10 @@ impl SpanProcessor for CountingProcessor {
     }
 
     fn on_end(&self, span: SpanData) {
-        self.losses.ended.fetch_add(1, Ordering::Relaxed);
-        self.sender.on_end(span);
+        if self.share.takes(&span) {
+            self.losses.ended.fetch_add(1, Ordering::Relaxed);
+            self.sender.on_end(span);
+        }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
