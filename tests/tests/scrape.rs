@@ -6,6 +6,7 @@ use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Point};
 use edp_tests::scrape::{HttpAddress, Sample};
 use edp_tests::{Fixture, Started, coordinator, expect, json, program, text, until};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -196,4 +197,35 @@ fn an_address_that_is_taken_or_wrong_ends_the_program() {
     }
     let whole = expect(coordinator().arg("run").arg(&list).env("EDP_TELEMETRY__LISTEN", ""), 0);
     assert!(!text(&whole).contains("health and metrics"), "an empty address is none: {}", text(&whole));
+}
+
+/// Without a collector and without a permission, CloudWatch makes metrics of these lines of the log.
+#[test]
+fn what_remains_is_written_for_cloudwatch() {
+    let fixture = Fixture::new(SIZE);
+    for format in ["human", "json"] {
+        let list = fixture.plan(&fixture.path(format), "list.json", &[]);
+        let granules = serde_json::from_slice::<Value>(&fs::read(&list).unwrap()).unwrap().as_array().unwrap().len();
+        let mut command = coordinator();
+        command.arg("run").arg(&list).args(["--log-format", format]).env("EDP_TELEMETRY__EMF_NAMESPACE", "EDP");
+        let output = expect(&mut command, 0);
+        let lines = String::from_utf8(output.stderr).unwrap();
+        let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<Value> = lines.filter(|line| !line["_aws"].is_null()).collect();
+        assert!(lines.iter().all(|line| line["edp.production"] == "default"), "{lines:#?}");
+        let directives = lines.iter().map(|line| &line["_aws"]["CloudWatchMetrics"][0]);
+        assert!(directives.clone().all(|one| one["Namespace"] == "EDP"), "{lines:#?}");
+        let of = |name: &str| lines.iter().filter(|line| !line[name].is_null()).collect::<Vec<_>>();
+        let backlog = of("edp.backlog");
+        assert!(backlog[0]["edp.backlog"].as_f64().unwrap() > 0.0, "{lines:#?}");
+        assert_eq!(backlog.last().unwrap()["edp.backlog"], 0.0, "the last line says that nothing remains");
+        let recipes = of("edp.recipes");
+        let done = recipes.iter().rfind(|line| line["edp.state"] == "done").unwrap();
+        assert_eq!(done["edp.recipes"], granules);
+        let dimensions = &done["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+        assert_eq!(*dimensions, serde_json::json!([["edp.production", "edp.state"]]));
+    }
+    let list = fixture.plan(&fixture.path("silent"), "list.json", &[]);
+    let output = expect(coordinator().arg("run").arg(&list), 0);
+    assert!(!text(&output).contains("_aws"), "{}", text(&output));
 }

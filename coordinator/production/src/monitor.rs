@@ -5,6 +5,7 @@ use super::announcements::AnnouncedWorkers;
 use super::ledger::Backlog;
 use super::ledger::{RecipeState, now};
 use super::ledger_handle::LedgerActivity;
+use edp_program::telemetry::emf::EmbeddedMetrics;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::Link;
 use jiff::Timestamp;
@@ -83,9 +84,16 @@ struct Notes {
     last_settled: Option<i64>,
     backlog: Option<Backlog>,
     announced: AnnouncedWorkers,
+    /// Writes what is measured as lines for CloudWatch.
+    embedded: Option<EmbeddedMetrics>,
 }
 
 impl ProductionMonitor {
+    /// Returns a monitor that also writes what remains in the form of CloudWatch.
+    pub fn writing(embedded: Option<EmbeddedMetrics>) -> ProductionMonitor {
+        ProductionMonitor(Arc::new(Mutex::new(Notes { embedded, ..Notes::default() })))
+    }
+
     /// Notes the name of the production.
     pub(super) fn named(&self, production: &str) {
         production.clone_into(&mut self.lock().production);
@@ -128,6 +136,10 @@ impl ProductionMonitor {
             metrics().recipes(&notes.production, state.as_str(), backlog.counts.of(state));
         }
         metrics().backlog(&notes.production, backlog.slot_seconds);
+        if let Some(embedded) = &notes.embedded {
+            let recipes = RecipeState::ALL.map(|state| (state.as_str(), backlog.counts.of(state)));
+            embedded.write(&notes.production, backlog.slot_seconds, notes.announced.slots, recipes);
+        }
         notes.backlog = Some(backlog);
     }
 

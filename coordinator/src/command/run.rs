@@ -6,6 +6,7 @@ use super::plan::{PlanSourceOptions, write_list};
 use super::usage;
 use clap::Args;
 use edp_coordinator::tasks::options::check_options;
+use edp_production::monitor::ProductionMonitor;
 use edp_production::session::{self, Feed};
 use edp_production::verify::{Check, Forecast, InspectionDepth};
 use edp_program::settings::Settings;
@@ -74,7 +75,8 @@ pub(crate) fn execute(options: RunOptions, settings: &Settings, telemetry: &Tele
         Some(follower) => Some(follower.destination().to_owned()),
         None => recipes.iter().find_map(|recipe| Some(recipe.recipe.as_ref()?.roots.destination.clone())),
     };
-    let (session, workers) = options.cluster.session(settings, worker, destination)?;
+    let (mut session, workers) = options.cluster.session(settings, worker, destination)?;
+    session.plan.monitor = ProductionMonitor::writing(settings.telemetry.embedded_metrics());
     let json = options.output == ReportForm::Json;
     let session = session::SessionOptions { stages: json, verify: options.verify.into(), ..session };
     let list = options.tasks_out.as_ref().or(options.tasks.as_ref()).or(options.tasklist.as_ref());

@@ -4,6 +4,7 @@
 mod file;
 mod problem;
 
+use crate::telemetry::emf::EmbeddedMetrics;
 use config::{Config, ConfigError, Environment, File, FileFormat};
 use edp_queue::QueueSettings;
 use edp_store::StoreSettings;
@@ -137,6 +138,10 @@ edp_protocol::settings! {
     pub struct TelemetrySettings {
         /// Share of the traces that is sent to a collector. Spans of the other traces are sent if they have failed.
         pub traces: u8 = 100, unit "%", range 0..=100;
+        /// Namespace of CloudWatch. `edp-coordinator run` then writes `edp.backlog`, `edp.announced.slots` and `edp.recipes`
+        /// to standard error, every 15 s and at its end, as lines of the embedded metric format: CloudWatch makes metrics
+        /// of them when the log reaches it.
+        pub emf_namespace: Option<String> = None;
         /// As `--listen`: address at which `edp-worker serve` and `edp-coordinator run` answer `GET /healthz` and
         /// `GET /metrics` over HTTP, to everybody who reaches it.
         pub listen: Option<String> = None, limits "`HOST:PORT` of this machine; each program needs its own";
@@ -144,6 +149,11 @@ edp_protocol::settings! {
 }
 
 impl TelemetrySettings {
+    /// Returns what writes metrics as lines for CloudWatch, if there is a namespace. An empty one is none.
+    pub fn embedded_metrics(&self) -> Option<EmbeddedMetrics> {
+        self.emf_namespace.as_deref().filter(|namespace| !namespace.is_empty()).map(EmbeddedMetrics::new)
+    }
+
     /// Returns the address at which the program listens: that of the option, else that of the setting. An empty one is
     /// none.
     pub fn listen<'a>(&'a self, option: Option<&'a str>) -> Option<&'a str> {

@@ -41,6 +41,11 @@ pub fn write(text: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Writes an object as a line, which has the same form whatever that of the log is.
+pub(super) fn write_object(object: &Value) {
+    let _ = writeln!(io::stderr(), "{}", text::json(&object.to_string()));
+}
+
 /// Writes a text that may have several lines. All but the first are indented, so that none of them can pass for a
 /// notice of its own.
 pub fn write_all(text: &str) {

@@ -38,8 +38,8 @@ pub struct MetricDescription {
     pub meaning: &'static str,
 }
 
-const PRODUCTION: &str = "edp.production";
-const STATE: &str = "edp.state";
+pub(super) const PRODUCTION: &str = "edp.production";
+pub(super) const STATE: &str = "edp.state";
 const DATASET: &str = "edp.dataset";
 const OUTCOME: &str = "edp.outcome";
 const REASON: &str = "edp.reason";
@@ -55,7 +55,7 @@ const BOTH: &str = "both";
 /// Declares a constant for each metric, and the list of all of them.
 macro_rules! described {
     ($($id:ident: $kind:ident $name:literal $unit:literal [$($attribute:expr),*] $programs:expr, $meaning:literal;)*) => {
-        $(const $id: MetricDescription = MetricDescription {
+        $(pub(super) const $id: MetricDescription = MetricDescription {
             name: $name,
             kind: MetricKind::$kind,
             unit: $unit,

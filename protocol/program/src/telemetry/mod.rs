@@ -10,6 +10,7 @@
 //!
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] has all instruments.
 
+pub mod emf;
 mod http;
 mod human;
 mod json;
