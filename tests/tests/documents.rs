@@ -1,4 +1,4 @@
-//! Runs the commands in README.md, GUIDE.md and the pages of `deploy`.
+//! Runs the commands in README.md, GUIDE.md, the page of operations and the pages of `deploy`.
 //!
 //! Every block of commands is run, in the order of the document, by one shell for each document, in a directory whose
 //! `target/demo` is what `make demo` makes (all but README.md begin in that directory). In a `console` block, the lines
@@ -149,7 +149,8 @@ fn commands_of_the_documents_do_what_is_said_on_a_broker() {
     let broker = Broker::start();
     let url = broker.url("guest", "guest");
     let pages = ["GUIDE.md", "deploy/machine/README.md", "deploy/container/README.md", "deploy/aws/batch/README.md"];
-    let pages = pages.map(|page| (page, "target/demo"));
+    let pages = [&pages[..], &["doc/operations.md"]].concat();
+    let pages = pages.into_iter().map(|page| (page, "target/demo"));
     for (document, begin) in [("README.md", ""), ("deploy/hpc/README.md", "")].into_iter().chain(pages) {
         let directory = tempfile::tempdir().unwrap();
         let demo = directory.path().join("target/demo");
