@@ -172,11 +172,7 @@ fn look_at(path: &str, stores: &Stores) -> io::Result<(Version, SystemTime)> {
     if matches!(&location, Location::Local(path) if !path.is_file()) {
         return Err(io::Error::other("it is not a file"));
     }
-    let version = match location.is_remote() {
-        true => Version::of_object(head.size, head.etag),
-        false => Version::of_file(head.size, head.modified),
-    };
-    Ok((version, head.modified))
+    Ok((head.version(&location), head.modified))
 }
 
 /// Returns the times of a recipe. Snapshots may have a centre only.

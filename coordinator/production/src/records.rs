@@ -25,14 +25,6 @@ pub enum RecordError {
     /// A manifest cannot be inspected, read or written.
     #[error("the manifest of the list: {0}")]
     Store(#[from] StoreError),
-    /// The directory of the list cannot be listed.
-    #[error("{directory}: the manifests beside the list cannot be listed: {why}")]
-    Directory {
-        /// Path of the directory.
-        directory: String,
-        /// Description of the problem.
-        why: String,
-    },
     /// A line of a manifest is not a record.
     #[error("{manifest}: line {line}: {source}; restore the file, or take it away: granules are then read instead")]
     Line {
@@ -113,9 +105,7 @@ impl Manifest {
     /// Returns the manifest of a list, or of one part of it: `part` is its number and the number of all parts. Returns
     /// `None` if the list is not a file but, for example, a pipe: a manifest beside it would not be found.
     pub fn beside(list: &Location, part: Option<(usize, usize)>) -> Option<Manifest> {
-        if let Location::Local(path) = list
-            && !path.metadata().is_ok_and(|found| found.is_file())
-        {
+        if is_no_file(list) {
             return None;
         }
         let part = part.map(|(number, all)| format!(".{number}-of-{all}")).unwrap_or_default();
@@ -174,43 +164,17 @@ pub fn beside(list: &Location, stores: &Stores) -> Result<Records, RecordError> 
     Ok(records)
 }
 
-/// Returns the locations of the manifests of a list.
+/// Returns the locations of the manifests of a list. A list that is not a file, such as a pipe, has none.
 fn manifests_of(list: &Location, stores: &Stores) -> Result<Vec<Location>, RecordError> {
-    match list {
-        Location::Local(path) => {
-            let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
-                return Ok(Vec::new());
-            };
-            if !path.metadata().is_ok_and(|found| found.is_file()) {
-                return Ok(Vec::new());
-            }
-            let directory = if directory.as_os_str().is_empty() { std::path::Path::new(".") } else { directory };
-            let fail = |e: std::io::Error| RecordError::Directory {
-                directory: directory.display().to_string(),
-                why: e.to_string(),
-            };
-            let mut found = Vec::new();
-            for entry in directory.read_dir().map_err(fail)? {
-                let entry = entry.map_err(fail)?;
-                let other = entry.file_name();
-                if other.to_str().and_then(|other| other.strip_prefix(name)).is_some_and(is_end_of_manifest) {
-                    found.push(Location::Local(entry.path()));
-                }
-            }
-            Ok(found)
-        }
-        Location::Object(address) => {
-            let mut found = Vec::new();
-            let mut see = |object: edp_store::Object| {
-                if is_end_of_manifest(&object.path) {
-                    found.push(list.appended(&object.path));
-                }
-            };
-            // By the beginning of their keys, since millions of granules may be in the same directory.
-            stores.list_beginning(address, &mut see)?;
-            Ok(found)
-        }
+    if is_no_file(list) {
+        return Ok(Vec::new());
     }
+    Ok(stores.beginning(list, &is_end_of_manifest)?)
+}
+
+/// Returns true if there is no regular file at a local path. Objects count as files.
+fn is_no_file(list: &Location) -> bool {
+    list.local().is_ok_and(|path| !path.is_file())
 }
 
 /// Returns true if this text, appended to the name of a list, gives the name of one of its manifests.

@@ -167,10 +167,7 @@ impl InputDigests {
         let at: Location = path.parse()?;
         let gone = || InputDigestError::Changed { path: path.into(), difference: "is not there any more".into() };
         let head = self.stores.head(&at)?.ok_or_else(gone)?;
-        Ok(match at {
-            Location::Local(_) => Version::of_file(head.size, head.modified),
-            Location::Object(_) => Version::of_object(head.size, head.etag),
-        })
+        Ok(head.version(&at))
     }
 
     /// Returns the mean with an id that covers the contents of its records.
@@ -288,8 +285,7 @@ fn digest(stores: &Stores, path: &str, version: &Version) -> Result<Digest, Inpu
         && let Some(digest) = head.checksum.as_ref().and_then(Checksum::whole)
     {
         let digest = digest.clone();
-        let found = Version::of_object(head.size, head.etag);
-        return version.difference(&found).map_or(Ok(digest), |difference| Err(changed(difference)));
+        return version.difference(&head.version(&at)).map_or(Ok(digest), |difference| Err(changed(difference)));
     }
     let file = stores.open(&at, version.etag.as_deref(), u64::MAX)?;
     let read = |source| InputDigestError::Read { path: path.into(), source };

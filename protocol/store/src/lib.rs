@@ -36,6 +36,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use edp_files::commit::{CommitError, Committed};
 use edp_files::{Files, ReadAt};
 use edp_protocol::location::LocationError;
+use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, ObjectAddress};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,16 @@ pub struct Head {
     /// SHA-256 of an object's content that its store keeps. It is there only if it was asked for, by
     /// [`Stores::head_with_checksum`].
     pub checksum: Option<Checksum>,
+}
+
+impl Head {
+    /// Returns the version of the file or object, which is at `at`, as recipes record it.
+    pub fn version(&self, at: &Location) -> Version {
+        match at {
+            Location::Local(_) => Version::of_file(self.size, self.modified),
+            Location::Object(_) => Version::of_object(self.size, self.etag.clone()),
+        }
+    }
 }
 
 /// A SHA-256 that a store keeps with an object. The store has computed it of the bytes that it has stored.
@@ -241,12 +252,39 @@ impl Stores {
         Ok(self.objects()?.list(&at.bucket, &at.key, visit)?)
     }
 
-    /// Lists all objects whose keys begin with that of an address, wherever it ends.
+    /// Returns the locations of all files and objects whose names begin with that at `at` and continue with an end that
+    /// is accepted. Files are looked for in one directory; the keys of objects may continue with slashes.
     ///
     /// # Errors
     /// Returns an error if they cannot be listed.
-    pub fn list_beginning(&self, at: &ObjectAddress, visit: &mut dyn FnMut(Object)) -> Result<(), StoreError> {
-        Ok(self.objects()?.list_beginning(&at.bucket, &at.key, visit)?)
+    pub fn beginning(&self, at: &Location, end: &dyn Fn(&str) -> bool) -> Result<Vec<Location>, StoreError> {
+        let mut found = Vec::new();
+        match at {
+            Location::Local(path) => {
+                let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(found) };
+                let directory = match path.parent() {
+                    Some(directory) if !directory.as_os_str().is_empty() => directory,
+                    _ => Path::new("."),
+                };
+                let fail = |source| StoreError::Io { path: directory.to_owned(), source };
+                for entry in directory.read_dir().map_err(fail)? {
+                    let entry = entry.map_err(fail)?;
+                    if entry.file_name().to_str().and_then(|other| other.strip_prefix(name)).is_some_and(end) {
+                        found.push(Location::Local(entry.path()));
+                    }
+                }
+            }
+            // By the beginning of their keys, since millions of granules may be in the same directory.
+            Location::Object(address) => {
+                let mut see = |object: Object| {
+                    if end(&object.path) {
+                        found.push(at.appended(&object.path));
+                    }
+                };
+                self.objects()?.list_beginning(&address.bucket, &address.key, &mut see)?;
+            }
+        }
+        Ok(found)
     }
 
     /// Aborts unfinished uploads of the objects below an address whose keys are accepted. Returns their number.
