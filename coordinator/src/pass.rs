@@ -1,8 +1,8 @@
 //! A pass over recipes by the code that makes granules, with nothing at the destination and no ledger.
 
-use edp_engine::granule::chunks::silence_hdf5;
 use edp_engine::granule::make::MakeContext;
 use edp_engine::granule::stages::Stages;
+use edp_engine::libraries::silence_hdf5;
 use edp_engine::resources::Cache;
 use edp_files::at_once;
 use edp_protocol::recipe::Recipe;

@@ -249,32 +249,52 @@ fn imported(tree: &str) -> Vec<String> {
     branches.flat_map(|branch| imported(branch)).map(|path| format!("{start}{path}")).collect()
 }
 
-/// Returns the modules of its own crate from which a module imports. What it re-exports (`pub use`) is not counted.
+/// Returns the modules of its own crate from which a module imports, or that it names in a path. What it re-exports
+/// (`pub use`) is not counted.
 fn imports(text: &str, (source, names): &Module, modules: &BTreeSet<Module>) -> BTreeSet<Module> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let code: String =
         code.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect::<Vec<_>>().join("\n");
-    let mut found = BTreeSet::new();
-    for declaration in code.split("\nuse ").skip(1) {
-        let tree: String = declaration.split(';').next().unwrap_or_default().split_whitespace().collect();
-        for path in imported(&tree) {
-            let mut parts = path.split("::").peekable();
-            let mut at = match parts.next_if_eq(&"crate") {
-                Some(_) => Vec::new(),
-                None if ["super", "self"].contains(parts.peek().unwrap_or(&"")) => names.clone(),
-                None => continue,
-            };
-            parts.next_if_eq(&"self");
-            while parts.next_if_eq(&"super").is_some() {
-                at.pop();
-            }
-            at.extend(parts.map(str::to_owned));
-            while !modules.contains(&(source.clone(), at.clone())) && at.pop().is_some() {}
-            found.insert((source.clone(), at));
+    let mut paths = Vec::new();
+    let mut rest = code.as_str();
+    // Text before a declaration `use`, which may name modules by their paths; and the declaration.
+    while let Some(at) = rest.find("use ") {
+        let (before, declaration) = rest.split_at(at);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let is_declaration = line.is_empty() || (line.starts_with("pub") && line.ends_with(' '));
+        let end = if is_declaration { declaration.find(';').unwrap_or(declaration.len()) } else { "use ".len() };
+        paths.extend(named(before));
+        if line.is_empty() {
+            let tree: String = declaration["use ".len()..end].split_whitespace().collect();
+            paths.extend(imported(&tree));
         }
+        rest = &declaration[end..];
+    }
+    paths.extend(named(rest));
+    let mut found = BTreeSet::new();
+    for path in paths {
+        let mut parts = path.split("::").peekable();
+        let mut at = match parts.next_if_eq(&"crate") {
+            Some(_) => Vec::new(),
+            None if ["super", "self"].contains(parts.peek().unwrap_or(&"")) => names.clone(),
+            None => continue,
+        };
+        parts.next_if_eq(&"self");
+        while parts.next_if_eq(&"super").is_some() {
+            at.pop();
+        }
+        at.extend(parts.map(str::to_owned));
+        while !modules.contains(&(source.clone(), at.clone())) && at.pop().is_some() {}
+        found.insert((source.clone(), at));
     }
     found.remove(&(source.clone(), names.clone()));
     found
+}
+
+/// Returns the paths in code outside declarations that begin with `crate`, `super` or `self`.
+fn named(code: &str) -> impl Iterator<Item = String> {
+    let words = code.split(|letter: char| !letter.is_alphanumeric() && !['_', ':'].contains(&letter));
+    words.filter(|word| ["crate::", "super::", "self::"].iter().any(|start| word.starts_with(start))).map(str::to_owned)
 }
 
 #[test]
@@ -320,4 +340,6 @@ fn trees_of_imports_are_taken_apart() {
         ["super::a::self", "super::a::b::C", "super::a::b::D", "super::a::E"]
     );
     assert_eq!(imported("crate::a::B"), ["crate::a::B"]);
+    let named: Vec<String> = named("let x = super::a::b(&crate::C, other::d)?;").collect();
+    assert_eq!(named, ["super::a::b", "crate::C"]);
 }

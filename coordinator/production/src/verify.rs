@@ -3,9 +3,9 @@
 use crate::destination::{Listings, UnlistedDirectory};
 use crate::records::{GranuleRecord, Records};
 use crate::snapshots;
-use edp_engine::granule::chunks::silence_hdf5;
 pub use edp_engine::granule::inspect::InspectionDepth;
 use edp_engine::granule::inspect::{self, Identity, InspectError, MAX_COPY};
+use edp_engine::libraries::silence_hdf5;
 use edp_files::{at_once, regular};
 use edp_protocol::message::chain;
 use edp_protocol::recipe::Recipe;

@@ -10,22 +10,24 @@
 //!   afterwards, so that a program that is started later does not keep a file open.
 //! * **Messages on the terminal.** Callers get errors as values; see [`silence_hdf5`].
 //!
-//! `unsafe` is needed for one call of the C library before `main`, and to refer to descriptors by their numbers.
+//! `unsafe` is needed for one call of the C library before `main`, for calls of the two libraries that no safe crate
+//! offers, and to refer to descriptors by their numbers.
 #![allow(unsafe_code)]
 
 use crate::codec;
-use crate::granule::chunks;
-pub use crate::granule::chunks::silence_hdf5;
 use edp_protocol::Mode;
 use edp_protocol::recipe::output_version;
+use hdf5_metno_sys::{h5, h5e};
 use rustix::io::FdFlags;
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::path::Path;
 
 unsafe extern "C" {
     fn setenv(name: *const c_char, value: *const c_char, overwrite: c_int) -> c_int;
+    /// The function as the library has it; the binding takes a pointer in place of the mask.
+    fn H5PLset_loading_state(mask: c_uint) -> h5::herr_t;
 }
 
 /// HDF5 reads this variable when it is first used, and the netCDF library, which opens the files, has no other way to
@@ -42,13 +44,47 @@ extern "C" fn switch_locks_off() {
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = switch_locks_off;
 
+/// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values, and from loading
+/// plugins in this process: a file with a filter that the library does not have would otherwise run whatever is in the
+/// directories of `HDF5_PLUGIN_PATH`. Granules and inputs need no plugins.
+///
+/// By default the library prints errors, which is set for each thread; the netCDF library switches it off only in the
+/// thread that used it first. Call this before files are opened in a new thread, and first of all in `main`: only the
+/// first call in a process can also keep the library from cleaning up when the process ends. After a close that has
+/// failed because the disk was full, that clean-up reads freed memory and ends the process by a signal. Files that were
+/// written are closed long before.
+pub fn silence_hdf5() {
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    // SAFETY: the lock is held; null stands for no printing function. Asking not to tidy up fails, without effect,
+    // once the library is in use. No bit set stands for no kind of plugin.
+    unsafe {
+        h5::H5dont_atexit();
+        H5PLset_loading_state(0);
+        h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut());
+    }
+}
+
+/// Returns the versions of the netCDF and HDF5 libraries.
+fn versions() -> [String; 2] {
+    let _lock = netcdf_sys::libnetcdf_lock.lock();
+    let (mut major, mut minor, mut release) = (0, 0, 0);
+    // SAFETY: the lock is held; the netCDF library gives a text that it keeps, the HDF5 library fills three numbers.
+    let netcdf = unsafe {
+        h5::H5get_libversion(&mut major, &mut minor, &mut release);
+        CStr::from_ptr(netcdf_sys::nc_inq_libvers())
+    };
+    // "4.9.0 of ..." and the date of the build, which has no influence on files.
+    let netcdf = netcdf.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned();
+    [netcdf, format!("{major}.{minor}.{release}")]
+}
+
 /// Returns what decides the bytes of a granule besides its recipe, and nothing else: the output version of each mode,
 /// the two libraries that arrange the file, and the encoder. Two programs with the same fingerprint make the same bytes
 /// of the same recipe, whatever their own versions are.
 pub fn fingerprint() -> String {
     // first of all: only the first call into the library can keep it from cleaning up at the end of the process
     silence_hdf5();
-    let [netcdf, hdf5] = chunks::libraries();
+    let [netcdf, hdf5] = versions();
     let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
     let encoders = codec::ENCODERS.map(|(name, _, version)| format!(", {name} {version}")).concat();
     format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}{encoders}")
@@ -105,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_names_what_decides_bytes_and_nothing_else() {
-        let [netcdf, hdf5] = chunks::libraries();
+        let [netcdf, hdf5] = versions();
         let [corrected, edp2024, edp2026] = Mode::ALL.map(output_version);
         let expected =
             format!("output {corrected}/{edp2024}/{edp2026}, netCDF-C {netcdf}, HDF5 {hdf5}, libdeflate 1.26.1");
@@ -134,7 +170,7 @@ mod tests {
         file.lock().unwrap();
         assert!(File::open(&path).unwrap().try_lock().is_err(), "the lock does not hold: nothing would be seen below");
         open(&path).unwrap();
-        chunks::ChunkWriter::open(&path).unwrap().close().unwrap();
+        crate::granule::chunks::ChunkWriter::open(&path).unwrap().close().unwrap();
         create(&path).unwrap().close().unwrap();
     }
 
@@ -160,7 +196,7 @@ mod tests {
         let careless = netcdf::open(&path).unwrap();
         assert!(inherits(), "a file that is opened in another way is not seen either: nothing was seen above");
         drop(careless);
-        let writer = chunks::ChunkWriter::open(&path).unwrap();
+        let writer = crate::granule::chunks::ChunkWriter::open(&path).unwrap();
         assert!(!inherits());
         writer.close().unwrap();
     }

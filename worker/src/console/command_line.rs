@@ -33,7 +33,7 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
         }
         Err(error) => error.exit(),
     };
-    edp_engine::granule::chunks::silence_hdf5();
+    edp_engine::libraries::silence_hdf5();
     let ending = execute(cli).unwrap_or_else(|error| {
         lines::write_all(&format!("error: {}", chain(&*error)));
         Ending::of(&error)
@@ -43,7 +43,7 @@ pub fn main<C: Parser>(execute: impl FnOnce(C) -> anyhow::Result<Ending>) -> ! {
 
 /// Makes granules for the worker that has started this process, and ends it.
 fn make_granules() -> ! {
-    edp_engine::granule::chunks::silence_hdf5();
+    edp_engine::libraries::silence_hdf5();
     let Some(socket) = own_process::inherited() else {
         note(&format!("error: {} is started by this program itself, to make granules", processes::COMMAND));
         leave(Ending::Usage)

@@ -27,7 +27,7 @@ pub use signals::Shutdown;
 pub use terminal::{Counter, Progress, note, out, out_anew, out_data, out_json, table};
 
 use crate::service::Worker;
-use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::libraries::silence_hdf5;
 use edp_files::commit;
 use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;

@@ -7,7 +7,7 @@
 use super::Worker;
 use super::allowed_roots::AllowedRoots;
 use super::processes::{FromProcess, ProcessSetup, ToProcess};
-use edp_engine::granule::chunks::silence_hdf5;
+use edp_engine::libraries::silence_hdf5;
 use edp_engine::own_process;
 use edp_engine::resources::Cache;
 use edp_program::telemetry::{self, Program, Telemetry, trace};

@@ -13,9 +13,10 @@ pub(crate) use image::{layouts_of, refuse_outside};
 
 use super::content::{Chunk, Value};
 use crate::codec::Filter;
+use crate::libraries::{keep_from_children, silence_hdf5};
 use edp_protocol::wire;
-use hdf5_metno_sys::{h5, h5a, h5d, h5e, h5f, h5i, h5p, h5s, h5t};
-use std::ffi::{CStr, CString};
+use hdf5_metno_sys::{h5, h5a, h5d, h5f, h5i, h5p, h5s, h5t};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -46,45 +47,6 @@ pub struct Stored {
     pub size: u64,
     /// Bits of the filters that were not applied; 0 if all were.
     pub filter_mask: u32,
-}
-
-unsafe extern "C" {
-    /// The function as the library has it; the binding takes a pointer in place of the mask.
-    fn H5PLset_loading_state(mask: std::ffi::c_uint) -> h5::herr_t;
-}
-
-/// Keeps HDF5 from printing its own error messages in this thread, where callers get errors as values, and from loading
-/// plugins in this process: a file with a filter that the library does not have would otherwise run whatever is in the
-/// directories of `HDF5_PLUGIN_PATH`. Granules and inputs need no plugins.
-///
-/// By default the library prints errors, which is set for each thread; the netCDF library switches it off only in the
-/// thread that used it first. Call this before files are opened in a new thread, and first of all in `main`: only the
-/// first call in a process can also keep the library from cleaning up when the process ends. After a close that has
-/// failed because the disk was full, that clean-up reads freed memory and ends the process by a signal. Files that were
-/// written are closed long before.
-pub fn silence_hdf5() {
-    let _lock = netcdf_sys::libnetcdf_lock.lock();
-    // SAFETY: the lock is held; null stands for no printing function. Asking not to tidy up fails, without effect,
-    // once the library is in use. No bit set stands for no kind of plugin.
-    unsafe {
-        h5::H5dont_atexit();
-        H5PLset_loading_state(0);
-        h5e::H5Eset_auto2(h5e::H5E_DEFAULT, None, std::ptr::null_mut());
-    }
-}
-
-/// Returns the versions of the netCDF and HDF5 libraries.
-pub fn libraries() -> [String; 2] {
-    let _lock = netcdf_sys::libnetcdf_lock.lock();
-    let (mut major, mut minor, mut release) = (0, 0, 0);
-    // SAFETY: the lock is held; the netCDF library gives a text that it keeps, the HDF5 library fills three numbers.
-    let netcdf = unsafe {
-        h5::H5get_libversion(&mut major, &mut minor, &mut release);
-        CStr::from_ptr(netcdf_sys::nc_inq_libvers())
-    };
-    // "4.9.0 of ..." and the date of the build, which has no influence on files.
-    let netcdf = netcdf.to_string_lossy().split_whitespace().next().unwrap_or_default().to_owned();
-    [netcdf, format!("{major}.{minor}.{release}")]
 }
 
 /// The storage layout of a variable in a file.
@@ -185,7 +147,7 @@ fn open(path: &Path, flags: u32) -> Result<Id, ChunkError> {
     if id < 0 {
         return Err(error(path, "open the file", String::new()));
     }
-    crate::libraries::keep_from_children(path);
+    keep_from_children(path);
     Ok(Id(id, h5f::H5Fclose))
 }
 

@@ -1,6 +1,6 @@
 //! Writing of granules: the netCDF library defines the file, and this module writes its chunks.
 
-use super::chunks::{self, ChunkError, ChunkWriter};
+use super::chunks::{ChunkError, ChunkWriter};
 use super::content::{Attributes, Chunk, GranuleContent, Storage, Type, Value, Values, Variable};
 use crate::libraries;
 use netcdf::{AttributeValue, FileMut};
@@ -83,7 +83,7 @@ impl Writer {
     /// Returns an error if the file is not empty, if a definition is refused, or if the disk is full or cannot be
     /// written to; in the last cases it is the error of the operating system.
     pub fn create(path: &Path, dataset: &GranuleContent) -> Result<Writer, FileError> {
-        chunks::silence_hdf5(); // in whatever thread this is called
+        libraries::silence_hdf5(); // in whatever thread this is called
         // A handle of our own gives the operating system's error if something is wrong; a create that fails inside the
         // netCDF library leaves HDF5 with a file that it cannot close.
         let fail = |source| FileError::Io { path: path.into(), source };

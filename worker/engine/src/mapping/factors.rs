@@ -10,15 +10,11 @@ use edp_protocol::Digest;
 use super::netcdf_read::{self, NetcdfFactors, NetcdfForm};
 use super::pickle::{PickleDocument, PickleValue};
 use super::xz::ExpectedFile;
-use super::{Level, MappingError, NETCDF_NAME, esmf_file, npz, xz};
+use super::{Level, MAX_CELLS, MAX_LEVELS, MappingError, NETCDF_NAME, esmf_file, npz, xz};
 
 /// Largest unpacked size of `latlon_grid.xz` in bytes. Nearly all of it is taken by the index lists of the wet cells:
 /// 58 MB for LLC90, 520 MB for LLC270 with 50 levels.
 const MAX_LATLON_GRID: usize = 1 << 30;
-/// Largest number of cells of a target grid (enough for 1/64 degree).
-pub(super) const MAX_CELLS: usize = 1 << 28;
-/// Largest number of levels.
-pub(super) const MAX_LEVELS: usize = 4096;
 /// Largest size in bytes of a file of EDP's formats in a directory of factors.
 const MAX_FILE: u64 = 1 << 30;
 /// Number of bytes that the land mask of one cell takes while it is read: pickled, as a number, and as it is kept.

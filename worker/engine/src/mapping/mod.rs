@@ -50,6 +50,10 @@ pub use xz::unpack_pickle;
 
 use std::path::{Path, PathBuf};
 
+/// Largest number of cells of a target grid (enough for 1/64 degree).
+pub(crate) const MAX_CELLS: usize = 1 << 28;
+/// Largest number of levels of a target grid.
+const MAX_LEVELS: usize = 4096;
 /// Name of the file with all levels.
 pub(crate) const NETCDF_NAME: &str = "mapping_factors.nc";
 /// The attribute by which that file states its form.

@@ -5,7 +5,7 @@
 //! the expected shapes.
 
 use super::npz::{Csr, Weights};
-use super::{MappingError, NETCDF_NAME, esmf_file};
+use super::{MAX_CELLS, MAX_LEVELS, MappingError, NETCDF_NAME, esmf_file};
 use crate::mds::compact::{self, TILES};
 use crate::reader::{self, Described, ReadError, ReaderSession};
 use crate::verified_files::VerifiedFiles;
@@ -292,8 +292,8 @@ impl FactorFile {
 
     /// Refuses a target grid, or a number of levels, that factors cannot have.
     fn check_target(&self, rows: usize, columns: usize, levels: usize) -> Result<(), MappingError> {
-        let cells = rows.checked_mul(columns).filter(|cells| (1..=super::factors::MAX_CELLS).contains(cells));
-        if cells.is_none() || !(1..=super::factors::MAX_LEVELS).contains(&levels) {
+        let cells = rows.checked_mul(columns).filter(|cells| (1..=MAX_CELLS).contains(cells));
+        if cells.is_none() || !(1..=MAX_LEVELS).contains(&levels) {
             return Err(self.bad(format!("a target grid of {rows} x {columns} cells with {levels} levels is none")));
         }
         Ok(())

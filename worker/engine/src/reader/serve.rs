@@ -3,7 +3,7 @@
 use super::image::Image;
 use super::open_file::OpenFile;
 use super::wire::{Answer, Ask, HelperRequest};
-use crate::granule::chunks::silence_hdf5;
+use crate::libraries::silence_hdf5;
 use crate::own_process::{self, receive, send};
 use std::fs::File;
 use std::io;

@@ -1,6 +1,7 @@
 //! Access through HDF5 to a file whose bytes are in memory, and checks of what such a file may contain.
 
-use super::{ChunkError, File, Id, Layout, OUTSIDE, c_string, error, is_elsewhere, layout, silence_hdf5};
+use super::{ChunkError, File, Id, Layout, OUTSIDE, c_string, error, is_elsewhere, layout};
+use crate::libraries::silence_hdf5;
 use hdf5_metno_sys::{h5, h5d, h5f, h5fd, h5g, h5i, h5l, h5o, h5p};
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;

@@ -1,11 +1,10 @@
 //! The regular grid to which native fields are regridded.
 
 use super::CreateError;
+use crate::mapping::MAX_CELLS;
 
 /// Mean radius of the Earth in metres, used for the areas of regular cells.
 pub const MEAN_RADIUS: f64 = 6_371_008.8;
-/// Largest number of cells of a target grid (enough for 1/64 degree).
-const MAX_CELLS: usize = 1 << 28;
 /// Largest deviation of an extent from a whole number of cells, in cells.
 const TOLERANCE: f64 = 1e-6;
 
