@@ -261,6 +261,17 @@ pub fn files(root: &Path) -> BTreeMap<String, Digest> {
     found
 }
 
+/// Returns a global attribute of a granule: a text as it is, anything else with its type; `None` if there is none.
+///
+/// # Panics
+/// Panics if it cannot be read.
+pub fn global(granule: &netcdf::File, name: &str) -> Option<String> {
+    match granule.attribute(name)?.value().expect("an attribute") {
+        netcdf::AttributeValue::Str(text) => Some(text),
+        other => Some(format!("{other:?}")),
+    }
+}
+
 /// Reports that a test cannot run here, since a tool is missing that `make deps` installs. Where `CI` is set, as
 /// `.ci/run` does, this is a failure.
 pub fn not_run(why: &str) {

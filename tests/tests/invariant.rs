@@ -1,7 +1,7 @@
 //! Granules without time: made of a NetCDF file by tasks that people write.
 
 use edp_demo::LEVELS;
-use edp_tests::{Fixture, coordinator, expect, files, program, text};
+use edp_tests::{Fixture, coordinator, expect, files, global, program, text};
 use netcdf::AttributeValue;
 use netcdf::types::{FloatType, IntType, NcVariableType};
 use serde_json::json;
@@ -95,13 +95,6 @@ impl Invariant {
 
 fn attribute(variable: &netcdf::Variable<'_>, name: &str) -> Option<String> {
     match variable.attribute_value(name)?.unwrap() {
-        AttributeValue::Str(text) => Some(text),
-        other => Some(format!("{other:?}")),
-    }
-}
-
-fn global(file: &netcdf::File, name: &str) -> Option<String> {
-    match file.attribute(name)?.value().unwrap() {
         AttributeValue::Str(text) => Some(text),
         other => Some(format!("{other:?}")),
     }

@@ -4,7 +4,7 @@
 //! tools, `EDP_PYTHON` an interpreter with numpy and netCDF4. `make conformance` runs
 //! these tests, which fail without the data.
 
-use edp_tests::{coordinator, expect, files, text};
+use edp_tests::{coordinator, expect, files, global, text};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -64,7 +64,11 @@ fn real_data_edp_2024_agrees_value_for_value_and_attribute_for_attribute() {
     check(&data, &list, true);
 }
 
-/// Native granules are smaller than their static coordinates alone would be without compression, as in EDP's granules.
+/// The beginning of the links that Release 4's configuration gives to datasets.
+const COLLECTIONS: &str = "https://cmr.earthdata.nasa.gov/search/collections.umm_json?ShortName=";
+
+/// The identifiers of Release 4 are as before. Native granules are smaller than their static coordinates alone would be
+/// without compression, as in EDP's granules.
 #[test]
 #[ignore = "needs EDP_REAL_DATA: make conformance"]
 fn real_data_corrected_agrees_in_every_value() {
@@ -73,6 +77,22 @@ fn real_data_corrected_agrees_in_every_value() {
     let list = produce(&data, directory.path(), "corrected");
     check(&data, &list, false);
     let made = directory.path().join("corrected/V4r4");
+    for (grid, doi, short, on) in [
+        ("native", "10.5067/ECL5M-SSH44", "LLC0090GRID", "llc90 Grid"),
+        ("latlon", "10.5067/ECG5M-SSH44", "05DEG", "0.5 Degree"),
+    ] {
+        for name in files(&made.join(grid)).into_keys() {
+            let granule = netcdf::open(made.join(grid).join(&name)).unwrap();
+            for (attribute, want) in [
+                ("id", doi.to_owned()),
+                ("identifier_product_doi", doi.to_owned()),
+                ("metadata_link", format!("{COLLECTIONS}ECCO_L4_SSH_{short}_MONTHLY_V4R4")),
+                ("title", format!("ECCO Sea Surface Height - Monthly Mean {on} (Version 4 Release 4)")),
+            ] {
+                assert_eq!(global(&granule, attribute).as_deref(), Some(&*want), "{name}: {attribute}");
+            }
+        }
+    }
     let native = files(&made.join("native"));
     assert_eq!(native.len(), 3);
     for name in native.keys() {

@@ -88,10 +88,16 @@ impl<'a> Run<'a> {
         list
     }
 
-    /// Makes the granules of a list, checks that each agrees, and removes those that were made. Returns the number of
+    /// Makes the granules of a list, verifies those of `corrected` to their values by the program itself, checks that
+    /// each agrees with an independent computation, and removes those that were made. Returns the number of
     /// granules whose attributes were all compared with those of a granule made by EDP.
     fn make(&self, mode: &str, list: &Path) -> usize {
         let report = json(&expect(coordinator().arg("run").arg(list).args(["--output", "json"]), 0));
+        if mode == "corrected" {
+            let said = text(&expect(coordinator().arg("verify").arg(list).args(["--depth", "values"]), 0));
+            let good = format!("verified: {} good, 0 missing, 0 damaged, 0 foreign, 0 extra", count(&report, "made"));
+            assert!(said.contains(&good), "{said}");
+        }
         let judged = self.path("judged.json");
         let mut own = self.reference.catalogue("granules", self.directory.path());
         println!("{}", text(&expect(own.arg(list).arg("--judged").arg(&judged), 0)));

@@ -4,7 +4,7 @@
 
 use edp_engine::metadata::source::Metadata;
 use edp_protocol::{Digest, Frequency, Mode, name};
-use edp_tests::{coordinator, expect, files, program, text};
+use edp_tests::{coordinator, expect, files, global, program, text};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -366,14 +366,6 @@ fn real_data_release_6_has_its_time_invariant_granules() {
     let [ours, theirs] = [release.path(geometry), release.path("pregrid_native.nc")]
         .map(|path| netcdf::open(path).unwrap().variable("Depth").unwrap().get_values::<f32, _>(..).unwrap());
     assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| ours == theirs), "Depth is as before");
-}
-
-/// Returns the text of a global attribute; `None` if there is none.
-fn global(granule: &netcdf::File, name: &str) -> Option<String> {
-    match granule.attribute(name)?.value().unwrap() {
-        netcdf::AttributeValue::Str(text) => Some(text),
-        other => panic!("{name}: {other:?}"),
-    }
 }
 
 /// The rows of some monthly means have a full date, which EDP does not accept.

@@ -2,8 +2,7 @@
 
 use edp_tests::broker::Broker;
 use edp_tests::timeless::{self, HOURS, SERIES};
-use edp_tests::{Fixture, Started, coordinator, expect, files, program, text};
-use netcdf::AttributeValue;
+use edp_tests::{Fixture, Started, coordinator, expect, files, global, program, text};
 use netcdf::types::{FloatType, IntType, NcVariableType};
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,13 +69,6 @@ const CORE: &str = "snap/SBO_CORE_PRODUCTS/SBO_CORE_PRODUCTS_snap_ECCO_DEMO_1D.n
 
 fn values(file: &netcdf::File, name: &str) -> Vec<f64> {
     file.variable(name).unwrap().get_values(..).unwrap()
-}
-
-fn global(file: &netcdf::File, name: &str) -> Option<String> {
-    match file.attribute(name)?.value().unwrap() {
-        AttributeValue::Str(text) => Some(text),
-        other => Some(format!("{other:?}")),
-    }
 }
 
 #[test]
