@@ -156,10 +156,10 @@ conformance: ## tests on real data (EDP_REAL_DATA: their folder, EDP_REAL_TOOLS:
 	@$(call run_tests,,--run-ignored=all -E 'test(real_data) - test(real_data_catalogue)',real_data --include-ignored --skip real_data_catalogue)
 
 bench: ## how fast granules are made, beside what the format costs (EDP_REAL_DATA, EDP_REAL_TOOLS: on the real grid)
-	$(need) build
+	$(need) test
 	$(anywhere) cargo build --release --workspace --bins --locked --quiet
 	@if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; fi; \
-	$(anywhere) cargo bench --locked --quiet --workspace --bench granules
+	$(anywhere) cargo bench --locked --quiet --workspace --bench granules --bench messages
 	@$(kernels)
 
 # Instructions a value, held to limits; nothing is counted where valgrind is not installed.

@@ -13,7 +13,8 @@ use edp_engine::codec::{Codec, CodecKeys};
 use edp_engine::granule::blocks::{Block, chunk_shape};
 use edp_engine::granule::field::FILL;
 use edp_engine::granule::stages::{Stage, Stages};
-use edp_engine::granule::{chunks, make, make::MakeContext};
+use edp_engine::granule::{make, make::MakeContext};
+use edp_engine::libraries::silence_hdf5;
 use edp_engine::resources::Cache;
 use edp_production::records::{GranuleRecord, Records};
 use edp_production::verify::{Check, InspectionDepth, verify};
@@ -39,7 +40,7 @@ const REPEAT: usize = 6;
 const TURNS: usize = 3;
 
 fn main() {
-    chunks::silence_hdf5();
+    silence_hdf5();
     let directory = tempfile::tempdir().expect("a temporary directory");
     let recipes = inputs(directory.path());
     println!("threads: {}", rayon::current_num_threads());
@@ -52,6 +53,7 @@ fn main() {
     }
     println!("\npeak memory: {} MB\n", peak_megabytes("self"));
     slots(&recipes, directory.path());
+    processes(&recipes, directory.path());
     verification(directory.path());
     factors(&recipes, directory.path());
 }
@@ -123,19 +125,53 @@ fn hashed(paths: &[PathBuf]) -> Vec<Digest> {
 fn slots(recipes: &[Recipe], directory: &Path) {
     /// Numbers of copies of each kind of granule.
     const COPIES: [usize; 2] = [2, 10];
-    println!("| slots, threads and cores | granules | seconds | CPU seconds | peak memory MB |");
-    println!("|---|---|---|---|---|");
+    println!("| processes | slots | cores | granules | seconds | CPU seconds | peak memory of the first process MB |");
+    println!("|---|---|---|---|---|---|---|");
     let mut taken = Vec::new();
     for slots in [1, 2] {
-        let seconds = COPIES.map(|copies| run_copies(recipes, directory, slots, copies));
+        let shape = Shape { processes: 1, slots, cores: slots };
+        let seconds = COPIES.map(|copies| run_copies(recipes, directory, shape, copies));
         taken.push(seconds[1] - seconds[0]);
     }
-    println!("\ntwo slots make {:.2} times what one makes", taken[0] / taken[1]);
+    println!("\ntwo slots on two cores make {:.2} times what one makes on one", taken[0] / taken[1]);
 }
 
-/// Returns the seconds that `copies` copies of each recipe take in `slots` slots.
-fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize) -> f64 {
-    let out = directory.join(format!("slots-{slots}-{copies}"));
+/// Measures the output of one and more processes with 1 to 16 slots on all cores of this machine.
+fn processes(recipes: &[Recipe], directory: &Path) {
+    /// Numbers of copies of each kind of granule.
+    const COPIES: [usize; 2] = [4, 16];
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!(
+        "\n| processes | slots | cores | granules | seconds | CPU seconds | peak memory of the first process MB |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut rates = Vec::new();
+    for (processes, slots) in
+        [(1, 1), (1, 2), (1, 4), (1, 8), (1, 16), (2, 2), (2, 4), (2, 16), (4, 4), (4, 16), (8, 16)]
+    {
+        let seconds = COPIES.map(|copies| run_copies(recipes, directory, Shape { processes, slots, cores }, copies));
+        let more = (COPIES[1] - COPIES[0]) * recipes.len();
+        rates.push((processes, slots, more as f64 / (seconds[1] - seconds[0])));
+    }
+    println!("\n| processes | slots | granules a second | of those of one slot |\n|---|---|---|---|");
+    for (processes, slots, rate) in &rates {
+        println!("| {processes} | {slots} | {rate:.1} | {:.2} |", rate / rates[0].2);
+    }
+}
+
+/// The form of a worker.
+#[derive(Clone, Copy)]
+struct Shape {
+    processes: usize,
+    slots: usize,
+    /// Number of cores that it may use, which is also its number of threads for computing.
+    cores: usize,
+}
+
+/// Returns the seconds that a worker takes for `copies` copies of each recipe.
+fn run_copies(recipes: &[Recipe], directory: &Path, shape: Shape, copies: usize) -> f64 {
+    let Shape { processes, slots, cores } = shape;
+    let out = directory.join(format!("slots-{processes}-{slots}-{copies}"));
     let copies = (0..copies).flat_map(|copy| {
         let out = &out;
         recipes.iter().map(move |recipe| {
@@ -152,12 +188,13 @@ fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize)
     let copies: Vec<Recipe> = copies.collect();
     let list = directory.join("copies.json");
     std::fs::write(&list, recipe::format_list(&copies).expect("a list")).expect("the list");
-    // The number of cores is limited to that of the slots: hashing and writing have threads of their own.
+    // The number of cores is limited as well as that of the threads: hashing and writing have threads of their own.
     let worker = program("edp-worker");
     let mut command = Command::new("taskset");
-    command.arg("--cpu-list").arg(format!("0-{}", slots - 1)).arg(worker.get_program());
+    command.arg("--cpu-list").arg(format!("0-{}", cores - 1)).arg(worker.get_program());
     command.arg("make").arg(&list).args(["--output", "json", "--slots", &slots.to_string()]);
-    command.env("RAYON_NUM_THREADS", slots.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(["--processes", &processes.to_string()]);
+    command.env("RAYON_NUM_THREADS", cores.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("edp-worker");
     // The report has hundreds of kilobytes, so it must be read while it is written.
     let mut output = child.stdout.take().expect("its output");
@@ -174,7 +211,11 @@ fn run_copies(recipes: &[Recipe], directory: &Path, slots: usize, copies: usize)
     assert_eq!(count(&report, "made"), copies.len(), "{report}");
     std::fs::remove_dir_all(&out).expect("the copies");
     let seconds = report["seconds"].as_f64().unwrap_or_default();
-    println!("| {slots} | {} | {seconds:.2} | {:.2} | {peak} |", copies.len(), used.as_secs_f64());
+    println!(
+        "| {processes} | {slots} | {cores} | {} | {seconds:.2} | {:.2} | {peak} |",
+        copies.len(),
+        used.as_secs_f64()
+    );
     seconds
 }
 
