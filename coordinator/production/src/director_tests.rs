@@ -10,7 +10,7 @@ use crate::fixture;
 use edp_protocol::GridKind;
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
-use edp_protocol::wire::{CONTENT_TYPE, Done, Failed, Outcome, TaskEvent, TaskMessage, UNFIT_HEADER};
+use edp_protocol::wire::{CONTENT_TYPE, Done, Failed, Outcome, SLOTS_HEADER, TaskEvent, TaskMessage, UNFIT_HEADER};
 use edp_queue::QueueSettings;
 use edp_queue::{Delivery, Link, Message, Queue, QueueOptions};
 use edp_store::Stores;
@@ -389,6 +389,40 @@ fn only_what_is_about_task_messages_of_this_production_counts() {
         assert_eq!(left, ProductionEnd::Settled);
         assert!(standing(&ledger).await.iter().all(|one| one.state == RecipeState::Done && one.attempts == 1));
         assert_eq!(ledger.ask(|ledger| ledger.fact("build")).await.unwrap().as_deref(), Some("b"));
+    });
+}
+
+/// A worker that announces job slots gets as many task messages as it needs to keep them busy, whatever the window is.
+#[test]
+fn the_window_grows_when_a_worker_announces_its_slots() {
+    run(async {
+        let (all, link) = (recipes(), Link::embedded().unwrap());
+        let ledger = ledger(&all);
+        let (answer, recipes) = (link.clone(), all.len());
+        assert_eq!(recipes, 4, "four for each slot");
+        tokio::spawn(async move {
+            let mut task_messages = answer.consumer(Queue::Recipes, 10).await.unwrap();
+            let mut begun = Vec::new();
+            // None has ended when the last of them comes.
+            while begun.len() < recipes {
+                let delivery = task_messages.next().await.unwrap().unwrap();
+                let task = TaskMessage::decode(CONTENT_TYPE, &delivery.message.body).unwrap();
+                let (recipe_id, attempt, worker) = (task.recipe_id.clone(), task.attempt, "w".to_owned());
+                let outcome = Outcome { recipe_id, attempt, worker, build: "b".into(), event: TaskEvent::Started };
+                let mut message = Message::new(outcome.encode().unwrap(), CONTENT_TYPE, "");
+                message.headers.insert(SLOTS_HEADER.into(), "1".into());
+                answer.publisher(Queue::Results, 1).publish(message).await.unwrap();
+                begun.push((delivery, task));
+            }
+            for (delivery, task) in begun {
+                say(&answer, Queue::Results, &task, "b", done()).await;
+                delivery.ack();
+            }
+        });
+        let plan = DriveOptions { window: 1, ..plan() };
+        let left = drive(&plan, &ledger, &link, &Stores::default(), |_| {}, ready(Ok(())), pending()).await.unwrap();
+        assert_eq!(left, ProductionEnd::Settled);
+        assert_eq!(plan.monitor.status().remaining, 0);
     });
 }
 
