@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Time that one call to the ledger may take before the coordinator counts as ill. Reading a million recipes takes some
-/// seconds.
-const SLOW: Duration = Duration::from_secs(60);
+/// seconds, and copying their ledger on a file system of another machine takes longer.
+const SLOW: Duration = Duration::from_secs(300);
 
 /// The phase of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -160,7 +160,9 @@ impl ProductionMonitor {
         let recipes = RecipeState::ALL.into_iter().filter(|_| counts.is_some());
         let slow = notes.ledger.busy().filter(|busy| *busy > SLOW);
         let slow = slow.map(|busy| format!("the ledger has not answered for {} s", busy.as_secs()));
-        let queue = notes.link.as_ref().and_then(Link::problem);
+        // The broker is not needed for the check of the destination.
+        let needed = notes.link.as_ref().filter(|_| notes.phase == SessionPhase::Driving);
+        let queue = needed.and_then(Link::problem);
         let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
         CoordinatorStatus {
             production: notes.production.clone(),
@@ -181,5 +183,41 @@ impl ProductionMonitor {
 
     fn lock(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use edp_queue::{LinkState, Queue, QueueOptions};
+
+    /// Returns the address of a port at which nothing listens, since its listener is closed again.
+    fn closed() -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("amqp://guest:guest@{}/", listener.local_addr().unwrap())
+    }
+
+    #[tokio::test]
+    async fn without_its_broker_a_coordinator_is_ill_while_it_drives() {
+        let monitor = ProductionMonitor::default();
+        assert!(monitor.status().is_healthy() && monitor.status().phase == SessionPhase::Opening);
+        monitor.named("p");
+        monitor.enters(SessionPhase::Standby);
+        assert!(monitor.status().is_healthy(), "another coordinator has the ledger");
+        let link = Link::amqp(QueueOptions::new(closed().parse().unwrap(), "p".parse().unwrap())).unwrap();
+        let asking = link.clone();
+        tokio::spawn(async move { asking.depth(Queue::Recipes).await });
+        let mut state = link.state();
+        let down = state.wait_for(|state| matches!(state, LinkState::Down { .. }));
+        tokio::time::timeout(Duration::from_secs(60), down).await.unwrap().unwrap();
+        monitor.drives(&link);
+        let status = monitor.status();
+        assert!(!status.is_healthy() && status.problems[0].contains("no connection to amqp://guest@127.0.0.1"));
+        assert!(!serde_json::to_string(&status).unwrap().contains("guest:guest"));
+        monitor.enters(SessionPhase::Checking);
+        assert!(monitor.status().is_healthy(), "the destination is compared without the broker");
+        monitor.drove();
+        assert_eq!(monitor.status().broker, None);
     }
 }
