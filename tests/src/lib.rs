@@ -4,6 +4,7 @@ pub mod broker;
 pub mod certificates;
 pub mod collector;
 pub mod derived;
+pub mod imds;
 pub mod layouts;
 pub mod null;
 pub mod parsers;

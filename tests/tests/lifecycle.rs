@@ -4,12 +4,12 @@
 use edp_program::settings::{NoticeSources, ServeSettings};
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
+use edp_tests::imds::{INTERRUPTION, Imds, SCALING};
 use edp_tests::{Fixture, Started, coordinator, expect, files, program, until};
 use edp_worker::notice::Notices;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -17,62 +17,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest time that anything may take on a busy machine before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A metadata service of EC2, which issues tokens and answers each request by a function of its path; a missing answer
-/// gives 404.
-struct Imds {
-    url: String,
-    /// The only valid token; a request with another one is refused.
-    token: Arc<Mutex<u32>>,
-}
-
-impl Imds {
-    fn start(mut answer: impl FnMut(&str) -> Option<String> + Send + 'static) -> Imds {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let token = Arc::new(Mutex::new(0));
-        let valid = token.clone();
-        // This ends with the test's process.
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                Imds::attend(stream.unwrap(), &valid, &mut answer);
-            }
-        });
-        Imds { url, token }
-    }
-
-    /// Handles one request on each connection.
-    fn attend(stream: TcpStream, valid: &Mutex<u32>, answer: &mut impl FnMut(&str) -> Option<String>) {
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-        let Some(first) = lines.next() else { return };
-        let headers: BTreeMap<String, String> = lines
-            .take_while(|line| !line.is_empty())
-            .filter_map(|line| line.split_once(':').map(|(k, v)| (k.to_ascii_lowercase(), v.trim().to_owned())))
-            .collect();
-        let mut words = first.split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let valid = *valid.lock().unwrap();
-        let (status, more, body) = match (method, headers.get("x-aws-ec2-metadata-token-ttl-seconds")) {
-            ("PUT", Some(_)) if path == "/latest/api/token" => {
-                (200, "x-aws-ec2-metadata-token-ttl-seconds: 21600\r\n", valid.to_string())
-            }
-            ("GET", _) if headers.get("x-aws-ec2-metadata-token") != Some(&valid.to_string()) => {
-                (401, "", String::new())
-            }
-            ("GET", _) => match answer(path) {
-                Some(body) => (200, "", body),
-                None => (404, "", String::new()),
-            },
-            _ => (400, "", String::new()),
-        };
-        let length = body.len();
-        let reply = format!("HTTP/1.1 {status} -\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        let _ = (&stream).write_all(reply.as_bytes());
-    }
-}
-
-const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
-const SCALING: &str = "/latest/meta-data/autoscaling/target-lifecycle-state";
 
 /// A service that fails, revokes its tokens and gives no answer for a while does no harm; its later answers are used.
 #[tokio::test(flavor = "multi_thread")]
