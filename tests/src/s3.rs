@@ -33,6 +33,19 @@ use tokio::runtime::Runtime;
 /// The region that clients must name.
 const REGION: &str = "us-east-1";
 
+/// A request that was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct S3Request {
+    /// Host and port by which the client knows the server.
+    pub host: String,
+    /// Its kind.
+    pub call: S3Call,
+    /// `bucket/key`, or `bucket/prefix` of a listing.
+    pub target: String,
+    /// The condition that nothing may be there yet (`*`); else empty.
+    pub condition: String,
+}
+
 /// The state of the server that a test may change.
 #[derive(Debug, Default)]
 struct Switches {
@@ -52,6 +65,8 @@ struct Switches {
     payers: usize,
     /// The ways in which this store differs from others.
     manners: Vec<Manner>,
+    /// The requests so far, if they are recorded.
+    recorded: Option<Vec<S3Request>>,
 }
 
 /// A running server. It stops when this is dropped.
@@ -271,6 +286,16 @@ impl S3Server {
     /// Returns the number of requests affected by faults so far.
     pub fn injected(&self) -> usize {
         self.switches().injected
+    }
+
+    /// Begins to record requests.
+    pub fn record(&self) {
+        self.switches().recorded = Some(Vec::new());
+    }
+
+    /// Returns the requests that were recorded.
+    pub fn recorded(&self) -> Vec<S3Request> {
+        self.switches().recorded.clone().unwrap_or_default()
     }
 
     /// Returns the number of requests that agreed to pay.

@@ -93,6 +93,7 @@ fn an_archive_has_everything_and_is_the_same_twice() {
         "share/bash-completion/completions/edp-worker",
         "share/doc/edp/LICENSE",
         "share/doc/edp/LICENSES-third-party.md",
+        "share/edp/aws/start-instance",
         "share/edp/machine/edp-worker@.service",
         "share/edp/sbom.cdx.json",
         "share/man/man1/edp-worker-serve.1",

@@ -227,6 +227,7 @@ fn prebuilt_tools_are_pinned_by_their_digests() {
             ],
         ),
         ("checkers-sources.txt", &["cfdm", "cfunits"]),
+        ("aws-tools.txt", &["awscli", "cfn-lint", "moto"]),
     ] {
         let pinned = read(&format!("deploy/{list}")).replace("\\\n", " ");
         let pinned: Vec<&str> = pinned.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();

@@ -1,6 +1,6 @@
 //! The layer in front of the S3 service: it counts requests, injects faults, and passes on the other requests.
 
-use super::{FaultEffect, S3Call, Switches, lock};
+use super::{FaultEffect, S3Call, S3Request, Switches, lock};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -42,6 +42,15 @@ impl Layer {
         let (effect, manners) = {
             let mut switches = lock(&self.switches);
             switches.payers += usize::from(request.headers().contains_key("x-amz-request-payer"));
+            if let Some(recorded) = &mut switches.recorded {
+                let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+                recorded.push(S3Request {
+                    host: text("host").into(),
+                    call,
+                    target: target.clone(),
+                    condition: text("if-none-match").into(),
+                });
+            }
             if switches.denied.iter().any(|denied| target.starts_with(denied.as_str())) {
                 return Ok(refusal(403, "AccessDenied"));
             }

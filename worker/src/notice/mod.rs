@@ -1,8 +1,8 @@
 //! Notices that the time of a process will be over soon: a time limit that the user has given, the end of its Slurm job,
 //! or an EC2 instance that is interrupted or scaled in.
 //!
-//! The worker does not tell an autoscaling group that it has drained (by completing its lifecycle action): the group
-//! waits for its own timeout, or for the end of the instance.
+//! The worker does not tell an autoscaling group that it has drained (by completing its lifecycle action): that is for
+//! what has started it, such as `deploy/aws/end-instance`.
 
 mod ec2;
 mod end;
