@@ -21,7 +21,7 @@ use super::sources::{SourceInspector, Witnesses};
 use super::watching::Watch;
 use edp_program::telemetry::metrics::metrics;
 use edp_program::telemetry::refusals::Refusals;
-use edp_queue::{Link, Queue, QueueDepth, QueueError};
+use edp_queue::{Consumer, Link, Queue, QueueDepth, QueueError};
 use edp_store::Stores;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -93,63 +93,16 @@ pub async fn drive(
     stop: impl Future<Output = ()>,
 ) -> Result<ProductionEnd, DriveError> {
     tokio::pin!(stop, growth);
-    let begin = async {
-        link.declare().await?;
-        let outcomes = link.depth(Queue::Results).await?;
-        let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
-        let dead = link.consumer(Queue::Dead, DEAD).await?;
-        let depth = link.depth(Queue::Recipes).await?;
-        metrics().depth(&link.destination(Queue::Recipes).name, depth);
-        Ok::<_, QueueError>((results, dead, depth == QueueDepth::default() && outcomes.messages == 0))
-    };
-    let (results, dead, is_new) = tokio::select! {
+    let (consumers, is_new) = tokio::select! {
         biased;
         () = &mut stop => return Ok(ProductionEnd::Stopped),
-        begun = begin => begun?,
+        consuming = consume(link) => consuming?,
     };
     if is_new && !plan.local {
         recall(ledger).await?;
     }
-    let halt = CancellationToken::new();
-    let (mailbox, mut settled) = mpsc::channel(MAILBOX);
-    let room = Arc::new(Notify::new());
-    let (unfit, named) = watch::channel(Vec::new());
-    let announcements = Announcements::new(Policy::with_deadline(plan.deadline).lease);
-    let publishing = Publishing {
-        plan: plan.clone(),
-        ledger: ledger.clone(),
-        tasks: link.publisher(Queue::Recipes, BATCH),
-        to: link.destination(Queue::Recipes),
-        room: room.clone(),
-        settled: mailbox.clone(),
-        unfit: named,
-        announcements: announcements.clone(),
-    };
-    let (mixed_builds, local) = (plan.mixed_builds, plan.local);
-    let from = [Queue::Results, Queue::Dead].map(|queue| link.destination(queue));
-    let outcomes = Outcomes {
-        ledger: ledger.clone(),
-        results,
-        dead,
-        from,
-        mixed_builds,
-        local,
-        build: None,
-        room,
-        settled: mailbox,
-        policies: BTreeSet::new(),
-        sources: SourceInspector::new(stores.clone()),
-        witnesses: Witnesses::default(),
-        arrivals: plan.look.then(|| Arrivals::new(stores.clone())),
-        refusals: Refusals::default(),
-        unfit,
-        announcements: announcements.clone(),
-    };
-    let mut actors = JoinSet::new();
-    actors.spawn(publishing.run(halt.clone()));
-    actors.spawn(outcomes.run(halt.clone()));
-
-    let mut watch = Watch::new(ledger.clone(), link.clone(), plan.clone(), announcements);
+    let mut actors = Actors::start(plan, ledger, link, stores, consumers);
+    let mut watch = Watch::new(ledger.clone(), link.clone(), plan.clone(), actors.announcements.clone());
     let mut tally = Tally { monitor: &plan.monitor, failed: 0, settled: 0 };
     let mut growing = true;
     let mut round = interval(ROUND);
@@ -158,18 +111,18 @@ pub async fn drive(
         tokio::select! {
             biased;
             () = &mut stop => break Ok(ProductionEnd::Stopped),
-            Some(ended) = actors.join_next() => match ended {
+            Some(ended) = actors.tasks.join_next() => match ended {
                 // The link was closed.
                 Ok(Ok(())) => break Ok(ProductionEnd::Stopped),
                 Ok(Err(error)) => break Err(error),
                 Err(error) => break Err(DriveError::Actor(error)),
             },
-            Some(batch) = settled.recv() => {
+            Some(batch) = actors.settled.recv() => {
                 tally.add(&batch, &mut progress);
                 if let Some(reason) = plan.budget.exceeded(tally.failed, tally.settled) {
                     break Ok(ProductionEnd::GivenUp(reason));
                 }
-                if !settled.is_empty() {
+                if !actors.settled.is_empty() {
                     continue;
                 }
             }
@@ -195,25 +148,103 @@ pub async fn drive(
             }
         }
     };
-    // The orderly end, whatever its reason: received outcomes are written into the ledger and acknowledged.
-    halt.cancel();
-    let mut unwritten = None;
-    let ending = async {
-        while let Some(batch) = settled.recv().await {
-            tally.add(&batch, &mut progress);
-        }
-        while let Some(ended) = actors.join_next().await {
-            if let Ok(Err(error @ DriveError::LedgerHandle(_))) = ended {
-                unwritten = Some(error);
-            }
-        }
-    };
-    let _ = timeout(ENDING, ending).await;
+    let unwritten = actors.end(|batch| tally.add(batch, &mut progress)).await;
     // Groups of workers that are scaled by the backlog must see that it is gone.
     let _ = watch.measure().await;
     match (left, unwritten) {
         (Ok(_), Some(error)) => Err(error),
         (left, _) => left,
+    }
+}
+
+/// Declares the queues, and consumes those of outcomes and of dead letters. The second value tells whether nothing is in
+/// the queues, and no worker has a task message.
+async fn consume(link: &Link) -> Result<([Consumer; 2], bool), QueueError> {
+    link.declare().await?;
+    let outcomes = link.depth(Queue::Results).await?;
+    let results = link.consumer(Queue::Results, 2 * BATCH as u16).await?;
+    let dead = link.consumer(Queue::Dead, DEAD).await?;
+    let depth = link.depth(Queue::Recipes).await?;
+    metrics().depth(&link.destination(Queue::Recipes).name, depth);
+    Ok(([results, dead], depth == QueueDepth::default() && outcomes.messages == 0))
+}
+
+/// The actors of a production.
+struct Actors {
+    tasks: JoinSet<Result<(), DriveError>>,
+    /// The recipes that they have settled.
+    settled: mpsc::Receiver<Vec<Settled>>,
+    /// The workers that have announced themselves to them.
+    announcements: Announcements,
+    /// Tells them to end in order.
+    halt: CancellationToken,
+}
+
+impl Actors {
+    /// Starts the actors, with the consumers of outcomes and of dead letters.
+    fn start(
+        plan: &DriveOptions,
+        ledger: &LedgerHandle,
+        link: &Link,
+        stores: &Stores,
+        [results, dead]: [Consumer; 2],
+    ) -> Actors {
+        let (mailbox, settled) = mpsc::channel(MAILBOX);
+        let room = Arc::new(Notify::new());
+        let (unfit, named) = watch::channel(Vec::new());
+        let announcements = Announcements::new(Policy::with_deadline(plan.deadline).lease);
+        let publishing = Publishing {
+            plan: plan.clone(),
+            ledger: ledger.clone(),
+            tasks: link.publisher(Queue::Recipes, BATCH),
+            to: link.destination(Queue::Recipes),
+            room: room.clone(),
+            settled: mailbox.clone(),
+            unfit: named,
+            announcements: announcements.clone(),
+        };
+        let outcomes = Outcomes {
+            ledger: ledger.clone(),
+            results,
+            dead,
+            from: [Queue::Results, Queue::Dead].map(|queue| link.destination(queue)),
+            mixed_builds: plan.mixed_builds,
+            local: plan.local,
+            build: None,
+            room,
+            settled: mailbox,
+            policies: BTreeSet::new(),
+            sources: SourceInspector::new(stores.clone()),
+            witnesses: Witnesses::default(),
+            arrivals: plan.look.then(|| Arrivals::new(stores.clone())),
+            refusals: Refusals::default(),
+            unfit,
+            announcements: announcements.clone(),
+        };
+        let halt = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(publishing.run(halt.clone()));
+        tasks.spawn(outcomes.run(halt.clone()));
+        Actors { tasks, settled, announcements, halt }
+    }
+
+    /// Ends the actors in order: outcomes that were received are written into the ledger and acknowledged, and `add` is
+    /// called with them. Returns the error of an actor that could not write the ledger.
+    async fn end(mut self, mut add: impl FnMut(&[Settled])) -> Option<DriveError> {
+        self.halt.cancel();
+        let mut unwritten = None;
+        let ending = async {
+            while let Some(batch) = self.settled.recv().await {
+                add(&batch);
+            }
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(Err(error @ DriveError::LedgerHandle(_))) = ended {
+                    unwritten = Some(error);
+                }
+            }
+        };
+        let _ = timeout(ENDING, ending).await;
+        unwritten
     }
 }
 
