@@ -634,6 +634,11 @@ for level in "${levels[@]}"; do
 done
 
 blocked=no
+# before the packages, which take minutes
+if [ ${#advice[@]} -gt 0 ]; then
+    for line in "${advice[@]}"; do say "$line"; done
+    blocked=yes
+fi
 if [ ${#reasons[@]} -gt 0 ] && [ "$platform" = unknown ]; then
     say 'this machine has neither apt-get, dnf nor brew; these are missing, please install them by hand:'
     printf '  %s\n' "${reasons[@]}" >&2
@@ -653,7 +658,7 @@ elif [ ${#packages[@]} -gt 0 ]; then
         rm -f "$log"
     else
         if may_install; then
-            say "something is missing, and nothing is installed unasked. Run 'make deps', or:"
+            say "something is missing, and nothing is installed unasked. Run this ('make deps' installs what all tests and lints need too):"
         else
             say 'something is missing, and installing it needs rights that this user does not have here. Run:'
         fi
@@ -662,10 +667,6 @@ elif [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 
-if [ ${#advice[@]} -gt 0 ]; then
-    for line in "${advice[@]}"; do say "$line"; done
-    blocked=yes
-fi
 if [ $blocked = yes ]; then
     say 'then run this again. To go on without: make TARGET DEPS=no'
     [ $dry_run = yes ] || exit 1

@@ -111,6 +111,8 @@ fn what_the_run_does_not_say_can_be_given() {
     fs::write(run.join("data.cal"), " &CAL_NML\n TheCalendar='model',\n startDate_1=10101,\n /\n").unwrap();
     assert!(init("a", &[], 2).contains("TheCalendar = 'model'"));
     fs::write(run.join("data"), " &PARM03\n deltaT=0.5,\n /\n").unwrap();
+    let said = init("a", &[], 2);
+    assert!(said.contains("give --step-seconds") && said.contains("TheCalendar = 'model'"), "both at once: {said}");
     let start = ["--start", "1992-01-01T12:00:00"];
     assert!(init("a", &start, 2).contains("deltat = 0.5 in `data` is no whole number of seconds; give --step-seconds"));
     let all = [&start[..], &["--step-seconds", "3600", "--name", "mine"]].concat();

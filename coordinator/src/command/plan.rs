@@ -249,6 +249,8 @@ impl PlanSourceOptions {
     pub(crate) fn refuse_beside_list(&self, list: &Location) -> anyhow::Result<()> {
         let options = [
             (self.jobs.is_some(), "--jobs"),
+            (self.source.is_some(), "--source"),
+            (self.destination.is_some(), "--destination"),
             (self.archive, "--archive"),
             (self.valid_range.is_some(), "--valid-range"),
             (self.vertical.is_some(), "--vertical"),

@@ -135,14 +135,10 @@ impl ModelRun {
         let mut guesses = Vec::new();
         let parameters = parameters(directory, "data")?;
         let calendar = parameters_or_none(directory, "data.cal")?;
-        let step_seconds = match given.step_seconds {
-            Some(seconds) => seconds,
-            None => step_seconds(directory, &parameters)?,
-        };
-        let start = match given.start {
-            Some(start) => start,
-            None => start(directory, calendar.as_ref())?,
-        };
+        let (step_seconds, start) = both(
+            given.step_seconds.map_or_else(|| step_seconds(directory, &parameters), Ok),
+            given.start.map_or_else(|| start(directory, calendar.as_ref()), Ok),
+        )?;
         let diagnostics = parameters_or_none(directory, "data.diagnostics")?;
         let declared = diagnostics.as_ref().map(declared).transpose()?.unwrap_or_default();
         let mut series = BTreeMap::new();
@@ -260,6 +256,16 @@ fn parameters_or_none(directory: &Path, name: &str) -> Result<Option<Namelist>, 
         Ok(bytes) => Ok(Some(Namelist::parse(&path.display().to_string(), &bytes)?)),
         Err(RunError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Returns two values, or what is missing of both, so that it can be given at once.
+fn both<A, B>(first: Result<A, RunError>, second: Result<B, RunError>) -> Result<(A, B), RunError> {
+    match (first, second) {
+        (Err(RunError::Parameter { directory, what }), Err(RunError::Parameter { what: more, .. })) => {
+            Err(RunError::Parameter { directory, what: format!("{what}; {more}") })
+        }
+        (first, second) => Ok((first?, second?)),
     }
 }
 

@@ -89,9 +89,11 @@ impl fmt::Display for Note {
     }
 }
 
+/// Number of items that [`few`] names.
+const SHOWN: usize = 5;
+
 /// Joins the first few of many items for messages: `a, b, c and 7 more`.
 fn few(items: impl IntoIterator<Item = impl fmt::Display>) -> String {
-    const SHOWN: usize = 5;
     let mut items = items.into_iter();
     let mut text: Vec<String> = items.by_ref().take(SHOWN).map(|item| item.to_string()).collect();
     let rest = items.count();

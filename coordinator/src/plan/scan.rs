@@ -3,7 +3,7 @@
 use super::files::{FilePair, FileVersion, Seen, join};
 use super::inventory::Inventory;
 use super::statics::is_candidate;
-use super::{Note, few};
+use super::{Note, SHOWN, few};
 use edp_protocol::name::ResultName;
 use edp_protocol::{Location, Mode};
 use edp_store::{Object, StoreError, Stores, local};
@@ -70,6 +70,16 @@ impl PassedOver {
         self.count += 1;
         if self.names.len() < REMEMBERED && !self.names.contains(name) {
             self.names.insert(name.to_owned());
+        }
+    }
+
+    /// Returns the first few names for messages.
+    fn shown(&self) -> String {
+        // Not all names are known then, so their number is not either.
+        if self.names.len() < REMEMBERED {
+            few(&self.names)
+        } else {
+            few(self.names.iter().take(SHOWN)) + " and others"
         }
     }
 }
@@ -174,7 +184,7 @@ impl<'a> Scan<'a> {
         let nothing = self.inventory.files() == 0;
         let mut passed = |passed: &PassedOver, always: bool, text: &dyn Fn(usize, String) -> String| {
             if passed.count > 0 {
-                let text = text(passed.count, few(&passed.names));
+                let text = text(passed.count, passed.shown());
                 notes.push(if always || nothing { Note::warning(text) } else { Note::info(text) });
             }
         };
@@ -281,6 +291,15 @@ impl Inventory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_what_was_passed_over_are_counted_only_if_all_are_known() {
+        let mut passed = PassedOver::default();
+        (0..7).for_each(|number| passed.add(&format!("{number:02}")));
+        assert_eq!(passed.shown(), "00, 01, 02, 03, 04 and 2 more");
+        (7..99).for_each(|number| passed.add(&format!("{number:02}")));
+        assert_eq!((passed.count, passed.shown().as_str()), (99, "00, 01, 02, 03, 04 and others"));
+    }
 
     #[test]
     fn another_version_may_begin_alike() {

@@ -187,10 +187,30 @@ fn a_selection_that_makes_no_sense_is_refused() {
         assert!(parts.iter().all(|part| said.contains(part)), "{options:?}: {said}");
     }
     let planned = run.plan(&SSH);
-    for option in [&["--dataset", "all"][..], &["--archive"], &["--vertical", "faces"], &["--jobs", "j"]] {
+    for option in [
+        &["--dataset", "all"][..],
+        &["--destination", "other"],
+        &["--archive"],
+        &["--vertical", "faces"],
+        &["--jobs", "j"],
+    ] {
         let said = text(&expect(coordinator().arg("run").arg(&planned.list).args(option), 2));
         assert!(said.contains(option[0]) && said.contains("tasks.json"), "{said}");
     }
+}
+
+#[test]
+fn a_list_with_relative_paths_says_where_they_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path();
+    expect(coordinator().current_dir(here).args(["demo", "--out", "demo"]), 0);
+    let list = here.join("demo/tasks.json");
+    let verify =
+        |directory: &Path, status| text(&expect(coordinator().current_dir(directory).arg("verify").arg(&list), status));
+    const HINT: &str = "its paths hold in the directory where it was planned";
+    assert!(!verify(here, 0).contains(HINT));
+    let said = verify(&here.join("demo"), 3);
+    assert!(said.contains(HINT) && said.contains("'demo/results'") && said.contains("'demo/granules'"), "{said}");
 }
 
 // ---- the table of errors, row by row

@@ -226,7 +226,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Reads a task list, written by EDP or by this project.
+/// Reads a task list, written by EDP or by this project. Says so if its paths hold in another directory than this one.
 ///
 /// # Errors
 /// Returns an error if it cannot be read, is not a task list, or is larger than `run.list_size`.
@@ -234,7 +234,29 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
     let limit = u64::from(settings.run.list_size) << 20;
     let name = at.to_string();
     let list = stores.open_list(at, limit).map_err(|e| named(&e))?;
-    recipe::read_list(&name, list, limit).map_err(|e| Usage::from_error(&e).into())
+    let recipes = recipe::read_list(&name, list, limit).map_err(|e| Usage::from_error(&e))?;
+    let here = std::env::current_dir().ok();
+    if let Some(warning) = here.and_then(|here| elsewhere(&name, recipes.first()?, &here)) {
+        note(&warning);
+    }
+    Ok(recipes)
+}
+
+/// Returns a warning if both roots of a recipe are relative paths and neither is in this directory.
+fn elsewhere(list: &str, recipe: &Recipe, here: &Path) -> Option<String> {
+    let roots = &recipe.recipe.as_ref()?.roots;
+    let [source, destination] = [&roots.source, &roots.destination];
+    let is_absent = |root: &String| {
+        let root = root.parse::<Location>().ok()?;
+        let path = root.local().ok()?;
+        (path.is_relative() && !here.join(path).exists()).then_some(())
+    };
+    is_absent(source).and(is_absent(destination))?;
+    let here = here.display();
+    Some(format!(
+        "warning: {list}: neither its results '{source}' nor its granules '{destination}' are in {here}: its paths hold in \
+         the directory where it was planned"
+    ))
 }
 
 #[cfg(test)]
