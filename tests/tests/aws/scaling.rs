@@ -100,9 +100,9 @@ impl Scaling {
         evaluate(returned["Expression"].as_str().unwrap(), figures)
     }
 
-    /// Returns the capacity that a step policy sets when its alarm is raised; `None` if it is not.
-    fn step(alarm: &Value, policy: &Value, figures: &Figures) -> Option<f64> {
-        assert_eq!((&alarm["EvaluationPeriods"], &policy["AdjustmentType"]), (&1.into(), &"ExactCapacity".into()));
+    /// Returns the capacity that a step policy gives a group of `asked` when its alarm is raised; `None` if it is not.
+    fn step(alarm: &Value, policy: &Value, figures: &Figures, asked: f64) -> Option<f64> {
+        assert_eq!(alarm["EvaluationPeriods"], 1);
         let threshold = alarm["Threshold"].as_f64().unwrap();
         let value = Scaling::value(alarm, figures)?;
         let is_raised = match alarm["ComparisonOperator"].as_str().unwrap() {
@@ -119,7 +119,12 @@ impl Scaling {
             // Below the threshold the upper bound belongs to the step, else the lower one does.
             if beyond > 0.0 { lower <= beyond && beyond < upper } else { lower < beyond && beyond <= upper }
         });
-        is_raised.then(|| step.expect("a step for each value").clone()["ScalingAdjustment"].as_f64().unwrap())
+        let by = || step.expect("a step for each value")["ScalingAdjustment"].as_f64().unwrap();
+        is_raised.then(|| match policy["AdjustmentType"].as_str().unwrap() {
+            "ExactCapacity" => by(),
+            "ChangeInCapacity" => asked + by(),
+            other => panic!("{other} is not evaluated"),
+        })
     }
 
     /// Runs a production of this much work. Returns the cores that were asked for and those that worked, minute by minute.
@@ -140,13 +145,13 @@ impl Scaling {
             let last = |n: usize, is_so: &dyn Fn(f64) -> bool| {
                 tracked.len() >= n && tracked.iter().rev().take(n).all(|f| is_so(*f))
             };
-            let stepped = Scaling::step(&self.waits, &self.first, &figures)
-                .or_else(|| Scaling::step(&self.remains, &self.none, &figures));
+            let stepped = Scaling::step(&self.waits, &self.first, &figures, asked)
+                .or_else(|| Scaling::step(&self.remains, &self.none, &figures, asked));
             if let Some(capacity) = stepped {
                 if capacity != asked {
                     tracked.clear();
                 }
-                asked = capacity;
+                asked = capacity.min(self.most);
             } else if last(3, &|figure| figure > self.target) || last(15, &|figure| figure < 0.9 * self.target) {
                 asked = (asked * figure / self.target).ceil().min(self.most);
                 tracked.clear();
@@ -198,10 +203,44 @@ fn a_coordinator_that_is_being_replaced_ends_no_worker() {
     let Some(template) = Template::read("template.yaml", &given()) else { return };
     let scaling = Scaling::of(&template);
     let nothing_told = Figures::from([("slots", 160.0)]);
-    assert_eq!(Scaling::step(&scaling.waits, &scaling.first, &nothing_told), None);
-    assert_eq!(Scaling::step(&scaling.remains, &scaling.none, &nothing_told), None);
+    assert_eq!(Scaling::step(&scaling.waits, &scaling.first, &nothing_told, 160.0), None);
+    assert_eq!(Scaling::step(&scaling.remains, &scaling.none, &nothing_told, 160.0), None);
     assert_eq!(scaling.remains["TreatMissingData"], "ignore");
     assert_eq!(evaluate(&scaling.tracked, &nothing_told), None);
+}
+
+#[test]
+fn a_figure_of_the_group_that_is_late_or_wrong_ends_no_worker() {
+    let Some(template) = Template::read("template.yaml", &given()) else { return };
+    let scaling = Scaling::of(&template);
+    let late = Figures::from([("backlog", 576_000.0)]);
+    assert_eq!(Scaling::value(&scaling.waits, &late), None, "a minute without the figure raises the alarm");
+    assert_eq!(Scaling::step(&scaling.waits, &scaling.first, &late, 160.0), None);
+    assert_eq!(scaling.waits["TreatMissingData"], "notBreaching");
+    assert_eq!(evaluate(&scaling.tracked, &late), None);
+    // An alarm that is raised in error adds to the group.
+    for backlog in [60.0, 576_000.0] {
+        let wrong = Figures::from([("backlog", backlog), ("slots", 0.0)]);
+        let capacity = Scaling::step(&scaling.waits, &scaling.first, &wrong, 160.0).unwrap();
+        assert!(capacity >= 160.0, "{backlog}: {capacity}");
+    }
+}
+
+#[test]
+fn work_without_a_worker_that_has_announced_itself_is_told_of() {
+    let Some(template) = Template::read("template.yaml", &given()) else { return };
+    let alarm = template.properties("WithoutWorkers").unwrap();
+    let slots = alarm["Metrics"].as_array().unwrap().iter().find(|metric| metric["Id"] == "slots").unwrap();
+    assert_eq!(slots["MetricStat"]["Metric"]["MetricName"], "edp.announced.slots");
+    for (figures, value) in [
+        (Figures::from([("backlog", 600.0), ("slots", 0.0)]), Some(600.0)),
+        (Figures::from([("backlog", 600.0), ("slots", 4.0)]), Some(0.0)),
+        (Figures::from([("backlog", 0.0), ("slots", 0.0)]), Some(0.0)),
+        // The coordinator is silent, which has its own alarm.
+        (Figures::new(), None),
+    ] {
+        assert_eq!(Scaling::value(&alarm, &figures), value, "{figures:?}");
+    }
 }
 
 #[test]
