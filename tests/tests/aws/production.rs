@@ -5,6 +5,7 @@ use super::account::Account;
 use super::stack::{deploy, with_own};
 use super::template::{Template, directory};
 use edp_tests::broker::Broker;
+use edp_tests::imds::Imds;
 use edp_tests::{Fixture, Started, coordinator, expect, program, text, until};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
@@ -66,8 +67,9 @@ impl Instance<'_> {
         fs::write(&file, text).unwrap();
         let environment = self.account.environment();
         let path = environment.iter().find(|(name, _)| name == "PATH").unwrap().1.clone();
+        let service = Imds::start(|path| (path == "/latest/meta-data/instance-id").then(|| "i-0123".to_owned()));
         let mut bash = Command::new("bash");
-        bash.arg(&file).envs(environment).env("DESTDIR", &self.root);
+        bash.arg(&file).envs(environment).env("DESTDIR", &self.root).env("EDP_SERVE__IMDS", &service.url);
         bash.env("PATH", format!("{}:{path}", below("fakes").display()));
         text_of(&expect(&mut bash, status))
     }
@@ -223,13 +225,19 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
         fs::create_dir_all(&instance.root).unwrap();
         instance.boot(&place.user_data(template), 0);
         let called = fs::read_to_string(instance.root.join("called")).unwrap();
-        assert!(called.ends_with(&format!("systemctl daemon-reload\nsystemctl start edp-{role}@v4r4\n")), "{called}");
+        assert!(
+            called.ends_with(&format!("systemctl daemon-reload\nsystemctl enable --now edp-{role}@v4r4\n")),
+            "{called}"
+        );
         let mode = fs::metadata(instance.password()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "the password is for root");
         assert_eq!(instance.of_unit(role, "ExecStopPost").len(), 1);
         let agent: serde_json::Value =
             serde_json::from_slice(&fs::read(instance.root.join("etc/edp/agent.json")).unwrap()).unwrap();
-        let log = &agent["logs"]["logs_collected"]["files"]["collect_list"][0];
+        let logs = &agent["logs"]["logs_collected"]["files"]["collect_list"];
+        assert_eq!(logs[1]["file_path"], "/var/log/cloud-init-output.log");
+        assert_eq!(logs[1]["log_group_name"], logs[0]["log_group_name"]);
+        let log = &logs[0];
         assert_eq!(log["log_group_name"], format!("/edp/edp/{role}"));
         let output = instance.of_unit(role, "StandardError");
         assert!(output[0].ends_with(log["file_path"].as_str().unwrap()), "{output:?}: the agent sends another file");
@@ -278,11 +286,13 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect::<Vec<serde_json::Value>>();
-    for name in ["BySecondsPerSlot", "NothingRemains", "GranulesFailed"] {
+    for name in ["BySecondsPerSlot", "NothingRemains", "GranulesFailed", "WithoutWorkers"] {
         let properties = place.template.properties(name).unwrap();
-        let metric = match &properties["TargetTrackingConfiguration"]["CustomizedMetricSpecification"]["Metrics"] {
-            serde_json::Value::Null => properties,
-            metrics => metrics[0]["MetricStat"]["Metric"].clone(),
+        let tracked = &properties["TargetTrackingConfiguration"]["CustomizedMetricSpecification"]["Metrics"];
+        let metric = match (tracked, &properties["Metrics"]) {
+            (serde_json::Value::Null, serde_json::Value::Null) => properties,
+            (serde_json::Value::Null, metrics) => metrics[1]["MetricStat"]["Metric"].clone(),
+            (metrics, _) => metrics[0]["MetricStat"]["Metric"].clone(),
         };
         let metric_name = metric["MetricName"].as_str().unwrap();
         let dimensions = metric["Dimensions"].as_array().unwrap();
@@ -295,7 +305,9 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
                 && line[metric_name].is_number()
         };
         let last = told.iter().rfind(is_told).unwrap_or_else(|| panic!("{name} reads what is not told: {told:?}"));
-        assert_eq!(last[metric_name].as_f64(), Some(0.0), "{last}");
+        // Workers are there until the end.
+        let is_rest = metric_name != "edp.announced.slots";
+        assert!(!is_rest || last[metric_name].as_f64() == Some(0.0), "{last}");
     }
     assert_eq!(settled(&second), 24);
     signal(&worker, "TERM");
@@ -324,8 +336,15 @@ fn an_instance_does_not_start_with_another_archive_or_buckets_elsewhere() {
         .answer([&["s3api", "create-bucket", "--bucket", "far", "--region", "eu-west-1"][..], &elsewhere].concat());
     let said = instance.boot(&user_data.replace("\"results product\"", "\"results far\""), 1);
     assert!(said.contains("s3://far is in eu-west-1"), "{said}");
+    assert!(said.contains("end-instance: unfit"), "a worker that was not set up does not end its instance: {said}");
     let said = instance.boot(&user_data.replace("\"results product\"", "\"results none\""), 1);
     assert!(said.contains("s3://none: there is no such bucket"), "{said}");
     let called = fs::read_to_string(instance.root.join("called")).unwrap_or_default();
     assert!(!called.contains("systemctl"), "{called}");
+    assert!(called.contains("amazon-cloudwatch-agent-ctl"), "nobody hears of it: {called}");
+    // A coordinator's instance stays.
+    let alone = place.instance("alone");
+    fs::create_dir_all(&alone.root).unwrap();
+    let said = alone.boot(&place.user_data("CoordinatorTemplate").replace("\"results product\"", "\"results far\""), 1);
+    assert!(said.contains("end-instance: stays"), "{said}");
 }

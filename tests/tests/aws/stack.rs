@@ -53,6 +53,40 @@ fn what_a_stack_has_made_of_data_outlives_it() {
 }
 
 #[test]
+fn what_granules_may_take_fits_into_their_machine() {
+    let Some(template) = Template::read("template.yaml", &given()) else { return };
+    let parameter = |template: &Template, name: &str| template.json["Parameters"][name]["Default"].as_u64().unwrap();
+    let slot = parameter(&template, "SlotMemory");
+    let user_data = template.user_data("WorkerTemplate");
+    assert!(user_data.contains(&format!("\nEDP_RUN__MEMORY={slot}\n")), "{user_data}");
+    let workers = template.properties("Workers").unwrap();
+    for kind in workers["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"].as_array().unwrap() {
+        let slots: u64 = kind["WeightedCapacity"].as_str().unwrap().parse().unwrap();
+        // Instances for computing have 2 GiB for each core, those for general purposes 4 GiB.
+        let of_core = if kind["InstanceType"].as_str().unwrap().starts_with('c') { 2048 } else { 4096 };
+        assert!(slots * slot + 1024 <= slots * of_core, "{kind}");
+    }
+    let batch = Template::read("batch/template.yaml", &[]).unwrap();
+    let [slot, cores, memory] = ["SlotMemory", "Cores", "Memory"].map(|name| parameter(&batch, name));
+    assert!(cores * slot + 1024 <= memory);
+    let definition = &batch.json["Resources"]["JobDefinition"]["Properties"]["ContainerProperties"];
+    let environment = definition["Environment"].as_array().unwrap();
+    let memory = json!({"Name": "EDP_RUN__MEMORY", "Value": {"Ref": "SlotMemory"}});
+    assert!(environment.contains(&memory), "{definition}");
+}
+
+#[test]
+fn keys_and_buckets_in_user_data_are_nothing_to_a_shell() {
+    let Some(template) = Template::read("template.yaml", &given()) else { return };
+    for name in ["TaskList", "ResultsBucket", "ProductBucket", "ReleaseBucket", "ReleaseKey"] {
+        let pattern = template.json["Parameters"][name]["AllowedPattern"].as_str().unwrap();
+        // Only what a pattern lists, and nothing that it lists is of the shell.
+        assert!(!pattern.contains(".*") && !pattern.contains("[^"), "{name}: {pattern}");
+        assert!(!pattern.contains(['\'', '"', '`', '$', ';', '&', '|', '<', '>', '\\', ' ']), "{name}: {pattern}");
+    }
+}
+
+#[test]
 fn nothing_leads_out_of_the_network() {
     let Some(template) = Template::read("template.yaml", &given()) else { return };
     for kind in ["NatGateway", "InternetGateway", "EgressOnlyInternetGateway", "Route", "EIP"] {
