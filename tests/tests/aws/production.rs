@@ -290,7 +290,7 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
         let properties = place.template.properties(name).unwrap();
         let tracked = &properties["TargetTrackingConfiguration"]["CustomizedMetricSpecification"]["Metrics"];
         let metric = match (tracked, &properties["Metrics"]) {
-            (serde_json::Value::Null, serde_json::Value::Null) => properties,
+            (serde_json::Value::Null, serde_json::Value::Null) => properties.clone(),
             (serde_json::Value::Null, metrics) => metrics[1]["MetricStat"]["Metric"].clone(),
             (metrics, _) => metrics[0]["MetricStat"]["Metric"].clone(),
         };
