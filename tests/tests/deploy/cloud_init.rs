@@ -55,6 +55,15 @@ fn what_the_user_data_say_is_what_the_programs_and_the_unit_have() {
     assert!(started[1].starts_with(&own[0]), "{started:?} is not the command of the unit with more options");
     let words = started[1].replace("%i", "v4r4");
     expect(program("edp-worker").args(words.split(' ').skip(1)).arg("--help"), 0);
+    // A worker that fails again and again ends its machine, also if it waits for its broker each time. What prevents a
+    // restart would prevent that.
+    assert_eq!(values(&group, "StartLimitAction"), ["poweroff"]);
+    assert_eq!(values(&group, "RestartPreventExitStatus"), [""]);
+    let number = |text: &str| -> u32 { text.parse().unwrap() };
+    let starts = number(&values(&group, "StartLimitBurst")[0]);
+    let hours = number(values(&group, "StartLimitIntervalSec")[0].strip_suffix('h').unwrap());
+    let pause = number(&values(&unit, "RestartSec")[0]);
+    assert!(starts * (set.queue.patience + pause) < hours * 3600, "{starts} starts take longer than {hours} h");
     let needed = values(&unit, "ReadWritePaths");
     let script = written(&data, "/usr/local/sbin/edp-install");
     for path in needed {
@@ -72,6 +81,8 @@ fn install(directory: &Path, url: &str, digest: &str, password: &str) -> std::pr
     let place = |path: &str| directory.join(path.trim_start_matches('/'));
     for (name, content) in [
         ("systemctl", "echo \"$@\" >>\"$CALLED\"\n"),
+        ("shutdown", "echo shutdown \"$@\" >>\"$CALLED\"\n"),
+        ("poweroff", "echo poweroff >>\"$CALLED\"\n"),
         // of the owner, only root may decide
         (
             "install",
@@ -147,9 +158,8 @@ fn the_script_installs_an_archive_with_the_right_digest_alone() {
         let bad = directory.path().join(name.replace(' ', "-"));
         let output = install(&bad, url, digest, password);
         assert!(!output.status.success(), "{name}: {}", text(&output));
-        assert!(
-            !bad.join("called").exists() && !bad.join("usr/local/bin/edp-worker").exists(),
-            "{name} starts a worker"
-        );
+        let called = fs::read_to_string(bad.join("called")).unwrap_or_default();
+        assert_eq!(called, "shutdown -P +15\n", "{name}: starts a worker, or leaves the machine on");
+        assert!(!bad.join("usr/local/bin/edp-worker").exists(), "{name}");
     }
 }
