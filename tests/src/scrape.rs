@@ -21,6 +21,12 @@ pub struct Sample {
 #[derive(Debug, Clone, Copy)]
 pub struct HttpAddress(SocketAddr);
 
+impl std::fmt::Display for HttpAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl HttpAddress {
     /// Waits until a program has said in its log on standard error where it listens.
     ///

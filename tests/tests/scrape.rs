@@ -145,6 +145,17 @@ fn scrapes_the_collector_and_the_ledger_agree() {
     let missing: Vec<&String> = expected.difference(&names).collect();
     assert_eq!(missing, ["edp_messages_refused_total"], "nothing was refused; all others are there");
 
+    // Status asks the coordinator, from anywhere.
+    let status = |status: i32, form: &str| {
+        expect(coordinator().args(["status", "--address", &run.http.to_string(), "--output", form]), status)
+    };
+    let (told, (_, health)) = (json(&status(0, "json")), run.http.health().unwrap());
+    for key in ["production", "phase", "recipes", "remaining", "workers", "slots", "last_settled"] {
+        assert_eq!(told[key], health[key], "{key}: {told}");
+    }
+    let said = text(&status(0, "human"));
+    assert!(said.contains("production scraped: its coordinator has recipes made") && said.contains(" done"), "{said}");
+
     // Without its broker the coordinator is ill, and recovers.
     assert_eq!(run.http.sum("edp_broker_connected", &[]), 1.0);
     broker.kill();
@@ -154,6 +165,7 @@ fn scrapes_the_collector_and_the_ledger_agree() {
         })
     });
     assert_eq!(run.http.sum("edp_broker_connected", &[]), 0.0);
+    assert!(text(&status(4, "human")).contains("problem: no connection to amqp://guest@127.0.0.1"));
     broker.run();
     until("the coordinator is well", || run.http.health().is_some_and(|(status, _)| status == 200));
 
@@ -176,7 +188,8 @@ fn scrapes_the_collector_and_the_ledger_agree() {
     assert_eq!((second.http.sum("edp_slots", &[]), second.http.sum("edp_slots_busy", &[])), (2.0, 0.0));
     Command::new("kill").arg(second.child.id().to_string()).status().unwrap();
     assert_eq!(second.child.wait().unwrap().code(), Some(143));
-    assert!(second.http.get("/healthz").is_none(), "nobody listens any more");
+    let worker = expect(coordinator().args(["status", "--address", &second.http.to_string()]), 4);
+    assert!(second.http.get("/healthz").is_none() && text(&worker).contains("no program answers"), "{}", text(&worker));
 }
 
 /// Both programs refuse such an address before they do anything else.

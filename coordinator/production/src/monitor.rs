@@ -9,8 +9,9 @@ use edp_program::telemetry::emf::EmbeddedMetrics;
 use edp_program::telemetry::metrics::metrics;
 use edp_queue::Link;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 const SLOW: Duration = Duration::from_secs(300);
 
 /// The phase of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionPhase {
     /// It opens the ledger, and compares it with the destination.
@@ -33,13 +34,24 @@ pub enum SessionPhase {
     Checking,
 }
 
+impl fmt::Display for SessionPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SessionPhase::Opening => "compares its ledger with the destination",
+            SessionPhase::Standby => "waits for the end of another coordinator",
+            SessionPhase::Driving => "has recipes made",
+            SessionPhase::Checking => "checks the granules",
+        })
+    }
+}
+
 /// The state of a coordinator.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CoordinatorStatus {
     /// Name of the production.
     pub production: String,
     /// Version of the program.
-    pub version: &'static str,
+    pub version: String,
     /// Phase of its session.
     pub phase: SessionPhase,
     /// Address of the broker without the password; `None` if there is none, or it is not needed yet.
@@ -68,6 +80,28 @@ impl CoordinatorStatus {
     /// Returns true if nothing keeps the coordinator from its work.
     pub fn is_healthy(&self) -> bool {
         self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for CoordinatorStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CoordinatorStatus { production, phase, recipes, workers, slots, backlog, .. } = self;
+        writeln!(f, "production {production}: its coordinator {phase}")?;
+        let counts = recipes.iter().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {}", state.replace('_', " "))).collect();
+        if !counts.is_empty() {
+            writeln!(f, "recipes: {}", counts.join(", "))?;
+        }
+        writeln!(f, "workers: {workers} with {slots} slots; {backlog:.0} s of one slot remain")?;
+        for (what, time) in [("last settled", &self.last_settled), ("ledger written", &self.ledger_written)] {
+            if let Some(time) = time {
+                writeln!(f, "{what}: {time}")?;
+            }
+        }
+        if let Some(blocked) = &self.blocked {
+            writeln!(f, "the broker accepts no messages: {blocked}")?;
+        }
+        self.problems.iter().try_for_each(|problem| writeln!(f, "problem: {problem}"))
     }
 }
 
@@ -166,7 +200,7 @@ impl ProductionMonitor {
         let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or(Timestamp::UNIX_EPOCH).to_string();
         CoordinatorStatus {
             production: notes.production.clone(),
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").into(),
             phase: notes.phase,
             broker: notes.link.as_ref().and_then(Link::address),
             blocked: notes.link.as_ref().and_then(Link::blocked),

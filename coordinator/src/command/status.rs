@@ -5,13 +5,15 @@ use super::usage;
 use anyhow::Context as _;
 use clap::Args;
 use edp_production::ledger::{self, Granule, LedgerError, Overview, RecipeState, UnfinishedRecipe, View};
+use edp_production::monitor::CoordinatorStatus;
+use edp_program::http_service::{self, Health};
 use edp_program::settings::Settings;
 use edp_protocol::message::chain;
 use edp_protocol::name::base_name;
 use edp_protocol::text;
 use edp_queue::topology::ProductionName;
 use edp_queue::{Link, Queue, QueueDepth, QueueError, QueueOptions};
-use edp_worker::console::{self, Ending, ReportForm, Usage, out, out_anew, out_json};
+use edp_worker::console::{self, Ending, ReportForm, Unreachable, Usage, out, out_anew, out_json};
 use serde_json::{Value, json};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,9 @@ pub(crate) struct StatusOptions {
     /// Its ledger, or a copy of it [default: ./NAME.ledger]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// Ask the coordinator that answers at this address (--listen) instead of reading its ledger
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["granule", "ledger", "queue", "watch", "production"])]
+    address: Option<String>,
     /// Also show the numbers of messages in the queues of this broker
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", conflicts_with = "granule")]
     queue: Option<String>,
@@ -57,8 +62,26 @@ const WORKERS: usize = 20;
 /// Number of matches of an ambiguous text that are shown.
 const NAMED: usize = 5;
 
-/// Runs the command `status`: prints the state of a production from its ledger.
+/// Asks a running coordinator, and prints its answer. One that cannot do its work ends this like one that is silent.
+fn ask(address: &str, form: ReportForm) -> anyhow::Result<Ending> {
+    let runtime = console::runtime().context("starting the runtime")?;
+    let asked = runtime.block_on(http_service::ask(address, PATIENCE));
+    console::shut_down(runtime);
+    let Health { is_healthy, json } = asked.map_err(|error| Unreachable(error.to_string()))?;
+    let status = serde_json::from_str::<CoordinatorStatus>(&json);
+    let status = status.map_err(|_| Usage(format!("{address}: what answers there is no coordinator")))?;
+    match form {
+        ReportForm::Json => out_json(&serde_json::to_string_pretty(&status)?)?,
+        ReportForm::Human => out(&status.to_string())?,
+    }
+    Ok(if is_healthy { Ending::Done } else { Ending::Unreachable })
+}
+
+/// Runs the command `status`: prints the state of a production from its ledger, or as its coordinator tells it.
 pub(crate) fn execute(options: &StatusOptions, settings: &Settings) -> anyhow::Result<Ending> {
+    if let Some(address) = &options.address {
+        return ask(address, options.output);
+    }
     let path = ledger_path(options.ledger.as_deref(), &options.production);
     let view = View::open(&path).map_err(usage)?;
     same_production(&view, &path, &options.production)?;

@@ -7,13 +7,15 @@
 //! are answered at a time, and each connection ends after one.
 
 use crate::telemetry::MetricsReader;
-use http_body_util::Full;
+use edp_protocol::message::chain;
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{self, Future};
 use std::io;
@@ -36,6 +38,9 @@ const READING: Duration = Duration::from_secs(5);
 
 /// Time that a connection lasts at most. The health of a worker may take two seconds, since file systems are asked.
 const CONNECTION: Duration = Duration::from_secs(15);
+
+/// Largest size of an answer about the health of a program, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
 
 /// Pause after the operating system refused to accept a connection.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -124,6 +129,41 @@ impl HttpService {
             }
         }
     }
+}
+
+/// The reason why a program does not say how it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: no program answers there: {why}: it needs --listen, and this machine must reach it")]
+pub struct AskError {
+    /// The address.
+    address: String,
+    /// Description of the problem.
+    why: String,
+}
+
+/// Asks the program that listens at an address, `HOST:PORT`, for its health.
+///
+/// # Errors
+/// Returns an error if it does not answer until the deadline, or answers with something else.
+pub async fn ask(address: &str, deadline: Duration) -> Result<Health, AskError> {
+    let fail = |why: String| AskError { address: address.to_owned(), why };
+    let asking = async {
+        let request = Request::get(format!("http://{address}/healthz")).body(Empty::<Bytes>::new());
+        let request = request.map_err(|error| fail(chain(&error)))?;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let answer = client.request(request).await.map_err(|error| fail(chain(&error)))?;
+        let is_healthy = match answer.status() {
+            StatusCode::OK => true,
+            StatusCode::SERVICE_UNAVAILABLE => false,
+            other => return Err(fail(format!("it answers {other}"))),
+        };
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| fail(chain(&*error)))?.to_bytes();
+        let json = String::from_utf8(body.into()).map_err(|error| fail(chain(&error)))?;
+        Ok(Health { is_healthy, json })
+    };
+    let late = |_| fail(format!("no answer within {} s", deadline.as_secs()));
+    timeout(deadline, asking).await.map_err(late)?
 }
 
 /// What is answered.
