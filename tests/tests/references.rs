@@ -97,8 +97,9 @@ dots; in the format of Prometheus the same metrics have the names and labels of 
 attributes of the program as labels, such as `service_name` and `service_instance_id`. The number of values of each label is
 limited: datasets, stages, states and reasons are few, and a program measures one production.
 
-Counters begin at 0 when a program starts. Gauges of the coordinator are measured every 15 s at least
-(`edp_recipes`, `edp_backlog_seconds`) or twice a second (the others), and keep their last value until the program ends.
+Counters begin at 0 when a program starts. While recipes are made, gauges of the coordinator are measured every 15 s
+(`edp_recipes`, `edp_backlog_seconds`) or twice a second while the broker answers (queues, workers, window); times are those of
+events. All keep their last value until the program ends.
 
 | Prometheus | labels | OpenTelemetry | kind | unit | program | meaning |
 |---|---|---|---|---|---|---|

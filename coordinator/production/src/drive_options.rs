@@ -43,7 +43,7 @@ pub struct DriveOptions {
     pub content: bool,
     /// True if the coordinator checks that a granule exists before it believes a worker's report.
     pub look: bool,
-    /// Where it is noted how the production stands.
+    /// The monitor that receives the state of the production.
     pub monitor: ProductionMonitor,
 }
 

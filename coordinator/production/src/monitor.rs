@@ -165,16 +165,19 @@ impl ProductionMonitor {
 
     /// Notes the work that remains.
     pub(super) fn measured(&self, backlog: Backlog) {
+        let recipes = RecipeState::ALL.map(|state| (state.as_str(), backlog.counts.of(state)));
+        let slot_seconds = backlog.slot_seconds;
         let mut notes = self.lock();
-        for state in RecipeState::ALL {
-            metrics().recipes(&notes.production, state.as_str(), backlog.counts.of(state));
-        }
-        metrics().backlog(&notes.production, backlog.slot_seconds);
-        if let Some(embedded) = &notes.embedded {
-            let recipes = RecipeState::ALL.map(|state| (state.as_str(), backlog.counts.of(state)));
-            embedded.write(&notes.production, backlog.slot_seconds, notes.announced.slots, recipes);
-        }
         notes.backlog = Some(backlog);
+        let (production, slots, embedded) = (notes.production.clone(), notes.announced.slots, notes.embedded.clone());
+        drop(notes); // whoever reads standard error may be slow
+        for (state, count) in recipes {
+            metrics().recipes(&production, state, count);
+        }
+        metrics().backlog(&production, slot_seconds);
+        if let Some(embedded) = embedded {
+            embedded.write(&production, slot_seconds, slots, recipes);
+        }
     }
 
     /// Notes the workers that take part, and the size of the window.

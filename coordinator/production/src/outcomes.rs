@@ -123,7 +123,7 @@ impl Outcomes {
     async fn write(&mut self, deliveries: Vec<(Delivery, Span)>) -> Result<(), LedgerHandleError> {
         let mut content = Vec::with_capacity(deliveries.len());
         for (delivery, span) in &deliveries {
-            content.extend(self.decode(&delivery.message, span));
+            content.extend(self.decode(&delivery.message, span).map(|content| (content, span.clone())));
         }
         let mut counted = self.that_count(content).await?;
         self.look(&mut counted).await;
@@ -134,9 +134,14 @@ impl Outcomes {
                     if let Some(slots) = slots.filter(|_| !one.reported_before) {
                         self.announcements.hear(&outcome, slots);
                     }
-                    self.event(outcome, one.reported_before).await?
+                    let outcome = self.examined(outcome, one.reported_before).await?;
+                    trace::ended(&one.span, outcome.event.ended());
+                    LedgerEvent::Reported(Box::new(outcome))
                 }
-                MessageContent::Dropped { id, attempt, reason } => LedgerEvent::Dropped { id, attempt, reason },
+                MessageContent::Dropped { id, attempt, reason } => {
+                    trace::ended(&one.span, Some(Err(&Failed::because(FailureKind::Lost, reason.clone()))));
+                    LedgerEvent::Dropped { id, attempt, reason }
+                }
             });
         }
         let settled = self.ledger.ask(move |ledger| ledger.write(&events, ledger::now())).await?;
@@ -174,7 +179,6 @@ impl Outcomes {
         };
         span.record("edp.attempt", outcome.attempt);
         span.record("edp.worker", &outcome.worker);
-        trace::ended(span, outcome.event.ended());
         // A worker of an earlier release does not state its slots, and does not make the window larger.
         let slots = message.headers.get(SLOTS_HEADER).and_then(|slots| slots.parse().ok()).unwrap_or(0);
         Some(MessageContent::Outcome { outcome, slots: Some(slots) })
@@ -182,20 +186,23 @@ impl Outcomes {
 
     /// Returns the messages that count: they are about a recipe that the production has, and an attempt that was
     /// published. Others have no effect.
-    async fn that_count(&mut self, content: Vec<MessageContent>) -> Result<Vec<CountedMessage>, LedgerHandleError> {
-        let about: Vec<_> = content.iter().map(MessageContent::about).collect();
+    async fn that_count(
+        &mut self,
+        content: Vec<(MessageContent, Span)>,
+    ) -> Result<Vec<CountedMessage>, LedgerHandleError> {
+        let about: Vec<_> = content.iter().map(|(content, _)| content.about()).collect();
         let claims = self.ledger.ask(move |ledger| ledger.claims(&about)).await?;
         let mut counted = Vec::with_capacity(content.len());
-        for (one, claim) in content.into_iter().zip(claims) {
+        for ((one, span), claim) in content.into_iter().zip(claims) {
             let is_done = matches!(&one, MessageContent::Outcome { outcome, .. } if matches!(outcome.event, wire::TaskEvent::Done(_)));
             let why = match claim {
                 // It does not matter which worker reports this: the granule itself is checked.
                 Claim::Crowded { granule } if is_done && self.arrivals.is_some() => {
-                    counted.push(CountedMessage { content: one, granule, reported_before: false });
+                    counted.push(CountedMessage { content: one, granule, reported_before: false, span });
                     continue;
                 }
                 Claim::Published { granule, reported_before } => {
-                    counted.push(CountedMessage { content: one, granule, reported_before });
+                    counted.push(CountedMessage { content: one, granule, reported_before, span });
                     continue;
                 }
                 Claim::Unknown => "about a recipe that this production does not have",
@@ -247,21 +254,21 @@ impl Outcomes {
         }
     }
 
-    /// Converts an outcome that counts to an event of the ledger. An outcome that was reported before is not examined
-    /// again, since that costs an inspection of all inputs.
-    async fn event(&mut self, mut outcome: Outcome, reported_before: bool) -> Result<LedgerEvent, LedgerHandleError> {
+    /// Returns an outcome as it counts. One that was reported before is not examined again, since that costs an
+    /// inspection of all inputs.
+    async fn examined(&mut self, mut outcome: Outcome, reported_before: bool) -> Result<Outcome, LedgerHandleError> {
         if !reported_before {
             self.examine(&mut outcome).await?;
             self.compare_means(&mut outcome).await?;
         }
         if self.mixed_builds {
-            return Ok(ledger_event(outcome));
+            return Ok(outcome);
         }
         if self.build.is_none() && !matches!(outcome.event, wire::TaskEvent::Failed(_)) {
             let own = outcome.build.clone();
             self.build = Some(self.ledger.ask(move |ledger| ledger.fix_fact(BUILD, &own)).await?);
         }
-        Ok(ledger_event(checked_build(outcome, self.build.as_deref())))
+        Ok(checked_build(outcome, self.build.as_deref()))
     }
 
     /// Turns a report into a conflict if the worker has used another mean than the production. The first report fixes
@@ -384,10 +391,8 @@ struct CountedMessage {
     granule: String,
     /// True if this worker has reported the end of this attempt before.
     reported_before: bool,
-}
-
-fn ledger_event(outcome: Outcome) -> LedgerEvent {
-    LedgerEvent::Reported(Box::new(outcome))
+    /// The span that ends when it is written.
+    span: Span,
 }
 
 /// Returns the outcome for a task message that was delivered as often as the broker permits, and never answered.

@@ -8,7 +8,7 @@ use super::drive_options::{DriveError, DriveOptions};
 use super::ledger::{self, Settled};
 use super::ledger_handle::LedgerHandle;
 use edp_program::telemetry::metrics::metrics;
-use edp_queue::{Link, LinkState, Queue, QueueError};
+use edp_queue::{Link, LinkState, Queue, QueueDepth, QueueError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -22,6 +22,9 @@ const EMPTY: Duration = Duration::from_secs(60);
 
 /// Time after which it is reported that task messages wait without any worker.
 const UNSERVED: Duration = Duration::from_secs(5);
+
+/// Time for which the queue must have fewer consumers than there are announced workers, until some of these are forgotten.
+const FEWER: Duration = Duration::from_secs(15);
 
 /// Time between two trials of a queue that has no consumer.
 const TRIAL: Duration = Duration::from_secs(60);
@@ -40,6 +43,7 @@ pub(super) struct Watch {
     renewals: u64,
     empty: ConditionTimer,
     unserved: ConditionTimer,
+    fewer: ConditionTimer,
     /// True once it was reported that there is no worker.
     said: bool,
     /// The trial of the queue, and the time at which the last one began.
@@ -67,7 +71,7 @@ impl ConditionTimer {
 impl Watch {
     pub(super) fn new(ledger: LedgerHandle, link: Link, plan: DriveOptions, announcements: Announcements) -> Watch {
         let renewals = link.renewals();
-        let (empty, unserved) = Default::default();
+        let (empty, unserved, fewer) = Default::default();
         Watch {
             ledger,
             link,
@@ -76,6 +80,7 @@ impl Watch {
             renewals,
             empty,
             unserved,
+            fewer,
             said: false,
             trial: JoinSet::new(),
             tried: None,
@@ -94,7 +99,7 @@ impl Watch {
         }
         let state = self.link.state().borrow().clone();
         if matches!(state, LinkState::Down { .. } | LinkState::Failed(_)) {
-            (self.empty, self.unserved) = Default::default();
+            (self.empty, self.unserved, self.fewer) = Default::default();
             return Ok(Vec::new());
         }
         let renewals = self.link.renewals();
@@ -115,10 +120,17 @@ impl Watch {
             }
             _ => return Ok(Vec::new()),
         };
+        while self.trial.try_join_next().is_some() {}
+        // A trial is a consumer, but no worker.
+        let consumers = depth.consumers.saturating_sub(self.trial.len() as u64);
+        let depth = QueueDepth { consumers, ..depth };
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth);
-        self.announcements.limit(depth.consumers);
-        let announced = self.announcements.present();
-        self.plan.monitor.announced(announced, self.plan.window(announced.slots));
+        // After a restart of the broker, workers come back one after the other.
+        let is_less = consumers < self.announcements.present().workers as u64;
+        if self.fewer.lasts(is_less, FEWER, Instant::now()) {
+            self.announcements.limit(consumers);
+        }
+        self.announced();
         self.tell(depth.messages > 0 && depth.consumers == 0);
         // If the broker accepts no messages, workers cannot report what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
@@ -139,10 +151,17 @@ impl Watch {
     /// # Errors
     /// Returns an error if the ledger cannot be read.
     pub(super) async fn measure(&mut self) -> Result<(), DriveError> {
+        self.announced();
         let backlog = self.ledger.ask(|ledger| ledger.backlog()).await?;
         self.plan.monitor.measured(backlog);
         self.measured = Some(Instant::now());
         Ok(())
+    }
+
+    /// Notes the workers that take part.
+    fn announced(&self) {
+        let announced = self.announcements.present();
+        self.plan.monitor.announced(announced, self.plan.window(announced.slots));
     }
 
     /// Sends task messages again that no worker has begun, of those that were sent at least this long ago.
@@ -162,7 +181,6 @@ impl Watch {
 
     /// Warns once that task messages wait without a consumer, and tries whether they can be consumed.
     fn tell(&mut self, is_unserved: bool) {
-        while self.trial.try_join_next().is_some() {}
         if !self.trial.is_empty() {
             return; // now there is a consumer, which is not a worker
         }

@@ -1,7 +1,8 @@
 //! The HTTP service of a running program: its health for supervisors, and its metrics for Prometheus.
 //!
 //! `GET /healthz` answers with a JSON object and status 200, or 503 if the program cannot do its work. `GET /metrics`
-//! answers with all metrics as text. The answers are made when they are asked for, so a program that hangs gives none.
+//! answers with all metrics as text. The answers are made when they are asked for, by threads that work on other things
+//! too: a process that is stopped or out of processor time gives none.
 //!
 //! Whoever reaches the address can ask: there is no authentication, and nothing can be changed. Requests are small, few
 //! are answered at a time, and each connection ends after one.

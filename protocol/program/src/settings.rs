@@ -138,9 +138,9 @@ edp_protocol::settings! {
     pub struct TelemetrySettings {
         /// Share of the traces that is sent to a collector. Spans of the other traces are sent if they have failed.
         pub traces: u8 = 100, unit "%", range 0..=100;
-        /// Namespace of CloudWatch. `edp-coordinator run` then writes `edp.backlog`, `edp.announced.slots` and `edp.recipes`
-        /// to standard error, every 15 s and at its end, as lines of the embedded metric format: CloudWatch makes metrics
-        /// of them when the log reaches it.
+        /// Namespace of CloudWatch. While recipes are made, and when no more are, `edp-coordinator run` then writes
+        /// `edp.backlog`, `edp.announced.slots` and `edp.recipes` to standard error, every 15 s, as lines of the embedded
+        /// metric format: CloudWatch makes metrics of them when the log reaches it.
         pub emf_namespace: Option<String> = None;
         /// As `--listen`: address at which `edp-worker serve` and `edp-coordinator run` answer `GET /healthz` and
         /// `GET /metrics` over HTTP, to everybody who reaches it.

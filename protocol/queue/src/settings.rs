@@ -31,8 +31,8 @@ edp_protocol::settings! {
         pub certificate: Option<PathBuf> = None;
         /// PEM file of the key of this certificate.
         pub key: Option<PathBuf> = None;
-        /// Largest number of recipes in the queue and with workers at the same time. If workers have announced many job
-        /// slots, it is four for each of them, but at most 20000.
+        /// Number of recipes in the queue and with workers at the same time, or four for each announced job slot if that
+        /// is more, but at most 20000.
         pub window: u32 = 1000, range 1..=u32::MAX;
     }
 }

@@ -219,6 +219,7 @@ async fn drain(slot: &SlotContext, tasks: &mut Consumer, mut busy: JoinSet<SlotE
     let ends = async {
         while busy.join_next().await.is_some() {
             slot.service.monitor.busy(busy.len());
+            metrics().slots(busy.len(), slot.service.worker.slots);
         }
     };
     tokio::pin!(ends);

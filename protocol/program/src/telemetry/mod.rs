@@ -5,7 +5,7 @@
 //! not make traces empty. Telemetry can never stop or delay a program: what a collector does not accept is dropped,
 //! counted, and reported once.
 //!
-//! Metrics are measured in any case, so that they can be read in the format of Prometheus at any time
+//! Metrics are measured unless `OTEL_SDK_DISABLED` is set, so that they can be read in the format of Prometheus at any time
 //! ([`Telemetry::metrics_reader`]).
 //!
 //! [`trace`] makes the spans that lead through the queues, [`metrics`] has all instruments.

@@ -93,6 +93,7 @@ impl Export {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("otlp").enable_all().build();
         let Ok(runtime) = runtime else {
             problems.push("there is no telemetry: its thread cannot be started".into());
+            export.measure(measuring.build());
             return (export, problems);
         };
         // The address is not repeated, since it may contain a password.
@@ -135,7 +136,7 @@ impl Export {
         (export, problems)
     }
 
-    /// Has all instruments from now on measure for the readers of this provider.
+    /// Installs the provider as that of all instruments of this process.
     fn measure(&mut self, provider: SdkMeterProvider) {
         opentelemetry::global::set_meter_provider(provider.clone());
         self.metrics = Some(provider);

@@ -1,4 +1,5 @@
-//! The share of traces that are sent. Whatever it is, spans that have failed are sent.
+//! The share of traces that are sent. Whatever it is, spans that have failed are sent, without those around and below
+//! them.
 //!
 //! The decision is made when a span ends, by the id of its trace. All programs decide alike, so that a trace is whole; a
 //! sampler decides at the beginning, when no failure is known.
