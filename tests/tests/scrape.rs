@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-const SIZE: usize = 12;
+const SIZE: usize = 48;
 
 /// A program with an HTTP service.
 struct Listening {
@@ -90,10 +90,16 @@ fn scrapes_the_collector_and_the_ledger_agree() {
     let worker =
         |name: &str| start(program("edp-worker").args(["serve", "--slots", "2", "--root"]).arg(fixture.path("")), name);
     let mut first = worker("first.log");
+    // It is stopped where it is, so that it does not make everything before it was looked at.
+    let signal = |child: &Started, name: &str| {
+        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+    };
     until("a granule is settled", || run.http.sum("edp_granules_total", &[]) >= 1.0);
+    signal(&first.child, "STOP");
     until("the worker is announced", || run.http.sum("edp_announced_slots", &[]) == 2.0);
     assert_eq!(run.http.sum("edp_announced_workers", &[("edp_production", "scraped")]), 1.0);
     assert_eq!(run.http.sum("edp_window", &[]), 1000.0);
+    signal(&first.child, "CONT");
     let (status, health) = first.http.health().unwrap();
     assert_eq!((status, &health["slots"], &health["phase"]), (200, &2.into(), &"serving".into()), "{health}");
     first.child.kill().unwrap();
