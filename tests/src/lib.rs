@@ -262,6 +262,15 @@ pub fn files(root: &Path) -> BTreeMap<String, Digest> {
     found
 }
 
+/// Sends a signal, by its name without `SIG`, to a process.
+///
+/// # Panics
+/// Panics if there is no such process.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("kill");
+    assert!(sent.success(), "{name} to the process {process}: {sent}");
+}
+
 /// Returns a global attribute of a granule: a text as it is, anything else with its type; `None` if there is none.
 ///
 /// # Panics

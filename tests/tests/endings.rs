@@ -1,6 +1,6 @@
 //! The ends of the programs: the signals that end them, and no handlers of libraries.
 
-use edp_tests::{Fixture, Started, expect, program, text, until};
+use edp_tests::{Fixture, Started, expect, program, signal, text, until};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
@@ -38,8 +38,7 @@ impl Waiting {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Returns true if it ignores a signal, given by its number, and true if it has a handler for it.

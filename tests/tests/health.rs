@@ -3,7 +3,7 @@
 
 use edp_queue::{Link, QueueOptions};
 use edp_tests::broker::Broker;
-use edp_tests::{Started, expect, json, program, text, until};
+use edp_tests::{Started, expect, json, program, signal, text, until};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::net::UnixListener;
@@ -56,10 +56,6 @@ fn health(socket: &Path, more: &[&str]) -> Output {
     program("edp-worker").arg("health").args(more).env("EDP_SERVE__STATUS", socket).output().unwrap()
 }
 
-fn signal(process: &Started, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &process.id().to_string()]).status().unwrap().success());
-}
-
 #[test]
 fn health_tells_how_a_worker_is_on_a_broker() {
     let broker = Broker::start();
@@ -96,11 +92,11 @@ fn health_tells_how_a_worker_is_on_a_broker() {
     broker.run();
     place.becomes(0, "serving");
 
-    signal(&worker, "STOP");
+    signal(worker.id(), "STOP");
     let hangs = place.health(&["--deadline", "1"]);
     assert_eq!(hangs.status.code(), Some(4), "{}", text(&hangs));
     assert!(text(&hangs).contains("does not answer within 1 s"), "{}", text(&hangs));
-    signal(&worker, "CONT");
+    signal(worker.id(), "CONT");
     place.becomes(0, "serving");
 
     worker.kill().unwrap();
@@ -109,7 +105,7 @@ fn health_tells_how_a_worker_is_on_a_broker() {
     place.becomes(4, "no worker answers");
     let mut next = Started(place.serve().spawn().unwrap());
     place.becomes(0, "serving");
-    signal(&next, "TERM");
+    signal(next.id(), "TERM");
     assert_eq!(next.wait().unwrap().code(), Some(143));
     assert!(!place.socket().exists(), "the socket of a worker that ended in order is removed");
 }

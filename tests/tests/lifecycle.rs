@@ -5,7 +5,7 @@ use edp_program::settings::{NoticeSources, ServeSettings};
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::imds::{INTERRUPTION, Imds, SCALING};
-use edp_tests::{Fixture, Started, coordinator, expect, files, program, until};
+use edp_tests::{Fixture, Started, coordinator, expect, files, program, signal, until};
 use edp_worker::notice::Notices;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -71,8 +71,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for its end, and returns its log.

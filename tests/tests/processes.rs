@@ -4,7 +4,7 @@ use edp_program::telemetry::trace::recipe_trace;
 use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span};
-use edp_tests::{Site, Started, coordinator, count, expect, files, json, program, text, until};
+use edp_tests::{Site, Started, coordinator, count, expect, files, json, program, signal, text, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -99,10 +99,6 @@ impl Production {
             })
         });
     }
-}
-
-fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap().success(), "{process}");
 }
 
 fn parts(out: &Path) -> Vec<String> {

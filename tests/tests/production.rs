@@ -216,8 +216,7 @@ fn an_interrupted_production_leaves_nothing_behind_and_goes_on_later() {
             assert!(child.try_wait().unwrap().is_none(), "ended before the signal");
             std::thread::yield_now();
         }
-        let kill = std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        edp_tests::signal(child.id(), signal);
         let ended = child.wait().unwrap().code().unwrap();
         let made = files(&out).len();
         // The last granule may be finished before the signal is noticed; then the production is complete.

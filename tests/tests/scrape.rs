@@ -5,7 +5,7 @@ use edp_program::telemetry::metrics::{METRICS, MetricKind};
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Point};
 use edp_tests::scrape::{HttpAddress, Sample};
-use edp_tests::{Fixture, Started, coordinator, expect, json, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, expect, json, program, signal, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -91,15 +91,12 @@ fn scrapes_the_collector_and_the_ledger_agree() {
         |name: &str| start(program("edp-worker").args(["serve", "--slots", "2", "--root"]).arg(fixture.path("")), name);
     let mut first = worker("first.log");
     // It is stopped where it is, so that it does not make everything before it was looked at.
-    let signal = |child: &Started, name: &str| {
-        assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
-    };
     until("a granule is settled", || run.http.sum("edp_granules_total", &[]) >= 1.0);
-    signal(&first.child, "STOP");
+    signal(first.child.id(), "STOP");
     until("the worker is announced", || run.http.sum("edp_announced_slots", &[]) == 2.0);
     assert_eq!(run.http.sum("edp_announced_workers", &[("edp_production", "scraped")]), 1.0);
     assert_eq!(run.http.sum("edp_window", &[]), 1000.0);
-    signal(&first.child, "CONT");
+    signal(first.child.id(), "CONT");
     let (status, health) = first.http.health().unwrap();
     assert_eq!((status, &health["slots"], &health["phase"]), (200, &2.into(), &"serving".into()), "{health}");
     first.child.kill().unwrap();
@@ -192,7 +189,7 @@ fn scrapes_the_collector_and_the_ledger_agree() {
         ["edp_slots", "edp_slots_busy", "edp_io_bytes_total", "edp_stage_duration_seconds", "edp_broker_connected"];
     assert!(named.iter().all(|name| names.contains(*name)), "{names:?}");
     assert_eq!((second.http.sum("edp_slots", &[]), second.http.sum("edp_slots_busy", &[])), (2.0, 0.0));
-    Command::new("kill").arg(second.child.id().to_string()).status().unwrap();
+    signal(second.child.id(), "TERM");
     assert_eq!(second.child.wait().unwrap().code(), Some(143));
     let worker = expect(coordinator().args(["status", "--address", &second.http.to_string()]), 4);
     assert!(second.http.get("/healthz").is_none() && text(&worker).contains("no program answers"), "{}", text(&worker));

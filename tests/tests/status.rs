@@ -346,8 +346,7 @@ fn a_production_in_one_process_goes_on_after_signals() {
         if run.ended() {
             break;
         }
-        let id = run.0.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
+        edp_tests::signal(run.0.id(), signal);
         until("it ends", || run.ended());
         // At any moment the ledger can be read.
         assert_eq!(case.status()["recipes"].as_u64(), Some(all as u64));

@@ -5,7 +5,7 @@ use edp_protocol::Digest;
 use edp_tests::broker::Broker;
 use edp_tests::collector::{Collector, Span, SpanKind};
 use edp_tests::proxy::{Proxy, ProxyMode};
-use edp_tests::{Fixture, Started, coordinator, expect, files, json, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, expect, files, json, program, signal, text, until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -30,7 +30,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());
+        signal(self.child.id(), name);
     }
 
     /// Waits until a signal has frozen it.

@@ -15,6 +15,20 @@ mod vhost;
 
 use std::path::PathBuf;
 
+/// Options of a plan whose inputs are in the bucket `results`.
+const ON_S3: [&str; 10] = [
+    "--config",
+    "s3://results/config.yaml",
+    "--source",
+    "s3://results/run",
+    "--grid",
+    "s3://results/grid",
+    "--mapping-factors",
+    "s3://results/factors/",
+    "--metadata",
+    "s3://results/metadata",
+];
+
 /// Returns the directory of the programs python3, aws, cfn-lint and moto_server, beside the Python that `EDP_AWS` names.
 fn tools() -> Option<PathBuf> {
     let python = std::env::var_os("EDP_AWS").map(PathBuf::from);

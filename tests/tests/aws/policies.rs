@@ -1,5 +1,6 @@
 //! What the roles may and may not do: every request of the programs is allowed, and what they do not do is not.
 
+use super::ON_S3;
 use super::policy::{Call, allows};
 use super::template::{ACCOUNT, REGION, Template};
 use edp_tests::broker::Broker;
@@ -85,15 +86,7 @@ impl Store {
     fn plan(&self, destination: &str, list: &str) -> PathBuf {
         let mut plan = self.with(coordinator(), "127.0.0.1");
         plan.arg("plan").arg("--jobs").arg(&self.fixture.demo.jobs);
-        plan.args([
-            "--config",
-            "s3://results/config.yaml",
-            "--source",
-            "s3://results/run",
-            "--grid",
-            "s3://results/grid",
-        ]);
-        plan.args(["--mapping-factors", "s3://results/factors/", "--metadata", "s3://results/metadata"]);
+        plan.args(ON_S3);
         plan.args(["--destination", destination, "--tasks-out"]).arg(self.fixture.path(list));
         expect(&mut plan, 0);
         self.fixture.path(list)

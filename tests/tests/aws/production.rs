@@ -1,12 +1,13 @@
 //! A production in an account: two instances are set up by the user data of the template, a coordinator and a worker make the
 //! granules of a list on the account's S3 over a broker, and the coordinator's instance is replaced in the middle.
 
+use super::ON_S3;
 use super::account::Account;
 use super::stack::{deploy, with_own};
 use super::template::{Template, directory};
 use edp_tests::broker::Broker;
 use edp_tests::imds::Imds;
-use edp_tests::{Fixture, Started, coordinator, expect, program, text, until};
+use edp_tests::{Fixture, Started, coordinator, expect, program, signal, text, until};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -166,15 +167,7 @@ impl Place {
             .env("SOURCE_DATE_EPOCH", "1577836800")
             .arg("--jobs")
             .arg(&demo.jobs);
-        plan.args([
-            "--config",
-            "s3://results/config.yaml",
-            "--source",
-            "s3://results/run",
-            "--grid",
-            "s3://results/grid",
-        ]);
-        plan.args(["--mapping-factors", "s3://results/factors/", "--metadata", "s3://results/metadata"]);
+        plan.args(ON_S3);
         plan.args(["--destination", "s3://product/granules", "--tasks-out", "s3://results/lists/tasks.json"]);
         expect(&mut plan, 0);
         account.answer(["secretsmanager", "create-secret", "--name", "edp-broker", "--secret-string", "guest"]);
@@ -257,10 +250,7 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
         assert!(worker.try_wait().unwrap().is_none(), "{}", log(&workers, "log"));
         settled(&first) >= 2
     });
-    let signal = |process: &Started, name: &str| {
-        expect(Command::new("kill").args(["-s", name, &process.id().to_string()]), 0);
-    };
-    signal(&worker, "STOP");
+    signal(worker.id(), "STOP");
     let copied = || {
         place
             .account
@@ -278,7 +268,7 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
     fs::create_dir_all(&second.root).unwrap();
     second.boot(&place.user_data("CoordinatorTemplate"), 0);
     let mut alone = second.start(&mut second.command("coordinator"), "log");
-    signal(&worker, "CONT");
+    signal(worker.id(), "CONT");
     assert_eq!(alone.wait().unwrap().code(), Some(0), "{}", log(&second, "log"));
     assert_eq!(place.granules().len(), 24);
     // The scaling reads what the coordinator has written into its log.
@@ -310,7 +300,7 @@ fn a_production_of_the_template_outlives_its_coordinators_instance_on_a_broker()
         assert!(!is_rest || last[metric_name].as_f64() == Some(0.0), "{last}");
     }
     assert_eq!(settled(&second), 24);
-    signal(&worker, "TERM");
+    signal(worker.id(), "TERM");
     assert_eq!(worker.wait().unwrap().code(), Some(143), "{}", log(&workers, "log"));
     let ends = [&first, &second].map(|instance| instance.root.join("var/lib/edp/v4r4/ledger"));
     let begun = ends.map(|ledger| {

@@ -125,7 +125,7 @@ impl Process {
 
     /// Sends it any other signal.
     pub(crate) fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.id().to_string()]).status().unwrap().success());
+        edp_tests::signal(self.id(), name);
     }
 
     pub(crate) fn log(&self) -> String {
