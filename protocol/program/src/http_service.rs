@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use serde::Serialize;
 use std::convert::Infallible;
 use std::future::{self, Future};
 use std::io;
@@ -69,6 +70,13 @@ pub struct Health {
     pub is_healthy: bool,
     /// The state of the program as a JSON object.
     pub json: String,
+}
+
+impl Health {
+    /// Returns the health that a status tells.
+    pub fn of(is_healthy: bool, status: &impl Serialize) -> Health {
+        Health { is_healthy, json: serde_json::to_string(status).unwrap_or_default() }
+    }
 }
 
 /// A service that listens, and answers once it is polled.

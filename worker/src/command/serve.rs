@@ -85,14 +85,12 @@ pub(crate) fn execute(
         patience: queue.patience,
         monitor: SlotMonitor::default(),
     };
-    let source = StatusSource {
-        worker: service.worker.id.clone(),
-        slots: service.worker.slots,
-        production: options.production.to_string(),
-        monitor: service.monitor.clone(),
-        roots: service.roots.clone(),
-        looking: None,
-    };
+    let source = StatusSource::new(
+        &service.worker,
+        options.production.to_string(),
+        service.monitor.clone(),
+        service.roots.clone(),
+    );
     let runtime = console::runtime().context("starting the runtime")?;
     let status = options.status.as_deref().or(settings.serve.status.as_deref());
     let status = {
@@ -152,5 +150,5 @@ pub(crate) fn execute(
 /// Returns the health of this worker, which is what its status socket tells.
 async fn health(source: Arc<Mutex<StatusSource>>, link: Link) -> Health {
     let status = source.lock().await.status(&link).await;
-    Health { is_healthy: status.is_healthy(), json: serde_json::to_string(&status).unwrap_or_default() }
+    Health::of(status.is_healthy(), &status)
 }

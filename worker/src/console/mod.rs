@@ -246,17 +246,17 @@ pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow:
 fn elsewhere(list: &str, recipe: &Recipe, here: &Path) -> Option<String> {
     let roots = &recipe.recipe.as_ref()?.roots;
     let [source, destination] = [&roots.source, &roots.destination];
-    let is_absent = |root: &String| {
-        let root = root.parse::<Location>().ok()?;
-        let path = root.local().ok()?;
-        (path.is_relative() && !here.join(path).exists()).then_some(())
+    let is_absent = |root: &str| {
+        let root = root.parse::<Location>();
+        root.is_ok_and(|root| root.local().is_ok_and(|path| path.is_relative() && !here.join(path).exists()))
     };
-    is_absent(source).and(is_absent(destination))?;
-    let here = here.display();
-    Some(format!(
-        "warning: {list}: neither its results '{source}' nor its granules '{destination}' are in {here}: its paths hold in \
-         the directory where it was planned"
-    ))
+    (is_absent(source) && is_absent(destination)).then(|| {
+        let here = here.display();
+        format!(
+            "warning: {list}: neither its results '{source}' nor its granules '{destination}' are in {here}: its paths \
+             hold in the directory where it was planned"
+        )
+    })
 }
 
 #[cfg(test)]

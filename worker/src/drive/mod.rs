@@ -246,7 +246,7 @@ impl Drive {
 /// Returns the health of a coordinator.
 fn health(monitor: &ProductionMonitor) -> Health {
     let status = monitor.status();
-    Health { is_healthy: status.is_healthy(), json: serde_json::to_string(&status).unwrap_or_default() }
+    Health::of(status.is_healthy(), &status)
 }
 
 /// Returns the id of a recipe and the date of its production.

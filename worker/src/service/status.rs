@@ -5,6 +5,7 @@
 //! made when it is asked for, so a worker that has died or hangs gives none, and no clocks are compared. Only the user
 //! of the worker may connect.
 
+use super::Worker;
 use super::allowed_roots::AllowedRoots;
 use edp_queue::Link;
 use serde::{Deserialize, Serialize};
@@ -126,20 +127,25 @@ impl fmt::Display for WorkerStatus {
 #[derive(Debug)]
 pub struct StatusSource {
     /// Name of the worker.
-    pub worker: String,
+    worker: String,
     /// Number of its job slots.
-    pub slots: usize,
+    slots: usize,
     /// Name of the production.
-    pub production: String,
+    production: String,
     /// What the slots do.
-    pub monitor: SlotMonitor,
+    monitor: SlotMonitor,
     /// The roots, if recipes are confined to some.
-    pub roots: Option<AllowedRoots>,
+    roots: Option<AllowedRoots>,
     /// A look at the roots that has not returned yet. There is one at a time, since each takes a thread.
-    pub looking: Option<JoinHandle<Result<(), String>>>,
+    looking: Option<JoinHandle<Result<(), String>>>,
 }
 
 impl StatusSource {
+    /// Returns the source of the status of a worker that serves a production.
+    pub fn new(worker: &Worker, production: String, monitor: SlotMonitor, roots: Option<AllowedRoots>) -> StatusSource {
+        StatusSource { worker: worker.id.clone(), slots: worker.slots, production, monitor, roots, looking: None }
+    }
+
     /// Returns the status at this moment.
     pub async fn status(&mut self, link: &Link) -> WorkerStatus {
         let slots = self.monitor.0.borrow().clone();
