@@ -48,8 +48,7 @@ pub struct DriveOptions {
 }
 
 impl DriveOptions {
-    /// Returns the number of task messages in the queue and with workers at once when workers have announced so many job
-    /// slots.
+    /// Returns the size of the window for this number of announced job slots.
     pub(super) fn window(&self, slots: u64) -> usize {
         let for_slots = slots.saturating_mul(FOR_EACH_SLOT).min(MOST_FOR_SLOTS);
         self.window.max(usize::try_from(for_slots).unwrap_or(usize::MAX))

@@ -170,7 +170,7 @@ impl ProductionMonitor {
         let mut notes = self.lock();
         notes.backlog = Some(backlog);
         let (production, slots, embedded) = (notes.production.clone(), notes.announced.slots, notes.embedded.clone());
-        drop(notes); // whoever reads standard error may be slow
+        drop(notes); // writing to standard error may block
         for (state, count) in recipes {
             metrics().recipes(&production, state, count);
         }

@@ -94,6 +94,8 @@ impl Watch {
     /// # Errors
     /// Returns an error if the ledger cannot be written, or the queues cannot be declared again.
     pub(super) async fn look(&mut self) -> Result<Vec<Settled>, DriveError> {
+        let announced = self.announcements.present();
+        self.plan.monitor.announced(announced, self.plan.window(announced.slots));
         if self.measured.is_none_or(|measured| measured.elapsed() >= MEASURE) {
             self.measure().await?;
         }
@@ -126,11 +128,10 @@ impl Watch {
         let depth = QueueDepth { consumers, ..depth };
         metrics().depth(&self.link.destination(Queue::Recipes).name, depth);
         // After a restart of the broker, workers come back one after the other.
-        let is_less = consumers < self.announcements.present().workers as u64;
+        let is_less = consumers < announced.workers as u64;
         if self.fewer.lasts(is_less, FEWER, Instant::now()) {
             self.announcements.limit(consumers);
         }
-        self.announced();
         self.tell(depth.messages > 0 && depth.consumers == 0);
         // If the broker accepts no messages, workers cannot report what they have begun.
         let is_empty = depth.messages == 0 && matches!(state, LinkState::Up);
@@ -151,17 +152,10 @@ impl Watch {
     /// # Errors
     /// Returns an error if the ledger cannot be read.
     pub(super) async fn measure(&mut self) -> Result<(), DriveError> {
-        self.announced();
         let backlog = self.ledger.ask(|ledger| ledger.backlog()).await?;
         self.plan.monitor.measured(backlog);
         self.measured = Some(Instant::now());
         Ok(())
-    }
-
-    /// Notes the workers that take part.
-    fn announced(&self) {
-        let announced = self.announcements.present();
-        self.plan.monitor.announced(announced, self.plan.window(announced.slots));
     }
 
     /// Sends task messages again that no worker has begun, of those that were sent at least this long ago.
