@@ -92,7 +92,9 @@ const DECLARED_TWICE: [&str; 1] = ["Sealed"];
 fn sources() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut directories: Vec<PathBuf> =
-        ["protocol", "worker", "coordinator", "tests/src", "tests/parsers/src"].map(|name| root.join(name)).into();
+        ["protocol", "worker", "coordinator", "tests/src", "tests/parsers/src", "tests/scale/src"]
+            .map(|name| root.join(name))
+            .into();
     let mut files = Vec::new();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).expect("a directory of the workspace") {
