@@ -29,7 +29,7 @@ const FEWER: Duration = Duration::from_secs(15);
 /// Time between two trials of a queue that has no consumer.
 const TRIAL: Duration = Duration::from_secs(60);
 
-/// Time between two measurements of the backlog, which read the state of every recipe.
+/// Time between two measurements of the backlog.
 const MEASURE: Duration = Duration::from_secs(15);
 
 /// The state of the checks.

@@ -38,7 +38,7 @@ impl DatasetBacklog {
 }
 
 impl Ledger {
-    /// Returns the work that remains. It reads the state of every recipe.
+    /// Returns the work that remains.
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be read.
@@ -48,9 +48,7 @@ impl Ledger {
 }
 
 fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
-    let query = "SELECT dataset, state, count(*), sum(already = 0), total(iif(already = 0, seconds, 0)) FROM recipe \
-                 WHERE listed = 1 GROUP BY dataset, state";
-    let mut statement = connection.prepare_cached(query)?;
+    let mut statement = connection.prepare_cached("SELECT dataset, state, recipes, made, spent / 1000.0 FROM tally")?;
     let (mut counts, mut datasets) = (Counts::default(), BTreeMap::<i64, DatasetBacklog>::new());
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -8,8 +8,13 @@
 //! ([`View`]) and reset recipes ([`Ledger::beside`]); SQLite keeps their transactions apart.
 
 mod backlog;
+mod body;
 mod claims;
 mod detail;
+#[cfg(test)]
+mod growth_tests;
+#[cfg(test)]
+mod layout_tests;
 mod mount;
 #[cfg(test)]
 mod random_tests;
@@ -35,7 +40,7 @@ use mount::{is_remote, local_locks};
 use retries::Policy;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 use rustix::io::Errno;
-use schema::{LAYOUT, TABLES};
+use schema::{LAYOUT, OLDEST};
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -90,7 +95,7 @@ pub enum LedgerError {
     },
     /// The ledger was written by another release.
     #[error(
-        "ledger {path}: has layout {found}, this program knows {LAYOUT}: use the release that wrote it, or move it away"
+        "ledger {path}: has layout {found}, this program knows {OLDEST} to {LAYOUT}: use the release that wrote it, or move it away"
     )]
     Layout {
         /// Path of the file.
@@ -226,7 +231,12 @@ impl Ledger {
         if at_work && exclusive {
             return Err(LedgerError::Exclusive { path: path.into() });
         }
-        let connection = connect(path, exclusive).map_err(|source| sqlite(path, source))?;
+        let fail = |source| sqlite(path, source);
+        let connection = connect(path, exclusive).map_err(fail)?;
+        let found = layout(&connection).map_err(fail)?;
+        if !schema::read(&connection, found).map_err(fail)? {
+            return Err(LedgerError::Layout { path: path.into(), found });
+        }
         let (path, policy, offered) = (path.into(), Policy::default(), HashMap::new());
         Ok((Ledger { path, connection, policy, exclusive, offered, _lock: lock }, at_work))
     }
@@ -235,22 +245,20 @@ impl Ledger {
         let (path, policy) = (self.path.clone(), self.policy);
         let fail = |source| sqlite(&path, source);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-        let found: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-        match found {
-            0 => {
-                transaction.execute_batch(TABLES).map_err(fail)?;
-                transaction.pragma_update(None, "user_version", LAYOUT).map_err(fail)?;
-                let insert = "INSERT INTO fact VALUES ('production', ?1), ('begun', ?2)";
-                transaction.execute(insert, [production, &now.to_string()]).map_err(fail)?;
-            }
-            LAYOUT => {}
-            _ => return Err(LedgerError::Layout { path, found }),
+        let found = layout(&transaction).map_err(fail)?;
+        if !schema::make(&transaction, found).map_err(fail)? {
+            return Err(LedgerError::Layout { path, found });
+        }
+        if found == 0 {
+            let insert = "INSERT INTO fact VALUES ('production', ?1), ('begun', ?2)";
+            transaction.execute(insert, [production, &now.to_string()]).map_err(fail)?;
+        }
+        // The ledger of another production keeps its layout too.
+        let owner = fact(&transaction, "production").map_err(fail)?.unwrap_or_default();
+        if owner != production {
+            return Err(LedgerError::Production { path, found: owner, wanted: production.into() });
         }
         transaction.commit().map_err(fail)?;
-        let found = self.fact("production")?.unwrap_or_default();
-        if found != production {
-            return Err(LedgerError::Production { path, found, wanted: production.into() });
-        }
         // Leases begin again: outcomes may be waiting in the queue, and the clock may have been changed, or be that of
         // another machine. No recipe waits for longer than it would after a failure just now.
         let lease = now.saturating_add(millis(policy.lease));
@@ -281,8 +289,7 @@ impl Ledger {
     /// # Errors
     /// Returns an error if the ledger cannot be read.
     pub fn fact(&self, name: &str) -> Result<Option<String>, LedgerError> {
-        let query = "SELECT value FROM fact WHERE name = ?1";
-        self.connection.query_row(query, [name], |row| row.get(0)).optional().map_err(|e| self.fail(e))
+        fact(&self.connection, name).map_err(|e| self.fail(e))
     }
 
     /// Records a fact unless it is recorded already. Returns the recorded value.
@@ -388,6 +395,16 @@ fn connect(path: &Path, exclusive: bool) -> rusqlite::Result<Connection> {
     // A transaction that has returned survives a power failure.
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
+}
+
+/// Returns the layout of a ledger; 0 if the file is new.
+fn layout(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Returns a fact about the production.
+fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
+    connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
 fn copy(connection: &Connection, to: &Path) -> rusqlite::Result<()> {

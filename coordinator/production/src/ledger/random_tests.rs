@@ -2,7 +2,7 @@
 //! settled, every recipe comes to an end, and none fails without a cause of its own.
 #![allow(clippy::unwrap_used)]
 
-use super::tests::{POLICY, done, failed, id, recipes, started};
+use super::tests::{POLICY, check_tally, done, failed, id, recipes, started};
 use super::{Ledger, LedgerEvent, RecipeState};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
@@ -106,6 +106,7 @@ impl World {
             Ok(())
         };
         self.ledger().each(&RecipeState::ALL, each).unwrap();
+        check_tally(self.ledger());
         for (id, state) in &self.ended {
             assert_eq!(states[id], *state, "what is settled stays so");
         }

@@ -1,5 +1,6 @@
 //! Queries of a coordinator to its ledger.
 
+use super::body::{BODIES, BODY, unpacked};
 use super::state::{Counts, Due, MadeGranule, RecipeState, Settled};
 use super::{Ledger, LedgerError, detail};
 use crate::report::GranuleEntry;
@@ -13,15 +14,15 @@ impl Ledger {
     /// Returns an error if the ledger cannot be read.
     pub fn due(&self, now: i64, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let read = || {
-            let mut statement = self.connection.prepare_cached(DUE)?;
+            let mut statement = self.connection.prepare_cached(&due())?;
             let rows = statement.query_map(params![now, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                 Ok(Due {
                     number: row.get(0)?,
                     id: row.get(1)?,
-                    recipe: row.get(2)?,
-                    attempt: row.get(3)?,
-                    alone: row.get(4)?,
-                    sha256: row.get(5)?,
+                    attempt: row.get(2)?,
+                    alone: row.get(3)?,
+                    sha256: row.get(4)?,
+                    recipe: unpacked(row, 5)?,
                 })
             })?;
             rows.collect::<Result<_, _>>()
@@ -69,8 +70,8 @@ impl Ledger {
     /// Returns an error if the ledger cannot be read, or contains something that is not a recipe.
     pub fn recipes(&self) -> Result<Vec<Recipe>, LedgerError> {
         let read = || {
-            let mut statement = self.connection.prepare_cached(RECIPES)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut statement = self.connection.prepare_cached(&recipes())?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, unpacked(row, 1)?)))?;
             rows.collect::<Result<Vec<(String, Vec<u8>)>, _>>()
         };
         let recipe = |(granule, json): (String, Vec<u8>)| {
@@ -105,9 +106,9 @@ impl Ledger {
     /// Returns an error if the ledger cannot be read, or contains something that is not a recipe.
     pub fn recipe(&self, id: &str) -> Result<Option<Recipe>, LedgerError> {
         let read = || {
-            let query = "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE id = ?1";
-            let mut statement = self.connection.prepare_cached(query)?;
-            statement.query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()
+            let query = format!("SELECT granule, {BODY} FROM recipe {BODIES} WHERE id = ?1");
+            let mut statement = self.connection.prepare_cached(&query)?;
+            statement.query_row([id], |row| Ok((row.get::<_, String>(0)?, unpacked(row, 1)?))).optional()
         };
         let Some((granule, json)) = read().map_err(|e| self.fail(e))? else { return Ok(None) };
         serde_json::from_slice(&json).map(Some).map_err(|source| LedgerError::Recipe { granule, source })
@@ -136,12 +137,16 @@ impl Ledger {
     }
 }
 
-pub(super) const DUE: &str =
-    "SELECT number, id, body.recipe, attempt + 1, alone, sha256 FROM recipe JOIN body USING (number)
-    WHERE listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, number LIMIT ?2";
+pub(super) fn due() -> String {
+    format!(
+        "SELECT recipe.number, id, attempt + 1, alone, sha256, {BODY} FROM recipe {BODIES}
+        WHERE listed = 1 AND state = 0 AND due <= ?1 ORDER BY due, recipe.number LIMIT ?2"
+    )
+}
 
-pub(super) const RECIPES: &str =
-    "SELECT granule, body.recipe FROM recipe JOIN body USING (number) WHERE listed = 1 ORDER BY number";
+fn recipes() -> String {
+    format!("SELECT granule, {BODY} FROM recipe {BODIES} WHERE listed = 1 ORDER BY recipe.number")
+}
 
 /// The minimum for each state: for the minimum of both together, SQLite would scan all of their rows.
 pub(super) const NEXT: &str = "SELECT min(due) FROM (
@@ -152,7 +157,7 @@ pub(super) const UNDER_WAY: &str = "SELECT count(*) FROM recipe WHERE listed = 1
 
 const STAGES: &str = "SELECT id, detail.made FROM recipe JOIN detail USING (number) WHERE listed = 1 ORDER BY number";
 
-pub(super) const COUNTS: &str = "SELECT state, count(*) FROM recipe WHERE listed = 1 GROUP BY state";
+const COUNTS: &str = "SELECT state, recipes FROM tally";
 
 pub(super) const SETTLED: &str =
     "SELECT granule, id, state, reason, attempt, already, bytes, sha256, seconds, warnings FROM recipe";

@@ -1,11 +1,16 @@
 //! The tables of the file.
 
-/// Layout of the file, which is raised when it changes.
-pub(super) const LAYOUT: i32 = 2;
+use rusqlite::Connection;
 
-/// Rows of `recipe` change several times each and are scanned for reports. Data that are large and do not change are in
-/// tables of their own.
-pub(super) const TABLES: &str = "
+/// Layout of the file, which is raised when it changes.
+pub(super) const LAYOUT: i32 = 3;
+
+/// The oldest layout that is still read, and brought to the present one by the coordinator that opens the ledger.
+pub(super) const OLDEST: i32 = 2;
+
+/// Layout 2. Rows of `recipe` change several times each and are scanned for reports. Data that are large and do not change
+/// are in tables of their own.
+const TABLES: &str = "
 CREATE TABLE dataset (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE recipe (
     number   INTEGER PRIMARY KEY,       -- order of sending
@@ -63,6 +68,78 @@ CREATE TABLE pace (
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
+/// Additions of layout 3, which leave the recipes that a ledger has as they are: packed recipes, and the numbers of recipes
+/// by dataset and state. These are kept by triggers, since `status` and each measurement of the backlog would read every
+/// recipe otherwise.
+const ADDITIONS: &str = "
+CREATE TABLE sample (
+    number   INTEGER PRIMARY KEY,
+    dataset  INTEGER NOT NULL,
+    recipe   BLOB NOT NULL              -- JSON
+) STRICT;
+ALTER TABLE body ADD COLUMN sample INTEGER; -- with which it is packed, see body.rs
+CREATE INDEX by_reason ON recipe (listed, state, due, number) WHERE reason IS NOT NULL;
+ALTER TABLE recipe ADD COLUMN spent INTEGER -- ms that were taken to make it
+    AS (iif(already = 0, CAST(1000 * max(0, min(seconds, 1e6)) AS INTEGER), 0)) VIRTUAL;
+CREATE TABLE tally (                    -- of the present list
+    dataset  INTEGER NOT NULL,
+    state    INTEGER NOT NULL,
+    recipes  INTEGER NOT NULL,
+    made     INTEGER NOT NULL,          -- of them: whose granules did not stand there before
+    spent    INTEGER NOT NULL,          -- ms
+    PRIMARY KEY (dataset, state)
+) STRICT, WITHOUT ROWID;
+INSERT INTO tally SELECT dataset, state, count(*), sum(already = 0), sum(spent) FROM recipe
+    WHERE listed = 1 GROUP BY dataset, state;
+CREATE TRIGGER entered AFTER INSERT ON recipe WHEN NEW.listed = 1 BEGIN
+    INSERT INTO tally VALUES (NEW.dataset, NEW.state, 1, NEW.already = 0, NEW.spent) ON CONFLICT DO UPDATE
+    SET recipes = recipes + 1, made = made + excluded.made, spent = spent + excluded.spent;
+END;
+CREATE TRIGGER changed AFTER UPDATE OF dataset, listed, state, already, seconds ON recipe
+WHEN (OLD.dataset, OLD.listed, OLD.state, OLD.already, OLD.spent)
+    IS NOT (NEW.dataset, NEW.listed, NEW.state, NEW.already, NEW.spent) BEGIN
+    UPDATE tally SET recipes = recipes - 1, made = made - (OLD.already = 0), spent = spent - OLD.spent
+    WHERE OLD.listed = 1 AND dataset = OLD.dataset AND state = OLD.state;
+    INSERT INTO tally SELECT NEW.dataset, NEW.state, 1, NEW.already = 0, NEW.spent WHERE NEW.listed = 1
+    ON CONFLICT DO UPDATE
+    SET recipes = recipes + 1, made = made + excluded.made, spent = spent + excluded.spent;
+END;
+";
+
+/// What is read in place of the additions in a ledger of layout 2, by a connection that must not change it: an earlier
+/// release may be at work on it.
+const SUBSTITUTES: &str = "
+CREATE TEMP VIEW sample AS SELECT NULL AS number, NULL AS dataset, NULL AS recipe WHERE 0;
+CREATE TEMP VIEW body AS SELECT number, recipe, NULL AS sample FROM main.body;
+CREATE TEMP VIEW tally AS SELECT dataset, state, count(*) AS recipes, sum(already = 0) AS made,
+    CAST(1000 * total(iif(already = 0, max(0, min(seconds, 1e6)), 0)) AS INTEGER) AS spent
+    FROM main.recipe WHERE listed = 1 GROUP BY dataset, state;
+";
+
+/// Makes the tables of a new ledger, or brings those of an earlier layout to the present one. Returns false if the layout
+/// is not known, and then changes nothing.
+pub(super) fn make(connection: &Connection, found: i32) -> rusqlite::Result<bool> {
+    match found {
+        LAYOUT => return Ok(true),
+        0 => connection.execute_batch(TABLES)?,
+        OLDEST => {}
+        _ => return Ok(false),
+    }
+    connection.execute_batch(ADDITIONS)?;
+    connection.pragma_update(None, "user_version", LAYOUT)?;
+    Ok(true)
+}
+
+/// Lets a connection read a ledger as if it had the present layout, without changing it. Returns false if its layout is
+/// not known.
+pub(super) fn read(connection: &Connection, found: i32) -> rusqlite::Result<bool> {
+    match found {
+        LAYOUT => Ok(true),
+        OLDEST => connection.execute_batch(SUBSTITUTES).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
 /// Steps in which the pace of a production is recorded, in ms.
 pub(super) const PACE: i64 = 10_000;
 
@@ -84,9 +161,9 @@ mod tests {
         assert!(page.contains(&format!("is the layout, at present {LAYOUT}.")), "the layout");
         let rows = first_columns(page);
         let connection = rusqlite::Connection::open_in_memory().unwrap();
-        connection.execute_batch(TABLES).unwrap();
+        assert!(make(&connection, 0).unwrap());
         let query = "SELECT tables.name || '.' || columns.name FROM sqlite_master AS tables,
-                     pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'";
+                     pragma_table_xinfo(tables.name) AS columns WHERE tables.type = 'table'";
         let mut statement = connection.prepare(query).unwrap();
         let columns: Vec<String> =
             statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();

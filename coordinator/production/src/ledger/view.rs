@@ -1,11 +1,12 @@
 //! Read-only access to the ledger, to see the state of a production, even while a coordinator is at work on it.
 
+use super::body::{BODIES, BODY, unpacked};
 use super::mount::is_remote;
 use super::reading::{SETTLED, counts, settled};
 use super::recipe_row::DONE;
-use super::schema::{LAYOUT, PACE};
+use super::schema::{self, PACE};
 use super::state::{RecipeState, Settled};
-use super::{LedgerError, check_files, copy, detail, sqlite};
+use super::{LedgerError, check_files, copy, detail, fact, layout, sqlite};
 use edp_protocol::message::FailureKind;
 use edp_protocol::name::base_name;
 use edp_protocol::wire::Done;
@@ -181,11 +182,10 @@ impl View {
         // An exclusive lock is held until its coordinator ends, so waiting for it is pointless.
         let remote = is_remote(path).map_err(|source| LedgerError::Io { path: path.into(), source })?;
         connection.busy_timeout(if remote { Duration::ZERO } else { BUSY }).map_err(fail)?;
-        let found: i32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fail)?;
-        match found {
-            LAYOUT => Ok(View { path: path.into(), connection }),
+        match layout(&connection).map_err(fail)? {
             0 => Err(absent("is not a ledger")),
-            _ => Err(LedgerError::Layout { path: path.into(), found }),
+            found if schema::read(&connection, found).map_err(fail)? => Ok(View { path: path.into(), connection }),
+            found => Err(LedgerError::Layout { path: path.into(), found }),
         }
     }
 
@@ -222,7 +222,7 @@ impl View {
     }
 
     /// Returns the state of the production at a time in ms since 1970, with the first `problems` unfinished recipes.
-    /// Scans all recipes: a second for a million.
+    /// The work does not depend on the number of recipes that are settled or wait.
     ///
     /// # Errors
     /// Returns an error if the ledger cannot be read.
@@ -320,11 +320,7 @@ impl View {
     }
 }
 
-fn fact(connection: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
-    connection.query_row("SELECT value FROM fact WHERE name = ?1", [name], |row| row.get(0)).optional()
-}
-
-fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Result<Overview> {
+pub(super) fn overview(connection: &Connection, now: i64, problems: usize) -> rusqlite::Result<Overview> {
     let all = counts(connection)?;
     let states =
         RecipeState::ALL.into_iter().map(|state| (state, all.of(state))).filter(|(_, count)| *count > 0).collect();
@@ -354,8 +350,8 @@ fn pace(connection: &Connection, now: i64) -> rusqlite::Result<Option<f64>> {
 }
 
 fn datasets(connection: &Connection) -> rusqlite::Result<Vec<DatasetProgress>> {
-    let query = "SELECT name, state, count(*) FROM recipe JOIN dataset ON dataset.number = recipe.dataset
-                 WHERE listed = 1 GROUP BY recipe.dataset, state ORDER BY name, state";
+    let query = "SELECT name, state, recipes FROM tally JOIN dataset ON dataset.number = tally.dataset
+                 WHERE recipes > 0 ORDER BY name, state";
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([])?;
     let mut datasets: Vec<DatasetProgress> = Vec::new();
@@ -396,12 +392,9 @@ fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerSeen>> {
 fn first(connection: &Connection, states: &[RecipeState], limit: usize) -> rusqlite::Result<Vec<UnfinishedRecipe>> {
     let mut problems = Vec::new();
     for &state in states {
-        let query = "SELECT granule, reason FROM recipe WHERE listed = 1 AND state = ?1
-                     AND (reason IS NOT NULL OR state != 0) ORDER BY due, number LIMIT ?2";
-        let mut statement = connection.prepare_cached(query)?;
+        let mut statement = connection.prepare_cached(UNFINISHED)?;
         let rows = statement.query_map(params![state as i64, (limit - problems.len()) as i64], |row| {
-            let reason: Option<String> = row.get(1)?;
-            Ok(UnfinishedRecipe { granule: row.get(0)?, state, reason: reason.unwrap_or_default() })
+            Ok(UnfinishedRecipe { granule: row.get(0)?, state, reason: row.get(1)? })
         })?;
         let rows: Vec<UnfinishedRecipe> = rows.collect::<Result<_, _>>()?;
         problems.extend(rows);
@@ -409,11 +402,14 @@ fn first(connection: &Connection, states: &[RecipeState], limit: usize) -> rusql
     Ok(problems)
 }
 
+pub(super) const UNFINISHED: &str = "SELECT granule, reason FROM recipe
+    WHERE listed = 1 AND state = ?1 AND reason IS NOT NULL ORDER BY due, number LIMIT ?2";
+
 fn granule(connection: &Connection, number: i64) -> rusqlite::Result<Granule> {
     let settled = connection.query_row(&format!("{SETTLED} WHERE number = ?1"), [number], settled)?;
-    let query = "SELECT due, alone, body.recipe FROM recipe JOIN body USING (number) WHERE number = ?1";
+    let query = format!("SELECT due, alone, {BODY} FROM recipe {BODIES} WHERE recipe.number = ?1");
     let (due, alone, recipe) =
-        connection.query_row(query, [number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        connection.query_row(&query, [number], |row| Ok((row.get(0)?, row.get(1)?, unpacked(row, 2)?)))?;
     let query = "SELECT made FROM detail WHERE number = ?1";
     let blob: Option<Vec<u8>> = connection.query_row(query, [number], |row| row.get(0)).optional()?;
     let query = "SELECT attempt, name, build, started, ended, lost, kind, reason

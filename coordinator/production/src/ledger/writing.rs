@@ -3,6 +3,7 @@
 //! Every message may arrive twice, late, or out of order. A failure counts only if it is about the attempt that is
 //! under way, so it counts once; a granule that exists at its destination always counts.
 
+use super::body::Packer;
 use super::recipe_row::{DONE, NO_WORKER, RecipeRow, kind};
 use super::retries::{Policy, Verdict};
 use super::state::{LedgerEvent, MadeGranule, RecipeState, Settled};
@@ -75,6 +76,7 @@ impl Ledger {
         self.transact(|transaction, _| {
             let mut present = HashSet::new();
             let mut datasets = HashMap::new();
+            let mut packer = Packer::new();
             for recipe in recipes {
                 let Some(plan) = &recipe.recipe else { continue };
                 let dataset = dataset(transaction, &mut datasets, recipe)?;
@@ -117,9 +119,11 @@ impl Ledger {
                     }
                 };
                 present.insert(number);
-                let body = "INSERT INTO body VALUES (?1, ?2) ON CONFLICT DO UPDATE SET recipe = excluded.recipe
-                            WHERE recipe IS NOT excluded.recipe";
-                transaction.prepare_cached(body)?.execute(params![number, json])?;
+                let (body, sample) = packer.pack(transaction, dataset, json)?;
+                let insert = "INSERT INTO body (number, recipe, sample) VALUES (?1, ?2, ?3)
+                              ON CONFLICT DO UPDATE SET recipe = excluded.recipe, sample = excluded.sample
+                              WHERE recipe IS NOT excluded.recipe OR sample IS NOT excluded.sample";
+                transaction.prepare_cached(insert)?.execute(params![number, body, sample])?;
             }
             if !whole {
                 return Ok(());
