@@ -158,15 +158,25 @@ impl Snapshots {
         Ok(self.stores.publish(part, &self.at, &format!("ledger:{}", self.production))?)
     }
 
+    /// Copies the ledger, unless nothing was written into it since the last copy, which was made after `copied` changes: a large ledger is not copied again and again while a model is awaited.
+    async fn refresh(&self, ledger: &LedgerHandle, copied: &mut Option<u64>) -> Result<(), SnapshotError> {
+        let changes = ledger.ask(|ledger| Ok(ledger.changes())).await?;
+        if *copied != Some(changes) {
+            self.take(ledger).await?;
+            *copied = Some(changes);
+        }
+        Ok(())
+    }
+
     /// Copies the ledger regularly, until `stop` is cancelled, and then once more. Errors are logged and have no
     /// other consequence.
     pub async fn keep(self, ledger: LedgerHandle, every: Duration, stop: CancellationToken) {
-        let mut pause = every;
+        let (mut pause, mut copied) = (every, None);
         metrics().ledger_copied(&self.production);
         loop {
             let over = tokio::time::timeout(pause, stop.cancelled()).await.is_ok();
             let begun = Instant::now();
-            match self.take(&ledger).await {
+            match self.refresh(&ledger, &mut copied).await {
                 Ok(()) => metrics().ledger_copied(&self.production),
                 Err(error) => {
                     tracing::warn!(at = %self.at, error = %chain(&error), "the ledger was not copied to the destination");
@@ -232,6 +242,24 @@ mod tests {
         fs::write(out.join(".edp/p.ledger"), "no ledger").unwrap();
         assert!(!snapshots.fetch(&other, &recipes).unwrap());
         assert!(!other.exists());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_has_not_changed_is_not_copied_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p.ledger");
+        let ledger = LedgerHandle::open(Ledger::open(&path, "p", Policy::default()).unwrap()).unwrap();
+        let root = directory.path().to_str().unwrap();
+        let snapshots = Snapshots::new("p", root, &Stores::default(), directory.path()).unwrap();
+        let (copy, mut copied) = (directory.path().join(".edp/p.ledger"), None);
+        for is_changed in [true, false, true, false] {
+            if is_changed {
+                ledger.ask(|ledger| ledger.set_fact("x", Some("y"))).await.unwrap();
+            }
+            snapshots.refresh(&ledger, &mut copied).await.unwrap();
+            assert_eq!(copy.exists(), is_changed);
+            let _ = fs::remove_file(&copy);
+        }
     }
 
     #[tokio::test]

@@ -4,12 +4,13 @@
 //! compressor and the decompressor begin with the text of another recipe of the dataset, the sample. A recipe without a
 //! sample is the JSON text itself, as in ledgers that were begun in layout 2.
 
+use edp_protocol::wire::MAX_RECIPE;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::HashMap;
 
-/// Largest size in bytes of the text of a recipe that is packed.
-const MAX_TEXT: usize = 64 << 20;
+/// Largest size in bytes of the text of a recipe that is packed: larger ones fit into no message.
+const MAX_TEXT: usize = MAX_RECIPE;
 
 /// A sample is of use if it makes a recipe this many times smaller.
 const WORTH: usize = 6;
