@@ -118,13 +118,15 @@ figures! {
     batches_at_once: 1.0, "", Code, "batches of outcomes that are looked at or written at once (`Outcomes::run` there)";
     looks_at_once: 16.0, "", Code, "HEAD requests of the coordinator at once, for granules that are reported as done (`AT_ONCE` in `coordinator/production/src/arrivals.rs`)";
     verify_at_once: 16.0, "", Code, "HEAD requests at once of the final verification (`coordinator/production/src/verify.rs`)";
-    ledger_event: 119.0, "µs", Measured, "time of the ledger for one message: a third of a recipe at 2,640 a second, without the syncs";
+    ledger_event: 105.0, "µs", Measured, "time of the ledger for one message: such that, with `broker_message`, the simulation has the pace that was measured without granules, 2,640 recipes a second";
     ledger_sync: 2.0, "ms", Assumed, "sync at the end of a transaction, on a local disk";
-    broker_message: 109.0, "µs", Measured, "time of the broker for one message: 3 for each of 3,070 recipes a second, on two cores that were shared with everything else";
+    broker_message: 96.0, "µs", Measured, "time of the broker for one message; ledger and broker shared two cores with ten workers";
     broker_latency: 5.0, "ms", Assumed, "time until the broker has confirmed or delivered a message, without the queue before it";
     listing: 60.0, "µs", Measured, "time in which the coordinator writes a recipe into the ledger, before it sends the first one: 6.0 s for 100,000";
     attempts: 5.0, "", Code, "transient failures after which a recipe fails (`coordinator/production/src/ledger/retries.rs`)";
     first_wait: 1.0, "s", Code, "wait after the first one; it is doubled for each further one";
+    failure_share: 50.0, "%", Code, "share of failed recipes among the settled ones beyond which a production is given up (`run.max_failure_share`) ...";
+    failure_sample: 100.0, "", Code, "... once this number of recipes is settled (`run.failure_sample`)";
     interruptions: 5.0, "%/h", Assumed, "share of the instances that is taken back with a notice, after which the worker drains";
     losses: 0.5, "%/h", Assumed, "share of the instances that is lost without a notice";
     detection: 60.0, "s", Code, "time until the broker gives the task messages of a lost worker to others: two heartbeats (`queue.heartbeat`)";

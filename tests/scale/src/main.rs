@@ -82,6 +82,9 @@ fn run(options: &[&str]) -> Result<(), String> {
     let mut text = format!("until the last granule  {seconds:.0} s, with the final verification {verified:.0} s\n");
     text += &format!("granules a second       {:.1}\n", measured.rate);
     text += &format!("granules                {} made, {} failed\n", measured.done, measured.failed);
+    if let Some(time) = measured.given_up {
+        text += &format!("given up                after {time:.0} s\n");
+    }
     let (lost, copies) = (measured.lost, measured.copies);
     text += &format!("attempts                {}, {lost} lost, {copies} second copies\n", measured.attempts);
     text += &format!("requests refused by S3  {}\n", measured.refused);

@@ -43,6 +43,9 @@ pub struct Measurements {
     pub done: u64,
     /// Number of tasks that have failed for good.
     pub failed: u64,
+    /// When the share of failed recipes was first beyond its limit: the coordinator gives the production up there. It is
+    /// simulated on.
+    pub given_up: Option<f64>,
     /// Number of attempts.
     pub attempts: u64,
     /// Number of attempts that were lost with their instances.

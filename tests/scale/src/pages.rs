@@ -2,7 +2,7 @@
 //! comments that name it, where [`filled`] puts it.
 
 use crate::cases::{LOOKING, PARTITIONS, PATIENT, ReleaseCase, SLOTS, SimulatedCases, WHOLE};
-use crate::ceilings::{ReleaseMeans, ceilings, verification};
+use crate::ceilings::{Ceiling, ReleaseMeans, ceilings, verification};
 use crate::costs::Costs;
 use crate::measurements::Measurements;
 use crate::plots::{Plot, PlotAxis, PlotLine};
@@ -165,6 +165,12 @@ fn time(seconds: f64) -> String {
     if seconds < 5400.0 { format!("{:.0} min", seconds / 60.0) } else { format!("{:.1} h", seconds / 3600.0) }
 }
 
+/// The number of granules that have failed, and when the production was given up because of them.
+fn failures(measured: &Measurements) -> String {
+    let failed = thousands(measured.failed as f64);
+    measured.given_up.map_or(failed.clone(), |at| format!("{failed}, given up after {}", time(at)))
+}
+
 /// The resources that are used most, up to two of them.
 fn fullest(measured: &Measurements) -> String {
     let mut words = Vec::new();
@@ -197,7 +203,7 @@ fn base_table(rows: &[(String, Measurements)]) -> String {
                 percent(measured.idle()),
                 percent(measured.cores()),
                 thousands(measured.refused as f64),
-                thousands(measured.failed as f64),
+                failures(measured),
                 fullest(measured),
             ]
         }),
@@ -213,7 +219,7 @@ fn comparison(rows: &[(String, Measurements)], what: &str) -> String {
                 time(measured.seconds),
                 format!("{:.0}", measured.rate),
                 percent(measured.idle()),
-                thousands(measured.failed as f64),
+                failures(measured),
                 fullest(measured),
             ]
         }),
@@ -252,18 +258,32 @@ fn mishaps_table(rows: &[(String, Measurements)]) -> String {
 }
 
 fn ceilings_table() -> String {
-    let costs = Costs::default();
-    let means = ReleaseMeans::new(&costs, false);
+    let usual = Costs::default();
+    let alone = ReleaseMeans::new(&usual, false).alone;
+    let with = |changes: &[(&str, f64)]| {
+        let mut costs = usual.clone();
+        for (name, value) in changes {
+            costs.set(name, *value);
+        }
+        costs
+    };
+    let mut all: Vec<(String, Ceiling)> =
+        ceilings(&usual, false).into_iter().map(|one| (format!("**{}**", one.resource), one)).collect();
+    for (resource, what, costs, grouped) in [
+        ("outcomes", "64 looks at once", with(&[("looks_at_once", 64.0)]), false),
+        ("outcomes", "64 looks at once, 8 batches", with(LOOKING), false),
+        ("GET of results", "native and latlon from one read", usual.clone(), true),
+        ("GET of results", "the same, and an input by one request", with(WHOLE), true),
+    ] {
+        let changed = ceilings(&costs, grouped).into_iter().filter(|one| one.resource == resource);
+        all.extend(changed.map(|one| (format!("{resource}, with {what}"), one)));
+    }
+    all.sort_by(|one, other| one.1.rate.total_cmp(&other.1.rate));
     table(
         "| resource | granules a second | slots that make as many | since |",
-        ceilings(&costs, false).into_iter().map(|ceiling| {
-            let slots = ceiling.rate * means.alone;
-            vec![
-                ceiling.resource.into(),
-                thousands(ceiling.rate),
-                thousands((slots / 10.0).round() * 10.0),
-                ceiling.because,
-            ]
+        all.into_iter().map(|(name, ceiling)| {
+            let slots = (ceiling.rate * alone / 10.0).round() * 10.0;
+            vec![name, thousands(ceiling.rate), thousands(slots), ceiling.because]
         }),
     )
 }

@@ -121,6 +121,27 @@ fn the_rate_is_that_of_the_one_resource_that_is_short() {
     }
 }
 
+/// The figures of ledger and broker were derived from a production without granules: it has to come out again.
+#[test]
+fn a_production_without_granules_has_the_pace_that_was_measured() {
+    let mut costs = ample();
+    let usual = Costs::default();
+    for (name, value) in [
+        ("ledger_event", usual.ledger_event),
+        ("ledger_sync", usual.ledger_sync),
+        ("broker_message", usual.broker_message),
+        ("broker_latency", 1.0),
+        ("batches_at_once", usual.batches_at_once),
+        ("get_latency", 0.001),
+        ("put_latency", 0.001),
+    ] {
+        costs.set(name, value);
+    }
+    let nothing = TaskKind { cpu: 0.0, lock: 0.0, input: 0.0, written: 0.0, ..light() };
+    let rate = steady(&run(&costs, &nothing, 200, 100_000));
+    is_near(rate, 2640.0, 0.02, "the pace that was measured");
+}
+
 /// The mean latency as a multiple of the median, from what one slot needs to look at a granule.
 fn mean_factor() -> f64 {
     let (mut costs, kind) = (ample(), light());

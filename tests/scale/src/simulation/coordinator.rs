@@ -50,6 +50,8 @@ pub(super) struct CoordinatorState {
     sending: u32,
     /// Number of tasks that are settled.
     pub(super) settled: usize,
+    /// Number of those that have failed.
+    failed: usize,
     /// When the last task was begun that is no second copy.
     pub(super) last_begun: f64,
     /// Time that outcomes have taken, to be looked at and written.
@@ -73,6 +75,7 @@ impl CoordinatorState {
             look: full_look(costs) / (costs.batch / 2.0),
             sending: 0,
             settled: 0,
+            failed: 0,
             last_begun: 0.0,
             busy: 0.0,
         }
@@ -269,6 +272,7 @@ impl Simulation<'_> {
                     if f64::from(known.failures) >= costs.attempts {
                         known.is_settled = true;
                         coordinator.settled += 1;
+                        coordinator.failed += 1;
                         self.measured.failed += u64::from(granules);
                     } else {
                         let wait = costs.first_wait * f64::from(1_u32 << (known.failures - 1).min(16));
@@ -280,6 +284,10 @@ impl Simulation<'_> {
                     coordinator.again.push(Reverse((now.to_bits(), report.task)));
                 }
             }
+        }
+        let (settled, failed) = (self.coordinator.settled as f64, self.coordinator.failed as f64);
+        if settled >= costs.failure_sample && failed > costs.failure_share / 100.0 * settled {
+            self.measured.given_up.get_or_insert(now);
         }
         self.measured.curve.push((now, self.measured.done));
         self.publish();
