@@ -310,23 +310,28 @@ impl Field<'_> {
         match &self.route {
             Route::Native(mask) => {
                 let level = self.level(at).min(mask.levels() - 1);
-                let wet = mask.level(level);
                 let n = self.grid.n;
-                for (line, (out, wet)) in out.chunks_exact_mut(n).zip(wet.chunks_exact(n)).enumerate() {
-                    let start = compact::row(n, line / n, line % n) * n;
-                    for ((out, wet), &value) in out.iter_mut().zip(wet).zip(&values[start..start + n]) {
-                        *out = O::from_f64(value.to_f64()).or_fill(*wet);
-                    }
-                }
                 let mut missing = 0;
-                if let Some(holes) = holes {
-                    let is_hole = |at: usize| holes[compact::row(n, at / n / n, at / n % n) * n + at % n];
-                    for (_, out) in out.iter_mut().enumerate().filter(|(at, _)| wet[*at] && is_hole(*at)) {
-                        *out = O::FILL;
+                for (line, out) in out.chunks_exact_mut(n).enumerate() {
+                    let start = compact::row(n, line / n, line % n) * n;
+                    let values = &values[start..start + n];
+                    for (columns, wet) in mask.runs(level, line) {
+                        let out = &mut out[columns.clone()];
+                        match wet {
+                            true => out.iter_mut().zip(&values[columns]).for_each(|(out, value)| {
+                                *out = O::from_f64(value.to_f64());
+                            }),
+                            false => out.fill(O::FILL),
+                        }
+                    }
+                    let Some(holes) = holes else { continue };
+                    for column in mask.wet_columns(level, line).flatten().filter(|column| holes[start + column]) {
+                        out[column] = O::FILL;
                         missing += 1;
                     }
                 }
-                let seen = self.check(at, shape, out, mask.dry(level), |cell| wet[cell], missing)?;
+                let wet = |cell: usize| mask.is_wet(level, cell / n, cell % n);
+                let seen = self.check(at, shape, out, mask.dry(level), wet, missing)?;
                 Ok(ValueSummary { missing, ..seen })
             }
             Route::Latlon { levels, uncovered_zero, .. } => {

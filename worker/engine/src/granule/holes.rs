@@ -2,7 +2,7 @@
 
 use crate::grid::Mask;
 use crate::mds::Plane;
-use crate::mds::compact;
+use crate::mds::compact::{self, TILES};
 
 /// For each cell of a plane, in compact order, true if it has no value.
 pub(super) type MissingCells = Vec<bool>;
@@ -41,18 +41,17 @@ pub(super) fn zero_closed_faces(
     plane: &mut [f32],
     holes: &mut Option<MissingCells>,
 ) {
-    let open = mask.level(level.min(mask.levels() - 1));
-    for (line, open) in open.chunks_exact(n).enumerate() {
+    let level = level.min(mask.levels() - 1);
+    for line in 0..TILES * n {
         let start = compact::row(n, line / n, line % n) * n;
-        for (value, open) in plane[start..start + n].iter_mut().zip(open) {
-            if !open && !value.is_finite() {
-                *value = 0.0;
+        for (columns, _) in mask.runs(level, line).filter(|(_, open)| !*open) {
+            let closed = start + columns.start..start + columns.end;
+            plane[closed.clone()].iter_mut().filter(|value| !value.is_finite()).for_each(|value| *value = 0.0);
+            let Some(holes) = holes else { continue };
+            let cells = plane[closed.clone()].iter_mut().zip(&mut holes[closed]);
+            for (value, hole) in cells.filter(|(_, hole)| **hole) {
+                (*value, *hole) = (0.0, false);
             }
-        }
-        let Some(holes) = holes else { continue };
-        let cells = plane[start..start + n].iter_mut().zip(&mut holes[start..start + n]).zip(open);
-        for ((value, hole), _) in cells.filter(|((_, hole), open)| **hole && !**open) {
-            (*value, *hole) = (0.0, false);
         }
     }
 }

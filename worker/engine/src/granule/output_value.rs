@@ -13,9 +13,6 @@ pub trait OutputValue: Element + Real + PartialOrd {
     const FILL: Self;
     /// Returns true if the value is a finite number.
     fn finite(self) -> bool;
-    /// Returns the value itself if it is wet, else fill. The choice is made by bits and not by a branch, so that the
-    /// compiler can make vector instructions of a loop over cells.
-    fn or_fill(self, wet: bool) -> Self;
     /// Returns an attribute with one or two values of this type.
     fn attribute(values: &[Self]) -> Value;
 }
@@ -25,11 +22,6 @@ impl OutputValue for f32 {
     #[inline]
     fn finite(self) -> bool {
         self.is_finite()
-    }
-    #[inline]
-    fn or_fill(self, wet: bool) -> f32 {
-        let keep = u32::from(wet).wrapping_neg();
-        f32::from_bits((self.to_bits() & keep) | (f32::FILL.to_bits() & !keep))
     }
     fn attribute(values: &[f32]) -> Value {
         Value::F32(values.to_vec())
@@ -41,11 +33,6 @@ impl OutputValue for f64 {
     #[inline]
     fn finite(self) -> bool {
         self.is_finite()
-    }
-    #[inline]
-    fn or_fill(self, wet: bool) -> f64 {
-        let keep = u64::from(wet).wrapping_neg();
-        f64::from_bits((self.to_bits() & keep) | (f64::FILL.to_bits() & !keep))
     }
     fn attribute(values: &[f64]) -> Value {
         Value::F64(values.to_vec())

@@ -250,10 +250,7 @@ impl Assembly<'_> {
         let (mask, n) = (self.mask_of(point), self.resources.grid.native.n);
         let mut lines = vec![0; TILES * n]; // row of a compact plane to the line of tiles
         (0..TILES * n).for_each(|line| lines[compact::row(n, line / n, line % n)] = line);
-        let is_wet = |row: usize, column: usize| {
-            let at = lines[row] * n + column;
-            (0..mask.levels()).any(|level| mask.level(level)[at])
-        };
+        let is_wet = |row: usize, column: usize| (0..mask.levels()).any(|level| mask.is_wet(level, lines[row], column));
         let water = record.gaps.iter().any(|gap| gap.columns.clone().any(|column| is_wet(gap.row, column)));
         let cells = record.gaps.iter().map(|gap| gap.columns.len()).sum();
         let (file, pieces) = (record.input.name(), record.files.len());

@@ -40,19 +40,9 @@ pub enum GridError {
         /// Names of the files.
         names: Vec<String>,
     },
-    /// A mask is too large for this machine.
-    #[error("{}: the mask '{variable}' needs {bytes} bytes of memory, more than there are", .file.display())]
-    Memory {
-        /// Path of the geometry file.
-        file: PathBuf,
-        /// Name of the mask.
-        variable: String,
-        /// Number of bytes that it needs.
-        bytes: usize,
-    },
     /// The grid takes more memory than it may.
     #[error(
-        "{}: a grid of {levels} levels of 13 x {n} x {n} cells takes {bytes} bytes of memory, and may take {limit} \
+        "{}: a grid of {levels} levels of 13 x {n} x {n} cells takes {bytes} bytes of memory or more, and may take {limit} \
          (twice run.memory): raise run.memory if the file is what it should be", .file.display()
     )]
     TooLarge {

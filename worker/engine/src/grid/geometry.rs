@@ -4,7 +4,7 @@
 //! expected shapes.
 
 use super::error::GridError;
-use super::mask::Mask;
+use super::mask::{Mask, MaskBuilder};
 use super::{MAX_LEVELS, MAX_N};
 use crate::mds::compact::TILES;
 use crate::reader::{self, Described, ReadError, ReaderSession};
@@ -70,9 +70,15 @@ impl Geometry {
     }
 
     /// Returns the mask of the cells where a variable is above zero. The variable must have the shape (levels, tile, j,
-    /// i) or, if `flat` is true, (tile, j, i). Only a few levels are in memory as numbers at any time.
-    pub(super) fn mask(&self, name: &str, n: usize, levels: usize, flat: bool) -> Result<Mask, GridError> {
-        let plane = TILES * n * n;
+    /// i) or, if `flat` is true, (tile, j, i). Only a few levels are in memory as numbers at any time, and the mask itself
+    /// takes at most `limit` bytes.
+    pub(super) fn mask(
+        &self,
+        name: &str,
+        (n, levels): (usize, usize),
+        flat: bool,
+        limit: u64,
+    ) -> Result<Mask, GridError> {
         let variable = self.variable(name)?;
         let found = variable.shape();
         let levels = match found[..] {
@@ -85,16 +91,22 @@ impl Geometry {
             let flat = if flat { format!("{:?} or ", [TILES, n, n]) } else { String::new() };
             return Err(self.wrong_shape(name, format!("{flat}[levels, {TILES}, {n}, {n}]"), found));
         }
-        let mut wet = Vec::new();
-        let bytes = levels.saturating_mul(plane);
-        let memory = |_| GridError::Memory { file: self.path.clone(), variable: name.into(), bytes };
-        let start = vec![0; found.len()];
+        let mut builder = MaskBuilder::new(n);
         let mut session = self.session.borrow_mut();
         session.check_size::<f32>(variable, &found).map_err(|source| self.error(name, source))?;
-        wet.try_reserve_exact(bytes).map_err(memory)?;
-        let take = |values: &[f32]| wet.extend(values.iter().map(|value| is_wet(*value)));
-        session.each(variable, &start, &found, take).map_err(|source| self.error(name, source))?;
-        Ok(Mask::new(plane, wet))
+        // Some levels at a time, so that a mask that has no end is noticed early.
+        let (mut start, mut count) = (vec![0; found.len()], found.clone());
+        let step = variable.chunk.as_ref().and_then(|chunk| chunk.first()).map_or(1, |depth| (*depth).max(1));
+        for first in (0..found[0]).step_by(step) {
+            (start[0], count[0]) = (first, step.min(found[0] - first));
+            let take = |values: &[f32]| builder.add(values.iter().map(|value| is_wet(*value)));
+            session.each(variable, &start, &count, take).map_err(|source| self.error(name, source))?;
+            let bytes = builder.bytes() as u64;
+            if bytes > limit {
+                return Err(GridError::TooLarge { file: self.path.clone(), n, levels, bytes, limit });
+            }
+        }
+        Ok(builder.finish())
     }
 
     pub(super) fn wrong_shape(&self, name: &str, expected: String, found: Vec<usize>) -> GridError {

@@ -1,7 +1,7 @@
 //! The grid as written by a model run: MDS files and `mitgrid` files.
 
 use super::error::GridError;
-use super::mask::Mask;
+use super::mask::{Mask, MaskBuilder};
 use super::mitgrid::Mitgrid;
 use super::{MAX_LEVELS, MAX_N};
 use crate::mds::MdsFile;
@@ -116,10 +116,9 @@ impl ModelFiles {
     /// # Errors
     /// Returns an error if the file cannot be read or has another shape.
     pub fn mask(&self, name: &str) -> Result<Option<Mask>, GridError> {
-        let plane = TILES * self.n * self.n;
-        let mut wet = Vec::new();
-        let found = self.each_level(name, |values| wet.extend(values.iter().map(|value| *value > 0.0)))?;
-        Ok(found.then(|| Mask::new(plane, wet)))
+        let mut builder = MaskBuilder::new(self.n);
+        let found = self.each_level(name, |values| builder.add(values.iter().map(|value| *value > 0.0)))?;
+        Ok(found.then(|| builder.finish()))
     }
 
     /// Reads the longitudes and latitudes of all corners (tile, N + 1, N + 1) from the mitgrid files; `None` if there are

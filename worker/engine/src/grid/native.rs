@@ -4,7 +4,7 @@ use super::directory;
 use super::edges::EdgePoints;
 use super::error::GridError;
 use super::geometry::Geometry;
-use super::mask::Mask;
+use super::mask::{Mask, MaskBuilder};
 use super::topology;
 use crate::mds::MdsFile;
 use crate::mds::compact::{self, TILES};
@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub struct Native {
     geometry: PathBuf,
     verified: Arc<VerifiedFiles>,
+    /// Number of bytes of memory that a mask may take.
+    limit: u64,
     /// Number of cells along the side of a tile, N.
     pub n: usize,
     /// Number of levels, nz.
@@ -97,7 +99,7 @@ impl Native {
         let source = ArraySource { directory, geometry: &geometry, verified: &verified };
         let mask = |name: &str, fraction: &str| {
             let name = if geometry.has(name) { name } else { fraction };
-            geometry.mask(name, n, levels, false)
+            geometry.mask(name, (n, levels), false, limit)
         };
         let points = |pair: Option<[&str; 2]>| {
             let Some([x, y]) = pair else { return Ok(None) };
@@ -118,13 +120,14 @@ impl Native {
             z_bounds: geometry.values("Z_bnds", &[levels, 2])?,
             cs: geometry.values("CS", &grid)?,
             sn: geometry.values("SN", &grid)?,
-            wet: geometry.mask("hFacC", n, levels, false)?,
+            wet: geometry.mask("hFacC", (n, levels), false, limit)?,
             mask_c: mask("maskC", "hFacC")?,
             mask_w: mask("maskW", "hFacW")?,
             mask_s: mask("maskS", "hFacS")?,
             edges,
             geometry: path,
             verified,
+            limit,
         })
     }
 
@@ -170,25 +173,29 @@ impl Native {
     /// # Errors
     /// Returns an error if there is no such variable, or if it has another shape.
     pub fn read_mask(&self, name: &str) -> Result<Mask, GridError> {
-        Geometry::open(&self.geometry, &self.verified)?.mask(name, self.n, self.levels, true)
+        Geometry::open(&self.geometry, &self.verified)?.mask(name, (self.n, self.levels), true, self.limit)
     }
 
     /// Returns the mask of the corners (k, tile, j_g, i_g): wet if any of the cells around a corner is wet. EDP has no
     /// mask for variables at corners; this rule is ours.
     pub(crate) fn mask_z(&self) -> Mask {
-        let (n, plane) = (self.n, self.plane());
-        let mut wet = vec![false; self.levels * plane];
-        for (k, wet) in wet.chunks_exact_mut(plane).enumerate() {
-            for (at, _) in self.mask_c.level(k).iter().enumerate().filter(|(_, wet)| **wet) {
-                let (tile, j, i) = (at / (n * n), at / n % n, at % n);
-                for (j, i) in [(j, i), (j, i + 1), (j + 1, i), (j + 1, i + 1)] {
-                    if let Some(corner) = topology::corner(n, tile, j, i) {
-                        wet[corner] = true;
+        let n = self.n;
+        let mut builder = MaskBuilder::new(n);
+        for k in 0..self.levels {
+            let mut wet = vec![false; self.plane()];
+            for line in 0..TILES * n {
+                let (tile, j) = (line / n, line % n);
+                for i in self.mask_c.wet_columns(k, line).flatten() {
+                    for (j, i) in [(j, i), (j, i + 1), (j + 1, i), (j + 1, i + 1)] {
+                        if let Some(corner) = topology::corner(n, tile, j, i) {
+                            wet[corner] = true;
+                        }
                     }
                 }
             }
+            builder.add(wet.into_iter());
         }
-        Mask::new(plane, wet)
+        builder.finish()
     }
 
     /// Returns the positions of the wet cells of level `k` in a compact plane (row * N + column), in the order (tile,
@@ -202,21 +209,21 @@ impl Native {
     pub fn wet_positions(&self, k: usize) -> Vec<u32> {
         let n = self.n;
         let mut positions = Vec::with_capacity(self.wet.count(k));
-        for (line, wet) in self.wet.level(k).chunks_exact(n).enumerate() {
+        for line in 0..TILES * n {
             let start = compact::row(n, line / n, line % n) * n;
-            let columns = wet.iter().enumerate().filter(|(_, wet)| **wet);
-            positions.extend(columns.map(|(column, _)| (start + column) as u32));
+            let columns = self.wet.wet_columns(k, line).flatten();
+            positions.extend(columns.map(|column| (start + column) as u32));
         }
         positions
     }
 }
 
-/// Returns the number of bytes of memory that a grid of this shape takes, which [`Native::bytes`] returns after it was
-/// read.
+/// Returns the number of bytes of memory that a grid of this shape takes at least: what [`Native::bytes`] returns after
+/// it was read, without the coasts of its masks.
 fn needed(n: usize, levels: usize, pairs: usize) -> u64 {
-    // Six arrays of values, two arrays of four bounds each, and pairs of edge points; four masks.
-    let each = (4 * (6 + 2 * 4 + 2 * pairs) + 4 * levels) as u64;
-    (TILES * n * n) as u64 * each
+    // Six arrays of values, two arrays of four bounds each, and pairs of edge points; four masks of so many rows.
+    let arrays = TILES * n * n * 4 * (6 + 2 * 4 + 2 * pairs);
+    (arrays + 4 * levels * TILES * n * 4) as u64
 }
 
 #[cfg(test)]
@@ -225,11 +232,12 @@ impl Native {
     pub(crate) fn with_angles(n: usize, cs: Vec<f32>, sn: Vec<f32>) -> Native {
         let plane = TILES * n * n;
         assert_eq!((cs.len(), sn.len()), (plane, plane));
-        let sea = Mask::new(plane, vec![true; plane]);
+        let sea = Mask::new(n, &vec![true; plane]);
         let (zero, bounds) = (vec![0.0; plane], vec![0.0; 4 * plane]);
         Native {
             geometry: PathBuf::new(),
             verified: Arc::default(),
+            limit: u64::MAX,
             n,
             levels: 1,
             xc: zero.clone(),

@@ -76,7 +76,7 @@ impl NativeCells {
             Some(files) if !geometry.has("drF") => files.profile("DRF", levels)?,
             _ => None,
         };
-        let wet = geometry.mask("hFacC", n, levels, false)?;
+        let wet = geometry.mask("hFacC", (n, levels), false, u64::MAX)?;
         Ok(NativeCells {
             origin: file.to_owned(),
             n,
@@ -86,7 +86,10 @@ impl NativeCells {
             dxg: horizontal("dxG", "DXG")?,
             dyg: horizontal("dyG", "DYG")?,
             drf: thickness.map_or_else(|| geometry.values("drF", &[levels]), Ok)?,
-            mask_c: if geometry.has("maskC") { geometry.mask("maskC", n, levels, false)? } else { wet.clone() },
+            mask_c: match geometry.has("maskC") {
+                true => geometry.mask("maskC", (n, levels), false, u64::MAX)?,
+                false => wet.clone(),
+            },
             wet,
         })
     }
@@ -116,7 +119,7 @@ impl NativeCells {
         let plane = TILES * n * n;
         assert!(places.len() == plane && wet.len().is_multiple_of(plane));
         let levels = wet.len() / plane;
-        let wet = Mask::new(plane, wet);
+        let wet = Mask::new(n, &wet);
         NativeCells {
             origin: "scattered.nc".into(),
             n,

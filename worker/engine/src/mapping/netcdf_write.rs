@@ -58,7 +58,7 @@ pub fn write_netcdf(
             .par_iter()
             .map(|k| {
                 let level = search.level(*k, false)?;
-                let masks = [mask(cells.wet.level(*k)), mask(&level.wet_targets)];
+                let masks = [mask(&cells.wet.level(*k)), mask(&level.wet_targets)];
                 let (n, at) = (cells.n, *k as u64);
                 let sources = encoded(&masks[0], &[1, TILES, n, n], &[at, 0, 0, 0])?;
                 let targets = encoded(&masks[1], &[1, rows, columns], &[at, 0, 0])?;
@@ -171,7 +171,7 @@ pub fn write_esmf(
         ];
         variables.extend(shared.iter().cloned());
         let whole = |wet: &[bool]| wet.iter().map(|wet| i32::from(*wet)).collect::<Vec<_>>();
-        for (name, dimension, wet) in [("mask_a", "n_a", cells.wet.level(k)), ("mask_b", "n_b", &level.wet_targets)] {
+        for (name, dimension, wet) in [("mask_a", "n_a", &cells.wet.level(k)), ("mask_b", "n_b", &level.wet_targets)] {
             let values = whole(wet);
             let chunked = CODEC.encode_whole(&values, &[values.len()], 0)?;
             variables.push(compressed::<i32>(name, &[dimension], &[("units", "unitless")], chunked));

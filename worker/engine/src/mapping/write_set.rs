@@ -120,7 +120,8 @@ fn write_grid(dir: &Path, cells: &NativeCells, target: &RegularTarget) -> Result
     let wet: Vec<[Vec<i64>; 3]> = (0..cells.levels)
         .into_par_iter()
         .map(|k| {
-            let wet = cells.wet.level(k).iter().enumerate().filter(|(_, wet)| **wet);
+            let wet = cells.wet.level(k);
+            let wet = wet.iter().enumerate().filter(|(_, wet)| **wet);
             let mut lists: [Vec<i64>; 3] = std::array::from_fn(|_| Vec::with_capacity(cells.wet.count(k)));
             for (cell, _) in wet {
                 for (list, index) in lists.iter_mut().zip([cell / (n * n), cell / n % n, cell % n]) {

@@ -61,7 +61,7 @@ pub struct LevelMapping {
 pub(super) fn make(search: &FactorSearch<'_>, k: usize, mapping: bool) -> Result<LevelFactors, CreateError> {
     let wet_cells = search.cells.wet.level(k);
     // A cell that is not part of the model has no place, but if it is wet it has its row.
-    let wet: Vec<u32> = (0..).zip(wet_cells).filter(|(_, wet)| **wet).map(|(cell, _)| cell).collect();
+    let wet: Vec<u32> = (0..).zip(&wet_cells).filter(|(_, wet)| **wet).map(|(cell, _)| cell).collect();
     let mut row_of = vec![NONE; wet_cells.len()];
     for (row, cell) in (0..).zip(&wet) {
         row_of[*cell as usize] = row;

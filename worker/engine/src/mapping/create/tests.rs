@@ -109,7 +109,7 @@ fn written(cells: &NativeCells, target: &RegularTarget, rules: FactorRules) -> (
 /// Returns the positions of the wet cells of a level in a compact plane.
 fn positions(cells: &NativeCells, k: usize) -> Vec<u32> {
     let n = cells.n;
-    let wet = cells.wet.level(k).iter().enumerate().filter(|(_, wet)| **wet);
+    let wet = cells.wet.level(k).into_iter().enumerate().filter(|(_, wet)| *wet);
     wet.map(|(cell, _)| (compact::row(n, cell / (n * n), cell / n % n) * n + cell % n) as u32).collect()
 }
 
