@@ -1,7 +1,8 @@
 //! Fields: one output variable, from its inputs to compressed chunks.
 //!
 //! A field is made in slabs of as many levels as a chunk has: planes are read, masked or regridded in parallel on all
-//! cores, checked, and compressed.
+//! cores, checked, and compressed. Where a slab is too large, it is divided into strips with the rows of one row of
+//! chunks, and only these rows are read.
 
 use super::blocks::{Block, chunk_shape};
 use super::content::{Chunk, Chunked};
@@ -13,7 +14,7 @@ use crate::codec::Codec;
 use crate::grid::{LevelSet, Native};
 use crate::mapping::{Level, Real};
 use crate::mds::Plane;
-use crate::mds::compact::{self, TILES};
+use crate::mds::compact::{self, TILES, TileRows};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,15 +69,48 @@ impl<O: OutputValue> ValueSummary<O> {
     }
 }
 
+/// A part of a field that is made at once: whole chunks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Levels of the field.
+    pub levels: Range<usize>,
+    /// Rows of the tiles, for a strip; `None` for a slab, which has all cells of its levels.
+    pub rows: Option<TileRows>,
+}
+
+impl Part {
+    /// Returns true if the field begins with this part.
+    pub(crate) fn is_first(&self) -> bool {
+        let begins = |rows: &TileRows| rows.tiles().start == 0 && rows.rows().start == 0;
+        self.levels.start == 0 && self.rows.as_ref().is_none_or(begins)
+    }
+}
+
+/// The way in which the fields of a granule are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Division {
+    /// True if fields are made in strips, as far as they can be, and not in slabs.
+    pub strips: bool,
+    /// Number of parts in flight at once.
+    pub in_flight: usize,
+    /// Number of levels of a part that are made at once.
+    pub levels: usize,
+}
+
+/// Size in bytes of a slab from which on fields are made in strips, even if there were memory for slabs.
+const LARGE_SLAB: u64 = 256 << 20;
+
 /// The memory in bytes that making a field takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FieldMemory {
-    /// Size of a slab of the output.
-    pub slab: u64,
-    /// Size of the chunks of a slab.
+    /// Size of a part of the output.
+    pub part: u64,
+    /// Size of the chunks of a part.
     pub chunks: u64,
-    /// Memory of each thread: levels of the inputs, or a chunk that is being compressed.
-    pub thread: u64,
+    /// Memory of a thread that makes a level, of the inputs.
+    pub level: u64,
+    /// Memory of a thread that compresses a chunk.
+    pub chunk: u64,
 }
 
 impl FieldMemory {
@@ -84,18 +118,21 @@ impl FieldMemory {
     #[must_use]
     pub fn or(self, other: FieldMemory) -> FieldMemory {
         FieldMemory {
-            slab: self.slab.max(other.slab),
+            part: self.part.max(other.part),
             chunks: self.chunks.max(other.chunks),
-            thread: self.thread.max(other.thread),
+            level: self.level.max(other.level),
+            chunk: self.chunk.max(other.chunk),
         }
     }
 
-    /// Returns the largest number of bytes at one time, with this many slabs in flight and the chunks of one more being
-    /// written.
-    pub fn bytes(&self, in_flight: usize, threads: usize) -> u64 {
-        let (in_flight, threads) = (in_flight as u64, threads as u64);
-        let slabs = in_flight.saturating_mul(self.slab).saturating_add((in_flight + 1).saturating_mul(self.chunks));
-        slabs.saturating_add(threads.saturating_mul(self.thread))
+    /// Returns the largest number of bytes at one time, with this many parts in flight and the chunks of one more being
+    /// written; some of the threads make levels, and the others compress chunks.
+    pub fn bytes(&self, division: &Division, threads: usize) -> u64 {
+        let making = division.levels.min(threads) as u64;
+        let (in_flight, threads) = (division.in_flight as u64, threads as u64);
+        let parts = in_flight.saturating_mul(self.part).saturating_add((in_flight + 1).saturating_mul(self.chunks));
+        let levels = making.saturating_mul(self.level.max(self.chunk));
+        parts.saturating_add(levels).saturating_add((threads - making).saturating_mul(self.chunk))
     }
 }
 
@@ -124,20 +161,10 @@ impl Field<'_> {
     /// # Errors
     /// Returns the errors of [`Field::fill`].
     pub fn range<O: OutputValue>(&self, cancel: &AtomicBool) -> Result<Option<[O; 2]>, FieldError> {
-        let horizontal = self.horizontal();
-        let plane: usize = horizontal.iter().product();
-        let seen = (0..self.depth().unwrap_or(1))
-            .into_par_iter()
-            .map_init(
-                || vec![O::FILL; plane],
-                |out, level| {
-                    if cancel.load(Ordering::Relaxed) {
-                        return Err(FieldError::Cancelled);
-                    }
-                    self.plane(level, &horizontal, out)
-                },
-            )
-            .try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))?;
+        let (mut seen, mut values) = (ValueSummary::nothing(), Vec::new());
+        for part in self.parts::<O>(self.is_large::<O>()) {
+            seen = seen.and(self.fill(&part, usize::MAX, cancel, &mut values)?);
+        }
         Ok(seen.range)
     }
 
@@ -156,63 +183,89 @@ impl Field<'_> {
         codec.chunked(chunk_shape(&self.shape(), O::SIZE))
     }
 
+    /// Returns true if a slab of the field is so large that strips are better.
+    pub(crate) fn is_large<O: OutputValue>(&self) -> bool {
+        self.needs::<O>(false).part > LARGE_SLAB
+    }
+
+    /// Returns true if the field can be made in strips.
+    fn has_strips(&self) -> bool {
+        matches!(self.route, Route::Native(_)) && self.maker.is_by_rows()
+    }
+
     /// Returns the largest number of bytes that [`Field::fill`] and [`Field::compress`] take, whatever the values are.
-    pub fn needs<O: OutputValue>(&self) -> FieldMemory {
+    pub fn needs<O: OutputValue>(&self, strips: bool) -> FieldMemory {
         let product = |lengths: &[usize]| lengths.iter().map(|length| *length as u64).product::<u64>();
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
         let depth = if self.levels.is_some() { chunk[self.after_time()] } else { 1 };
-        let size = O::SIZE as u64;
-        let slab = depth as u64 * product(&self.horizontal()) * size;
+        let first = self.after_time() + usize::from(self.levels.is_some());
+        let mut part = shape[first..].to_vec();
+        if strips && self.has_strips() {
+            part[..2].copy_from_slice(&chunk[first..first + 2]);
+        }
         // Chunks at the edges are padded.
-        let cover: Vec<usize> =
-            shape.iter().zip(&chunk).skip(self.after_time()).map(|(l, c)| l.div_ceil(*c) * c).collect();
-        let padded = match self.levels {
-            Some(_) => depth as u64 * product(&cover[1..]),
-            None => product(&cover),
-        } * size;
-        let encoding = 3 * product(&chunk) * size + Codec::ENCODER_MEMORY;
+        let padded: Vec<usize> = part.iter().zip(&chunk[first..]).map(|(l, c)| l.div_ceil(*c) * c).collect();
+        let (depth, size) = (depth as u64, O::SIZE as u64);
+        let cells: usize = part.iter().product();
         FieldMemory {
-            slab,
-            chunks: Codec::most_bytes(padded),
-            thread: self.maker.memory(self.grid, &self.route).max(encoding),
+            part: depth * product(&part) * size,
+            chunks: Codec::most_bytes(depth * product(&padded) * size),
+            level: self.maker.memory(self.grid, &self.route, cells.min(self.grid.plane())),
+            chunk: 3 * product(&chunk) * size + Codec::ENCODER_MEMORY,
         }
     }
 
-    /// Returns the levels of each slab, from the surface down: as many as a chunk has. A field without levels is one
-    /// slab.
-    pub(crate) fn slabs<O: OutputValue>(&self) -> impl Iterator<Item = Range<usize>> + use<O> {
+    /// Returns the parts of the field in the order of its chunks: slabs from the surface down, with as many levels as a
+    /// chunk has, or their strips, if these are wanted and possible. A field without levels has one slab.
+    pub(crate) fn parts<O: OutputValue>(&self, strips: bool) -> Vec<Part> {
         let levels = self.depth().unwrap_or(1);
-        let depth = self.depth().map_or(1, |_| chunk_shape(&self.shape(), O::SIZE)[self.after_time()]);
-        (0..levels).step_by(depth).map(move |first| first..levels.min(first + depth))
+        let chunk = chunk_shape(&self.shape(), O::SIZE);
+        let depth = self.depth().map_or(1, |_| chunk[self.after_time()]);
+        let slabs = (0..levels).step_by(depth).map(|first| first..levels.min(first + depth));
+        if !strips || !self.has_strips() {
+            return slabs.map(|levels| Part { levels, rows: None }).collect();
+        }
+        let first = self.after_time() + usize::from(self.levels.is_some());
+        let (n, tiles, rows) = (self.grid.n, chunk[first], chunk[first + 1]);
+        let strip = move |tile: usize, j: usize| TileRows::new(n, tile..tile + tiles, j..j + rows);
+        let strips =
+            move || (0..TILES).step_by(tiles).flat_map(move |tile| (0..n).step_by(rows).map(move |j| (tile, j)));
+        let of_slab = |levels: Range<usize>| {
+            strips().map(move |(tile, j)| Part { levels: levels.clone(), rows: Some(strip(tile, j)) })
+        };
+        slabs.flat_map(of_slab).collect()
     }
 
-    /// Reads, masks or regrids and checks a slab in the precision `O`.
+    /// Reads, masks or regrids and checks a part in the precision `O`; so many of its levels at once.
     ///
     /// # Errors
     /// Returns an error if the input or the weights cannot be read, if a wet cell is not a finite number, or if
     /// `cancel` was set.
     pub fn fill<O: OutputValue>(
         &self,
-        levels: Range<usize>,
+        part: &Part,
+        at_once: usize,
         cancel: &AtomicBool,
-        slab: &mut Vec<O>,
+        values: &mut Vec<O>,
     ) -> Result<ValueSummary<O>, FieldError> {
-        let horizontal = self.horizontal();
-        let plane: usize = horizontal.iter().product();
-        slab.resize(levels.len() * plane, O::FILL);
-        slab.par_chunks_mut(plane)
-            .enumerate()
-            .map(|(k, out)| {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(FieldError::Cancelled);
-                }
-                self.plane(levels.start + k, &horizontal, out)
-            })
-            .try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))
+        let plane = part.rows.as_ref().map_or_else(|| self.horizontal().iter().product(), TileRows::cells);
+        values.resize(part.levels.len() * plane, O::FILL);
+        let mut seen = ValueSummary::nothing();
+        let mut level = part.levels.start;
+        for some in values.chunks_mut(at_once.min(part.levels.len()).max(1) * plane) {
+            let make = |(k, out): (usize, &mut [O])| match cancel.load(Ordering::Relaxed) {
+                true => Err(FieldError::Cancelled),
+                false => self.plane(level + k, part.rows.as_ref(), out),
+            };
+            let made = some.par_chunks_mut(plane).enumerate().map(make);
+            seen = seen.and(made.try_reduce(ValueSummary::nothing, |a, b| Ok(a.and(b)))?);
+            level += some.len() / plane;
+        }
+        Ok(seen)
     }
 
-    /// Compresses the chunks of a slab, in row-major order; `spare_cores` has the same meaning as for
+    /// Compresses the chunks of a part, in row-major order; `spare_cores` has the same meaning as for
     /// [`Codec::encode`].
     ///
     /// # Errors
@@ -220,36 +273,49 @@ impl Field<'_> {
     pub fn compress<O: OutputValue>(
         &self,
         codec: &Codec,
-        levels: Range<usize>,
-        slab: &[O],
+        part: &Part,
+        values: &[O],
         spare_cores: impl Fn() + Sync,
     ) -> Result<Vec<Chunk>, FieldError> {
         let shape = self.shape();
         let chunk = chunk_shape(&shape, O::SIZE);
-        let (mut slab_shape, mut origin) = (shape.clone(), vec![0; shape.len()]);
+        let (mut own, mut origin) = (shape.clone(), vec![0; shape.len()]);
+        let mut restrict = |dimension: usize, range: Range<usize>| {
+            (own[dimension], origin[dimension]) = (range.len(), range.start as u64);
+        };
+        let mut dimension = self.after_time();
         if self.levels.is_some() {
-            slab_shape[self.after_time()] = levels.len();
-            origin[self.after_time()] = levels.start as u64;
+            restrict(dimension, part.levels.clone());
+            dimension += 1;
         }
-        let block = Block { values: slab, shape: &slab_shape, origin: &origin, chunk: &chunk, pad: O::FILL };
+        if let Some(rows) = &part.rows {
+            restrict(dimension, rows.tiles());
+            restrict(dimension + 1, rows.rows());
+        }
+        let block = Block { values, shape: &own, origin: &origin, chunk: &chunk, pad: O::FILL };
         Ok(codec.encode(&block, spare_cores, self.stages)?)
     }
 
-    /// Makes the level `at` of the output.
-    fn plane<O: OutputValue>(&self, at: usize, shape: &[usize], out: &mut [O]) -> Result<ValueSummary<O>, FieldError> {
+    /// Makes the level `at` of the output, or some rows of it.
+    fn plane<O: OutputValue>(
+        &self,
+        at: usize,
+        rows: Option<&TileRows>,
+        out: &mut [O],
+    ) -> Result<ValueSummary<O>, FieldError> {
         if let (Route::Latlon { levels, directions: Some(directions), .. }, Some(vector)) =
             (&self.route, self.maker.vector())
         {
             let (vectors, holes) = vector.cartesian(self.grid, self.level(at), self.stages)?;
             let weights = &levels[at];
             return self.stages.time(Stage::Regrid, size_of_val(out) as u64, || {
-                self.project(at, shape, (weights, directions), &vectors, holes.as_deref(), out)
+                self.project(at, (weights, directions), &vectors, holes.as_deref(), out)
             });
         }
-        let (plane, holes) = self.maker.level(self.grid, self.level(at), self.stages)?;
+        let (plane, holes) = self.maker.level(self.grid, self.level(at), rows, self.stages)?;
         match plane {
-            Plane::F32(values) => self.route_plane(at, shape, &values, holes.as_deref(), out),
-            Plane::F64(values) => self.route_plane(at, shape, &values, holes.as_deref(), out),
+            Plane::F32(values) => self.route_plane(at, rows, &values, holes.as_deref(), out),
+            Plane::F64(values) => self.route_plane(at, rows, &values, holes.as_deref(), out),
         }
     }
 
@@ -257,7 +323,6 @@ impl Field<'_> {
     fn project<O: OutputValue>(
         &self,
         at: usize,
-        shape: &[usize],
         (weights, directions): (&Level, &Directions),
         vectors: &[Vec<f64>; 3],
         holes: Option<&[bool]>,
@@ -278,14 +343,15 @@ impl Field<'_> {
             };
         }
         let land = weights.land();
-        let seen = self.check(at, shape, out, weights.dry(), |cell| !land[cell], weights.uncovered() + missing)?;
+        let cell_of = |cell: usize| (cell, !land[cell]);
+        let seen = self.check(at, out, weights.dry(), cell_of, weights.uncovered() + missing)?;
         Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
     }
 
     fn route_plane<I: Real, O: OutputValue>(
         &self,
         at: usize,
-        shape: &[usize],
+        rows: Option<&TileRows>,
         values: &[I],
         holes: Option<&[bool]>,
         out: &mut [O],
@@ -295,14 +361,14 @@ impl Field<'_> {
             Route::Latlon { .. } => Stage::Regrid,
         };
         let bytes = size_of_val(out) as u64;
-        self.stages.time(stage, bytes, || self.put(at, shape, values, holes, out))
+        self.stages.time(stage, bytes, || self.put(at, rows, values, holes, out))
     }
 
-    /// Writes a plane of the model to its grid: masked or regridded.
+    /// Writes a plane of the model, or some rows of it, to its grid: masked or regridded.
     fn put<I: Real, O: OutputValue>(
         &self,
         at: usize,
-        shape: &[usize],
+        rows: Option<&TileRows>,
         values: &[I],
         holes: Option<&[bool]>,
         out: &mut [O],
@@ -311,17 +377,21 @@ impl Field<'_> {
             Route::Native(mask) => {
                 let level = self.level(at).min(mask.levels() - 1);
                 let n = self.grid.n;
-                let mut missing = 0;
-                for (line, out) in out.chunks_exact_mut(n).enumerate() {
-                    let start = compact::row(n, line / n, line % n) * n;
+                let all = TileRows::all(n);
+                let lines = rows.unwrap_or(&all);
+                let (mut dry, mut missing) = (0, 0);
+                for (number, (line, out)) in lines.lines().zip(out.chunks_exact_mut(n)).enumerate() {
+                    let row = if rows.is_some() { number } else { compact::row(n, line / n, line % n) };
+                    let start = row * n;
                     let values = &values[start..start + n];
                     for (columns, wet) in mask.runs(level, line) {
                         let out = &mut out[columns.clone()];
-                        match wet {
-                            true => out.iter_mut().zip(&values[columns]).for_each(|(out, value)| {
-                                *out = O::from_f64(value.to_f64());
-                            }),
-                            false => out.fill(O::FILL),
+                        if wet {
+                            let values = values[columns].iter();
+                            out.iter_mut().zip(values).for_each(|(out, value)| *out = O::from_f64(value.to_f64()));
+                        } else {
+                            dry += out.len();
+                            out.fill(O::FILL);
                         }
                     }
                     let Some(holes) = holes else { continue };
@@ -330,8 +400,11 @@ impl Field<'_> {
                         missing += 1;
                     }
                 }
-                let wet = |cell: usize| mask.is_wet(level, cell / n, cell % n);
-                let seen = self.check(at, shape, out, mask.dry(level), wet, missing)?;
+                let cell_of = |cell: usize| {
+                    let line = lines.line(cell / n);
+                    (line * n + cell % n, mask.is_wet(level, line, cell % n))
+                };
+                let seen = self.check(at, out, dry, cell_of, missing)?;
                 Ok(ValueSummary { missing, ..seen })
             }
             Route::Latlon { levels, uncovered_zero, .. } => {
@@ -341,21 +414,21 @@ impl Field<'_> {
                 weights.apply(values, out, O::FILL, uncovered)?;
                 let missing = holes.map_or(0, |holes| weights.apply_around(values, holes, out, O::FILL));
                 let fills = if *uncovered_zero { 0 } else { weights.uncovered() };
-                let seen = self.check(at, shape, out, weights.dry(), |cell| !land[cell], fills + missing)?;
+                let seen = self.check(at, out, weights.dry(), |cell| (cell, !land[cell]), fills + missing)?;
                 Ok(ValueSummary { uncovered: weights.uncovered(), missing, ..seen })
             }
         }
     }
 
     /// Checks values: every wet cell is finite and not fill, except the `uncovered` ones, which are fill. The `dry`
-    /// cells, which are those that are not `wet`, are fill.
+    /// cells, which are those that are not wet, are fill. `cell_of` returns the number of a value's cell in the plane,
+    /// and true if it is wet.
     fn check<O: OutputValue>(
         &self,
         at: usize,
-        shape: &[usize],
         out: &[O],
         dry: usize,
-        wet: impl Fn(usize) -> bool,
+        cell_of: impl Fn(usize) -> (usize, bool),
         uncovered: usize,
     ) -> Result<ValueSummary<O>, FieldError> {
         let good = out.len().saturating_sub(dry + uncovered);
@@ -370,7 +443,7 @@ impl Field<'_> {
         let (mut fills, mut first_bad, mut first_fill) = (0, None, None);
         for (cell, &value) in out.iter().enumerate() {
             if value == O::FILL {
-                if wet(cell) {
+                if cell_of(cell).1 {
                     fills += 1;
                     if fills > uncovered {
                         first_fill = first_fill.or(Some(cell));
@@ -385,7 +458,7 @@ impl Field<'_> {
             count,
             what,
             level: self.level(at),
-            position: position(first, shape),
+            position: position(cell_of(first).0, &self.horizontal()),
             input: self.maker.names(),
         };
         if let Some(first) = first_bad {
@@ -404,3 +477,6 @@ pub(super) fn position(mut at: usize, shape: &[usize]) -> Vec<usize> {
     }
     index
 }
+
+#[cfg(test)]
+mod tests;

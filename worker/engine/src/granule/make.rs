@@ -5,12 +5,12 @@ use super::content::{Attributes, GranuleContent, Storage, Type, Value, Variable}
 use super::coordinates::{self, CoordinateSelection, Coordinates, VerticalAxis};
 use super::error::MakeError;
 use super::fetching::held_at_once;
-use super::field::{Field, FieldMemory};
+use super::field::{Division, Field, FieldMemory};
 use super::file::{FileError, Written};
 use super::gate::{self, GateError};
 use super::inputs::Output;
 use super::ordered_steps::SLABS_IN_FLIGHT;
-use super::output_value::FILL;
+use super::output_value::{FILL, OutputValue};
 use super::projection::Directions;
 use super::route::Route;
 use super::slab_pipeline::SlabPipeline;
@@ -93,9 +93,9 @@ pub fn make(recipe: &Recipe, context: MakeContext<'_>, path: &Path) -> Result<Ma
         pairs.map(|(output, mask)| assembly.field(output, mask)).collect::<Result<Vec<_>, _>>()
     })?;
     let mut dataset = assembly.dataset(&outputs, &fields)?;
-    let in_flight = assembly.in_flight(&outputs, &fields, context.memory)?;
+    let division = assembly.division(&outputs, &fields, context.memory)?;
     stages.end_spans();
-    let plan = SlabPipeline { outputs: &outputs, fields: &fields, in_flight };
+    let plan = SlabPipeline { outputs: &outputs, fields: &fields, division };
     let (spare_cores, spare) = mpsc::channel();
     let failed = AtomicBool::new(false);
     let (made, inputs) = std::thread::scope(|scope| {
@@ -220,28 +220,45 @@ impl Assembly<'_> {
         Ok(GranuleContent { dimensions: coordinates.dimensions, variables, attributes })
     }
 
-    /// Returns the number of slabs in flight at once: as many as are useful, if the memory of a slot is enough for
-    /// them.
-    fn in_flight(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<usize, MakeError> {
-        let threads = rayon::current_num_threads();
-        let needs: Vec<FieldMemory> = fields
-            .iter()
-            .map(|field| match self.resources.texts.configuration.precision {
-                OutputPrecision::Float32 => field.needs::<f32>(),
-                OutputPrecision::Float64 => field.needs::<f64>(),
-            })
-            .collect();
-        let all = needs.iter().copied().fold(FieldMemory::default(), FieldMemory::or);
-        let resident = outputs.iter().map(|output| output.opened.maker.resident()).fold(0, u64::saturating_add);
-        let bytes = |in_flight| {
-            all.bytes(in_flight, threads).saturating_add(held_at_once(outputs, in_flight)).saturating_add(resident)
-        };
-        if let Some(in_flight) = (1..=SLABS_IN_FLIGHT).rev().find(|in_flight| bytes(*in_flight) <= limit) {
-            return Ok(in_flight);
+    /// Returns the way in which the fields are made: the one that keeps most cores busy of those for which the memory of
+    /// a slot is enough. Fields with large slabs are made in strips in any case.
+    fn division(&self, outputs: &[Output<'_>], fields: &[Field<'_>], limit: u64) -> Result<Division, MakeError> {
+        match self.resources.texts.configuration.precision {
+            OutputPrecision::Float32 => self.division_of::<f32>(outputs, fields, limit),
+            OutputPrecision::Float64 => self.division_of::<f64>(outputs, fields, limit),
         }
-        let largest = outputs.iter().zip(&needs).max_by_key(|(_, needs)| needs.bytes(1, threads));
+    }
+
+    fn division_of<O: OutputValue>(
+        &self,
+        outputs: &[Output<'_>],
+        fields: &[Field<'_>],
+        limit: u64,
+    ) -> Result<Division, MakeError> {
+        let threads = rayon::current_num_threads();
+        let needs = |strips: bool| {
+            let all = fields.iter().map(|field| field.needs::<O>(strips));
+            all.fold(FieldMemory::default(), FieldMemory::or)
+        };
+        let needs = [needs(false), needs(true)];
+        let resident = outputs.iter().map(|output| output.opened.maker.resident()).fold(0, u64::saturating_add);
+        let bytes = |division: &Division| {
+            let own = needs[usize::from(division.strips)].bytes(division, threads);
+            own.saturating_add(held_at_once(outputs, division.in_flight)).saturating_add(resident)
+        };
+        let first = usize::from(fields.iter().any(Field::is_large::<O>));
+        let with_all_threads = [false, true].into_iter().skip(first).flat_map(|strips| {
+            (1..=SLABS_IN_FLIGHT).rev().map(move |in_flight| Division { strips, in_flight, levels: usize::MAX })
+        });
+        let with_fewer = (1..threads).rev().map(|levels| Division { strips: true, in_flight: 1, levels });
+        if let Some(division) = with_all_threads.chain(with_fewer).find(|division| bytes(division) <= limit) {
+            return Ok(division);
+        }
+        let least = Division { strips: true, in_flight: 1, levels: 1 };
+        let of = |field: &Field<'_>| field.needs::<O>(true).bytes(&least, threads);
+        let largest = outputs.iter().zip(fields).max_by_key(|(_, field)| of(field));
         let variable = largest.map_or_else(String::new, |(output, _)| output.name.to_owned());
-        Err(MakeError::Memory { granule: self.recipe.granule.clone(), variable, needed: bytes(1), limit })
+        Err(MakeError::Memory { granule: self.recipe.granule.clone(), variable, needed: bytes(&least), limit })
     }
 
     pub(super) fn valid_range(&self, output: &Output<'_>) -> Result<Option<ValidRange>, MakeError> {

@@ -10,11 +10,13 @@ use super::output_value::FILL;
 use super::stages::{Stage, Stages};
 use crate::grid::LevelSet;
 use crate::mds::MdsError;
+use crate::mds::compact::TileRows;
 use edp_files::ReadAt;
 use edp_protocol::recipe::{Anomaly, PeriodMean};
 use edp_protocol::{Digest, wire};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 /// Number of bytes before the values.
@@ -202,26 +204,40 @@ impl Mean {
         self.resident
     }
 
-    /// Returns the values of a level of the grid, and the cells that have no mean, if there are any.
+    /// Returns the values of a level of the grid, and the cells that have no mean, if there are any; or only those of
+    /// some rows, in their order.
     ///
     /// # Errors
     /// Returns an error if the file cannot be read.
-    pub(super) fn plane(&self, level: usize, stages: &Stages) -> Result<(Vec<f64>, Option<MissingCells>), MdsError> {
+    pub(super) fn plane(
+        &self,
+        level: usize,
+        rows: Option<&TileRows>,
+        stages: &Stages,
+    ) -> Result<(Vec<f64>, Option<MissingCells>), MdsError> {
         let bytes = 8 * self.plane as u64;
+        // Ranges of values of the level.
+        let parts = match rows {
+            None => std::iter::once(0..self.plane).collect(),
+            Some(rows) => rows.ranges(),
+        };
+        let count = parts.iter().map(ExactSizeIterator::len).sum::<usize>();
         let level = self.levels.as_ref().map_or(Some(level), |levels| levels.position(level)).unwrap_or(level);
         let read = || {
-            let mut values = Vec::with_capacity(self.plane);
-            let mut block = vec![0; BLOCK.min(8 * self.plane)];
-            let mut at = HEADER + level as u64 * bytes;
-            while values.len() < self.plane {
-                let part = block.len().min(8 * (self.plane - values.len()));
-                self.file.read_exact_at(&mut block[..part], at)?;
-                values.extend(block[..part].as_chunks().0.iter().map(|bytes| f64::from_be_bytes(*bytes)));
-                at += part as u64;
+            let mut values = Vec::with_capacity(count);
+            let mut block = vec![0; BLOCK.min(8 * count)];
+            for Range { mut start, end } in parts {
+                while start < end {
+                    let size = block.len().min(8 * (end - start));
+                    let at = HEADER + level as u64 * bytes + 8 * start as u64;
+                    self.file.read_exact_at(&mut block[..size], at)?;
+                    values.extend(block[..size].as_chunks().0.iter().map(|bytes| f64::from_be_bytes(*bytes)));
+                    start += size / 8;
+                }
             }
             Ok(values)
         };
-        let read = stages.time(Stage::Read, bytes, read);
+        let read = stages.time(Stage::Read, 8 * count as u64, read);
         let values: Vec<f64> = read.map_err(|source: io::Error| MdsError::Read { file: self.path.clone(), source })?;
         let is_without = values.contains(&NO_MEAN);
         let without = is_without.then(|| values.iter().map(|value| *value == NO_MEAN).collect());
@@ -272,8 +288,8 @@ mod tests {
         let bytes = written(&values, Some(2));
         let mean = open(bytes.clone(), &described(&anomaly()), (Some(2), 2)).unwrap();
         let stages = Stages::begin();
-        assert_eq!(mean.plane(0, &stages).unwrap(), (vec![1.5, NO_MEAN], Some(vec![false, true])));
-        assert_eq!(mean.plane(1, &stages).unwrap(), (vec![-3.0, 4.0], None));
+        assert_eq!(mean.plane(0, None, &stages).unwrap(), (vec![1.5, NO_MEAN], Some(vec![false, true])));
+        assert_eq!(mean.plane(1, None, &stages).unwrap(), (vec![-3.0, 4.0], None));
         assert_eq!(mean.read().sha256, Digest::of(&bytes).as_str());
         assert_eq!((mean.read().size, mean.resident()), (bytes.len() as u64, bytes.len() as u64));
     }

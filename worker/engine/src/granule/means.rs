@@ -150,7 +150,7 @@ impl LevelSums<'_> {
                 if assembly.cancel.load(Ordering::Relaxed) {
                     return Err(MakeError::Field(FieldError::Cancelled));
                 }
-                let plane = record.plane(*level, assembly.stages)?;
+                let plane = record.plane(*level, None, assembly.stages)?;
                 if let Some(holes) = record.holes(&plane) {
                     without.iter_mut().zip(holes).for_each(|(without, hole)| *without |= hole);
                 }
@@ -282,7 +282,7 @@ impl MeanJob<'_, '_> {
             return Err(MakeError::Memory { granule, variable, needed: fetched, limit: assembly.memory });
         }
         let (record, _) = self.open(record, false)?;
-        Ok((record.input.plane_memory(), fetched))
+        Ok((record.input.memory(self.assembly.resources.grid.native.plane()), fetched))
     }
 
     /// Opens records; those on S3 all at once.

@@ -1,11 +1,11 @@
-//! The pipeline of a granule: slabs are made in parallel and written in file order, and the ranges of the values come
+//! The pipeline of a granule: slabs, or strips of them, are made in parallel and written in file order, and the ranges of the values come
 //! last.
 
 use super::assembly::Assembly;
 use super::content::{Chunk, Chunked, GranuleContent, Storage, Value, Variable};
 use super::error::MakeError;
 use super::fetching::Fetching;
-use super::field::{Field, ValueSummary};
+use super::field::{Division, Field, Part, ValueSummary};
 use super::field_error::FieldError;
 use super::file::{FileError, Writer, Written};
 use super::inputs::Output;
@@ -15,16 +15,15 @@ use super::stages::Stage;
 use super::valid_range::range_attributes;
 use crate::metadata::attribute;
 use crate::metadata::configuration::OutputPrecision;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-/// The outputs of a granule with their fields, and the number of slabs in flight at once.
+/// The outputs of a granule with their fields, and the way in which these are made.
 pub(super) struct SlabPipeline<'a> {
     pub(super) outputs: &'a [Output<'a>],
     pub(super) fields: &'a [Field<'a>],
-    pub(super) in_flight: usize,
+    pub(super) division: Division,
 }
 
 /// A summary of a variable's values.
@@ -41,8 +40,8 @@ struct VariableSummary {
 enum Step<'a> {
     /// The chunks of a variable that many granules have.
     Shared(&'a Arc<Vec<Chunk>>),
-    /// Levels of the output with this number.
-    Slab(usize, Range<usize>),
+    /// A slab or a strip of the output with this number.
+    Part(usize, Part),
 }
 
 /// Chunks for the writer.
@@ -115,6 +114,8 @@ impl Assembly<'_> {
         to_writer: mpsc::SyncSender<(&'s str, ChunkBatch)>,
     ) -> Result<Vec<VariableSummary>, MakeError> {
         let codec = self.resources.texts.configuration.codec;
+        let strips = plan.division.strips;
+        let parts: Vec<Vec<Part>> = plan.fields.iter().map(|field| field.parts::<O>(strips)).collect();
         let mut steps = Vec::new();
         for (name, storage) in variables {
             match storage {
@@ -123,30 +124,29 @@ impl Assembly<'_> {
                 }
                 Storage::Chunked(..) => {
                     let Some(at) = plan.outputs.iter().position(|output| output.name == name) else { continue };
-                    steps.extend(plan.fields[at].slabs::<O>().map(|levels| (name.as_str(), Step::Slab(at, levels))));
+                    steps.extend(parts[at].iter().map(|part| (name.as_str(), Step::Part(at, part.clone()))));
                 }
                 Storage::Contiguous(_) => {}
             }
         }
-        let left: Vec<AtomicUsize> =
-            plan.fields.iter().map(|field| AtomicUsize::new(field.slabs::<O>().count())).collect();
+        let left: Vec<AtomicUsize> = parts.iter().map(|parts| AtomicUsize::new(parts.len())).collect();
         let mut seen = vec![ValueSummary::<O>::nothing(); plan.fields.len()];
         let steps = &steps[..];
         let begin = move |step: usize| match &steps[step].1 {
-            Step::Slab(_, levels) if levels.start == 0 => fetching.next(),
+            Step::Part(_, part) if part.is_first() => fetching.next(),
             _ => Ok(()),
         };
-        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Slab(..)));
-        // One slab is filled at a time. Otherwise all of them would fill first, then all compress and end at the same
+        let last = steps.iter().rposition(|(_, step)| matches!(step, Step::Part(..)));
+        // One part is filled at a time. Otherwise all of them would fill first, then all compress and end at the same
         // time, where cores run out of work. This way one is still being compressed when another begins.
         let filling = Mutex::new(());
-        let work = |step: usize, slab: &mut Vec<O>| match &steps[step].1 {
+        let work = |step: usize, values: &mut Vec<O>| match &steps[step].1 {
             Step::Shared(chunks) => Ok((ChunkBatch::Shared(Arc::clone(chunks)), ValueSummary::nothing())),
-            Step::Slab(at, levels) => {
+            Step::Part(at, part) => {
                 let field = &plan.fields[*at];
                 let seen = {
                     let _alone = filling.lock().unwrap_or_else(PoisonError::into_inner);
-                    field.fill(levels.clone(), self.cancel, slab)?
+                    field.fill(part, plan.division.levels, self.cancel, values)?
                 };
                 if left[*at].fetch_sub(1, Ordering::AcqRel) == 1 {
                     plan.outputs[*at].release();
@@ -156,17 +156,17 @@ impl Assembly<'_> {
                         let _ = spare_cores.send(()); // the receiver may have given up
                     }
                 };
-                Ok((ChunkBatch::Own(field.compress(&codec, levels.clone(), slab, spare_cores)?), seen))
+                Ok((ChunkBatch::Own(field.compress(&codec, part, values, spare_cores)?), seen))
             }
         };
         let give = |step: usize, (chunks, found): (ChunkBatch, ValueSummary<O>)| {
             let (name, step) = &steps[step];
-            if let Step::Slab(at, _) = step {
+            if let Step::Part(at, _) = step {
                 seen[*at] = seen[*at].and(found);
             }
             to_writer.send((name, chunks)).map_err(|mpsc::SendError(_)| FieldError::Cancelled.into())
         };
-        ordered_steps::in_order(steps.len(), plan.in_flight, begin, work, give)?;
+        ordered_steps::in_order(steps.len(), plan.division.in_flight, begin, work, give)?;
         let attribute = |seen: ValueSummary<O>| VariableSummary {
             range: seen.range.map(|range| O::attribute(&range)),
             uncovered: seen.uncovered,

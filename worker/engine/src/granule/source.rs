@@ -3,6 +3,7 @@
 use super::holes::{self, MissingCells};
 use super::stages::{Stage, Stages};
 use crate::grid::LevelSet;
+use crate::mds::compact::TileRows;
 use crate::mds::{FieldLocation, MdsError, MdsFile, Plane, UncoveredCells};
 use edp_files::ReadAt;
 use edp_protocol::wire;
@@ -45,14 +46,21 @@ impl Record {
         Record { input, found, levels: None, missing: None, gaps: Vec::new(), files: Vec::new(), headers: Vec::new() }
     }
 
-    /// Reads the values of one level of the grid, in the layout of the file.
-    pub(super) fn plane(&self, level: usize, stages: &Stages) -> Result<Plane, MdsError> {
+    /// Reads the values of one level of the grid, in the layout of the file; or only some rows of it, in their order.
+    pub(super) fn plane(&self, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Plane, MdsError> {
         let header = self.input.header();
         let planes = (header.records * header.levels().unwrap_or(1)).max(1) as u64;
         let FieldLocation { record, by_records, .. } = self.found;
         let level = self.levels.as_ref().map_or(Some(level), |levels| levels.position(level)).unwrap_or(level);
         let (record, level) = if by_records { (record + level, 0) } else { (record, level) };
-        stages.time(Stage::Read, header.byte_length() / planes, || self.input.read_plane(record, level))
+        let bytes = header.byte_length() / planes;
+        match rows {
+            None => stages.time(Stage::Read, bytes, || self.input.read_plane(record, level)),
+            Some(rows) => {
+                let part = bytes / header.plane().max(1) as u64 * rows.cells() as u64;
+                stages.time(Stage::Read, part, || self.input.read_rows(record, level, rows))
+            }
+        }
     }
 
     /// Returns the cells of a plane that have no value, if there are any.

@@ -37,6 +37,7 @@ impl MaskLevel {
 
 impl Mask {
     /// Makes a mask of values in the order (level, tile, j, i).
+    #[cfg(test)]
     pub(crate) fn new(n: usize, wet: &[bool]) -> Mask {
         let mut builder = MaskBuilder::new(n);
         builder.add(wet.iter().copied());

@@ -3,8 +3,12 @@
 use super::error::MdsError;
 use super::plane::Plane;
 
-/// Smallest number of values that is enough for a decision.
-const ENOUGH: usize = 8;
+/// Smallest number of values of a level that is enough for a decision.
+pub(super) const ENOUGH: usize = 8;
+
+/// Smallest number of values of a part of a level that is enough for a decision. A level has many parts, and a few odd
+/// values in one of them say nothing of the file.
+pub(super) const ENOUGH_OF_PART: usize = 1000;
 
 /// Binary exponents of magnitudes from about 1e-20 to 1e20, which cover everything that an ocean model writes. With
 /// swapped bytes a number gets a random exponent: one in two is outside this range then, and nine in ten of double
@@ -20,17 +24,17 @@ enum Plausibility {
     Implausible,
 }
 
-/// Refuses a level whose values make sense only with swapped bytes: of the values that are neither 0 nor NaN in either
-/// order, at least one in ten is implausible as it is, and at most one in a hundred when swapped.
-pub(super) fn check(file: &str, plane: &Plane) -> Result<(), MdsError> {
+/// Refuses values that make sense only with swapped bytes: of the values that are neither 0 nor NaN in either order,
+/// which are at least `enough`, one in ten or more is implausible as it is, and at most one in a hundred when swapped.
+pub(super) fn check(file: &str, plane: &Plane, enough: usize) -> Result<(), MdsError> {
     let wrong = match plane {
         Plane::F32(values) => {
             let values = || values.iter().map(|value| value.to_bits());
-            is_swapped(values, of_single, |bits: u32| of_single(bits.swap_bytes()))
+            is_swapped(values, enough, of_single, |bits: u32| of_single(bits.swap_bytes()))
         }
         Plane::F64(values) => {
             let values = || values.iter().map(|value| value.to_bits());
-            is_swapped(values, of_double, |bits: u64| of_double(bits.swap_bytes()))
+            is_swapped(values, enough, of_double, |bits: u64| of_double(bits.swap_bytes()))
         }
     };
     match wrong {
@@ -42,6 +46,7 @@ pub(super) fn check(file: &str, plane: &Plane) -> Result<(), MdsError> {
 /// Returns the number of implausible values, and that of all values, if the other byte order is the right one.
 fn is_swapped<B: Copy, I: Iterator<Item = B>>(
     values: impl Fn() -> I,
+    enough: usize,
     plain: impl Fn(B) -> Plausibility,
     swapped: impl Fn(B) -> Plausibility,
 ) -> Option<[usize; 2]> {
@@ -52,7 +57,7 @@ fn is_swapped<B: Copy, I: Iterator<Item = B>>(
         there += usize::from(looks != Plausibility::Zero);
         odd += usize::from(looks == Plausibility::Implausible || looks == Plausibility::NotANumber);
     }
-    if there < ENOUGH || odd * 10 < there {
+    if there < enough || odd * 10 < there {
         return None;
     }
     let (mut implausible, mut odd, mut count) = (0, 0, 0);
@@ -65,7 +70,7 @@ fn is_swapped<B: Copy, I: Iterator<Item = B>>(
         implausible += usize::from(both[0] == Plausibility::Implausible);
         odd += usize::from(both[1] == Plausibility::Implausible);
     }
-    (count >= ENOUGH && implausible * 10 >= count && odd * 100 <= count).then_some([implausible, count])
+    (count >= enough && implausible * 10 >= count && odd * 100 <= count).then_some([implausible, count])
 }
 
 fn of_single(bits: u32) -> Plausibility {
@@ -93,7 +98,7 @@ mod tests {
 
     fn single(values: &[f32]) -> [bool; 2] {
         let swapped = values.iter().map(|value| f32::from_bits(value.to_bits().swap_bytes())).collect();
-        [Plane::F32(values.to_vec()), Plane::F32(swapped)].map(|plane| check("x.data", &plane).is_ok())
+        [Plane::F32(values.to_vec()), Plane::F32(swapped)].map(|plane| check("x.data", &plane, ENOUGH).is_ok())
     }
 
     #[test]
@@ -107,8 +112,8 @@ mod tests {
         assert_eq!(single(&warm), [true, false]);
         let double: Vec<f64> = (0..100).map(|at| f64::from(at) * 1e-7 - 3e-6).collect();
         let swapped = double.iter().map(|value| f64::from_bits(value.to_bits().swap_bytes())).collect();
-        assert!(check("x.data", &Plane::F64(double)).is_ok());
-        let message = check("x.data", &Plane::F64(swapped)).unwrap_err().to_string();
+        assert!(check("x.data", &Plane::F64(double), ENOUGH).is_ok());
+        let message = check("x.data", &Plane::F64(swapped), ENOUGH).unwrap_err().to_string();
         assert!(message.starts_with("x.data: its values are little-endian: "), "{message}");
         assert!(message.contains("of 99") || message.contains("of 100"), "{message}");
     }

@@ -3,6 +3,8 @@
 //! Tiles 0 to 6 follow each other. The facets of tiles 7 to 9 and 10 to 12 are N rows of 3N values that are read as 3N
 //! rows of N, so that the rows of their three tiles alternate.
 
+use std::ops::Range;
+
 /// Number of tiles of a lat-lon-cap grid.
 pub const TILES: usize = 13;
 
@@ -18,6 +20,66 @@ pub fn row(n: usize, tile: usize, j: usize) -> usize {
         0..=6 => tile * n + j,
         7..=9 => 7 * n + 3 * j + (tile - 7),
         _ => 10 * n + 3 * j + (tile - 10),
+    }
+}
+
+/// The same rows of some adjacent tiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TileRows {
+    n: usize,
+    tiles: Range<usize>,
+    rows: Range<usize>,
+}
+
+impl TileRows {
+    /// Returns some rows of some tiles of a grid with `n` by `n` cells per tile; those beyond the grid are left out.
+    pub fn new(n: usize, tiles: Range<usize>, rows: Range<usize>) -> TileRows {
+        let within = |range: Range<usize>, end: usize| range.start.min(end)..range.end.min(end);
+        TileRows { n, tiles: within(tiles, TILES), rows: within(rows, n) }
+    }
+
+    /// Returns all rows of all tiles.
+    pub fn all(n: usize) -> TileRows {
+        TileRows { n, tiles: 0..TILES, rows: 0..n }
+    }
+
+    /// The tiles.
+    pub fn tiles(&self) -> Range<usize> {
+        self.tiles.clone()
+    }
+
+    /// The rows of each of the tiles.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Number of cells.
+    pub fn cells(&self) -> usize {
+        self.tiles.len() * self.rows.len() * self.n
+    }
+
+    /// Returns the lines, tile * N + j, in the order of the tiles.
+    pub fn lines(&self) -> impl Iterator<Item = usize> + Clone {
+        let (n, rows) = (self.n, self.rows.clone());
+        self.tiles.clone().flat_map(move |tile| rows.clone().map(move |j| tile * n + j))
+    }
+
+    /// Returns the line of this number among the lines.
+    pub fn line(&self, number: usize) -> usize {
+        (self.tiles.start + number / self.rows.len()) * self.n + self.rows.start + number % self.rows.len()
+    }
+
+    /// Returns the ranges of the compact plane with the same cells in the same order; adjacent ones are one range.
+    pub fn ranges(&self) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for line in self.lines() {
+            let start = row(self.n, line / self.n, line % self.n) * self.n;
+            match ranges.last_mut() {
+                Some(last) if last.end == start => last.end += self.n,
+                _ => ranges.push(start..start + self.n),
+            }
+        }
+        ranges
     }
 }
 
@@ -80,6 +142,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn rows_of_tiles_are_found_in_the_plane(n in 1_usize..7, tile in 0_usize..13, count in 1_usize..4, first in 0_usize..6) {
+            let some = TileRows::new(n, tile..tile + count, first..first + 3);
+            let tiles: Vec<usize> = (0..13 * n * n).collect();
+            let mut plane = vec![0; tiles.len()];
+            from_tiles(n, &tiles, &mut plane);
+            let read: Vec<usize> = some.ranges().into_iter().flat_map(|range| plane[range].to_vec()).collect();
+            let expected: Vec<usize> = some.lines().flat_map(|line| line * n..(line + 1) * n).collect();
+            prop_assert_eq!(read.len(), some.cells());
+            prop_assert_eq!(read, expected);
+            prop_assert!(some.lines().enumerate().all(|(number, line)| some.line(number) == line));
+            prop_assert!(some.ranges().windows(2).all(|pair| pair[0].end != pair[1].start));
+        }
+
         #[test]
         fn there_and_back(n in 1_usize..9) {
             let compact: Vec<u32> = (0..).take(13 * n * n).collect();

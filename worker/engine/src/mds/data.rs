@@ -1,6 +1,7 @@
 //! The `.data` file: big-endian numbers, record by record and level by level.
 
 use super::byte_order;
+use super::compact::TileRows;
 use super::error::MdsError;
 use super::header::{FieldLocation, Header, MAX_HEADER, Precision};
 use super::plane::Plane;
@@ -8,6 +9,7 @@ use edp_files::{ReadAt, regular};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Largest number of bytes that are read at once, which stay in the processor's cache until they are decoded.
@@ -112,14 +114,31 @@ impl<R: ReadAt> MdsFile<R> {
         self.read((record * levels + level) * plane, plane)
     }
 
-    /// Returns the largest number of bytes that [`MdsFile::read_plane`] has in memory at once, including its result.
-    pub(crate) fn plane_memory(&self) -> u64 {
+    /// Reads rows of tiles of one level of one record, both counted from 0, on a lat-lon-cap grid: row by row, tile by
+    /// tile. Nothing else of the file is read.
+    ///
+    /// # Errors
+    /// Returns the errors of [`MdsFile::read_plane`].
+    pub(crate) fn read_rows(&self, record: usize, level: usize, rows: &TileRows) -> Result<Plane, MdsError> {
+        let levels = self.header.levels().unwrap_or(1);
+        self.check("level", level, levels)?;
+        self.check("record", record, self.header.records)?;
+        let plane = self.header.plane();
+        let ranges = rows.ranges();
+        self.check("cell", ranges.iter().map(|cells| cells.end).max().unwrap_or(0), plane + 1)?;
+        let first = (record * levels + level) * plane;
+        let parts = ranges.into_iter().map(|cells| first + cells.start..first + cells.end);
+        self.read_parts(parts, rows.cells(), byte_order::ENOUGH_OF_PART)
+    }
+
+    /// Returns the largest number of bytes that reading so many cells of a level takes, including the result.
+    pub(crate) fn memory(&self, cells: usize) -> u64 {
         let size = match self.header.precision {
             Precision::F32 => 4,
             Precision::F64 => 8,
         };
-        let plane = self.header.plane() as u64 * size;
-        plane + plane.min(BLOCK as u64)
+        let bytes = cells as u64 * size;
+        bytes + bytes.min(BLOCK as u64)
     }
 
     /// Reads all levels of one record, counted from 0: levels, rows, columns, of which the last vary fastest.
@@ -142,29 +161,41 @@ impl<R: ReadAt> MdsFile<R> {
 
     // The header guarantees that byte offsets within the file fit into a usize.
     fn read(&self, first: usize, count: usize) -> Result<Plane, MdsError> {
+        self.read_parts(std::iter::once(first..first + count), count, byte_order::ENOUGH)
+    }
+
+    /// Reads some ranges of numbers, `count` together. `enough` of them that are not 0 show their byte order.
+    fn read_parts(
+        &self,
+        parts: impl Iterator<Item = Range<usize>>,
+        count: usize,
+        enough: usize,
+    ) -> Result<Plane, MdsError> {
         let values = match self.header.precision {
-            Precision::F32 => Plane::F32(self.numbers(first, count, f32::from_be_bytes)?),
-            Precision::F64 => Plane::F64(self.numbers(first, count, f64::from_be_bytes)?),
+            Precision::F32 => Plane::F32(self.numbers(parts, count, f32::from_be_bytes)?),
+            Precision::F64 => Plane::F64(self.numbers(parts, count, f64::from_be_bytes)?),
         };
-        byte_order::check(&self.name, &values)?;
+        byte_order::check(&self.name, &values, enough)?;
         Ok(values)
     }
 
     fn numbers<T, const B: usize>(
         &self,
-        first: usize,
+        parts: impl Iterator<Item = Range<usize>>,
         count: usize,
         decode: impl Fn([u8; B]) -> T,
     ) -> Result<Vec<T>, MdsError> {
         let mut values = Vec::with_capacity(count);
         let mut block = vec![0; BLOCK.min(count * B)];
-        while values.len() < count {
-            let part = block.len().min((count - values.len()) * B);
-            let offset = (first + values.len()) * B;
-            self.data
-                .read_exact_at(&mut block[..part], offset as u64)
-                .map_err(|source| MdsError::Read { file: self.name.clone(), source })?;
-            values.extend(block[..part].as_chunks().0.iter().map(|bytes| decode(*bytes)));
+        for Range { mut start, end } in parts {
+            while start < end {
+                let size = block.len().min((end - start) * B);
+                self.data
+                    .read_exact_at(&mut block[..size], (start * B) as u64)
+                    .map_err(|source| MdsError::Read { file: self.name.clone(), source })?;
+                values.extend(block[..size].as_chunks().0.iter().map(|bytes| decode(*bytes)));
+                start += size / B;
+            }
         }
         Ok(values)
     }
@@ -248,6 +279,25 @@ mod tests {
             assert!(message.starts_with(&format!("t.data: {} bytes, but", wrong * 4)), "{message}");
             assert!(message.contains("exactly 208"), "{message}");
         }
+    }
+
+    #[test]
+    fn rows_of_tiles_are_those_of_the_plane() {
+        let (n, levels) = (3, 2);
+        let text =
+            format!("nDims=[3];dimList=[{n},1,{n},{0},1,{0},{levels},1,2];dataprec=['float32'];nrecords=[1];", 13 * n);
+        let header = Header::parse("t.meta", text.as_bytes()).unwrap();
+        let file = MdsFile::open("t.data", header, bytes(levels * 13 * n * n)).unwrap();
+        let plane = file.read_plane(0, 1).unwrap().into_f32();
+        let mut tiles = vec![0.0; plane.len()];
+        super::super::compact::to_tiles(n, &plane, &mut tiles);
+        for (tiles_of, rows) in [(0..13, 0..3), (5..9, 1..3), (12..13, 2..3), (7..10, 0..1)] {
+            let some = TileRows::new(n, tiles_of, rows);
+            let expected: Vec<f32> = some.lines().flat_map(|line| tiles[line * n..(line + 1) * n].to_vec()).collect();
+            assert_eq!(file.read_rows(0, 1, &some).unwrap().into_f32(), expected, "{some:?}");
+        }
+        assert!(file.read_rows(0, 2, &TileRows::all(n)).is_err());
+        assert!(file.read_rows(0, 0, &TileRows::all(n + 1)).is_err());
     }
 
     #[test]

@@ -21,11 +21,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// open.
 const KEPT: usize = 8;
 
-/// Default memory of a job slot in bytes: enough for 3-D fields of LLC1080.
+/// Default memory of a job slot in bytes: enough for native fields of any grid, and for regridding those of LLC1080.
 pub const MEMORY: u64 = 4 << 30;
 
 /// Memory of a grid, as a multiple of that of a job slot; all grids that are kept may take as much together. LLC1080
-/// with 90 levels takes 6.4 GB, LLC90 about 30 MB.
+/// with 90 levels takes about 1 GB, LLC90 about 8 MB.
 const GRID: u64 = 2;
 
 /// Number of bytes that grids, and mapping factors, may always take, however small a job slot is: more than LLC90 and

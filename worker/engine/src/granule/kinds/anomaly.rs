@@ -1,16 +1,15 @@
 //! A variable of the model minus its mean over a period.
 
 use super::combined::{of_precision, union};
-use super::{Maker, OpenedSources, OpenedVariable, Opening};
+use super::{Maker, OpenedSources, OpenedVariable, Opening, Values};
 use crate::granule::error::MakeError;
-use crate::granule::holes::MissingCells;
 use crate::granule::mean_file::Mean;
 use crate::granule::means::WantedMean;
 use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::Stages;
 use crate::grid::Native;
-use crate::mds::compact::TILES;
+use crate::mds::compact::TileRows;
 use crate::mds::{MdsError, Plane};
 use edp_protocol::recipe::{self, Rule};
 use edp_protocol::wire;
@@ -29,15 +28,19 @@ impl Maker for AnomalyMaker {
         vec![&self.record]
     }
 
-    fn memory(&self, grid: &Native, _: &Route<'_>) -> u64 {
+    fn memory(&self, _: &Native, _: &Route<'_>, cells: usize) -> u64 {
         // The mean, its cells without a value, those of the record, and a copy that is rounded.
-        self.record.input.plane_memory() + (TILES * grid.n * grid.n) as u64 * (8 + 1 + 1 + 4) + Mean::READING
+        self.record.input.memory(cells) + cells as u64 * (8 + 1 + 1 + 4) + Mean::READING
     }
 
-    fn level(&self, _: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
-        let plane = self.record.plane(level, stages)?;
+    fn is_by_rows(&self) -> bool {
+        true
+    }
+
+    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+        let plane = self.record.plane(level, rows, stages)?;
         let holes = self.record.holes(&plane);
-        let (mean, without_mean) = self.mean.plane(level, stages)?;
+        let (mean, without_mean) = self.mean.plane(level, rows, stages)?;
         Ok((minus(plane, mean), union(holes, without_mean)))
     }
 

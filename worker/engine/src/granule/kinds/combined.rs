@@ -1,13 +1,13 @@
 //! A sum or a difference of variables of the model.
 
-use super::{Maker, OpenedSources, OpenedVariable, Opening};
+use super::{Maker, OpenedSources, OpenedVariable, Opening, Values};
 use crate::granule::error::MakeError;
 use crate::granule::holes::MissingCells;
 use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::Stages;
 use crate::grid::Native;
-use crate::mds::compact::TILES;
+use crate::mds::compact::TileRows;
 use crate::mds::{MdsError, Plane};
 use edp_protocol::recipe::Rule;
 
@@ -44,14 +44,18 @@ impl Maker for Combined {
         self.records.iter().collect()
     }
 
-    fn memory(&self, grid: &Native, _: &Route<'_>) -> u64 {
-        let largest = self.records.iter().map(|record| record.input.plane_memory()).max().unwrap_or(0);
+    fn memory(&self, _: &Native, _: &Route<'_>, cells: usize) -> u64 {
+        let largest = self.records.iter().map(|record| record.input.memory(cells)).max().unwrap_or(0);
         // The sum and its rounded copy, and which cells have no value: of the sum, and of the variable that is added.
-        largest + (TILES * grid.n * grid.n) as u64 * (8 + 4 + 2)
+        largest + cells as u64 * (8 + 4 + 2)
     }
 
-    fn level(&self, _: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
-        self.combine(level, stages)
+    fn is_by_rows(&self) -> bool {
+        true
+    }
+
+    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+        self.combine(level, rows, stages)
     }
 
     fn sentence(&self) -> Option<String> {
@@ -60,10 +64,10 @@ impl Maker for Combined {
 }
 
 impl Combined {
-    fn combine(&self, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
+    fn combine(&self, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
         let (mut results, mut holes, mut is_double): (Vec<f64>, Option<MissingCells>, bool) = (Vec::new(), None, false);
         for (at, record) in self.records.iter().enumerate() {
-            let plane = record.plane(level, stages)?;
+            let plane = record.plane(level, rows, stages)?;
             holes = union(holes, record.holes(&plane));
             is_double |= matches!(plane, Plane::F64(_));
             match plane {
@@ -116,6 +120,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::granule::source::Input;
+    use crate::mds::compact::TILES;
     use crate::mds::{FieldLocation, Header, MdsFile};
     use edp_files::ReadAt;
 
@@ -143,7 +148,7 @@ mod tests {
 
     fn level(records: Vec<Record>, operation: Operation) -> (Plane, Option<MissingCells>) {
         let combined = Combined { records, operation, sentence: String::new() };
-        combined.combine(0, &Stages::begin()).unwrap()
+        combined.combine(0, None, &Stages::begin()).unwrap()
     }
 
     #[test]

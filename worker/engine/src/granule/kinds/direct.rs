@@ -1,13 +1,13 @@
 //! One variable of the model as it is.
 
-use super::{Maker, OpenedVariable, Opening};
+use super::{Maker, OpenedVariable, Opening, Values};
 use crate::granule::error::MakeError;
-use crate::granule::holes::MissingCells;
 use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::Stages;
 use crate::grid::Native;
-use crate::mds::{MdsError, Plane};
+use crate::mds::MdsError;
+use crate::mds::compact::TileRows;
 use edp_protocol::{GridKind, Mode};
 
 /// A variable that is a variable of the model.
@@ -18,12 +18,16 @@ impl Maker for Direct {
         vec![&self.0]
     }
 
-    fn memory(&self, _: &Native, _: &Route<'_>) -> u64 {
-        self.0.input.plane_memory()
+    fn memory(&self, _: &Native, _: &Route<'_>, cells: usize) -> u64 {
+        self.0.input.memory(cells)
     }
 
-    fn level(&self, _: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
-        let plane = self.0.plane(level, stages)?;
+    fn is_by_rows(&self) -> bool {
+        true
+    }
+
+    fn level(&self, _: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+        let plane = self.0.plane(level, rows, stages)?;
         let holes = self.0.holes(&plane);
         Ok((plane, holes))
     }

@@ -22,26 +22,34 @@ use super::route::Route;
 use super::source::Record;
 use super::stages::Stages;
 use crate::grid::{LevelSet, Native, Placement};
+use crate::mds::compact::TileRows;
 use crate::mds::{MdsError, Plane};
 use crate::metadata::attribute::Attributes;
 use crate::metadata::variable::{self, Description};
 use edp_protocol::recipe::{InputPaths, Rule, VariableKind};
 use edp_protocol::{GridKind, wire};
 
+/// Values of a level, and the cells that have none, if there are any.
+pub type Values = (Plane, Option<MissingCells>);
+
 /// Makes the values of one variable on the model's grid from its opened inputs.
 pub trait Maker: Send + Sync {
     /// Returns the records that are read.
     fn records(&self) -> Vec<&Record>;
 
-    /// Returns the largest number of bytes that a thread takes while it makes a level, without the level on its target
-    /// grid.
-    fn memory(&self, grid: &Native, route: &Route<'_>) -> u64;
+    /// Returns the largest number of bytes that a thread takes while it makes so many cells of a level, without the
+    /// values on the target grid. If it is not made by rows, it always makes all cells.
+    fn memory(&self, grid: &Native, route: &Route<'_>, cells: usize) -> u64;
 
-    /// Returns the values of a level of the grid in compact order, and the cells that have none, if there are any.
+    /// Returns true if a cell depends on the same cell of the inputs only, so that rows can be made without the others.
+    fn is_by_rows(&self) -> bool;
+
+    /// Returns the values of a level of the grid in compact order, and the cells that have none, if there are any. With
+    /// `rows`, which is given only if it is made by rows, returns these rows in their order.
     ///
     /// # Errors
     /// Returns an error if an input cannot be read.
-    fn level(&self, grid: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError>;
+    fn level(&self, grid: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError>;
 
     /// Returns the maker itself if it makes a component of a vector, which has a direction.
     fn vector(&self) -> Option<&Rotated> {

@@ -1,6 +1,6 @@
 //! A component of a vector at cell centres, from the two components of the model.
 
-use super::{Maker, OpenedVariable, Opening};
+use super::{Maker, OpenedVariable, Opening, Values};
 use crate::granule::error::MakeError;
 use crate::granule::holes::{self, MissingCells};
 use crate::granule::projection;
@@ -9,7 +9,7 @@ use crate::granule::route::Route;
 use crate::granule::source::Record;
 use crate::granule::stages::{Stage, Stages};
 use crate::grid::{HorizontalPoint, Native, Placement};
-use crate::mds::compact::TILES;
+use crate::mds::compact::{TILES, TileRows};
 use crate::mds::{MdsError, Plane};
 use crate::metadata::variable;
 use edp_protocol::GridKind;
@@ -35,7 +35,7 @@ impl Maker for Rotated {
         vec![&self.x, &self.y]
     }
 
-    fn memory(&self, grid: &Native, route: &Route<'_>) -> u64 {
+    fn memory(&self, grid: &Native, route: &Route<'_>, _: usize) -> u64 {
         let plane = (TILES * grid.n * grid.n) as u64;
         let projected = match route {
             Route::Latlon { directions: Some(_), shape, .. } => {
@@ -43,10 +43,17 @@ impl Maker for Rotated {
             }
             _ => 0,
         };
-        self.x.input.plane_memory() + self.y.input.plane_memory() + 3 * 4 * plane + projected
+        let inputs = [&self.x, &self.y].map(|record| record.input.memory(TILES * grid.n * grid.n));
+        inputs[0] + inputs[1] + 3 * 4 * plane + projected
     }
 
-    fn level(&self, grid: &Native, level: usize, stages: &Stages) -> Result<(Plane, Option<MissingCells>), MdsError> {
+    /// Faces are averaged to centres across rows and tiles.
+    fn is_by_rows(&self) -> bool {
+        false
+    }
+
+    fn level(&self, grid: &Native, level: usize, rows: Option<&TileRows>, stages: &Stages) -> Result<Values, MdsError> {
+        debug_assert!(rows.is_none(), "rotated vectors are not made by rows");
         self.turn(grid, level, stages, |x, y| {
             let (rotated, holes) = self.rotated(grid, self.orientation, x, y);
             (Plane::F32(rotated), holes)
@@ -84,7 +91,7 @@ impl Rotated {
         stages: &Stages,
         turn: impl FnOnce(&Component, &Component) -> T,
     ) -> Result<T, MdsError> {
-        let (x, y) = (self.x.plane(level, stages)?, self.y.plane(level, stages)?);
+        let (x, y) = (self.x.plane(level, None, stages)?, self.y.plane(level, None, stages)?);
         let bytes = (x.len() + y.len()) * size_of::<f32>();
         Ok(stages.time(Stage::Rotate, bytes as u64, || {
             let (x, y) = self.zero_closed_faces(grid, level, x, y);
