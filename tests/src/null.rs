@@ -8,11 +8,15 @@ use edp_protocol::wire::{CONTENT_TYPE, Done, Outcome, TaskEvent, TaskMessage};
 use edp_queue::{Delivery, Link, Message, Publisher, Queue, QueueError};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// The build that all workers report.
 const BUILD: &str = "null";
+
+/// Time that workers wait for the queues, which their coordinator declares once it has listed everything.
+const DECLARED: Duration = Duration::from_secs(1800);
 
 /// Returns a recipe as large as a small real one, which nobody can make.
 pub fn recipe(number: usize) -> Recipe {
@@ -80,7 +84,7 @@ pub async fn work(
     tally: &'static TimesMade,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), QueueError> {
-    link.await_declared(std::time::Duration::from_secs(60)).await?;
+    link.await_declared(DECLARED).await?;
     let mut task_messages = link.consumer(Queue::Recipes, slots).await?;
     let results = link.publisher(Queue::Results, 2 * usize::from(slots));
     let mut busy = JoinSet::new();

@@ -1,18 +1,19 @@
-//! Messages and ledger without granules: ten workers, many tiny recipes, a real broker, a ledger on disk, and a
+//! Messages and ledger without granules: many workers, many tiny recipes, a real broker, a ledger on disk, and a
 //! coordinator that is killed in the middle.
 
 use edp_production::ledger::retries::Policy;
-use edp_production::ledger::{Ledger, RecipeState};
+use edp_production::ledger::{self, Ledger, RecipeState, View};
 use edp_queue::QueueSettings;
 use edp_queue::{Link, QueueOptions};
 use edp_tests::broker::Broker;
 use edp_tests::null::{self, TimesMade};
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
 use tokio::sync::watch;
 
-/// Number of workers, which are tasks of this process with connections of their own.
-const WORKERS: usize = 10;
+/// Number of job slots of a worker. Workers are tasks of this process with connections of their own.
 const SLOTS: u16 = 16;
 
 /// Memory in KiB by which a coordinator may grow after a tenth of the recipes was made: in the longer test, this is a
@@ -82,7 +83,27 @@ impl Life {
     }
 }
 
-fn produce(recipes: usize) {
+/// Prints how long `status` takes.
+fn ask(ledger: &Path, recipes: usize) {
+    let begun = Instant::now();
+    let overview = View::open(ledger).unwrap().overview(ledger::now(), 10).unwrap();
+    assert_eq!(overview.count(|_| true), recipes as u64);
+    let settled = overview.count(RecipeState::is_settled);
+    println!("status, with {settled} settled: {:.3} s", begun.elapsed().as_secs_f64());
+}
+
+/// Prints the sizes of the ledger and of a copy, and how long copying takes.
+fn weigh(ledger: &Path) {
+    let bytes = |path: &Path| std::fs::metadata(path).unwrap().len() as f64 / 1e6;
+    let copy = ledger.with_extension("copy");
+    let begun = Instant::now();
+    View::open(ledger).unwrap().copy(&copy).unwrap();
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("ledger {:.1} MB; its copy {:.1} MB, made in {seconds:.2} s", bytes(ledger), bytes(&copy));
+}
+
+/// Has recipes made by as many workers, by two coordinators one after the other.
+fn produce(recipes: usize, workers: usize) {
     let broker = Broker::start();
     let directory = tempfile::tempdir().unwrap();
     let ledger = directory.path().join("ledger");
@@ -98,7 +119,8 @@ fn produce(recipes: usize) {
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut child, mut output) = start();
-    let workers: Vec<_> = (0..WORKERS)
+    let count = workers;
+    let workers: Vec<_> = (0..workers)
         .map(|i| {
             let settings = QueueSettings { url: Some(url.parse().unwrap()), ..QueueSettings::default() };
             let link = Link::amqp(QueueOptions::from_settings(&settings, "null".parse().unwrap()).unwrap()).unwrap();
@@ -106,6 +128,7 @@ fn produce(recipes: usize) {
         })
         .collect();
     let first = Life::follow(&mut output, recipes * 6 / 10);
+    ask(&ledger, recipes);
     child.kill().unwrap();
     child.wait().unwrap();
     first.show("first coordinator, killed");
@@ -120,11 +143,13 @@ fn produce(recipes: usize) {
         }
     });
     let (distinct, task_messages) = tally.counts();
-    println!("{WORKERS} workers of {SLOTS} slots: {task_messages} task messages for {distinct} recipes");
+    println!("{count} workers of {SLOTS} slots: {task_messages} task messages for {distinct} recipes");
     // No recipe is lost, and at most those in transit when the coordinator was killed are made twice.
     assert_eq!(distinct, recipes);
     assert!(task_messages <= recipes as u64 + 256, "{task_messages} task messages");
     assert!(second.before >= recipes / 2 && second.before < recipes);
+    ask(&ledger, recipes);
+    weigh(&ledger);
     let done = Ledger::open(&ledger, "null", Policy::default()).unwrap().counts().unwrap();
     assert_eq!((done.of(RecipeState::Done), done.all()), (recipes as u64, recipes as u64));
     first.check_memory(recipes);
@@ -133,11 +158,18 @@ fn produce(recipes: usize) {
 
 #[test]
 fn thousands_of_recipes_on_a_broker() {
-    produce(5000);
+    produce(5000, 10);
 }
 
 #[test]
 #[ignore = "minutes; part of `make check-all`"]
 fn a_hundred_thousand_recipes_on_a_broker() {
-    produce(100_000);
+    produce(100_000, 10);
+}
+
+/// As many as Release 6 has, and 400 job slots.
+#[test]
+#[ignore = "many minutes; part of `make check-all`"]
+fn half_a_million_recipes_without_granules() {
+    produce(540_000, 25);
 }
