@@ -45,10 +45,7 @@ pub fn put_back(ledger: &mut Ledger, recipes: &[Recipe], stores: &Stores) -> Res
     let done = ids(ledger, RecipeState::Done)?;
     let is_done = |recipe: &&Recipe| recipe.recipe.as_ref().is_some_and(|plan| done.contains(&plan.id));
     let absent = destination::absent(recipes.iter().filter(is_done), stores);
-    for id in absent.map_err(AdoptionError::Destination)? {
-        ledger.reopen(&id)?;
-    }
-    Ok(())
+    Ok(ledger.reopen(&absent.map_err(AdoptionError::Destination)?)?)
 }
 
 /// Marks waiting recipes as done whose granules exist at their destination already: for a ledger that was begun again.

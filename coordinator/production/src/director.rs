@@ -274,8 +274,8 @@ pub async fn reopen(
 ) -> Result<(), LedgerHandleError> {
     ledger
         .ask(move |ledger| {
-            missing.iter().try_for_each(|id| ledger.reopen(id))?;
-            damaged.iter().try_for_each(|id| ledger.make_again(id))
+            ledger.reopen(&missing)?;
+            ledger.make_again(&damaged)
         })
         .await
 }

@@ -66,7 +66,7 @@ pub(crate) fn execute(options: &RetryOptions) -> anyhow::Result<Ending> {
     if !options.dry_run && !chosen.is_empty() {
         let (mut ledger, busy) = Ledger::beside(&path).map_err(usage)?;
         at_work = busy;
-        chosen.iter().try_for_each(|one| ledger.reopen(&one.id))?;
+        ledger.reopen(&chosen.iter().map(|one| one.id.clone()).collect::<Vec<_>>())?;
     }
     match options.output {
         ReportForm::Json => {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // log2 of one ratio, of which the last bit is of no account
 
 use super::tests::{check_tally, done, failed, id, recipes, started};
-use super::{Ledger, LedgerEvent, view};
+use super::{Ledger, LedgerEvent, RecipeState, view};
 use edp_protocol::message::FailureKind;
 use edp_protocol::recipe::Recipe;
 use std::sync::Arc;
@@ -114,4 +114,25 @@ fn no_work_grows_faster_than_the_recipes_and_that_of_a_batch_or_a_question_does_
         let most = if grows { 1.05 } else { 0.05 };
         assert!(exponents.iter().all(|exponent| *exponent < most), "{name}: {counts:?} for {sizes:?} recipes");
     }
+}
+
+/// Each transaction waits for the disk.
+#[test]
+fn recipes_are_put_back_in_one_transaction_however_many_they_are() {
+    let recipes = many(500);
+    let mut ledger = super::tests::listed(&recipes);
+    ledger.write(&recipes.iter().map(|one| done(one, 1, "w")).collect::<Vec<_>>(), 0).unwrap();
+    let count = Arc::new(AtomicU64::new(0));
+    let counting = count.clone();
+    let commit = move || {
+        counting.fetch_add(1, Ordering::Relaxed);
+        false
+    };
+    ledger.connection.commit_hook(Some(commit));
+    let ids: Vec<String> = recipes.iter().map(id).collect();
+    ledger.reopen(&ids[..300]).unwrap();
+    ledger.make_again(&ids[300..400]).unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), 2);
+    let counts = ledger.counts().unwrap();
+    assert_eq!((counts.of(RecipeState::Waiting), counts.of(RecipeState::Done)), (400, 100));
 }

@@ -41,7 +41,7 @@ fn an_earlier_ledger_is_read_as_it_is_and_brought_to_the_present_layout_by_its_c
     let (mut beside, at_work) = Ledger::beside(&path).unwrap();
     assert!(!at_work);
     let backlog = beside.backlog().unwrap();
-    beside.make_again(&id(&texts[2])).unwrap();
+    beside.make_again(&[id(&texts[2])]).unwrap();
     assert_eq!(beside.counts().unwrap().of(RecipeState::Done), 1);
     drop(beside);
     // Nor does the coordinator of another production.

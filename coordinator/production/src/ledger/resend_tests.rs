@@ -56,7 +56,7 @@ fn a_worker_alone_is_asked_three_times_over_the_back_off() {
     let settled = ledger.write(&[failed(&recipes[0], 3, "w", FailureKind::Denied)], now).unwrap();
     assert_eq!((settled[0].state, settled[0].attempts), (RecipeState::Failed, 3));
     // A reset begins from the start.
-    ledger.reopen(&id(&recipes[0])).unwrap();
+    ledger.reopen(&[id(&recipes[0])]).unwrap();
     send(&mut ledger, now);
     assert!(ledger.write(&[failed(&recipes[0], 4, "w", FailureKind::Denied)], now).unwrap().is_empty());
 }
@@ -124,12 +124,12 @@ fn a_recorded_digest_stays_where_a_granule_is_only_seen_to_be_there() {
     ledger.record([&record].into_iter()).unwrap();
     ledger.adopt(&[(id.clone(), 7)]).unwrap();
     assert_eq!(ledger.counts().unwrap().of(RecipeState::Done), 1);
-    ledger.make_again(&id).unwrap();
+    ledger.make_again(std::slice::from_ref(&id)).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, record.sha256.as_str());
     // but a digest of a granule that was read replaces it
-    ledger.reopen(&id).unwrap();
+    ledger.reopen(std::slice::from_ref(&id)).unwrap();
     send(&mut ledger, 0);
     ledger.write(&[done(&recipes[0], 1, "w")], 0).unwrap();
-    ledger.make_again(&id).unwrap();
+    ledger.make_again(std::slice::from_ref(&id)).unwrap();
     assert_eq!(ledger.due(0, 10).unwrap()[0].sha256, "ab");
 }

@@ -239,7 +239,7 @@ fn a_ledger_goes_on_where_it_was() {
         [1, 1, 1]
     );
     assert_eq!(ledger.retry(RecipeState::Failed).unwrap(), 1);
-    ledger.reopen(&id(&recipes[0])).unwrap();
+    ledger.reopen(&[id(&recipes[0])]).unwrap();
     let sent = send(&mut ledger, 0);
     assert_eq!(sent.iter().map(|sent| sent.1).collect::<Vec<_>>(), [2, 2]);
 }
@@ -274,7 +274,7 @@ fn the_tally_follows_the_list_and_the_states() {
     recipes[0].granule = recipes[0].granule.replace("SEA_SURFACE_HEIGHT_mon_mean", "OTHER_mon_mean");
     ledger.list(&recipes).unwrap();
     check_tally(&ledger);
-    assert_eq!(ledger.reopen(&id(&recipes[1])).map(|()| ledger.counts().unwrap().of(RecipeState::Done)).unwrap(), 1);
+    assert_eq!(ledger.reopen(&[id(&recipes[1])]).map(|()| ledger.counts().unwrap().of(RecipeState::Done)).unwrap(), 1);
     check_tally(&ledger);
     // No time that a worker may invent is too long for it.
     for recipe in &recipes {

@@ -237,23 +237,29 @@ impl Ledger {
         self.connection.execute(&reset, [state as i64]).map_err(|e| self.fail(e))
     }
 
-    /// Resets one recipe, by its id, whose granule is missing, or for which that was asked.
+    /// Resets recipes, by their ids, whose granules are missing, or for which that was asked.
     ///
     /// # Errors
-    /// Returns an error if the ledger cannot be written.
-    pub fn reopen(&mut self, id: &str) -> Result<(), LedgerError> {
+    /// Returns an error if the ledger cannot be written; then nothing is.
+    pub fn reopen(&mut self, ids: &[String]) -> Result<(), LedgerError> {
         // Another granule will be made, which has another digest if the date of production has changed.
-        let reset = format!("{RESET}, sha256 = '' WHERE id = ?1");
-        self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
+        self.reset(ids, &format!("{RESET}, sha256 = '' WHERE id = ?1"))
     }
 
-    /// Resets one recipe, by its id, whose granule is damaged. Its recorded digest is kept.
+    /// Resets recipes, by their ids, whose granules are damaged. Their recorded digests are kept.
     ///
     /// # Errors
-    /// Returns an error if the ledger cannot be written.
-    pub(crate) fn make_again(&mut self, id: &str) -> Result<(), LedgerError> {
-        let reset = format!("{RESET} WHERE id = ?1");
-        self.connection.execute(&reset, [id]).map(drop).map_err(|e| self.fail(e))
+    /// Returns an error if the ledger cannot be written; then nothing is.
+    pub(crate) fn make_again(&mut self, ids: &[String]) -> Result<(), LedgerError> {
+        self.reset(ids, &format!("{RESET} WHERE id = ?1"))
+    }
+
+    /// Runs an update for each id.
+    fn reset(&mut self, ids: &[String], update: &str) -> Result<(), LedgerError> {
+        self.transact(|transaction, _| {
+            let mut statement = transaction.prepare_cached(update)?;
+            ids.iter().try_for_each(|id| statement.execute([id]).map(drop))
+        })
     }
 
     /// Records size and digest that granules had when they were made or read, where these are not known yet.
