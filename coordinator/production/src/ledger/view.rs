@@ -261,12 +261,14 @@ impl View {
     /// Returns an error if the ledger cannot be read.
     pub fn find(&self, text: &str) -> Result<Vec<i64>, LedgerError> {
         let read = || {
+            // Only ids have an index; each of the other queries reads all recipes.
+            let id = "SELECT number FROM recipe WHERE id = ?1";
             // A granule may have had another recipe before: that of the present list comes first.
-            let exact = "SELECT number FROM recipe WHERE id = ?1 OR granule = ?1 ORDER BY listed DESC, number DESC";
+            let exact = "SELECT number FROM recipe WHERE granule = ?1 ORDER BY listed DESC, number DESC";
             let ending = "SELECT number FROM recipe WHERE listed = 1 AND substr(granule, -length(?1) - 1) = '/' || ?1";
             let part = "SELECT number FROM recipe WHERE listed = 1
                         AND (instr(granule, ?1) > 0 OR substr(id, 1, length(?1)) = ?1) ORDER BY number";
-            for (query, one) in [(exact, true), (ending, false), (part, false)] {
+            for (query, one) in [(id, true), (exact, true), (ending, false), (part, false)] {
                 let mut statement = self.connection.prepare(query)?;
                 let rows = statement.query_map([text], |row| row.get(0))?;
                 let numbers: Vec<i64> = rows.take(if one { 1 } else { usize::MAX }).collect::<Result<_, _>>()?;
