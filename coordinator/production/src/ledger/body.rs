@@ -180,4 +180,25 @@ mod tests {
         assert_eq!(sizes(&ledger).1, 3);
         assert_eq!(ledger.recipes().unwrap(), [recipes, others].concat());
     }
+
+    #[test]
+    fn a_damaged_recipe_is_an_error_that_names_its_granule() {
+        let recipes = recipes();
+        for damage in [
+            "UPDATE body SET recipe = x'ffffffff00' WHERE number = 2",
+            "UPDATE body SET recipe = x'' WHERE number = 2",
+            "UPDATE body SET sample = 2 WHERE number = 2",
+            "UPDATE body SET sample = 99 WHERE number = 2",
+            "UPDATE body SET sample = NULL WHERE number = 2",
+        ] {
+            let ledger = listed(&recipes);
+            assert_eq!(ledger.connection.execute(damage, []).unwrap(), 1);
+            let error = ledger.recipes().unwrap_err();
+            assert!(error.to_string().contains(&recipes[1].granule), "{damage}: {error}");
+            // The others are sent, and this one fails where it is to be made.
+            let due = ledger.due(0, 9).unwrap();
+            assert_eq!(due.len(), recipes.len());
+            assert!(serde_json::from_slice::<serde_json::Value>(&due[1].recipe).is_err(), "{damage}");
+        }
+    }
 }
