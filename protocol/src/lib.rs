@@ -20,6 +20,7 @@
 //! | [`digest`] | SHA-256 digests |
 //! | [`message`], [`wire`] | kinds of failure, task messages, outcomes, and their encoding |
 //! | [`text`] | text from outside, made safe to show |
+//! | [`text_hash`] | hashes by which very many texts are compared |
 //! | [`vocabulary`] | kind of grid, frequency and mode |
 //!
 //! Nothing here opens a file for its content or a connection, and nothing computes on ocean data.
@@ -42,6 +43,7 @@ pub mod name;
 pub mod recipe;
 pub mod setting;
 pub mod text;
+pub mod text_hash;
 pub mod vocabulary;
 pub mod wire;
 

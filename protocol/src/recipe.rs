@@ -1,7 +1,7 @@
 //! The recipe: one JSON object that states everything about one granule.
 //!
 //! The layout is that of EDP's task, in both of its generations. What this project adds is below the one key `recipe`,
-//! see [`Plan`]. A task list is a JSON array of recipes.
+//! see [`Plan`]. A task list is a JSON array of recipes, or has one recipe in each line.
 
 mod derived;
 mod error;
@@ -16,7 +16,10 @@ pub use derived::{
 };
 pub use error::RecipeError;
 pub use kind::{KindError, Orientation, VariableKind};
-pub use list::{check_unique, check_versions, format_list, parse_list, read_list};
+pub use list::{
+    ListForm, ListWriter, UniqueCheck, VersionsCheck, check_unique, check_versions, format_list, parse_list, read_each,
+    read_list,
+};
 pub use version::Version;
 
 use crate::digest::Digest;

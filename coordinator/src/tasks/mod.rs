@@ -48,7 +48,7 @@ pub fn parse(list: &str, text: &[u8]) -> Result<TaskEntries, EntriesError> {
 ///
 /// # Errors
 /// Returns the error of the JSON library, which no list that was parsed causes.
-pub fn format(entries: &[Value]) -> Result<String, serde_json::Error> {
+pub fn format(entries: &[Value]) -> std::io::Result<String> {
     Ok(format_list(entries)?.trim_end().to_owned())
 }
 

@@ -1,10 +1,11 @@
 //! Writing a file that a user has named: a regular file is replaced in one step, anything else is written to directly.
+//! [`write`] takes the bytes as a whole, [`NewFile`] one after the other.
 
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -38,8 +39,84 @@ enum WriteTarget {
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match target(path)? {
         WriteTarget::File(file) => replace(&file, bytes),
-        WriteTarget::Stream(stream) => OpenOptions::new().write(true).open(stream)?.write_all(bytes),
+        WriteTarget::Stream(stream) => write_stream(&stream, bytes),
         WriteTarget::Descriptor(link) => write_descriptor(&link, bytes),
+    }
+}
+
+/// A file that is written step by step, and has its name only when it is complete; see [`write`]. If it is dropped
+/// before, nothing remains of it.
+#[derive(Debug)]
+pub struct NewFile {
+    file: BufWriter<File>,
+    /// Path of the file until it is complete.
+    temporary: PathBuf,
+    target: WriteTarget,
+    /// The file in whose place it is put, if there is one.
+    before: Option<fs::Metadata>,
+    /// True if it becomes the target by its name. Otherwise its bytes are copied to the target.
+    is_beside: bool,
+}
+
+impl NewFile {
+    /// Makes a file for `path`: beside it if it becomes a regular file, otherwise in the directory `scratch`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`write`] that show before anything is written.
+    pub fn create(path: &Path, scratch: &Path) -> io::Result<NewFile> {
+        let target = target(path)?;
+        let (mut before, mut beside) = (None, None);
+        if let WriteTarget::File(path) = &target {
+            before = replaceable(path)?;
+            match temporary(path, before.is_some()) {
+                Err(e) if before.is_some() && is_refused_there(&e) => {}
+                made => beside = Some(made?),
+            }
+        }
+        let is_beside = beside.is_some();
+        let (temporary, file) = match beside {
+            Some(made) => made,
+            None => temporary(&scratch.join("output"), true)?,
+        };
+        Ok(NewFile { file: BufWriter::with_capacity(1 << 20, file), temporary, target, before, is_beside })
+    }
+
+    /// Gives the file its name, or copies it to the device or descriptor of that name.
+    ///
+    /// # Errors
+    /// Returns an error if that is not possible, or if something was not written.
+    pub fn commit(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        if let (WriteTarget::File(path), true) = (&self.target, self.is_beside) {
+            settle(self.file.get_ref(), self.before.as_ref())?;
+            match fs::rename(&self.temporary, path) {
+                Err(e) if self.before.is_some() && is_mount_point(&e) => {}
+                renamed => return renamed,
+            }
+        }
+        let from = File::open(&self.temporary)?;
+        match &self.target {
+            WriteTarget::File(path) => overwrite(path, from),
+            WriteTarget::Stream(stream) => write_stream(stream, from),
+            WriteTarget::Descriptor(link) => write_descriptor(link, from),
+        }
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // After it was given its name, there is nothing of this unique name.
+        let _ = fs::remove_file(&self.temporary);
     }
 }
 
@@ -95,29 +172,26 @@ fn is_descriptor(path: &Path) -> bool {
 
 /// Writes to a descriptor. For standard output and standard error of this process, that is at their present position. A
 /// file behind another descriptor is appended to, since the position of its owner is unknown.
-fn write_descriptor(link: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_descriptor(link: &Path, mut from: impl Read) -> io::Result<()> {
     let is_own = is_own(link);
     match link.file_name().and_then(OsStr::to_str) {
         Some("1") if is_own => {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(bytes).and_then(|()| stdout.flush())
+            io::copy(&mut from, &mut stdout).and_then(|_| stdout.flush())
         }
-        Some("2") if is_own => io::stderr().lock().write_all(bytes),
-        _ => OpenOptions::new().append(true).open(link)?.write_all(bytes),
+        Some("2") if is_own => io::copy(&mut from, &mut io::stderr().lock()).map(drop),
+        _ => io::copy(&mut from, &mut OpenOptions::new().append(true).open(link)?).map(drop),
     }
+}
+
+/// Writes to a device or a FIFO.
+fn write_stream(stream: &Path, mut from: impl Read) -> io::Result<()> {
+    io::copy(&mut from, &mut OpenOptions::new().write(true).open(stream)?).map(drop)
 }
 
 /// Makes a regular file, or replaces it in one step.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let before = match fs::metadata(path) {
-        Ok(found) => Some(found),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e),
-    };
-    if before.is_some() {
-        // A user who may not write the file must not replace it, even if the directory would permit that.
-        OpenOptions::new().write(true).open(path)?;
-    }
+    let before = replaceable(path)?;
     let (temporary, file) = match temporary(path, before.is_some()) {
         Err(e) if before.is_some() && is_refused_there(&e) => return overwrite(path, bytes),
         made => made?,
@@ -129,6 +203,16 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match replaced {
         Err(e) if before.is_some() && is_mount_point(&e) => overwrite(path, bytes),
         replaced => replaced,
+    }
+}
+
+/// Returns the file that is to be replaced, if there is one.
+fn replaceable(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        // A user who may not write the file must not replace it, even if the directory would permit that.
+        Ok(found) => OpenOptions::new().write(true).open(path).map(|_| Some(found)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 
@@ -149,17 +233,22 @@ fn temporary(path: &Path, private: bool) -> io::Result<(PathBuf, File)> {
 
 fn fill(mut file: File, before: Option<&fs::Metadata>, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
+    settle(&file, before)
+}
+
+/// Gives a complete file the permissions of the one before it, and syncs it.
+fn settle(file: &File, before: Option<&fs::Metadata>) -> io::Result<()> {
     if let Some(before) = before {
         // Only root may change the owner; for others the file remains theirs.
-        let _ = std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid()));
+        let _ = std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()));
         file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))?;
     }
     file.sync_all()
 }
 
-fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn overwrite(path: &Path, mut from: impl Read) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
+    io::copy(&mut from, &mut file)?;
     file.sync_all()
 }
 
@@ -208,6 +297,36 @@ mod tests {
         // a reader that opened it before still sees the earlier content
         assert_eq!(io::read_to_string(open).unwrap(), "one");
         assert_eq!(names(directory.path()), ["other", "tasks.json"]);
+    }
+
+    #[test]
+    fn a_file_that_is_written_step_by_step_appears_when_it_is_complete() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, scratch) = (directory.path().join("tasks.json"), directory.path());
+        let begun = || {
+            let mut file = NewFile::create(&path, scratch).unwrap();
+            file.write_all(b"one, ").unwrap();
+            file.write_all(b"two").unwrap();
+            file
+        };
+        drop(begun());
+        assert!(names(directory.path()).is_empty(), "nothing remains of what was given up");
+        let file = begun();
+        assert!(!path.exists());
+        file.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one, two");
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        symlink("tasks.json", directory.path().join("link")).unwrap();
+        let mut file = NewFile::create(&directory.path().join("link"), scratch).unwrap();
+        file.write_all(b"three").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one, two", "still the earlier one");
+        file.commit().unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"three".to_vec(), 0o640));
+        let mut null = NewFile::create(Path::new("/dev/null"), scratch).unwrap();
+        null.write_all(b"nothing").unwrap();
+        null.commit().unwrap();
+        assert_eq!(NewFile::create(directory.path(), scratch).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(names(directory.path()), ["link", "tasks.json"]);
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::text::line;
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The list is not valid JSON, or not an array of recipes.
-    #[error("{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them")]
+    #[error(
+        "{list}: not a task list: {source}; it must be a JSON array of objects as `plan` writes them, or one object in each line if its name ends with .jsonl"
+    )]
     Json {
         /// Name of the file or other source of the text.
         list: String,
@@ -25,6 +27,16 @@ pub enum RecipeError {
         limit: u64,
         /// Largest permitted number of recipes.
         recipes: u64,
+    },
+    /// A recipe of the list is larger than a recipe may be.
+    #[error("{list}: recipe {position} of the list has more than {limit} bytes: it is not a recipe; plan again")]
+    Long {
+        /// Name of the file that holds the list.
+        list: String,
+        /// Position of the recipe, counted from 1.
+        position: u64,
+        /// Largest permitted size in bytes.
+        limit: u64,
     },
     /// The list cannot be read.
     #[error("{list}: {source}")]
@@ -76,16 +88,14 @@ pub enum RecipeError {
     },
     /// One recipe occurs with two destinations.
     #[error(
-        "entries {first} and {second} of the list are one recipe for two destinations, {granule} and {other}: give each \
-         destination a list of its own"
+        "entries {first} and {second} of the list are one recipe for two destinations, the second is {granule}: give \
+         each destination a list of its own"
     )]
     Destinations {
-        /// Path or address of the first granule.
+        /// Path or address of the second granule.
         granule: String,
         /// Position of the first recipe, counted from 1.
         first: usize,
-        /// Path or address of the second granule.
-        other: String,
         /// Position of the second recipe, counted from 1.
         second: usize,
     },

@@ -38,6 +38,7 @@ use edp_files::{Files, ReadAt};
 use edp_protocol::location::LocationError;
 use edp_protocol::recipe::Version;
 use edp_protocol::{Digest, Location, ObjectAddress};
+use flate2::read::MultiGzDecoder;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -386,14 +387,23 @@ impl Stores {
     }
 
     /// Opens a list that the user names, to be read step by step. A file may also be a pipe, see
-    /// [`edp_files::regular::open_named`]; an object is in memory when this returns.
+    /// [`edp_files::regular::open_named`]; an object is in memory when this returns. A list whose name ends with `.gz` is
+    /// decompressed as it is read.
     ///
     /// # Errors
     /// Returns an error if it does not exist, or if it is an object of more than `limit` bytes.
     pub fn open_list(&self, at: &Location, limit: u64) -> Result<Box<dyn io::Read>, StoreError> {
-        let Location::Local(path) = at else { return Ok(Box::new(io::Cursor::new(self.read(at, limit)?))) };
-        let file = edp_files::regular::open_named(path);
-        Ok(Box::new(file.map_err(|source| StoreError::Io { path: path.clone(), source })?))
+        let list: Box<dyn io::Read> = match at {
+            Location::Object(_) => Box::new(io::Cursor::new(self.read(at, limit)?)),
+            Location::Local(path) => {
+                let file = edp_files::regular::open_named(path);
+                Box::new(file.map_err(|source| StoreError::Io { path: path.clone(), source })?)
+            }
+        };
+        Ok(match scratch::is_packed(at) {
+            true => Box::new(MultiGzDecoder::new(io::BufReader::with_capacity(1 << 20, list))),
+            false => list,
+        })
     }
 
     /// Returns the access to the files of a location or of its copy: copies of objects are outside of the places that

@@ -1,10 +1,13 @@
 //! Local files that stand for objects for a while.
 
 use super::{Copied, StoreError, Stores};
-use edp_files::{PathHandle, output};
+use edp_files::PathHandle;
+use edp_files::output::{self, NewFile};
 use edp_protocol::{Location, ObjectAddress};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,11 +100,53 @@ impl Stores {
         }
     }
 
+    /// Writes a list that a user has named, by a function that is given the place to write to. It is compressed by gzip
+    /// if its name ends with `.gz`. It appears as [`Stores::write`] says, when the function has succeeded.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be written, or the error of the function; then an earlier list is unchanged.
+    pub fn write_list<T, E: From<StoreError>>(
+        &self,
+        at: &Location,
+        fill: impl FnOnce(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let fill = |out: &mut dyn Write, path: &Path| {
+            if !is_packed(at) {
+                return fill(out);
+            }
+            let mut packed = GzEncoder::new(out, Compression::fast());
+            let filled = fill(&mut packed)?;
+            packed.finish().map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+            Ok(filled)
+        };
+        let Location::Local(path) = at else {
+            let (copy, filled) = self.passing_with(fill)?;
+            self.put(copy.path(), at, "", true)?;
+            return Ok(filled);
+        };
+        let failed = |source| StoreError::Io { path: path.clone(), source };
+        let mut file = NewFile::create(path, &self.scratch()).map_err(failed)?;
+        let filled = fill(&mut file, path)?;
+        file.commit().map_err(failed)?;
+        Ok(filled)
+    }
+
     /// Writes a file with a unique name into the scratch directory.
     fn passing(&self, bytes: &[u8]) -> Result<LocalCopy, StoreError> {
+        let write = |out: &mut dyn Write, path: &Path| {
+            out.write_all(bytes).map_err(|source| StoreError::Io { path: path.to_owned(), source })
+        };
+        Ok(self.passing_with(write)?.0)
+    }
+
+    /// Writes a file with a unique name into the scratch directory, by a function that is given it and its path.
+    fn passing_with<T, E: From<StoreError>>(
+        &self,
+        fill: impl FnOnce(&mut dyn Write, &Path) -> Result<T, E>,
+    ) -> Result<(LocalCopy, T), E> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let scratch = self.scratch();
-        let (path, mut file) = loop {
+        let (path, file) = loop {
             let name = format!(".edp-{:x}-{}.copy", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
             let path = scratch.join(name);
             let made = fs::create_dir_all(&scratch).and_then(|()| File::create_new(&path));
@@ -109,14 +154,23 @@ impl Stores {
                 Ok(file) => break (path, file),
                 // A file of that name was left by an earlier process with the same number.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(source) => return Err(StoreError::Io { path, source }),
+                Err(source) => return Err(StoreError::Io { path, source }.into()),
             }
         };
-        let written = file.write_all(bytes);
+        let mut buffered = BufWriter::new(&file);
+        let written = fill(&mut buffered, &path).and_then(|filled| {
+            Ok((filled, buffered.flush().map_err(|source| StoreError::Io { path: path.clone(), source })?))
+        });
+        drop(buffered);
         let made = PathHandle::new(file, &path);
         let copy = LocalCopy { path: made.path(), made: Some(made) };
-        written.map(|()| copy).map_err(|source| StoreError::Io { path, source })
+        written.map(|(filled, ())| (copy, filled))
     }
+}
+
+/// Returns true if a list is compressed, by its name.
+pub(super) fn is_packed(at: &Location) -> bool {
+    at.to_string().ends_with(".gz")
 }
 
 #[cfg(test)]
@@ -145,5 +199,30 @@ mod tests {
         drop(copy);
         assert_eq!(stores.read(&file, 3).unwrap(), b"new");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "scratch and file");
+    }
+
+    #[test]
+    fn lists_are_packed_by_their_names_and_appear_when_they_are_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let stores = Stores::default();
+        for name in ["list.jsonl", "list.jsonl.gz"] {
+            let at = Location::Local(directory.path().join(name));
+            let given_up = stores.write_list(&at, |out| {
+                out.write_all(b"half").unwrap();
+                Err::<(), _>(StoreError::TooLarge { location: at.clone(), limit: 1 })
+            });
+            assert!(given_up.is_err() && fs::read_dir(directory.path()).unwrap().next().is_none());
+            let text = "line\n".repeat(1000);
+            let write = |out: &mut dyn Write| {
+                out.write_all(text.as_bytes()).unwrap();
+                Ok::<_, StoreError>(7)
+            };
+            assert_eq!(stores.write_list(&at, write).unwrap(), 7);
+            let bytes = stores.read(&at, 1 << 20).unwrap();
+            assert_eq!(bytes == text.as_bytes(), !is_packed(&at), "{name}");
+            assert!(!is_packed(&at) || bytes.len() < 200, "{}", bytes.len());
+            assert_eq!(io::read_to_string(stores.open_list(&at, 1 << 20).unwrap()).unwrap(), text);
+            fs::remove_file(directory.path().join(name)).unwrap();
+        }
     }
 }

@@ -17,7 +17,7 @@ use edp_engine::metadata::podaac::Table;
 use edp_engine::metadata::variable;
 use edp_engine::reader::{self, ReadError, ReaderSession};
 use edp_protocol::name::{self, GranuleName};
-use edp_protocol::recipe;
+use edp_protocol::recipe::{self, ListForm};
 use edp_protocol::wire::{CONTENT_TYPE, MAX_OUTCOME, MAX_RECIPE, MAX_WORKER, Outcome, TaskMessage};
 use edp_protocol::{GridKind, Location};
 use std::fs::File;
@@ -332,15 +332,23 @@ pub fn podaac(input: &[u8]) {
 /// # Panics
 /// Panics if a property does not hold.
 pub fn tasks(input: &[u8]) {
+    // Any line that is read as a recipe is a recipe of an array too.
+    if let Ok(recipes) = recipe::read_list(FILE, ListForm::Lines, input, input.len() as u64) {
+        let text = recipe::format_list(&recipes).expect("a list as text");
+        assert_eq!(recipe::parse_list(FILE, text.as_bytes()).expect("the same recipes"), recipes);
+    }
     let recipes = match recipe::parse_list(FILE, input) {
         Ok(recipes) => recipes,
         Err(recipe::RecipeError::Duplicate { .. } | recipe::RecipeError::Destinations { .. }) => return,
         Err(error) => {
-            assert!(recipe::read_list(FILE, input, u64::MAX).is_err(), "read as it comes, it is not a list either");
+            assert!(
+                recipe::read_list(FILE, ListForm::Array, input, u64::MAX).is_err(),
+                "read as it comes, it is not a list either"
+            );
             return names_it(&error);
         }
     };
-    match recipe::read_list(FILE, input, input.len() as u64) {
+    match recipe::read_list(FILE, ListForm::Array, input, input.len() as u64) {
         Ok(read) => assert_eq!(read, recipes),
         // A list of very short recipes may have more of them than are allowed.
         Err(error) => assert!(matches!(error, recipe::RecipeError::TooLarge { .. }), "{error}"),

@@ -33,7 +33,7 @@ use edp_production::verify::InspectionDepth;
 use edp_program::settings::Settings;
 use edp_protocol::Location;
 use edp_protocol::message::chain;
-use edp_protocol::recipe::{self, Recipe};
+use edp_protocol::recipe::{self, ListForm, Recipe, RecipeError};
 use edp_queue::QueueError;
 use edp_store::{StoreError, Stores};
 use std::collections::BTreeSet;
@@ -226,20 +226,50 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Reads a task list, written by EDP or by this project. Says so if its paths hold in another directory than this one.
+/// Reads a task list, written by EDP or by this project; see [`read_each`].
 ///
 /// # Errors
-/// Returns an error if it cannot be read, is not a task list, or is larger than `run.list_size`.
+/// Returns the errors of [`read_each`].
 pub fn read_list(at: &Location, stores: &Stores, settings: &Settings) -> anyhow::Result<Vec<Recipe>> {
+    let mut recipes = Vec::new();
+    read_each(at, stores, settings, |recipe| {
+        recipes.push(recipe);
+        Ok(())
+    })?;
+    Ok(recipes)
+}
+
+/// Reads a task list, written by EDP or by this project, and passes each of its recipes to `each`. Says so if its paths
+/// hold in another directory than this one.
+///
+/// # Errors
+/// Returns an error if it cannot be read, is not a task list, or is larger than `run.list_size`; and the errors of
+/// `each`.
+pub fn read_each(
+    at: &Location,
+    stores: &Stores,
+    settings: &Settings,
+    mut each: impl FnMut(Recipe) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let limit = u64::from(settings.run.list_size) << 20;
     let name = at.to_string();
     let list = stores.open_list(at, limit).map_err(|e| named(&e))?;
-    let recipes = recipe::read_list(&name, list, limit).map_err(|e| Usage::from_error(&e))?;
     let here = std::env::current_dir().ok();
-    if let Some(warning) = here.and_then(|here| elsewhere(&name, recipes.first()?, &here)) {
+    let (mut is_first, mut warning) = (true, None);
+    let read = recipe::read_each(&name, ListForm::of(&name), list, limit, |recipe| {
+        if std::mem::take(&mut is_first) {
+            warning = here.as_ref().and_then(|here| elsewhere(&name, &recipe, here));
+        }
+        each(recipe)
+    });
+    read.map_err(|error: anyhow::Error| match error.downcast::<RecipeError>() {
+        Ok(error) => Usage::from_error(&error).into(),
+        Err(error) => error,
+    })?;
+    if let Some(warning) = warning {
         note(&warning);
     }
-    Ok(recipes)
+    Ok(())
 }
 
 /// Returns a warning if both roots of a recipe are relative paths and neither is in this directory.
