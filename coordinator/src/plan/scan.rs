@@ -94,6 +94,11 @@ pub(super) fn is_of_version(directory: &str, version: &str) -> bool {
     last.is_some_and(|next| !next.is_some_and(char::is_alphanumeric))
 }
 
+/// Returns the path of a directory that is given by its path below the root, which is empty for the root itself.
+fn directory_of(root: &str, below: &str) -> String {
+    if below.is_empty() { root.to_owned() } else { join(root, below) }
+}
+
 impl<'a> Scan<'a> {
     pub(super) fn new(root: &'a str, version: &'a str, mode: Mode) -> Scan<'a> {
         Scan {
@@ -120,10 +125,7 @@ impl<'a> Scan<'a> {
             self.see_other(path, file, half);
             return;
         };
-        let directory = match directory {
-            "" => self.root.to_owned(),
-            below => join(self.root, below),
-        };
+        let directory = directory_of(self.root, directory);
         if !is_of_version(&directory, self.version) {
             if self.mode == Mode::Corrected || !directory.contains(self.version) {
                 self.elsewhere.add(&directory);
@@ -238,9 +240,7 @@ impl Inventory {
         let text = root.to_string();
         let mut scan = Scan::new(&text, version, mode);
         let mut see = |object: Object| {
-            scan.see(&object.path, || {
-                Ok(FileVersion { size: object.size, seen: Seen::Tagged(object.etag.as_str().into()) })
-            });
+            scan.see(&object.path, || Ok(FileVersion { size: object.size, seen: Seen::tagged(&object.etag) }));
         };
         stores.list(objects, &mut see).map_err(InventoryError::Store)?;
         Ok(scan.end())
@@ -262,11 +262,22 @@ impl Inventory {
         let trimmed = text.trim_end_matches('/');
         let text = if trimmed.is_empty() { text } else { trimmed };
         let mut scan = Scan::new(text, version, mode);
-        let half = |entry: &local::ListedFile<'_>| {
+        // What other versions have is not inspected: `see` asks for the versions of the same files.
+        let wanted = |path: &str| {
+            let (below, file) = path.rsplit_once('/').unwrap_or(("", path));
+            match ResultName::parse(file) {
+                None => is_candidate(file),
+                Some(_) => {
+                    let directory = directory_of(text, below);
+                    is_of_version(&directory, version) || (mode != Mode::Corrected && directory.contains(version))
+                }
+            }
+        };
+        let half = |entry: local::ListedFile<'_>| {
             let (size, modified) = entry.version()?;
             Ok(FileVersion { size, seen: Seen::Modified(modified) })
         };
-        let skipped = local::list(root, |entry| scan.see(entry.path, || half(&entry)))
+        let skipped = local::list(root, wanted, |entry| scan.see(entry.path, || half(entry)))
             .map_err(|source| InventoryError::Root { root: root.into(), source })?;
         // Sockets and the like are of no interest, unless they have the name of a result.
         let concerns = |skipped: &&local::Skipped| match skipped {

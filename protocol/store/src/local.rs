@@ -1,6 +1,6 @@
 //! Listing of directories of this machine.
 
-use edp_files::regular;
+use edp_files::{at_once, regular};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -12,6 +12,14 @@ use std::time::SystemTime;
 /// otherwise make the listing endless.
 const VISITS: u32 = 8;
 
+/// Number of directories of one level that are listed at once, and of files that are inspected at once. Both wait for
+/// servers of a parallel file system, which keeps names and sizes in different places, and hardly for the processor.
+const DIRECTORIES_AT_ONCE: usize = 8;
+const FILES_AT_ONCE: usize = 16;
+
+/// Size in bytes and time of the last modification of a file.
+type FileState = io::Result<(u64, SystemTime)>;
+
 /// A file found by [`list`].
 #[derive(Debug)]
 pub struct ListedFile<'a> {
@@ -19,17 +27,18 @@ pub struct ListedFile<'a> {
     pub path: &'a str,
     /// The same path with the root before it, for the operating system.
     file: &'a Path,
+    /// The state of the file, if it was wanted.
+    state: Option<FileState>,
 }
 
 impl ListedFile<'_> {
-    /// Returns size in bytes and time of the last modification; for a link, those of its target. It is a separate call,
-    /// since it takes one system call for each file.
+    /// Returns size in bytes and time of the last modification; for a link, those of its target. They are known already
+    /// for files that were wanted; for others this takes a system call.
     ///
     /// # Errors
     /// Returns an error if the file has vanished or cannot be inspected.
-    pub fn version(&self) -> io::Result<(u64, SystemTime)> {
-        let found = fs::metadata(self.file)?;
-        Ok((found.len(), found.modified()?))
+    pub fn version(self) -> io::Result<(u64, SystemTime)> {
+        self.state.unwrap_or_else(|| state(self.file))
     }
 
     /// The last part of the path.
@@ -78,35 +87,64 @@ struct DirectoryLevel {
     /// Device and inode, which identify the directory whatever name has led to it.
     identity: (u64, u64),
     /// Entries that are not visited yet, the last name first.
-    names: Vec<(String, fs::FileType)>,
+    entries: Vec<DirectoryEntry>,
     /// Length of the directory's path below the root.
     length: usize,
 }
 
-/// Visits all files below a directory in the order of their names, and follows links to files and directories. Returns
-/// the entries that could not be listed, in the order in which they were met.
+/// An entry of a directory.
+struct DirectoryEntry {
+    name: String,
+    /// The kind of the entry itself, not of a link's target.
+    kind: fs::FileType,
+    /// The state of a file that is wanted.
+    state: Option<FileState>,
+    /// The listing of a directory that was listed together with others.
+    listing: Option<io::Result<Listing>>,
+}
+
+/// The entries of a directory, the last name first, and what could not be listed.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<DirectoryEntry>,
+    skipped: Vec<Skipped>,
+}
+
+/// Visits all files below a directory in the order of their names, and follows links to files and directories. Several
+/// directories are listed at once, and several of the files that are `wanted`, by their path below the root, are
+/// inspected at once: each of them once, in whichever order. Returns the entries that could not be listed, in the order in
+/// which they were met.
 ///
 /// # Errors
 /// Returns an error if the root itself cannot be listed.
-pub fn list(root: &Path, mut visit: impl FnMut(ListedFile<'_>)) -> io::Result<Vec<Skipped>> {
+pub fn list(
+    root: &Path,
+    wanted: impl Fn(&str) -> bool + Sync,
+    mut visit: impl FnMut(ListedFile<'_>),
+) -> io::Result<Vec<Skipped>> {
     let mut skipped = Vec::new();
     let mut visits = HashMap::new();
     let mut below = String::new();
     let identity = identity(&fs::metadata(root)?);
-    let mut levels = vec![DirectoryLevel { identity, names: names(root, &mut skipped)?, length: 0 }];
+    let mut listing = one_listing(root, "", &wanted)?;
+    skipped.append(&mut listing.skipped);
+    let mut levels = vec![DirectoryLevel { identity, entries: listing.entries, length: 0 }];
     while let Some(level) = levels.last_mut() {
         below.truncate(level.length);
-        let Some((name, kind)) = level.names.pop() else {
+        let Some(mut entry) = level.entries.pop() else {
             levels.pop();
             continue;
         };
+        if entry.kind.is_dir() && entry.listing.is_none() {
+            list_ahead(root, &below, &mut entry, &mut level.entries, &wanted);
+        }
         if !below.is_empty() {
             below.push('/');
         }
-        below.push_str(&name);
+        below.push_str(&entry.name);
         let full = root.join(&below);
-        if kind.is_file() {
-            visit(ListedFile { path: &below, file: &full });
+        if entry.kind.is_file() {
+            visit(ListedFile { path: &below, file: &full, state: entry.state });
             continue;
         }
         let found = match fs::metadata(&full) {
@@ -117,7 +155,8 @@ pub fn list(root: &Path, mut visit: impl FnMut(ListedFile<'_>)) -> io::Result<Ve
             }
         };
         if found.is_file() {
-            visit(ListedFile { path: &below, file: &full });
+            let state = found.modified().map(|modified| (found.len(), modified));
+            visit(ListedFile { path: &below, file: &full, state: Some(state) });
         } else if found.is_dir() {
             let identity = self::identity(&found);
             let seen: &mut u32 = visits.entry(identity).or_default();
@@ -127,8 +166,11 @@ pub fn list(root: &Path, mut visit: impl FnMut(ListedFile<'_>)) -> io::Result<Ve
                 skipped.push(Skipped::TooManyLinks(full));
             } else {
                 *seen += 1;
-                match names(&full, &mut skipped) {
-                    Ok(names) => levels.push(DirectoryLevel { identity, names, length: below.len() }),
+                match entry.listing.unwrap_or_else(|| one_listing(&full, &below, &wanted)) {
+                    Ok(mut listing) => {
+                        skipped.append(&mut listing.skipped);
+                        levels.push(DirectoryLevel { identity, entries: listing.entries, length: below.len() });
+                    }
                     Err(source) => skipped.push(Skipped::Unreadable { path: full, source }),
                 }
             }
@@ -143,20 +185,79 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Returns names and kinds of a directory's entries, the last name first. The kind is that of the entry itself, not of
-/// a link's target.
-fn names(directory: &Path, skipped: &mut Vec<Skipped>) -> io::Result<Vec<(String, fs::FileType)>> {
-    let mut names = Vec::new();
+fn state(file: &Path) -> FileState {
+    let found = fs::metadata(file)?;
+    Ok((found.len(), found.modified()?))
+}
+
+/// Lists a directory that is about to be visited, and at the same time those that come next after it.
+fn list_ahead(
+    root: &Path,
+    below: &str,
+    entry: &mut DirectoryEntry,
+    others: &mut [DirectoryEntry],
+    wanted: &(impl Fn(&str) -> bool + Sync),
+) {
+    let is_next = |other: &&mut DirectoryEntry| other.kind.is_dir() && other.listing.is_none();
+    let next = others.iter_mut().rev().filter(is_next).take(DIRECTORIES_AT_ONCE - 1);
+    let entries: Vec<&mut DirectoryEntry> = std::iter::once(entry).chain(next).collect();
+    let path = |entry: &&mut DirectoryEntry| match below {
+        "" => entry.name.clone(),
+        below => format!("{below}/{}", entry.name),
+    };
+    let paths: Vec<String> = entries.iter().map(path).collect();
+    let at: Vec<(PathBuf, &str)> = paths.iter().map(|path| (root.join(path), path.as_str())).collect();
+    for (entry, listing) in entries.into_iter().zip(listings(&at, wanted)) {
+        entry.listing = Some(listing);
+    }
+}
+
+fn one_listing(directory: &Path, below: &str, wanted: &(impl Fn(&str) -> bool + Sync)) -> io::Result<Listing> {
+    listings(&[(directory.to_owned(), below)], wanted).pop().unwrap_or_else(|| Ok(Listing::default()))
+}
+
+/// Lists directories, given by their paths and their paths below the root, and inspects the files in them that are
+/// wanted.
+fn listings(directories: &[(PathBuf, &str)], wanted: &(impl Fn(&str) -> bool + Sync)) -> Vec<io::Result<Listing>> {
+    let mut listings = at_once::map(directories, DIRECTORIES_AT_ONCE, |(path, _)| entries(path));
+    let files: Vec<(usize, usize)> = listings
+        .iter()
+        .enumerate()
+        .flat_map(|(at, listing)| {
+            (0..listing.as_ref().map_or(0, |found| found.entries.len())).map(move |entry| (at, entry))
+        })
+        .collect();
+    let look = |&(at, entry): &(usize, usize)| {
+        let ((directory, below), entry) = (&directories[at], &listings[at].as_ref().ok()?.entries[entry]);
+        let is_wanted = entry.kind.is_file()
+            && match *below {
+                "" => wanted(&entry.name),
+                below => wanted(&format!("{below}/{}", entry.name)),
+            };
+        is_wanted.then(|| state(&directory.join(&entry.name)))
+    };
+    let states = at_once::map(&files, FILES_AT_ONCE, look);
+    for ((at, entry), state) in files.into_iter().zip(states) {
+        if let Ok(listing) = &mut listings[at] {
+            listing.entries[entry].state = state;
+        }
+    }
+    listings
+}
+
+/// Returns the entries of a directory.
+fn entries(directory: &Path) -> io::Result<Listing> {
+    let Listing { mut entries, mut skipped } = Listing::default();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         match (entry.file_name().into_string(), entry.file_type()) {
-            (Ok(name), Ok(kind)) => names.push((name, kind)),
+            (Ok(name), Ok(kind)) => entries.push(DirectoryEntry { name, kind, state: None, listing: None }),
             (Err(_), _) => skipped.push(Skipped::NotUtf8(entry.path())),
             (_, Err(source)) => skipped.push(Skipped::Unreadable { path: entry.path(), source }),
         }
     }
-    names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
-    Ok(names)
+    entries.sort_unstable_by(|a, b| b.name.cmp(&a.name));
+    Ok(Listing { entries, skipped })
 }
 
 #[cfg(test)]
@@ -178,7 +279,7 @@ mod list_tests {
 
     fn listed(root: &Path) -> (Vec<String>, Vec<Skipped>) {
         let mut paths = Vec::new();
-        let skipped = list(root, |entry| paths.push(entry.path.to_owned())).unwrap();
+        let skipped = list(root, |_| true, |entry| paths.push(entry.path.to_owned())).unwrap();
         (paths, skipped)
     }
 
@@ -186,17 +287,29 @@ mod list_tests {
     fn files_come_in_the_order_of_names_with_their_parts() {
         let root = tree(&[("b/c/x", 3), ("b/a", 2), ("z", 1), ("a", 0)]);
         let mut seen = Vec::new();
-        let skipped = list(root.path(), |entry| {
-            seen.push((
-                entry.path.to_owned(),
-                entry.directory().to_owned(),
-                entry.name().to_owned(),
-                entry.version().unwrap().0,
-            ));
-        });
+        let skipped = list(
+            root.path(),
+            |path| path != "b/a",
+            |entry| {
+                assert_eq!(entry.state.is_some(), entry.path != "b/a", "{}", entry.path);
+                let [path, directory, name] = [entry.path, entry.directory(), entry.name()].map(str::to_owned);
+                seen.push((path, directory, name, entry.version().unwrap().0));
+            },
+        );
         assert!(skipped.unwrap().is_empty());
         let want = [("a", "", "a", 0), ("b/a", "b", "a", 2), ("b/c/x", "b/c", "x", 3), ("z", "", "z", 1)];
         assert_eq!(seen, want.map(|(path, directory, name, size)| (path.into(), directory.into(), name.into(), size)));
+    }
+
+    #[test]
+    fn many_directories_are_listed_at_once_and_come_in_order() {
+        let paths: Vec<String> = (0..40).flat_map(|i| (0..5).map(move |j| format!("{i:02}/x/{j}"))).collect();
+        let files: Vec<(&str, usize)> = paths.iter().map(String::as_str).zip(0..).collect();
+        let root = tree(&files);
+        let mut seen = Vec::new();
+        list(root.path(), |_| true, |entry| seen.push((entry.path.to_owned(), entry.version().unwrap().0))).unwrap();
+        let want: Vec<(String, u64)> = paths.iter().cloned().zip(0..).collect();
+        assert_eq!(seen, want);
     }
 
     #[test]
@@ -206,7 +319,7 @@ mod list_tests {
         symlink(other.path().join("d"), root.path().join("link")).unwrap();
         symlink(other.path().join("d/x"), root.path().join("y")).unwrap();
         let mut seen = Vec::new();
-        list(root.path(), |entry| seen.push((entry.path.to_owned(), entry.version().unwrap().0))).unwrap();
+        list(root.path(), |_| true, |entry| seen.push((entry.path.to_owned(), entry.version().unwrap().0))).unwrap();
         assert_eq!(seen, [("a".into(), 1), ("link/x".into(), 5), ("y".into(), 5)]);
     }
 
@@ -253,7 +366,7 @@ mod list_tests {
     #[test]
     fn a_root_that_is_not_there_is_an_error() {
         let root = tree(&[("file", 1)]);
-        assert!(list(&root.path().join("none"), |_| ()).is_err());
-        assert!(list(&root.path().join("file"), |_| ()).is_err());
+        assert!(list(&root.path().join("none"), |_| true, |_| ()).is_err());
+        assert!(list(&root.path().join("file"), |_| true, |_| ()).is_err());
     }
 }
